@@ -1,0 +1,102 @@
+"""The background work of an engine: what is due on the agenda, and the messages of the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from technopay.engine.errors import Fault
+from technopay.engine.ports import Clock, Store
+from technopay.engine.relay import Relay
+from technopay.engine.settings import EngineSettings
+from technopay.engine.settlement import Settlements
+
+logger = logging.getLogger(__name__)
+
+DUE_MAX = 100
+PAUSE_AFTER_FAULT_S = 0.5
+
+
+class Loop:
+    """Repeats one step: at once while there is more, else when it is woken or after an interval.
+
+    A fault or a crash of a step is logged, and the loop goes on after a pause.
+    """
+
+    def __init__(self, name: str, step: Callable[[], Awaitable[bool]], interval_s: float, clock: Clock) -> None:
+        self._name = name
+        self._step = step
+        self._interval_s = interval_s
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=self._name)
+
+    def wake(self) -> None:
+        """Make the next step come now."""
+        self._wake.set()
+
+    async def stop(self, drain_s: float) -> None:
+        """Let the step that runs finish, but do not wait longer than `drain_s`."""
+        self._stopping = True
+        self._wake.set()
+        if self._task:
+            _, late = await asyncio.wait([self._task], timeout=drain_s)
+            for task in late:
+                task.cancel()
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                more = await self._step()
+            except Fault as fault:
+                logger.warning("%s pauses: %s", self._name, fault)
+                await self._clock.sleep(PAUSE_AFTER_FAULT_S)
+                continue
+            except Exception:
+                logger.exception("%s crashed; it goes on", self._name)
+                await self._clock.sleep(PAUSE_AFTER_FAULT_S)
+                continue
+            if not more and not self._stopping:
+                await self._pause()
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(self._interval_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+
+class Agenda:
+    """Takes what is due and hands it to those who do it."""
+
+    def __init__(self, store: Store, settlements: Settlements, relay: Relay) -> None:
+        self._store = store
+        self._settlements = settlements
+        self._relay = relay
+
+    async def step(self) -> bool:
+        """Take what is due; answer whether there may be more."""
+        due = await self._store.take_due(DUE_MAX)
+        for claimed in due.payments:
+            self._settlements.begin(claimed)
+        await asyncio.gather(*(self._relay.deliver_again(message) for message in due.messages))
+        return due.next_in_ms is not None and due.next_in_ms <= 0
+
+
+def make_loops(
+    store: Store, settlements: Settlements, relay: Relay, clock: Clock, settings: EngineSettings
+) -> tuple[Loop, Loop]:
+    """Make the loops of the agenda and of the relay."""
+    agenda = Agenda(store, settlements, relay)
+    return (
+        Loop("agenda", agenda.step, settings.agenda_interval_s, clock),
+        Loop("relay", relay.relay, settings.agenda_interval_s, clock),
+    )

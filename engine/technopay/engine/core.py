@@ -1,0 +1,244 @@
+"""What all operations of the engine stand on: its life, its parts, and how a call becomes an outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Self, TypeVar
+
+from technopay.engine.agenda import make_loops
+from technopay.engine.clock import RandomIds, SystemClock
+from technopay.engine.commands import Command
+from technopay.engine.directory import Directory
+from technopay.engine.errors import REFUSALS, EngineClosed, InternalError, PaymentNotFound, StoreUnfit
+from technopay.engine.mocks import MockChannel, MockSettlementService
+from technopay.engine.models import Method, Payment, Record
+from technopay.engine.ports import Channel, Clock, Ids, Operation, Outcome, SettlementService, Store, Verifier
+from technopay.engine.relay import Relay
+from technopay.engine.settings import EngineSettings
+from technopay.engine.settlement import Settlements
+from technopay.engine.verifier import MessageCode
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+ID = re.compile(r"(?:wal|inv|pay|msg)_[0-9a-v-]{1,60}")
+ROUTES_MAX = 50_000
+WATCH_INTERVAL_S = 0.5
+UNKEYED_KEPT_MS = 600_000
+"""How long a call without an idempotency key is remembered, for our own repeats after a lost reply."""
+
+
+class State(Enum):
+    """The life of an engine, in this order."""
+
+    UNSTARTED = "was not started"
+    RUNNING = "is running"
+    DRAINING = "is draining"
+    CLOSED = "is closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What an engine is doing right now."""
+
+    live_actors: int
+    commands_waiting: int
+    settlements_in_flight: int
+
+
+class EngineCore:
+    """The life of an engine. The operations are in its subclasses.
+
+    The constructor does no I/O. `async with` starts and closes; `aclose` can be called more than once, and
+    before the start. The store is not closed: whoever opened it closes it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: EngineSettings,
+        *,
+        settlement_service: SettlementService | None = None,
+        channels: Mapping[Method, Channel] | None = None,
+        verifier: Verifier | None = None,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._ids = ids or RandomIds()
+        self._verifier = verifier or MessageCode(
+            code_key=settings.derive_key("code"), digest_key=settings.derive_key("digest")
+        )
+        service = settlement_service or MockSettlementService(store)
+        reached = channels or {"email": MockChannel(store), "sms": MockChannel(store)}
+        owner = self._ids.new("eng")
+        self._directory = Directory(store, self._clock, settings, owner)
+        self._settlements = Settlements(store, self._directory, service, self._clock, settings, self._announce)
+        relay = Relay(store, reached, self._verifier, settings, owner)
+        self._agenda, self._relay = make_loops(store, self._settlements, relay, self._clock, settings)
+        self._state = State.UNSTARTED
+        self._routes: dict[str, tuple[str, str]] = {}
+        self._watchers: dict[str, set[asyncio.Future[Payment]]] = {}
+
+    async def start(self) -> None:
+        """Tie the store to our secret and begin the background work.
+
+        Raises:
+            StoreUnfit: the store was used with another secret.
+
+        """
+        if self._state is not State.UNSTARTED:
+            raise EngineClosed(f"The engine {self._state.value} and cannot be started.")
+        bound = await self._store.bind_secret(self._settings.secret_id)
+        if bound != self._settings.secret_id:
+            raise StoreUnfit("this store was used with another TECHNOPAY_SECRET; codes would not match")
+        self._agenda.start()
+        self._relay.start()
+        self._state = State.RUNNING
+
+    async def aclose(self) -> None:
+        """Refuse new commands, finish the accepted ones, give up what takes longer than `drain_s`."""
+        if self._state is State.RUNNING:
+            self._state = State.DRAINING
+            drain_s = self._settings.drain_s
+            await self._agenda.stop(drain_s)
+            await self._directory.drain(drain_s)
+            await self._settlements.drain(drain_s)
+            await self._relay.stop(drain_s)
+        self._state = State.CLOSED
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    @property
+    def settings(self) -> EngineSettings:
+        """The settings that the engine was made with."""
+        return self._settings
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the engine is doing right now."""
+        return Statistics(
+            self._directory.live_actors, self._directory.commands_waiting, self._settlements.in_flight
+        )
+
+    async def check(self) -> None:
+        """Find out whether the engine can work now.
+
+        Raises:
+            StoreUnavailable: the engine is not running, or the store does not answer.
+
+        """
+        self._require_running()
+        await self._store.ping()
+
+    def _require_running(self) -> None:
+        if self._state is not State.RUNNING:
+            raise EngineClosed(f"The engine {self._state.value}. Nothing happened.")
+
+    def _operation(
+        self, name: str, scope: tuple[str, ...], key: str | None, arguments: object, *, recorded: bool = True
+    ) -> Operation:
+        """Name a call, so that a repeat is known: by its key or, without one, for our own repeats only.
+
+        A call that is not `recorded` without a key leaves its trace in the payment itself.
+        """
+        self._require_running()
+        if key is None:
+            fingerprint = _digest(arguments) if recorded else ""
+            return Operation(self._ids.new("op"), fingerprint, UNKEYED_KEPT_MS)
+        kept_ms = self._settings.idempotency_kept_s * 1000
+        return Operation(_digest([name, *scope, key]), _digest(arguments), kept_ms)
+
+    async def _ask(self, wallet_id: str, command: Command) -> Outcome[Any]:
+        self._require_running()
+        return await self._directory.ask(wallet_id, command)
+
+    def _paid(self, outcome: Outcome[Payment]) -> Payment:
+        """Unwrap an outcome that changed a payment: remember its wallet, tell the watchers and the relay."""
+        payment = unwrap(outcome)
+        self._remember(payment)
+        self._announce(payment)
+        return payment
+
+    def _remember(self, payment: Payment) -> None:
+        if len(self._routes) >= ROUTES_MAX:
+            del self._routes[next(iter(self._routes))]
+        self._routes[payment.id] = payment.wallet_id, payment.user_id
+
+    async def _wallet_of(self, payment_id: str, user_id: str | None) -> str:
+        """Find the wallet whose actor has to work on a payment."""
+        route = self._routes.get(payment_id)
+        if route and user_id in (None, route[1]):
+            return route[0]
+        payment = unwrap(await self._store.read_payment(known(payment_id), user_id))
+        self._remember(payment)
+        return payment.wallet_id
+
+    def _announce(self, payment: Payment) -> None:
+        self._relay.wake()
+        for watcher in self._watchers.pop(payment.id, ()):
+            if not watcher.done():
+                watcher.set_result(payment)
+
+    async def _watch(self, payment: Payment, wait_s: float) -> Payment:
+        """Wait until a payment is at rest, but not longer than `wait_s`; answer it as it is then.
+
+        What this process does is seen at once; what another one does, within half a second.
+        """
+        deadline = self._clock.monotonic() + wait_s
+        while not payment.is_at_rest and (left_s := deadline - self._clock.monotonic()) > 0:
+            watcher: asyncio.Future[Payment] = asyncio.get_running_loop().create_future()
+            self._watchers.setdefault(payment.id, set()).add(watcher)
+            try:
+                async with asyncio.timeout(min(left_s, WATCH_INTERVAL_S)):
+                    payment = await watcher
+            except TimeoutError:
+                outcome = await self._store.read_payment(payment.id, None)
+                if outcome.value is None:
+                    raise PaymentNotFound from None
+                payment = outcome.value
+            finally:
+                watchers = self._watchers.get(payment.id, set())
+                watchers.discard(watcher)
+                if not watchers:
+                    self._watchers.pop(payment.id, None)
+        return payment
+
+
+def unwrap(outcome: Outcome[RecordT]) -> RecordT:
+    """Answer the value of an outcome, or raise the refusal that it is."""
+    if outcome.code == "ok":
+        if outcome.value is None:
+            raise InternalError
+        return outcome.value.as_replay() if outcome.replayed else outcome.value
+    refusal = REFUSALS.get(outcome.code)
+    if refusal is None:
+        raise InternalError(f"the store answered {outcome.code!r}")
+    details = dict(outcome.details)
+    if isinstance(outcome.value, Payment):
+        details["payment"] = outcome.value
+    raise refusal(**details)
+
+
+def known(record_id: str) -> str:
+    """Answer an id as it is if it can be one of ours, else one that does not exist."""
+    return record_id if ID.fullmatch(record_id) else "unknown"
+
+
+def _digest(value: object) -> str:
+    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).digest()
+    return base64.urlsafe_b64encode(digest[:18]).decode()

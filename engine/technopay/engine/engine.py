@@ -1,0 +1,309 @@
+"""What an operator can do: users, wallets, invoices, limits, refunds, and what was set aside."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from technopay.engine import values
+from technopay.engine.commands import BeginRefund, Deposit, NewInvoice, SetWalletStatus
+from technopay.engine.core import known, unwrap
+from technopay.engine.errors import FieldError, ValidationFailed
+from technopay.engine.models import Invoice, Limit, Message, Page, Payment, PaymentStatus, User, Wallet
+from technopay.engine.payments import PaymentOperations
+from technopay.engine.ports import Claimed, Operation, Outcome
+
+REFUND_WAIT_S = 4.0
+
+
+class Engine(PaymentOperations):
+    """technopay's engine: pays invoices from wallets, exactly once or not at all.
+
+    One method per operation; arguments by keyword, frozen records as answers, one exception per refusal.
+    """
+
+    async def create_user(
+        self,
+        *,
+        user_id: str,
+        email: str | None = None,
+        phone: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> User:
+        """Make a user of the caller's identity system known.
+
+        Raises:
+            UserExists, IdempotencyKeyReused, ValidationFailed; any Fault.
+
+        """
+        values.require(
+            [
+                ("id", values.user_id_error(user_id)),
+                ("email", values.email_error(email)),
+                ("phone", values.phone_error(phone)),
+                ("idempotency_key", values.key_error(idempotency_key)),
+            ]
+        )
+        operation = self._operation("create_user", (), idempotency_key, [user_id, email, phone])
+        return unwrap(await self._store.create_user(operation, user_id, email, phone))
+
+    async def get_user(self, *, user_id: str) -> User:
+        """Read a user.
+
+        Raises:
+            UserNotFound; any Fault.
+
+        """
+        self._require_running()
+        return unwrap(await self._store.read_user(user_id))
+
+    async def block_user(self, *, user_id: str, idempotency_key: str | None = None) -> User:
+        """Block a user: nothing is started, confirmed or resent any more. What is under way is finished.
+
+        Raises:
+            UserNotFound, IdempotencyKeyReused, ValidationFailed; any Fault.
+
+        """
+        operation = self._keyed("block_user", (user_id,), idempotency_key, [])
+        return unwrap(await self._store.set_user_status(operation, user_id, "blocked"))
+
+    async def unblock_user(self, *, user_id: str, idempotency_key: str | None = None) -> User:
+        """Let a blocked user pay again.
+
+        Raises:
+            UserNotFound, IdempotencyKeyReused, ValidationFailed; any Fault.
+
+        """
+        operation = self._keyed("unblock_user", (user_id,), idempotency_key, [])
+        return unwrap(await self._store.set_user_status(operation, user_id, "active"))
+
+    async def create_wallet(self, *, user_id: str, currency: str, idempotency_key: str | None = None) -> Wallet:
+        """Open an active wallet with nothing in it.
+
+        Raises:
+            UserNotFound, IdempotencyKeyReused, ValidationFailed; any Fault.
+
+        """
+        values.require(
+            [("user_id", values.user_id_error(user_id)), ("currency", values.currency_error(currency))]
+        )
+        operation = self._keyed("create_wallet", (), idempotency_key, [user_id, currency])
+        return unwrap(await self._store.create_wallet(operation, self._ids.new("wal"), user_id, currency))
+
+    async def find_wallet(self, *, wallet_id: str) -> Wallet:
+        """Read a wallet of any user.
+
+        Raises:
+            WalletNotFound; any Fault.
+
+        """
+        self._require_running()
+        return unwrap(await self._store.read_wallet(known(wallet_id), None))
+
+    async def deposit(self, *, wallet_id: str, amount: int, idempotency_key: str | None = None) -> Wallet:
+        """Put money into a wallet, whatever its status.
+
+        Raises:
+            WalletNotFound, BalanceTooLarge, IdempotencyKeyReused, ValidationFailed; any Fault.
+
+        """
+        values.require([("amount", values.amount_error(amount))])
+        operation = self._keyed("deposit", (wallet_id,), idempotency_key, [amount])
+        command = Deposit(operation, known(wallet_id), amount)
+        outcome: Outcome[Wallet] = await self._ask(command.wallet_id, command)
+        return unwrap(outcome)
+
+    async def activate_wallet(self, *, wallet_id: str, idempotency_key: str | None = None) -> Wallet:
+        """Let a wallet pay again.
+
+        Raises:
+            WalletNotFound, IdempotencyKeyReused, ValidationFailed; any Fault.
+
+        """
+        return await self._set_wallet_status(wallet_id, "active", idempotency_key)
+
+    async def deactivate_wallet(self, *, wallet_id: str, idempotency_key: str | None = None) -> Wallet:
+        """Keep a wallet from paying; what is under way is finished, and refunds still go in.
+
+        Raises:
+            WalletNotFound, IdempotencyKeyReused, ValidationFailed; any Fault.
+
+        """
+        return await self._set_wallet_status(wallet_id, "inactive", idempotency_key)
+
+    async def create_invoice(
+        self,
+        *,
+        user_id: str,
+        amount: int,
+        currency: str,
+        merchant: str,
+        expires_at: datetime,
+        description: str | None = None,
+        reference: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Invoice:
+        """Enter an invoice that a user has to pay before it expires.
+
+        Raises:
+            UserNotFound, ReferenceUsed, IdempotencyKeyReused; any Fault.
+            ValidationFailed: among others, for an expiry in the past by the store's clock.
+
+        """
+        values.require(
+            [
+                ("user_id", values.user_id_error(user_id)),
+                ("amount", values.amount_error(amount)),
+                ("currency", values.currency_error(currency)),
+                ("merchant", values.text_error(merchant, 1, 128)),
+                ("description", values.text_error(description, 0, 500)),
+                ("reference", values.text_error(reference, 1, 128)),
+                ("expires_at", values.time_error(expires_at)),
+            ]
+        )
+        arguments = [user_id, amount, currency, merchant, description, reference, expires_at.isoformat()]
+        operation = self._keyed("create_invoice", (), idempotency_key, arguments)
+        invoice = NewInvoice(
+            self._ids.new("inv"), user_id, amount, currency, merchant, description, reference, expires_at
+        )
+        outcome = await self._store.create_invoice(operation, invoice)
+        if outcome.code == "expiry_past":
+            raise ValidationFailed([FieldError("expires_at", "has to be in the future")])
+        return unwrap(outcome)
+
+    async def find_invoice(self, *, invoice_id: str) -> Invoice:
+        """Read an invoice of any user.
+
+        Raises:
+            InvoiceNotFound; any Fault.
+
+        """
+        self._require_running()
+        return unwrap(await self._store.read_invoice(known(invoice_id), None))
+
+    async def void_invoice(self, *, invoice_id: str, idempotency_key: str | None = None) -> Invoice:
+        """Withdraw an invoice; a payment of it that waits for its code is canceled.
+
+        Raises:
+            InvoiceNotFound, InvoiceNotVoidable, IdempotencyKeyReused, ValidationFailed; any Fault.
+
+        """
+        operation = self._keyed("void_invoice", (invoice_id,), idempotency_key, [])
+        invoice = unwrap(await self._store.void_invoice(operation, known(invoice_id)))
+        self._relay.wake()
+        return invoice
+
+    async def set_limit(self, *, currency: str, amount: int | None) -> Limit:
+        """Set the global daily limit of a currency; None lifts it, 0 stops all payments.
+
+        Raises:
+            ValidationFailed; any Fault.
+
+        """
+        amount_error = None if amount is None else values.amount_error(amount, least=0)
+        values.require([("currency", values.currency_error(currency)), ("amount", amount_error)])
+        self._require_running()
+        return unwrap(await self._store.set_limit(currency, amount))
+
+    async def list_all_limits(self) -> list[Limit]:
+        """List the limits that were ever set; a lifted one has the limit None."""
+        self._require_running()
+        return await self._store.read_limits(None)
+
+    async def refund_payment(self, *, payment_id: str, idempotency_key: str | None = None) -> Payment:
+        """Give a succeeded payment back: reverse it, then credit the wallet. The invoice stays paid.
+
+        Answers the payment 'refunded', or 'refunding' when the settlement service takes its time.
+
+        Raises:
+            PaymentNotFound, PaymentNotRefundable, BalanceTooLarge, IdempotencyKeyReused, ValidationFailed;
+            any Fault.
+
+        """
+        operation = self._keyed("refund", (payment_id,), idempotency_key, [])
+        wallet_id = await self._wallet_of(payment_id, None)
+        outcome: Outcome[Payment] = await self._ask(wallet_id, BeginRefund(operation, payment_id))
+        payment = self._paid(outcome)
+        if claim := outcome.details.get("claim"):
+            self._settlements.begin(Claimed(payment, claim))
+        payment = await self._watch(payment, REFUND_WAIT_S)
+        return payment.as_replay() if outcome.replayed else payment
+
+    async def resolve_payment(
+        self,
+        *,
+        payment_id: str,
+        outcome: Literal["settled", "refund"],
+        note: str,
+        by: str,
+        idempotency_key: str | None = None,
+    ) -> Payment:
+        """Decide a payment that was set aside; `by` is who decides.
+
+        Raises:
+            PaymentNotFound, PaymentNotResolvable, IdempotencyKeyReused, ValidationFailed; any Fault.
+
+        """
+        outcome_error = None if outcome in ("settled", "refund") else "has to be settled or refund"
+        values.require([("outcome", outcome_error), ("note", values.text_error(note, 1, 500))])
+        operation = self._keyed("resolve", (payment_id,), idempotency_key, [outcome, note])
+        return self._paid(await self._store.resolve_payment(operation, known(payment_id), outcome, note, by))
+
+    async def find_payment(self, *, payment_id: str) -> Payment:
+        """Read a payment of any user.
+
+        Raises:
+            PaymentNotFound; any Fault.
+
+        """
+        self._require_running()
+        return unwrap(await self._store.read_payment(known(payment_id), None))
+
+    async def search_payments(
+        self,
+        *,
+        status: PaymentStatus | None = None,
+        user_id: str | None = None,
+        set_aside: bool | None = None,
+        limit: int = 20,
+        cursor: str = "",
+    ) -> Page[Payment]:
+        """List payments of all users, newest first. A page can be short while there is a next one."""
+        self._require_page(limit, cursor)
+        return await self._store.search_payments(
+            status, user_id, set_aside=set_aside, cursor=cursor, limit=limit
+        )
+
+    async def list_messages(
+        self,
+        *,
+        status: Literal["sent", "waiting", "dead"] | None = None,
+        user_id: str | None = None,
+        limit: int = 20,
+        cursor: str = "",
+    ) -> Page[Message]:
+        """List messages, newest first. A page can be short while there is a next one."""
+        self._require_page(limit, cursor)
+        return await self._store.list_messages(status, user_id, cursor, limit)
+
+    async def send_message_again(self, *, message_id: str, idempotency_key: str | None = None) -> Message:
+        """Try a dead message again; one that is not dead stays as it is.
+
+        Raises:
+            MessageNotFound, IdempotencyKeyReused, ValidationFailed; any Fault.
+
+        """
+        operation = self._keyed("send_again", (message_id,), idempotency_key, [])
+        message = unwrap(await self._store.send_again(operation, known(message_id)))
+        self._agenda.wake()
+        return message
+
+    async def _set_wallet_status(self, wallet_id: str, status: str, key: str | None) -> Wallet:
+        operation = self._keyed(f"set_wallet_{status}", (wallet_id,), key, [])
+        command = SetWalletStatus(operation, known(wallet_id), status)
+        outcome: Outcome[Wallet] = await self._ask(command.wallet_id, command)
+        return unwrap(outcome)
+
+    def _keyed(self, name: str, scope: tuple[str, ...], key: str | None, arguments: object) -> Operation:
+        values.require([("idempotency_key", values.key_error(key))])
+        return self._operation(name, scope, key, arguments)

@@ -1,0 +1,103 @@
+"""The mock services with fixed answers. They remember in the store, so all processes see the same, after any crash."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict
+from typing import Literal, NoReturn
+
+from technopay.engine.ports import OutgoingMessage, PaymentTerms, Store
+
+SLOW_S = 3.0
+FLAKY_ERRORS = 2
+EVERY_TIME = 1_000_000
+
+
+class MockSettlementError(Exception):
+    """Raised by the mock settlement service in place of an answer."""
+
+
+class MockSettlementService:
+    """Answers by the ending of the merchant's name.
+
+    `-declines`; `-errors` always fails; `-slow` takes three seconds; `-timeout` never answers a settle;
+    `-lost` settles, but the answer is lost; `-flaky` fails twice, then settles; `-stuck` answers nothing but
+    a reverse. Every other name settles at once.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def settle(self, terms: PaymentTerms) -> Literal["settled", "declined"]:
+        """Settle or decline as the merchant's name says."""
+        ending = terms.merchant.rpartition("-")[2]
+        if ending in ("timeout", "stuck"):
+            await _silence()
+        if ending == "slow":
+            await asyncio.sleep(SLOW_S)
+        action = "decline" if ending == "declines" else "settle"
+        errors = {"errors": EVERY_TIME, "flaky": FLAKY_ERRORS}.get(ending, 0)
+        state = await self._store.mock_settlement(action, terms.payment_id, errors)
+        if ending == "lost":
+            await _silence()
+        if state == "error":
+            raise MockSettlementError("settle failed")
+        # What was called off before is not settled any more.
+        return "settled" if state in ("settled", "reversed") else "declined"
+
+    async def status(
+        self, terms: PaymentTerms
+    ) -> Literal["settled", "declined", "called_off", "pending", "not_found"]:
+        """Tell what the book says."""
+        if terms.merchant.endswith("-stuck"):
+            await _silence()
+        state = await self._store.mock_settlement("status", terms.payment_id, 0)
+        match state:
+            case "settled" | "reversed":
+                return "settled"
+            case "declined":
+                return "declined"
+            case "called_off":
+                return "called_off"
+            case _:
+                return "not_found"
+
+    async def call_off(
+        self, terms: PaymentTerms
+    ) -> Literal["called_off", "already_settled", "already_declined"]:
+        """Leave a tombstone, unless it is decided already."""
+        if terms.merchant.endswith("-stuck"):
+            await _silence()
+        state = await self._store.mock_settlement("call_off", terms.payment_id, 0)
+        match state:
+            case "settled" | "reversed":
+                return "already_settled"
+            case "declined":
+                return "already_declined"
+            case _:
+                return "called_off"
+
+    async def reverse(self, terms: PaymentTerms) -> Literal["reversed"]:
+        """Undo a settlement."""
+        await self._store.mock_settlement("reverse", terms.payment_id, 0)
+        return "reversed"
+
+
+class MockChannel:
+    """Takes every message into the user's mock inbox, but for addresses that begin with 'dead'."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def deliver(self, message: OutgoingMessage) -> None:
+        """Put the message into the inbox."""
+        if message.to.startswith("dead"):
+            raise ConnectionRefusedError("the address does not take messages")
+        await self._store.mock_inbox(message.user_id, json.dumps(asdict(message)))
+
+
+async def _silence() -> NoReturn:
+    """Never answer."""
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError("unreachable")

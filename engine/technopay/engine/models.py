@@ -1,0 +1,213 @@
+"""What the engine answers with: frozen records, amounts in minor units, times in UTC.
+
+The JSON form of each (`model_dump_json`) is the form that HTTP clients see.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Generic, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PrivateAttr, WithJsonSchema
+
+
+def from_ms(at_ms: int | str) -> datetime:
+    """Turn Unix milliseconds into a time in UTC, exactly."""
+    seconds, milliseconds = divmod(int(at_ms), 1000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=milliseconds * 1000)
+
+
+def to_ms(at: datetime) -> int:
+    """Turn a time into Unix milliseconds, exactly; what is finer is cut off."""
+    return int(at.replace(microsecond=0).timestamp()) * 1000 + at.microsecond // 1000
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[
+    datetime,
+    PlainSerializer(_rfc3339, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
+"""A time in UTC; in JSON as RFC 3339 with milliseconds."""
+
+Currency = Annotated[str, Field(description="ISO 4217 code")]
+
+PaymentStatus = Literal[
+    "requires_confirmation", "processing", "succeeded", "failed", "canceled", "expired", "refunding", "refunded"
+]
+InvoiceStatus = Literal["open", "processing", "paid", "expired", "void"]
+Method = Literal["email", "sms"]
+
+FINAL_STATUSES = frozenset({"succeeded", "failed", "canceled", "expired", "refunded"})
+
+
+class Record(BaseModel):
+    """The base of all records."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    _replayed: bool = PrivateAttr(default=False)
+
+    @property
+    def replayed(self) -> bool:
+        """Whether this is the answer that an earlier call got, given again."""
+        return self._replayed
+
+    def as_replay(self) -> Self:
+        """Mark this as an answer given again."""
+        self._replayed = True
+        return self
+
+
+class User(Record):
+    """Somebody who pays; known by the id that the caller's identity system uses."""
+
+    id: str
+    status: Literal["active", "blocked"]
+    email: str | None
+    phone: str | None
+    created_at: Timestamp
+
+
+class Wallet(Record):
+    """Money of one user in one currency."""
+
+    id: str
+    user_id: str
+    currency: Currency
+    balance: int
+    status: Literal["active", "inactive"]
+    created_at: Timestamp
+
+
+class Invoice(Record):
+    """What a user owes to a merchant until it expires."""
+
+    id: str
+    user_id: str
+    amount: int
+    currency: Currency
+    merchant: str
+    description: str | None
+    reference: str | None
+    status: InvoiceStatus
+    refunded_amount: int
+    expires_at: Timestamp
+    paid_at: Timestamp | None
+    payment_id: str | None
+    created_at: Timestamp
+
+
+class Limit(Record):
+    """A spending limit and how much of it is used. `limit` is None when it was lifted."""
+
+    rule: Literal["global"] = "global"
+    window: Literal["day"] = "day"
+    currency: Currency
+    limit: int | None
+    used: int
+    remaining: int | None
+    resets_at: Timestamp
+
+
+class Confirmation(Record):
+    """The second step that a payment waits for."""
+
+    method: Method
+    sent_to: str
+    expires_at: Timestamp
+    attempts_remaining: int
+    resends_remaining: int
+
+
+class Failure(Record):
+    """Why a payment failed."""
+
+    code: Literal["too_many_attempts", "settlement_failed"]
+    message: str
+
+
+class Refund(Record):
+    """Money that went back into the wallet."""
+
+    amount: int
+    at: Timestamp
+    reason: Literal["settlement_failed", "requested_by_operator"]
+
+
+class Resolution(Record):
+    """How an operator decided a payment that was set aside."""
+
+    outcome: Literal["settled", "refund"]
+    note: str
+    by: str
+    at: Timestamp
+
+
+class Payment(Record):
+    """One try to pay an invoice from a wallet."""
+
+    id: str
+    invoice_id: str
+    wallet_id: str
+    user_id: str
+    amount: int
+    currency: Currency
+    merchant: str
+    status: PaymentStatus
+    created_at: Timestamp
+    paid_at: Timestamp | None
+    settled_at: Timestamp | None
+    balance_before: int | None
+    balance_after: int | None
+    confirmation: Confirmation | None
+    failure: Failure | None
+    refunded_amount: int
+    refunds: list[Refund]
+    limits: list[Limit]
+    set_aside: bool
+    resolution: Resolution | None = None
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing will change without somebody doing something."""
+        return self.status in FINAL_STATUSES or self.set_aside
+
+
+class Entry(Record):
+    """One movement of a wallet."""
+
+    amount: int
+    balance_after: int
+    kind: Literal["deposit", "payment", "refund"]
+    payment_id: str | None
+    at: Timestamp
+
+
+class Message(Record):
+    """A message to a user and what became of it."""
+
+    id: str
+    event_id: str
+    user_id: str
+    channel: Method
+    to: str
+    kind: str
+    status: Literal["sent", "waiting", "dead"]
+    attempts: int
+    last_error: str | None
+    at: Timestamp
+
+
+Item = TypeVar("Item")
+
+
+class Page(Record, Generic[Item]):
+    """Some of a list, newest first."""
+
+    data: list[Item]
+    has_more: bool
+    next_cursor: str | None

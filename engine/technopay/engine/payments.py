@@ -1,0 +1,213 @@
+"""What a user can do: pay, and look."""
+
+from __future__ import annotations
+
+from technopay.engine import values
+from technopay.engine.commands import CancelPayment, ConfirmPayment, ResendCode, StartPayment
+from technopay.engine.core import EngineCore, known, unwrap
+from technopay.engine.errors import SettlementFailed
+from technopay.engine.models import Entry, Invoice, Limit, Method, Page, Payment, Wallet
+from technopay.engine.ports import Claimed, Operation, Outcome, PaymentTerms
+
+WAIT_S_MAX = 10.0
+
+
+class PaymentOperations(EngineCore):
+    """The operations of a user. Everything is judged for this user: what is somebody else's does not exist."""
+
+    async def start_payment(
+        self,
+        *,
+        user_id: str,
+        invoice_id: str,
+        wallet_id: str,
+        method: Method | None = None,
+        idempotency_key: str | None = None,
+    ) -> Payment:
+        """Begin to pay an invoice, and send the user a code. Nothing is deducted.
+
+        Raises:
+            UserNotFound, WalletNotFound, InvoiceNotFound, UserBlocked, WalletInactive, InvoiceAlreadyPaid,
+            InvoiceNotPayable, PaymentInProgress, CurrencyMismatch, InvoiceExpired, NoChannel,
+            InsufficientFunds, DailyLimitExceeded, IdempotencyKeyReused, ValidationFailed; any Fault.
+
+        """
+        method_error = None if method in (None, "email", "sms") else "has to be email or sms"
+        values.require(
+            [
+                ("user_id", values.user_id_error(user_id)),
+                ("method", method_error),
+                ("idempotency_key", values.key_error(idempotency_key)),
+            ]
+        )
+        payment_id = self._ids.new("pay")
+        arguments = [invoice_id, wallet_id, method]
+        operation = self._operation("start", (user_id,), idempotency_key, arguments, recorded=False)
+        terms = await self._read_terms(payment_id, known(invoice_id), user_id)
+        command = StartPayment(
+            operation=operation,
+            payment_id=payment_id,
+            user_id=user_id,
+            wallet_id=known(wallet_id),
+            invoice_id=known(invoice_id),
+            method=method or "",
+            digest=await self._verifier.begin(terms, 1) if terms else "",
+            code_lifetime_ms=self._settings.code_lifetime_s * 1000,
+            attempts=self._settings.code_attempts,
+            resends=self._settings.code_resends,
+        )
+        return self._paid(await self._ask(command.wallet_id, command))
+
+    async def confirm_payment(
+        self, *, user_id: str, payment_id: str, code: str, wait_s: float = 4.0
+    ) -> Payment:
+        """Confirm a payment with its code, take the money, and wait for the settlement.
+
+        Answers the payment 'succeeded', or 'processing' when the wait ran out.
+
+        Raises:
+            SettlementFailed: the money is back in the wallet.
+            PaymentNotFound, UserBlocked, WalletInactive, PaymentNotConfirmable, ConfirmationExpired,
+            InvoiceExpired, ConfirmationInvalid, InsufficientFunds, DailyLimitExceeded, ValidationFailed;
+            any Fault.
+
+        """
+        values.require([("code", values.code_error(code)), ("wait_s", _wait_error(wait_s))])
+        self._require_running()
+        digest = await self._verifier.check(payment_id, code)
+        wallet_id = await self._wallet_of(payment_id, user_id)
+        command = ConfirmPayment(Operation(self._ids.new("op")), payment_id, user_id, digest)
+        outcome: Outcome[Payment] = await self._ask(wallet_id, command)
+        if outcome.code not in ("ok", "payment_not_confirmable"):
+            self._relay.wake()  # a refusal for funds or limit is told to the user, too
+        payment = self._paid(outcome)
+        if claim := outcome.details.get("claim"):
+            self._settlements.begin(Claimed(payment, claim))
+        payment = await self._watch(payment, wait_s)
+        if payment.status == "failed":
+            raise SettlementFailed(payment=payment, replayed=outcome.replayed)
+        return payment.as_replay() if outcome.replayed else payment
+
+    async def resend_code(
+        self, *, user_id: str, payment_id: str, idempotency_key: str | None = None
+    ) -> Payment:
+        """Send a fresh code with a fresh expiry; the old one is dead, the attempts stay.
+
+        Raises:
+            PaymentNotFound, UserBlocked, WalletInactive, PaymentNotConfirmable, ConfirmationExpired,
+            InvoiceExpired, NoChannel, RateLimited, IdempotencyKeyReused, ValidationFailed; any Fault.
+
+        """
+        values.require([("idempotency_key", values.key_error(idempotency_key))])
+        operation = self._operation("resend", (user_id, payment_id), idempotency_key, [], recorded=False)
+        wallet_id = await self._wallet_of(payment_id, user_id)
+        issue = 2
+        while True:
+            payment = unwrap(await self._store.read_payment(payment_id, user_id))
+            terms = PaymentTerms(payment.id, payment.amount, payment.currency, payment.merchant)
+            command = ResendCode(
+                operation=operation,
+                payment_id=payment_id,
+                user_id=user_id,
+                issue=issue,
+                digest=await self._verifier.begin(terms, issue),
+                code_lifetime_ms=self._settings.code_lifetime_s * 1000,
+            )
+            outcome: Outcome[Payment] = await self._ask(wallet_id, command)
+            if outcome.code != "issue":
+                return self._paid(outcome)
+            issue = outcome.details["issue"] + 1
+
+    async def cancel_payment(
+        self, *, user_id: str, payment_id: str, idempotency_key: str | None = None
+    ) -> Payment:
+        """Give up a payment that waits for its code.
+
+        Raises:
+            PaymentNotFound, PaymentNotCancelable, IdempotencyKeyReused, ValidationFailed; any Fault.
+
+        """
+        values.require([("idempotency_key", values.key_error(idempotency_key))])
+        operation = self._operation("cancel", (user_id, payment_id), idempotency_key, [], recorded=False)
+        wallet_id = await self._wallet_of(payment_id, user_id)
+        return self._paid(await self._ask(wallet_id, CancelPayment(operation, payment_id, user_id)))
+
+    async def get_payment(self, *, user_id: str, payment_id: str, wait_s: float = 0.0) -> Payment:
+        """Read a payment; with a wait, as soon as it is final or set aside, else as it is when the wait ran out.
+
+        Raises:
+            PaymentNotFound, ValidationFailed; any Fault.
+
+        """
+        values.require([("wait_s", _wait_error(wait_s))])
+        self._require_running()
+        payment = unwrap(await self._store.read_payment(known(payment_id), user_id))
+        return await self._watch(payment, wait_s)
+
+    async def list_payments(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Payment]:
+        """List a user's payments, newest first."""
+        self._require_page(limit, cursor)
+        return await self._store.list_payments(user_id, cursor, limit)
+
+    async def get_wallet(self, *, user_id: str, wallet_id: str) -> Wallet:
+        """Read a wallet.
+
+        Raises:
+            WalletNotFound; any Fault.
+
+        """
+        self._require_running()
+        return unwrap(await self._store.read_wallet(known(wallet_id), user_id))
+
+    async def list_wallets(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Wallet]:
+        """List a user's wallets, newest first."""
+        self._require_page(limit, cursor)
+        return await self._store.list_wallets(user_id, cursor, limit)
+
+    async def list_entries(
+        self, *, user_id: str, wallet_id: str, limit: int = 20, cursor: str = ""
+    ) -> Page[Entry]:
+        """List the movements of a wallet, newest first.
+
+        Raises:
+            WalletNotFound, ValidationFailed; any Fault.
+
+        """
+        self._require_page(limit, cursor)
+        return unwrap(await self._store.list_entries(known(wallet_id), user_id, cursor, limit))
+
+    async def get_invoice(self, *, user_id: str, invoice_id: str) -> Invoice:
+        """Read an invoice.
+
+        Raises:
+            InvoiceNotFound; any Fault.
+
+        """
+        self._require_running()
+        return unwrap(await self._store.read_invoice(known(invoice_id), user_id))
+
+    async def list_invoices(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Invoice]:
+        """List a user's invoices, newest first."""
+        self._require_page(limit, cursor)
+        return await self._store.list_invoices(user_id, cursor, limit)
+
+    async def list_limits(self, *, user_id: str) -> list[Limit]:
+        """List the limits that bind a user: those of the currencies of the user's wallets."""
+        values.require([("user_id", values.user_id_error(user_id))])
+        self._require_running()
+        return await self._store.read_limits(user_id)
+
+    async def _read_terms(self, payment_id: str, invoice_id: str, user_id: str) -> PaymentTerms | None:
+        """Read what the code is bound to. It never changes, so reading ahead decides nothing."""
+        invoice = (await self._store.read_invoice(invoice_id, user_id)).value
+        if invoice is None:
+            return None
+        return PaymentTerms(payment_id, invoice.amount, invoice.currency, invoice.merchant)
+
+    def _require_page(self, limit: int, cursor: str) -> None:
+        self._require_running()
+        values.require([("limit", values.page_error(limit)), ("cursor", values.cursor_error(cursor))])
+
+
+def _wait_error(wait_s: float) -> str | None:
+    return None if 0 <= wait_s <= WAIT_S_MAX else f"has to be 0 to {WAIT_S_MAX:g} seconds"

@@ -1,0 +1,378 @@
+"""The ports: what the engine needs of the world, as protocols. Time, randomness and ids come only through them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+
+from technopay.engine.models import Entry, Invoice, Limit, Message, Method, Page, Payment, User, Wallet
+
+if TYPE_CHECKING:
+    from technopay.engine import commands
+
+Value = TypeVar("Value", covariant=True)
+
+Verdict = Literal["settled", "given_back", "reversed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Value]):
+    """The answer to a command: `code` is 'ok' or the code of a refusal; a refusal is a value in here."""
+
+    code: str
+    value: Value | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    token: str = ""
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """The identity of one call, by which a repeat of it is known.
+
+    `fingerprint` stands for the arguments; an empty one keeps no record of its own (the payment is the record).
+    """
+
+    id: str
+    fingerprint: str = ""
+    kept_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What an actor brings to the store: who it is, the token it knows ('' for none), whether more is to come."""
+
+    owner: str
+    token: str
+    keep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentTerms:
+    """What a code is bound to (PSD2 RTS, Article 5): this payment, this amount, this payee."""
+
+    payment_id: str
+    amount: int
+    currency: str
+    merchant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A payment that this process may settle or reverse, under this claim, until the claim runs out."""
+
+    payment: Payment
+    claim: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A payment with what is needed to tell its user: the addresses, and the number of the current code."""
+
+    payment: Payment
+    email: str | None
+    phone: str | None
+    issue: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One line of the journal. `id` is its place; `type` says what happened."""
+
+    id: str
+    type: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedMessage:
+    """A message that is to be tried again, under this claim."""
+
+    entry: JournalEntry
+    kind: str
+    channel: Method
+    attempts: int
+    claim: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of the first attempt to deliver a message; `error` is empty when it was delivered."""
+
+    entry_id: str
+    user_id: str
+    channel: Method
+    kind: str
+    payment_id: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What the agenda handed out, and in how many milliseconds the next of it is due (None: nothing waits)."""
+
+    payments: Sequence[Claimed]
+    messages: Sequence[ClaimedMessage]
+    next_in_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """A message as a channel gets it. `event_id` is the same on every try, for the receiver to know a repeat."""
+
+    event_id: str
+    user_id: str
+    channel: Method
+    to: str
+    kind: str
+    text: str
+    payment_id: str
+    code: str | None
+
+
+class Clock(Protocol):
+    """Time as this process sees it: for waiting only. What time it is, the store says."""
+
+    def monotonic(self) -> float:
+        """Answer seconds that never go back."""
+        ...
+
+    async def sleep(self, delay_s: float) -> None:
+        """Wait."""
+        ...
+
+
+class Ids(Protocol):
+    """Where ids come from."""
+
+    def new(self, prefix: str) -> str:
+        """Make an id that sorts after those made before: prefix, '_', partition, the rest."""
+        ...
+
+
+class Verifier(Protocol):
+    """The second step. It only turns answers into evidence; the store counts, compares and consumes."""
+
+    async def begin(self, terms: PaymentTerms, issue: int) -> str:
+        """Answer the evidence that the right answer to this challenge will give."""
+        ...
+
+    async def check(self, payment_id: str, answer: str) -> str:
+        """Turn any answer, well-formed or not, into evidence."""
+        ...
+
+    async def code(self, terms: PaymentTerms, issue: int) -> str | None:
+        """Answer the code to send to the user, or None when the user has it from elsewhere."""
+        ...
+
+
+class SettlementService(Protocol):
+    """Where the money goes. Every call carries the payment id as its key and may be made again.
+
+    Anything but the listed answers, an exception and silence included, counts as unknown.
+    """
+
+    async def settle(self, terms: PaymentTerms) -> Literal["settled", "declined"]:
+        """Settle the payment under its id, or decline to."""
+        ...
+
+    async def status(
+        self, terms: PaymentTerms
+    ) -> Literal["settled", "declined", "called_off", "pending", "not_found"]:
+        """Tell what became of a payment. 'not_found' is no no: a request may still be on its way."""
+        ...
+
+    async def call_off(
+        self, terms: PaymentTerms
+    ) -> Literal["called_off", "already_settled", "already_declined"]:
+        """See to it that the payment is not settled from now on, even if it was never seen.
+
+        An adapter to a service that cannot promise this raises; its payments are set aside instead.
+        """
+        ...
+
+    async def reverse(self, terms: PaymentTerms) -> Literal["reversed"]:
+        """Undo a settlement."""
+        ...
+
+
+class Channel(Protocol):
+    """A way to reach a user. Returning means that the message was taken; raising means that it was not."""
+
+    async def deliver(self, message: OutgoingMessage) -> None:
+        """Hand the message over."""
+        ...
+
+
+class Store(Protocol):
+    """The only truth. Each method is one atomic step; what it decides, it decides with its own clock.
+
+    Methods raise StoreUnavailable (nothing happened) or OutcomeUnknown (ask again with the same operation).
+    """
+
+    async def start_payment(self, command: commands.StartPayment, lease: Lease) -> Outcome[Payment]:
+        """Make a payment that waits for its confirmation."""
+        ...
+
+    async def confirm_payment(self, command: commands.ConfirmPayment, lease: Lease) -> Outcome[Payment]:
+        """Judge everything again and take the money. details: `claim` when this call took it."""
+        ...
+
+    async def resend_code(self, command: commands.ResendCode, lease: Lease) -> Outcome[Payment]:
+        """Replace the code. Code 'issue' with details `issue` when another one is current."""
+        ...
+
+    async def cancel_payment(self, command: commands.CancelPayment, lease: Lease) -> Outcome[Payment]:
+        """Give up an unconfirmed payment."""
+        ...
+
+    async def deposit(self, command: commands.Deposit, lease: Lease) -> Outcome[Wallet]:
+        """Put money into a wallet."""
+        ...
+
+    async def set_wallet_status(self, command: commands.SetWalletStatus, lease: Lease) -> Outcome[Wallet]:
+        """Activate or deactivate a wallet."""
+        ...
+
+    async def begin_refund(self, command: commands.BeginRefund, lease: Lease) -> Outcome[Payment]:
+        """Begin to give a succeeded payment back. details: `claim` when this call began it."""
+        ...
+
+    async def complete_payment(self, payment_id: str, claim: str, verdict: Verdict) -> Outcome[Payment]:
+        """Write down what the settlement service decided; code 'fenced' for an old claim."""
+        ...
+
+    async def renew_claim(self, payment_id: str, claim: str, claim_ms: int, *, set_aside: bool) -> bool:
+        """Keep a claim, give it up (0), or leave the payment to an operator; False for an old claim."""
+        ...
+
+    async def resolve_payment(
+        self, operation: Operation, payment_id: str, verdict: str, note: str, by: str
+    ) -> Outcome[Payment]:
+        """Decide a payment that was set aside."""
+        ...
+
+    async def create_user(
+        self, operation: Operation, user_id: str, email: str | None, phone: str | None
+    ) -> Outcome[User]:
+        """Make a user known."""
+        ...
+
+    async def set_user_status(self, operation: Operation, user_id: str, status: str) -> Outcome[User]:
+        """Block or unblock a user."""
+        ...
+
+    async def create_wallet(
+        self, operation: Operation, wallet_id: str, user_id: str, currency: str
+    ) -> Outcome[Wallet]:
+        """Open a wallet."""
+        ...
+
+    async def create_invoice(self, operation: Operation, invoice: commands.NewInvoice) -> Outcome[Invoice]:
+        """Enter an invoice."""
+        ...
+
+    async def void_invoice(self, operation: Operation, invoice_id: str) -> Outcome[Invoice]:
+        """Withdraw an invoice. details: `payment` when one stands in the way."""
+        ...
+
+    async def set_limit(self, currency: str, amount: int | None) -> Outcome[Limit]:
+        """Set or lift the daily limit of a currency."""
+        ...
+
+    async def read_limits(self, user_id: str | None) -> list[Limit]:
+        """Read all limits, or those that bind a user."""
+        ...
+
+    async def read_user(self, user_id: str) -> Outcome[User]:
+        """Read a user."""
+        ...
+
+    async def read_wallet(self, wallet_id: str, user_id: str | None) -> Outcome[Wallet]:
+        """Read a wallet, with a user only that user's own."""
+        ...
+
+    async def read_invoice(self, invoice_id: str, user_id: str | None) -> Outcome[Invoice]:
+        """Read an invoice, with a user only that user's own."""
+        ...
+
+    async def read_payment(self, payment_id: str, user_id: str | None) -> Outcome[Payment]:
+        """Read a payment, with a user only that user's own."""
+        ...
+
+    async def read_parcel(self, payment_id: str) -> Parcel | None:
+        """Read a payment with what is needed to tell its user."""
+        ...
+
+    async def list_wallets(self, user_id: str, cursor: str, limit: int) -> Page[Wallet]:
+        """List a user's wallets."""
+        ...
+
+    async def list_invoices(self, user_id: str, cursor: str, limit: int) -> Page[Invoice]:
+        """List a user's invoices."""
+        ...
+
+    async def list_payments(self, user_id: str, cursor: str, limit: int) -> Page[Payment]:
+        """List a user's payments."""
+        ...
+
+    async def search_payments(
+        self, status: str | None, user_id: str | None, *, set_aside: bool | None, cursor: str, limit: int
+    ) -> Page[Payment]:
+        """List payments of all users that match."""
+        ...
+
+    async def list_entries(
+        self, wallet_id: str, user_id: str | None, cursor: str, limit: int
+    ) -> Outcome[Page[Entry]]:
+        """List a wallet's movements."""
+        ...
+
+    async def list_messages(
+        self, status: str | None, user_id: str | None, cursor: str, limit: int
+    ) -> Page[Message]:
+        """List messages."""
+        ...
+
+    async def take_due(self, count: int) -> Due:
+        """Take what is due on the agenda."""
+        ...
+
+    async def read_outbox(self, owner: str, count: int) -> tuple[str, list[JournalEntry]] | None:
+        """Claim the relay and read on in the journal: claim and entries, or None while another one relays."""
+        ...
+
+    async def record_deliveries(
+        self, claim: str, cursor: str, retry_ms: int, deliveries: Sequence[Delivery]
+    ) -> bool:
+        """Write down deliveries and move the relay on; False for an old claim."""
+        ...
+
+    async def record_attempt(self, message: ClaimedMessage, status: str, error: str, retry_ms: int) -> bool:
+        """Write down another attempt at a message; False for an old claim."""
+        ...
+
+    async def send_again(self, operation: Operation, message_id: str) -> Outcome[Message]:
+        """Try a dead message again."""
+        ...
+
+    async def bind_secret(self, secret_id: str) -> str:
+        """Tie the store to the secret that is used first; answer the id of the one it is tied to."""
+        ...
+
+    async def ping(self) -> None:
+        """Find out whether the store works."""
+        ...
+
+    async def mock_settlement(self, action: str, payment_id: str, errors: int) -> str:
+        """Keep the book of the mock settlement service."""
+        ...
+
+    async def mock_inbox(self, user_id: str, message: str) -> None:
+        """Put a message into a user's mock inbox."""
+        ...
+
+    async def read_mock_inbox(self, user_id: str) -> list[str]:
+        """Read a user's mock inbox, newest first."""
+        ...

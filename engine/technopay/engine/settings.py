@@ -1,0 +1,67 @@
+"""What can be set about an engine, with the relations between the values asserted."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+
+SECRET_LENGTH_MIN = 32
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Settings of one engine. Durations are in the unit that the name ends with."""
+
+    secret: str = field(repr=False)
+    """Keys for codes and tokens are derived from it; at least 32 characters."""
+
+    code_lifetime_s: int = 300
+    code_attempts: int = 5
+    """Wrong codes that end a payment (PSD2 RTS, Article 4: at most five)."""
+    code_resends: int = 3
+
+    mailbox_capacity: int = 1_000
+    """Commands that may wait for one wallet; one more is refused as overloaded."""
+    commands_waiting_max: int = 20_000
+    """Commands that may wait for all wallets together."""
+    command_deadline_s: float = 5.0
+    """A command that did not begin by then is dropped."""
+
+    settlement_timeout_s: float = 5.0
+    settlement_attempts: int = 5
+    settlement_backoff_s: float = 0.2
+    """Before the second attempt; doubled before each further one."""
+    settlement_silence_s: float = 15.0
+    """After so long without any answer of the settlement service a payment is set aside."""
+    settlements_max: int = 1_000
+    """Settlements at a time; what is more waits on the agenda."""
+    set_aside_interval_s: float = 300.0
+    """How often the settlement service is asked about a payment that was set aside."""
+    claim_s: float = 15.0
+
+    message_attempts: int = 6
+    message_timeout_s: float = 2.0
+    message_backoff_s: float = 1.0
+
+    agenda_interval_s: float = 0.5
+    idempotency_kept_s: int = 72 * 3600
+    drain_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work together."""
+        if len(self.secret) < SECRET_LENGTH_MIN:
+            raise ValueError(f"the secret has {len(self.secret)} characters; it needs {SECRET_LENGTH_MIN}")
+        assert 1 <= self.code_attempts <= 5, "PSD2 RTS, Article 4: at most five attempts"
+        assert self.mailbox_capacity >= 1
+        # A claim is renewed before each call, so it has to outlast one call and the pause after it.
+        assert self.claim_s > 2 * self.settlement_timeout_s, "a claim must outlast a call"
+
+    def derive_key(self, purpose: str) -> bytes:
+        """Derive the key for one purpose from the secret."""
+        return hmac.digest(self.secret.encode(), f"technopay {purpose}".encode(), hashlib.sha256)
+
+    @property
+    def secret_id(self) -> str:
+        """A name of the secret that tells nothing of it."""
+        return self.derive_key("secret id").hex()[:16]

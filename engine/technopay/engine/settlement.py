@@ -1,0 +1,193 @@
+"""Settlement: a saga that ends every debit, by settling it or by giving it back, and every refund.
+
+It runs beside the actors. Its rule: give back only on 'declined' or 'called_off'. Silence, an error and
+'not found' are no answer, because a request of ours may still be on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from technopay.engine.commands import CompletePayment
+from technopay.engine.directory import Directory
+from technopay.engine.errors import TechnopayError
+from technopay.engine.models import Payment
+from technopay.engine.ports import Claimed, Clock, PaymentTerms, SettlementService, Store, Verdict
+from technopay.engine.settings import EngineSettings
+
+logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+FINAL_ANSWERS: dict[str, Verdict] = {
+    "settled": "settled",
+    "already_settled": "settled",
+    "declined": "given_back",
+    "already_declined": "given_back",
+    "called_off": "given_back",
+}
+
+
+class ClaimLostError(Exception):
+    """Raised when another process took the payment over: it finishes the work, we change nothing."""
+
+
+class SilenceError(Exception):
+    """Raised when the settlement service has not answered anything for too long."""
+
+
+class Settlements:
+    """Runs the settlements and refunds that this process claimed."""
+
+    def __init__(
+        self,
+        store: Store,
+        directory: Directory,
+        service: SettlementService,
+        clock: Clock,
+        settings: EngineSettings,
+        on_change: Callable[[Payment], None],
+    ) -> None:
+        self._store = store
+        self._directory = directory
+        self._service = service
+        self._clock = clock
+        self._settings = settings
+        self._on_change = on_change
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """How many run now."""
+        return len(self._running)
+
+    def begin(self, claimed: Claimed) -> None:
+        """Begin a settlement or a refund; one too many stays on the agenda, where it is found again."""
+        payment_id = claimed.payment.id
+        if len(self._running) >= self._settings.settlements_max or payment_id in self._running:
+            return
+        task = asyncio.get_running_loop().create_task(self._finish(claimed))
+        self._running[payment_id] = task
+        task.add_done_callback(lambda _: self._running.pop(payment_id, None))
+
+    async def drain(self, drain_s: float) -> None:
+        """Wait for what runs; give up the claims of what takes longer, so that others need not wait for them."""
+        if self._running:
+            _, late = await asyncio.wait(self._running.values(), timeout=drain_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _finish(self, claimed: Claimed) -> None:
+        payment, claim = claimed.payment, claimed.claim
+        dialogue = Dialogue(self._store, self._service, self._clock, self._settings, claimed)
+        try:
+            verdict = await (dialogue.reverse() if payment.status == "refunding" else dialogue.decide())
+            completion = CompletePayment(payment.id, claim, verdict)
+            outcome = await self._directory.complete(payment.wallet_id, completion)
+            if outcome.value is not None:
+                self._on_change(outcome.value)
+        except ClaimLostError:
+            logger.info("another process finishes payment %s", payment.id)
+        except SilenceError:
+            await self._set_aside(payment.id, claim)
+        except asyncio.CancelledError:
+            await self._store.renew_claim(payment.id, claim, 0, set_aside=False)
+            raise
+        except TechnopayError as error:
+            # The claim runs out and the agenda hands the payment out again.
+            logger.warning("payment %s is left to the agenda: %s", payment.id, error.code)
+        except Exception:
+            logger.exception("the settlement of payment %s crashed; it is left to the agenda", payment.id)
+
+    async def _set_aside(self, payment_id: str, claim: str) -> None:
+        interval_ms = round(self._settings.set_aside_interval_s * 1000)
+        if await self._store.renew_claim(payment_id, claim, interval_ms, set_aside=True):
+            logger.warning("payment %s is set aside: the settlement service is silent", payment_id)
+            outcome = await self._store.read_payment(payment_id, None)
+            if outcome.value is not None:
+                self._on_change(outcome.value)
+
+
+class Dialogue:
+    """What is said to the settlement service about one payment, until it is decided."""
+
+    def __init__(
+        self, store: Store, service: SettlementService, clock: Clock, settings: EngineSettings, claimed: Claimed
+    ) -> None:
+        self._store = store
+        self._service = service
+        self._clock = clock
+        self._settings = settings
+        self._payment_id = claimed.payment.id
+        self._claim = claimed.claim
+        self._claimed_at = clock.monotonic()
+        self._heard_at = self._claimed_at
+        payment = claimed.payment
+        self._terms = PaymentTerms(payment.id, payment.amount, payment.currency, payment.merchant)
+
+    async def decide(self) -> Verdict:
+        """Settle; on trouble ask; on 'not found' send again, a bounded number of times; then call off."""
+        backoff_s = self._settings.settlement_backoff_s
+        for attempt in range(self._settings.settlement_attempts):
+            if attempt:
+                await self._clock.sleep(backoff_s * 2 ** (attempt - 1))
+            verdict = await self._ask(self._service.settle) or await self._inquire()
+            if verdict:
+                return verdict
+        while True:
+            verdict = await self._ask(self._service.call_off) or await self._inquire()
+            if verdict:
+                return verdict
+            await self._clock.sleep(backoff_s)
+
+    async def reverse(self) -> Verdict:
+        """Undo a settlement; ask until it is answered."""
+        backoff_s = self._settings.settlement_backoff_s
+        while await self._call(self._service.reverse) != "reversed":
+            await self._clock.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, self._settings.settlement_timeout_s)
+        return "reversed"
+
+    async def _inquire(self) -> Verdict | None:
+        """Ask for the status until there is an answer; None when the service knows nothing of the payment."""
+        while True:
+            answer = await self._call(self._service.status)
+            if answer == "not_found":
+                return None
+            if answer in FINAL_ANSWERS:
+                return FINAL_ANSWERS[answer]
+            await self._clock.sleep(self._settings.settlement_backoff_s)
+
+    async def _ask(self, question: Callable[[PaymentTerms], Coroutine[Any, Any, str]]) -> Verdict | None:
+        answer = await self._call(question)
+        return FINAL_ANSWERS.get(answer) if answer else None
+
+    async def _call(self, question: Callable[[PaymentTerms], Coroutine[Any, Any, Answer]]) -> Answer | None:
+        """Ask one question under a live claim; None when the answer is unknown."""
+        if self._clock.monotonic() - self._heard_at >= self._settings.settlement_silence_s:
+            raise SilenceError
+        await self._keep_claim()
+        try:
+            async with asyncio.timeout(self._settings.settlement_timeout_s):
+                answer = await question(self._terms)
+        except Exception as error:
+            logger.info("settlement service, payment %s: no answer (%r)", self._payment_id, error)
+            if not isinstance(error, TimeoutError):
+                self._heard_at = self._clock.monotonic()  # an error is a sign of life
+            return None
+        self._heard_at = self._clock.monotonic()
+        return answer
+
+    async def _keep_claim(self) -> None:
+        """Renew a claim that a call could outlast."""
+        age_s = self._clock.monotonic() - self._claimed_at
+        if age_s < self._settings.claim_s - 2 * self._settings.settlement_timeout_s:
+            return
+        claim_ms = round(self._settings.claim_s * 1000)
+        if not await self._store.renew_claim(self._payment_id, self._claim, claim_ms, set_aside=False):
+            raise ClaimLostError
+        self._claimed_at = self._clock.monotonic()

@@ -1,0 +1,108 @@
+"""The forms of arguments, judged before anything is sent to the store. Every error names field and rule."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from functools import lru_cache
+
+from iso4217 import Currency as IsoCurrency
+from pydantic import EmailStr, TypeAdapter, ValidationError
+
+from technopay.engine.errors import FieldError, ValidationFailed
+
+AMOUNT_MAX = 2**53 - 1
+"""Scripts count in doubles, which are exact up to here."""
+
+USER_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+PHONE = re.compile(r"\+[1-9][0-9]{1,14}")
+KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+EMAIL = TypeAdapter(EmailStr)
+PAGE_MAX = 100
+
+
+@lru_cache(maxsize=1)
+def currencies() -> frozenset[str]:
+    """Answer the codes of ISO 4217 that have a minor unit (metals and test codes have none)."""
+    return frozenset(currency.code for currency in IsoCurrency if currency.exponent is not None)
+
+
+def amount_error(amount: object, *, least: int = 1) -> str | None:
+    """Answer what is wrong with an amount of minor units."""
+    if isinstance(amount, bool) or not isinstance(amount, int):
+        return "has to be a whole number of minor units"
+    if not least <= amount <= AMOUNT_MAX:
+        return f"has to be {least} to {AMOUNT_MAX}"
+    return None
+
+
+def currency_error(currency: str) -> str | None:
+    """Answer what is wrong with a currency."""
+    return None if currency in currencies() else "has to be an ISO 4217 code of a currency with a minor unit"
+
+
+def user_id_error(user_id: str) -> str | None:
+    """Answer what is wrong with a user id."""
+    return None if USER_ID.fullmatch(user_id) else "has to be 1 to 64 characters of A-Z a-z 0-9 . _ -"
+
+
+def email_error(email: str | None) -> str | None:
+    """Answer what is wrong with an e-mail address."""
+    if email is None:
+        return None
+    try:
+        EMAIL.validate_python(email)
+    except ValidationError:
+        return "has to be an e-mail address"
+    return None if len(email) <= 254 else "has to be at most 254 characters"
+
+
+def phone_error(phone: str | None) -> str | None:
+    """Answer what is wrong with a phone number."""
+    return None if phone is None or PHONE.fullmatch(phone) else "has to be in E.164 form, like +15550100"
+
+
+def text_error(text: str | None, least: int, most: int) -> str | None:
+    """Answer what is wrong with a text; None is a text left out."""
+    if text is None:
+        return None
+    if not least <= len(text) <= most:
+        return f"has to be {least} to {most} characters"
+    if not text.isprintable():
+        return "has to be of printable characters"
+    return None
+
+
+def code_error(code: str) -> str | None:
+    """Answer what is wrong with a code: hardly anything, because what does not match costs an attempt."""
+    return None if 1 <= len(code) <= 64 else "has to be 1 to 64 characters"
+
+
+def key_error(key: str | None) -> str | None:
+    """Answer what is wrong with an idempotency key."""
+    return None if key is None or KEY.fullmatch(key) else "has to be 1 to 255 printable characters"
+
+
+def time_error(at: datetime) -> str | None:
+    """Answer what is wrong with a time."""
+    return None if at.tzinfo is not None else "has to name its offset from UTC"
+
+
+def page_error(limit: int) -> str | None:
+    """Answer what is wrong with the length of a page."""
+    return None if 1 <= limit <= PAGE_MAX else f"has to be 1 to {PAGE_MAX}"
+
+
+def require(errors: Iterable[tuple[str, str | None]]) -> None:
+    """Raise ValidationFailed for the fields that have an error."""
+    if found := [FieldError(field, error) for field, error in errors if error]:
+        raise ValidationFailed(found)
+
+
+CURSOR = re.compile(r"[0-9a-z_-]{0,64}")
+
+
+def cursor_error(cursor: str) -> str | None:
+    """Answer what is wrong with a cursor."""
+    return None if CURSOR.fullmatch(cursor) else "has to be the next_cursor of an earlier page"

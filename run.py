@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Set technopay up in `.venv` and run it: `python3 run.py demo`, `python3 run.py test`, `python3 run.py serve …`."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+CHECKS = (
+    ("ruff", "check", "."),
+    ("mypy",),
+    ("importlinter.cli", "lint"),
+    ("coverage", "erase"),
+    ("coverage", "run", "-m", "pytest"),
+    ("coverage", "combine", "--quiet"),
+)
+
+
+def set_up(extra: str) -> None:
+    """Make the virtual environment and install the project; again only when pyproject.toml changed."""
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    stamp = VENV / f"installed{extra}"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    if not PYTHON.exists():
+        print("technopay: making a virtual environment in .venv", flush=True)
+        made = subprocess.run([sys.executable, "-m", "venv", str(VENV)])
+        if made.returncode:
+            sys.exit("technopay: this Python has no venv; on Debian: apt-get install python3-venv")
+    print(f"technopay: installing {extra or 'technopay'} (this takes about a minute, once)", flush=True)
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if subprocess.run([*pip, "--editable", f"{ROOT}{extra}"]).returncode:
+        sys.exit("technopay: the installation failed; the lines above say why")
+    stamp.write_text(wanted)
+
+
+def run_checks(arguments: list[str]) -> int:
+    """Run linters, types, layers and all tests; with arguments, only pytest with these."""
+    if arguments:
+        return subprocess.run([str(PYTHON), "-m", "pytest", *arguments], cwd=ROOT).returncode
+    for module, *words in CHECKS:
+        print(f"\n== {module} {' '.join(words)}", flush=True)
+        if status := subprocess.run([str(PYTHON), "-m", module, *words], cwd=ROOT).returncode:
+            return status
+    return report_coverage()
+
+
+def report_coverage() -> int:
+    """Print the coverage and fail below what engine and storage have to have."""
+    return subprocess.run([str(PYTHON), str(ROOT / "tests" / "coverage_report.py")], cwd=ROOT).returncode
+
+
+def main() -> int:
+    """Set up, then run."""
+    if sys.version_info < (3, 11):
+        return print("technopay needs Python 3.11 or later") or 1
+    arguments = sys.argv[1:] or ["--help"]
+    if arguments[0] == "test":
+        set_up("[dev]")
+        return run_checks(arguments[1:])
+    set_up("")
+    os.execv(PYTHON, [str(PYTHON), "-m", "technopay.cli", *arguments])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

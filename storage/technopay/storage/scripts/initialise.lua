@@ -1,0 +1,16 @@
+-- initialise(keys=[journal], args=[incarnation, schema, partitions, timezone])
+--
+-- Make an unused store one of technopay's. A store that holds a journal but no meta record has lost data.
+--
+-- Returns {code, now, '', fields}: 'ok', or 'in_use' with what is there.
+--@include base
+
+local incarnation, schema, partitions, timezone = unpack(ARGV, 1, 4)
+
+local meta = read('meta')
+if meta or redis.call('EXISTS', KEYS[1]) == 1 then
+    return {'in_use', int(now), '', flat(meta)}
+end
+redis.call('HSET', key('meta'), 'incarnation', incarnation, 'schema', schema, 'partitions', partitions,
+    'timezone', timezone, 'created_at', int(now))
+return {'ok', int(now), '', flat(read('meta'))}

@@ -1,0 +1,28 @@
+-- list_entries(keys=[journal], args=[wallet, user, cursor, count])
+--
+-- List the movements of a wallet, newest first. The wallet keeps their places in the journal only.
+--
+-- cursor  how many of the oldest entries are still to come, '' for all
+--
+-- Returns {code, now, '', [{journal id, fields}], next cursor}
+--@include base
+
+local wallet_id, user_id, cursor, count = unpack(ARGV, 1, 4)
+
+local wallet = read('wallet', wallet_id)
+if not wallet or (user_id ~= '' and wallet.user ~= user_id) then
+    return {'wallet_not_found', int(now), ''}
+end
+local last = redis.call('LLEN', key('entries', wallet_id))
+if cursor ~= '' then
+    last = math.min(last, tonumber(cursor))
+end
+local first = math.max(last - count, 0)
+local entries = {}
+if last > 0 then
+    local places = redis.call('LRANGE', key('entries', wallet_id), first, last - 1)
+    for i = #places, 1, -1 do
+        entries[#entries + 1] = redis.call('XRANGE', KEYS[1], places[i], places[i])[1]
+    end
+end
+return {'ok', int(now), '', entries, first > 0 and int(first) or ''}

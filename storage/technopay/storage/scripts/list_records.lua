@@ -1,0 +1,30 @@
+-- list_records(keys=[journal], args=[kind, index, cursor, count])
+--
+-- List what an index holds, newest first: 'wallet', 'invoice' or 'payment' records.
+--
+-- index   the index's key without its tag, e.g. 'wallets:alice'
+-- cursor  the id after which to go on, '' for the newest
+--
+-- Returns {code, now, '', [{id, fields}] or [view], next cursor}
+--@include base
+--@include payment
+
+local kind, index, cursor, count = unpack(ARGV, 1, 4)
+
+local from = cursor == '' and '+' or '(' .. cursor
+local ids = redis.call('ZREVRANGEBYLEX', key(index), from, '-', 'LIMIT', 0, count + 1)
+local next_cursor = ''
+if #ids > tonumber(count) then
+    ids[#ids] = nil
+    next_cursor = ids[#ids]
+end
+local records = {}
+for _, id in ipairs(ids) do
+    local fields = read(kind, id)
+    if fields and kind == 'payment' then
+        records[#records + 1] = view(id, fields, read('invoice', fields.invoice))
+    elseif fields then
+        records[#records + 1] = {id, flat(fields)}
+    end
+end
+return {'ok', int(now), '', records, next_cursor}

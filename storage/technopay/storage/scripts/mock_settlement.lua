@@ -1,0 +1,34 @@
+-- mock_settlement(keys=[journal], args=[action, payment, errors])
+--
+-- The book of the mock settlement service: 'settle', 'decline', 'status', 'call_off' or 'reverse' a payment.
+--
+-- errors  how many times 'settle' fails before it works
+--
+-- A call-off leaves a tombstone even for a payment never seen: it is not settled after that.
+--
+-- Returns {code, now, ''}: the state the payment has in the book, 'not_found' or 'error'.
+--@include base
+
+local action, id, errors = unpack(ARGV, 1, 3)
+
+local book = key('mock:settlement', id)
+local state = redis.call('HGET', book, 'state')
+
+local function become(new_state)
+    redis.call('HSET', book, 'state', new_state, 'at', int(now))
+    return {new_state, int(now), ''}
+end
+
+if action == 'settle' and not state then
+    if redis.call('HINCRBY', book, 'calls', 1) <= tonumber(errors) then
+        return {'error', int(now), ''}
+    end
+    return become('settled')
+elseif action == 'decline' and not state then
+    return become('declined')
+elseif action == 'call_off' and not state then
+    return become('called_off')
+elseif action == 'reverse' and state == 'settled' then
+    return become('reversed')
+end
+return {state or 'not_found', int(now), ''}

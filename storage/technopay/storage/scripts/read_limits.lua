@@ -1,0 +1,36 @@
+-- read_limits(keys=[journal], args=[user, days])
+--
+-- Read the limits that were ever set or, for a user, those that bind the currencies of the user's wallets.
+--
+-- Returns {code, now, '', [limit]}; 'bounds' when the clock lies outside `days`.
+--@include base
+--@include limit
+
+local user_id, days = unpack(ARGV, 1, 2)
+
+local currencies = redis.call('SMEMBERS', key('limits'))
+if user_id ~= '' then
+    local held = {}
+    for _, id in ipairs(redis.call('ZRANGE', key('wallets', user_id), 0, -1)) do
+        held[redis.call('HGET', key('wallet', id), 'currency')] = true
+    end
+    local bound = {}
+    for _, currency in ipairs(currencies) do
+        if held[currency] then
+            bound[#bound + 1] = currency
+        end
+    end
+    currencies = bound
+end
+table.sort(currencies)
+local limits = {}
+for _, currency in ipairs(currencies) do
+    local limit = read_limit(currency, days)
+    if not limit then
+        return {'bounds', int(now), ''}
+    end
+    if limit.limit or user_id == '' then
+        limits[#limits + 1] = flat(limit)
+    end
+end
+return {'ok', int(now), '', limits}

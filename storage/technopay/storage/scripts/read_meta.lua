@@ -1,0 +1,8 @@
+-- read_meta(keys=[journal], args=[])
+--
+-- Read what the store says of itself.
+--
+-- Returns {code, now, '', fields}; no fields when it was never initialised.
+--@include base
+
+return {'ok', int(now), '', flat(read('meta'))}

@@ -1,0 +1,8 @@
+-- read_mock_inbox(keys=[journal], args=[user])
+--
+-- Read the mock inbox of a user.
+--
+-- Returns {code, now, '', [message]}, newest first
+--@include base
+
+return {'ok', int(now), '', redis.call('LRANGE', key('mock:inbox', ARGV[1]), 0, -1)}

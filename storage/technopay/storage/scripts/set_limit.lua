@@ -1,0 +1,25 @@
+-- set_limit(keys=[journal], args=[currency, limit, days])
+--
+-- Set the global daily limit of a currency; '' lifts it, '0' stops all payments. What was used stays counted.
+--
+-- Returns {code, now, '', limit}; 'bounds' when the clock lies outside `days`.
+--@include base
+--@include limit
+
+local currency, amount, days = unpack(ARGV, 1, 3)
+
+local limit = read_limit(currency, days)
+if not limit then
+    return {'bounds', int(now), ''}
+end
+if (limit.limit or '') ~= amount then
+    if amount == '' then
+        redis.call('HDEL', key('limit', currency), 'limit')
+    else
+        redis.call('HSET', key('limit', currency), 'limit', amount)
+    end
+    append('limit.set', 'currency', currency, 'limit', amount)
+end
+redis.call('SADD', key('limits'), currency)
+limit.limit = amount ~= '' and amount or nil
+return {'ok', int(now), '', flat(limit)}

@@ -1,0 +1,24 @@
+-- set_user_status(keys=[journal], args=[operation, fingerprint, kept_ms, user, status])
+--
+-- Make a user 'active' or 'blocked'; if the user is already, nothing changes.
+--
+-- Returns {code, now, '', {user, fields}}
+--@include base
+--@include operation
+
+local operation, fingerprint, kept_ms, id, status = unpack(ARGV, 1, 5)
+
+local answered = earlier(operation, fingerprint)
+if answered then
+    return answered
+end
+local user = read('user', id)
+if not user then
+    return {'user_not_found', int(now), ''}
+end
+if user.status ~= status then
+    user.status = status
+    redis.call('HSET', key('user', id), 'status', status)
+    append('user.' .. status, 'user', id)
+end
+return keep(operation, fingerprint, kept_ms, {'ok', int(now), '', {id, flat(user)}})

@@ -1,0 +1,27 @@
+-- operation: what an operation answered before is answered again.
+--
+-- An empty fingerprint means that the operation keeps no record of its own.
+
+local function earlier(operation, fingerprint)
+    if fingerprint == '' then
+        return nil
+    end
+    local kept = redis.call('HMGET', key('operation', operation), 'fingerprint', 'reply')
+    if not kept[1] then
+        return nil
+    end
+    if kept[1] ~= fingerprint then
+        return {'idempotency_key_reused', int(now), ''}
+    end
+    local reply = cjson.decode(kept[2])
+    reply[1] = 'replayed'
+    return reply
+end
+
+local function keep(operation, fingerprint, kept_ms, reply)
+    if fingerprint ~= '' then
+        redis.call('HSET', key('operation', operation), 'fingerprint', fingerprint, 'reply', cjson.encode(reply))
+        redis.call('ZADD', key('agenda'), int(now + kept_ms), 'op_' .. operation)
+    end
+    return reply
+end

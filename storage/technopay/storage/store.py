@@ -1,0 +1,193 @@
+"""The store: Redis or Valkey, on a server, embedded, or faked."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Self
+
+from technopay.engine.errors import StoreUnfit, StoreUninitialised
+from technopay.storage.days import Calendar
+from technopay.storage.embedded import EmbeddedValkey
+from technopay.storage.fitness import (
+    PARTITIONS,
+    SCHEMA,
+    Durability,
+    require_durable,
+    require_ours,
+    require_primary,
+)
+from technopay.storage.keys import Keys
+from technopay.storage.link import BatchingLink, DirectLink
+from technopay.storage.outbox import OutboxScripts
+from technopay.storage.payments import PaymentScripts
+from technopay.storage.records import fields_of
+from technopay.storage.registry import RegistryScripts
+
+CONNECTIONS = 4
+CONNECT_TIMEOUT_S = 1.0
+REPLY_TIMEOUT_S = 2.0
+
+
+class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts):
+    """The engine's store. Make one with `connect`, `embedded` or `fake`; `async with` opens and closes it."""
+
+    def __init__(
+        self,
+        *,
+        url: str | None,
+        server: EmbeddedValkey | None = None,
+        initialise: bool,
+        timezone: str,
+        namespace: str,
+        durability: Durability,
+        reply_timeout_s: float = REPLY_TIMEOUT_S,
+    ) -> None:
+        super().__init__(Keys(namespace))
+        self._url = url
+        self._server = server
+        self._initialise = initialise
+        self._timezone = timezone
+        self._durability: Durability = durability
+        self._reply_timeout_s = reply_timeout_s
+        self._resources = AsyncExitStack()
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        initialise: bool = False,
+        timezone: str = "UTC",
+        namespace: str = "tp",
+        durability: Durability = "always",
+        reply_timeout_s: float = REPLY_TIMEOUT_S,
+    ) -> Self:
+        """Use a server: redis://, rediss:// or unix://. With `initialise` it may be one that was never used."""
+        return cls(
+            url=url,
+            initialise=initialise,
+            timezone=timezone,
+            namespace=namespace,
+            durability=durability,
+            reply_timeout_s=reply_timeout_s,
+        )
+
+    @classmethod
+    def embedded(cls, data_dir: str | Path, *, timezone: str = "UTC") -> Self:
+        """Run a Valkey server of our own on a data directory; a new one is initialised."""
+        server = EmbeddedValkey(Path(data_dir))
+        return cls(
+            url=server.url,
+            server=server,
+            initialise=False,
+            timezone=timezone,
+            namespace="tp",
+            durability="always",
+        )
+
+    @classmethod
+    def fake(cls, *, timezone: str = "UTC", namespace: str = "tp") -> Self:
+        """Keep everything in memory, for tests: nothing is durable."""
+        return cls(url=None, initialise=True, timezone=timezone, namespace=namespace, durability="unchecked")
+
+    async def open(self) -> None:
+        """Start the embedded server if there is one, connect, and look whether the store may be used.
+
+        Raises:
+            StoreUnfit: it may not; says why.
+            StoreUnavailable: it cannot be reached.
+
+        """
+        try:
+            await self._open()
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Disconnect, then stop the embedded server. Can be called more than once."""
+        self._link = None
+        await self._resources.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def ping(self) -> None:
+        """Find out whether the store works."""
+        await self.read_meta()
+
+    async def read_meta(self) -> dict[str, str]:
+        """Read what the store says of itself; nothing when it was never initialised."""
+        return fields_of((await self._run("read_meta")).record)
+
+    async def bind_secret(self, secret_id: str) -> str:
+        """Tie the store to the secret that is used first; answer the id of the one it is tied to."""
+        return str((await self._run("bind_secret", secret_id=secret_id)).record)
+
+    async def mark_demo(self) -> bool:
+        """Claim the right to add the demo data: True once per store."""
+        return (await self._run("mark_demo")).code == "ok"
+
+    async def _open(self) -> None:
+        is_new = self._initialise
+        if self._server:
+            is_new = self._server.is_new
+            await self._resources.enter_async_context(self._server)
+        link: BatchingLink | DirectLink
+        if self._url is None:
+            from fakeredis import FakeAsyncRedis
+
+            link = DirectLink(FakeAsyncRedis(decode_responses=True), self._keys.journal)
+        else:
+            link = BatchingLink.from_url(
+                self._url,
+                self._keys.journal,
+                connections=CONNECTIONS,
+                connect_timeout_s=CONNECT_TIMEOUT_S,
+                reply_timeout_s=self._reply_timeout_s,
+            )
+        self._link = link
+        self._resources.push_async_callback(link.aclose)
+        info = await link.info()
+        require_primary(info)
+        require_durable(info, self._durability)
+        meta = await self.read_meta()
+        if not meta and is_new:
+            meta = await self._initialise_store()
+        require_ours(meta, self._timezone)
+        self._calendar = Calendar(self._timezone)
+
+    async def _initialise_store(self) -> dict[str, str]:
+        reply = await self._run(
+            "initialise",
+            incarnation=secrets.token_hex(8),
+            schema=SCHEMA,
+            partitions=PARTITIONS,
+            timezone=self._timezone,
+        )
+        if reply.code == "in_use" and not reply.record:
+            raise StoreUnfit("the store holds a journal but no meta record: it lost data; restore it")
+        return fields_of(reply.record)
+
+
+async def initialise_store(url: str, *, timezone: str, durability: Durability) -> None:
+    """Initialise a store that was never used.
+
+    Raises:
+        StoreUnfit: it is in use, or must not be used.
+        StoreUnavailable: it cannot be reached.
+
+    """
+    try:
+        async with RedisStore.connect(url, timezone=timezone, durability=durability):
+            raise StoreUnfit("the store is in use already; it was left as it is")
+    except StoreUninitialised:
+        pass
+    async with RedisStore.connect(url, initialise=True, timezone=timezone, durability=durability):
+        pass
