@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Set technopay up in `.venv` and run it: `python3 run.py demo`, `python3 run.py test`, `python3 run.py serve …`."""
+"""Set technopay up in `.venv` and run it: `python3 run.py demo`, `… test`, `… serve --port 9000`."""
 
 import hashlib
 import os
@@ -57,14 +57,14 @@ def report_coverage() -> int:
 
 def main() -> int:
     """Set up, then run."""
-    if sys.version_info < (3, 11):
-        return print("technopay needs Python 3.11 or later") or 1
+    if sys.version_info < (3, 11):  # noqa: UP036
+        sys.exit("technopay needs Python 3.11 or later")
     arguments = sys.argv[1:] or ["--help"]
     if arguments[0] == "test":
         set_up("[dev]")
         return run_checks(arguments[1:])
     set_up("")
-    os.execv(PYTHON, [str(PYTHON), "-m", "technopay.cli", *arguments])
+    return os.execv(PYTHON, [str(PYTHON), "-m", "technopay.cli", *arguments])
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ from technopay.engine.errors import (
     WalletInactive,
     WalletNotFound,
 )
-from technopay.engine.mocks import MockChannel, MockSettlementService
+from technopay.engine.mocks import InboxMessage, MockChannel, MockSettlementService, read_mock_inbox
 from technopay.engine.models import (
     Confirmation,
     Entry,
@@ -87,6 +87,7 @@ __all__ = [
     "FieldError",
     "FixedCode",
     "IdempotencyKeyReused",
+    "InboxMessage",
     "InsufficientFunds",
     "InternalError",
     "Invoice",
@@ -135,4 +136,5 @@ __all__ = [
     "WalletBusy",
     "WalletInactive",
     "WalletNotFound",
+    "read_mock_inbox",
 ]

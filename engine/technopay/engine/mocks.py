@@ -1,12 +1,17 @@
-"""The mock services with fixed answers. They remember in the store, so all processes see the same, after any crash."""
+"""The mock services with fixed answers.
+
+They remember in the store, so all processes see the same, after any crash.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Literal, NoReturn
 
+from technopay.engine.models import from_ms
 from technopay.engine.ports import OutgoingMessage, PaymentTerms, Store
 
 SLOW_S = 3.0
@@ -95,6 +100,23 @@ class MockChannel:
         if message.to.startswith("dead"):
             raise ConnectionRefusedError("the address does not take messages")
         await self._store.mock_inbox(message.user_id, json.dumps(asdict(message)))
+
+
+@dataclass(frozen=True, slots=True)
+class InboxMessage:
+    """A message as it lies in a mock inbox."""
+
+    at: datetime
+    message: OutgoingMessage
+
+
+async def read_mock_inbox(store: Store, user_id: str) -> list[InboxMessage]:
+    """Read what the mock channels delivered to a user, newest first."""
+    found = []
+    for line in await store.read_mock_inbox(user_id):
+        at_ms, _, message = line.partition(" ")
+        found.append(InboxMessage(from_ms(at_ms), OutgoingMessage(**json.loads(message))))
+    return found
 
 
 async def _silence() -> NoReturn:

@@ -22,13 +22,14 @@ def to_ms(at: datetime) -> int:
     return int(at.replace(microsecond=0).timestamp()) * 1000 + at.microsecond // 1000
 
 
-def _rfc3339(at: datetime) -> str:
+def rfc3339(at: datetime) -> str:
+    """Write a time as RFC 3339, in UTC, with milliseconds."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 Timestamp = Annotated[
     datetime,
-    PlainSerializer(_rfc3339, return_type=str, when_used="json"),
+    PlainSerializer(rfc3339, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
 """A time in UTC; in JSON as RFC 3339 with milliseconds."""

@@ -1,0 +1,90 @@
+"""What `demo` prints: the addresses, one purchase to try by hand, and how to see each refusal."""
+
+from __future__ import annotations
+
+from technopay.cli.service import Service
+from technopay.engine import Engine, Invoice, Wallet
+
+TOKEN_LIFETIME_S = 12 * 3600.0
+
+GUIDE = """\
+technopay runs at {url}
+
+  {url}/openapi.json            the API
+  {url}/mock/inbox/demo-alice   what the mock channels delivered
+  {url}/metrics                 Prometheus
+
+One purchase by hand, in another terminal:
+
+  export API={url}
+  export JSON='Content-Type: application/json'
+  export TOKEN={token}
+  export ADMIN={admin}
+
+  curl -s $API/v1/payments -H "Authorization: Bearer $TOKEN" -H "$JSON" \\
+       -d '{{"invoice_id": "{invoice}", "wallet_id": "{wallet}"}}'
+  curl -s $API/mock/inbox/demo-alice
+  curl -s $API/v1/payments/PAYMENT/confirm -H "Authorization: Bearer $TOKEN" -H "$JSON" \\
+       -d '{{"code": "CODE"}}'
+
+Refusals to see, by starting as the user named (of demo-alice where none is named):
+
+{refusals}
+
+  confirmation_invalid  confirm with a wrong code, five times
+
+As an operator, change the limit that all users share, then start again:
+
+  curl -s -X PUT $API/v1/admin/limits/EUR -H "Authorization: Bearer $ADMIN" -H "$JSON" -d '{{"amount": 0}}'
+
+The settlement's troubles, by paying the invoice of a merchant:
+
+{troubles}
+
+Another user's token:
+
+  curl -s $API/mock/token -H "$JSON" -d '{{"user_id": "demo-poor"}}'
+
+Ctrl-C ends it."""
+
+
+async def guide_text(service: Service) -> str:
+    """Write the guide for a service with demo data."""
+    engine = service.engine
+    alice = await _wallet(engine, "demo-alice")
+    invoices = await _invoices(engine, "demo-alice")
+    refusals = [
+        f"  invoice_expired       invoice {invoices['Cinema'].id}",
+        f"  daily_limit_exceeded  invoice {invoices['Jeweller'].id}",
+        f"  invoice_not_found     invoice {(await _invoices(engine, 'demo-poor'))['Bookshop'].id}",
+    ]
+    for code, user_id in (
+        ("insufficient_funds", "demo-poor"),
+        ("wallet_inactive", "demo-inactive"),
+        ("user_blocked", "demo-blocked"),
+    ):
+        invoice = (await _invoices(engine, user_id))["Bookshop"]
+        wallet = await _wallet(engine, user_id)
+        refusals.append(f"  {code:21} invoice {invoice.id}\n{'':24}wallet  {wallet.id}, {user_id}")
+    return GUIDE.format(
+        url=service.url,
+        token=service.tokens.sign("demo-alice", admin=False, lifetime_s=TOKEN_LIFETIME_S),
+        admin=service.tokens.sign("demo-admin", admin=True, lifetime_s=TOKEN_LIFETIME_S),
+        invoice=invoices["Bookshop"].id,
+        wallet=alice.id,
+        refusals="\n".join(refusals),
+        troubles="\n".join(
+            f"  {merchant:21} invoice {invoice.id}"
+            for merchant, invoice in sorted(invoices.items())
+            if merchant.startswith("acme-")
+        ),
+    )
+
+
+async def _wallet(engine: Engine, user_id: str) -> Wallet:
+    return (await engine.list_wallets(user_id=user_id)).data[0]
+
+
+async def _invoices(engine: Engine, user_id: str) -> dict[str, Invoice]:
+    page = await engine.list_invoices(user_id=user_id, limit=100)
+    return {invoice.merchant: invoice for invoice in page.data}

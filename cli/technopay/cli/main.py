@@ -1,0 +1,134 @@
+"""The `technopay` command."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from typer.exceptions import TyperException
+
+from technopay.cli.guide import guide_text
+from technopay.cli.purchase import PurchaseError, make_purchase, print_receipt
+from technopay.cli.service import running_service, set_up_logging, until_stopped
+from technopay.cli.settings import ConfigurationError, Settings, load_settings
+from technopay.engine import StoreUnavailable, StoreUnfit
+from technopay.engine.values import user_id_error
+from technopay.http import TokenAuthenticator
+from technopay.storage import initialise_store
+
+app = typer.Typer(
+    name="technopay",
+    help="Pay invoices from wallets, exactly once or not at all.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+DataDir = Annotated[Path | None, typer.Option(help="Directory of the embedded store.", show_default=False)]
+RedisUrl = Annotated[
+    str | None, typer.Option("--redis", help="URL of a Redis or Valkey server.", show_default=False)
+]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")]
+
+LIFETIME = re.compile(r"(\d{1,6})([smhd])")
+UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@app.command()
+def serve(
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
+    redis: RedisUrl = None,
+    data_dir: DataDir = None,
+    init: Annotated[bool, typer.Option("--init", help="Initialise a server that was never used.")] = False,
+    demo: Annotated[bool, typer.Option("--demo", help="Add demo data, the mock inbox and tokens.")] = False,
+) -> None:
+    """Run the HTTP server, on a server's store or on an embedded one."""
+    if redis and data_dir:
+        raise ConfigurationError("--redis and --data-dir exclude each other")
+    settings = load_settings(redis, data_dir)
+    set_up_logging(settings)
+    asyncio.run(_serve(settings, host, port, initialise=init, demo=demo))
+
+
+@app.command()
+def init(redis: Annotated[str, typer.Option("--redis", help="URL of a Redis or Valkey server.")]) -> None:
+    """Initialise a store that was never used; one in use is left as it is."""
+    settings = load_settings(redis)
+    asyncio.run(initialise_store(redis, timezone=settings.timezone, durability=settings.durability))
+    print("technopay: the store is initialised")
+
+
+@app.command()
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="Make one purchase, print its receipt, and end.")
+    ] = False,
+    port: Port = 8080,
+    data_dir: DataDir = None,
+) -> None:
+    """Run the server with demo data on a throw-away store, or on a data directory."""
+    if data_dir:
+        asyncio.run(_demo(load_settings(data_dir=data_dir), 0 if once else port, once=once))
+        return
+    with tempfile.TemporaryDirectory(prefix="technopay-demo-") as folder:
+        asyncio.run(_demo(load_settings(data_dir=Path(folder)), 0 if once else port, once=once))
+
+
+@app.command()
+def token(
+    user: Annotated[str, typer.Option(help="User id.")],
+    admin: Annotated[bool, typer.Option("--admin", help="With the scope of an operator.")] = False,
+    expires: Annotated[str, typer.Option(help="Lifetime: a number with s, m, h or d.")] = "1h",
+) -> None:
+    """Print a bearer token signed with TECHNOPAY_SECRET."""
+    if error := user_id_error(user):
+        raise ConfigurationError(f"--user {error}")
+    lifetime = LIFETIME.fullmatch(expires)
+    if not lifetime or int(lifetime[1]) == 0:
+        raise ConfigurationError("--expires has to be a number with s, m, h or d, like 1h")
+    tokens = TokenAuthenticator(load_settings().require_secret())
+    print(tokens.sign(user, admin=admin, lifetime_s=int(lifetime[1]) * UNIT_S[lifetime[2]]))
+
+
+def run() -> None:
+    """Run the command; whatever goes wrong is one line, never a traceback."""
+    try:
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except TyperException as error:
+        status = _fail(error.format_message(), 2)
+    except ConfigurationError as error:
+        status = _fail(str(error), 2)
+    except (StoreUnfit, StoreUnavailable, PurchaseError, OSError) as error:
+        status = _fail(str(error), 1)
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status or 0)
+
+
+async def _serve(settings: Settings, host: str, port: int, *, initialise: bool, demo: bool) -> None:
+    async with running_service(settings, host=host, port=port, initialise=initialise, demo=demo) as service:
+        print(f"technopay: serving on {service.url}", flush=True)
+        await until_stopped()
+        print("technopay: draining", flush=True)
+
+
+async def _demo(settings: Settings, port: int, *, once: bool) -> None:
+    async with running_service(settings, host="127.0.0.1", port=port, demo=True) as service:
+        if once:
+            print_receipt(await make_purchase(service.url), Console())
+            return
+        print(await guide_text(service), flush=True)
+        await until_stopped()
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"technopay: {message}", file=sys.stderr)
+    return status

@@ -1,0 +1,72 @@
+"""Puts a service together: store, engine, sign-in, application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from technopay.cli.seed import seed
+from technopay.cli.settings import Settings
+from technopay.engine import Engine, EngineSettings
+from technopay.http import TokenAuthenticator, create_app, mock_routes, serving
+from technopay.storage import RedisStore
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that runs: where it is and what it stands on."""
+
+    url: str
+    engine: Engine
+    tokens: TokenAuthenticator
+
+
+def make_store(settings: Settings, *, initialise: bool) -> RedisStore:
+    """Make the store that the settings name; it is not opened yet."""
+    if settings.redis_url:
+        return RedisStore.connect(
+            settings.redis_url,
+            initialise=initialise,
+            timezone=settings.timezone,
+            durability=settings.durability,
+        )
+    return RedisStore.embedded(settings.data_dir, timezone=settings.timezone)
+
+
+@asynccontextmanager
+async def running_service(
+    settings: Settings, *, host: str, port: int, initialise: bool = False, demo: bool = False
+) -> AsyncIterator[Service]:
+    """Run a service until the block is left. It drains from the outside in: server, engine, store."""
+    secret = settings.demo_secret() if demo else settings.require_secret()
+    tokens = TokenAuthenticator(secret)
+    engine_settings = EngineSettings(secret=secret, code_lifetime_s=settings.code_lifetime_s)
+    async with (
+        make_store(settings, initialise=initialise) as store,
+        Engine(store, engine_settings) as engine,
+    ):
+        if demo and await store.mark_demo():
+            await seed(engine)
+        app = create_app(engine, tokens, more_routes=mock_routes(store, tokens) if demo else ())
+        async with serving(app, host, port) as (bound_host, bound_port):
+            yield Service(f"http://{bound_host}:{bound_port}", engine, tokens)
+
+
+async def until_stopped() -> None:
+    """Wait for SIGTERM or SIGINT."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stopped.set)
+    await stopped.wait()
+
+
+def set_up_logging(settings: Settings) -> None:
+    """Log to standard error."""
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )

@@ -1,0 +1,87 @@
+"""Settings: from flags, the environment (TECHNOPAY_…) or a `.env` file, the first of these that has one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from technopay.engine.settings import SECRET_LENGTH_MIN
+
+
+class ConfigurationError(Exception):
+    """Raised when something is set wrongly; one line says what."""
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("has to be a time zone like Europe/Berlin") from None
+    return name
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "technopay"
+
+
+class Settings(BaseSettings):
+    """What can be set from outside."""
+
+    model_config = SettingsConfigDict(env_prefix="TECHNOPAY_", env_file=".env", extra="ignore")
+
+    secret: Annotated[SecretStr, Field(min_length=SECRET_LENGTH_MIN)] | None = None
+    redis_url: str | None = None
+    data_dir: Path = Field(default_factory=_default_data_dir)
+    timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    code_lifetime_s: Annotated[int, Field(ge=10, le=600)] = 300
+    durability: Literal["always", "everysec", "unchecked"] = "always"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def require_secret(self) -> str:
+        """Answer the secret.
+
+        Raises:
+            ConfigurationError: it is not set.
+
+        """
+        if self.secret is None:
+            raise ConfigurationError(
+                f"TECHNOPAY_SECRET is not set: give a random text of at least {SECRET_LENGTH_MIN} characters"
+            )
+        return self.secret.get_secret_value()
+
+    def demo_secret(self) -> str:
+        """Answer the secret or, for a demo, a random one that is kept in the data directory."""
+        if self.secret is not None:
+            return self.secret.get_secret_value()
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept = self.data_dir / "demo-secret"
+        if not kept.exists():
+            kept.touch(mode=0o600)
+            kept.write_text(secrets.token_urlsafe(32))
+        return kept.read_text()
+
+
+def load_settings(redis_url: str | None = None, data_dir: Path | None = None) -> Settings:
+    """Read the settings; flags go before all else.
+
+    Raises:
+        ConfigurationError: one is set wrongly; names it.
+
+    """
+    flags = {name: value for name, value in (("redis_url", redis_url), ("data_dir", data_dir)) if value}
+    try:
+        settings = Settings(**flags)  # type: ignore[arg-type]
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        name = str(problem["loc"][0]).upper()
+        raise ConfigurationError(f"TECHNOPAY_{name}: {problem['msg']}") from None
+    # The flag --data-dir means the embedded store, whatever the environment says of a server.
+    return settings.model_copy(update={"redis_url": None}) if data_dir else settings

@@ -1,0 +1,163 @@
+"""Errors as RFC 9457 problems: every code, its status and its title, in one table."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from aiohttp import web
+
+from technopay.engine import FieldError, RateLimited, Refusal, TechnopayError, ValidationFailed
+from technopay.http.render import record_json
+
+PROBLEMS: dict[str, tuple[int, str]] = {
+    "malformed_request": (400, "The request cannot be read"),
+    "unauthenticated": (401, "No valid token"),
+    "insufficient_funds": (402, "Not enough money in the wallet"),
+    "daily_limit_exceeded": (402, "The daily limit would be passed"),
+    "settlement_failed": (402, "The payment was not settled and was given back"),
+    "forbidden": (403, "The token does not allow this"),
+    "user_blocked": (403, "The user is blocked"),
+    "wallet_inactive": (403, "The wallet is inactive"),
+    "not_found": (404, "There is nothing here"),
+    "user_not_found": (404, "No such user"),
+    "wallet_not_found": (404, "No such wallet"),
+    "invoice_not_found": (404, "No such invoice"),
+    "payment_not_found": (404, "No such payment"),
+    "method_not_allowed": (405, "This method is not for this address"),
+    "user_exists": (409, "The user exists already"),
+    "reference_used": (409, "The reference is used already"),
+    "invoice_already_paid": (409, "The invoice is paid already"),
+    "invoice_not_payable": (409, "The invoice cannot be paid"),
+    "invoice_not_voidable": (409, "The invoice cannot be voided"),
+    "payment_in_progress": (409, "Another payment is in progress"),
+    "payment_not_confirmable": (409, "The payment cannot be confirmed"),
+    "payment_not_cancelable": (409, "The payment cannot be canceled"),
+    "payment_not_refundable": (409, "The payment cannot be refunded"),
+    "payment_not_resolvable": (409, "The payment cannot be resolved"),
+    "invoice_expired": (410, "The invoice has expired"),
+    "confirmation_expired": (410, "The code has expired"),
+    "body_too_large": (413, "The body is too large"),
+    "unsupported_media_type": (415, "The body is not JSON"),
+    "validation_failed": (422, "Something is not of the right form"),
+    "currency_mismatch": (422, "Wallet and invoice differ in currency"),
+    "balance_too_large": (422, "The balance would be too large"),
+    "no_channel": (422, "The user cannot be reached"),
+    "confirmation_invalid": (422, "The code does not match"),
+    "idempotency_key_reused": (422, "The idempotency key was used for another request"),
+    "rate_limited": (429, "That was too often"),
+    "internal_error": (500, "A defect of ours"),
+    "wallet_busy": (503, "The wallet is busy"),
+    "overloaded": (503, "There is too much to do"),
+    "store_unavailable": (503, "The store is not available"),
+    "outcome_unknown": (504, "The outcome is unknown"),
+}
+"""Status and title by code."""
+
+RETRY_AFTER_S = "1"
+
+
+class RequestError(TechnopayError):
+    """The root of what only HTTP can refuse."""
+
+
+class MalformedRequest(RequestError):
+    """Raised when a header or the body cannot be read."""
+
+    code = "malformed_request"
+    message = "The request cannot be read."
+
+
+class Unauthenticated(RequestError):
+    """Raised when there is no valid token."""
+
+    code = "unauthenticated"
+    message = "A valid bearer token is needed."
+
+
+class Forbidden(RequestError):
+    """Raised when the token lacks the scope."""
+
+    code = "forbidden"
+    message = "The token lacks the scope that this needs."
+
+
+class NotFound(RequestError):
+    """Raised when there is no such address."""
+
+    code = "not_found"
+    message = "There is nothing at this address."
+
+
+class MethodNotAllowed(RequestError):
+    """Raised when the address does not take this method."""
+
+    code = "method_not_allowed"
+    message = "This address does not take this method."
+
+
+class BodyTooLarge(RequestError):
+    """Raised when the body is longer than is read."""
+
+    code = "body_too_large"
+    message = "The body is longer than 16384 bytes."
+
+
+class UnsupportedMediaType(RequestError):
+    """Raised when the body is not declared as JSON."""
+
+    code = "unsupported_media_type"
+    message = "The body has to be application/json."
+
+
+def problem_response(error: TechnopayError, request_id: str, *, operator: bool) -> web.Response:
+    """Render an error as a problem; operators see payments whole."""
+    status, title = PROBLEMS[error.code]
+    problem: dict[str, Any] = {
+        "type": f"urn:technopay:problem:{error.code}",
+        "title": title,
+        "status": status,
+        "detail": str(error),
+        "code": error.code,
+        "request_id": request_id,
+        "retryable": error.retryable,
+    }
+    headers = {}
+    if isinstance(error, Refusal):
+        problem |= _helpful(error, operator=operator)
+        if error.replayed:
+            headers["Idempotent-Replayed"] = "true"
+    if isinstance(error, RateLimited):
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s or 1))
+    elif status == 503:
+        headers["Retry-After"] = RETRY_AFTER_S
+    elif status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="technopay", error="invalid_token"'
+    return web.Response(
+        status=status,
+        text=json.dumps(problem, ensure_ascii=False),
+        content_type="application/problem+json",
+        headers=headers,
+    )
+
+
+def _helpful(error: Refusal, *, operator: bool) -> dict[str, Any]:
+    """Answer the members that help to put it right."""
+    found: dict[str, Any] = {
+        name: value
+        for name in ("attempts_remaining", "required", "available")
+        if (value := getattr(error, name)) is not None
+    }
+    if error.limit is not None:
+        found["limit"] = json.loads(record_json(error.limit, operator=operator))
+    if error.payment is not None:
+        found["payment"] = json.loads(record_json(error.payment, operator=operator))
+    if isinstance(error, ValidationFailed):
+        found["errors"] = [field_error_json(field_error) for field_error in error.errors]
+    return found
+
+
+def field_error_json(error: FieldError) -> dict[str, str]:
+    """Render what is wrong with one field."""
+    return {"field": error.field, "message": error.message}

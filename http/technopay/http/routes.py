@@ -1,0 +1,73 @@
+"""A route as data: from one table come the routes of the server and its OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel
+
+from technopay.engine import Engine
+from technopay.http.auth import Caller
+from technopay.http.forms import Form, NoBody, NoQuery
+from technopay.http.render import list_json, record_json
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that was read: who calls, for what, with which arguments."""
+
+    engine: Engine
+    caller: Caller
+    path: Mapping[str, str]
+    body: Form
+    query: Form
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler answers with."""
+
+    text: str
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation: where it is, what it takes, what it answers, what it can refuse."""
+
+    method: str
+    path: str
+    operation_id: str
+    summary: str
+    scope: str
+    handler: Handler
+    answer: type[BaseModel]
+    errors: tuple[str, ...] = ()
+    body: type[Form] = NoBody
+    query: type[Form] = NoQuery
+    status: int = 200
+    is_list: bool = False
+    takes_key: bool = False
+    also: tuple[int, ...] = ()
+    """Further statuses with the same answer."""
+
+
+def answer_with(record: BaseModel, *, operator: bool = False, location: str | None = None) -> Answer:
+    """Answer with a record; with a location it was made, unless this answer is given again."""
+    headers = {}
+    if location is not None:
+        headers["Location"] = location
+    if getattr(record, "replayed", False):
+        headers["Idempotent-Replayed"] = "true"
+    return Answer(record_json(record, operator=operator), 201 if location is not None else 200, headers)
+
+
+def answer_with_list(records: list[BaseModel]) -> Answer:
+    """Answer with a list that is always whole."""
+    return Answer(list_json(records))
