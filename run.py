@@ -14,7 +14,8 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 CHECKS = (
     ("ruff", "check", "."),
     ("mypy",),
-    ("importlinter.cli", "lint"),
+    ("ruff", "format", "--check", "."),
+    ("lint-imports",),
     ("coverage", "erase"),
     ("coverage", "run", "-m", "pytest"),
     ("coverage", "combine", "--quiet"),
@@ -43,9 +44,9 @@ def run_checks(arguments: list[str]) -> int:
     """Run linters, types, layers and all tests; with arguments, only pytest with these."""
     if arguments:
         return subprocess.run([str(PYTHON), "-m", "pytest", *arguments], cwd=ROOT).returncode
-    for module, *words in CHECKS:
-        print(f"\n== {module} {' '.join(words)}", flush=True)
-        if status := subprocess.run([str(PYTHON), "-m", module, *words], cwd=ROOT).returncode:
+    for tool, *words in CHECKS:
+        print(f"\n== {tool} {' '.join(words)}", flush=True)
+        if status := subprocess.run([str(PYTHON.with_name(tool)), *words], cwd=ROOT).returncode:
             return status
     return report_coverage()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import sys
 import tempfile
@@ -16,11 +17,13 @@ from typer.exceptions import TyperException
 from technopay.cli.guide import guide_text
 from technopay.cli.purchase import PurchaseError, make_purchase, print_receipt
 from technopay.cli.service import running_service, set_up_logging, until_stopped
-from technopay.cli.settings import ConfigurationError, Settings, load_settings
-from technopay.engine import StoreUnavailable, StoreUnfit
+from technopay.cli.settings import ConfigurationError, Settings, UsageError, load_settings
+from technopay.engine import StoreUnfit, TechnopayError
 from technopay.engine.values import user_id_error
 from technopay.http import TokenAuthenticator
 from technopay.storage import initialise_store
+
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="technopay",
@@ -52,7 +55,7 @@ def serve(
 ) -> None:
     """Run the HTTP server, on a server's store or on an embedded one."""
     if redis and data_dir:
-        raise ConfigurationError("--redis and --data-dir exclude each other")
+        raise UsageError("--redis and --data-dir exclude each other")
     settings = load_settings(redis, data_dir)
     set_up_logging(settings)
     asyncio.run(_serve(settings, host, port, initialise=init, demo=demo))
@@ -90,10 +93,10 @@ def token(
 ) -> None:
     """Print a bearer token signed with TECHNOPAY_SECRET."""
     if error := user_id_error(user):
-        raise ConfigurationError(f"--user {error}")
+        raise UsageError(f"--user {error}")
     lifetime = LIFETIME.fullmatch(expires)
     if not lifetime or int(lifetime[1]) == 0:
-        raise ConfigurationError("--expires has to be a number with s, m, h or d, like 1h")
+        raise UsageError("--expires has to be a number with s, m, h or d, like 1h")
     tokens = TokenAuthenticator(load_settings().require_secret())
     print(tokens.sign(user, admin=admin, lifetime_s=int(lifetime[1]) * UNIT_S[lifetime[2]]))
 
@@ -104,12 +107,15 @@ def run() -> None:
         status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except TyperException as error:
         status = _fail(error.format_message(), 2)
-    except ConfigurationError as error:
+    except UsageError as error:
         status = _fail(str(error), 2)
-    except (StoreUnfit, StoreUnavailable, PurchaseError, OSError) as error:
+    except (ConfigurationError, PurchaseError, StoreUnfit, TechnopayError, OSError) as error:
         status = _fail(str(error), 1)
     except KeyboardInterrupt:
         status = 130
+    except Exception as error:
+        logger.debug("the command crashed", exc_info=True)
+        status = _fail(f"{type(error).__name__}: {error}", 1)
     sys.exit(status or 0)
 
 

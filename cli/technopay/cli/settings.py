@@ -6,6 +6,7 @@ import os
 import secrets
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
@@ -13,9 +14,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from technopay.engine.settings import SECRET_LENGTH_MIN
 
+FLAGS = {"redis_url": "--redis", "data_dir": "--data-dir"}
+
 
 class ConfigurationError(Exception):
     """Raised when something is set wrongly; one line says what."""
+
+
+class UsageError(Exception):
+    """Raised when an argument of a command is wrong; one line says which."""
 
 
 def _known_zone(name: str) -> str:
@@ -24,6 +31,15 @@ def _known_zone(name: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError("has to be a time zone like Europe/Berlin") from None
     return name
+
+
+def _server_url(url: str) -> str:
+    parts = urlsplit(url)
+    # Asking for the port raises if it is no number.
+    place = parts.path if parts.scheme == "unix" else parts.hostname
+    if parts.scheme not in ("redis", "rediss", "unix") or not place or parts.port == 0:
+        raise ValueError("has to be a URL like redis://host:6379 or unix:///run/valkey.sock")
+    return url
 
 
 def _default_data_dir() -> Path:
@@ -37,7 +53,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TECHNOPAY_", env_file=".env", extra="ignore")
 
     secret: Annotated[SecretStr, Field(min_length=SECRET_LENGTH_MIN)] | None = None
-    redis_url: str | None = None
+    redis_url: Annotated[str, AfterValidator(_server_url)] | None = None
     data_dir: Path = Field(default_factory=_default_data_dir)
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     code_lifetime_s: Annotated[int, Field(ge=10, le=600)] = 300
@@ -64,8 +80,12 @@ class Settings(BaseSettings):
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         kept = self.data_dir / "demo-secret"
         if not kept.exists():
-            kept.touch(mode=0o600)
-            kept.write_text(secrets.token_urlsafe(32))
+            # Written aside and then renamed, so that a crash leaves all of it or nothing.
+            written = self.data_dir / "demo-secret.new"
+            written.unlink(missing_ok=True)
+            written.touch(mode=0o600)
+            written.write_text(secrets.token_urlsafe(SECRET_LENGTH_MIN))
+            written.replace(kept)
         return kept.read_text()
 
 
@@ -73,7 +93,7 @@ def load_settings(redis_url: str | None = None, data_dir: Path | None = None) ->
     """Read the settings; flags go before all else.
 
     Raises:
-        ConfigurationError: one is set wrongly; names it.
+        UsageError, ConfigurationError: one is set wrongly; names it.
 
     """
     flags = {name: value for name, value in (("redis_url", redis_url), ("data_dir", data_dir)) if value}
@@ -81,7 +101,11 @@ def load_settings(redis_url: str | None = None, data_dir: Path | None = None) ->
         settings = Settings(**flags)  # type: ignore[arg-type]
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        name = str(problem["loc"][0]).upper()
-        raise ConfigurationError(f"TECHNOPAY_{name}: {problem['msg']}") from None
+        name, message = str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")
+        if name in flags:
+            raise UsageError(f"{FLAGS[name]} {message}") from None
+        raise ConfigurationError(f"TECHNOPAY_{name.upper()}: {message}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError("the file .env is not in UTF-8") from None
     # The flag --data-dir means the embedded store, whatever the environment says of a server.
     return settings.model_copy(update={"redis_url": None}) if data_dir else settings

@@ -269,7 +269,7 @@ class Engine(PaymentOperations):
         cursor: str = "",
     ) -> Page[Payment]:
         """List payments of all users, newest first. A page can be short while there is a next one."""
-        self._require_page(limit, cursor)
+        self._require_page(limit, cursor, values.ID_CURSOR if set_aside else values.JOURNAL_CURSOR)
         return await self._store.search_payments(
             status, user_id, set_aside=set_aside, cursor=cursor, limit=limit
         )
@@ -283,7 +283,7 @@ class Engine(PaymentOperations):
         cursor: str = "",
     ) -> Page[Message]:
         """List messages, newest first. A page can be short while there is a next one."""
-        self._require_page(limit, cursor)
+        self._require_page(limit, cursor, values.JOURNAL_CURSOR)
         return await self._store.list_messages(status, user_id, cursor, limit)
 
     async def send_message_again(self, *, message_id: str, idempotency_key: str | None = None) -> Message:

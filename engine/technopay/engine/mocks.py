@@ -36,7 +36,9 @@ class MockSettlementService:
 
     async def settle(self, terms: PaymentTerms) -> Literal["settled", "declined"]:
         """Settle or decline as the merchant's name says."""
-        ending = terms.merchant.rpartition("-")[2]
+        name, _, ending = terms.merchant.rpartition("-")
+        if not name:
+            ending = ""  # "slow" is a name, "shop-slow" ends in one
         if ending in ("timeout", "stuck"):
             await _silence()
         if ending == "slow":

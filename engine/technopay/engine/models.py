@@ -58,9 +58,10 @@ class Record(BaseModel):
         return self._replayed
 
     def as_replay(self) -> Self:
-        """Mark this as an answer given again."""
-        self._replayed = True
-        return self
+        """Answer a copy that is marked as an answer given again: the record itself may be shared."""
+        again = self.model_copy()
+        again._replayed = True  # noqa: SLF001
+        return again
 
 
 class User(Record):

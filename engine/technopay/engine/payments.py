@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from technopay.engine import values
 from technopay.engine.commands import CancelPayment, ConfirmPayment, ResendCode, StartPayment
 from technopay.engine.core import EngineCore, known, unwrap
-from technopay.engine.errors import SettlementFailed
+from technopay.engine.errors import PaymentNotFound, SettlementFailed
 from technopay.engine.models import Entry, Invoice, Limit, Method, Page, Payment, Wallet
 from technopay.engine.ports import Claimed, Operation, Outcome, PaymentTerms
 
@@ -72,8 +74,8 @@ class PaymentOperations(EngineCore):
             any Fault.
 
         """
+        self._require_user(user_id)
         values.require([("code", values.code_error(code)), ("wait_s", _wait_error(wait_s))])
-        self._require_running()
         digest = await self._verifier.check(payment_id, code)
         wallet_id = await self._wallet_of(payment_id, user_id)
         command = ConfirmPayment(Operation(self._ids.new("op")), payment_id, user_id, digest)
@@ -98,13 +100,17 @@ class PaymentOperations(EngineCore):
             InvoiceExpired, NoChannel, RateLimited, IdempotencyKeyReused, ValidationFailed; any Fault.
 
         """
+        self._require_user(user_id)
         values.require([("idempotency_key", values.key_error(idempotency_key))])
         operation = self._operation("resend", (user_id, payment_id), idempotency_key, [], recorded=False)
-        wallet_id = await self._wallet_of(payment_id, user_id)
-        issue = 2
+        parcel = await self._store.read_parcel(known(payment_id))
+        if parcel is None or parcel.payment.user_id != user_id:
+            raise PaymentNotFound
+        payment = parcel.payment
+        terms = PaymentTerms(payment.id, payment.amount, payment.currency, payment.merchant)
+        issue = (parcel.issue or 0) + 1
+        # Another resend can come between; there are only so many.
         while True:
-            payment = unwrap(await self._store.read_payment(payment_id, user_id))
-            terms = PaymentTerms(payment.id, payment.amount, payment.currency, payment.merchant)
             command = ResendCode(
                 operation=operation,
                 payment_id=payment_id,
@@ -113,7 +119,7 @@ class PaymentOperations(EngineCore):
                 digest=await self._verifier.begin(terms, issue),
                 code_lifetime_ms=self._settings.code_lifetime_s * 1000,
             )
-            outcome: Outcome[Payment] = await self._ask(wallet_id, command)
+            outcome: Outcome[Payment] = await self._ask(payment.wallet_id, command)
             if outcome.code != "issue":
                 return self._paid(outcome)
             issue = outcome.details["issue"] + 1
@@ -127,25 +133,27 @@ class PaymentOperations(EngineCore):
             PaymentNotFound, PaymentNotCancelable, IdempotencyKeyReused, ValidationFailed; any Fault.
 
         """
+        self._require_user(user_id)
         values.require([("idempotency_key", values.key_error(idempotency_key))])
         operation = self._operation("cancel", (user_id, payment_id), idempotency_key, [], recorded=False)
         wallet_id = await self._wallet_of(payment_id, user_id)
         return self._paid(await self._ask(wallet_id, CancelPayment(operation, payment_id, user_id)))
 
     async def get_payment(self, *, user_id: str, payment_id: str, wait_s: float = 0.0) -> Payment:
-        """Read a payment; with a wait, as soon as it is final or set aside, else as it is when the wait ran out.
+        """Read a payment; with a wait, as soon as it is final or set aside or the wait ran out.
 
         Raises:
             PaymentNotFound, ValidationFailed; any Fault.
 
         """
+        self._require_user(user_id)
         values.require([("wait_s", _wait_error(wait_s))])
-        self._require_running()
         payment = unwrap(await self._store.read_payment(known(payment_id), user_id))
         return await self._watch(payment, wait_s)
 
     async def list_payments(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Payment]:
         """List a user's payments, newest first."""
+        self._require_user(user_id)
         self._require_page(limit, cursor)
         return await self._store.list_payments(user_id, cursor, limit)
 
@@ -156,11 +164,12 @@ class PaymentOperations(EngineCore):
             WalletNotFound; any Fault.
 
         """
-        self._require_running()
+        self._require_user(user_id)
         return unwrap(await self._store.read_wallet(known(wallet_id), user_id))
 
     async def list_wallets(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Wallet]:
         """List a user's wallets, newest first."""
+        self._require_user(user_id)
         self._require_page(limit, cursor)
         return await self._store.list_wallets(user_id, cursor, limit)
 
@@ -173,7 +182,8 @@ class PaymentOperations(EngineCore):
             WalletNotFound, ValidationFailed; any Fault.
 
         """
-        self._require_page(limit, cursor)
+        self._require_user(user_id)
+        self._require_page(limit, cursor, values.ENTRY_CURSOR)
         return unwrap(await self._store.list_entries(known(wallet_id), user_id, cursor, limit))
 
     async def get_invoice(self, *, user_id: str, invoice_id: str) -> Invoice:
@@ -183,18 +193,18 @@ class PaymentOperations(EngineCore):
             InvoiceNotFound; any Fault.
 
         """
-        self._require_running()
+        self._require_user(user_id)
         return unwrap(await self._store.read_invoice(known(invoice_id), user_id))
 
     async def list_invoices(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Invoice]:
         """List a user's invoices, newest first."""
+        self._require_user(user_id)
         self._require_page(limit, cursor)
         return await self._store.list_invoices(user_id, cursor, limit)
 
     async def list_limits(self, *, user_id: str) -> list[Limit]:
         """List the limits that bind a user: those of the currencies of the user's wallets."""
-        values.require([("user_id", values.user_id_error(user_id))])
-        self._require_running()
+        self._require_user(user_id)
         return await self._store.read_limits(user_id)
 
     async def _read_terms(self, payment_id: str, invoice_id: str, user_id: str) -> PaymentTerms | None:
@@ -204,9 +214,14 @@ class PaymentOperations(EngineCore):
             return None
         return PaymentTerms(payment_id, invoice.amount, invoice.currency, invoice.merchant)
 
-    def _require_page(self, limit: int, cursor: str) -> None:
+    def _require_user(self, user_id: str) -> None:
+        """Refuse what is no user id: to the store, no user would be an operator, who sees everything."""
         self._require_running()
-        values.require([("limit", values.page_error(limit)), ("cursor", values.cursor_error(cursor))])
+        values.require([("user_id", values.user_id_error(user_id))])
+
+    def _require_page(self, limit: int, cursor: str, form: re.Pattern[str] = values.ID_CURSOR) -> None:
+        self._require_running()
+        values.require([("limit", values.page_error(limit)), ("cursor", values.cursor_error(cursor, form))])
 
 
 def _wait_error(wait_s: float) -> str | None:

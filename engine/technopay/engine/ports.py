@@ -1,4 +1,4 @@
-"""The ports: what the engine needs of the world, as protocols. Time, randomness and ids come only through them."""
+"""The ports: what the engine needs of the world. Time, randomness and ids come only through them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What an actor brings to the store: who it is, the token it knows ('' for none), whether more is to come."""
+    """What an actor brings to the store: who it is, the token it knows (or ''), whether more is to come."""
 
     owner: str
     token: str
@@ -119,7 +119,7 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
-    """A message as a channel gets it. `event_id` is the same on every try, for the receiver to know a repeat."""
+    """A message as a channel gets it. By `event_id`, the same on every try, a repeat is known."""
 
     event_id: str
     user_id: str

@@ -91,7 +91,25 @@ class Relay:
         return None if parcel is None else await self._send(entry, kind, channel, parcel)
 
     async def _send(self, entry: JournalEntry, kind: str, channel: Method, parcel: Parcel) -> str | None:
-        """Answer '' when it was delivered, what went wrong when not, None when there is nothing to tell any more."""
+        """Deliver; '' when it was taken, what went wrong when not, None when there is nothing to tell any more.
+
+        Whatever goes wrong with one message must not hold up the others.
+        """
+        try:
+            message = await self._compose(entry, kind, channel, parcel)
+            if message is None:
+                return None
+            async with asyncio.timeout(self._settings.message_timeout_s):
+                await self._channels[channel].deliver(message)
+        except Exception as error:
+            logger.info("message %s was not taken by %s: %r", event_id(entry.id), channel, error)
+            return (str(error) or type(error).__name__)[:ERROR_LENGTH_MAX]
+        return ""
+
+    async def _compose(
+        self, entry: JournalEntry, kind: str, channel: Method, parcel: Parcel
+    ) -> OutgoingMessage | None:
+        """Write a message; None for a code that is not current any more."""
         payment, code = parcel.payment, None
         if kind == "confirmation.code":
             if payment.status != "requires_confirmation" or str(parcel.issue) != entry.fields["issue"]:
@@ -100,24 +118,16 @@ class Relay:
             code = await self._verifier.code(terms, int(entry.fields["issue"]))
             if code is None:
                 return None
-        address = parcel.email if channel == "email" else parcel.phone
-        message = OutgoingMessage(
+        return OutgoingMessage(
             event_id=event_id(entry.id),
             user_id=payment.user_id,
             channel=channel,
-            to=address or "",
+            to=(parcel.email if channel == "email" else parcel.phone) or "",
             kind=kind,
             text=message_text(kind, payment, entry, code),
             payment_id=payment.id,
             code=code,
         )
-        try:
-            async with asyncio.timeout(self._settings.message_timeout_s):
-                await self._channels[channel].deliver(message)
-        except Exception as error:
-            logger.info("message %s was not taken by %s: %r", message.event_id, channel, error)
-            return (str(error) or type(error).__name__)[:ERROR_LENGTH_MAX]
-        return ""
 
 
 def event_id(entry_id: str) -> str:

@@ -74,7 +74,7 @@ class Settlements:
         task.add_done_callback(lambda _: self._running.pop(payment_id, None))
 
     async def drain(self, drain_s: float) -> None:
-        """Wait for what runs; give up the claims of what takes longer, so that others need not wait for them."""
+        """Wait for what runs; give up the claims of what takes longer, so that nobody waits for them."""
         if self._running:
             _, late = await asyncio.wait(self._running.values(), timeout=drain_s)
             for task in late:
@@ -138,11 +138,13 @@ class Dialogue:
             verdict = await self._ask(self._service.settle) or await self._inquire()
             if verdict:
                 return verdict
-        while True:
+        give_up_at = self._clock.monotonic() + self._settings.settlement_silence_s
+        while self._clock.monotonic() < give_up_at:
             verdict = await self._ask(self._service.call_off) or await self._inquire()
             if verdict:
                 return verdict
             await self._clock.sleep(backoff_s)
+        raise SilenceError  # it cannot call off: an operator has to decide
 
     async def reverse(self) -> Verdict:
         """Undo a settlement; ask until it is answered."""
@@ -175,9 +177,8 @@ class Dialogue:
             async with asyncio.timeout(self._settings.settlement_timeout_s):
                 answer = await question(self._terms)
         except Exception as error:
+            # An error is no answer: a service that only fails is as silent as one that only times out.
             logger.info("settlement service, payment %s: no answer (%r)", self._payment_id, error)
-            if not isinstance(error, TimeoutError):
-                self._heard_at = self._clock.monotonic()  # an error is a sign of life
             return None
         self._heard_at = self._clock.monotonic()
         return answer

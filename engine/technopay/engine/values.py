@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from iso4217 import Currency as IsoCurrency
@@ -20,6 +20,10 @@ PHONE = re.compile(r"\+[1-9][0-9]{1,14}")
 KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 EMAIL = TypeAdapter(EmailStr)
 PAGE_MAX = 100
+ID_CURSOR = re.compile(r"[0-9a-z_-]{1,64}")
+JOURNAL_CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
+ENTRY_CURSOR = re.compile(r"[0-9]{1,15}")
+"""What pages go on from: a record, a place in the journal, a number of entries."""
 
 
 @lru_cache(maxsize=1)
@@ -86,7 +90,13 @@ def key_error(key: str | None) -> str | None:
 
 def time_error(at: datetime) -> str | None:
     """Answer what is wrong with a time."""
-    return None if at.tzinfo is not None else "has to name its offset from UTC"
+    if at.tzinfo is None:
+        return "has to name its offset from UTC"
+    try:
+        at.astimezone(UTC)
+    except OverflowError:
+        return "has to be in the years 1 to 9999 of UTC"
+    return None
 
 
 def page_error(limit: int) -> str | None:
@@ -100,9 +110,6 @@ def require(errors: Iterable[tuple[str, str | None]]) -> None:
         raise ValidationFailed(found)
 
 
-CURSOR = re.compile(r"[0-9a-z_-]{0,64}")
-
-
-def cursor_error(cursor: str) -> str | None:
-    """Answer what is wrong with a cursor."""
-    return None if CURSOR.fullmatch(cursor) else "has to be the next_cursor of an earlier page"
+def cursor_error(cursor: str, form: re.Pattern[str]) -> str | None:
+    """Answer what is wrong with a cursor; an empty one is the beginning."""
+    return None if not cursor or form.fullmatch(cursor) else "has to be the next_cursor of an earlier page"

@@ -40,5 +40,7 @@ class MessageCode:
         return str(number % 10**DIGITS).zfill(DIGITS)
 
     def _digest(self, payment_id: str, answer: str) -> str:
-        digest = hmac.digest(self._digest_key, f"{payment_id}|{answer}".encode(), hashlib.sha256)
+        # Whatever was typed costs an attempt, also what is no text: a lone half of a surrogate pair.
+        bound = f"{payment_id}|{answer}".encode("utf-8", "surrogatepass")
+        digest = hmac.digest(self._digest_key, bound, hashlib.sha256)
         return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()

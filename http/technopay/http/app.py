@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from technopay.engine import Engine, InternalError, TechnopayError
-from technopay.http.auth import ADMIN, Authenticator, Caller
+from technopay.engine import Engine, EngineClosed, InternalError, TechnopayError
+from technopay.http.auth import ADMIN, Authenticator
 from technopay.http.metrics import Metrics
 from technopay.http.openapi import openapi_document
 from technopay.http.operator_routes import OPERATOR_ROUTES
@@ -34,14 +36,43 @@ WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(slots=True)
 class Drain:
-    """Whether the server drains: /readyz says so, and no new work is sent here."""
+    """Whether the server drains: /readyz says so, and no new work is taken."""
 
     draining: bool = False
+    _running: int = 0
+    _quiet: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Keep the server from ending while something runs.
+
+        Raises:
+            EngineClosed: it drains already.
+
+        """
+        if self.draining:
+            raise EngineClosed("The server drains. Nothing happened.")
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._quiet.set()
+
+    async def finish(self, within_s: float) -> None:
+        """Drain: let what runs finish, but do not wait longer than this."""
+        self.draining = True
+        if self._running:
+            self._quiet.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._quiet.wait(), within_s)
 
 
 REQUEST_ID_KEY = web.RequestKey("request_id", str)
 CODE_KEY = web.RequestKey("code", str)
-CALLER_KEY = web.RequestKey("caller", Caller)
+OPERATOR_KEY = web.RequestKey("operator", bool)
+"""Whether the route is an operator's: there, payments are shown whole."""
 DRAIN = web.AppKey("drain", Drain)
 
 
@@ -57,7 +88,7 @@ def create_app(
     app[DRAIN] = Drain()
     routes = (*USER_ROUTES, *OPERATOR_ROUTES)
     for route in routes:
-        app.router.add_route(route.method, route.path, _make_handler(route, engine, authenticator))
+        app.router.add_route(route.method, route.path, _make_handler(route, engine, authenticator, app[DRAIN]))
     document = openapi_document(routes, VERSION)
 
     async def livez(_: web.Request) -> web.Response:
@@ -90,12 +121,16 @@ def create_app(
     return app
 
 
-def _make_handler(route: Route, engine: Engine, authenticator: Authenticator) -> WebHandler:
+def _make_handler(route: Route, engine: Engine, authenticator: Authenticator, drain: Drain) -> WebHandler:
     """Make the handler of a route. The order of the steps is the order of precedence of their errors."""
+
+    async def counted(request: web.Request) -> web.StreamResponse:
+        with drain.working():
+            return await handle(request)
 
     async def handle(request: web.Request) -> web.StreamResponse:
         caller = authenticator.authenticate(request.headers.get("Authorization"))
-        request[CALLER_KEY] = caller
+        request[OPERATOR_KEY] = route.scope == ADMIN
         if route.scope not in caller.scopes:
             raise Forbidden
         key = read_key(request) if route.takes_key else None
@@ -108,7 +143,7 @@ def _make_handler(route: Route, engine: Engine, authenticator: Authenticator) ->
             text=answer.text, status=answer.status, headers=answer.headers, content_type="application/json"
         )
 
-    return handle
+    return counted
 
 
 def _make_middleware(metrics: Metrics) -> Middleware:
@@ -122,19 +157,12 @@ def _make_middleware(metrics: Metrics) -> Middleware:
         code = ""
         try:
             response = await handler(request)
-        except TechnopayError as error:
-            code = error.code
-            response = _refuse(request, request_id, error)
-        except web.HTTPException as error:
-            refusal = _translate(error)
+        except Exception as error:
+            refusal = _translate(error, request_id)
             code = refusal.code
-            response = _refuse(request, request_id, refusal)
-            if "Allow" in error.headers:
+            response = problem_response(refusal, request_id, operator=request.get(OPERATOR_KEY, False))
+            if isinstance(error, web.HTTPMethodNotAllowed):
                 response.headers["Allow"] = error.headers["Allow"]
-        except Exception:
-            logger.exception("request %s crashed", request_id)
-            code = InternalError.code
-            response = _refuse(request, request_id, InternalError())
         response.headers.update(SAFE_HEADERS)
         response.headers["X-Request-Id"] = request_id
         resource = request.match_info.route.resource
@@ -145,19 +173,15 @@ def _make_middleware(metrics: Metrics) -> Middleware:
     return middleware
 
 
-def _refuse(request: web.Request, request_id: str, error: TechnopayError) -> web.Response:
-    caller = request.get(CALLER_KEY)
-    operator = caller is not None and ADMIN in caller.scopes
-    return problem_response(error, request_id, operator=operator)
-
-
-def _translate(error: web.HTTPException) -> TechnopayError:
-    """Turn what aiohttp refuses by itself into our errors."""
-    match error.status:
-        case 404:
+def _translate(error: Exception, request_id: str) -> TechnopayError:
+    """Turn what was raised into what is answered; a defect is logged, and nothing of it is told."""
+    match error:
+        case web.HTTPNotFound():
             return NotFound()
-        case 405:
+        case web.HTTPMethodNotAllowed():
             return MethodNotAllowed()
+        case TechnopayError() if not isinstance(error, InternalError):
+            return error
         case _:
-            logger.error("aiohttp answered %s", error.status)
+            logger.error("request %s crashed", request_id, exc_info=error)
             return InternalError()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
@@ -12,6 +15,10 @@ from technopay.engine.values import AMOUNT_MAX, PHONE, USER_ID
 Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX, description="Minor units of the currency")]
 UserId = Annotated[str, Field(pattern=f"^{USER_ID.pattern}$")]
 CurrencyCode = Annotated[str, Field(pattern="^[A-Z]{3}$", description="ISO 4217 code")]
+DECIMAL = re.compile(r"-?[0-9]{1,10}(\.[0-9]{1,10})?")
+RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})", re.IGNORECASE
+)
 Text128 = Annotated[str, Field(min_length=1, max_length=128)]
 
 
@@ -20,6 +27,23 @@ def _digits(value: object) -> object:
     if isinstance(value, str) and not (value.isascii() and value.isdigit() and len(value) <= 10):
         raise ValueError("has to be a whole number")
     return value
+
+
+def _decimal(value: object) -> object:
+    """Take plain decimals only: float() would take ' 5 ', '1_0' and '1e1', too."""
+    if isinstance(value, str) and not DECIMAL.fullmatch(value):
+        raise ValueError("has to be a number like 2 or 2.5")
+    return value
+
+
+def _rfc3339(value: object) -> object:
+    """Take RFC 3339 only: pydantic would take digits, too, and times without seconds."""
+    if not isinstance(value, str):
+        return value
+    with suppress(ValueError):
+        if RFC3339.fullmatch(value):
+            return datetime.fromisoformat(value.upper())
+    raise ValueError("has to be a time like 2036-01-01T00:00:00.000Z")
 
 
 class Form(BaseModel):
@@ -106,7 +130,7 @@ class CreateInvoiceBody(Form):
     merchant: Text128
     description: Annotated[str, Field(max_length=500)] | None = None
     reference: Text128 | None = None
-    expires_at: AwareDatetime
+    expires_at: Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
 
 
 class SetLimitBody(Form):
@@ -136,16 +160,19 @@ class PageQuery(Form):
     cursor: Annotated[str, Field(max_length=64, pattern="^[0-9a-z_-]*$")] = ""
 
 
+Wait = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), BeforeValidator(_decimal)]
+
+
 class WaitQuery(Form):
     """How many seconds to wait for an end."""
 
-    wait: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0
+    wait: Wait = 0.0
 
 
 class ConfirmQuery(Form):
     """How many seconds to wait for the settlement."""
 
-    wait: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 4.0
+    wait: Wait = 4.0
 
 
 class PaymentQuery(PageQuery):

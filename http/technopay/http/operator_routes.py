@@ -12,11 +12,12 @@ from technopay.http.forms import (
     CreateWalletBody,
     DepositBody,
     NotificationQuery,
+    PageQuery,
     PaymentQuery,
     ResolveBody,
     SetLimitBody,
 )
-from technopay.http.routes import Answer, Call, Route, answer_with, answer_with_list
+from technopay.http.routes import Answer, Call, Route, answer_with, answer_with_limits
 
 
 async def create_user(call: Call) -> Answer:
@@ -116,7 +117,7 @@ async def set_limit(call: Call) -> Answer:
 
 async def list_limits(call: Call) -> Answer:
     """List all limits."""
-    return answer_with_list(list(await call.engine.list_all_limits()))
+    return answer_with_limits(await call.engine.list_all_limits(), cast("PageQuery", call.query))
 
 
 async def refund_payment(call: Call) -> Answer:
@@ -226,7 +227,8 @@ OPERATOR_ROUTES = (
         body=SetLimitBody,
     ),
     Route(
-        "GET", "/v1/admin/limits", "listAllLimits", "List all limits", ADMIN, list_limits, Limit, is_list=True
+        "GET", "/v1/admin/limits", "listAllLimits", "List all limits", ADMIN, list_limits, Limit,
+        query=PageQuery, is_list=True,
     ),
     Route(
         "POST", PAYMENTS + "/{payment_id}/refund", "refundPayment", "Refund a succeeded payment", ADMIN,

@@ -17,7 +17,10 @@ from technopay.http.problems import BodyTooLarge, MalformedRequest, UnsupportedM
 BODY_LENGTH_MAX = 16 * 1024
 BODY_DEADLINE_S = 5.0
 DEPTH_MAX = 32
-NUMBER_LENGTH_MAX = 20
+DIGITS_MAX = 20
+ENCODINGS = ("identity", "gzip", "deflate")
+VALUE_ERROR = "Value error, "
+"""What pydantic puts before the messages of our own rules."""
 
 Form = TypeVar("Form", bound=BaseModel)
 
@@ -53,6 +56,8 @@ async def read_body(request: web.Request, form: type[Form]) -> Form:
         return form()
     if request.content_type != "application/json" or (request.charset or "utf-8").lower() != "utf-8":
         raise UnsupportedMediaType
+    if request.headers.get("Content-Encoding", "identity").lower() not in ENCODINGS:
+        raise UnsupportedMediaType("The body has to be plain, or compressed by gzip or deflate.")
     require_plain_json(raw)
     try:
         return form.model_validate_json(raw, strict=True)
@@ -91,7 +96,9 @@ def fill(form: type[Form], values: Mapping[str, str]) -> Form:
 def field_errors(error: ValidationError) -> list[FieldError]:
     """Name the fields that pydantic refused, and the rules."""
     return [
-        FieldError(".".join(str(part) for part in problem["loc"]) or "body", problem["msg"])
+        FieldError(
+            ".".join(str(part) for part in problem["loc"]) or "body", problem["msg"].removeprefix(VALUE_ERROR)
+        )
         for problem in error.errors(include_url=False, include_context=False, include_input=False)
     ]
 
@@ -126,7 +133,7 @@ async def _read_bytes(request: web.Request) -> bytes:
         raise BodyTooLarge from None
     except TimeoutError:
         raise MalformedRequest(f"The body did not arrive within {BODY_DEADLINE_S:g} s.") from None
-    except ValueError:
+    except (ValueError, web.RequestPayloadError):
         # A body that claims a compression it does not have, for example.
         raise MalformedRequest("The body cannot be decoded.") from None
 
@@ -160,6 +167,6 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _refuse_long(number: str) -> float:
-    if len(number) > NUMBER_LENGTH_MAX:
-        raise MalformedRequest(f"A number of the body has more than {NUMBER_LENGTH_MAX} digits.")
+    if sum(character.isdigit() for character in number) > DIGITS_MAX:
+        raise MalformedRequest(f"A number of the body has more than {DIGITS_MAX} digits.")
     return float(number)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,9 +19,3 @@ def record_json(record: BaseModel, *, operator: bool) -> str:
     elif not operator and isinstance(record, Page) and record.data and isinstance(record.data[0], Payment):
         exclude = {"data": {"__all__": OPERATORS_ONLY}}
     return record.model_dump_json(exclude=exclude)
-
-
-def list_json(records: Sequence[BaseModel]) -> str:
-    """Render a list that is always whole."""
-    data = [json.loads(record.model_dump_json()) for record in records]
-    return json.dumps({"data": data, "has_more": False, "next_cursor": None})

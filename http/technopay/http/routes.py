@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from technopay.engine import Engine
+from technopay.engine import Engine, Limit, Page
 from technopay.http.auth import Caller
-from technopay.http.forms import Form, NoBody, NoQuery
-from technopay.http.render import list_json, record_json
+from technopay.http.forms import Form, NoBody, NoQuery, PageQuery
+from technopay.http.render import record_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,9 @@ def answer_with(record: BaseModel, *, operator: bool = False, location: str | No
     return Answer(record_json(record, operator=operator), 201 if location is not None else 200, headers)
 
 
-def answer_with_list(records: list[BaseModel]) -> Answer:
-    """Answer with a list that is always whole."""
-    return Answer(list_json(records))
+def answer_with_limits(limits: Sequence[Limit], query: PageQuery) -> Answer:
+    """Answer with a page of limits, which are in the order of their currencies."""
+    rest = [limit for limit in limits if limit.currency.lower() > query.cursor]
+    data, has_more = rest[: query.limit], len(rest) > query.limit
+    next_cursor = data[-1].currency.lower() if has_more else None
+    return answer_with(Page[Limit](data=data, has_more=has_more, next_cursor=next_cursor))

@@ -35,5 +35,6 @@ async def serving(
         address = runner.addresses[0]
         yield str(address[0]), int(address[1])
     finally:
-        app[DRAIN].draining = True
+        # It still listens, so that /readyz can say that it drains.
+        await app[DRAIN].finish(drain_s)
         await runner.cleanup()

@@ -14,7 +14,7 @@ from technopay.http.forms import (
     WaitQuery,
 )
 from technopay.http.problems import RETRY_AFTER_S
-from technopay.http.routes import Answer, Call, Route, answer_with, answer_with_list
+from technopay.http.routes import Answer, Call, Route, answer_with, answer_with_limits
 
 
 async def list_wallets(call: Call) -> Answer:
@@ -118,7 +118,8 @@ async def get_payment(call: Call) -> Answer:
 
 async def list_limits(call: Call) -> Answer:
     """List the limits that bind the caller."""
-    return answer_with_list(list(await call.engine.list_limits(user_id=call.caller.user_id)))
+    limits = await call.engine.list_limits(user_id=call.caller.user_id)
+    return answer_with_limits(limits, cast("PageQuery", call.query))
 
 
 START_ERRORS = (
@@ -181,6 +182,6 @@ USER_ROUTES = (
     ),
     Route(
         "GET", "/v1/limits", "listLimits", "List the limits that bind you", PAYMENTS, list_limits, Limit,
-        is_list=True,
+        query=PageQuery, is_list=True,
     ),
 )  # fmt: skip

@@ -21,12 +21,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
 from technopay.engine.errors import StoreUnfit
 
 logger = logging.getLogger(__name__)
 
 LOCK_WAIT_S = 5.0
+DYING_WAIT_S = 0.3
 START_WAIT_S = 60.0
 STOP_WAIT_S = 10.0
 RESTART_PAUSE_S_MAX = 2.0
@@ -43,6 +45,7 @@ class EmbeddedValkey:
         if len(str(self._socket)) > SOCKET_PATH_LENGTH_MAX:
             name = hashlib.sha256(str(self._data_dir).encode()).hexdigest()[:16]
             self._socket = Path(tempfile.gettempdir()) / f"technopay-{name}" / "valkey.sock"
+        self._initialised = self._data_dir / "initialised"
         self._lock_fd: int | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -51,12 +54,16 @@ class EmbeddedValkey:
     @property
     def url(self) -> str:
         """Where the server listens."""
-        return f"unix://{self._socket}"
+        return f"unix://{quote(str(self._socket))}"
 
     @property
     def is_new(self) -> bool:
-        """Whether no server has ever written to the data directory."""
-        return not (self._data_dir / "appendonlydir").exists()
+        """Whether the data directory was never initialised. It stays new if we die before it is."""
+        return not self._initialised.exists()
+
+    def mark_initialised(self) -> None:
+        """Note down beside the data that there is data: from now on, its absence means that it was lost."""
+        self._initialised.touch()
 
     @property
     def pid(self) -> int | None:
@@ -113,18 +120,22 @@ class EmbeddedValkey:
         lock_fd = os.open(self._data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + LOCK_WAIT_S
+        # A process that was killed just now is still there for a moment.
+        respect_at = loop.time() + DYING_WAIT_S
         while True:
             try:
                 fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 owner = os.pread(lock_fd, 20, 0).decode(errors="replace").strip()
-                if _is_alive(owner) or loop.time() >= give_up_at:
+                alive = _is_alive(owner)
+                if loop.time() >= (respect_at if alive else give_up_at):
                     os.close(lock_fd)
                     raise StoreUnfit(
                         f"the data directory {self._data_dir} is in use by process {owner or 'unknown'}"
                     ) from None
-                await self._say("SHUTDOWN")
+                if not alive:
+                    await self._say("SHUTDOWN")
                 await asyncio.sleep(0.05)
         os.ftruncate(lock_fd, 0)
         os.pwrite(lock_fd, str(os.getpid()).encode(), 0)
@@ -240,4 +251,7 @@ def _is_alive(pid: str) -> bool:
         return False
     except PermissionError:
         return True
+    with contextlib.suppress(OSError):
+        # A process that ended but was not waited for yet still has its number.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True

@@ -1,7 +1,7 @@
 """Every key of a store, in one place.
 
-A key is `{<namespace>:<partition>}:<kind>` or `…:<kind>:<id>`. The part in braces is the hash tag: all keys of a
-partition lie in one slot. Scripts build their keys the same way, under the tag of their KEYS[1].
+A key is `{<namespace>:<partition>}:<kind>` or `…:<kind>:<id>`. The part in braces is the hash tag: all keys of
+a partition lie in one slot. Scripts build their keys the same way, under the tag of their KEYS[1].
 """
 
 from __future__ import annotations

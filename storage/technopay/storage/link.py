@@ -18,12 +18,13 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     BusyLoadingError,
-    MaxConnectionsError,
+    ClusterDownError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 
 from technopay.engine.errors import InternalError, StoreUnavailable
@@ -33,17 +34,15 @@ logger = logging.getLogger(__name__)
 
 BATCH_MAX = 128
 NOT_EXECUTED = (
-    "BUSY",
-    "LOADING",
-    "READONLY",
-    "OOM",
-    "MISCONF",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
-    "MASTERDOWN",
-    "NOREPLICAS",
+    BusyLoadingError,
+    ReadOnlyError,
+    OutOfMemoryError,
+    ClusterDownError,
+    TryAgainError,
 )
-"""Beginnings of error replies that say that the script did not run."""
+"""Error replies that say that the script did not run; MASTERDOWN is a kind of CLUSTERDOWN."""
+NOT_EXECUTED_CODES = ("BUSY ", "MISCONF ", "NOREPLICAS ")
+"""How those begin that redis-py has no class for."""
 
 
 class LostReplyError(Exception):
@@ -118,13 +117,17 @@ class BatchingLink:
         client: Redis = Redis(connection_pool=self._pool)
         try:
             async with asyncio.timeout(self._reply_timeout_s):
-                config = await client.config_get(
-                    "appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy"
-                )
-                role = await client.info("replication", "server", "cluster")
+                # All sections: servers that are too old to name several must be told so, too.
+                info: dict[Any, Any] = await client.info()
+                try:
+                    info |= await client.config_get(
+                        "appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy"
+                    )
+                except ResponseError as error:
+                    logger.warning("the store does not tell its configuration: %s", error)
         except (RedisError, OSError, TimeoutError) as error:
             raise StoreUnavailable(f"The store cannot be asked about itself: {error}") from error
-        return {str(name): str(value) for name, value in (config | role).items()}
+        return {str(name): str(value) for name, value in info.items()}
 
     async def aclose(self) -> None:
         """Let the batches under way end, then disconnect."""
@@ -141,7 +144,8 @@ class BatchingLink:
 
     async def _exchange(self, calls: Sequence[Call]) -> None:
         try:
-            connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+            async with asyncio.timeout(self._reply_timeout_s):
+                connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         except (RedisError, OSError, TimeoutError) as error:
             _fail(calls, StoreUnavailable(), error)
             return
@@ -151,7 +155,8 @@ class BatchingLink:
                 if unknown:
                     # NOSCRIPT means that nothing ran, so sending again is safe.
                     await self._load(connection, unknown)
-                    await self._send_and_read(connection, unknown)
+                    forgotten = await self._send_and_read(connection, unknown)
+                    _fail(forgotten, StoreUnavailable(), NoScriptError("forgotten as soon as loaded"))
         except (RedisError, OSError, TimeoutError) as error:
             await connection.disconnect(nowait=True)
             _fail(calls, LostReplyError(), error)
@@ -172,7 +177,7 @@ class BatchingLink:
                 reply = await connection.read_response(disconnect_on_error=False)
             except NoScriptError:
                 unknown.append(call)
-            except ResponseError as error:
+            except (ResponseError, BusyLoadingError) as error:
                 _fail([call], error_for(error), error)
             else:
                 if not call.reply.done():
@@ -198,9 +203,10 @@ class DirectLink:
     async def run(self, script: Script, arguments: Sequence[str | int]) -> Any:
         """Run a script."""
         try:
-            return await self._client.evalsha(script.sha, 1, self._journal, *arguments)  # type: ignore[misc,arg-type,unused-ignore]
-        except NoScriptError:
-            return await self._client.eval(script.text, 1, self._journal, *arguments)  # type: ignore[misc,arg-type,unused-ignore]
+            try:
+                return await self._client.evalsha(script.sha, 1, self._journal, *arguments)  # type: ignore[misc,arg-type,unused-ignore]
+            except NoScriptError:
+                return await self._client.eval(script.text, 1, self._journal, *arguments)  # type: ignore[misc,arg-type,unused-ignore]
         except ResponseError as error:
             raise error_for(error) from error
 
@@ -213,13 +219,11 @@ class DirectLink:
         await self._client.aclose()
 
 
-def error_for(error: ResponseError) -> StoreUnavailable | InternalError:
+def error_for(error: RedisError) -> StoreUnavailable | InternalError:
     """Answer what an error reply means: the script did not run, or it has a defect."""
-    text = str(error)
-    kind = (BusyLoadingError, ReadOnlyError, OutOfMemoryError, MaxConnectionsError)
-    if isinstance(error, kind) or text.startswith(NOT_EXECUTED):
+    if isinstance(error, NOT_EXECUTED) or str(error).startswith(NOT_EXECUTED_CODES):
         return StoreUnavailable()
-    logger.error("a script failed: %s", text)
+    logger.error("a script failed: %s", error)
     return InternalError()
 
 

@@ -161,6 +161,8 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts):
         if not meta and is_new:
             meta = await self._initialise_store()
         require_ours(meta, self._timezone)
+        if self._server:
+            self._server.mark_initialised()
         self._calendar = Calendar(self._timezone)
 
     async def _initialise_store(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The Lua scripts: one file per operation, shared parts in `shared/`, put in where a script says `--@include`."""
+"""The Lua scripts: one file per operation; shared parts in `shared/`, put in where one says `--@include`."""
 
 from __future__ import annotations
 

@@ -36,12 +36,13 @@ elseif payment.status ~= 'succeeded' then
 elseif tonumber(invoice.amount) > MAX_AMOUNT - tonumber(wallet.balance) - tonumber(wallet.in_flight or '0') then
     return answer('balance_too_large')
 end
-payment.status, payment.claim = 'refunding', '1'
-redis.call('HSET', key('payment', id), 'status', 'refunding', 'claim', '1', 'refunding_at', int(now))
+local claim = int(redis.call('HINCRBY', key('payment', id), 'claim', 1))
+payment.status, payment.claim = 'refunding', claim
+redis.call('HSET', key('payment', id), 'status', 'refunding', 'refunding_at', int(now))
 redis.call('HINCRBY', key('wallet', payment.wallet), 'in_flight', invoice.amount)
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), id)
 append('payment.refunding', 'payment', id)
 -- A repeat finds the payment under way: the claim is for the first caller alone.
 local reply = keep(operation, fingerprint, kept_ms, answer('ok'))
-reply[5] = {'claim', '1'}
+reply[5] = {'claim', claim}
 return reply

@@ -12,6 +12,8 @@
 --@include payment
 --@include limit
 
+-- The claim of the call that took the money. A repeat that finds a later one leaves the work to its holder.
+local FIRST_CLAIM = '1'
 local operation, owner, token, keep_it, id, user_id, digest, days = unpack(ARGV, 1, 8)
 
 local payment = read('payment', id)
@@ -26,7 +28,7 @@ if not limit then
 end
 
 local function details_of(code)
-    if code == 'ok' and payment.claim then
+    if code == 'ok' and payment.claim == FIRST_CLAIM then
         return {'claim', payment.claim}
     elseif code == 'confirmation_invalid' then
         return {'attempts_remaining', payment.attempts_remaining}
@@ -114,7 +116,8 @@ redis.call('HDEL', key('payment', id), 'issue', 'expires_at', 'method', 'attempt
 payment.issue, payment.expires_at, payment.method = nil, nil, nil
 payment.attempts_remaining, payment.resends_remaining = nil, nil
 local changes = {
-    status = 'processing', paid_at = int(now), balance_after = balance, day = limit.day, claim = '1',
+    status = 'processing', paid_at = int(now), balance_after = balance, day = limit.day,
+    claim = FIRST_CLAIM,
 }
 if limit.limit then
     changes.limit, changes.used, changes.resets_at = limit.limit, used, limit.resets_at

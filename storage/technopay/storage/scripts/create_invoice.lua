@@ -8,6 +8,7 @@
 
 local operation, fingerprint, kept_ms, id, user_id, amount, currency, merchant = unpack(ARGV, 1, 8)
 local description, reference, expires_at_ms = unpack(ARGV, 9, 11)
+require_amount(amount, 1)
 
 local answered = earlier(operation, fingerprint)
 if answered then

@@ -10,6 +10,7 @@
 --@include lease
 
 local operation, fingerprint, kept_ms, owner, token, keep_it, id, amount = unpack(ARGV, 1, 8)
+require_amount(amount, 1)
 
 local answered = earlier(operation, fingerprint)
 if answered then

@@ -7,6 +7,7 @@
 --@include base
 
 local STRETCH, STRETCHES = 200, 10
+local MESSAGE_KEPT_MS = 72 * 3600 * 1000
 local cursor, count, status, user_id = unpack(ARGV, 1, 4)
 
 local function fields_of(entry)
@@ -28,7 +29,8 @@ for _ = 1, STRETCHES do
     for _, entry in ipairs(entries) do
         cursor = entry[1]
         local message = fields_of(entry)
-        if message.status ~= 'stale' and (status == '' or message.status == status)
+        -- The stream is cut in blocks, so it can hold more than is kept.
+        if tonumber(message.at) > now - MESSAGE_KEPT_MS and message.status ~= 'stale' and (status == '' or message.status == status)
             and (user_id == '' or message.user == user_id) then
             local user = read('user', message.user) or {}
             messages[#messages + 1] = {cursor, flat(message), {user.email or '', user.phone or ''}}

@@ -1,12 +1,17 @@
 -- mock_inbox(keys=[journal], args=[user, message])
 --
--- Put a message into the mock inbox of a user, which keeps the newest two hundred.
+-- Put a message into the mock inbox of a user, with the time; the newest two hundred are kept.
 --
 -- Returns {code, now, ''}
 --@include base
 
 local user_id, message = unpack(ARGV, 1, 2)
 
-redis.call('LPUSH', key('mock:inbox', user_id), message)
-redis.call('LTRIM', key('mock:inbox', user_id), 0, 199)
+local inbox = key('mock:inbox', user_id)
+-- The same message once more is a repeat after a lost reply.
+local newest = redis.call('LINDEX', inbox, 0)
+if not newest or string.match(newest, '^%d+ (.*)$') ~= message then
+    redis.call('LPUSH', inbox, int(now) .. ' ' .. message)
+    redis.call('LTRIM', inbox, 0, 199)
+end
 return {'ok', int(now), ''}

@@ -2,7 +2,7 @@
 --
 -- Read the mock inbox of a user.
 --
--- Returns {code, now, '', [message]}, newest first
+-- Returns {code, now, '', [milliseconds, a space, message]}, newest first
 --@include base
 
 return {'ok', int(now), '', redis.call('LRANGE', key('mock:inbox', ARGV[1]), 0, -1)}

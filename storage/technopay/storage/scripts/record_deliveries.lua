@@ -16,6 +16,8 @@ local claim, cursor, retry_ms = unpack(ARGV, 1, 3)
 local relay = read('relay')
 if not relay or relay.claim ~= claim then
     return {'fenced', int(now), ''}
+elseif relay.cursor == cursor then
+    return {'ok', int(now), ''}
 end
 for i = 4, #ARGV, 6 do
     local id, user, channel, kind, payment, failure = unpack(ARGV, i, i + 5)

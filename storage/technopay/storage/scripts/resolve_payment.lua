@@ -31,7 +31,7 @@ append('payment.resolved', 'payment', id, 'outcome', verdict)
 if payment.status == 'refunding' and verdict == 'settled' then
     redis.call('HSET', key('payment', id), 'status', 'succeeded')
     redis.call('HINCRBY', key('wallet', payment.wallet), 'in_flight', '-' .. invoice.amount)
-    leave_agenda(id)
+    leave_agenda(id, payment)
 elseif payment.status == 'refunding' then
     refund(id, payment, invoice)
 elseif verdict == 'settled' then

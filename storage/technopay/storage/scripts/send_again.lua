@@ -6,6 +6,7 @@
 --@include base
 --@include operation
 
+local MESSAGE_KEPT_MS = 72 * 3600 * 1000
 local operation, fingerprint, kept_ms, id = unpack(ARGV, 1, 4)
 
 local answered = earlier(operation, fingerprint)
@@ -15,7 +16,7 @@ end
 local message = read('message', id)
 if not message then
     local sent = redis.call('XRANGE', key('messages'), id, id)[1]
-    if not sent then
+    if not sent or tonumber(sent[2][10]) <= now - MESSAGE_KEPT_MS then
         return {'message_not_found', int(now), ''}
     end
     local user = read('user', sent[2][2]) or {}

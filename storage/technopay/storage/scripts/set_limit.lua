@@ -7,6 +7,9 @@
 --@include limit
 
 local currency, amount, days = unpack(ARGV, 1, 3)
+if amount ~= '' then
+    require_amount(amount, 0)
+end
 
 local limit = read_limit(currency, days)
 if not limit then

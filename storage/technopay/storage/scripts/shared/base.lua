@@ -21,6 +21,12 @@ local function int(number)
     return string.format('%.0f', number)
 end
 
+-- What is no amount stops a script before it writes: tonumber would take 'nan', '0x10' and '1e3', too.
+local function require_amount(text, least)
+    local number = string.match(text, '^%d+$') and tonumber(text)
+    assert(number and number >= least and number <= MAX_AMOUNT, 'an amount has to be digits within the bounds')
+end
+
 local function read(kind, id)
     local flat = redis.call('HGETALL', key(kind, id))
     if #flat == 0 then

@@ -2,10 +2,14 @@
 --
 -- They look at the payment's claim only: neither a lease nor the status of wallet or user stands in their way.
 
-local function leave_agenda(id)
+-- A claim only grows, so that a holder that slept finds nothing that it could still write down.
+local function leave_agenda(id, payment)
     redis.call('ZREM', key('agenda'), id)
-    redis.call('ZREM', key('set_aside'), id)
-    redis.call('HDEL', key('payment', id), 'claim', 'set_aside')
+    redis.call('HINCRBY', key('payment', id), 'claim', 1)
+    if payment.set_aside then
+        redis.call('ZREM', key('set_aside'), id)
+        redis.call('HDEL', key('payment', id), 'set_aside')
+    end
 end
 
 local function credit(type, id, payment, invoice, ...)
@@ -21,7 +25,7 @@ local function settle(id, payment, invoice)
     redis.call('HSET', key('payment', id), 'status', 'succeeded', 'settled_at', int(now))
     redis.call('HSET', key('invoice', payment.invoice), 'status', 'paid', 'paid_at', payment.paid_at)
     redis.call('HINCRBY', key('wallet', payment.wallet), 'in_flight', '-' .. invoice.amount)
-    leave_agenda(id)
+    leave_agenda(id, payment)
     append('payment.succeeded', 'payment', id)
 end
 
@@ -32,7 +36,7 @@ local function give_back(id, payment, invoice)
     redis.call('HDEL', key('invoice', payment.invoice), 'payment')
     -- Back to the day that was charged, which need not be today.
     redis.call('HINCRBY', key('limit', invoice.currency), payment.day, '-' .. invoice.amount)
-    leave_agenda(id)
+    leave_agenda(id, payment)
     credit('payment.failed', id, payment, invoice, 'reason', 'settlement_failed', 'day', payment.day)
 end
 
@@ -40,6 +44,6 @@ local function refund(id, payment, invoice)
     redis.call('HSET', key('payment', id), 'status', 'refunded', 'refunded_at', int(now),
         'refund_reason', 'requested_by_operator')
     redis.call('HSET', key('invoice', payment.invoice), 'refunded', invoice.amount)
-    leave_agenda(id)
+    leave_agenda(id, payment)
     credit('payment.refunded', id, payment, invoice)
 end

@@ -1,0 +1,102 @@
+"""Fixtures that all tests share: the three kinds of store, each test in a namespace of its own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+from support.clock import FakeClock
+from support.http import Api, running_api
+from support.servers import find_server, running_server
+
+from technopay.engine import Engine, EngineSettings
+from technopay.storage import RedisStore
+
+SECRET = "a secret for tests, and for tests alone"
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    with running_server("valkey") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    if find_server("redis") is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI has to have redis-server")
+        pytest.skip("Debian's redis-server is not installed")
+    with running_server("redis") as url:
+        yield url
+
+
+@pytest.fixture
+def namespace() -> str:
+    return f"test{os.getpid()}x{next(_numbers)}"
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def server_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a real server, of either kind."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture(params=["fake", "valkey", "redis"])
+def make_store(request: pytest.FixtureRequest, namespace: str) -> Callable[[], RedisStore]:
+    """Make unopened stores of one kind. On a server they are the same store; a fake is always a new one."""
+    if request.param == "fake":
+        return lambda: RedisStore.fake(namespace=namespace)
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return lambda: RedisStore.connect(url, initialise=True, namespace=namespace)
+
+
+@pytest.fixture
+async def store(make_store: Callable[[], RedisStore]) -> AsyncIterator[RedisStore]:
+    async with make_store() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def fake_store() -> AsyncIterator[RedisStore]:
+    async with RedisStore.fake() as opened:
+        yield opened
+
+
+@pytest.fixture
+def settings() -> EngineSettings:
+    return EngineSettings(secret=SECRET)
+
+
+@pytest.fixture
+async def engine(store: RedisStore, settings: EngineSettings) -> AsyncIterator[Engine]:
+    async with AsyncExitStack() as stack:
+        yield await stack.enter_async_context(Engine(store, settings))
+
+
+@pytest.fixture
+def fake_clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The clock of every faked store, at noon of a day in July until it is set."""
+    clock = FakeClock(1_783_252_800_000)
+    monkeypatch.setattr("fakeredis.commands_mixins.server_mixin.time", clock)
+    return clock
+
+
+@pytest.fixture
+async def api(fake_store: RedisStore) -> AsyncIterator[Api]:
+    """The API over HTTP, on a faked store."""
+    async with running_api(fake_store) as served:
+        yield served
+
+
+@pytest.fixture
+async def any_api(store: RedisStore) -> AsyncIterator[Api]:
+    """The API over HTTP, on each kind of store."""
+    async with running_api(store) as served:
+        yield served

@@ -1,0 +1,415 @@
+"""Hostile requests: each is refused by name, never with a 5xx or a traceback, and leaves the store as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import jwt
+import pytest
+from support.http import SECRET, Api, Person, make_person
+from support.scene import dump
+
+from technopay.http import parsing
+
+DEEP = b"[" * 33 + b"]" * 33
+
+
+@pytest.fixture
+async def alice(api: Api) -> AsyncIterator[Person]:
+    """A user with a wallet and an invoice; afterwards nothing may have changed in the store."""
+    alice = await make_person(api)
+    await alice.invoice()
+    before = await dump(api.store)
+    yield alice
+    after = await dump(api.store)
+    for seen in (before, after):
+        seen.pop("relay", None)
+    assert after == before
+
+
+NOT_JSON = [
+    b"",
+    b" ",
+    b"{",
+    b"amount=1",
+    b"{'amount': 1}",
+    b'{"amount": 1,}',
+    b'{"amount": 01}',
+    b'{"amount": 1} x',
+    b'{"amount": 1}\x00',
+    b'{"amount": NaN}',
+    b'{"amount": Infinity}',
+    b'{"amount": -Infinity}',
+    b'{"amount": 1, "amount": 1}',
+    b'{"amount": 1, "x": {"a": 1, "a": 2}}',
+    b'{"amount": 1, "\\u0061mount": 1}',
+    b'{"amount": ' + b"9" * 21 + b"}",
+    b'{"amount": 0.' + b"0" * 20 + b"1}",
+    b'{"amount": ' + b"9" * 10_000 + b"}",
+    DEEP,
+    b'{"amount": ' + b'{"a":' * 32 + b"1" + b"}" * 33,
+    b"[" * 8_000,
+    b'\xef\xbb\xbf{"amount": 1}',
+    b'{"amount": "\xff"}',
+    b"\xff\xfe",
+    '{"amount": 1}'.encode("utf-16"),
+    b'{"\\ud800": 1}',
+    b'{"amount": "\\udfff"}',
+    b'{"amount": "\x01"}',
+]
+
+
+@pytest.mark.parametrize("raw", NOT_JSON, ids=range(len(NOT_JSON)))
+async def test_what_readers_of_json_disagree_about_is_malformed(api: Api, alice: Person, raw: bytes) -> None:
+    for path in (f"/v1/admin/wallets/{alice.wallet_id}/deposit", "/v1/payments", "/mock/token"):
+        (await api.post(path, raw=raw, admin=True)).refuse(400, "malformed_request")
+
+
+AMOUNTS = [
+    "0",
+    "-1",
+    "-0",
+    "1.0",
+    "1e2",
+    "0.5",
+    "1e400",
+    "true",
+    "false",
+    "null",
+    '"1"',
+    '"x"',
+    "[1]",
+    "{}",
+] + [
+    str(2**53),
+    str(2**63),
+    "9" * 20,
+    "-" + "9" * 20,
+]
+
+
+@pytest.mark.parametrize("amount", AMOUNTS)
+async def test_an_amount_is_a_whole_number_from_1_to_2_to_the_53_less_1(
+    api: Api, alice: Person, amount: str
+) -> None:
+    raw = f'{{"amount": {amount}}}'.encode()
+    replies = [await api.operate("POST", f"/wallets/{alice.wallet_id}/deposit", raw=raw)]
+    invoice = json.dumps(
+        {"user_id": "alice", "currency": "EUR", "merchant": "m", "expires_at": "2036-01-01T00:00:00Z"}
+    )
+    replies.append(await api.operate("POST", "/invoices", raw=invoice[:-1].encode() + b", " + raw[1:]))
+    if amount not in ("0", "-0", "null"):
+        replies.append(await api.operate("PUT", "/limits/EUR", raw=raw))
+    for reply in replies:
+        (error,) = reply.refuse(422, "validation_failed")["errors"]
+        assert error["field"] == "amount"
+
+
+@pytest.mark.parametrize("raw", [b"null", b"[]", b"1", b'"x"', b"true"])
+async def test_a_body_has_to_be_an_object(api: Api, alice: Person, raw: bytes) -> None:
+    (await api.operate("POST", "/users", raw=raw)).refuse(422, "validation_failed")
+
+
+FIELDS: list[tuple[str, dict[str, Any], str]] = [
+    ("/users", {"id": ""}, "id"),
+    ("/users", {"id": "x" * 65}, "id"),
+    ("/users", {"id": "a b"}, "id"),
+    ("/users", {"id": "a\n"}, "id"),
+    ("/users", {"id": "é"}, "id"),
+    ("/users", {"id": "１"}, "id"),
+    ("/users", {"id": 1}, "id"),
+    ("/users", {"id": "x", "email": "no address"}, "email"),
+    ("/users", {"id": "x", "email": "a@b\n.c"}, "email"),
+    ("/users", {"id": "x", "phone": "0555"}, "phone"),
+    ("/users", {"id": "x", "phone": "+1555\n"}, "phone"),
+    ("/users", {"id": "x", "status": "active"}, "status"),
+    ("/users", {"email": "a@example.com"}, "id"),
+    ("/wallets", {"user_id": "alice", "currency": "eur"}, "currency"),
+    ("/wallets", {"user_id": "alice", "currency": "XXX"}, "currency"),
+    ("/wallets", {"user_id": "alice", "currency": "ABC"}, "currency"),
+    ("/wallets", {"user_id": "alice", "currency": "EUR", "balance": 5}, "balance"),
+    ("/invoices", {"merchant": ""}, "merchant"),
+    ("/invoices", {"merchant": "m" * 129}, "merchant"),
+    ("/invoices", {"merchant": "a\u0000b"}, "merchant"),
+    ("/invoices", {"merchant": "a\u202eb"}, "merchant"),
+    ("/invoices", {"description": "d" * 501}, "description"),
+    ("/invoices", {"reference": ""}, "reference"),
+    ("/invoices", {"reference": "r" * 129}, "reference"),
+    ("/invoices", {"expires_at": "2036-01-01"}, "expires_at"),
+    ("/invoices", {"expires_at": "2036-01-01T00:00:00"}, "expires_at"),
+    ("/invoices", {"expires_at": "2036-01-01T00:00Z"}, "expires_at"),
+    ("/invoices", {"expires_at": "2036-13-01T00:00:00Z"}, "expires_at"),
+    ("/invoices", {"expires_at": "2036-01-01T00:00:00+24:00"}, "expires_at"),
+    ("/invoices", {"expires_at": "9999-12-31T23:59:59-23:59"}, "expires_at"),
+    ("/invoices", {"expires_at": "0001-01-01T00:00:00+23:59"}, "expires_at"),
+    ("/invoices", {"expires_at": "2100000000"}, "expires_at"),
+    ("/invoices", {"expires_at": 2_100_000_000}, "expires_at"),
+    ("/invoices", {"expires_at": "1999-01-01T00:00:00Z"}, "expires_at"),
+    ("/invoices", {"status": "paid"}, "status"),
+    ("/payments/pay_00x/resolve", {"outcome": "paid", "note": "n"}, "outcome"),
+    ("/payments/pay_00x/resolve", {"outcome": "refund", "note": ""}, "note"),
+    ("/payments/pay_00x/resolve", {"outcome": "refund", "note": "n" * 501}, "note"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "field"), FIELDS)
+async def test_a_field_of_the_wrong_form_is_named(
+    api: Api, alice: Person, path: str, body: dict[str, Any], field: str
+) -> None:
+    if path == "/invoices":
+        body = {
+            "user_id": "alice",
+            "amount": 1,
+            "currency": "EUR",
+            "merchant": "m",
+            "expires_at": "2036-01-01T00:00:00Z",
+            **body,
+        }
+    (error,) = (await api.operate("POST", path, body)).refuse(422, "validation_failed")["errors"]
+    assert error["field"] == field
+
+
+QUERIES = [
+    "/v1/wallets?x=1",
+    "/v1/wallets?limit=1&limit=1",
+    "/v1/wallets?Limit=1",
+    "/v1/wallets/wal_00x?limit=1",
+    "/v1/limits?x=",
+    "/v1/payments?user_id=alice",
+    "/v1/payments/pay_00x?wait=1&wait=1",
+    *(
+        f"/v1/invoices?limit={limit}"
+        for limit in (
+            "",
+            "0",
+            "101",
+            "-1",
+            "1.0",
+            "1e1",
+            "+1",
+            "%201",
+            "1_0",
+            "%EF%BC%91",
+            "%D9%A1",
+            "x",
+            "%00",
+        )
+    ),
+    *(f"/v1/payments?cursor={cursor}" for cursor in ("..", "A", "%00", "%FF", "a" * 65, "%D9%A1", "'")),
+    *(
+        f"/v1/payments/pay_00x?wait={wait}"
+        for wait in ("nan", "inf", "-1", "10.1", "1e1", "", "%201", "+1", "1_0", "%EF%BC%91", "9" * 4_000, ".5")
+    ),
+    "/v1/admin/payments?status=paid",
+    "/v1/admin/payments?user_id=a%2Fb",
+    "/v1/admin/payments?user_id=alice%0A",
+    "/v1/admin/payments?set_aside=perhaps",
+    "/v1/admin/notifications?status=lost",
+    "/v1/admin/notifications?set_aside=true",
+    "/v1/admin/limits?currency=EUR",
+]
+
+
+async def test_a_parameter_that_is_unknown_twice_or_of_the_wrong_form_is_refused(
+    api: Api, alice: Person
+) -> None:
+    for path in QUERIES:
+        reply = await api.get(path, admin=True)
+        assert (path, reply.status, reply.code) == (path, 422, "validation_failed")
+
+
+@pytest.mark.parametrize(
+    "strange",
+    ["..", "%2e%2e", "a%2Fb", "%2F", "%00", "%0A", "%FF", "%ED%A0%80", "%C3%A9", "%F0%9F%92%A5", "*", "a:b", "x" * 1_000,
+     "pay_00" + "0" * 70, "PAY_00x", "pay_", "alice%20", "%25"],
+)  # fmt: skip
+async def test_a_strange_id_does_not_exist(api: Api, alice: Person, strange: str) -> None:
+    for path in (f"/v1/wallets/{strange}", f"/v1/wallets/{strange}/entries", f"/v1/invoices/{strange}"):
+        assert (await api.get(path)).status == 404
+    (await api.get(f"/v1/payments/{strange}?wait=10")).refuse(404, "payment_not_found")
+    for action, body in (("confirm", {"code": "1"}), ("resend", None), ("cancel", None)):
+        (await api.post(f"/v1/payments/{strange}/{action}", body)).refuse(404, "payment_not_found")
+    for kind, action in (
+        ("users", "block"),
+        ("users", "unblock"),
+        ("wallets", "activate"),
+        ("invoices", "void"),
+        ("payments", "refund"),
+        ("notifications", "send"),
+    ):
+        assert (await api.operate("POST", f"/{kind}/{strange}/{action}")).status == 404
+        if kind != "notifications":
+            assert (await api.operate("GET", f"/{kind}/{strange}")).status == 404
+    (await api.operate("PUT", f"/limits/{strange}", {"amount": 1})).refuse(422, "validation_failed")
+    assert (await api.get(f"/mock/inbox/{strange}", user=None)).expect(200) == {"data": []}
+
+
+async def test_a_body_of_16_kib_is_read_and_one_byte_more_is_not(api: Api, alice: Person) -> None:
+    full = b'{"id": 1}' + b" " * (16 * 1024 - 9)
+    (await api.operate("POST", "/users", raw=full)).refuse(422, "validation_failed")
+    (await api.operate("POST", "/users", raw=full + b" ")).refuse(413, "body_too_large")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "text/json", "", "application/x-www-form-urlencoded", "application/json; charset=utf-16",
+     "application/json; charset=latin-1", "application/problem+json", "multipart/form-data; boundary=x", "json"],
+)  # fmt: skip
+async def test_a_body_that_is_not_declared_as_json_is_refused(
+    api: Api, alice: Person, content_type: str
+) -> None:
+    reply = await api.operate("POST", "/users", {"id": "x"}, headers={"Content-Type": content_type})
+    reply.refuse(415, "unsupported_media_type")
+
+
+async def test_a_compressed_body_is_read_within_the_same_bounds(api: Api, alice: Person) -> None:
+    def sent(raw: bytes, encoding: str = "gzip") -> dict[str, Any]:
+        return {"raw": raw, "headers": {"Content-Encoding": encoding, "Connection": "close"}}
+
+    small, bomb = gzip.compress(b'{"id": 1}'), gzip.compress(b" " * 10_000_000)
+    (await api.operate("POST", "/users", **sent(small))).refuse(422, "validation_failed")
+    (await api.operate("POST", "/users", **sent(bomb))).refuse(413, "body_too_large")
+    (await api.operate("POST", "/users", **sent(b'{"id": "x"}'))).refuse(400, "malformed_request")
+    (await api.operate("POST", "/users", **sent(small, "rot13"))).refuse(415, "unsupported_media_type")
+
+
+async def test_a_body_that_does_not_arrive_is_not_waited_for(
+    api: Api, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parsing, "BODY_DEADLINE_S", 0.05)
+    lines = [b"Content-Type: application/json", b"Content-Length: 20"]
+
+    answer = await speak(api, [b"POST /v1/admin/users HTTP/1.1", *lines, bearer(api)], b'{"id"', until=b"}")
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"code": "malformed_request"' in answer
+
+
+def bearer(api: Api) -> bytes:
+    return f"Authorization: Bearer {api.token('operator', admin=True)}".encode()
+
+
+async def speak(api: Api, lines: list[bytes], body: bytes = b"", until: bytes = b"") -> bytes:
+    """Say something to the server as it is; answer what comes back, until it hangs up by default."""
+    server = api.client.server
+    assert server.port is not None
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(b"\r\n".join([lines[0], b"Host: here", b"Connection: close", *lines[1:], b"", body]))
+    async with asyncio.timeout(10):
+        answer = await (reader.readuntil(until) if until else reader.read())
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+BYTES = [
+    ([b"GET /v1/admin/users/\xff HTTP/1.1"], 400),
+    ([b"GET /v1/admin/payments?limit=\xff HTTP/1.1"], 400),
+    ([b"G\xff /v1/wallets HTTP/1.1"], 400),
+    ([b"GET /v1/admin/limits HTTP/1.1", b"X: " + b"x" * 9_000], 400),
+    ([b"POST /v1/admin/users HTTP/1.1", b"Idempotency-Key: \xff", b"Content-Length: 0"], 400),
+    ([b"POST /v1/admin/users HTTP/1.1", b"Content-Type: \xff", b"Content-Length: 0"], 415),
+    ([b"POST /v1/admin/users HTTP/1.1", b"Content-Length: 2", b"Content-Length: 3"], 400),
+    ([b"POST /v1/admin/users HTTP/1.1", b"Content-Length: 0", b"Content-Encoding: br"], 400),
+    ([b"POST /v1/admin/users HTTP/1.1", b"Content-Length: 0", b"Expect: a miracle"], 417),
+    ([b"OPTIONS * HTTP/1.1"], 404),
+    ([b"GET http://elsewhere/v1/admin/limits HTTP/1.1", b"X-Request-Id: \xff"], 200),
+]
+
+
+@pytest.mark.parametrize(("lines", "status"), BYTES)
+async def test_strange_bytes_are_no_defect_of_ours(
+    api: Api, alice: Person, lines: list[bytes], status: int
+) -> None:
+    answer = await speak(api, [*lines, bearer(api)])
+
+    assert int(answer.split()[1]) == status, answer
+    assert b"Traceback" not in answer
+
+
+def encoded(header: Any, claims: Any, signature: bytes = b"") -> str:
+    parts = (json.dumps(header).encode(), json.dumps(claims).encode(), signature)
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+
+
+def signed(secret: str = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
+    claims = {"sub": "alice", "scope": "payments admin", "exp": int(time.time()) + 600, **changes}
+    kept = {name: value for name, value in claims.items() if value is not None}
+    return jwt.encode(kept, secret, algorithm=algorithm)
+
+
+CLAIMS = {"sub": "alice", "scope": "payments admin", "exp": 4_000_000_000}
+TOKENS = {
+    "empty": "",
+    "no token": "x.y.z",
+    "another key": signed("another secret, and just as long as ours"),
+    "alg none": encoded({"alg": "none", "typ": "JWT"}, CLAIMS),
+    "alg None": encoded({"alg": "None"}, CLAIMS),
+    "another algorithm": signed("s" * 64, "HS512"),
+    "our key, another algorithm": signed(SECRET * 2, "HS512"),
+    "no algorithm": encoded({}, CLAIMS, b"x"),
+    "expired": signed(exp=int(time.time()) - 1),
+    "no expiry": signed(exp=None),
+    "expiry no number": signed(exp="soon"),
+    "expiry without end": signed(exp=float("inf")),
+    "no subject": signed(sub=None),
+    "subject no text": signed(sub="x").rpartition(".")[0] + ".x",
+    "subject empty": signed(sub=""),
+    "subject too long": signed(sub="x" * 65),
+    "subject strange": signed(sub="a/b"),
+    "subject with a newline": signed(sub="alice\n"),
+    "scope no text": signed(scope=["payments", "admin"]),
+    "not yet": signed(nbf=int(time.time()) + 600),
+    "deep": base64.urlsafe_b64encode(b"[" * 5_000).decode() + ".e30.x",
+    "two": "x y",
+}
+
+
+async def test_a_token_that_is_not_ours_or_not_whole_is_401(api: Api, alice: Person) -> None:
+    for name, token in TOKENS.items():
+        for path in ("/v1/wallets", "/v1/admin/limits"):
+            reply = await api.get(path, user=None, headers={"Authorization": f"Bearer {token}"})
+            assert (name, reply.status, reply.code) == (name, 401, "unauthenticated")
+
+
+async def test_only_bearer_tokens_are_taken(api: Api, alice: Person) -> None:
+    for header in (
+        signed(),
+        f"Basic {signed()}",
+        f"Bearer{signed()}",
+        f"Token {signed()}",
+        "Bearer",
+        "Bearer ",
+    ):
+        reply = await api.get("/v1/wallets", user=None, headers={"Authorization": header})
+        assert (header, reply.status) == (header, 401)
+    (await api.get("/v1/wallets", user=None, headers={"Authorization": f"bearer {signed()}"})).expect(200)
+
+
+async def test_a_token_that_is_no_text_is_401(api: Api, alice: Person) -> None:
+    answer = await speak(api, [b"GET /v1/wallets HTTP/1.1", b"Authorization: Bearer \xff\xfe"])
+
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+async def test_a_token_without_the_scope_is_403(api: Api, alice: Person) -> None:
+    for scope in (None, "", "admin", "PAYMENTS", "payments,admin", "payments.read"):
+        headers = {"Authorization": f"Bearer {signed(scope=scope)}"}
+        reply = await api.get("/v1/wallets", user=None, headers=headers)
+        assert (scope, reply.status, reply.code) == (scope, 403, "forbidden")
+
+
+async def test_the_scope_of_a_user_does_not_open_an_operators_routes(api: Api, alice: Person) -> None:
+    for method, path in (
+        ("GET", "/payments"),
+        ("POST", "/users"),
+        ("PUT", "/limits/EUR"),
+        ("GET", "/users/alice"),
+    ):
+        (await api.call(method, f"/v1/admin{path}")).refuse(403, "forbidden")

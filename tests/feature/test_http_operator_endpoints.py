@@ -1,0 +1,256 @@
+"""What an operator asks over HTTP: every endpoint, its status and exactly the members of its answer."""
+
+from __future__ import annotations
+
+import pytest
+from support.http import (
+    INVOICE,
+    LIMIT,
+    MESSAGE,
+    PAGE,
+    PAYMENT,
+    TIME,
+    USER,
+    WALLET,
+    Api,
+    Json,
+    in_seconds,
+    inbox,
+    invoice_body,
+    make_person,
+    running_api,
+)
+from support.scenes import wait_for
+
+from technopay.storage import RedisStore
+
+
+async def test_a_user_is_made_and_read_with_whole_addresses(any_api: Api) -> None:
+    body = {"id": "alice", "email": "alice@example.com", "phone": "+15550100"}
+
+    reply = await any_api.operate("POST", "/users", body)
+
+    user = reply.expect(201)
+    assert reply.headers["Location"] == "/v1/admin/users/alice"
+    assert set(user) == USER
+    assert TIME.fullmatch(user["created_at"])
+    assert {**body, "status": "active"}.items() <= user.items()
+    assert (await any_api.get(reply.headers["Location"], user="op", admin=True)).expect(200) == user
+
+
+async def test_a_user_needs_no_address(api: Api) -> None:
+    user = (await api.operate("POST", "/users", {"id": "alice"})).expect(201)
+
+    assert user["email"] is user["phone"] is None
+
+
+async def test_blocking_and_unblocking_answer_200_also_when_it_is_so_already(api: Api) -> None:
+    await make_person(api)
+    for action, status in (
+        ("block", "blocked"),
+        ("block", "blocked"),
+        ("unblock", "active"),
+        ("unblock", "active"),
+    ):
+        user = (await api.operate("POST", f"/users/alice/{action}")).expect(200)
+        assert set(user) == USER
+        assert user["status"] == status
+
+
+async def test_a_wallet_is_made_active_and_empty(api: Api) -> None:
+    await make_person(api)
+
+    reply = await api.operate("POST", "/wallets", {"user_id": "alice", "currency": "JPY"})
+
+    wallet = reply.expect(201)
+    assert reply.headers["Location"] == f"/v1/admin/wallets/{wallet['id']}"
+    assert set(wallet) == WALLET
+    assert wallet["id"].startswith("wal_")
+    assert (wallet["status"], wallet["balance"], wallet["currency"]) == ("active", 0, "JPY")
+    assert (await api.operate("GET", f"/wallets/{wallet['id']}")).expect(200) == wallet
+
+
+async def test_a_deposit_answers_the_wallet(api: Api) -> None:
+    alice = await make_person(api, balance=0)
+
+    wallet = (await api.operate("POST", f"/wallets/{alice.wallet_id}/deposit", {"amount": 300})).expect(200)
+
+    assert set(wallet) == WALLET
+    assert wallet["balance"] == 300
+
+
+async def test_a_wallet_is_deactivated_and_activated_again(api: Api) -> None:
+    alice = await make_person(api)
+    for action, status in (
+        ("deactivate", "inactive"),
+        ("deactivate", "inactive"),
+        ("activate", "active"),
+        ("activate", "active"),
+    ):
+        wallet = (await api.operate("POST", f"/wallets/{alice.wallet_id}/{action}")).expect(200)
+        assert set(wallet) == WALLET
+        assert wallet["status"] == status
+
+
+async def test_an_invoice_is_entered_and_read(api: Api) -> None:
+    await make_person(api)
+
+    reply = await api.operate("POST", "/invoices", invoice_body("alice", reference="R-1", description=""))
+
+    invoice = reply.expect(201)
+    assert reply.headers["Location"] == f"/v1/admin/invoices/{invoice['id']}"
+    assert set(invoice) == INVOICE
+    assert invoice["id"].startswith("inv_")
+    assert invoice["status"] == "open"
+    assert (await api.operate("GET", f"/invoices/{invoice['id']}")).expect(200) == invoice
+
+
+async def test_an_expiry_is_answered_in_utc_with_milliseconds(api: Api) -> None:
+    await make_person(api)
+    for given, answered in (
+        ("2036-01-01T01:00:00+01:00", "2036-01-01T00:00:00.000Z"),
+        ("2036-01-01T00:00:00.123456Z", "2036-01-01T00:00:00.123Z"),
+        ("2036-01-01t00:00:00z", "2036-01-01T00:00:00.000Z"),
+    ):
+        body = invoice_body("alice", expires_at=given)
+        assert (await api.operate("POST", "/invoices", body)).expect(201)["expires_at"] == answered
+
+
+async def test_voiding_cancels_the_unconfirmed_payment_and_tells_the_user(api: Api) -> None:
+    alice = await make_person(api)
+    payment = await alice.start()
+
+    for _ in range(2):
+        invoice = (await api.operate("POST", f"/invoices/{payment['invoice_id']}/void")).expect(200)
+        assert set(invoice) == INVOICE
+        assert invoice["status"] == "void"
+
+    assert (await alice.get(f"/payments/{payment['id']}")).expect(200)["status"] == "canceled"
+    (message,) = await inbox(api, "alice", "payment.canceled")
+    assert message["payment_id"] == payment["id"]
+
+
+async def test_a_limit_is_set_stops_all_payments_and_is_lifted(api: Api) -> None:
+    for amount, remaining in ((5_000, 5_000), (0, 0), (None, None)):
+        limit = (await api.operate("PUT", "/limits/EUR", {"amount": amount})).expect(200)
+        assert set(limit) == LIMIT
+        assert (limit["limit"], limit["used"], limit["remaining"]) == (amount, 0, remaining)
+        page = (await api.operate("GET", "/limits")).expect(200)
+        assert set(page) == PAGE
+        assert page["data"] == [limit]
+
+
+async def test_a_refund_gives_the_money_back_and_leaves_the_invoice_paid(any_api: Api) -> None:
+    alice = await make_person(any_api)
+    payment = await alice.pay(2_500)
+
+    refunded = (await any_api.operate("POST", f"/payments/{payment['id']}/refund")).expect(200)
+
+    assert set(refunded) == PAYMENT | {"resolution"}
+    assert (refunded["status"], refunded["refunded_amount"]) == ("refunded", 2_500)
+    (refund,) = refunded["refunds"]
+    assert set(refund) == {"amount", "at", "reason"}
+    assert (refund["amount"], refund["reason"]) == (2_500, "requested_by_operator")
+    assert TIME.fullmatch(refund["at"])
+    invoice = (await alice.get(f"/invoices/{payment['invoice_id']}")).expect(200)
+    assert (invoice["status"], invoice["refunded_amount"]) == ("paid", 2_500)
+    assert await alice.balance() == 10_000
+    (await alice.ask_to_start(invoice)).refuse(409, "invoice_already_paid")
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("settled", "succeeded"), ("refund", "failed")])
+async def test_a_payment_that_was_set_aside_is_resolved(api: Api, outcome: str, status: str) -> None:
+    alice = await make_person(api)
+    payment = await alice.start(2_500, "acme-stuck")
+    (await alice.confirm(payment, "?wait=0")).expect(202)
+
+    async def look() -> list[Json]:
+        found: list[Json] = (await api.operate("GET", "/payments?set_aside=true")).expect(200)["data"]
+        return found
+
+    (aside,) = await wait_for(look)
+    assert (aside["id"], aside["set_aside"], aside["resolution"]) == (payment["id"], True, None)
+    path = f"/payments/{payment['id']}"
+    seen = (await alice.get(f"{path}?wait=10")).expect(200)
+    assert (seen["status"], seen["set_aside"]) == ("processing", True)
+
+    decision = {"outcome": outcome, "note": "asked them"}
+    resolved = (await api.operate("POST", f"{path}/resolve", decision)).expect(200)
+
+    assert set(resolved) == PAYMENT | {"resolution"}
+    assert (resolved["status"], resolved["set_aside"]) == (status, False)
+    assert set(resolved["resolution"]) == {"outcome", "note", "by", "at"}
+    assert {**decision, "by": "operator"}.items() <= resolved["resolution"].items()
+    assert TIME.fullmatch(resolved["resolution"]["at"])
+    assert set((await alice.get(path)).expect(200)) == PAYMENT
+    (await api.operate("POST", f"{path}/resolve", decision)).refuse(409, "payment_not_resolvable")
+
+
+async def test_payments_of_all_users_are_read_and_filtered(api: Api) -> None:
+    alice, bob = await make_person(api), await make_person(api, "bob")
+    paid, started, other = await alice.pay(), await alice.start(), await bob.start()
+
+    async def found(query: str) -> list[str]:
+        page = (await api.operate("GET", f"/payments{query}")).expect(200)
+        assert set(page) == PAGE
+        assert all(set(payment) == PAYMENT | {"resolution"} for payment in page["data"])
+        return [payment["id"] for payment in page["data"]]
+
+    assert await found("") == [other["id"], started["id"], paid["id"]]
+    assert await found("?user_id=alice") == [started["id"], paid["id"]]
+    assert await found("?status=succeeded") == [paid["id"]]
+    assert await found("?status=succeeded&user_id=bob") == []
+    assert await found("?set_aside=true") == []
+    one = (await api.operate("GET", f"/payments/{other['id']}")).expect(200)
+    assert (one["id"], one["user_id"]) == (other["id"], "bob")
+
+
+async def test_notifications_show_whole_addresses_and_a_dead_one_is_sent_again(fake_store: RedisStore) -> None:
+    async with running_api(fake_store, message_attempts=2) as api:
+        alice = await make_person(api)
+        lost = await make_person(api, "lost", email="dead@example.com")
+        await alice.start()
+        await lost.start()
+
+        async def look(query: str) -> list[Json]:
+            page = (await api.operate("GET", f"/notifications{query}")).expect(200)
+            assert set(page) == PAGE
+            assert all(set(message) == MESSAGE for message in page["data"])
+            return list(page["data"])
+
+        (sent,) = await wait_for(lambda: look("?status=sent"))
+        (dead,) = await wait_for(lambda: look("?status=dead&user_id=lost"))
+        assert (sent["user_id"], sent["channel"], sent["to"]) == ("alice", "email", "alice@example.com")
+        assert sent["id"].startswith("msg_")
+        assert sent["event_id"].startswith("evt_")
+        assert (sent["kind"], sent["attempts"], sent["last_error"]) == ("confirmation.code", 1, None)
+        assert TIME.fullmatch(sent["at"])
+        assert (dead["to"], dead["attempts"]) == ("dead@example.com", 2)
+        assert dead["last_error"]
+
+        again = (await api.operate("POST", f"/notifications/{dead['id']}/send")).expect(200)
+
+        assert set(again) == MESSAGE
+        assert (again["id"], again["status"]) == (dead["id"], "waiting")
+
+
+async def test_what_a_user_may_not_see_is_in_no_answer_to_a_user(api: Api) -> None:
+    alice = await make_person(api)
+    payment = await alice.pay()
+    paths = ["/wallets", "/invoices", "/payments", f"/payments/{payment['id']}"]
+    for path in paths:
+        for admin in (False, True):
+            text = (await api.get(f"/v1{path}", admin=admin)).text
+            assert "alice@example.com" not in text
+            assert "resolution" not in text
+    refused = await api.post(f"/v1/payments/{payment['id']}/cancel", admin=True)
+    assert set(refused.refuse(409, "payment_not_cancelable")["payment"]) == PAYMENT
+
+
+async def test_an_invoice_that_is_due_in_the_past_is_refused(api: Api) -> None:
+    await make_person(api)
+
+    reply = await api.operate("POST", "/invoices", invoice_body("alice", expires_at=in_seconds(-1)))
+
+    (error,) = reply.refuse(422, "validation_failed")["errors"]
+    assert error["field"] == "expires_at"

@@ -1,0 +1,231 @@
+"""When several rules refuse, the first in the contract's order answers: the whole chain, rule by rule.
+
+Each test makes one rule refuse together with every rule behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from support.clock import FakeClock
+from support.scenes import Scene, make_scene, other_than, quick_settings
+
+from technopay.engine import SILENCE, Engine, Invoice, Payment, Refusal, ScriptedSettlementService
+from technopay.storage import RedisStore
+
+START = [
+    "validation_failed",
+    "idempotency_key_reused",
+    "user_not_found",
+    "wallet_not_found",
+    "invoice_not_found",
+    "user_blocked",
+    "wallet_inactive",
+    "invoice_already_paid",
+    "invoice_not_payable",
+    "payment_in_progress",
+    "currency_mismatch",
+    "invoice_expired",
+    "no_channel",
+    "insufficient_funds",
+    "daily_limit_exceeded",
+]
+"""An invoice is paid, void or being paid: of these three only one holds at a time."""
+INVOICE_STATES = {"invoice_already_paid", "invoice_not_payable", "payment_in_progress"}
+CONFIRM = [
+    "validation_failed",
+    "payment_not_found",
+    "user_blocked",
+    "wallet_inactive",
+    "payment_not_confirmable",
+    "confirmation_expired",
+    "invoice_expired",
+    "confirmation_invalid",
+    "insufficient_funds",
+    "daily_limit_exceeded",
+]
+RESEND = [*CONFIRM[:7], "rate_limited"]
+
+
+@dataclass(slots=True)
+class Situation:
+    """Somebody about to pay, and everything that can be wrong with that."""
+
+    alice: Scene
+    clock: FakeClock
+    invoice: Invoice
+    payment: Payment
+    arguments: dict[str, Any]
+
+    async def spoil_start(self, rule: str) -> None:  # noqa: C901
+        """Make one rule refuse the start."""
+        engine, arguments = self.alice.engine, self.arguments
+        match rule:
+            case "daily_limit_exceeded":
+                await engine.set_limit(currency="EUR", amount=0)
+            case "insufficient_funds":
+                poor = await engine.create_wallet(user_id="alice", currency="EUR")
+                arguments["wallet_id"] = poor.id
+            case "no_channel":
+                arguments["method"] = "sms"
+            case "invoice_expired":
+                self.clock.advance(3_610_000)
+            case "currency_mismatch":
+                other = await engine.create_wallet(user_id="alice", currency="JPY")
+                arguments["wallet_id"] = other.id
+            case "wallet_inactive":
+                await engine.deactivate_wallet(wallet_id=arguments["wallet_id"])
+            case "user_blocked":
+                await engine.block_user(user_id="alice")
+            case "invoice_not_found":
+                arguments["invoice_id"] = "inv_00unknown"
+            case "wallet_not_found":
+                arguments["wallet_id"] = "wal_00unknown"
+            case "user_not_found":
+                arguments["user_id"] = "nobody"
+            case "idempotency_key_reused":
+                arguments |= {"user_id": "alice", "idempotency_key": "used"}
+            case "validation_failed":
+                arguments["method"] = "pigeon"
+
+    async def spoil_invoice(self, rule: str) -> None:
+        """Bring the invoice into the state that a rule is about; this needs all else to be in order."""
+        if rule == "invoice_not_payable":
+            await self.alice.engine.void_invoice(invoice_id=self.invoice.id)
+        elif rule in INVOICE_STATES:
+            await self.alice.confirm(self.payment, wait_s=0)
+        if rule == "invoice_already_paid":
+            await self.alice.store.complete_payment(self.payment.id, "1", "settled")
+
+    async def spoil_payment(self, rule: str) -> None:  # noqa: C901
+        """Make one rule refuse the confirm or the resend."""
+        engine, arguments = self.alice.engine, self.arguments
+        match rule:
+            case "daily_limit_exceeded":
+                await engine.set_limit(currency="EUR", amount=0)
+            case "insufficient_funds":
+                await self.alice.confirm(await self.alice.start(await self.alice.invoice(9_000)), wait_s=0)
+            case "rate_limited":
+                for _ in range(3):
+                    await engine.resend_code(user_id="alice", payment_id=self.payment.id)
+            case "confirmation_invalid":
+                arguments["code"] = other_than(arguments["code"])
+            case "invoice_expired":
+                self.clock.advance(110_000)
+            case "confirmation_expired":
+                self.clock.advance(300_000)
+            case "payment_not_confirmable":
+                await engine.cancel_payment(user_id="alice", payment_id=self.payment.id)
+            case "wallet_inactive":
+                await engine.deactivate_wallet(wallet_id=self.alice.wallet_id)
+            case "user_blocked":
+                await engine.block_user(user_id="alice")
+            case "payment_not_found":
+                arguments["user_id"] = "bob"
+            case "validation_failed":
+                arguments |= {"code": ""} if "code" in arguments else {"idempotency_key": " "}
+
+
+@pytest.fixture
+async def situation(fake_store: RedisStore, fake_clock: FakeClock) -> AsyncIterator[Situation]:
+    fake_clock.set(datetime.now(UTC))
+    service = ScriptedSettlementService(settle=[SILENCE], status=[SILENCE])
+    settings = quick_settings(
+        settlement_timeout_s=5, settlement_silence_s=30, drain_s=0.01, agenda_interval_s=3_600
+    )
+    async with Engine(fake_store, settings, settlement_service=service) as engine:
+        alice = await make_scene(engine, fake_store)
+        await engine.start_payment(
+            user_id="alice",
+            wallet_id=alice.wallet_id,
+            invoice_id=(await alice.invoice(1)).id,
+            idempotency_key="used",
+        )
+        invoice = await alice.invoice(2_500)
+        arguments = {"user_id": "alice", "wallet_id": alice.wallet_id, "invoice_id": invoice.id}
+        yield Situation(alice, fake_clock, invoice, await alice.start(invoice), arguments)
+
+
+async def refusal_of(call: Any) -> str:
+    with pytest.raises(Refusal) as refused:
+        await call
+    return refused.value.code
+
+
+@pytest.mark.parametrize("first", START)
+async def test_the_first_rule_in_order_refuses_the_start(situation: Situation, first: str) -> None:
+    await situation.spoil_invoice(first)
+    for rule in reversed(START[START.index(first) :]):
+        await situation.spoil_start(rule)
+
+    code = await refusal_of(situation.alice.engine.start_payment(**situation.arguments))
+
+    assert code == first
+
+
+async def test_a_voided_invoice_is_not_payable_whatever_else_is_wrong_behind_it(situation: Situation) -> None:
+    await situation.spoil_invoice("invoice_not_payable")
+    await situation.spoil_start("currency_mismatch")
+
+    assert (
+        await refusal_of(situation.alice.engine.start_payment(**situation.arguments)) == "invoice_not_payable"
+    )
+
+
+async def payment_behind(situation: Situation, chain: list[str], first: str) -> None:
+    """Make a rule and all behind it refuse, for a payment whose invoice expires before its code."""
+    alice, rules = situation.alice, chain[chain.index(first) :]
+    invoice = await alice.invoice(2_500, expires_in_s=100)
+    situation.payment = await alice.start(invoice)
+    situation.arguments = {"user_id": "alice", "payment_id": situation.payment.id}
+    if chain is CONFIRM:
+        situation.arguments["code"] = await alice.right_code(situation.payment)
+    # What needs the payment alive, the user active or the wallet in order comes first.
+    for rule in ("insufficient_funds", "rate_limited", "payment_not_confirmable"):
+        if rule in rules:
+            await situation.spoil_payment(rule)
+    for rule in reversed(rules):
+        if rule not in ("insufficient_funds", "rate_limited", "payment_not_confirmable"):
+            await situation.spoil_payment(rule)
+
+
+@pytest.mark.parametrize("first", CONFIRM)
+async def test_the_first_rule_in_order_refuses_the_confirm(situation: Situation, first: str) -> None:
+    await payment_behind(situation, CONFIRM, first)
+
+    code = await refusal_of(situation.alice.engine.confirm_payment(**situation.arguments))
+
+    assert code == first
+
+
+@pytest.mark.parametrize("first", RESEND)
+async def test_the_first_rule_in_order_refuses_the_resend(situation: Situation, first: str) -> None:
+    await payment_behind(situation, RESEND, first)
+
+    code = await refusal_of(situation.alice.engine.resend_code(**situation.arguments))
+
+    assert code == first
+
+
+async def test_an_answer_given_before_comes_before_every_rule(situation: Situation) -> None:
+    alice, clock = situation.alice, situation.clock
+    arguments = {**situation.arguments, "idempotency_key": "mine"}
+    first = await alice.engine.start_payment(**arguments)
+    resend = {"user_id": "alice", "payment_id": first.id, "idempotency_key": "mine"}
+    resent = await alice.engine.resend_code(**resend)
+    clock.advance(3_610_000)
+    await alice.engine.deactivate_wallet(wallet_id=alice.wallet_id)
+    await alice.engine.block_user(user_id="alice")
+    await alice.engine.set_limit(currency="EUR", amount=0)
+
+    again = await alice.engine.start_payment(**arguments)
+    resent_again = await alice.engine.resend_code(**resend)
+
+    assert again.replayed
+    assert again.model_dump() == first.model_dump()
+    assert resent_again.replayed
+    assert resent_again.model_dump() == resent.model_dump()

@@ -1,0 +1,206 @@
+"""A machine that sends random commands to a store and to the contract's model, and compares after each one."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ClassVar, TypeVar, cast
+
+import pytest
+from hypothesis.stateful import RuleBasedStateMachine, invariant
+from property import views
+from property.model import Contract, Refused
+from property.snapshot import differences, expected_fields, read_snapshot
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from support.ledger import assert_books_balance
+from support.zones import zone_at_midday
+
+from technopay.engine import Page, Refusal, SequentialIds
+from technopay.engine.core import unwrap
+from technopay.engine.ports import Lease, Operation, Outcome
+from technopay.storage import RedisStore
+
+Result = TypeVar("Result")
+Call = Callable[[], Coroutine[Any, Any, Outcome[Any]]]
+
+LONG_MS = 600_000
+"""Longer than any run: nothing expires."""
+
+GHOST = "xxx_00ghost"
+WITH_PAYMENT = {
+    "payment_in_progress",
+    "invoice_already_paid",
+    "invoice_not_voidable",
+    "payment_not_confirmable",
+    "payment_not_cancelable",
+    "payment_not_refundable",
+    "payment_not_resolvable",
+}
+"""Refusals that show the payment that they are about."""
+
+_runs = itertools.count()
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """A store in a namespace of its own, and how a command is sent to it and to the model.
+
+    Random commands are sent twice, as after a lost reply: the second answer has to equal the first one,
+    and nothing may change.
+    """
+
+    url: ClassVar[str]
+    namespace: ClassVar[str]
+    answers: ClassVar[Counter[str]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.contract = Contract()
+        self.ids = SequentialIds()
+        self.kept: list[tuple[Call, Any]] = []
+        self.repeats = 0
+        self.agrees = True
+        self.snapshot: dict[str, Any] | None = None
+        self.place = f"{self.namespace}x{next(_runs)}"
+        self.runner = asyncio.Runner()
+        self.raw = Redis.from_url(self.url, decode_responses=True, retry=Retry(NoBackoff(), 0))
+        self.store = RedisStore.connect(
+            self.url, initialise=True, timezone=zone_at_midday(), namespace=self.place
+        )
+        self.run(self.store.open())
+
+    def teardown(self) -> None:
+        """Look at everything as users see it and audit the store, unless the run failed anyway."""
+        try:
+            if self.agrees:
+                found, expected = self.run(self.read_lists()), views.expected_records(self.contract)
+                assert found == expected, different(found, expected)
+                self.run(assert_books_balance(self.url, self.place))
+        finally:
+            self.run(self.store.aclose())
+            self.run(self.raw.aclose())
+            self.runner.close()
+
+    def run(self, steps: Coroutine[Any, Any, Result]) -> Result:
+        """Let the loop of this machine work."""
+        self.snapshot = None
+        return self.runner.get_loop().run_until_complete(steps)
+
+    def operation(self, *, keyed: bool = True) -> Operation:
+        """Name a call."""
+        return Operation(self.ids.new("op"), "the arguments" if keyed else "", LONG_MS)
+
+    def lease(self) -> Lease:
+        """Bring a lease that is free, or ours."""
+        return Lease("the machine", "", keep=False)
+
+    def check(self, call: Call, rule: Callable[[], object], *, recorded: bool = True) -> Outcome[Any]:
+        """Send a command, at random twice, and compare the answers with what the model says."""
+        self.agrees = False
+        before = expected_fields(self.contract)
+        expected, details = "ok", {}
+        try:
+            rule()
+        except Refused as refused:
+            expected, details = refused.code, refused.details
+        first = self.run(call())
+        assert (expected, details) == (first.code, told_by(first)), (
+            f"expected {expected} {details}, got {first}"
+        )
+        self.compare_value(first)
+        self.answers[first.code] += 1
+        self.repeats, twice = divmod(self.repeats, 2)
+        if twice:
+            self.send_again(call, first.code, first.value)
+        # Only an answer that changed something is kept.
+        if recorded and first.code == "ok" and expected_fields(self.contract) != before:
+            self.kept.append((call, first.value))
+        self.agrees = True
+        return first
+
+    def send_again(self, call: Call, code: str, value: object) -> None:
+        """Send a command another time: the same answer, and nothing changes in the store."""
+        before = self.read_snapshot()
+        second = self.run(call())
+        assert (second.code, second.value) == (code, value), f"first {code} {value}, then {second}"
+        assert self.read_snapshot() == before, f"a repeat changed the store: {second}"
+
+    def compare_value(self, outcome: Outcome[Any]) -> None:
+        """Compare the record in an answer with the model's."""
+        if outcome.value is not None:
+            found = views.found(outcome.value)
+            expected = views.expected(self.contract, outcome.value)
+            assert found == expected, f"answered {found}, expected {expected}"
+
+    @invariant()
+    def the_store_holds_what_the_model_holds(self) -> None:
+        different = differences(self.read_snapshot(), self.contract)
+        self.agrees = not different
+        assert not different, "\n".join(different)
+
+    def read_snapshot(self) -> dict[str, Any]:
+        """Read all records as they lie in the store, unless nothing was sent since they were read."""
+        snapshot = self.snapshot or self.run(read_snapshot(self.raw, self.place, self.contract))
+        self.snapshot = snapshot
+        return snapshot
+
+    async def read_lists(self) -> dict[str, Any]:
+        """Read all records as users and operators see them."""
+        lists = (self.store.list_wallets, self.store.list_invoices, self.store.list_payments)
+        users = self.contract.users
+        pages = await asyncio.gather(*(read(user, "", 100) for read in lists for user in users))
+        limits = await self.store.read_limits(None)
+        records: list[Any] = [record for page in pages for record in cast("Page[Any]", page).data]
+        found = {record.id: views.found(record) for record in records}
+        return found | {limit.currency: views.found(limit) for limit in limits}
+
+    def pick(self, ids: Sequence[str], number: int) -> str:
+        """Choose an id; one that does not exist when there is none, or now and then."""
+        return ids[number % len(ids)] if ids and number != 63 else GHOST
+
+    def pick_payment(self, number: int, *statuses: str) -> str:
+        """Choose a payment: mostly one in these statuses, the newest first."""
+        ids = list(reversed(self.contract.payments))
+        fitting = [each for each in ids if self.contract.payments[each].status in statuses]
+        return self.pick(fitting if fitting and number < 48 else ids, number)
+
+    def owner_of(self, payment_id: str, *, stranger: bool) -> str:
+        """Answer who may use a payment, or somebody else."""
+        payment = self.contract.payments.get(payment_id)
+        owner = payment.user if payment else "ann"
+        return ("ben" if owner == "ann" else "ann") if stranger else owner
+
+
+def told_by(outcome: Outcome[Any]) -> dict[str, int]:
+    """Answer what a refusal tells in figures, taken from the exception that a caller of the engine gets."""
+    if outcome.code in ("ok", "fenced"):
+        return {}
+    with pytest.raises(Refusal) as caught:
+        unwrap(outcome)
+    refusal = caught.value
+    assert refusal.code == outcome.code
+    assert (refusal.payment is not None) == shows_payment(outcome), f"payment not as it should be: {outcome}"
+    figures = ("required", "available", "attempts_remaining")
+    told = {name: getattr(refusal, name) for name in figures if getattr(refusal, name) is not None}
+    if refusal.limit:
+        assert refusal.limit.limit is not None
+        told |= {"limit": refusal.limit.limit, "used": refusal.limit.used}
+    return told
+
+
+def shows_payment(outcome: Outcome[Any]) -> bool:
+    """Say whether a refusal has to show a payment: always with a payment's own command."""
+    return outcome.code in WITH_PAYMENT or type(outcome.value).__name__ == "Payment"
+
+
+def different(found: dict[str, Any], expected: dict[str, Any]) -> str:
+    """Tell what differs."""
+    ids = sorted(found.keys() | expected.keys())
+    return "\n".join(
+        f"{each}: found {found.get(each)}, expected {expected.get(each)}"
+        for each in ids
+        if found.get(each) != expected.get(each)
+    )

@@ -1,0 +1,293 @@
+"""The contract as a plain program: what is refused in which order, and what every command changes.
+
+Written from the contract, not from the scripts. Time does not pass in it: nothing expires.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+AMOUNT_MAX = 2**53 - 1
+ATTEMPTS = 5
+RESENDS = 3
+
+WAITING = "requires_confirmation"
+
+Found = TypeVar("Found")
+Verdict = Literal["settled", "given_back", "reversed"]
+
+
+class Refused(Exception):
+    """Raised when a rule says no; `details` is what the answer tells beside the code."""
+
+    def __init__(self, code: str, **details: int) -> None:
+        super().__init__(code)
+        self.code = code
+        self.details = details
+
+
+def refuse_if(condition: object, code: str, **details: int) -> None:
+    """Apply a rule."""
+    if condition:
+        raise Refused(code, **details)
+
+
+@dataclass
+class User:
+    """Somebody who pays."""
+
+    email: bool
+    phone: bool
+    status: str = "active"
+
+
+@dataclass
+class Wallet:
+    """A user's money. `in_flight` may yet come back, and has to find room."""
+
+    user: str
+    currency: str
+    balance: int = 0
+    in_flight: int = 0
+    status: str = "active"
+
+
+@dataclass
+class Invoice:
+    """What a user owes."""
+
+    user: str
+    amount: int
+    currency: str
+    status: str = "open"
+    live: str | None = None
+    refunded: int = 0
+
+
+@dataclass
+class Payment:
+    """One try to pay an invoice."""
+
+    invoice: str
+    wallet: str
+    user: str
+    amount: int
+    currency: str
+    method: str
+    status: str = WAITING
+    attempts: int = ATTEMPTS
+    resends: int = RESENDS
+    issue: int = 1
+    claim: str = ""
+    given_up: bool = False
+    set_aside: bool = False
+    failure: str | None = None
+    refunded: int = 0
+    balance_after: int | None = None
+
+    @property
+    def took_money(self) -> bool:
+        """Whether a confirm was accepted whose code is answered with the state."""
+        return self.status in ("processing", "succeeded") or self.failure == "settlement_failed"
+
+
+@dataclass
+class Contract:
+    """The whole state, and one method per command: it returns for a yes and raises Refused for a no."""
+
+    users: dict[str, User] = field(default_factory=dict)
+    wallets: dict[str, Wallet] = field(default_factory=dict)
+    invoices: dict[str, Invoice] = field(default_factory=dict)
+    payments: dict[str, Payment] = field(default_factory=dict)
+    limits: dict[str, int | None] = field(default_factory=dict)
+    used: dict[str, int] = field(default_factory=dict)
+    references: set[str] = field(default_factory=set)
+
+    def create_user(self, user_id: str, *, email: bool, phone: bool) -> None:
+        refuse_if(user_id in self.users, "user_exists")
+        self.users[user_id] = User(email, phone)
+
+    def set_user_status(self, user_id: str, status: str) -> None:
+        _find(self.users, user_id, "user_not_found").status = status
+
+    def create_wallet(self, wallet_id: str, user_id: str, currency: str) -> None:
+        _find(self.users, user_id, "user_not_found")
+        self.wallets[wallet_id] = Wallet(user_id, currency)
+
+    def set_wallet_status(self, wallet_id: str, status: str) -> None:
+        _find(self.wallets, wallet_id, "wallet_not_found").status = status
+
+    def deposit(self, wallet_id: str, amount: int) -> None:
+        wallet = _find(self.wallets, wallet_id, "wallet_not_found")
+        refuse_if(wallet.balance + wallet.in_flight + amount > AMOUNT_MAX, "balance_too_large")
+        wallet.balance += amount
+
+    def create_invoice(
+        self, invoice_id: str, user_id: str, amount: int, currency: str, reference: str | None
+    ) -> None:
+        _find(self.users, user_id, "user_not_found")
+        refuse_if(reference in self.references, "reference_used")
+        if reference:
+            self.references.add(reference)
+        self.invoices[invoice_id] = Invoice(user_id, amount, currency)
+
+    def void_invoice(self, invoice_id: str) -> None:
+        invoice = _find(self.invoices, invoice_id, "invoice_not_found")
+        refuse_if(invoice.status in ("processing", "paid"), "invoice_not_voidable")
+        self._cancel_live(invoice)
+        invoice.status = "void"
+
+    def set_limit(self, currency: str, amount: int | None) -> None:
+        self.limits[currency] = amount
+
+    def start(self, payment_id: str, user_id: str, wallet_id: str, invoice_id: str, method: str) -> None:
+        user = _find(self.users, user_id, "user_not_found")
+        wallet = self._own_wallet(wallet_id, user_id)
+        invoice = self._own_invoice(invoice_id, user_id)
+        refuse_if(user.status == "blocked", "user_blocked")
+        refuse_if(wallet.status == "inactive", "wallet_inactive")
+        refuse_if(invoice.status == "paid", "invoice_already_paid")
+        refuse_if(invoice.status == "void", "invoice_not_payable")
+        refuse_if(invoice.status == "processing", "payment_in_progress")
+        refuse_if(wallet.currency != invoice.currency, "currency_mismatch")
+        method = method or ("email" if user.email else "sms")
+        refuse_if(not (user.email if method == "email" else user.phone), "no_channel")
+        self._refuse_for_money(wallet, invoice)
+        self._cancel_live(invoice)
+        invoice.live = payment_id
+        self.payments[payment_id] = Payment(
+            invoice_id, wallet_id, user_id, invoice.amount, invoice.currency, method
+        )
+
+    def confirm(self, payment_id: str, user_id: str, code: str) -> None:
+        payment = self._own_payment(payment_id, user_id)
+        is_right = code == self.code_of(payment_id)
+        if payment.took_money and is_right:
+            return  # the accepted code again: the current state
+        wallet, invoice = self.wallets[payment.wallet], self.invoices[payment.invoice]
+        self._refuse_for_state(payment)
+        if not is_right:
+            payment.attempts -= 1
+            if payment.attempts == 0:
+                payment.status, payment.failure, invoice.live = "failed", "too_many_attempts", None
+            raise Refused("confirmation_invalid", attempts_remaining=payment.attempts)
+        self._refuse_for_money(wallet, invoice)
+        wallet.balance -= payment.amount
+        wallet.in_flight += payment.amount
+        self.used[payment.currency] = self.used.get(payment.currency, 0) + payment.amount
+        invoice.status = payment.status = "processing"
+        payment.balance_after = wallet.balance
+
+    def resend(self, payment_id: str, user_id: str) -> None:
+        payment = self._own_payment(payment_id, user_id)
+        self._refuse_for_state(payment)
+        refuse_if(payment.resends == 0, "rate_limited")
+        payment.resends -= 1
+        payment.issue += 1
+
+    def cancel(self, payment_id: str, user_id: str) -> None:
+        payment = self._own_payment(payment_id, user_id)
+        refuse_if(payment.status != WAITING, "payment_not_cancelable")
+        self._cancel_live(self.invoices[payment.invoice])
+
+    def refund(self, payment_id: str) -> None:
+        payment = _find(self.payments, payment_id, "payment_not_found")
+        if payment.status in ("refunding", "refunded"):
+            return
+        refuse_if(payment.status != "succeeded", "payment_not_refundable")
+        wallet = self.wallets[payment.wallet]
+        refuse_if(wallet.balance + wallet.in_flight + payment.amount > AMOUNT_MAX, "balance_too_large")
+        wallet.in_flight += payment.amount
+        payment.status = "refunding"
+
+    def complete(self, payment_id: str, claim: str, verdict: Verdict) -> None:
+        payment = _find(self.payments, payment_id, "payment_not_found")
+        ends = {"settled": "succeeded", "given_back": "failed", "reversed": "refunded"}
+        if payment.status == ends[verdict]:
+            return
+        begins = "refunding" if verdict == "reversed" else "processing"
+        refuse_if(payment.status != begins or payment.claim != claim, "fenced")
+        self._conclude(payment, verdict)
+
+    def resolve(self, payment_id: str, outcome: str) -> None:
+        payment = _find(self.payments, payment_id, "payment_not_found")
+        refuse_if(not payment.set_aside, "payment_not_resolvable")
+        if payment.status == "processing":
+            self._conclude(payment, "settled" if outcome == "settled" else "given_back")
+        elif outcome == "refund":
+            self._conclude(payment, "reversed")
+        else:  # the refund was not made, and is not going to be
+            self._leave_flight(payment)
+            payment.status = "succeeded"
+
+    def renew_claim(self, payment_id: str, claim: str, *, set_aside: bool, give_up: bool) -> bool:
+        payment = self.payments[payment_id]
+        if payment.claim != claim:
+            return False
+        payment.given_up = give_up
+        payment.set_aside = payment.set_aside or set_aside
+        return True
+
+    def code_of(self, payment_id: str) -> str:
+        """Answer the code that is right now: every issue has its own."""
+        return f"{payment_id}/{self.payments[payment_id].issue}"
+
+    def _conclude(self, payment: Payment, verdict: Verdict) -> None:
+        wallet, invoice = self.wallets[payment.wallet], self.invoices[payment.invoice]
+        self._leave_flight(payment)
+        if verdict == "settled":
+            payment.status, invoice.status = "succeeded", "paid"
+            return
+        wallet.balance += payment.amount
+        payment.refunded = payment.amount
+        if verdict == "reversed":
+            payment.status, invoice.refunded = "refunded", payment.amount
+            return
+        payment.status, payment.failure = "failed", "settlement_failed"
+        invoice.status, invoice.live = "open", None
+        self.used[payment.currency] -= payment.amount
+
+    def _leave_flight(self, payment: Payment) -> None:
+        self.wallets[payment.wallet].in_flight -= payment.amount
+        payment.claim, payment.given_up, payment.set_aside = "", False, False
+
+    def _cancel_live(self, invoice: Invoice) -> None:
+        if invoice.live:
+            self.payments[invoice.live].status = "canceled"
+            invoice.live = None
+
+    def _refuse_for_state(self, payment: Payment) -> None:
+        """Apply the rules that confirm and resend have in common."""
+        refuse_if(self.users[payment.user].status == "blocked", "user_blocked")
+        refuse_if(self.wallets[payment.wallet].status == "inactive", "wallet_inactive")
+        refuse_if(payment.status != WAITING, "payment_not_confirmable")
+
+    def _refuse_for_money(self, wallet: Wallet, invoice: Invoice) -> None:
+        amount, balance = invoice.amount, wallet.balance
+        refuse_if(amount > balance, "insufficient_funds", required=amount, available=balance)
+        limit, used = self.limits.get(invoice.currency), self.used.get(invoice.currency, 0)
+        if limit is not None:
+            refuse_if(used + amount > limit, "daily_limit_exceeded", limit=limit, used=used)
+
+    def _own_wallet(self, wallet_id: str, user_id: str) -> Wallet:
+        wallet = _find(self.wallets, wallet_id, "wallet_not_found")
+        refuse_if(wallet.user != user_id, "wallet_not_found")
+        return wallet
+
+    def _own_invoice(self, invoice_id: str, user_id: str) -> Invoice:
+        invoice = _find(self.invoices, invoice_id, "invoice_not_found")
+        refuse_if(invoice.user != user_id, "invoice_not_found")
+        return invoice
+
+    def _own_payment(self, payment_id: str, user_id: str) -> Payment:
+        payment = _find(self.payments, payment_id, "payment_not_found")
+        refuse_if(payment.user != user_id, "payment_not_found")
+        return payment
+
+
+def _find(records: dict[str, Found], record_id: str, code: str) -> Found:
+    record = records.get(record_id)
+    if record is None:
+        raise Refused(code)
+    return record

@@ -1,0 +1,84 @@
+"""All records of a store as they lie there, read in one step, and what the model says that they hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from property.model import WAITING, Contract, Payment
+from redis.asyncio import Redis
+
+Fields = dict[str, str | None]
+
+READ = """
+local tag = string.match(KEYS[1], '^{[^}]+}:')
+local records = {}
+for i, name in ipairs(ARGV) do
+    records[i] = redis.call('HGETALL', tag .. name)
+end
+return {redis.call('XLEN', KEYS[1]), records}
+"""
+
+CURRENCIES = ("EUR", "USD")
+
+DEFAULTS = {"in_flight": "0", "refunded": "0"}
+"""What a field means that is not there."""
+
+
+async def read_snapshot(client: Redis, namespace: str, contract: Contract) -> dict[str, Any]:
+    """Read every record that the model knows of, and how long the journal is."""
+    names = list(expected_fields(contract))
+    length, records = await client.eval(READ, 1, f"{{{namespace}:00}}:journal", *names)
+    found: dict[str, Any] = {
+        name: dict(zip(flat[::2], flat[1::2], strict=True)) for name, flat in zip(names, records, strict=True)
+    }
+    for currency in CURRENCIES:
+        days = found[f"limit:{currency}"]
+        days["used"] = str(sum(int(used) for day, used in days.items() if day != "limit"))
+    return found | {"journal": length}
+
+
+def differences(snapshot: dict[str, Any], contract: Contract) -> list[str]:
+    """Tell where a snapshot is not what the model says."""
+    return [
+        f"{name} {field}: found {found}, expected {value}"
+        for name, fields in expected_fields(contract).items()
+        for field, value in fields.items()
+        if (found := snapshot[name].get(field, DEFAULTS.get(field))) != value
+    ]
+
+
+def expected_fields(contract: Contract) -> dict[str, Fields]:
+    """Answer what the fields of every record have to be; None for a field that must not be there."""
+    records: dict[str, Fields] = {}
+    for user_id, user in contract.users.items():
+        records[f"user:{user_id}"] = {"status": user.status}
+    for wallet_id, wallet in contract.wallets.items():
+        records[f"wallet:{wallet_id}"] = {
+            "balance": str(wallet.balance),
+            "in_flight": str(wallet.in_flight),
+            "status": wallet.status,
+        }
+    for invoice_id, invoice in contract.invoices.items():
+        records[f"invoice:{invoice_id}"] = {
+            "status": invoice.status,
+            "payment": invoice.live,
+            "refunded": str(invoice.refunded),
+        }
+    for payment_id, payment in contract.payments.items():
+        records[f"payment:{payment_id}"] = _payment(payment)
+    for currency in CURRENCIES:
+        limit, used = contract.limits.get(currency), contract.used.get(currency, 0)
+        records[f"limit:{currency}"] = {"limit": None if limit is None else str(limit), "used": str(used)}
+    return records
+
+
+def _payment(payment: Payment) -> Fields:
+    fields: Fields = {
+        "status": payment.status,
+        "failure": payment.failure,
+        "set_aside": "1" if payment.set_aside else None,
+        "balance_after": None if payment.balance_after is None else str(payment.balance_after),
+    }
+    if payment.status == WAITING:
+        fields |= {"attempts_remaining": str(payment.attempts), "resends_remaining": str(payment.resends)}
+    return fields

@@ -1,0 +1,252 @@
+"""A small world in a store: users, wallets, invoices and payments, made and looked at without an engine."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+from redis.asyncio import Redis
+
+from technopay.engine import commands
+from technopay.engine.models import Limit, Payment, Wallet, from_ms
+from technopay.engine.ports import Lease, Operation, Outcome
+from technopay.storage import RedisStore
+from technopay.storage.keys import Keys
+from technopay.storage.link import BatchingLink, DirectLink
+
+ALONE = Lease("owner-a", "", keep=False)
+RIGHT, WRONG = "digest of the right code", "digest of a wrong code"
+DAY_MS = 24 * 3600 * 1000
+CODE_MS = 300_000
+AMOUNT_MAX = 2**53 - 1
+
+Dump = dict[str, Any]
+
+_numbers = count(1)
+
+
+def new_id(prefix: str) -> str:
+    """Make an id that sorts after those made before."""
+    return f"{prefix}_00{next(_numbers):06d}"
+
+
+def operation(*, kept_ms: int = 60_000, fingerprint: str = "fingerprint") -> Operation:
+    """Make the identity of a new call that is recorded."""
+    return Operation(new_id("op"), fingerprint, kept_ms)
+
+
+def unrecorded() -> Operation:
+    """Make the identity of a new call that leaves no record: the payment is the record."""
+    return Operation(new_id("op"))
+
+
+def client_of(store: RedisStore) -> Any:
+    """Answer a client to look behind the scripts."""
+    link = store._link
+    if isinstance(link, DirectLink):
+        return link._client
+    assert isinstance(link, BatchingLink)
+    return Redis(connection_pool=link._pool)
+
+
+async def dump(store: RedisStore) -> Dump:
+    """Read every key of the store, each as its type wants it."""
+    client, found = client_of(store), {}
+    tag = store._keys.key("meta").removesuffix(":meta")
+    async for key in client.scan_iter(match=f"{tag}:*", count=1000):
+        found[key.removeprefix(f"{tag}:")] = await _value_of(client, key)
+    return found
+
+
+async def _value_of(client: Any, key: str) -> Any:
+    match await client.type(key):
+        case "hash":
+            return await client.hgetall(key)
+        case "zset":
+            return dict(await client.zrange(key, 0, -1, withscores=True))
+        case "list":
+            return await client.lrange(key, 0, -1)
+        case "set":
+            return await client.smembers(key)
+        case "stream":
+            return [tuple(entry) for entry in await client.xrange(key)]
+        case other:
+            raise AssertionError(f"{key} is a {other}")
+
+
+class Scene:
+    """Makes what a test needs, by the store's own methods, and looks at what the scripts wrote."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self.store = store
+        self.keys: Keys = store._keys
+
+    async def now_ms(self) -> int:
+        """Answer the store's time."""
+        seconds, microseconds = await client_of(self.store).time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    async def user(self, user_id: str, email: str | None = None, phone: str | None = None) -> str:
+        """Make a user, with an e-mail address unless told otherwise."""
+        address = email if email or phone else f"{user_id}@example.com"
+        assert (await self.store.create_user(operation(), user_id, address, phone)).code == "ok"
+        return user_id
+
+    async def wallet(self, user_id: str = "alice", balance: int = 10_000, currency: str = "EUR") -> str:
+        """Make a wallet with money in it."""
+        wallet_id = new_id("wal")
+        assert (await self.store.create_wallet(operation(), wallet_id, user_id, currency)).code == "ok"
+        if balance:
+            assert (await self.deposit(wallet_id, balance)).code == "ok"
+        return wallet_id
+
+    async def deposit(self, wallet_id: str, amount: int, lease: Lease = ALONE) -> Outcome[Wallet]:
+        """Put money into a wallet."""
+        return await self.store.deposit(commands.Deposit(operation(), wallet_id, amount), lease)
+
+    async def invoice(
+        self,
+        user_id: str = "alice",
+        amount: int = 1_000,
+        currency: str = "EUR",
+        expires_at_ms: int | None = None,
+    ) -> str:
+        """Enter an invoice, which is due in a day unless told otherwise."""
+        at = from_ms(expires_at_ms if expires_at_ms is not None else await self.now_ms() + DAY_MS)
+        invoice = new_invoice(user_id, amount, currency, at)
+        assert (await self.store.create_invoice(operation(), invoice)).code == "ok"
+        return invoice.id
+
+    async def start(
+        self, wallet_id: str, invoice_id: str, user_id: str = "alice", lease: Lease = ALONE, **changes: Any
+    ) -> Outcome[Payment]:
+        """Start a payment."""
+        return await self.store.start_payment(start_command(wallet_id, invoice_id, user_id, **changes), lease)
+
+    async def started(self, wallet_id: str, invoice_id: str, user_id: str = "alice", **changes: Any) -> str:
+        """Start a payment; answer its id."""
+        outcome = await self.start(wallet_id, invoice_id, user_id, **changes)
+        assert outcome.code == "ok"
+        assert outcome.value is not None
+        return outcome.value.id
+
+    async def confirm(
+        self, payment_id: str, digest: str = RIGHT, user_id: str = "alice", lease: Lease = ALONE
+    ) -> Outcome[Payment]:
+        """Confirm a payment."""
+        command = commands.ConfirmPayment(unrecorded(), payment_id, user_id, digest)
+        return await self.store.confirm_payment(command, lease)
+
+    async def processing(self, wallet_id: str, amount: int = 1_000, user_id: str = "alice") -> tuple[str, str]:
+        """Take a payment's money; answer the payment and the claim."""
+        payment_id = await self.started(wallet_id, await self.invoice(user_id, amount), user_id)
+        outcome = await self.confirm(payment_id, user_id=user_id)
+        assert outcome.code == "ok"
+        return payment_id, outcome.details["claim"]
+
+    async def succeeded(self, wallet_id: str, amount: int = 1_000) -> str:
+        """Bring a payment to its good end."""
+        payment_id, claim = await self.processing(wallet_id, amount)
+        assert (await self.store.complete_payment(payment_id, claim, "settled")).code == "ok"
+        return payment_id
+
+    async def refunding(self, wallet_id: str, amount: int = 1_000) -> tuple[str, str]:
+        """Begin to give a succeeded payment back; answer the payment and the claim."""
+        payment_id = await self.succeeded(wallet_id, amount)
+        outcome = await self.store.begin_refund(commands.BeginRefund(operation(), payment_id), ALONE)
+        assert outcome.code == "ok"
+        return payment_id, outcome.details["claim"]
+
+    async def payment(self, payment_id: str) -> Payment:
+        """Read a payment."""
+        outcome = await self.store.read_payment(payment_id, None)
+        assert outcome.value is not None
+        return outcome.value
+
+    async def limit(self, currency: str = "EUR") -> Limit:
+        """Read the one limit."""
+        (limit,) = await self.store.read_limits(None)
+        assert limit.currency == currency
+        return limit
+
+    async def fields(self, kind: str, record_id: str) -> dict[str, str]:
+        """Read a record as it is stored."""
+        found: dict[str, str] = await client_of(self.store).hgetall(self.keys.key(kind, record_id))
+        return found
+
+    async def write(self, kind: str, record_id: str, **fields: str | int) -> None:
+        """Write into a record behind the scripts' back."""
+        await client_of(self.store).hset(self.keys.key(kind, record_id), mapping=fields)
+
+    async def money(self, wallet_id: str) -> tuple[int, int]:
+        """Answer what a wallet holds and what may yet come back to it."""
+        fields = await self.fields("wallet", wallet_id)
+        return int(fields["balance"]), int(fields.get("in_flight", "0"))
+
+    async def due_at(self, member: str) -> int | None:
+        """Answer when something on the agenda is due."""
+        score = await client_of(self.store).zscore(self.keys.key("agenda"), member)
+        return None if score is None else int(score)
+
+    async def make_due(self, member: str) -> None:
+        """Make something on the agenda due now."""
+        await client_of(self.store).zadd(self.keys.key("agenda"), {member: 0})
+
+    async def journal(self) -> list[tuple[str, dict[str, str]]]:
+        """Read the journal: types and the rest, in order; without the times."""
+        entries = await client_of(self.store).xrange(self.keys.journal)
+        found = []
+        for _, fields in entries:
+            rest = dict(fields)
+            kind = rest.pop("type")
+            rest.pop("at")
+            found.append((kind, rest))
+        return found
+
+    async def news(self, before: list[Any]) -> list[tuple[str, dict[str, str]]]:
+        """Read what was appended to the journal since it was read."""
+        return (await self.journal())[len(before) :]
+
+
+def start_command(
+    wallet_id: str,
+    invoice_id: str,
+    user_id: str = "alice",
+    *,
+    identity: Operation | None = None,
+    payment_id: str | None = None,
+    method: str = "",
+    lifetime_ms: int = CODE_MS,
+    attempts: int = 5,
+    resends: int = 3,
+) -> commands.StartPayment:
+    """Make the command that starts a payment."""
+    return commands.StartPayment(
+        operation=identity or unrecorded(),
+        payment_id=payment_id or new_id("pay"),
+        user_id=user_id,
+        wallet_id=wallet_id,
+        invoice_id=invoice_id,
+        method=method,
+        digest=RIGHT,
+        code_lifetime_ms=lifetime_ms,
+        attempts=attempts,
+        resends=resends,
+    )
+
+
+def new_invoice(
+    user_id: str, amount: int, currency: str, expires_at: datetime, reference: str | None = None
+) -> commands.NewInvoice:
+    """Make an invoice to enter."""
+    return commands.NewInvoice(
+        id=new_id("inv"),
+        user_id=user_id,
+        amount=amount,
+        currency=currency,
+        merchant="Shop",
+        description=None,
+        reference=reference,
+        expires_at=expires_at,
+    )

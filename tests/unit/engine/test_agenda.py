@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from support.scenes import wait_for
+from support.stand_ins import ManualClock, make_payment
+
+from technopay.engine import StoreUnavailable
+from technopay.engine.agenda import DUE_MAX, PAUSE_AFTER_FAULT_S, Agenda, Loop
+from technopay.engine.ports import Claimed, ClaimedMessage, Due, JournalEntry
+
+FOREVER_S = 3_600
+
+
+class Steps:
+    """A step that answers from a script, and then that there is no more."""
+
+    def __init__(
+        self, *script: bool | Exception, before: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
+        self._script = list(script)
+        self._before = before
+        self.count = 0
+
+    async def __call__(self) -> bool:
+        self.count += 1
+        if self._before:
+            await self._before()
+        answer = self._script.pop(0) if self._script else False
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def reach(self, count: int) -> None:
+        async def reached() -> bool:
+            return self.count >= count
+
+        await wait_for(reached)
+
+
+async def test_steps_follow_at_once_while_there_is_more() -> None:
+    steps = Steps(True, True, True)
+    loop = Loop("test", steps, FOREVER_S, ManualClock())
+    loop.start()
+
+    await steps.reach(4)
+    await loop.stop(1)
+
+    assert steps.count == 4
+
+
+@pytest.mark.parametrize("trouble", [StoreUnavailable(), ZeroDivisionError()], ids=["fault", "crash"])
+async def test_the_loop_goes_on_after_trouble_and_a_pause(
+    trouble: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps, clock = Steps(trouble, trouble), ManualClock()
+    loop = Loop("test", steps, FOREVER_S, clock)
+    loop.start()
+
+    await steps.reach(3)
+    await loop.stop(1)
+
+    assert clock.slept == [PAUSE_AFTER_FAULT_S] * 2
+    assert "test" in caplog.text
+
+
+async def test_a_wake_makes_the_next_step_come_now() -> None:
+    steps = Steps()
+    loop = Loop("test", steps, FOREVER_S, ManualClock())
+    loop.start()
+    await steps.reach(1)
+
+    loop.wake()
+    await steps.reach(2)
+    await loop.stop(1)
+
+
+async def test_a_wake_during_a_step_is_not_lost() -> None:
+    async def wake() -> None:
+        if steps.count == 1:
+            loop.wake()
+
+    steps = Steps(before=wake)
+    loop = Loop("test", steps, FOREVER_S, ManualClock())
+    loop.start()
+
+    await steps.reach(2)
+    await loop.stop(1)
+
+
+async def test_the_next_step_comes_after_the_interval() -> None:
+    steps = Steps()
+    loop = Loop("test", steps, 0.005, ManualClock())
+    loop.start()
+
+    await steps.reach(3)
+    await loop.stop(1)
+
+
+async def test_a_stop_lets_the_step_finish_and_begins_none() -> None:
+    ended: list[bool] = []
+
+    async def work() -> None:
+        await asyncio.sleep(0.01)
+        ended.append(True)
+
+    steps = Steps(True, True, True, before=work)
+    loop = Loop("test", steps, FOREVER_S, ManualClock())
+    loop.start()
+    await steps.reach(1)
+
+    await loop.stop(5)
+
+    assert (steps.count, ended) == (1, [True])
+
+
+async def test_a_stop_does_not_wait_for_ever() -> None:
+    steps = Steps(before=lambda: asyncio.sleep(FOREVER_S))
+    loop = Loop("test", steps, FOREVER_S, ManualClock())
+    loop.start()
+    await steps.reach(1)
+
+    async with asyncio.timeout(5):
+        await loop.stop(0.01)
+
+
+async def test_a_loop_that_was_never_started_can_be_stopped() -> None:
+    await Loop("test", Steps(), FOREVER_S, ManualClock()).stop(1)
+
+
+class DueStore:
+    """Of a store, what the agenda needs of it."""
+
+    def __init__(self, due: Due) -> None:
+        self._due = due
+
+    async def take_due(self, count: int) -> Due:
+        assert count == DUE_MAX
+        return self._due
+
+
+class Handed:
+    """Takes what the agenda hands out."""
+
+    def __init__(self) -> None:
+        self.payments: list[Claimed] = []
+        self.messages: list[ClaimedMessage] = []
+
+    def begin(self, claimed: Claimed) -> None:
+        self.payments.append(claimed)
+
+    async def deliver_again(self, message: ClaimedMessage) -> None:
+        self.messages.append(message)
+
+
+@pytest.mark.parametrize(
+    ("next_in_ms", "more"), [(None, False), (1, False), (5_000, False), (0, True), (-3, True)]
+)
+async def test_the_agenda_hands_out_what_is_due_and_tells_whether_there_is_more(
+    next_in_ms: int | None, more: bool
+) -> None:
+    claimed = Claimed(make_payment(), "1")
+    message = ClaimedMessage(JournalEntry("1-0", "payment.succeeded", {}), "payment.succeeded", "sms", 1, "1")
+    store: Any = DueStore(Due([claimed], [message], next_in_ms))
+    handed: Any = Handed()
+
+    assert await Agenda(store, handed, handed).step() == more
+
+    assert handed.payments == [claimed]
+    assert handed.messages == [message]

@@ -1,0 +1,173 @@
+"""The mock services with fixed answers, the doubles, and ids."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+import pytest
+
+from technopay.engine import (
+    SILENCE,
+    MockChannel,
+    MockSettlementService,
+    RecordingChannel,
+    ScriptedSettlementService,
+    SequentialIds,
+    read_mock_inbox,
+)
+from technopay.engine.clock import RandomIds
+from technopay.engine.mocks import MockSettlementError
+from technopay.engine.ports import OutgoingMessage, PaymentTerms
+from technopay.storage import RedisStore
+
+Service = MockSettlementService
+
+
+def terms(merchant: str) -> PaymentTerms:
+    return PaymentTerms("pay_001", 1_234, "EUR", merchant)
+
+
+def message(to: str = "alice@example.com") -> OutgoingMessage:
+    return OutgoingMessage("evt_1", "alice", "email", to, "payment.succeeded", "You paid.", "pay_001", None)
+
+
+async def is_silent(call: Awaitable[object]) -> bool:
+    try:
+        async with asyncio.timeout(0.02):
+            await call
+    except TimeoutError:
+        return True
+    return False
+
+
+@pytest.fixture
+def service(fake_store: RedisStore) -> Service:
+    return MockSettlementService(fake_store)
+
+
+@pytest.mark.parametrize("merchant", ["shop", "shop-", "timeout", "declines", "stuck", "a-b", "shop-Declines"])
+async def test_every_other_name_settles_at_once(service: Service, merchant: str) -> None:
+    assert await service.settle(terms(merchant)) == "settled"
+    assert await service.status(terms(merchant)) == "settled"
+    assert await service.call_off(terms(merchant)) == "already_settled"
+
+
+async def test_declines_declines_and_says_so_again(service: Service) -> None:
+    assert await service.settle(terms("shop-declines")) == "declined"
+    assert await service.status(terms("shop-declines")) == "declined"
+    assert await service.call_off(terms("shop-declines")) == "already_declined"
+
+
+async def test_errors_always_fails_and_says_not_found(service: Service) -> None:
+    for _ in range(10):
+        with pytest.raises(MockSettlementError):
+            await service.settle(terms("shop-errors"))
+        assert await service.status(terms("shop-errors")) == "not_found"
+    assert await service.call_off(terms("shop-errors")) == "called_off"
+
+
+async def test_flaky_fails_twice_and_then_settles(service: Service) -> None:
+    for _ in range(2):
+        with pytest.raises(MockSettlementError):
+            await service.settle(terms("shop-flaky"))
+
+    assert await service.settle(terms("shop-flaky")) == "settled"
+
+
+async def test_slow_takes_three_seconds(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(delay_s: float) -> None:
+        slept.append(delay_s)
+
+    monkeypatch.setattr("technopay.engine.mocks.asyncio.sleep", sleep)
+
+    assert await service.settle(terms("shop-slow")) == "settled"
+    assert slept == [3.0]
+
+
+async def test_timeout_never_answers_a_settle_and_can_be_called_off(service: Service) -> None:
+    assert await is_silent(service.settle(terms("shop-timeout")))
+    assert await service.status(terms("shop-timeout")) == "not_found"
+    assert await service.call_off(terms("shop-timeout")) == "called_off"
+    assert await service.status(terms("shop-timeout")) == "called_off"
+
+
+async def test_lost_settles_and_loses_the_answer(service: Service) -> None:
+    assert await is_silent(service.settle(terms("shop-lost")))
+    assert await service.status(terms("shop-lost")) == "settled"
+
+
+async def test_stuck_answers_only_a_reverse(service: Service) -> None:
+    for question in (service.settle, service.status, service.call_off):
+        assert await is_silent(question(terms("shop-stuck")))
+
+    assert await service.reverse(terms("shop-stuck")) == "reversed"
+
+
+async def test_what_was_called_off_is_not_settled_any_more(service: Service) -> None:
+    assert await service.call_off(terms("shop")) == "called_off"
+
+    assert await service.settle(terms("shop")) == "declined"
+    assert await service.status(terms("shop")) == "called_off"
+
+
+async def test_a_reversed_settlement_is_still_known_to_have_been_settled(service: Service) -> None:
+    await service.settle(terms("shop"))
+
+    assert await service.reverse(terms("shop")) == "reversed"
+    assert await service.reverse(terms("shop")) == "reversed"
+    assert await service.status(terms("shop")) == "settled"
+
+
+async def test_the_mock_channel_keeps_messages_newest_first(fake_store: RedisStore) -> None:
+    channel = MockChannel(fake_store)
+    first, second = message(), message("alice@example.org")
+    await channel.deliver(first)
+    await channel.deliver(second)
+
+    assert [each.message for each in await read_mock_inbox(fake_store, "alice")] == [second, first]
+    assert await read_mock_inbox(fake_store, "bob") == []
+
+
+@pytest.mark.parametrize("address", ["dead", "dead@example.com", "deadline@example.com"])
+async def test_an_address_that_begins_with_dead_takes_nothing(fake_store: RedisStore, address: str) -> None:
+    with pytest.raises(ConnectionRefusedError):
+        await MockChannel(fake_store).deliver(message(address))
+
+    assert await read_mock_inbox(fake_store, "alice") == []
+
+
+async def test_the_scripted_service_answers_in_order_and_repeats_the_last() -> None:
+    async def computed(asked: PaymentTerms) -> str:
+        return asked.merchant
+
+    scripted = ScriptedSettlementService(settle=[ValueError("no"), computed, "settled"], status=[SILENCE])
+
+    with pytest.raises(ValueError, match="no"):
+        await scripted.settle(terms("shop"))
+    assert [await scripted.settle(terms("shop")) for _ in range(3)] == ["shop", "settled", "settled"]
+    assert await is_silent(scripted.status(terms("shop")))
+    assert scripted.calls == ["settle"] * 4 + ["status"]
+
+
+async def test_the_recording_channel_takes_nothing_while_it_has_an_error() -> None:
+    channel = RecordingChannel()
+    channel.error = ConnectionError("down")
+    with pytest.raises(ConnectionError):
+        await channel.deliver(message())
+    channel.error = None
+    await channel.deliver(message())
+
+    assert channel.messages == [message()]
+
+
+def test_ids_have_prefix_and_partition_and_sort_by_their_making() -> None:
+    for ids in (RandomIds(), SequentialIds()):
+        made = [ids.new("pay") for _ in range(1_000)]
+
+        assert made == sorted(made)
+        assert len(set(made)) == 1_000
+        assert {each[:6] for each in made} == {"pay_00"}
+        assert {len(each) for each in made} == {32}

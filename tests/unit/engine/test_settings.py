@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from technopay.engine import EngineSettings
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+def test_a_secret_is_all_that_is_needed() -> None:
+    settings = EngineSettings(secret=SECRET)
+
+    assert (settings.code_lifetime_s, settings.code_attempts, settings.code_resends) == (300, 5, 3)
+    assert (settings.settlement_timeout_s, settings.idempotency_kept_s) == (5.0, 72 * 3600)
+
+
+def test_a_short_secret_is_refused_with_its_length() -> None:
+    with pytest.raises(ValueError, match="the secret has 31 characters; it needs 32"):
+        EngineSettings(secret=SECRET[:31])
+
+
+def test_the_secret_is_not_shown() -> None:
+    assert SECRET not in repr(EngineSettings(secret=SECRET))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"code_attempts": 6},
+        {"code_attempts": 0},
+        {"mailbox_capacity": 0},
+        {"claim_s": 10.0, "settlement_timeout_s": 5.0},
+    ],
+)
+def test_values_that_cannot_work_together_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(AssertionError):
+        EngineSettings(secret=SECRET, **wrong)
+
+
+def test_each_purpose_and_each_secret_has_a_key_of_its_own() -> None:
+    one, other = EngineSettings(secret=SECRET), EngineSettings(secret=SECRET[::-1])
+    keys = {settings.derive_key(purpose) for settings in (one, other) for purpose in ("code", "digest")}
+
+    assert len(keys) == 4
+    assert {len(key) for key in keys} == {32}
+    assert one.derive_key("code") == EngineSettings(secret=SECRET).derive_key("code")
+
+
+def test_the_id_of_a_secret_tells_it_from_others_and_nothing_of_it() -> None:
+    one, other = EngineSettings(secret=SECRET), EngineSettings(secret=SECRET[::-1])
+
+    assert one.secret_id != other.secret_id
+    assert len(one.secret_id) == 16
+    assert one.derive_key("code").hex()[:16] != one.secret_id

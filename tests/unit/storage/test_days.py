@@ -1,0 +1,161 @@
+"""Days in the business time zone, daylight saving included; and the bounds that scripts judge by."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.clock import FakeClock
+from support.scene import Scene
+
+from technopay.storage import RedisStore
+from technopay.storage.days import Calendar
+
+ZONES = ["UTC", "Europe/Berlin", "America/Havana", "America/Asuncion", "Asia/Kolkata", "Pacific/Kiritimati"]
+
+
+def ms(text: str) -> int:
+    """Turn a time in UTC into milliseconds."""
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def bounds(days: str) -> tuple[int, list[tuple[str, int]]]:
+    """Take apart what scripts get."""
+    start, *rest = days.split(" ")
+    return int(start), [(day, int(end)) for day, end in (part.split(":") for part in rest)]
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "starts_at", "hours"),
+    [
+        ("UTC", "2026-03-29", "2026-03-29T00:00", 24),
+        ("Asia/Kolkata", "2026-03-29", "2026-03-28T18:30", 24),
+        # Berlin: clocks go forward and back in the middle of the night.
+        ("Europe/Berlin", "2026-03-29", "2026-03-28T23:00", 23),
+        ("Europe/Berlin", "2026-10-25", "2026-10-24T22:00", 25),
+        # Havana: in spring there is no midnight, in autumn there are two.
+        ("America/Havana", "2026-03-08", "2026-03-08T05:00", 23),
+        ("America/Havana", "2026-11-01", "2026-11-01T04:00", 25),
+        # Asuncion until 2024: no midnight in spring; in autumn the last hour of the day came twice.
+        ("America/Asuncion", "2023-10-01", "2023-10-01T04:00", 23),
+        ("America/Asuncion", "2023-03-25", "2023-03-25T03:00", 25),
+    ],
+)
+def test_a_day_begins_and_ends_at_its_first_instant(zone: str, day: str, starts_at: str, hours: int) -> None:
+    starts_at_ms = ms(starts_at)
+    ends_at_ms = starts_at_ms + hours * 3_600_000
+    for now_ms in (starts_at_ms, ends_at_ms - 1):
+        start, days = bounds(Calendar(zone).days(now_ms))
+        assert days[1] == (day, ends_at_ms)
+        assert days[0][1] == starts_at_ms
+        assert start < starts_at_ms
+    _, days = bounds(Calendar(zone).days(ends_at_ms))
+    assert days[0] == (day, ends_at_ms)
+    _, days = bounds(Calendar(zone).days(starts_at_ms - 1))
+    assert days[2] == (day, ends_at_ms)
+
+
+@given(
+    zone=st.sampled_from(ZONES),
+    now_ms=st.integers(ms("2000-01-01"), ms("2040-01-01")),
+)
+def test_the_three_days_are_those_around_now_and_leave_no_gap(zone: str, now_ms: int) -> None:
+    start, days = bounds(Calendar(zone).days(now_ms))
+    ends = [start, *(end for _, end in days)]
+    assert all(before < after for before, after in pairwise(ends))
+    assert ends[1] <= now_ms < ends[2]
+    today = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(zone)).date()
+    assert [day for day, _ in days] == [(today + timedelta(days=offset)).isoformat() for offset in (-1, 0, 1)]
+
+
+def test_the_form_is_the_one_that_scripts_take_apart() -> None:
+    days = Calendar("UTC").days(ms("2026-07-05T12:00"))
+    assert re.fullmatch(r"\d+( \d{4}-\d\d-\d\d:\d+){3}", days)
+
+
+@pytest.mark.parametrize(
+    ("zone", "midnight"),
+    [
+        ("UTC", "2026-07-06T00:00"),
+        ("Europe/Berlin", "2026-03-28T23:00"),
+        ("Europe/Berlin", "2026-03-29T22:00"),
+        ("Europe/Berlin", "2026-10-25T23:00"),
+        ("America/Havana", "2026-03-08T05:00"),
+        ("America/Havana", "2026-11-01T04:00"),
+        ("America/Havana", "2026-11-02T05:00"),
+        ("America/Asuncion", "2023-10-01T04:00"),
+        ("America/Asuncion", "2023-03-26T04:00"),
+    ],
+)
+async def test_the_limit_starts_anew_at_midnight_exactly(
+    fake_clock: FakeClock, zone: str, midnight: str
+) -> None:
+    fake_clock.now_ms = ms(midnight) - 60_000
+    async with RedisStore.fake(timezone=zone) as store:
+        scene = Scene(store)
+        await scene.user("alice")
+        wallet = await scene.wallet()
+        await store.set_limit("EUR", 1_500)
+        before = (await scene.limit()).resets_at
+        assert round(before.timestamp() * 1000) == ms(midnight)
+        last, next_ = [await scene.started(wallet, await scene.invoice()) for _ in range(2)]
+
+        fake_clock.now_ms = ms(midnight) - 1
+        assert (await scene.confirm(last)).code == "ok"
+        assert (await scene.confirm(next_)).code == "daily_limit_exceeded"
+        assert (await scene.limit()).used == 1_000
+
+        fake_clock.now_ms = ms(midnight)
+        assert (await scene.limit()).used == 0
+        assert (await scene.confirm(next_)).code == "ok"
+        fields = [await scene.fields("payment", payment) for payment in (last, next_)]
+        assert fields[0]["day"] < fields[1]["day"]
+        used = await scene.fields("limit", "EUR")
+        assert [used[payment["day"]] for payment in fields] == ["1000", "1000"]
+
+
+@pytest.mark.parametrize(
+    "jump", [timedelta(days=1), timedelta(days=2), timedelta(days=40), timedelta(days=-40)]
+)
+async def test_a_clock_that_left_the_known_days_is_followed(
+    clocked: Scene, fake_clock: FakeClock, jump: timedelta
+) -> None:
+    wallet = await clocked.wallet()
+    await clocked.store.set_limit("EUR", 1_500)
+    await clocked.processing(wallet)
+    fake_clock.advance(round(jump.total_seconds() * 1000))
+    assert (await clocked.limit()).used == 0
+    payment_id, _ = await clocked.processing(wallet)
+    day = datetime.fromtimestamp(fake_clock.now_ms / 1000, UTC).date().isoformat()
+    assert (await clocked.fields("payment", payment_id))["day"] == day
+
+
+async def test_a_clock_that_stepped_back_over_midnight_counts_for_yesterday(
+    clocked: Scene, fake_clock: FakeClock
+) -> None:
+    fake_clock.now_ms = ms("2026-07-06T00:00")
+    wallet = await clocked.wallet()
+    await clocked.store.set_limit("EUR", 5_000)
+    fake_clock.advance(-1)
+    payment_id, _ = await clocked.processing(wallet)
+    assert (await clocked.fields("payment", payment_id))["day"] == "2026-07-05"
+
+
+async def test_the_limit_of_a_payment_given_back_tomorrow_goes_back_to_the_day_of_its_debit(
+    clocked: Scene, fake_clock: FakeClock
+) -> None:
+    wallet = await clocked.wallet()
+    await clocked.store.set_limit("EUR", 1_500)
+    payment_id, claim = await clocked.processing(wallet)
+    yesterday = (await clocked.fields("payment", payment_id))["day"]
+    fake_clock.advance(24 * 3600 * 1000)
+    other, _ = await clocked.processing(wallet)
+    today = (await clocked.fields("payment", other))["day"]
+    assert (await clocked.store.complete_payment(payment_id, claim, "given_back")).code == "ok"
+    used = await clocked.fields("limit", "EUR")
+    assert (used[yesterday], used[today]) == ("0", "1000")

@@ -1,0 +1,219 @@
+"""Lost replies, cut connections, silence: every call gets its own true outcome; nothing happens twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+from support.proxy import Fault, Proxy, running_proxy
+from support.scene import ALONE, Scene, operation
+
+from technopay.engine import commands
+from technopay.engine.errors import OutcomeUnknown, StoreUnavailable
+from technopay.engine.ports import Outcome
+from technopay.storage import RedisStore
+from technopay.storage.link import BatchingLink
+
+REPLY_TIMEOUT_S = 0.25
+
+
+@pytest.fixture
+async def proxy(valkey_url: str) -> AsyncIterator[Proxy]:
+    async with running_proxy(valkey_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def truth(valkey_url: str, namespace: str) -> AsyncIterator[Scene]:
+    """The same store without the proxy: what really happened."""
+    async with RedisStore.connect(valkey_url, initialise=True, namespace=namespace) as store:
+        scene = Scene(store)
+        await scene.user("alice")
+        yield scene
+
+
+@pytest.fixture
+async def far(proxy: Proxy, truth: Scene, namespace: str) -> AsyncIterator[Scene]:
+    """A store behind the proxy, with its scripts loaded."""
+    async with RedisStore.connect(proxy.url, namespace=namespace, reply_timeout_s=REPLY_TIMEOUT_S) as store:
+        yield Scene(store)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not ask again for long."""
+    monkeypatch.setattr("technopay.storage.base.ASK_AGAIN_S_MAX", 0.3)
+
+
+async def disconnect(scene: Scene) -> None:
+    """Let go of the idle connections, so that the next call needs a new one."""
+    link = scene.store._link
+    assert isinstance(link, BatchingLink)
+    await link._pool.disconnect()
+
+
+async def wait_for_money(scene: Scene, wallet: str) -> None:
+    """Wait until a deposit has arrived."""
+    async with asyncio.timeout(5):
+        while await scene.money(wallet) == (0, 0):  # noqa: ASYNC110 - another process does it
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("fault", Fault)
+async def test_a_lost_reply_is_asked_for_again_and_the_money_moves_once(
+    far: Scene, truth: Scene, proxy: Proxy, fault: Fault
+) -> None:
+    wallet = await truth.wallet(balance=0)
+    await far.now_ms()
+    sent = proxy.batches
+    proxy.strike(fault)
+    outcome = await far.deposit(wallet, 7)
+    assert outcome.code == "ok"
+    assert outcome.replayed == (fault not in (Fault.CUT_BEFORE, Fault.SWALLOW))
+    assert await truth.money(wallet) == (7, 0)
+    # Ours asks again; nobody below it does.
+    assert proxy.batches - sent <= 3
+
+
+@pytest.mark.parametrize("fault", Fault)
+async def test_while_the_store_does_not_answer_the_outcome_is_unknown_and_known_afterwards(
+    far: Scene, truth: Scene, proxy: Proxy, impatient: None, fault: Fault
+) -> None:
+    wallet = await truth.wallet(balance=0)
+    command = commands.Deposit(operation(), wallet, 7)
+    proxy.strike(fault, times=1_000)
+    with pytest.raises(OutcomeUnknown):
+        await far.store.deposit(command, ALONE)
+    proxy.heal()
+    assert (await far.store.deposit(command, ALONE)).code == "ok"
+    assert await truth.money(wallet) == (7, 0)
+
+
+async def test_a_store_that_refuses_connections_is_unavailable_and_nothing_happened(
+    far: Scene, truth: Scene, proxy: Proxy
+) -> None:
+    wallet = await truth.wallet(balance=0)
+    await proxy.stop()
+    await disconnect(far)
+    with pytest.raises(StoreUnavailable):
+        await far.deposit(wallet, 7)
+    assert await truth.money(wallet) == (0, 0)
+    await proxy.start()
+    assert (await far.deposit(wallet, 7)).code == "ok"
+
+
+async def test_a_server_that_accepts_and_says_nothing_is_unavailable_soon(
+    far: Scene, truth: Scene, proxy: Proxy
+) -> None:
+    wallet = await truth.wallet(balance=0)
+    proxy.is_deaf = True
+    await disconnect(far)
+    async with asyncio.timeout(10 * REPLY_TIMEOUT_S):
+        with pytest.raises(StoreUnavailable):
+            await far.deposit(wallet, 7)
+    proxy.heal()
+    assert (await far.deposit(wallet, 7)).code == "ok"
+    assert await truth.money(wallet) == (7, 0)
+
+
+async def test_a_call_that_may_have_run_is_unknown_even_if_the_store_is_gone_afterwards(
+    far: Scene, truth: Scene, proxy: Proxy, impatient: None
+) -> None:
+    wallet = await truth.wallet(balance=0)
+    proxy.strike(Fault.NEVER_ANSWER)
+    asking = asyncio.create_task(far.deposit(wallet, 7))
+    await wait_for_money(truth, wallet)
+    await proxy.stop()
+    with pytest.raises(OutcomeUnknown):
+        await asking
+    await proxy.start()
+
+
+@pytest.mark.parametrize("fault", [Fault.HALF_REPLY, Fault.DROP_REPLY, Fault.NEVER_ANSWER])
+async def test_a_cut_in_the_middle_of_a_batch_leaves_each_call_its_own_outcome(
+    far: Scene, truth: Scene, proxy: Proxy, fault: Fault
+) -> None:
+    wallets = [await truth.wallet(balance=0) for _ in range(40)]
+    proxy.strike(fault)
+    outcomes = await asyncio.gather(*(far.deposit(wallet, 1 + i) for i, wallet in enumerate(wallets)))
+    for i, (wallet, outcome) in enumerate(zip(wallets, outcomes, strict=True)):
+        assert outcome.code == "ok"
+        assert outcome.value is not None
+        assert (outcome.value.id, outcome.value.balance) == (wallet, 1 + i)
+        assert await truth.money(wallet) == (1 + i, 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_answer_is_ever_given_to_another_call(
+    far: Scene, truth: Scene, proxy: Proxy, seed: int
+) -> None:
+    chance = random.Random(seed)
+    wallets = [await truth.wallet(balance=0) for _ in range(10)]
+    deposited = dict.fromkeys(wallets, 0)
+
+    async def read(wallet: str) -> None:
+        outcome = await far.store.read_wallet(wallet, "alice")
+        assert outcome.value is not None
+        assert outcome.value.id == wallet
+
+    async def put(wallet: str) -> None:
+        deposited[wallet] += 3
+        outcome = await far.deposit(wallet, 3)
+        assert outcome.code == "ok"
+        assert outcome.value is not None
+        assert outcome.value.id == wallet
+
+    for _ in range(12):
+        if chance.random() < 0.5:
+            proxy.strike(chance.choice([Fault.CUT_BEFORE, Fault.DROP_REPLY, Fault.HALF_REPLY]))
+        calls = [chance.choice((read, put))(wallet) for wallet in chance.choices(wallets, k=20)]
+        tasks = [asyncio.create_task(call) for call in calls]
+        await asyncio.sleep(chance.choice((0, 0.001)))
+        doomed = chance.sample(tasks, 3)
+        for task in doomed:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for task, result in zip(tasks, results, strict=True):
+            assert result is None or task in doomed, repr(result)
+    for wallet in wallets:
+        balance, _ = await truth.money(wallet)
+        assert balance % 3 == 0
+        assert balance <= deposited[wallet]
+
+
+async def test_a_caller_that_gives_up_does_not_disturb_the_others_of_its_batch(
+    far: Scene, truth: Scene, proxy: Proxy
+) -> None:
+    wallets = [await truth.wallet(balance=0) for _ in range(10)]
+    await far.store.ping()
+    batches = proxy.batches
+    calls = [asyncio.create_task(far.deposit(wallet, 5)) for wallet in wallets]
+    await asyncio.sleep(0)
+    calls[3].cancel()
+    outcomes: list[Outcome[object] | BaseException] = list(await asyncio.gather(*calls, return_exceptions=True))
+    assert isinstance(outcomes.pop(3), asyncio.CancelledError)
+    for outcome in outcomes:
+        assert isinstance(outcome, Outcome)
+        assert outcome.code == "ok"
+    assert proxy.batches - batches <= 2
+    for wallet in wallets:
+        assert (await truth.money(wallet))[0] == 5
+
+
+async def test_an_answer_that_comes_after_the_timeout_reaches_nobody(
+    far: Scene, truth: Scene, proxy: Proxy, impatient: None
+) -> None:
+    first, second = [await truth.wallet(balance=0) for _ in range(2)]
+    proxy.strike(Fault.NEVER_ANSWER)
+    slow, quick = await asyncio.gather(far.deposit(first, 1), far.store.read_wallet(second, None))
+    assert slow.value is not None
+    assert quick.value is not None
+    assert (slow.value.id, quick.value.id) == (first, second)
+
+
+async def test_a_store_that_cannot_be_reached_does_not_open(proxy: Proxy, namespace: str) -> None:
+    await proxy.stop()
+    with pytest.raises(StoreUnavailable):
+        await RedisStore.connect(proxy.url, namespace=namespace).open()

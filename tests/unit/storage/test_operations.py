@@ -1,0 +1,60 @@
+"""An operation id stands for one call with its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from support.scene import ALONE, DAY_MS, Scene, dump, new_invoice, operation, start_command
+
+from technopay.engine import commands
+from technopay.engine.models import from_ms
+from technopay.engine.ports import Operation
+
+Call = Callable[[], Awaitable[Any]]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "create_user", "create_wallet", "create_invoice", "deposit", "set_user_status", "set_wallet_status",
+        "start_payment", "resend_code", "cancel_payment", "begin_refund", "resolve_payment", "void_invoice",
+        "send_again",
+    ],
+)  # fmt: skip
+async def test_an_operation_id_with_another_fingerprint_is_refused_and_changes_nothing(
+    scene: Scene, name: str
+) -> None:
+    who = operation(fingerprint="one thing")
+    other = Operation(who.id, "another thing", who.kept_ms)
+    assert (await scene.store.create_user(who, "bob", None, "+15550100")).code == "ok"
+    wallet = await scene.wallet()
+    invoice = await scene.invoice()
+    payment = await scene.started(wallet, invoice)
+    before = await dump(scene.store)
+
+    store = scene.store
+    at = from_ms(await scene.now_ms() + DAY_MS)
+    call: dict[str, Call] = {
+        "create_user": lambda: store.create_user(other, "carol", None, None),
+        "create_wallet": lambda: store.create_wallet(other, "wal_x", "alice", "EUR"),
+        "create_invoice": lambda: store.create_invoice(other, new_invoice("alice", 1, "EUR", at)),
+        "deposit": lambda: store.deposit(commands.Deposit(other, wallet, 1), ALONE),
+        "set_user_status": lambda: store.set_user_status(other, "alice", "blocked"),
+        "set_wallet_status": lambda: store.set_wallet_status(
+            commands.SetWalletStatus(other, wallet, "inactive"), ALONE
+        ),
+        "start_payment": lambda: store.start_payment(start_command(wallet, invoice, identity=other), ALONE),
+        "resend_code": lambda: store.resend_code(
+            commands.ResendCode(other, payment, "alice", 2, "digest", 1), ALONE
+        ),
+        "cancel_payment": lambda: store.cancel_payment(commands.CancelPayment(other, payment, "alice"), ALONE),
+        "begin_refund": lambda: store.begin_refund(commands.BeginRefund(other, payment), ALONE),
+        "resolve_payment": lambda: store.resolve_payment(other, payment, "refund", "", "root"),
+        "void_invoice": lambda: store.void_invoice(other, invoice),
+        "send_again": lambda: store.send_again(other, "msg_001-1"),
+    }
+    assert (await call[name]()).code == "idempotency_key_reused"
+
+    assert await dump(scene.store) == before

@@ -1,0 +1,287 @@
+"""Confirm a payment: all of it or nothing, and what a wrong code costs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from support.scene import ALONE, AMOUNT_MAX, RIGHT, WRONG, Scene, dump, operation, unrecorded
+
+from technopay.engine import commands
+
+
+async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(scene: Scene) -> None:
+    await scene.store.set_limit("EUR", 5_000)
+    wallet, invoice = await scene.wallet(balance=10_000), await scene.invoice(amount=1_000)
+    payment_id = await scene.started(wallet, invoice)
+    before, earliest = await scene.journal(), await scene.now_ms()
+
+    outcome = await scene.confirm(payment_id)
+
+    assert outcome.code == "ok"
+    assert outcome.details == {"claim": "1"}
+    payment = outcome.value
+    assert payment is not None
+    assert payment.status == "processing"
+    assert (payment.balance_before, payment.balance_after) == (10_000, 9_000)
+    assert payment.confirmation is None
+    assert [(limit.limit, limit.used, limit.remaining) for limit in payment.limits] == [(5_000, 1_000, 4_000)]
+    assert payment == await scene.payment(payment_id)
+
+    fields = await scene.fields("payment", payment_id)
+    assert earliest <= int(fields["paid_at"]) <= await scene.now_ms()
+    assert await scene.money(wallet) == (9_000, 1_000)
+    assert (await scene.fields("invoice", invoice))["status"] == "processing"
+    assert (await scene.limit()).used == 1_000
+    assert (await scene.fields("limit", "EUR"))[fields["day"]] == "1000"
+    assert await scene.due_at(payment_id) == int(fields["paid_at"]) + 15_000
+    assert await scene.news(before) == [
+        (
+            "payment.processing",
+            {
+                "payment": payment_id, "wallet": wallet, "amount": "-1000", "balance": "9000",
+                "currency": "EUR", "day": fields["day"], "used": "1000", "limit": "5000",
+            },
+        )
+    ]  # fmt: skip
+    page = (await scene.store.list_entries(wallet, "alice", "", 10)).value
+    assert page is not None
+    newest = page.data[0]
+    assert (newest.amount, newest.balance_after, newest.kind, newest.payment_id) == (
+        -1_000, 9_000, "payment", payment_id,
+    )  # fmt: skip
+    assert newest.at == payment.paid_at
+
+
+async def test_what_is_used_is_counted_while_there_is_no_limit(scene: Scene) -> None:
+    payment_id, _ = await scene.processing(await scene.wallet())
+    assert (await scene.payment(payment_id)).limits == []
+    await scene.store.set_limit("EUR", 5_000)
+    assert (await scene.limit()).used == 1_000
+
+
+async def test_a_limit_that_was_lifted_since_the_start_is_not_shown_with_the_debit(scene: Scene) -> None:
+    await scene.store.set_limit("EUR", 5_000)
+    payment_id = await scene.started(await scene.wallet(), await scene.invoice())
+    await scene.store.set_limit("EUR", None)
+    outcome = await scene.confirm(payment_id)
+    assert outcome.value is not None
+    assert outcome.value.limits == []
+    assert (await scene.payment(payment_id)).limits == []
+
+
+@pytest.mark.parametrize("state", ["processing", "succeeded", "failed"])
+async def test_the_accepted_code_again_gets_the_current_state_and_changes_nothing(
+    scene: Scene, state: str
+) -> None:
+    payment_id, claim = await scene.processing(await scene.wallet())
+    if state != "processing":
+        verdict = "settled" if state == "succeeded" else "given_back"
+        await scene.store.complete_payment(payment_id, claim, verdict)  # type: ignore[arg-type]
+    before = await dump(scene.store)
+
+    outcome = await scene.confirm(payment_id, RIGHT)
+
+    assert (outcome.code, outcome.replayed) == ("ok", True)
+    assert outcome.value is not None
+    assert outcome.value.status == state
+    assert "claim" not in outcome.details
+    assert (await scene.confirm(payment_id, WRONG)).code == "payment_not_confirmable"
+    assert await dump(scene.store) == before
+
+
+async def test_a_repeat_after_another_process_took_the_settlement_over_gets_no_claim(scene: Scene) -> None:
+    payment_id = await scene.started(await scene.wallet(), await scene.invoice())
+    command = commands.ConfirmPayment(unrecorded(), payment_id, "alice", RIGHT)
+    assert (await scene.store.confirm_payment(command, ALONE)).details == {"claim": "1"}
+    assert (await scene.store.confirm_payment(command, ALONE)).details == {"claim": "1"}
+    await scene.make_due(payment_id)
+    (taken,) = (await scene.store.take_due(10)).payments
+    assert taken.claim == "2"
+    assert (await scene.store.confirm_payment(command, ALONE)).details == {}
+
+
+async def test_a_wrong_code_costs_an_attempt_and_nothing_else(scene: Scene) -> None:
+    wallet = await scene.wallet()
+    payment_id = await scene.started(wallet, await scene.invoice())
+    before = await dump(scene.store)
+
+    outcome = await scene.confirm(payment_id, WRONG)
+
+    assert (outcome.code, outcome.details) == ("confirmation_invalid", {"attempts_remaining": 4})
+    after = await dump(scene.store)
+    changed = after.pop(f"payment:{payment_id}")
+    assert changed["attempts_remaining"] == "4"
+    unchanged = before.pop(f"payment:{payment_id}")
+    assert after == before
+    assert {name: changed[name] for name in unchanged} | {"attempts_remaining": "5"} == unchanged
+    assert (await scene.confirm(payment_id, RIGHT)).code == "ok"
+
+
+async def test_the_fifth_wrong_code_ends_the_payment_and_frees_the_invoice(scene: Scene) -> None:
+    wallet, invoice = await scene.wallet(), await scene.invoice()
+    payment_id = await scene.started(wallet, invoice)
+    before = await scene.journal()
+    for remaining in (4, 3, 2, 1, 0):
+        outcome = await scene.confirm(payment_id, WRONG)
+        assert (outcome.code, outcome.details) == ("confirmation_invalid", {"attempts_remaining": remaining})
+
+    assert outcome.value is not None
+    assert outcome.value.status == "failed"
+    assert outcome.value.failure is not None
+    assert outcome.value.failure.code == "too_many_attempts"
+    assert await scene.news(before) == [
+        ("payment.failed", {"payment": payment_id, "reason": "too_many_attempts"})
+    ]
+    assert (await scene.confirm(payment_id, RIGHT)).code == "payment_not_confirmable"
+    assert await scene.money(wallet) == (10_000, 0)
+    assert "payment" not in await scene.fields("invoice", invoice)
+    assert (await scene.start(wallet, invoice)).code == "ok"
+
+
+@pytest.mark.parametrize("reason", ["insufficient_funds", "daily_limit_exceeded"])
+async def test_a_right_code_refused_for_funds_or_limit_burns_nothing(scene: Scene, reason: str) -> None:
+    wallet = await scene.wallet(balance=1_000)
+    payment_id = await scene.started(wallet, await scene.invoice(amount=1_000))
+    if reason == "insufficient_funds":
+        await scene.write("wallet", wallet, balance=999)
+    else:
+        await scene.store.set_limit("EUR", 999)
+    journal, before = await scene.journal(), await dump(scene.store)
+
+    outcome = await scene.confirm(payment_id)
+
+    assert outcome.code == reason
+    if reason == "insufficient_funds":
+        assert outcome.details == {"required": 1_000, "available": 999}
+    else:
+        assert (outcome.details["limit"].limit, outcome.details["limit"].used) == (999, 0)
+    assert await scene.news(journal) == [("payment.refused", {"payment": payment_id, "reason": reason})]
+    after = await dump(scene.store)
+    for changed in (before, after):
+        changed.pop("journal")
+        for name in ("operation", "outcome"):
+            changed[f"payment:{payment_id}"].pop(name, None)
+    assert after == before
+
+    await scene.deposit(wallet, 1)
+    await scene.store.set_limit("EUR", None)
+    assert (await scene.confirm(payment_id)).code == "ok"
+
+
+async def test_a_wrong_code_is_told_before_funds_and_limit(scene: Scene) -> None:
+    wallet = await scene.wallet(balance=1_000)
+    payment_id = await scene.started(wallet, await scene.invoice(amount=1_000))
+    await scene.write("wallet", wallet, balance=0)
+    await scene.store.set_limit("EUR", 0)
+    assert (await scene.confirm(payment_id, WRONG)).code == "confirmation_invalid"
+    assert (await scene.confirm(payment_id, RIGHT)).code == "insufficient_funds"
+
+
+Break = Callable[[Scene, str, str, str], Awaitable[None]]
+
+
+async def blocked(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
+    await inactive(scene, payment, wallet, invoice)
+    await scene.store.set_user_status(operation(), "alice", "blocked")
+
+
+async def inactive(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
+    await canceled(scene, payment, wallet, invoice)
+    await scene.store.set_wallet_status(commands.SetWalletStatus(operation(), wallet, "inactive"), ALONE)
+
+
+async def canceled(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
+    await scene.store.cancel_payment(commands.CancelPayment(unrecorded(), payment, "alice"), ALONE)
+
+
+async def past_its_expiry(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
+    await scene.write("payment", payment, expires_at=1)
+    await invoice_past_its_expiry(scene, payment, wallet, invoice)
+
+
+async def expired_by_the_agenda(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
+    await scene.write("payment", payment, expires_at=1)
+    await scene.make_due(payment)
+    await scene.store.take_due(10)
+
+
+async def invoice_past_its_expiry(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
+    await scene.write("invoice", invoice, expires_at=1)
+
+
+@pytest.mark.parametrize(
+    ("code", "spoil"),
+    [
+        ("user_blocked", blocked),
+        ("wallet_inactive", inactive),
+        ("payment_not_confirmable", canceled),
+        ("confirmation_expired", past_its_expiry),
+        ("confirmation_expired", expired_by_the_agenda),
+        ("invoice_expired", invoice_past_its_expiry),
+    ],
+)
+async def test_a_confirm_and_a_resend_name_the_first_rule_and_change_nothing(
+    scene: Scene, code: str, spoil: Break
+) -> None:
+    wallet, invoice = await scene.wallet(), await scene.invoice()
+    payment = await scene.started(wallet, invoice)
+    await spoil(scene, payment, wallet, invoice)
+    before = await dump(scene.store)
+
+    for digest in (RIGHT, WRONG):
+        outcome = await scene.confirm(payment, digest)
+        assert outcome.code == code
+        assert outcome.value is not None
+    resend = commands.ResendCode(operation(), payment, "alice", 2, "digest", 60_000)
+    assert (await scene.store.resend_code(resend, ALONE)).code == code
+
+    assert await dump(scene.store) == before
+
+
+async def test_somebody_elses_payment_looks_like_none(scene: Scene) -> None:
+    payment = await scene.started(await scene.wallet(), await scene.invoice())
+    await scene.user("bob")
+    before = await dump(scene.store)
+    for payment_id, user in ((payment, "bob"), ("pay_00none", "alice")):
+        assert (await scene.confirm(payment_id, user_id=user)).code == "payment_not_found"
+        resend = commands.ResendCode(operation(), payment_id, user, 2, "digest", 60_000)
+        assert (await scene.store.resend_code(resend, ALONE)).code == "payment_not_found"
+        cancel = commands.CancelPayment(operation(), payment_id, user)
+        assert (await scene.store.cancel_payment(cancel, ALONE)).code == "payment_not_found"
+        assert (await scene.store.read_payment(payment_id, user)).code == "payment_not_found"
+    assert await dump(scene.store) == before
+
+
+async def test_the_last_unit_of_balance_and_limit_can_be_paid_and_one_more_cannot(scene: Scene) -> None:
+    wallet = await scene.wallet(balance=5_000)
+    exact = await scene.started(wallet, await scene.invoice(amount=3_000))
+    more = await scene.started(wallet, await scene.invoice(amount=3_001))
+    await scene.store.set_limit("EUR", 3_000)
+    assert (await scene.confirm(more)).code == "daily_limit_exceeded"
+    assert (await scene.confirm(exact)).code == "ok"
+    assert (await scene.limit()).remaining == 0
+    await scene.store.set_limit("EUR", None)
+    last = await scene.started(wallet, await scene.invoice(amount=2_000))
+    assert (await scene.confirm(more)).code == "insufficient_funds"
+    assert (await scene.confirm(last)).code == "ok"
+    assert await scene.money(wallet) == (0, 5_000)
+
+
+async def test_the_largest_amount_is_paid_to_the_unit(scene: Scene) -> None:
+    wallet = await scene.wallet(balance=AMOUNT_MAX)
+    payment_id, claim = await scene.processing(wallet, AMOUNT_MAX)
+    assert await scene.money(wallet) == (0, AMOUNT_MAX)
+    payment = await scene.payment(payment_id)
+    assert (payment.amount, payment.balance_before, payment.balance_after) == (AMOUNT_MAX, AMOUNT_MAX, 0)
+    await scene.store.complete_payment(payment_id, claim, "given_back")
+    assert await scene.money(wallet) == (AMOUNT_MAX, 0)
+
+
+async def test_a_days_sum_stays_exact_without_a_limit(scene: Scene) -> None:
+    await scene.user("bob")
+    await scene.processing(await scene.wallet(balance=AMOUNT_MAX), AMOUNT_MAX)
+    wallet = await scene.wallet("bob")
+    outcome = await scene.start(wallet, await scene.invoice("bob", 1), "bob")
+    assert outcome.code == "daily_limit_exceeded"
+    assert outcome.details["limit"].limit == AMOUNT_MAX

@@ -1,0 +1,308 @@
+"""The end of a debit: settled, given back, refunded, set aside, decided by an operator; and old claims."""
+
+from __future__ import annotations
+
+import pytest
+from support.scene import ALONE, AMOUNT_MAX, DAY_MS, RIGHT, Scene, dump, operation, unrecorded
+
+from technopay.engine import commands
+from technopay.engine.ports import Lease, Verdict
+
+
+async def invoice_of(scene: Scene, payment_id: str) -> dict[str, str]:
+    return await scene.fields("invoice", (await scene.fields("payment", payment_id))["invoice"])
+
+
+async def set_aside(scene: Scene, payment_id: str, claim: str) -> None:
+    assert await scene.store.renew_claim(payment_id, claim, 15_000, set_aside=True)
+
+
+async def test_settled_pays_the_invoice_and_nothing_can_come_back_any_more(scene: Scene) -> None:
+    wallet = await scene.wallet(balance=10_000)
+    payment_id, claim = await scene.processing(wallet)
+    before = await scene.journal()
+
+    outcome = await scene.store.complete_payment(payment_id, claim, "settled")
+
+    assert outcome.code == "ok"
+    assert outcome.value is not None
+    assert (outcome.value.status, outcome.value.refunds) == ("succeeded", [])
+    assert outcome.value == await scene.payment(payment_id)
+    assert outcome.value.settled_at is not None
+    assert await scene.money(wallet) == (9_000, 0)
+    invoice = await invoice_of(scene, payment_id)
+    assert (invoice["status"], invoice["payment"]) == ("paid", payment_id)
+    assert invoice["paid_at"] == (await scene.fields("payment", payment_id))["paid_at"]
+    assert await scene.due_at(payment_id) is None
+    assert await scene.news(before) == [("payment.succeeded", {"payment": payment_id})]
+    entries = (await scene.store.list_entries(wallet, None, "", 10)).value
+    assert entries is not None
+    assert len(entries.data) == 2
+
+
+async def test_given_back_puts_the_amount_the_limit_and_the_invoice_back(scene: Scene) -> None:
+    await scene.store.set_limit("EUR", 5_000)
+    wallet = await scene.wallet(balance=10_000)
+    payment_id, claim = await scene.processing(wallet)
+    day = (await scene.fields("payment", payment_id))["day"]
+    before = await scene.journal()
+
+    outcome = await scene.store.complete_payment(payment_id, claim, "given_back")
+
+    assert outcome.code == "ok"
+    payment = outcome.value
+    assert payment is not None
+    assert payment.status == "failed"
+    assert payment.failure is not None
+    assert payment.failure.code == "settlement_failed"
+    assert [(refund.amount, refund.reason) for refund in payment.refunds] == [(1_000, "settlement_failed")]
+    assert await scene.money(wallet) == (10_000, 0)
+    assert (await scene.limit()).used == 0
+    invoice = await invoice_of(scene, payment_id)
+    assert (invoice["status"], "payment" in invoice, "paid_at" in invoice) == ("open", False, False)
+    assert await scene.due_at(payment_id) is None
+    assert await scene.news(before) == [
+        (
+            "payment.failed",
+            {
+                "payment": payment_id, "wallet": wallet, "amount": "1000", "balance": "10000",
+                "reason": "settlement_failed", "day": day,
+            },
+        )
+    ]  # fmt: skip
+    entries = (await scene.store.list_entries(wallet, None, "", 10)).value
+    assert entries is not None
+    assert [(entry.kind, entry.amount, entry.balance_after) for entry in entries.data] == [
+        ("refund", 1_000, 10_000), ("payment", -1_000, 9_000), ("deposit", 10_000, 10_000),
+    ]  # fmt: skip
+    assert (await scene.start(wallet, payment.invoice_id)).code == "ok"
+
+
+async def test_money_comes_back_to_an_inactive_wallet_of_a_blocked_user_past_another_lease(
+    scene: Scene,
+) -> None:
+    wallet = await scene.wallet()
+    payment_id, claim = await scene.processing(wallet)
+    command = commands.SetWalletStatus(operation(), wallet, "inactive")
+    await scene.store.set_wallet_status(command, Lease("owner-b", "", keep=True))
+    await scene.store.set_user_status(operation(), "alice", "blocked")
+    assert (await scene.store.complete_payment(payment_id, claim, "given_back")).code == "ok"
+    assert await scene.money(wallet) == (10_000, 0)
+
+
+@pytest.mark.parametrize("day", ["2020-02-29"])
+async def test_the_limit_is_given_back_to_the_day_that_was_charged(scene: Scene, day: str) -> None:
+    payment_id, claim = await scene.processing(await scene.wallet())
+    today = (await scene.fields("payment", payment_id))["day"]
+    await scene.write("limit", "EUR", **{day: 7_000})
+    await scene.write("payment", payment_id, day=day)
+    await scene.store.complete_payment(payment_id, claim, "given_back")
+    limit = await scene.fields("limit", "EUR")
+    assert (limit[day], limit[today]) == ("6000", "1000")
+
+
+@pytest.mark.parametrize("verdict", ["settled", "given_back"])
+async def test_an_old_claim_changes_nothing(scene: Scene, verdict: Verdict) -> None:
+    payment_id, old = await scene.processing(await scene.wallet())
+    await scene.make_due(payment_id)
+    (taken,) = (await scene.store.take_due(10)).payments
+    assert taken.claim != old
+    before = await dump(scene.store)
+
+    assert (await scene.store.complete_payment(payment_id, old, verdict)).code == "fenced"
+    assert not await scene.store.renew_claim(payment_id, old, 15_000, set_aside=True)
+    assert (await scene.store.complete_payment("pay_00none", old, verdict)).code == "payment_not_found"
+    assert not await scene.store.renew_claim("pay_00none", old, 15_000, set_aside=False)
+
+    assert await dump(scene.store) == before
+    assert (await scene.store.complete_payment(payment_id, taken.claim, verdict)).code == "ok"
+
+
+@pytest.mark.parametrize(("done", "again"), [("settled", "given_back"), ("given_back", "settled")])
+async def test_what_was_decided_stays_decided(scene: Scene, done: Verdict, again: Verdict) -> None:
+    payment_id, claim = await scene.processing(await scene.wallet())
+    assert (await scene.store.complete_payment(payment_id, claim, done)).code == "ok"
+    before = await dump(scene.store)
+    assert (await scene.store.complete_payment(payment_id, claim, done)).code == "ok"
+    assert (await scene.store.complete_payment(payment_id, claim, again)).code == "fenced"
+    assert (await scene.store.complete_payment(payment_id, claim, "reversed")).code == "fenced"
+    assert not await scene.store.renew_claim(payment_id, claim, 0, set_aside=True)
+    assert await dump(scene.store) == before
+
+
+async def test_a_settlements_claim_is_worth_nothing_in_the_refund(scene: Scene) -> None:
+    payment_id, old = await scene.processing(await scene.wallet())
+    await scene.store.complete_payment(payment_id, old, "settled")
+    begun = await scene.store.begin_refund(commands.BeginRefund(operation(), payment_id), ALONE)
+    assert int(begun.details["claim"]) > int(old)
+    before = await dump(scene.store)
+    assert not await scene.store.renew_claim(payment_id, old, 0, set_aside=True)
+    assert (await scene.store.complete_payment(payment_id, old, "reversed")).code == "fenced"
+    assert (await scene.store.complete_payment(payment_id, old, "given_back")).code == "fenced"
+    assert await dump(scene.store) == before
+
+
+async def test_a_confirmation_that_waits_is_not_settled(scene: Scene) -> None:
+    payment_id = await scene.started(await scene.wallet(), await scene.invoice())
+    before = await dump(scene.store)
+    for verdict in ("settled", "given_back", "reversed"):
+        assert (await scene.store.complete_payment(payment_id, "1", verdict)).code == "fenced"
+    assert await dump(scene.store) == before
+
+
+async def test_a_claim_is_renewed_and_given_up(scene: Scene) -> None:
+    payment_id, claim = await scene.processing(await scene.wallet())
+    now_ms = await scene.now_ms()
+    assert await scene.store.renew_claim(payment_id, claim, 60_000, set_aside=False)
+    assert (await scene.due_at(payment_id) or 0) >= now_ms + 60_000
+    assert (await scene.store.take_due(10)).payments == []
+    assert await scene.store.renew_claim(payment_id, claim, 0, set_aside=False)
+    assert [taken.payment.id for taken in (await scene.store.take_due(10)).payments] == [payment_id]
+
+
+async def test_a_payment_set_aside_is_visible_still_asked_for_and_said_once(scene: Scene) -> None:
+    wallet = await scene.wallet()
+    payment_id, claim = await scene.processing(wallet)
+    before = await scene.journal()
+    await set_aside(scene, payment_id, claim)
+    await set_aside(scene, payment_id, claim)
+    assert (await scene.payment(payment_id)).set_aside
+    assert await scene.due_at(payment_id) is not None
+    assert await scene.news(before) == [("payment.set_aside", {"payment": payment_id})]
+    found = await scene.store.search_payments(None, None, set_aside=True, cursor="", limit=10)
+    assert [payment.id for payment in found.data] == [payment_id]
+    await scene.store.complete_payment(payment_id, claim, "settled")
+    assert not (await scene.payment(payment_id)).set_aside
+    found = await scene.store.search_payments(None, None, set_aside=True, cursor="", limit=10)
+    assert found.data == []
+
+
+@pytest.mark.parametrize(
+    ("begin", "verdict", "status", "money"),
+    [
+        ("processing", "settled", "succeeded", (9_000, 0)),
+        ("processing", "refund", "failed", (10_000, 0)),
+        ("refunding", "settled", "succeeded", (9_000, 0)),
+        ("refunding", "refund", "refunded", (10_000, 0)),
+    ],
+)
+async def test_an_operator_decides_a_payment_that_was_set_aside(
+    scene: Scene, begin: str, verdict: str, status: str, money: tuple[int, int]
+) -> None:
+    wallet = await scene.wallet(balance=10_000)
+    payment_id, claim = await getattr(scene, begin)(wallet)
+    await set_aside(scene, payment_id, claim)
+    before = await scene.journal()
+
+    outcome = await scene.store.resolve_payment(operation(), payment_id, verdict, "they said so", "root")
+
+    assert outcome.code == "ok"
+    payment = outcome.value
+    assert payment is not None
+    assert (payment.status, payment.set_aside) == (status, False)
+    assert payment.resolution is not None
+    assert (payment.resolution.outcome, payment.resolution.note, payment.resolution.by) == (
+        verdict, "they said so", "root",
+    )  # fmt: skip
+    assert await scene.money(wallet) == money
+    assert await scene.due_at(payment_id) is None
+    assert (await scene.news(before))[0] == ("payment.resolved", {"payment": payment_id, "outcome": verdict})
+    assert (await scene.store.complete_payment(payment_id, claim, "reversed")).code == (
+        "ok" if status == "refunded" else "fenced"
+    )
+    assert await scene.money(wallet) == money
+
+
+async def test_only_what_was_set_aside_can_be_resolved(scene: Scene) -> None:
+    payment_id, _ = await scene.processing(await scene.wallet())
+    before = await dump(scene.store)
+    outcome = await scene.store.resolve_payment(operation(), payment_id, "refund", "", "root")
+    assert (outcome.code, outcome.value) == ("payment_not_resolvable", await scene.payment(payment_id))
+    missing = await scene.store.resolve_payment(operation(), "pay_00none", "refund", "", "root")
+    assert missing.code == "payment_not_found"
+    assert await dump(scene.store) == before
+
+
+async def test_a_refund_is_begun_then_credited_and_the_limit_and_the_invoice_stay_as_they_are(
+    scene: Scene,
+) -> None:
+    await scene.store.set_limit("EUR", 5_000)
+    wallet = await scene.wallet(balance=10_000)
+    payment_id = await scene.succeeded(wallet)
+    before = await scene.journal()
+
+    begun = await scene.store.begin_refund(commands.BeginRefund(operation(), payment_id), ALONE)
+
+    assert begun.code == "ok"
+    assert begun.value is not None
+    assert begun.value.status == "refunding"
+    assert await scene.money(wallet) == (9_000, 1_000)
+    assert await scene.due_at(payment_id) is not None
+    again = await scene.store.begin_refund(commands.BeginRefund(operation(), payment_id), ALONE)
+    assert (again.code, dict(again.details)) == ("ok", {})
+
+    done = await scene.store.complete_payment(payment_id, begun.details["claim"], "reversed")
+
+    assert done.code == "ok"
+    assert done.value is not None
+    assert done.value.status == "refunded"
+    assert [(refund.amount, refund.reason) for refund in done.value.refunds] == [
+        (1_000, "requested_by_operator")
+    ]
+    assert await scene.money(wallet) == (10_000, 0)
+    assert (await scene.limit()).used == 1_000
+    invoice = await scene.store.read_invoice(done.value.invoice_id, None)
+    assert invoice.value is not None
+    assert (invoice.value.status, invoice.value.refunded_amount) == ("paid", 1_000)
+    assert [kind for kind, _ in await scene.news(before)] == ["payment.refunding", "payment.refunded"]
+    assert (await scene.start(wallet, done.value.invoice_id)).code == "invoice_already_paid"
+    assert (await scene.confirm(payment_id, RIGHT)).code == "payment_not_confirmable"
+
+
+async def test_only_a_payment_that_succeeded_can_be_refunded(scene: Scene) -> None:
+    wallet = await scene.wallet()
+    waiting = await scene.started(wallet, await scene.invoice())
+    taken, _ = await scene.processing(wallet)
+    failed, claim = await scene.processing(wallet)
+    await scene.store.complete_payment(failed, claim, "given_back")
+    before = await dump(scene.store)
+    for payment_id in (waiting, taken, failed):
+        outcome = await scene.store.begin_refund(commands.BeginRefund(operation(), payment_id), ALONE)
+        assert (outcome.code, outcome.value) == ("payment_not_refundable", await scene.payment(payment_id))
+    missing = await scene.store.begin_refund(commands.BeginRefund(operation(), "pay_00none"), ALONE)
+    assert missing.code == "payment_not_found"
+    assert await dump(scene.store) == before
+
+
+async def test_a_refund_has_to_fit_into_the_wallet(scene: Scene) -> None:
+    wallet = await scene.wallet(balance=1_000)
+    payment_id = await scene.succeeded(wallet, 1_000)
+    await scene.deposit(wallet, AMOUNT_MAX - 999)
+    before = await dump(scene.store)
+    command = commands.BeginRefund(operation(), payment_id)
+    assert (await scene.store.begin_refund(command, ALONE)).code == "balance_too_large"
+    assert await dump(scene.store) == before
+    await scene.processing(wallet, 1)
+    assert (await scene.store.begin_refund(command, ALONE)).code == "balance_too_large"
+
+
+async def test_a_payment_given_back_after_its_invoice_expired_leaves_an_expired_invoice(scene: Scene) -> None:
+    payment_id, claim = await scene.processing(await scene.wallet())
+    payment = await scene.payment(payment_id)
+    await scene.write("invoice", payment.invoice_id, expires_at=await scene.now_ms() - DAY_MS)
+    await scene.store.complete_payment(payment_id, claim, "given_back")
+    invoice = await scene.store.read_invoice(payment.invoice_id, "alice")
+    assert invoice.value is not None
+    assert invoice.value.status == "expired"
+
+
+async def test_a_parcel_has_the_addresses_and_the_number_of_the_code(scene: Scene) -> None:
+    await scene.user("bob", email="bob@example.com", phone="+15550100")
+    payment_id = await scene.started(await scene.wallet("bob"), await scene.invoice("bob"), "bob")
+    await scene.store.resend_code(
+        commands.ResendCode(unrecorded(), payment_id, "bob", 2, "digest", 60_000), ALONE
+    )
+    parcel = await scene.store.read_parcel(payment_id)
+    assert parcel is not None
+    assert (parcel.email, parcel.phone, parcel.issue) == ("bob@example.com", "+15550100", 2)
+    assert await scene.store.read_parcel("pay_00none") is None

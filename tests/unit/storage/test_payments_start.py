@@ -1,0 +1,291 @@
+"""Start a payment: what it writes, what it refuses, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from support.scene import ALONE, CODE_MS, RIGHT, Scene, dump, new_id, operation, start_command
+
+from technopay.engine import commands
+
+Prepare = Callable[[Scene], Awaitable[tuple[str, str]]]
+
+
+async def test_a_start_writes_a_payment_that_waits_and_touches_no_money(scene: Scene) -> None:
+    wallet, invoice = await scene.wallet(balance=1_000), await scene.invoice(amount=1_000)
+    await scene.store.set_limit("EUR", 5_000)
+    before = await scene.journal()
+
+    outcome = await scene.start(wallet, invoice)
+
+    assert outcome.code == "ok"
+    payment = outcome.value
+    assert payment is not None
+    assert payment.status == "requires_confirmation"
+    assert (payment.invoice_id, payment.wallet_id, payment.user_id) == (invoice, wallet, "alice")
+    assert (payment.amount, payment.currency, payment.merchant) == (1_000, "EUR", "Shop")
+    assert (payment.paid_at, payment.balance_before, payment.balance_after) == (None, None, None)
+    assert payment.confirmation is not None
+    assert (payment.confirmation.attempts_remaining, payment.confirmation.resends_remaining) == (5, 3)
+    assert [(limit.limit, limit.used) for limit in payment.limits] == [(5_000, 0)]
+    fields = await scene.fields("payment", payment.id)
+    assert fields["digest"] == RIGHT
+    assert int(fields["expires_at"]) - int(fields["created_at"]) == CODE_MS
+    assert await scene.due_at(payment.id) == int(fields["expires_at"])
+    assert await scene.money(wallet) == (1_000, 0)
+    assert (await scene.limit()).used == 0
+    assert await scene.fields("invoice", invoice) | {"payment": payment.id, "status": "open"} == (
+        await scene.fields("invoice", invoice)
+    )
+    assert await scene.news(before) == [
+        ("payment.started", {"payment": payment.id, "invoice": invoice, "wallet": wallet, "issue": "1"})
+    ]
+    page = await scene.store.list_payments("alice", "", 10)
+    assert [listed.id for listed in page.data] == [payment.id]
+
+
+async def test_without_a_limit_a_payment_names_none(scene: Scene) -> None:
+    outcome = await scene.start(await scene.wallet(), await scene.invoice())
+    assert outcome.value is not None
+    assert outcome.value.limits == []
+
+
+@pytest.mark.parametrize(
+    ("addresses", "method", "taken"),
+    [
+        ({"email": "bob@example.com", "phone": "+15550100"}, "", "email"),
+        ({"email": "bob@example.com", "phone": "+15550100"}, "sms", "sms"),
+        ({"phone": "+15550100"}, "", "sms"),
+    ],
+)
+async def test_the_code_goes_the_way_that_was_asked_for_or_the_first_that_there_is(
+    scene: Scene, addresses: dict[str, str], method: str, taken: str
+) -> None:
+    await scene.user("bob", **addresses)
+    outcome = await scene.start(await scene.wallet("bob"), await scene.invoice("bob"), "bob", method=method)
+    assert outcome.value is not None
+    assert outcome.value.confirmation is not None
+    assert outcome.value.confirmation.method == taken
+
+
+async def test_a_second_start_cancels_the_first_and_makes_a_new_one(scene: Scene) -> None:
+    wallet, invoice = await scene.wallet(), await scene.invoice()
+    first = await scene.started(wallet, invoice)
+    before = await scene.journal()
+
+    second = await scene.started(wallet, invoice)
+
+    assert (await scene.payment(first)).status == "canceled"
+    assert (await scene.payment(second)).status == "requires_confirmation"
+    assert (await scene.fields("invoice", invoice))["payment"] == second
+    kinds = [(kind, fields["payment"]) for kind, fields in await scene.news(before)]
+    assert kinds == [("payment.canceled", first), ("payment.started", second)]
+    assert (await scene.news(before))[0][1]["by"] == "restart"
+    assert (await scene.confirm(first)).code == "payment_not_confirmable"
+
+
+async def test_a_start_after_the_code_expired_ends_the_earlier_payment_as_expired(scene: Scene) -> None:
+    wallet, invoice = await scene.wallet(), await scene.invoice()
+    first = await scene.started(wallet, invoice, lifetime_ms=0)
+    before = await scene.journal()
+    await scene.started(wallet, invoice)
+    assert (await scene.fields("payment", first))["status"] == "expired"
+    assert (await scene.news(before))[0] == ("payment.expired", {"payment": first})
+
+
+async def set_up(scene: Scene, **options: int | str) -> tuple[str, str]:
+    balance = int(options.get("balance", 1_000))
+    wallet = await scene.wallet(balance=balance, currency=str(options.get("currency", "EUR")))
+    return wallet, await scene.invoice(amount=1_000)
+
+
+async def block(scene: Scene) -> None:
+    assert (await scene.store.set_user_status(operation(), "alice", "blocked")).code == "ok"
+
+
+async def deactivate(scene: Scene, wallet: str) -> None:
+    command = commands.SetWalletStatus(operation(), wallet, "inactive")
+    assert (await scene.store.set_wallet_status(command, ALONE)).code == "ok"
+
+
+async def pay(scene: Scene, invoice: str, *, settled: bool) -> str:
+    other = await scene.wallet()
+    payment = await scene.started(other, invoice)
+    claim = (await scene.confirm(payment)).details["claim"]
+    if settled:
+        assert (await scene.store.complete_payment(payment, claim, "settled")).code == "ok"
+    return payment
+
+
+async def foreign_wallet(scene: Scene) -> tuple[str, str]:
+    await scene.user("bob")
+    return await scene.wallet("bob"), await scene.invoice()
+
+
+async def foreign_invoice(scene: Scene) -> tuple[str, str]:
+    await scene.user("bob")
+    return await scene.wallet(), await scene.invoice("bob")
+
+
+async def no_wallet(scene: Scene) -> tuple[str, str]:
+    return "wal_00none", await scene.invoice()
+
+
+async def no_invoice(scene: Scene) -> tuple[str, str]:
+    return await scene.wallet(), "inv_00none"
+
+
+async def blocked_user_and_all_that_follows(scene: Scene) -> tuple[str, str]:
+    wallet, invoice = await set_up(scene, balance=0, currency="USD")
+    await deactivate(scene, wallet)
+    await block(scene)
+    return wallet, invoice
+
+
+async def inactive_wallet_and_all_that_follows(scene: Scene) -> tuple[str, str]:
+    wallet, invoice = await set_up(scene, balance=0, currency="USD")
+    await pay(scene, invoice, settled=True)
+    await deactivate(scene, wallet)
+    return wallet, invoice
+
+
+async def paid_invoice_in_another_currency(scene: Scene) -> tuple[str, str]:
+    wallet, invoice = await set_up(scene, currency="USD")
+    await pay(scene, invoice, settled=True)
+    return wallet, invoice
+
+
+async def voided_invoice_in_another_currency(scene: Scene) -> tuple[str, str]:
+    wallet, invoice = await set_up(scene, currency="USD")
+    assert (await scene.store.void_invoice(operation(), invoice)).code == "ok"
+    return wallet, invoice
+
+
+async def invoice_being_paid(scene: Scene) -> tuple[str, str]:
+    wallet, invoice = await set_up(scene, currency="USD")
+    await pay(scene, invoice, settled=False)
+    return wallet, invoice
+
+
+async def another_currency_and_an_expired_invoice(scene: Scene) -> tuple[str, str]:
+    wallet, invoice = await set_up(scene, currency="USD")
+    await scene.write("invoice", invoice, expires_at=1)
+    return wallet, invoice
+
+
+async def expired_invoice_and_no_channel(scene: Scene) -> tuple[str, str]:
+    wallet, invoice = await no_channel_and_no_funds(scene)
+    await scene.write("invoice", invoice, expires_at=1)
+    return wallet, invoice
+
+
+async def no_channel_and_no_funds(scene: Scene) -> tuple[str, str]:
+    wallet, invoice = await set_up(scene, balance=0)
+    await scene.store.create_user(operation(), "carol", None, None)
+    await scene.write("wallet", wallet, user="carol")
+    await scene.write("invoice", invoice, user="carol")
+    return wallet, invoice
+
+
+async def no_funds_and_no_limit_left(scene: Scene) -> tuple[str, str]:
+    await scene.store.set_limit("EUR", 999)
+    return await set_up(scene, balance=999)
+
+
+async def no_limit_left(scene: Scene) -> tuple[str, str]:
+    await scene.store.set_limit("EUR", 999)
+    return await set_up(scene)
+
+
+REFUSALS: list[tuple[str, Prepare]] = [
+    ("wallet_not_found", no_wallet),
+    ("wallet_not_found", foreign_wallet),
+    ("invoice_not_found", no_invoice),
+    ("invoice_not_found", foreign_invoice),
+    ("user_blocked", blocked_user_and_all_that_follows),
+    ("wallet_inactive", inactive_wallet_and_all_that_follows),
+    ("invoice_already_paid", paid_invoice_in_another_currency),
+    ("invoice_not_payable", voided_invoice_in_another_currency),
+    ("payment_in_progress", invoice_being_paid),
+    ("currency_mismatch", another_currency_and_an_expired_invoice),
+    ("invoice_expired", expired_invoice_and_no_channel),
+    ("no_channel", no_channel_and_no_funds),
+    ("insufficient_funds", no_funds_and_no_limit_left),
+    ("daily_limit_exceeded", no_limit_left),
+]
+
+
+@pytest.mark.parametrize(("code", "prepare"), REFUSALS, ids=lambda value: getattr(value, "__name__", value))
+async def test_a_refused_start_names_the_first_rule_and_changes_nothing(
+    scene: Scene, code: str, prepare: Prepare
+) -> None:
+    wallet, invoice = await prepare(scene)
+    user = (
+        (await scene.fields("wallet", wallet)).get("user", "alice")
+        if code in ("no_channel", "invoice_expired")
+        else "alice"
+    )
+    before = await dump(scene.store)
+
+    outcome = await scene.store.start_payment(start_command(wallet, invoice, user, identity=operation()), ALONE)
+
+    assert outcome.code == code
+    assert await dump(scene.store) == before
+    shows_the_other = code in ("payment_in_progress", "invoice_already_paid")
+    assert (outcome.value is not None) == shows_the_other
+    if outcome.value is not None:
+        assert outcome.value.invoice_id == invoice
+
+
+async def test_a_start_for_nobody_is_refused(scene: Scene) -> None:
+    wallet, invoice = await set_up(scene)
+    before = await dump(scene.store)
+    assert (await scene.start(wallet, invoice, "nobody")).code == "user_not_found"
+    assert await dump(scene.store) == before
+
+
+async def test_a_refused_start_leaves_the_earlier_payment_alive(scene: Scene) -> None:
+    wallet, invoice = await set_up(scene)
+    first = await scene.started(wallet, invoice)
+    await scene.write("wallet", wallet, balance=999)
+    assert (await scene.start(wallet, invoice)).code == "insufficient_funds"
+    assert (await scene.payment(first)).status == "requires_confirmation"
+
+
+async def test_a_refusal_tells_what_is_needed(scene: Scene) -> None:
+    wallet, invoice = await set_up(scene, balance=999)
+    assert (await scene.start(wallet, invoice)).details == {"required": 1_000, "available": 999}
+    await scene.deposit(wallet, 1)
+    await scene.store.set_limit("EUR", 999)
+    limit = (await scene.start(wallet, invoice)).details["limit"]
+    assert (limit.currency, limit.limit, limit.used, limit.remaining) == ("EUR", 999, 0, 999)
+
+
+async def test_the_balance_and_the_limit_suffice_to_the_last_unit(scene: Scene) -> None:
+    await scene.store.set_limit("EUR", 2_000)
+    wallet = await scene.wallet(balance=3_001)
+    await scene.processing(wallet, 1_000)
+    assert (await scene.start(wallet, await scene.invoice(amount=1_001))).code == "daily_limit_exceeded"
+    assert (await scene.start(wallet, await scene.invoice(amount=1_000))).code == "ok"
+    await scene.store.set_limit("EUR", None)
+    assert (await scene.start(wallet, await scene.invoice(amount=2_002))).code == "insufficient_funds"
+    assert (await scene.start(wallet, await scene.invoice(amount=2_001))).code == "ok"
+
+
+async def test_a_limit_of_zero_stops_all_payments(scene: Scene) -> None:
+    await scene.store.set_limit("EUR", 0)
+    wallet = await scene.wallet()
+    assert (await scene.start(wallet, await scene.invoice(amount=1))).code == "daily_limit_exceeded"
+
+
+async def test_a_start_with_the_id_of_a_payment_that_exists_answers_that_one(scene: Scene) -> None:
+    wallet, invoice = await set_up(scene)
+    payment_id = new_id("pay")
+    await scene.started(wallet, invoice, payment_id=payment_id)
+    before = await dump(scene.store)
+    outcome = await scene.start(wallet, invoice, payment_id=payment_id)
+    assert outcome.code == "ok"
+    assert outcome.value is not None
+    assert (outcome.value.id, outcome.value.invoice_id) == (payment_id, invoice)
+    assert await dump(scene.store) == before

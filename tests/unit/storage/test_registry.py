@@ -1,0 +1,220 @@
+"""Users, wallets, invoices and limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from support.scene import DAY_MS, RIGHT, Scene, dump, new_id, new_invoice, operation
+
+from technopay.engine.models import from_ms
+
+
+async def test_a_user_is_active_and_known_by_the_callers_id(scene: Scene) -> None:
+    before = await scene.journal()
+    outcome = await scene.store.create_user(operation(), "bob", "bob@example.com", "+15550100")
+    user = outcome.value
+    assert user is not None
+    assert (user.id, user.status, user.email, user.phone) == ("bob", "active", "bob@example.com", "+15550100")
+    assert (await scene.store.read_user("bob")).value == user
+    assert await scene.news(before) == [("user.created", {"user": "bob"})]
+
+
+async def test_a_user_id_is_taken_once(scene: Scene) -> None:
+    before = await dump(scene.store)
+    assert (await scene.store.create_user(operation(), "alice", None, "+15550100")).code == "user_exists"
+    assert await dump(scene.store) == before
+
+
+async def test_a_user_is_blocked_and_unblocked_and_said_only_when_it_changed(scene: Scene) -> None:
+    before = await scene.journal()
+    for status in ("blocked", "blocked", "active"):
+        outcome = await scene.store.set_user_status(operation(), "alice", status)
+        assert outcome.value is not None
+        assert outcome.value.status == status
+    assert await scene.news(before) == [("user.blocked", {"user": "alice"}), ("user.active", {"user": "alice"})]
+    assert (await scene.store.set_user_status(operation(), "nobody", "blocked")).code == "user_not_found"
+
+
+async def test_a_wallet_is_active_and_empty(scene: Scene) -> None:
+    before = await scene.journal()
+    wallet_id = new_id("wal")
+    outcome = await scene.store.create_wallet(operation(), wallet_id, "alice", "EUR")
+    wallet = outcome.value
+    assert wallet is not None
+    assert (wallet.id, wallet.user_id, wallet.currency, wallet.balance, wallet.status) == (
+        wallet_id, "alice", "EUR", 0, "active",
+    )  # fmt: skip
+    assert await scene.news(before) == [("wallet.created", {"wallet": wallet_id})]
+    assert (await scene.store.create_wallet(operation(), "wal_x", "nobody", "EUR")).code == "user_not_found"
+
+
+async def test_records_of_somebody_else_look_like_none(scene: Scene) -> None:
+    wallet, invoice = await scene.wallet(), await scene.invoice()
+    for user, code in (("alice", "ok"), (None, "ok"), ("bob", "wallet_not_found")):
+        assert (await scene.store.read_wallet(wallet, user)).code == code
+    for user, code in (("alice", "ok"), (None, "ok"), ("bob", "invoice_not_found")):
+        assert (await scene.store.read_invoice(invoice, user)).code == code
+    assert (await scene.store.read_user("bob")).code == "user_not_found"
+
+
+async def test_lists_are_pages_newest_first_of_ones_own(scene: Scene) -> None:
+    await scene.user("bob")
+    await scene.wallet("bob")
+    await scene.invoice("bob")
+    wallets = [await scene.wallet() for _ in range(3)]
+    invoices = [await scene.invoice() for _ in range(3)]
+
+    first = await scene.store.list_wallets("alice", "", 2)
+    assert ([wallet.id for wallet in first.data], first.has_more) == ([wallets[2], wallets[1]], True)
+    second = await scene.store.list_wallets("alice", first.next_cursor or "", 2)
+    assert ([wallet.id for wallet in second.data], second.next_cursor) == ([wallets[0]], None)
+    exact = await scene.store.list_invoices("alice", "", 3)
+    assert ([invoice.id for invoice in exact.data], exact.has_more) == (invoices[::-1], False)
+    assert (await scene.store.list_invoices("nobody", "", 3)).data == []
+
+
+async def test_an_invoice_is_open_until_it_expires(scene: Scene) -> None:
+    expires_at = from_ms(await scene.now_ms() + DAY_MS)
+    entry = replace(
+        new_invoice("alice", 700, "EUR", expires_at, reference="R-1"), description="Two books", merchant="Books"
+    )
+    before = await scene.journal()
+    invoice = (await scene.store.create_invoice(operation(), entry)).value
+    assert invoice is not None
+    assert (invoice.user_id, invoice.amount, invoice.currency, invoice.merchant) == (
+        "alice",
+        700,
+        "EUR",
+        "Books",
+    )
+    assert (invoice.description, invoice.reference, invoice.status) == ("Two books", "R-1", "open")
+    assert (invoice.expires_at, invoice.paid_at, invoice.payment_id) == (expires_at, None, None)
+    assert await scene.news(before) == [("invoice.created", {"invoice": invoice.id})]
+
+
+async def test_an_invoice_is_refused_for_nobody_and_when_it_would_be_expired_already(scene: Scene) -> None:
+    now_ms = await scene.now_ms()
+    before = await dump(scene.store)
+    for user, at_ms, code in (
+        ("nobody", now_ms + DAY_MS, "user_not_found"),
+        ("alice", now_ms, "expiry_past"),
+        ("nobody", now_ms, "expiry_past"),
+    ):
+        invoice = new_invoice(user, 1, "EUR", from_ms(at_ms), reference="R-1")
+        assert (await scene.store.create_invoice(operation(), invoice)).code == code
+    assert await dump(scene.store) == before
+
+
+async def test_a_reference_is_used_once_per_merchant(scene: Scene) -> None:
+    at = from_ms(await scene.now_ms() + DAY_MS)
+
+    async def enter(merchant: str, reference: str | None) -> str:
+        invoice = replace(new_invoice("alice", 1, "EUR", at, reference=reference), merchant=merchant)
+        return (await scene.store.create_invoice(operation(), invoice)).code
+
+    assert await enter("ab", "c") == "ok"
+    before = await dump(scene.store)
+    assert await enter("ab", "c") == "reference_used"
+    assert await dump(scene.store) == before
+    assert await enter("a", "bc") == "ok"
+    assert await enter("a:", "bc") == "ok"
+    assert await enter("ab", None) == "ok"
+    assert await enter("ab", None) == "ok"
+
+
+async def test_a_void_invoice_cancels_the_payment_that_waits_and_tells_who_did_it(scene: Scene) -> None:
+    wallet, invoice_id = await scene.wallet(), await scene.invoice()
+    payment = await scene.started(wallet, invoice_id)
+    before = await scene.journal()
+    outcome = await scene.store.void_invoice(operation(), invoice_id)
+    assert outcome.value is not None
+    assert outcome.value.status == "void"
+    assert await scene.news(before) == [
+        ("payment.canceled", {"payment": payment, "by": "void"}),
+        ("invoice.voided", {"invoice": invoice_id}),
+    ]
+    assert (await scene.payment(payment)).status == "canceled"
+    assert "payment" not in await scene.fields("invoice", invoice_id)
+    again = await scene.store.void_invoice(operation(), invoice_id)
+    assert (again.code, again.value) == ("ok", outcome.value)
+    assert len(await scene.news(before)) == 2
+
+
+async def test_a_payment_whose_code_expired_is_expired_by_the_void(scene: Scene) -> None:
+    invoice_id = await scene.invoice()
+    payment = await scene.started(await scene.wallet(), invoice_id, lifetime_ms=0)
+    before = await scene.journal()
+    await scene.store.void_invoice(operation(), invoice_id)
+    assert (await scene.news(before))[0] == ("payment.expired", {"payment": payment})
+
+
+@pytest.mark.parametrize("settled", [False, True])
+async def test_an_invoice_that_is_or_gets_paid_is_not_voidable(scene: Scene, settled: bool) -> None:
+    wallet = await scene.wallet()
+    payment_id = await scene.succeeded(wallet) if settled else (await scene.processing(wallet))[0]
+    payment = await scene.payment(payment_id)
+    before = await dump(scene.store)
+    outcome = await scene.store.void_invoice(operation(), payment.invoice_id)
+    assert (outcome.code, outcome.details["payment"]) == ("invoice_not_voidable", payment)
+    assert outcome.value is not None
+    assert (await scene.store.void_invoice(operation(), "inv_00none")).code == "invoice_not_found"
+    assert await dump(scene.store) == before
+
+
+async def test_an_invoice_shows_its_payment_only_when_it_is_paid(scene: Scene) -> None:
+    wallet = await scene.wallet()
+    payment_id, claim = await scene.processing(wallet)
+    payment = await scene.payment(payment_id)
+    invoice = (await scene.store.read_invoice(payment.invoice_id, None)).value
+    assert invoice is not None
+    assert (invoice.status, invoice.payment_id, invoice.paid_at) == ("processing", None, None)
+    await scene.store.complete_payment(payment_id, claim, "settled")
+    invoice = (await scene.store.read_invoice(payment.invoice_id, None)).value
+    assert invoice is not None
+    assert (invoice.status, invoice.payment_id, invoice.paid_at) == ("paid", payment_id, payment.paid_at)
+    assert (await scene.confirm(payment_id, RIGHT)).replayed
+
+
+async def test_a_limit_is_set_changed_lifted_and_keeps_what_was_used(scene: Scene) -> None:
+    before = await scene.journal()
+    limit = (await scene.store.set_limit("EUR", 5_000)).value
+    assert limit is not None
+    assert (limit.rule, limit.window, limit.currency) == ("global", "day", "EUR")
+    assert (limit.limit, limit.used, limit.remaining) == (5_000, 0, 5_000)
+    assert [fields for kind, fields in await scene.news(before) if kind == "limit.set"] == [
+        {"currency": "EUR", "limit": "5000"}
+    ]
+    await scene.processing(await scene.wallet())
+    lowered = (await scene.store.set_limit("EUR", 400)).value
+    assert lowered is not None
+    assert (lowered.limit, lowered.used, lowered.remaining) == (400, 1_000, 0)
+    lifted = (await scene.store.set_limit("EUR", None)).value
+    assert lifted is not None
+    assert (lifted.limit, lifted.used, lifted.remaining) == (None, 1_000, None)
+    said = [fields["limit"] for kind, fields in await scene.news(before) if kind == "limit.set"]
+    assert said == ["5000", "400", ""]
+
+
+async def test_users_see_the_limits_of_their_wallets_currencies_and_operators_see_all(scene: Scene) -> None:
+    await scene.wallet(balance=0)
+    await scene.wallet(balance=0, currency="JPY")
+    for currency, amount in (("USD", 1), ("EUR", 2), ("JPY", None), ("CHF", None)):
+        await scene.store.set_limit(currency, amount)
+    assert [limit.currency for limit in await scene.store.read_limits("alice")] == ["EUR"]
+    assert [limit.currency for limit in await scene.store.read_limits(None)] == ["CHF", "EUR", "JPY", "USD"]
+    assert await scene.store.read_limits("nobody") == []
+
+
+async def test_a_limit_binds_its_own_currency_only(scene: Scene) -> None:
+    await scene.store.set_limit("EUR", 0)
+    wallet = await scene.wallet(currency="USD")
+    assert (await scene.start(wallet, await scene.invoice(currency="USD"))).code == "ok"
+
+
+async def test_all_users_share_a_limit(scene: Scene) -> None:
+    await scene.user("bob")
+    await scene.store.set_limit("EUR", 1_500)
+    await scene.processing(await scene.wallet())
+    refused = await scene.start(await scene.wallet("bob"), await scene.invoice("bob"), "bob")
+    assert (refused.code, refused.details["limit"].remaining) == ("daily_limit_exceeded", 500)

@@ -1,0 +1,355 @@
+"""A script that is sent again after a lost reply, word for word, answers the same and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from support.scene import (
+    ALONE,
+    DAY_MS,
+    RIGHT,
+    WRONG,
+    Scene,
+    dump,
+    new_id,
+    new_invoice,
+    operation,
+    start_command,
+    unrecorded,
+)
+
+from technopay.engine import commands
+from technopay.engine.models import from_ms
+from technopay.engine.ports import ClaimedMessage, Delivery, Outcome
+from technopay.storage.scripts import load_scripts
+
+Call = Callable[[], Awaitable[Any]]
+Case = Callable[[Scene], Awaitable[Call]]
+
+CASES: dict[str, Case] = {}
+
+
+def case(make: Case) -> Case:
+    """Note down how a call is prepared; the name is the script's, and what follows `__` tells cases apart."""
+    CASES[make.__name__] = make
+    return make
+
+
+@case
+async def create_user(scene: Scene) -> Call:
+    who = operation()
+    return lambda: scene.store.create_user(who, "bob", "bob@example.com", None)
+
+
+@case
+async def set_user_status(scene: Scene) -> Call:
+    who = operation()
+    return lambda: scene.store.set_user_status(who, "alice", "blocked")
+
+
+@case
+async def create_wallet(scene: Scene) -> Call:
+    who, wallet = operation(), new_id("wal")
+    return lambda: scene.store.create_wallet(who, wallet, "alice", "EUR")
+
+
+@case
+async def set_wallet_status(scene: Scene) -> Call:
+    command = commands.SetWalletStatus(operation(), await scene.wallet(), "inactive")
+    return lambda: scene.store.set_wallet_status(command, ALONE)
+
+
+@case
+async def deposit(scene: Scene) -> Call:
+    command = commands.Deposit(operation(), await scene.wallet(), 500)
+    return lambda: scene.store.deposit(command, ALONE)
+
+
+@case
+async def create_invoice(scene: Scene) -> Call:
+    who = operation()
+    invoice = new_invoice("alice", 100, "EUR", from_ms(await scene.now_ms() + DAY_MS), reference="R-1")
+    return lambda: scene.store.create_invoice(who, invoice)
+
+
+@case
+async def void_invoice(scene: Scene) -> Call:
+    who, invoice = operation(), await scene.invoice()
+    await scene.started(await scene.wallet(), invoice)
+    return lambda: scene.store.void_invoice(who, invoice)
+
+
+@case
+async def set_limit(scene: Scene) -> Call:
+    return lambda: scene.store.set_limit("EUR", 5_000)
+
+
+@case
+async def read_limits(scene: Scene) -> Call:
+    await scene.store.set_limit("EUR", 5_000)
+    return lambda: scene.store.read_limits(None)
+
+
+@case
+async def read_record(scene: Scene) -> Call:
+    return lambda: scene.store.read_user("alice")
+
+
+@case
+async def list_records(scene: Scene) -> Call:
+    await scene.wallet()
+    return lambda: scene.store.list_wallets("alice", "", 10)
+
+
+@case
+async def list_entries(scene: Scene) -> Call:
+    wallet = await scene.wallet()
+    return lambda: scene.store.list_entries(wallet, None, "", 10)
+
+
+@case
+async def list_payments(scene: Scene) -> Call:
+    await scene.processing(await scene.wallet())
+    return lambda: scene.store.search_payments(None, None, set_aside=None, cursor="", limit=10)
+
+
+@case
+async def start_payment(scene: Scene) -> Call:
+    command = start_command(await scene.wallet(), await scene.invoice())
+    return lambda: scene.store.start_payment(command, ALONE)
+
+
+@case
+async def start_payment__recorded(scene: Scene) -> Call:
+    command = start_command(await scene.wallet(), await scene.invoice(), identity=operation())
+    return lambda: scene.store.start_payment(command, ALONE)
+
+
+async def confirmation(scene: Scene, digest: str, *, balance: int = 10_000, attempts: int = 5) -> Call:
+    wallet = await scene.wallet(balance=10_000)
+    payment = await scene.started(wallet, await scene.invoice(), attempts=attempts)
+    await scene.write("wallet", wallet, balance=balance)
+    command = commands.ConfirmPayment(unrecorded(), payment, "alice", digest)
+    return lambda: scene.store.confirm_payment(command, ALONE)
+
+
+@case
+async def confirm_payment(scene: Scene) -> Call:
+    return await confirmation(scene, RIGHT)
+
+
+@case
+async def confirm_payment__with_a_wrong_code(scene: Scene) -> Call:
+    return await confirmation(scene, WRONG)
+
+
+@case
+async def confirm_payment__with_the_last_wrong_code(scene: Scene) -> Call:
+    return await confirmation(scene, WRONG, attempts=1)
+
+
+@case
+async def confirm_payment__without_funds(scene: Scene) -> Call:
+    return await confirmation(scene, RIGHT, balance=999)
+
+
+@case
+async def confirm_payment__past_the_limit(scene: Scene) -> Call:
+    call = await confirmation(scene, RIGHT)
+    await scene.store.set_limit("EUR", 999)
+    return call
+
+
+@case
+async def resend_code(scene: Scene) -> Call:
+    payment = await scene.started(await scene.wallet(), await scene.invoice())
+    command = commands.ResendCode(unrecorded(), payment, "alice", 2, "the next digest", 60_000)
+    return lambda: scene.store.resend_code(command, ALONE)
+
+
+@case
+async def cancel_payment(scene: Scene) -> Call:
+    payment = await scene.started(await scene.wallet(), await scene.invoice())
+    command = commands.CancelPayment(unrecorded(), payment, "alice")
+    return lambda: scene.store.cancel_payment(command, ALONE)
+
+
+@case
+async def read_payment(scene: Scene) -> Call:
+    payment, _ = await scene.processing(await scene.wallet())
+    return lambda: scene.store.read_payment(payment, "alice")
+
+
+@case
+async def complete_payment(scene: Scene) -> Call:
+    payment, claim = await scene.processing(await scene.wallet())
+    return lambda: scene.store.complete_payment(payment, claim, "settled")
+
+
+@case
+async def complete_payment__given_back(scene: Scene) -> Call:
+    payment, claim = await scene.processing(await scene.wallet())
+    return lambda: scene.store.complete_payment(payment, claim, "given_back")
+
+
+@case
+async def complete_payment__reversed(scene: Scene) -> Call:
+    payment, claim = await scene.refunding(await scene.wallet())
+    return lambda: scene.store.complete_payment(payment, claim, "reversed")
+
+
+@case
+async def renew_claim(scene: Scene) -> Call:
+    payment, claim = await scene.processing(await scene.wallet())
+    return lambda: scene.store.renew_claim(payment, claim, 15_000, set_aside=True)
+
+
+@case
+async def resolve_payment(scene: Scene) -> Call:
+    payment, claim = await scene.processing(await scene.wallet())
+    assert await scene.store.renew_claim(payment, claim, 15_000, set_aside=True)
+    who = operation()
+    return lambda: scene.store.resolve_payment(who, payment, "refund", "called them", "root")
+
+
+@case
+async def begin_refund(scene: Scene) -> Call:
+    command = commands.BeginRefund(operation(), await scene.succeeded(await scene.wallet()))
+    return lambda: scene.store.begin_refund(command, ALONE)
+
+
+@case
+async def take_due__expiries(scene: Scene) -> Call:
+    payment = await scene.started(await scene.wallet(), await scene.invoice(), lifetime_ms=0)
+    await scene.make_due(payment)
+    return lambda: codes(scene.store.take_due(10))
+
+
+@case
+async def read_outbox(scene: Scene) -> Call:
+    await scene.wallet()
+
+    async def entries() -> list[str]:
+        outbox = await scene.store.read_outbox("relay-a", 10)
+        assert outbox is not None
+        return [entry.id for entry in outbox[1]]
+
+    return entries
+
+
+async def failed_message(scene: Scene) -> tuple[str, str]:
+    """Bring a message to where its first delivery failed; answer the relay's claim and the journal entry."""
+    outbox = await scene.store.read_outbox("relay-a", 100)
+    assert outbox is not None
+    claim, entries = outbox
+    return claim, entries[-1].id
+
+
+@case
+async def record_deliveries(scene: Scene) -> Call:
+    claim, entry = await failed_message(scene)
+    deliveries = [Delivery(entry, "alice", "email", "payment.succeeded", "pay_1", "it bounced")]
+    return lambda: scene.store.record_deliveries(claim, entry, 500, deliveries)
+
+
+async def retried_message(scene: Scene) -> ClaimedMessage:
+    claim, entry = await failed_message(scene)
+    await scene.store.record_deliveries(
+        claim, entry, 0, [Delivery(entry, "alice", "email", "payment.succeeded", "pay_1", "it bounced")]
+    )
+    due = await scene.store.take_due(10)
+    return due.messages[0]
+
+
+@case
+async def record_attempt(scene: Scene) -> Call:
+    message = await retried_message(scene)
+    return lambda: scene.store.record_attempt(message, "waiting", "it bounced again", 500)
+
+
+@case
+async def record_attempt__the_last(scene: Scene) -> Call:
+    message = await retried_message(scene)
+    return lambda: scene.store.record_attempt(message, "dead", "it bounced again", 500)
+
+
+@case
+async def send_again(scene: Scene) -> Call:
+    message = await retried_message(scene)
+    assert await scene.store.record_attempt(message, "dead", "it bounced again", 500)
+    who = operation()
+    return lambda: scene.store.send_again(who, f"msg_00{message.entry.id}")
+
+
+@case
+async def list_messages(scene: Scene) -> Call:
+    await retried_message(scene)
+    return lambda: scene.store.list_messages(None, None, "", 10)
+
+
+@case
+async def initialise(scene: Scene) -> Call:
+    return lambda: scene.store._initialise_store()
+
+
+@case
+async def read_meta(scene: Scene) -> Call:
+    return scene.store.read_meta
+
+
+@case
+async def bind_secret(scene: Scene) -> Call:
+    return lambda: scene.store.bind_secret("secret-1")
+
+
+@case
+async def mock_settlement(scene: Scene) -> Call:
+    return lambda: scene.store.mock_settlement("settle", "pay_1", 0)
+
+
+@case
+async def mock_inbox(scene: Scene) -> Call:
+    return lambda: scene.store.mock_inbox("alice", '{"kind": "payment.succeeded"}')
+
+
+@case
+async def read_mock_inbox(scene: Scene) -> Call:
+    await scene.store.mock_inbox("alice", "{}")
+    return lambda: scene.store.read_mock_inbox("alice")
+
+
+async def codes(call: Awaitable[Any]) -> Any:
+    """Answer what was handed out, without the time until the next of it."""
+    due = await call
+    return due.payments, due.messages
+
+
+def timeless(found: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what a repeat may move on: when claims run out, and the relay's own claim."""
+    kept = {name: value for name, value in found.items() if name != "relay"}
+    return kept | {"agenda": set(found.get("agenda", {}))}
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_a_repeat_gets_the_same_outcome_and_changes_nothing(scene: Scene, name: str) -> None:
+    call = await CASES[name](scene)
+
+    first = await call()
+    between = await dump(scene.store)
+    second = await call()
+    after = await dump(scene.store)
+
+    if isinstance(first, Outcome):
+        assert (second.code, second.value) == (first.code, first.value)
+    else:
+        assert second == first
+    if name in ("renew_claim", "read_outbox"):
+        between, after = timeless(between), timeless(after)
+    assert after == between
+
+
+def test_every_script_has_its_repeat() -> None:
+    # mark_demo is the claim itself, which exactly one caller gets.
+    assert {name.partition("__")[0] for name in CASES} == set(load_scripts()) - {"mark_demo"}

@@ -1,0 +1,106 @@
+"""The store as a whole: opening, closing, namespaces, what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from support.scene import Scene, dump
+
+from technopay.engine.ports import Store
+from technopay.storage import RedisStore
+from technopay.storage.keys import KINDS, Keys
+
+
+async def test_a_store_says_what_it_is(store: RedisStore) -> None:
+    meta = await store.read_meta()
+    assert {name: meta[name] for name in ("schema", "partitions", "timezone")} == {
+        "schema": "1", "partitions": "1", "timezone": "UTC",
+    }  # fmt: skip
+    assert len(meta["incarnation"]) == 16
+    assert int(meta["created_at"]) > 0
+
+
+async def test_a_store_on_a_server_is_the_same_for_all_and_a_fake_is_always_a_new_one(
+    make_store: Callable[[], RedisStore],
+) -> None:
+    async with make_store() as one, make_store() as other:
+        await Scene(one).user("alice")
+        is_fake = one._url is None
+        assert (await other.read_user("alice")).code == ("user_not_found" if is_fake else "ok")
+        same = (await one.read_meta())["incarnation"] == (await other.read_meta())["incarnation"]
+        assert same != is_fake
+
+
+async def test_namespaces_keep_stores_apart(server_url: str, namespace: str) -> None:
+    async with (
+        RedisStore.connect(server_url, initialise=True, namespace=namespace) as one,
+        RedisStore.connect(server_url, initialise=True, namespace=f"{namespace}b") as other,
+    ):
+        await Scene(one).user("alice")
+        assert (await other.read_user("alice")).code == "user_not_found"
+        assert set(await dump(other)) == {"meta"}
+
+
+async def test_a_store_is_tied_to_the_secret_that_is_used_first(store: RedisStore) -> None:
+    assert await store.bind_secret("first") == "first"
+    assert await store.bind_secret("second") == "first"
+
+
+async def test_the_demo_data_is_claimed_once(store: RedisStore) -> None:
+    assert await store.mark_demo()
+    before = await dump(store)
+    assert not await store.mark_demo()
+    assert await dump(store) == before
+
+
+async def test_a_store_is_opened_and_closed_more_than_once(make_store: Callable[[], RedisStore]) -> None:
+    store = make_store()
+    await store.aclose()
+    for _ in range(2):
+        async with store:
+            await store.ping()
+        await store.aclose()
+
+
+async def test_reading_changes_nothing(scene: Scene) -> None:
+    wallet = await scene.wallet()
+    payment, _ = await scene.processing(wallet)
+    before = await dump(scene.store)
+    store = scene.store
+    await store.read_payment(payment, None)
+    await store.read_parcel(payment)
+    await store.read_limits("alice")
+    await store.list_wallets("alice", "", 10)
+    await store.list_invoices("alice", "", 10)
+    await store.list_payments("alice", "", 10)
+    await store.list_entries(wallet, None, "", 10)
+    await store.list_messages(None, None, "", 10)
+    await store.search_payments(None, None, set_aside=None, cursor="", limit=10)
+    await store.read_mock_inbox("alice")
+    await store.take_due(10)
+    assert await dump(scene.store) == before
+
+
+async def test_every_key_is_of_a_kind_that_is_listed(scene: Scene) -> None:
+    payment, _ = await scene.processing(await scene.wallet())
+    await scene.store.set_limit("EUR", 5)
+    await scene.store.mock_settlement("settle", payment, 0)
+    await scene.store.mock_inbox("alice", "{}")
+    for name in await dump(scene.store):
+        assert any(name == kind or name.startswith(f"{kind}:") for kind in KINDS), name
+
+
+def test_all_keys_of_a_partition_lie_in_one_slot() -> None:
+    keys = Keys("tp")
+    assert keys.journal == "{tp:00}:journal"
+    assert keys.key("wallet", "wal_1") == "{tp:00}:wallet:wal_1"
+    with pytest.raises(AssertionError):
+        keys.key("unheard_of")
+
+
+def test_the_store_keeps_the_engines_port() -> None:
+    wanted = {name for name in vars(Store) if not name.startswith("_")}
+    assert wanted <= set(dir(RedisStore))
+    port: type[Store] = RedisStore
+    assert port is RedisStore
