@@ -11,7 +11,6 @@ from support.clock import FakeClock
 from support.http import (
     LIMIT,
     PAYMENT,
-    SECRET,
     Api,
     Json,
     invoice_body,
@@ -20,6 +19,7 @@ from support.http import (
     running_api,
     wrong,
 )
+from support.scenes import SECRET
 
 from technopay.engine import (
     Engine,

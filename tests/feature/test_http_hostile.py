@@ -1,18 +1,15 @@
-"""Hostile requests: each is refused by name, never with a 5xx or a traceback, and leaves the store as it was."""
+"""Hostile requests: each is refused by name, never with a 5xx or a traceback, and changes nothing."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import gzip
 import json
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import jwt
 import pytest
-from support.http import SECRET, Api, Person, make_person
+from support.http import Api, Person, make_person
 from support.scene import dump
 
 from technopay.http import parsing
@@ -71,27 +68,8 @@ async def test_what_readers_of_json_disagree_about_is_malformed(api: Api, alice:
         (await api.post(path, raw=raw, admin=True)).refuse(400, "malformed_request")
 
 
-AMOUNTS = [
-    "0",
-    "-1",
-    "-0",
-    "1.0",
-    "1e2",
-    "0.5",
-    "1e400",
-    "true",
-    "false",
-    "null",
-    '"1"',
-    '"x"',
-    "[1]",
-    "{}",
-] + [
-    str(2**53),
-    str(2**63),
-    "9" * 20,
-    "-" + "9" * 20,
-]
+AMOUNTS = ["0", "-1", "-0", "1.0", "1e2", "0.5", "1e400", "true", "false", "null", '"1"', '"x"', "[1]", "{}"]
+AMOUNTS += [str(2**53), str(2**63), "9" * 20, "-" + "9" * 20]
 
 
 @pytest.mark.parametrize("amount", AMOUNTS)
@@ -224,11 +202,11 @@ async def test_a_parameter_that_is_unknown_twice_or_of_the_wrong_form_is_refused
         assert (path, reply.status, reply.code) == (path, 422, "validation_failed")
 
 
-@pytest.mark.parametrize(
-    "strange",
-    ["..", "%2e%2e", "a%2Fb", "%2F", "%00", "%0A", "%FF", "%ED%A0%80", "%C3%A9", "%F0%9F%92%A5", "*", "a:b", "x" * 1_000,
-     "pay_00" + "0" * 70, "PAY_00x", "pay_", "alice%20", "%25"],
-)  # fmt: skip
+STRANGE = ["..", "%2e%2e", "a%2Fb", "%2F", "%00", "%0A", "%FF", "%ED%A0%80", "%C3%A9", "%F0%9F%92%A5"]
+STRANGE += ["*", "a:b", "x" * 1_000, "pay_00" + "0" * 70, "PAY_00x", "pay_", "alice%20", "%25"]
+
+
+@pytest.mark.parametrize("strange", STRANGE)
 async def test_a_strange_id_does_not_exist(api: Api, alice: Person, strange: str) -> None:
     for path in (f"/v1/wallets/{strange}", f"/v1/wallets/{strange}/entries", f"/v1/invoices/{strange}"):
         assert (await api.get(path)).status == 404
@@ -256,11 +234,12 @@ async def test_a_body_of_16_kib_is_read_and_one_byte_more_is_not(api: Api, alice
     (await api.operate("POST", "/users", raw=full + b" ")).refuse(413, "body_too_large")
 
 
-@pytest.mark.parametrize(
-    "content_type",
-    ["text/plain", "text/json", "", "application/x-www-form-urlencoded", "application/json; charset=utf-16",
-     "application/json; charset=latin-1", "application/problem+json", "multipart/form-data; boundary=x", "json"],
-)  # fmt: skip
+MEDIA_TYPES = ["", "json", "text/plain", "text/json", "application/x-www-form-urlencoded"]
+MEDIA_TYPES += ["application/json; charset=utf-16", "application/json; charset=latin-1"]
+MEDIA_TYPES += ["application/problem+json", "multipart/form-data; boundary=x"]
+
+
+@pytest.mark.parametrize("content_type", MEDIA_TYPES)
 async def test_a_body_that_is_not_declared_as_json_is_refused(
     api: Api, alice: Person, content_type: str
 ) -> None:
@@ -333,83 +312,7 @@ async def test_strange_bytes_are_no_defect_of_ours(
     assert b"Traceback" not in answer
 
 
-def encoded(header: Any, claims: Any, signature: bytes = b"") -> str:
-    parts = (json.dumps(header).encode(), json.dumps(claims).encode(), signature)
-    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
-
-
-def signed(secret: str = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
-    claims = {"sub": "alice", "scope": "payments admin", "exp": int(time.time()) + 600, **changes}
-    kept = {name: value for name, value in claims.items() if value is not None}
-    return jwt.encode(kept, secret, algorithm=algorithm)
-
-
-CLAIMS = {"sub": "alice", "scope": "payments admin", "exp": 4_000_000_000}
-TOKENS = {
-    "empty": "",
-    "no token": "x.y.z",
-    "another key": signed("another secret, and just as long as ours"),
-    "alg none": encoded({"alg": "none", "typ": "JWT"}, CLAIMS),
-    "alg None": encoded({"alg": "None"}, CLAIMS),
-    "another algorithm": signed("s" * 64, "HS512"),
-    "our key, another algorithm": signed(SECRET * 2, "HS512"),
-    "no algorithm": encoded({}, CLAIMS, b"x"),
-    "expired": signed(exp=int(time.time()) - 1),
-    "no expiry": signed(exp=None),
-    "expiry no number": signed(exp="soon"),
-    "expiry without end": signed(exp=float("inf")),
-    "no subject": signed(sub=None),
-    "subject no text": signed(sub="x").rpartition(".")[0] + ".x",
-    "subject empty": signed(sub=""),
-    "subject too long": signed(sub="x" * 65),
-    "subject strange": signed(sub="a/b"),
-    "subject with a newline": signed(sub="alice\n"),
-    "scope no text": signed(scope=["payments", "admin"]),
-    "not yet": signed(nbf=int(time.time()) + 600),
-    "deep": base64.urlsafe_b64encode(b"[" * 5_000).decode() + ".e30.x",
-    "two": "x y",
-}
-
-
-async def test_a_token_that_is_not_ours_or_not_whole_is_401(api: Api, alice: Person) -> None:
-    for name, token in TOKENS.items():
-        for path in ("/v1/wallets", "/v1/admin/limits"):
-            reply = await api.get(path, user=None, headers={"Authorization": f"Bearer {token}"})
-            assert (name, reply.status, reply.code) == (name, 401, "unauthenticated")
-
-
-async def test_only_bearer_tokens_are_taken(api: Api, alice: Person) -> None:
-    for header in (
-        signed(),
-        f"Basic {signed()}",
-        f"Bearer{signed()}",
-        f"Token {signed()}",
-        "Bearer",
-        "Bearer ",
-    ):
-        reply = await api.get("/v1/wallets", user=None, headers={"Authorization": header})
-        assert (header, reply.status) == (header, 401)
-    (await api.get("/v1/wallets", user=None, headers={"Authorization": f"bearer {signed()}"})).expect(200)
-
-
 async def test_a_token_that_is_no_text_is_401(api: Api, alice: Person) -> None:
     answer = await speak(api, [b"GET /v1/wallets HTTP/1.1", b"Authorization: Bearer \xff\xfe"])
 
     assert answer.startswith(b"HTTP/1.1 401 ")
-
-
-async def test_a_token_without_the_scope_is_403(api: Api, alice: Person) -> None:
-    for scope in (None, "", "admin", "PAYMENTS", "payments,admin", "payments.read"):
-        headers = {"Authorization": f"Bearer {signed(scope=scope)}"}
-        reply = await api.get("/v1/wallets", user=None, headers=headers)
-        assert (scope, reply.status, reply.code) == (scope, 403, "forbidden")
-
-
-async def test_the_scope_of_a_user_does_not_open_an_operators_routes(api: Api, alice: Person) -> None:
-    for method, path in (
-        ("GET", "/payments"),
-        ("POST", "/users"),
-        ("PUT", "/limits/EUR"),
-        ("GET", "/users/alice"),
-    ):
-        (await api.call(method, f"/v1/admin{path}")).refuse(403, "forbidden")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from support.scenes import Scene, make_scene, quick_settings, wait_for
@@ -162,13 +163,13 @@ async def test_a_payment_set_aside_is_asked_about_again_and_ends_by_itself(store
     [("settled", "succeeded", 7_500, "paid"), ("refund", "failed", 10_000, "open")],
 )
 async def test_an_operator_decides_what_was_set_aside(
-    alice: Scene, outcome: str, status: str, balance: int, invoice_status: str
+    alice: Scene, outcome: Any, status: str, balance: int, invoice_status: str
 ) -> None:
     payment = await set_aside_payment(alice)
 
     resolved = await alice.engine.resolve_payment(
         payment_id=payment.id,
-        outcome=outcome,  # type: ignore[arg-type]
+        outcome=outcome,
         note="asked the bank",
         by="olga",
     )
@@ -241,6 +242,26 @@ async def test_a_refund_goes_on_until_the_settlement_service_answers(store: Redi
 
     assert refunded.status == "refunded"
     assert service.calls.count("reverse") == 4
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "balance"), [("settled", "succeeded", 7_500), ("refund", "refunded", 10_000)]
+)
+async def test_an_operator_decides_a_refund_that_was_set_aside(
+    store: RedisStore, outcome: Any, status: str, balance: int
+) -> None:
+    service = ScriptedSettlementService(settle=["settled"], reverse=[SILENCE])
+    async with Engine(store, quick_settings(), settlement_service=service) as engine:
+        alice = await make_scene(engine, store)
+        paid = await alice.pay()
+        shown = await engine.refund_payment(payment_id=paid.id)
+        assert (shown.status, shown.set_aside) == ("refunding", True)
+
+        resolved = await engine.resolve_payment(payment_id=paid.id, outcome=outcome, note="n", by="olga")
+
+        assert (resolved.status, resolved.set_aside) == (status, False)
+        assert await alice.balance() == balance
+        assert (await engine.find_invoice(invoice_id=paid.invoice_id)).status == "paid"
 
 
 async def test_get_payment_waits_until_the_payment_is_at_rest(store: RedisStore) -> None:

@@ -27,20 +27,26 @@ PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code", "request_id", "r
 ANYWHERE = {"not_found", "method_not_allowed"}
 """Codes that need no route."""
 
-USER = set("id status email phone created_at".split())
-WALLET = set("id user_id currency balance status created_at".split())
-INVOICE = set(
-    "id user_id amount currency merchant description reference status refunded_amount expires_at paid_at "
-    "payment_id created_at".split()
+
+def members(names: str) -> set[str]:
+    """Write a set of members as the contract does."""
+    return set(names.replace(",", "").split())
+
+
+USER = members("id, status, email, phone, created_at")
+WALLET = members("id, user_id, currency, balance, status, created_at")
+INVOICE = members(
+    "id, user_id, amount, currency, merchant, description, reference, status, refunded_amount, expires_at, "
+    "paid_at, payment_id, created_at"
 )
-PAYMENT = set(
-    "id invoice_id wallet_id user_id amount currency merchant status created_at paid_at settled_at "
-    "balance_before balance_after confirmation failure refunded_amount refunds limits set_aside".split()
+PAYMENT = members(
+    "id, invoice_id, wallet_id, user_id, amount, currency, merchant, status, created_at, paid_at, settled_at, "
+    "balance_before, balance_after, confirmation, failure, refunded_amount, refunds, limits, set_aside"
 )
-CONFIRMATION = set("method sent_to expires_at attempts_remaining resends_remaining".split())
-LIMIT = set("rule window currency limit used remaining resets_at".split())
-ENTRY = set("amount balance_after kind payment_id at".split())
-MESSAGE = set("id event_id user_id channel to kind status attempts last_error at".split())
+CONFIRMATION = members("method, sent_to, expires_at, attempts_remaining, resends_remaining")
+LIMIT = members("rule, window, currency, limit, used, remaining, resets_at")
+ENTRY = members("amount, balance_after, kind, payment_id, at")
+MESSAGE = members("id, event_id, user_id, channel, to, kind, status, attempts, last_error, at")
 PAGE = {"data", "has_more", "next_cursor"}
 
 

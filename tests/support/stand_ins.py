@@ -11,6 +11,7 @@ from technopay.engine.models import from_ms
 from technopay.engine.ports import Lease, Outcome, Store
 
 CREATED_AT_MS = 1_783_252_800_000
+SLEEPS_MAX = 10_000
 
 
 class ManualClock:
@@ -25,6 +26,7 @@ class ManualClock:
 
     async def sleep(self, delay_s: float) -> None:
         self.slept.append(delay_s)
+        assert len(self.slept) < SLEEPS_MAX, "this goes on for ever"
         self.now += delay_s
         await asyncio.sleep(0)
 
@@ -80,3 +82,30 @@ def make_payment(**changes: Any) -> Payment:
         "set_aside": False,
     }
     return Payment(**(fields | changes))
+
+
+class ClaimingStore:
+    """Of a store, what settlements need of it."""
+
+    def __init__(self, clock: ManualClock | None = None) -> None:
+        self._clock = clock
+        self.claim = "1"
+        self.renewed: list[tuple[float, int, bool]] = []
+        self.completed: list[tuple[str, str, str]] = []
+        self.error: Exception | None = None
+
+    async def renew_claim(self, payment_id: str, claim: str, claim_ms: int, *, set_aside: bool) -> bool:
+        now = self._clock.now if self._clock else 0
+        self.renewed.append((now, claim_ms, set_aside))
+        return claim == self.claim
+
+    async def complete_payment(self, payment_id: str, claim: str, verdict: str) -> Outcome[Payment]:
+        if self.error:
+            raise self.error
+        if claim != self.claim:
+            return Outcome("fenced")
+        self.completed.append((payment_id, claim, verdict))
+        return Outcome("ok", make_payment(status="succeeded"))
+
+    async def read_payment(self, payment_id: str, user_id: str | None) -> Outcome[Payment]:
+        return Outcome("ok", make_payment(set_aside=True))

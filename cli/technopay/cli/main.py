@@ -40,7 +40,7 @@ RedisUrl = Annotated[
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")]
 
-LIFETIME = re.compile(r"(\d{1,6})([smhd])")
+LIFETIME = re.compile(r"([0-9]{1,6})([smhd])")
 UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

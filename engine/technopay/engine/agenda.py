@@ -51,7 +51,9 @@ class Loop:
                 task.cancel()
 
     async def _run(self) -> None:
-        while not self._stopping:
+        task = asyncio.current_task()
+        # A client of the store can swallow a cancel on its way: the task still knows of it.
+        while not self._stopping and not (task and task.cancelling()):
             self._wake.clear()
             try:
                 more = await self._step()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -125,6 +126,24 @@ async def test_a_stop_does_not_wait_for_ever() -> None:
 
     async with asyncio.timeout(5):
         await loop.stop(0.01)
+
+
+async def test_a_cancel_that_a_step_swallows_still_ends_the_loop() -> None:
+    async def swallow() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(FOREVER_S)
+
+    steps = Steps(*[True] * 1_000, before=swallow)
+    loop = Loop("test", steps, FOREVER_S, ManualClock())
+    loop.start()
+    await steps.reach(1)
+    assert loop._task is not None
+
+    loop._task.cancel()
+
+    async with asyncio.timeout(5):
+        await loop._task
+    assert steps.count == 1
 
 
 async def test_a_loop_that_was_never_started_can_be_stopped() -> None:

@@ -1,7 +1,7 @@
 """The OpenAPI document: valid, complete, and the same as the one that was looked at.
 
-After a change that is meant, renew the snapshot: `python -m unit.http.test_openapi` with `tests` on the path, that is
-`PYTHONPATH=tests .venv/bin/python -m unit.http.test_openapi`, and look at the difference.
+After a change that is meant, renew the snapshot and look at the difference:
+`PYTHONPATH=tests .venv/bin/python -m unit.http.test_openapi`
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ async def test_the_server_of_a_killed_supervisor_is_gone_soon_and_a_new_one_star
     process, server = supervisor
     # Nobody waits for it yet: a new start must not take what is left of it for a living process.
     os.kill(process.pid, signal.SIGKILL)
-    async with asyncio.timeout(4), EmbeddedValkey(tmp_path) as again:
+    async with asyncio.timeout(8), EmbeddedValkey(tmp_path) as again:
         await gone(server)
         assert again.pid not in (None, server)
 

@@ -16,7 +16,7 @@ from technopay.engine.ports import Outcome
 from technopay.storage import RedisStore
 from technopay.storage.link import BatchingLink
 
-REPLY_TIMEOUT_S = 0.25
+REPLY_TIMEOUT_S = 0.5
 
 
 @pytest.fixture
@@ -39,6 +39,8 @@ async def far(proxy: Proxy, truth: Scene, namespace: str) -> AsyncIterator[Scene
     """A store behind the proxy, with its scripts loaded."""
     async with RedisStore.connect(proxy.url, namespace=namespace, reply_timeout_s=REPLY_TIMEOUT_S) as store:
         yield Scene(store)
+        # Whatever still waits for an answer is told that there will be none.
+        await proxy.stop()
 
 
 @pytest.fixture
@@ -203,7 +205,7 @@ async def test_a_caller_that_gives_up_does_not_disturb_the_others_of_its_batch(
 
 
 async def test_an_answer_that_comes_after_the_timeout_reaches_nobody(
-    far: Scene, truth: Scene, proxy: Proxy, impatient: None
+    far: Scene, truth: Scene, proxy: Proxy
 ) -> None:
     first, second = [await truth.wallet(balance=0) for _ in range(2)]
     proxy.strike(Fault.NEVER_ANSWER)

@@ -1,0 +1,244 @@
+"""The `technopay` command as users run it: a process with an embedded store or a server, stopped and killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from support.servers import running_server
+from support.service import (
+    Service,
+    assert_one_line,
+    eventually,
+    is_running,
+    run_command,
+    running_command,
+)
+
+DEMO = ("serve", "--demo", "--port", "0", "--data-dir", "data")
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """A durable server that was never used."""
+    with running_server("valkey") as url:
+        yield url
+
+
+def configure(url: str, name: str, value: str) -> None:
+    with Redis.from_url(url) as client:
+        client.config_set(name, value)
+
+
+def payment(service: Service, payment_id: str) -> Any:
+    status, found = service.ask("GET", f"/v1/payments/{payment_id}", token=service.token())
+    assert status == 200
+    return found
+
+
+def test_what_was_confirmed_survives_the_kill_of_the_server_and_what_was_under_way_is_finished(
+    home: Path,
+) -> None:
+    with running_command(home, *DEMO) as service:
+        first, processing = service.purchase("acme-slow", "?wait=0")
+        second, paid = service.purchase()
+        store = service.children()
+        service.process.kill()
+        service.process.wait()
+    assert (first, processing["status"]) == (202, "processing")
+    assert (second, paid["status"]) == (200, "succeeded")
+    eventually(lambda: not any(is_running(pid) for pid in store))
+
+    with running_command(home, *DEMO) as service:
+        assert payment(service, paid["id"]) == paid
+        # The killed server's claim on the settlement has to run out first.
+        final = eventually(
+            lambda: (found := payment(service, processing["id"]))["status"] != "processing" and found
+        )
+        assert (final["status"], final["paid_at"]) == ("succeeded", processing["paid_at"])
+        status, again = service.purchase("Café Central")
+        assert (status, again["balance_before"]) == (200, paid["balance_after"])
+
+
+def test_the_kill_of_the_embedded_store_is_got_over(home: Path) -> None:
+    with running_command(home, *DEMO) as service:
+        _, paid = service.purchase()
+        (store,) = service.children()
+
+        os.kill(store, signal.SIGKILL)
+
+        eventually(lambda: (pids := service.children()) and store not in pids)
+
+        def look() -> bool:
+            status, _ = service.ask("GET", "/readyz")
+            assert status in (200, 503)
+            return status == 200
+
+        eventually(look)
+        assert payment(service, paid["id"]) == paid
+        status, again = service.purchase("Café Central")
+        assert (status, again["status"]) == (200, "succeeded")
+
+
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_server_and_its_store(home: Path, name: signal.Signals) -> None:
+    with running_command(home, *DEMO) as service:
+        store = service.children()
+        assert store
+
+        assert service.stop(name) == 0
+
+        assert not any(is_running(pid) for pid in store)
+        assert "technopay: draining" in service.output.read_text()
+        assert "Traceback" not in service.output.read_text()
+
+
+def test_a_drain_answers_what_was_asked_before(home: Path) -> None:
+    with running_command(home, *DEMO) as service:
+        answers: list[tuple[int, Any]] = []
+        asking = threading.Thread(target=lambda: answers.append(service.purchase("acme-slow", "?wait=10")))
+        asking.start()
+
+        def begun() -> bool:
+            _, invoices = service.ask("GET", "/v1/invoices?limit=100", token=service.token())
+            return any(invoice["status"] == "processing" for invoice in invoices["data"])
+
+        eventually(begun)
+        service.process.send_signal(signal.SIGTERM)
+        eventually(lambda: service.ask("GET", "/readyz") == (503, {"status": "draining"}), within_s=2)
+        assert service.process.wait(30) == 0
+        asking.join(30)
+
+    ((status, paid),) = answers
+    assert (status, paid["status"]) == (200, "succeeded")
+
+
+def test_demo_prints_addresses_and_a_purchase_to_try_by_hand(home: Path) -> None:
+    with running_command(home, "demo", "--port", "0") as service:
+
+        def whole() -> str:
+            text = service.output.read_text()
+            return text if "Ctrl-C" in text else ""
+
+        text = eventually(whole)
+        for word in ("/openapi.json", "/mock/inbox/demo-alice", "/metrics", "export TOKEN=", "/confirm"):
+            assert word in text
+        assert service.purchase()[0] == 200
+        assert service.stop(signal.SIGINT) == 0
+
+
+def test_demo_once_prints_a_receipt_and_leaves_nothing_running(home: Path) -> None:
+    ended = run_command(home, "demo", "--once")
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    for word in ("succeeded", "12.50 EUR", "Café Central", "500.00 EUR → 487.50 EUR", "pay_", "inv_"):
+        assert word in ended.stdout
+
+
+def test_demo_once_on_the_same_data_a_second_time_says_what_is_wrong(home: Path) -> None:
+    assert run_command(home, "demo", "--once", "--data-dir", "data").returncode == 0
+
+    ended = run_command(home, "demo", "--once", "--data-dir", "data")
+
+    assert_one_line(ended, 1, "paid already", "--data-dir")
+
+
+def test_a_data_directory_is_used_by_one_process_and_with_one_secret(home: Path) -> None:
+    with running_command(home, *DEMO) as service:
+        ended = run_command(home, *DEMO)
+
+        assert_one_line(ended, 1, "in use by process", str(service.process.pid))
+        assert service.ask("GET", "/readyz")[0] == 200
+
+    ended = run_command(home, *DEMO, settings={"TECHNOPAY_SECRET": "s" * 40})
+    assert_one_line(ended, 1, "TECHNOPAY_SECRET")
+
+
+def test_a_port_in_use_is_named(home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        ended = run_command(home, "serve", "--port", str(port), "--data-dir", "data")
+
+    assert_one_line(ended, 1, str(port), "in use")
+
+
+def test_serve_without_demo_has_neither_demo_data_nor_mocks(home: Path) -> None:
+    with running_command(home, "serve", "--port", "0") as service:
+        assert (home / "share" / "technopay" / "lock").exists()
+        assert service.ask("GET", "/readyz")[0] == 200
+        assert service.ask("GET", "/mock/inbox/demo-alice")[0] == 404
+        token = run_command(home, "token", "--user", "op", "--admin").stdout.strip()
+        assert service.ask("GET", "/v1/admin/users/demo-alice", token=token)[0] == 404
+
+
+def test_a_server_is_initialised_on_purpose_and_once(home: Path, server: str) -> None:
+    redis = ("--redis", server)
+    assert_one_line(run_command(home, "serve", *redis, "--port", "0"), 1, "never initialised", "serve --init")
+
+    first = run_command(home, "init", *redis)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert "initialised" in first.stdout
+    assert_one_line(run_command(home, "init", *redis), 1, "in use already")
+
+    with running_command(home, "serve", *redis, "--port", "0") as service:
+        assert service.ask("GET", "/readyz")[0] == 200
+        assert service.children() == []
+        assert service.stop() == 0
+
+
+def test_serve_initialises_a_server_when_it_is_told_to(home: Path, server: str) -> None:
+    arguments = ("serve", "--redis", server, "--init", "--demo", "--port", "0")
+    with running_command(home, *arguments) as service:
+        assert service.purchase()[0] == 200
+    with running_command(home, *arguments) as service:
+        assert service.purchase("Café Central")[0] == 200
+
+
+def test_a_server_that_can_lose_payments_is_refused_unless_overruled(home: Path, server: str) -> None:
+    assert run_command(home, "init", "--redis", server).returncode == 0
+    configure(server, "appendfsync", "everysec")
+    arguments = ("serve", "--redis", server, "--port", "0")
+
+    assert_one_line(run_command(home, *arguments), 1, "everysec", "TECHNOPAY_DURABILITY=everysec")
+
+    with running_command(home, *arguments, settings={"TECHNOPAY_DURABILITY": "everysec"}) as service:
+        assert service.ask("GET", "/readyz")[0] == 200
+    configure(server, "appendonly", "no")
+    assert_one_line(run_command(home, *arguments), 1, "appendonly", "TECHNOPAY_DURABILITY=unchecked")
+
+
+def test_a_server_that_nobody_runs_is_named(home: Path) -> None:
+    ended = run_command(home, "serve", "--redis", "redis://127.0.0.1:1", "--port", "0")
+
+    assert_one_line(ended, 1, "127.0.0.1:1")
+
+
+def test_a_server_that_goes_away_and_comes_back_is_seen_by_readyz(home: Path, server: str) -> None:
+    with running_command(home, "serve", "--redis", server, "--init", "--port", "0") as service:
+        with Redis.from_url(server) as client:
+            pid = int(client.info("server")["process_id"])
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            status, answer = service.ask("GET", "/readyz")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert (status, answer["status"]) in ((503, "store_unavailable"), (503, "outcome_unknown"))
+        eventually(lambda: service.ask("GET", "/readyz")[0] == 200)

@@ -1,0 +1,59 @@
+"""Random purchases: the store and a plain model of the contract answer alike and hold the same, all the way."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+from property.purchases import Purchases
+
+HAVE_TO_BE_MET = {
+    "create_user": "ok user_exists",
+    "set_user_status": "ok user_not_found",
+    "create_wallet": "ok user_not_found",
+    "set_wallet_status": "ok wallet_not_found",
+    "deposit": "ok wallet_not_found balance_too_large idempotency_key_reused",
+    "create_invoice": "ok user_not_found reference_used",
+    "void_invoice": "ok invoice_not_found invoice_not_voidable",
+    "start_payment": "ok user_not_found wallet_not_found invoice_not_found user_blocked wallet_inactive"
+    " invoice_already_paid invoice_not_payable payment_in_progress currency_mismatch no_channel"
+    " insufficient_funds daily_limit_exceeded",
+    "confirm_payment": "ok replayed payment_not_found user_blocked wallet_inactive payment_not_confirmable"
+    " confirmation_invalid insufficient_funds daily_limit_exceeded",
+    "resend_code": "ok payment_not_found user_blocked wallet_inactive payment_not_confirmable rate_limited",
+    "cancel_payment": "ok payment_not_found payment_not_cancelable",
+    "begin_refund": "ok payment_not_refundable",
+    "complete_payment": "ok fenced",
+    "resolve_payment": "ok payment_not_resolvable",
+}
+"""What the commands are answered somewhere on the way, lest the test grow blind."""
+
+
+@pytest.mark.timeout(600)
+def test_whatever_happens_the_store_answers_and_holds_what_the_contract_says(
+    server_url: str, namespace: str
+) -> None:
+    in_ci = bool(os.environ.get("CI"))
+    answers: Counter[str] = Counter()
+
+    class PurchasesHere(Purchases):
+        url = server_url
+
+    PurchasesHere.namespace, PurchasesHere.answers = namespace, answers
+    run_state_machine_as_test(
+        PurchasesHere,
+        settings=settings(
+            max_examples=300,
+            stateful_step_count=50,
+            deadline=None,
+            derandomize=in_ci,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    print(sorted(answers.items(), key=lambda x: -x[1])[-22:])
+    expected = {f"{command} {code}" for command, codes in HAVE_TO_BE_MET.items() for code in codes.split()}
+    assert expected <= set(answers), f"not met: {expected - set(answers)}"

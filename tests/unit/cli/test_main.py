@@ -1,0 +1,175 @@
+"""The command line: help, arguments that are wrong, tokens, and never a traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jwt
+import pytest
+from support.scenes import SECRET
+
+from technopay.cli import main
+from technopay.engine import OutcomeUnknown, StoreUnfit
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run the command in this process, in an empty directory, with our secret; answer status and output."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TECHNOPAY_SECRET", SECRET)
+
+    def run_it(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["technopay", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main.run()
+        output = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, output.out, output.err
+
+    return run_it
+
+
+def assert_one_line(ended: tuple[int, str, str], status: int, *words: str) -> None:
+    code, out, err = ended
+    assert (code, out) == (status, "")
+    assert err.startswith("technopay: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["init"], ["demo"], ["token"]])
+def test_every_command_has_help(run: Run, command: list[str]) -> None:
+    status, out, err = run(*command, "--help")
+
+    assert (status, err) == (0, "")
+    assert "Usage:" in out
+    assert "--help" in out
+
+
+def test_help_names_every_flag_of_the_contract(run: Run) -> None:
+    for command, flags in {
+        "serve": ("--host", "--port", "--redis", "--data-dir", "--init", "--demo"),
+        "init": ("--redis",),
+        "demo": ("--once", "--port", "--data-dir"),
+        "token": ("--user", "--admin", "--expires"),
+    }.items():
+        out = run(command, "--help")[1]
+        assert all(flag in out for flag in flags), command
+
+
+def test_without_arguments_it_shows_help(run: Run) -> None:
+    assert "Usage:" in run()[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ("pay", "pay"),
+        ("--colour", "--colour"),
+        ("serve --port eighty", "--port"),
+        ("serve --port 65536", "--port"),
+        ("serve --port -1", "--port"),
+        ("serve --port", "--port"),
+        ("serve --colour", "--colour"),
+        ("serve now", "now"),
+        ("serve --redis redis://a --data-dir b", "--data-dir"),
+        ("serve --redis http://localhost", "--redis"),
+        ("serve --redis redis://", "--redis"),
+        ("serve --redis redis://localhost:many", "--redis"),
+        ("serve --redis redis://localhost:99999", "--redis"),
+        ("init", "--redis"),
+        ("init --redis localhost", "--redis"),
+        ("demo --once now", "now"),
+        ("token", "--user"),
+        ("token --user a/b", "--user"),
+        ("token --user ", "--user"),
+        ("token --user a --expires 1", "--expires"),
+        ("token --user a --expires 0h", "--expires"),
+        ("token --user a --expires 1y", "--expires"),
+        ("token --user a --expires 1.5h", "--expires"),
+        ("token --user a --expires ١h", "--expires"),
+    ],
+)
+def test_a_wrong_argument_is_named_in_one_line_with_status_2(run: Run, arguments: str, word: str) -> None:
+    assert_one_line(run(*arguments.split(" ")), 2, word)
+
+
+@pytest.mark.parametrize(
+    ("expires", "seconds"), [("30s", 30), ("5m", 300), ("1h", 3_600), ("12h", 43_200), ("7d", 604_800)]
+)
+def test_a_token_names_its_user_and_lives_as_long_as_was_said(run: Run, expires: str, seconds: int) -> None:
+    status, out, err = run("token", "--user", "alice", "--expires", expires)
+
+    claims = jwt.decode(out.strip(), SECRET, algorithms=["HS256"])
+    assert (status, err, out.count("\n")) == (0, "", 1)
+    assert (claims["sub"], claims["scope"]) == ("alice", "payments")
+    assert claims["exp"] - claims["iat"] == seconds
+
+
+def test_a_token_of_an_operator_opens_both_tables_for_an_hour(run: Run) -> None:
+    claims = jwt.decode(run("token", "--user", "op", "--admin")[1].strip(), SECRET, algorithms=["HS256"])
+
+    assert claims["scope"].split() == ["payments", "admin"]
+    assert claims["exp"] - claims["iat"] == 3_600
+
+
+@pytest.mark.parametrize("command", [["token", "--user", "a"], ["serve", "--data-dir", "d"]])
+def test_a_missing_secret_is_one_line_with_status_1(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.delenv("TECHNOPAY_SECRET")
+
+    assert_one_line(run(*command), 1, "TECHNOPAY_SECRET", "32")
+    assert not Path("d").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET", "short"),
+        ("TIMEZONE", "Mars/Olympus"),
+        ("TIMEZONE", "../etc/passwd"),
+        ("CODE_LIFETIME_S", "soon"),
+        ("CODE_LIFETIME_S", "0"),
+        ("DURABILITY", "perhaps"),
+        ("LOG_LEVEL", "loud"),
+        ("REDIS_URL", "localhost:6379"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_line_with_status_1(
+    run: Run, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"TECHNOPAY_{name}", value)
+
+    ended = run("token", "--user", "a")
+
+    assert_one_line(ended, 1, f"TECHNOPAY_{name}")
+    assert "Value error" not in ended[2]
+    assert name != "SECRET" or value not in ended[2]
+
+
+@pytest.mark.parametrize("error", [StoreUnfit, OutcomeUnknown, OSError, ValueError, KeyError])
+def test_whatever_goes_wrong_is_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise error("it is so")
+
+    monkeypatch.setattr(main, "_serve", fail)
+
+    assert_one_line(run("serve"), 1, "it is so")
+
+
+def test_an_interrupt_is_status_130_without_a_word(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "load_settings", interrupt)
+
+    assert run("serve") == (130, "", "")

@@ -1,0 +1,122 @@
+"""Settings: a flag before the environment before `.env` before the default."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from support.scenes import SECRET
+
+from technopay.cli.settings import ConfigurationError, UsageError, load_settings
+
+
+@pytest.fixture(autouse=True)
+def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty directory and an environment without settings of ours."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("SECRET", "REDIS_URL", "DATA_DIR", "TIMEZONE", "CODE_LIFETIME_S", "DURABILITY", "LOG_LEVEL"):
+        monkeypatch.delenv(f"TECHNOPAY_{name}", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    return tmp_path
+
+
+def test_the_defaults_are_the_contracts(place: Path) -> None:
+    settings = load_settings()
+
+    assert settings.redis_url is None
+    assert settings.secret is None
+    assert settings.data_dir == place / "share" / "technopay"
+    assert (settings.timezone, settings.code_lifetime_s, settings.durability) == ("UTC", 300, "always")
+
+
+def test_the_data_is_in_the_home_directory_where_nothing_else_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", "/home/alice")
+
+    assert load_settings().data_dir == Path("/home/alice/.local/share/technopay")
+
+
+def test_a_flag_goes_before_the_environment_and_that_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("TECHNOPAY_REDIS_URL=redis://file\nTECHNOPAY_TIMEZONE=Europe/Berlin\n")
+    assert load_settings().redis_url == "redis://file"
+
+    monkeypatch.setenv("TECHNOPAY_REDIS_URL", "redis://environment")
+    assert load_settings().redis_url == "redis://environment"
+    assert load_settings().timezone == "Europe/Berlin"
+
+    assert load_settings("redis://flag").redis_url == "redis://flag"
+
+
+def test_a_data_directory_as_a_flag_means_the_embedded_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TECHNOPAY_REDIS_URL", "redis://environment")
+    monkeypatch.setenv("TECHNOPAY_DATA_DIR", "environment")
+
+    settings = load_settings(data_dir=Path("flag"))
+
+    assert (settings.redis_url, settings.data_dir) == (None, Path("flag"))
+
+
+def test_what_others_keep_in_the_file_is_none_of_our_business() -> None:
+    Path(".env").write_text("DATABASE_URL=x\nTECHNOPAY_NOVELTY=1\n")
+
+    assert load_settings().redis_url is None
+
+
+def test_a_file_that_is_no_text_is_named() -> None:
+    Path(".env").write_bytes(b"TECHNOPAY_SECRET=\xff\xfe")
+
+    with pytest.raises(ConfigurationError, match=r"\.env"):
+        load_settings()
+
+
+def test_a_wrong_flag_is_named_as_a_flag_and_a_wrong_setting_as_a_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(UsageError, match=r"^--redis "):
+        load_settings("localhost")
+    monkeypatch.setenv("TECHNOPAY_REDIS_URL", "localhost")
+    with pytest.raises(ConfigurationError, match=r"^TECHNOPAY_REDIS_URL: "):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://h", "redis://:pw@h:6379/1", "rediss://h:1", "unix:///run/valkey.sock", "redis://[::1]:6379"],
+)
+def test_urls_of_servers_are_taken(url: str) -> None:
+    assert load_settings(url).redis_url == url
+
+
+def test_a_secret_is_needed_where_money_is_real_and_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="TECHNOPAY_SECRET is not set"):
+        load_settings().require_secret()
+
+    monkeypatch.setenv("TECHNOPAY_SECRET", SECRET)
+    assert load_settings().require_secret() == SECRET
+    assert SECRET not in repr(load_settings())
+
+
+def test_a_demo_keeps_a_secret_of_its_own_in_its_data_directory(place: Path) -> None:
+    settings = load_settings(data_dir=place / "data")
+
+    secret = settings.demo_secret()
+
+    assert len(secret) >= 32
+    assert settings.demo_secret() == secret
+    (kept,) = (place / "data").iterdir()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+def test_a_demo_uses_the_secret_that_is_set(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    monkeypatch.setenv("TECHNOPAY_SECRET", SECRET)
+
+    assert load_settings(data_dir=place / "data").demo_secret() == SECRET
+    assert not (place / "data").exists()
+
+
+def test_a_demo_secret_that_was_cut_off_while_it_was_written_does_no_harm(place: Path) -> None:
+    (place / "data").mkdir()
+    (place / "data" / "demo-secret.new").write_text("half")
+
+    assert len(load_settings(data_dir=place / "data").demo_secret()) >= 32

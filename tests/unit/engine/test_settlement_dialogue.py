@@ -1,0 +1,223 @@
+"""What is said to the settlement service. Money goes back only on 'declined' or 'called_off'."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.stand_ins import ClaimingStore, ManualClock, make_payment
+
+from technopay.engine import SILENCE, EngineSettings, ScriptedSettlementService
+from technopay.engine.ports import Claimed, PaymentTerms
+from technopay.engine.settlement import ClaimLostError, Dialogue, SilenceError
+
+SETTINGS = EngineSettings(secret="x" * 32)
+SETTLED, DECLINED = {"settled", "already_settled"}, {"declined", "called_off", "already_declined"}
+DOWN = ConnectionError("down")
+
+
+class Talk:
+    """A dialogue about one payment, on a clock that the service moves."""
+
+    def __init__(self, settings: EngineSettings = SETTINGS, **answers: list[Any]) -> None:
+        self.clock = ManualClock()
+        self.store = ClaimingStore(self.clock)
+        self.settings = settings
+        self.service = ScriptedSettlementService(
+            **{question: [self._timed(answer) for answer in script] for question, script in answers.items()}
+        )
+        store: Any = self.store
+        claimed = Claimed(make_payment(), "1")
+        self.dialogue = Dialogue(store, self.service, self.clock, settings, claimed)
+        self.claim_ages: list[float] = []
+
+    def _timed(self, answer: Any) -> Callable[[PaymentTerms], Any]:
+        """Answer at once, but be silent for as long as the engine waits."""
+
+        async def give(terms: PaymentTerms) -> Any:
+            claimed_at = self.store.renewed[-1][0] if self.store.renewed else 1_000.0
+            self.claim_ages.append(self.clock.now - claimed_at)
+            if answer == SILENCE:
+                self.clock.now += self.settings.settlement_timeout_s
+                raise TimeoutError
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return give
+
+    @property
+    def calls(self) -> list[str]:
+        return self.service.calls
+
+
+async def test_what_is_settled_is_settled() -> None:
+    talk = Talk(settle=["settled"])
+
+    assert await talk.dialogue.decide() == "settled"
+    assert talk.calls == ["settle"]
+
+
+async def test_what_is_declined_is_given_back() -> None:
+    talk = Talk(settle=["declined"])
+
+    assert await talk.dialogue.decide() == "given_back"
+    assert talk.calls == ["settle"]
+
+
+async def test_errors_and_not_found_are_sent_again_five_times_and_then_called_off() -> None:
+    talk = Talk(settle=[DOWN], status=["not_found"], call_off=["called_off"])
+
+    assert await talk.dialogue.decide() == "given_back"
+    assert talk.calls == ["settle", "status"] * 5 + ["call_off"]
+    assert talk.clock.slept == [0.2, 0.4, 0.8, 1.6]
+
+
+async def test_a_settlement_that_works_the_third_time_is_settled() -> None:
+    talk = Talk(settle=[DOWN, DOWN, "settled"], status=["not_found"])
+
+    assert await talk.dialogue.decide() == "settled"
+    assert talk.calls == ["settle", "status", "settle", "status", "settle"]
+
+
+async def test_a_call_off_that_comes_too_late_settles() -> None:
+    talk = Talk(settle=[DOWN], status=["not_found"], call_off=["already_settled"])
+
+    assert await talk.dialogue.decide() == "settled"
+
+
+async def test_a_call_off_of_what_was_declined_gives_back() -> None:
+    talk = Talk(settle=[SILENCE], status=["not_found"], call_off=["already_declined"])
+
+    assert await talk.dialogue.decide() == "given_back"
+
+
+@pytest.mark.parametrize(("status", "verdict"), [("settled", "settled"), ("declined", "given_back")])
+async def test_a_lost_answer_is_asked_for(status: str, verdict: str) -> None:
+    talk = Talk(settle=[SILENCE], status=[status])
+
+    assert await talk.dialogue.decide() == verdict
+    assert talk.calls == ["settle", "status"]
+
+
+async def test_while_it_is_pending_the_service_is_asked_on_and_nothing_is_sent_again() -> None:
+    talk = Talk(settle=[SILENCE], status=["pending"] * 200 + ["settled"])
+
+    assert await talk.dialogue.decide() == "settled"
+    assert talk.calls == ["settle"] + ["status"] * 201
+
+
+async def test_a_service_that_says_nothing_is_silent() -> None:
+    talk = Talk(settle=[SILENCE], status=[SILENCE])
+    began = talk.clock.now
+
+    with pytest.raises(SilenceError):
+        await talk.dialogue.decide()
+
+    assert 15 <= talk.clock.now - began <= 15 + 5 + 1
+
+
+async def test_a_service_that_only_fails_says_nothing_either() -> None:
+    talk = Talk(settle=[DOWN], status=[DOWN])
+    began = talk.clock.now
+
+    with pytest.raises(SilenceError):
+        await talk.dialogue.decide()
+
+    assert 15 <= talk.clock.now - began <= 16
+
+
+async def test_a_service_that_cannot_call_off_never_gets_money_back() -> None:
+    talk = Talk(settle=[DOWN], status=["not_found"], call_off=[NotImplementedError()])
+
+    with pytest.raises(SilenceError):
+        await talk.dialogue.decide()
+
+    assert "call_off" in talk.calls
+
+
+async def test_a_service_that_answers_now_and_then_is_not_silent() -> None:
+    talk = Talk(settle=[SILENCE], status=[SILENCE, "pending"] * 10 + ["settled"])
+
+    assert await talk.dialogue.decide() == "settled"
+
+
+ANSWERS = st.sampled_from(["settled", "declined", "called_off", "already_settled", "already_declined"])
+NO_ANSWERS = st.sampled_from([SILENCE, DOWN, "not_found", "pending", "failed", "", None, 404])
+
+
+@settings(deadline=None)
+@given(
+    settle=st.lists(st.one_of(ANSWERS, NO_ANSWERS), min_size=1, max_size=4),
+    status=st.lists(st.one_of(ANSWERS, NO_ANSWERS), min_size=1, max_size=4),
+    call_off=st.lists(st.one_of(ANSWERS, NO_ANSWERS), min_size=1, max_size=4),
+)
+def test_money_goes_back_only_on_a_clear_no(settle: list[Any], status: list[Any], call_off: list[Any]) -> None:
+    """Whatever a service says, the verdict is that of its last answer; all else ends without a verdict."""
+
+    async def run() -> None:
+        heard: list[Any] = []
+        talk = Talk(settle=settle, status=[*status, "settled"], call_off=call_off)
+        answer = talk.service._answer
+
+        async def listen(question: str, terms: PaymentTerms) -> Any:
+            said = await answer(question, terms)
+            heard.append(said)
+            return said
+
+        talk.service._answer = listen  # type: ignore[method-assign]
+        try:
+            verdict = await talk.dialogue.decide()
+        except SilenceError:
+            return
+        assert heard[-1] in (SETTLED if verdict == "settled" else DECLINED)
+        assert not (SETTLED | DECLINED) & set(heard[:-1]), "the first clear answer decides"
+
+    asyncio.run(run())
+
+
+async def test_every_question_is_asked_under_a_claim_that_outlasts_it() -> None:
+    talk = Talk(settle=[SILENCE], status=["not_found"], call_off=["called_off"])
+
+    assert await talk.dialogue.decide() == "given_back"
+
+    assert max(talk.claim_ages) + SETTINGS.settlement_timeout_s < SETTINGS.claim_s
+    assert len(talk.store.renewed) >= 4
+    assert {(claim_ms, set_aside) for _, claim_ms, set_aside in talk.store.renewed} == {(15_000, False)}
+
+
+async def test_a_claim_that_is_young_is_not_renewed() -> None:
+    talk = Talk(settle=[DOWN, "settled"], status=["not_found"])
+
+    await talk.dialogue.decide()
+
+    assert talk.store.renewed == []
+
+
+async def test_whoever_lost_the_claim_asks_nothing_more() -> None:
+    talk = Talk(settle=[SILENCE], status=["not_found"])
+    talk.store.claim = "2"
+
+    with pytest.raises(ClaimLostError):
+        await talk.dialogue.decide()
+
+    assert talk.calls == ["settle"]
+
+
+async def test_a_reversal_is_asked_for_until_it_is_answered_ever_more_slowly() -> None:
+    talk = Talk(reverse=[DOWN] * 3 + ["pending"] * 4 + ["reversed"])
+
+    assert await talk.dialogue.reverse() == "reversed"
+    assert talk.calls == ["reverse"] * 8
+    assert talk.clock.slept == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+
+async def test_a_reversal_that_is_never_answered_is_silence() -> None:
+    talk = Talk(reverse=[SILENCE])
+
+    with pytest.raises(SilenceError):
+        await talk.dialogue.reverse()

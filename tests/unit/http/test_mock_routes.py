@@ -1,0 +1,38 @@
+"""Messages of the mock inbox as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from technopay.engine import InboxMessage
+from technopay.engine.models import from_ms
+from technopay.engine.ports import OutgoingMessage
+from technopay.http.mock_routes import TOKEN_LIFETIME_S, message_json
+
+MESSAGE = OutgoingMessage(
+    event_id="evt_1", user_id="alice", channel="sms", to="+15550100", kind="confirmation.code", text="Ü 123456",
+    payment_id="pay_1", code="123456",
+)  # fmt: skip
+
+
+def test_a_message_shows_what_was_delivered() -> None:
+    assert message_json(InboxMessage(from_ms(7), MESSAGE)) == {
+        "channel": "sms",
+        "to": "+15550100",
+        "kind": "confirmation.code",
+        "text": "Ü 123456",
+        "code": "123456",
+        "payment_id": "pay_1",
+        "event_id": "evt_1",
+        "at": "1970-01-01T00:00:00.007Z",
+    }
+
+
+def test_a_message_without_a_code_has_no_member_for_it() -> None:
+    message = replace(MESSAGE, kind="payment.succeeded", code=None)
+
+    assert "code" not in message_json(InboxMessage(from_ms(7), message))
+
+
+def test_tokens_live_for_12_hours() -> None:
+    assert TOKEN_LIFETIME_S == 12 * 60 * 60

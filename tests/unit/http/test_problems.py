@@ -1,0 +1,128 @@
+"""Errors as problems: every code has one, and each carries what helps."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+import technopay.http.problems as module
+from technopay.engine import (
+    FieldError,
+    InsufficientFunds,
+    Limit,
+    RateLimited,
+    SettlementFailed,
+    TechnopayError,
+    ValidationFailed,
+)
+from technopay.engine.models import from_ms
+from technopay.http import PROBLEMS
+from technopay.http.problems import problem_response
+
+CONTRACT = {
+    400: {"malformed_request"},
+    401: {"unauthenticated"},
+    402: {"insufficient_funds", "daily_limit_exceeded", "settlement_failed"},
+    403: {"forbidden", "user_blocked", "wallet_inactive"},
+    404: {"not_found", "user_not_found", "wallet_not_found", "invoice_not_found", "payment_not_found"},
+    405: {"method_not_allowed"},
+    409: {
+        "user_exists", "reference_used", "invoice_already_paid", "invoice_not_payable", "invoice_not_voidable",
+        "payment_in_progress", "payment_not_confirmable", "payment_not_cancelable", "payment_not_refundable",
+        "payment_not_resolvable",
+    },
+    410: {"invoice_expired", "confirmation_expired"},
+    413: {"body_too_large"},
+    415: {"unsupported_media_type"},
+    422: {
+        "validation_failed", "currency_mismatch", "balance_too_large", "no_channel", "confirmation_invalid",
+        "idempotency_key_reused",
+    },
+    429: {"rate_limited"},
+    500: {"internal_error"},
+    503: {"wallet_busy", "overloaded", "store_unavailable"},
+    504: {"outcome_unknown"},
+}  # fmt: skip
+"""The contract's table."""
+
+
+def classes(root: type[TechnopayError]) -> list[type[TechnopayError]]:
+    found = [root]
+    for child in root.__subclasses__():
+        found += classes(child)
+    return found
+
+
+def rendered(error: TechnopayError, **options: Any) -> Any:
+    response = problem_response(error, "req-1", operator=False, **options)
+    assert response.text is not None
+    return json.loads(response.text)
+
+
+def test_the_table_is_the_contracts() -> None:
+    by_status: dict[int, set[str]] = {}
+    for code, (status, title) in PROBLEMS.items():
+        by_status.setdefault(status, set()).add(code)
+        assert title
+    assert by_status == CONTRACT
+
+
+def test_every_class_of_error_has_a_problem_and_every_problem_a_class() -> None:
+    assert module.RequestError in classes(TechnopayError)
+    assert {cls.code for cls in classes(TechnopayError)} == set(PROBLEMS)
+
+
+@pytest.mark.parametrize("cls", [cls for cls in classes(TechnopayError) if cls is not ValidationFailed])
+def test_every_class_of_error_is_rendered(cls: type[TechnopayError]) -> None:
+    problem = rendered(cls())
+
+    assert problem == {
+        "type": f"urn:technopay:problem:{cls.code}",
+        "title": PROBLEMS[cls.code][1],
+        "status": PROBLEMS[cls.code][0],
+        "detail": cls.message,
+        "code": cls.code,
+        "request_id": "req-1",
+        "retryable": cls.retryable,
+    }
+
+
+def test_what_helps_is_shown_also_when_it_is_nought() -> None:
+    problem = rendered(InsufficientFunds(required=5, available=0))
+
+    assert (problem["required"], problem["available"]) == (5, 0)
+    assert "attempts_remaining" not in problem
+
+
+def test_a_limit_is_shown_as_clients_know_it() -> None:
+    limit = Limit(currency="EUR", limit=1, used=1, remaining=0, resets_at=from_ms(0))
+
+    shown = rendered(InsufficientFunds(limit=limit))["limit"]
+
+    assert shown == {
+        "rule": "global", "window": "day", "currency": "EUR", "limit": 1, "used": 1, "remaining": 0,
+        "resets_at": "1970-01-01T00:00:00.000Z",
+    }  # fmt: skip
+
+
+def test_each_field_is_named() -> None:
+    problem = rendered(ValidationFailed([FieldError("a", "is odd"), FieldError("b", "is even")]))
+
+    assert problem["errors"] == [{"field": "a", "message": "is odd"}, {"field": "b", "message": "is even"}]
+
+
+@pytest.mark.parametrize(("given", "header"), [(None, "1"), (0.2, "1"), (12.1, "13"), (math.pi, "4")])
+def test_a_rate_limit_says_when_to_come_back(given: float | None, header: str) -> None:
+    response = problem_response(RateLimited(retry_after_s=given), "r", operator=False)
+
+    assert response.headers["Retry-After"] == header
+
+
+def test_a_refusal_given_again_says_so() -> None:
+    response = problem_response(SettlementFailed(replayed=True), "r", operator=False)
+
+    assert response.headers["Idempotent-Replayed"] == "true"
+    assert response.content_type == "application/problem+json"

@@ -1,0 +1,79 @@
+"""The server: bounds, addresses, and an end that waits for what runs, but not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from technopay.engine import EngineClosed
+from technopay.http import serving
+from technopay.http.app import DRAIN, Drain
+
+
+def make_app() -> web.Application:
+    async def hello(_: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    app = web.Application()
+    app[DRAIN] = Drain()
+    app.add_routes([web.get("/", hello)])
+    return app
+
+
+async def test_port_0_takes_any_free_port_and_tells_it() -> None:
+    async with (
+        serving(make_app(), "127.0.0.1", 0) as (host, port),
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{host}:{port}/") as response,
+    ):
+        assert (host, await response.text()) == ("127.0.0.1", "hello")
+        assert port > 0
+
+
+async def test_after_the_end_nobody_listens() -> None:
+    app = make_app()
+    async with serving(app, "127.0.0.1", 0) as (host, port):
+        pass
+
+    assert app[DRAIN].draining
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(host, port)
+
+
+async def test_a_port_that_is_taken_is_an_os_error() -> None:
+    async with serving(make_app(), "127.0.0.1", 0) as (host, port):
+        with pytest.raises(OSError, match="address already in use"):
+            async with serving(make_app(), host, port):
+                pass
+
+
+async def test_a_drain_waits_for_what_runs() -> None:
+    drain = Drain()
+    with drain.working():
+        finishing = asyncio.create_task(drain.finish(10))
+        await asyncio.sleep(0)
+        assert drain.draining
+        assert not finishing.done()
+    await finishing
+
+
+async def test_a_drain_does_not_wait_for_ever() -> None:
+    drain = Drain()
+    began = time.monotonic()
+    with drain.working():
+        await drain.finish(0.05)
+    assert 0.05 <= time.monotonic() - began < 5
+
+
+async def test_a_drain_with_nothing_to_wait_for_is_over_at_once_and_takes_nothing_new() -> None:
+    drain = Drain()
+    with drain.working():
+        pass
+    await drain.finish(10)
+
+    with pytest.raises(EngineClosed), drain.working():
+        pass
