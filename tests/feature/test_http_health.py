@@ -55,7 +55,7 @@ async def test_a_server_that_drains_is_not_ready_and_takes_no_new_work(api: Api)
 async def test_a_server_that_drains_finishes_what_runs_and_says_that_it_drains(
     fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mocks, "SLOW_S", 0.5)
+    monkeypatch.setattr(mocks, "SLOW_S", 1.0)
     async with running_api(fake_store, settlement_timeout_s=5.0) as api:
         alice = await make_person(api)
         payment = await alice.start(2_500, "acme-slow")

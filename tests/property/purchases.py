@@ -159,6 +159,7 @@ class Purchases(StoreMachine):
             self._resend(payment, stranger=False, keyed=True)
             self._confirm(payment, answer, stranger=False)
             self.set_user_status(known.user, "active")
+            self._resend(payment, stranger=False, keyed=True)
             self._confirm(payment, answer, stranger=False)
             self.set_wallet_status(wallet, "active")
 

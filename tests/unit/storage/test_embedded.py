@@ -158,7 +158,15 @@ async def test_a_directory_in_use_by_another_process_is_refused_by_name(
     assert is_running(server)
 
 
-async def test_the_server_of_a_killed_supervisor_is_gone_soon_and_a_new_one_starts_at_once(
+async def test_the_server_of_a_killed_supervisor_is_gone_soon(
+    supervisor: tuple[subprocess.Popen[str], int],
+) -> None:
+    process, server = supervisor
+    process.kill()
+    await gone(server)
+
+
+async def test_a_new_server_starts_at_once_where_the_supervisor_was_killed(
     supervisor: tuple[subprocess.Popen[str], int], tmp_path: Path
 ) -> None:
     process, server = supervisor
