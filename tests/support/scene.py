@@ -13,7 +13,7 @@ from technopay.engine.models import Limit, Payment, Wallet, from_ms
 from technopay.engine.ports import Lease, Operation, Outcome
 from technopay.storage import RedisStore
 from technopay.storage.keys import Keys
-from technopay.storage.link import BatchingLink, DirectLink
+from technopay.storage.link import DirectLink, ServerLink
 
 ALONE = Lease("owner-a", "", keep=False)
 RIGHT, WRONG = "digest of the right code", "digest of a wrong code"
@@ -46,7 +46,7 @@ def client_of(store: RedisStore) -> Any:
     link = store._link
     if isinstance(link, DirectLink):
         return link._client
-    assert isinstance(link, BatchingLink)
+    assert isinstance(link, ServerLink)
     return Redis(connection_pool=link._pool)
 
 

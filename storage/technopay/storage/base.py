@@ -11,8 +11,9 @@ from technopay.engine.errors import OutcomeUnknown, StoreUnavailable
 from technopay.engine.ports import Lease, Operation, Outcome
 from technopay.storage.days import Calendar
 from technopay.storage.keys import Keys
-from technopay.storage.link import Link, LostReplyError
+from technopay.storage.link import Link
 from technopay.storage.scripts import load_scripts
+from technopay.storage.wire import LostReplyError
 
 Value = TypeVar("Value")
 

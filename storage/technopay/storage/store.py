@@ -19,13 +19,12 @@ from technopay.storage.fitness import (
     require_primary,
 )
 from technopay.storage.keys import Keys
-from technopay.storage.link import BatchingLink, DirectLink
+from technopay.storage.link import DirectLink, ServerLink
 from technopay.storage.outbox import OutboxScripts
 from technopay.storage.payments import PaymentScripts
 from technopay.storage.records import fields_of
 from technopay.storage.registry import RegistryScripts
 
-CONNECTIONS = 4
 CONNECT_TIMEOUT_S = 1.0
 REPLY_TIMEOUT_S = 2.0
 
@@ -139,16 +138,15 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts):
         if self._server:
             is_new = self._server.is_new
             await self._resources.enter_async_context(self._server)
-        link: BatchingLink | DirectLink
+        link: DirectLink | ServerLink
         if self._url is None:
             from fakeredis import FakeAsyncRedis
 
             link = DirectLink(FakeAsyncRedis(decode_responses=True), self._keys.journal)
         else:
-            link = BatchingLink.from_url(
+            link = ServerLink(
                 self._url,
                 self._keys.journal,
-                connections=CONNECTIONS,
                 connect_timeout_s=CONNECT_TIMEOUT_S,
                 reply_timeout_s=self._reply_timeout_s,
             )

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio.connection import AbstractConnection
 from support.proxy import answering_server
 from support.scene import Scene, client_of
 
 from technopay.engine.errors import InternalError, StoreUnavailable
 from technopay.storage import RedisStore
-from technopay.storage.link import BATCH_MAX, BatchingLink, DirectLink
+from technopay.storage import link as link_module
+from technopay.storage.link import DirectLink, ServerLink
 from technopay.storage.scripts import Script, load_scripts
+from technopay.storage.wire import Wire
 
 READ_META = load_scripts()["read_meta"]
 
@@ -28,15 +29,15 @@ async def server_store(server_url: str, namespace: str) -> AsyncIterator[RedisSt
 
 @pytest.fixture
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Note how many commands leave in each write."""
+    """Note how many calls leave in each write."""
     written: list[int] = []
-    pack: Callable[..., list[bytes]] = AbstractConnection.pack_commands
+    flush = Wire._flush
 
-    def spy(self: AbstractConnection, commands: list[tuple[str, ...]]) -> list[bytes]:
-        written.append(len(commands))
-        return pack(self, commands)
+    def spy(self: Wire) -> None:
+        written.append(len(self._unsent))
+        flush(self)
 
-    monkeypatch.setattr(AbstractConnection, "pack_commands", spy)
+    monkeypatch.setattr(Wire, "_flush", spy)
     return written
 
 
@@ -45,14 +46,13 @@ async def test_the_scripts_of_one_tick_leave_in_one_write(server_store: RedisSto
     assert writes == [50]
 
 
-async def test_a_batch_is_bounded(server_store: RedisStore, writes: list[int]) -> None:
-    await asyncio.gather(*(server_store.ping() for _ in range(2 * BATCH_MAX + 3)))
-    assert sorted(writes) == [3, BATCH_MAX, BATCH_MAX]
-
-
-async def test_more_batches_than_connections_wait_for_their_turn(server_store: RedisStore) -> None:
-    metas = await asyncio.gather(*(server_store.read_meta() for _ in range(12 * BATCH_MAX)))
-    assert {meta["schema"] for meta in metas} == {"1"}
+async def test_calls_without_a_reply_are_bounded(
+    server_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "CALLS_MAX", 5)
+    results = await asyncio.gather(*(server_store.ping() for _ in range(8)), return_exceptions=True)
+    assert [type(result) for result in results] == [type(None)] * 5 + [StoreUnavailable] * 3
+    await server_store.ping()
 
 
 async def test_scripts_that_the_server_forgot_are_loaded_within_the_batch(server_store: RedisStore) -> None:
@@ -76,7 +76,7 @@ async def test_no_client_of_ours_sends_anything_twice(tmp_path: Path) -> None:
     stores.append(RedisStore.embedded(tmp_path))
     for store in stores:
         assert store._url is not None
-        link = BatchingLink.from_url(store._url, "j", connections=1, connect_timeout_s=1, reply_timeout_s=1)
+        link = ServerLink(store._url, "j", connect_timeout_s=1, reply_timeout_s=1)
         connection = link._pool.make_connection()  # type: ignore[no-untyped-call]
         assert connection.retry.get_retries() == 0
         assert connection.socket_timeout is None
@@ -97,7 +97,7 @@ async def test_a_store_that_is_not_open_is_unavailable() -> None:
 async def answered(error: str) -> BaseException:
     """Run a script on a server that answers with an error."""
     async with answering_server({"EVALSHA": f"-{error}\r\n".encode()}) as url:
-        link = BatchingLink.from_url(url, "j", connections=1, connect_timeout_s=1, reply_timeout_s=1)
+        link = ServerLink(url, "j", connect_timeout_s=1, reply_timeout_s=1)
         try:
             await link.run(READ_META, [])
         except Exception as failure:

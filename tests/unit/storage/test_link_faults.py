@@ -14,7 +14,7 @@ from technopay.engine import commands
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable
 from technopay.engine.ports import Outcome
 from technopay.storage import RedisStore
-from technopay.storage.link import BatchingLink
+from technopay.storage.link import ServerLink
 
 REPLY_TIMEOUT_S = 0.5
 
@@ -52,8 +52,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def disconnect(scene: Scene) -> None:
     """Let go of the idle connections, so that the next call needs a new one."""
     link = scene.store._link
-    assert isinstance(link, BatchingLink)
-    await link._pool.disconnect()
+    assert isinstance(link, ServerLink)
+    assert link._wire is not None
+    link._wire.abort()
+    await asyncio.sleep(0)
 
 
 async def wait_for_money(scene: Scene, wallet: str) -> None:
