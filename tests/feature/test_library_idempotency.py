@@ -53,6 +53,16 @@ async def the_wallet(scene: Scene) -> dict[str, Any]:
     return {"wallet_id": scene.wallet_id}
 
 
+async def a_blocked_user(scene: Scene) -> dict[str, Any]:
+    await scene.engine.block_user(user_id="alice")
+    return {"user_id": "alice"}
+
+
+async def an_inactive_wallet(scene: Scene) -> dict[str, Any]:
+    await scene.engine.deactivate_wallet(wallet_id=scene.wallet_id)
+    return {"wallet_id": scene.wallet_id}
+
+
 async def some_money(scene: Scene) -> dict[str, Any]:
     return {"wallet_id": scene.wallet_id, "amount": 5}
 
@@ -93,10 +103,10 @@ async def a_payment_set_aside(scene: Scene) -> dict[str, Any]:
 OPERATIONS: dict[str, Prepare] = {
     "create_user": new_user,
     "block_user": the_user,
-    "unblock_user": the_user,
+    "unblock_user": a_blocked_user,
     "create_wallet": new_wallet,
     "deposit": some_money,
-    "activate_wallet": the_wallet,
+    "activate_wallet": an_inactive_wallet,
     "deactivate_wallet": the_wallet,
     "create_invoice": new_invoice,
     "void_invoice": the_invoice,
@@ -266,3 +276,14 @@ async def test_a_key_is_forgotten_after_it_was_kept(fake_clock: FakeClock, fake_
 
         assert await wait_for(taken_anew)
         assert await alice.balance() == 10_011
+
+
+async def test_an_answer_that_changed_nothing_is_not_kept(alice: Scene) -> None:
+    engine, user_id = alice.engine, alice.user_id
+    await engine.block_user(user_id=user_id)
+    again = await engine.block_user(user_id=user_id, idempotency_key="block-1")
+    assert (again.status, again.replayed) == ("blocked", False)
+    await engine.unblock_user(user_id=user_id)
+    anew = await engine.block_user(user_id=user_id, idempotency_key="block-1")
+    assert (anew.status, anew.replayed) == ("blocked", False)
+    assert (await engine.get_user(user_id=user_id)).status == "blocked"

@@ -22,11 +22,12 @@ if not message then
     local user = read('user', sent[2][2]) or {}
     return {'ok', int(now), '', {id, sent[2], {user.email or '', user.phone or ''}}}
 end
-if message.status == 'dead' then
-    message.status, message.attempts = 'waiting', '0'
-    redis.call('HSET', key('message', id), 'status', 'waiting', 'attempts', '0')
-    redis.call('ZADD', key('agenda'), int(now), 'msg_' .. id)
-end
 local user = read('user', message.user) or {}
-return keep(operation, fingerprint, kept_ms,
-    {'ok', int(now), '', {id, flat(message), {user.email or '', user.phone or ''}}})
+local addresses = {user.email or '', user.phone or ''}
+if message.status ~= 'dead' then
+    return {'ok', int(now), '', {id, flat(message), addresses}}
+end
+message.status, message.attempts = 'waiting', '0'
+redis.call('HSET', key('message', id), 'status', 'waiting', 'attempts', '0')
+redis.call('ZADD', key('agenda'), int(now), 'msg_' .. id)
+return keep(operation, fingerprint, kept_ms, {'ok', int(now), '', {id, flat(message), addresses}})

@@ -16,9 +16,11 @@ local user = read('user', id)
 if not user then
     return {'user_not_found', int(now), ''}
 end
-if user.status ~= status then
-    user.status = status
-    redis.call('HSET', key('user', id), 'status', status)
-    append('user.' .. status, 'user', id)
+-- An answer that changed nothing is not kept: later, the same call may have something to do.
+if user.status == status then
+    return {'ok', int(now), '', {id, flat(user)}}
 end
+user.status = status
+redis.call('HSET', key('user', id), 'status', status)
+append('user.' .. status, 'user', id)
 return keep(operation, fingerprint, kept_ms, {'ok', int(now), '', {id, flat(user)}})

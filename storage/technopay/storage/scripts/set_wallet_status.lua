@@ -21,10 +21,12 @@ local held = lease_refusal(wallet, owner, token)
 if held then
     return {held, int(now), ''}
 end
-if wallet.status ~= status then
-    wallet.status = status
-    redis.call('HSET', key('wallet', id), 'status', status)
-    append('wallet.' .. status, 'wallet', id)
-end
 local closed = close_lease(id, wallet, owner, keep_it)
+-- An answer that changed nothing is not kept: later, the same call may have something to do.
+if wallet.status == status then
+    return {'ok', int(now), closed, {id, flat(wallet)}}
+end
+wallet.status = status
+redis.call('HSET', key('wallet', id), 'status', status)
+append('wallet.' .. status, 'wallet', id)
 return keep(operation, fingerprint, kept_ms, {'ok', int(now), closed, {id, flat(wallet)}})

@@ -21,14 +21,15 @@ local live = invoice.payment and read('payment', invoice.payment)
 if invoice.status == 'processing' or invoice.status == 'paid' then
     return {'invoice_not_voidable', int(now), '', {id, flat(invoice)}, view(invoice.payment, live, invoice)}
 end
-if invoice.status == 'open' then
-    if live and is_expired(live) then
-        end_unconfirmed(invoice.payment, live, 'expired')
-    elseif live then
-        end_unconfirmed(invoice.payment, live, 'canceled', 'by', 'void')
-    end
-    invoice.status, invoice.payment = 'void', nil
-    redis.call('HSET', key('invoice', id), 'status', 'void')
-    append('invoice.voided', 'invoice', id)
+if invoice.status == 'void' then
+    return {'ok', int(now), '', {id, flat(invoice)}}
 end
+if live and is_expired(live) then
+    end_unconfirmed(invoice.payment, live, 'expired')
+elseif live then
+    end_unconfirmed(invoice.payment, live, 'canceled', 'by', 'void')
+end
+invoice.status, invoice.payment = 'void', nil
+redis.call('HSET', key('invoice', id), 'status', 'void')
+append('invoice.voided', 'invoice', id)
 return keep(operation, fingerprint, kept_ms, {'ok', int(now), '', {id, flat(invoice)}})
