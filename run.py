@@ -17,7 +17,7 @@ CHECKS = (
     ("ruff", "format", "--check", "."),
     ("lint-imports",),
     ("coverage", "erase"),
-    ("coverage", "run", "-m", "pytest", "-q", "--numprocesses=2", "--dist=loadfile"),
+    ("coverage", "run", "-m", "pytest", "-q", "--numprocesses=2", "--dist=worksteal"),
     ("coverage", "combine", "--quiet"),
 )
 

@@ -86,6 +86,16 @@ def demo(
 
 
 @app.command()
+def bench(
+    json: Annotated[Path | None, typer.Option(help="File to write the figures to.", show_default=False)] = None,
+) -> None:
+    """Measure the engine on an embedded store beside its ceiling and a rival, as ratios."""
+    from technopay.cli.bench.report import run_bench
+
+    run_bench(json, Console())
+
+
+@app.command()
 def token(
     user: Annotated[str, typer.Option(help="User id.")],
     admin: Annotated[bool, typer.Option("--admin", help="With the scope of an operator.")] = False,

@@ -1,0 +1,115 @@
+"""The ceiling: the very scripts of the purchases, packed and sent straight to the store, in chunks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, cast
+
+import hiredis
+
+from technopay.cli.bench.ground import AMOUNT, CURRENCY, Bill, Ground, new_id
+from technopay.cli.bench.purchases import Run
+from technopay.engine.commands import ConfirmPayment, StartPayment
+from technopay.engine.ports import Lease, Operation, PaymentTerms
+from technopay.storage import RedisStore
+from technopay.storage.keys import Keys
+from technopay.storage.link import Link
+from technopay.storage.scripts import load_scripts
+
+CHUNK = 128
+LANES = 2
+NOBODY = Lease("bench", "", keep=False)
+NOT_RECORDED = Operation("bench")
+
+Step = tuple[str, list[str | int]]
+
+
+class Recorder(RedisStore):
+    """A store that sends nothing and writes down which script it would have called, with which arguments."""
+
+    def __init__(self) -> None:
+        super().__init__(url=None, initialise=False, timezone="UTC", namespace="tp", durability="unchecked")
+        self._link = cast("Link", self)  # nothing is asked of it
+        self._now_ms = time.time_ns() // 1_000_000
+        self.steps: list[Step] = []
+
+    async def _ask_until_known(self, link: object, name: str, values: list[str | int]) -> Any:  # noqa: ARG002
+        self.steps.append((name, values))
+        return ["recorded", str(self._now_ms), ""]
+
+
+async def record_purchase(ground: Ground, recorder: Recorder, bill: Bill) -> list[Step]:
+    """Write down the three scripts of one purchase."""
+    recorder.steps = []
+    payment_id = new_id("pay")
+    terms = PaymentTerms(payment_id, AMOUNT, CURRENCY, "Bookshop")
+    digest = await ground.verifier.begin(terms, 1)
+    settings = ground.settings
+    start = StartPayment(
+        NOT_RECORDED,
+        payment_id,
+        bill.user_id,
+        bill.wallet_id,
+        bill.invoice_id,
+        "",
+        digest,
+        settings.code_lifetime_s * 1000,
+        settings.code_attempts,
+        settings.code_resends,
+    )
+    await recorder.start_payment(start, NOBODY)
+    await recorder.confirm_payment(ConfirmPayment(Operation("op"), payment_id, bill.user_id, digest), NOBODY)
+    await recorder.complete_payment(payment_id, "1", "settled")
+    return recorder.steps
+
+
+async def run_ceiling(ground: Ground, bills: Sequence[Bill]) -> Run:
+    """Pay all bills without an engine: a chunk's starts in one write, then its confirms, its completions."""
+    recorder = Recorder()
+    purchases = [await record_purchase(ground, recorder, bill) for bill in bills]
+    chunks = iter([purchases[first : first + CHUNK] for first in range(0, len(purchases), CHUNK)])
+    before = await ground.figures()
+    began, cpu_began = time.perf_counter(), time.process_time()
+
+    async def lane() -> None:
+        reader, writer = await asyncio.open_unix_connection(str(ground.data_dir / "valkey.sock"))
+        for chunk in chunks:
+            for step in range(3):
+                await send(reader, writer, [purchase[step] for purchase in chunk])
+        writer.close()
+
+    await asyncio.gather(*(lane() for _ in range(LANES)))
+    seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
+    after = await ground.figures()
+    return Run(
+        len(bills),
+        seconds,
+        cpu_s,
+        after.script_us - before.script_us,
+        after.aof_bytes - before.aof_bytes,
+        after.memory_bytes - before.memory_bytes,
+    )
+
+
+SCRIPTS = load_scripts()
+JOURNAL = Keys().journal
+
+
+async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, steps: Sequence[Step]) -> None:
+    """Send scripts in one write and see that each succeeds."""
+    writer.write(
+        b"".join(
+            hiredis.pack_command(("EVALSHA", SCRIPTS[name].sha, 1, JOURNAL, *values))  # type: ignore[arg-type]
+            for name, values in steps
+        )
+    )
+    parser = hiredis.Reader()
+    answered = 0
+    while answered < len(steps):
+        parser.feed(await reader.read(1 << 20))
+        while (reply := parser.gets()) is not False:
+            assert not isinstance(reply, hiredis.ReplyError), reply
+            assert reply[0] == b"ok", reply
+            answered += 1

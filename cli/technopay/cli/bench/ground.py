@@ -1,0 +1,188 @@
+"""What a measurement stands on: an embedded store with users, wallets and invoices, and its own figures."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from redis.asyncio import Redis
+
+from technopay.engine import Engine, EngineSettings, MessageCode
+from technopay.engine.commands import Deposit, NewInvoice
+from technopay.engine.ports import Lease, Operation, OutgoingMessage, PaymentTerms
+from technopay.storage import EmbeddedValkey, RedisStore
+from technopay.storage.keys import Keys
+
+SEEDING_AT_A_TIME = 512
+SEEDING_CHUNK = 2_000
+KEYS = Keys()
+AMOUNT = 125
+BALANCE = 1_000_000_000
+CURRENCY = "EUR"
+SECRET = "a secret of the benchmark, and of it alone"  # noqa: S105
+
+
+class ImmediateSettlement:
+    """Settles at once, without asking anybody."""
+
+    async def settle(self, terms: PaymentTerms) -> Literal["settled"]:  # noqa: ARG002
+        """Settle."""
+        return "settled"
+
+    async def status(self, terms: PaymentTerms) -> Literal["settled"]:  # noqa: ARG002
+        """Say so."""
+        return "settled"
+
+    async def call_off(self, terms: PaymentTerms) -> Literal["already_settled"]:  # noqa: ARG002
+        """Refuse."""
+        return "already_settled"
+
+    async def reverse(self, terms: PaymentTerms) -> Literal["reversed"]:  # noqa: ARG002
+        """Reverse."""
+        return "reversed"
+
+
+class OpenDrain:
+    """Takes every message."""
+
+    async def deliver(self, message: OutgoingMessage) -> None:
+        """Take it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """An invoice to pay, by whom and from what."""
+
+    user_id: str
+    wallet_id: str
+    invoice_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFigures:
+    """What the store has used so far."""
+
+    script_us: int
+    aof_bytes: int
+    memory_bytes: int
+
+
+@dataclass(slots=True)
+class Ground:
+    """A store that can be measured."""
+
+    store: RedisStore
+    client: Redis
+    data_dir: Path
+    verifier: MessageCode
+    settings: EngineSettings
+    users: int = 0
+
+    def engine(self) -> Engine:
+        """Make an engine that settles at once and whose messages are taken at once."""
+        drain = OpenDrain()
+        return Engine(
+            self.store,
+            self.settings,
+            settlement_service=ImmediateSettlement(),
+            channels={"email": drain, "sms": drain},
+            verifier=self.verifier,
+        )
+
+    async def seed_wallets(self, count: int) -> list[tuple[str, str]]:
+        """Make users with one wallet each, full of money; answer their ids."""
+        first, self.users = self.users, self.users + count
+        pairs = [(f"user{number}", new_id("wal")) for number in range(first, first + count)]
+        await self._all(pairs, self._seed_wallet)
+        return pairs
+
+    async def seed_many_wallets(self, count: int) -> list[tuple[str, str]]:
+        """Make very many users with one wallet each, by plain commands: their scripts would take minutes."""
+        first, self.users = self.users, self.users + count
+        pairs = [(f"user{number}", new_id("wal")) for number in range(first, first + count)]
+        user: dict[Any, Any] = {
+            "status": "active",
+            "email": "someone@example.com",
+            "created_at": "1763856000000",
+        }
+        for begin in range(0, count, SEEDING_CHUNK):
+            async with self.client.pipeline(transaction=False) as writing:
+                for user_id, wallet_id in pairs[begin : begin + SEEDING_CHUNK]:
+                    wallet: dict[Any, Any] = {"user": user_id, "currency": CURRENCY, "balance": str(BALANCE)}
+                    wallet |= {"status": "active", "created_at": "1763856000000"}
+                    writing.hset(KEYS.key("user", user_id), mapping=user)
+                    writing.hset(KEYS.key("wallet", wallet_id), mapping=wallet)
+                    writing.zadd(KEYS.key("wallets", user_id), {wallet_id: 0})
+                await writing.execute()
+        return pairs
+
+    async def seed_bills(self, pairs: list[tuple[str, str]], count: int) -> list[Bill]:
+        """Enter invoices, for one user after the other."""
+        bills = [Bill(*pairs[number % len(pairs)], new_id("inv")) for number in range(count)]
+        await self._all(bills, self._seed_bill)
+        return bills
+
+    async def figures(self) -> StoreFigures:
+        """Ask the store what it has used."""
+        info = await self.client.info("everything")
+        script = info.get("cmdstat_evalsha", {"usec": 0})
+        return StoreFigures(script["usec"], info["aof_current_size"], info["used_memory"])
+
+    async def wait_for_relay(self) -> None:
+        """Wait until every message of the journal is delivered."""
+        newest: Any = await self.client.xrevrange(KEYS.journal, count=1)
+        last = newest[0][0]
+        relay = KEYS.key("relay")
+        async with asyncio.timeout(60):
+            while await self.client.hget(relay, "cursor") != last:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+
+    async def _seed_wallet(self, pair: tuple[str, str]) -> None:
+        user_id, wallet_id = pair
+        nobody, once = Lease("bench", "", keep=False), Operation("bench")
+        await self.store.create_user(once, user_id, f"{user_id}@example.com", None)
+        await self.store.create_wallet(once, wallet_id, user_id, CURRENCY)
+        await self.store.deposit(Deposit(once, wallet_id, BALANCE), nobody)
+
+    async def _seed_bill(self, bill: Bill) -> None:
+        expires_at = datetime.now(UTC) + timedelta(days=30)
+        invoice = NewInvoice(
+            bill.invoice_id, bill.user_id, AMOUNT, CURRENCY, "Bookshop", None, None, expires_at
+        )
+        await self.store.create_invoice(Operation("bench"), invoice)
+
+    async def _all(self, items: Iterable[Any], seed: Callable[[Any], Awaitable[None]]) -> None:
+        waiting = iter(items)
+
+        async def worker() -> None:
+            for item in waiting:
+                await seed(item)
+
+        await asyncio.gather(*(worker() for _ in range(SEEDING_AT_A_TIME)))
+
+
+def new_id(prefix: str) -> str:
+    """Make an id of the right form."""
+    return f"{prefix}_00{secrets.token_hex(13)}"
+
+
+@asynccontextmanager
+async def open_ground() -> AsyncIterator[Ground]:
+    """Open a store of our own on a directory that goes away afterwards."""
+    settings = EngineSettings(secret=SECRET, mailbox_capacity=100_000, commands_waiting_max=100_000)
+    verifier = MessageCode(code_key=settings.derive_key("code"), digest_key=settings.derive_key("digest"))
+    with tempfile.TemporaryDirectory(prefix="technopay-bench-") as folder:
+        url = EmbeddedValkey(Path(folder)).url
+        async with RedisStore.embedded(folder) as store:
+            client: Redis = Redis.from_url(url, decode_responses=True)
+            try:
+                yield Ground(store, client, Path(folder), verifier, settings)
+            finally:
+                await client.aclose()

@@ -1,0 +1,74 @@
+"""What a live actor costs in memory, and how long a service takes to be ready."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+import urllib.request
+from typing import Any, cast
+
+from technopay.cli.bench.ground import SECRET
+from technopay.engine import EngineSettings
+from technopay.engine.clock import SystemClock
+from technopay.engine.commands import CancelPayment
+from technopay.engine.directory import Directory
+from technopay.engine.ports import Operation, Store
+
+ACTORS = 10_000
+STARTS = 3
+OPERATION = Operation("bench")
+
+
+class SilentStore:
+    """A store that never answers: every command that was asked stays where it is."""
+
+    async def cancel_payment(self, *_: object) -> Any:
+        """Never answer."""
+        await asyncio.get_running_loop().create_future()
+
+
+async def live_actor_bytes() -> float:
+    """Answer the memory of the engine per actor with one command: actor, task, mailbox, envelope, asker."""
+    settings = EngineSettings(secret=SECRET)
+    directory = Directory(cast("Store", SilentStore()), SystemClock(), settings, "bench")
+    wallet_ids = [f"wal_{number}" for number in range(ACTORS)]
+    command = CancelPayment(OPERATION, "pay_1", "alice")
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    asking = [asyncio.ensure_future(directory.ask(wallet_id, command)) for wallet_id in wallet_ids]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert directory.live_actors == ACTORS
+    for task in asking:
+        task.cancel()
+    await directory.drain(0)
+    await asyncio.gather(*asking, return_exceptions=True)
+    return (after - before) / ACTORS
+
+
+def ready_s() -> float:
+    """Answer the median time from the start of a service on an initialised store to its readiness."""
+    with tempfile.TemporaryDirectory(prefix="technopay-bench-") as folder:
+        return statistics.median([_start_s(folder) for _ in range(STARTS + 1)][1:])
+
+
+def _start_s(folder: str) -> float:
+    command = [sys.executable, "-m", "technopay.cli", "serve", "--demo", "--port", "0", "--data-dir", folder]
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # noqa: S603
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1]
+        with urllib.request.urlopen(f"{url}/readyz", timeout=10) as answer:  # noqa: S310
+            assert answer.status == 200
+        return time.perf_counter() - began
+    finally:
+        process.terminate()
+        process.wait(20)
