@@ -56,6 +56,7 @@ class Wire(asyncio.Protocol):
         self._reader = hiredis.Reader(encoding="utf-8", errors="replace")
         self._unsent: list[Call] = []
         self._sent: deque[Call] = deque()
+        self._loads: dict[str, float] = {}
         self._watchdog: asyncio.TimerHandle | None = None
 
     @property
@@ -110,10 +111,10 @@ class Wire(asyncio.Protocol):
         self._sent.clear()
         self._refuse_unsent(exc)
 
-    def _enqueue(self, *calls: Call) -> None:
+    def _enqueue(self, call: Call) -> None:
         if not self._unsent:
             self._loop.call_soon(self._flush)
-        self._unsent += calls
+        self._unsent.append(call)
 
     def _flush(self) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -138,8 +139,11 @@ class Wire(asyncio.Protocol):
         text = str(reply)
         if text.startswith("NOSCRIPT") and not call.was_loaded:
             call.was_loaded = True
-            load = Call(None, pack("SCRIPT", "LOAD", call.script.text), None)
-            self._enqueue(load, call)
+            # One load serves all calls that had been sent before it.
+            if self._loads.get(call.script.sha, 0.0) <= call.sent_at:
+                self._loads[call.script.sha] = self._loop.time()
+                self._enqueue(Call(None, pack("SCRIPT", "LOAD", call.script.text), None))
+            self._enqueue(call)
         else:
             settle(call, error_for(text), reply)
 

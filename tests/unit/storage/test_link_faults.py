@@ -36,7 +36,8 @@ async def truth(valkey_url: str, namespace: str) -> AsyncIterator[Scene]:
 
 @pytest.fixture
 async def far(proxy: Proxy, truth: Scene, namespace: str) -> AsyncIterator[Scene]:
-    """A store behind the proxy, with its scripts loaded."""
+    """A store behind the proxy. The scripts are loaded, so that the first reply is a reply."""
+    await truth.deposit(await truth.wallet(balance=0), 1)
     async with RedisStore.connect(proxy.url, namespace=namespace, reply_timeout_s=REPLY_TIMEOUT_S) as store:
         yield Scene(store)
         # Whatever still waits for an answer is told that there will be none.

@@ -109,6 +109,18 @@ async def test_a_forgotten_script_is_loaded_and_called_again_once(wire: Wire, ca
     wire.abort()
 
 
+async def test_one_load_serves_all_calls_that_were_sent_before_it(wire: Wire, cable: Cable) -> None:
+    replies = [wire.send(SCRIPT, [number]) for number in range(20)]
+    await ticks()
+    wire.data_received(b"-NOSCRIPT No matching script.\r\n" * 20)
+    await ticks()
+    assert cable.writes[1].count(b"LOAD") == 1
+    assert cable.writes[1].count(b"EVALSHA") == 20
+    wire.data_received(b"+sha\r\n" + b"+done\r\n" * 20)
+    assert [reply.result() for reply in replies] == ["done"] * 20
+    wire.abort()
+
+
 async def test_an_error_reply_is_for_its_call_alone(wire: Wire) -> None:
     replies = [wire.send(SCRIPT, [number]) for number in range(3)]
     await ticks()
