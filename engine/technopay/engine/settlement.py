@@ -180,7 +180,9 @@ class Dialogue:
             # An error is no answer: a service that only fails is as silent as one that only times out.
             logger.info("settlement service, payment %s: no answer (%r)", self._payment_id, error)
             return None
-        self._heard_at = self._clock.monotonic()
+        # 'pending' tells nothing either: it must not keep a payment from being set aside.
+        if answer != "pending":
+            self._heard_at = self._clock.monotonic()
         return answer
 
     async def _keep_claim(self) -> None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import hiredis
 
-from technopay.cli.bench.ground import AMOUNT, CURRENCY, Bill, Ground, new_id
+from technopay.cli.bench.ground import AMOUNT, CURRENCY, KEYS, Bill, Ground, new_id
 from technopay.cli.bench.purchases import Run
 from technopay.engine.commands import ConfirmPayment, StartPayment
 from technopay.engine.ports import Lease, Operation, PaymentTerms
 from technopay.storage import RedisStore
-from technopay.storage.keys import Keys
 from technopay.storage.link import Link
-from technopay.storage.scripts import load_scripts
+from technopay.storage.scripts import Script, load_scripts
 
 CHUNK = 128
 LANES = 2
@@ -67,7 +66,7 @@ async def record_purchase(ground: Ground, recorder: Recorder, bill: Bill) -> lis
 
 async def run_ceiling(ground: Ground, bills: Sequence[Bill]) -> Run:
     """Pay all bills without an engine: a chunk's starts in one write, then its confirms, its completions."""
-    recorder = Recorder()
+    recorder, scripts = Recorder(), load_scripts()
     purchases = [await record_purchase(ground, recorder, bill) for bill in bills]
     chunks = iter([purchases[first : first + CHUNK] for first in range(0, len(purchases), CHUNK)])
     before = await ground.figures()
@@ -77,7 +76,7 @@ async def run_ceiling(ground: Ground, bills: Sequence[Bill]) -> Run:
         reader, writer = await asyncio.open_unix_connection(str(ground.data_dir / "valkey.sock"))
         for chunk in chunks:
             for step in range(3):
-                await send(reader, writer, [purchase[step] for purchase in chunk])
+                await send(reader, writer, scripts, [purchase[step] for purchase in chunk])
         writer.close()
 
     await asyncio.gather(*(lane() for _ in range(LANES)))
@@ -93,15 +92,16 @@ async def run_ceiling(ground: Ground, bills: Sequence[Bill]) -> Run:
     )
 
 
-SCRIPTS = load_scripts()
-JOURNAL = Keys().journal
-
-
-async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, steps: Sequence[Step]) -> None:
+async def send(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    scripts: Mapping[str, Script],
+    steps: Sequence[Step],
+) -> None:
     """Send scripts in one write and see that each succeeds."""
     writer.write(
         b"".join(
-            hiredis.pack_command(("EVALSHA", SCRIPTS[name].sha, 1, JOURNAL, *values))  # type: ignore[arg-type]
+            hiredis.pack_command(("EVALSHA", scripts[name].sha, 1, KEYS.journal, *values))  # type: ignore[arg-type]
             for name, values in steps
         )
     )

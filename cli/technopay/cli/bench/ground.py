@@ -136,13 +136,14 @@ class Ground:
         return StoreFigures(script["usec"], info["aof_current_size"], info["used_memory"])
 
     async def wait_for_relay(self) -> None:
-        """Wait until every message of the journal is delivered."""
-        newest: Any = await self.client.xrevrange(KEYS.journal, count=1)
-        last = newest[0][0]
-        relay = KEYS.key("relay")
+        """Wait until every message of the journal is delivered, also of what is written meanwhile."""
         async with asyncio.timeout(60):
-            while await self.client.hget(relay, "cursor") != last:  # noqa: ASYNC110
+            while not await self._is_relayed():  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
+
+    async def _is_relayed(self) -> bool:
+        newest: Any = await self.client.xrevrange(KEYS.journal, count=1)
+        return bool(await self.client.hget(KEYS.key("relay"), "cursor") == newest[0][0])
 
     async def _seed_wallet(self, pair: tuple[str, str]) -> None:
         user_id, wallet_id = pair

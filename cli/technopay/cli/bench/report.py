@@ -21,6 +21,7 @@ from technopay.cli.bench.purchases import run_engine
 from technopay.cli.bench.rival import run_rival
 
 PURCHASES = 6_000
+WARM_UP = 500
 RIVAL_PURCHASES = 2_000
 WALLETS = 1_000
 MANY_WALLETS = 1_000_000
@@ -71,7 +72,7 @@ async def _purchases(ground: Ground, progress: Progress) -> list[Figure]:
     wallets = wallets[:WALLETS]
 
     step("warming up")
-    await run_engine(ground, await ground.seed_bills(wallets, 500))
+    await run_engine(ground, await ground.seed_bills(wallets, WARM_UP))
 
     step("the engine, from 1,000 wallets")
     engine = await run_engine(ground, await ground.seed_bills(wallets, PURCHASES))
