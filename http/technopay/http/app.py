@@ -69,8 +69,6 @@ class Drain:
                 await asyncio.wait_for(self._quiet.wait(), within_s)
 
 
-REQUEST_ID_KEY = web.RequestKey("request_id", str)
-CODE_KEY = web.RequestKey("code", str)
 OPERATOR_KEY = web.RequestKey("operator", bool)
 """Whether the route is an operator's: there, payments are shown whole."""
 DRAIN = web.AppKey("drain", Drain)

@@ -60,7 +60,6 @@ class ServerLink:
             decode_responses=True,
         )
         self._journal = journal
-        self._connect_timeout_s = connect_timeout_s
         self._reply_timeout_s = reply_timeout_s
         self._connecting = asyncio.Lock()
         self._connection: AbstractConnection | None = None

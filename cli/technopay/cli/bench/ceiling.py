@@ -10,7 +10,7 @@ from typing import Any, cast
 import hiredis
 
 from technopay.cli.bench.ground import AMOUNT, CURRENCY, KEYS, Bill, Ground, new_id
-from technopay.cli.bench.purchases import Run
+from technopay.cli.bench.purchases import Run, measured
 from technopay.engine.commands import ConfirmPayment, StartPayment
 from technopay.engine.ports import Lease, Operation, PaymentTerms
 from technopay.storage import RedisStore
@@ -69,8 +69,6 @@ async def run_ceiling(ground: Ground, bills: Sequence[Bill]) -> Run:
     recorder, scripts = Recorder(), load_scripts()
     purchases = [await record_purchase(ground, recorder, bill) for bill in bills]
     chunks = iter([purchases[first : first + CHUNK] for first in range(0, len(purchases), CHUNK)])
-    before = await ground.figures()
-    began, cpu_began = time.perf_counter(), time.process_time()
 
     async def lane() -> None:
         reader, writer = await asyncio.open_unix_connection(str(ground.data_dir / "valkey.sock"))
@@ -79,17 +77,10 @@ async def run_ceiling(ground: Ground, bills: Sequence[Bill]) -> Run:
                 await send(reader, writer, scripts, [purchase[step] for purchase in chunk])
         writer.close()
 
-    await asyncio.gather(*(lane() for _ in range(LANES)))
-    seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
-    after = await ground.figures()
-    return Run(
-        len(bills),
-        seconds,
-        cpu_s,
-        after.script_us - before.script_us,
-        after.aof_bytes - before.aof_bytes,
-        after.memory_bytes - before.memory_bytes,
-    )
+    async def work() -> None:
+        await asyncio.gather(*(lane() for _ in range(LANES)))
+
+    return await measured(ground, len(bills), work)
 
 
 async def send(

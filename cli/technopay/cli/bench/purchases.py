@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from technopay.cli.bench.ground import AMOUNT, CURRENCY, Bill, Ground
@@ -46,14 +46,22 @@ async def run_engine(ground: Ground, bills: Sequence[Bill]) -> Run:
                 payment = await start(engine, bill)
                 await confirm(ground, engine, payment)
 
-        before = await ground.figures()
-        began, cpu_began = time.perf_counter(), time.process_time()
-        await asyncio.gather(*(worker() for _ in range(AT_A_TIME)))
-        await ground.wait_for_relay()
-        seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
-        after = await ground.figures()
+        async def work() -> None:
+            await asyncio.gather(*(worker() for _ in range(AT_A_TIME)))
+            await ground.wait_for_relay()
+
+        return await measured(ground, len(bills), work)
+
+
+async def measured(ground: Ground, purchases: int, work: Callable[[], Awaitable[None]]) -> Run:
+    """Do the work of so many purchases, and answer what it took."""
+    before = await ground.figures()
+    began, cpu_began = time.perf_counter(), time.process_time()
+    await work()
+    seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
+    after = await ground.figures()
     return Run(
-        len(bills),
+        purchases,
         seconds,
         cpu_s,
         after.script_us - before.script_us,

@@ -38,7 +38,7 @@ elseif tonumber(invoice.amount) > MAX_AMOUNT - tonumber(wallet.balance) - tonumb
 end
 local claim = int(redis.call('HINCRBY', key('payment', id), 'claim', 1))
 payment.status, payment.claim = 'refunding', claim
-redis.call('HSET', key('payment', id), 'status', 'refunding', 'refunding_at', int(now))
+redis.call('HSET', key('payment', id), 'status', 'refunding')
 redis.call('HINCRBY', key('wallet', payment.wallet), 'in_flight', invoice.amount)
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), id)
 append('payment.refunding', 'payment', id)
