@@ -123,7 +123,8 @@ def test_a_script_takes_the_arguments_that_its_header_names(script: Path) -> Non
     assert len(used) == len(fixed)
     for name, local in zip(fixed, used, strict=True):
         assert local in ("", name, "id", ALIASES.get(name, name)), f"{local} for {name}"
-    assert bool(rest) == (f"for i = {len(fixed) + 1}, #ARGV" in body)
+    loop = f"for i = {len(fixed) + 1}, #ARGV" if fixed else "in ipairs(ARGV)"
+    assert bool(rest) == (loop in body)
 
 
 @pytest.mark.parametrize("script", [path for path in LUA if path.parent == SCRIPTS], ids=lambda path: path.stem)
@@ -146,12 +147,12 @@ def test_every_included_part_is_there_and_every_part_is_included() -> None:
 
 def test_the_kinds_of_keys_in_scripts_are_those_that_are_listed() -> None:
     bodies = [body_of(path) for path in LUA]
-    used = {kind for body in bodies for kind in re.findall(r"\bkey\('([^']+)'", body)}
-    used |= {kind for body in bodies for kind in re.findall(r"\bread\('([^']+)'", body)}
+    named_by = r"\b(?:key|read|fields|exists)\('([^']+)'"
+    used = {kind for body in bodies for kind in re.findall(named_by, body)}
     journal = {"journal"}  # KEYS[1]
     assert used <= set(KINDS)
     # Indexes are named by the caller: key(index).
-    indexes = {f"{kind}s" for kind in ("wallet", "invoice", "payment")} | {"set_aside"}
+    indexes = {"invoices", "payments", "set_aside"}
     assert set(KINDS) - used - journal <= indexes
 
 
@@ -161,6 +162,39 @@ def test_scripts_only_name_keys_by_the_key_function() -> None:
             assert "{tp" not in line
             if path.stem != "base":
                 assert "tag .." not in line, path
+
+
+def defined(body: str) -> set[str]:
+    """Answer the functions and constants that a body makes."""
+    return set(re.findall(r"^local (?:function )?(\w+)", body, re.MULTILINE))
+
+
+def used(body: str) -> set[str]:
+    """Answer the functions and constants that a body uses."""
+    return set(re.findall(r"\b\w+(?=\()|\b[A-Z][A-Z_]+\b", body))
+
+
+def test_scripts_include_what_they_use_before_they_use_it_and_nothing_else() -> None:
+    parts = {path.stem: body_of(path) for path in LUA if path.parent != SCRIPTS}
+    shared = set().union(*map(defined, parts.values()))
+    for script in (path for path in LUA if path.parent == SCRIPTS):
+        included = re.findall(r"^--@include (\w+)$", script.read_text(), re.MULTILINE)
+        bodies = [*(parts[name] for name in included), body_of(script)]
+        known: set[str] = set()
+        for place, body in enumerate(bodies):
+            known |= defined(body)
+            assert used(body) & shared <= known, (
+                f"{script.stem}: {[*included, 'itself'][place]} comes too early"
+            )
+        for place, name in enumerate(included):
+            behind = "".join(bodies[place + 1 :])
+            assert defined(parts[name]) & set(re.findall(r"\w+", behind)), f"{script.stem}: {name} is not used"
+
+
+def test_scripts_do_not_sort_text_by_the_letters_of_the_servers_language() -> None:
+    # Lua compares text with strcoll, and servers set LC_COLLATE from their environment.
+    for path in LUA:
+        assert not re.search(r"table\.sort\([^,()]*\)", body_of(path)), path
 
 
 def test_files_are_short() -> None:

@@ -179,7 +179,7 @@ QUERIES = [
             "%00",
         )
     ),
-    *(f"/v1/payments?cursor={cursor}" for cursor in ("..", "A", "%00", "%FF", "a" * 65, "%D9%A1", "'")),
+    *(f"/v1/payments?cursor={cursor}" for cursor in ("..", "%C3%84", "%00", "%FF", "a" * 65, "%D9%A1", "'")),
     *(
         f"/v1/payments/pay_00x?wait={wait}"
         for wait in ("nan", "inf", "-1", "10.1", "1e1", "", "%201", "+1", "1_0", "%EF%BC%91", "9" * 4_000, ".5")

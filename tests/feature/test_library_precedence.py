@@ -15,6 +15,7 @@ from support.clock import FakeClock
 from support.scenes import Scene, make_scene, other_than, quick_settings
 
 from technopay.engine import SILENCE, Engine, Invoice, Payment, Refusal, ScriptedSettlementService
+from technopay.engine.commands import CompletePayment
 from technopay.storage import RedisStore
 
 START = [
@@ -99,7 +100,8 @@ class Situation:
         elif rule in INVOICE_STATES:
             await self.alice.confirm(self.payment, wait_s=0)
         if rule == "invoice_already_paid":
-            await self.alice.store.complete_payment(self.payment.id, "1", "settled")
+            completion = CompletePayment(self.payment.id, "1", "settled")
+            await self.alice.engine._directory.complete(self.alice.wallet_id, completion)
 
     async def spoil_payment(self, rule: str) -> None:  # noqa: C901
         """Make one rule refuse the confirm or the resend."""

@@ -17,6 +17,7 @@ from technopay.engine import (
     ScriptedSettlementService,
 )
 from technopay.engine import engine as operations
+from technopay.engine.commands import CompletePayment
 from technopay.engine.ports import Outcome, Verdict
 from technopay.storage import RedisStore
 
@@ -55,8 +56,8 @@ EXPIRED = row(
     confirm_wrongly="confirmation_expired",
     resend="confirmation_expired",
     cancel="payment_not_cancelable",
-    settle="fenced",
-    give_back="fenced",
+    settle="claim_lost",
+    give_back="claim_lost",
     refund="payment_not_refundable",
     void=Cell("", "expired", "void"),
 )
@@ -82,8 +83,8 @@ TABLE = {
         confirm_wrongly="confirmation_invalid",
         resend="",
         cancel=Cell("", "canceled", "open"),
-        settle="fenced",
-        give_back="fenced",
+        settle="claim_lost",
+        give_back="claim_lost",
         refund="payment_not_refundable",
         void=Cell("", "canceled", "void"),
     ),
@@ -104,7 +105,7 @@ TABLE = {
         start="invoice_already_paid",
         **NOT_CONFIRMABLE | {"confirm": "replay"},
         settle="",
-        give_back="fenced",
+        give_back="claim_lost",
         refund=Cell("", "refunded", "paid"),
         void="invoice_not_voidable",
     ),
@@ -113,20 +114,20 @@ TABLE = {
         "open",
         start="",
         **OVER | {"confirm": "settlement_failed"},
-        settle="fenced",
+        settle="claim_lost",
         give_back="",
         void=Cell("", "failed", "void"),
     ),
     "failed_by_attempts": row(
-        "failed", "open", start="", **OVER, settle="fenced", give_back="", void=Cell("", "failed", "void")
+        "failed", "open", start="", **OVER, settle="claim_lost", give_back="", void=Cell("", "failed", "void")
     ),
     "canceled": row(
         "canceled",
         "open",
         start="",
         **OVER,
-        settle="fenced",
-        give_back="fenced",
+        settle="claim_lost",
+        give_back="claim_lost",
         void=Cell("", "canceled", "void"),
     ),
     "refunding": row(
@@ -134,8 +135,8 @@ TABLE = {
         "paid",
         start="invoice_already_paid",
         **NOT_CONFIRMABLE,
-        settle="fenced",
-        give_back="fenced",
+        settle="claim_lost",
+        give_back="claim_lost",
         refund="",
         void="invoice_not_voidable",
     ),
@@ -144,8 +145,8 @@ TABLE = {
         "paid",
         start="invoice_already_paid",
         **NOT_CONFIRMABLE,
-        settle="fenced",
-        give_back="fenced",
+        settle="claim_lost",
+        give_back="claim_lost",
         refund="",
         void="invoice_not_voidable",
     ),
@@ -242,8 +243,9 @@ async def carry_out(command: str, scene: Scene, payment: Payment | None, invoice
 async def complete(scene: Scene, payment_id: str, verdict: Verdict) -> Outcome[Payment]:
     """Write down what the settlement service decided, under whatever claim is current."""
     for claim in ("1", "2", "3"):
-        outcome = await scene.store.complete_payment(payment_id, claim, verdict)
-        if outcome.code != "fenced":
+        completion = CompletePayment(payment_id, claim, verdict)
+        outcome = await scene.engine._directory.complete(scene.wallet_id, completion)
+        if outcome.code != "claim_lost":
             break
     return outcome
 
@@ -273,7 +275,7 @@ async def test_a_command_meets_a_payment_in_a_state(scene: Scene, state: str, co
     if payment:
         after = await scene.payment(payment)
         assert after.status == expected.payment
-        if answer not in ("", "replay", "fenced"):
+        if answer not in ("", "replay", "claim_lost"):
             assert (shown.id, shown.status) == (payment.id, expected.payment), "a refusal shows the payment"
         assert await scene.balance() == BALANCE - AMOUNT * (after.status in TAKEN)
     if command == "start" and answer == "":

@@ -207,7 +207,7 @@ class Contract:
         if payment.status == ends[verdict]:
             return
         begins = "refunding" if verdict == "reversed" else "processing"
-        refuse_if(payment.status != begins or payment.claim != claim, "fenced")
+        refuse_if(payment.status != begins or payment.claim != claim, "claim_lost")
         self._conclude(payment, verdict)
 
     def resolve(self, payment_id: str, outcome: str) -> None:

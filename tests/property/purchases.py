@@ -15,6 +15,7 @@ from property.model import ATTEMPTS, RESENDS, WAITING, Refused, Verdict
 from technopay.engine.commands import (
     BeginRefund,
     CancelPayment,
+    CompletePayment,
     ConfirmPayment,
     Deposit,
     NewInvoice,
@@ -91,7 +92,7 @@ class Purchases(StoreMachine):
         wallet = self.pick(list(self.contract.wallets), number)
         command = SetWalletStatus(self.operation(), wallet, status)
         self.check(
-            partial(self.store.set_wallet_status, command, self.lease()),
+            self.command(command),
             partial(self.contract.set_wallet_status, wallet, status),
         )
 
@@ -101,13 +102,11 @@ class Purchases(StoreMachine):
         outcome = self._deposit(wallet, amount, operation)
         if reuse_key and outcome.code == "ok":
             other = Deposit(Operation(operation.id, "other arguments", LONG_MS), wallet, amount)
-            self.check(partial(self.store.deposit, other, self.lease()), refuse_reused_key)
+            self.check(self.command(other), refuse_reused_key)
 
     def _deposit(self, wallet: str, amount: int, operation: Operation) -> Outcome[Wallet]:
         command = Deposit(operation, wallet, amount)
-        return self.check(
-            partial(self.store.deposit, command, self.lease()), partial(self.contract.deposit, wallet, amount)
-        )
+        return self.check(self.command(command), partial(self.contract.deposit, wallet, amount))
 
     @precondition(lambda self: len(self.contract.invoices) < 20)
     @rule(
@@ -196,7 +195,7 @@ class Purchases(StoreMachine):
             operation, payment, user, wallet, invoice, method, f"{payment}/1", LONG_MS, ATTEMPTS, RESENDS
         )
         self.check(
-            partial(self.store.start_payment, command, self.lease()),
+            self.command(command),
             partial(self.contract.start, payment, user, wallet, invoice, method),
             recorded=keyed,
         )
@@ -263,11 +262,10 @@ class Purchases(StoreMachine):
         user = self.owner_of(payment, stranger=stranger)
         command = ConfirmPayment(Operation(self.ids.new("op")), payment, user, digest)
         replays = bool(known and known.took_money and answer == "right" and not stranger)
-        outcome = self.check(
-            partial(self.store.confirm_payment, command, self.lease()),
-            partial(self.contract.confirm, payment, user, digest),
-            recorded=False,
-        )
+        call = self.command(command)
+        outcome = self.check(call, partial(self.contract.confirm, payment, user, digest), recorded=False)
+        if outcome.code == "confirmation_invalid":
+            self.guesses.append((payment, call, outcome))
         assert outcome.replayed == replays, f"replayed or not: {outcome}"
         self.answers["confirm_payment replayed"] += replays
         if known and outcome.code == "ok" and not outcome.replayed:
@@ -291,7 +289,7 @@ class Purchases(StoreMachine):
         user = self.owner_of(payment, stranger=stranger)
         command = ResendCode(self.operation(keyed=keyed), payment, user, issue, f"{payment}/{issue}", LONG_MS)
         self.check(
-            partial(self.store.resend_code, command, self.lease()),
+            self.command(command),
             partial(self.contract.resend, payment, user),
             recorded=keyed,
         )
@@ -303,7 +301,7 @@ class Purchases(StoreMachine):
         user = self.owner_of(payment, stranger=stranger)
         command = CancelPayment(self.operation(keyed=keyed), payment, user)
         self.check(
-            partial(self.store.cancel_payment, command, self.lease()),
+            self.command(command),
             partial(self.contract.cancel, payment, user),
             recorded=keyed,
         )
@@ -315,9 +313,7 @@ class Purchases(StoreMachine):
         known = self.contract.payments.get(payment)
         succeeded = known and known.status == "succeeded"
         command = BeginRefund(self.operation(), payment)
-        outcome = self.check(
-            partial(self.store.begin_refund, command, self.lease()), partial(self.contract.refund, payment)
-        )
+        outcome = self.check(self.command(command), partial(self.contract.refund, payment))
         if known and succeeded and outcome.code == "ok":
             known.claim = outcome.details["claim"]
 
@@ -335,7 +331,7 @@ class Purchases(StoreMachine):
         known = self.contract.payments.get(payment)
         claim = "forged" if forged or not known else known.claim or "1"
         self.check(
-            partial(self.store.complete_payment, payment, claim, verdict),
+            self.command(CompletePayment(payment, claim, verdict)),
             partial(self.contract.complete, payment, claim, verdict),
             recorded=False,
         )
@@ -361,8 +357,8 @@ class Purchases(StoreMachine):
         for claimed in due.payments:
             known = self.contract.payments[claimed.payment.id]
             assert claimed.claim != known.claim, "a claim was handed out twice"
-            sleeper = self.store.complete_payment(claimed.payment.id, known.claim, "settled")
-            assert self.run(sleeper).code == "fenced", "a sleeper was let in"
+            sleeper = self.command(CompletePayment(claimed.payment.id, known.claim, "settled"))
+            assert self.run(sleeper()).code == "claim_lost", "a sleeper was let in"
             known.claim, known.given_up = claimed.claim, False
 
     @precondition(has_payments)
@@ -376,6 +372,17 @@ class Purchases(StoreMachine):
             partial(self.store.resolve_payment, self.operation(), payment, outcome, "a note", "an operator"),
             partial(self.contract.resolve, payment, outcome),
         )
+
+    @precondition(lambda self: self.guesses)
+    @rule(number=NUMBERS)
+    def repeat_a_guess_of_long_ago(self, number: int) -> None:
+        payment, call, first = self.guesses[number % len(self.guesses)]
+        if self.contract.payments[payment].status == WAITING:
+            before = self.read_snapshot()
+            again = self.run(call())
+            assert (again.code, again.details) == (first.code, first.details), f"first {first}, then {again}"
+            assert self.read_snapshot() == before, "a repeated guess changed the store"
+            self.answers["confirm_payment guessed_again"] += 1
 
     @precondition(lambda self: self.kept)
     @rule(number=NUMBERS)

@@ -6,6 +6,7 @@ from typing import Any
 
 from property.model import WAITING, Contract, Payment
 from redis.asyncio import Redis
+from support.scene import CHALLENGE
 
 Fields = dict[str, str | None]
 
@@ -20,9 +21,6 @@ return {redis.call('XLEN', KEYS[1]), records}
 
 CURRENCIES = ("EUR", "USD")
 
-DEFAULTS = {"in_flight": "0", "refunded": "0"}
-"""What a field means that is not there."""
-
 
 async def read_snapshot(client: Redis, namespace: str, contract: Contract) -> dict[str, Any]:
     """Read every record that the model knows of, and how long the journal is."""
@@ -31,6 +29,9 @@ async def read_snapshot(client: Redis, namespace: str, contract: Contract) -> di
     found: dict[str, Any] = {
         name: dict(zip(flat[::2], flat[1::2], strict=True)) for name, flat in zip(names, records, strict=True)
     }
+    for payment_id in contract.payments:
+        payment = found[f"payment:{payment_id}"]
+        payment |= dict(zip(CHALLENGE, payment.get("challenge", "").split(" "), strict=False))
     for currency in CURRENCIES:
         days = found[f"limit:{currency}"]
         days["used"] = str(sum(int(used) for day, used in days.items() if day != "limit"))
@@ -43,7 +44,7 @@ def differences(snapshot: dict[str, Any], contract: Contract) -> list[str]:
         f"{name} {field}: found {found}, expected {value}"
         for name, fields in expected_fields(contract).items()
         for field, value in fields.items()
-        if (found := snapshot[name].get(field, DEFAULTS.get(field))) != value
+        if (found := snapshot[name].get(field)) != value
     ]
 
 
@@ -53,16 +54,17 @@ def expected_fields(contract: Contract) -> dict[str, Fields]:
     for user_id, user in contract.users.items():
         records[f"user:{user_id}"] = {"status": user.status}
     for wallet_id, wallet in contract.wallets.items():
+        records[f"user:{wallet.user}"][wallet_id] = ""
         records[f"wallet:{wallet_id}"] = {
             "balance": str(wallet.balance),
-            "in_flight": str(wallet.in_flight),
+            "ledger": str(wallet.balance + wallet.in_flight),
             "status": wallet.status,
         }
     for invoice_id, invoice in contract.invoices.items():
         records[f"invoice:{invoice_id}"] = {
-            "status": invoice.status,
+            # Whether it is being paid, was paid or was refunded, its payment says.
+            "status": "void" if invoice.status == "void" else "open",
             "payment": invoice.live,
-            "refunded": str(invoice.refunded),
         }
     for payment_id, payment in contract.payments.items():
         records[f"payment:{payment_id}"] = _payment(payment)
@@ -79,6 +81,7 @@ def _payment(payment: Payment) -> Fields:
         "set_aside": "1" if payment.set_aside else None,
         "balance_after": None if payment.balance_after is None else str(payment.balance_after),
     }
-    if payment.status == WAITING:
-        fields |= {"attempts_remaining": str(payment.attempts), "resends_remaining": str(payment.resends)}
-    return fields
+    if payment.status not in (WAITING, "canceled"):
+        return fields | {"challenge": ""}
+    counts = {"issue": payment.issue, "attempts": payment.attempts, "resends": payment.resends}
+    return fields | {name: str(count) for name, count in counts.items()} | {"method": payment.method}

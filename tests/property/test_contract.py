@@ -21,12 +21,12 @@ HAVE_TO_BE_MET = {
     "start_payment": "ok user_not_found wallet_not_found invoice_not_found user_blocked wallet_inactive"
     " invoice_already_paid invoice_not_payable payment_in_progress currency_mismatch no_channel"
     " insufficient_funds daily_limit_exceeded",
-    "confirm_payment": "ok replayed payment_not_found user_blocked wallet_inactive payment_not_confirmable"
-    " confirmation_invalid insufficient_funds daily_limit_exceeded",
+    "confirm_payment": "ok replayed guessed_again payment_not_found user_blocked wallet_inactive"
+    " payment_not_confirmable confirmation_invalid insufficient_funds daily_limit_exceeded",
     "resend_code": "ok payment_not_found user_blocked wallet_inactive payment_not_confirmable rate_limited",
     "cancel_payment": "ok payment_not_found payment_not_cancelable",
     "begin_refund": "ok payment_not_refundable",
-    "complete_payment": "ok fenced",
+    "complete_payment": "ok claim_lost",
     "resolve_payment": "ok payment_not_resolvable",
 }
 """What the commands are answered somewhere on the way, lest the test grow blind."""

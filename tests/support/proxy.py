@@ -39,6 +39,7 @@ class Proxy:
         self._port = 0
         self._fault: Fault | None = None
         self._times = 0
+        self._victim = b"EVALSHA"
         self.batches = 0
         self.is_deaf = False
 
@@ -47,9 +48,9 @@ class Proxy:
         """Where the proxy listens."""
         return f"redis://127.0.0.1:{self._port}"
 
-    def strike(self, fault: Fault, times: int = 1) -> None:
-        """Let a fault strike the next batches."""
-        self._fault, self._times = fault, times
+    def strike(self, fault: Fault, times: int = 1, victim: bytes = b"EVALSHA") -> None:
+        """Let a fault strike the next batches that have this command in them."""
+        self._fault, self._times, self._victim = fault, times, victim
 
     def heal(self) -> None:
         """Let everything through again."""
@@ -85,17 +86,17 @@ class Proxy:
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_unix_connection(self._server_path)
+        requests = hiredis.Reader()
         try:
             while request := await reader.read(1 << 20):
-                is_batch = b"EVALSHA" in request
-                self.batches += is_batch
-                fault = self._next_fault() if is_batch else None
+                self.batches += b"EVALSHA" in request
+                fault = self._next_fault() if self._victim in request else None
                 if fault is Fault.CUT_BEFORE:
                     return _reset(writer)
                 if fault is Fault.SWALLOW:
                     return await _sink(reader)
                 server_writer.write(request)
-                reply = await _read_replies(server_reader, _commands_in(request))
+                reply = await _read_replies(server_reader, _commands_ended_in(request, requests))
                 if fault is Fault.NEVER_ANSWER:
                     return await _sink(reader)
                 if fault is Fault.HALF_REPLY:
@@ -116,11 +117,11 @@ class Proxy:
         return self._fault
 
 
-def _commands_in(request: bytes) -> int:
-    reader = hiredis.Reader()
-    reader.feed(request)
+def _commands_ended_in(request: bytes, requests: hiredis.Reader) -> int:
+    """Count the commands that are whole now: a long one comes in several pieces."""
+    requests.feed(request)
     count = 0
-    while reader.gets() is not False:
+    while requests.gets() is not False:
         count += 1
     return count
 

@@ -7,10 +7,11 @@ from itertools import count
 from typing import Any
 
 from redis.asyncio import Redis
+from support.journal import named
 
 from technopay.engine import commands
 from technopay.engine.models import Limit, Payment, Wallet, from_ms
-from technopay.engine.ports import Lease, Operation, Outcome
+from technopay.engine.ports import Lease, Operation, Outcome, Verdict
 from technopay.storage import RedisStore
 from technopay.storage.keys import Keys
 from technopay.storage.link import DirectLink, ServerLink
@@ -20,6 +21,9 @@ RIGHT, WRONG = "digest of the right code", "digest of a wrong code"
 DAY_MS = 24 * 3600 * 1000
 CODE_MS = 300_000
 AMOUNT_MAX = 2**53 - 1
+
+CHALLENGE = ("method", "issue", "attempts", "resends", "expires_at", "payable_until", "guesses")
+"""What the one field says that has the state of a payment's code."""
 
 Dump = dict[str, Any]
 
@@ -70,9 +74,14 @@ async def _value_of(client: Any, key: str) -> Any:
         case "set":
             return await client.smembers(key)
         case "stream":
-            return [tuple(entry) for entry in await client.xrange(key)]
+            return await read_stream(client, key)
         case other:
             raise AssertionError(f"{key} is a {other}")
+
+
+async def read_stream(client: Any, key: str) -> list[tuple[str, dict[str, str]]]:
+    """Read a stream: ids and fields, in order. Backwards, as a faked store's client answers XRANGE raw."""
+    return [(entry, named(fields)) for entry, fields in reversed(await client.xrevrange(key))]
 
 
 class Scene:
@@ -103,7 +112,7 @@ class Scene:
 
     async def deposit(self, wallet_id: str, amount: int, lease: Lease = ALONE) -> Outcome[Wallet]:
         """Put money into a wallet."""
-        return await self.store.deposit(commands.Deposit(operation(), wallet_id, amount), lease)
+        return await self.store.run(commands.Deposit(operation(), wallet_id, amount), lease)
 
     async def invoice(
         self,
@@ -122,7 +131,7 @@ class Scene:
         self, wallet_id: str, invoice_id: str, user_id: str = "alice", lease: Lease = ALONE, **changes: Any
     ) -> Outcome[Payment]:
         """Start a payment."""
-        return await self.store.start_payment(start_command(wallet_id, invoice_id, user_id, **changes), lease)
+        return await self.store.run(start_command(wallet_id, invoice_id, user_id, **changes), lease)
 
     async def started(self, wallet_id: str, invoice_id: str, user_id: str = "alice", **changes: Any) -> str:
         """Start a payment; answer its id."""
@@ -136,7 +145,7 @@ class Scene:
     ) -> Outcome[Payment]:
         """Confirm a payment."""
         command = commands.ConfirmPayment(unrecorded(), payment_id, user_id, digest)
-        return await self.store.confirm_payment(command, lease)
+        return await self.store.run(command, lease)
 
     async def processing(self, wallet_id: str, amount: int = 1_000, user_id: str = "alice") -> tuple[str, str]:
         """Take a payment's money; answer the payment and the claim."""
@@ -148,15 +157,31 @@ class Scene:
     async def succeeded(self, wallet_id: str, amount: int = 1_000) -> str:
         """Bring a payment to its good end."""
         payment_id, claim = await self.processing(wallet_id, amount)
-        assert (await self.store.complete_payment(payment_id, claim, "settled")).code == "ok"
+        assert (await self.complete(payment_id, claim, "settled")).code == "ok"
         return payment_id
 
     async def refunding(self, wallet_id: str, amount: int = 1_000) -> tuple[str, str]:
         """Begin to give a succeeded payment back; answer the payment and the claim."""
         payment_id = await self.succeeded(wallet_id, amount)
-        outcome = await self.store.begin_refund(commands.BeginRefund(operation(), payment_id), ALONE)
+        outcome = await self.begin_refund(payment_id)
         assert outcome.code == "ok"
         return payment_id, outcome.details["claim"]
+
+    async def complete(self, payment_id: str, claim: str, verdict: Verdict) -> Outcome[Payment]:
+        """Write down what the settlement service decided."""
+        return await self.store.run(commands.CompletePayment(payment_id, claim, verdict), ALONE)
+
+    async def begin_refund(self, payment_id: str) -> Outcome[Payment]:
+        """Begin to give a payment back."""
+        return await self.store.run(commands.BeginRefund(operation(), payment_id), ALONE)
+
+    async def cancel(self, payment_id: str, user_id: str = "alice") -> Outcome[Payment]:
+        """Give up a payment that waits for its code."""
+        return await self.store.run(commands.CancelPayment(unrecorded(), payment_id, user_id), ALONE)
+
+    async def set_wallet_status(self, wallet_id: str, status: str, lease: Lease = ALONE) -> Outcome[Wallet]:
+        """Activate or deactivate a wallet."""
+        return await self.store.run(commands.SetWalletStatus(operation(), wallet_id, status), lease)
 
     async def payment(self, payment_id: str) -> Payment:
         """Read a payment."""
@@ -179,10 +204,24 @@ class Scene:
         """Write into a record behind the scripts' back."""
         await client_of(self.store).hset(self.keys.key(kind, record_id), mapping=fields)
 
+    async def challenge(self, payment_id: str) -> dict[str, str]:
+        """Read the state of a payment's code by the names of its parts; nothing when it has done its work."""
+        parts = (await self.fields("payment", payment_id))["challenge"].split(" ")
+        return dict(zip(CHALLENGE, parts, strict=True)) if parts != [""] else {}
+
+    async def write_challenge(self, payment_id: str, **parts: str | int) -> None:
+        """Change parts of the state of a payment's code behind the scripts' back."""
+        changed = await self.challenge(payment_id) | {name: str(part) for name, part in parts.items()}
+        await self.write("payment", payment_id, challenge=" ".join(changed[name] for name in CHALLENGE))
+
     async def money(self, wallet_id: str) -> tuple[int, int]:
         """Answer what a wallet holds and what may yet come back to it."""
         fields = await self.fields("wallet", wallet_id)
-        return int(fields["balance"]), int(fields.get("in_flight", "0"))
+        return int(fields["balance"]), int(fields["ledger"]) - int(fields["balance"])
+
+    async def day(self, payment_id: str) -> str:
+        """Answer the day that a payment was charged to."""
+        return (await self.fields("payment", payment_id))["limit"].split(" ")[0]
 
     async def due_at(self, member: str) -> int | None:
         """Answer when something on the agenda is due."""
@@ -194,15 +233,16 @@ class Scene:
         await client_of(self.store).zadd(self.keys.key("agenda"), {member: 0})
 
     async def journal(self) -> list[tuple[str, dict[str, str]]]:
-        """Read the journal: types and the rest, in order; without the times."""
-        entries = await client_of(self.store).xrange(self.keys.journal)
+        """Read the journal: types and the rest, in order; a time only where the clock had gone back."""
         found = []
-        for _, fields in entries:
+        for _, fields in await self.entries():
             rest = dict(fields)
-            kind = rest.pop("type")
-            rest.pop("at")
-            found.append((kind, rest))
+            found.append((rest.pop("type"), rest))
         return found
+
+    async def entries(self) -> list[tuple[str, dict[str, str]]]:
+        """Read the journal as it is stored: ids and fields, in order."""
+        return await read_stream(client_of(self.store), self.keys.journal)
 
     async def news(self, before: list[Any]) -> list[tuple[str, dict[str, str]]]:
         """Read what was appended to the journal since it was read."""

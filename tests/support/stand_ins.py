@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from technopay.engine import Payment, Wallet
+from technopay.engine import Fault, Payment
+from technopay.engine.actor import Actor, Surroundings
+from technopay.engine.commands import Command, CompletePayment, Deposit
+from technopay.engine.mailbox import Envelope
 from technopay.engine.models import from_ms
-from technopay.engine.ports import Lease, Outcome, Store
+from technopay.engine.ports import Lease, Operation, Outcome, Parcel
+
+Heard = Outcome[Any] | Fault
+Reply = asyncio.Future[Outcome[Any]]
 
 CREATED_AT_MS = 1_783_252_800_000
 SLEEPS_MAX = 10_000
@@ -24,6 +31,10 @@ class ManualClock:
     def monotonic(self) -> float:
         return self.now
 
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
     async def sleep(self, delay_s: float) -> None:
         self.slept.append(delay_s)
         assert len(self.slept) < SLEEPS_MAX, "this goes on for ever"
@@ -31,31 +42,97 @@ class ManualClock:
         await asyncio.sleep(0)
 
 
-class ScriptedCommand:
-    """A command that answers what it was given, in order, and repeats the last; exceptions are raised.
+def make_command(name: str = "command") -> Command:
+    """Make a command that a test knows by its name."""
+    return Deposit(Operation(name), "wal_001", 1)
 
-    `before` runs first, each time. `leases` has what the actor brought.
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A command under way: what an actor sent, what it brought, and who hears of it."""
+
+    name: str
+    lease: Lease
+    hear: Callable[[Heard], None]
+
+
+class ScriptedStore:
+    """Of a store, what actors need of it: commands stay under way until a test answers them.
+
+    With `always`, each is answered so in the next tick of the loop. While `error` is set, nothing can be sent.
     """
 
-    def __init__(
-        self, *answers: Outcome[Any] | BaseException, before: Callable[[], Awaitable[object]] | None = None
-    ) -> None:
-        self._answers = list(answers) or [Outcome("ok")]
-        self._before = before
-        self.leases: list[Lease] = []
+    def __init__(self, always: Heard | None = None) -> None:
+        self.always = always
+        self.error: Exception | None = None
+        self.sent: list[Sent] = []
+        self.under_way: list[Sent] = []
 
     @property
-    def runs(self) -> int:
-        return len(self.leases)
+    def names(self) -> list[str]:
+        """The names of all commands that were sent, in their order."""
+        return [sent.name for sent in self.sent]
 
-    async def run(self, store: Store, lease: Lease) -> Outcome[Payment] | Outcome[Wallet]:
-        self.leases.append(lease)
-        if self._before:
-            await self._before()
-        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+    def runs(self, name: str) -> int:
+        """How often a command was sent."""
+        return self.names.count(name)
+
+    def send(self, command: Command, lease: Lease, hear: Callable[[Heard], None]) -> None:
+        if self.error:
+            raise self.error
+        assert isinstance(command, Deposit)
+        sent = Sent(command.operation.id, lease, hear)
+        self.sent.append(sent)
+        if self.always is None:
+            self.under_way.append(sent)
+        else:
+            asyncio.get_running_loop().call_soon(hear, self.always)
+
+    def answer(self, *heard: Heard) -> None:
+        """Answer the commands that are under way, the oldest first, one with each."""
+        for each in heard:
+            self.under_way.pop(0).hear(each)
+
+    def answer_all(self, heard: Heard) -> None:
+        """Answer all commands that are under way now in the same way."""
+        self.answer(*[heard] * len(self.under_way))
+
+
+class Stage:
+    """An actor with a store that a test answers for, and a clock that a test moves."""
+
+    def __init__(self, capacity: int = 1_000) -> None:
+        self.store = ScriptedStore()
+        self.clock = ManualClock()
+        self.passivated: list[str] = []
+        store: Any = self.store
+        around = Surroundings(store, self.clock, "owner", capacity, self.passivated.append)
+        self.actor = Actor(around, "wal_001")
+
+    def put(self, name: str, *, deadline_s: float = float("inf"), always: bool = False) -> Reply:
+        """Put a command into the mailbox; it has to begin within `deadline_s`."""
+        reply: Reply = asyncio.get_running_loop().create_future()
+        self.actor.put(Envelope(make_command(name), reply, self.clock.now + deadline_s), always=always)
+        return reply
+
+    def put_all(self, names: str) -> list[Reply]:
+        """Put several commands, each with a name of one letter."""
+        return [self.put(name) for name in names]
+
+    def go_together(self, names: str) -> list[Reply]:
+        """Put several commands behind one that brings the token '7' and one that takes the lease."""
+        self.put_all("12")
+        replies = self.put_all(names)
+        self.store.answer(Outcome("ok", token="7"))
+        self.store.sent.clear()
+        self.store.answer(Outcome("ok", token="7"))
+        return replies
+
+
+async def settle() -> None:
+    """Let pauses end and replies arrive; the clock makes pauses short."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 def make_payment(**changes: Any) -> Payment:
@@ -84,6 +161,24 @@ def make_payment(**changes: Any) -> Payment:
     return Payment(**(fields | changes))
 
 
+def make_parcel(**changes: Any) -> Parcel:
+    """Make what is known of a payment that waits for its code, unless something else is said."""
+    fields: dict[str, Any] = {
+        "payment_id": "pay_001",
+        "user_id": "alice",
+        "wallet_id": "wal_001",
+        "amount": 1_234,
+        "currency": "EUR",
+        "merchant": "bookshop",
+        "status": "requires_confirmation",
+        "method": "email",
+        "issue": 1,
+        "email": "alice@example.com",
+        "phone": "+15550100",
+    }
+    return Parcel(**(fields | changes))
+
+
 class ClaimingStore:
     """Of a store, what settlements need of it."""
 
@@ -92,19 +187,21 @@ class ClaimingStore:
         self.claim = "1"
         self.renewed: list[tuple[float, int, bool]] = []
         self.completed: list[tuple[str, str, str]] = []
-        self.error: Exception | None = None
+        self.error: Fault | None = None
 
     async def renew_claim(self, payment_id: str, claim: str, claim_ms: int, *, set_aside: bool) -> bool:
         now = self._clock.now if self._clock else 0
         self.renewed.append((now, claim_ms, set_aside))
         return claim == self.claim
 
-    async def complete_payment(self, payment_id: str, claim: str, verdict: str) -> Outcome[Payment]:
-        if self.error:
-            raise self.error
-        if claim != self.claim:
-            return Outcome("fenced")
-        self.completed.append((payment_id, claim, verdict))
+    def send(self, command: Command, lease: Lease, hear: Callable[[Heard], None]) -> None:
+        assert isinstance(command, CompletePayment)
+        asyncio.get_running_loop().call_soon(hear, self.error or self._complete(command))
+
+    def _complete(self, command: CompletePayment) -> Outcome[Payment]:
+        if command.claim != self.claim:
+            return Outcome("claim_lost")
+        self.completed.append((command.payment_id, command.claim, command.verdict))
         return Outcome("ok", make_payment(status="succeeded"))
 
     async def read_payment(self, payment_id: str, user_id: str | None) -> Outcome[Payment]:

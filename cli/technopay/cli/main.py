@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import sys
@@ -15,6 +14,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from technopay.cli.guide import guide_text
+from technopay.cli.process import run_loop
 from technopay.cli.purchase import PurchaseError, make_purchase, print_receipt
 from technopay.cli.service import running_service, set_up_logging, until_stopped
 from technopay.cli.settings import ConfigurationError, Settings, UsageError, load_settings
@@ -58,14 +58,14 @@ def serve(
         raise UsageError("--redis and --data-dir exclude each other")
     settings = load_settings(redis, data_dir)
     set_up_logging(settings)
-    asyncio.run(_serve(settings, host, port, initialise=init, demo=demo))
+    run_loop(_serve(settings, host, port, initialise=init, demo=demo))
 
 
 @app.command()
 def init(redis: Annotated[str, typer.Option("--redis", help="URL of a Redis or Valkey server.")]) -> None:
     """Initialise a store that was never used; one in use is left as it is."""
     settings = load_settings(redis)
-    asyncio.run(initialise_store(redis, timezone=settings.timezone, durability=settings.durability))
+    run_loop(initialise_store(redis, timezone=settings.timezone, durability=settings.durability))
     print("technopay: the store is initialised")
 
 
@@ -79,10 +79,10 @@ def demo(
 ) -> None:
     """Run the server with demo data on a throw-away store, or on a data directory."""
     if data_dir:
-        asyncio.run(_demo(load_settings(data_dir=data_dir), 0 if once else port, once=once))
+        run_loop(_demo(load_settings(data_dir=data_dir), 0 if once else port, once=once))
         return
     with tempfile.TemporaryDirectory(prefix="technopay-demo-") as folder:
-        asyncio.run(_demo(load_settings(data_dir=Path(folder)), 0 if once else port, once=once))
+        run_loop(_demo(load_settings(data_dir=Path(folder)), 0 if once else port, once=once))
 
 
 @app.command()

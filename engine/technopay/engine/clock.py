@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import base64
+import binascii
 import time
 
 from uuid_utils import uuid7
 
 PARTITION = "00"
+BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+SORTED = bytes.maketrans(BASE64, bytes(sorted(b"-_" + BASE64[:62])))
+"""Base64 in letters whose order is that of the bytes."""
 
 
 class SystemClock:
@@ -27,6 +30,6 @@ class RandomIds:
     """Ids that cannot be guessed and sort by the time of their making (RFC 9562, version 7)."""
 
     def new(self, prefix: str) -> str:
-        """Make an id: prefix, '_', partition, 26 characters of base32hex, whose order is that of the bytes."""
-        unique = base64.b32hexencode(uuid7().bytes).rstrip(b"=").decode().lower()
+        """Make an id: prefix, '_', partition, 22 characters that stand for the bytes of the UUID."""
+        unique = binascii.b2a_base64(uuid7().bytes, newline=False)[:22].translate(SORTED).decode()
         return f"{prefix}_{PARTITION}{unique}"

@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
-from technopay.engine.models import Payment, Wallet
-from technopay.engine.ports import Lease, Operation, Outcome, Store, Verdict
-
-
-class Command(Protocol):
-    """What an actor can carry out."""
-
-    async def run(self, store: Store, lease: Lease) -> Outcome[Payment] | Outcome[Wallet]:
-        """Carry it out."""
-        ...
+from technopay.engine.ports import Operation, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +23,6 @@ class StartPayment:
     attempts: int
     resends: int
 
-    async def run(self, store: Store, lease: Lease) -> Outcome[Payment]:
-        """Carry it out."""
-        return await store.start_payment(self, lease)
-
 
 @dataclass(frozen=True, slots=True)
 class ConfirmPayment:
@@ -46,10 +32,6 @@ class ConfirmPayment:
     payment_id: str
     user_id: str
     digest: str
-
-    async def run(self, store: Store, lease: Lease) -> Outcome[Payment]:
-        """Carry it out."""
-        return await store.confirm_payment(self, lease)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +45,6 @@ class ResendCode:
     digest: str
     code_lifetime_ms: int
 
-    async def run(self, store: Store, lease: Lease) -> Outcome[Payment]:
-        """Carry it out."""
-        return await store.resend_code(self, lease)
-
 
 @dataclass(frozen=True, slots=True)
 class CancelPayment:
@@ -75,10 +53,6 @@ class CancelPayment:
     operation: Operation
     payment_id: str
     user_id: str
-
-    async def run(self, store: Store, lease: Lease) -> Outcome[Payment]:
-        """Carry it out."""
-        return await store.cancel_payment(self, lease)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +63,6 @@ class Deposit:
     wallet_id: str
     amount: int
 
-    async def run(self, store: Store, lease: Lease) -> Outcome[Wallet]:
-        """Carry it out."""
-        return await store.deposit(self, lease)
-
 
 @dataclass(frozen=True, slots=True)
 class SetWalletStatus:
@@ -102,10 +72,6 @@ class SetWalletStatus:
     wallet_id: str
     status: str
 
-    async def run(self, store: Store, lease: Lease) -> Outcome[Wallet]:
-        """Carry it out."""
-        return await store.set_wallet_status(self, lease)
-
 
 @dataclass(frozen=True, slots=True)
 class BeginRefund:
@@ -113,10 +79,6 @@ class BeginRefund:
 
     operation: Operation
     payment_id: str
-
-    async def run(self, store: Store, lease: Lease) -> Outcome[Payment]:
-        """Carry it out."""
-        return await store.begin_refund(self, lease)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +89,17 @@ class CompletePayment:
     claim: str
     verdict: Verdict
 
-    async def run(self, store: Store, lease: Lease) -> Outcome[Payment]:  # noqa: ARG002
-        """Carry it out."""
-        return await store.complete_payment(self.payment_id, self.claim, self.verdict)
+
+Command = (
+    StartPayment
+    | ConfirmPayment
+    | ResendCode
+    | CancelPayment
+    | Deposit
+    | SetWalletStatus
+    | BeginRefund
+    | CompletePayment
+)
 
 
 @dataclass(frozen=True, slots=True)

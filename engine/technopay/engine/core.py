@@ -8,15 +8,16 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Self, TypeVar
+from itertools import count
+from typing import Self, TypeVar
 
 from technopay.engine.agenda import make_loops
 from technopay.engine.clock import RandomIds, SystemClock
-from technopay.engine.commands import Command
 from technopay.engine.directory import Directory
-from technopay.engine.errors import REFUSALS, EngineClosed, InternalError, PaymentNotFound, StoreUnfit
+from technopay.engine.errors import REFUSALS, EngineClosed, Fault, InternalError, StoreUnfit
 from technopay.engine.mocks import MockChannel, MockSettlementService
 from technopay.engine.models import Method, Payment, Record
 from technopay.engine.ports import Channel, Clock, Ids, Operation, Outcome, SettlementService, Store, Verifier
@@ -27,7 +28,7 @@ from technopay.engine.verifier import MessageCode
 
 RecordT = TypeVar("RecordT", bound=Record)
 
-ID = re.compile(r"(?:wal|inv|pay|msg)_[0-9a-v-]{1,60}")
+ID = re.compile(r"(?:wal|inv|pay|msg)_[0-9A-Za-z_-]{1,60}")
 ROUTES_MAX = 50_000
 WATCH_INTERVAL_S = 0.5
 UNKEYED_KEPT_MS = 600_000
@@ -80,13 +81,16 @@ class EngineCore:
         service = settlement_service or MockSettlementService(store)
         reached = channels or {"email": MockChannel(store), "sms": MockChannel(store)}
         owner = self._ids.new("eng")
+        # The end of a version 7 UUID is all chance: with a number behind it, it names a call of this engine.
+        self._calls_named = count(1)
+        self._call_prefix = owner[-8:]
         self._directory = Directory(store, self._clock, settings, owner)
         self._settlements = Settlements(store, self._directory, service, self._clock, settings, self._announce)
         relay = Relay(store, reached, self._verifier, settings, owner)
         self._agenda, self._relay = make_loops(store, self._settlements, relay, self._clock, settings)
         self._state = State.UNSTARTED
         self._routes: dict[str, tuple[str, str]] = {}
-        self._watchers: dict[str, set[asyncio.Future[Payment]]] = {}
+        self._watchers: dict[str, set[asyncio.Future[Payment | None]]] = {}
 
     async def start(self) -> None:
         """Tie the store to our secret and begin the background work.
@@ -158,13 +162,12 @@ class EngineCore:
         self._require_running()
         if key is None:
             fingerprint = _digest(arguments) if recorded else ""
-            return Operation(self._ids.new("op"), fingerprint, UNKEYED_KEPT_MS)
+            return Operation(self._new_call(), fingerprint, UNKEYED_KEPT_MS)
         kept_ms = self._settings.idempotency_kept_s * 1000
         return Operation(_digest([name, *scope, key]), _digest(arguments), kept_ms)
 
-    async def _ask(self, wallet_id: str, command: Command) -> Outcome[Any]:
-        self._require_running()
-        return await self._directory.ask(wallet_id, command)
+    def _new_call(self) -> str:
+        return f"{self._call_prefix}.{next(self._calls_named)}"
 
     def _paid(self, outcome: Outcome[Payment]) -> Payment:
         """Unwrap an outcome that changed a payment: remember its wallet, tell the watchers and the relay."""
@@ -190,8 +193,7 @@ class EngineCore:
     def _announce(self, payment: Payment) -> None:
         self._relay.wake()
         for watcher in self._watchers.pop(payment.id, ()):
-            if not watcher.done():
-                watcher.set_result(payment)
+            _see(watcher, payment)
 
     async def _watch(self, payment: Payment, wait_s: float) -> Payment:
         """Wait until a payment is at rest, but not longer than `wait_s`; answer it as it is then.
@@ -200,22 +202,27 @@ class EngineCore:
         """
         deadline = self._clock.monotonic() + wait_s
         while not payment.is_at_rest and (left_s := deadline - self._clock.monotonic()) > 0:
-            watcher: asyncio.Future[Payment] = asyncio.get_running_loop().create_future()
-            self._watchers.setdefault(payment.id, set()).add(watcher)
-            try:
-                async with asyncio.timeout(min(left_s, WATCH_INTERVAL_S)):
-                    payment = await watcher
-            except TimeoutError:
-                outcome = await self._store.read_payment(payment.id, None)
-                if outcome.value is None:
-                    raise PaymentNotFound from None
-                payment = outcome.value
-            finally:
-                watchers = self._watchers.get(payment.id, set())
-                watchers.discard(watcher)
-                if not watchers:
-                    self._watchers.pop(payment.id, None)
+            seen = await self._next_change(payment.id, min(left_s, WATCH_INTERVAL_S))
+            # What was acknowledged stays so, whether or not we can look again.
+            with suppress(Fault):
+                payment = seen or unwrap(await self._store.read_payment(payment.id, None))
         return payment
+
+    async def _next_change(self, payment_id: str, wait_s: float) -> Payment | None:
+        """Wait for a change that this process makes; None when there was none in time."""
+        loop = asyncio.get_running_loop()
+        watcher: asyncio.Future[Payment | None] = loop.create_future()
+        self._watchers.setdefault(payment_id, set()).add(watcher)
+        # A timer of our own costs a quarter of asyncio.timeout, and every confirm waits here.
+        timer = loop.call_later(wait_s, _see, watcher, None)
+        try:
+            return await watcher
+        finally:
+            timer.cancel()
+            watchers = self._watchers.get(payment_id, set())
+            watchers.discard(watcher)
+            if not watchers:
+                self._watchers.pop(payment_id, None)
 
 
 def unwrap(outcome: Outcome[RecordT]) -> RecordT:
@@ -236,6 +243,11 @@ def unwrap(outcome: Outcome[RecordT]) -> RecordT:
 def known(record_id: str) -> str:
     """Answer an id as it is if it can be one of ours, else one that does not exist."""
     return record_id if ID.fullmatch(record_id) else "unknown"
+
+
+def _see(watcher: asyncio.Future[Payment | None], payment: Payment | None) -> None:
+    if not watcher.done():
+        watcher.set_result(payment)
 
 
 def _digest(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from technopay.engine.actor import Actor
+from technopay.engine.actor import Actor, Surroundings
 from technopay.engine.commands import Command
 from technopay.engine.errors import EngineClosed, Overloaded
 from technopay.engine.mailbox import Envelope
@@ -17,13 +17,12 @@ class Directory:
     """Finds the actor of a wallet, or makes it. An idle wallet has none."""
 
     def __init__(self, store: Store, clock: Clock, settings: EngineSettings, owner: str) -> None:
-        self._store = store
-        self._clock = clock
+        self._around = Surroundings(store, clock, owner, settings.mailbox_capacity, self._passivate)
         self._settings = settings
-        self._owner = owner
-        self._live: dict[str, tuple[Actor, asyncio.Task[None]]] = {}
+        self._live: dict[str, Actor] = {}
         self._waiting = 0
         self._draining = False
+        self._drained = asyncio.Event()
 
     @property
     def live_actors(self) -> int:
@@ -42,49 +41,47 @@ class Directory:
             Overloaded: the mailbox is full, or the command did not begin in time; nothing happened.
             WalletBusy: another process kept the wallet; nothing happened.
             EngineClosed: the engine drains; nothing happened.
+            OutcomeUnknown: the store does not answer.
 
         """
         if self._draining:
             raise EngineClosed
         if self._waiting >= self._settings.commands_waiting_max:
             raise Overloaded
-        return await self._send(wallet_id, command, always=False)
-
-    async def complete(self, wallet_id: str, command: Command) -> Outcome[Any]:
-        """Send the completion of something accepted before: it gets in, mailbox full or draining or not."""
-        return await self._send(wallet_id, command, always=True)
-
-    async def drain(self, drain_s: float) -> None:
-        """Refuse new commands and finish the accepted ones, but do not wait longer than `drain_s`."""
-        self._draining = True
-        if tasks := [task for _, task in self._live.values()]:
-            _, late = await asyncio.wait(tasks, timeout=drain_s)
-            for task in late:
-                task.cancel()
-
-    async def _send(self, wallet_id: str, command: Command, *, always: bool) -> Outcome[Any]:
+        deadline = self._around.clock.monotonic() + self._settings.command_deadline_s
         reply: asyncio.Future[Outcome[Any]] = asyncio.get_running_loop().create_future()
-        deadline = self._clock.monotonic() + self._settings.command_deadline_s
-        # No await between finding the actor and putting the envelope: passivation cannot come between.
-        actor = self._activate(wallet_id)
-        actor.mailbox.put(Envelope(command, reply, deadline if not always else float("inf")), always=always)
+        self._activate(wallet_id).put(Envelope(command, reply, deadline))
         self._waiting += 1
         try:
             return await reply
         finally:
             self._waiting -= 1
 
+    def complete(self, wallet_id: str, command: Command) -> asyncio.Future[Outcome[Any]]:
+        """Send the completion of something accepted before: it gets in, mailbox full or draining or not."""
+        reply: asyncio.Future[Outcome[Any]] = asyncio.get_running_loop().create_future()
+        self._activate(wallet_id).put(Envelope(command, reply, float("inf")), always=True)
+        return reply
+
+    async def drain(self, drain_s: float) -> None:
+        """Refuse new commands and finish the accepted ones, but do not wait longer than `drain_s`."""
+        self._draining = True
+        if not self._live:
+            return
+        try:
+            async with asyncio.timeout(drain_s):
+                await self._drained.wait()
+        except TimeoutError:
+            for actor in list(self._live.values()):
+                actor.abandon()
+
     def _activate(self, wallet_id: str) -> Actor:
-        if live := self._live.get(wallet_id):
-            return live[0]
-        actor = Actor(self._store, self._clock, self._owner, self._settings.mailbox_capacity)
-        task = asyncio.get_running_loop().create_task(self._live_and_passivate(wallet_id, actor))
-        self._live[wallet_id] = actor, task
+        actor = self._live.get(wallet_id)
+        if actor is None:
+            actor = self._live[wallet_id] = Actor(self._around, wallet_id)
         return actor
 
-    async def _live_and_passivate(self, wallet_id: str, actor: Actor) -> None:
-        try:
-            await actor.work()
-        finally:
-            # work() ends in the same step in which it found the mailbox empty, so no envelope is lost.
-            del self._live[wallet_id]
+    def _passivate(self, wallet_id: str) -> None:
+        del self._live[wallet_id]
+        if self._draining and not self._live:
+            self._drained.set()

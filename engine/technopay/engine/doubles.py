@@ -18,7 +18,7 @@ class SequentialIds:
     def new(self, prefix: str) -> str:
         """Make the next id."""
         number, self._next = self._next, self._next + 1
-        return f"{prefix}_00{number:026d}"
+        return f"{prefix}_00{number:022d}"
 
 
 class FixedCode:

@@ -110,7 +110,7 @@ class Engine(PaymentOperations):
         values.require([("amount", values.amount_error(amount))])
         operation = self._keyed("deposit", (wallet_id,), idempotency_key, [amount])
         command = Deposit(operation, known(wallet_id), amount)
-        outcome: Outcome[Wallet] = await self._ask(command.wallet_id, command)
+        outcome: Outcome[Wallet] = await self._directory.ask(command.wallet_id, command)
         return unwrap(outcome)
 
     async def activate_wallet(self, *, wallet_id: str, idempotency_key: str | None = None) -> Wallet:
@@ -222,7 +222,7 @@ class Engine(PaymentOperations):
         """
         operation = self._keyed("refund", (payment_id,), idempotency_key, [])
         wallet_id = await self._wallet_of(payment_id, None)
-        outcome: Outcome[Payment] = await self._ask(wallet_id, BeginRefund(operation, payment_id))
+        outcome: Outcome[Payment] = await self._directory.ask(wallet_id, BeginRefund(operation, payment_id))
         payment = self._paid(outcome)
         if claim := outcome.details.get("claim"):
             self._settlements.begin(Claimed(payment, claim))
@@ -301,7 +301,7 @@ class Engine(PaymentOperations):
     async def _set_wallet_status(self, wallet_id: str, status: str, key: str | None) -> Wallet:
         operation = self._keyed(f"set_wallet_{status}", (wallet_id,), key, [])
         command = SetWalletStatus(operation, known(wallet_id), status)
-        outcome: Outcome[Wallet] = await self._ask(command.wallet_id, command)
+        outcome: Outcome[Wallet] = await self._directory.ask(command.wallet_id, command)
         return unwrap(outcome)
 
     def _keyed(self, name: str, scope: tuple[str, ...], key: str | None, arguments: object) -> Operation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,24 +13,33 @@ from technopay.engine.errors import Overloaded
 from technopay.engine.ports import Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Envelope:
-    """A command, where its outcome goes, and by when it has to begin (monotonic seconds)."""
+    """A command, where its outcome goes, and by when it has to begin (monotonic seconds).
+
+    `known_by` is set once a reply to it was lost: by then the outcome has to be known. `was_busy` is set once
+    another process had the wallet.
+    """
 
     command: Command
     reply: Future[Outcome[Any]]
     deadline: float
+    known_by: float | None = None
+    was_busy: bool = False
 
 
 class Mailbox:
     """First in, first out, and never more than `capacity` from askers."""
 
+    __slots__ = ("_capacity", "_envelopes")
+
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._envelopes: deque[Envelope] = deque()
+        # Most commands are sent at once: a queue is made only where they queue.
+        self._envelopes: deque[Envelope] | None = None
 
     def __len__(self) -> int:
-        return len(self._envelopes)
+        return len(self._envelopes) if self._envelopes else 0
 
     def put(self, envelope: Envelope, *, always: bool = False) -> None:
         """Add an envelope; `always` is for the completion of what was accepted before.
@@ -38,9 +48,15 @@ class Mailbox:
             Overloaded: it is full.
 
         """
-        if not always and len(self._envelopes) >= self._capacity:
+        if not always and len(self) >= self._capacity:
             raise Overloaded
+        if self._envelopes is None:
+            self._envelopes = deque()
         self._envelopes.append(envelope)
+
+    def put_back(self, envelopes: Iterable[Envelope]) -> None:
+        """Put envelopes that were taken before all others again, in their order."""
+        self._envelopes = deque([*envelopes, *(self._envelopes or ())])
 
     def take(self) -> Envelope | None:
         """Take the oldest envelope, or None when there is none."""

@@ -5,16 +5,19 @@ The JSON form of each (`model_dump_json`) is the form that HTTP clients see.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Generic, Literal, Self, TypeVar
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PrivateAttr, WithJsonSchema
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def from_ms(at_ms: int | str) -> datetime:
     """Turn Unix milliseconds into a time in UTC, exactly."""
     seconds, milliseconds = divmod(int(at_ms), 1000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=milliseconds * 1000)
+    return EPOCH + timedelta(0, seconds, milliseconds * 1000)
 
 
 def to_ms(at: datetime) -> int:
@@ -52,6 +55,20 @@ class Record(BaseModel):
 
     _replayed: bool = PrivateAttr(default=False)
 
+    @classmethod
+    def trusted(cls, **values: Any) -> Self:
+        """Build a record from values that are right already, all of them, in a fraction of the time.
+
+        This is what pydantic's `model_construct` does, without looking for defaults and aliases.
+        """
+        record = cls.__new__(cls)
+        set_attribute = object.__setattr__
+        set_attribute(record, "__dict__", values)
+        set_attribute(record, "__pydantic_fields_set__", _field_names(cls))
+        set_attribute(record, "__pydantic_extra__", None)
+        set_attribute(record, "__pydantic_private__", {"_replayed": False})
+        return record
+
     @property
     def replayed(self) -> bool:
         """Whether this is the answer that an earlier call got, given again."""
@@ -62,6 +79,11 @@ class Record(BaseModel):
         again = self.model_copy()
         again._replayed = True  # noqa: SLF001
         return again
+
+
+@cache
+def _field_names(record_type: type[Record]) -> set[str]:
+    return set(record_type.model_fields)
 
 
 class User(Record):

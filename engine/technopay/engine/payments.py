@@ -9,7 +9,7 @@ from technopay.engine.commands import CancelPayment, ConfirmPayment, ResendCode,
 from technopay.engine.core import EngineCore, known, unwrap
 from technopay.engine.errors import PaymentNotFound, SettlementFailed
 from technopay.engine.models import Entry, Invoice, Limit, Method, Page, Payment, Wallet
-from technopay.engine.ports import Claimed, Operation, Outcome, PaymentTerms
+from technopay.engine.ports import Claimed, Operation, Outcome
 
 WAIT_S_MAX = 10.0
 
@@ -45,7 +45,8 @@ class PaymentOperations(EngineCore):
         payment_id = self._ids.new("pay")
         arguments = [invoice_id, wallet_id, method]
         operation = self._operation("start", (user_id,), idempotency_key, arguments, recorded=False)
-        terms = await self._read_terms(payment_id, known(invoice_id), user_id)
+        # What a code is bound to never changes, so reading it ahead decides nothing.
+        terms = await self._store.read_terms(payment_id, known(invoice_id))
         command = StartPayment(
             operation=operation,
             payment_id=payment_id,
@@ -58,7 +59,7 @@ class PaymentOperations(EngineCore):
             attempts=self._settings.code_attempts,
             resends=self._settings.code_resends,
         )
-        return self._paid(await self._ask(command.wallet_id, command))
+        return self._paid(await self._directory.ask(command.wallet_id, command))
 
     async def confirm_payment(
         self, *, user_id: str, payment_id: str, code: str, wait_s: float = 4.0
@@ -78,8 +79,8 @@ class PaymentOperations(EngineCore):
         values.require([("code", values.code_error(code)), ("wait_s", _wait_error(wait_s))])
         digest = await self._verifier.check(payment_id, code)
         wallet_id = await self._wallet_of(payment_id, user_id)
-        command = ConfirmPayment(Operation(self._ids.new("op")), payment_id, user_id, digest)
-        outcome: Outcome[Payment] = await self._ask(wallet_id, command)
+        command = ConfirmPayment(Operation(self._new_call()), payment_id, user_id, digest)
+        outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command)
         if outcome.code not in ("ok", "payment_not_confirmable"):
             self._relay.wake()  # a refusal for funds or limit is told to the user, too
         payment = self._paid(outcome)
@@ -104,10 +105,8 @@ class PaymentOperations(EngineCore):
         values.require([("idempotency_key", values.key_error(idempotency_key))])
         operation = self._operation("resend", (user_id, payment_id), idempotency_key, [], recorded=False)
         parcel = await self._store.read_parcel(known(payment_id))
-        if parcel is None or parcel.payment.user_id != user_id:
+        if parcel is None or parcel.user_id != user_id:
             raise PaymentNotFound
-        payment = parcel.payment
-        terms = PaymentTerms(payment.id, payment.amount, payment.currency, payment.merchant)
         issue = (parcel.issue or 0) + 1
         # Another resend can come between; there are only so many.
         while True:
@@ -116,10 +115,10 @@ class PaymentOperations(EngineCore):
                 payment_id=payment_id,
                 user_id=user_id,
                 issue=issue,
-                digest=await self._verifier.begin(terms, issue),
+                digest=await self._verifier.begin(parcel.terms, issue),
                 code_lifetime_ms=self._settings.code_lifetime_s * 1000,
             )
-            outcome: Outcome[Payment] = await self._ask(payment.wallet_id, command)
+            outcome: Outcome[Payment] = await self._directory.ask(parcel.wallet_id, command)
             if outcome.code != "issue":
                 return self._paid(outcome)
             issue = outcome.details["issue"] + 1
@@ -137,7 +136,7 @@ class PaymentOperations(EngineCore):
         values.require([("idempotency_key", values.key_error(idempotency_key))])
         operation = self._operation("cancel", (user_id, payment_id), idempotency_key, [], recorded=False)
         wallet_id = await self._wallet_of(payment_id, user_id)
-        return self._paid(await self._ask(wallet_id, CancelPayment(operation, payment_id, user_id)))
+        return self._paid(await self._directory.ask(wallet_id, CancelPayment(operation, payment_id, user_id)))
 
     async def get_payment(self, *, user_id: str, payment_id: str, wait_s: float = 0.0) -> Payment:
         """Read a payment; with a wait, as soon as it is final or set aside or the wait ran out.
@@ -206,13 +205,6 @@ class PaymentOperations(EngineCore):
         """List the limits that bind a user: those of the currencies of the user's wallets."""
         self._require_user(user_id)
         return await self._store.read_limits(user_id)
-
-    async def _read_terms(self, payment_id: str, invoice_id: str, user_id: str) -> PaymentTerms | None:
-        """Read what the code is bound to. It never changes, so reading ahead decides nothing."""
-        invoice = (await self._store.read_invoice(invoice_id, user_id)).value
-        if invoice is None:
-            return None
-        return PaymentTerms(payment_id, invoice.amount, invoice.currency, invoice.merchant)
 
     def _require_user(self, user_id: str) -> None:
         """Refuse what is no user id: to the store, no user would be an operator, who sees everything."""

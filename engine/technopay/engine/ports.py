@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from technopay.engine.models import Entry, Invoice, Limit, Message, Method, Page, Payment, User, Wallet
 
 if TYPE_CHECKING:
     from technopay.engine import commands
+    from technopay.engine.commands import Command
+    from technopay.engine.errors import Fault
 
 Value = TypeVar("Value", covariant=True)
 
@@ -27,8 +29,7 @@ class Outcome(Generic[Value]):
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """The identity of one call, by which a repeat of it is known.
 
     `fingerprint` stands for the arguments; an empty one keeps no record of its own (the payment is the record).
@@ -39,8 +40,7 @@ class Operation:
     kept_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """What an actor brings to the store: who it is, the token it knows (or ''), whether more is to come."""
 
     owner: str
@@ -48,8 +48,7 @@ class Lease:
     keep: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentTerms:
+class PaymentTerms(NamedTuple):
     """What a code is bound to (PSD2 RTS, Article 5): this payment, this amount, this payee."""
 
     payment_id: str
@@ -66,45 +65,67 @@ class Claimed:
     claim: str
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """A payment with what is needed to tell its user: the addresses, and the number of the current code."""
+class Parcel(NamedTuple):
+    """What has to be known of a payment to tell its user: its terms, its code's state, and the addresses."""
 
-    payment: Payment
+    payment_id: str
+    user_id: str
+    wallet_id: str
+    amount: int
+    currency: str
+    merchant: str
+    status: str
+    method: Method | None
+    issue: int | None
     email: str | None
     phone: str | None
+
+    @property
+    def terms(self) -> PaymentTerms:
+        """What a code is bound to."""
+        return PaymentTerms(self.payment_id, self.amount, self.currency, self.merchant)
+
+
+class Notice(NamedTuple):
+    """What a user has to be told because of one entry of the journal.
+
+    `issue` is the number of the code that the entry is about, `reason` why something failed. Without a
+    parcel there is nothing to tell any more.
+    """
+
+    entry_id: str
+    kind: str
     issue: int | None
+    reason: str
+    parcel: Parcel | None
 
 
 @dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """One line of the journal. `id` is its place; `type` says what happened."""
+class Outbox:
+    """The notices of a stretch of the journal, claimed; `cursor` is its last entry."""
 
-    id: str
-    type: str
-    fields: Mapping[str, str]
+    claim: str
+    notices: Sequence[Notice]
+    cursor: str
+    entries: int
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedMessage:
     """A message that is to be tried again, under this claim."""
 
-    entry: JournalEntry
-    kind: str
+    notice: Notice
     channel: Method
     attempts: int
     claim: str
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """What became of the first attempt to deliver a message; `error` is empty when it was delivered."""
+class UntoldNotice:
+    """A notice that was not delivered at the first attempt; `error` is empty when there was nothing to tell."""
 
-    entry_id: str
-    user_id: str
+    notice: Notice
     channel: Method
-    kind: str
-    payment_id: str
     error: str
 
 
@@ -211,36 +232,14 @@ class Store(Protocol):
     Methods raise StoreUnavailable (nothing happened) or OutcomeUnknown (ask again with the same operation).
     """
 
-    async def start_payment(self, command: commands.StartPayment, lease: Lease) -> Outcome[Payment]:
-        """Make a payment that waits for its confirmation."""
-        ...
+    def send(self, command: Command, lease: Lease, hear: Callable[[Outcome[Any] | Fault], None]) -> None:
+        """Send a wallet's command with all others of this loop tick; `hear` gets its outcome, later and once.
 
-    async def confirm_payment(self, command: commands.ConfirmPayment, lease: Lease) -> Outcome[Payment]:
-        """Judge everything again and take the money. details: `claim` when this call took it."""
-        ...
-
-    async def resend_code(self, command: commands.ResendCode, lease: Lease) -> Outcome[Payment]:
-        """Replace the code. Code 'issue' with details `issue` when another one is current."""
-        ...
-
-    async def cancel_payment(self, command: commands.CancelPayment, lease: Lease) -> Outcome[Payment]:
-        """Give up an unconfirmed payment."""
-        ...
-
-    async def deposit(self, command: commands.Deposit, lease: Lease) -> Outcome[Wallet]:
-        """Put money into a wallet."""
-        ...
-
-    async def set_wallet_status(self, command: commands.SetWalletStatus, lease: Lease) -> Outcome[Wallet]:
-        """Activate or deactivate a wallet."""
-        ...
-
-    async def begin_refund(self, command: commands.BeginRefund, lease: Lease) -> Outcome[Payment]:
-        """Begin to give a succeeded payment back. details: `claim` when this call began it."""
-        ...
-
-    async def complete_payment(self, payment_id: str, claim: str, verdict: Verdict) -> Outcome[Payment]:
-        """Write down what the settlement service decided; code 'fenced' for an old claim."""
+        Commands reach the store in the order in which they were sent. Codes beside those of refusals:
+        'busy' (another owner has the lease), 'fenced' (the token is not current), 'bounds' (send it again);
+        after each of them nothing happened. Faults: StoreUnavailable (nothing happened), OutcomeUnknown (send
+        it again: the store knows its own earlier outcome), InternalError.
+        """
         ...
 
     async def renew_claim(self, payment_id: str, claim: str, claim_ms: int, *, set_aside: bool) -> bool:
@@ -301,8 +300,12 @@ class Store(Protocol):
         """Read a payment, with a user only that user's own."""
         ...
 
+    async def read_terms(self, payment_id: str, invoice_id: str) -> PaymentTerms | None:
+        """Read what the code of a payment of this invoice is bound to. It never changes."""
+        ...
+
     async def read_parcel(self, payment_id: str) -> Parcel | None:
-        """Read a payment with what is needed to tell its user."""
+        """Read what has to be known of a payment to tell its user."""
         ...
 
     async def list_wallets(self, user_id: str, cursor: str, limit: int) -> Page[Wallet]:
@@ -339,14 +342,14 @@ class Store(Protocol):
         """Take what is due on the agenda."""
         ...
 
-    async def read_outbox(self, owner: str, count: int) -> tuple[str, list[JournalEntry]] | None:
-        """Claim the relay and read on in the journal: claim and entries, or None while another one relays."""
+    async def read_outbox(self, owner: str, count: int) -> Outbox | None:
+        """Claim the relay and read on in the journal; None when nothing came, or another process relays."""
         ...
 
     async def record_deliveries(
-        self, claim: str, cursor: str, retry_ms: int, deliveries: Sequence[Delivery]
+        self, claim: str, cursor: str, retry_ms: int, untold: Sequence[UntoldNotice]
     ) -> bool:
-        """Write down deliveries and move the relay on; False for an old claim."""
+        """Move the relay on and write down what was not delivered; False for an old claim."""
         ...
 
     async def record_attempt(self, message: ClaimedMessage, status: str, error: str, retry_ms: int) -> bool:

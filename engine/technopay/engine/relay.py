@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from technopay.engine.messages import message_kind, message_text
+from technopay.engine.messages import message_text
 from technopay.engine.models import Method
 from technopay.engine.ports import (
     Channel,
     ClaimedMessage,
-    Delivery,
-    JournalEntry,
+    Notice,
     OutgoingMessage,
-    Parcel,
-    PaymentTerms,
     Store,
+    UntoldNotice,
     Verifier,
 )
 from technopay.engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 
-STRETCH = 100
+STRETCH = 200
 ERROR_LENGTH_MAX = 200
 
 
@@ -47,87 +45,79 @@ class Relay:
     async def relay(self) -> bool:
         """Deliver the messages of one stretch of the journal; answer whether there may be more."""
         outbox = await self._store.read_outbox(self._owner, STRETCH)
-        if outbox is None or not outbox[1]:
+        if outbox is None:
             return False
-        claim, entries = outbox
-        due = [(entry, kind) for entry in entries if (kind := message_kind(entry))]
-        tried = await asyncio.gather(*(self._deliver_first(entry, kind) for entry, kind in due))
-        await self._store.record_deliveries(
-            claim,
-            entries[-1].id,
-            round(self._settings.message_backoff_s * 1000),
-            [delivery for delivery in tried if delivery],
-        )
-        return len(entries) == STRETCH
+        backoff_ms = round(self._settings.message_backoff_s * 1000)
+        untold = await self._deliver_all(outbox.notices)
+        await self._store.record_deliveries(outbox.claim, outbox.cursor, backoff_ms, untold)
+        return outbox.entries == STRETCH
 
     async def deliver_again(self, message: ClaimedMessage) -> None:
         """Try a message that failed before; after the last attempt it is dead until somebody sends it again."""
-        error = await self._deliver(message.entry, message.kind, message.channel)
+        untold = await self._deliver_all([message.notice], message.channel)
         attempts = message.attempts + 1
-        if error is None:
-            status = "stale"
-        elif not error:
+        error = untold[0].error if untold else ""
+        if not untold:
             status = "sent"
+        elif not error:
+            status = "stale"
         else:
             status = "waiting" if attempts < self._settings.message_attempts else "dead"
         backoff_s = self._settings.message_backoff_s * 2 ** (attempts - 1)
-        await self._store.record_attempt(message, status, error or "", round(backoff_s * 1000))
+        await self._store.record_attempt(message, status, error, round(backoff_s * 1000))
 
-    async def _deliver_first(self, entry: JournalEntry, kind: str) -> Delivery | None:
-        parcel = await self._store.read_parcel(entry.fields["payment"])
-        if parcel is None:
-            return None
-        channel = _channel_for(kind, parcel)
-        if channel is None:
-            return None
-        error = await self._send(entry, kind, channel, parcel)
-        if error is None:
-            return None
-        payment = parcel.payment
-        return Delivery(entry.id, payment.user_id, channel, kind, payment.id, error)
-
-    async def _deliver(self, entry: JournalEntry, kind: str, channel: Method) -> str | None:
-        parcel = await self._store.read_parcel(entry.fields["payment"])
-        return None if parcel is None else await self._send(entry, kind, channel, parcel)
-
-    async def _send(self, entry: JournalEntry, kind: str, channel: Method, parcel: Parcel) -> str | None:
-        """Deliver; '' when it was taken, what went wrong when not, None when there is nothing to tell any more.
+    async def _deliver_all(
+        self, notices: Sequence[Notice], channel: Method | None = None
+    ) -> list[UntoldNotice]:
+        """Deliver side by side, all within the time for one; answer what was not delivered.
 
         Whatever goes wrong with one message must not hold up the others.
         """
+        if not notices:
+            return []
+        reached = [channel or _channel_for(notice) for notice in notices]
+        deliveries = [
+            asyncio.create_task(self._deliver(notice, through))
+            for notice, through in zip(notices, reached, strict=True)
+        ]
         try:
-            message = await self._compose(entry, kind, channel, parcel)
-            if message is None:
-                return None
-            async with asyncio.timeout(self._settings.message_timeout_s):
-                await self._channels[channel].deliver(message)
-        except Exception as error:
-            logger.info("message %s was not taken by %s: %r", event_id(entry.id), channel, error)
-            return (str(error) or type(error).__name__)[:ERROR_LENGTH_MAX]
-        return ""
+            await asyncio.wait(deliveries, timeout=self._settings.message_timeout_s)
+        finally:
+            late = [delivery for delivery in deliveries if not delivery.done()]
+            for delivery in late:
+                delivery.cancel()
+        if late:
+            await asyncio.wait(late, timeout=self._settings.message_timeout_s)
+        errors = [_error_of(delivery) for delivery in deliveries]
+        return [
+            UntoldNotice(notice, through, error)
+            for notice, through, error in zip(notices, reached, errors, strict=True)
+            if error is not None
+        ]
 
-    async def _compose(
-        self, entry: JournalEntry, kind: str, channel: Method, parcel: Parcel
-    ) -> OutgoingMessage | None:
-        """Write a message; None for a code that is not current any more."""
-        payment, code = parcel.payment, None
-        if kind == "confirmation.code":
-            if payment.status != "requires_confirmation" or str(parcel.issue) != entry.fields["issue"]:
-                return None
-            terms = PaymentTerms(payment.id, payment.amount, payment.currency, payment.merchant)
-            code = await self._verifier.code(terms, int(entry.fields["issue"]))
+    async def _deliver(self, notice: Notice, channel: Method) -> bool:
+        """Deliver; False when there is nothing to tell any more."""
+        parcel, code = notice.parcel, None
+        if parcel is None:
+            return False
+        if notice.kind == "confirmation.code":
+            if parcel.status != "requires_confirmation" or notice.issue is None or parcel.issue != notice.issue:
+                return False  # a code that is not current any more
+            code = await self._verifier.code(parcel.terms, notice.issue)
             if code is None:
-                return None
-        return OutgoingMessage(
-            event_id=event_id(entry.id),
-            user_id=payment.user_id,
+                return False
+        message = OutgoingMessage(
+            event_id=event_id(notice.entry_id),
+            user_id=parcel.user_id,
             channel=channel,
             to=(parcel.email if channel == "email" else parcel.phone) or "",
-            kind=kind,
-            text=message_text(kind, payment, entry, code),
-            payment_id=payment.id,
+            kind=notice.kind,
+            text=message_text(notice, parcel, code),
+            payment_id=parcel.payment_id,
             code=code,
         )
+        await self._channels[channel].deliver(message)
+        return True
 
 
 def event_id(entry_id: str) -> str:
@@ -135,9 +125,22 @@ def event_id(entry_id: str) -> str:
     return f"evt_00{entry_id}"
 
 
-def _channel_for(kind: str, parcel: Parcel) -> Method | None:
-    if kind == "confirmation.code" and parcel.payment.confirmation:
-        return parcel.payment.confirmation.method
-    if parcel.email:
+def _error_of(delivery: asyncio.Task[bool]) -> str | None:
+    """Answer what went wrong, '' when there was nothing to tell, None when the message was taken."""
+    if not delivery.done() or delivery.cancelled():
+        return "TimeoutError"
+    error = delivery.exception()
+    if error is not None:
+        logger.info("a message was not taken: %r", error)
+        return (str(error) or type(error).__name__)[:ERROR_LENGTH_MAX]
+    return None if delivery.result() else ""
+
+
+def _channel_for(notice: Notice) -> Method:
+    """Answer where a user is told first: codes where it was chosen, the rest by e-mail if there is one."""
+    parcel = notice.parcel
+    if parcel is None:
         return "email"
-    return "sms" if parcel.phone else None
+    if notice.kind == "confirmation.code" and parcel.method:
+        return parcel.method
+    return "email" if parcel.email else "sms"

@@ -34,7 +34,7 @@ class EngineSettings:
     """Before the second attempt; doubled before each further one."""
     settlement_silence_s: float = 15.0
     """After so long without any answer of the settlement service a payment is set aside."""
-    settlements_max: int = 1_000
+    settlements_max: int = 10_000
     """Settlements at a time; what is more waits on the agenda."""
     set_aside_interval_s: float = 300.0
     """How often the settlement service is asked about a payment that was set aside."""

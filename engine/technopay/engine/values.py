@@ -20,7 +20,7 @@ PHONE = re.compile(r"\+[1-9][0-9]{1,14}")
 KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 EMAIL = TypeAdapter(EmailStr)
 PAGE_MAX = 100
-ID_CURSOR = re.compile(r"[0-9a-z_-]{1,64}")
+ID_CURSOR = re.compile(r"[0-9A-Za-z_-]{1,64}")
 JOURNAL_CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
 ENTRY_CURSOR = re.compile(r"[0-9]{1,15}")
 """What pages go on from: a record, a place in the journal, a number of entries."""

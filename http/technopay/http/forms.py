@@ -157,7 +157,7 @@ class PageQuery(Form):
     """Which part of a list."""
 
     limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(_digits)] = 20
-    cursor: Annotated[str, Field(max_length=64, pattern="^[0-9a-z_-]*$")] = ""
+    cursor: Annotated[str, Field(max_length=64, pattern="^[0-9A-Za-z_-]*$")] = ""
 
 
 Wait = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), BeforeValidator(_decimal)]

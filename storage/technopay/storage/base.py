@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+import logging
+from asyncio import Future
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
-from technopay.engine.errors import OutcomeUnknown, StoreUnavailable
-from technopay.engine.ports import Lease, Operation, Outcome
+from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
+from technopay.engine.ports import Operation, Outcome
 from technopay.storage.days import Calendar
 from technopay.storage.keys import Keys
-from technopay.storage.link import Link
+from technopay.storage.link import Argument, Link
 from technopay.storage.scripts import load_scripts
-from technopay.storage.wire import LostReplyError
+
+logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
@@ -21,8 +24,7 @@ ASK_AGAIN_S_MAX = 5.0
 ASK_AGAIN_PAUSE_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What every script answers: a code, the store's time, a lease or claim token, and the rest."""
 
     code: str
@@ -38,8 +40,8 @@ class Reply:
     @property
     def details(self) -> dict[str, str]:
         """What a payment's script says beside the payment."""
-        flat = self.body[1] if len(self.body) > 1 else []
-        return dict(zip(flat[::2], flat[1::2], strict=True))
+        flat = self.body[1] if len(self.body) > 1 else None
+        return dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
 
 
 class ScriptRunner:
@@ -52,7 +54,50 @@ class ScriptRunner:
         self._calendar = Calendar("UTC")
         self._now_ms = 0
 
-    async def _run(self, name: str, **arguments: str | int | Sequence[str | int]) -> Reply:
+    def _send(self, name: str, values: Sequence[Argument], hear: Callable[[Reply | Fault], None]) -> None:
+        """Send a script with its arguments in their order; `hear` gets its reply or a fault, later and once."""
+        if self._link is None:
+            asyncio.get_running_loop().call_soon(hear, StoreUnavailable("The store is not open."))
+            return
+
+        def read(raw: Sequence[Any] | Fault) -> None:
+            if isinstance(raw, Fault):
+                hear(raw)
+                return
+            try:
+                code, now, token, *body = raw
+                now_ms = int(now)
+            except (TypeError, ValueError):
+                logger.exception("%s answered %r", name, raw)
+                hear(InternalError())
+            else:
+                # An answer given again says what time it was then.
+                if code != "replayed":
+                    self._now_ms = now_ms
+                hear(Reply(code, now_ms, token, body))
+
+        self._link.send(self._scripts[name], values, read)
+
+    def _ask(self, name: str, values: Sequence[Argument]) -> Future[Reply]:
+        """Send a script and answer where its reply will be."""
+        reply: Future[Reply] = asyncio.get_running_loop().create_future()
+        self._send(name, values, partial(resolve, reply))
+        return reply
+
+    async def _fetch(self, *words: Argument) -> Any:
+        """Run a command that only reads, without a script. A lost reply is asked for again."""
+
+        def ask() -> Future[Any]:
+            reply: Future[Any] = asyncio.get_running_loop().create_future()
+            if self._link is None:
+                reply.set_exception(StoreUnavailable("The store is not open."))
+            else:
+                self._link.send_command(words, partial(resolve, reply))
+            return reply
+
+        return await ask_until_known(ask)
+
+    async def _run(self, name: str, **arguments: Argument | Sequence[Argument]) -> Reply:
         """Run a script by name with the arguments that its header names.
 
         A lost reply is asked for again: every script knows its own earlier result.
@@ -62,38 +107,18 @@ class ScriptRunner:
             OutcomeUnknown: it may have run, and the store does not answer.
 
         """
-        if self._link is None:
-            raise StoreUnavailable("The store is not open.")
         script = self._scripts[name]
         assert len(arguments) == len(script.arguments), f"{name} takes {script.arguments}"
-        values: list[str | int] = []
+        values: list[Argument] = []
         for argument in script.arguments:
             value = arguments[argument.removesuffix("...")]
             if isinstance(value, str | int):
                 values.append(value)
             else:
                 values.extend(value)
-        reply = await self._ask_until_known(self._link, name, values)
-        self._now_ms = int(reply[1])
-        return Reply(reply[0], self._now_ms, reply[2], reply[3:])
+        return await ask_until_known(lambda: self._ask(name, values))
 
-    async def _ask_until_known(self, link: Link, name: str, values: list[str | int]) -> Any:
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + ASK_AGAIN_S_MAX
-        was_lost = False
-        while True:
-            try:
-                return await link.run(self._scripts[name], values)
-            except LostReplyError:
-                was_lost = True
-            except StoreUnavailable:
-                if not was_lost:
-                    raise
-            if loop.time() >= give_up_at:
-                raise OutcomeUnknown
-            await asyncio.sleep(ASK_AGAIN_PAUSE_S)
-
-    async def _run_dated(self, name: str, **arguments: str | int) -> Reply:
+    async def _run_dated(self, name: str, **arguments: Argument) -> Reply:
         """Run a script that needs the calendar around the store's clock."""
         reply = await self._run(name, **arguments, days=self._calendar.days(self._now_ms))
         if reply.code == "bounds":
@@ -101,18 +126,41 @@ class ScriptRunner:
         return reply
 
 
+async def ask_until_known(ask: Callable[[], Future[Value]]) -> Value:
+    """Ask again while a reply is lost, but not for ever."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + ASK_AGAIN_S_MAX
+    was_lost = False
+    while True:
+        try:
+            return await ask()
+        except OutcomeUnknown:
+            was_lost = True
+        except StoreUnavailable:
+            if not was_lost:
+                raise
+        if loop.time() >= give_up_at:
+            raise OutcomeUnknown
+        await asyncio.sleep(ASK_AGAIN_PAUSE_S)
+
+
+def resolve(future: Future[Value], heard: Value | Fault) -> None:
+    """Let a future have what was heard, unless nobody waits for it any more."""
+    if future.done():
+        return
+    if isinstance(heard, Fault):
+        future.set_exception(heard)
+    else:
+        future.set_result(heard)
+
+
 def operated(operation: Operation) -> dict[str, str | int]:
     """Answer the arguments that name an operation."""
     return {"operation": operation.id, "fingerprint": operation.fingerprint, "kept_ms": operation.kept_ms}
 
 
-def leased(lease: Lease) -> dict[str, str | int]:
-    """Answer the arguments that carry a lease."""
-    return {"owner": lease.owner, "token": lease.token, "keep_it": "1" if lease.keep else "0"}
-
-
 def outcome_of(
-    reply: Reply, build: Callable[[Any], Value], details: dict[str, Any] | None = None
+    reply: Reply, build: Callable[[Any], Value], details: Mapping[str, Any] | None = None
 ) -> Outcome[Value]:
     """Turn a reply into an outcome. A recorded reply is as good as a fresh one."""
     replayed = reply.code == "replayed"

@@ -165,7 +165,7 @@ class EmbeddedValkey:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
-            process_group=0,
+            start_new_session=True,
             pass_fds=(self._lock_fd,),
             # It runs between fork and exec, in this thread, and makes one system call.
             preexec_fn=_make_parent_death_handler(),

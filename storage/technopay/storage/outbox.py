@@ -4,15 +4,51 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, NamedTuple, Self, cast
 
 from technopay.engine.models import Message, Method, Page
-from technopay.engine.ports import Claimed, ClaimedMessage, Delivery, Due, JournalEntry, Operation, Outcome
+from technopay.engine.ports import Claimed, ClaimedMessage, Due, Operation, Outbox, Outcome, UntoldNotice
 from technopay.storage.base import ScriptRunner, operated, outcome_of
 from technopay.storage.payments import page_of
-from technopay.storage.records import fields_of, journal_entry_from, message_from, payment_from
+from technopay.storage.records import fields_of, message_from, notice_from, payment_from
 
-MESSAGE_ID = re.compile(r"msg_\d\d(\d+-\d+)")
+MESSAGE_ID = re.compile(r"msg_[0-9]{2}([0-9]{1,18}-[0-9]{1,18})")
+
+
+MESSAGE_KINDS = {
+    "payment.started": "confirmation.code",
+    "payment.code_resent": "confirmation.code",
+    "payment.succeeded": "payment.succeeded",
+    "payment.failed": "payment.failed",
+    "payment.refunded": "payment.refunded",
+    "payment.refused": "payment.refused",
+    "payment.canceled": "payment.canceled",
+    "payment.expired": "payment.expired",
+}
+"""Which entries of the journal users are told of, and the kinds of their messages; as in shared/message.lua."""
+
+
+class Told(NamedTuple):
+    """An entry of the journal that a user is told of."""
+
+    id: str
+    kind: str
+    payment_id: str
+    issue: str
+    reason: str
+
+    @classmethod
+    def of(cls, entry: tuple[str, Sequence[str]]) -> Self | None:
+        """Read an entry {id, [type, subject, name, value, ...]}; None when nobody is told of it."""
+        entry_id, (entry_type, payment_id, *flat) = entry
+        kind = MESSAGE_KINDS.get(entry_type)
+        if kind is None:
+            return None
+        said = fields_of(flat)
+        # Users know that they canceled; they do not know that the merchant withdrew the invoice.
+        if kind == "payment.canceled" and said.get("by") != "void":
+            return None
+        return cls(entry_id, kind, payment_id, said.get("issue", ""), said.get("reason", ""))
 
 
 class OutboxScripts(ScriptRunner):
@@ -28,25 +64,41 @@ class OutboxScripts(ScriptRunner):
             next_in_ms=int(float(next_at)) - reply.now_ms if next_at else None,
         )
 
-    async def read_outbox(self, owner: str, count: int) -> tuple[str, list[JournalEntry]] | None:
-        """Claim the relay and read on in the journal."""
-        reply = await self._run("read_outbox", owner=owner, count=count)
-        if reply.code == "busy":
+    async def read_outbox(self, owner: str, count: int) -> Outbox | None:
+        """Claim the relay and read on in the journal, without a script: the journal never changes."""
+        reply = await self._run("claim_relay", owner=owner)
+        if reply.code != "ok":
             return None
-        return reply.token, [journal_entry_from(entry) for entry in reply.record]
+        entries = await self._fetch("XRANGE", self._keys.journal, f"({reply.record}", "+", "COUNT", count)
+        told = [entry for entry in map(Told.of, entries) if entry]
+        parcels: Sequence[str] = []
+        if told:
+            parcels = (await self._run("read_parcels", payments=[entry.payment_id for entry in told])).record
+        return Outbox(
+            claim=reply.token,
+            notices=[
+                notice_from(entry.id, entry.kind, entry.issue, entry.reason, parcel)
+                for entry, parcel in zip(told, parcels, strict=True)
+                if parcel
+            ],
+            cursor=entries[-1][0],
+            entries=len(entries),
+        )
 
     async def record_deliveries(
-        self, claim: str, cursor: str, retry_ms: int, deliveries: Sequence[Delivery]
+        self, claim: str, cursor: str, retry_ms: int, untold: Sequence[UntoldNotice]
     ) -> bool:
-        """Write down deliveries and move the relay on."""
+        """Move the relay on and write down what was not delivered."""
         flat: list[str | int] = []
-        for delivery in deliveries:
+        for item in untold:
+            notice = item.notice
+            assert notice.parcel is not None, "what has no parcel is not handed out"
             flat += (
-                delivery.entry_id, delivery.user_id, delivery.channel, delivery.kind,
-                delivery.payment_id, delivery.error,
+                notice.entry_id, notice.parcel.user_id, item.channel, notice.kind,
+                notice.parcel.payment_id, item.error,
             )  # fmt: skip
         reply = await self._run(
-            "record_deliveries", claim=claim, cursor=cursor, retry_ms=retry_ms, deliveries=flat
+            "record_deliveries", claim=claim, cursor=cursor, retry_ms=retry_ms, exceptions=flat
         )
         return reply.code == "ok"
 
@@ -54,7 +106,7 @@ class OutboxScripts(ScriptRunner):
         """Write down another attempt at a message."""
         reply = await self._run(
             "record_attempt",
-            message=message.entry.id,
+            message=message.notice.entry_id,
             claim=message.claim,
             status=status,
             failure=error,
@@ -91,12 +143,7 @@ class OutboxScripts(ScriptRunner):
         return list((await self._run("read_mock_inbox", user=user_id)).record)
 
 
-def _claimed_message_from(reply: Sequence[Sequence[str]]) -> ClaimedMessage:
-    fields = fields_of(reply[1])
-    return ClaimedMessage(
-        entry=journal_entry_from(reply[2]),
-        kind=fields["kind"],
-        channel=cast("Method", fields["channel"]),
-        attempts=int(fields["attempts"]),
-        claim=fields["claim"],
-    )
+def _claimed_message_from(reply: Sequence[Any]) -> ClaimedMessage:
+    entry_id, kind, channel, attempts, claim, issue, reason, parcel = reply
+    notice = notice_from(entry_id, kind, issue, reason, parcel)
+    return ClaimedMessage(notice, cast("Method", channel), int(attempts), claim)

@@ -1,107 +1,18 @@
-"""The scripts of payments and wallets, typed."""
+"""The scripts that read, list and look after payments, typed; `commands` has those of the actors."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from technopay.engine import commands
-from technopay.engine.models import Entry, Page, Payment, Wallet
-from technopay.engine.ports import Lease, Operation, Outcome, Parcel, Verdict
-from technopay.storage.base import Reply, ScriptRunner, leased, operated, outcome_of
-from technopay.storage.records import entry_from, limit_from, parcel_from, payment_from, wallet_from
+from technopay.engine.models import Entry, Page, Payment
+from technopay.engine.ports import Operation, Outcome, Parcel
+from technopay.storage.base import Reply, operated
+from technopay.storage.commands import CommandScripts, payment_outcome
+from technopay.storage.records import entry_from, parcel_from, payment_from
 
 
-class PaymentScripts(ScriptRunner):
+class PaymentScripts(CommandScripts):
     """What happens to payments and wallets."""
-
-    async def start_payment(self, command: commands.StartPayment, lease: Lease) -> Outcome[Payment]:
-        """Make a payment that waits for its confirmation."""
-        reply = await self._run_dated(
-            "start_payment",
-            **operated(command.operation),
-            **leased(lease),
-            payment=command.payment_id,
-            user=command.user_id,
-            wallet=command.wallet_id,
-            invoice=command.invoice_id,
-            method=command.method,
-            digest=command.digest,
-            lifetime_ms=command.code_lifetime_ms,
-            attempts=command.attempts,
-            resends=command.resends,
-        )
-        return payment_outcome(reply)
-
-    async def confirm_payment(self, command: commands.ConfirmPayment, lease: Lease) -> Outcome[Payment]:
-        """Judge everything again and take the money."""
-        reply = await self._run_dated(
-            "confirm_payment",
-            operation=command.operation.id,
-            **leased(lease),
-            payment=command.payment_id,
-            user=command.user_id,
-            digest=command.digest,
-        )
-        return payment_outcome(reply)
-
-    async def resend_code(self, command: commands.ResendCode, lease: Lease) -> Outcome[Payment]:
-        """Replace the code."""
-        reply = await self._run(
-            "resend_code",
-            **operated(command.operation),
-            **leased(lease),
-            payment=command.payment_id,
-            user=command.user_id,
-            issue=command.issue,
-            digest=command.digest,
-            lifetime_ms=command.code_lifetime_ms,
-        )
-        return payment_outcome(reply)
-
-    async def cancel_payment(self, command: commands.CancelPayment, lease: Lease) -> Outcome[Payment]:
-        """Give up an unconfirmed payment."""
-        reply = await self._run(
-            "cancel_payment",
-            **operated(command.operation),
-            **leased(lease),
-            payment=command.payment_id,
-            user=command.user_id,
-        )
-        return payment_outcome(reply)
-
-    async def deposit(self, command: commands.Deposit, lease: Lease) -> Outcome[Wallet]:
-        """Put money into a wallet."""
-        reply = await self._run(
-            "deposit",
-            **operated(command.operation),
-            **leased(lease),
-            wallet=command.wallet_id,
-            amount=command.amount,
-        )
-        return outcome_of(reply, wallet_from)
-
-    async def set_wallet_status(self, command: commands.SetWalletStatus, lease: Lease) -> Outcome[Wallet]:
-        """Activate or deactivate a wallet."""
-        reply = await self._run(
-            "set_wallet_status",
-            **operated(command.operation),
-            **leased(lease),
-            wallet=command.wallet_id,
-            status=command.status,
-        )
-        return outcome_of(reply, wallet_from)
-
-    async def begin_refund(self, command: commands.BeginRefund, lease: Lease) -> Outcome[Payment]:
-        """Begin to give a succeeded payment back."""
-        reply = await self._run(
-            "begin_refund", **operated(command.operation), **leased(lease), payment=command.payment_id
-        )
-        return payment_outcome(reply)
-
-    async def complete_payment(self, payment_id: str, claim: str, verdict: Verdict) -> Outcome[Payment]:
-        """Write down what the settlement service decided."""
-        reply = await self._run("complete_payment", payment=payment_id, claim=claim, verdict=verdict)
-        return payment_outcome(reply)
 
     async def renew_claim(self, payment_id: str, claim: str, claim_ms: int, *, set_aside: bool) -> bool:
         """Keep a claim, give it up, or leave the payment to an operator."""
@@ -128,9 +39,9 @@ class PaymentScripts(ScriptRunner):
         return payment_outcome(await self._run("read_payment", payment=payment_id, user=user_id or ""))
 
     async def read_parcel(self, payment_id: str) -> Parcel | None:
-        """Read a payment with what is needed to tell its user."""
-        reply = await self._run("read_payment", payment=payment_id, user="")
-        return parcel_from(reply.record, reply.now_ms) if reply.record else None
+        """Read what has to be known of a payment to tell its user."""
+        reply = await self._run("read_parcels", payments=[payment_id])
+        return parcel_from(reply.record[0]) if reply.record[0] else None
 
     async def list_payments(self, user_id: str, cursor: str, limit: int) -> Page[Payment]:
         """List a user's payments."""
@@ -170,30 +81,6 @@ class PaymentScripts(ScriptRunner):
     async def _list_indexed(self, index: str, cursor: str, limit: int) -> Page[Payment]:
         reply = await self._run("list_records", kind="payment", index=index, cursor=cursor, count=limit)
         return page_of(reply, [payment_from(view, reply.now_ms) for view in reply.body[0]])
-
-
-def payment_outcome(reply: Reply) -> Outcome[Payment]:
-    """Turn the reply of a payment's script into an outcome."""
-    return outcome_of(reply, lambda view: payment_from(view, reply.now_ms), payment_details(reply))
-
-
-def payment_details(reply: Reply) -> dict[str, Any]:
-    """Give the details of a reply their types."""
-    texts = reply.details
-    details: dict[str, Any] = {
-        name: int(texts[name])
-        for name in ("required", "available", "attempts_remaining", "issue")
-        if name in texts
-    }
-    if "claim" in texts:
-        details["claim"] = texts["claim"]
-    if "limit" in texts:
-        details["limit"] = limit_from(texts)
-    if "retry_after_ms" in texts:
-        details["retry_after_s"] = int(texts["retry_after_ms"]) / 1000
-    if reply.code == "replayed":
-        details["replayed"] = True
-    return details
 
 
 def page_of(reply: Reply, items: list[Any]) -> Page[Any]:

@@ -15,17 +15,19 @@ from technopay.engine.models import (
     Message,
     Method,
     Payment,
-    PaymentStatus,
     Refund,
     Resolution,
     User,
     Wallet,
     from_ms,
 )
-from technopay.engine.ports import JournalEntry, Parcel
+from technopay.engine.ports import Notice, Parcel
 from technopay.storage.keys import PARTITION
 
 Fields = dict[str, str]
+
+SEPARATOR = "\x1f"
+"""Between the parts of what scripts answer in one piece. No text of ours holds control characters."""
 
 FAILURES = {
     "too_many_attempts": "Too many wrong codes.",
@@ -51,7 +53,7 @@ def _at(value: str | None) -> Any:
 def user_from(reply: Sequence[Any]) -> User:
     """Build a user from {id, fields}."""
     fields = fields_of(reply[1])
-    return User.model_construct(
+    return User.trusted(
         id=reply[0],
         status=cast("Any", fields["status"]),
         email=fields.get("email"),
@@ -63,7 +65,7 @@ def user_from(reply: Sequence[Any]) -> User:
 def wallet_from(reply: Sequence[Any]) -> Wallet:
     """Build a wallet from {id, fields}."""
     fields = fields_of(reply[1])
-    return Wallet.model_construct(
+    return Wallet.trusted(
         id=reply[0],
         user_id=fields["user"],
         currency=fields["currency"],
@@ -80,7 +82,7 @@ def invoice_from(reply: Sequence[Any], now_ms: int) -> Invoice:
     if status == "open" and now_ms >= int(fields["expires_at"]):
         status = "expired"
     paid = status == "paid"
-    return Invoice.model_construct(
+    return Invoice.trusted(
         id=reply[0],
         user_id=fields["user"],
         amount=int(fields["amount"]),
@@ -100,114 +102,120 @@ def invoice_from(reply: Sequence[Any], now_ms: int) -> Invoice:
 def limit_from(fields: Fields) -> Limit:
     """Build a limit; one without `limit` is lifted."""
     limit = int(fields["limit"]) if fields.get("limit") else None
-    used = int(fields["used"])
-    return Limit.model_construct(
+    return _limit(fields["currency"], limit, int(fields["used"]), fields["resets_at"])
+
+
+def _limit(currency: str, limit: int | None, used: int, resets_at: str) -> Limit:
+    return Limit.trusted(
         rule="global",
         window="day",
-        currency=fields["currency"],
+        currency=currency,
         limit=limit,
         used=used,
         remaining=None if limit is None else max(limit - used, 0),
-        resets_at=from_ms(fields["resets_at"]),
+        resets_at=from_ms(resets_at),
     )
 
 
-def payment_from(view: Sequence[Any], now_ms: int) -> Payment:
-    """Build a payment from a view; one that waits for its code past the expiry is expired."""
-    payment_id, flat, (user_id, amount_text, currency, merchant), addresses = view
-    fields = fields_of(flat)
-    amount = int(amount_text)
-    status = fields["status"]
-    if status == "requires_confirmation" and now_ms >= int(fields["expires_at"]):
-        status = "expired"
-    after = fields.get("balance_after")
-    refunds = _refunds_from(fields, amount)
-    return Payment.model_construct(
+def payment_from(view: str, now_ms: int) -> Payment:
+    """Build a payment from a view, see shared/payment.lua; one whose code has expired is expired."""
+    (
+        payment_id, email, phone, invoice_id, wallet_id, user_id, amount_text, currency, merchant, status,
+        created_at, limit, challenge, *later,
+    ) = view.split(SEPARATOR)  # fmt: skip
+    paid_at, balance_after, settled_at, *rare = later or ("", "", "")
+    failure, refunded_at, refund_reason, set_aside, *resolution = rare or ("", "", "", "")
+    amount, confirmation = int(amount_text), None
+    if status in ("requires_confirmation", "expired"):
+        method, _, attempts, resends, expires_at, *_ = challenge.split(" ")
+        if now_ms >= int(expires_at):
+            status = "expired"
+        confirmation = Confirmation.trusted(
+            method=method,
+            sent_to=mask_email(email) if method == "email" else mask_phone(phone),
+            expires_at=from_ms(expires_at),
+            attempts_remaining=int(attempts),
+            resends_remaining=int(resends),
+        )
+    refunds = []
+    if refunded_at:
+        refunds.append(Refund.trusted(amount=amount, at=from_ms(refunded_at), reason=refund_reason))
+    return Payment.trusted(
         id=payment_id,
-        invoice_id=fields["invoice"],
-        wallet_id=fields["wallet"],
+        invoice_id=invoice_id,
+        wallet_id=wallet_id,
         user_id=user_id,
         amount=amount,
         currency=currency,
         merchant=merchant,
-        status=cast("PaymentStatus", status),
-        created_at=from_ms(fields["created_at"]),
-        paid_at=_at(fields.get("paid_at")),
-        settled_at=_at(fields.get("settled_at")),
-        balance_before=None if after is None else int(after) + amount,
-        balance_after=None if after is None else int(after),
-        confirmation=_confirmation_from(fields, status, addresses),
-        failure=_failure_from(fields),
-        refunded_amount=sum(refund.amount for refund in refunds),
+        status=status,
+        created_at=from_ms(created_at),
+        paid_at=from_ms(paid_at) if paid_at else None,
+        settled_at=from_ms(settled_at) if settled_at else None,
+        balance_before=int(balance_after) + amount if balance_after else None,
+        balance_after=int(balance_after) if balance_after else None,
+        confirmation=confirmation,
+        failure=Failure.trusted(code=failure, message=FAILURES[failure]) if failure else None,
+        refunded_amount=amount if refunds else 0,
         refunds=refunds,
-        limits=[limit_from({**fields, "currency": currency})] if "limit" in fields else [],
-        set_aside=fields.get("set_aside") == "1",
-        resolution=_resolution_from(fields),
+        limits=_limits_from(limit, currency),
+        set_aside=set_aside == "1",
+        resolution=_resolution_from(*resolution) if resolution else None,
     )
 
 
-def _confirmation_from(fields: Fields, status: str, addresses: Sequence[str]) -> Confirmation | None:
-    if status not in ("requires_confirmation", "expired"):
-        return None
-    method = cast("Method", fields["method"])
-    return Confirmation.model_construct(
-        method=method,
-        sent_to=mask_email(addresses[0]) if method == "email" else mask_phone(addresses[1]),
-        expires_at=from_ms(fields["expires_at"]),
-        attempts_remaining=int(fields["attempts_remaining"]),
-        resends_remaining=int(fields["resends_remaining"]),
-    )
-
-
-def _failure_from(fields: Fields) -> Failure | None:
-    code = fields.get("failure")
-    return Failure.model_construct(code=cast("Any", code), message=FAILURES[code]) if code else None
-
-
-def _refunds_from(fields: Fields, amount: int) -> list[Refund]:
-    at = fields.get("refunded_at")
-    if at is None:
+def _limits_from(text: str, currency: str) -> list[Limit]:
+    """Build the limit as it was at the start, or at the debit with the payment's own amount."""
+    _, *limit = text.split(" ")
+    if not limit:
         return []
-    return [Refund.model_construct(amount=amount, at=from_ms(at), reason=cast("Any", fields["refund_reason"]))]
+    return [_limit(currency, int(limit[0]), int(limit[1]), limit[2])]
 
 
-def _resolution_from(fields: Fields) -> Resolution | None:
-    if "resolution" not in fields:
+def _resolution_from(outcome: str, note: str, by: str, at: str) -> Resolution | None:
+    if not outcome:
         return None
-    return Resolution.model_construct(
-        outcome=cast("Any", fields["resolution"]),
-        note=fields["resolution_note"],
-        by=fields["resolution_by"],
-        at=from_ms(fields["resolution_at"]),
-    )
+    return Resolution.trusted(outcome=outcome, note=note, by=by, at=from_ms(at))
 
 
-def parcel_from(view: Sequence[Any], now_ms: int) -> Parcel:
-    """Build what is needed to tell the user of a payment."""
-    issue = fields_of(view[1]).get("issue")
+def parcel_from(parcel: str) -> Parcel:
+    """Build a parcel, see shared/message.lua."""
+    (
+        payment_id, user_id, wallet_id, amount, currency, merchant, status, method, issue, email, phone
+    ) = parcel.split(SEPARATOR)  # fmt: skip
     return Parcel(
-        payment=payment_from(view, now_ms),
-        email=view[3][0] or None,
-        phone=view[3][1] or None,
+        payment_id=payment_id,
+        user_id=user_id,
+        wallet_id=wallet_id,
+        amount=int(amount),
+        currency=currency,
+        merchant=merchant,
+        status=status,
+        method=cast("Method", method) if method else None,
         issue=int(issue) if issue else None,
+        email=email or None,
+        phone=phone or None,
     )
 
 
-def journal_entry_from(reply: Sequence[Any]) -> JournalEntry:
-    """Build a journal entry from {id, fields}."""
-    fields = fields_of(reply[1])
-    return JournalEntry(reply[0], fields["type"], fields)
+def notice_from(entry_id: str, kind: str, issue: str, reason: str, parcel: str | None) -> Notice:
+    """Build a notice from what a script says of it."""
+    return Notice(
+        entry_id, kind, int(issue) if issue else None, reason, parcel_from(parcel) if parcel else None
+    )
 
 
 def entry_from(reply: Sequence[Any]) -> Entry:
-    """Build a wallet's entry from {journal id, fields}."""
-    fields = fields_of(reply[1])
-    return Entry.model_construct(
+    """Build a wallet's entry from {journal id, {type, subject, name, value, ...}}."""
+    entry_type, subject, *flat = reply[1]
+    fields = fields_of(flat)
+    return Entry.trusted(
         amount=int(fields["amount"]),
         balance_after=int(fields["balance"]),
-        kind=cast("Any", ENTRY_KINDS[fields["type"]]),
-        payment_id=fields.get("payment"),
-        at=from_ms(fields["at"]),
+        kind=ENTRY_KINDS[entry_type],
+        payment_id=None if entry_type == "wallet.deposited" else subject,
+        # An entry's id says when it was written, but where the clock had gone back.
+        at=from_ms(fields.get("at") or reply[0].split("-")[0]),
     )
 
 
@@ -215,7 +223,7 @@ def message_from(reply: Sequence[Any]) -> Message:
     """Build a message from {journal id, fields, {email, phone}}; operators see the address whole."""
     fields = fields_of(reply[1])
     channel = cast("Method", fields["channel"])
-    return Message.model_construct(
+    return Message.trusted(
         id=f"msg_{PARTITION}{reply[0]}",
         event_id=f"evt_{PARTITION}{reply[0]}",
         user_id=fields["user"],

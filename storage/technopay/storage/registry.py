@@ -84,9 +84,7 @@ class RegistryScripts(ScriptRunner):
 
     async def list_wallets(self, user_id: str, cursor: str, limit: int) -> Page[Wallet]:
         """List a user's wallets."""
-        reply = await self._run(
-            "list_records", kind="wallet", index=f"wallets:{user_id}", cursor=cursor, count=limit
-        )
+        reply = await self._run("list_wallets", user=user_id, cursor=cursor, count=limit)
         return page_of(reply, [wallet_from(record) for record in reply.record])
 
     async def list_invoices(self, user_id: str, cursor: str, limit: int) -> Page[Invoice]:

@@ -24,12 +24,13 @@ from technopay.storage.outbox import OutboxScripts
 from technopay.storage.payments import PaymentScripts
 from technopay.storage.records import fields_of
 from technopay.storage.registry import RegistryScripts
+from technopay.storage.terms import TermsScript
 
 CONNECT_TIMEOUT_S = 1.0
 REPLY_TIMEOUT_S = 2.0
 
 
-class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts):
+class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, TermsScript):
     """The engine's store. Make one with `connect`, `embedded` or `fake`; `async with` opens and closes it."""
 
     def __init__(
@@ -147,6 +148,7 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts):
             link = ServerLink(
                 self._url,
                 self._keys.journal,
+                scripts=self._scripts.values(),
                 connect_timeout_s=CONNECT_TIMEOUT_S,
                 reply_timeout_s=self._reply_timeout_s,
             )

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import hiredis
 
-from technopay.engine.errors import InternalError, StoreUnavailable
+from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.storage.scripts import Script
 
 logger = logging.getLogger(__name__)
@@ -27,19 +27,22 @@ NOT_EXECUTED = (
 """How the error replies begin that say that the script did not run."""
 
 
-class LostReplyError(Exception):
-    """Raised when a call was or may have been sent and its reply did not come: the outcome is unknown."""
-
-
 @dataclass(slots=True)
 class Call:
-    """A script with its arguments, packed, and where its reply goes. `script` is None for a load of ours."""
+    """A command, packed, the script that it calls if it does, and who hears its reply or the fault, once."""
 
     script: Script | None
     command: bytes
-    reply: asyncio.Future[Any] | None
+    hear: Callable[[Any], None]
     sent_at: float = 0.0
     was_loaded: bool = False
+
+    def tell(self, reply: Any) -> None:
+        """Let the reply be heard. Whoever cannot take it must not cost the others theirs."""
+        try:
+            self.hear(reply)
+        except Exception:
+            logger.exception("a reply could not be taken")
 
 
 class Wire(asyncio.Protocol):
@@ -48,9 +51,8 @@ class Wire(asyncio.Protocol):
     When the oldest reply is overdue the connection is given up: all that came after it is late, too.
     """
 
-    def __init__(self, journal: str, reply_timeout_s: float) -> None:
+    def __init__(self, reply_timeout_s: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._journal = journal
         self._reply_timeout_s = reply_timeout_s
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(encoding="utf-8", errors="replace")
@@ -58,11 +60,12 @@ class Wire(asyncio.Protocol):
         self._sent: deque[Call] = deque()
         self._loads: dict[str, float] = {}
         self._watchdog: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Future[None] | None = None
 
     @property
-    def is_open(self) -> bool:
-        """Whether calls can be sent."""
-        return self._transport is not None and not self._transport.is_closing()
+    def is_lost(self) -> bool:
+        """Whether every call has heard that the connection is gone."""
+        return self._transport is None
 
     @property
     def calls(self) -> int:
@@ -74,17 +77,22 @@ class Wire(asyncio.Protocol):
         self._transport = transport
         transport.set_protocol(self)
 
-    def send(self, script: Script, arguments: Sequence[str | int]) -> asyncio.Future[Any]:
-        """Send a call with all others of this loop tick; answer where its reply will be."""
-        reply: asyncio.Future[Any] = self._loop.create_future()
-        command = pack("EVALSHA", script.sha, 1, self._journal, *arguments)
-        self._enqueue(Call(script, command, reply))
-        return reply
+    def send(self, call: Call) -> None:
+        """Send a call with all others of this loop tick, behind those that were sent before."""
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(call)
+
+    def load(self, script: Script) -> None:
+        """Have the server know a script before the calls that are sent behind this."""
+        self._loads[script.sha] = self._loop.time()
+        self.send(Call(None, pack("SCRIPT", "LOAD", script.text), ignore))
 
     async def drain(self) -> None:
         """Wait until every call has its outcome; the watchdog bounds it."""
-        if replies := [call.reply for call in (*self._sent, *self._unsent) if call.reply is not None]:
-            await asyncio.wait(replies)
+        self._drained = self._loop.create_future()
+        if self.calls:
+            await self._drained
 
     def abort(self) -> None:
         """Give the connection up; what has no reply yet is lost."""
@@ -97,6 +105,7 @@ class Wire(asyncio.Protocol):
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
                 self._answer(self._sent.popleft(), reply)
+            self._tell_if_drained()
         except (hiredis.ProtocolError, IndexError):
             logger.exception("what the store sends is not in its protocol")
             self.abort()
@@ -107,19 +116,17 @@ class Wire(asyncio.Protocol):
         if self._watchdog is not None:
             self._watchdog.cancel()
         for call in self._sent:
-            settle(call, LostReplyError(), exc)
+            call.tell(fault(OutcomeUnknown(), exc))
         self._sent.clear()
         self._refuse_unsent(exc)
-
-    def _enqueue(self, call: Call) -> None:
-        if not self._unsent:
-            self._loop.call_soon(self._flush)
-        self._unsent.append(call)
+        self._tell_if_drained()
 
     def _flush(self) -> None:
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None:
             self._refuse_unsent(None)
             return
+        if self._transport.is_closing():
+            return  # the connection is lost: what was sent before hears of it first
         now = self._loop.time()
         for call in self._unsent:
             call.sent_at = now
@@ -130,22 +137,22 @@ class Wire(asyncio.Protocol):
             self._watchdog = self._loop.call_later(self._reply_timeout_s, self._watch)
 
     def _answer(self, call: Call, reply: Any) -> None:
-        if call.script is None or call.reply is None:
-            return
         if not isinstance(reply, hiredis.ReplyError):
-            if not call.reply.done():
-                call.reply.set_result(reply)
+            call.tell(reply)
             return
         text = str(reply)
-        if text.startswith("NOSCRIPT") and not call.was_loaded:
+        if call.script and text.startswith("NOSCRIPT") and not call.was_loaded:
             call.was_loaded = True
             # One load serves all calls that had been sent before it.
             if self._loads.get(call.script.sha, 0.0) <= call.sent_at:
-                self._loads[call.script.sha] = self._loop.time()
-                self._enqueue(Call(None, pack("SCRIPT", "LOAD", call.script.text), None))
-            self._enqueue(call)
+                self.load(call.script)
+            self.send(call)
         else:
-            settle(call, error_for(text), reply)
+            call.tell(fault(error_for(text), reply))
+
+    def _tell_if_drained(self) -> None:
+        if self._drained is not None and not self.calls and not self._drained.done():
+            self._drained.set_result(None)
 
     def _watch(self) -> None:
         """Look whether the oldest reply is overdue."""
@@ -162,7 +169,7 @@ class Wire(asyncio.Protocol):
     def _refuse_unsent(self, cause: Exception | None) -> None:
         unsent, self._unsent = self._unsent, []
         for call in unsent:
-            settle(call, StoreUnavailable(), cause)
+            call.tell(fault(StoreUnavailable(), cause))
 
 
 def pack(*words: str | int) -> bytes:
@@ -178,8 +185,11 @@ def error_for(text: str) -> StoreUnavailable | InternalError:
     return InternalError()
 
 
-def settle(call: Call, error: Exception, cause: BaseException | None) -> None:
-    """Give a call an error, unless its caller left."""
-    if call.reply is not None and not call.reply.done():
-        error.__cause__ = cause
-        call.reply.set_exception(error)
+def fault(error: Fault, cause: BaseException | None) -> Fault:
+    """Answer a fault with its cause."""
+    error.__cause__ = cause
+    return error
+
+
+def ignore(reply: object) -> None:
+    """Hear nothing."""

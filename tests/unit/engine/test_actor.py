@@ -1,230 +1,285 @@
+"""How the actor of a wallet sends commands and hands out what comes of them, as long as nothing is refused."""
+
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
 import pytest
-from support.stand_ins import ManualClock, ScriptedCommand
+from support.stand_ins import Heard, Stage, settle
 
-from technopay.engine import (
-    EngineClosed,
-    InternalError,
-    OutcomeUnknown,
-    Overloaded,
-    StoreUnavailable,
-    WalletBusy,
-)
-from technopay.engine.actor import LEASE_COMMANDS_MAX, LEASE_S_MAX, Actor
-from technopay.engine.mailbox import Envelope
+from technopay.engine import EngineClosed, InternalError, OutcomeUnknown, Overloaded, StoreUnavailable
+from technopay.engine.actor import COMMANDS_SENT_MAX, LEASE_COMMANDS_MAX, LEASE_S_MAX
 from technopay.engine.ports import Outcome
 
-NO_STORE: Any = None
 OK: Outcome[Any] = Outcome("ok")
-BUSY: Outcome[Any] = Outcome("busy")
-FENCED: Outcome[Any] = Outcome("fenced")
+TOKEN: Outcome[Any] = Outcome("ok", token="7")
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
+async def test_a_command_goes_out_at_once_and_its_asker_gets_the_outcome() -> None:
+    stage = Stage()
+    reply = stage.put("a")
+    outcome: Outcome[Any] = Outcome("insufficient_funds", details={"required": 2})
+
+    assert stage.store.names == ["a"]
+    assert not reply.done()
+    stage.store.answer(outcome)
+
+    assert reply.result() is outcome
 
 
-@pytest.fixture
-def actor(clock: ManualClock) -> Actor:
-    return Actor(NO_STORE, clock, "owner", capacity=1_000)
+async def test_without_a_token_one_command_goes_out_alone() -> None:
+    stage = Stage()
+    stage.put_all("abc")
+
+    for sent in ("a", "ab", "abc"):
+        assert stage.store.names == [*sent]
+        assert len(stage.store.under_way) == 1
+        stage.store.answer(OK)
+
+    assert {sent.lease.token for sent in stage.store.sent} == {""}
+    assert {sent.lease.owner for sent in stage.store.sent} == {"owner"}
 
 
-def send(actor: Actor, command: Any, deadline: float = float("inf")) -> asyncio.Future[Outcome[Any]]:
-    reply: asyncio.Future[Outcome[Any]] = asyncio.get_running_loop().create_future()
-    actor.mailbox.put(Envelope(command, reply, deadline))
-    return reply
+async def test_with_a_token_all_that_wait_go_out_together_and_what_comes_follows_at_once() -> None:
+    stage = Stage()
+    stage.put_all("abcd")
+    stage.store.answer(TOKEN)
+    assert stage.store.names == [*"ab"], "b takes the lease, which may raise the token"
+    stage.store.answer(TOKEN)
+    assert stage.store.names == [*"abcd"]
+
+    stage.put_all("ef")
+
+    assert stage.store.names == [*"abcdef"]
+    assert [sent.lease.token for sent in stage.store.sent] == ["", *["7"] * 5]
 
 
-async def test_commands_are_carried_out_one_at_a_time_and_in_order(actor: Actor) -> None:
-    log: list[str] = []
+async def test_a_token_is_known_until_another_one_is_told() -> None:
+    """Answers given again and those of completions bring none."""
+    stage = Stage()
+    stage.go_together("ab")
 
-    def command(name: str) -> ScriptedCommand:
-        async def before() -> None:
-            log.append(f"{name} begins")
-            await asyncio.sleep(0.001)
-            log.append(f"{name} ends")
+    stage.store.answer(Outcome("wallet_not_found"))
+    stage.put("c")
+    stage.store.answer(Outcome("ok", token="8"))
+    stage.put("d")
 
-        return ScriptedCommand(before=before)
-
-    replies = [send(actor, command(name)) for name in "abc"]
-    await actor.work()
-
-    assert log == [f"{name} {step}" for name in "abc" for step in ("begins", "ends")]
-    assert all(reply.result() == OK for reply in replies)
+    assert [(sent.name, sent.lease.token) for sent in stage.store.sent[2:]] == [("c", "7"), ("d", "8")]
 
 
-async def test_a_crash_costs_only_that_command(actor: Actor, caplog: pytest.LogCaptureFixture) -> None:
-    crashed, next_one = send(actor, ScriptedCommand(ZeroDivisionError())), send(actor, ScriptedCommand())
+async def test_each_asker_gets_its_own_outcome_in_whatever_order_they_come() -> None:
+    stage = Stage()
+    names = "abcdef"
+    replies = dict(zip(names, stage.go_together(names), strict=True))
 
-    await actor.work()
+    for which in (3, 0, 3, 0, 1, 0):
+        sent = stage.store.under_way.pop(which)
+        before = {name for name in names if replies[name].done()}
+        sent.hear(Outcome("ok", sent.name))
+        assert {name for name in names if replies[name].done()} == before | {sent.name}
+
+    assert {name: replies[name].result().value for name in names} == {name: name for name in names}
+    assert stage.store.names == [*names]
+
+
+async def test_no_more_than_so_many_commands_are_under_way() -> None:
+    stage = Stage(capacity=3 * COMMANDS_SENT_MAX)
+    count = 2 * COMMANDS_SENT_MAX
+    for number in range(2 + count):
+        stage.put(f"{number}")
+    stage.store.answer(TOKEN, TOKEN)
+
+    assert len(stage.store.under_way) == COMMANDS_SENT_MAX
+    for _ in range(count - COMMANDS_SENT_MAX):
+        stage.put("one more waits, too")
+        stage.store.answer(TOKEN)
+        assert len(stage.store.under_way) == COMMANDS_SENT_MAX
+
+    assert stage.store.names[: 2 + count] == [f"{number}" for number in range(2 + count)]
+
+
+async def test_what_is_under_way_takes_no_room_in_the_mailbox() -> None:
+    stage = Stage(capacity=2)
+    stage.put_all("abc")
+
+    with pytest.raises(Overloaded):
+        stage.put("d")
+    completion = stage.put("e", always=True)
+    stage.store.answer(TOKEN, TOKEN)
+    assert stage.store.names == [*"abce"], "what was refused is not sent, a completion is"
+    stage.put_all("fgh")
+
+    stage.store.answer_all(OK)
+    assert completion.result() == OK
+
+
+@pytest.mark.parametrize(
+    "heard",
+    [StoreUnavailable(), InternalError(), Outcome("confirmation_invalid")],
+    ids=["unavailable", "defect", "refusal"],
+)
+@pytest.mark.parametrize("token", ["", "7"], ids=["alone", "together"])
+async def test_a_fault_or_a_refusal_goes_to_its_asker_and_the_next_command_goes_on(
+    token: str, heard: Heard
+) -> None:
+    stage = Stage()
+    replies = stage.go_together("abc") if token else stage.put_all("abc")
+
+    stage.store.answer(OK, heard, OK)
+
+    if isinstance(heard, Outcome):
+        assert replies[1].result() is heard
+    else:
+        assert replies[1].exception() is heard
+    assert [replies[0].result(), replies[2].result()] == [OK, OK]
+    assert stage.store.names == [*"abc"], "nothing is sent again"
+
+
+async def test_a_command_that_cannot_be_sent_costs_only_that_command(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+    stage.store.error = UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
+    crashed = stage.put("a")
+    stage.store.error = None
+    next_one = stage.put("b")
+    await settle()
 
     with pytest.raises(InternalError):
         crashed.result()
-    assert next_one.result() == OK
-    assert "a command crashed: ScriptedCommand" in caplog.text
-
-
-async def test_a_fault_goes_to_its_asker(actor: Actor) -> None:
-    faulty, next_one = send(actor, ScriptedCommand(StoreUnavailable())), send(actor, ScriptedCommand())
-
-    await actor.work()
-
-    with pytest.raises(StoreUnavailable):
-        faulty.result()
+    assert "Deposit" in caplog.text
+    stage.store.answer(OK)
     assert next_one.result() == OK
 
 
-async def test_a_command_past_its_deadline_is_dropped_before_it_runs(actor: Actor, clock: ManualClock) -> None:
-    late, in_time = ScriptedCommand(), ScriptedCommand()
-    dropped = send(actor, late, deadline=clock.now)
-    done = send(actor, in_time, deadline=clock.now + 0.001)
+async def test_a_command_past_its_deadline_is_dropped_before_it_is_sent() -> None:
+    stage = Stage()
+    under_way = stage.put("a", deadline_s=1)
+    late, in_time = stage.put("b", deadline_s=1), stage.put("c", deadline_s=1.001)
+    stage.clock.now += 1
 
-    await actor.work()
+    stage.store.answer(OK, OK)
 
+    assert under_way.result() == OK, "what was sent in time is done"
     with pytest.raises(Overloaded):
-        dropped.result()
-    assert late.runs == 0
-    assert done.result() == OK
+        late.result()
+    assert in_time.result() == OK
+    assert stage.store.names == ["a", "c"]
 
 
-async def test_a_command_whose_asker_left_before_it_began_is_not_run(actor: Actor) -> None:
-    command = ScriptedCommand()
-    send(actor, command).cancel()
+async def test_a_command_whose_asker_left_before_it_was_sent_is_not_sent() -> None:
+    stage = Stage()
+    _, left, stays = stage.put_all("abc")
+    left.cancel()
 
-    await actor.work()
+    stage.store.answer(OK, OK)
 
-    assert command.runs == 0
-
-
-async def test_a_command_whose_asker_leaves_while_it_runs_is_finished(actor: Actor) -> None:
-    ended: list[bool] = []
-
-    async def before() -> None:
-        reply.cancel()
-        await asyncio.sleep(0)
-        ended.append(True)
-
-    command, next_one = ScriptedCommand(before=before), ScriptedCommand()
-    reply = send(actor, command)
-    send(actor, next_one)
-    await actor.work()
-
-    assert ended == [True]
-    assert next_one.runs == 1
+    assert stage.store.names == ["a", "c"]
+    assert stays.result() == OK
 
 
-async def test_a_busy_wallet_is_tried_again(actor: Actor, clock: ManualClock) -> None:
-    command = ScriptedCommand(BUSY, BUSY, OK)
-    reply = send(actor, command, deadline=clock.now + 5)
+async def test_a_command_whose_asker_leaves_while_it_is_under_way_is_finished() -> None:
+    stage = Stage()
+    left, next_one = stage.put_all("ab")
+    left.cancel()
+    assert stage.store.names == ["a"]
 
-    await actor.work()
+    stage.store.answer(OK, OK)
 
-    assert reply.result() == OK
-    assert command.runs == 3
-    assert all(0 < pause <= 0.02 for pause in clock.slept)
-
-
-async def test_a_wallet_busy_until_the_deadline_is_wallet_busy(actor: Actor, clock: ManualClock) -> None:
-    began = clock.now
-    command = ScriptedCommand(BUSY)
-    reply = send(actor, command, deadline=began + 1)
-
-    await actor.work()
-
-    with pytest.raises(WalletBusy):
-        reply.result()
-    assert command.runs > 10
-    assert began + 1 <= clock.now < began + 1.1
+    assert next_one.result() == OK
 
 
-async def test_whoever_was_fenced_comes_again_as_a_newcomer(actor: Actor) -> None:
-    send(actor, ScriptedCommand(Outcome("ok", token="7")))
-    fenced = ScriptedCommand(FENCED, Outcome("ok", token="9"))
-    reply = send(actor, fenced)
-    last = ScriptedCommand()
-    send(actor, last)
+async def test_the_lease_is_kept_only_while_more_commands_wait() -> None:
+    stage = Stage()
+    stage.put_all("abcd")
+    stage.store.answer(TOKEN, TOKEN)
+    stage.put("e")
 
-    await actor.work()
-
-    assert reply.result().code == "ok"
-    assert [lease.token for lease in fenced.leases] == ["7", ""]
-    assert [lease.token for lease in last.leases] == ["9"]
+    assert [sent.lease.keep for sent in stage.store.sent] == [False, True, True, False, False]
 
 
-async def test_a_newcomer_that_is_fenced_has_its_answer(actor: Actor) -> None:
-    """The claim of a completion is old: trying again would not help."""
-    command = ScriptedCommand(FENCED)
-    reply = send(actor, command)
+async def test_the_lease_is_given_up_after_64_commands() -> None:
+    stage = Stage()
+    for number in range(200):
+        stage.put(f"{number}")
+    while stage.store.under_way:
+        stage.store.answer(TOKEN)
 
-    await actor.work()
-
-    assert reply.result() == FENCED
-    assert command.runs == 1
-
-
-async def test_a_busy_wallet_makes_the_token_worthless(actor: Actor, clock: ManualClock) -> None:
-    send(actor, ScriptedCommand(Outcome("ok", token="7")))
-    busy = ScriptedCommand(BUSY, OK)
-    send(actor, busy, deadline=clock.now + 5)
-
-    await actor.work()
-
-    assert [lease.token for lease in busy.leases] == ["7", ""]
-
-
-async def test_the_lease_is_kept_only_while_more_commands_wait(actor: Actor) -> None:
-    commands = [ScriptedCommand() for _ in range(3)]
-    for command in commands:
-        send(actor, command)
-
-    await actor.work()
-
-    assert [command.leases[0].keep for command in commands] == [True, True, False]
-    assert {command.leases[0].owner for command in commands} == {"owner"}
-
-
-async def test_the_lease_is_given_up_after_64_commands(actor: Actor) -> None:
-    commands = [ScriptedCommand() for _ in range(130)]
-    for command in commands:
-        send(actor, command)
-
-    await actor.work()
-
-    given_up = [number for number, command in enumerate(commands, 1) if not command.leases[0].keep]
+    given_up = [number for number, sent in enumerate(stage.store.sent) if not sent.lease.keep]
     assert LEASE_COMMANDS_MAX == 64
-    assert given_up == [64, 128, 130]
+    assert given_up == [0, 64, 128, 192, 199], "the first and the last found nobody waiting"
 
 
-async def test_the_lease_is_given_up_after_100_ms(actor: Actor, clock: ManualClock) -> None:
-    async def take_30_ms() -> None:
-        clock.now += 0.03
-
-    commands = [ScriptedCommand(before=take_30_ms) for _ in range(10)]
-    for command in commands:
-        send(actor, command)
-
-    await actor.work()
+async def test_the_lease_is_given_up_after_100_ms() -> None:
+    stage = Stage()
+    for number in range(12):
+        stage.put(f"{number}")
+    while stage.store.under_way:
+        stage.clock.now += 0.03
+        stage.store.answer(OK)
 
     assert LEASE_S_MAX == 0.1
-    given_up = [number for number, command in enumerate(commands, 1) if not command.leases[0].keep]
-    assert given_up == [5, 10]
+    given_up = [number for number, sent in enumerate(stage.store.sent) if not sent.lease.keep]
+    assert given_up == [0, 5, 10, 11]
 
 
-async def test_whoever_asks_a_canceled_actor_does_not_wait_for_ever(actor: Actor) -> None:
-    running = send(actor, ScriptedCommand(before=lambda: asyncio.sleep(60)))
-    waiting = send(actor, ScriptedCommand())
-    work = asyncio.create_task(actor.work())
-    await asyncio.sleep(0)
+async def test_an_actor_goes_when_the_last_outcome_was_told_and_not_before() -> None:
+    stage = Stage()
+    stage.go_together("ab")
+    stage.put("c")
+    for heard in (OK, StoreUnavailable()):
+        stage.store.answer(heard)
+        assert stage.passivated == []
 
-    work.cancel()
-    await asyncio.gather(work, return_exceptions=True)
+    stage.store.answer(OK)
 
-    with pytest.raises(OutcomeUnknown):
-        running.result()
-    with pytest.raises(EngineClosed):
-        waiting.result()
+    assert stage.passivated == ["wal_001"]
+
+
+async def test_an_actor_goes_when_all_that_is_left_is_dropped() -> None:
+    stage = Stage()
+    stage.put("a")
+    stage.put("b").cancel()
+    stage.put("c", deadline_s=0)
+
+    stage.store.answer(OK)
+
+    assert stage.passivated == ["wal_001"]
+    assert stage.store.names == ["a"]
+
+
+async def test_an_actor_that_is_abandoned_tells_what_is_known() -> None:
+    stage = Stage()
+    under_way = stage.go_together("ab")
+    stage.store.answer(OK)
+    busy_since = Stage()
+    alone, waits = busy_since.put_all("cd")
+    completion = busy_since.put("e", always=True)
+
+    stage.actor.abandon()
+    busy_since.actor.abandon()
+
+    assert under_way[0].result() == OK
+    for unknown in (under_way[1], alone):
+        with pytest.raises(OutcomeUnknown):
+            unknown.result()
+    for closed in (waits, completion):
+        with pytest.raises(EngineClosed):
+            closed.result()
+    assert stage.passivated == busy_since.passivated == ["wal_001"]
+
+
+@pytest.mark.parametrize(
+    "heard", [OK, Outcome("busy"), Outcome("fenced"), OutcomeUnknown(), StoreUnavailable()]
+)
+async def test_what_comes_after_an_actor_was_abandoned_changes_nothing(heard: Heard) -> None:
+    stage = Stage()
+    replies = stage.go_together("ab")
+    stage.actor.abandon()
+
+    stage.store.answer(heard, heard)
+    await settle()
+
+    assert stage.store.names == [*"ab"]
+    assert stage.passivated == ["wal_001"]
+    assert {type(reply.exception()) for reply in replies} == {OutcomeUnknown}
+    assert len(asyncio.all_tasks()) == 1

@@ -11,7 +11,7 @@ from support.stand_ins import ManualClock, make_payment
 
 from technopay.engine import StoreUnavailable
 from technopay.engine.agenda import DUE_MAX, PAUSE_AFTER_FAULT_S, Agenda, Loop
-from technopay.engine.ports import Claimed, ClaimedMessage, Due, JournalEntry
+from technopay.engine.ports import Claimed, ClaimedMessage, Due, Notice
 
 FOREVER_S = 3_600
 
@@ -182,7 +182,7 @@ async def test_the_agenda_hands_out_what_is_due_and_tells_whether_there_is_more(
     next_in_ms: int | None, more: bool
 ) -> None:
     claimed = Claimed(make_payment(), "1")
-    message = ClaimedMessage(JournalEntry("1-0", "payment.succeeded", {}), "payment.succeeded", "sms", 1, "1")
+    message = ClaimedMessage(Notice("1-0", "payment.succeeded", None, "", None), "sms", 1, "1")
     store: Any = DueStore(Due([claimed], [message], next_in_ms))
     handed: Any = Handed()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,9 +18,11 @@ from technopay.engine import (
     FixedCode,
     InsufficientFunds,
     InternalError,
+    Payment,
     ScriptedSettlementService,
     SequentialIds,
     Statistics,
+    StoreUnavailable,
     StoreUnfit,
 )
 from technopay.engine import core as core_module
@@ -138,7 +141,7 @@ async def test_two_engines_on_two_stores_know_nothing_of_each_other(fake_store: 
 
 
 async def test_commands_accepted_before_the_close_are_finished(fake_store: RedisStore) -> None:
-    async with Engine(fake_store, quick_settings()) as engine:
+    async with Engine(fake_store, quick_settings(drain_s=10)) as engine:
         alice = await make_scene(engine, fake_store)
         deposits = [asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=1)) for _ in range(50)]
         await asyncio.sleep(0)
@@ -197,6 +200,114 @@ async def test_a_wait_leaves_nothing_behind(fake_store: RedisStore) -> None:
         assert engine._watchers == {}
 
 
+def watched_by(engine: Engine, payment: Payment, count: int) -> Callable[[], Awaitable[bool]]:
+    """Look whether so many wait for a change of a payment."""
+
+    async def look() -> bool:
+        return len(engine._watchers.get(payment.id, ())) == count
+
+    return look
+
+
+async def test_a_wait_ends_when_its_time_is_over(fake_store: RedisStore) -> None:
+    async with Engine(fake_store, quick_settings()) as engine:
+        alice = await make_scene(engine, fake_store)
+        payment = await alice.start()
+        began = asyncio.get_running_loop().time()
+
+        seen = await engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=0.05)
+
+        assert seen.status == "requires_confirmation"
+        assert 0.05 <= asyncio.get_running_loop().time() - began < 0.45, "not only at the next look"
+
+
+async def test_a_wait_ends_with_the_change_that_this_process_makes(
+    fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core_module, "WATCH_INTERVAL_S", 60)
+    async with Engine(fake_store, quick_settings()) as engine:
+        alice = await make_scene(engine, fake_store)
+        payment = await alice.start()
+        waits = [
+            asyncio.create_task(engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=10))
+            for _ in range(3)
+        ]
+        await wait_for(watched_by(engine, payment, 3))
+
+        async with asyncio.timeout(5):
+            await engine.cancel_payment(user_id="alice", payment_id=payment.id)
+            seen = await asyncio.gather(*waits)
+
+        assert [each.status for each in seen] == ["canceled"] * 3
+
+
+async def test_who_leaves_while_waiting_leaves_nothing_behind(fake_store: RedisStore) -> None:
+    async with Engine(fake_store, quick_settings()) as engine:
+        alice = await make_scene(engine, fake_store)
+        payment = await alice.start()
+        waits = [
+            asyncio.create_task(engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=10))
+            for _ in range(2)
+        ]
+        await wait_for(watched_by(engine, payment, 2))
+
+        waits[0].cancel()
+        await asyncio.wait(waits[:1])
+        assert len(engine._watchers[payment.id]) == 1, "the other one goes on waiting"
+        waits[1].cancel()
+        await asyncio.wait(waits[1:])
+
+        assert engine._watchers == {}
+
+
+async def test_what_was_acknowledged_stays_so_when_the_store_cannot_be_looked_at(
+    fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*_: object) -> None:
+        raise StoreUnavailable
+
+    service = ScriptedSettlementService(settle=[SILENCE])
+    settings = quick_settings(settlement_timeout_s=5, drain_s=0.01)
+    monkeypatch.setattr(core_module, "WATCH_INTERVAL_S", 0.01)
+    async with Engine(fake_store, settings, settlement_service=service) as engine:
+        alice = await make_scene(engine, fake_store)
+        payment = await alice.start()
+        with monkeypatch.context() as away:
+            away.setattr(fake_store, "read_payment", unavailable)
+
+            assert (await alice.confirm(payment, wait_s=0.1)).status == "processing"
+
+
+async def test_calls_without_a_key_have_names_of_their_own(fake_store: RedisStore) -> None:
+    async with Engine(fake_store, quick_settings()) as one, Engine(fake_store, quick_settings()) as other:
+        named = [
+            engine._operation("deposit", ("wal_001",), None, ["the same"])
+            for engine in (one, other)
+            for _ in range(100)
+        ]
+
+        assert len({operation.id for operation in named}) == 200
+        assert {re.sub(r"\.\d+$", "", operation.id) for operation in named} == {
+            one._call_prefix, other._call_prefix,
+        }  # fmt: skip
+        assert {len(engine._call_prefix) for engine in (one, other)} == {8}
+        assert len({operation.fingerprint for operation in named}) == 1
+
+
+async def test_calls_with_a_key_are_named_by_it_and_by_whose_it_is(fake_store: RedisStore) -> None:
+    async with Engine(fake_store, quick_settings()) as one, Engine(fake_store, quick_settings()) as other:
+        same = {engine._operation("resend", ("alice", "pay_001"), "key", []) for engine in (one, other)}
+        others = {
+            one._operation("cancel", ("alice", "pay_001"), "key", []).id,
+            one._operation("resend", ("bob", "pay_001"), "key", []).id,
+            one._operation("resend", ("alice", "pay_002"), "key", []).id,
+            one._operation("resend", ("alice", "pay_001"), "another key", []).id,
+        }
+
+        assert len(same) == 1
+        assert len(others | {operation.id for operation in same}) == 5
+
+
 def test_an_outcome_is_its_value_or_its_refusal() -> None:
     payment = make_payment()
 
@@ -215,11 +326,14 @@ def test_an_outcome_that_makes_no_sense_is_a_defect(code: str) -> None:
         unwrap(nonsense)
 
 
-@pytest.mark.parametrize("record_id", ["pay_00v", "wal_0", "inv_001-1", "msg_001-0"])
+@pytest.mark.parametrize("record_id", ["pay_00v", "wal_0", "inv_001-1", "msg_001-0", "pay_00Az-_9"])
 def test_an_id_that_can_be_ours_is_asked_for(record_id: str) -> None:
     assert known(record_id) == record_id
 
 
-@pytest.mark.parametrize("record_id", ["", "x", "pay_", "pay_A", "pay_ z", "pay_0\n", "}:meta", "usr_0"])
+@pytest.mark.parametrize(
+    "record_id",
+    ["", "x", "pay_", "pay_é", "pay_ z", "pay_0\n", "pay_0}", "PAY_0", "}:meta", "usr_0", "pay_" + "0" * 61],
+)
 def test_an_id_that_cannot_be_ours_is_unknown(record_id: str) -> None:
     assert known(record_id) == "unknown"

@@ -6,39 +6,35 @@ from typing import Any
 
 import pytest
 from support.scenes import quick_settings
-from support.stand_ins import ManualClock, ScriptedCommand
+from support.stand_ins import ManualClock, ScriptedStore, make_command, settle
 
-from technopay.engine import EngineClosed, OutcomeUnknown, Overloaded
+from technopay.engine import EngineClosed, OutcomeUnknown, Overloaded, StoreUnavailable
 from technopay.engine.actor import Actor
 from technopay.engine.directory import Directory
 from technopay.engine.ports import Outcome
 
-NO_STORE: Any = None
+OK: Outcome[Any] = Outcome("ok")
+LOST = OutcomeUnknown()
 
 
-def make_directory(**settings: Any) -> Directory:
-    return Directory(NO_STORE, ManualClock(), quick_settings(**settings), "owner")
-
-
-class Gate:
-    """Commands that wait until the gate is opened."""
-
-    def __init__(self) -> None:
-        self._opened = asyncio.Event()
-
-    def command(self) -> ScriptedCommand:
-        return ScriptedCommand(before=self._opened.wait)
-
-    def open(self) -> None:
-        self._opened.set()
+def make_directory(store: ScriptedStore, clock: ManualClock | None = None, **settings: Any) -> Directory:
+    port: Any = store
+    return Directory(port, clock or ManualClock(), quick_settings(**settings), "owner")
 
 
 async def begin(*asked: Any) -> list[asyncio.Task[Any]]:
     """Let askers ask, each in its own task, in this order."""
     tasks = [asyncio.ensure_future(each) for each in asked]
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await settle()
     return tasks
+
+
+async def finish(store: ScriptedStore, tasks: list[asyncio.Task[Any]]) -> list[str]:
+    """Answer whatever comes until all askers have their outcomes; answer the outcomes' codes."""
+    while store.under_way:
+        store.answer_all(OK)
+        await settle()
+    return [outcome.code for outcome in await asyncio.gather(*tasks)]
 
 
 def live_actors() -> set[int]:
@@ -49,147 +45,247 @@ def live_actors() -> set[int]:
 async def test_a_command_gets_its_outcome() -> None:
     outcome: Outcome[Any] = Outcome("ok", token="7")
 
-    assert await make_directory().ask("wal_1", ScriptedCommand(outcome)) == outcome
+    assert await make_directory(ScriptedStore(outcome)).ask("wal_1", make_command()) is outcome
+
+
+async def test_a_fault_is_raised() -> None:
+    with pytest.raises(StoreUnavailable):
+        await make_directory(ScriptedStore(StoreUnavailable())).ask("wal_1", make_command())
 
 
 async def test_an_idle_wallet_is_no_task_and_no_object() -> None:
-    directory = make_directory()
+    store = ScriptedStore(OK)
+    directory = make_directory(store)
     tasks, actors = asyncio.all_tasks(), live_actors()
 
-    await directory.ask("wal_1", ScriptedCommand())
-    await asyncio.sleep(0)
+    await directory.ask("wal_1", make_command())
+    store.sent.clear()  # it knows who was to hear the outcome
 
     assert directory.live_actors == 0
     assert asyncio.all_tasks() == tasks
     assert live_actors() <= actors
 
 
-async def test_passivation_loses_no_command() -> None:
-    """Commands come at every moment around the one in which the mailbox is found empty."""
-    directory = make_directory()
-    commands = [ScriptedCommand() for _ in range(500)]
+async def test_a_wallet_at_work_is_no_task_either() -> None:
+    store = ScriptedStore()
+    directory = make_directory(store)
+    tasks = asyncio.all_tasks()
 
-    async def ask_later(command: ScriptedCommand, ticks: int) -> None:
+    reply = directory.complete("wal_1", make_command())
+
+    assert directory.live_actors == 1
+    assert asyncio.all_tasks() == tasks
+    store.answer(OK)
+    assert reply.result() is OK
+
+
+async def test_passivation_loses_no_command() -> None:
+    """Commands come at every moment around the one in which the actor finds that nothing is left."""
+    store = ScriptedStore(OK)
+    directory = make_directory(store)
+    names = [f"{number}" for number in range(500)]
+
+    async def ask_later(name: str, ticks: int) -> None:
         for _ in range(ticks):
             await asyncio.sleep(0)
-        await directory.ask("wal_1", command)
+        await directory.ask("wal_1", make_command(name))
 
     async with asyncio.timeout(5):
-        await asyncio.gather(*(ask_later(command, number // 3) for number, command in enumerate(commands)))
+        await asyncio.gather(*(ask_later(name, number // 3) for number, name in enumerate(names)))
 
-    assert {command.runs for command in commands} == {1}
-    await asyncio.sleep(0)
+    assert store.names == names
+    assert directory.live_actors == 0
+
+
+@pytest.mark.parametrize("last", [OK, StoreUnavailable()], ids=["outcome", "fault"])
+async def test_a_command_put_right_after_the_passivation_is_served(last: Any) -> None:
+    """Whoever hears the last outcome asks again before anything else happens."""
+    store = ScriptedStore()
+    directory = make_directory(store)
+    reply = directory.complete("wal_1", make_command("a"))
+    directory.complete("wal_1", make_command("b"))
+    again: list[asyncio.Future[Outcome[Any]]] = []
+    reply.add_done_callback(lambda _: again.append(directory.complete("wal_1", make_command("c"))))
+
+    store.answer(OK)
+    store.answer(last)
+    assert directory.live_actors == 0
+    await settle()
+
+    assert store.names == ["a", "b", "c"]
+    assert store.sent[-1].lease.token == "", "the new actor knows nothing of the old one"
+    store.answer(OK)
+    assert again[0].result() is OK
     assert directory.live_actors == 0
 
 
 async def test_one_wallet_has_one_actor_and_several_have_several() -> None:
-    directory, gate = make_directory(), Gate()
-    first, second, other = gate.command(), gate.command(), gate.command()
+    store = ScriptedStore()
+    directory = make_directory(store)
     tasks = await begin(
-        directory.ask("wal_1", first), directory.ask("wal_1", second), directory.ask("wal_2", other)
+        directory.ask("wal_1", make_command("first")),
+        directory.ask("wal_1", make_command("second")),
+        directory.ask("wal_2", make_command("other")),
     )
 
     assert directory.live_actors == 2
-    assert (first.runs, second.runs, other.runs) == (1, 0, 1)
+    assert store.names == ["first", "other"]
     assert directory.commands_waiting == 3
-    gate.open()
-    await asyncio.gather(*tasks)
+    assert await finish(store, tasks) == ["ok"] * 3
+    assert store.names == ["first", "other", "second"]
     assert directory.commands_waiting == 0
 
 
 async def test_one_command_too_many_for_a_wallet_is_refused_as_overloaded() -> None:
-    directory, gate = make_directory(mailbox_capacity=2), Gate()
-    tasks = await begin(*(directory.ask("wal_1", gate.command()) for _ in range(2)))
-    tasks += await begin(directory.ask("wal_1", gate.command()))
+    store = ScriptedStore()
+    directory = make_directory(store, mailbox_capacity=2)
+    tasks = await begin(*(directory.ask("wal_1", make_command()) for _ in range(3)))
 
     with pytest.raises(Overloaded):
-        await directory.ask("wal_1", ScriptedCommand())
+        await directory.ask("wal_1", make_command("one too many"))
 
-    assert (await directory.ask("wal_2", ScriptedCommand())).code == "ok", "another wallet has its own mailbox"
-    gate.open()
-    assert [outcome.code for outcome in await asyncio.gather(*tasks)] == ["ok"] * 3
+    assert directory.commands_waiting == 3
+    tasks += await begin(directory.ask("wal_2", make_command("another wallet has its own mailbox")))
+    assert await finish(store, tasks) == ["ok"] * 4
+    assert store.runs("one too many") == 0
 
 
 async def test_one_command_too_many_for_all_wallets_is_refused_as_overloaded() -> None:
-    directory, gate = make_directory(commands_waiting_max=2), Gate()
-    tasks = await begin(directory.ask("wal_1", gate.command()), directory.ask("wal_2", gate.command()))
+    store = ScriptedStore()
+    directory = make_directory(store, commands_waiting_max=2)
+    tasks = await begin(directory.ask("wal_1", make_command()), directory.ask("wal_2", make_command()))
 
     with pytest.raises(Overloaded):
-        await directory.ask("wal_3", ScriptedCommand())
+        await directory.ask("wal_3", make_command())
 
-    gate.open()
-    await asyncio.gather(*tasks)
-    assert (await directory.ask("wal_3", ScriptedCommand())).code == "ok"
+    assert directory.live_actors == 2, "whoever is refused leaves nothing behind"
+    assert await finish(store, tasks) == ["ok"] * 2
+    assert await finish(store, await begin(directory.ask("wal_3", make_command()))) == ["ok"]
 
 
 async def test_askers_who_leave_make_room() -> None:
-    directory, gate = make_directory(commands_waiting_max=1), Gate()
-    (task,) = await begin(directory.ask("wal_1", gate.command()))
+    store = ScriptedStore()
+    directory = make_directory(store, commands_waiting_max=1)
+    (task,) = await begin(directory.ask("wal_1", make_command()))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
     assert directory.commands_waiting == 0
-    gate.open()
+    tasks = await begin(directory.ask("wal_2", make_command()))
+    assert await finish(store, tasks) == ["ok"]
+    assert directory.live_actors == 0
 
 
 async def test_a_completion_gets_in_when_everything_is_full() -> None:
-    directory, gate = make_directory(mailbox_capacity=1, commands_waiting_max=2), Gate()
-    tasks = await begin(directory.ask("wal_1", gate.command()))
-    tasks += await begin(directory.ask("wal_1", gate.command()))
-    completion = ScriptedCommand()
+    store = ScriptedStore()
+    directory = make_directory(store, mailbox_capacity=1, commands_waiting_max=2)
+    tasks = await begin(*(directory.ask("wal_1", make_command()) for _ in range(2)))
 
-    tasks += await begin(directory.complete("wal_1", completion))
-    gate.open()
-    await asyncio.gather(*tasks)
+    completion = directory.complete("wal_1", make_command("completion"))
 
-    assert completion.runs == 1
+    assert directory.commands_waiting == 2, "a completion takes nobody's place"
+    assert await finish(store, tasks) == ["ok"] * 2
+    assert completion.result() is OK
 
 
 async def test_a_completion_has_no_deadline() -> None:
-    clock = ManualClock()
-    directory, gate = Directory(NO_STORE, clock, quick_settings(), "owner"), Gate()
-    tasks = await begin(directory.ask("wal_1", gate.command()))
-    completion, asked = ScriptedCommand(), ScriptedCommand()
-    tasks += await begin(directory.complete("wal_1", completion), directory.ask("wal_1", asked))
+    clock, store = ManualClock(), ScriptedStore()
+    directory = make_directory(store, clock)
+    tasks = await begin(directory.ask("wal_1", make_command("first")))
+    completion = directory.complete("wal_1", make_command("completion"))
+    (late,) = await begin(directory.ask("wal_1", make_command("late")))
     clock.now += 3_600
-    gate.open()
-    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert completion.runs == 1
-    assert asked.runs == 0
-    assert isinstance(outcomes[2], Overloaded)
+    assert await finish(store, tasks) == ["ok"]
+
+    assert completion.result() is OK
+    with pytest.raises(Overloaded):
+        await late
+    assert store.names == ["first", "completion"]
+
+
+async def test_a_command_has_to_begin_within_the_deadline_of_the_settings() -> None:
+    clock, store = ManualClock(), ScriptedStore()
+    directory = make_directory(store, clock, command_deadline_s=2.0)
+    tasks = await begin(directory.ask("wal_1", make_command("first")))
+    early = await begin(directory.ask("wal_1", make_command("early")))
+    clock.now += 0.001
+    tasks += await begin(directory.ask("wal_1", make_command("late")))
+    clock.now += 1.999
+
+    assert await finish(store, tasks) == ["ok", "ok"]
+
+    with pytest.raises(Overloaded):
+        await early[0]
+    assert store.names == ["first", "late"]
 
 
 async def test_a_drain_finishes_what_was_accepted_and_refuses_what_comes() -> None:
-    directory, gate = make_directory(), Gate()
-    accepted = [gate.command() for _ in range(3)]
-    tasks = await begin(*(directory.ask("wal_1", command) for command in accepted))
-    drain = await begin(directory.drain(5))
+    store = ScriptedStore()
+    directory = make_directory(store)
+    tasks = await begin(*(directory.ask("wal_1", make_command(name)) for name in "abc"))
+    drain = await begin(directory.drain(60))
 
     with pytest.raises(EngineClosed):
-        await directory.ask("wal_1", ScriptedCommand())
-    gate.open()
-    await asyncio.gather(*drain)
+        await directory.ask("wal_1", make_command("too late"))
+    assert not drain[0].done()
 
-    assert [outcome.code for outcome in await asyncio.gather(*tasks)] == ["ok"] * 3
+    assert await finish(store, tasks) == ["ok"] * 3
+    async with asyncio.timeout(5):
+        await drain[0]
+    assert store.names == [*"abc"]
     assert directory.live_actors == 0
+
+
+async def test_a_drain_waits_for_a_command_that_has_to_be_sent_again() -> None:
+    store = ScriptedStore()
+    directory = make_directory(store)
+    tasks = await begin(directory.ask("wal_1", make_command()), directory.ask("wal_2", make_command()))
+    drain = await begin(directory.drain(60))
+
+    store.answer(OK, LOST)
+    await settle()
+    assert not drain[0].done()
+
+    assert await finish(store, tasks) == ["ok", "ok"]
+    async with asyncio.timeout(5):
+        await drain[0]
 
 
 async def test_a_completion_gets_in_while_draining() -> None:
-    directory = make_directory()
+    directory = make_directory(ScriptedStore(OK))
     await directory.drain(1)
 
-    assert (await directory.complete("wal_1", ScriptedCommand())).code == "ok"
+    assert (await directory.complete("wal_1", make_command())).code == "ok"
+    assert directory.live_actors == 0
+
+
+async def test_a_drain_with_nothing_to_wait_for_is_over_at_once() -> None:
+    directory = make_directory(ScriptedStore(OK))
+    await directory.ask("wal_1", make_command())
+
+    async with asyncio.timeout(1):
+        await directory.drain(60)
 
 
 async def test_a_drain_gives_up_what_takes_too_long() -> None:
-    directory = make_directory()
-    tasks = await begin(directory.ask("wal_1", Gate().command()))
-    tasks += await begin(directory.ask("wal_1", ScriptedCommand()))
+    store = ScriptedStore()
+    directory = make_directory(store)
+    tasks = await begin(
+        directory.ask("wal_1", make_command("sent")),
+        directory.ask("wal_1", make_command("waiting")),
+        directory.ask("wal_2", make_command("sent, too")),
+        directory.ask("wal_3", make_command("in time")),
+    )
 
-    await directory.drain(0.01)
-    running, waiting = await asyncio.gather(*tasks, return_exceptions=True)
+    drain = await begin(directory.drain(0.01))
+    store.under_way.pop().hear(OK)
+    await drain[0]
+    sent, waiting, sent_too, in_time = await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert isinstance(running, OutcomeUnknown)
+    assert isinstance(sent, OutcomeUnknown)
     assert isinstance(waiting, EngineClosed)
+    assert isinstance(sent_too, OutcomeUnknown)
+    assert in_time is OK
     assert directory.live_actors == 0
+    assert directory.commands_waiting == 0

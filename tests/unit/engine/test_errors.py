@@ -68,9 +68,11 @@ INTERNAL_CODES = {
     "fenced",
     "bounds",
     "issue",
+    "claim_lost",
     "expiry_past",
     "in_use",
     "done",
+    "nothing",
     "error",
 }
 """What scripts answer that is no refusal: the store or the actor takes it in."""
@@ -92,7 +94,7 @@ def codes_of_scripts() -> set[str]:
             if not file.name.endswith(".lua"):
                 continue
             text = "\n".join(line.partition("--")[0] for line in file.read_text().splitlines())
-            found |= set(re.findall(r"\{'([a-z_]+)', int\(now\)", text))
+            found |= set(re.findall(r"\{'([a-z_]+)', at\b", text))
             found |= set(re.findall(r"\b(?:answer|refuse|conclude)\('([a-z_]+)'", text))
             found |= set(re.findall(r"\b(?:refusal = |return |reply\[1\] = )'([a-z_]+)'", text))
             for suffix in re.findall(r"kind \.\. '(_[a-z_]+)'", text):

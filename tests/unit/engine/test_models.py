@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.stand_ins import make_payment
 
-from technopay.engine import Limit, Page, Payment, Wallet
+from technopay.engine import Limit, Page, Payment
 from technopay.engine.models import from_ms, to_ms
 
 YEAR_1_MS, YEAR_9999_MS = -62_135_596_800_000, 253_402_300_799_999
@@ -119,12 +118,3 @@ def test_a_page_tells_where_to_go_on() -> None:
     page = Page[Payment](data=[make_payment()], has_more=True, next_cursor="1-0")
 
     assert json.loads(page.model_dump_json())["next_cursor"] == "1-0"
-
-
-def test_a_wallet_that_was_built_without_judging_is_the_same_as_one_that_was_judged() -> None:
-    fields: dict[str, Any] = {
-        "id": "wal_1", "user_id": "alice", "currency": "EUR", "balance": 0, "status": "active",
-        "created_at": from_ms(0),
-    }  # fmt: skip
-
-    assert Wallet.model_construct(**fields) == Wallet.model_validate(fields)

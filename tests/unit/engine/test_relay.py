@@ -1,56 +1,58 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from support.scenes import quick_settings
-from support.stand_ins import make_payment
+from support.stand_ins import make_parcel, settle
 
-from technopay.engine import Confirmation, FixedCode, MessageCode, Payment, RecordingChannel
-from technopay.engine.models import from_ms
-from technopay.engine.ports import ClaimedMessage, Delivery, JournalEntry, OutgoingMessage, Parcel, PaymentTerms
+from technopay.engine import FixedCode, MessageCode, RecordingChannel
+from technopay.engine.ports import (
+    ClaimedMessage,
+    Notice,
+    Outbox,
+    OutgoingMessage,
+    Parcel,
+    PaymentTerms,
+    UntoldNotice,
+)
 from technopay.engine.relay import STRETCH, Relay
 
-SETTINGS = quick_settings(message_backoff_s=1.0, message_attempts=3, message_timeout_s=0.02)
+SETTINGS = quick_settings(message_backoff_s=1.0, message_attempts=3, message_timeout_s=0.05)
 VERIFIER = MessageCode(code_key=b"code", digest_key=b"digest")
-WAITING = make_payment(
-    status="requires_confirmation",
-    confirmation=Confirmation(
-        method="email", sent_to="a***", expires_at=from_ms(0), attempts_remaining=5, resends_remaining=3
-    ),
-)
+TERMS = PaymentTerms("pay_001", 1_234, "EUR", "bookshop")
+BY_SMS = make_parcel(method="sms")
 
 
-def entry(number: int, kind: str, **fields: str) -> JournalEntry:
-    return JournalEntry(f"{number}-0", kind, {"payment": "pay_001", **fields})
+def code_notice(number: int = 1, parcel: Parcel | None = BY_SMS, issue: int | None = 1) -> Notice:
+    """A notice of a code. By sms, unless its parcel says otherwise: the news below go by e-mail."""
+    return Notice(f"{number}-0", "confirmation.code", issue, "", parcel)
+
+
+def news(number: int = 1, kind: str = "payment.succeeded", reason: str = "", **changes: Any) -> Notice:
+    return Notice(f"{number}-0", kind, None, reason, make_parcel(status="succeeded", issue=None, **changes))
 
 
 @dataclass
 class OutboxStore:
     """Of a store, what the relay needs of it."""
 
-    entries: list[JournalEntry] | None = field(default_factory=list)
-    payment: Payment | None = WAITING
-    email: str | None = "alice@example.com"
-    phone: str | None = "+15550100"
-    issue: int | None = 1
-    recorded: list[tuple[str, str, int, list[Delivery]]] = field(default_factory=list)
+    outbox: Outbox | None = None
+    recorded: list[tuple[str, str, int, list[UntoldNotice]]] = field(default_factory=list)
     attempts: list[tuple[str, str, int]] = field(default_factory=list)
 
-    async def read_outbox(self, owner: str, count: int) -> tuple[str, list[JournalEntry]] | None:
-        assert count == STRETCH
-        return None if self.entries is None else ("7", self.entries)
-
-    async def read_parcel(self, payment_id: str) -> Parcel | None:
-        assert payment_id == "pay_001"
-        return Parcel(self.payment, self.email, self.phone, self.issue) if self.payment else None
+    async def read_outbox(self, owner: str, count: int) -> Outbox | None:
+        assert (owner, count) == ("owner", STRETCH)
+        return self.outbox
 
     async def record_deliveries(
-        self, claim: str, cursor: str, retry_ms: int, deliveries: list[Delivery]
+        self, claim: str, cursor: str, retry_ms: int, untold: Sequence[UntoldNotice]
     ) -> bool:
-        self.recorded.append((claim, cursor, retry_ms, deliveries))
+        self.recorded.append((claim, cursor, retry_ms, list(untold)))
         return True
 
     async def record_attempt(self, message: ClaimedMessage, status: str, error: str, retry_ms: int) -> bool:
@@ -59,10 +61,30 @@ class OutboxStore:
 
 
 class HangingChannel:
-    """A channel that never answers."""
+    """A channel that never answers; it may even take no notice of being told to stop."""
+
+    def __init__(self, *, stubborn: bool = False) -> None:
+        self._stubborn = stubborn
+        self.told_to_stop = 0
 
     async def deliver(self, message: OutgoingMessage) -> None:
-        await asyncio.get_running_loop().create_future()
+        while True:
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                self.told_to_stop += 1
+                if not self._stubborn or self.told_to_stop > 1:
+                    raise
+
+
+class MeetingChannel:
+    """A channel that takes messages only when so many come at the same time."""
+
+    def __init__(self, parties: int) -> None:
+        self._barrier = asyncio.Barrier(parties)
+
+    async def deliver(self, message: OutgoingMessage) -> None:
+        await self._barrier.wait()
 
 
 @dataclass
@@ -79,21 +101,33 @@ class Office:
         store: Any = self.store
         return Relay(store, {"email": self.email, "sms": self.sms}, self.verifier, SETTINGS, "owner")
 
-    async def tell(self, *entries: JournalEntry) -> list[OutgoingMessage]:
-        self.store.entries = list(entries)
-        await self.relay.relay()
+    async def tell(self, *notices: Notice, entries: int | None = None) -> bool:
+        """Relay a stretch with these notices; answer whether there may be more."""
+        cursor = notices[-1].entry_id if notices else "9-0"
+        self.store.outbox = Outbox("7", notices, cursor, len(notices) if entries is None else entries)
+        return await self.relay.relay()
+
+    async def sent(self, *notices: Notice) -> list[OutgoingMessage]:
+        """Relay a stretch with these notices; answer the messages that went out."""
+        await self.tell(*notices)
         return [*self.email.messages, *self.sms.messages]
 
-    def deliveries(self) -> list[Delivery]:
-        return [delivery for _, _, _, deliveries in self.store.recorded for delivery in deliveries]
+    @property
+    def untold(self) -> list[tuple[str, str, str]]:
+        """What was not delivered: its entry, its channel, and why."""
+        return [
+            (each.notice.entry_id, each.channel, each.error)
+            for *_, untold in self.store.recorded
+            for each in untold
+        ]
 
 
 async def test_a_started_payment_sends_its_code() -> None:
     office = Office()
 
-    (message,) = await office.tell(entry(1, "payment.started", issue="1"))
+    (message,) = await office.sent(code_notice(parcel=make_parcel()))
 
-    code = await VERIFIER.code(PaymentTerms("pay_001", 1_234, "EUR", "bookshop"), 1)
+    code = await VERIFIER.code(TERMS, 1)
     assert message == OutgoingMessage(
         event_id="evt_001-0",
         user_id="alice",
@@ -104,179 +138,218 @@ async def test_a_started_payment_sends_its_code() -> None:
         payment_id="pay_001",
         code=code,
     )
-    assert office.store.recorded == [
-        ("7", "1-0", 1_000, [Delivery("1-0", "alice", "email", "confirmation.code", "pay_001", "")])
-    ]
+    assert office.store.recorded == [("7", "1-0", 1_000, [])], "what was delivered needs no record of its own"
 
 
 @pytest.mark.parametrize(
-    ("kind", "fields"),
+    ("kind", "reason"),
     [
-        ("payment.succeeded", {}),
-        ("payment.failed", {"reason": "settlement_failed"}),
-        ("payment.refunded", {}),
-        ("payment.refused", {"reason": "insufficient_funds"}),
-        ("payment.canceled", {"by": "void"}),
-        ("payment.expired", {}),
+        ("payment.succeeded", ""),
+        ("payment.failed", "settlement_failed"),
+        ("payment.refunded", ""),
+        ("payment.refused", "insufficient_funds"),
+        ("payment.canceled", ""),
+        ("payment.expired", ""),
     ],
 )
-async def test_each_kind_of_message_goes_out_without_a_code(kind: str, fields: dict[str, str]) -> None:
-    office = Office(OutboxStore(payment=make_payment()))
-
-    (message,) = await office.tell(entry(1, kind, **fields))
-
-    assert (message.kind, message.code) == (kind, None)
-    assert [delivery.kind for delivery in office.deliveries()] == [kind]
-
-
-async def test_what_is_no_message_is_passed_over_and_read_once() -> None:
+async def test_each_kind_of_message_goes_out_without_a_code(kind: str, reason: str) -> None:
     office = Office()
 
-    sent = await office.tell(entry(1, "payment.processing"), entry(2, "payment.canceled", by="user"))
+    (message,) = await office.sent(news(kind=kind, reason=reason))
 
-    assert sent == []
-    assert office.store.recorded == [("7", "2-0", 1_000, [])]
+    assert (message.kind, message.code) == (kind, None)
+    assert office.untold == []
+
+
+async def test_a_stretch_without_messages_is_passed_over_and_read_once() -> None:
+    office = Office()
+
+    assert await office.sent() == []
+    assert office.store.recorded == [("7", "9-0", 1_000, [])]
 
 
 @pytest.mark.parametrize(
-    "store",
+    "notice",
     [
-        OutboxStore(issue=2),
-        OutboxStore(payment=make_payment(status="processing"), issue=None),
-        OutboxStore(payment=make_payment(status="expired")),
-        OutboxStore(payment=None),
+        code_notice(parcel=make_parcel(issue=2)),
+        code_notice(parcel=make_parcel(status="processing", issue=None)),
+        code_notice(parcel=make_parcel(status="expired")),
+        code_notice(parcel=make_parcel(issue=None), issue=None),
+        code_notice(parcel=None),
     ],
-    ids=["resent since", "confirmed since", "expired since", "gone since"],
+    ids=["resent since", "confirmed since", "expired since", "of no issue", "gone since"],
 )
-async def test_a_stale_code_is_not_sent(store: OutboxStore) -> None:
-    office = Office(store)
+async def test_a_stale_code_is_not_sent_and_recorded_without_an_error(notice: Notice) -> None:
+    office = Office()
 
-    assert await office.tell(entry(1, "payment.started", issue="1")) == []
-    assert office.deliveries() == []
+    assert await office.sent(notice) == []
+    assert office.untold == [("1-0", "email", "")]
 
 
 async def test_a_resent_code_is_the_one_of_its_issue() -> None:
-    office = Office(OutboxStore(issue=2))
+    office, parcel = Office(), make_parcel(issue=2)
 
-    (message,) = await office.tell(
-        entry(1, "payment.started", issue="1"), entry(2, "payment.code_resent", issue="2")
-    )
+    (message,) = await office.sent(code_notice(1, parcel, issue=1), code_notice(2, parcel, issue=2))
 
     assert message.event_id == "evt_002-0"
-    assert message.code == await VERIFIER.code(PaymentTerms("pay_001", 1_234, "EUR", "bookshop"), 2)
+    assert message.code == await VERIFIER.code(TERMS, 2)
+    assert office.untold == [("1-0", "email", "")]
 
 
 async def test_a_verifier_that_sends_no_code_sends_no_message() -> None:
     office = Office(verifier=FixedCode())
 
-    assert await office.tell(entry(1, "payment.started", issue="1")) == []
+    assert await office.sent(code_notice()) == []
+    assert office.untold == [("1-0", "sms", "")]
 
 
 async def test_a_code_goes_the_way_that_was_chosen_and_news_the_first_way_there_is() -> None:
-    assert WAITING.confirmation is not None
-    by_sms = WAITING.confirmation.model_copy(update={"method": "sms"})
-    office = Office(OutboxStore(payment=WAITING.model_copy(update={"confirmation": by_sms})))
-    (code,) = await office.tell(entry(1, "payment.started", issue="1"))
+    office = Office()
+    (code,) = await office.sent(code_notice(parcel=BY_SMS))
     assert (code.channel, code.to) == ("sms", "+15550100")
 
     for email, phone, channel in (("a@b.c", "+1", "email"), (None, "+1", "sms")):
-        office = Office(OutboxStore(payment=make_payment(), email=email, phone=phone))
-        (news,) = await office.tell(entry(1, "payment.succeeded"))
-        assert (news.channel, news.to) == (channel, email or phone)
-
-
-async def test_who_has_no_address_is_told_nothing() -> None:
-    office = Office(OutboxStore(payment=make_payment(), email=None, phone=None))
-
-    assert await office.tell(entry(1, "payment.succeeded")) == []
-    assert office.deliveries() == []
+        office = Office()
+        (told,) = await office.sent(news(email=email, phone=phone, method="sms"))
+        assert (told.channel, told.to) == (channel, email or phone)
 
 
 async def test_what_a_channel_does_not_take_waits_with_the_reason() -> None:
-    office = Office(OutboxStore(payment=make_payment()))
+    office, notice = Office(), news()
     office.email.error = ConnectionError("x" * 1_000)
 
-    await office.tell(entry(1, "payment.succeeded"))
+    await office.tell(notice)
 
-    assert [delivery.error for delivery in office.deliveries()] == ["x" * 200]
+    assert office.store.recorded == [("7", "1-0", 1_000, [UntoldNotice(notice, "email", "x" * 200)])]
 
 
 @pytest.mark.parametrize(("error", "reason"), [(ValueError(), "ValueError"), (KeyError("sms"), "'sms'")])
 async def test_a_failure_without_words_still_has_a_name(error: Exception, reason: str) -> None:
-    office = Office(OutboxStore(payment=make_payment()))
+    office = Office()
     office.email.error = error
 
-    await office.tell(entry(1, "payment.succeeded"))
+    await office.tell(news())
 
-    assert [delivery.error for delivery in office.deliveries()] == [reason]
+    assert office.untold == [("1-0", "email", reason)]
 
 
-async def test_a_channel_that_hangs_or_fails_does_not_stop_the_other() -> None:
-    for dead in (HangingChannel(), RecordingChannel()):
-        office = Office(OutboxStore(payment=WAITING), email=dead)
-        if isinstance(dead, RecordingChannel):
-            dead.error = ConnectionError("down")
-        assert WAITING.confirmation is not None
-        by_sms = WAITING.confirmation.model_copy(update={"method": "sms"})
-        office.store.payment = WAITING.model_copy(update={"confirmation": by_sms})
-        office.store.entries = [
-            entry(1, "payment.succeeded"),  # goes by e-mail
-            entry(2, "payment.started", issue="1"),  # goes by sms
-        ]
+async def test_a_verifier_that_fails_costs_only_its_message() -> None:
+    class BrokenVerifier(FixedCode):
+        async def code(self, terms: PaymentTerms, issue: int) -> str | None:
+            raise ConnectionError("the vault is shut")
 
-        await office.relay.relay()
+    office = Office(verifier=BrokenVerifier())
 
-        assert [message.kind for message in office.sms.messages] == ["confirmation.code"]
-        failed, sent = office.deliveries()
-        assert (failed.channel, bool(failed.error)) == ("email", True)
-        assert (sent.channel, sent.error) == ("sms", "")
+    (told,) = await office.sent(code_notice(1), news(2))
+
+    assert told.kind == "payment.succeeded"
+    assert office.untold == [("1-0", "sms", "the vault is shut")]
+
+
+@pytest.mark.parametrize("trouble", ["hangs", "hangs and takes no notice", "fails"])
+async def test_a_channel_in_trouble_does_not_stop_the_other(trouble: str) -> None:
+    office = Office()
+    if trouble == "fails":
+        office.email.error = ConnectionError("down")
+    else:
+        office.email = HangingChannel(stubborn=trouble != "hangs")
+
+    await office.tell(news(1), code_notice(2), news(3))
+
+    assert [message.kind for message in office.sms.messages] == ["confirmation.code"]
+    error = "down" if trouble == "fails" else "TimeoutError"
+    assert office.untold == [("1-0", "email", error), ("3-0", "email", error)]
+    await stop_what_still_hangs()
+
+
+async def stop_what_still_hangs() -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+async def test_the_messages_of_a_stretch_are_delivered_side_by_side_within_the_time_for_one() -> None:
+    office = Office(email=HangingChannel(), sms=MeetingChannel(20))
+    notices = [code_notice(number) if number % 2 else news(number) for number in range(40)]
+    began = asyncio.get_running_loop().time()
+
+    async with asyncio.timeout(10 * SETTINGS.message_timeout_s):
+        await office.tell(*notices)
+
+    assert asyncio.get_running_loop().time() - began >= SETTINGS.message_timeout_s * 0.9
+    assert office.untold == [(f"{number}-0", "email", "TimeoutError") for number in range(0, 40, 2)]
+    assert office.email.told_to_stop == 20
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_relay_that_is_stopped_leaves_no_delivery_behind() -> None:
+    office = Office(email=HangingChannel())
+    office.store.outbox = Outbox("7", [news()], "1-0", 1)
+    relaying = asyncio.create_task(office.relay.relay())
+    await settle()
+    assert len(asyncio.all_tasks()) == 3
+
+    relaying.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await relaying
+    await asyncio.sleep(0)
+
+    assert office.email.told_to_stop == 1
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert office.store.recorded == [], "what was not seen through is relayed again"
 
 
 async def test_there_may_be_more_when_a_stretch_was_full() -> None:
-    full = [entry(number, "payment.processing") for number in range(STRETCH)]
+    """Whatever is in it: most entries are no messages."""
+    assert await Office().tell(entries=STRETCH)
+    assert await Office().tell(news(), entries=STRETCH)
+    assert not await Office().tell(entries=STRETCH - 1)
 
-    assert await Office(OutboxStore(full)).relay.relay()
-    assert not await Office(OutboxStore(full[1:])).relay.relay()
 
-
-@pytest.mark.parametrize("entries", [None, []], ids=["another one relays", "nothing new"])
-async def test_with_nothing_to_relay_nothing_is_written(entries: list[JournalEntry] | None) -> None:
-    office = Office(OutboxStore(entries))
+async def test_with_nothing_to_relay_nothing_is_written() -> None:
+    office = Office(OutboxStore(outbox=None))
 
     assert not await office.relay.relay()
     assert office.store.recorded == []
 
 
-def waiting_message(attempts: int) -> ClaimedMessage:
-    return ClaimedMessage(entry(1, "payment.succeeded"), "payment.succeeded", "email", attempts, "3")
+async def test_a_message_that_waited_is_sent_under_the_same_event_id_through_its_channel() -> None:
+    office = Office()
+    (first,) = await office.sent(news())
 
-
-async def test_a_message_that_waited_is_sent_under_the_same_event_id() -> None:
-    office = Office(OutboxStore(payment=make_payment()))
-    (first,) = await office.tell(entry(1, "payment.succeeded"))
-
-    await office.relay.deliver_again(waiting_message(1))
+    await office.relay.deliver_again(ClaimedMessage(news(), "email", 1, "3"))
+    await office.relay.deliver_again(ClaimedMessage(news(), "sms", 1, "3"))
 
     assert office.email.messages == [first, first]
-    assert [status for status, _, _ in office.store.attempts] == ["sent"]
+    assert [(message.event_id, message.to) for message in office.sms.messages] == [("evt_001-0", "+15550100")]
+    assert office.store.attempts == [("sent", "", 1_000 * 2), ("sent", "", 1_000 * 2)]
 
 
 async def test_a_message_is_tried_ever_more_slowly_and_is_dead_after_the_last_attempt() -> None:
-    office = Office(OutboxStore(payment=make_payment()))
+    office = Office()
     office.email.error = ConnectionError("down")
 
     for attempts in (0, 1, 2):
-        await office.relay.deliver_again(waiting_message(attempts))
+        await office.relay.deliver_again(ClaimedMessage(news(), "email", attempts, "3"))
 
     assert office.store.attempts[:2] == [("waiting", "down", 1_000), ("waiting", "down", 2_000)]
     assert office.store.attempts[2][:2] == ("dead", "down")
 
 
-async def test_a_code_that_went_stale_while_it_waited_is_given_up() -> None:
-    office = Office(OutboxStore(issue=2))
-    code = ClaimedMessage(entry(1, "payment.started", issue="1"), "confirmation.code", "email", 1, "3")
+async def test_a_message_that_hangs_again_waits_again() -> None:
+    office = Office(email=HangingChannel())
 
-    await office.relay.deliver_again(code)
+    await office.relay.deliver_again(ClaimedMessage(news(), "email", 0, "3"))
+
+    assert office.store.attempts == [("waiting", "TimeoutError", 1_000)]
+
+
+@pytest.mark.parametrize("parcel", [make_parcel(issue=2), None], ids=["resent since", "gone since"])
+async def test_a_code_that_went_stale_while_it_waited_is_given_up(parcel: Parcel | None) -> None:
+    office = Office()
+
+    await office.relay.deliver_again(ClaimedMessage(code_notice(parcel=parcel), "email", 1, "3"))
 
     assert office.email.messages == []
     assert [status for status, _, _ in office.store.attempts] == ["stale"]

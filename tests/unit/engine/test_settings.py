@@ -14,6 +14,7 @@ def test_a_secret_is_all_that_is_needed() -> None:
 
     assert (settings.code_lifetime_s, settings.code_attempts, settings.code_resends) == (300, 5, 3)
     assert (settings.settlement_timeout_s, settings.idempotency_kept_s) == (5.0, 72 * 3600)
+    assert (settings.mailbox_capacity, settings.settlements_max) == (1_000, 10_000)
 
 
 def test_a_short_secret_is_refused_with_its_length() -> None:

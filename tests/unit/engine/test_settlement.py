@@ -9,7 +9,15 @@ import pytest
 from support.scenes import quick_settings, wait_for
 from support.stand_ins import ClaimingStore, ManualClock, make_payment
 
-from technopay.engine import SILENCE, Payment, ScriptedSettlementService, StoreUnavailable
+from technopay.engine import (
+    SILENCE,
+    Fault,
+    InternalError,
+    OutcomeUnknown,
+    Payment,
+    ScriptedSettlementService,
+    StoreUnavailable,
+)
 from technopay.engine.directory import Directory
 from technopay.engine.ports import Claimed, PaymentTerms
 from technopay.engine.settlement import Settlements
@@ -168,8 +176,8 @@ async def test_a_drain_waits_for_what_ends_in_time() -> None:
     assert [verdict for _, _, verdict in desk.store.completed] == ["settled"]
 
 
-@pytest.mark.parametrize("error", [StoreUnavailable(), ZeroDivisionError()])
-async def test_what_cannot_be_written_down_is_left_to_the_agenda(error: Exception) -> None:
+@pytest.mark.parametrize("error", [StoreUnavailable(), OutcomeUnknown(), InternalError()])
+async def test_what_cannot_be_written_down_is_left_to_the_agenda(error: Fault) -> None:
     desk = Desk(ScriptedSettlementService(settle=["settled"]))
     desk.store.error = error
 

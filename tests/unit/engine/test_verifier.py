@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,7 +26,7 @@ async def test_a_code_is_six_digits_and_always_the_same_for_one_issue() -> None:
 
 
 async def test_codes_keep_their_leading_zeros_and_are_spread_evenly() -> None:
-    codes = [await code_of(replace(TERMS, payment_id=f"pay_{number}")) for number in range(2_000)]
+    codes = [await code_of(TERMS._replace(payment_id=f"pay_{number}")) for number in range(2_000)]
 
     assert {len(code) for code in codes} == {6}
     first_digits = [code[0] for code in codes]
@@ -40,7 +39,7 @@ async def test_codes_keep_their_leading_zeros_and_are_spread_evenly() -> None:
     ids=["payment", "amount", "currency", "payee"],
 )
 async def test_a_code_is_bound_to_what_the_user_agrees_to(change: dict[str, Any]) -> None:
-    other = replace(TERMS, **change)
+    other = TERMS._replace(**change)
 
     assert await code_of(other) != await code_of(TERMS)
     assert await VERIFIER.begin(other, 1) != await VERIFIER.begin(TERMS, 1)

@@ -75,7 +75,15 @@ def test_the_three_days_are_those_around_now_and_leave_no_gap(zone: str, now_ms:
 
 def test_the_form_is_the_one_that_scripts_take_apart() -> None:
     days = Calendar("UTC").days(ms("2026-07-05T12:00"))
-    assert re.fullmatch(r"\d+( \d{4}-\d\d-\d\d:\d+){3}", days)
+    assert re.fullmatch(r"\d{13}( \d{4}-\d\d-\d\d:\d{13}){3}", days)
+
+
+@pytest.mark.parametrize("now", ["1970-01-04", "2001-09-09", "2286-11-17"])
+def test_every_part_has_its_fixed_place_however_long_ago_it_is(now: str) -> None:
+    days = Calendar("UTC").days(ms(now))
+    assert len(days) == 13 + 3 * len(" 2026-07-05:1783296000000")
+    assert [days[first : first + 10] for first in (14, 39, 64)] == [day for day, _ in bounds(days)[1]]
+    assert [int(days[first : first + 13]) for first in (25, 50, 75)] == [end for _, end in bounds(days)[1]]
 
 
 @pytest.mark.parametrize(
@@ -113,10 +121,10 @@ async def test_the_limit_starts_anew_at_midnight_exactly(
         fake_clock.now_ms = ms(midnight)
         assert (await scene.limit()).used == 0
         assert (await scene.confirm(next_)).code == "ok"
-        fields = [await scene.fields("payment", payment) for payment in (last, next_)]
-        assert fields[0]["day"] < fields[1]["day"]
+        days = [await scene.day(payment) for payment in (last, next_)]
+        assert days[0] < days[1]
         used = await scene.fields("limit", "EUR")
-        assert [used[payment["day"]] for payment in fields] == ["1000", "1000"]
+        assert [used[day] for day in days] == ["1000", "1000"]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +140,7 @@ async def test_a_clock_that_left_the_known_days_is_followed(
     assert (await clocked.limit()).used == 0
     payment_id, _ = await clocked.processing(wallet)
     day = datetime.fromtimestamp(fake_clock.now_ms / 1000, UTC).date().isoformat()
-    assert (await clocked.fields("payment", payment_id))["day"] == day
+    assert await clocked.day(payment_id) == day
 
 
 async def test_a_clock_that_stepped_back_over_midnight_counts_for_yesterday(
@@ -143,7 +151,7 @@ async def test_a_clock_that_stepped_back_over_midnight_counts_for_yesterday(
     await clocked.store.set_limit("EUR", 5_000)
     fake_clock.advance(-1)
     payment_id, _ = await clocked.processing(wallet)
-    assert (await clocked.fields("payment", payment_id))["day"] == "2026-07-05"
+    assert await clocked.day(payment_id) == "2026-07-05"
 
 
 async def test_the_limit_of_a_payment_given_back_tomorrow_goes_back_to_the_day_of_its_debit(
@@ -152,10 +160,10 @@ async def test_the_limit_of_a_payment_given_back_tomorrow_goes_back_to_the_day_o
     wallet = await clocked.wallet()
     await clocked.store.set_limit("EUR", 1_500)
     payment_id, claim = await clocked.processing(wallet)
-    yesterday = (await clocked.fields("payment", payment_id))["day"]
+    yesterday = await clocked.day(payment_id)
     fake_clock.advance(24 * 3600 * 1000)
     other, _ = await clocked.processing(wallet)
-    today = (await clocked.fields("payment", other))["day"]
-    assert (await clocked.store.complete_payment(payment_id, claim, "given_back")).code == "ok"
+    today = await clocked.day(other)
+    assert (await clocked.complete(payment_id, claim, "given_back")).code == "ok"
     used = await clocked.fields("limit", "EUR")
     assert (used[yesterday], used[today]) == ("0", "1000")

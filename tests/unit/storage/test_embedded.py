@@ -17,6 +17,7 @@ from support.scene import Scene
 
 from technopay.engine.errors import StoreUnfit, StoreUninitialised
 from technopay.storage import EmbeddedValkey, RedisStore
+from technopay.storage.fitness import SCHEMA
 
 ROOT = Path(__file__).parents[3]
 SUPERVISOR = """
@@ -109,7 +110,7 @@ async def test_a_crash_before_the_first_initialisation_leaves_a_new_directory(tm
     async with EmbeddedValkey(tmp_path):
         pass
     async with RedisStore.embedded(tmp_path) as store:
-        assert (await store.read_meta())["schema"] == "1"
+        assert (await store.read_meta())["schema"] == SCHEMA
 
 
 async def test_a_directory_that_lost_its_data_is_refused(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ async def test_an_invoice_is_payable_to_its_last_millisecond(
     assert outcome.value.status == ("open" if late_ms else "expired")
     assert (await clocked.start(wallet, second)).code == start
     if late_ms == 0:
-        assert (await clocked.store.resend_code(resend, ALONE)).code == "invoice_expired"
+        assert (await clocked.store.run(resend, ALONE)).code == "invoice_expired"
     assert (await clocked.confirm(payment_id)).code == confirm
 
 
@@ -59,11 +59,9 @@ async def test_a_payment_can_be_canceled_to_the_last_millisecond_of_its_code(
     wallet = await clocked.wallet()
     first, second = [await clocked.started(wallet, await clocked.invoice()) for _ in range(2)]
     fake_clock.advance(CODE_MS - 1)
-    command = commands.CancelPayment(unrecorded(), first, "alice")
-    assert (await clocked.store.cancel_payment(command, ALONE)).code == "ok"
+    assert (await clocked.cancel(first)).code == "ok"
     fake_clock.advance(1)
-    command = commands.CancelPayment(unrecorded(), second, "alice")
-    assert (await clocked.store.cancel_payment(command, ALONE)).code == "payment_not_cancelable"
+    assert (await clocked.cancel(second)).code == "payment_not_cancelable"
 
 
 async def test_the_agenda_expires_a_payment_at_its_last_millisecond_and_not_before(
@@ -107,5 +105,5 @@ async def test_the_debit_is_dated_by_the_stores_clock(clocked: Scene, fake_clock
     assert paid_at is not None
     assert round(paid_at.timestamp() * 1000) == fake_clock.now_ms
     fake_clock.advance(-3_600_000)
-    (await clocked.store.complete_payment(payment_id, "1", "settled"))
+    await clocked.complete(payment_id, "1", "settled")
     assert (await clocked.payment(payment_id)).paid_at == paid_at

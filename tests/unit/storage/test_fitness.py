@@ -13,13 +13,13 @@ from support.servers import running_server
 
 from technopay.engine.errors import StoreUnavailable, StoreUnfit, StoreUninitialised
 from technopay.storage import RedisStore, initialise_store
-from technopay.storage.fitness import Durability, require_durable, require_ours, require_primary
+from technopay.storage.fitness import SCHEMA, Durability, require_durable, require_ours, require_primary
 
 GOOD = {
     "appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no",
     "maxmemory-policy": "noeviction", "role": "master", "cluster_enabled": "0", "redis_version": "7.0.15",
 }  # fmt: skip
-META = {"schema": "1", "partitions": "1", "timezone": "UTC"}
+META = {"schema": SCHEMA, "partitions": "1", "timezone": "UTC"}
 LEVELS: tuple[Durability, ...] = ("always", "everysec", "unchecked")
 
 

@@ -23,25 +23,25 @@ async def prepare(scene: Scene, name: str) -> tuple[str, Call]:
     store, wallet = scene.store, await scene.wallet()
     if name == "deposit":
         deposit = commands.Deposit(operation(), wallet, 5)
-        return wallet, lambda lease: store.deposit(deposit, lease)
+        return wallet, lambda lease: store.run(deposit, lease)
     if name == "set_wallet_status":
         status = commands.SetWalletStatus(operation(), wallet, "inactive")
-        return wallet, lambda lease: store.set_wallet_status(status, lease)
+        return wallet, lambda lease: store.run(status, lease)
     if name == "begin_refund":
         refund = commands.BeginRefund(operation(), await scene.succeeded(wallet))
-        return wallet, lambda lease: store.begin_refund(refund, lease)
+        return wallet, lambda lease: store.run(refund, lease)
     if name == "start_payment":
         start = start_command(wallet, await scene.invoice())
-        return wallet, lambda lease: store.start_payment(start, lease)
+        return wallet, lambda lease: store.run(start, lease)
     payment = await scene.started(wallet, await scene.invoice())
     if name == "confirm_payment":
         confirm = commands.ConfirmPayment(unrecorded(), payment, "alice", RIGHT)
-        return wallet, lambda lease: store.confirm_payment(confirm, lease)
+        return wallet, lambda lease: store.run(confirm, lease)
     if name == "resend_code":
         resend = commands.ResendCode(unrecorded(), payment, "alice", 2, "next", 60_000)
-        return wallet, lambda lease: store.resend_code(resend, lease)
+        return wallet, lambda lease: store.run(resend, lease)
     cancel = commands.CancelPayment(unrecorded(), payment, "alice")
-    return wallet, lambda lease: store.cancel_payment(cancel, lease)
+    return wallet, lambda lease: store.run(cancel, lease)
 
 
 SCRIPTS = [
@@ -104,7 +104,7 @@ async def test_a_lease_is_kept_while_more_is_to_come_and_given_up_after_that(clo
     last = await clocked.deposit(wallet, 1, Lease("owner-a", "1", keep=False))
     assert (last.code, last.token) == ("ok", "1")
     fields = await clocked.fields("wallet", wallet)
-    assert "lease_owner" not in fields
+    assert fields["lease_owner"] == "owner-a", "who comes back before anybody else finds the same token"
     assert "lease_until" not in fields
     assert fields["token"] == "1"
 
@@ -117,7 +117,7 @@ async def test_a_refusal_keeps_and_gives_up_the_lease_too(clocked: Scene) -> Non
     assert (await clocked.fields("wallet", wallet))["lease_owner"] == "owner-a"
     given_up = await clocked.start(wallet, invoice, lease=Lease("owner-a", "1", keep=False))
     assert (given_up.code, given_up.token) == ("insufficient_funds", "1")
-    assert "lease_owner" not in await clocked.fields("wallet", wallet)
+    assert "lease_until" not in await clocked.fields("wallet", wallet)
 
 
 async def test_a_lease_is_live_to_its_last_millisecond(clocked: Scene, fake_clock: FakeClock) -> None:
@@ -163,12 +163,42 @@ async def test_the_owner_renews_its_lease_under_the_same_token(clocked: Scene, f
     assert (await clocked.deposit(wallet, 1, OTHERS)).code == "busy"
 
 
+@every_script
+@pytest.mark.parametrize(("elapsed_ms", "renewed"), [(0, False), (49, False), (50, True), (100, True)])
+async def test_a_lease_is_renewed_when_no_more_than_half_of_it_is_left(
+    clocked: Scene, fake_clock: FakeClock, name: str, elapsed_ms: int, renewed: bool
+) -> None:
+    wallet, call = await prepare(clocked, name)
+    began_at = await clocked.now_ms()
+    await clocked.deposit(wallet, 1, Lease("owner-a", "", keep=True))
+    fake_clock.advance(elapsed_ms)
+    kept = await call(Lease("owner-a", "1", keep=True))
+    assert (kept.code, kept.token) == ("ok", "1")
+    fields = await clocked.fields("wallet", wallet)
+    assert fields["lease_owner"] == "owner-a"
+    assert int(fields["lease_until"]) == began_at + LEASE_MS + (elapsed_ms if renewed else 0)
+
+
+async def test_a_lease_from_before_the_clock_jumped_back_is_renewed_by_its_owner(
+    clocked: Scene, fake_clock: FakeClock
+) -> None:
+    wallet = await clocked.wallet()
+    await clocked.deposit(wallet, 1, Lease("owner-a", "", keep=True))
+    fake_clock.advance(-3_600_000)
+    renewed = await clocked.deposit(wallet, 1, Lease("owner-a", "1", keep=True))
+    assert (renewed.code, renewed.token) == ("ok", "1")
+    assert (await clocked.deposit(wallet, 1, OTHERS)).code == "busy"
+
+
 async def test_the_token_survives_the_release(clocked: Scene) -> None:
     wallet = await clocked.wallet()
     await clocked.deposit(wallet, 1, Lease("owner-a", "", keep=True))
     await clocked.deposit(wallet, 1, Lease("owner-a", "1", keep=False))
     again = await clocked.deposit(wallet, 1, Lease("owner-a", "", keep=True))
-    assert again.token == "2"
+    assert again.token == "1", "nobody else was here"
+    await clocked.deposit(wallet, 1, Lease("owner-a", "1", keep=False))
+    other = await clocked.deposit(wallet, 1, Lease("owner-b", "", keep=True))
+    assert other.token == "2"
 
 
 async def test_a_lease_that_ran_out_is_not_given_up_by_somebody_else(clocked: Scene) -> None:

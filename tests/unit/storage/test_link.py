@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 from support.proxy import answering_server
-from support.scene import Scene, client_of
+from support.scene import ALONE, Scene, client_of
 
-from technopay.engine.errors import InternalError, StoreUnavailable
+from technopay.engine.commands import CompletePayment
+from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.storage import RedisStore
 from technopay.storage import link as link_module
-from technopay.storage.link import DirectLink, ServerLink
+from technopay.storage.base import resolve
+from technopay.storage.fitness import SCHEMA
+from technopay.storage.link import Argument, DirectLink, Link, ServerLink
 from technopay.storage.scripts import Script, load_scripts
 from technopay.storage.wire import Wire
 
@@ -41,18 +46,143 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return written
 
 
+async def ask(link: Link, script: Script, *arguments: Argument) -> Any:
+    """Send a script and wait for its reply; a fault is raised."""
+    reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    link.send(script, arguments, partial(resolve, reply))
+    return await reply
+
+
 async def test_the_scripts_of_one_tick_leave_in_one_write(server_store: RedisStore, writes: list[int]) -> None:
     await asyncio.gather(*(server_store.ping() for _ in range(50)))
     assert writes == [50]
 
 
+@pytest.mark.parametrize("connected", [True, False])
 async def test_calls_without_a_reply_are_bounded(
-    server_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    server_store: RedisStore, monkeypatch: pytest.MonkeyPatch, connected: bool
 ) -> None:
+    if not connected:
+        await disconnect(server_store)
     monkeypatch.setattr(link_module, "CALLS_MAX", 5)
     results = await asyncio.gather(*(server_store.ping() for _ in range(8)), return_exceptions=True)
     assert [type(result) for result in results] == [type(None)] * 5 + [StoreUnavailable] * 3
     await server_store.ping()
+
+
+async def test_what_is_sent_while_the_link_connects_leaves_in_one_write_in_its_order(
+    server_store: RedisStore, writes: list[int]
+) -> None:
+    scene = Scene(server_store)
+    await scene.user("alice")
+    wallet = await scene.wallet(balance=1_000)
+    await disconnect(server_store)
+    writes.clear()
+    calls: list[asyncio.Task[Any]] = []
+    for tick in range(3):
+        calls += [asyncio.create_task(scene.deposit(wallet, 10**tick)) for _ in range(2)]
+        await asyncio.sleep(0)
+    outcomes = await asyncio.gather(*calls)
+    assert writes == [len(server_store._scripts) + 6], "the scripts, then what waited"
+    assert [outcome.value.balance for outcome in outcomes] == [1_001, 1_002, 1_012, 1_022, 1_122, 1_222]
+
+
+async def test_commands_take_effect_in_the_order_in_which_they_were_sent_on_a_server_that_began_anew(
+    server_store: RedisStore,
+) -> None:
+    scene = Scene(server_store)
+    await scene.user("alice")
+    wallet, invoice = await scene.wallet(balance=0), await scene.invoice(amount=1)
+    await client_of(server_store).script_flush()
+    await disconnect(server_store)
+    # This script is known from here on; the one of the payment was not used yet.
+    await scene.deposit(await scene.wallet(balance=0), 1)
+    too_early, deposit = await asyncio.gather(scene.start(wallet, invoice), scene.deposit(wallet, 1))
+    assert (too_early.code, deposit.code) == ("insufficient_funds", "ok")
+
+
+async def test_what_is_sent_while_the_link_connects_in_vain_never_happened() -> None:
+    link = ServerLink("unix:///no/such/socket", "j", connect_timeout_s=1, reply_timeout_s=1)
+    results = await asyncio.gather(*(ask(link, READ_META) for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [StoreUnavailable] * 3
+    assert all(isinstance(result.__cause__, Exception) for result in results if isinstance(result, Exception))
+    await link.aclose()
+
+
+async def test_a_link_that_was_closed_sends_nothing(server_url: str) -> None:
+    link = ServerLink(server_url, "j", connect_timeout_s=1, reply_timeout_s=1)
+    connecting = asyncio.create_task(ask(link, READ_META))
+    await asyncio.sleep(0)
+    await link.aclose()
+    assert (await connecting)[0] == "ok"
+    with pytest.raises(StoreUnavailable):
+        await ask(link, READ_META)
+
+
+async def test_no_outcome_is_heard_before_the_call_that_asked_for_it_returned(
+    server_store: RedisStore, fake_store: RedisStore
+) -> None:
+    closed = ServerLink("unix:///no/such/socket", "j", connect_timeout_s=1, reply_timeout_s=1)
+    await closed.aclose()
+    for link in (server_store._link, fake_store._link, closed):
+        assert link is not None
+        heard: list[Any] = []
+        link.send(READ_META, (), heard.append)
+        link.send_command(("XRANGE", "{none:00}:journal", "-", "+"), heard.append)
+        assert heard == []
+        async with asyncio.timeout(5):
+            while len(heard) < 2:  # noqa: ASYNC110 - what hears is no coroutine
+                await asyncio.sleep(0.001)
+
+
+async def test_a_command_that_only_reads_goes_without_a_script(store: RedisStore) -> None:
+    await Scene(store).user("alice")
+    link, heard = store._link, asyncio.get_running_loop().create_future()
+    assert link is not None
+    link.send_command(("XRANGE", store._keys.journal, "-", "+", "COUNT", 1), heard.set_result)
+    ((entry, flat),) = await heard
+    assert "-" in entry
+    assert list(flat) == ["user.created", "alice"]
+
+
+@pytest.mark.parametrize("reply", [b"$-1", b":7", b"*0", b"+OK", b"*3\r\n$2\r\nok\r\n$4\r\nsoon\r\n$0\r\n"])
+async def test_a_reply_that_cannot_be_read_is_a_defect_for_that_call_alone(
+    reply: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RedisStore.connect("redis://unused")
+    async with answering_server({"EVALSHA": reply + b"\r\n", "XRANGE": b"+fine\r\n"}) as url:
+        link = store._link = ServerLink(url, "j", connect_timeout_s=1, reply_timeout_s=1)
+        other = asyncio.create_task(store._fetch("XRANGE"))
+        with pytest.raises(InternalError):
+            await store.read_meta()
+        assert await other == "fine"
+        await link.aclose()
+    assert "read_meta answered" in caplog.text
+
+
+@pytest.mark.parametrize("view", ["no view", "pay_1"])
+async def test_a_command_whose_outcome_cannot_be_read_has_a_defect_for_that_command_alone(
+    view: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RedisStore.connect("redis://unused")
+    reply = f"*4\r\n$2\r\nok\r\n$1\r\n1\r\n$0\r\n\r\n${len(view)}\r\n{view}\r\n"
+    async with answering_server({"EVALSHA": reply.encode()}) as url:
+        link = store._link = ServerLink(url, "j", connect_timeout_s=1, reply_timeout_s=1)
+        with pytest.raises(InternalError):
+            await store.run(CompletePayment("pay_1", "1", "settled"), ALONE)
+        assert link._wire is not None
+        assert not link._wire.is_lost
+        await link.aclose()
+    assert "the reply of complete_payment cannot be read" in caplog.text
+
+
+async def disconnect(store: RedisStore) -> None:
+    """Cut the connection, so that the next call needs a new one."""
+    link = store._link
+    assert isinstance(link, ServerLink)
+    assert link._wire is not None
+    link._wire.abort()
+    await asyncio.sleep(0)
 
 
 async def test_scripts_that_the_server_forgot_are_loaded_within_the_batch(server_store: RedisStore) -> None:
@@ -66,7 +196,7 @@ async def test_scripts_that_the_server_forgot_are_loaded_within_the_batch(server
         server_store.read_user("alice"),
         *(scene.deposit(wallet, 1) for _ in range(6)),
     )
-    assert results.pop(0)["schema"] == "1"
+    assert results.pop(0)["schema"] == SCHEMA
     assert [result.code for result in results] == ["ok"] * 7
     assert await scene.money(wallet) == (6, 0)
 
@@ -99,7 +229,7 @@ async def answered(error: str) -> BaseException:
     async with answering_server({"EVALSHA": f"-{error}\r\n".encode()}) as url:
         link = ServerLink(url, "j", connect_timeout_s=1, reply_timeout_s=1)
         try:
-            await link.run(READ_META, [])
+            await ask(link, READ_META)
         except Exception as failure:
             return failure
         finally:
@@ -162,7 +292,31 @@ async def test_a_faked_store_tells_a_defect_on_the_first_run_of_a_script_too(fak
     assert isinstance(link, DirectLink)
     broken = Script("broken", "return redis.call('NOSUCH')", "0" * 40, ())
     with pytest.raises(InternalError):
-        await link.run(broken, [])
+        await ask(link, broken)
+
+
+async def test_a_faked_store_that_is_gone_leaves_the_outcome_unknown(
+    fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise RedisConnectionError("gone")
+
+    link = fake_store._link
+    assert isinstance(link, DirectLink)
+    monkeypatch.setattr(link._client, "execute_command", refuse)
+    with pytest.raises(OutcomeUnknown):
+        await ask(link, READ_META)
+
+
+async def test_a_faked_store_whose_loop_ends_leaves_the_outcome_unknown(fake_store: RedisStore) -> None:
+    link = fake_store._link
+    assert isinstance(link, DirectLink)
+    asking = asyncio.create_task(ask(link, READ_META))
+    await asyncio.sleep(0)
+    for run in link._running:
+        run.cancel()
+    with pytest.raises(OutcomeUnknown):
+        await asking
 
 
 async def test_closing_waits_for_what_is_under_way(server_url: str, namespace: str) -> None:
@@ -173,4 +327,4 @@ async def test_closing_waits_for_what_is_under_way(server_url: str, namespace: s
     await asyncio.sleep(0)
     await store.aclose()
     metas = await asyncio.gather(*calls)
-    assert all(meta["schema"] == "1" for meta in metas)
+    assert all(meta["schema"] == SCHEMA for meta in metas)

@@ -90,10 +90,20 @@ async def test_while_the_store_does_not_answer_the_outcome_is_unknown_and_known_
     command = commands.Deposit(operation(), wallet, 7)
     proxy.strike(fault, times=1_000)
     with pytest.raises(OutcomeUnknown):
-        await far.store.deposit(command, ALONE)
+        await far.store.run(command, ALONE)
     proxy.heal()
-    assert (await far.store.deposit(command, ALONE)).code == "ok"
+    assert (await far.store.run(command, ALONE)).code == "ok"
     assert await truth.money(wallet) == (7, 0)
+
+
+@pytest.mark.parametrize("fault", Fault)
+async def test_a_lost_reply_of_a_read_without_a_script_is_asked_for_again(
+    far: Scene, truth: Scene, proxy: Proxy, fault: Fault
+) -> None:
+    proxy.strike(fault, victim=b"XRANGE")
+    outbox = await far.store.read_outbox("relay-a", 100)
+    assert outbox is not None
+    assert outbox.entries == len(await truth.entries())
 
 
 async def test_a_store_that_refuses_connections_is_unavailable_and_nothing_happened(

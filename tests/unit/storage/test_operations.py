@@ -40,17 +40,13 @@ async def test_an_operation_id_with_another_fingerprint_is_refused_and_changes_n
         "create_user": lambda: store.create_user(other, "carol", None, None),
         "create_wallet": lambda: store.create_wallet(other, "wal_x", "alice", "EUR"),
         "create_invoice": lambda: store.create_invoice(other, new_invoice("alice", 1, "EUR", at)),
-        "deposit": lambda: store.deposit(commands.Deposit(other, wallet, 1), ALONE),
+        "deposit": lambda: store.run(commands.Deposit(other, wallet, 1), ALONE),
         "set_user_status": lambda: store.set_user_status(other, "alice", "blocked"),
-        "set_wallet_status": lambda: store.set_wallet_status(
-            commands.SetWalletStatus(other, wallet, "inactive"), ALONE
-        ),
-        "start_payment": lambda: store.start_payment(start_command(wallet, invoice, identity=other), ALONE),
-        "resend_code": lambda: store.resend_code(
-            commands.ResendCode(other, payment, "alice", 2, "digest", 1), ALONE
-        ),
-        "cancel_payment": lambda: store.cancel_payment(commands.CancelPayment(other, payment, "alice"), ALONE),
-        "begin_refund": lambda: store.begin_refund(commands.BeginRefund(other, payment), ALONE),
+        "set_wallet_status": lambda: store.run(commands.SetWalletStatus(other, wallet, "inactive"), ALONE),
+        "start_payment": lambda: store.run(start_command(wallet, invoice, identity=other), ALONE),
+        "resend_code": lambda: store.run(commands.ResendCode(other, payment, "alice", 2, "digest", 1), ALONE),
+        "cancel_payment": lambda: store.run(commands.CancelPayment(other, payment, "alice"), ALONE),
+        "begin_refund": lambda: store.run(commands.BeginRefund(other, payment), ALONE),
         "resolve_payment": lambda: store.resolve_payment(other, payment, "refund", "", "root"),
         "void_invoice": lambda: store.void_invoice(other, invoice),
         "send_again": lambda: store.send_again(other, "msg_001-1"),

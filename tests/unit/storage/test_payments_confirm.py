@@ -8,6 +8,7 @@ import pytest
 from support.scene import ALONE, AMOUNT_MAX, RIGHT, WRONG, Scene, dump, operation, unrecorded
 
 from technopay.engine import commands
+from technopay.engine.ports import Operation
 
 
 async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(scene: Scene) -> None:
@@ -31,16 +32,22 @@ async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(scene: Sce
     fields = await scene.fields("payment", payment_id)
     assert earliest <= int(fields["paid_at"]) <= await scene.now_ms()
     assert await scene.money(wallet) == (9_000, 1_000)
-    assert (await scene.fields("invoice", invoice))["status"] == "processing"
+    assert fields["challenge"] == ""
+    stored = await scene.fields("invoice", invoice)
+    assert (stored["status"], stored["payment"]) == ("open", payment_id)
+    shown = (await scene.store.read_invoice(invoice, None)).value
+    assert shown is not None
+    assert shown.status == "processing"
     assert (await scene.limit()).used == 1_000
-    assert (await scene.fields("limit", "EUR"))[fields["day"]] == "1000"
+    day = await scene.day(payment_id)
+    assert (await scene.fields("limit", "EUR"))[day] == "1000"
     assert await scene.due_at(payment_id) == int(fields["paid_at"]) + 15_000
     assert await scene.news(before) == [
         (
             "payment.processing",
             {
                 "payment": payment_id, "wallet": wallet, "amount": "-1000", "balance": "9000",
-                "currency": "EUR", "day": fields["day"], "used": "1000", "limit": "5000",
+                "currency": "EUR", "day": day, "used": "1000", "limit": "5000",
             },
         )
     ]  # fmt: skip
@@ -51,6 +58,8 @@ async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(scene: Sce
         -1_000, 9_000, "payment", payment_id,
     )  # fmt: skip
     assert newest.at == payment.paid_at
+    # The id of an entry of the journal says when it was written.
+    assert (await scene.entries())[-1][0].startswith(f"{fields['paid_at']}-")
 
 
 async def test_what_is_used_is_counted_while_there_is_no_limit(scene: Scene) -> None:
@@ -77,7 +86,7 @@ async def test_the_accepted_code_again_gets_the_current_state_and_changes_nothin
     payment_id, claim = await scene.processing(await scene.wallet())
     if state != "processing":
         verdict = "settled" if state == "succeeded" else "given_back"
-        await scene.store.complete_payment(payment_id, claim, verdict)  # type: ignore[arg-type]
+        await scene.complete(payment_id, claim, verdict)  # type: ignore[arg-type]
     before = await dump(scene.store)
 
     outcome = await scene.confirm(payment_id, RIGHT)
@@ -93,29 +102,53 @@ async def test_the_accepted_code_again_gets_the_current_state_and_changes_nothin
 async def test_a_repeat_after_another_process_took_the_settlement_over_gets_no_claim(scene: Scene) -> None:
     payment_id = await scene.started(await scene.wallet(), await scene.invoice())
     command = commands.ConfirmPayment(unrecorded(), payment_id, "alice", RIGHT)
-    assert (await scene.store.confirm_payment(command, ALONE)).details == {"claim": "1"}
-    assert (await scene.store.confirm_payment(command, ALONE)).details == {"claim": "1"}
+    assert (await scene.store.run(command, ALONE)).details == {"claim": "1"}
+    assert (await scene.store.run(command, ALONE)).details == {"claim": "1"}
     await scene.make_due(payment_id)
     (taken,) = (await scene.store.take_due(10)).payments
     assert taken.claim == "2"
-    assert (await scene.store.confirm_payment(command, ALONE)).details == {}
+    assert (await scene.store.run(command, ALONE)).details == {}
 
 
 async def test_a_wrong_code_costs_an_attempt_and_nothing_else(scene: Scene) -> None:
     wallet = await scene.wallet()
     payment_id = await scene.started(wallet, await scene.invoice())
-    before = await dump(scene.store)
+    challenge, before = await scene.challenge(payment_id), await dump(scene.store)
 
     outcome = await scene.confirm(payment_id, WRONG)
 
     assert (outcome.code, outcome.details) == ("confirmation_invalid", {"attempts_remaining": 4})
+    call, said = (await scene.fields("payment", payment_id))["last_call"].split(" ")
+    assert said == "confirmation_invalid"
+    assert challenge["attempts"] == "5"
+    assert await scene.challenge(payment_id) == challenge | {"attempts": "4", "guesses": call}
     after = await dump(scene.store)
-    changed = after.pop(f"payment:{payment_id}")
-    assert changed["attempts_remaining"] == "4"
-    unchanged = before.pop(f"payment:{payment_id}")
+    changed, unchanged = [found.pop(f"payment:{payment_id}") for found in (after, before)]
     assert after == before
-    assert {name: changed[name] for name in unchanged} | {"attempts_remaining": "5"} == unchanged
+    assert changed == unchanged | {name: changed[name] for name in ("challenge", "last_call")}
     assert (await scene.confirm(payment_id, RIGHT)).code == "ok"
+
+
+@pytest.mark.parametrize("then", ["guess", "resend"])
+async def test_a_wrong_code_costs_one_attempt_however_late_its_call_comes_again(
+    scene: Scene, then: str
+) -> None:
+    payment_id = await scene.started(await scene.wallet(), await scene.invoice())
+    # The names begin and end alike: none is found in another.
+    calls = ["call.1", "all.1", "call.11"]
+    guesses = [commands.ConfirmPayment(Operation(call), payment_id, "alice", WRONG) for call in calls]
+    first = [await scene.store.run(guess, ALONE) for guess in guesses]
+    assert [outcome.details for outcome in first] == [{"attempts_remaining": left} for left in (4, 3, 2)]
+    if then == "guess":
+        assert (await scene.confirm(payment_id, WRONG)).details == {"attempts_remaining": 1}
+    else:
+        resend = commands.ResendCode(unrecorded(), payment_id, "alice", 2, "next", 60_000)
+        assert (await scene.store.run(resend, ALONE)).code == "ok"
+    before = await dump(scene.store)
+    for guess, outcome in reversed(list(zip(guesses, first, strict=True))):
+        again = await scene.store.run(guess, ALONE)
+        assert (again.code, again.details) == ("confirmation_invalid", outcome.details)
+    assert await dump(scene.store) == before
 
 
 async def test_the_fifth_wrong_code_ends_the_payment_and_frees_the_invoice(scene: Scene) -> None:
@@ -130,6 +163,7 @@ async def test_the_fifth_wrong_code_ends_the_payment_and_frees_the_invoice(scene
     assert outcome.value.status == "failed"
     assert outcome.value.failure is not None
     assert outcome.value.failure.code == "too_many_attempts"
+    assert await scene.challenge(payment_id) == {}
     assert await scene.news(before) == [
         ("payment.failed", {"payment": payment_id, "reason": "too_many_attempts"})
     ]
@@ -160,13 +194,23 @@ async def test_a_right_code_refused_for_funds_or_limit_burns_nothing(scene: Scen
     after = await dump(scene.store)
     for changed in (before, after):
         changed.pop("journal")
-        for name in ("operation", "outcome"):
-            changed[f"payment:{payment_id}"].pop(name, None)
+    said = after[f"payment:{payment_id}"].pop("last_call")
+    assert said.endswith(f" {reason}")
     assert after == before
 
     await scene.deposit(wallet, 1)
     await scene.store.set_limit("EUR", None)
     assert (await scene.confirm(payment_id)).code == "ok"
+
+
+@pytest.mark.parametrize(("first", "second"), [("call.1", "call.12"), ("call.12", "call.1")])
+async def test_a_call_whose_id_begins_like_that_of_the_last_one_is_another_call(
+    scene: Scene, first: str, second: str
+) -> None:
+    payment_id = await scene.started(await scene.wallet(), await scene.invoice())
+    for call, digest, code in ((first, WRONG, "confirmation_invalid"), (second, RIGHT, "ok")):
+        command = commands.ConfirmPayment(Operation(call), payment_id, "alice", digest)
+        assert (await scene.store.run(command, ALONE)).code == code
 
 
 async def test_a_wrong_code_is_told_before_funds_and_limit(scene: Scene) -> None:
@@ -188,26 +232,27 @@ async def blocked(scene: Scene, payment: str, wallet: str, invoice: str) -> None
 
 async def inactive(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
     await canceled(scene, payment, wallet, invoice)
-    await scene.store.set_wallet_status(commands.SetWalletStatus(operation(), wallet, "inactive"), ALONE)
+    await scene.set_wallet_status(wallet, "inactive")
 
 
 async def canceled(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
-    await scene.store.cancel_payment(commands.CancelPayment(unrecorded(), payment, "alice"), ALONE)
+    await scene.cancel(payment)
 
 
 async def past_its_expiry(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
-    await scene.write("payment", payment, expires_at=1)
+    await scene.write_challenge(payment, expires_at=1)
     await invoice_past_its_expiry(scene, payment, wallet, invoice)
 
 
 async def expired_by_the_agenda(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
-    await scene.write("payment", payment, expires_at=1)
+    await scene.write_challenge(payment, expires_at=1)
     await scene.make_due(payment)
     await scene.store.take_due(10)
 
 
 async def invoice_past_its_expiry(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
     await scene.write("invoice", invoice, expires_at=1)
+    await scene.write_challenge(payment, payable_until=1)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +279,7 @@ async def test_a_confirm_and_a_resend_name_the_first_rule_and_change_nothing(
         assert outcome.code == code
         assert outcome.value is not None
     resend = commands.ResendCode(operation(), payment, "alice", 2, "digest", 60_000)
-    assert (await scene.store.resend_code(resend, ALONE)).code == code
+    assert (await scene.store.run(resend, ALONE)).code == code
 
     assert await dump(scene.store) == before
 
@@ -246,9 +291,9 @@ async def test_somebody_elses_payment_looks_like_none(scene: Scene) -> None:
     for payment_id, user in ((payment, "bob"), ("pay_00none", "alice")):
         assert (await scene.confirm(payment_id, user_id=user)).code == "payment_not_found"
         resend = commands.ResendCode(operation(), payment_id, user, 2, "digest", 60_000)
-        assert (await scene.store.resend_code(resend, ALONE)).code == "payment_not_found"
+        assert (await scene.store.run(resend, ALONE)).code == "payment_not_found"
         cancel = commands.CancelPayment(operation(), payment_id, user)
-        assert (await scene.store.cancel_payment(cancel, ALONE)).code == "payment_not_found"
+        assert (await scene.store.run(cancel, ALONE)).code == "payment_not_found"
         assert (await scene.store.read_payment(payment_id, user)).code == "payment_not_found"
     assert await dump(scene.store) == before
 
@@ -274,7 +319,7 @@ async def test_the_largest_amount_is_paid_to_the_unit(scene: Scene) -> None:
     assert await scene.money(wallet) == (0, AMOUNT_MAX)
     payment = await scene.payment(payment_id)
     assert (payment.amount, payment.balance_before, payment.balance_after) == (AMOUNT_MAX, AMOUNT_MAX, 0)
-    await scene.store.complete_payment(payment_id, claim, "given_back")
+    await scene.complete(payment_id, claim, "given_back")
     assert await scene.money(wallet) == (AMOUNT_MAX, 0)
 
 

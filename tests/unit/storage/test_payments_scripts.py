@@ -13,7 +13,7 @@ from technopay.engine.ports import Outcome
 
 async def resend(scene: Scene, payment_id: str, issue: int, digest: str = "next") -> Outcome[Payment]:
     command = commands.ResendCode(unrecorded(), payment_id, "alice", issue, digest, 60_000)
-    return await scene.store.resend_code(command, ALONE)
+    return await scene.store.run(command, ALONE)
 
 
 async def test_a_fresh_code_has_a_fresh_expiry_and_the_same_attempts_and_the_old_one_is_dead(
@@ -30,9 +30,10 @@ async def test_a_fresh_code_has_a_fresh_expiry_and_the_same_attempts_and_the_old
     confirmation = outcome.value.confirmation
     assert confirmation is not None
     assert (confirmation.attempts_remaining, confirmation.resends_remaining) == (4, 2)
-    fields = await scene.fields("payment", payment_id)
-    assert abs(int(fields["expires_at"]) - await scene.now_ms() - 60_000) < 5_000
-    assert await scene.due_at(payment_id) == int(fields["expires_at"])
+    challenge = await scene.challenge(payment_id)
+    assert abs(int(challenge["expires_at"]) - await scene.now_ms() - 60_000) < 5_000
+    assert await scene.due_at(payment_id) == int(challenge["expires_at"])
+    assert challenge["issue"] == "2"
     assert await scene.news(before) == [("payment.code_resent", {"payment": payment_id, "issue": "2"})]
     old = await scene.confirm(payment_id, RIGHT)
     assert (old.code, old.details) == ("confirmation_invalid", {"attempts_remaining": 3})
@@ -62,10 +63,10 @@ async def test_a_code_whose_number_does_not_follow_is_not_taken(scene: Scene) ->
 async def test_a_code_is_not_sent_to_an_address_that_is_gone(scene: Scene) -> None:
     await scene.user("bob", phone="+15550100")
     payment_id = await scene.started(await scene.wallet("bob"), await scene.invoice("bob"), "bob")
-    await scene.write("payment", payment_id, method="email")
+    await scene.write_challenge(payment_id, method="email")
     before = await dump(scene.store)
     command = commands.ResendCode(operation(), payment_id, "bob", 2, "next", 60_000)
-    assert (await scene.store.resend_code(command, ALONE)).code == "no_channel"
+    assert (await scene.store.run(command, ALONE)).code == "no_channel"
     assert await dump(scene.store) == before
 
 
@@ -75,7 +76,7 @@ async def test_a_waiting_payment_is_canceled_even_by_a_blocked_user(scene: Scene
     await scene.store.set_user_status(operation(), "alice", "blocked")
     before = await scene.journal()
 
-    outcome = await scene.store.cancel_payment(commands.CancelPayment(unrecorded(), payment_id, "alice"), ALONE)
+    outcome = await scene.cancel(payment_id)
 
     assert outcome.code == "ok"
     assert outcome.value is not None
@@ -93,7 +94,7 @@ async def test_what_does_not_wait_for_a_code_is_not_canceled(scene: Scene) -> No
     before = await dump(scene.store)
     for payment_id in (expired, taken):
         command = commands.CancelPayment(operation(), payment_id, "alice")
-        outcome = await scene.store.cancel_payment(command, ALONE)
+        outcome = await scene.store.run(command, ALONE)
         assert (outcome.code, outcome.value) == ("payment_not_cancelable", await scene.payment(payment_id))
     assert await dump(scene.store) == before
 
@@ -115,7 +116,7 @@ async def test_a_deposit_is_an_entry_and_a_line_of_the_journal(scene: Scene) -> 
 async def test_a_deposit_reaches_an_inactive_wallet_of_a_blocked_user(scene: Scene) -> None:
     wallet = await scene.wallet(balance=0)
     await scene.store.set_user_status(operation(), "alice", "blocked")
-    await scene.store.set_wallet_status(commands.SetWalletStatus(operation(), wallet, "inactive"), ALONE)
+    await scene.set_wallet_status(wallet, "inactive")
     assert (await scene.deposit(wallet, 1)).code == "ok"
 
 
@@ -128,7 +129,7 @@ async def test_a_deposit_fits_with_what_the_wallet_holds_and_what_may_come_back(
     assert refused.code == "balance_too_large"
     assert refused.value is not None
     assert await dump(scene.store) == before
-    await scene.store.complete_payment(payment_id, claim, "settled")
+    await scene.complete(payment_id, claim, "settled")
     assert (await scene.deposit(wallet, 1_001)).code == "balance_too_large"
     assert (await scene.deposit(wallet, 1_000)).code == "ok"
     assert await scene.money(wallet) == (AMOUNT_MAX, 0)
@@ -156,7 +157,7 @@ async def test_a_wallet_is_deactivated_and_activated_and_said_only_when_it_chang
     before = await scene.journal()
     for status in ("inactive", "inactive", "active"):
         command = commands.SetWalletStatus(operation(), wallet, status)
-        outcome = await scene.store.set_wallet_status(command, ALONE)
+        outcome = await scene.store.run(command, ALONE)
         assert outcome.code == "ok"
         assert outcome.value is not None
         assert outcome.value.status == status
@@ -165,7 +166,7 @@ async def test_a_wallet_is_deactivated_and_activated_and_said_only_when_it_chang
         ("wallet.active", {"wallet": wallet}),
     ]
     missing = commands.SetWalletStatus(operation(), "wal_00none", "active")
-    assert (await scene.store.set_wallet_status(missing, ALONE)).code == "wallet_not_found"
+    assert (await scene.store.run(missing, ALONE)).code == "wallet_not_found"
 
 
 async def test_entries_are_listed_page_by_page_while_new_ones_come(scene: Scene) -> None:

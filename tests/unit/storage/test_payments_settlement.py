@@ -6,7 +6,7 @@ import pytest
 from support.scene import ALONE, AMOUNT_MAX, DAY_MS, RIGHT, Scene, dump, operation, unrecorded
 
 from technopay.engine import commands
-from technopay.engine.ports import Lease, Verdict
+from technopay.engine.ports import Lease, PaymentTerms, Verdict
 
 
 async def invoice_of(scene: Scene, payment_id: str) -> dict[str, str]:
@@ -22,7 +22,7 @@ async def test_settled_pays_the_invoice_and_nothing_can_come_back_any_more(scene
     payment_id, claim = await scene.processing(wallet)
     before = await scene.journal()
 
-    outcome = await scene.store.complete_payment(payment_id, claim, "settled")
+    outcome = await scene.complete(payment_id, claim, "settled")
 
     assert outcome.code == "ok"
     assert outcome.value is not None
@@ -30,9 +30,11 @@ async def test_settled_pays_the_invoice_and_nothing_can_come_back_any_more(scene
     assert outcome.value == await scene.payment(payment_id)
     assert outcome.value.settled_at is not None
     assert await scene.money(wallet) == (9_000, 0)
-    invoice = await invoice_of(scene, payment_id)
-    assert (invoice["status"], invoice["payment"]) == ("paid", payment_id)
-    assert invoice["paid_at"] == (await scene.fields("payment", payment_id))["paid_at"]
+    assert (await invoice_of(scene, payment_id))["payment"] == payment_id
+    invoice = (await scene.store.read_invoice(outcome.value.invoice_id, None)).value
+    assert invoice is not None
+    assert (invoice.status, invoice.payment_id) == ("paid", payment_id)
+    assert invoice.paid_at == outcome.value.paid_at
     assert await scene.due_at(payment_id) is None
     assert await scene.news(before) == [("payment.succeeded", {"payment": payment_id})]
     entries = (await scene.store.list_entries(wallet, None, "", 10)).value
@@ -44,10 +46,10 @@ async def test_given_back_puts_the_amount_the_limit_and_the_invoice_back(scene: 
     await scene.store.set_limit("EUR", 5_000)
     wallet = await scene.wallet(balance=10_000)
     payment_id, claim = await scene.processing(wallet)
-    day = (await scene.fields("payment", payment_id))["day"]
+    day = await scene.day(payment_id)
     before = await scene.journal()
 
-    outcome = await scene.store.complete_payment(payment_id, claim, "given_back")
+    outcome = await scene.complete(payment_id, claim, "given_back")
 
     assert outcome.code == "ok"
     payment = outcome.value
@@ -59,7 +61,10 @@ async def test_given_back_puts_the_amount_the_limit_and_the_invoice_back(scene: 
     assert await scene.money(wallet) == (10_000, 0)
     assert (await scene.limit()).used == 0
     invoice = await invoice_of(scene, payment_id)
-    assert (invoice["status"], "payment" in invoice, "paid_at" in invoice) == ("open", False, False)
+    assert (invoice["status"], "payment" in invoice) == ("open", False)
+    shown = (await scene.store.read_invoice(payment.invoice_id, None)).value
+    assert shown is not None
+    assert (shown.status, shown.payment_id, shown.paid_at) == ("open", None, None)
     assert await scene.due_at(payment_id) is None
     assert await scene.news(before) == [
         (
@@ -83,20 +88,20 @@ async def test_money_comes_back_to_an_inactive_wallet_of_a_blocked_user_past_ano
 ) -> None:
     wallet = await scene.wallet()
     payment_id, claim = await scene.processing(wallet)
-    command = commands.SetWalletStatus(operation(), wallet, "inactive")
-    await scene.store.set_wallet_status(command, Lease("owner-b", "", keep=True))
+    await scene.set_wallet_status(wallet, "inactive", Lease("owner-b", "", keep=True))
     await scene.store.set_user_status(operation(), "alice", "blocked")
-    assert (await scene.store.complete_payment(payment_id, claim, "given_back")).code == "ok"
+    assert (await scene.complete(payment_id, claim, "given_back")).code == "ok"
     assert await scene.money(wallet) == (10_000, 0)
 
 
 @pytest.mark.parametrize("day", ["2020-02-29"])
 async def test_the_limit_is_given_back_to_the_day_that_was_charged(scene: Scene, day: str) -> None:
     payment_id, claim = await scene.processing(await scene.wallet())
-    today = (await scene.fields("payment", payment_id))["day"]
+    today = await scene.day(payment_id)
     await scene.write("limit", "EUR", **{day: 7_000})
-    await scene.write("payment", payment_id, day=day)
-    await scene.store.complete_payment(payment_id, claim, "given_back")
+    limit_then = (await scene.fields("payment", payment_id))["limit"].replace(today, day)
+    await scene.write("payment", payment_id, limit=limit_then)
+    await scene.complete(payment_id, claim, "given_back")
     limit = await scene.fields("limit", "EUR")
     assert (limit[day], limit[today]) == ("6000", "1000")
 
@@ -109,36 +114,36 @@ async def test_an_old_claim_changes_nothing(scene: Scene, verdict: Verdict) -> N
     assert taken.claim != old
     before = await dump(scene.store)
 
-    assert (await scene.store.complete_payment(payment_id, old, verdict)).code == "fenced"
+    assert (await scene.complete(payment_id, old, verdict)).code == "claim_lost"
     assert not await scene.store.renew_claim(payment_id, old, 15_000, set_aside=True)
-    assert (await scene.store.complete_payment("pay_00none", old, verdict)).code == "payment_not_found"
+    assert (await scene.complete("pay_00none", old, verdict)).code == "payment_not_found"
     assert not await scene.store.renew_claim("pay_00none", old, 15_000, set_aside=False)
 
     assert await dump(scene.store) == before
-    assert (await scene.store.complete_payment(payment_id, taken.claim, verdict)).code == "ok"
+    assert (await scene.complete(payment_id, taken.claim, verdict)).code == "ok"
 
 
 @pytest.mark.parametrize(("done", "again"), [("settled", "given_back"), ("given_back", "settled")])
 async def test_what_was_decided_stays_decided(scene: Scene, done: Verdict, again: Verdict) -> None:
     payment_id, claim = await scene.processing(await scene.wallet())
-    assert (await scene.store.complete_payment(payment_id, claim, done)).code == "ok"
+    assert (await scene.complete(payment_id, claim, done)).code == "ok"
     before = await dump(scene.store)
-    assert (await scene.store.complete_payment(payment_id, claim, done)).code == "ok"
-    assert (await scene.store.complete_payment(payment_id, claim, again)).code == "fenced"
-    assert (await scene.store.complete_payment(payment_id, claim, "reversed")).code == "fenced"
+    assert (await scene.complete(payment_id, claim, done)).code == "ok"
+    assert (await scene.complete(payment_id, claim, again)).code == "claim_lost"
+    assert (await scene.complete(payment_id, claim, "reversed")).code == "claim_lost"
     assert not await scene.store.renew_claim(payment_id, claim, 0, set_aside=True)
     assert await dump(scene.store) == before
 
 
 async def test_a_settlements_claim_is_worth_nothing_in_the_refund(scene: Scene) -> None:
     payment_id, old = await scene.processing(await scene.wallet())
-    await scene.store.complete_payment(payment_id, old, "settled")
-    begun = await scene.store.begin_refund(commands.BeginRefund(operation(), payment_id), ALONE)
+    await scene.complete(payment_id, old, "settled")
+    begun = await scene.begin_refund(payment_id)
     assert int(begun.details["claim"]) > int(old)
     before = await dump(scene.store)
     assert not await scene.store.renew_claim(payment_id, old, 0, set_aside=True)
-    assert (await scene.store.complete_payment(payment_id, old, "reversed")).code == "fenced"
-    assert (await scene.store.complete_payment(payment_id, old, "given_back")).code == "fenced"
+    assert (await scene.complete(payment_id, old, "reversed")).code == "claim_lost"
+    assert (await scene.complete(payment_id, old, "given_back")).code == "claim_lost"
     assert await dump(scene.store) == before
 
 
@@ -146,7 +151,7 @@ async def test_a_confirmation_that_waits_is_not_settled(scene: Scene) -> None:
     payment_id = await scene.started(await scene.wallet(), await scene.invoice())
     before = await dump(scene.store)
     for verdict in ("settled", "given_back", "reversed"):
-        assert (await scene.store.complete_payment(payment_id, "1", verdict)).code == "fenced"
+        assert (await scene.complete(payment_id, "1", verdict)).code == "claim_lost"
     assert await dump(scene.store) == before
 
 
@@ -171,7 +176,7 @@ async def test_a_payment_set_aside_is_visible_still_asked_for_and_said_once(scen
     assert await scene.news(before) == [("payment.set_aside", {"payment": payment_id})]
     found = await scene.store.search_payments(None, None, set_aside=True, cursor="", limit=10)
     assert [payment.id for payment in found.data] == [payment_id]
-    await scene.store.complete_payment(payment_id, claim, "settled")
+    await scene.complete(payment_id, claim, "settled")
     assert not (await scene.payment(payment_id)).set_aside
     found = await scene.store.search_payments(None, None, set_aside=True, cursor="", limit=10)
     assert found.data == []
@@ -199,6 +204,7 @@ async def test_an_operator_decides_a_payment_that_was_set_aside(
     assert outcome.code == "ok"
     payment = outcome.value
     assert payment is not None
+    assert payment == await scene.payment(payment_id)
     assert (payment.status, payment.set_aside) == (status, False)
     assert payment.resolution is not None
     assert (payment.resolution.outcome, payment.resolution.note, payment.resolution.by) == (
@@ -207,8 +213,8 @@ async def test_an_operator_decides_a_payment_that_was_set_aside(
     assert await scene.money(wallet) == money
     assert await scene.due_at(payment_id) is None
     assert (await scene.news(before))[0] == ("payment.resolved", {"payment": payment_id, "outcome": verdict})
-    assert (await scene.store.complete_payment(payment_id, claim, "reversed")).code == (
-        "ok" if status == "refunded" else "fenced"
+    assert (await scene.complete(payment_id, claim, "reversed")).code == (
+        "ok" if status == "refunded" else "claim_lost"
     )
     assert await scene.money(wallet) == money
 
@@ -231,17 +237,20 @@ async def test_a_refund_is_begun_then_credited_and_the_limit_and_the_invoice_sta
     payment_id = await scene.succeeded(wallet)
     before = await scene.journal()
 
-    begun = await scene.store.begin_refund(commands.BeginRefund(operation(), payment_id), ALONE)
+    begun = await scene.begin_refund(payment_id)
 
     assert begun.code == "ok"
     assert begun.value is not None
     assert begun.value.status == "refunding"
     assert await scene.money(wallet) == (9_000, 1_000)
     assert await scene.due_at(payment_id) is not None
-    again = await scene.store.begin_refund(commands.BeginRefund(operation(), payment_id), ALONE)
+    invoice = await scene.store.read_invoice(begun.value.invoice_id, None)
+    assert invoice.value is not None
+    assert (invoice.value.status, invoice.value.refunded_amount) == ("paid", 0)
+    again = await scene.begin_refund(payment_id)
     assert (again.code, dict(again.details)) == ("ok", {})
 
-    done = await scene.store.complete_payment(payment_id, begun.details["claim"], "reversed")
+    done = await scene.complete(payment_id, begun.details["claim"], "reversed")
 
     assert done.code == "ok"
     assert done.value is not None
@@ -264,12 +273,12 @@ async def test_only_a_payment_that_succeeded_can_be_refunded(scene: Scene) -> No
     waiting = await scene.started(wallet, await scene.invoice())
     taken, _ = await scene.processing(wallet)
     failed, claim = await scene.processing(wallet)
-    await scene.store.complete_payment(failed, claim, "given_back")
+    await scene.complete(failed, claim, "given_back")
     before = await dump(scene.store)
     for payment_id in (waiting, taken, failed):
-        outcome = await scene.store.begin_refund(commands.BeginRefund(operation(), payment_id), ALONE)
+        outcome = await scene.begin_refund(payment_id)
         assert (outcome.code, outcome.value) == ("payment_not_refundable", await scene.payment(payment_id))
-    missing = await scene.store.begin_refund(commands.BeginRefund(operation(), "pay_00none"), ALONE)
+    missing = await scene.begin_refund("pay_00none")
     assert missing.code == "payment_not_found"
     assert await dump(scene.store) == before
 
@@ -280,17 +289,17 @@ async def test_a_refund_has_to_fit_into_the_wallet(scene: Scene) -> None:
     await scene.deposit(wallet, AMOUNT_MAX - 999)
     before = await dump(scene.store)
     command = commands.BeginRefund(operation(), payment_id)
-    assert (await scene.store.begin_refund(command, ALONE)).code == "balance_too_large"
+    assert (await scene.store.run(command, ALONE)).code == "balance_too_large"
     assert await dump(scene.store) == before
     await scene.processing(wallet, 1)
-    assert (await scene.store.begin_refund(command, ALONE)).code == "balance_too_large"
+    assert (await scene.store.run(command, ALONE)).code == "balance_too_large"
 
 
 async def test_a_payment_given_back_after_its_invoice_expired_leaves_an_expired_invoice(scene: Scene) -> None:
     payment_id, claim = await scene.processing(await scene.wallet())
     payment = await scene.payment(payment_id)
     await scene.write("invoice", payment.invoice_id, expires_at=await scene.now_ms() - DAY_MS)
-    await scene.store.complete_payment(payment_id, claim, "given_back")
+    await scene.complete(payment_id, claim, "given_back")
     invoice = await scene.store.read_invoice(payment.invoice_id, "alice")
     assert invoice.value is not None
     assert invoice.value.status == "expired"
@@ -298,11 +307,21 @@ async def test_a_payment_given_back_after_its_invoice_expired_leaves_an_expired_
 
 async def test_a_parcel_has_the_addresses_and_the_number_of_the_code(scene: Scene) -> None:
     await scene.user("bob", email="bob@example.com", phone="+15550100")
-    payment_id = await scene.started(await scene.wallet("bob"), await scene.invoice("bob"), "bob")
-    await scene.store.resend_code(
-        commands.ResendCode(unrecorded(), payment_id, "bob", 2, "digest", 60_000), ALONE
-    )
+    wallet = await scene.wallet("bob")
+    payment_id = await scene.started(wallet, await scene.invoice("bob"), "bob")
+    await scene.store.run(commands.ResendCode(unrecorded(), payment_id, "bob", 2, "digest", 60_000), ALONE)
     parcel = await scene.store.read_parcel(payment_id)
     assert parcel is not None
     assert (parcel.email, parcel.phone, parcel.issue) == ("bob@example.com", "+15550100", 2)
+    assert (parcel.payment_id, parcel.user_id, parcel.wallet_id) == (payment_id, "bob", wallet)
+    assert parcel.terms == PaymentTerms(payment_id, 1_000, "EUR", "Shop")
+    assert (parcel.status, parcel.method) == ("requires_confirmation", "email")
     assert await scene.store.read_parcel("pay_00none") is None
+
+
+async def test_a_parcel_of_a_payment_whose_code_has_done_its_work_names_none(scene: Scene) -> None:
+    payment_id = await scene.succeeded(await scene.wallet())
+    parcel = await scene.store.read_parcel(payment_id)
+    assert parcel is not None
+    assert (parcel.status, parcel.method, parcel.issue) == ("succeeded", None, None)
+    assert (parcel.email, parcel.phone) == ("alice@example.com", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
-from support.scene import ALONE, CODE_MS, RIGHT, Scene, dump, new_id, operation, start_command
+from support.scene import ALONE, CODE_MS, RIGHT, Scene, dump, new_id, operation, start_command, unrecorded
 
 from technopay.engine import commands
 
@@ -22,6 +22,7 @@ async def test_a_start_writes_a_payment_that_waits_and_touches_no_money(scene: S
     assert outcome.code == "ok"
     payment = outcome.value
     assert payment is not None
+    assert payment == await scene.payment(payment.id)
     assert payment.status == "requires_confirmation"
     assert (payment.invoice_id, payment.wallet_id, payment.user_id) == (invoice, wallet, "alice")
     assert (payment.amount, payment.currency, payment.merchant) == (1_000, "EUR", "Shop")
@@ -31,16 +32,23 @@ async def test_a_start_writes_a_payment_that_waits_and_touches_no_money(scene: S
     assert [(limit.limit, limit.used) for limit in payment.limits] == [(5_000, 0)]
     fields = await scene.fields("payment", payment.id)
     assert fields["digest"] == RIGHT
-    assert int(fields["expires_at"]) - int(fields["created_at"]) == CODE_MS
-    assert await scene.due_at(payment.id) == int(fields["expires_at"])
+    assert [fields[term] for term in ("user", "amount", "currency", "merchant")] == [
+        "alice",
+        "1000",
+        "EUR",
+        "Shop",
+    ]
+    challenge = await scene.challenge(payment.id)
+    assert (challenge["method"], challenge["issue"]) == ("email", "1")
+    assert int(challenge["expires_at"]) - int(fields["created_at"]) == CODE_MS
+    assert challenge["payable_until"] == (await scene.fields("invoice", invoice))["expires_at"]
+    assert await scene.due_at(payment.id) == int(challenge["expires_at"])
     assert await scene.money(wallet) == (1_000, 0)
     assert (await scene.limit()).used == 0
     assert await scene.fields("invoice", invoice) | {"payment": payment.id, "status": "open"} == (
         await scene.fields("invoice", invoice)
     )
-    assert await scene.news(before) == [
-        ("payment.started", {"payment": payment.id, "invoice": invoice, "wallet": wallet, "issue": "1"})
-    ]
+    assert await scene.news(before) == [("payment.started", {"payment": payment.id, "issue": "1"})]
     page = await scene.store.list_payments("alice", "", 10)
     assert [listed.id for listed in page.data] == [payment.id]
 
@@ -52,21 +60,33 @@ async def test_without_a_limit_a_payment_names_none(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("addresses", "method", "taken"),
+    ("addresses", "method", "taken", "said"),
     [
-        ({"email": "bob@example.com", "phone": "+15550100"}, "", "email"),
-        ({"email": "bob@example.com", "phone": "+15550100"}, "sms", "sms"),
-        ({"phone": "+15550100"}, "", "sms"),
+        ({"email": "bob@example.com", "phone": "+15550100"}, "", "email", {}),
+        ({"email": "bob@example.com", "phone": "+15550100"}, "email", "email", {}),
+        ({"email": "bob@example.com", "phone": "+15550100"}, "sms", "sms", {"method": "sms"}),
+        ({"phone": "+15550100"}, "", "sms", {}),
+        ({"phone": "+15550100"}, "sms", "sms", {}),
     ],
 )
 async def test_the_code_goes_the_way_that_was_asked_for_or_the_first_that_there_is(
-    scene: Scene, addresses: dict[str, str], method: str, taken: str
+    scene: Scene, addresses: dict[str, str], method: str, taken: str, said: dict[str, str]
 ) -> None:
     await scene.user("bob", **addresses)
-    outcome = await scene.start(await scene.wallet("bob"), await scene.invoice("bob"), "bob", method=method)
+    before = await scene.journal()
+    payment_id = await scene.started(
+        await scene.wallet("bob"), await scene.invoice("bob"), "bob", method=method
+    )
+    resend = commands.ResendCode(unrecorded(), payment_id, "bob", 2, "next", CODE_MS)
+    outcome = await scene.store.run(resend, ALONE)
     assert outcome.value is not None
     assert outcome.value.confirmation is not None
     assert outcome.value.confirmation.method == taken
+    # The journal names a way only when it is not the one that messages take.
+    assert (await scene.news(before))[-2:] == [
+        ("payment.started", {"payment": payment_id, "issue": "1"} | said),
+        ("payment.code_resent", {"payment": payment_id, "issue": "2"} | said),
+    ]
 
 
 async def test_a_second_start_cancels_the_first_and_makes_a_new_one(scene: Scene) -> None:
@@ -106,7 +126,7 @@ async def block(scene: Scene) -> None:
 
 async def deactivate(scene: Scene, wallet: str) -> None:
     command = commands.SetWalletStatus(operation(), wallet, "inactive")
-    assert (await scene.store.set_wallet_status(command, ALONE)).code == "ok"
+    assert (await scene.store.run(command, ALONE)).code == "ok"
 
 
 async def pay(scene: Scene, invoice: str, *, settled: bool) -> str:
@@ -114,7 +134,7 @@ async def pay(scene: Scene, invoice: str, *, settled: bool) -> str:
     payment = await scene.started(other, invoice)
     claim = (await scene.confirm(payment)).details["claim"]
     if settled:
-        assert (await scene.store.complete_payment(payment, claim, "settled")).code == "ok"
+        assert (await scene.complete(payment, claim, "settled")).code == "ok"
     return payment
 
 
@@ -228,7 +248,7 @@ async def test_a_refused_start_names_the_first_rule_and_changes_nothing(
     )
     before = await dump(scene.store)
 
-    outcome = await scene.store.start_payment(start_command(wallet, invoice, user, identity=operation()), ALONE)
+    outcome = await scene.store.run(start_command(wallet, invoice, user, identity=operation()), ALONE)
 
     assert outcome.code == code
     assert await dump(scene.store) == before

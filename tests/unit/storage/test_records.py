@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
 
 import pytest
 
+from technopay.engine.models import from_ms
+from technopay.engine.ports import PaymentTerms
 from technopay.storage.base import Reply, outcome_of
 from technopay.storage.records import (
+    SEPARATOR,
+    entry_from,
     fields_of,
     invoice_from,
     limit_from,
     mask_email,
     mask_phone,
     message_from,
+    notice_from,
+    parcel_from,
     payment_from,
 )
+from technopay.storage.scripts import load_scripts
+
+VIEW = re.findall(r"'(\w+)'", re.findall(r"local VIEW = \{([^}]*)\}", load_scripts()["read_payment"].text)[0])
+"""The parts of a view behind the id and the addresses, as shared/payment.lua lists them."""
+
+WHEN_DEBITED, WHEN_RARE = VIEW.index("paid_at"), VIEW.index("failure")
+"""From where on parts can be left out."""
+
+CHALLENGE = "sms 1 5 3 2000 9000 "
 
 
-def view(**fields: str) -> list[Any]:
+def view(*, email: str = "", phone: str = "+15550100", **parts: str) -> str:
+    """Make a view with all parts in it."""
     basic = {
-        "invoice": "inv_1", "wallet": "wal_1", "status": "requires_confirmation", "created_at": "1000",
-        "method": "sms", "expires_at": "2000", "attempts_remaining": "5", "resends_remaining": "3",
-    } | fields  # fmt: skip
-    flat = [part for pair in basic.items() for part in pair]
-    return ["pay_1", flat, ["alice", "700", "EUR", "Shop"], ["", "+15550100"]]
+        "invoice": "inv_1", "wallet": "wal_1", "user": "alice", "amount": "700", "currency": "EUR",
+        "merchant": "Shop", "status": "requires_confirmation", "created_at": "1000", "limit": "1970-01-01",
+    } | parts  # fmt: skip
+    assert basic.keys() <= set(VIEW)
+    return SEPARATOR.join(["pay_1", email, phone, *(basic.get(name, "") for name in VIEW)])
+
+
+def shortened(view: str, parts: int) -> str:
+    """Leave out what follows the first parts."""
+    return SEPARATOR.join(view.split(SEPARATOR)[: 3 + parts])
 
 
 @pytest.mark.parametrize(
@@ -48,19 +69,84 @@ def test_of_a_phone_number_the_first_and_last_digits_are_shown(phone: str, maske
 
 
 def test_a_confirmation_is_masked_and_shown_while_it_waits_and_when_it_expired() -> None:
-    waiting, expired = payment_from(view(), 1_999), payment_from(view(), 2_000)
+    waiting, expired = (
+        payment_from(view(challenge=CHALLENGE), 1_999),
+        payment_from(view(challenge=CHALLENGE), 2_000),
+    )
     assert (waiting.status, expired.status) == ("requires_confirmation", "expired")
     assert waiting.confirmation is not None
     assert waiting.confirmation == expired.confirmation
     assert waiting.confirmation.sent_to == "+1•••0100"
+    assert (waiting.confirmation.attempts_remaining, waiting.confirmation.resends_remaining) == (5, 3)
+    assert waiting.confirmation.expires_at == from_ms(2_000)
     for status in ("canceled", "failed"):
-        assert payment_from(view(status=status), 1_999).confirmation is None
+        assert payment_from(view(status=status, challenge=CHALLENGE), 1_999).confirmation is None
+    by_email = view(email="alice@example.com", challenge="email 12 1 0 2000 9000 call.1,call.2")
+    confirmation = payment_from(by_email, 0).confirmation
+    assert confirmation is not None
+    assert (confirmation.method, confirmation.sent_to) == ("email", "a***@example.com")
 
 
 def test_a_payment_shows_balances_from_its_debit_on() -> None:
-    assert payment_from(view(), 0).balance_before is None
-    debited = payment_from(view(status="processing", balance_after="300", paid_at="1500"), 0)
-    assert (debited.balance_before, debited.balance_after) == (1_000, 300)
+    assert payment_from(view(challenge=CHALLENGE), 0).balance_before is None
+    debited = payment_from(view(status="processing", balance_after="0", paid_at="1500"), 0)
+    assert (debited.balance_before, debited.balance_after) == (700, 0)
+    assert (debited.paid_at, debited.settled_at) == (from_ms(1_500), None)
+
+
+def test_what_is_empty_can_be_left_out_of_a_view_from_the_debit_on_or_from_the_failure_on() -> None:
+    waiting = view(challenge=CHALLENGE)
+    assert payment_from(shortened(waiting, WHEN_DEBITED), 0) == payment_from(waiting, 0)
+    settled = view(status="succeeded", paid_at="1500", balance_after="300", settled_at="1600")
+    assert payment_from(shortened(settled, WHEN_RARE), 0) == payment_from(settled, 0)
+
+
+def test_a_payment_shows_its_limit_its_failure_its_refund_and_its_resolution() -> None:
+    plain = payment_from(view(status="processing"), 0)
+    assert (plain.limits, plain.failure, plain.refunds, plain.refunded_amount) == ([], None, [], 0)
+    assert (plain.set_aside, plain.resolution) == (False, None)
+    rich = payment_from(
+        view(
+            status="failed", limit="1970-01-01 5000 700 86400000", failure="settlement_failed",
+            refunded_at="1700", refund_reason="settlement_failed", set_aside="1", resolution="refund",
+            resolution_note="", resolution_by="root", resolution_at="1800",
+        ),
+        0,
+    )  # fmt: skip
+    (limit,), (refund,) = rich.limits, rich.refunds
+    assert (limit.currency, limit.limit, limit.used, limit.remaining) == ("EUR", 5_000, 700, 4_300)
+    assert limit.resets_at == from_ms(86_400_000)
+    assert rich.failure is not None
+    assert rich.failure.code == "settlement_failed"
+    assert (refund.amount, refund.at, refund.reason) == (700, from_ms(1_700), "settlement_failed")
+    assert (rich.refunded_amount, rich.set_aside) == (700, True)
+    assert rich.resolution is not None
+    assert (rich.resolution.outcome, rich.resolution.note, rich.resolution.by) == ("refund", "", "root")
+    assert rich.resolution.at == from_ms(1_800)
+
+
+def test_a_parcel_names_a_code_and_addresses_only_where_there_are_some() -> None:
+    parts = ["pay_1", "alice", "wal_1", "700", "EUR", "Shop"]
+    waiting = parcel_from(SEPARATOR.join([*parts, "requires_confirmation", "sms", "2", "", "+15550100"]))
+    assert (waiting.payment_id, waiting.user_id, waiting.wallet_id) == ("pay_1", "alice", "wal_1")
+    assert waiting.terms == PaymentTerms("pay_1", 700, "EUR", "Shop")
+    assert (waiting.status, waiting.method, waiting.issue) == ("requires_confirmation", "sms", 2)
+    assert (waiting.email, waiting.phone) == (None, "+15550100")
+    done = parcel_from(SEPARATOR.join([*parts, "succeeded", "", "", "alice@example.com", ""]))
+    assert (done.status, done.method, done.issue, done.email, done.phone) == (
+        "succeeded", None, None, "alice@example.com", None,
+    )  # fmt: skip
+
+
+def test_a_notice_of_a_payment_that_is_gone_has_no_parcel() -> None:
+    notice = notice_from("5-1", "payment.failed", "", "too_many_attempts", "")
+    assert (notice.parcel, notice.issue, notice.reason) == (None, None, "too_many_attempts")
+
+
+def test_an_entry_is_dated_by_its_id_unless_it_says_otherwise() -> None:
+    fields = ["wallet.deposited", "wal_1", "amount", "5", "balance", "7"]
+    assert entry_from(["1500-3", fields]).at == from_ms(1_500)
+    assert entry_from(["1500-3", [*fields, "at", "1499"]]).at == from_ms(1_499)
 
 
 def test_a_replayed_reply_is_as_good_as_a_fresh_one_but_brings_no_token() -> None:
@@ -88,12 +174,13 @@ def test_an_open_invoice_is_expired_from_its_expiry_on_and_a_void_one_stays_void
         "expires_at": "2000", "created_at": "1",
     }  # fmt: skip
     shown = {}
-    for status in ("open", "processing", "void"):
+    for status in ("open", "processing", "paid", "void"):
         flat = [part for pair in (fields | {"status": status}).items() for part in pair]
         shown[status] = [invoice_from(["inv_1", flat], now_ms).status for now_ms in (1_999, 2_000)]
         assert invoice_from(["inv_1", flat], 0).amount == 2**53 - 1
     assert shown == {
-        "open": ["open", "expired"], "processing": ["processing"] * 2, "void": ["void"] * 2,
+        "open": ["open", "expired"], "processing": ["processing"] * 2, "paid": ["paid"] * 2,
+        "void": ["void"] * 2,
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from support.scene import DAY_MS, RIGHT, Scene, dump, new_id, new_invoice, operation
 
-from technopay.engine.models import from_ms
+from technopay.engine.models import Invoice, from_ms
 
 
 async def test_a_user_is_active_and_known_by_the_callers_id(scene: Scene) -> None:
@@ -72,6 +72,20 @@ async def test_lists_are_pages_newest_first_of_ones_own(scene: Scene) -> None:
     exact = await scene.store.list_invoices("alice", "", 3)
     assert ([invoice.id for invoice in exact.data], exact.has_more) == (invoices[::-1], False)
     assert (await scene.store.list_invoices("nobody", "", 3)).data == []
+
+
+async def test_wallets_are_listed_in_the_order_of_their_bytes(scene: Scene) -> None:
+    await scene.store.create_user(operation(), "wal_bob", "bob@example.com", None)
+    wallets = [f"wal_00{letters}" for letters in ("-a", "09", "0a", "AZ", "Aa", "_0", "aB", "ab")]
+    for wallet in (*wallets[::2], *wallets[1::2]):
+        assert (await scene.store.create_wallet(operation(), wallet, "wal_bob", "EUR")).code == "ok"
+    page = await scene.store.list_wallets("wal_bob", "", 10)
+    assert [wallet.id for wallet in page.data] == wallets[::-1]
+    rest = await scene.store.list_wallets("wal_bob", "wal_00B", 10)
+    assert [wallet.id for wallet in rest.data] == wallets[4::-1]
+    fields = await scene.fields("user", "wal_bob")
+    assert {name for name in fields if name.startswith("wal_")} == set(wallets)
+    assert (await scene.store.read_user("wal_bob")).value is not None
 
 
 async def test_an_invoice_is_open_until_it_expires(scene: Scene) -> None:
@@ -163,15 +177,21 @@ async def test_an_invoice_that_is_or_gets_paid_is_not_voidable(scene: Scene, set
 
 
 async def test_an_invoice_shows_its_payment_only_when_it_is_paid(scene: Scene) -> None:
-    wallet = await scene.wallet()
-    payment_id, claim = await scene.processing(wallet)
-    payment = await scene.payment(payment_id)
-    invoice = (await scene.store.read_invoice(payment.invoice_id, None)).value
-    assert invoice is not None
+    async def shown() -> Invoice:
+        invoice = (await scene.store.read_invoice(invoice_id, None)).value
+        (listed,) = (await scene.store.list_invoices("alice", "", 10)).data
+        assert invoice == listed
+        return listed
+
+    invoice_id = await scene.invoice()
+    payment_id = await scene.started(await scene.wallet(), invoice_id)
+    invoice = await shown()
+    assert (invoice.status, invoice.payment_id, invoice.paid_at) == ("open", None, None)
+    await scene.confirm(payment_id)
+    payment, invoice = await scene.payment(payment_id), await shown()
     assert (invoice.status, invoice.payment_id, invoice.paid_at) == ("processing", None, None)
-    await scene.store.complete_payment(payment_id, claim, "settled")
-    invoice = (await scene.store.read_invoice(payment.invoice_id, None)).value
-    assert invoice is not None
+    await scene.complete(payment_id, "1", "settled")
+    invoice = await shown()
     assert (invoice.status, invoice.payment_id, invoice.paid_at) == ("paid", payment_id, payment.paid_at)
     assert (await scene.confirm(payment_id, RIGHT)).replayed
 

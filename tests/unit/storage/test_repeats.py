@@ -22,7 +22,7 @@ from support.scene import (
 
 from technopay.engine import commands
 from technopay.engine.models import from_ms
-from technopay.engine.ports import ClaimedMessage, Delivery, Outcome
+from technopay.engine.ports import ClaimedMessage, Outcome, UntoldNotice
 from technopay.storage.scripts import load_scripts
 
 Call = Callable[[], Awaitable[Any]]
@@ -58,13 +58,13 @@ async def create_wallet(scene: Scene) -> Call:
 @case
 async def set_wallet_status(scene: Scene) -> Call:
     command = commands.SetWalletStatus(operation(), await scene.wallet(), "inactive")
-    return lambda: scene.store.set_wallet_status(command, ALONE)
+    return lambda: scene.store.run(command, ALONE)
 
 
 @case
 async def deposit(scene: Scene) -> Call:
     command = commands.Deposit(operation(), await scene.wallet(), 500)
-    return lambda: scene.store.deposit(command, ALONE)
+    return lambda: scene.store.run(command, ALONE)
 
 
 @case
@@ -99,6 +99,12 @@ async def read_record(scene: Scene) -> Call:
 
 @case
 async def list_records(scene: Scene) -> Call:
+    await scene.invoice()
+    return lambda: scene.store.list_invoices("alice", "", 10)
+
+
+@case
+async def list_wallets(scene: Scene) -> Call:
     await scene.wallet()
     return lambda: scene.store.list_wallets("alice", "", 10)
 
@@ -118,13 +124,13 @@ async def list_payments(scene: Scene) -> Call:
 @case
 async def start_payment(scene: Scene) -> Call:
     command = start_command(await scene.wallet(), await scene.invoice())
-    return lambda: scene.store.start_payment(command, ALONE)
+    return lambda: scene.store.run(command, ALONE)
 
 
 @case
 async def start_payment__recorded(scene: Scene) -> Call:
     command = start_command(await scene.wallet(), await scene.invoice(), identity=operation())
-    return lambda: scene.store.start_payment(command, ALONE)
+    return lambda: scene.store.run(command, ALONE)
 
 
 async def confirmation(scene: Scene, digest: str, *, balance: int = 10_000, attempts: int = 5) -> Call:
@@ -132,7 +138,7 @@ async def confirmation(scene: Scene, digest: str, *, balance: int = 10_000, atte
     payment = await scene.started(wallet, await scene.invoice(), attempts=attempts)
     await scene.write("wallet", wallet, balance=balance)
     command = commands.ConfirmPayment(unrecorded(), payment, "alice", digest)
-    return lambda: scene.store.confirm_payment(command, ALONE)
+    return lambda: scene.store.run(command, ALONE)
 
 
 @case
@@ -166,14 +172,14 @@ async def confirm_payment__past_the_limit(scene: Scene) -> Call:
 async def resend_code(scene: Scene) -> Call:
     payment = await scene.started(await scene.wallet(), await scene.invoice())
     command = commands.ResendCode(unrecorded(), payment, "alice", 2, "the next digest", 60_000)
-    return lambda: scene.store.resend_code(command, ALONE)
+    return lambda: scene.store.run(command, ALONE)
 
 
 @case
 async def cancel_payment(scene: Scene) -> Call:
     payment = await scene.started(await scene.wallet(), await scene.invoice())
     command = commands.CancelPayment(unrecorded(), payment, "alice")
-    return lambda: scene.store.cancel_payment(command, ALONE)
+    return lambda: scene.store.run(command, ALONE)
 
 
 @case
@@ -183,21 +189,33 @@ async def read_payment(scene: Scene) -> Call:
 
 
 @case
+async def read_terms(scene: Scene) -> Call:
+    invoice = await scene.invoice()
+    return lambda: scene.store.read_terms("pay_1", invoice)
+
+
+@case
+async def read_parcels(scene: Scene) -> Call:
+    payment = await scene.started(await scene.wallet(), await scene.invoice())
+    return lambda: scene.store.read_parcel(payment)
+
+
+@case
 async def complete_payment(scene: Scene) -> Call:
     payment, claim = await scene.processing(await scene.wallet())
-    return lambda: scene.store.complete_payment(payment, claim, "settled")
+    return lambda: scene.complete(payment, claim, "settled")
 
 
 @case
 async def complete_payment__given_back(scene: Scene) -> Call:
     payment, claim = await scene.processing(await scene.wallet())
-    return lambda: scene.store.complete_payment(payment, claim, "given_back")
+    return lambda: scene.complete(payment, claim, "given_back")
 
 
 @case
 async def complete_payment__reversed(scene: Scene) -> Call:
     payment, claim = await scene.refunding(await scene.wallet())
-    return lambda: scene.store.complete_payment(payment, claim, "reversed")
+    return lambda: scene.complete(payment, claim, "reversed")
 
 
 @case
@@ -217,7 +235,7 @@ async def resolve_payment(scene: Scene) -> Call:
 @case
 async def begin_refund(scene: Scene) -> Call:
     command = commands.BeginRefund(operation(), await scene.succeeded(await scene.wallet()))
-    return lambda: scene.store.begin_refund(command, ALONE)
+    return lambda: scene.store.run(command, ALONE)
 
 
 @case
@@ -228,37 +246,35 @@ async def take_due__expiries(scene: Scene) -> Call:
 
 
 @case
-async def read_outbox(scene: Scene) -> Call:
-    await scene.wallet()
+async def claim_relay(scene: Scene) -> Call:
+    await scene.started(await scene.wallet(), await scene.invoice())
 
-    async def entries() -> list[str]:
+    async def read() -> Any:
         outbox = await scene.store.read_outbox("relay-a", 10)
         assert outbox is not None
-        return [entry.id for entry in outbox[1]]
+        return outbox.notices, outbox.cursor, outbox.entries
 
-    return entries
+    return read
 
 
-async def failed_message(scene: Scene) -> tuple[str, str]:
-    """Bring a message to where its first delivery failed; answer the relay's claim and the journal entry."""
+async def failed_delivery(scene: Scene, retry_ms: int) -> Call:
+    """Bring a message to where its first delivery failed; answer how that is written down."""
+    await scene.started(await scene.wallet(), await scene.invoice())
     outbox = await scene.store.read_outbox("relay-a", 100)
     assert outbox is not None
-    claim, entries = outbox
-    return claim, entries[-1].id
+    untold = [UntoldNotice(notice, "email", "it bounced") for notice in outbox.notices]
+    assert len(untold) == 1
+    return lambda: scene.store.record_deliveries(outbox.claim, outbox.cursor, retry_ms, untold)
 
 
 @case
 async def record_deliveries(scene: Scene) -> Call:
-    claim, entry = await failed_message(scene)
-    deliveries = [Delivery(entry, "alice", "email", "payment.succeeded", "pay_1", "it bounced")]
-    return lambda: scene.store.record_deliveries(claim, entry, 500, deliveries)
+    return await failed_delivery(scene, 500)
 
 
 async def retried_message(scene: Scene) -> ClaimedMessage:
-    claim, entry = await failed_message(scene)
-    await scene.store.record_deliveries(
-        claim, entry, 0, [Delivery(entry, "alice", "email", "payment.succeeded", "pay_1", "it bounced")]
-    )
+    record = await failed_delivery(scene, 0)
+    assert await record()
     due = await scene.store.take_due(10)
     return due.messages[0]
 
@@ -280,7 +296,7 @@ async def send_again(scene: Scene) -> Call:
     message = await retried_message(scene)
     assert await scene.store.record_attempt(message, "dead", "it bounced again", 500)
     who = operation()
-    return lambda: scene.store.send_again(who, f"msg_00{message.entry.id}")
+    return lambda: scene.store.send_again(who, f"msg_00{message.notice.entry_id}")
 
 
 @case
@@ -345,7 +361,7 @@ async def test_a_repeat_gets_the_same_outcome_and_changes_nothing(scene: Scene, 
         assert (second.code, second.value) == (first.code, first.value)
     else:
         assert second == first
-    if name in ("renew_claim", "read_outbox"):
+    if name in ("renew_claim", "claim_relay"):
         between, after = timeless(between), timeless(after)
     assert after == between
 

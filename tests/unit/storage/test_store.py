@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
-from support.scene import Scene, dump
+from support.scene import Scene, client_of, dump, new_invoice, operation
 
-from technopay.engine.ports import Store
+from technopay.engine.ports import Store, UntoldNotice
 from technopay.storage import RedisStore
+from technopay.storage.fitness import SCHEMA
 from technopay.storage.keys import KINDS, Keys
+
+FAR = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 async def test_a_store_says_what_it_is(store: RedisStore) -> None:
     meta = await store.read_meta()
     assert {name: meta[name] for name in ("schema", "partitions", "timezone")} == {
-        "schema": "1", "partitions": "1", "timezone": "UTC",
+        "schema": SCHEMA, "partitions": "1", "timezone": "UTC",
     }  # fmt: skip
     assert len(meta["incarnation"]) == 16
     assert int(meta["created_at"]) > 0
@@ -70,6 +75,7 @@ async def test_reading_changes_nothing(scene: Scene) -> None:
     store = scene.store
     await store.read_payment(payment, None)
     await store.read_parcel(payment)
+    await store.read_terms(payment, (await scene.payment(payment)).invoice_id)
     await store.read_limits("alice")
     await store.list_wallets("alice", "", 10)
     await store.list_invoices("alice", "", 10)
@@ -82,13 +88,23 @@ async def test_reading_changes_nothing(scene: Scene) -> None:
     assert await dump(scene.store) == before
 
 
-async def test_every_key_is_of_a_kind_that_is_listed(scene: Scene) -> None:
-    payment, _ = await scene.processing(await scene.wallet())
+async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(scene: Scene) -> None:
+    wallet = await scene.wallet()
+    payment, claim = await scene.processing(wallet)
+    await scene.store.renew_claim(payment, claim, 60_000, set_aside=True)
+    await scene.store.create_invoice(operation(), new_invoice("alice", 1, "EUR", FAR, reference="R-1"))
+    outbox = await scene.store.read_outbox("relay-a", 100)
+    assert outbox is not None
+    untold = [UntoldNotice(notice, "email", "it bounced") for notice in outbox.notices]
+    await scene.store.record_deliveries(outbox.claim, outbox.cursor, 0, untold)
     await scene.store.set_limit("EUR", 5)
     await scene.store.mock_settlement("settle", payment, 0)
     await scene.store.mock_inbox("alice", "{}")
+    types = {}
     for name in await dump(scene.store):
-        assert any(name == kind or name.startswith(f"{kind}:") for kind in KINDS), name
+        (kind,) = (kind for kind in KINDS if name == kind or name.startswith(f"{kind}:"))
+        types[kind] = await client_of(scene.store).type(f"{scene.keys.key('meta').removesuffix('meta')}{name}")
+    assert types == {kind: re.split("[ :]", said)[0] for kind, said in KINDS.items()}
 
 
 def test_all_keys_of_a_partition_lie_in_one_slot() -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
 
 import hiredis
 
-from technopay.cli.bench.ground import AMOUNT, CURRENCY, KEYS, Bill, Ground, new_id
+from technopay.cli.bench.ground import AMOUNT, CURRENCY, KEYS, Bill, Ground
 from technopay.cli.bench.purchases import Run, measured
-from technopay.engine.commands import ConfirmPayment, StartPayment
+from technopay.engine.commands import CompletePayment, ConfirmPayment, StartPayment
 from technopay.engine.ports import Lease, Operation, PaymentTerms
 from technopay.storage import RedisStore
-from technopay.storage.link import Link
+from technopay.storage.link import Argument
 from technopay.storage.scripts import Script, load_scripts
 
 CHUNK = 128
@@ -22,27 +21,25 @@ LANES = 2
 NOBODY = Lease("bench", "", keep=False)
 NOT_RECORDED = Operation("bench")
 
-Step = tuple[str, list[str | int]]
+Step = tuple[str, Sequence[Argument]]
 
 
 class Recorder(RedisStore):
-    """A store that sends nothing and writes down which script it would have called, with which arguments."""
+    """A store that sends nothing and writes down which script it would have sent, with which arguments."""
 
     def __init__(self) -> None:
         super().__init__(url=None, initialise=False, timezone="UTC", namespace="tp", durability="unchecked")
-        self._link = cast("Link", self)  # nothing is asked of it
         self._now_ms = time.time_ns() // 1_000_000
         self.steps: list[Step] = []
 
-    async def _ask_until_known(self, link: object, name: str, values: list[str | int]) -> Any:  # noqa: ARG002
+    def _send(self, name: str, values: Sequence[Argument], hear: object) -> None:  # noqa: ARG002
         self.steps.append((name, values))
-        return ["recorded", str(self._now_ms), ""]
 
 
 async def record_purchase(ground: Ground, recorder: Recorder, bill: Bill) -> list[Step]:
     """Write down the three scripts of one purchase."""
     recorder.steps = []
-    payment_id = new_id("pay")
+    payment_id = ground.ids.new("pay")
     terms = PaymentTerms(payment_id, AMOUNT, CURRENCY, "Bookshop")
     digest = await ground.verifier.begin(terms, 1)
     settings = ground.settings
@@ -58,9 +55,9 @@ async def record_purchase(ground: Ground, recorder: Recorder, bill: Bill) -> lis
         settings.code_attempts,
         settings.code_resends,
     )
-    await recorder.start_payment(start, NOBODY)
-    await recorder.confirm_payment(ConfirmPayment(Operation("op"), payment_id, bill.user_id, digest), NOBODY)
-    await recorder.complete_payment(payment_id, "1", "settled")
+    confirm = ConfirmPayment(Operation("op"), payment_id, bill.user_id, digest)
+    for command in (start, confirm, CompletePayment(payment_id, "1", "settled")):
+        recorder.send(command, NOBODY, lambda _: None)
     return recorder.steps
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from redis.asyncio import Redis
 
 from technopay.engine import Engine, EngineSettings, MessageCode
+from technopay.engine.clock import RandomIds
 from technopay.engine.commands import Deposit, NewInvoice
 from technopay.engine.ports import Lease, Operation, OutgoingMessage, PaymentTerms
 from technopay.storage import EmbeddedValkey, RedisStore
@@ -26,6 +26,7 @@ KEYS = Keys()
 AMOUNT = 125
 BALANCE = 1_000_000_000
 CURRENCY = "EUR"
+LIMIT = 10**15
 SECRET = "a secret of the benchmark, and of it alone"  # noqa: S105
 
 
@@ -49,11 +50,27 @@ class ImmediateSettlement:
         return "reversed"
 
 
-class OpenDrain:
-    """Takes every message."""
+class Phones:
+    """The users' phones: take every message, and show the code of a payment to whoever waits for it."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, asyncio.Future[str]] = {}
 
     async def deliver(self, message: OutgoingMessage) -> None:
-        """Take it."""
+        """Take a message."""
+        if message.code is not None:
+            self._code_of(message.payment_id).set_result(message.code)
+
+    async def read_code(self, payment_id: str) -> str:
+        """Wait for the code of a payment."""
+        code = await self._code_of(payment_id)
+        del self._codes[payment_id]
+        return code
+
+    def _code_of(self, payment_id: str) -> asyncio.Future[str]:
+        if payment_id not in self._codes:
+            self._codes[payment_id] = asyncio.get_running_loop().create_future()
+        return self._codes[payment_id]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +100,31 @@ class Ground:
     data_dir: Path
     verifier: MessageCode
     settings: EngineSettings
+    phones: Phones
+    ids: RandomIds
     users: int = 0
 
     def engine(self) -> Engine:
         """Make an engine that settles at once and whose messages are taken at once."""
-        drain = OpenDrain()
         return Engine(
             self.store,
             self.settings,
             settlement_service=ImmediateSettlement(),
-            channels={"email": drain, "sms": drain},
+            channels={"email": self.phones, "sms": self.phones},
             verifier=self.verifier,
         )
 
     async def seed_wallets(self, count: int) -> list[tuple[str, str]]:
         """Make users with one wallet each, full of money; answer their ids."""
         first, self.users = self.users, self.users + count
-        pairs = [(f"user{number}", new_id("wal")) for number in range(first, first + count)]
+        pairs = [(f"user{number}", self.ids.new("wal")) for number in range(first, first + count)]
         await self._all(pairs, self._seed_wallet)
         return pairs
 
     async def seed_many_wallets(self, count: int) -> list[tuple[str, str]]:
         """Make very many users with one wallet each, by plain commands: their scripts would take minutes."""
         first, self.users = self.users, self.users + count
-        pairs = [(f"user{number}", new_id("wal")) for number in range(first, first + count)]
+        pairs = [(f"user{number}", self.ids.new("wal")) for number in range(first, first + count)]
         user: dict[Any, Any] = {
             "status": "active",
             "email": "someone@example.com",
@@ -116,16 +134,19 @@ class Ground:
             async with self.client.pipeline(transaction=False) as writing:
                 for user_id, wallet_id in pairs[begin : begin + SEEDING_CHUNK]:
                     wallet: dict[Any, Any] = {"user": user_id, "currency": CURRENCY, "balance": str(BALANCE)}
-                    wallet |= {"status": "active", "created_at": "1763856000000"}
-                    writing.hset(KEYS.key("user", user_id), mapping=user)
+                    wallet |= {
+                        "ledger": str(BALANCE),
+                        "status": "active",
+                        "created_at": "1763856000000",
+                    }
+                    writing.hset(KEYS.key("user", user_id), mapping=user | {wallet_id: ""})
                     writing.hset(KEYS.key("wallet", wallet_id), mapping=wallet)
-                    writing.zadd(KEYS.key("wallets", user_id), {wallet_id: 0})
                 await writing.execute()
         return pairs
 
     async def seed_bills(self, pairs: list[tuple[str, str]], count: int) -> list[Bill]:
         """Enter invoices, for one user after the other."""
-        bills = [Bill(*pairs[number % len(pairs)], new_id("inv")) for number in range(count)]
+        bills = [Bill(*pairs[number % len(pairs)], self.ids.new("inv")) for number in range(count)]
         await self._all(bills, self._seed_bill)
         return bills
 
@@ -150,7 +171,7 @@ class Ground:
         nobody, once = Lease("bench", "", keep=False), Operation("bench")
         await self.store.create_user(once, user_id, f"{user_id}@example.com", None)
         await self.store.create_wallet(once, wallet_id, user_id, CURRENCY)
-        await self.store.deposit(Deposit(once, wallet_id, BALANCE), nobody)
+        await self.store.run(Deposit(once, wallet_id, BALANCE), nobody)
 
     async def _seed_bill(self, bill: Bill) -> None:
         expires_at = datetime.now(UTC) + timedelta(days=30)
@@ -169,11 +190,6 @@ class Ground:
         await asyncio.gather(*(worker() for _ in range(SEEDING_AT_A_TIME)))
 
 
-def new_id(prefix: str) -> str:
-    """Make an id of the right form."""
-    return f"{prefix}_00{secrets.token_hex(13)}"
-
-
 @asynccontextmanager
 async def open_ground() -> AsyncIterator[Ground]:
     """Open a store of our own on a directory that goes away afterwards."""
@@ -184,6 +200,7 @@ async def open_ground() -> AsyncIterator[Ground]:
         async with RedisStore.embedded(folder) as store:
             client: Redis = Redis.from_url(url, decode_responses=True)
             try:
-                yield Ground(store, client, Path(folder), verifier, settings)
+                await store.set_limit(CURRENCY, LIMIT)
+                yield Ground(store, client, Path(folder), verifier, settings, Phones(), RandomIds())
             finally:
                 await client.aclose()

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from technopay.cli.bench.ceiling import NOBODY, NOT_RECORDED
-from technopay.cli.bench.ground import AMOUNT, CURRENCY, Bill, Ground
+from technopay.cli.bench.ground import Bill, Ground
 from technopay.cli.bench.purchases import AT_A_TIME, start
 from technopay.engine import Payment
 from technopay.engine.commands import ConfirmPayment
-from technopay.engine.ports import Operation, PaymentTerms
+from technopay.engine.ports import Operation
 
 
 async def confirm_p99_s(ground: Ground, bills: Sequence[Bill], rate_per_s: float) -> tuple[float, float]:
@@ -27,7 +27,7 @@ async def confirm_p99_s(ground: Ground, bills: Sequence[Bill], rate_per_s: float
 
         await asyncio.gather(*(starter() for _ in range(AT_A_TIME)))
         await ground.wait_for_relay()
-        codes = {payment.id: await _code(ground, payment) for payment in payments}
+        codes = {payment.id: await ground.phones.read_code(payment.id) for payment in payments}
 
         async def through_engine(payment: Payment) -> None:
             await engine.confirm_payment(
@@ -40,13 +40,9 @@ async def confirm_p99_s(ground: Ground, bills: Sequence[Bill], rate_per_s: float
     async def bare(payment: Payment) -> None:
         digest = await ground.verifier.check(payment.id, codes[payment.id])
         command = ConfirmPayment(Operation(NOT_RECORDED.id + payment.id), payment.id, payment.user_id, digest)
-        await ground.store.confirm_payment(command, NOBODY)
+        await ground.store.run(command, NOBODY)
 
     return with_engine, await _open_loop(bare, payments[half:], rate_per_s)
-
-
-async def _code(ground: Ground, payment: Payment) -> str:
-    return await ground.verifier.code(PaymentTerms(payment.id, AMOUNT, CURRENCY, "Bookshop"), 1) or ""
 
 
 async def _open_loop(

@@ -10,7 +10,7 @@ import tempfile
 import time
 import tracemalloc
 import urllib.request
-from typing import Any, cast
+from typing import cast
 
 from technopay.cli.bench.ground import SECRET
 from technopay.engine import EngineSettings
@@ -27,9 +27,8 @@ OPERATION = Operation("bench")
 class SilentStore:
     """A store that never answers: every command that was asked stays where it is."""
 
-    async def cancel_payment(self, *_: object) -> Any:
+    def send(self, *_: object) -> None:
         """Never answer."""
-        await asyncio.get_running_loop().create_future()
 
 
 async def live_actor_bytes() -> float:

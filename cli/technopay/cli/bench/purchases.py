@@ -7,9 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from technopay.cli.bench.ground import AMOUNT, CURRENCY, Bill, Ground
+from technopay.cli.bench.ground import Bill, Ground
 from technopay.engine import Engine, Payment
-from technopay.engine.ports import PaymentTerms
 
 AT_A_TIME = 256
 
@@ -78,9 +77,7 @@ async def start(engine: Engine, bill: Bill) -> Payment:
 
 
 async def confirm(ground: Ground, engine: Engine, payment: Payment) -> None:
-    """Confirm one payment with its code, and see it settled."""
-    code = await ground.verifier.code(PaymentTerms(payment.id, AMOUNT, CURRENCY, "Bookshop"), 1)
-    paid = await engine.confirm_payment(
-        user_id=payment.user_id, payment_id=payment.id, code=code or "", wait_s=10
-    )
+    """Confirm one payment with the code that came to the user, and see it settled."""
+    code = await ground.phones.read_code(payment.id)
+    paid = await engine.confirm_payment(user_id=payment.user_id, payment_id=payment.id, code=code, wait_s=10)
     assert paid.status == "succeeded", paid.status

@@ -19,6 +19,7 @@ from technopay.cli.bench.latency import confirm_p99_s
 from technopay.cli.bench.memory import live_actor_bytes, ready_s
 from technopay.cli.bench.purchases import run_engine
 from technopay.cli.bench.rival import run_rival
+from technopay.cli.process import run_loop
 
 PURCHASES = 6_000
 WARM_UP = 500
@@ -123,7 +124,7 @@ def run_bench(json_file: Path | None, console: Console) -> None:
     """Measure, show the table, and write the figures to a file if one is named."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as progress:
-        figures = list(asyncio.run(measure(progress)))
+        figures = list(run_loop(measure(progress)))
     table = Table("figure", "value", "wanted", "dream", "beside", title="technopay bench")
     for figure in figures:
         sign = "≥" if figure.more_is_better else "≤"

@@ -13,7 +13,8 @@ from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 
-from technopay.cli.bench.ground import Bill, Ground, new_id
+from technopay.cli.bench.ground import Bill, Ground
+from technopay.engine.clock import RandomIds
 
 AT_A_TIME = 64
 CONNECTIONS = 32
@@ -25,11 +26,12 @@ class LockDesign:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
+        self._ids = RandomIds()
         self._day = time.strftime("%Y-%m-%d", time.gmtime())
 
     async def purchase(self, bill: Bill) -> None:
         """Start, confirm, settle."""
-        payment_id = new_id("pay")
+        payment_id = self._ids.new("pay")
         await self._start(bill, payment_id)
         await self._confirm(bill, payment_id)
         await self._settle(bill, payment_id)

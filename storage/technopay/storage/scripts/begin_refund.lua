@@ -7,6 +7,8 @@
 --@include operation
 --@include lease
 --@include payment
+--@include amount
+--@include record
 
 local operation, fingerprint, kept_ms, owner, token, keep_it, id = unpack(ARGV, 1, 7)
 
@@ -16,32 +18,31 @@ if answered then
 end
 local payment = read('payment', id)
 if not payment then
-    return {'payment_not_found', int(now), ''}
+    return {'payment_not_found', at, ''}
 end
-local invoice, wallet = read('invoice', payment.invoice), read('wallet', payment.wallet)
+local wallet = read('wallet', payment.wallet)
 local held = lease_refusal(wallet, owner, token)
 if held then
-    return {held, int(now), ''}
+    return {held, at, ''}
 end
 
 local function answer(code, details)
     local closed = close_lease(payment.wallet, wallet, owner, keep_it)
-    return {code, int(now), closed, view(id, payment, invoice), details or {}}
+    return {code, at, closed, view(id), details or {}}
 end
 
 if payment.status == 'refunding' or payment.status == 'refunded' then
     return answer('ok')
 elseif payment.status ~= 'succeeded' then
     return answer('payment_not_refundable')
-elseif tonumber(invoice.amount) > MAX_AMOUNT - tonumber(wallet.balance) - tonumber(wallet.in_flight or '0') then
+elseif tonumber(payment.amount) > MAX_AMOUNT - tonumber(wallet.ledger) then
     return answer('balance_too_large')
 end
 local claim = int(redis.call('HINCRBY', key('payment', id), 'claim', 1))
-payment.status, payment.claim = 'refunding', claim
 redis.call('HSET', key('payment', id), 'status', 'refunding')
-redis.call('HINCRBY', key('wallet', payment.wallet), 'in_flight', invoice.amount)
+redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', payment.amount)
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), id)
-append('payment.refunding', 'payment', id)
+append('payment.refunding', id)
 -- A repeat finds the payment under way: the claim is for the first caller alone.
 local reply = keep(operation, fingerprint, kept_ms, answer('ok'))
 reply[5] = {'claim', claim}

@@ -9,4 +9,4 @@ local meta = key('meta')
 if (redis.call('HGET', meta, 'secret_id') or '') == '' then
     redis.call('HSET', meta, 'secret_id', ARGV[1])
 end
-return {'ok', int(now), '', redis.call('HGET', meta, 'secret_id')}
+return {'ok', at, '', redis.call('HGET', meta, 'secret_id')}

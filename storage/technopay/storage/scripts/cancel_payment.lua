@@ -7,6 +7,9 @@
 --@include operation
 --@include lease
 --@include payment
+--@include challenge
+--@include unconfirmed
+--@include record
 
 local operation, fingerprint, kept_ms, owner, token, keep_it, id, user_id = unpack(ARGV, 1, 8)
 
@@ -15,26 +18,25 @@ if answered then
     return answered
 end
 local payment = read('payment', id)
-local invoice = payment and read('invoice', payment.invoice)
-if not payment or invoice.user ~= user_id then
-    return {'payment_not_found', int(now), ''}
+if not payment or payment.user ~= user_id then
+    return {'payment_not_found', at, ''}
 end
-if payment.operation == operation then
-    return {'ok', int(now), '', view(id, payment, invoice), {}}
+if payment.last_call == operation then
+    return {'ok', at, '', view(id), {}}
 end
 local wallet = read('wallet', payment.wallet)
 local held = lease_refusal(wallet, owner, token)
 if held then
-    return {held, int(now), ''}
+    return {held, at, ''}
 end
 
 local function answer(code)
-    return {code, int(now), close_lease(payment.wallet, wallet, owner, keep_it), view(id, payment, invoice), {}}
+    return {code, at, close_lease(payment.wallet, wallet, owner, keep_it), view(id), {}}
 end
 
-if payment.status ~= 'requires_confirmation' or is_expired(payment) then
+if payment.status ~= 'requires_confirmation' or is_expired(payment.challenge) then
     return answer('payment_not_cancelable')
 end
-end_unconfirmed(id, payment, 'canceled', 'by', 'user')
-redis.call('HSET', key('payment', id), 'operation', operation, 'outcome', 'ok')
+end_unconfirmed(id, payment.invoice, 'canceled', 'by', 'user')
+redis.call('HSET', key('payment', id), 'last_call', operation)
 return keep(operation, fingerprint, kept_ms, answer('ok'))

@@ -4,32 +4,38 @@
 --
 -- claim  the token under which the service was asked; one that is not current changes nothing
 --
--- Returns {code, now, '', view}: 'ok', also when it was done before; 'fenced' for an old claim.
+-- Returns {code, now, '', view}: 'ok', also when it was done before; 'claim_lost' for an old claim.
 --@include base
 --@include payment
 --@include settlement
 
+local FROM = {settled = 'processing', given_back = 'processing', reversed = 'refunding'}
+local TO = {settled = 'succeeded', given_back = 'failed', reversed = 'refunded'}
 local id, claim, verdict = unpack(ARGV, 1, 3)
 
-local payment = read('payment', id)
-if not payment then
-    return {'payment_not_found', int(now), ''}
-end
-local invoice = read('invoice', payment.invoice)
-
-local from = {settled = 'processing', given_back = 'processing', reversed = 'refunding'}
-local to = {settled = 'succeeded', given_back = 'failed', reversed = 'refunded'}
-if payment.status == to[verdict] then
-    return {'ok', int(now), '', view(id, payment, invoice)}
-elseif payment.status ~= from[verdict] or payment.claim ~= claim then
-    return {'fenced', int(now), ''}
+local status, current, invoice, wallet, amount, currency, paid_at, set_aside, user, merchant, created_at,
+    balance_after, limit = fields('payment', id,
+    'status', 'claim', 'invoice', 'wallet', 'amount', 'currency', 'paid_at', 'set_aside', 'user', 'merchant',
+    'created_at', 'balance_after', 'limit')
+if not status then
+    return {'payment_not_found', at, ''}
+elseif status == TO[verdict] then
+    return {'ok', at, '', view(id)}
+elseif status ~= FROM[verdict] or current ~= claim then
+    return {'claim_lost', at, ''}
 end
 
-if verdict == 'settled' then
-    settle(id, payment, invoice)
-elseif verdict == 'given_back' then
-    give_back(id, payment, invoice)
-else
-    refund(id, payment, invoice)
+local payment = {
+    invoice = invoice, wallet = wallet, amount = amount, currency = currency, limit = limit,
+    claim = claim, set_aside = set_aside,
+}
+if verdict == 'given_back' then
+    give_back(id, payment)
+    return {'ok', at, '', view(id)}
+elseif verdict == 'reversed' then
+    refund(id, payment)
+    return {'ok', at, '', view(id)}
 end
-return {'ok', int(now), '', view(id, read('payment', id), invoice)}
+settle(id, payment)
+return {'ok', at, '', shown(id, '', '', invoice, wallet, user, amount, currency, merchant,
+    'succeeded', created_at, limit, '', paid_at, balance_after, at)}

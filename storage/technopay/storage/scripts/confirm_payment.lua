@@ -10,119 +10,117 @@
 --@include base
 --@include lease
 --@include payment
+--@include challenge
+--@include unconfirmed
 --@include limit
 
 -- The claim of the call that took the money. A repeat that finds a later one leaves the work to its holder.
 local FIRST_CLAIM = '1'
 local operation, owner, token, keep_it, id, user_id, digest, days = unpack(ARGV, 1, 8)
 
-local payment = read('payment', id)
-local invoice = payment and read('invoice', payment.invoice)
-if not payment or invoice.user ~= user_id then
-    return {'payment_not_found', int(now), ''}
+local payer, invoice_id, wallet_id, amount, currency, merchant, status, created_at, kept_digest, challenge,
+    last_call, failure, claim = fields('payment', id,
+    'user', 'invoice', 'wallet', 'amount', 'currency', 'merchant', 'status', 'created_at', 'digest', 'challenge',
+    'last_call', 'failure', 'claim')
+if payer ~= user_id then
+    return {'payment_not_found', at, ''}
 end
-local wallet, user = read('wallet', payment.wallet), read('user', user_id)
-local limit = read_limit(invoice.currency, days)
+local balance, wallet_status, lease_owner, lease_until, lease_token =
+    fields('wallet', wallet_id, 'balance', 'status', 'lease_owner', 'lease_until', 'token')
+local wallet = {lease_owner = lease_owner, lease_until = lease_until, token = lease_token}
+local limit = read_limit(currency, days)
 if not limit then
-    return {'bounds', int(now), ''}
+    return {'bounds', at, ''}
 end
 
+local method, issue, attempts, resends, expires_at, payable_until, guesses = unpack_challenge(challenge)
+
 local function details_of(code)
-    if code == 'ok' and payment.claim == FIRST_CLAIM then
-        return {'claim', payment.claim}
+    if code == 'ok' and claim == FIRST_CLAIM then
+        return {'claim', claim}
     elseif code == 'confirmation_invalid' then
-        return {'attempts_remaining', payment.attempts_remaining}
+        return {'attempts_remaining', attempts or '0'}
     elseif code == 'insufficient_funds' then
-        return {'required', invoice.amount, 'available', wallet.balance}
+        return {'required', amount, 'available', balance}
     elseif code == 'daily_limit_exceeded' then
         return limit_details(limit)
     end
     return {}
 end
 
-if payment.operation == operation then
-    return {payment.outcome, int(now), '', view(id, payment, invoice, user), details_of(payment.outcome)}
+if last_call and string.sub(last_call .. ' ', 1, #operation + 1) == operation .. ' ' then
+    local outcome = last_call == operation and 'ok' or string.sub(last_call, #operation + 2)
+    return {outcome, at, '', view(id), details_of(outcome)}
+end
+-- A wrong code costs one attempt, however late and however often its call comes again.
+local place = guesses and string.find(',' .. guesses .. ',', ',' .. operation .. ',', 1, true)
+if place then
+    local _, later = string.gsub(string.sub(guesses, place), ',', '')
+    attempts = int(attempts + later)
+    return {'confirmation_invalid', at, '', view(id), details_of('confirmation_invalid')}
 end
 local held = lease_refusal(wallet, owner, token)
 if held then
-    return {held, int(now), ''}
+    return {held, at, ''}
 end
 
 local function answer(code)
-    local closed = close_lease(payment.wallet, wallet, owner, keep_it)
-    return {code, int(now), closed, view(id, payment, invoice, user), details_of(code)}
+    return {code, at, close_lease(wallet_id, wallet, owner, keep_it), view(id), details_of(code)}
 end
 
 -- What happened is kept with the payment, so that a lost reply can be asked for again.
-local function conclude(code, changes)
-    changes.operation, changes.outcome = operation, code
-    for name, value in pairs(changes) do
-        payment[name] = value
-    end
-    redis.call('HSET', key('payment', id), unpack(flat(changes)))
+local function refuse(code, ...)
+    redis.call('HSET', key('payment', id), 'last_call', operation .. ' ' .. code, ...)
     return answer(code)
 end
 
-local taken = payment.status == 'processing' or payment.status == 'succeeded'
-    or payment.failure == 'settlement_failed'
-if taken and payment.digest == digest then
+local taken = status == 'processing' or status == 'succeeded' or failure == 'settlement_failed'
+if taken and kept_digest == digest then
     return answer('replayed')
-elseif user.status ~= 'active' then
+elseif fields('user', user_id, 'status') ~= 'active' then
     return answer('user_blocked')
-elseif wallet.status ~= 'active' then
+elseif wallet_status ~= 'active' then
     return answer('wallet_inactive')
-elseif payment.status == 'expired' then
+elseif status == 'expired' then
     return answer('confirmation_expired')
-elseif payment.status ~= 'requires_confirmation' then
+elseif status ~= 'requires_confirmation' then
     return answer('payment_not_confirmable')
-elseif is_expired(payment) then
+elseif now >= tonumber(expires_at) then
     return answer('confirmation_expired')
-elseif now >= tonumber(invoice.expires_at) then
+elseif now >= tonumber(payable_until) then
     return answer('invoice_expired')
 end
 
-if payment.digest ~= digest then
-    local remaining = int(tonumber(payment.attempts_remaining) - 1)
-    if remaining == '0' then
-        end_unconfirmed(id, payment, 'failed', 'reason', 'too_many_attempts')
-        return conclude('confirmation_invalid', {attempts_remaining = remaining, failure = 'too_many_attempts'})
+if kept_digest ~= digest then
+    attempts = int(attempts - 1)
+    if attempts == '0' then
+        end_unconfirmed(id, invoice_id, 'failed', 'reason', 'too_many_attempts')
+        return refuse('confirmation_invalid', 'challenge', '', 'failure', 'too_many_attempts')
     end
-    return conclude('confirmation_invalid', {attempts_remaining = remaining})
+    return refuse('confirmation_invalid',
+        'challenge', pack_challenge(method, issue, attempts, resends, expires_at, payable_until,
+            guesses == '' and operation or guesses .. ',' .. operation))
 end
 
 -- The right code refused for another reason burns nothing: the user may put it right and try again.
-local refusal
-if tonumber(invoice.amount) > tonumber(wallet.balance) then
-    refusal = 'insufficient_funds'
-elseif over_limit(limit, invoice.amount) then
-    refusal = 'daily_limit_exceeded'
-end
-if refusal then
-    append('payment.refused', 'payment', id, 'reason', refusal)
-    return conclude(refusal, {})
+if tonumber(amount) > tonumber(balance) then
+    append('payment.refused', id, 'reason', 'insufficient_funds')
+    return refuse('insufficient_funds')
+elseif over_limit(limit, amount) then
+    append('payment.refused', id, 'reason', 'daily_limit_exceeded')
+    return refuse('daily_limit_exceeded')
 end
 
-local wallet_key = key('wallet', payment.wallet)
-local balance = int(redis.call('HINCRBY', wallet_key, 'balance', '-' .. invoice.amount))
-redis.call('HINCRBY', wallet_key, 'in_flight', invoice.amount)
-local used = int(redis.call('HINCRBY', key('limit', invoice.currency), limit.day, invoice.amount))
-local entry = append('payment.processing', 'payment', id, 'wallet', payment.wallet,
-    'amount', '-' .. invoice.amount, 'balance', balance,
-    'currency', invoice.currency, 'day', limit.day, 'used', used, 'limit', limit.limit or '')
-redis.call('RPUSH', key('entries', payment.wallet), entry)
-redis.call('HSET', key('invoice', payment.invoice), 'status', 'processing')
+local after = int(redis.call('HINCRBY', key('wallet', wallet_id), 'balance', '-' .. amount))
+local used = int(redis.call('HINCRBY', key('limit', currency), limit.day, amount))
+local entry = append('payment.processing', id, 'wallet', wallet_id, 'amount', '-' .. amount,
+    'balance', after, 'currency', currency, 'day', limit.day, 'used', used,
+    unpack(limit.limit and {'limit', limit.limit} or {}))
+redis.call('RPUSH', key('entries', wallet_id), entry)
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), id)
-redis.call('HDEL', key('payment', id), 'issue', 'expires_at', 'method', 'attempts_remaining', 'resends_remaining')
-payment.issue, payment.expires_at, payment.method = nil, nil, nil
-payment.attempts_remaining, payment.resends_remaining = nil, nil
-local changes = {
-    status = 'processing', paid_at = int(now), balance_after = balance, day = limit.day,
-    claim = FIRST_CLAIM,
-}
-if limit.limit then
-    changes.limit, changes.used, changes.resets_at = limit.limit, used, limit.resets_at
-elseif payment.limit then
-    redis.call('HDEL', key('payment', id), 'limit', 'used', 'resets_at')
-    payment.limit, payment.used, payment.resets_at = nil, nil, nil
-end
-return conclude('ok', changes)
+local limit_now = limit_shown(limit, used)
+redis.call('HSET', key('payment', id), 'status', 'processing', 'paid_at', at, 'balance_after', after,
+    'limit', limit_now, 'challenge', '', 'claim', FIRST_CLAIM, 'last_call', operation)
+local payment = shown(id, '', '', invoice_id, wallet_id, user_id, amount, currency, merchant,
+    'processing', created_at, limit_now, '', at, after, '')
+return {'ok', at, close_lease(wallet_id, wallet, owner, keep_it), payment, {'claim', FIRST_CLAIM}}

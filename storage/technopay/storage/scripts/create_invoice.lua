@@ -5,6 +5,8 @@
 -- Returns {code, now, '', {invoice, fields}}; 'expiry_past' when it would be expired from the start.
 --@include base
 --@include operation
+--@include amount
+--@include record
 
 local operation, fingerprint, kept_ms, id, user_id, amount, currency, merchant = unpack(ARGV, 1, 8)
 local description, reference, expires_at_ms = unpack(ARGV, 9, 11)
@@ -15,18 +17,18 @@ if answered then
     return answered
 end
 if tonumber(expires_at_ms) <= now then
-    return {'expiry_past', int(now), ''}
-elseif not read('user', user_id) then
-    return {'user_not_found', int(now), ''}
+    return {'expiry_past', at, ''}
+elseif not exists('user', user_id) then
+    return {'user_not_found', at, ''}
 end
 -- The length keeps ('ab', 'c') and ('a', 'bc') apart.
 local referred = #merchant .. ':' .. merchant .. reference
 if reference ~= '' and redis.call('HSETNX', key('references'), referred, id) == 0 then
-    return {'reference_used', int(now), ''}
+    return {'reference_used', at, ''}
 end
 local invoice = {
     user = user_id, amount = amount, currency = currency, merchant = merchant, status = 'open',
-    expires_at = expires_at_ms, created_at = int(now),
+    expires_at = expires_at_ms, created_at = at,
 }
 if description ~= '' then
     invoice.description = description
@@ -36,5 +38,5 @@ if reference ~= '' then
 end
 redis.call('HSET', key('invoice', id), unpack(flat(invoice)))
 redis.call('ZADD', key('invoices', user_id), 0, id)
-append('invoice.created', 'invoice', id)
-return keep(operation, fingerprint, kept_ms, {'ok', int(now), '', {id, flat(invoice)}})
+append('invoice.created', id)
+return keep(operation, fingerprint, kept_ms, {'ok', at, '', {id, flat(invoice)}})

@@ -5,6 +5,7 @@
 -- Returns {code, now, '', {user, fields}}
 --@include base
 --@include operation
+--@include record
 
 local operation, fingerprint, kept_ms, id, email, phone = unpack(ARGV, 1, 6)
 
@@ -12,10 +13,10 @@ local answered = earlier(operation, fingerprint)
 if answered then
     return answered
 end
-if read('user', id) then
-    return {'user_exists', int(now), ''}
+if exists('user', id) then
+    return {'user_exists', at, ''}
 end
-local user = {status = 'active', created_at = int(now)}
+local user = {status = 'active', created_at = at}
 if email ~= '' then
     user.email = email
 end
@@ -23,5 +24,5 @@ if phone ~= '' then
     user.phone = phone
 end
 redis.call('HSET', key('user', id), unpack(flat(user)))
-append('user.created', 'user', id)
-return keep(operation, fingerprint, kept_ms, {'ok', int(now), '', {id, flat(user)}})
+append('user.created', id)
+return keep(operation, fingerprint, kept_ms, {'ok', at, '', {id, flat(user)}})

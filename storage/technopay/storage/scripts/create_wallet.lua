@@ -12,11 +12,12 @@ local answered = earlier(operation, fingerprint)
 if answered then
     return answered
 end
-if not read('user', user_id) then
-    return {'user_not_found', int(now), ''}
+if not exists('user', user_id) then
+    return {'user_not_found', at, ''}
 end
-local wallet = {user = user_id, currency = currency, balance = '0', status = 'active', created_at = int(now)}
-redis.call('HSET', key('wallet', id), unpack(flat(wallet)))
-redis.call('ZADD', key('wallets', user_id), 0, id)
-append('wallet.created', 'wallet', id)
-return keep(operation, fingerprint, kept_ms, {'ok', int(now), '', {id, flat(wallet)}})
+local wallet = {'user', user_id, 'currency', currency, 'balance', '0', 'ledger', '0', 'status', 'active',
+    'created_at', at}
+redis.call('HSET', key('wallet', id), unpack(wallet))
+redis.call('HSET', key('user', user_id), id, '')
+append('wallet.created', id)
+return keep(operation, fingerprint, kept_ms, {'ok', at, '', {id, wallet}})

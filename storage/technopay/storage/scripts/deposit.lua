@@ -8,6 +8,8 @@
 --@include base
 --@include operation
 --@include lease
+--@include amount
+--@include record
 
 local operation, fingerprint, kept_ms, owner, token, keep_it, id, amount = unpack(ARGV, 1, 8)
 require_amount(amount, 1)
@@ -18,21 +20,22 @@ if answered then
 end
 local wallet = read('wallet', id)
 if not wallet then
-    return {'wallet_not_found', int(now), ''}
+    return {'wallet_not_found', at, ''}
 end
 local held = lease_refusal(wallet, owner, token)
 if held then
-    return {held, int(now), ''}
+    return {held, at, ''}
 end
 
 local function answer(code)
-    return {code, int(now), close_lease(id, wallet, owner, keep_it), {id, flat(wallet)}}
+    return {code, at, close_lease(id, wallet, owner, keep_it), {id, flat(wallet)}}
 end
 
-if tonumber(amount) > MAX_AMOUNT - tonumber(wallet.balance) - tonumber(wallet.in_flight or '0') then
+if tonumber(amount) > MAX_AMOUNT - tonumber(wallet.ledger) then
     return answer('balance_too_large')
 end
 wallet.balance = int(redis.call('HINCRBY', key('wallet', id), 'balance', amount))
-local entry = append('wallet.deposited', 'wallet', id, 'amount', amount, 'balance', wallet.balance)
+redis.call('HINCRBY', key('wallet', id), 'ledger', amount)
+local entry = append('wallet.deposited', id, 'amount', amount, 'balance', wallet.balance)
 redis.call('RPUSH', key('entries', id), entry)
 return keep(operation, fingerprint, kept_ms, answer('ok'))

@@ -4,13 +4,14 @@
 --
 -- Returns {code, now, '', fields}: 'ok', or 'in_use' with what is there.
 --@include base
+--@include record
 
 local incarnation, schema, partitions, timezone = unpack(ARGV, 1, 4)
 
 local meta = read('meta')
 if meta or redis.call('EXISTS', KEYS[1]) == 1 then
-    return {'in_use', int(now), '', flat(meta)}
+    return {'in_use', at, '', flat(meta)}
 end
 redis.call('HSET', key('meta'), 'incarnation', incarnation, 'schema', schema, 'partitions', partitions,
-    'timezone', timezone, 'created_at', int(now))
-return {'ok', int(now), '', flat(read('meta'))}
+    'timezone', timezone, 'created_at', at)
+return {'ok', at, '', flat(read('meta'))}

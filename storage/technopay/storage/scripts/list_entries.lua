@@ -9,9 +9,9 @@
 
 local wallet_id, user_id, cursor, count = unpack(ARGV, 1, 4)
 
-local wallet = read('wallet', wallet_id)
-if not wallet or (user_id ~= '' and wallet.user ~= user_id) then
-    return {'wallet_not_found', int(now), ''}
+local holder = fields('wallet', wallet_id, 'user')
+if not holder or (user_id ~= '' and holder ~= user_id) then
+    return {'wallet_not_found', at, ''}
 end
 local last = redis.call('LLEN', key('entries', wallet_id))
 if cursor ~= '' then
@@ -25,4 +25,4 @@ if last > 0 then
         entries[#entries + 1] = redis.call('XRANGE', KEYS[1], places[i], places[i])[1]
     end
 end
-return {'ok', int(now), '', entries, first > 0 and int(first) or ''}
+return {'ok', at, '', entries, first > 0 and int(first) or ''}

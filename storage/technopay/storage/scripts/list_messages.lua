@@ -1,46 +1,51 @@
 -- list_messages(keys=[journal], args=[cursor, count, status, user])
 --
--- List messages, newest first; '' for a filter not wanted. One that was delivered at once has no record
--- of its own. One call reads a bounded stretch, so a page can be short while there is a next one.
+-- List messages, newest first, by walking the journal back from where the relay is; '' for a filter not wanted.
+--
+-- cursor  the journal entry after which to go on, '' for the newest
+--
+-- One call reads a bounded stretch, so a page can be short while there is a next one.
 --
 -- Returns {code, now, '', [{message, fields, {email, phone}}], next cursor}
 --@include base
+--@include challenge
+--@include message
+--@include record
 
-local STRETCH, STRETCHES = 200, 10
-local MESSAGE_KEPT_MS = 72 * 3600 * 1000
+local STRETCH, STRETCHES = 200, 5
 local cursor, count, status, user_id = unpack(ARGV, 1, 4)
 
-local function fields_of(entry)
+local function shown(entry)
     local message = read('message', entry[1])
     if message then
-        return message
+        return {entry[1], flat(message), {fields('user', message.user, 'email', 'phone')}}, message.user, message.status
     end
-    local fields = {status = 'sent', attempts = '1', last_error = ''}
-    for i = 1, #entry[2], 2 do
-        fields[entry[2][i]] = entry[2][i + 1]
-    end
-    return fields
+    local built = delivered(entry)
+    return built, built and built[2][2], 'sent'
 end
 
 local messages = {}
+local relayed = fields('relay', nil, 'cursor') or '0-0'
 for _ = 1, STRETCHES do
-    local from = cursor == '' and '+' or '(' .. cursor
-    local entries = redis.call('XREVRANGE', key('messages'), from, '-', 'COUNT', STRETCH)
+    local from = cursor == '' and relayed or '(' .. cursor
+    local entries = redis.call('XREVRANGE', KEYS[1], from, '-', 'COUNT', STRETCH)
     for _, entry in ipairs(entries) do
         cursor = entry[1]
-        local message = fields_of(entry)
-        -- The stream is cut in blocks, so it can hold more than is kept.
-        if tonumber(message.at) > now - MESSAGE_KEPT_MS and message.status ~= 'stale' and (status == '' or message.status == status)
-            and (user_id == '' or message.user == user_id) then
-            local user = read('user', message.user) or {}
-            messages[#messages + 1] = {cursor, flat(message), {user.email or '', user.phone or ''}}
+        -- The record of a message that was tried for long outlives its entry's 72 hours.
+        if tonumber(string.match(cursor, '^%d+')) <= now - 2 * MESSAGE_KEPT_MS then
+            return {'ok', at, '', messages, ''}
+        end
+        local message, user, state = shown(entry)
+        if message and state ~= 'stale' and (status == '' or state == status)
+            and (user_id == '' or user == user_id) then
+            messages[#messages + 1] = message
         end
         if #messages == tonumber(count) then
-            return {'ok', int(now), '', messages, cursor}
+            return {'ok', at, '', messages, cursor}
         end
     end
     if #entries < STRETCH then
-        return {'ok', int(now), '', messages, ''}
+        return {'ok', at, '', messages, ''}
     end
 end
-return {'ok', int(now), '', messages, cursor}
+return {'ok', at, '', messages, cursor}

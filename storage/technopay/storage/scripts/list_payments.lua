@@ -10,16 +10,17 @@
 -- Returns {code, now, '', [view], next cursor}
 --@include base
 --@include payment
+--@include challenge
 
 local STRETCH, STRETCHES = 200, 10
 local cursor, count, status, user_id = unpack(ARGV, 1, 4)
 
-local function matches(payment, invoice)
-    local shown = payment.status
-    if shown == 'requires_confirmation' and is_expired(payment) then
-        shown = 'expired'
+local function matches(id)
+    local user, state, challenge = fields('payment', id, 'user', 'status', 'challenge')
+    if state == 'requires_confirmation' and is_expired(challenge) then
+        state = 'expired'
     end
-    return (status == '' or shown == status) and (user_id == '' or invoice.user == user_id)
+    return user and (status == '' or state == status) and (user_id == '' or user == user_id)
 end
 
 local views = {}
@@ -28,20 +29,18 @@ for _ = 1, STRETCHES do
     local entries = redis.call('XREVRANGE', KEYS[1], from, '-', 'COUNT', STRETCH)
     for _, entry in ipairs(entries) do
         cursor = entry[1]
-        if entry[2][2] == 'payment.started' then
-            local id = entry[2][6]
-            local payment = read('payment', id)
-            local invoice = payment and read('invoice', payment.invoice)
-            if payment and matches(payment, invoice) then
-                views[#views + 1] = view(id, payment, invoice)
+        if entry[2][1] == 'payment.started' then
+            local id = entry[2][2]
+            if matches(id) then
+                views[#views + 1] = view(id)
             end
         end
         if #views == tonumber(count) then
-            return {'ok', int(now), '', views, cursor}
+            return {'ok', at, '', views, cursor}
         end
     end
     if #entries < STRETCH then
-        return {'ok', int(now), '', views, ''}
+        return {'ok', at, '', views, ''}
     end
 end
-return {'ok', int(now), '', views, cursor}
+return {'ok', at, '', views, cursor}

@@ -1,13 +1,15 @@
 -- list_records(keys=[journal], args=[kind, index, cursor, count])
 --
--- List what an index holds, newest first: 'wallet', 'invoice' or 'payment' records.
+-- List what an index holds, newest first: 'invoice' or 'payment' records.
 --
--- index   the index's key without its tag, e.g. 'wallets:alice'
+-- index   the index's key without its tag, e.g. 'invoices:alice'
 -- cursor  the id after which to go on, '' for the newest
 --
 -- Returns {code, now, '', [{id, fields}] or [view], next cursor}
 --@include base
 --@include payment
+--@include record
+--@include invoice
 
 local kind, index, cursor, count = unpack(ARGV, 1, 4)
 
@@ -20,11 +22,8 @@ if #ids > tonumber(count) then
 end
 local records = {}
 for _, id in ipairs(ids) do
-    local fields = read(kind, id)
-    if fields and kind == 'payment' then
-        records[#records + 1] = view(id, fields, read('invoice', fields.invoice))
-    elseif fields then
-        records[#records + 1] = {id, flat(fields)}
+    if exists(kind, id) then
+        records[#records + 1] = kind == 'payment' and view(id) or {id, flat(read_invoice(id))}
     end
 end
-return {'ok', int(now), '', records, next_cursor}
+return {'ok', at, '', records, next_cursor}

@@ -5,7 +5,7 @@
 -- Returns {code, now, ''}: 'ok' or 'done'
 --@include base
 
-if redis.call('HSETNX', key('meta'), 'demo', int(now)) == 1 then
-    return {'ok', int(now), ''}
+if redis.call('HSETNX', key('meta'), 'demo', at) == 1 then
+    return {'ok', at, ''}
 end
-return {'done', int(now), ''}
+return {'done', at, ''}

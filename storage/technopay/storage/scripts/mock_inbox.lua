@@ -11,7 +11,7 @@ local inbox = key('mock:inbox', user_id)
 -- The same message once more is a repeat after a lost reply.
 local newest = redis.call('LINDEX', inbox, 0)
 if not newest or string.match(newest, '^%d+ (.*)$') ~= message then
-    redis.call('LPUSH', inbox, int(now) .. ' ' .. message)
+    redis.call('LPUSH', inbox, at .. ' ' .. message)
     redis.call('LTRIM', inbox, 0, 199)
 end
-return {'ok', int(now), ''}
+return {'ok', at, ''}

@@ -15,13 +15,13 @@ local book = key('mock:settlement', id)
 local state = redis.call('HGET', book, 'state')
 
 local function become(new_state)
-    redis.call('HSET', book, 'state', new_state, 'at', int(now))
-    return {new_state, int(now), ''}
+    redis.call('HSET', book, 'state', new_state, 'at', at)
+    return {new_state, at, ''}
 end
 
 if action == 'settle' and not state then
     if redis.call('HINCRBY', book, 'calls', 1) <= tonumber(errors) then
-        return {'error', int(now), ''}
+        return {'error', at, ''}
     end
     return become('settled')
 elseif action == 'decline' and not state then
@@ -31,4 +31,4 @@ elseif action == 'call_off' and not state then
 elseif action == 'reverse' and state == 'settled' then
     return become('reversed')
 end
-return {state or 'not_found', int(now), ''}
+return {state or 'not_found', at, ''}

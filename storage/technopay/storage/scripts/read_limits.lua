@@ -5,14 +5,17 @@
 -- Returns {code, now, '', [limit]}; 'bounds' when the clock lies outside `days`.
 --@include base
 --@include limit
+--@include record
+--@include sorted
+--@include wallets
 
 local user_id, days = unpack(ARGV, 1, 2)
 
 local currencies = redis.call('SMEMBERS', key('limits'))
 if user_id ~= '' then
     local held = {}
-    for _, id in ipairs(redis.call('ZRANGE', key('wallets', user_id), 0, -1)) do
-        held[redis.call('HGET', key('wallet', id), 'currency')] = true
+    for _, id in ipairs(wallets_of(user_id)) do
+        held[fields('wallet', id, 'currency')] = true
     end
     local bound = {}
     for _, currency in ipairs(currencies) do
@@ -22,15 +25,15 @@ if user_id ~= '' then
     end
     currencies = bound
 end
-table.sort(currencies)
+table.sort(currencies, before)
 local limits = {}
 for _, currency in ipairs(currencies) do
     local limit = read_limit(currency, days)
     if not limit then
-        return {'bounds', int(now), ''}
+        return {'bounds', at, ''}
     end
     if limit.limit or user_id == '' then
         limits[#limits + 1] = flat(limit)
     end
 end
-return {'ok', int(now), '', limits}
+return {'ok', at, '', limits}

@@ -4,5 +4,6 @@
 --
 -- Returns {code, now, '', fields}; no fields when it was never initialised.
 --@include base
+--@include record
 
-return {'ok', int(now), '', flat(read('meta'))}
+return {'ok', at, '', flat(read('meta'))}

@@ -5,4 +5,4 @@
 -- Returns {code, now, '', [milliseconds, a space, message]}, newest first
 --@include base
 
-return {'ok', int(now), '', redis.call('LRANGE', key('mock:inbox', ARGV[1]), 0, -1)}
+return {'ok', at, '', redis.call('LRANGE', key('mock:inbox', ARGV[1]), 0, -1)}

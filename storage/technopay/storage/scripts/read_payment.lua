@@ -8,9 +8,8 @@
 
 local id, user_id = unpack(ARGV, 1, 2)
 
-local payment = read('payment', id)
-local invoice = payment and read('invoice', payment.invoice)
-if not payment or (user_id ~= '' and invoice.user ~= user_id) then
-    return {'payment_not_found', int(now), ''}
+local payer = fields('payment', id, 'user')
+if not payer or (user_id ~= '' and payer ~= user_id) then
+    return {'payment_not_found', at, ''}
 end
-return {'ok', int(now), '', view(id, payment, invoice)}
+return {'ok', at, '', view(id)}

@@ -4,11 +4,21 @@
 --
 -- Returns {code, now, '', {id, fields}}
 --@include base
+--@include record
+--@include invoice
+--@include user
 
 local kind, id, user_id = unpack(ARGV, 1, 3)
 
-local fields = read(kind, id)
-if not fields or (user_id ~= '' and fields.user ~= user_id) then
-    return {kind .. '_not_found', int(now), ''}
+local record
+if kind == 'user' then
+    record = read_user(id)
+elseif kind == 'invoice' then
+    record = read_invoice(id)
+else
+    record = read(kind, id)
 end
-return {'ok', int(now), '', {id, flat(fields)}}
+if not record or (user_id ~= '' and record.user ~= user_id) then
+    return {kind .. '_not_found', at, ''}
+end
+return {'ok', at, '', {id, flat(record)}}

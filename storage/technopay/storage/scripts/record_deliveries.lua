@@ -1,33 +1,35 @@
--- record_deliveries(keys=[journal], args=[claim, cursor, retry_ms, deliveries...])
+-- record_deliveries(keys=[journal], args=[claim, cursor, retry_ms, exceptions...])
 --
--- Write down what became of the messages of a stretch of the journal, and go on behind it.
+-- Go on behind a stretch of the journal whose messages were tried. One that was delivered at once needs no
+-- record: its journal entry is the record.
 --
 -- claim       of the relay; an old one changes nothing
 -- cursor      the last journal entry of the stretch
 -- retry_ms    after how long one that failed is tried again
--- deliveries  six each: journal entry, user, channel, kind, payment, error ('' when it was delivered)
+-- exceptions  six each: journal entry, user, channel, kind, payment, error ('' when there was nothing to tell any more)
 --
 -- Returns {code, now, ''}: 'ok' or 'fenced'
 --@include base
+--@include challenge
+--@include message
 
-local MESSAGE_KEPT_MS = 72 * 3600 * 1000
 local claim, cursor, retry_ms = unpack(ARGV, 1, 3)
 
-local relay = read('relay')
-if not relay or relay.claim ~= claim then
-    return {'fenced', int(now), ''}
-elseif relay.cursor == cursor then
-    return {'ok', int(now), ''}
+local relay_claim, relay_cursor = fields('relay', nil, 'claim', 'cursor')
+if relay_claim ~= claim then
+    return {'fenced', at, ''}
+elseif relay_cursor == cursor then
+    return {'ok', at, ''}
 end
 for i = 4, #ARGV, 6 do
     local id, user, channel, kind, payment, failure = unpack(ARGV, i, i + 5)
-    redis.call('XADD', key('messages'), 'MINID', '~', int(now - MESSAGE_KEPT_MS), id,
-        'user', user, 'channel', channel, 'kind', kind, 'payment', payment, 'at', int(now))
-    if failure ~= '' then
-        redis.call('HSET', key('message', id), 'user', user, 'channel', channel, 'kind', kind,
-            'payment', payment, 'status', 'waiting', 'attempts', '1', 'last_error', failure, 'at', int(now))
-        redis.call('ZADD', key('agenda'), int(now + retry_ms), 'msg_' .. id)
+    local status, due_ms = 'waiting', retry_ms
+    if failure == '' then
+        status, due_ms = 'stale', MESSAGE_KEPT_MS
     end
+    redis.call('HSET', key('message', id), 'user', user, 'channel', channel, 'kind', kind,
+        'payment', payment, 'status', status, 'attempts', '1', 'last_error', failure, 'at', at)
+    redis.call('ZADD', key('agenda'), int(now + due_ms), 'msg_' .. id)
 end
 redis.call('HSET', key('relay'), 'cursor', cursor, 'claimed_until', '0')
-return {'ok', int(now), ''}
+return {'ok', at, ''}

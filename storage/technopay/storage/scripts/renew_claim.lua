@@ -7,14 +7,14 @@
 
 local id, claim, claim_ms, set_aside = unpack(ARGV, 1, 4)
 
-local payment = read('payment', id)
-if not payment or payment.claim ~= claim then
-    return {'fenced', int(now), ''}
+local current, is_set_aside = fields('payment', id, 'claim', 'set_aside')
+if current ~= claim then
+    return {'fenced', at, ''}
 end
 redis.call('ZADD', key('agenda'), int(now + claim_ms), id)
-if set_aside == '1' and not payment.set_aside then
+if set_aside == '1' and not is_set_aside then
     redis.call('HSET', key('payment', id), 'set_aside', '1')
     redis.call('ZADD', key('set_aside'), 0, id)
-    append('payment.set_aside', 'payment', id)
+    append('payment.set_aside', id)
 end
-return {'ok', int(now), ''}
+return {'ok', at, ''}

@@ -10,6 +10,9 @@
 --@include operation
 --@include lease
 --@include payment
+--@include challenge
+--@include record
+--@include user
 
 local operation, fingerprint, kept_ms, owner, token, keep_it = unpack(ARGV, 1, 6)
 local id, user_id, issue, digest, lifetime_ms = unpack(ARGV, 7, 11)
@@ -19,22 +22,22 @@ if answered then
     return answered
 end
 local payment = read('payment', id)
-local invoice = payment and read('invoice', payment.invoice)
-if not payment or invoice.user ~= user_id then
-    return {'payment_not_found', int(now), ''}
+if not payment or payment.user ~= user_id then
+    return {'payment_not_found', at, ''}
 end
-local wallet, user = read('wallet', payment.wallet), read('user', user_id)
-if payment.operation == operation then
-    return {'ok', int(now), '', view(id, payment, invoice, user), {}}
+local wallet, user = read('wallet', payment.wallet), read_user(user_id)
+if payment.last_call == operation then
+    return {'ok', at, '', view(id), {}}
 end
+local method, current, attempts, resends, expires_at, payable_until, guesses = unpack_challenge(payment.challenge)
 local held = lease_refusal(wallet, owner, token)
 if held then
-    return {held, int(now), ''}
+    return {held, at, ''}
 end
 
 local function answer(code, details)
     local closed = close_lease(payment.wallet, wallet, owner, keep_it)
-    return {code, int(now), closed, view(id, payment, invoice, user), details or {}}
+    return {code, at, closed, view(id), details or {}}
 end
 
 if user.status ~= 'active' then
@@ -45,26 +48,21 @@ elseif payment.status == 'expired' then
     return answer('confirmation_expired')
 elseif payment.status ~= 'requires_confirmation' then
     return answer('payment_not_confirmable')
-elseif is_expired(payment) then
+elseif now >= tonumber(expires_at) then
     return answer('confirmation_expired')
-elseif now >= tonumber(invoice.expires_at) then
+elseif now >= tonumber(payable_until) then
     return answer('invoice_expired')
-elseif not user[payment.method == 'email' and 'email' or 'phone'] then
+elseif not user[method == 'email' and 'email' or 'phone'] then
     return answer('no_channel')
-elseif payment.resends_remaining == '0' then
-    return answer('rate_limited', {'retry_after_ms', int(tonumber(payment.expires_at) - now)})
-elseif tonumber(issue) ~= tonumber(payment.issue) + 1 then
-    return answer('issue', {'issue', payment.issue})
+elseif resends == '0' then
+    return answer('rate_limited', {'retry_after_ms', int(expires_at - now)})
+elseif tonumber(issue) ~= current + 1 then
+    return answer('issue', {'issue', current})
 end
 
-local changes = {
-    issue = issue, digest = digest, expires_at = int(now + lifetime_ms),
-    resends_remaining = int(tonumber(payment.resends_remaining) - 1), operation = operation, outcome = 'ok',
-}
-for name, value in pairs(changes) do
-    payment[name] = value
-end
-redis.call('HSET', key('payment', id), unpack(flat(changes)))
-redis.call('ZADD', key('agenda'), payment.expires_at, id)
-append('payment.code_resent', 'payment', id, 'issue', issue)
+local ends_at = int(now + lifetime_ms)
+redis.call('HSET', key('payment', id), 'digest', digest, 'last_call', operation,
+    'challenge', pack_challenge(method, issue, attempts, int(resends - 1), ends_at, payable_until, guesses))
+redis.call('ZADD', key('agenda'), ends_at, id)
+append_code('payment.code_resent', id, method, user.email, issue)
 return keep(operation, fingerprint, kept_ms, answer('ok'))

@@ -7,6 +7,7 @@
 -- Returns {code, now, '', view, details}
 --@include base
 --@include operation
+--@include record
 --@include payment
 --@include settlement
 
@@ -18,25 +19,23 @@ if answered then
 end
 local payment = read('payment', id)
 if not payment then
-    return {'payment_not_found', int(now), ''}
+    return {'payment_not_found', at, ''}
 end
-local invoice = read('invoice', payment.invoice)
 if payment.set_aside ~= '1' then
-    return {'payment_not_resolvable', int(now), '', view(id, payment, invoice), {}}
+    return {'payment_not_resolvable', at, '', view(id), {}}
 end
 
 redis.call('HSET', key('payment', id), 'resolution', verdict, 'resolution_note', note, 'resolution_by', by,
-    'resolution_at', int(now))
-append('payment.resolved', 'payment', id, 'outcome', verdict)
+    'resolution_at', at)
+append('payment.resolved', id, 'outcome', verdict)
 if payment.status == 'refunding' and verdict == 'settled' then
-    redis.call('HSET', key('payment', id), 'status', 'succeeded')
-    redis.call('HINCRBY', key('wallet', payment.wallet), 'in_flight', '-' .. invoice.amount)
-    leave_agenda(id, payment)
+    end_payment(id, payment, 'succeeded')
+    redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', '-' .. payment.amount)
 elseif payment.status == 'refunding' then
-    refund(id, payment, invoice)
+    refund(id, payment)
 elseif verdict == 'settled' then
-    settle(id, payment, invoice)
+    settle(id, payment)
 else
-    give_back(id, payment, invoice)
+    give_back(id, payment)
 end
-return keep(operation, fingerprint, kept_ms, {'ok', int(now), '', view(id, read('payment', id), invoice), {}})
+return keep(operation, fingerprint, kept_ms, {'ok', at, '', view(id), {}})

@@ -5,8 +5,10 @@
 -- Returns {code, now, '', {message, fields, {email, phone}}}
 --@include base
 --@include operation
+--@include challenge
+--@include message
+--@include record
 
-local MESSAGE_KEPT_MS = 72 * 3600 * 1000
 local operation, fingerprint, kept_ms, id = unpack(ARGV, 1, 4)
 
 local answered = earlier(operation, fingerprint)
@@ -15,19 +17,22 @@ if answered then
 end
 local message = read('message', id)
 if not message then
-    local sent = redis.call('XRANGE', key('messages'), id, id)[1]
-    if not sent or tonumber(sent[2][10]) <= now - MESSAGE_KEPT_MS then
-        return {'message_not_found', int(now), ''}
+    -- Behind the relay nothing was tried yet.
+    local relayed = fields('relay', nil, 'cursor') or '0-0'
+    local entry = redis.call('XRANGE', KEYS[1], id, relayed, 'COUNT', 1)[1]
+    local sent = entry and entry[1] == id and delivered(entry)
+    if not sent then
+        return {'message_not_found', at, ''}
     end
-    local user = read('user', sent[2][2]) or {}
-    return {'ok', int(now), '', {id, sent[2], {user.email or '', user.phone or ''}}}
+    return {'ok', at, '', sent}
+elseif message.status == 'stale' then
+    return {'message_not_found', at, ''}
 end
-local user = read('user', message.user) or {}
-local addresses = {user.email or '', user.phone or ''}
+local addresses = {fields('user', message.user, 'email', 'phone')}
 if message.status ~= 'dead' then
-    return {'ok', int(now), '', {id, flat(message), addresses}}
+    return {'ok', at, '', {id, flat(message), addresses}}
 end
 message.status, message.attempts = 'waiting', '0'
 redis.call('HSET', key('message', id), 'status', 'waiting', 'attempts', '0')
-redis.call('ZADD', key('agenda'), int(now), 'msg_' .. id)
-return keep(operation, fingerprint, kept_ms, {'ok', int(now), '', {id, flat(message), addresses}})
+redis.call('ZADD', key('agenda'), at, 'msg_' .. id)
+return keep(operation, fingerprint, kept_ms, {'ok', at, '', {id, flat(message), addresses}})

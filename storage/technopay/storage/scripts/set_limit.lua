@@ -5,6 +5,8 @@
 -- Returns {code, now, '', limit}; 'bounds' when the clock lies outside `days`.
 --@include base
 --@include limit
+--@include amount
+--@include record
 
 local currency, amount, days = unpack(ARGV, 1, 3)
 if amount ~= '' then
@@ -13,7 +15,7 @@ end
 
 local limit = read_limit(currency, days)
 if not limit then
-    return {'bounds', int(now), ''}
+    return {'bounds', at, ''}
 end
 if (limit.limit or '') ~= amount then
     if amount == '' then
@@ -21,8 +23,8 @@ if (limit.limit or '') ~= amount then
     else
         redis.call('HSET', key('limit', currency), 'limit', amount)
     end
-    append('limit.set', 'currency', currency, 'limit', amount)
+    append('limit.set', currency, 'limit', amount)
 end
 redis.call('SADD', key('limits'), currency)
 limit.limit = amount ~= '' and amount or nil
-return {'ok', int(now), '', flat(limit)}
+return {'ok', at, '', flat(limit)}

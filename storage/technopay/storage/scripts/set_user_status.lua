@@ -5,6 +5,8 @@
 -- Returns {code, now, '', {user, fields}}
 --@include base
 --@include operation
+--@include record
+--@include user
 
 local operation, fingerprint, kept_ms, id, status = unpack(ARGV, 1, 5)
 
@@ -12,15 +14,15 @@ local answered = earlier(operation, fingerprint)
 if answered then
     return answered
 end
-local user = read('user', id)
+local user = read_user(id)
 if not user then
-    return {'user_not_found', int(now), ''}
+    return {'user_not_found', at, ''}
 end
 -- An answer that changed nothing is not kept: later, the same call may have something to do.
 if user.status == status then
-    return {'ok', int(now), '', {id, flat(user)}}
+    return {'ok', at, '', {id, flat(user)}}
 end
 user.status = status
 redis.call('HSET', key('user', id), 'status', status)
-append('user.' .. status, 'user', id)
-return keep(operation, fingerprint, kept_ms, {'ok', int(now), '', {id, flat(user)}})
+append('user.' .. status, id)
+return keep(operation, fingerprint, kept_ms, {'ok', at, '', {id, flat(user)}})

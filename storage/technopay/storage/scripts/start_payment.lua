@@ -13,6 +13,8 @@
 --@include operation
 --@include lease
 --@include payment
+--@include challenge
+--@include unconfirmed
 --@include limit
 
 local operation, fingerprint, kept_ms, owner, token, keep_it = unpack(ARGV, 1, 6)
@@ -22,80 +24,81 @@ local lifetime_ms, attempts, resends, days = unpack(ARGV, 13, 16)
 local answered = earlier(operation, fingerprint)
 if answered then
     return answered
+elseif exists('payment', id) then
+    return {'ok', at, '', view(id), {}}
 end
-local user, wallet, invoice = read('user', user_id), read('wallet', wallet_id), read('invoice', invoice_id)
-local payment = read('payment', id)
-if payment then
-    return {'ok', int(now), '', view(id, payment, invoice, user), {}}
+local user_status, email, phone = fields('user', user_id, 'status', 'email', 'phone')
+if not user_status then
+    return {'user_not_found', at, ''}
 end
-if not user then
-    return {'user_not_found', int(now), ''}
+local wallet_user, wallet_status, wallet_currency, balance, lease_owner, lease_until, lease_token =
+    fields('wallet', wallet_id, 'user', 'status', 'currency', 'balance', 'lease_owner', 'lease_until', 'token')
+if wallet_user ~= user_id then
+    return {'wallet_not_found', at, ''}
 end
-if not wallet or wallet.user ~= user_id then
-    return {'wallet_not_found', int(now), ''}
-end
+local wallet = {lease_owner = lease_owner, lease_until = lease_until, token = lease_token}
 local held = lease_refusal(wallet, owner, token)
 if held then
-    return {held, int(now), ''}
+    return {held, at, ''}
 end
-
-local live = invoice and invoice.payment and read('payment', invoice.payment)
+local invoice_user, invoice_status, amount, currency, merchant, payable_until, live = fields('invoice', invoice_id,
+    'user', 'status', 'amount', 'currency', 'merchant', 'expires_at', 'payment')
+local live_status = live and fields('payment', live, 'status')
 
 local function refuse(code, details)
-    local shown = {}
+    local in_the_way = ''
     if live and (code == 'payment_in_progress' or code == 'invoice_already_paid') then
-        shown = view(invoice.payment, live, invoice, user)
+        in_the_way = view(live)
     end
-    return {code, int(now), close_lease(wallet_id, wallet, owner, keep_it), shown, details or {}}
+    return {code, at, close_lease(wallet_id, wallet, owner, keep_it), in_the_way, details or {}}
 end
 
-if not invoice or invoice.user ~= user_id then
+if invoice_user ~= user_id then
     return refuse('invoice_not_found')
-elseif user.status ~= 'active' then
+elseif user_status ~= 'active' then
     return refuse('user_blocked')
-elseif wallet.status ~= 'active' then
+elseif wallet_status ~= 'active' then
     return refuse('wallet_inactive')
-elseif invoice.status == 'paid' then
-    return refuse('invoice_already_paid')
-elseif invoice.status == 'void' then
+elseif invoice_status == 'void' then
     return refuse('invoice_not_payable')
-elseif invoice.status == 'processing' then
+elseif live_status == 'processing' then
     return refuse('payment_in_progress')
-elseif invoice.currency ~= wallet.currency then
+elseif live_status and live_status ~= 'requires_confirmation' then
+    return refuse('invoice_already_paid')
+elseif currency ~= wallet_currency then
     return refuse('currency_mismatch')
-elseif now >= tonumber(invoice.expires_at) then
+elseif now >= tonumber(payable_until) then
     return refuse('invoice_expired')
 end
 if method == '' then
-    method = user.email and 'email' or 'sms'
+    method = email and 'email' or 'sms'
 end
-if not user[method == 'email' and 'email' or 'phone'] then
+if not (method == 'email' and email or method == 'sms' and phone) then
     return refuse('no_channel')
-elseif tonumber(invoice.amount) > tonumber(wallet.balance) then
-    return refuse('insufficient_funds', {'required', invoice.amount, 'available', wallet.balance})
+elseif tonumber(amount) > tonumber(balance) then
+    return refuse('insufficient_funds', {'required', amount, 'available', balance})
 end
-local limit = read_limit(invoice.currency, days)
+local limit = read_limit(currency, days)
 if not limit then
-    return {'bounds', int(now), ''}
-elseif over_limit(limit, invoice.amount) then
+    return {'bounds', at, ''}
+elseif over_limit(limit, amount) then
     return refuse('daily_limit_exceeded', limit_details(limit))
 end
 
 if live then
-    end_earlier(invoice.payment)
+    end_earlier(live, invoice_id, 'restart')
 end
-payment = {
-    invoice = invoice_id, wallet = wallet_id, status = 'requires_confirmation', created_at = int(now),
-    method = method, issue = '1', digest = digest, expires_at = int(now + lifetime_ms),
-    attempts_remaining = attempts, resends_remaining = resends,
-}
-if limit.limit then
-    payment.limit, payment.used, payment.resets_at = limit.limit, limit.used, limit.resets_at
-end
-redis.call('HSET', key('payment', id), unpack(flat(payment)))
+local expires_at = int(now + lifetime_ms)
+local challenge = pack_challenge(method, '1', attempts, resends, expires_at, payable_until, '')
+local limit_now = limit_shown(limit, limit.used)
+redis.call('HSET', key('payment', id), 'invoice', invoice_id, 'wallet', wallet_id, 'user', user_id,
+    'amount', amount, 'currency', currency, 'merchant', merchant, 'status', 'requires_confirmation',
+    'created_at', at, 'limit', limit_now, 'challenge', challenge, 'digest', digest)
 redis.call('HSET', key('invoice', invoice_id), 'payment', id)
 redis.call('ZADD', key('payments', user_id), 0, id)
-redis.call('ZADD', key('agenda'), payment.expires_at, id)
-append('payment.started', 'payment', id, 'invoice', invoice_id, 'wallet', wallet_id, 'issue', '1')
+redis.call('ZADD', key('agenda'), expires_at, id)
+append_code('payment.started', id, method, email, '1')
 local closed = close_lease(wallet_id, wallet, owner, keep_it)
-return keep(operation, fingerprint, kept_ms, {'ok', int(now), closed, view(id, payment, invoice, user), {}})
+local payment = shown(id, email, phone, invoice_id, wallet_id, user_id, amount, currency, merchant,
+    'requires_confirmation', at, limit_now, challenge)
+return keep(operation, fingerprint, kept_ms, {'ok', at, closed, payment, {}})

@@ -6,6 +6,10 @@
 --@include base
 --@include operation
 --@include payment
+--@include challenge
+--@include unconfirmed
+--@include record
+--@include invoice
 
 local operation, fingerprint, kept_ms, id = unpack(ARGV, 1, 4)
 
@@ -13,23 +17,20 @@ local answered = earlier(operation, fingerprint)
 if answered then
     return answered
 end
-local invoice = read('invoice', id)
+local invoice = read_invoice(id)
 if not invoice then
-    return {'invoice_not_found', int(now), ''}
+    return {'invoice_not_found', at, ''}
 end
-local live = invoice.payment and read('payment', invoice.payment)
 if invoice.status == 'processing' or invoice.status == 'paid' then
-    return {'invoice_not_voidable', int(now), '', {id, flat(invoice)}, view(invoice.payment, live, invoice)}
+    return {'invoice_not_voidable', at, '', {id, flat(invoice)}, view(invoice.payment)}
 end
 if invoice.status == 'void' then
-    return {'ok', int(now), '', {id, flat(invoice)}}
+    return {'ok', at, '', {id, flat(invoice)}}
 end
-if live and is_expired(live) then
-    end_unconfirmed(invoice.payment, live, 'expired')
-elseif live then
-    end_unconfirmed(invoice.payment, live, 'canceled', 'by', 'void')
+if invoice.payment then
+    end_earlier(invoice.payment, id, 'void')
 end
 invoice.status, invoice.payment = 'void', nil
 redis.call('HSET', key('invoice', id), 'status', 'void')
-append('invoice.voided', 'invoice', id)
-return keep(operation, fingerprint, kept_ms, {'ok', int(now), '', {id, flat(invoice)}})
+append('invoice.voided', id)
+return keep(operation, fingerprint, kept_ms, {'ok', at, '', {id, flat(invoice)}})

@@ -1,9 +1,8 @@
--- base: the partition's keys, the store's clock, exact integers, records and the journal.
+-- base: the partition's keys, the store's clock, exact integers, fields of records, and the journal.
 --
 -- KEYS[1] is always the partition's journal; its hash tag is the only one under which keys are built.
 
-local MAX_AMOUNT = 9007199254740991
-local tag = string.match(KEYS[1], '^{[^}]+}')
+local tag = string.sub(KEYS[1], 1, -1 - #':journal')
 
 local function key(kind, id)
     if id then
@@ -12,42 +11,33 @@ local function key(kind, id)
     return tag .. ':' .. kind
 end
 
--- TIME is read once: it moves within a script on Redis 7.0.
+-- TIME is read once: it moves within a script on Redis 7.0. `at` is `now` in digits, for what is written.
 local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local at = clock[1] .. string.sub('00000' .. clock[2], -6, -4)
+local now = tonumber(at)
 
 -- Numbers leave a script as digits: tostring(1e14) would be '1e+14'.
 local function int(number)
-    return string.format('%.0f', number)
+    return string.format('%d', number)
 end
 
--- What is no amount stops a script before it writes: tonumber would take 'nan', '0x10' and '1e3', too.
-local function require_amount(text, least)
-    local number = string.match(text, '^%d+$') and tonumber(text)
-    assert(number and number >= least and number <= MAX_AMOUNT, 'an amount has to be digits within the bounds')
+local function exists(kind, id)
+    return redis.call('EXISTS', key(kind, id)) == 1
 end
 
-local function read(kind, id)
-    local flat = redis.call('HGETALL', key(kind, id))
-    if #flat == 0 then
-        return nil
+-- The named fields of a record, in their order; false for one that is not there.
+local function fields(kind, id, ...)
+    return unpack(redis.call('HMGET', key(kind, id), ...))
+end
+
+-- Write an entry of the journal: its type and what it is about, then whatever there is to say. Its id says when it
+-- was written; where the clock went back, a field does.
+local function append(type, subject, ...)
+    local entry = redis.pcall('XADD', KEYS[1], at .. '-*', type, subject, ...)
+    if entry.err then
+        local said = {...}
+        said[#said + 1], said[#said + 2] = 'at', at
+        entry = redis.call('XADD', KEYS[1], '*', type, subject, unpack(said))
     end
-    local fields = {}
-    for i = 1, #flat, 2 do
-        fields[flat[i]] = flat[i + 1]
-    end
-    return fields
-end
-
-local function flat(fields)
-    local list = {}
-    for name, value in pairs(fields or {}) do
-        list[#list + 1] = name
-        list[#list + 1] = value
-    end
-    return list
-end
-
-local function append(type, ...)
-    return redis.call('XADD', KEYS[1], '*', 'type', type, 'at', int(now), ...)
+    return entry
 end

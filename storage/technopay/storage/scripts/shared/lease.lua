@@ -1,6 +1,8 @@
 -- lease: one process at a time works on a wallet while commands queue for it.
 --
--- The token only grows and survives release, so that a holder that slept is fenced off.
+-- The token grows with every new owner and survives release, as the owner's name does, so that a holder that slept
+-- is fenced off, and one who comes back before anybody else finds the same token.
+-- `wallet` has to have lease_owner, lease_until and token.
 
 local LEASE_MS = 100
 
@@ -20,14 +22,18 @@ end
 
 -- Keep the lease for the commands that wait, or give it up; answer the token to come back with.
 local function close_lease(wallet_id, wallet, owner, keep_it)
-    local wallet_key = key('wallet', wallet_id)
+    local token, is_own = wallet.token or '0', wallet.lease_owner == owner
+    local remaining_ms = tonumber(wallet.lease_until or '0') - now
     if keep_it == '1' then
-        if wallet.lease_owner ~= owner then
-            wallet.token = int(redis.call('HINCRBY', wallet_key, 'token', 1))
+        if not is_own then
+            token = int(redis.call('HINCRBY', key('wallet', wallet_id), 'token', 1))
+        elseif remaining_ms > LEASE_MS / 2 and remaining_ms <= LEASE_MS then
+            -- What still has half its length is long enough for the next command, which renews it.
+            return token
         end
-        redis.call('HSET', wallet_key, 'lease_owner', owner, 'lease_until', int(now + LEASE_MS))
-    elseif wallet.lease_owner == owner then
-        redis.call('HDEL', wallet_key, 'lease_owner', 'lease_until')
+        redis.call('HSET', key('wallet', wallet_id), 'lease_owner', owner, 'lease_until', int(now + LEASE_MS))
+    elseif is_own and wallet.lease_until then
+        redis.call('HDEL', key('wallet', wallet_id), 'lease_until')
     end
-    return wallet.token or '0'
+    return token
 end

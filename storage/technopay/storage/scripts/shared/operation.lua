@@ -11,7 +11,7 @@ local function earlier(operation, fingerprint)
         return nil
     end
     if kept[1] ~= fingerprint then
-        return {'idempotency_key_reused', int(now), ''}
+        return {'idempotency_key_reused', at, ''}
     end
     local reply = cjson.decode(kept[2])
     reply[1] = 'replayed'

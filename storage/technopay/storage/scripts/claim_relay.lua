@@ -1,0 +1,23 @@
+-- claim_relay(keys=[journal], args=[owner])
+--
+-- Claim the relay, if there is something behind the entry up to which it came. Nothing is written if not.
+--
+-- Returns {code, now, claim, last entry relayed}: 'nothing', or 'busy' while another process relays
+--@include base
+
+-- A stretch is delivered within the two seconds that a first attempt has; who is late is fenced off.
+local RELAY_MS = 4000
+local owner = ARGV[1]
+
+local cursor, relay_owner, claimed_until = fields('relay', nil, 'cursor', 'owner', 'claimed_until')
+local remaining_ms = tonumber(claimed_until or '0') - now
+if remaining_ms > 0 and remaining_ms <= RELAY_MS and relay_owner ~= owner then
+    return {'busy', at, ''}
+end
+cursor = cursor or '0-0'
+if #redis.call('XRANGE', KEYS[1], '(' .. cursor, '+', 'COUNT', 1) == 0 then
+    return {'nothing', at, ''}
+end
+local claim = int(redis.call('HINCRBY', key('relay'), 'claim', 1))
+redis.call('HSET', key('relay'), 'owner', owner, 'claimed_until', int(now + RELAY_MS))
+return {'ok', at, claim, cursor}

@@ -1,0 +1,23 @@
+-- list_wallets(keys=[journal], args=[user, cursor, count])
+--
+-- List a user's wallets, newest first.
+--
+-- cursor  the id after which to go on, '' for the newest
+--
+-- Returns {code, now, '', [{wallet, fields}], next cursor}
+--@include base
+--@include sorted
+--@include wallets
+
+local user_id, cursor, count = unpack(ARGV, 1, 3)
+
+local ids, wallets = wallets_of(user_id), {}
+for i = #ids, 1, -1 do
+    if cursor == '' or before(ids[i], cursor) then
+        if #wallets == tonumber(count) then
+            return {'ok', at, '', wallets, wallets[#wallets][1]}
+        end
+        wallets[#wallets + 1] = {ids[i], redis.call('HGETALL', key('wallet', ids[i]))}
+    end
+end
+return {'ok', at, '', wallets, ''}

@@ -1,0 +1,29 @@
+-- challenge: the state of a payment's code, in one field that is emptied when the code has done its work.
+--
+-- '<method> <issue> <attempts> <resends> <expires_at> <payable_until> <guesses>': where the code was sent, its number,
+-- how often it can still be wrong and still be sent again, when it and the invoice expire, and the operations that
+-- brought a wrong code, with commas between them.
+
+local function pack_challenge(...)
+    return table.concat({...}, ' ')
+end
+
+-- method, issue, attempts, resends, expires_at, payable_until, guesses
+local function unpack_challenge(challenge)
+    return string.match(challenge, '^(%a+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S*)$')
+end
+
+-- A payment past its code's expiry is expired, whoever looks first; the agenda may come later.
+local function is_expired(challenge)
+    local _, _, _, _, expires_at = unpack_challenge(challenge)
+    return now >= tonumber(expires_at)
+end
+
+-- Write down that a code has to be sent. The entry names the method where it is not the one that messages take.
+local function append_code(type, id, method, email, issue)
+    if method == 'sms' and email then
+        append(type, id, 'issue', issue, 'method', method)
+    else
+        append(type, id, 'issue', issue)
+    end
+end

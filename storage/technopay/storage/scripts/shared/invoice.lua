@@ -1,0 +1,18 @@
+-- invoice: how an invoice is shown. Whether it is being paid, was paid or was refunded, its payment says; the
+-- invoice only knows which payment that is.
+
+local INVOICE_STATUS = {
+    processing = 'processing', succeeded = 'paid', refunding = 'paid', refunded = 'paid',
+}
+
+-- A whole invoice, or nil.
+local function read_invoice(id)
+    local invoice = read('invoice', id)
+    if invoice and invoice.payment then
+        local status, paid_at = fields('payment', invoice.payment, 'status', 'paid_at')
+        invoice.status = INVOICE_STATUS[status] or invoice.status
+        invoice.paid_at = paid_at or nil
+        invoice.refunded = status == 'refunded' and invoice.amount or nil
+    end
+    return invoice
+end

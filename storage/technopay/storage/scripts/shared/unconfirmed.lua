@@ -1,0 +1,20 @@
+-- unconfirmed: how a payment ends that never took money.
+
+local DEAD_PAYMENT_KEPT_MS = 30 * 24 * 3600 * 1000
+
+-- End a payment that still waits for its code. The invoice can be paid by another one.
+local function end_unconfirmed(id, invoice_id, status, ...)
+    redis.call('HSET', key('payment', id), 'status', status)
+    redis.call('HDEL', key('invoice', invoice_id), 'payment')
+    redis.call('ZADD', key('agenda'), int(now + DEAD_PAYMENT_KEPT_MS), id)
+    append('payment.' .. status, id, ...)
+end
+
+-- End the unconfirmed payment of an invoice because something else happens to the invoice.
+local function end_earlier(id, invoice_id, by)
+    if is_expired(fields('payment', id, 'challenge')) then
+        end_unconfirmed(id, invoice_id, 'expired')
+    else
+        end_unconfirmed(id, invoice_id, 'canceled', 'by', by)
+    end
+end

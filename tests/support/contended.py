@@ -1,0 +1,124 @@
+"""A store with one wallet that another process wants, too, behind a wire that loses replies: a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from support.stand_ins import Heard
+
+from technopay.engine import InternalError, OutcomeUnknown, StoreUnavailable
+from technopay.engine.commands import Command, Deposit
+from technopay.engine.ports import Lease, Outcome
+
+
+@dataclass(slots=True, eq=False)
+class UnderWay:
+    """A command that was sent; with its reply, once the store has dealt with it."""
+
+    name: str
+    lease: Lease
+    hear: Callable[[Heard], None]
+    reply: Heard | None = None
+
+
+class ContendedStore:
+    """Deals with commands one by one, in the order in which they were sent, when a test says so.
+
+    As in the scripts: what took effect before is answered again; then the lease decides. A token is raised for
+    a newcomer that keeps the lease, is told to nobody else, and is stale for ever when another one is raised.
+    """
+
+    def __init__(self) -> None:
+        self.effects: list[str] = []
+        """The commands that took effect, in their order."""
+        self.sent: set[str] = set()
+        self.lost: set[str] = set()
+        self.crashed: set[str] = set()
+        self.under_way: list[UnderWay] = []
+        self.most_under_way = 0
+        self._token = 0
+        self._holder = ""
+
+    def send(self, command: Command, lease: Lease, hear: Callable[[Heard], None]) -> None:
+        """Take a command of the actor, and see that it keeps the rules of sending."""
+        assert isinstance(command, Deposit)
+        assert lease.owner == "owner"
+        assert not self.under_way or lease.token, "a newcomer goes out alone"
+        assert all(each.lease.token == lease.token for each in self.under_way), "nothing follows a newcomer"
+        self.under_way.append(UnderWay(command.operation.id, lease, hear))
+        self.sent.add(command.operation.id)
+        self.most_under_way = max(self.most_under_way, len(self.under_way))
+
+    def work(self, count: int) -> None:
+        """Deal with some commands."""
+        for each in self._waiting[:count]:
+            each.reply = self._carry_out(each)
+
+    def refuse(self, reply: Heard) -> None:
+        """Deal with the next command by refusing it; what is under way behind it is then refused, too."""
+        for each in self._waiting[:1]:
+            each.reply = reply
+            if isinstance(reply, Outcome):
+                self._token += 1
+
+    def crash(self, *, half_way: bool) -> None:
+        """Deal with the next command in a way that nobody can read, with or without an effect."""
+        for each in self._waiting[:1]:
+            if half_way:
+                self._carry_out(each)
+            self.crashed.add(each.name)
+            each.reply = InternalError()
+
+    def answer(self, which: int) -> None:
+        """Let the actor hear one of the replies that are there; they can overtake each other."""
+        if replied := [each for each in self.under_way if each.reply]:
+            self._tell(replied[which % len(replied)])
+
+    def cut(self, count: int) -> None:
+        """Deal with some commands, then lose the connection: every reply and every other command."""
+        self.work(count)
+        for each in list(self.under_way):
+            self.lost.add(each.name)
+            each.reply = OutcomeUnknown()
+            self._tell(each)
+
+    def break_off(self, count: int) -> None:
+        """Deal with some commands; refuse the others, as when the store goes down between two of them."""
+        self.work(count)
+        for each in self._waiting:
+            each.reply = StoreUnavailable()
+
+    def let_other_take(self) -> None:
+        """Let another process take the wallet, if it is free."""
+        if not self._holder:
+            self._token += 1
+            self._holder = "other"
+
+    def let_lease_end(self) -> None:
+        """Let the lease of whoever has it run out."""
+        self._holder = ""
+
+    @property
+    def _waiting(self) -> list[UnderWay]:
+        return [each for each in self.under_way if each.reply is None]
+
+    def _tell(self, told: UnderWay) -> None:
+        assert told.reply is not None
+        self.under_way.remove(told)
+        told.hear(told.reply)
+
+    def _carry_out(self, each: UnderWay) -> Heard:
+        lease = each.lease
+        if each.name in self.effects:
+            return Outcome("ok", each.name, replayed=True)
+        if self._holder == "other":
+            return Outcome("busy")
+        if lease.token and lease.token != str(self._token):
+            return Outcome("fenced")
+        self.effects.append(each.name)
+        knows = bool(lease.token) or self._holder == lease.owner
+        if lease.keep and not knows:
+            self._token += 1
+        self._holder = lease.owner if lease.keep else ""
+        return Outcome("ok", each.name, token=str(self._token) if lease.keep or knows else "")

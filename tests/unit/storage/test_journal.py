@@ -1,0 +1,103 @@
+"""The journal: an entry's id says when it was written, and its order stays, even where the clock went back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from support.clock import FakeClock
+from support.scene import Scene, client_of
+
+from technopay.engine.models import from_ms, to_ms
+
+FUTURE_MS = 4_102_444_800_000
+"""The year 2100."""
+
+
+async def write_future(scene: Scene) -> str:
+    """Leave an entry as a clock that ran far ahead would have left it."""
+    entry: str = await client_of(scene.store).xadd(
+        scene.keys.journal, {"user.created": "nobody"}, id=f"{FUTURE_MS}-5"
+    )
+    return entry
+
+
+def sequence(entry: str) -> tuple[int, int]:
+    at, _, number = entry.partition("-")
+    return int(at), int(number)
+
+
+async def test_an_entrys_id_says_when_it_was_written_and_no_field_says_it_again(scene: Scene) -> None:
+    wallet = await scene.wallet(balance=0)
+    earliest = await scene.now_ms()
+    for amount in (1, 2):
+        await scene.deposit(wallet, amount)
+    *_, (first, fields), (second, _) = await scene.entries()
+    assert earliest <= sequence(first)[0] <= sequence(second)[0] <= await scene.now_ms()
+    assert sequence(first) < sequence(second)
+    assert "at" not in fields
+    page = (await scene.store.list_entries(wallet, None, "", 1)).value
+    assert page is not None
+    assert to_ms(page.data[0].at) == sequence(second)[0]
+
+
+async def test_what_is_written_after_the_clock_went_back_keeps_the_order_and_says_when_it_was(
+    scene: Scene,
+) -> None:
+    wallet = await scene.wallet(balance=1)
+    future = await write_future(scene)
+    earliest = await scene.now_ms()
+    outcome = await scene.deposit(wallet, 2)
+    assert outcome.code == "ok"
+    assert outcome.value is not None
+    assert outcome.value.balance == 3
+
+    *_, (last_but_one, _), (newest, fields) = await scene.entries()
+    assert last_but_one == future
+    assert sequence(newest) > sequence(future)
+    assert earliest <= int(fields.pop("at")) <= await scene.now_ms()
+    assert fields == {"type": "wallet.deposited", "wallet": wallet, "amount": "2", "balance": "3"}
+
+    page = (await scene.store.list_entries(wallet, None, "", 10)).value
+    assert page is not None
+    assert [(entry.amount, entry.balance_after) for entry in page.data] == [(2, 3), (1, 1)]
+    assert [earliest <= to_ms(entry.at) for entry in page.data] == [True, False]
+    assert all(to_ms(entry.at) < FUTURE_MS for entry in page.data)
+
+
+async def test_a_purchase_after_the_clock_went_back_is_written_listed_and_told_as_always(scene: Scene) -> None:
+    await scene.store.set_limit("EUR", 5_000)
+    wallet = await scene.wallet()
+    await write_future(scene)
+    earliest = await scene.now_ms()
+    payment_id = await scene.succeeded(wallet)
+
+    page = await scene.store.search_payments(None, None, set_aside=None, cursor="", limit=10)
+    assert [payment.id for payment in page.data] == [payment_id]
+    outbox = await scene.store.read_outbox("relay-a", 100)
+    assert outbox is not None
+    assert [notice.kind for notice in outbox.notices] == ["confirmation.code", "payment.succeeded"]
+    assert await scene.store.record_deliveries(outbox.claim, outbox.cursor, 0, [])
+    messages = (await scene.store.list_messages(None, None, "", 10)).data
+    assert [message.kind for message in messages] == ["payment.succeeded", "confirmation.code"]
+    latest = await scene.now_ms()
+    assert all(earliest <= to_ms(message.at) <= latest for message in messages)
+    assert await scene.store.read_outbox("relay-a", 100) is None
+    entries: Any = (await scene.store.list_entries(wallet, None, "", 1)).value
+    assert entries.data[0].at == (await scene.payment(payment_id)).paid_at
+
+
+async def test_entries_are_dated_by_the_clock_while_the_journal_is_ahead_of_it(
+    clocked: Scene, fake_clock: FakeClock
+) -> None:
+    wallet, noon = await clocked.wallet(balance=0), fake_clock.now_ms
+    for step_ms in (0, -2, 1, 1, 1):
+        fake_clock.advance(step_ms)
+        await clocked.deposit(wallet, 1)
+    page = (await clocked.store.list_entries(wallet, None, "", 10)).value
+    assert page is not None
+    times = [noon, noon - 2, noon - 1, noon, noon + 1]
+    assert [entry.at for entry in reversed(page.data)] == [from_ms(at) for at in times]
+    entries = (await clocked.entries())[-5:]
+    assert [entry for entry, _ in entries] == sorted((entry for entry, _ in entries), key=sequence)
+    # The first one's id says it; behind it, ids of a faked store follow this machine's clock, which is ahead.
+    assert [fields.get("at") for _, fields in entries] == [None, *map(str, times[1:])]
