@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from support.stand_ins import Heard
 
-from technopay.engine import InternalError, OutcomeUnknown, StoreUnavailable
+from technopay.engine import Fault, InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.engine.commands import Command, Deposit
 from technopay.engine.ports import Lease, Outcome
 
@@ -76,11 +76,16 @@ class ContendedStore:
             self._tell(replied[which % len(replied)])
 
     def cut(self, count: int) -> None:
-        """Deal with some commands, then lose the connection: every reply and every other command."""
+        """Deal with some commands, then lose the connection: every reply and every other command.
+
+        Faults are not lost. What was refused by one may well go through when it is asked for again; an actor
+        that heard nothing of it cannot know that what it sent behind that was first.
+        """
         self.work(count)
         for each in list(self.under_way):
-            self.lost.add(each.name)
-            each.reply = OutcomeUnknown()
+            if not isinstance(each.reply, Fault):
+                self.lost.add(each.name)
+                each.reply = OutcomeUnknown()
             self._tell(each)
 
     def break_off(self, count: int) -> None:

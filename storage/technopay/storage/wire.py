@@ -20,6 +20,9 @@ from technopay.storage.scripts import Script
 
 logger = logging.getLogger(__name__)
 
+CALLS_PER_WRITE_MAX = 32
+"""So many calls leave at once: the store works on them while this tick goes on."""
+
 NOT_EXECUTED = (
     "BUSY ", "LOADING ", "READONLY ", "OOM ", "MISCONF ", "CLUSTERDOWN ", "TRYAGAIN ", "MASTERDOWN ",
     "NOREPLICAS ",
@@ -82,6 +85,8 @@ class Wire(asyncio.Protocol):
         if not self._unsent:
             self._loop.call_soon(self._flush)
         self._unsent.append(call)
+        if len(self._unsent) == CALLS_PER_WRITE_MAX:
+            self._flush()
 
     def load(self, script: Script) -> None:
         """Have the server know a script before the calls that are sent behind this."""
@@ -122,6 +127,8 @@ class Wire(asyncio.Protocol):
         self._tell_if_drained()
 
     def _flush(self) -> None:
+        if not self._unsent:
+            return
         if self._transport is None:
             self._refuse_unsent(None)
             return

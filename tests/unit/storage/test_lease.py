@@ -201,11 +201,15 @@ async def test_the_token_survives_the_release(clocked: Scene) -> None:
     assert other.token == "2"
 
 
-async def test_a_lease_that_ran_out_is_not_given_up_by_somebody_else(clocked: Scene) -> None:
+async def test_who_comes_after_a_lease_ran_out_fences_off_its_owner(clocked: Scene) -> None:
+    """The owner may have sent more under the token that the other one is told."""
     wallet = await clocked.wallet()
     await hold(clocked, wallet, until_in_ms=-1)
-    assert (await clocked.deposit(wallet, 1)).code == "ok"
-    assert (await clocked.fields("wallet", wallet))["lease_owner"] == "owner-b"
+    token = int((await clocked.fields("wallet", wallet)).get("token", "0"))
+    assert (await clocked.deposit(wallet, 1)).token == str(token + 1)
+    assert "lease_owner" not in await clocked.fields("wallet", wallet)
+    late = await clocked.deposit(wallet, 1, Lease("owner-b", str(token), keep=False))
+    assert late.code == "fenced"
 
 
 async def test_every_kind_of_server_judges_leases_alike(scene: Scene) -> None:

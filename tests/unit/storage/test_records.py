@@ -89,7 +89,7 @@ def test_a_confirmation_is_masked_and_shown_while_it_waits_and_when_it_expired()
 
 def test_a_payment_shows_balances_from_its_debit_on() -> None:
     assert payment_from(view(challenge=CHALLENGE), 0).balance_before is None
-    debited = payment_from(view(status="processing", balance_after="0", paid_at="1500"), 0)
+    debited = payment_from(view(status="processing", balance="0", paid_at="1500"), 0)
     assert (debited.balance_before, debited.balance_after) == (700, 0)
     assert (debited.paid_at, debited.settled_at) == (from_ms(1_500), None)
 
@@ -97,7 +97,7 @@ def test_a_payment_shows_balances_from_its_debit_on() -> None:
 def test_what_is_empty_can_be_left_out_of_a_view_from_the_debit_on_or_from_the_failure_on() -> None:
     waiting = view(challenge=CHALLENGE)
     assert payment_from(shortened(waiting, WHEN_DEBITED), 0) == payment_from(waiting, 0)
-    settled = view(status="succeeded", paid_at="1500", balance_after="300", settled_at="1600")
+    settled = view(status="succeeded", paid_at="1500", balance="300", settled_at="1600")
     assert payment_from(shortened(settled, WHEN_RARE), 0) == payment_from(settled, 0)
 
 

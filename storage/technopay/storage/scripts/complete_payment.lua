@@ -16,7 +16,7 @@ local id, claim, verdict = unpack(ARGV, 1, 3)
 local status, current, invoice, wallet, amount, currency, paid_at, set_aside, user, merchant, created_at,
     balance_after, limit = fields('payment', id,
     'status', 'claim', 'invoice', 'wallet', 'amount', 'currency', 'paid_at', 'set_aside', 'user', 'merchant',
-    'created_at', 'balance_after', 'limit')
+    'created_at', 'balance', 'limit')
 if not status then
     return {'payment_not_found', at, ''}
 elseif status == TO[verdict] then

@@ -119,7 +119,7 @@ local entry = append('payment.processing', id, 'wallet', wallet_id, 'amount', '-
 redis.call('RPUSH', key('entries', wallet_id), entry)
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), id)
 local limit_now = limit_shown(limit, used)
-redis.call('HSET', key('payment', id), 'status', 'processing', 'paid_at', at, 'balance_after', after,
+redis.call('HSET', key('payment', id), 'status', 'processing', 'paid_at', at, 'balance', after,
     'limit', limit_now, 'challenge', '', 'claim', FIRST_CLAIM, 'last_call', operation)
 local payment = shown(id, '', '', invoice_id, wallet_id, user_id, amount, currency, merchant,
     'processing', created_at, limit_now, '', at, after, '')

@@ -1,7 +1,7 @@
 -- lease: one process at a time works on a wallet while commands queue for it.
 --
--- The token grows with every new owner and survives release, as the owner's name does, so that a holder that slept
--- is fenced off, and one who comes back before anybody else finds the same token.
+-- The token grows with every change of owner and survives release, as the owner's name does, so that a holder that
+-- slept is fenced off. A token that is known to its owner only tells more: until somebody else comes by, it stays.
 -- `wallet` has to have lease_owner, lease_until and token.
 
 local LEASE_MS = 100
@@ -20,13 +20,17 @@ local function lease_refusal(wallet, owner, token)
     return nil
 end
 
+local function raise_token(wallet_id)
+    return int(redis.call('HINCRBY', key('wallet', wallet_id), 'token', 1))
+end
+
 -- Keep the lease for the commands that wait, or give it up; answer the token to come back with.
 local function close_lease(wallet_id, wallet, owner, keep_it)
     local token, is_own = wallet.token or '0', wallet.lease_owner == owner
-    local remaining_ms = tonumber(wallet.lease_until or '0') - now
     if keep_it == '1' then
+        local remaining_ms = tonumber(wallet.lease_until or '0') - now
         if not is_own then
-            token = int(redis.call('HINCRBY', key('wallet', wallet_id), 'token', 1))
+            token = raise_token(wallet_id)
         elseif remaining_ms > LEASE_MS / 2 and remaining_ms <= LEASE_MS then
             -- What still has half its length is long enough for the next command, which renews it.
             return token
@@ -34,6 +38,10 @@ local function close_lease(wallet_id, wallet, owner, keep_it)
         redis.call('HSET', key('wallet', wallet_id), 'lease_owner', owner, 'lease_until', int(now + LEASE_MS))
     elseif is_own and wallet.lease_until then
         redis.call('HDEL', key('wallet', wallet_id), 'lease_until')
+    elseif wallet.lease_owner and not is_own then
+        -- Its owner may have sent more under the token that is told here: of that, nothing may take effect alone.
+        token = raise_token(wallet_id)
+        redis.call('HDEL', key('wallet', wallet_id), 'lease_owner', 'lease_until')
     end
     return token
 end

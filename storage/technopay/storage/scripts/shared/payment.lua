@@ -16,7 +16,7 @@ end
 local function view(id)
     local VIEW = {
         'invoice', 'wallet', 'user', 'amount', 'currency', 'merchant', 'status', 'created_at', 'limit', 'challenge',
-        'paid_at', 'balance_after', 'settled_at', 'failure', 'refunded_at', 'refund_reason', 'set_aside',
+        'paid_at', 'balance', 'settled_at', 'failure', 'refunded_at', 'refund_reason', 'set_aside',
         'resolution', 'resolution_note', 'resolution_by', 'resolution_at',
     }
     local values = redis.call('HMGET', key('payment', id), unpack(VIEW))
