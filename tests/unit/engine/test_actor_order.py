@@ -158,7 +158,7 @@ PIPELINED: list[Step] = [("put", 0)] * 6 + [("work", 1), ("answer", 0)] * 2
 """Six commands, the second of which took the lease: behind it, the last four go out together."""
 
 
-@settings(deadline=None, max_examples=20000)
+@settings(deadline=None, max_examples=400)
 @given(STEPS, st.booleans())
 @example([*PIPELINED, ("refuse", 0), ("work", 9)], False)
 @example([*PIPELINED, ("bounds", 0), ("work", 9), ("answer", 3), ("answer", 0)], False)
