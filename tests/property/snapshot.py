@@ -79,7 +79,7 @@ def _payment(payment: Payment) -> Fields:
         "status": payment.status,
         "failure": payment.failure,
         "set_aside": "1" if payment.set_aside else None,
-        "balance_after": None if payment.balance_after is None else str(payment.balance_after),
+        "balance": None if payment.balance_after is None else str(payment.balance_after),
     }
     if payment.status not in (WAITING, "canceled"):
         return fields | {"challenge": ""}

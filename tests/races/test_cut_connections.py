@@ -54,7 +54,7 @@ REPLY_TIMEOUT_S = 0.5
 UNKNOWN_MIN = 50
 OUTAGE_S_MAX = 15.0
 LOOK_S = 0.005
-LOAD_S_MAX, CLOSE_S_MAX, PATIENCE_S = 90.0, 5.0, 30.0
+LOAD_S_MAX, CLOSE_S_MAX, PATIENCE_S = 300.0, 5.0, 30.0
 OFTEN, SELDOM = 20, 3
 OPERATION = re.compile(rb"op_00\d{6}\w+")
 """The operations that clients of a store name themselves."""

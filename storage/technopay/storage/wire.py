@@ -49,7 +49,7 @@ class Call:
 
 
 class Wire(asyncio.Protocol):
-    """Writes once per loop tick and never waits for a reply before the next write.
+    """Writes once per loop tick, in parts when there is much, and never waits for a reply before it writes.
 
     When the oldest reply is overdue the connection is given up: all that came after it is late, too.
     """
