@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from support.proxy import Fault, Proxy, running_proxy
@@ -56,6 +57,26 @@ async def test_what_is_asked_again_and_again_happens_in_the_order_of_asking(stor
         await asyncio.gather(*asked)
 
         assert await deposited(alice) == [*range(1, COUNT + 1)]
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+async def test_a_call_that_is_repeated_among_others_changes_nothing_about_their_order(
+    store: RedisStore, before: int
+) -> None:
+    """What it answers again tells nothing of the lease that the wallet has now."""
+    async with Engine(store, quick_settings()) as engine:
+        alice = await make_scene(engine, store, balance=0)
+        repeated: dict[str, Any] = {"wallet_id": alice.wallet_id, "amount": 1_000, "idempotency_key": "key"}
+        first = await engine.deposit(**repeated)
+
+        calls: list[dict[str, Any]] = [
+            {"wallet_id": alice.wallet_id, "amount": amount} for amount in range(1, COUNT + 1)
+        ]
+        calls.insert(before, repeated)
+        answers = await asyncio.gather(*(engine.deposit(**call) for call in calls))
+
+        assert answers[before] == first.as_replay()
+        assert await deposited(alice) == [1_000, *range(1, COUNT + 1)]
 
 
 async def test_two_engines_that_want_the_same_wallet_each_keep_their_order(store: RedisStore) -> None:

@@ -25,8 +25,8 @@ class UnderWay:
 class ContendedStore:
     """Deals with commands one by one, in the order in which they were sent, when a test says so.
 
-    As in the scripts: what took effect before is answered again; then the lease decides. A token is raised for
-    a newcomer that keeps the lease, is told to nobody else, and is stale for ever when another one is raised.
+    As in the scripts: what took effect before is answered again, which tells nothing of the lease. Then the
+    lease decides; its token is raised when it goes to another owner, and when another one finds it run out.
     """
 
     def __init__(self) -> None:
@@ -37,8 +37,11 @@ class ContendedStore:
         self.crashed: set[str] = set()
         self.under_way: list[UnderWay] = []
         self.most_under_way = 0
+        self.repeats: set[str] = set()
+        """Commands that took effect long ago, under the same operation."""
         self._token = 0
-        self._holder = ""
+        self._owner = ""
+        self._is_live = False
 
     def send(self, command: Command, lease: Lease, hear: Callable[[Heard], None]) -> None:
         """Take a command of the actor, and see that it keeps the rules of sending."""
@@ -94,15 +97,27 @@ class ContendedStore:
         for each in self._waiting:
             each.reply = StoreUnavailable()
 
-    def let_other_take(self) -> None:
-        """Let another process take the wallet, if it is free."""
-        if not self._holder:
-            self._token += 1
-            self._holder = "other"
+    def let_other_come(self, *, keep: bool) -> None:
+        """Let another process carry a command out, and keep the lease or not."""
+        if not self._is_held_from("other"):
+            self._close(Lease("other", "", keep))
 
     def let_lease_end(self) -> None:
         """Let the lease of whoever has it run out."""
-        self._holder = ""
+        self._is_live = False
+
+    def _is_held_from(self, owner: str) -> bool:
+        return self._is_live and self._owner != owner
+
+    def _close(self, lease: Lease) -> str:
+        """Keep the lease or give it up; answer the token."""
+        is_own = self._owner == lease.owner
+        if not is_own and (lease.keep or self._owner):
+            self._token += 1
+            self._owner = lease.owner if lease.keep else ""
+        if lease.keep or is_own:
+            self._is_live = lease.keep
+        return str(self._token)
 
     @property
     def _waiting(self) -> list[UnderWay]:
@@ -115,15 +130,11 @@ class ContendedStore:
 
     def _carry_out(self, each: UnderWay) -> Heard:
         lease = each.lease
-        if each.name in self.effects:
+        if each.name in self.effects or each.name in self.repeats:
             return Outcome("ok", each.name, replayed=True)
-        if self._holder == "other":
+        if self._is_held_from(lease.owner):
             return Outcome("busy")
         if lease.token and lease.token != str(self._token):
             return Outcome("fenced")
         self.effects.append(each.name)
-        knows = bool(lease.token) or self._holder == lease.owner
-        if lease.keep and not knows:
-            self._token += 1
-        self._holder = lease.owner if lease.keep else ""
-        return Outcome("ok", each.name, token=str(self._token) if lease.keep or knows else "")
+        return Outcome("ok", each.name, token=self._close(lease))

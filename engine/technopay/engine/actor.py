@@ -137,8 +137,9 @@ class Actor:
         pause_s = self._judge(envelope, heard)
         if envelope is self._alone:
             self._alone = None
-            if self._takes_lease:
-                self._own_token = self._token
+            # An answer given again, a completion or an unknown wallet brings no token: the lease was not taken.
+            if self._takes_lease and isinstance(heard, Outcome) and heard.token:
+                self._own_token = heard.token
         if pause_s is None:
             self._sent.remove(envelope)
             _tell(envelope, heard)

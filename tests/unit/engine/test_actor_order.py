@@ -34,6 +34,8 @@ TROUBLE = [
     "cut",
     "break off",
     "take",
+    "visit",
+    "repeat",
     "release",
     "bounds",
     "refuse",
@@ -58,10 +60,19 @@ class Wallet:
 
     def put(self, deadline_s: float = float("inf")) -> None:
         """Put the next command; their names sort in the order in which they came."""
-        name = f"{len(self.replies):04}"
+        name = self._next_name
         self.replies[name] = asyncio.get_running_loop().create_future()
         self._actor = self._actor or Actor(self._around, "wal_001")
         self._actor.put(Envelope(make_command(name), self.replies[name], self.clock.now + deadline_s))
+
+    def repeat(self) -> None:
+        """Put a command that took effect long ago."""
+        self.store.repeats.add(self._next_name)
+        self.put()
+
+    @property
+    def _next_name(self) -> str:
+        return f"{len(self.replies):04}"
 
     def _passivate(self, wallet_id: str) -> None:
         assert wallet_id == "wal_001"
@@ -80,12 +91,14 @@ class Wallet:
         store = self.store
         what: dict[str, Callable[[], None]] = {
             "put": self.put,
+            "repeat": self.repeat,
             "put late": lambda: self.put(deadline_s=number / 50),
             "work": lambda: store.work(number),
             "answer": lambda: store.answer(number),
             "cut": lambda: store.cut(number),
             "break off": lambda: store.break_off(number),
-            "take": store.let_other_take,
+            "take": lambda: store.let_other_come(keep=True),
+            "visit": lambda: store.let_other_come(keep=False),
             "release": store.let_lease_end,
             "bounds": lambda: store.refuse(Outcome("bounds")),
             "refuse": lambda: store.refuse(StoreUnavailable()),
@@ -143,7 +156,7 @@ class Wallet:
         error = reply.exception()
         if error is None:
             assert (reply.result().code, reply.result().value) == ("ok", name)
-            assert took_effect
+            assert took_effect or name in self.store.repeats
         elif isinstance(error, NOTHING_HAPPENED):
             assert not took_effect, f"{name} was told {error!r}"
         elif isinstance(error, OutcomeUnknown):
