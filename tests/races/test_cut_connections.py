@@ -43,7 +43,8 @@ from technopay.engine import (
 from technopay.storage import RedisStore
 
 SEED = 20_260_101
-COMMANDS = 100_000
+COMMANDS = 50_000
+"""On each of two servers. With coverage measured, on two busy cores, each takes a minute and more."""
 PROCESSES = 4
 """Stores with an engine each, as if they were in processes of their own."""
 CLIENTS = 200
@@ -55,7 +56,7 @@ UNKNOWN_MIN = 50
 OUTAGE_S_MAX = 15.0
 LOOK_S = 0.005
 LOAD_S_MAX, CLOSE_S_MAX, PATIENCE_S = 300.0, 5.0, 30.0
-OFTEN, SELDOM = 20, 3
+OFTEN, SELDOM = 10, 2
 OPERATION = re.compile(rb"op_00\d{6}\w+")
 """The operations that clients of a store name themselves."""
 
@@ -180,6 +181,7 @@ async def ask_again(diary: Diary, doors: Sequence[Door]) -> None:
             await purchase.canceled.take(door.cancel(purchase))
 
 
+@pytest.mark.timeout(400)
 async def test_a_hundred_thousand_commands_over_cut_connections_mix_up_and_lose_nothing(
     server_url: str, namespace: str
 ) -> None:

@@ -55,6 +55,19 @@ async def test_with_a_token_all_that_wait_go_out_together_and_what_comes_follows
     assert [sent.lease.token for sent in stage.store.sent] == ["", *["7"] * 5]
 
 
+async def test_what_brings_no_token_did_not_take_the_lease_so_the_next_one_has_to() -> None:
+    """An answer given again, or a completion, which is under its claim."""
+    stage = Stage()
+    stage.put_all("abcde")
+    stage.store.answer(TOKEN)
+
+    stage.store.answer(Outcome("ok", replayed=True))
+    assert stage.store.names == [*"abc"]
+    stage.store.answer(TOKEN)
+
+    assert stage.store.names == [*"abcde"]
+
+
 async def test_a_token_is_known_until_another_one_is_told() -> None:
     """Answers given again and those of completions bring none."""
     stage = Stage()

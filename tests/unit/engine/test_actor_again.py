@@ -148,7 +148,7 @@ async def test_an_actor_stays_while_something_has_to_be_sent_again(first: Heard,
     assert stage.passivated == ["wal_001"]
 
 
-async def test_a_store_that_becomes_unavailable_in_the_middle_costs_only_what_it_refused() -> None:
+async def test_what_was_unavailable_is_told_so_unless_it_follows_what_is_sent_again() -> None:
     stage = Stage()
     replies = stage.go_together("abcde")
 

@@ -169,11 +169,14 @@ class Wallet:
 STEPS = st.lists(st.tuples(st.sampled_from(OFTEN + TROUBLE), st.integers(0, 5)), max_size=80)
 PIPELINED: list[Step] = [("put", 0)] * 6 + [("work", 1), ("answer", 0)] * 2
 """Six commands, the second of which took the lease: behind it, the last four go out together."""
+REPEATED: list[Step] = [("put", 0), ("repeat", 0), *[("put", 0)] * 3, *[("work", 1), ("answer", 0)] * 3]
+"""The second of five commands seemed to take the lease, but it was a repeat; two are still under way."""
 
 
 @settings(deadline=None, max_examples=400)
 @given(STEPS, st.booleans())
 @example([*PIPELINED, ("refuse", 0), ("work", 9)], False)
+@example([*REPEATED, ("put", 0), ("work", 9)], False)
 @example([*PIPELINED, ("bounds", 0), ("work", 9), ("answer", 3), ("answer", 0)], False)
 @example([*PIPELINED, ("take", 0), ("release", 0), ("take", 0), ("work", 9)], False)
 @example([*PIPELINED, ("cut", 0), ("work", 1), ("answer", 0), ("refuse", 0), ("work", 9)], False)
