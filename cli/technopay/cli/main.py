@@ -16,7 +16,7 @@ from typer.exceptions import TyperException
 from technopay.cli.guide import guide_text
 from technopay.cli.process import run_loop
 from technopay.cli.purchase import PurchaseError, make_purchase, print_receipt
-from technopay.cli.service import running_service, set_up_logging, until_stopped
+from technopay.cli.service import catch_signals, running_service, set_up_logging
 from technopay.cli.settings import ConfigurationError, Settings, UsageError, load_settings
 from technopay.engine import StoreUnfit, TechnopayError
 from technopay.engine.values import user_id_error
@@ -131,8 +131,10 @@ def run() -> None:
 
 async def _serve(settings: Settings, host: str, port: int, *, initialise: bool, demo: bool) -> None:
     async with running_service(settings, host=host, port=port, initialise=initialise, demo=demo) as service:
+        # Whoever reads the address may send a signal at once.
+        stopped = catch_signals()
         print(f"technopay: serving on {service.url}", flush=True)
-        await until_stopped()
+        await stopped.wait()
         print("technopay: draining", flush=True)
 
 
@@ -141,8 +143,9 @@ async def _demo(settings: Settings, port: int, *, once: bool) -> None:
         if once:
             print_receipt(await make_purchase(service.url), Console())
             return
+        stopped = catch_signals()
         print(await guide_text(service), flush=True)
-        await until_stopped()
+        await stopped.wait()
 
 
 def _fail(message: str, status: int) -> int:

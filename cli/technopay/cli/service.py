@@ -56,13 +56,13 @@ async def running_service(
             yield Service(f"http://{bound_host}:{bound_port}", engine, tokens)
 
 
-async def until_stopped() -> None:
-    """Wait for SIGTERM or SIGINT."""
+def catch_signals() -> asyncio.Event:
+    """Answer an event that SIGTERM and SIGINT set from now on."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stopped.set)
-    await stopped.wait()
+    return stopped
 
 
 def set_up_logging(settings: Settings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from technopay.engine.errors import Fault, InternalError
 from technopay.engine.ports import PaymentTerms
@@ -44,21 +45,19 @@ class TermsScript(ScriptRunner):
             task.add_done_callback(self._asking.discard)
 
     async def _answer(self, questions: list[Question]) -> None:
+        heard: Sequence[PaymentTerms | Fault | None]
         try:
             reply = await self._run("read_terms", invoices=[invoice_id for _, invoice_id, _ in questions])
-            terms = [
+            heard = [
                 PaymentTerms(payment_id, int(amount), currency, merchant) if amount else None
                 for (payment_id, _, _), (amount, currency, merchant) in zip(
                     questions, reply.record, strict=True
                 )
             ]
         except Fault as fault:
-            for _, _, answer in questions:
-                resolve(answer, fault)
+            heard = [fault] * len(questions)
         except (TypeError, ValueError):
             logger.exception("read_terms answered %r", reply)
-            for _, _, answer in questions:
-                resolve(answer, InternalError())
-        else:
-            for (_, _, answer), each in zip(questions, terms, strict=True):
-                resolve(answer, each)
+            heard = [InternalError()] * len(questions)
+        for (_, _, answer), each in zip(questions, heard, strict=True):
+            resolve(answer, each)
