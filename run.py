@@ -41,7 +41,14 @@ def set_up(extra: str) -> None:
 
 
 def run_checks(arguments: list[str]) -> int:
-    """Run linters, types, layers and all tests; with arguments, only pytest with these."""
+    """Run linters, types, layers and all tests; with arguments, only what they name.
+
+    `--faults N` kills the engine N times, `--planted` breaks our own code; all else goes to pytest.
+    """
+    if arguments[:1] == ["--planted"]:
+        return subprocess.run([str(PYTHON), "-m", "planted", *arguments[1:]], cwd=ROOT / "tests").returncode
+    if arguments[:1] == ["--faults"]:
+        arguments = ["tests/faults", "-s", *arguments]
     if arguments:
         return subprocess.run([str(PYTHON), "-m", "pytest", *arguments], cwd=ROOT).returncode
     for tool, *words in CHECKS:

@@ -20,6 +20,12 @@ SECRET = "a secret for tests, and for tests alone"
 _numbers = itertools.count()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--faults", type=int, metavar="N", help="kill the engine N times and the store half as often"
+    )
+
+
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
     with running_server("valkey") as url:
