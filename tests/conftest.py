@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
+from redis.asyncio import Redis
+from support.audit import assert_books_balance, assert_clean
 from support.clock import FakeClock
 from support.http import Api, running_api
 from support.servers import find_server, running_server
@@ -54,25 +56,42 @@ def server_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
+@pytest.fixture
+def is_corrupted(request: pytest.FixtureRequest) -> bool:
+    """Whether the test leaves a store whose books cannot balance; all others are audited in the end."""
+    return request.node.get_closest_marker("corrupts") is not None
+
+
 @pytest.fixture(params=["fake", "valkey", "redis"])
-def make_store(request: pytest.FixtureRequest, namespace: str) -> Callable[[], RedisStore]:
+async def make_store(
+    request: pytest.FixtureRequest, namespace: str, *, is_corrupted: bool
+) -> AsyncIterator[Callable[[], RedisStore]]:
     """Make unopened stores of one kind. On a server they are the same store; a fake is always a new one."""
     if request.param == "fake":
-        return lambda: RedisStore.fake(namespace=namespace)
+        yield lambda: RedisStore.fake(namespace=namespace)
+        return
     url: str = request.getfixturevalue(f"{request.param}_url")
-    return lambda: RedisStore.connect(url, initialise=True, namespace=namespace)
+    yield lambda: RedisStore.connect(url, initialise=True, namespace=namespace)
+    if not is_corrupted:
+        await assert_books_balance(url, namespace)
+    async with Redis.from_url(url) as client:
+        await client.flushdb()
 
 
 @pytest.fixture
-async def store(make_store: Callable[[], RedisStore]) -> AsyncIterator[RedisStore]:
+async def store(make_store: Callable[[], RedisStore], *, is_corrupted: bool) -> AsyncIterator[RedisStore]:
     async with make_store() as opened:
         yield opened
+        if opened.is_open and not is_corrupted:
+            await assert_clean(opened)
 
 
 @pytest.fixture
-async def fake_store() -> AsyncIterator[RedisStore]:
+async def fake_store(*, is_corrupted: bool) -> AsyncIterator[RedisStore]:
     async with RedisStore.fake() as opened:
         yield opened
+        if opened.is_open and not is_corrupted:
+            await assert_clean(opened)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from property.snapshot import differences, expected_fields, read_snapshot
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from support.ledger import assert_books_balance
+from support.audit import assert_books_balance
 from support.zones import zone_at_midday
 
 from technopay.engine import Page, Refusal, SequentialIds

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from support.arena import WORKERS, Arena
-from support.ledger import assert_books_balance
+from support.audit import assert_books_balance
 from support.worker import Team, make_engine, open_store, running_team
 from support.zones import zone_at_midday
 

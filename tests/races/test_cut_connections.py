@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
+from support.audit import assert_books_balance
 from support.clients import Client
 from support.cutting_proxy import CuttingProxy, Mishap, running_cutting_proxy
 from support.diary import (
@@ -27,7 +28,6 @@ from support.diary import (
     read_payments,
 )
 from support.doors import Door, EngineDoor, StoreDoor
-from support.ledger import assert_books_balance
 from support.scenes import quick_settings, wait_for
 from support.worker import CODE, make_engine
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
-from support.ledger import assert_books_balance
+from support.audit import assert_books_balance
 from support.worker import Call, Result, Team
 
 from technopay.engine import Engine, Invoice, Payment, Wallet

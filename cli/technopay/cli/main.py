@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
+from technopay.cli.audit import print_audit, run_audit
 from technopay.cli.guide import guide_text
 from technopay.cli.process import run_loop
 from technopay.cli.purchase import PurchaseError, make_purchase, print_receipt
@@ -54,8 +55,6 @@ def serve(
     demo: Annotated[bool, typer.Option("--demo", help="Add demo data, the mock inbox and tokens.")] = False,
 ) -> None:
     """Run the HTTP server, on a server's store or on an embedded one."""
-    if redis and data_dir:
-        raise UsageError("--redis and --data-dir exclude each other")
     settings = load_settings(redis, data_dir)
     set_up_logging(settings)
     run_loop(_serve(settings, host, port, initialise=init, demo=demo))
@@ -93,6 +92,29 @@ def bench(
     from technopay.cli.bench.report import run_bench
 
     run_bench(json, Console())
+
+
+@app.command()
+def audit(
+    redis: RedisUrl = None,
+    data_dir: DataDir = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+) -> int:
+    """Recompute everything from the journal and compare; the store may be in use.
+
+    Exit status: 0 clean, 1 broken, 2 could not run.
+    """
+    try:
+        verdict = run_loop(run_audit(load_settings(redis, data_dir)))
+    except Exception as error:
+        # Status 1 would say that the books are broken.
+        logger.debug("the audit could not run", exc_info=True)
+        return _fail(str(error) or type(error).__name__, 2)
+    if json:
+        print(verdict.model_dump_json(indent=2))
+    else:
+        print_audit(verdict, Console())
+    return 0 if verdict.clean else 1
 
 
 @app.command()

@@ -96,6 +96,8 @@ def load_settings(redis_url: str | None = None, data_dir: Path | None = None) ->
         UsageError, ConfigurationError: one is set wrongly; names it.
 
     """
+    if redis_url and data_dir:
+        raise UsageError("--redis and --data-dir exclude each other")
     flags = {name: value for name, value in (("redis_url", redis_url), ("data_dir", data_dir)) if value}
     try:
         settings = Settings(**flags)  # type: ignore[arg-type]

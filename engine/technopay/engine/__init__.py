@@ -54,7 +54,10 @@ from technopay.engine.errors import (
 )
 from technopay.engine.mocks import InboxMessage, MockChannel, MockSettlementService, read_mock_inbox
 from technopay.engine.models import (
+    Audit,
+    Checked,
     Confirmation,
+    Difference,
     Entry,
     Failure,
     Invoice,
@@ -72,12 +75,15 @@ from technopay.engine.verifier import MessageCode
 
 __all__ = [
     "SILENCE",
+    "Audit",
     "BalanceTooLarge",
+    "Checked",
     "Confirmation",
     "ConfirmationExpired",
     "ConfirmationInvalid",
     "CurrencyMismatch",
     "DailyLimitExceeded",
+    "Difference",
     "Engine",
     "EngineClosed",
     "EngineSettings",

@@ -87,6 +87,7 @@ class Agenda:
     async def step(self) -> bool:
         """Take what is due; answer whether there may be more."""
         due = await self._store.take_due(DUE_MAX)
+        self._settlements.set_aside = due.set_aside
         for claimed in due.payments:
             self._settlements.begin(claimed)
         await asyncio.gather(*(self._relay.deliver_again(message) for message in due.messages))

@@ -19,7 +19,7 @@ from technopay.engine.clock import RandomIds, SystemClock
 from technopay.engine.directory import Directory
 from technopay.engine.errors import REFUSALS, EngineClosed, Fault, InternalError, StoreUnfit
 from technopay.engine.mocks import MockChannel, MockSettlementService
-from technopay.engine.models import Method, Payment, Record
+from technopay.engine.models import Audit, Method, Payment, Record
 from technopay.engine.ports import Channel, Clock, Ids, Operation, Outcome, SettlementService, Store, Verifier
 from technopay.engine.relay import Relay
 from technopay.engine.settings import EngineSettings
@@ -51,6 +51,8 @@ class Statistics:
     live_actors: int
     commands_waiting: int
     settlements_in_flight: int
+    payments_set_aside: int
+    """Of all engines on this store, as it was when the agenda was looked at last."""
 
 
 class EngineCore:
@@ -91,6 +93,7 @@ class EngineCore:
         self._state = State.UNSTARTED
         self._routes: dict[str, tuple[str, str]] = {}
         self._watchers: dict[str, set[asyncio.Future[Payment | None]]] = {}
+        self._audit: asyncio.Task[Audit] | None = None
 
     async def start(self) -> None:
         """Tie the store to our secret and begin the background work.
@@ -117,6 +120,9 @@ class EngineCore:
             await self._directory.drain(drain_s)
             await self._settlements.drain(drain_s)
             await self._relay.stop(drain_s)
+            if self._audit is not None:
+                self._audit.cancel()
+                await asyncio.wait([self._audit])
         self._state = State.CLOSED
 
     async def __aenter__(self) -> Self:
@@ -135,7 +141,10 @@ class EngineCore:
     def statistics(self) -> Statistics:
         """What the engine is doing right now."""
         return Statistics(
-            self._directory.live_actors, self._directory.commands_waiting, self._settlements.in_flight
+            live_actors=self._directory.live_actors,
+            commands_waiting=self._directory.commands_waiting,
+            settlements_in_flight=self._settlements.in_flight,
+            payments_set_aside=self._settlements.set_aside,
         )
 
     async def check(self) -> None:
@@ -151,6 +160,19 @@ class EngineCore:
     def _require_running(self) -> None:
         if self._state is not State.RUNNING:
             raise EngineClosed(f"The engine {self._state.value}. Nothing happened.")
+
+    async def _share_audit(self) -> Audit:
+        """Wait for the audit that runs, or for a new one. It goes on when whoever asked first has left."""
+        if self._audit is None or self._audit.done():
+            self._audit = asyncio.get_running_loop().create_task(self._store.audit())
+            self._audit.add_done_callback(lambda audit: audit.cancelled() or audit.exception())
+        audit = self._audit
+        try:
+            return await asyncio.shield(audit)
+        except asyncio.CancelledError:
+            if audit.cancelled():
+                raise EngineClosed from None
+            raise
 
     def _operation(
         self, name: str, scope: tuple[str, ...], key: str | None, arguments: object, *, recorded: bool = True

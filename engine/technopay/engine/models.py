@@ -226,6 +226,36 @@ class Message(Record):
     at: Timestamp
 
 
+class Difference(Record):
+    """Something that is not as it has to be: the invariant, what it is about, what was expected and found."""
+
+    invariant: str
+    subject: str
+    what: str
+    expected: str
+    found: str
+
+
+class Checked(Record):
+    """How much an audit looked at."""
+
+    entries: int
+    users: int
+    wallets: int
+    invoices: int
+    payments: int
+    limits: int
+    messages: int
+
+
+class Audit(Record):
+    """The verdict of an audit, with at most a thousand differences."""
+
+    clean: bool
+    checked: Checked
+    differences: list[Difference]
+
+
 Item = TypeVar("Item")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
-from technopay.engine.models import Entry, Invoice, Limit, Message, Method, Page, Payment, User, Wallet
+from technopay.engine.models import Audit, Entry, Invoice, Limit, Message, Method, Page, Payment, User, Wallet
 
 if TYPE_CHECKING:
     from technopay.engine import commands
@@ -131,11 +131,15 @@ class UntoldNotice:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What the agenda handed out, and in how many milliseconds the next of it is due (None: nothing waits)."""
+    """What the agenda handed out, and in how many milliseconds the next of it is due (None: nothing waits).
+
+    `set_aside` is how many payments wait for an operator.
+    """
 
     payments: Sequence[Claimed]
     messages: Sequence[ClaimedMessage]
     next_in_ms: int | None
+    set_aside: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +370,10 @@ class Store(Protocol):
 
     async def ping(self) -> None:
         """Find out whether the store works."""
+        ...
+
+    async def audit(self) -> Audit:
+        """Recompute every invariant from the journal and compare; it runs beside traffic."""
         ...
 
     async def mock_settlement(self, action: str, payment_id: str, errors: int) -> str:

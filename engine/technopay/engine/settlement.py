@@ -58,6 +58,8 @@ class Settlements:
         self._settings = settings
         self._on_change = on_change
         self._running: dict[str, asyncio.Task[None]] = {}
+        self.set_aside = 0
+        """How many payments wait for an operator, as the agenda told last."""
 
     @property
     def in_flight(self) -> int:

@@ -26,6 +26,11 @@ class EngineCollector(Collector):
             ("technopay_live_actors", "Wallets that have something to do.", statistics.live_actors),
             ("technopay_commands_waiting", "Commands without an outcome.", statistics.commands_waiting),
             ("technopay_settlements_in_flight", "Settlements that run.", statistics.settlements_in_flight),
+            (
+                "technopay_payments_set_aside",
+                "Payments that wait for an operator, of all engines on this store.",
+                statistics.payments_set_aside,
+            ),
         ):
             yield GaugeMetricFamily(name, text, value=value)
 

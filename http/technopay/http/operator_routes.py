@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from technopay.engine import Invoice, Limit, Message, Payment, User, Wallet
+from technopay.engine import Audit, Invoice, Limit, Message, Payment, User, Wallet
 from technopay.http.auth import ADMIN
 from technopay.http.forms import (
     CreateInvoiceBody,
@@ -173,6 +173,11 @@ async def send_notification(call: Call) -> Answer:
     return answer_with(message)
 
 
+async def audit(call: Call) -> Answer:
+    """Audit the store."""
+    return answer_with(await call.engine.audit())
+
+
 USERS, WALLETS, INVOICES = "/v1/admin/users", "/v1/admin/wallets", "/v1/admin/invoices"
 PAYMENTS, NOTIFICATIONS = "/v1/admin/payments", "/v1/admin/notifications"
 
@@ -256,4 +261,5 @@ OPERATOR_ROUTES = (
         "POST", NOTIFICATIONS + "/{message_id}/send", "sendNotification", "Try a dead message again", ADMIN,
         send_notification, Message, ("not_found",), takes_key=True,
     ),
+    Route("GET", "/v1/admin/audit", "audit", "Recompute everything from the journal", ADMIN, audit, Audit),
 )  # fmt: skip

@@ -54,6 +54,11 @@ class ScriptRunner:
         self._calendar = Calendar("UTC")
         self._now_ms = 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a link to a server, which may be down."""
+        return self._link is not None
+
     def _send(self, name: str, values: Sequence[Argument], hear: Callable[[Reply | Fault], None]) -> None:
         """Send a script with its arguments in their order; `hear` gets its reply or a fault, later and once."""
         if self._link is None:

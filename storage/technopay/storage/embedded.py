@@ -70,6 +70,10 @@ class EmbeddedValkey:
         """The process id of the server, while it runs."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
+    async def answers(self) -> bool:
+        """Find out whether a server, ours or another process's, runs on the directory."""
+        return await self._say("PING") == b"+PONG\r\n"
+
     async def start(self) -> None:
         """Lock the data directory, start the server and wait until it answers.
 
@@ -178,7 +182,7 @@ class EmbeddedValkey:
         while loop.time() < give_up_at:
             if process.returncode is not None:
                 raise StoreUnfit(f"the embedded store does not start; see {self._data_dir / 'valkey.log'}")
-            if await self._say("PING") == b"+PONG\r\n":
+            if await self.answers():
                 return
             await asyncio.sleep(0.005)
         raise StoreUnfit(f"the embedded store is not ready after {START_WAIT_S:g} s; see its log")

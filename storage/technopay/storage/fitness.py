@@ -9,7 +9,7 @@ from technopay.engine.errors import StoreUnfit, StoreUninitialised
 
 Durability = Literal["always", "everysec", "unchecked"]
 
-SCHEMA = "2"
+SCHEMA = "3"
 PARTITIONS = "1"
 REDIS_VERSION_MIN = (7, 0)
 

@@ -57,11 +57,12 @@ class OutboxScripts(ScriptRunner):
     async def take_due(self, count: int) -> Due:
         """Take what is due on the agenda."""
         reply = await self._run("take_due", count=count)
-        payments, messages, next_at = reply.body
+        payments, messages, next_at, set_aside = reply.body
         return Due(
             payments=[Claimed(payment_from(view, reply.now_ms), claim) for view, claim in payments],
             messages=[_claimed_message_from(message) for message in messages],
             next_in_ms=int(float(next_at)) - reply.now_ms if next_at else None,
+            set_aside=set_aside,
         )
 
     async def read_outbox(self, owner: str, count: int) -> Outbox | None:

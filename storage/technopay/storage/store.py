@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from technopay.engine.errors import StoreUnfit, StoreUninitialised
+from technopay.storage.audit import AuditScripts
 from technopay.storage.days import Calendar
 from technopay.storage.embedded import EmbeddedValkey
 from technopay.storage.fitness import (
@@ -30,7 +31,7 @@ CONNECT_TIMEOUT_S = 1.0
 REPLY_TIMEOUT_S = 2.0
 
 
-class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, TermsScript):
+class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, TermsScript, AuditScripts):
     """The engine's store. Make one with `connect`, `embedded` or `fake`; `async with` opens and closes it."""
 
     def __init__(
@@ -132,7 +133,7 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, TermsScript):
 
     async def mark_demo(self) -> bool:
         """Claim the right to add the demo data: True once per store."""
-        return (await self._run("mark_demo")).code == "ok"
+        return (await self._run("mark_demo", claimant=secrets.token_hex(8))).code == "ok"
 
     async def _open(self) -> None:
         is_new = self._initialise

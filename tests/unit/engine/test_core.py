@@ -155,14 +155,14 @@ async def test_the_statistics_tell_what_is_going_on(fake_store: RedisStore) -> N
     service = ScriptedSettlementService(settle=[SILENCE])
     settings = quick_settings(settlement_timeout_s=5, drain_s=0.01)
     async with Engine(fake_store, settings, settlement_service=service) as engine:
-        assert engine.statistics == Statistics(0, 0, 0)
+        assert engine.statistics == Statistics(0, 0, 0, 0)
         assert engine.settings is settings
         alice = await make_scene(engine, fake_store)
 
         await alice.confirm(await alice.start(), wait_s=0)
 
         async def idle() -> bool:
-            return engine.statistics == Statistics(0, 0, 1)
+            return engine.statistics == Statistics(0, 0, 1, 0)
 
         await wait_for(idle)
 

@@ -10,7 +10,7 @@ from technopay.http.metrics import Metrics
 
 
 def make_metrics() -> tuple[Metrics, Any]:
-    engine: Any = SimpleNamespace(statistics=Statistics(0, 0, 0))
+    engine: Any = SimpleNamespace(statistics=Statistics(0, 0, 0, 0))
     return Metrics(engine), engine
 
 
@@ -30,13 +30,16 @@ def test_requests_are_counted_by_route_status_and_code() -> None:
 
 def test_the_engine_is_asked_whenever_the_metrics_are() -> None:
     metrics, engine = make_metrics()
-    engine.statistics = Statistics(live_actors=1, commands_waiting=2, settlements_in_flight=3)
+    engine.statistics = Statistics(
+        live_actors=1, commands_waiting=2, settlements_in_flight=3, payments_set_aside=0
+    )
 
     text = metrics.render().decode()
 
     assert "technopay_live_actors 1.0" in text
     assert "technopay_commands_waiting 2.0" in text
     assert "technopay_settlements_in_flight 3.0" in text
+    assert "technopay_payments_set_aside 4.0" in text
 
 
 def test_each_has_a_registry_of_its_own() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from support.clock import FakeClock
 from support.scene import Scene, client_of
 
@@ -40,6 +41,7 @@ async def test_an_entrys_id_says_when_it_was_written_and_no_field_says_it_again(
     assert to_ms(page.data[0].at) == sequence(second)[0]
 
 
+@pytest.mark.corrupts
 async def test_what_is_written_after_the_clock_went_back_keeps_the_order_and_says_when_it_was(
     scene: Scene,
 ) -> None:
@@ -64,6 +66,7 @@ async def test_what_is_written_after_the_clock_went_back_keeps_the_order_and_say
     assert all(to_ms(entry.at) < FUTURE_MS for entry in page.data)
 
 
+@pytest.mark.corrupts
 async def test_a_purchase_after_the_clock_went_back_is_written_listed_and_told_as_always(scene: Scene) -> None:
     await scene.store.set_limit("EUR", 5_000)
     wallet = await scene.wallet()

@@ -173,6 +173,7 @@ async def test_the_fifth_wrong_code_ends_the_payment_and_frees_the_invoice(scene
     assert (await scene.start(wallet, invoice)).code == "ok"
 
 
+@pytest.mark.corrupts
 @pytest.mark.parametrize("reason", ["insufficient_funds", "daily_limit_exceeded"])
 async def test_a_right_code_refused_for_funds_or_limit_burns_nothing(scene: Scene, reason: str) -> None:
     wallet = await scene.wallet(balance=1_000)
@@ -213,6 +214,7 @@ async def test_a_call_whose_id_begins_like_that_of_the_last_one_is_another_call(
         assert (await scene.store.run(command, ALONE)).code == code
 
 
+@pytest.mark.corrupts
 async def test_a_wrong_code_is_told_before_funds_and_limit(scene: Scene) -> None:
     wallet = await scene.wallet(balance=1_000)
     payment_id = await scene.started(wallet, await scene.invoice(amount=1_000))

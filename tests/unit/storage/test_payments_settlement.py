@@ -94,6 +94,7 @@ async def test_money_comes_back_to_an_inactive_wallet_of_a_blocked_user_past_ano
     assert await scene.money(wallet) == (10_000, 0)
 
 
+@pytest.mark.corrupts
 @pytest.mark.parametrize("day", ["2020-02-29"])
 async def test_the_limit_is_given_back_to_the_day_that_was_charged(scene: Scene, day: str) -> None:
     payment_id, claim = await scene.processing(await scene.wallet())

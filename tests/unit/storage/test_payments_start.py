@@ -236,6 +236,7 @@ REFUSALS: list[tuple[str, Prepare]] = [
 ]
 
 
+@pytest.mark.corrupts
 @pytest.mark.parametrize(("code", "prepare"), REFUSALS, ids=lambda value: getattr(value, "__name__", value))
 async def test_a_refused_start_names_the_first_rule_and_changes_nothing(
     scene: Scene, code: str, prepare: Prepare
@@ -265,6 +266,7 @@ async def test_a_start_for_nobody_is_refused(scene: Scene) -> None:
     assert await dump(scene.store) == before
 
 
+@pytest.mark.corrupts
 async def test_a_refused_start_leaves_the_earlier_payment_alive(scene: Scene) -> None:
     wallet, invoice = await set_up(scene)
     first = await scene.started(wallet, invoice)

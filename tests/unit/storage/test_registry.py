@@ -45,7 +45,9 @@ async def test_a_wallet_is_active_and_empty(scene: Scene) -> None:
     assert (wallet.id, wallet.user_id, wallet.currency, wallet.balance, wallet.status) == (
         wallet_id, "alice", "EUR", 0, "active",
     )  # fmt: skip
-    assert await scene.news(before) == [("wallet.created", {"wallet": wallet_id})]
+    assert await scene.news(before) == [
+        ("wallet.created", {"wallet": wallet_id, "user": "alice", "currency": "EUR"})
+    ]
     assert (await scene.store.create_wallet(operation(), "wal_x", "nobody", "EUR")).code == "user_not_found"
 
 
@@ -104,7 +106,9 @@ async def test_an_invoice_is_open_until_it_expires(scene: Scene) -> None:
     )
     assert (invoice.description, invoice.reference, invoice.status) == ("Two books", "R-1", "open")
     assert (invoice.expires_at, invoice.paid_at, invoice.payment_id) == (expires_at, None, None)
-    assert await scene.news(before) == [("invoice.created", {"invoice": invoice.id})]
+    assert await scene.news(before) == [
+        ("invoice.created", {"invoice": invoice.id, "user": "alice", "amount": "700", "currency": "EUR"})
+    ]
 
 
 async def test_an_invoice_is_refused_for_nobody_and_when_it_would_be_expired_already(scene: Scene) -> None:

@@ -38,5 +38,5 @@ if reference ~= '' then
 end
 redis.call('HSET', key('invoice', id), unpack(flat(invoice)))
 redis.call('ZADD', key('invoices', user_id), 0, id)
-append('invoice.created', id)
+append('invoice.created', id, 'user', user_id, 'amount', amount, 'currency', currency)
 return keep(operation, fingerprint, kept_ms, {'ok', at, '', {id, flat(invoice)}})

@@ -19,5 +19,5 @@ local wallet = {'user', user_id, 'currency', currency, 'balance', '0', 'ledger',
     'created_at', at}
 redis.call('HSET', key('wallet', id), unpack(wallet))
 redis.call('HSET', key('user', user_id), id, '')
-append('wallet.created', id)
+append('wallet.created', id, 'user', user_id, 'currency', currency)
 return keep(operation, fingerprint, kept_ms, {'ok', at, '', {id, wallet}})

@@ -1,11 +1,10 @@
--- mark_demo(keys=[journal], args=[])
+-- mark_demo(keys=[journal], args=[claimant])
 --
--- Claim the right to add the demo data, which one process gets once per store.
+-- Claim the right to add the demo data, which one claimant gets once per store.
 --
 -- Returns {code, now, ''}: 'ok' or 'done'
 --@include base
 
-if redis.call('HSETNX', key('meta'), 'demo', at) == 1 then
-    return {'ok', at, ''}
-end
-return {'done', at, ''}
+local meta = key('meta')
+redis.call('HSETNX', meta, 'demo', ARGV[1])
+return {redis.call('HGET', meta, 'demo') == ARGV[1] and 'ok' or 'done', at, ''}

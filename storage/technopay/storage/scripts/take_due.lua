@@ -3,7 +3,7 @@
 -- Take what the agenda says is due. What needs only the store is done here (expiries, reaping);
 -- settlements and messages are claimed and handed out.
 --
--- Returns {code, now, '', [{view, claim}], [{message, kind, channel, attempts, claim, issue, reason, parcel}], due_at of the next or ''}
+-- Returns {code, now, '', [{view, claim}], [{message, kind, channel, attempts, claim, issue, reason, parcel}], due_at of the next or '', how many are set aside}
 --@include base
 --@include payment
 --@include challenge
@@ -63,4 +63,4 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', agenda, '-inf', at, 'LIMIT',
     end
 end
 local coming = redis.call('ZRANGE', agenda, 0, 0, 'WITHSCORES')
-return {'ok', at, '', payments, messages, coming[2] or ''}
+return {'ok', at, '', payments, messages, coming[2] or '', redis.call('ZCARD', key('set_aside'))}

@@ -1,0 +1,180 @@
+"""The audit: recomputes everything from the journal, and compares. It runs beside traffic.
+
+Records are read in portions, each at one position of the journal. Then the books are brought to that position
+and compared with the portion: exactly, so that nothing that goes on meanwhile is taken for a difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+from technopay.engine.models import Audit, Checked, Difference
+from technopay.storage.audit.books import Books, JournalEntry
+from technopay.storage.audit.comparison import (
+    compare_invoice,
+    compare_limit,
+    compare_message,
+    compare_payment,
+    compare_user,
+    compare_wallet,
+)
+from technopay.storage.audit.entries import enter
+from technopay.storage.audit.invariants import BALANCE, CHANGE, MESSAGE, differ
+from technopay.storage.base import ScriptRunner
+from technopay.storage.keys import Keys
+from technopay.storage.records import fields_of
+
+STRETCH = 500
+"""Entries of the journal, or keys, that are read at a time; whoever shares the loop has a turn between."""
+PORTION = 50
+"""Records that one script reads: it holds up all others."""
+DIFFERENCES_MAX = 1_000
+"""What is more is not listed."""
+
+Fetch = Callable[..., Awaitable[Any]]
+Compare = Callable[[str, Any, Any], Iterable[Difference]]
+
+
+class AuditScripts(ScriptRunner):
+    """Audits a store."""
+
+    async def audit(self) -> Audit:
+        """Recompute the invariants from the journal and compare; memory stays bounded, however long it is."""
+        auditor = Auditor(self._run, self._fetch, self._keys)
+        with closing(auditor.books):
+            return await auditor.audit()
+
+
+class Auditor:
+    """One audit: the books as far as they were read, and what was found."""
+
+    def __init__(self, run: Fetch, fetch: Fetch, keys: Keys) -> None:
+        self._run = run
+        self._fetch = fetch
+        self._keys = keys
+        self._position = "0-0"
+        self._messages = 0
+        self._differences: list[Difference] = []
+        self.books = Books(self._report)
+
+    async def audit(self) -> Audit:
+        """Read the journal, compare all that it speaks of, and look for what it does not speak of."""
+        relay = await self._catch_up()
+        if place(relay) > place(self._position):
+            self._report(differ(MESSAGE, "relay", "position", f"at most {self._position}", relay))
+        await self._compare_all("user", "audit_users", compare_user)
+        await self._compare_all("wallet", "audit_wallets", self._compare_wallet, self._compare_entries)
+        await self._compare_all("invoice", "audit_invoices", compare_invoice)
+        await self._compare_all("payment", "audit_payments", compare_payment)
+        await self._compare_all("day_limit", "audit_limits", self._compare_limit)
+        await self._look_at_keys()
+        for difference in self.books.compare_totals():
+            self._report(difference)
+        checked = Checked(
+            entries=self.books.entries,
+            users=self.books.count("user"),
+            wallets=self.books.count("wallet"),
+            invoices=self.books.count("invoice"),
+            payments=self.books.count("payment"),
+            limits=self.books.count("day_limit"),
+            messages=self._messages,
+        )
+        return Audit(clean=not self._differences, checked=checked, differences=self._differences)
+
+    async def _compare_all(
+        self,
+        kind: str,
+        script: str,
+        compare: Compare,
+        then: Callable[[Sequence[str]], Awaitable[None]] | None = None,
+    ) -> None:
+        """Compare all records of a kind that the books have now."""
+        for ids in self.books.ids(kind, PORTION):
+            position, found = (await self._run(script, ids=ids)).body
+            await self._read_to(position)
+            for record_id, record in zip(ids, found, strict=True):
+                for difference in compare(record_id, self.books.record(kind, record_id), record):
+                    self._report(difference)
+            if then:
+                await then(ids)
+
+    def _compare_wallet(self, wallet_id: str, expected: Any, found: Any) -> Iterator[Difference]:
+        balance = int(fields_of(found[0]).get("balance", "0"))
+        self.books.note_surplus(wallet_id, balance - expected["balance"])
+        return compare_wallet(wallet_id, expected, found)
+
+    def _compare_limit(self, currency: str, expected: Any, found: Any) -> Iterator[Difference]:
+        return compare_limit(currency, expected, self.books.used(currency), found)
+
+    async def _compare_entries(self, wallets: Sequence[str]) -> None:
+        """Compare the lists of entries, which only grow at their ends, side by side."""
+        await asyncio.gather(*(self._compare_entries_of(wallet_id) for wallet_id in wallets))
+
+    async def _compare_entries_of(self, wallet_id: str) -> None:
+        first, key = 0, self._keys.key("entries", wallet_id)
+        while expected := self.books.places(wallet_id, first, STRETCH):
+            found = await self._fetch("LRANGE", key, first, first + len(expected) - 1)
+            if found != expected:
+                self._report(differ(BALANCE, wallet_id, f"entries from {first} on", expected, found))
+            first += len(expected)
+
+    async def _look_at_keys(self) -> None:
+        """Look for records that the journal does not speak of, and at the records of messages."""
+        prefix, cursor = self._keys.key("meta").removesuffix("meta"), "0"
+        while True:
+            words = ("MATCH", f"{prefix}*", "COUNT", STRETCH)
+            scanned, keys = await self._fetch("SCAN", cursor, *words)
+            await self._catch_up()
+            names = [key.removeprefix(prefix).partition(":") for key in keys]
+            for kind, _, record_id in names:
+                table = {"limit": "day_limit"}.get(kind, kind)
+                if table in RECORDS and self.books.record(table, record_id) is None:
+                    self._report(differ(CHANGE, record_id, kind, "an entry of the journal", "none"))
+            await self._compare_messages([record_id for kind, _, record_id in names if kind == "message"])
+            cursor = str(scanned)
+            if cursor == "0":
+                return
+
+    async def _compare_messages(self, ids: Sequence[str]) -> None:
+        for first in range(0, len(ids), PORTION):
+            portion = ids[first : first + PORTION]
+            _, found = (await self._run("audit_messages", ids=portion)).body
+            for message_id, message in zip(portion, found, strict=True):
+                for difference in compare_message(message_id, message):
+                    self._report(difference)
+            self._messages += len(portion)
+
+    async def _catch_up(self) -> str:
+        """Read the journal to its end; answer how far the relay has come."""
+        position, relay = (await self._run("audit_position")).body
+        await self._read_to(position)
+        return str(relay)
+
+    async def _read_to(self, position: str) -> None:
+        """Enter all that the journal has up to a position."""
+        while place(self._position) < place(position):
+            entries = await self._fetch(
+                "XRANGE", self._keys.journal, f"({self._position}", position, "COUNT", STRETCH
+            )
+            if not entries:
+                break  # its last entry was taken out
+            for entry in entries:
+                enter(self.books, JournalEntry.of(entry))
+            self._position = entries[-1][0]
+
+    def _report(self, difference: Difference) -> None:
+        if len(self._differences) < DIFFERENCES_MAX:
+            self._differences.append(difference)
+
+
+RECORDS = frozenset({"user", "wallet", "invoice", "payment", "day_limit"})
+"""What has an entry in the journal from its beginning."""
+
+
+def place(position: str) -> tuple[int, int]:
+    """Turn a position of the journal into what can be compared."""
+    at, _, number = position.partition("-")
+    return int(at), int(number)

@@ -1,0 +1,191 @@
+"""The books: what the journal says of everything, in a temporary database, so that memory stays bounded."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from technopay.engine.models import Difference
+from technopay.storage.audit.invariants import BALANCE, DEBIT, MONEY, differ
+from technopay.storage.records import fields_of
+
+CACHE_KIB = 16 * 1024
+TABLES = """
+CREATE TABLE user (id TEXT PRIMARY KEY, status TEXT);
+CREATE TABLE wallet (
+    id TEXT PRIMARY KEY, user TEXT, currency TEXT, status TEXT DEFAULT 'active',
+    balance INT DEFAULT 0, in_flight INT DEFAULT 0, entries INT DEFAULT 0, deposits INT DEFAULT 0,
+    surplus INT DEFAULT 0
+);
+CREATE TABLE movement (wallet TEXT, number INT, entry TEXT, PRIMARY KEY (wallet, number)) WITHOUT ROWID;
+CREATE TABLE invoice (id TEXT PRIMARY KEY, user TEXT, amount TEXT, currency TEXT, status TEXT DEFAULT 'open');
+CREATE TABLE payment (
+    id TEXT PRIMARY KEY, status TEXT DEFAULT 'requires_confirmation', created_at TEXT, wallet TEXT, amount INT,
+    currency TEXT, day TEXT, paid_at TEXT, balance TEXT, settled_at TEXT, refunded_at TEXT, failure TEXT,
+    set_aside INT DEFAULT 0
+);
+CREATE TABLE day_limit (currency TEXT PRIMARY KEY, amount TEXT, is_set INT DEFAULT 0);
+CREATE TABLE used (currency TEXT, day TEXT, amount INT, PRIMARY KEY (currency, day)) WITHOUT ROWID;
+"""
+
+Row = sqlite3.Row
+
+
+class JournalEntry(NamedTuple):
+    """One entry of the journal: when it was written, of which type, about what, and what it says."""
+
+    id: str
+    at: str
+    type: str
+    subject: str
+    said: dict[str, str]
+
+    @classmethod
+    def of(cls, entry: tuple[str, Sequence[str]]) -> JournalEntry:
+        """Read an entry {id, [type, subject, name, value, ...]}."""
+        entry_id, (entry_type, subject, *flat) = entry
+        said = fields_of(flat)
+        return cls(entry_id, said.get("at") or entry_id.partition("-")[0], entry_type, subject, said)
+
+
+class Books:
+    """Keeps what was entered; what cannot have happened is handed to `report`."""
+
+    def __init__(self, report: Callable[[Difference], None]) -> None:
+        self._report = report
+        self._database = sqlite3.connect("", isolation_level=None)  # a file that vanishes with it
+        self._database.row_factory = Row
+        self._database.executescript(
+            f"PRAGMA cache_size = -{CACHE_KIB}; PRAGMA journal_mode = OFF; {TABLES} BEGIN;"
+        )
+        self.entries = 0
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._database.close()
+
+    def count(self, kind: str) -> int:
+        """Count the records of a kind."""
+        return int(self._one(f"SELECT count(*) FROM {kind}")[0])  # noqa: S608
+
+    def ids(self, kind: str, count: int) -> Iterator[list[str]]:
+        """Answer the ids of all records of a kind that there are now, in portions."""
+        last, end = 0, self._one(f"SELECT coalesce(max(rowid), 0) FROM {kind}")[0]  # noqa: S608
+        while rows := self._database.execute(
+            f"SELECT rowid, * FROM {kind} WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?",  # noqa: S608
+            (last, end, count),
+        ).fetchall():
+            last = rows[-1][0]
+            yield [row[1] for row in rows]
+
+    def record(self, kind: str, record_id: str) -> Row | None:
+        """Answer what the journal says of a record."""
+        row: Row | None = self._database.execute(
+            f"SELECT * FROM {kind} WHERE {KEYS[kind]} = ?",  # noqa: S608
+            (record_id,),
+        ).fetchone()
+        return row
+
+    def places(self, wallet_id: str, first: int, count: int) -> list[str]:
+        """Answer where a wallet's movements are in the journal, from a number on."""
+        rows = self._database.execute(
+            "SELECT entry FROM movement WHERE wallet = ? AND number >= ? ORDER BY number LIMIT ?",
+            (wallet_id, first, count),
+        )
+        return [row[0] for row in rows]
+
+    def used(self, currency: str) -> dict[str, int]:
+        """Answer what was used of a limit, by day."""
+        rows = self._database.execute("SELECT day, amount FROM used WHERE currency = ?", (currency,))
+        return {row["day"]: row["amount"] for row in rows if row["amount"]}
+
+    def note_surplus(self, wallet_id: str, surplus: int) -> None:
+        """Note down how much more a wallet holds than it should."""
+        self.do("UPDATE wallet SET surplus = ? WHERE id = ?", surplus, wallet_id)
+
+    def totals(self) -> Iterator[tuple[str, int, int]]:
+        """Answer by currency what was put in and what there is: in wallets, in flight, or settled."""
+        yield from self._database.execute(
+            """
+            SELECT currency, sum(deposits), sum(balance + surplus) + coalesce((
+                SELECT sum(amount) FROM payment WHERE payment.currency = wallet.currency
+                AND status IN ('processing', 'succeeded', 'refunding')), 0)
+            FROM wallet GROUP BY currency
+            """
+        )
+
+    def change(self, entry: JournalEntry, start: str, end: str) -> Row | None:
+        """Change a payment's state, which has to be the right one; answer the payment, or None."""
+        payment = self.record("payment", entry.subject)
+        status = payment["status"] if payment else "none"
+        if status != start:
+            self.doubt(DEBIT, entry, "status", start, f"{status}, when {entry.type} came")
+            return None
+        self.do("UPDATE payment SET status = ?, set_aside = 0 WHERE id = ?", end, entry.subject)
+        return payment
+
+    def credit(self, entry: JournalEntry, payment: Row) -> None:
+        """Enter money that comes back: to the wallet that it came from, in full."""
+        self.expect(DEBIT, entry, "amount", payment["amount"], int(entry.said["amount"]))
+        self.expect(DEBIT, entry, "wallet", payment["wallet"], entry.said["wallet"])
+        self.do("UPDATE payment SET refunded_at = ? WHERE id = ?", entry.at, entry.subject)
+        self.move(entry, entry.said["wallet"], int(entry.said["amount"]), -payment["amount"])
+
+    def land(self, entry: JournalEntry) -> None:
+        """Enter that nothing of a payment can come back any more."""
+        self.do(
+            "UPDATE wallet SET in_flight = in_flight - (SELECT amount FROM payment WHERE id = ?1)"
+            " WHERE id = (SELECT wallet FROM payment WHERE id = ?1)",
+            entry.subject,
+        )
+
+    def move(self, entry: JournalEntry, wallet_id: str, amount: int, in_flight: int) -> None:
+        """Enter a movement of a wallet, which has to leave what the entry says, and nothing below zero."""
+        wallet = self.record("wallet", wallet_id)
+        if wallet is None:
+            self.doubt(BALANCE, entry, "wallet", "one that was created", wallet_id)
+            return
+        balance = wallet["balance"] + amount
+        self.expect(BALANCE, entry, "balance", balance, int(entry.said["balance"]))
+        if balance < 0:
+            self.doubt(BALANCE, entry, "balance", "at least 0", balance)
+        self.do(
+            "UPDATE wallet SET balance = ?, in_flight = in_flight + ?, entries = entries + 1 WHERE id = ?",
+            balance, in_flight, wallet_id,
+        )  # fmt: skip
+        self.do("INSERT INTO movement VALUES (?, ?, ?)", wallet_id, wallet["entries"], entry.id)
+
+    def use(self, currency: str, day: str, amount: int) -> int:
+        """Enter what was used of a day's limit, or given back; answer the new sum."""
+        self.do("INSERT OR IGNORE INTO day_limit VALUES (?, '', 0)", currency)
+        self.do("INSERT OR IGNORE INTO used VALUES (?, ?, 0)", currency, day)
+        self.do("UPDATE used SET amount = amount + ? WHERE currency = ? AND day = ?", amount, currency, day)
+        return int(self._one("SELECT amount FROM used WHERE currency = ? AND day = ?", currency, day)["amount"])
+
+    def do(self, statement: str, *values: Any) -> None:
+        """Write something down."""
+        self._database.execute(statement, values)
+
+    def _one(self, statement: str, *values: Any) -> Row:
+        row: Row = self._database.execute(statement, values).fetchone()
+        return row
+
+    def expect(self, invariant: str, entry: JournalEntry, what: str, expected: Any, found: Any) -> None:
+        """Report an entry that does not say what it has to say."""
+        if expected != found:
+            self.doubt(invariant, entry, what, expected, found)
+
+    def doubt(self, invariant: str, entry: JournalEntry, what: str, expected: Any, found: Any) -> None:
+        """Report an entry that cannot be."""
+        self._report(differ(invariant, f"{entry.subject} at {entry.id}", what, expected, found))
+
+    def compare_totals(self) -> Iterator[Difference]:
+        """Compare what was put in with what there is."""
+        for currency, deposits, found in self.totals():
+            if deposits != found:
+                yield differ(MONEY, currency, "deposits", deposits, found)
+
+
+KEYS = {"user": "id", "wallet": "id", "invoice": "id", "payment": "id", "day_limit": "currency"}
+"""The table of each kind of record, and what its records are known by."""

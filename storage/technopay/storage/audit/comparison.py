@@ -1,0 +1,160 @@
+"""Compares records, as scripts read them at one position of the journal, with the books at that position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from technopay.engine.models import Difference
+from technopay.storage.audit.books import Row
+from technopay.storage.audit.invariants import (
+    BALANCE,
+    CHANGE,
+    DEBIT,
+    INVOICE,
+    LIMIT,
+    MESSAGE,
+    differ,
+)
+from technopay.storage.records import Fields, fields_of
+
+Differences = Iterator[Difference]
+
+LIVE = frozenset({"requires_confirmation", "processing", "succeeded", "refunding", "refunded"})
+"""The states in which a payment stands in the way of another one of its invoice."""
+ENDED_WITH_MONEY = frozenset({"succeeded", "refunded"})
+TERMS = ("user", "amount", "currency", "merchant")
+BOOK = {
+    "settled": {"processing", "succeeded", "refunding"},
+    "reversed": {"refunding", "refunded"},
+    "declined": {"processing", "failed"},
+    "called_off": {"processing", "failed"},
+}
+"""What a payment can be, by what the mock settlement service wrote down."""
+
+
+def compare_user(user_id: str, expected: Row, status: str) -> Differences:
+    """Compare a user's status."""
+    yield from _compare(CHANGE, user_id, [("status", expected["status"], status)])
+
+
+def compare_wallet(wallet_id: str, expected: Row, found: Sequence[Any]) -> Differences:
+    """Compare a wallet: {fields, how many entries, whether its user has it}."""
+    wallet, entries, listed = fields_of(found[0]), found[1], found[2]
+    yield from _compare(
+        BALANCE,
+        wallet_id,
+        [
+            ("balance", str(expected["balance"]), wallet.get("balance")),
+            ("ledger", str(expected["balance"] + expected["in_flight"]), wallet.get("ledger")),
+            ("number of entries", expected["entries"], entries),
+        ],
+    )
+    terms = [(name, expected[name], wallet.get(name)) for name in ("user", "currency", "status")]
+    yield from _compare(CHANGE, wallet_id, [*terms, ("listed with its user", 1, listed)])
+
+
+def compare_invoice(invoice_id: str, expected: Row, found: Sequence[Any]) -> Differences:
+    """Compare an invoice, see audit_invoices.lua."""
+    invoice, listed, referred, payment = fields_of(found[0]), found[1], found[2], fields_of(found[3])
+    names = ("user", "amount", "currency", "status")
+    facts: list[tuple[str, Any, Any]] = [(name, expected[name], invoice.get(name)) for name in names]
+    # What its payment says already, an invoice does not repeat.
+    facts += [(name, None, invoice.get(name)) for name in ("paid_at", "refunded")]
+    facts.append(("listed with its user", 1, listed))
+    if "reference" in invoice:
+        facts.append(("invoice of its reference", invoice_id, referred))
+    if "payment" in invoice:
+        facts.append(("invoice of its payment", invoice_id, payment.get("invoice")))
+        facts.append(("status with a payment", "open", invoice.get("status")))
+        # Past its code's expiry an unconfirmed payment is still there until somebody looks.
+        facts.append(("its payment is live", True, payment.get("status") in LIVE))
+    yield from _compare(INVOICE, invoice_id, facts)
+
+
+def compare_payment(payment_id: str, expected: Row, found: Sequence[Any]) -> Differences:
+    """Compare a payment, see audit_payments.lua."""
+    payment, invoice = fields_of(found[0]), fields_of(found[5])
+    status = expected["status"]
+    took_money = expected["wallet"] is not None
+    if not payment and not took_money and status not in LIVE:
+        return  # it never took money and was reaped
+    facts = _payment_facts(expected, payment, took_money=took_money)
+    yield from _compare(CHANGE, payment_id, [*facts, ("listed with its user", 1, found[3])])
+    yield from _compare(DEBIT, payment_id, _work_facts(expected, found))
+    yield from _compare(INVOICE, payment_id, _invoice_facts(payment_id, status, payment, invoice))
+
+
+def compare_limit(currency: str, expected: Row, used: Mapping[str, int], found: Sequence[Any]) -> Differences:
+    """Compare a limit: {fields, whether it is known to have been set}."""
+    fields, is_set = fields_of(found[0]), found[1]
+    limit = fields.pop("limit", "")
+    stored = {day: int(amount) for day, amount in fields.items() if amount != "0"}
+    yield from _compare(
+        LIMIT,
+        currency,
+        [
+            ("limit", expected["amount"], limit),
+            ("listed", 1, max(is_set, 1 - expected["is_set"])),
+            *((f"used on {day}", used.get(day, 0), stored.get(day, 0)) for day in sorted({*used, *stored})),
+        ],
+    )
+
+
+def compare_message(message_id: str, found: Sequence[Any]) -> Differences:
+    """Compare a message's record: {status, on the agenda, whether the journal has its entry}."""
+    status, on_agenda, entries = found
+    if status:  # else it was reaped meanwhile
+        facts = [("on the agenda", 1, on_agenda), ("entries of the journal", 1, entries)]
+        yield from _compare(MESSAGE, message_id, facts)
+
+
+def _payment_facts(expected: Row, payment: Fields, *, took_money: bool) -> list[tuple[str, Any, Any]]:
+    """List what the journal says of a payment, and what its record says."""
+    facts: list[tuple[str, Any, Any]] = [
+        ("status", expected["status"], payment.get("status")),
+        ("created_at", expected["created_at"], payment.get("created_at")),
+        ("failure", expected["failure"], payment.get("failure")),
+        *((name, expected[name], payment.get(name)) for name in ("paid_at", "settled_at", "refunded_at")),
+    ]
+    if took_money:
+        facts += [
+            ("wallet", expected["wallet"], payment.get("wallet")),
+            ("amount", str(expected["amount"]), payment.get("amount")),
+            ("currency", expected["currency"], payment.get("currency")),
+            ("balance", expected["balance"], payment.get("balance")),
+            ("day", expected["day"], payment.get("limit", "")[:10]),
+        ]
+    return facts
+
+
+def _work_facts(expected: Row, found: Sequence[Any]) -> list[tuple[str, Any, Any]]:
+    """List whether a payment that is not at its end will come there, and what the settlement service did."""
+    payment, on_agenda, set_aside, _, state, _ = found
+    status, waits = expected["status"], expected["set_aside"]
+    ended = status in ENDED_WITH_MONEY or expected["failure"] == "settlement_failed"
+    facts: list[tuple[str, Any, Any]] = [
+        ("on the agenda", 0 if ended else 1, on_agenda),
+        ("set aside", waits, set_aside),
+        ("marked as set aside", "1" if waits else None, fields_of(payment).get("set_aside")),
+    ]
+    if state:
+        facts.append(("in keeping with the settlement service", True, status in BOOK.get(state, ())))
+    return facts
+
+
+def _invoice_facts(
+    payment_id: str, status: str, payment: Fields, invoice: Fields
+) -> list[tuple[str, Any, Any]]:
+    """List what a payment and its invoice say of each other."""
+    facts: list[tuple[str, Any, Any]] = [
+        (f"{name} of its invoice", payment.get(name), invoice.get(name)) for name in TERMS
+    ]
+    facts.append(("is its invoice's payment", status in LIVE, invoice.get("payment") == payment_id))
+    return facts
+
+
+def _compare(invariant: str, subject: str, facts: Sequence[tuple[str, Any, Any]]) -> Differences:
+    for what, expected, found in facts:
+        if expected != found:
+            yield differ(invariant, subject, what, expected, found)

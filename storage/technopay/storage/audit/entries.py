@@ -1,0 +1,170 @@
+"""What each type of entry of the journal means for the books."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+from technopay.storage.audit.books import Books, JournalEntry
+from technopay.storage.audit.invariants import CHANGE, DEBIT, LIMIT
+
+
+def enter(books: Books, entry: JournalEntry) -> None:
+    """Enter the next entry of the journal."""
+    books.entries += 1
+    handle = ENTRIES.get(entry.type)
+    if handle is None:
+        books.doubt(CHANGE, entry, "type", "one of those that there are", entry.type)
+        return
+    try:
+        handle(books, entry)
+    except (KeyError, ValueError, sqlite3.IntegrityError) as error:
+        books.doubt(CHANGE, entry, "entry", "one that can be entered", f"{entry.type}: {error!r}")
+
+
+def _user_created(books: Books, entry: JournalEntry) -> None:
+    books.do("INSERT INTO user VALUES (?, 'active')", entry.subject)
+
+
+def _user_status(books: Books, entry: JournalEntry) -> None:
+    books.do("UPDATE user SET status = ? WHERE id = ?", entry.type.partition(".")[2], entry.subject)
+
+
+def _wallet_created(books: Books, entry: JournalEntry) -> None:
+    said = entry.said
+    books.do(
+        "INSERT INTO wallet (id, user, currency) VALUES (?, ?, ?)",
+        entry.subject, said["user"], said["currency"],
+    )  # fmt: skip
+
+
+def _wallet_status(books: Books, entry: JournalEntry) -> None:
+    books.do("UPDATE wallet SET status = ? WHERE id = ?", entry.type.partition(".")[2], entry.subject)
+
+
+def _wallet_deposited(books: Books, entry: JournalEntry) -> None:
+    amount = int(entry.said["amount"])
+    books.do("UPDATE wallet SET deposits = deposits + ? WHERE id = ?", amount, entry.subject)
+    books.move(entry, entry.subject, amount, 0)
+
+
+def _invoice_created(books: Books, entry: JournalEntry) -> None:
+    said = entry.said
+    books.do(
+        "INSERT INTO invoice (id, user, amount, currency) VALUES (?, ?, ?, ?)",
+        entry.subject, said["user"], said["amount"], said["currency"],
+    )  # fmt: skip
+
+
+def _invoice_voided(books: Books, entry: JournalEntry) -> None:
+    books.do("UPDATE invoice SET status = 'void' WHERE id = ?", entry.subject)
+
+
+def _limit_set(books: Books, entry: JournalEntry) -> None:
+    books.do("INSERT OR REPLACE INTO day_limit VALUES (?, ?, 1)", entry.subject, entry.said["limit"])
+
+
+def _started(books: Books, entry: JournalEntry) -> None:
+    books.do("INSERT INTO payment (id, created_at) VALUES (?, ?)", entry.subject, entry.at)
+
+
+def _processing(books: Books, entry: JournalEntry) -> None:
+    said, amount = entry.said, -int(entry.said["amount"])
+    if not books.change(entry, "requires_confirmation", "processing"):
+        return
+    books.do(
+        "UPDATE payment SET wallet = ?, amount = ?, currency = ?, day = ?, paid_at = ?, balance = ?"
+        " WHERE id = ?",
+        said["wallet"], amount, said["currency"], said["day"], entry.at, said["balance"], entry.subject,
+    )  # fmt: skip
+    if amount <= 0:
+        books.doubt(DEBIT, entry, "amount", "less than 0", -amount)
+    used = books.use(said["currency"], said["day"], amount)
+    books.expect(LIMIT, entry, "used", used, int(said["used"]))
+    if "limit" in said and used > int(said["limit"]):
+        books.doubt(LIMIT, entry, "used", f"at most {said['limit']}", used)
+    books.move(entry, said["wallet"], -amount, amount)
+
+
+def _succeeded(books: Books, entry: JournalEntry) -> None:
+    if books.change(entry, "processing", "succeeded"):
+        books.do("UPDATE payment SET settled_at = ? WHERE id = ?", entry.at, entry.subject)
+        books.land(entry)
+
+
+def _failed(books: Books, entry: JournalEntry) -> None:
+    reason = entry.said["reason"]
+    if reason == "too_many_attempts":
+        books.change(entry, "requires_confirmation", "failed")
+    elif payment := books.change(entry, "processing", "failed"):
+        books.expect(LIMIT, entry, "day", payment["day"], entry.said["day"])
+        if books.use(payment["currency"], payment["day"], -payment["amount"]) < 0:
+            books.doubt(LIMIT, entry, "used", "at least 0", "less")
+        books.credit(entry, payment)
+    books.do("UPDATE payment SET failure = ? WHERE id = ?", reason, entry.subject)
+
+
+def _refunding(books: Books, entry: JournalEntry) -> None:
+    if payment := books.change(entry, "succeeded", "refunding"):
+        books.do(
+            "UPDATE wallet SET in_flight = in_flight + ? WHERE id = ?",
+            payment["amount"], payment["wallet"],
+        )  # fmt: skip
+
+
+def _refunded(books: Books, entry: JournalEntry) -> None:
+    if payment := books.change(entry, "refunding", "refunded"):
+        books.credit(entry, payment)
+
+
+def _resolved(books: Books, entry: JournalEntry) -> None:
+    """Enter a decision. What follows has its own entry, but for a refund that is not going to be made."""
+    payment = books.record("payment", entry.subject)
+    if payment and payment["status"] == "refunding" and entry.said["outcome"] == "settled":
+        books.change(entry, "refunding", "succeeded")
+        books.land(entry)
+
+
+def _set_aside(books: Books, entry: JournalEntry) -> None:
+    books.do("UPDATE payment SET set_aside = 1 WHERE id = ?", entry.subject)
+
+
+def _canceled(books: Books, entry: JournalEntry) -> None:
+    books.change(entry, "requires_confirmation", "canceled")
+
+
+def _expired(books: Books, entry: JournalEntry) -> None:
+    books.change(entry, "requires_confirmation", "expired")
+
+
+def _noted(books: Books, entry: JournalEntry) -> None:
+    """Enter what changes nothing that is compared; its payment has to be there."""
+    if books.record("payment", entry.subject) is None:
+        books.doubt(CHANGE, entry, "payment", "one that was started", "none")
+
+
+ENTRIES: dict[str, Callable[[Books, JournalEntry], None]] = {
+    "user.created": _user_created,
+    "user.active": _user_status,
+    "user.blocked": _user_status,
+    "wallet.created": _wallet_created,
+    "wallet.active": _wallet_status,
+    "wallet.inactive": _wallet_status,
+    "wallet.deposited": _wallet_deposited,
+    "invoice.created": _invoice_created,
+    "invoice.voided": _invoice_voided,
+    "limit.set": _limit_set,
+    "payment.started": _started,
+    "payment.code_resent": _noted,
+    "payment.refused": _noted,
+    "payment.processing": _processing,
+    "payment.succeeded": _succeeded,
+    "payment.failed": _failed,
+    "payment.canceled": _canceled,
+    "payment.expired": _expired,
+    "payment.refunding": _refunding,
+    "payment.refunded": _refunded,
+    "payment.resolved": _resolved,
+    "payment.set_aside": _set_aside,
+}
+"""What each type of entry means."""

@@ -1,0 +1,35 @@
+"""The names of what must always hold, and how a difference is written down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from technopay.engine.models import Difference
+
+BALANCE = "balance_is_sum_of_entries"
+"""A wallet's balance is the sum of its entries, and never below zero."""
+DEBIT = "every_debit_ends_once"
+"""A payment has at most one debit, which is settled, in flight, set aside or given back, once and in full."""
+INVOICE = "one_payment_per_invoice"
+"""An invoice is paid exactly when one payment for it succeeded, with its amount; never two."""
+LIMIT = "limit_is_sum_of_debits"
+"""What was used of a day's limit is the sum of its debits not given back, and never above the limit."""
+MONEY = "no_money_made_or_lost"
+"""Deposits are balances, settled payments net of reversals, and what is in flight."""
+CHANGE = "every_change_has_its_event"
+"""What a record says has its entry in the journal, and the other way around."""
+MESSAGE = "every_event_is_told"
+"""Every event is delivered, waiting or dead."""
+
+TEXT_LENGTH_MAX = 200
+
+
+def differ(invariant: str, subject: str, what: str, expected: Any, found: Any) -> Difference:
+    """Write a difference down."""
+    return Difference(
+        invariant=invariant,
+        subject=subject,
+        what=what,
+        expected=str(expected)[:TEXT_LENGTH_MAX],
+        found=str(found)[:TEXT_LENGTH_MAX],
+    )

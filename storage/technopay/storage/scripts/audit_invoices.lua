@@ -1,0 +1,21 @@
+-- audit_invoices(keys=[journal], args=[ids...])
+--
+-- Read invoices whole, with what has to agree with them, at one position of the journal.
+--
+-- Returns {code, now, '', position, [{fields, whether its user has it, invoice of its reference, fields of its payment}]}
+--@include base
+--@include record
+--@include position
+
+local found = {}
+for i, id in ipairs(ARGV) do
+    local invoice = read('invoice', id) or {}
+    local listed = invoice.user and redis.call('ZSCORE', key('invoices', invoice.user), id) and 1 or 0
+    local referred = ''
+    if invoice.reference and invoice.merchant then
+        local name = #invoice.merchant .. ':' .. invoice.merchant .. invoice.reference
+        referred = redis.call('HGET', key('references'), name) or ''
+    end
+    found[i] = {flat(invoice), listed, referred, flat(invoice.payment and read('payment', invoice.payment))}
+end
+return {'ok', at, '', position(), found}

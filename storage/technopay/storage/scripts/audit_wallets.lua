@@ -1,0 +1,16 @@
+-- audit_wallets(keys=[journal], args=[ids...])
+--
+-- Read wallets whole, with what has to agree with them, at one position of the journal.
+--
+-- Returns {code, now, '', position, [{fields, how many entries, whether its user has it}]}
+--@include base
+--@include record
+--@include position
+
+local found = {}
+for i, id in ipairs(ARGV) do
+    local wallet = read('wallet', id)
+    local listed = wallet and wallet.user and redis.call('HEXISTS', key('user', wallet.user), id) or 0
+    found[i] = {flat(wallet), redis.call('LLEN', key('entries', id)), listed}
+end
+return {'ok', at, '', position(), found}
