@@ -131,9 +131,8 @@ class Purchases(StoreMachine):
     @rule(currency=CURRENCIES, amount=st.none() | st.integers(0, 80))
     def set_limit(self, currency: str, amount: int | None) -> None:
         self.check(
-            partial(self.store.set_limit, currency, amount),
+            partial(self.store.set_limit, self.operation(), currency, amount),
             partial(self.contract.set_limit, currency, amount),
-            recorded=False,
         )
 
     @precondition(has_payments)

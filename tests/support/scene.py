@@ -195,6 +195,10 @@ class Scene:
         assert limit.currency == currency
         return limit
 
+    async def set_limit(self, currency: str, amount: int | None) -> Outcome[Limit]:
+        """Set or lift a limit."""
+        return await self.store.set_limit(operation(), currency, amount)
+
     async def fields(self, kind: str, record_id: str) -> dict[str, str]:
         """Read a record as it is stored."""
         found: dict[str, str] = await client_of(self.store).hgetall(self.keys.key(kind, record_id))

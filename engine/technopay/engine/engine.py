@@ -202,8 +202,8 @@ class Engine(PaymentOperations):
         """
         amount_error = None if amount is None else values.amount_error(amount, least=0)
         values.require([("currency", values.currency_error(currency)), ("amount", amount_error)])
-        self._require_running()
-        return unwrap(await self._store.set_limit(currency, amount))
+        operation = self._operation("set_limit", (currency,), None, [amount])
+        return unwrap(await self._store.set_limit(operation, currency, amount))
 
     async def list_all_limits(self) -> list[Limit]:
         """List the limits that were ever set; a lifted one has the limit None."""

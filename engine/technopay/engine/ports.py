@@ -280,7 +280,7 @@ class Store(Protocol):
         """Withdraw an invoice. details: `payment` when one stands in the way."""
         ...
 
-    async def set_limit(self, currency: str, amount: int | None) -> Outcome[Limit]:
+    async def set_limit(self, operation: Operation, currency: str, amount: int | None) -> Outcome[Limit]:
         """Set or lift the daily limit of a currency."""
         ...
 

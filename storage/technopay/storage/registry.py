@@ -58,9 +58,10 @@ class RegistryScripts(ScriptRunner):
         details = {"payment": payment_from(reply.body[1], reply.now_ms)} if len(reply.body) > 1 else None
         return outcome_of(reply, lambda record: invoice_from(record, reply.now_ms), details)
 
-    async def set_limit(self, currency: str, amount: int | None) -> Outcome[Limit]:
+    async def set_limit(self, operation: Operation, currency: str, amount: int | None) -> Outcome[Limit]:
         """Set or lift the daily limit of a currency."""
-        reply = await self._run_dated("set_limit", currency=currency, limit="" if amount is None else amount)
+        limit = "" if amount is None else amount
+        reply = await self._run_dated("set_limit", **operated(operation), currency=currency, limit=limit)
         return outcome_of(reply, lambda limit: limit_from(fields_of(limit)))
 
     async def read_limits(self, user_id: str | None) -> list[Limit]:

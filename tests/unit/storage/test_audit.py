@@ -54,7 +54,7 @@ class World:
 
 @pytest.fixture
 async def world(scene: Scene) -> World:
-    await scene.store.set_limit("EUR", 1_000_000)
+    await scene.set_limit("EUR", 1_000_000)
     wallet, other = await scene.wallet(), await scene.wallet(balance=5_000)
     payments: dict[str, str] = {}
     payments["succeeded"] = await scene.succeeded(wallet)

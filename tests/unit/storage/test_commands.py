@@ -184,7 +184,7 @@ async def test_what_is_sent_in_one_tick_is_heard_once_each(scene: Scene) -> None
 
 
 async def test_details_have_their_types(scene: Scene) -> None:
-    await scene.store.set_limit("EUR", 5_000)
+    await scene.set_limit("EUR", 5_000)
     payment = await scene.started(await scene.wallet(), await scene.invoice(), resends=0)
     resend = commands.ResendCode(unrecorded(), payment, "alice", 2, "next", 60_000)
     assert 0 < (await scene.store.run(resend, ALONE)).details["retry_after_s"] <= 300

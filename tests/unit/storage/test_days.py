@@ -108,7 +108,7 @@ async def test_the_limit_starts_anew_at_midnight_exactly(
         scene = Scene(store)
         await scene.user("alice")
         wallet = await scene.wallet()
-        await store.set_limit("EUR", 1_500)
+        await scene.set_limit("EUR", 1_500)
         before = (await scene.limit()).resets_at
         assert round(before.timestamp() * 1000) == ms(midnight)
         last, next_ = [await scene.started(wallet, await scene.invoice()) for _ in range(2)]
@@ -134,7 +134,7 @@ async def test_a_clock_that_left_the_known_days_is_followed(
     clocked: Scene, fake_clock: FakeClock, jump: timedelta
 ) -> None:
     wallet = await clocked.wallet()
-    await clocked.store.set_limit("EUR", 1_500)
+    await clocked.set_limit("EUR", 1_500)
     await clocked.processing(wallet)
     fake_clock.advance(round(jump.total_seconds() * 1000))
     assert (await clocked.limit()).used == 0
@@ -148,7 +148,7 @@ async def test_a_clock_that_stepped_back_over_midnight_counts_for_yesterday(
 ) -> None:
     fake_clock.now_ms = ms("2026-07-06T00:00")
     wallet = await clocked.wallet()
-    await clocked.store.set_limit("EUR", 5_000)
+    await clocked.set_limit("EUR", 5_000)
     fake_clock.advance(-1)
     payment_id, _ = await clocked.processing(wallet)
     assert await clocked.day(payment_id) == "2026-07-05"
@@ -158,7 +158,7 @@ async def test_the_limit_of_a_payment_given_back_tomorrow_goes_back_to_the_day_o
     clocked: Scene, fake_clock: FakeClock
 ) -> None:
     wallet = await clocked.wallet()
-    await clocked.store.set_limit("EUR", 1_500)
+    await clocked.set_limit("EUR", 1_500)
     payment_id, claim = await clocked.processing(wallet)
     yesterday = await clocked.day(payment_id)
     fake_clock.advance(24 * 3600 * 1000)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 from support.proxy import answering_server
+from support.scene import operation
 from support.servers import running_server
 
 from technopay.engine.errors import StoreUnavailable, StoreUnfit, StoreUninitialised
@@ -173,7 +174,7 @@ async def test_a_store_with_a_journal_but_no_meta_record_lost_data_and_is_not_in
     own_url: str, client: Any
 ) -> None:
     async with RedisStore.connect(own_url, initialise=True) as store:
-        await store.set_limit("EUR", 5)
+        await store.set_limit(operation(), "EUR", 5)
     await client.delete("{tp:00}:meta")
     with pytest.raises(StoreUnfit, match="it lost data; restore it"):
         await initialise_store(own_url, timezone="UTC", durability="always")

@@ -68,7 +68,7 @@ async def test_what_is_written_after_the_clock_went_back_keeps_the_order_and_say
 
 @pytest.mark.corrupts
 async def test_a_purchase_after_the_clock_went_back_is_written_listed_and_told_as_always(scene: Scene) -> None:
-    await scene.store.set_limit("EUR", 5_000)
+    await scene.set_limit("EUR", 5_000)
     wallet = await scene.wallet()
     await write_future(scene)
     earliest = await scene.now_ms()

@@ -12,7 +12,7 @@ from technopay.engine.ports import Operation
 
 
 async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(scene: Scene) -> None:
-    await scene.store.set_limit("EUR", 5_000)
+    await scene.set_limit("EUR", 5_000)
     wallet, invoice = await scene.wallet(balance=10_000), await scene.invoice(amount=1_000)
     payment_id = await scene.started(wallet, invoice)
     before, earliest = await scene.journal(), await scene.now_ms()
@@ -65,14 +65,14 @@ async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(scene: Sce
 async def test_what_is_used_is_counted_while_there_is_no_limit(scene: Scene) -> None:
     payment_id, _ = await scene.processing(await scene.wallet())
     assert (await scene.payment(payment_id)).limits == []
-    await scene.store.set_limit("EUR", 5_000)
+    await scene.set_limit("EUR", 5_000)
     assert (await scene.limit()).used == 1_000
 
 
 async def test_a_limit_that_was_lifted_since_the_start_is_not_shown_with_the_debit(scene: Scene) -> None:
-    await scene.store.set_limit("EUR", 5_000)
+    await scene.set_limit("EUR", 5_000)
     payment_id = await scene.started(await scene.wallet(), await scene.invoice())
-    await scene.store.set_limit("EUR", None)
+    await scene.set_limit("EUR", None)
     outcome = await scene.confirm(payment_id)
     assert outcome.value is not None
     assert outcome.value.limits == []
@@ -181,7 +181,7 @@ async def test_a_right_code_refused_for_funds_or_limit_burns_nothing(scene: Scen
     if reason == "insufficient_funds":
         await scene.write("wallet", wallet, balance=999)
     else:
-        await scene.store.set_limit("EUR", 999)
+        await scene.set_limit("EUR", 999)
     journal, before = await scene.journal(), await dump(scene.store)
 
     outcome = await scene.confirm(payment_id)
@@ -200,7 +200,7 @@ async def test_a_right_code_refused_for_funds_or_limit_burns_nothing(scene: Scen
     assert after == before
 
     await scene.deposit(wallet, 1)
-    await scene.store.set_limit("EUR", None)
+    await scene.set_limit("EUR", None)
     assert (await scene.confirm(payment_id)).code == "ok"
 
 
@@ -219,7 +219,7 @@ async def test_a_wrong_code_is_told_before_funds_and_limit(scene: Scene) -> None
     wallet = await scene.wallet(balance=1_000)
     payment_id = await scene.started(wallet, await scene.invoice(amount=1_000))
     await scene.write("wallet", wallet, balance=0)
-    await scene.store.set_limit("EUR", 0)
+    await scene.set_limit("EUR", 0)
     assert (await scene.confirm(payment_id, WRONG)).code == "confirmation_invalid"
     assert (await scene.confirm(payment_id, RIGHT)).code == "insufficient_funds"
 
@@ -304,11 +304,11 @@ async def test_the_last_unit_of_balance_and_limit_can_be_paid_and_one_more_canno
     wallet = await scene.wallet(balance=5_000)
     exact = await scene.started(wallet, await scene.invoice(amount=3_000))
     more = await scene.started(wallet, await scene.invoice(amount=3_001))
-    await scene.store.set_limit("EUR", 3_000)
+    await scene.set_limit("EUR", 3_000)
     assert (await scene.confirm(more)).code == "daily_limit_exceeded"
     assert (await scene.confirm(exact)).code == "ok"
     assert (await scene.limit()).remaining == 0
-    await scene.store.set_limit("EUR", None)
+    await scene.set_limit("EUR", None)
     last = await scene.started(wallet, await scene.invoice(amount=2_000))
     assert (await scene.confirm(more)).code == "insufficient_funds"
     assert (await scene.confirm(last)).code == "ok"

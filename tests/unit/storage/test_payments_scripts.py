@@ -147,7 +147,7 @@ async def test_what_is_no_amount_is_stopped_before_anything_is_written(
         await scene.invoice(amount=amount)  # type: ignore[arg-type]
     if amount not in ("", "0"):
         with pytest.raises(InternalError):
-            await scene.store.set_limit("EUR", amount)  # type: ignore[arg-type]
+            await scene.set_limit("EUR", amount)  # type: ignore[arg-type]
     assert await dump(scene.store) == before
     assert "a script failed" in caplog.text
 

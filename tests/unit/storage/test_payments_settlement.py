@@ -43,7 +43,7 @@ async def test_settled_pays_the_invoice_and_nothing_can_come_back_any_more(scene
 
 
 async def test_given_back_puts_the_amount_the_limit_and_the_invoice_back(scene: Scene) -> None:
-    await scene.store.set_limit("EUR", 5_000)
+    await scene.set_limit("EUR", 5_000)
     wallet = await scene.wallet(balance=10_000)
     payment_id, claim = await scene.processing(wallet)
     day = await scene.day(payment_id)
@@ -233,7 +233,7 @@ async def test_only_what_was_set_aside_can_be_resolved(scene: Scene) -> None:
 async def test_a_refund_is_begun_then_credited_and_the_limit_and_the_invoice_stay_as_they_are(
     scene: Scene,
 ) -> None:
-    await scene.store.set_limit("EUR", 5_000)
+    await scene.set_limit("EUR", 5_000)
     wallet = await scene.wallet(balance=10_000)
     payment_id = await scene.succeeded(wallet)
     before = await scene.journal()

@@ -14,7 +14,7 @@ Prepare = Callable[[Scene], Awaitable[tuple[str, str]]]
 
 async def test_a_start_writes_a_payment_that_waits_and_touches_no_money(scene: Scene) -> None:
     wallet, invoice = await scene.wallet(balance=1_000), await scene.invoice(amount=1_000)
-    await scene.store.set_limit("EUR", 5_000)
+    await scene.set_limit("EUR", 5_000)
     before = await scene.journal()
 
     outcome = await scene.start(wallet, invoice)
@@ -209,12 +209,12 @@ async def no_channel_and_no_funds(scene: Scene) -> tuple[str, str]:
 
 
 async def no_funds_and_no_limit_left(scene: Scene) -> tuple[str, str]:
-    await scene.store.set_limit("EUR", 999)
+    await scene.set_limit("EUR", 999)
     return await set_up(scene, balance=999)
 
 
 async def no_limit_left(scene: Scene) -> tuple[str, str]:
-    await scene.store.set_limit("EUR", 999)
+    await scene.set_limit("EUR", 999)
     return await set_up(scene)
 
 
@@ -279,24 +279,24 @@ async def test_a_refusal_tells_what_is_needed(scene: Scene) -> None:
     wallet, invoice = await set_up(scene, balance=999)
     assert (await scene.start(wallet, invoice)).details == {"required": 1_000, "available": 999}
     await scene.deposit(wallet, 1)
-    await scene.store.set_limit("EUR", 999)
+    await scene.set_limit("EUR", 999)
     limit = (await scene.start(wallet, invoice)).details["limit"]
     assert (limit.currency, limit.limit, limit.used, limit.remaining) == ("EUR", 999, 0, 999)
 
 
 async def test_the_balance_and_the_limit_suffice_to_the_last_unit(scene: Scene) -> None:
-    await scene.store.set_limit("EUR", 2_000)
+    await scene.set_limit("EUR", 2_000)
     wallet = await scene.wallet(balance=3_001)
     await scene.processing(wallet, 1_000)
     assert (await scene.start(wallet, await scene.invoice(amount=1_001))).code == "daily_limit_exceeded"
     assert (await scene.start(wallet, await scene.invoice(amount=1_000))).code == "ok"
-    await scene.store.set_limit("EUR", None)
+    await scene.set_limit("EUR", None)
     assert (await scene.start(wallet, await scene.invoice(amount=2_002))).code == "insufficient_funds"
     assert (await scene.start(wallet, await scene.invoice(amount=2_001))).code == "ok"
 
 
 async def test_a_limit_of_zero_stops_all_payments(scene: Scene) -> None:
-    await scene.store.set_limit("EUR", 0)
+    await scene.set_limit("EUR", 0)
     wallet = await scene.wallet()
     assert (await scene.start(wallet, await scene.invoice(amount=1))).code == "daily_limit_exceeded"
 

@@ -202,7 +202,7 @@ async def test_an_invoice_shows_its_payment_only_when_it_is_paid(scene: Scene) -
 
 async def test_a_limit_is_set_changed_lifted_and_keeps_what_was_used(scene: Scene) -> None:
     before = await scene.journal()
-    limit = (await scene.store.set_limit("EUR", 5_000)).value
+    limit = (await scene.set_limit("EUR", 5_000)).value
     assert limit is not None
     assert (limit.rule, limit.window, limit.currency) == ("global", "day", "EUR")
     assert (limit.limit, limit.used, limit.remaining) == (5_000, 0, 5_000)
@@ -210,35 +210,53 @@ async def test_a_limit_is_set_changed_lifted_and_keeps_what_was_used(scene: Scen
         {"currency": "EUR", "limit": "5000"}
     ]
     await scene.processing(await scene.wallet())
-    lowered = (await scene.store.set_limit("EUR", 400)).value
+    lowered = (await scene.set_limit("EUR", 400)).value
     assert lowered is not None
     assert (lowered.limit, lowered.used, lowered.remaining) == (400, 1_000, 0)
-    lifted = (await scene.store.set_limit("EUR", None)).value
+    lifted = (await scene.set_limit("EUR", None)).value
     assert lifted is not None
     assert (lifted.limit, lifted.used, lifted.remaining) == (None, 1_000, None)
     said = [fields["limit"] for kind, fields in await scene.news(before) if kind == "limit.set"]
     assert said == ["5000", "400", ""]
 
 
+async def test_a_late_copy_of_a_limit_does_not_undo_what_was_set_since(scene: Scene) -> None:
+    early = operation()
+    await scene.store.set_limit(early, "EUR", 5_000)
+    unchanged = operation()
+    await scene.store.set_limit(unchanged, "EUR", 5_000)
+    await scene.set_limit("EUR", 0)
+    before = await scene.journal()
+
+    for late in (early, unchanged):
+        answer = await scene.store.set_limit(late, "EUR", 5_000)
+        assert answer.value
+        assert (answer.code, answer.replayed, answer.value.limit) == ("ok", True, 5_000)
+
+    assert await scene.news(before) == []
+    [limit] = await scene.store.read_limits(None)
+    assert limit.limit == 0
+
+
 async def test_users_see_the_limits_of_their_wallets_currencies_and_operators_see_all(scene: Scene) -> None:
     await scene.wallet(balance=0)
     await scene.wallet(balance=0, currency="JPY")
     for currency, amount in (("USD", 1), ("EUR", 2), ("JPY", None), ("CHF", None)):
-        await scene.store.set_limit(currency, amount)
+        await scene.set_limit(currency, amount)
     assert [limit.currency for limit in await scene.store.read_limits("alice")] == ["EUR"]
     assert [limit.currency for limit in await scene.store.read_limits(None)] == ["CHF", "EUR", "JPY", "USD"]
     assert await scene.store.read_limits("nobody") == []
 
 
 async def test_a_limit_binds_its_own_currency_only(scene: Scene) -> None:
-    await scene.store.set_limit("EUR", 0)
+    await scene.set_limit("EUR", 0)
     wallet = await scene.wallet(currency="USD")
     assert (await scene.start(wallet, await scene.invoice(currency="USD"))).code == "ok"
 
 
 async def test_all_users_share_a_limit(scene: Scene) -> None:
     await scene.user("bob")
-    await scene.store.set_limit("EUR", 1_500)
+    await scene.set_limit("EUR", 1_500)
     await scene.processing(await scene.wallet())
     refused = await scene.start(await scene.wallet("bob"), await scene.invoice("bob"), "bob")
     assert (refused.code, refused.details["limit"].remaining) == ("daily_limit_exceeded", 500)

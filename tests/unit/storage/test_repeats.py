@@ -83,12 +83,13 @@ async def void_invoice(scene: Scene) -> Call:
 
 @case
 async def set_limit(scene: Scene) -> Call:
-    return lambda: scene.store.set_limit("EUR", 5_000)
+    who = operation()
+    return lambda: scene.store.set_limit(who, "EUR", 5_000)
 
 
 @case
 async def read_limits(scene: Scene) -> Call:
-    await scene.store.set_limit("EUR", 5_000)
+    await scene.set_limit("EUR", 5_000)
     return lambda: scene.store.read_limits(None)
 
 
@@ -164,7 +165,7 @@ async def confirm_payment__without_funds(scene: Scene) -> Call:
 @case
 async def confirm_payment__past_the_limit(scene: Scene) -> Call:
     call = await confirmation(scene, RIGHT)
-    await scene.store.set_limit("EUR", 999)
+    await scene.set_limit("EUR", 999)
     return call
 
 

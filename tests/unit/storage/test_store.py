@@ -97,7 +97,7 @@ async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(scene
     assert outbox is not None
     untold = [UntoldNotice(notice, "email", "it bounced") for notice in outbox.notices]
     await scene.store.record_deliveries(outbox.claim, outbox.cursor, 0, untold)
-    await scene.store.set_limit("EUR", 5)
+    await scene.set_limit("EUR", 5)
     await scene.store.mock_settlement("settle", payment, 0)
     await scene.store.mock_inbox("alice", "{}")
     types = {}

@@ -200,7 +200,7 @@ async def open_ground() -> AsyncIterator[Ground]:
         async with RedisStore.embedded(folder) as store:
             client: Redis = Redis.from_url(url, decode_responses=True)
             try:
-                await store.set_limit(CURRENCY, LIMIT)
+                await store.set_limit(Operation("limit"), CURRENCY, LIMIT)
                 yield Ground(store, client, Path(folder), verifier, settings, Phones(), RandomIds())
             finally:
                 await client.aclose()

@@ -1,18 +1,24 @@
--- set_limit(keys=[journal], args=[currency, limit, days])
+-- set_limit(keys=[journal], args=[operation, fingerprint, kept_ms, currency, limit, days])
 --
 -- Set the global daily limit of a currency; '' lifts it, '0' stops all payments. What was used stays counted.
 --
 -- Returns {code, now, '', limit}; 'bounds' when the clock lies outside `days`.
 --@include base
+--@include operation
 --@include limit
 --@include amount
 --@include record
 
-local currency, amount, days = unpack(ARGV, 1, 3)
+local operation, fingerprint, kept_ms, currency, amount, days = unpack(ARGV, 1, 6)
 if amount ~= '' then
     require_amount(amount, 0)
 end
 
+-- A late copy must not undo what was set since: kept is also what changed nothing.
+local answered = earlier(operation, fingerprint)
+if answered then
+    return answered
+end
 local limit = read_limit(currency, days)
 if not limit then
     return {'bounds', at, ''}
@@ -27,4 +33,4 @@ if (limit.limit or '') ~= amount then
 end
 redis.call('SADD', key('limits'), currency)
 limit.limit = amount ~= '' and amount or nil
-return {'ok', at, '', flat(limit)}
+return keep(operation, fingerprint, kept_ms, {'ok', at, '', flat(limit)})
