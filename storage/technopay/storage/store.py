@@ -8,16 +8,11 @@ from pathlib import Path
 from typing import Self
 
 from technopay.engine.errors import StoreUnfit, StoreUninitialised
+from technopay.engine.ports import Outbox
 from technopay.storage.days import Calendar
 from technopay.storage.embedded import EmbeddedValkey
-from technopay.storage.fitness import (
-    PARTITIONS,
-    SCHEMA,
-    Durability,
-    require_durable,
-    require_ours,
-    require_primary,
-)
+from technopay.storage.fitness import PARTITIONS, SCHEMA, Durability, require_ours
+from technopay.storage.inspector import Inspector
 from technopay.storage.keys import Keys
 from technopay.storage.link import DirectLink, ServerLink
 from technopay.storage.outbox import OutboxScripts
@@ -28,6 +23,8 @@ from technopay.storage.terms import TermsScript
 
 CONNECT_TIMEOUT_S = 1.0
 REPLY_TIMEOUT_S = 2.0
+LOOK_INTERVAL_S = 1.0
+"""So often the store is looked at while it is used: its configuration and role can change at any time."""
 
 
 class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, TermsScript):
@@ -49,7 +46,7 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, TermsScript):
         self._server = server
         self._initialise = initialise
         self._timezone = timezone
-        self._durability: Durability = durability
+        self._inspector = Inspector(self._keys, timezone=timezone, durability=durability)
         self._reply_timeout_s = reply_timeout_s
         self._resources = AsyncExitStack()
 
@@ -126,6 +123,13 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, TermsScript):
         """Read what the store says of itself; nothing when it was never initialised."""
         return fields_of((await self._run("read_meta")).record)
 
+    async def read_outbox(self, owner: str, count: int) -> Outbox | None:
+        """Claim the relay and read on in the journal; what was read there has to stay there."""
+        outbox = await super().read_outbox(owner, count)
+        if outbox is not None:
+            self._inspector.saw(outbox.cursor)
+        return outbox
+
     async def bind_secret(self, secret_id: str) -> str:
         """Tie the store to the secret that is used first; answer the id of the one it is tied to."""
         return str((await self._run("bind_secret", secret_id=secret_id)).record)
@@ -139,31 +143,38 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, TermsScript):
         if self._server:
             is_new = self._server.is_new
             await self._resources.enter_async_context(self._server)
-        link: DirectLink | ServerLink
         if self._url is None:
             from fakeredis import FakeAsyncRedis
 
-            link = DirectLink(FakeAsyncRedis(decode_responses=True), self._keys.journal)
+            self._link = DirectLink(FakeAsyncRedis(decode_responses=True), self._keys.journal)
+            self._resources.push_async_callback(self._link.aclose)
+            await self._take_over(is_new=is_new)
         else:
-            link = ServerLink(
+            link = self._link = ServerLink(
                 self._url,
                 self._keys.journal,
                 scripts=self._scripts.values(),
                 connect_timeout_s=CONNECT_TIMEOUT_S,
                 reply_timeout_s=self._reply_timeout_s,
+                inspector=self._inspector,
             )
-        self._link = link
-        self._resources.push_async_callback(link.aclose)
-        info = await link.info()
-        require_primary(info)
-        require_durable(info, self._durability)
+            self._resources.push_async_callback(link.aclose)
+            self._inspector.leave()
+            await link.look()
+            await self._take_over(is_new=is_new)
+            await link.look()
+            link.watch(LOOK_INTERVAL_S)
+        if self._server:
+            self._server.mark_initialised()
+        self._calendar = Calendar(self._timezone)
+
+    async def _take_over(self, *, is_new: bool) -> None:
+        """Read what the store says of itself, initialise it if it may be new, and hold it to that."""
         meta = await self.read_meta()
         if not meta and is_new:
             meta = await self._initialise_store()
         require_ours(meta, self._timezone)
-        if self._server:
-            self._server.mark_initialised()
-        self._calendar = Calendar(self._timezone)
+        self._inspector.adopt(meta)
 
     async def _initialise_store(self) -> dict[str, str]:
         reply = await self._run(
