@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
 
-from technopay.engine.errors import StoreUnfit, StoreUninitialised
+from technopay.engine.errors import OutcomeUnknown, StoreUnavailable, StoreUnfit, StoreUninitialised
 from technopay.engine.ports import Outbox
 from technopay.storage.days import Calendar
 from technopay.storage.embedded import EmbeddedValkey
@@ -116,8 +116,11 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, TermsScript):
         await self.aclose()
 
     async def ping(self) -> None:
-        """Find out whether the store works."""
-        await self.read_meta()
+        """Find out whether the store works: now, so a lost reply is not asked for again."""
+        try:
+            await self._ask("read_meta", ())
+        except OutcomeUnknown as error:
+            raise StoreUnavailable("The store did not answer.") from error
 
     async def read_meta(self) -> dict[str, str]:
         """Read what the store says of itself; nothing when it was never initialised."""
