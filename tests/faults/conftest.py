@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from support.gated import GatedWorld, gated_world
@@ -29,6 +30,12 @@ def quick_look(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-async def world(server: OwnServer, quick_look: None) -> AsyncIterator[GatedWorld]:
+def changes() -> dict[str, Any]:
+    """Settings of the engine that are other than usual."""
+    return {}
+
+
+@pytest.fixture
+async def world(server: OwnServer, quick_look: None, changes: Mapping[str, Any]) -> AsyncIterator[GatedWorld]:
     async with AsyncExitStack() as stack:
-        yield await stack.enter_async_context(gated_world(server))
+        yield await stack.enter_async_context(gated_world(server, **changes))

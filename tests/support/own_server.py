@@ -41,17 +41,17 @@ class OwnServer:
         """The append-only file that is being written."""
         return max((self.folder / "appendonlydir").glob("*.incr.aof"), key=_number_of)
 
-    def start(self) -> None:
-        """Start on whatever data there is, and wait until all of it is there."""
+    def start(self, *more_options: str, wait: bool = True) -> None:
+        """Start on whatever data there is, and wait until all of it is there unless told otherwise."""
         self.socket.unlink(missing_ok=True)
         options = ["--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder), "--save", ""]
         options += ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
-        options += ["--busy-reply-threshold", "50"]
+        options += ["--busy-reply-threshold", "50", *more_options]
         self._process = subprocess.Popen(
             [self._binary, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         give_up_at = time.monotonic() + START_S_MAX
-        while not self._is_ready():
+        while wait and not self._is_ready():
             assert self._process.poll() is None, "the server ended at once"
             assert time.monotonic() < give_up_at, "the server does not start"
             time.sleep(0.005)
