@@ -92,7 +92,7 @@ async def test_a_store_that_is_paused_leaves_no_call_waiting_and_makes_nothing_t
     world.server.pause()
     try:
         results = await asyncio.gather(
-            deposit_all(world), world.scene.confirm(payment, code), return_exceptions=True
+            deposit_all(world), world.scene.confirm(payment, code, wait_s=0), return_exceptions=True
         )
         assert isinstance(results[0], list)
         faults = [*results[0], results[1]]
@@ -105,7 +105,7 @@ async def test_a_store_that_is_paused_leaves_no_call_waiting_and_makes_nothing_t
     await assert_each_deposit_happens_once(
         world, before - (payment.amount if await is_taken(world, payment.id) else 0)
     )
-    await world.scene.confirm(payment, code)
+    await world.scene.confirm(payment, code, wait_s=0)
     # If nobody heard that the money was taken, nobody settles: the claim has to run out.
     world.server.say("ZADD", Keys().key("agenda"), "XX", 0, payment.id)
     await wait_for(lambda: is_settled(world, payment.id))
