@@ -13,6 +13,7 @@ from support.scenes import wait_for
 
 from technopay.engine import StoreUnavailable, StoreUnfit
 from technopay.storage import RedisStore, initialise_store
+from technopay.storage.link import ServerLink
 from technopay.storage.store import LOOK_INTERVAL_S
 
 META = "{tp:00}:meta"
@@ -185,6 +186,25 @@ async def test_a_store_that_comes_back_older_is_closed_even_when_others_go_on_wi
     assert (await world.engine.find_payment(payment_id=lost.id)).status == "succeeded"
 
 
+@pytest.mark.parametrize("quick_look", [3600.0], indirect=True)
+async def test_what_the_relay_read_has_to_be_there_when_the_store_comes_back(world: GatedWorld) -> None:
+    """Between two looks, the relay knows best how far the journal came."""
+    older = world.server.keep()
+    payment = await world.scene.start()
+    await wait_for_relay(world)
+    newest = world.server.keep()
+
+    world.server.bring_back(older)
+    await world.wait_until_closed("came back older")
+    await world.assert_nothing_moves(payment)
+    world.server.bring_back(newest)
+    await wait_for(world.is_cut)
+    link = world.store._link
+    assert isinstance(link, ServerLink)
+    await link.look()
+    await world.assert_goes_on(payment)
+
+
 async def test_a_store_that_comes_back_as_another_one_is_closed_until_the_right_one_is_back(
     world: GatedWorld,
 ) -> None:
@@ -226,7 +246,13 @@ async def test_closing_is_clean_while_the_gate_is_closed_and_while_the_store_is_
             return False
 
         await wait_for(is_refused)
+        assert "store watch" in running_tasks()
         await store.aclose()
         await store.aclose()
+        assert "store watch" not in running_tasks()
         server.end()
         server.start()
+
+
+def running_tasks() -> set[str]:
+    return {task.get_name() for task in asyncio.all_tasks()}
