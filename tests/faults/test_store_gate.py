@@ -58,6 +58,9 @@ async def test_a_store_that_becomes_unfit_while_it_is_used_is_closed_until_it_is
     world.server.say(*spoil)
     await world.wait_until_closed(words)
     await world.assert_nothing_moves(payment)
+    for _ in range(3):
+        with pytest.raises(StoreUnfit, match=words):
+            await link_of(world).look()
     assert said(caplog, logging.ERROR) == [f"the store must not be used any more: {await reason_of(world)}"]
 
     world.server.say(*put_right)
@@ -74,6 +77,12 @@ async def wait_for_relay(world: GatedWorld) -> None:
         return bool(world.server.say("HGET", "{tp:00}:relay", "cursor") == last[0][0])
 
     await wait_for(look)
+
+
+def link_of(world: GatedWorld) -> ServerLink:
+    link = world.store._link
+    assert isinstance(link, ServerLink)
+    return link
 
 
 async def reason_of(world: GatedWorld) -> str:
@@ -199,9 +208,7 @@ async def test_what_the_relay_read_has_to_be_there_when_the_store_comes_back(wor
     await world.assert_nothing_moves(payment)
     world.server.bring_back(newest)
     await wait_for(world.is_cut)
-    link = world.store._link
-    assert isinstance(link, ServerLink)
-    await link.look()
+    await link_of(world).look()
     await world.assert_goes_on(payment)
 
 
