@@ -56,8 +56,12 @@ def client_of(store: RedisStore) -> Any:
 
 async def dump(store: RedisStore) -> Dump:
     """Read every key of the store, each as its type wants it."""
-    client, found = client_of(store), {}
-    tag = store._keys.key("meta").removesuffix(":meta")
+    return await dump_keys(client_of(store), store._keys)
+
+
+async def dump_keys(client: Any, keys: Keys) -> Dump:
+    """Read every key of a store that nobody needs to have opened."""
+    tag, found = keys.key("meta").removesuffix(":meta"), {}
     async for key in client.scan_iter(match=f"{tag}:*", count=1000):
         found[key.removeprefix(f"{tag}:")] = await _value_of(client, key)
     return found

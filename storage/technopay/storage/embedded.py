@@ -31,6 +31,7 @@ LOCK_WAIT_S = 5.0
 DYING_WAIT_S = 0.3
 START_WAIT_S = 60.0
 STOP_WAIT_S = 10.0
+RESTART_PAUSE_S_MIN = 0.02
 RESTART_PAUSE_S_MAX = 2.0
 SOCKET_PATH_LENGTH_MAX = 100
 PR_SET_PDEATHSIG = 1
@@ -200,20 +201,23 @@ class EmbeddedValkey:
         return b""
 
     async def _supervise(self) -> None:
-        """Start the server again whenever it dies."""
-        pause_s = 0.02
+        """Start the server again whenever it dies, after longer and longer pauses while it does not stay."""
+        loop = asyncio.get_running_loop()
+        pause_s, started_at = RESTART_PAUSE_S_MIN, loop.time()
         while not self._stopping:
             process = self._process
             assert process is not None
             status = await process.wait()
             logger.error("the embedded store ended with status %s; it is started again", status)
+            if loop.time() - started_at > RESTART_PAUSE_S_MAX:
+                pause_s = RESTART_PAUSE_S_MIN
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, RESTART_PAUSE_S_MAX)
+            started_at = loop.time()
             try:
                 await self._spawn()
-                pause_s = 0.02
-            except (StoreUnfit, OSError):
+            except Exception:
                 logger.exception("the embedded store does not start again; the next try follows")
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, RESTART_PAUSE_S_MAX)
 
 
 def server_binary() -> str:

@@ -51,8 +51,6 @@ def require_primary(info: Mapping[str, str]) -> None:
         StoreUnfit: says what is wrong.
 
     """
-    if not info:
-        return
     if info["role"] != "master":
         raise StoreUnfit("the store is a replica; payments need the writable primary")
     if info["cluster_enabled"] != "0":
@@ -75,5 +73,5 @@ def require_ours(meta: Mapping[str, str], timezone: str) -> None:
             "if it is new, run `technopay init` or `serve --init`, else restore it"
         )
     for name, ours in (("schema", SCHEMA), ("partitions", PARTITIONS), ("timezone", timezone)):
-        if meta[name] != ours:
-            raise StoreUnfit(f"the store has {name} {meta[name]}, this program {ours}")
+        if meta.get(name) != ours:
+            raise StoreUnfit(f"the store has {name} {meta.get(name)}, this program {ours}")

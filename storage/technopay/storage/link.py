@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from functools import partial
 from typing import Any, Protocol, cast
 
 from redis.asyncio import ConnectionPool, Redis
@@ -13,7 +14,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable
+from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable, StoreUnfit
+from technopay.storage.inspector import Inspector, Question
 from technopay.storage.scripts import Script
 from technopay.storage.wire import Call, Wire, error_for, fault, pack
 
@@ -42,17 +44,17 @@ class Link(Protocol):
         """Send a command that only reads, in the same way."""
         ...
 
-    async def info(self) -> dict[str, str]:
-        """Answer what the server says of its configuration and role."""
-        ...
-
     async def aclose(self) -> None:
         """Close the link."""
         ...
 
 
 class ServerLink:
-    """A link to a real server. redis-py connects: sockets, TLS, sign-in, database number."""
+    """A link to a real server. redis-py connects: sockets, TLS, sign-in, database number.
+
+    With an inspector it is a gate, too: on every new connection the store is looked at before any call leaves,
+    and as long as it is unfit, every call is refused.
+    """
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class ServerLink:
         scripts: Collection[Script] = (),
         connect_timeout_s: float,
         reply_timeout_s: float,
+        inspector: Inspector | None = None,
     ) -> None:
         # No retries: redis-py would send a script again whose reply was lost. No socket timeout: with one,
         # Python 3.11 swallows cancellation.
@@ -76,9 +79,12 @@ class ServerLink:
         self._journal = journal
         self._scripts = scripts
         self._reply_timeout_s = reply_timeout_s
+        self._inspector = inspector
         self._loop = asyncio.get_running_loop()
         self._unsent: list[Call] = []
-        self._connecting: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Task[Exception | None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._unfit: StoreUnfit | None = None
         self._connection: AbstractConnection | None = None
         self._wire: Wire | None = None
         self._closed = False
@@ -91,40 +97,34 @@ class ServerLink:
         """Send a command with all scripts of this loop tick."""
         self._send(Call(None, pack(*words), hear))
 
-    def _send(self, call: Call) -> None:
-        wire = self._wire
-        # Until all that was sent has heard that the connection is lost, nothing may take another one past it.
-        if wire is not None and not wire.is_lost:
-            if wire.calls < CALLS_MAX:
-                wire.send(call)
-                return
-        elif not self._closed and len(self._unsent) < CALLS_MAX:
-            self._unsent.append(call)
-            if self._connecting is None:
-                self._connecting = self._loop.create_task(self._connect())
-            return
-        self._loop.call_soon(call.tell, StoreUnavailable())
+    def watch(self, interval_s: float) -> None:
+        """Look at the store again and again from now on, and say so when the gate closes or opens."""
+        self._watching = self._loop.create_task(self._watch(interval_s), name="store watch")
 
-    async def info(self) -> dict[str, str]:
-        """Answer what the server says of its configuration and role."""
-        client: Redis = Redis(connection_pool=self._pool)
-        try:
-            async with asyncio.timeout(self._reply_timeout_s):
-                # All sections: servers that are too old to name several must be told so, too.
-                info: dict[Any, Any] = await client.info()
-                try:
-                    info |= await client.config_get(
-                        "appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy"
-                    )
-                except ResponseError as error:
-                    logger.warning("the store does not tell its configuration: %s", error)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise StoreUnavailable(f"The store cannot be asked about itself: {error}") from error
-        return {str(name): str(value) for name, value in info.items()}
+    async def look(self) -> None:
+        """Look at the store now; connect if need be.
+
+        Raises:
+            StoreUnfit: it must not be used; says why.
+            StoreUnavailable: it cannot be reached, or does not answer.
+
+        """
+        wire = self._wire
+        if wire is not None and not wire.is_lost:
+            error: Exception | None = await self._inspect(wire)
+        else:
+            error = await asyncio.shield(self._connect_once())
+        if isinstance(error, StoreUnfit | StoreUnavailable):
+            raise error
+        if error is not None:
+            raise StoreUnavailable(f"The store cannot be reached: {error}") from error
 
     async def aclose(self) -> None:
         """Wait for the replies that are due, then disconnect."""
         self._closed = True
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
         if self._connecting is not None:
             await self._connecting
         if self._wire is not None:
@@ -133,20 +133,55 @@ class ServerLink:
         await self._forget_connection()
         await self._pool.disconnect()
 
-    async def _connect(self) -> None:
-        """Connect, and send what came meanwhile in its order; without a connection, none of it happened."""
-        cause: Exception | None = None
+    def _send(self, call: Call) -> None:
+        wire = self._wire
+        if self._unfit is not None:
+            self._loop.call_soon(call.tell, refusal(self._unfit))
+            return
+        # Until all that was sent has heard that the connection is lost, nothing may take another one past it.
+        if wire is not None and not wire.is_lost:
+            if wire.calls < CALLS_MAX:
+                wire.send(call)
+                return
+        elif not self._closed and len(self._unsent) < CALLS_MAX:
+            self._unsent.append(call)
+            self._connect_once()
+            return
+        self._loop.call_soon(call.tell, StoreUnavailable())
+
+    async def _watch(self, interval_s: float) -> None:
+        while True:
+            await asyncio.sleep(interval_s)
+            try:
+                await self.look()
+            except (StoreUnfit, StoreUnavailable):
+                pass  # while it is so, calls hear of it
+            except Exception:
+                logger.exception("the store could not be looked at; the next look follows")
+
+    def _connect_once(self) -> asyncio.Task[Exception | None]:
+        if self._connecting is None:
+            self._connecting = self._loop.create_task(self._connect())
+        return self._connecting
+
+    async def _connect(self) -> Exception | None:
+        """Connect, look, and send what came meanwhile in its order; without a fit store none of it happened."""
+        error: Exception | None = None
         try:
-            self._wire = await self._open_wire()
-        except (RedisError, OSError, TimeoutError) as error:
-            cause = error
+            wire = await self._open_wire()
+            error = await self._inspect(wire)
+            self._wire = wire
+        except (RedisError, OSError, TimeoutError, StoreUnavailable) as failure:
+            error = failure
+            await self._forget_connection()
         finally:
             unsent, self._unsent, self._connecting = self._unsent, [], None
             for call in unsent:
-                if self._wire is None:
-                    call.tell(fault(StoreUnavailable(), cause))
+                if self._wire is None or error is not None:
+                    call.tell(refusal(error))
                 else:
                     self._wire.send(call)
+        return error
 
     async def _open_wire(self) -> Wire:
         await self._forget_connection()
@@ -163,6 +198,30 @@ class ServerLink:
         for script in self._scripts:
             wire.load(script)
         return wire
+
+    async def _inspect(self, wire: Wire) -> StoreUnfit | None:
+        """Look at the store through a wire; close the gate if it is unfit, and open it when it is fit again."""
+        if self._inspector is None:
+            return None
+
+        async def ask(questions: Sequence[Question]) -> Sequence[Any]:
+            answers = [self._loop.create_future() for _ in questions]
+            for question, answer in zip(questions, answers, strict=True):
+                wire.send(Call(None, pack(*question), partial(_put, answer), takes_errors=True))
+            return [await answer for answer in answers]
+
+        unfit: StoreUnfit | None = None
+        try:
+            await self._inspector.look(ask)
+        except StoreUnfit as error:
+            unfit = error
+        # Before the store is watched, whoever opens it hears the reason.
+        if self._watching is not None and unfit is not None and self._unfit is None:
+            logger.error("the store must not be used any more: %s", unfit)
+        elif self._watching is not None and unfit is None and self._unfit is not None:
+            logger.info("the store may be used again")
+        self._unfit = unfit
+        return unfit
 
     async def _forget_connection(self) -> None:
         self._wire = None
@@ -213,10 +272,22 @@ class DirectLink:
             logger.exception("the fake store crashed")
             return fault(InternalError(), error)
 
-    async def info(self) -> dict[str, str]:
-        """Answer nothing: there is no server."""
-        return {}
-
     async def aclose(self) -> None:
         """Close the client."""
         await self._client.aclose()
+
+
+def refusal(reason: Exception | None) -> StoreUnavailable:
+    """Answer what a call hears that never left, and why."""
+    is_unfit = isinstance(reason, StoreUnfit)
+    refused = StoreUnavailable(
+        f"The store must not be used now: {reason}. Nothing happened." if is_unfit else None
+    )
+    refused.__cause__ = reason
+    return refused
+
+
+def _put(answer: asyncio.Future[Any], heard: Any) -> None:
+    """Keep what was heard, an error too, unless nobody waits for it any more."""
+    if not answer.done():
+        answer.set_result(heard)

@@ -7,18 +7,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
 
-from technopay.engine.errors import StoreUnfit, StoreUninitialised
+from technopay.engine.errors import OutcomeUnknown, StoreUnavailable, StoreUnfit, StoreUninitialised
+from technopay.engine.ports import Outbox
 from technopay.storage.audit import AuditScripts
 from technopay.storage.days import Calendar
 from technopay.storage.embedded import EmbeddedValkey
-from technopay.storage.fitness import (
-    PARTITIONS,
-    SCHEMA,
-    Durability,
-    require_durable,
-    require_ours,
-    require_primary,
-)
+from technopay.storage.fitness import PARTITIONS, SCHEMA, Durability, require_ours
+from technopay.storage.inspector import Inspector
 from technopay.storage.keys import Keys
 from technopay.storage.link import DirectLink, ServerLink
 from technopay.storage.outbox import OutboxScripts
@@ -29,6 +24,8 @@ from technopay.storage.terms import TermsScript
 
 CONNECT_TIMEOUT_S = 1.0
 REPLY_TIMEOUT_S = 2.0
+LOOK_INTERVAL_S = 1.0
+"""So often the store is looked at while it is used: its configuration and role can change at any time."""
 
 
 class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, TermsScript, AuditScripts):
@@ -50,7 +47,7 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, TermsScript, Au
         self._server = server
         self._initialise = initialise
         self._timezone = timezone
-        self._durability: Durability = durability
+        self._inspector = Inspector(self._keys, timezone=timezone, durability=durability)
         self._reply_timeout_s = reply_timeout_s
         self._resources = AsyncExitStack()
 
@@ -120,12 +117,22 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, TermsScript, Au
         await self.aclose()
 
     async def ping(self) -> None:
-        """Find out whether the store works."""
-        await self.read_meta()
+        """Find out whether the store works: now, so a lost reply is not asked for again."""
+        try:
+            await self._ask("read_meta", ())
+        except OutcomeUnknown as error:
+            raise StoreUnavailable("The store did not answer.") from error
 
     async def read_meta(self) -> dict[str, str]:
         """Read what the store says of itself; nothing when it was never initialised."""
         return fields_of((await self._run("read_meta")).record)
+
+    async def read_outbox(self, owner: str, count: int) -> Outbox | None:
+        """Claim the relay and read on in the journal; what was read there has to stay there."""
+        outbox = await super().read_outbox(owner, count)
+        if outbox is not None:
+            self._inspector.saw(outbox.cursor)
+        return outbox
 
     async def bind_secret(self, secret_id: str) -> str:
         """Tie the store to the secret that is used first; answer the id of the one it is tied to."""
@@ -140,31 +147,38 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, TermsScript, Au
         if self._server:
             is_new = self._server.is_new
             await self._resources.enter_async_context(self._server)
-        link: DirectLink | ServerLink
         if self._url is None:
             from fakeredis import FakeAsyncRedis
 
-            link = DirectLink(FakeAsyncRedis(decode_responses=True), self._keys.journal)
+            self._link = DirectLink(FakeAsyncRedis(decode_responses=True), self._keys.journal)
+            self._resources.push_async_callback(self._link.aclose)
+            await self._take_over(is_new=is_new)
         else:
-            link = ServerLink(
+            link = self._link = ServerLink(
                 self._url,
                 self._keys.journal,
                 scripts=self._scripts.values(),
                 connect_timeout_s=CONNECT_TIMEOUT_S,
                 reply_timeout_s=self._reply_timeout_s,
+                inspector=self._inspector,
             )
-        self._link = link
-        self._resources.push_async_callback(link.aclose)
-        info = await link.info()
-        require_primary(info)
-        require_durable(info, self._durability)
+            self._resources.push_async_callback(link.aclose)
+            self._inspector.leave()
+            await link.look()
+            await self._take_over(is_new=is_new)
+            await link.look()
+            link.watch(LOOK_INTERVAL_S)
+        if self._server:
+            self._server.mark_initialised()
+        self._calendar = Calendar(self._timezone)
+
+    async def _take_over(self, *, is_new: bool) -> None:
+        """Read what the store says of itself, initialise it if it may be new, and hold it to that."""
         meta = await self.read_meta()
         if not meta and is_new:
             meta = await self._initialise_store()
         require_ours(meta, self._timezone)
-        if self._server:
-            self._server.mark_initialised()
-        self._calendar = Calendar(self._timezone)
+        self._inspector.adopt(meta)
 
     async def _initialise_store(self) -> dict[str, str]:
         reply = await self._run(

@@ -25,18 +25,33 @@ CALLS_PER_WRITE_MAX = 32
 
 NOT_EXECUTED = (
     "BUSY ", "LOADING ", "READONLY ", "OOM ", "MISCONF ", "CLUSTERDOWN ", "TRYAGAIN ", "MASTERDOWN ",
-    "NOREPLICAS ",
+    "NOREPLICAS ", "NOSCRIPT ", "NOAUTH ", "WRONGPASS ", "DENIED ", "MOVED ", "ASK ", "CROSSSLOT ",
+    "ERR max number of clients reached",
 )  # fmt: skip
-"""How the error replies begin that say that the script did not run."""
+"""How the error replies begin that say that the script did not run, or was stopped before its first write.
+
+READONLY, OOM, MISCONF and NOREPLICAS come from within a script, too, but only from its first write: a server
+that let a script begin to write lets it go on.
+"""
+
+KILLED = "Script killed by user with SCRIPT KILL"
+"""A script can be killed only as long as it has not written."""
+
+WITHIN_SCRIPT = " script: "
+"""What is in the error replies that come from within a script: NOPERM can come from each of its commands."""
 
 
 @dataclass(slots=True)
 class Call:
-    """A command, packed, the script that it calls if it does, and who hears its reply or the fault, once."""
+    """A command, packed, the script that it calls if it does, and who hears its reply or the fault, once.
+
+    With `takes_errors` an error reply is heard as it is.
+    """
 
     script: Script | None
     command: bytes
     hear: Callable[[Any], None]
+    takes_errors: bool = False
     sent_at: float = 0.0
     was_loaded: bool = False
 
@@ -144,7 +159,7 @@ class Wire(asyncio.Protocol):
             self._watchdog = self._loop.call_later(self._reply_timeout_s, self._watch)
 
     def _answer(self, call: Call, reply: Any) -> None:
-        if not isinstance(reply, hiredis.ReplyError):
+        if call.takes_errors or not isinstance(reply, hiredis.ReplyError):
             call.tell(reply)
             return
         text = str(reply)
@@ -186,7 +201,9 @@ def pack(*words: str | int) -> bytes:
 
 def error_for(text: str) -> StoreUnavailable | InternalError:
     """Answer what an error reply means: the script did not run, or it has a defect."""
-    if text.startswith((*NOT_EXECUTED, "NOSCRIPT ")):
+    if text.startswith(NOT_EXECUTED) or KILLED in text:
+        return StoreUnavailable()
+    if text.startswith("NOPERM ") and WITHIN_SCRIPT not in text:
         return StoreUnavailable()
     logger.error("a script failed: %s", text)
     return InternalError()

@@ -24,6 +24,14 @@ from technopay.storage.scripts import Script, load_scripts
 from technopay.storage.wire import CALLS_PER_WRITE_MAX, Wire
 
 READ_META = load_scripts()["read_meta"]
+QUESTIONS = 5
+"""So many a store is asked on every new connection."""
+
+
+@pytest.fixture(autouse=True)
+def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the store on new connections only: what leaves is what a test sent."""
+    monkeypatch.setattr("technopay.storage.store.LOOK_INTERVAL_S", 3600.0)
 
 
 @pytest.fixture
@@ -91,7 +99,7 @@ async def test_what_is_sent_while_the_link_connects_leaves_behind_the_scripts_in
         calls += [asyncio.create_task(scene.deposit(wallet, 10**tick)) for _ in range(2)]
         await asyncio.sleep(0)
     outcomes = await asyncio.gather(*calls)
-    assert sum(writes) == len(server_store._scripts) + 6, "the scripts, then what waited"
+    assert sum(writes) == len(server_store._scripts) + QUESTIONS + 6, "the scripts, a look, then what waited"
     assert [outcome.value.balance for outcome in outcomes] == [1_001, 1_002, 1_012, 1_022, 1_122, 1_222]
 
 
@@ -258,6 +266,16 @@ async def answered(error: str) -> BaseException:
         "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
         "NOREPLICAS Not enough good replicas to write.",
         "NOSCRIPT No matching script. Please use EVAL.",
+        "NOAUTH Authentication required.",
+        "WRONGPASS invalid username-password pair or user is disabled.",
+        "NOPERM User shy has no permissions to run the 'evalsha' command",
+        "DENIED Redis is running in protected mode",
+        "MOVED 3999 127.0.0.1:6381",
+        "ASK 3999 127.0.0.1:6381",
+        "CROSSSLOT Keys in request don't hash to the same slot",
+        "ERR max number of clients reached",
+        "ERR Script killed by user with SCRIPT KILL. script: on @user_script:1.",
+        "ERR Script killed by user with SCRIPT KILL... script: abc, on @user_script:1.",
     ],
 )
 async def test_an_error_that_says_that_nothing_ran_is_unavailable(error: str) -> None:
@@ -270,7 +288,9 @@ async def test_an_error_that_says_that_nothing_ran_is_unavailable(error: str) ->
     [
         "ERR user_script:3: Script attempted to access nonexistent global variable 'x'",
         "WRONGTYPE Operation against a key holding the wrong kind of value",
-        "NOPERM this user has no permissions to run the 'hset' command",
+        "ERR ACL failure in script: User shy has no permissions to run 'set' script: on @user_script:1.",
+        "NOPERM ACL failure in script: no permissions to run the 'set' command script: on @user_script:1.",
+        "UNKILLABLE Sorry the script already executed write commands against the dataset.",
     ],
 )
 async def test_any_other_error_is_a_defect_of_ours_and_is_logged(

@@ -1,0 +1,128 @@
+"""What a store is asked before it is used and while it is used, and what its answers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit
+from technopay.storage.fitness import Durability, require_durable, require_ours, require_primary
+from technopay.storage.keys import Keys
+from technopay.storage.records import fields_of
+
+Question = tuple[str | int, ...]
+Ask = Callable[[Sequence[Question]], Awaitable[Sequence[Any]]]
+"""Asks on the very connection that is going to be used: a reply, an error reply or a fault for each."""
+
+BEGINNING = "0-0"
+SETTINGS = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy")
+NOT_TOLD = ("ERR", "NOPERM")
+"""How the error replies begin that say that the server never tells its configuration."""
+
+
+class Inspector:
+    """Knows what the store has to be, and the newest entry of the journal that this process has seen in it.
+
+    The journal only grows: while that entry is there, nothing before it was lost. That the last entry is later
+    would not say so, because a store that came back older goes on with later ones.
+    """
+
+    def __init__(self, keys: Keys, *, timezone: str, durability: Durability) -> None:
+        self._keys = keys
+        self._timezone = timezone
+        self._durability: Durability = durability
+        self._incarnation: str | None = None
+        self._seen = BEGINNING
+        self._proved = BEGINNING
+
+    def leave(self) -> None:
+        """Forget the store: until one is adopted, only the server is looked at."""
+        self._incarnation = None
+        self._seen = self._proved = BEGINNING
+
+    def adopt(self, meta: Mapping[str, str]) -> None:
+        """Hold the store to what it is now."""
+        self._incarnation = meta["incarnation"]
+
+    def saw(self, entry: str) -> None:
+        """Remember that the journal has this entry."""
+        self._seen = max(self._seen, entry, key=_order_of)
+
+    async def look(self, ask: Ask) -> None:
+        """Look whether the store may be used.
+
+        Raises:
+            StoreUnfit: it may not; says why.
+            StoreUnavailable: it does not say.
+
+        """
+        seen, journal = self._seen, self._keys.journal
+        # The meta record comes after the journal: if it is still there, the journal was that of the same store.
+        answers = await ask(
+            (
+                ("INFO",),
+                ("CONFIG", "GET", *SETTINGS),
+                ("XREVRANGE", journal, "+", "-", "COUNT", 1),
+                ("XRANGE", journal, seen, seen),
+                ("HGETALL", self._keys.key("meta")),
+            )
+        )
+        try:
+            self._judge_server(answers[0], answers[1])
+            if self._incarnation is not None:
+                last, kept, meta = map(_told, answers[2:])
+                self._judge_data(fields_of(meta), last, seen, is_kept=bool(kept))
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+            raise StoreUnavailable(f"What the store says of itself cannot be read: {error!r}.") from error
+
+    def _judge_server(self, info: Any, settings: Any) -> None:
+        said = _lines_of(_told(info))
+        require_primary(said)
+        if self._durability == "unchecked":
+            return
+        if isinstance(settings, Exception) and str(settings).startswith(NOT_TOLD):
+            settings = ()
+        require_durable(said | fields_of(_told(settings)), self._durability)
+
+    def _judge_data(self, meta: Mapping[str, str], last: Sequence[Any], seen: str, *, is_kept: bool) -> None:
+        try:
+            if not meta:
+                raise StoreUnfit("the store came back empty: it lost its data; restore it")
+            require_ours(meta, self._timezone)
+            if meta.get("incarnation") != self._incarnation:
+                raise StoreUnfit(
+                    "the store came back as another one (its incarnation differs); bring the right one back, "
+                    "or start again to use this one"
+                )
+        except StoreUnfit:
+            # What was seen since the last look may have been seen in the wrong store.
+            self._seen = self._proved
+            raise
+        if seen != BEGINNING and not is_kept:
+            raise StoreUnfit(
+                f"the store came back older: its journal lost entry {seen}; restore what is newer, "
+                "or start again to use it as it is"
+            )
+        self._proved = max(self._proved, seen, last[0][0] if last else BEGINNING, key=_order_of)
+        self.saw(self._proved)
+
+
+def _told(answer: Any) -> Any:
+    """Answer what was answered, unless that is an error."""
+    if isinstance(answer, Fault):
+        raise StoreUnavailable("The store did not answer when it was asked about itself.") from answer
+    if isinstance(answer, Exception):
+        raise StoreUnavailable(f"The store does not work: {answer}.") from answer
+    return answer
+
+
+def _lines_of(info: str) -> dict[str, str]:
+    """Read what INFO answers: `name:value` in lines, under headings."""
+    pairs = (line.partition(":") for line in info.splitlines() if not line.startswith("#"))
+    return {name: value for name, _, value in pairs if name}
+
+
+def _order_of(entry: str) -> tuple[int, int]:
+    """Answer what entries of the journal are sorted by."""
+    milliseconds, _, number = entry.partition("-")
+    return int(milliseconds), int(number)

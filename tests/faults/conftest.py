@@ -1,0 +1,41 @@
+"""Fixtures of the tests that spoil the store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from support.gated import GatedWorld, gated_world
+from support.own_server import OwnServer, own_server
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """The kind of the server that is spoiled."""
+    return str(request.param)
+
+
+@pytest.fixture
+def server(kind: str) -> Iterator[OwnServer]:
+    with own_server(kind) as server:
+        yield server
+
+
+@pytest.fixture
+def quick_look(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the store ten times as often, so that tests end sooner, or as often as a test says."""
+    monkeypatch.setattr("technopay.storage.store.LOOK_INTERVAL_S", getattr(request, "param", 0.1))
+
+
+@pytest.fixture
+def changes() -> dict[str, Any]:
+    """Settings of the engine that are other than usual."""
+    return {}
+
+
+@pytest.fixture
+async def world(server: OwnServer, quick_look: None, changes: Mapping[str, Any]) -> AsyncIterator[GatedWorld]:
+    async with AsyncExitStack() as stack:
+        yield await stack.enter_async_context(gated_world(server, **changes))

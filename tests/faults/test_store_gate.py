@@ -1,0 +1,265 @@
+"""The gate: a store that becomes unfit while it is used is used no more, until it is put right."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from support.gated import CLOSED_WITHIN_S, GatedWorld
+from support.http import running_api
+from support.own_server import OwnServer
+from support.scenes import wait_for
+
+from technopay.engine import StoreUnavailable, StoreUnfit
+from technopay.storage import RedisStore, initialise_store
+from technopay.storage.link import ServerLink
+from technopay.storage.store import LOOK_INTERVAL_S
+
+META = "{tp:00}:meta"
+JOURNAL = "{tp:00}:journal"
+
+Command = tuple[str, ...]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words", "put_right"),
+    [
+        (
+            ("CONFIG", "SET", "appendfsync", "everysec"), "appendfsync is everysec, not always",
+            ("CONFIG", "SET", "appendfsync", "always"),
+        ),
+        (
+            ("CONFIG", "SET", "appendonly", "no"), "appendonly is no, not yes",
+            ("CONFIG", "SET", "appendonly", "yes"),
+        ),
+        (
+            ("CONFIG", "SET", "no-appendfsync-on-rewrite", "yes"), "not durable during rewrites",
+            ("CONFIG", "SET", "no-appendfsync-on-rewrite", "no"),
+        ),
+        (
+            ("CONFIG", "SET", "maxmemory-policy", "allkeys-lru"), "maxmemory-policy is allkeys-lru",
+            ("CONFIG", "SET", "maxmemory-policy", "noeviction"),
+        ),
+        (("REPLICAOF", "127.0.0.1", "1"), "is a replica", ("REPLICAOF", "NO", "ONE")),
+        (("HSET", META, "schema", "0"), "has schema 0", ("HSET", META, "schema", "2")),
+        (("RENAME", META, "{tp:00}:away"), "came back empty", ("RENAME", "{tp:00}:away", META)),
+        (("RENAME", JOURNAL, "{tp:00}:away"), "came back older", ("RENAME", "{tp:00}:away", JOURNAL)),
+    ],
+)  # fmt: skip
+async def test_a_store_that_becomes_unfit_while_it_is_used_is_closed_until_it_is_put_right(
+    world: GatedWorld, spoil: Command, words: str, put_right: Command, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "technopay.storage")
+    payment = await world.scene.start()
+    # What the engine still has to do for this payment is done before anything is compared.
+    await world.scene.right_code(payment)
+    await wait_for_relay(world)
+    world.server.say(*spoil)
+    await world.wait_until_closed(words)
+    await world.assert_nothing_moves(payment)
+    for _ in range(3):
+        with pytest.raises(StoreUnfit, match=words):
+            await link_of(world).look()
+    assert said(caplog, logging.ERROR) == [f"the store must not be used any more: {await reason_of(world)}"]
+
+    world.server.say(*put_right)
+    await world.assert_goes_on(payment)
+    assert len(said(caplog, logging.ERROR)) == 1
+    assert said(caplog, logging.INFO) == ["the store may be used again"]
+
+
+async def wait_for_relay(world: GatedWorld) -> None:
+    """Wait until everybody was told everything that the journal says so far."""
+
+    async def look() -> bool:
+        last = world.server.say("XREVRANGE", JOURNAL, "+", "-", "COUNT", 1)
+        return bool(world.server.say("HGET", "{tp:00}:relay", "cursor") == last[0][0])
+
+    await wait_for(look)
+
+
+def link_of(world: GatedWorld) -> ServerLink:
+    link = world.store._link
+    assert isinstance(link, ServerLink)
+    return link
+
+
+async def reason_of(world: GatedWorld) -> str:
+    with pytest.raises(StoreUnavailable) as refused:
+        await world.engine.check()
+    assert isinstance(refused.value.__cause__, StoreUnfit)
+    return str(refused.value.__cause__)
+
+
+def said(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    """Answer what the gate logged at a level."""
+    return [
+        record.message
+        for record in caplog.records
+        if record.name == "technopay.storage.link" and record.levelno == level
+    ]
+
+
+@pytest.mark.parametrize("kind", ["valkey"])
+async def test_readyz_says_that_the_store_is_unfit_within_three_seconds_and_when_it_is_fit_again(
+    server: OwnServer,
+) -> None:
+    assert LOOK_INTERVAL_S < CLOSED_WITHIN_S
+    async with (
+        RedisStore.connect(server.url, initialise=True) as store,
+        running_api(store) as api,
+    ):
+
+        async def status() -> int:
+            return (await api.client.get("/readyz")).status
+
+        async def is_closed() -> bool:
+            return await status() == 503
+
+        async def is_open() -> bool:
+            return await status() == 200
+
+        assert await is_open()
+        server.say("CONFIG", "SET", "appendfsync", "no")
+        await wait_for(is_closed, within_s=CLOSED_WITHIN_S)
+        server.say("CONFIG", "SET", "appendfsync", "always")
+        await wait_for(is_open, within_s=CLOSED_WITHIN_S)
+
+
+async def test_a_flushed_store_is_closed_until_its_data_are_restored(world: GatedWorld) -> None:
+    payment = await world.scene.start()
+    await wait_for_relay(world)
+    kept = world.server.keep()
+    world.server.say("FLUSHALL")
+    await world.wait_until_closed("came back empty: it lost its data; restore it")
+    await world.assert_nothing_moves(payment)
+    assert world.server.say("DBSIZE") == 0, "nothing grew in the empty store"
+
+    world.server.bring_back(kept)
+    await world.assert_goes_on(payment)
+
+
+async def test_a_store_that_comes_back_empty_is_closed_until_it_comes_back_with_its_data(
+    world: GatedWorld,
+) -> None:
+    payment = await world.scene.start()
+    await wait_for_relay(world)
+    kept = world.server.keep()
+    world.server.bring_back(None)
+    await world.wait_until_closed("came back empty")
+    await world.assert_nothing_moves(payment)
+    assert world.server.say("DBSIZE") == 0, "nothing grew in the empty store"
+
+    world.server.bring_back(kept)
+    await world.assert_goes_on(payment)
+
+
+@pytest.mark.parametrize("quick_look", [3600.0], indirect=True)
+async def test_not_one_call_leaves_for_a_store_that_came_back_empty(world: GatedWorld) -> None:
+    """The calls that wait for the connection are refused, too: a user could be created in an empty store."""
+    world.server.bring_back(None)
+    await wait_for(world.is_cut)
+    calls = [world.engine.create_user(user_id=f"bob{n}", email="bob@example.com") for n in range(3)]
+    for result in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(result, StoreUnavailable)
+        assert "came back empty" in str(result)
+    assert world.server.say("DBSIZE") == 0
+
+
+async def test_a_store_that_comes_back_older_is_closed_even_when_others_go_on_with_it(
+    world: GatedWorld,
+) -> None:
+    await world.scene.pay()
+    await wait_for_relay(world)
+    older = world.server.keep()
+    lost = await world.scene.pay()
+    payment = await world.scene.start()
+    await wait_for_relay(world)
+    newest = world.server.keep()
+
+    world.server.bring_back(older)
+    await world.wait_until_closed("came back older")
+    await world.assert_nothing_moves(payment)
+
+    # Somebody who does not remember uses it: its journal becomes longer than it ever was.
+    async with RedisStore.connect(world.server.url) as other:
+        for _ in range(20):
+            await other.set_limit("EUR", None)
+            await other.set_limit("EUR", 10**9)
+    await world.wait_until_closed("came back older")
+    await world.assert_nothing_moves(payment)
+
+    world.server.bring_back(newest)
+    await world.assert_goes_on(payment)
+    assert (await world.engine.find_payment(payment_id=lost.id)).status == "succeeded"
+
+
+@pytest.mark.parametrize("quick_look", [3600.0], indirect=True)
+async def test_what_the_relay_read_has_to_be_there_when_the_store_comes_back(world: GatedWorld) -> None:
+    """Between two looks, the relay knows best how far the journal came."""
+    older = world.server.keep()
+    payment = await world.scene.start()
+    await wait_for_relay(world)
+    newest = world.server.keep()
+
+    world.server.bring_back(older)
+    await world.wait_until_closed("came back older")
+    await world.assert_nothing_moves(payment)
+    world.server.bring_back(newest)
+    await wait_for(world.is_cut)
+    await link_of(world).look()
+    await world.assert_goes_on(payment)
+
+
+async def test_a_store_that_comes_back_as_another_one_is_closed_until_the_right_one_is_back(
+    world: GatedWorld,
+) -> None:
+    payment = await world.scene.start()
+    await wait_for_relay(world)
+    kept = world.server.keep()
+    world.server.bring_back(None)
+    await initialise_store(world.server.url, timezone="UTC", durability="always")
+    await world.wait_until_closed("came back as another one")
+    await world.assert_nothing_moves(payment)
+
+    world.server.bring_back(kept)
+    await world.assert_goes_on(payment)
+
+
+async def test_an_unfit_store_that_goes_away_and_comes_back_fit_is_used_again(world: GatedWorld) -> None:
+    world.server.say("CONFIG", "SET", "appendfsync", "everysec")
+    await world.wait_until_closed("appendfsync is everysec")
+    world.server.end()
+    assert not await world.is_ready()
+    # It starts with its old settings.
+    world.server.start()
+    await world.assert_goes_on()
+
+
+async def test_closing_is_clean_while_the_gate_is_closed_and_while_the_store_is_gone(
+    server: OwnServer, quick_look: None
+) -> None:
+    for spoil in (lambda: server.say("CONFIG", "SET", "appendfsync", "no"), server.end):
+        store = RedisStore.connect(server.url, initialise=True)
+        await store.open()
+        spoil()
+
+        async def is_refused(store: RedisStore = store) -> bool:
+            try:
+                await store.ping()
+            except StoreUnavailable:
+                return True
+            return False
+
+        await wait_for(is_refused)
+        assert "store watch" in running_tasks()
+        await store.aclose()
+        await store.aclose()
+        assert "store watch" not in running_tasks()
+        server.end()
+        server.start()
+
+
+def running_tasks() -> set[str]:
+    return {task.get_name() for task in asyncio.all_tasks()}

@@ -1,0 +1,166 @@
+"""A store that is out of memory: whatever is refused changed nothing, and nothing is ever done by half."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import pytest
+from redis import Redis
+from support.calls import CASES, Call, Case
+from support.gated import GatedWorld
+from support.ledger import assert_books_balance
+from support.own_server import OwnServer, own_server
+from support.scene import ALONE, Scene, dump, operation
+from support.scenes import wait_for
+
+from technopay.engine import Overloaded, StoreUnavailable, commands
+from technopay.engine.ports import Lease
+from technopay.storage import RedisStore
+from technopay.storage.scripts import load_scripts
+
+WRITING = {name for name in load_scripts() if not name.startswith(("read_", "list_"))}
+KEPT = Lease("owner-a", "", keep=True)
+
+
+async def deposit__under_a_lease(scene: Scene) -> Call:
+    wallet = await scene.wallet(balance=5)
+    await scene.deposit(wallet, 1, KEPT)
+    command = commands.Deposit(operation(), wallet, 1)
+    return lambda: scene.store.run(command, ALONE)
+
+
+async def set_wallet_status__under_a_lease(scene: Scene) -> Call:
+    """Gives the lease up before it writes anything else."""
+    wallet = await scene.wallet()
+    await scene.deposit(wallet, 1, KEPT)
+    command = commands.SetWalletStatus(operation(), wallet, "inactive")
+    return lambda: scene.store.run(command, ALONE)
+
+
+async def set_limit__removed(scene: Scene) -> Call:
+    await scene.store.set_limit("EUR", 5)
+    return lambda: scene.store.set_limit("EUR", None)
+
+
+async def start_payment__instead_of_an_earlier_one(scene: Scene) -> Call:
+    wallet, invoice = await scene.wallet(), await scene.invoice()
+    await scene.started(wallet, invoice)
+    return lambda: scene.start(wallet, invoice)
+
+
+async def take_due__with_something_to_forget_first(scene: Scene) -> Call:
+    """Forgets the record of an operation, then ends a payment and claims another."""
+    wallet = await scene.wallet()
+    expired, (taken, _) = await scene.started(wallet, await scene.invoice()), await scene.processing(wallet)
+    await scene.write_challenge(expired, expires_at=1)
+    records = [member for member in (await dump(scene.store))["agenda"] if member.startswith("op_")]
+    # What is due at the same time is taken in the order of the names.
+    for member in (*records, expired, taken):
+        await scene.make_due(member)
+    return lambda: scene.store.take_due(100)
+
+
+MORE: dict[str, Case] = {
+    case.__name__: case
+    for case in (
+        deposit__under_a_lease, set_wallet_status__under_a_lease, set_limit__removed,
+        start_payment__instead_of_an_earlier_one, take_due__with_something_to_forget_first,
+    )
+}  # fmt: skip
+ALL = {
+    name: case for name, case in (CASES | MORE).items() if name.partition("__")[0] in WRITING - {"initialise"}
+}
+FREEING = {
+    "set_wallet_status__under_a_lease", "set_limit__removed", "take_due__with_something_to_forget_first",
+}  # fmt: skip
+"""Calls that free something first, which a server without memory allows; and then it allows the rest."""
+
+
+@contextmanager
+def without_memory(url: str) -> Iterator[None]:
+    """Set the server's limit just below what it uses."""
+    with Redis.from_url(url, decode_responses=True) as client:
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"]) - 20_000)
+        try:
+            yield
+        finally:
+            client.config_set("maxmemory", 0)
+
+
+@pytest.fixture(scope="module", params=["valkey", "redis"])
+def crowded(request: pytest.FixtureRequest) -> Iterator[OwnServer]:
+    """A server that a test may deprive of memory."""
+    with own_server(request.param) as server:
+        yield server
+
+
+@pytest.fixture
+async def small(crowded: OwnServer, namespace: str) -> AsyncIterator[Scene]:
+    async with RedisStore.connect(crowded.url, initialise=True, namespace=namespace) as store:
+        scene = Scene(store)
+        await scene.user("alice")
+        yield scene
+
+
+def test_every_script_that_writes_is_met() -> None:
+    assert {name.partition("__")[0] for name in ALL} | {"initialise", "mark_demo"} == WRITING
+
+
+@pytest.mark.parametrize("name", ALL)
+async def test_a_script_without_memory_does_nothing_or_all_of_it(
+    crowded: OwnServer, small: Scene, name: str
+) -> None:
+    call = await ALL[name](small)
+    before = await dump(small.store)
+    with without_memory(crowded.url):
+        if name in FREEING:
+            await call()
+        else:
+            with pytest.raises(StoreUnavailable) as refused:
+                await call()
+            assert str(refused.value.__cause__).startswith("OOM ")
+            assert await dump(small.store) == before
+    await call()
+    assert await dump(small.store) != before, "the call has something to write"
+    if name in FREEING:
+        await assert_books_balance(crowded.url, small.keys.namespace)
+
+
+async def test_a_store_is_not_initialised_by_half_and_demo_data_are_not_claimed_without_memory(
+    crowded: OwnServer, namespace: str
+) -> None:
+    store = RedisStore.connect(crowded.url, initialise=True, namespace=namespace)
+    with without_memory(crowded.url), pytest.raises(StoreUnavailable):
+        await store.open()
+    async with store:
+        before = await dump(store)
+        with without_memory(crowded.url), pytest.raises(StoreUnavailable):
+            await store.mark_demo()
+        assert await dump(store) == before
+        assert await store.mark_demo()
+
+
+async def test_a_store_that_fills_up_under_load_refuses_what_it_has_no_room_for_and_goes_on_when_it_has(
+    world: GatedWorld,
+) -> None:
+    payment, before = await world.scene.start(), await world.scene.balance()
+    code = await world.scene.right_code(payment)
+    used = int(Redis.from_url(world.server.url).info("memory")["used_memory"])
+    world.server.say("CONFIG", "SET", "maxmemory", used + 30_000)
+    made, refused = 0, 0
+    while not refused:
+        deposits = (world.engine.deposit(wallet_id=world.scene.wallet_id, amount=1) for _ in range(20))
+        for result in await asyncio.gather(*deposits, return_exceptions=True):
+            made += not isinstance(result, BaseException)
+            refused += isinstance(result, StoreUnavailable | Overloaded)
+        assert made < 20_000
+    with pytest.raises(StoreUnavailable):
+        await world.scene.confirm(payment, code)
+    assert await world.scene.balance() == before + made, "all or nothing, and as it was acknowledged"
+    await world.assert_sound()
+
+    world.server.say("CONFIG", "SET", "maxmemory", 0)
+    await wait_for(world.is_ready)
+    await world.assert_goes_on(payment)

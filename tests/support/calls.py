@@ -1,0 +1,349 @@
+"""One call of every script, prepared in a small world, to be made as often as a test likes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from support.scene import (
+    ALONE,
+    DAY_MS,
+    RIGHT,
+    WRONG,
+    Scene,
+    new_id,
+    new_invoice,
+    operation,
+    start_command,
+    unrecorded,
+)
+
+from technopay.engine import commands
+from technopay.engine.models import from_ms
+from technopay.engine.ports import ClaimedMessage, UntoldNotice
+
+Call = Callable[[], Awaitable[Any]]
+Case = Callable[[Scene], Awaitable[Call]]
+
+CASES: dict[str, Case] = {}
+
+
+def case(make: Case) -> Case:
+    """Note down how a call is prepared; the name is the script's, and what follows `__` tells cases apart."""
+    CASES[make.__name__] = make
+    return make
+
+
+@case
+async def create_user(scene: Scene) -> Call:
+    who = operation()
+    return lambda: scene.store.create_user(who, "bob", "bob@example.com", None)
+
+
+@case
+async def set_user_status(scene: Scene) -> Call:
+    who = operation()
+    return lambda: scene.store.set_user_status(who, "alice", "blocked")
+
+
+@case
+async def create_wallet(scene: Scene) -> Call:
+    who, wallet = operation(), new_id("wal")
+    return lambda: scene.store.create_wallet(who, wallet, "alice", "EUR")
+
+
+@case
+async def set_wallet_status(scene: Scene) -> Call:
+    command = commands.SetWalletStatus(operation(), await scene.wallet(), "inactive")
+    return lambda: scene.store.run(command, ALONE)
+
+
+@case
+async def deposit(scene: Scene) -> Call:
+    command = commands.Deposit(operation(), await scene.wallet(), 500)
+    return lambda: scene.store.run(command, ALONE)
+
+
+@case
+async def create_invoice(scene: Scene) -> Call:
+    who = operation()
+    invoice = new_invoice("alice", 100, "EUR", from_ms(await scene.now_ms() + DAY_MS), reference="R-1")
+    return lambda: scene.store.create_invoice(who, invoice)
+
+
+@case
+async def void_invoice(scene: Scene) -> Call:
+    who, invoice = operation(), await scene.invoice()
+    await scene.started(await scene.wallet(), invoice)
+    return lambda: scene.store.void_invoice(who, invoice)
+
+
+@case
+async def set_limit(scene: Scene) -> Call:
+    who = operation()
+    return lambda: scene.store.set_limit(who, "EUR", 5_000)
+
+
+@case
+async def read_limits(scene: Scene) -> Call:
+    await scene.set_limit("EUR", 5_000)
+    return lambda: scene.store.read_limits(None)
+
+
+@case
+async def read_record(scene: Scene) -> Call:
+    return lambda: scene.store.read_user("alice")
+
+
+@case
+async def list_records(scene: Scene) -> Call:
+    await scene.invoice()
+    return lambda: scene.store.list_invoices("alice", "", 10)
+
+
+@case
+async def list_wallets(scene: Scene) -> Call:
+    await scene.wallet()
+    return lambda: scene.store.list_wallets("alice", "", 10)
+
+
+@case
+async def list_entries(scene: Scene) -> Call:
+    wallet = await scene.wallet()
+    return lambda: scene.store.list_entries(wallet, None, "", 10)
+
+
+@case
+async def list_payments(scene: Scene) -> Call:
+    await scene.processing(await scene.wallet())
+    return lambda: scene.store.search_payments(None, None, set_aside=None, cursor="", limit=10)
+
+
+@case
+async def start_payment(scene: Scene) -> Call:
+    command = start_command(await scene.wallet(), await scene.invoice())
+    return lambda: scene.store.run(command, ALONE)
+
+
+@case
+async def start_payment__recorded(scene: Scene) -> Call:
+    command = start_command(await scene.wallet(), await scene.invoice(), identity=operation())
+    return lambda: scene.store.run(command, ALONE)
+
+
+async def confirmation(scene: Scene, digest: str, *, balance: int = 10_000, attempts: int = 5) -> Call:
+    wallet = await scene.wallet(balance=10_000)
+    payment = await scene.started(wallet, await scene.invoice(), attempts=attempts)
+    await scene.write("wallet", wallet, balance=balance)
+    command = commands.ConfirmPayment(unrecorded(), payment, "alice", digest)
+    return lambda: scene.store.run(command, ALONE)
+
+
+@case
+async def confirm_payment(scene: Scene) -> Call:
+    return await confirmation(scene, RIGHT)
+
+
+@case
+async def confirm_payment__with_a_wrong_code(scene: Scene) -> Call:
+    return await confirmation(scene, WRONG)
+
+
+@case
+async def confirm_payment__with_the_last_wrong_code(scene: Scene) -> Call:
+    return await confirmation(scene, WRONG, attempts=1)
+
+
+@case
+async def confirm_payment__without_funds(scene: Scene) -> Call:
+    return await confirmation(scene, RIGHT, balance=999)
+
+
+@case
+async def confirm_payment__past_the_limit(scene: Scene) -> Call:
+    call = await confirmation(scene, RIGHT)
+    await scene.set_limit("EUR", 999)
+    return call
+
+
+@case
+async def resend_code(scene: Scene) -> Call:
+    payment = await scene.started(await scene.wallet(), await scene.invoice())
+    command = commands.ResendCode(unrecorded(), payment, "alice", 2, "the next digest", 60_000)
+    return lambda: scene.store.run(command, ALONE)
+
+
+@case
+async def cancel_payment(scene: Scene) -> Call:
+    payment = await scene.started(await scene.wallet(), await scene.invoice())
+    command = commands.CancelPayment(unrecorded(), payment, "alice")
+    return lambda: scene.store.run(command, ALONE)
+
+
+@case
+async def read_payment(scene: Scene) -> Call:
+    payment, _ = await scene.processing(await scene.wallet())
+    return lambda: scene.store.read_payment(payment, "alice")
+
+
+@case
+async def read_terms(scene: Scene) -> Call:
+    invoice = await scene.invoice()
+    return lambda: scene.store.read_terms("pay_1", invoice)
+
+
+@case
+async def read_parcels(scene: Scene) -> Call:
+    payment = await scene.started(await scene.wallet(), await scene.invoice())
+    return lambda: scene.store.read_parcel(payment)
+
+
+@case
+async def complete_payment(scene: Scene) -> Call:
+    payment, claim = await scene.processing(await scene.wallet())
+    return lambda: scene.complete(payment, claim, "settled")
+
+
+@case
+async def complete_payment__given_back(scene: Scene) -> Call:
+    payment, claim = await scene.processing(await scene.wallet())
+    return lambda: scene.complete(payment, claim, "given_back")
+
+
+@case
+async def complete_payment__reversed(scene: Scene) -> Call:
+    payment, claim = await scene.refunding(await scene.wallet())
+    return lambda: scene.complete(payment, claim, "reversed")
+
+
+@case
+async def renew_claim(scene: Scene) -> Call:
+    payment, claim = await scene.processing(await scene.wallet())
+    return lambda: scene.store.renew_claim(payment, claim, 15_000, set_aside=True)
+
+
+@case
+async def resolve_payment(scene: Scene) -> Call:
+    payment, claim = await scene.processing(await scene.wallet())
+    assert await scene.store.renew_claim(payment, claim, 15_000, set_aside=True)
+    who = operation()
+    return lambda: scene.store.resolve_payment(who, payment, "refund", "called them", "root")
+
+
+@case
+async def begin_refund(scene: Scene) -> Call:
+    command = commands.BeginRefund(operation(), await scene.succeeded(await scene.wallet()))
+    return lambda: scene.store.run(command, ALONE)
+
+
+@case
+async def take_due__expiries(scene: Scene) -> Call:
+    payment = await scene.started(await scene.wallet(), await scene.invoice(), lifetime_ms=0)
+    await scene.make_due(payment)
+    return lambda: codes(scene.store.take_due(10))
+
+
+@case
+async def claim_relay(scene: Scene) -> Call:
+    await scene.started(await scene.wallet(), await scene.invoice())
+
+    async def read() -> Any:
+        outbox = await scene.store.read_outbox("relay-a", 10)
+        assert outbox is not None
+        return outbox.notices, outbox.cursor, outbox.entries
+
+    return read
+
+
+async def failed_delivery(scene: Scene, retry_ms: int) -> Call:
+    """Bring a message to where its first delivery failed; answer how that is written down."""
+    await scene.started(await scene.wallet(), await scene.invoice())
+    outbox = await scene.store.read_outbox("relay-a", 100)
+    assert outbox is not None
+    untold = [UntoldNotice(notice, "email", "it bounced") for notice in outbox.notices]
+    assert len(untold) == 1
+    return lambda: scene.store.record_deliveries(outbox.claim, outbox.cursor, retry_ms, untold)
+
+
+@case
+async def record_deliveries(scene: Scene) -> Call:
+    return await failed_delivery(scene, 500)
+
+
+async def retried_message(scene: Scene) -> ClaimedMessage:
+    record = await failed_delivery(scene, 0)
+    assert await record()
+    due = await scene.store.take_due(10)
+    return due.messages[0]
+
+
+@case
+async def record_attempt(scene: Scene) -> Call:
+    message = await retried_message(scene)
+    return lambda: scene.store.record_attempt(message, "waiting", "it bounced again", 500)
+
+
+@case
+async def record_attempt__the_last(scene: Scene) -> Call:
+    message = await retried_message(scene)
+    return lambda: scene.store.record_attempt(message, "dead", "it bounced again", 500)
+
+
+@case
+async def send_again(scene: Scene) -> Call:
+    message = await retried_message(scene)
+    assert await scene.store.record_attempt(message, "dead", "it bounced again", 500)
+    who = operation()
+    return lambda: scene.store.send_again(who, f"msg_00{message.notice.entry_id}")
+
+
+@case
+async def list_messages(scene: Scene) -> Call:
+    await retried_message(scene)
+    return lambda: scene.store.list_messages(None, None, "", 10)
+
+
+@case
+async def initialise(scene: Scene) -> Call:
+    return lambda: scene.store._initialise_store()
+
+
+async def mark_demo_as(scene: Scene, claimant: str) -> str:
+    return (await scene.store._run("mark_demo", claimant=claimant)).code
+
+
+@case
+async def mark_demo(scene: Scene) -> Call:
+    return lambda: mark_demo_as(scene, "somebody")
+
+
+@case
+async def read_meta(scene: Scene) -> Call:
+    return scene.store.read_meta
+
+
+@case
+async def bind_secret(scene: Scene) -> Call:
+    return lambda: scene.store.bind_secret("secret-1")
+
+
+@case
+async def mock_settlement(scene: Scene) -> Call:
+    return lambda: scene.store.mock_settlement("settle", "pay_1", 0)
+
+
+@case
+async def mock_inbox(scene: Scene) -> Call:
+    return lambda: scene.store.mock_inbox("alice", '{"kind": "payment.succeeded"}')
+
+
+@case
+async def read_mock_inbox(scene: Scene) -> Call:
+    await scene.store.mock_inbox("alice", "{}")
+    return lambda: scene.store.read_mock_inbox("alice")
+
+
+async def codes(call: Awaitable[Any]) -> Any:
+    """Answer what was handed out, without the time until the next of it."""
+    due = await call
+    return due.payments, due.messages

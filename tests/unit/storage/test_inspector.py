@@ -1,0 +1,178 @@
+"""The inspector: what a store is asked, what its answers mean, and what is remembered of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from technopay.engine.errors import OutcomeUnknown, StoreUnavailable, StoreUnfit
+from technopay.storage.fitness import SCHEMA, Durability
+from technopay.storage.inspector import Inspector, Question
+from technopay.storage.keys import Keys
+
+INFO = "# Server\r\nredis_version:7.0.15\r\n\r\n# Replication\r\nrole:master\r\ncluster_enabled:0\r\n"
+SETTINGS = ["appendonly", "yes", "appendfsync", "always", "no-appendfsync-on-rewrite", "no",
+            "maxmemory-policy", "noeviction"]  # fmt: skip
+META = {"schema": SCHEMA, "partitions": "1", "timezone": "UTC", "incarnation": "first"}
+
+
+class FakeServer:
+    """Answers the questions; a test changes what it answers."""
+
+    def __init__(self) -> None:
+        self.info: Any = INFO
+        self.settings: Any = SETTINGS
+        self.meta: Any = dict(META)
+        self.journal: Any = ["100-0", "200-0"]
+
+    async def ask(self, questions: Sequence[Question]) -> list[Any]:
+        return [self._answer(question) for question in questions]
+
+    def _answer(self, question: Question) -> Any:
+        if question[0] == "INFO":
+            return self.info
+        if question[0] == "CONFIG":
+            return self.settings
+        if question[0] == "HGETALL":
+            flat = (
+                [word for pair in self.meta.items() for word in pair] if isinstance(self.meta, dict) else None
+            )
+            return self.meta if flat is None else flat
+        if isinstance(self.journal, Exception):
+            return self.journal
+        if question[0] == "XREVRANGE":
+            return [[entry, ["type", "x"]] for entry in self.journal[-1:]]
+        return [[entry, ["type", "x"]] for entry in self.journal if entry == question[2]]
+
+
+@pytest.fixture
+def server() -> FakeServer:
+    return FakeServer()
+
+
+def make_inspector(durability: Durability = "always") -> Inspector:
+    inspector = Inspector(Keys(), timezone="UTC", durability=durability)
+    inspector.adopt(META)
+    return inspector
+
+
+async def test_a_good_store_is_fit_again_and_again_while_its_journal_grows(server: FakeServer) -> None:
+    inspector = make_inspector()
+    for entry in ("300-0", "300-1", "1000-0"):
+        await inspector.look(server.ask)
+        server.journal.append(entry)
+    await inspector.look(server.ask)
+
+
+async def test_a_store_without_any_entry_is_fit(server: FakeServer) -> None:
+    server.journal = []
+    inspector = make_inspector()
+    await inspector.look(server.ask)
+    await inspector.look(server.ask)
+
+
+async def test_until_a_store_is_adopted_only_the_server_is_looked_at(server: FakeServer) -> None:
+    server.meta, server.journal = {}, []
+    inspector = Inspector(Keys(), timezone="UTC", durability="always")
+    await inspector.look(server.ask)
+    server.info = INFO.replace("master", "slave")
+    with pytest.raises(StoreUnfit, match="is a replica"):
+        await inspector.look(server.ask)
+
+
+@pytest.mark.parametrize(
+    ("meta", "words"),
+    [
+        ({}, "came back empty: it lost its data; restore it"),
+        (META | {"incarnation": "second"}, "came back as another one"),
+        ({name: META[name] for name in META if name != "incarnation"}, "came back as another one"),
+        (META | {"schema": "1"}, "has schema 1, this program"),
+        (META | {"timezone": "Europe/Berlin"}, "has timezone Europe/Berlin, this program UTC"),
+        ({"incarnation": "first"}, "has schema None"),
+    ],
+)
+async def test_a_store_that_is_not_the_one_of_before_is_unfit_until_it_is(
+    server: FakeServer, meta: dict[str, str], words: str
+) -> None:
+    inspector = make_inspector()
+    await inspector.look(server.ask)
+    server.meta = meta
+    for _ in range(2):
+        with pytest.raises(StoreUnfit, match=words):
+            await inspector.look(server.ask)
+    server.meta = META
+    await inspector.look(server.ask)
+
+
+@pytest.mark.parametrize("journal", [[], ["100-0"], ["100-0", "150-0"], ["100-0", "300-0", "400-0"]])
+async def test_a_store_that_came_back_older_is_unfit_even_if_it_went_on_since(
+    server: FakeServer, journal: list[str]
+) -> None:
+    inspector = make_inspector()
+    await inspector.look(server.ask)
+    server.journal = journal
+    for _ in range(2):
+        with pytest.raises(StoreUnfit, match="came back older: its journal lost entry 200-0"):
+            await inspector.look(server.ask)
+    server.journal = ["100-0", "200-0", "500-0"]
+    await inspector.look(server.ask)
+
+
+async def test_an_entry_that_the_relay_read_has_to_stay(server: FakeServer) -> None:
+    inspector = make_inspector()
+    await inspector.look(server.ask)
+    inspector.saw("1000-0")
+    inspector.saw("900-7")
+    with pytest.raises(StoreUnfit, match="lost entry 1000-0"):
+        await inspector.look(server.ask)
+    server.journal.append("1000-0")
+    await inspector.look(server.ask)
+
+
+async def test_what_was_read_in_the_wrong_store_is_not_looked_for_in_the_right_one(server: FakeServer) -> None:
+    inspector = make_inspector()
+    await inspector.look(server.ask)
+    server.meta, server.journal = {}, ["5000-0"]
+    inspector.saw("5000-0")
+    with pytest.raises(StoreUnfit, match="came back empty"):
+        await inspector.look(server.ask)
+    server.meta, server.journal = META, ["100-0", "200-0", "300-0"]
+    await inspector.look(server.ask)
+    server.journal = ["100-0", "200-0"]
+    with pytest.raises(StoreUnfit, match="lost entry 300-0"):
+        await inspector.look(server.ask)
+
+
+@pytest.mark.parametrize("part", ["info", "settings", "meta", "journal"])
+@pytest.mark.parametrize("error", [Exception("BUSY a script runs"), OutcomeUnknown()])
+async def test_a_store_that_does_not_answer_is_unavailable_and_nothing_is_said_of_it(
+    server: FakeServer, part: str, error: Exception
+) -> None:
+    inspector = make_inspector()
+    setattr(server, part, error)
+    with pytest.raises(StoreUnavailable):
+        await inspector.look(server.ask)
+
+
+@pytest.mark.parametrize("error", ["NOPERM no permissions", "ERR unknown command 'CONFIG'"])
+async def test_a_store_that_never_tells_its_settings_is_unfit_unless_nobody_asks(
+    server: FakeServer, error: str
+) -> None:
+    server.settings = Exception(error)
+    with pytest.raises(StoreUnfit, match="does not tell its configuration"):
+        await make_inspector().look(server.ask)
+    await make_inspector("unchecked").look(server.ask)
+
+
+@pytest.mark.parametrize(
+    ("part", "nonsense"),
+    [("info", None), ("info", "OK"), ("info", []), ("meta", 7), ("settings", ["appendonly", "yes"])],
+)
+async def test_answers_that_cannot_be_read_are_no_reason_to_go_on(
+    server: FakeServer, part: str, nonsense: Any
+) -> None:
+    setattr(server, part, nonsense)
+    with pytest.raises(StoreUnavailable, match="cannot be read"):
+        await make_inspector().look(server.ask)
