@@ -36,7 +36,7 @@ async def test_no_answer_is_untrue_after_kills_of_a_server_and_its_embedded_stor
     engine_kills: int, tmp_path: Path
 ) -> None:
     async with AsyncExitStack() as stack:
-        nursery = await stack.enter_async_context(running_nursery())
+        nursery = await stack.enter_async_context(running_nursery("serve"))
         data_dir = tmp_path / "data"
         server = DoomedServer(nursery, tmp_path / "server", "--data-dir", str(data_dir))
         await kill_under_load([server], EmbeddedStore(server, data_dir), engine_kills)
@@ -53,7 +53,7 @@ async def test_no_answer_is_untrue_after_kills_of_two_servers_and_their_redis(
         redis = stack.enter_context(running_redis(tmp_path / "redis"))
         servers = [
             DoomedServer(
-                await stack.enter_async_context(running_nursery()),
+                await stack.enter_async_context(running_nursery("serve")),
                 tmp_path / name, "--redis", redis.url, "--init",
             )
             for name in ("first", "second")

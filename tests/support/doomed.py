@@ -49,7 +49,7 @@ class DoomedServer:
     async def start(self) -> None:
         """Start it, and wait until it is ready."""
         self.pid = await self._nursery.raise_child(
-            "serve", folder=str(self._folder), environment=environment(self._folder, SETTINGS),
+            folder=str(self._folder), environment=environment(self._folder, SETTINGS),
             arguments=["serve", "--port", str(self._port), *self._arguments], output=str(self.output),
         )  # fmt: skip
         self._end = asyncio.create_task(self._nursery.wait_for_end())

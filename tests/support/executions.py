@@ -21,7 +21,6 @@ from technopay.storage import RedisStore
 
 NURSERIES = 3
 ALARM_S = 60.0
-TAKEOVER_INTERVAL_S = 0.4
 PAUSE_S = 0.15
 
 
@@ -101,7 +100,7 @@ class Executions:
         nursery = await self._free.get()
         try:
             await nursery.raise_child(
-                "story", story=story, point=point, url=self._url, namespace=raw.namespace,
+                story=story, point=point, url=self._url, namespace=raw.namespace,
                 diary=str(diary), output=f"{diary}.log", alarm_s=ALARM_S,
             )  # fmt: skip
             status = await nursery.wait_for_end()
@@ -116,7 +115,7 @@ class Executions:
             stack.push_async_callback(raw.client.aclose)
             store = RedisStore.connect(self._url, initialise=True, namespace=raw.namespace)
             await stack.enter_async_context(store)
-            engine = await stack.enter_async_context(Engine(store, story.settings(TAKEOVER_INTERVAL_S)))
+            engine = await stack.enter_async_context(Engine(store, story.settings_of_heir()))
             teller = Storyteller(engine, store, memory, pause_s=PAUSE_S)
             await story.tell(teller)
             await self._compare(name, raw, teller)
@@ -145,5 +144,5 @@ class Executions:
 async def running_executions(url: str, namespace: str, folder: Path) -> AsyncIterator[Executions]:
     """Make ready for executions."""
     async with AsyncExitStack() as stack:
-        nurseries = [await stack.enter_async_context(running_nursery()) for _ in range(NURSERIES)]
+        nurseries = [await stack.enter_async_context(running_nursery("story")) for _ in range(NURSERIES)]
         yield Executions(url, namespace, folder, nurseries)

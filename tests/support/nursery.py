@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import json
 import os
 import signal
@@ -42,32 +43,30 @@ def live_story(job: Job) -> None:
 
 
 CALLINGS: Mapping[str, Callable[[Job], None]] = {"serve": serve, "story": live_story}
+PRELOADED = {"serve": "technopay.cli.main", "story": "support.victim"}
 
 
-def main() -> None:
-    """Have children until the input ends."""
-    from support import victim  # noqa: F401
-
-    import technopay.cli.main  # noqa: F401
-
+def main(calling: str) -> None:
+    """Have children of one calling until the input ends."""
+    importlib.import_module(PRELOADED[calling])
     gc.freeze()
     for line in iter(sys.stdin.readline, ""):
         job = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            _grow_up(job)
+            _grow_up(calling, job)
         _say(pid)
         _say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
-def _grow_up(job: Job) -> NoReturn:
+def _grow_up(calling: str, job: Job) -> NoReturn:
     """Do a child's job, and never come back."""
     status = 1
     try:
         output = os.open(job["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         for number, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
             os.dup2(source, number)
-        CALLINGS[job["calling"]](job)
+        CALLINGS[calling](job)
         status = 0
     except SystemExit as end:
         status = int(end.code or 0)
@@ -91,10 +90,10 @@ class Nursery:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
-    async def raise_child(self, calling: str, **job: Any) -> int:
+    async def raise_child(self, **job: Any) -> int:
         """Begin a child; answer its process id. The one before has to have ended."""
         assert self._process.stdin
-        self._process.stdin.write(f"{json.dumps({'calling': calling, **job})}\n".encode())
+        self._process.stdin.write(f"{json.dumps(job)}\n".encode())
         return await self._hear()
 
     async def wait_for_end(self) -> int:
@@ -109,10 +108,10 @@ class Nursery:
 
 
 @asynccontextmanager
-async def running_nursery() -> AsyncIterator[Nursery]:
-    """Run a nursery; whoever leaves it has to have ended its child."""
+async def running_nursery(calling: str) -> AsyncIterator[Nursery]:
+    """Run a nursery for 'serve' or 'story'; whoever leaves it has to have ended its child."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "support.nursery",
+        sys.executable, "-m", "support.nursery", calling,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )  # fmt: skip
@@ -130,4 +129,4 @@ async def running_nursery() -> AsyncIterator[Nursery]:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -12,6 +12,8 @@ from support.storyteller import USER, Json, Storyteller
 
 from technopay.engine import EngineSettings
 
+QUIET = {"agenda_interval_s": 30.0, "settlement_silence_s": 5.0}
+PATIENT = {"agenda_interval_s": 0.4, "settlement_timeout_s": 1.0, "settlement_silence_s": 5.0}
 DEPOSITED = 10_000
 AMOUNT = 2_500
 EXPIRES_AT = datetime(2100, 1, 1, tzinfo=UTC)
@@ -45,9 +47,13 @@ class Story:
     changes: Mapping[str, Any] = field(default_factory=dict)
     deaf_to: Sequence[str] = ()
 
-    def settings(self, agenda_interval_s: float) -> EngineSettings:
-        """Answer the settings of its engines; how often they look at the agenda is all that differs."""
-        return quick_settings(**({"agenda_interval_s": agenda_interval_s} | dict(self.changes)))
+    def settings_of_victim(self) -> EngineSettings:
+        """Answer settings under which a process adds no points by what it does from time to time."""
+        return quick_settings(**(QUIET | dict(self.changes)))
+
+    def settings_of_heir(self) -> EngineSettings:
+        """Answer settings for whoever takes over: patient, because there are many of them in one process."""
+        return quick_settings(**(PATIENT | dict(self.changes)))
 
 
 async def set_up(teller: Storyteller) -> None:
@@ -153,17 +159,19 @@ PURCHASES: Mapping[str, Story] = {
 }
 """What happens to payments."""
 
-PATIENT = {"settlement_timeout_s": 5.0, "settlement_silence_s": 15.0}
+SLOW = {"settlement_timeout_s": 5.0, "settlement_silence_s": 15.0}
 HURRIED = {"settlement_attempts": 3}
 SETTLEMENTS: Mapping[str, Story] = {
     "plain": Story(settlement("bookshop"), [PAID]),
     "declines": Story(settlement("bookshop-declines"), [DECLINED]),
     "errors": Story(settlement("bookshop-errors"), [CALLED_OFF], changes=HURRIED),
-    "slow": Story(settlement("bookshop-slow"), [PAID], changes=PATIENT),
+    "slow": Story(settlement("bookshop-slow"), [PAID], changes=SLOW),
     "timeout": Story(settlement("bookshop-timeout"), [CALLED_OFF], changes=HURRIED),
     "lost": Story(settlement("bookshop-lost"), [PAID]),
     "flaky": Story(settlement("bookshop-flaky"), [PAID]),
-    "stuck": Story(settlement("bookshop-stuck"), [End("succeeded", None, AMOUNT)]),
+    "stuck": Story(
+        settlement("bookshop-stuck"), [End("succeeded", None, AMOUNT)], changes={"settlement_silence_s": 0.5}
+    ),
 }
 """What the settlement service answers, by the ending of the merchant's name."""
 

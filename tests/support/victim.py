@@ -12,9 +12,6 @@ from support.storyteller import Diary, Memory, Storyteller
 
 from technopay.engine import Engine, MockChannel, MockSettlementService
 
-QUIET_S = 30.0
-"""An agenda that is looked at so seldom adds no points of its own."""
-
 
 async def live(job: Mapping[str, Any]) -> None:
     """Live until the point at which the process dies."""
@@ -27,7 +24,7 @@ async def live(job: Mapping[str, Any]) -> None:
     service = MortalSettlementService(MockSettlementService(store), points)
     engine = Engine(
         store,
-        story.settings(QUIET_S),
+        story.settings_of_victim(),
         settlement_service=service,
         channels={"email": channel, "sms": channel},
         clock=MortalClock(points),
