@@ -113,6 +113,7 @@ class Storyteller:
         code = (await self.message("confirmation.code", nth, payment["id"])).message.code
         of = {"user_id": USER, "payment_id": payment["id"]}
         answer = await self.ask("confirm_payment", keyed=False, **of, code=code, wait_s=10)
+        assert answer["code"] in ("ok", "settlement_failed"), answer
         assert answer["id"] == payment["id"], answer
         return await self.rest(payment)
 
