@@ -92,6 +92,8 @@ async def running(servers: Sequence[DoomedServer]) -> AsyncIterator[None]:
         for server in servers:
             await server.start()
         yield
-    finally:
         for server in servers:
             await server.stop()
+    finally:
+        for server in servers:
+            await server.end()
