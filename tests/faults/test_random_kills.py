@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from support.at_rest import open_raw
+from support.at_rest import RawStore, open_client
 from support.doomed import DoomedServer, DoomedStore, EmbeddedStore, Marksman, running_redis
 from support.nursery import running_nursery
 from support.servers import find_server
@@ -76,9 +76,8 @@ async def kill_under_load(servers: Sequence[DoomedServer], store: DoomedStore, e
             crowd.has_time = False
             await marksman.fire(engine_kills - engine_kills // 2, engine_kills // 2 - engine_kills // 4)
             crowd.is_going_home = True
-        raw = open_raw(store.url, "tp")
-        async with raw.client:
-            verdict = await judge(journal, raw, store.url, line, marksman.kills)
+        async with open_client(store.url) as client:
+            verdict = await judge(journal, RawStore(client, "tp"), store.url, line, marksman.kills)
     print(f"answers: {dict(journal.outcomes)}")  # noqa: T201
     verdict.conclude()
     errors = [error for server in servers for error in server.errors()]

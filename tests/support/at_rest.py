@@ -92,9 +92,10 @@ class RawStore:
         return live
 
 
-def open_raw(url: str, namespace: str) -> RawStore:
-    """Make a reader. No retries: with them a lost reply would not show."""
-    return RawStore(Redis.from_url(url, decode_responses=True, retry=Retry(NoBackoff(), 0)), namespace)
+def open_client(url: str) -> Redis:
+    """Make a client to read with. No retries: with them a lost reply would not show."""
+    client: Redis = Redis.from_url(url, decode_responses=True, retry=Retry(NoBackoff(), 0))
+    return client
 
 
 async def wait_for_rest(raw: RawStore) -> None:

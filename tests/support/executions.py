@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGKILL
 
-from support.at_rest import RawStore, assert_at_rest, open_raw
+from redis.asyncio import Redis
+from support.at_rest import Entries, RawStore, assert_at_rest, open_client
 from support.mortal import Point
 from support.nursery import Nursery, running_nursery
 from support.stories import DEPOSITED, STORIES
@@ -37,8 +38,11 @@ class Tally:
 class Executions:
     """Victims on one server, each in a namespace of its own."""
 
-    def __init__(self, url: str, namespace: str, folder: Path, nurseries: Sequence[Nursery]) -> None:
+    def __init__(
+        self, url: str, client: Redis, namespace: str, folder: Path, nurseries: Sequence[Nursery]
+    ) -> None:
         self._url = url
+        self._client = client
         self._namespace = namespace
         self._folder = folder
         self._free: asyncio.Queue[Nursery] = asyncio.Queue()
@@ -94,7 +98,7 @@ class Executions:
     async def _live(self, story: str, point: Point | None) -> tuple[int, Memory, RawStore]:
         """Let a process live, in a namespace of its own; answer how it ended and what its client knows."""
         self._number += 1
-        raw = open_raw(self._url, f"{self._namespace}n{self._number}")
+        raw = RawStore(self._client, f"{self._namespace}n{self._number}")
         diary = self._folder / raw.namespace
         diary.touch()
         nursery = await self._free.get()
@@ -112,17 +116,16 @@ class Executions:
         """Take over: let the client go on with a fresh engine, and see how everything ends."""
         story = STORIES[name]
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(raw.client.aclose)
             store = RedisStore.connect(self._url, initialise=True, namespace=raw.namespace)
             await stack.enter_async_context(store)
             engine = await stack.enter_async_context(Engine(store, story.settings_of_heir()))
             teller = Storyteller(engine, store, memory, pause_s=PAUSE_S)
             await story.tell(teller)
-            await self._compare(name, raw, teller)
+            journal = await self._compare(name, raw, teller)
             await teller.ask_all_again()
-            await self._compare(name, raw, teller)
+            assert await raw.journal() == journal, "a repeat was done once more"
 
-    async def _compare(self, name: str, raw: RawStore, teller: Storyteller) -> None:
+    async def _compare(self, name: str, raw: RawStore, teller: Storyteller) -> Entries:
         story = STORIES[name]
         journal = await assert_at_rest(self._url, raw)
         started = [said["payment"] for _, said in journal if said["type"] == "payment.started"]
@@ -135,6 +138,7 @@ class Executions:
             assert (payment["status"], book.get("state")) == (end.status, end.book), f"{payment} {book}"
         wallet = await raw.read("wallet", teller.wallet["id"])
         assert int(wallet["balance"]) == DEPOSITED - sum(end.paid for end in story.ends), wallet
+        return journal
 
     def _output(self, raw: RawStore) -> str:
         return (self._folder / f"{raw.namespace}.log").read_text()
@@ -145,4 +149,5 @@ async def running_executions(url: str, namespace: str, folder: Path) -> AsyncIte
     """Make ready for executions."""
     async with AsyncExitStack() as stack:
         nurseries = [await stack.enter_async_context(running_nursery("story")) for _ in range(NURSERIES)]
-        yield Executions(url, namespace, folder, nurseries)
+        client = await stack.enter_async_context(open_client(url))
+        yield Executions(url, client, namespace, folder, nurseries)
