@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from support.at_rest import Entries, RawStore, assert_at_rest, open_client
 from support.mortal import Point
 from support.nursery import Nursery, running_nursery
-from support.stories import DEPOSITED, STORIES
+from support.stories import DEPOSITED, REPLY_S_MAX, STORIES
 from support.storyteller import Memory, Storyteller
 
 from technopay.engine import Engine
@@ -22,6 +22,8 @@ from technopay.storage import RedisStore
 
 NURSERIES = 3
 ALARM_S = 60.0
+OPENINGS_MAX = 4
+"""So many stores are opened at a time; those that are open wait together for what takes its time."""
 PAUSE_S = 0.15
 
 
@@ -48,6 +50,7 @@ class Executions:
         self._free: asyncio.Queue[Nursery] = asyncio.Queue()
         for nursery in nurseries:
             self._free.put_nowait(nursery)
+        self._openings = asyncio.Semaphore(OPENINGS_MAX)
         self._number = 0
         self.tally = Tally()
 
@@ -116,9 +119,12 @@ class Executions:
         """Take over: let the client go on with a fresh engine, and see how everything ends."""
         story = STORIES[name]
         async with AsyncExitStack() as stack:
-            store = RedisStore.connect(self._url, initialise=True, namespace=raw.namespace)
-            await stack.enter_async_context(store)
-            engine = await stack.enter_async_context(Engine(store, story.settings_of_heir()))
+            async with self._openings:
+                store = RedisStore.connect(
+                    self._url, initialise=True, namespace=raw.namespace, reply_timeout_s=REPLY_S_MAX
+                )
+                await stack.enter_async_context(store)
+                engine = await stack.enter_async_context(Engine(store, story.settings_of_heir()))
             teller = Storyteller(engine, store, memory, pause_s=PAUSE_S)
             await story.tell(teller)
             journal = await self._compare(name, raw, teller)

@@ -24,8 +24,9 @@ from technopay.http import TokenAuthenticator
 
 ANSWER_S_MAX = 90.0
 CALL_S_MAX = 15.0
-PURCHASES_PER_USER = 25
+PURCHASES_PER_USER = 20
 """So few that a mock inbox, which keeps the newest two hundred, keeps all messages."""
+BASKET = 3
 OPERATOR = "operator"
 LIMIT_STEP = 30_000
 REFUSALS_PER_STEP = 4
@@ -162,7 +163,10 @@ class Shopper:
                 await self._become(f"user{self._number}.{purchase}")
             if self._is_lucky(0.2):
                 await self._put(self._chance.randint(1, 2_000))
-            await self._buy()
+            if self._is_lucky(0.15):
+                await self._buy_together()
+            else:
+                await self._buy()
             await asyncio.sleep(self._chance.uniform(0, self._crowd.pause_s))
 
     async def _become(self, user: str) -> None:
@@ -170,27 +174,23 @@ class Shopper:
         (await self._operate("/users", body)).expect(201)
         wallet = (await self._operate("/wallets", {"user_id": user, "currency": "EUR"})).expect(201)
         self._user, self._wallet = user, wallet.body["id"]
-        await self._put(15_000)
+        await self._put(40_000)
 
     async def _put(self, amount: int) -> None:
         (await self._operate(f"/wallets/{self._wallet}/deposit", {"amount": amount})).expect(200)
 
+    async def _buy_together(self) -> None:
+        """Start several payments, and confirm them all at once: together they may well be over the limit."""
+        payments = [await self._start("bookshop", self._chance.randint(1_000, 5_000)) for _ in range(BASKET)]
+        confirms = [self._confirm(each, await right_code(each)) for each in payments if each]
+        await asyncio.gather(*confirms)
+
     async def _buy(self) -> None:
         merchants = QUICK_MERCHANTS | (SLOW_MERCHANTS if self._crowd.has_time else {})
         [merchant] = self._chance.choices(list(merchants), list(merchants.values()))
-        invoice = await self._operate(
-            "/invoices",
-            {
-                "user_id": self._user, "amount": self._chance.randint(1, 2_000), "currency": "EUR",
-                "merchant": merchant, "expires_at": in_seconds(3_600),
-            },
-        )  # fmt: skip
-        body = {"invoice_id": invoice.expect(201).body["id"], "wallet_id": self._wallet}
-        started = (await self._post("/payments", body)).expect(201, 402)
-        if started.status == 402:
-            self._hear_refusal(started)
+        payment = await self._start(merchant, self._chance.randint(1, 2_000))
+        if payment is None:
             return
-        payment = started.body
         code = await right_code(payment)
         if self._is_lucky(0.2):
             await self._guess(payment, wrong(code))
@@ -200,6 +200,23 @@ class Shopper:
         if confirmed and confirmed.status == 200 and self._is_lucky(0.15):
             refunded = await self._operate(f"/payments/{payment['id']}/refund")
             assert refunded.expect(200).body["status"] in ("refunding", "refunded"), refunded
+
+    async def _start(self, merchant: str, amount: int) -> Json | None:
+        """Start to pay a new invoice; None when it is refused for funds or limit."""
+        invoice = await self._operate(
+            "/invoices",
+            {
+                "user_id": self._user, "amount": amount, "currency": "EUR", "merchant": merchant,
+                "expires_at": in_seconds(3_600),
+            },
+        )  # fmt: skip
+        body = {"invoice_id": invoice.expect(201).body["id"], "wallet_id": self._wallet}
+        started = (await self._post("/payments", body)).expect(201, 402)
+        if started.status == 402:
+            self._hear_refusal(started)
+            return None
+        payment: Json = started.body
+        return payment
 
     async def _guess(self, payment: Json, code: str) -> None:
         """Confirm with a wrong code. In doubt, to ask again can cost another attempt."""

@@ -13,7 +13,12 @@ from support.storyteller import USER, Json, Storyteller
 from technopay.engine import EngineSettings
 
 QUIET = {"agenda_interval_s": 30.0, "settlement_silence_s": 5.0}
-PATIENT = {"agenda_interval_s": 0.4, "settlement_timeout_s": 1.0, "settlement_silence_s": 5.0}
+PATIENT = {
+    "agenda_interval_s": 0.4, "settlement_timeout_s": 1.0, "settlement_silence_s": 5.0,
+    "message_timeout_s": 2.0, "command_deadline_s": 30.0,
+}  # fmt: skip
+REPLY_S_MAX = 20.0
+"""How long a store may take to answer while many processes and engines share a machine."""
 DEPOSITED = 10_000
 AMOUNT = 2_500
 EXPIRES_AT = datetime(2100, 1, 1, tzinfo=UTC)

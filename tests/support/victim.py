@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from support.mortal import MortalChannel, MortalClock, MortalSettlementService, MortalStore, Point, Points
-from support.stories import STORIES
+from support.stories import REPLY_S_MAX, STORIES
 from support.storyteller import Diary, Memory, Storyteller
 
 from technopay.engine import Engine, MockChannel, MockSettlementService
@@ -18,7 +18,9 @@ async def live(job: Mapping[str, Any]) -> None:
     story, diary = STORIES[job["story"]], Diary(Path(job["diary"]))
     deadly = Point(*job["point"]) if job["point"] else None
     points = Points(diary.write_point, deadly)
-    store = MortalStore.connect(job["url"], initialise=True, namespace=job["namespace"])
+    store = MortalStore.connect(
+        job["url"], initialise=True, namespace=job["namespace"], reply_timeout_s=REPLY_S_MAX
+    )
     store.points = points
     channel = MortalChannel(MockChannel(store), points, story.deaf_to)
     service = MortalSettlementService(MockSettlementService(store), points)
