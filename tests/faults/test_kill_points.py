@@ -19,7 +19,7 @@ NEEDED = {
     "before complete_payment", "after complete_payment", "after deliver payment.succeeded",
 }  # fmt: skip
 """Points of a purchase that the enumeration must not lose."""
-PASSES = 4
+PASSES = 6
 """How often a story comes by the same point until there is nothing new about it."""
 
 

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from support.at_rest import Entries, RawStore, assert_at_rest, open_client
 from support.mortal import Point
 from support.nursery import Nursery, running_nursery
-from support.stories import DEPOSITED, REPLY_S_MAX, STORIES
+from support.stories import REPLY_S_MAX, STORIES
 from support.storyteller import Memory, Storyteller
 
 from technopay.engine import Engine
@@ -143,7 +143,7 @@ class Executions:
             book = await raw.read("mock:settlement", payment_id)
             assert (payment["status"], book.get("state")) == (end.status, end.book), f"{payment} {book}"
         wallet = await raw.read("wallet", teller.wallet["id"])
-        assert int(wallet["balance"]) == DEPOSITED - sum(end.paid for end in story.ends), wallet
+        assert int(wallet["balance"]) == story.deposited - sum(end.paid for end in story.ends), wallet
         return journal
 
     def _output(self, raw: RawStore) -> str:

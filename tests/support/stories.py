@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ REPLY_S_MAX = 20.0
 """How long a store may take to answer while many processes and engines share a machine."""
 DEPOSITED = 10_000
 AMOUNT = 2_500
+CROWD = 5
 EXPIRES_AT = datetime(2100, 1, 1, tzinfo=UTC)
 
 
@@ -49,6 +51,7 @@ class Story:
     tell: Callable[[Storyteller], Awaitable[None]]
     ends: Sequence[End]
     debits: int = 1
+    deposited: int = DEPOSITED
     changes: Mapping[str, Any] = field(default_factory=dict)
     deaf_to: Sequence[str] = ()
 
@@ -134,6 +137,15 @@ async def forgotten(teller: Storyteller) -> None:
     await teller.message("payment.expired")
 
 
+async def crowd(teller: Storyteller) -> None:
+    """Deposits that come all at once, so that the process keeps the wallet's lease while it works on them."""
+    await set_up(teller)
+    teller.begin()
+    more = [teller.ask("deposit", wallet_id=teller.wallet["id"], amount=AMOUNT) for _ in range(CROWD)]
+    await asyncio.gather(*more)
+    await teller.calm()
+
+
 def settlement(merchant: str) -> Callable[[Storyteller], Awaitable[None]]:
     """A purchase whose settlement is what counts."""
 
@@ -152,11 +164,13 @@ def settlement(merchant: str) -> Callable[[Storyteller], Awaitable[None]]:
     return tell
 
 
+CROWDED = DEPOSITED + CROWD * AMOUNT
 LATE = ("confirmation.code", "payment.succeeded")
 PURCHASES: Mapping[str, Story] = {
     "purchase": Story(purchase, [PAID]),
     "refund": Story(refund, [REFUNDED]),
     "second_thoughts": Story(second_thoughts, [CANCELED] * 3, debits=0),
+    "crowd": Story(crowd, [], debits=0, deposited=CROWDED),
     "late_message": Story(late_message, [PAID], changes={"agenda_interval_s": 0.5}, deaf_to=LATE),
     "forgotten": Story(
         forgotten, [EXPIRED], debits=0, changes={"agenda_interval_s": 0.5, "code_lifetime_s": 1}

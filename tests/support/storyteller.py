@@ -57,7 +57,7 @@ class Memory:
 
     @property
     def unanswered(self) -> list[str]:
-        """The calls that were asked and have no answer: the last one, or none."""
+        """The calls that were asked and have no answer."""
         return [name for number, name in self.asked.items() if number not in self.answers]
 
 
@@ -90,15 +90,15 @@ class Storyteller:
 
     async def ask(self, name: str, *, keyed: bool = True, **arguments: Any) -> Json:
         """Make a call, or remember its answer: a record, with the code of a refusal if it is one."""
-        self._number += 1
+        self._number = number = self._number + 1
         if keyed:
-            arguments["idempotency_key"] = f"call {self._number}"
-        answer = self._memory.answers.get(self._number)
+            arguments["idempotency_key"] = f"call {number}"
+        answer = self._memory.answers.get(number)
         if answer is None:
-            self._write(asked=self._number, name=name)
+            self._write(asked=number, name=name)
             answer = await self._make(name, arguments)
-            self._write(answered=self._number, answer=answer)
-        self._calls.append((self._number, name, arguments, answer))
+            self._write(answered=number, answer=answer)
+        self._calls.append((number, name, arguments, answer))
         return answer
 
     async def start(self, invoice: Json) -> Json:
