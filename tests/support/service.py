@@ -138,7 +138,7 @@ def is_running(pid: int) -> bool:
     """Whether a process lives; one that ended but was not waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 

@@ -1,0 +1,37 @@
+"""A process is killed at every point of what it does, and a fresh engine brings everything to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from support.executions import running_executions
+from support.mortal import Point
+from support.stories import PURCHASES
+
+NEEDED = {
+    "before initialise", "after bind_secret", "after create_user", "before create_wallet", "after deposit",
+    "before start_payment", "after start_payment", "before claim_relay", "after xrange",
+    "before deliver confirmation.code", "after deliver confirmation.code", "after mock_inbox",
+    "before record_deliveries", "after record_deliveries", "before confirm_payment", "after confirm_payment",
+    "before settle", "before mock_settlement settle", "after mock_settlement settle", "after settle",
+    "before complete_payment", "after complete_payment", "after deliver payment.succeeded",
+}  # fmt: skip
+"""Points of a purchase that the enumeration must not lose."""
+PASSES = 6
+"""How often a story comes by the same point until there is nothing new about it."""
+
+
+def is_early(point: Point) -> bool:
+    return point.nth <= PASSES
+
+
+@pytest.mark.timeout(240)
+async def test_a_kill_at_any_point_loses_nothing_and_does_nothing_twice(
+    server_url: str, namespace: str, tmp_path: Path
+) -> None:
+    async with running_executions(server_url, namespace, tmp_path) as executions:
+        points, *_ = await asyncio.gather(*(executions.kill_everywhere(story, is_early) for story in PURCHASES))
+    executions.conclude()
+    assert {point.name for point in points} >= NEEDED

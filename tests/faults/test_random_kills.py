@@ -1,0 +1,98 @@
+"""Servers and their store are killed at random moments under load; whatever a client was told stays true."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from support.at_rest import RawStore, open_client
+from support.doomed import DoomedServer, DoomedStore, EmbeddedStore, Marksman, running_redis
+from support.nursery import running_nursery
+from support.servers import find_server
+from support.shoppers import Crowd, Journal, Line
+from support.verdict import judge
+
+SHORT = 20
+S_PER_KILL = 8
+S_AT_LEAST = 180
+SHOPPERS = 10
+PAUSE_S = 0.4
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let `--faults N` say how often the engine is killed, and give a long run its time."""
+    kills = metafunc.config.getoption("--faults") or SHORT
+    limit = pytest.mark.timeout(S_AT_LEAST + S_PER_KILL * kills)
+    metafunc.parametrize("engine_kills", [pytest.param(kills, marks=limit)])
+
+
+async def test_no_answer_is_untrue_after_kills_of_a_server_and_its_embedded_store(
+    engine_kills: int, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        nursery = await stack.enter_async_context(running_nursery("serve"))
+        data_dir = tmp_path / "data"
+        server = DoomedServer(nursery, tmp_path / "server", "--data-dir", str(data_dir))
+        await kill_under_load([server], EmbeddedStore(server, data_dir), engine_kills)
+
+
+async def test_no_answer_is_untrue_after_kills_of_two_servers_and_their_redis(
+    engine_kills: int, tmp_path: Path
+) -> None:
+    if find_server("redis") is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI has to have redis-server")
+        pytest.skip("Debian's redis-server is not installed")
+    async with AsyncExitStack() as stack:
+        redis = stack.enter_context(running_redis(tmp_path / "redis"))
+        servers = [
+            DoomedServer(
+                await stack.enter_async_context(running_nursery("serve")),
+                tmp_path / name, "--redis", redis.url, "--init",
+            )
+            for name in ("first", "second")
+        ]  # fmt: skip
+        await kill_under_load(servers, redis, engine_kills)
+
+
+async def kill_under_load(servers: Sequence[DoomedServer], store: DoomedStore, engine_kills: int) -> None:
+    """Let clients shop while servers and store are killed; then see whether everything is as they were told."""
+    seed = random.randrange(10**6)
+    print(f"\nseed {seed}")  # noqa: T201
+    chance, journal = random.Random(seed), Journal()
+    async with running(servers), aiohttp.ClientSession() as session:
+        line = Line(session, [server.url for server in servers], journal)
+        crowd = Crowd(line, seed, SHOPPERS, PAUSE_S)
+        marksman = Marksman(chance, servers, store, lambda: len(journal.answers))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(crowd.shop())
+            await marksman.fire(engine_kills // 2, engine_kills // 4)
+            crowd.has_time = False
+            await marksman.fire(engine_kills - engine_kills // 2, engine_kills // 2 - engine_kills // 4)
+            crowd.is_going_home = True
+        async with open_client(store.url) as client:
+            verdict = await judge(journal, RawStore(client, "tp"), store.url, line, marksman.kills)
+    print(f"answers: {dict(journal.outcomes)}")  # noqa: T201
+    verdict.conclude()
+    errors = [error for server in servers for error in server.errors()]
+    assert not errors, "\n".join(errors)
+
+
+@asynccontextmanager
+async def running(servers: Sequence[DoomedServer]) -> AsyncIterator[None]:
+    """Run servers; in the end they drain."""
+    try:
+        for server in servers:
+            await server.start()
+        yield
+        for server in servers:
+            await server.stop()
+    finally:
+        for server in servers:
+            await server.end()
