@@ -33,7 +33,7 @@ def main() -> int:
             console.print(f"[red]out of date[/] {escape(line)}")
         return 2
     troubles, verdicts = try_all(chosen, console)
-    console.print(verdict_table(chosen, verdicts))
+    console.print(verdict_table(chosen, verdicts, with_why=options.why))
     for trouble in troubles:
         console.print(f"[red]unbroken, and yet:[/] {escape(trouble)}")
     caught = sum(verdict.is_caught for verdict in verdicts.values())
@@ -48,6 +48,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="run.py test --planted", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these breakages")
+    parser.add_argument("--why", action="store_true", help="show on what each test failed")
     parser.add_argument("--list", action="store_true", help="list the breakages and run nothing")
     options = parser.parse_args()
     if unknown := set(options.names) - {breakage.name for breakage in BREAKAGES}:
@@ -88,12 +89,15 @@ def list_table() -> Table:
     return table
 
 
-def verdict_table(breakages: Sequence[Breakage], verdicts: Mapping[str, Verdict]) -> Table:
-    """Show which test catches which breakage."""
+def verdict_table(breakages: Sequence[Breakage], verdicts: Mapping[str, Verdict], *, with_why: bool) -> Table:
+    """Show which test catches which breakage, and on what it fails if that is asked for."""
     table = empty_table("caught by")
     for breakage in breakages:
         verdict = verdicts[breakage.name]
-        lines = [escape(short(note.test)) for note in verdict.caught_by]
+        lines = []
+        for note in verdict.caught_by:
+            lines.append(escape(short(note.test)))
+            lines += [f"[dim]{escape(note.why)}[/]"] if with_why else []
         lines += [f"[red]NOT CAUGHT[/] {escape(trouble)}" for trouble in verdict.troubles]
         table.add_row(breakage.name, breakage.rule, "\n".join(lines))
     return table

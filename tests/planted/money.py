@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planted.breakage import Breakage, engine, lua
+from planted.breakage import Breakage, engine, lua, storage
 
 CONFIRM = "tests/unit/storage/test_payments_confirm.py"
 START = "tests/unit/storage/test_payments_start.py"
@@ -12,6 +12,9 @@ PURCHASE = "tests/feature/test_library_purchase.py"
 MESSAGES = "tests/feature/test_library_messages.py"
 CODES = "tests/feature/test_library_codes.py"
 ENDS = "tests/feature/test_library_settlement.py"
+WALLETS = "tests/unit/storage/test_payments_scripts.py"
+REFUNDS = "tests/feature/test_library_refunds.py"
+SHARES = "tests/unit/storage/test_limit_shares.py"
 
 FIRST_RULE = f"{START}::test_a_refused_start_names_the_first_rule_and_changes_nothing"
 LAST_UNIT = f"{CONFIRM}::test_the_last_unit_of_balance_and_limit_can_be_paid_and_one_more_cannot[fake]"
@@ -51,6 +54,37 @@ CONFIRMATION = (
             ),
         ),
         (f"{BURNS_NOTHING}[fake-insufficient_funds]", f"{BURNS_NOTHING}[fake-daily_limit_exceeded]"),
+    ),
+    Breakage(
+        "limit-counted-and-given-back",
+        "A payment that is refused has no share of the limit, not even for a moment.",
+        (
+            lua(
+                "confirm_payment",
+                "elseif over_limit(limit, amount) then\n",
+                "elseif over_limit(limit, amount) then\n"
+                "    redis.call('HINCRBY', key('limit', currency), limit.day, amount)\n",
+            ),
+            lua(
+                "shared/limit",
+                "'resets_at', limit.resets_at,\n",
+                "'resets_at', limit.resets_at, 'day', limit.day,\n",
+            ),
+            storage(
+                "commands",
+                "            else:\n                hear(outcome)\n",
+                "            else:\n"
+                "                if name == 'confirm_payment' and 'day' in reply.details and self._link:\n"
+                "                    key = self._keys.key('limit', reply.details['currency'])\n"
+                "                    back = ('HINCRBY', key, reply.details['day'], -outcome.value.amount)\n"
+                "                    self._link.send_command(back, lambda _: None)\n"
+                "                hear(outcome)\n",
+            ),
+        ),
+        (
+            f"{SHARES}::test_what_does_not_fit_into_the_limit_does_not_stand_in_the_way_of_what_does[fake]",
+            f"{SHARES}::test_what_does_not_fit_into_the_limit_does_not_stand_in_the_way_of_what_does[valkey]",
+        ),
     ),
     Breakage(
         "code-burnt-before-the-balance",
@@ -133,6 +167,12 @@ CONFIRMATION = (
         "Somebody else's wallet looks like none.",
         (lua("start_payment", "if wallet_user ~= user_id then", "if not wallet_user then"),),
         (f"{FIRST_RULE}[fake-wallet_not_found-foreign_wallet]",),
+    ),
+    Breakage(
+        "start-for-a-foreign-invoice",
+        "Somebody else's invoice looks like none.",
+        (lua("start_payment", "if invoice_user ~= user_id then", "if not invoice_user then"),),
+        (f"{FIRST_RULE}[fake-invoice_not_found-foreign_invoice]",),
     ),
     Breakage(
         "two-live-payments",
@@ -232,7 +272,13 @@ ENDINGS = (
                 "elseif payment.status ~= 'succeeded' and payment.status ~= 'refunded' then",
             ),
         ),
-        (f"{ENDS}::test_a_refund_is_credited_once_however_often_it_is_asked_for[fake]",),
+        (f"{REFUNDS}::test_a_refund_that_is_asked_for_again_when_it_is_over_is_not_credited_again[fake]",),
+    ),
+    Breakage(
+        "deposit-forgets-what-may-come-back",
+        "What a wallet may yet get back fits into it, whatever is deposited meanwhile.",
+        (lua("deposit", "MAX_AMOUNT - tonumber(wallet.ledger)", "MAX_AMOUNT - tonumber(wallet.balance)"),),
+        (f"{WALLETS}::test_a_deposit_fits_with_what_the_wallet_holds_and_what_may_come_back[fake]",),
     ),
     Breakage(
         "void-while-processing",

@@ -14,6 +14,7 @@ OPERATIONS = (
 )
 CONFIRM = "tests/unit/storage/test_payments_confirm.py"
 ORDER = "tests/feature/test_library_order.py"
+DIRECTORY = "tests/unit/engine/test_directory.py"
 AGAIN = "tests/unit/engine/test_actor_again.py"
 
 REPEATS_AND_CLAIMS = (
@@ -184,6 +185,33 @@ REPEATS_AND_CLAIMS = (
                 'Envelope(command, reply, float("inf")))',
             ),
         ),
-        ("tests/unit/engine/test_directory.py::test_a_completion_gets_in_when_everything_is_full",),
+        (f"{DIRECTORY}::test_a_completion_gets_in_when_everything_is_full",),
+    ),
+    Breakage(
+        "mailbox-without-end",
+        "A mailbox takes no more than it has room for; one command too many is refused.",
+        (engine("mailbox", "if not always and len(self) >= self._capacity:", "if False:"),),
+        (
+            "tests/unit/engine/test_mailbox.py::test_a_full_mailbox_takes_no_more",
+            f"{DIRECTORY}::test_one_command_too_many_for_a_wallet_is_refused_as_overloaded",
+        ),
+    ),
+    Breakage(
+        "late-command-runs",
+        "A command that did not begin before its deadline is dropped before it is sent.",
+        (
+            engine(
+                "actor",
+                "if envelope.known_by is None and self._around.clock.monotonic() >= envelope.deadline:",
+                "if envelope.deadline < 0:",
+            ),
+        ),
+        ("tests/unit/engine/test_actor.py::test_a_command_past_its_deadline_is_dropped_before_it_is_sent",),
+    ),
+    Breakage(
+        "close-drops-what-was-accepted",
+        "What was accepted before the engine closes is finished.",
+        (engine("core", "await self._directory.drain(drain_s)", "await self._directory.drain(0)"),),
+        ("tests/unit/engine/test_core.py::test_commands_accepted_before_the_close_are_finished",),
     ),
 )

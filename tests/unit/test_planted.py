@@ -17,8 +17,9 @@ REQUIRED = {
     "any-claim-completes", "redis-py-retries-ten-times", "link-repeats-lost-calls", "refund-on-time-out",
     "refund-on-not-found", "call-off-without-tombstone", "limit-counted-before-judging",
     "limit-given-back-to-today", "told-before-written", "everysec-accepted", "code-burnt-before-the-balance",
-    "malformed-code-is-free", "success-without-event", "failure-without-event", "lease-outlives-clock-jump",
-    "inactive-wallet-gets-nothing-back", "key-recorded-afterwards", "completion-refused-when-full",
+    "limit-counted-and-given-back", "malformed-code-is-free", "success-without-event",
+    "failure-without-event", "lease-outlives-clock-jump", "inactive-wallet-gets-nothing-back",
+    "key-recorded-afterwards", "completion-refused-when-full", "refund-credited-twice",
 }  # fmt: skip
 TEST = "tests/unit/test_rule.py::test_the_rule_holds"
 COMMENT = lua("void_invoice", "if invoice.payment then", "-- nothing is broken\nif invoice.payment then")
