@@ -1,11 +1,12 @@
 """A plugin for pytest that runs in a broken copy: only the copy's code counts, and every outcome is noted.
 
-A test that fails while the product logs a defect, or because a name or a module is missing, has not caught
-a broken rule: the change itself does not work. The note says so.
+A test that fails while the product logs a defect, because Python cannot make sense of the code, or because it
+hangs, has not caught a broken rule: the change itself does not work. The note says so.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import logging
@@ -19,18 +20,21 @@ import pytest
 COPY = "PLANTED_COPY"
 NOTES = "PLANTED_NOTES"
 PACKAGES = ("technopay.engine", "technopay.storage", "technopay.http", "technopay.cli", "support.scene")
-MISTAKES = (NameError, SyntaxError, ImportError)
+MISTAKES = (NameError, SyntaxError, ImportError, AttributeError, TypeError)
+HANGS = "Failed: Timeout"
 
 
 class Defects(logging.Handler):
-    """Collects what the product logs as a defect of its own."""
+    """Collects what the product logs as a defect of its own, and mistakes in tasks nobody waits for."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.seen: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.seen.append(record.getMessage())
+        error = record.exc_info[1] if record.exc_info else None
+        if record.name != "asyncio" or isinstance(error, MISTAKES):
+            self.seen.append(f"{record.getMessage().splitlines()[0]} {error!r}")
 
 
 _defects = Defects()
@@ -51,7 +55,8 @@ def strangers(found: dict[str, str], copy: Path) -> dict[str, str]:
 def pytest_configure(config: pytest.Config) -> None:
     if outside := strangers(origins(), Path(os.environ[COPY])):
         raise pytest.UsageError(f"not from the copy: {outside}")
-    logging.getLogger("technopay").addHandler(_defects)
+    for logger in ("technopay", "asyncio"):
+        logging.getLogger(logger).addHandler(_defects)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -68,8 +73,10 @@ def pytest_runtest_makereport(
         note["outcome"] = "error" if report.failed and report.when != "call" else report.outcome
     if call.excinfo is not None and not note["why"]:
         note["why"] = call.excinfo.exconly().splitlines()[0][:200]
-        if call.excinfo.errisinstance(MISTAKES):
+        if call.excinfo.errisinstance(MISTAKES) or note["why"].startswith(HANGS):
             note["defect"] = note["why"]
+    if report.when == "teardown" and note["outcome"] != "passed":
+        gc.collect()  # a task that crashed is only found when it is thrown away
     if _defects.seen and not note["defect"]:
         note["defect"] = _defects.seen[0][:200]
     return report

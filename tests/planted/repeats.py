@@ -76,7 +76,7 @@ REPEATS_AND_CLAIMS = (
                 "        if envelope.known_by is not None and hasattr(envelope.command, 'operation'):\n"
                 "            from dataclasses import replace\n"
                 "            was = envelope.command.operation\n"
-                "            another = replace(was, id=was.id + 'x')\n"
+                "            another = was._replace(id=was.id + 'x')\n"
                 "            envelope.command = replace(envelope.command, operation=another)\n",
             ),
         ),
@@ -167,7 +167,7 @@ REPEATS_AND_CLAIMS = (
         "busy-is-a-refusal",
         "A command that meets another process's lease is tried again until its deadline.",
         (engine("actor", 'if heard.code != "busy":', "if heard.code:"),),
-        (f"{AGAIN}::test_a_busy_wallet_is_tried_again_after_a_short_pause",),
+        (f"{AGAIN}::test_a_wallet_busy_until_the_deadline_is_wallet_busy",),
     ),
     Breakage(
         "lost-command-is-overtaken",
@@ -191,10 +191,7 @@ REPEATS_AND_CLAIMS = (
         "mailbox-without-end",
         "A mailbox takes no more than it has room for; one command too many is refused.",
         (engine("mailbox", "if not always and len(self) >= self._capacity:", "if False:"),),
-        (
-            "tests/unit/engine/test_mailbox.py::test_a_full_mailbox_takes_no_more",
-            f"{DIRECTORY}::test_one_command_too_many_for_a_wallet_is_refused_as_overloaded",
-        ),
+        ("tests/unit/engine/test_mailbox.py::test_a_full_mailbox_takes_no_more",),
     ),
     Breakage(
         "late-command-runs",

@@ -123,9 +123,13 @@ def project_files() -> list[str]:
 
 
 def surroundings(copy: Path) -> Mapping[str, str]:
-    """Answer an environment in which this Python, and every process that it starts, finds the copy's code."""
+    """Answer an environment in which this Python, and every process that it starts, finds the copy's code.
+
+    Whoever measures coverage or runs tests around this has no part in it.
+    """
     path = os.pathsep.join(str(copy / root) for root in ROOTS)
-    return os.environ | {
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE", "PYTEST"))}
+    return others | {
         "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", COPY: str(copy), NOTES: str(copy / "notes.json"),
     }  # fmt: skip
 

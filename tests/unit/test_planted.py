@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import re
 from typing import Any
 
 import pytest
 from planted.breakage import ROOT, Breakage, Edit, StaleError, lua, unknown_tests
 from planted.catalogue import BREAKAGES
-from planted.guard import strangers
+from planted.guard import Defects, strangers
 from planted.runner import SOUND, Note, Run, copied_tree, judge, project_files, try_breakage
+
+from technopay.engine import OutcomeUnknown
 
 REQUIRED = {
     "result-after-lease", "result-after-claim", "operation-forgotten", "new-operation-on-every-repeat",
@@ -113,6 +116,29 @@ def test_every_test_that_is_meant_to_catch_it_has_to() -> None:
     verdict = judge(run("failed"), [TEST, "tests/unit/test_rule.py::test_another"])
     assert len(verdict.caught_by) == 1
     assert verdict.troubles == ("test_another does not catch it",)
+
+
+@pytest.mark.parametrize(
+    ("logger", "level", "error", "is_defect"),
+    [
+        ("technopay.storage.wire", logging.ERROR, None, True),
+        ("technopay.storage.wire", logging.WARNING, None, False),
+        ("asyncio", logging.ERROR, TypeError("no such argument"), True),
+        ("asyncio", logging.ERROR, OutcomeUnknown(), False),
+        ("asyncio", logging.ERROR, None, False),
+    ],
+)
+def test_what_the_product_logs_as_a_defect_and_mistakes_in_tasks_are_noted(
+    logger: str, level: int, error: Exception | None, is_defect: bool
+) -> None:
+    defects = Defects()
+    exc_info = (type(error), error, None) if error else None
+    record = logging.LogRecord(logger, level, "", 0, "it went wrong\nand how", (), exc_info)
+
+    if record.levelno >= defects.level:
+        defects.emit(record)
+
+    assert bool(defects.seen) == is_defect
 
 
 def test_a_copy_is_whole_and_private() -> None:
