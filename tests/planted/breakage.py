@@ -1,0 +1,86 @@
+"""A breakage: a change to our own code that breaks one rule, and the tests that are meant to catch it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+class StaleError(Exception):
+    """Raised when what a breakage wants to change is not there exactly once: the catalogue is out of date."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change to one file: `old` has to be in it exactly once."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Breakage:
+    """What is broken, the rule that it breaks, and the tests of which every one has to catch it."""
+
+    name: str
+    rule: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+
+    def broken(self, root: Path = ROOT) -> dict[str, str]:
+        """Answer the files under `root` as they are when they are broken.
+
+        Raises:
+            StaleError: an old text is not there exactly once.
+
+        """
+        texts: dict[str, str] = {}
+        for edit in self.edits:
+            path = root / edit.file
+            before = texts.get(edit.file) or (path.read_text(encoding="utf-8") if path.is_file() else "")
+            if (found := before.count(edit.old)) != 1:
+                raise StaleError(f"{edit.file}: found {found} times, not once: {edit.old!r}")
+            texts[edit.file] = before.replace(edit.old, edit.new)
+        return texts
+
+    def apply(self, root: Path) -> None:
+        """Break the code under `root`."""
+        for file, text in self.broken(root).items():
+            (root / file).write_text(text, encoding="utf-8")
+
+
+def lua(script: str, old: str, new: str) -> Edit:
+    """Change a script of the store."""
+    return Edit(f"storage/technopay/storage/scripts/{script}.lua", old, new)
+
+
+def storage(module: str, old: str, new: str) -> Edit:
+    """Change a module of the store."""
+    return Edit(f"storage/technopay/storage/{module}.py", old, new)
+
+
+def engine(module: str, old: str, new: str) -> Edit:
+    """Change a module of the engine."""
+    return Edit(f"engine/technopay/engine/{module}.py", old, new)
+
+
+def is_of(node: str, test: str) -> bool:
+    """Whether a test that ran is the one that is named, with whatever parameters if none are named."""
+    return node == test or node.startswith(f"{test}[")
+
+
+def unknown_tests(tests: Iterable[str], root: Path = ROOT) -> list[str]:
+    """Answer the tests that no file defines any more."""
+    unknown = []
+    for test in tests:
+        file, _, rest = test.partition("::")
+        path, name = root / file, rest.partition("[")[0]
+        source = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if not re.search(rf"^(async )?def {re.escape(name)}\(", source, re.MULTILINE):
+            unknown.append(test)
+    return unknown

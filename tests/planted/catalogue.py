@@ -1,0 +1,9 @@
+"""All breakages."""
+
+from __future__ import annotations
+
+from planted.money import CONFIRMATION, ENDINGS
+from planted.repeats import REPEATS_AND_CLAIMS
+from planted.store import STORE_AND_REPLIES
+
+BREAKAGES = (*REPEATS_AND_CLAIMS, *STORE_AND_REPLIES, *CONFIRMATION, *ENDINGS)

@@ -1,0 +1,313 @@
+"""Breakages of the rules about money: who may pay, what a code is worth, the limit, and how a debit ends."""
+
+from __future__ import annotations
+
+from planted.breakage import Breakage, engine, lua, storage
+
+CONFIRM = "tests/unit/storage/test_payments_confirm.py"
+START = "tests/unit/storage/test_payments_start.py"
+SETTLEMENT = "tests/unit/storage/test_payments_settlement.py"
+DIALOGUE = "tests/unit/engine/test_settlement_dialogue.py"
+PURCHASE = "tests/feature/test_library_purchase.py"
+CODES = "tests/feature/test_library_codes.py"
+ENDS = "tests/feature/test_library_settlement.py"
+WALLETS = "tests/unit/storage/test_payments_scripts.py"
+REFUNDS = "tests/feature/test_library_refunds.py"
+SHARES = "tests/unit/storage/test_limit_shares.py"
+
+FIRST_RULE = f"{START}::test_a_refused_start_names_the_first_rule_and_changes_nothing"
+LAST_UNIT = f"{CONFIRM}::test_the_last_unit_of_balance_and_limit_can_be_paid_and_one_more_cannot[fake]"
+BURNS_NOTHING = f"{CONFIRM}::test_a_right_code_refused_for_funds_or_limit_burns_nothing"
+
+CONFIRMATION = (
+    Breakage(
+        "confirm-ignores-balance",
+        "A wallet pays no more than it holds, judged in the script that takes the money.",
+        (lua("confirm_payment", "if tonumber(amount) > tonumber(balance) then", "if false then"),),
+        (LAST_UNIT, f"{BURNS_NOTHING}[fake-insufficient_funds]"),
+    ),
+    Breakage(
+        "confirm-ignores-limit",
+        "All payments of a day stay within the limit, judged in the script that takes the money.",
+        (lua("confirm_payment", "elseif over_limit(limit, amount) then", "elseif false then"),),
+        (
+            LAST_UNIT,
+            f"{PURCHASE}::test_payments_at_the_same_time_never_pass_the_limit[fake]",
+        ),
+    ),
+    Breakage(
+        "limit-counted-before-judging",
+        "A payment that is refused keeps no share of the limit.",
+        (
+            lua(
+                "confirm_payment",
+                "if tonumber(amount) > tonumber(balance) then",
+                "local used = int(redis.call('HINCRBY', key('limit', currency), limit.day, amount))\n"
+                "if tonumber(amount) > tonumber(balance) then",
+            ),
+            lua(
+                "confirm_payment",
+                "local used = int(redis.call('HINCRBY', key('limit', currency), limit.day, amount))\n"
+                "local entry = append(",
+                "local entry = append(",
+            ),
+        ),
+        (f"{BURNS_NOTHING}[fake-insufficient_funds]", f"{BURNS_NOTHING}[fake-daily_limit_exceeded]"),
+    ),
+    Breakage(
+        "limit-counted-and-given-back",
+        "A payment that is refused has no share of the limit, not even for a moment.",
+        (
+            lua(
+                "confirm_payment",
+                "elseif over_limit(limit, amount) then\n",
+                "elseif over_limit(limit, amount) then\n"
+                "    redis.call('HINCRBY', key('limit', currency), limit.day, amount)\n",
+            ),
+            lua(
+                "shared/limit",
+                "'resets_at', limit.resets_at,\n",
+                "'resets_at', limit.resets_at, 'day', limit.day,\n",
+            ),
+            storage(
+                "commands",
+                "            else:\n                hear(outcome)\n",
+                "            else:\n"
+                "                if name == 'confirm_payment' and 'day' in reply.details and self._link:\n"
+                "                    key = self._keys.key('limit', reply.details['currency'])\n"
+                "                    back = ('HINCRBY', key, reply.details['day'], -outcome.value.amount)\n"
+                "                    self._link.send_command(back, lambda _: None)\n"
+                "                hear(outcome)\n",
+            ),
+        ),
+        (
+            f"{SHARES}::test_what_does_not_fit_into_the_limit_does_not_stand_in_the_way_of_what_does[fake]",
+            f"{SHARES}::test_what_does_not_fit_into_the_limit_does_not_stand_in_the_way_of_what_does[valkey]",
+        ),
+    ),
+    Breakage(
+        "code-burnt-before-the-balance",
+        "A right code that is refused for funds or limit can be used again.",
+        (
+            lua(
+                "confirm_payment",
+                "if tonumber(amount) > tonumber(balance) then",
+                "redis.call('HSET', key('payment', id), 'digest', 'used')\n"
+                "if tonumber(amount) > tonumber(balance) then",
+            ),
+            lua(
+                "confirm_payment",
+                "'challenge', '', 'claim', FIRST_CLAIM",
+                "'challenge', '', 'digest', digest, 'claim', FIRST_CLAIM",
+            ),
+        ),
+        (
+            f"{BURNS_NOTHING}[fake-insufficient_funds]",
+            f"{CODES}::test_a_right_code_refused_for_funds_burns_nothing_and_confirms_after_a_deposit[fake]",
+        ),
+    ),
+    Breakage(
+        "malformed-code-is-free",
+        "Whatever is typed and does not match costs an attempt.",
+        (
+            engine(
+                "values",
+                'return None if 1 <= len(code) <= 64 else "has to be 1 to 64 characters"',
+                'return None if re.fullmatch("[0-9]{6}", code) else "has to be 6 digits"',
+            ),
+        ),
+        (
+            f"{CODES}::test_any_string_that_does_not_match_costs_an_attempt[fake-1]",
+            "tests/unit/engine/test_values.py::test_a_code_is_any_string_of_1_to_64_characters",
+        ),
+    ),
+    Breakage(
+        "wrong-codes-without-end",
+        "The fifth wrong code ends the payment.",
+        (
+            lua(
+                "confirm_payment",
+                "attempts = int(attempts - 1)\n",
+                "attempts = int(math.max(0, attempts - 1))\n",
+            ),
+            lua("confirm_payment", "if attempts == '0' then", "if attempts == '-1' then"),
+        ),
+        (
+            f"{CONFIRM}::test_the_fifth_wrong_code_ends_the_payment_and_frees_the_invoice[fake]",
+            f"{CODES}::test_the_right_code_after_five_wrong_ones_confirms_nothing[fake]",
+        ),
+    ),
+    Breakage(
+        "code-good-at-its-expiry",
+        "At the very millisecond of its expiry a code is dead.",
+        (
+            lua(
+                "confirm_payment",
+                "elseif now >= tonumber(expires_at) then",
+                "elseif now > tonumber(expires_at) then",
+            ),
+        ),
+        ("tests/unit/storage/test_expiry.py::test_a_code_is_good_to_its_last_millisecond",),
+    ),
+    Breakage(
+        "code-for-any-amount",
+        "A code is bound to the amount that the user agreed to.",
+        (engine("verifier", "{terms.amount}|{terms.currency}", "{terms.currency}"),),
+        ("tests/unit/engine/test_verifier.py::test_a_code_is_bound_to_what_the_user_agrees_to",),
+    ),
+    Breakage(
+        "confirm-for-somebody-else",
+        "Somebody else's payment looks like none.",
+        (lua("confirm_payment", "if payer ~= user_id then", "if not payer then"),),
+        (f"{CONFIRM}::test_somebody_elses_payment_looks_like_none[fake]",),
+    ),
+    Breakage(
+        "start-from-a-foreign-wallet",
+        "Somebody else's wallet looks like none.",
+        (lua("start_payment", "if wallet_user ~= user_id then", "if not wallet_user then"),),
+        (f"{FIRST_RULE}[fake-wallet_not_found-foreign_wallet]",),
+    ),
+    Breakage(
+        "start-for-a-foreign-invoice",
+        "Somebody else's invoice looks like none.",
+        (lua("start_payment", "if invoice_user ~= user_id then", "if not invoice_user then"),),
+        (f"{FIRST_RULE}[fake-invoice_not_found-foreign_invoice]",),
+    ),
+    Breakage(
+        "two-live-payments",
+        "An invoice has at most one live payment: a new one cancels the unconfirmed one before it.",
+        (lua("start_payment", "if live then\n    end_earlier(live, invoice_id, 'restart')\nend\n", ""),),
+        (f"{START}::test_a_second_start_cancels_the_first_and_makes_a_new_one[fake]",),
+    ),
+)
+
+ENDINGS = (
+    Breakage(
+        "refund-on-time-out",
+        "Silence of the settlement service is no answer: nothing goes back to the wallet.",
+        (
+            engine(
+                "settlement",
+                "        except Exception as error:\n            # An error",
+                "        except TimeoutError:\n            return 'declined'\n"
+                "        except Exception as error:\n            # An error",
+            ),
+        ),
+        (
+            f"{DIALOGUE}::test_a_lost_answer_is_asked_for[settled-settled]",
+            f"{ENDS}::test_a_debit_that_is_settled_in_the_end_succeeds[fake-shop-lost]",
+        ),
+    ),
+    Breakage(
+        "refund-on-not-found",
+        "'Not found' is not a no: a request of ours may still be on its way.",
+        (
+            engine(
+                "settlement",
+                'if answer == "not_found":\n                return None\n',
+                'if answer == "not_found":\n                return "given_back"\n',
+            ),
+        ),
+        (
+            f"{DIALOGUE}::test_errors_and_not_found_are_sent_again_five_times_and_then_called_off",
+            f"{DIALOGUE}::test_a_settlement_that_works_the_third_time_is_settled",
+        ),
+    ),
+    Breakage(
+        "call-off-without-tombstone",
+        "What was called off is not settled any more, though it was never seen before.",
+        (
+            lua(
+                "mock_settlement",
+                "return become('called_off')",
+                "return {'called_off', at, ''}",
+            ),
+        ),
+        ("tests/unit/engine/test_mocks.py::test_what_was_called_off_is_not_settled_any_more",),
+    ),
+    Breakage(
+        "limit-given-back-to-today",
+        "The limit is given back to the day that was charged.",
+        (
+            lua(
+                "shared/settlement",
+                "local day = string.sub(payment.limit, 1, 10)\n",
+                "local day = ''\n"
+                "    for _, each in ipairs(redis.call('HKEYS', key('limit', payment.currency))) do\n"
+                "        if #each == 10 and each > day then\n            day = each\n        end\n    end\n",
+            ),
+        ),
+        (f"{SETTLEMENT}::test_the_limit_is_given_back_to_the_day_that_was_charged[fake-2020-02-29]",),
+    ),
+    Breakage(
+        "inactive-wallet-gets-nothing-back",
+        "What is given back gets into the wallet, whatever its status or its user's.",
+        (
+            lua(
+                "complete_payment",
+                "if verdict == 'given_back' then\n",
+                "if fields('wallet', wallet, 'status') ~= 'active' then\n"
+                "    return {'claim_lost', at, ''}\n"
+                "end\n"
+                "if verdict == 'given_back' then\n",
+            ),
+        ),
+        (
+            f"{SETTLEMENT}::test_money_comes_back_to_an_inactive_wallet_of_a_blocked_user_past_another_lease[fake]",
+        ),
+    ),
+    Breakage(
+        "refund-credited-twice",
+        "A refund that is asked for again is not credited again.",
+        (
+            lua(
+                "begin_refund",
+                "if payment.status == 'refunding' or payment.status == 'refunded' then",
+                "if payment.status == 'refunding' then",
+            ),
+            lua(
+                "begin_refund",
+                "elseif payment.status ~= 'succeeded' then",
+                "elseif payment.status ~= 'succeeded' and payment.status ~= 'refunded' then",
+            ),
+        ),
+        (f"{REFUNDS}::test_a_refund_that_is_asked_for_again_when_it_is_over_is_not_credited_again[fake]",),
+    ),
+    Breakage(
+        "deposit-forgets-what-may-come-back",
+        "What a wallet may yet get back fits into it, whatever is deposited meanwhile.",
+        (lua("deposit", "MAX_AMOUNT - tonumber(wallet.ledger)", "MAX_AMOUNT - tonumber(wallet.balance)"),),
+        (f"{WALLETS}::test_a_deposit_fits_with_what_the_wallet_holds_and_what_may_come_back[fake]",),
+    ),
+    Breakage(
+        "void-while-processing",
+        "An invoice whose payment took the money cannot be withdrawn.",
+        (
+            lua(
+                "void_invoice",
+                "if invoice.status == 'processing' or invoice.status == 'paid' then",
+                "if invoice.status == 'paid' then",
+            ),
+            lua(
+                "void_invoice",
+                "if invoice.payment then",
+                "if invoice.payment and invoice.status ~= 'processing' then",
+            ),
+        ),
+        (
+            "tests/feature/test_library_states.py::test_a_command_meets_a_payment_in_a_state[fake-processing-void]",
+        ),
+    ),
+    Breakage(
+        "success-without-event",
+        "A payment that succeeded is in the journal, from which its user is told.",
+        (lua("shared/settlement", "    append('payment.succeeded', id)\n", ""),),
+        (f"{SETTLEMENT}::test_settled_pays_the_invoice_and_nothing_can_come_back_any_more[fake]",),
+    ),
+    Breakage(
+        "failure-without-event",
+        "A payment that ends without a debit is in the journal, from which its user is told.",
+        (lua("shared/unconfirmed", "    append('payment.' .. status, id, ...)\n", ""),),
+        (f"{CONFIRM}::test_the_fifth_wrong_code_ends_the_payment_and_frees_the_invoice[fake]",),
+    ),
+)

@@ -1,0 +1,214 @@
+"""Breakages of what keeps a call that comes twice, late or out of turn from counting twice."""
+
+from __future__ import annotations
+
+from planted.breakage import Breakage, engine, lua, storage
+
+LEASE = "tests/unit/storage/test_lease.py"
+REPEATS = "tests/unit/storage/test_repeats.py::test_a_repeat_gets_the_same_outcome_and_changes_nothing"
+FAULTS = "tests/unit/storage/test_link_faults.py"
+SETTLEMENT = "tests/unit/storage/test_payments_settlement.py"
+OPERATIONS = (
+    "tests/unit/storage/test_operations.py"
+    "::test_an_operation_id_with_another_fingerprint_is_refused_and_changes_nothing"
+)
+CONFIRM = "tests/unit/storage/test_payments_confirm.py"
+ORDER = "tests/feature/test_library_order.py"
+DIRECTORY = "tests/unit/engine/test_directory.py"
+AGAIN = "tests/unit/engine/test_actor_again.py"
+
+REPEATS_AND_CLAIMS = (
+    Breakage(
+        "result-after-lease",
+        "A script looks for its own earlier result first, and judges the lease after that.",
+        (
+            lua(
+                "confirm_payment",
+                "if last_call and string.sub(last_call",
+                "local early = lease_refusal(wallet, owner, token)\n"
+                "if early then\n    return {early, at, ''}\nend\n"
+                "if last_call and string.sub(last_call",
+            ),
+        ),
+        (f"{LEASE}::test_the_own_earlier_result_is_answered_before_the_lease_is_judged[confirm_payment]",),
+    ),
+    Breakage(
+        "result-after-claim",
+        "A completion looks for its own earlier result first, and judges the claim after that.",
+        (
+            lua(
+                "complete_payment",
+                "elseif status == TO[verdict] then",
+                "elseif current ~= claim then\n"
+                "    return {'claim_lost', at, ''}\n"
+                "elseif status == TO[verdict] then",
+            ),
+        ),
+        (
+            f"{REPEATS}[fake-complete_payment]",
+            f"{SETTLEMENT}::test_what_was_decided_stays_decided[fake-settled-given_back]",
+        ),
+    ),
+    Breakage(
+        "operation-forgotten",
+        "A call that comes again is known by its operation id and gets its first answer again.",
+        (
+            lua(
+                "shared/operation",
+                "redis.call('HMGET', key('operation', operation), 'fingerprint', 'reply')",
+                "{false, false}",
+            ),
+        ),
+        (
+            f"{REPEATS}[fake-deposit]",
+            f"{FAULTS}::test_a_lost_reply_is_asked_for_again_and_the_money_moves_once[Fault.DROP_REPLY]",
+            f"{OPERATIONS}[fake-deposit]",
+        ),
+    ),
+    Breakage(
+        "new-operation-on-every-repeat",
+        "A command whose reply was lost is asked for again under the identity that it had.",
+        (
+            engine(
+                "actor",
+                "        self._sent.append(envelope)\n",
+                "        self._sent.append(envelope)\n"
+                "        if envelope.known_by is not None and hasattr(envelope.command, 'operation'):\n"
+                "            from dataclasses import replace\n"
+                "            was = envelope.command.operation\n"
+                "            another = was._replace(id=was.id + 'x')\n"
+                "            envelope.command = replace(envelope.command, operation=another)\n",
+            ),
+        ),
+        (
+            f"{AGAIN}::test_what_was_refused_or_lost_goes_out_again_in_its_old_order",
+            f"{ORDER}::test_a_connection_that_is_lost_changes_neither_order_nor_number[1]",
+        ),
+    ),
+    Breakage(
+        "confirm-forgets-its-outcome",
+        "A confirm that comes again gets its outcome again and is not judged a second time.",
+        (lua("confirm_payment", "if last_call and string.sub(last_call", "if false and string.sub(last_call"),),
+        (
+            f"{REPEATS}[fake-confirm_payment__without_funds]",
+            f"{CONFIRM}::test_a_repeat_after_another_process_took_the_settlement_over_gets_no_claim[fake]",
+        ),
+    ),
+    Breakage(
+        "key-recorded-afterwards",
+        "The record of an operation is written by the script that moves the money, not after it.",
+        (
+            lua("deposit", "return keep(operation, fingerprint, kept_ms, answer('ok'))", "return answer('ok')"),
+            storage(
+                "commands",
+                "            else:\n                hear(outcome)\n",
+                "            else:\n"
+                "                if name == 'deposit' and reply.code == 'ok' and self._link:\n"
+                "                    import json\n"
+                "                    head = (reply.code, str(reply.now_ms), reply.token)\n"
+                "                    kept = json.dumps([*head, *reply.body])\n"
+                "                    key = self._keys.key('operation', command.operation.id)\n"
+                "                    record = ('fingerprint', command.operation.fingerprint, 'reply', kept)\n"
+                "                    self._link.send_command(('HSET', key, *record), lambda _: None)\n"
+                "                hear(outcome)\n",
+            ),
+        ),
+        (f"{FAULTS}::test_a_lost_reply_is_asked_for_again_and_the_money_moves_once[Fault.DROP_REPLY]",),
+    ),
+    Breakage(
+        "key-shared-by-all-callers",
+        "An idempotency key belongs to the caller who sent it.",
+        (engine("core", "_digest([name, *scope, key])", "_digest([name, key])"),),
+        (
+            "tests/feature/test_library_idempotency.py::test_a_key_belongs_to_one_user[fake]",
+            "tests/unit/engine/test_core.py::test_calls_with_a_key_are_named_by_it_and_by_whose_it_is",
+        ),
+    ),
+    Breakage(
+        "any-claim-completes",
+        "A settlement's completion is written down only under the claim that is current.",
+        (
+            lua(
+                "complete_payment",
+                "elseif status ~= FROM[verdict] or current ~= claim then",
+                "elseif status ~= FROM[verdict] then",
+            ),
+        ),
+        (
+            f"{SETTLEMENT}::test_an_old_claim_changes_nothing[fake-given_back]",
+            f"{SETTLEMENT}::test_a_settlements_claim_is_worth_nothing_in_the_refund[fake]",
+        ),
+    ),
+    Breakage(
+        "settles-after-losing-claim",
+        "Who lost the claim of a payment asks the settlement service nothing more.",
+        (engine("settlement", "            raise ClaimLostError\n", "            pass\n"),),
+        ("tests/unit/engine/test_settlement_dialogue.py::test_whoever_lost_the_claim_asks_nothing_more",),
+    ),
+    Breakage(
+        "stale-token-accepted",
+        "Who comes with a token that is not current is fenced off.",
+        (lua("shared/lease", "if token ~= '' and token ~= (wallet.token or '0') then", "if false then"),),
+        (f"{LEASE}::test_an_old_token_is_fenced_and_changes_nothing[confirm_payment]",),
+    ),
+    Breakage(
+        "lease-outlives-clock-jump",
+        "A clock that jumped back does not make a lease longer than it ever was.",
+        (
+            lua(
+                "shared/lease",
+                "local live = remaining_ms > 0 and remaining_ms <= LEASE_MS",
+                "local live = remaining_ms > 0",
+            ),
+        ),
+        (f"{LEASE}::test_a_clock_that_jumped_back_does_not_make_a_lease_longer",),
+    ),
+    Breakage(
+        "busy-is-a-refusal",
+        "A command that meets another process's lease is tried again until its deadline.",
+        (engine("actor", 'if heard.code != "busy":', "if heard.code:"),),
+        (f"{AGAIN}::test_a_wallet_busy_until_the_deadline_is_wallet_busy",),
+    ),
+    Breakage(
+        "lost-command-is-overtaken",
+        "Nothing goes out behind a command that is asked for again.",
+        (engine("actor", " or not lease.token or envelope.known_by is not None:", " or not lease.token:"),),
+        (f"{AGAIN}::test_nothing_overtakes_a_lost_command_that_is_refused_when_it_is_asked_for",),
+    ),
+    Breakage(
+        "completion-refused-when-full",
+        "The completion of what was accepted gets in, mailbox full or not.",
+        (
+            engine(
+                "directory",
+                'Envelope(command, reply, float("inf")), always=True)',
+                'Envelope(command, reply, float("inf")))',
+            ),
+        ),
+        (f"{DIRECTORY}::test_a_completion_gets_in_when_everything_is_full",),
+    ),
+    Breakage(
+        "mailbox-without-end",
+        "A mailbox takes no more than it has room for; one command too many is refused.",
+        (engine("mailbox", "if not always and len(self) >= self._capacity:", "if False:"),),
+        ("tests/unit/engine/test_mailbox.py::test_a_full_mailbox_takes_no_more",),
+    ),
+    Breakage(
+        "late-command-runs",
+        "A command that did not begin before its deadline is dropped before it is sent.",
+        (
+            engine(
+                "actor",
+                "if envelope.known_by is None and self._around.clock.monotonic() >= envelope.deadline:",
+                "if envelope.deadline < 0:",
+            ),
+        ),
+        ("tests/unit/engine/test_actor.py::test_a_command_past_its_deadline_is_dropped_before_it_is_sent",),
+    ),
+    Breakage(
+        "close-drops-what-was-accepted",
+        "What was accepted before the engine closes is finished.",
+        (engine("core", "await self._directory.drain(drain_s)", "await self._directory.drain(0)"),),
+        ("tests/unit/engine/test_core.py::test_commands_accepted_before_the_close_are_finished",),
+    ),
+)

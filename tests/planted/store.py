@@ -1,0 +1,114 @@
+"""Breakages of what may be said of a store and of a reply that did not come."""
+
+from __future__ import annotations
+
+from planted.breakage import Breakage, engine, storage
+
+FAULTS = "tests/unit/storage/test_link_faults.py"
+FITNESS = "tests/unit/storage/test_fitness.py"
+OVERRULED = f"{FITNESS}::test_a_store_that_can_lose_or_forget_is_refused_and_can_be_overruled_by_name"
+
+STORE_AND_REPLIES = (
+    Breakage(
+        "redis-py-retries-ten-times",
+        "redis-py never sends anything a second time.",
+        (storage("link", "retry=Retry(NoBackoff(), 0)", "retry=Retry(NoBackoff(), 10)"),),
+        ("tests/unit/storage/test_link.py::test_no_client_of_ours_sends_anything_twice",),
+    ),
+    Breakage(
+        "link-repeats-lost-calls",
+        "A call whose reply was lost is not sent again behind its asker's back.",
+        (
+            storage(
+                "link",
+                'self._send(Call(script, pack("EVALSHA", script.sha, 1, self._journal, *arguments), hear))\n',
+                'command, tries = pack("EVALSHA", script.sha, 1, self._journal, *arguments), [10]\n\n'
+                "        def hear_or_repeat(reply: Any) -> None:\n"
+                "            if isinstance(reply, OutcomeUnknown) and tries[0]:\n"
+                "                tries[0] -= 1\n"
+                "                self._loop.call_soon(self._send, Call(script, command, hear_or_repeat))\n"
+                "            else:\n"
+                "                hear(reply)\n\n"
+                "        self._send(Call(script, command, hear_or_repeat))\n",
+            ),
+        ),
+        (f"{FAULTS}::test_a_call_that_may_have_run_is_unknown_even_if_the_store_is_gone_afterwards",),
+    ),
+    Breakage(
+        "lost-reply-means-nothing-happened",
+        "A call whose connection was lost may have run: its outcome is unknown.",
+        (
+            storage(
+                "wire", "call.tell(fault(OutcomeUnknown(), exc))", "call.tell(fault(StoreUnavailable(), exc))"
+            ),
+        ),
+        (
+            "tests/unit/storage/test_wire.py::test_a_cut_loses_what_was_sent_and_refuses_what_was_not",
+            f"{FAULTS}::test_a_call_that_may_have_run_is_unknown_even_if_the_store_is_gone_afterwards",
+        ),
+    ),
+    Breakage(
+        "late-reply-goes-to-the-next",
+        "A reply that comes after its time reaches nobody.",
+        (
+            storage(
+                "wire",
+                "            self.abort()\n        else:\n",
+                "            self._sent.popleft().tell(OutcomeUnknown())\n        else:\n",
+            ),
+        ),
+        ("tests/unit/storage/test_wire_late.py::test_a_reply_that_comes_after_its_time_reaches_nobody",),
+    ),
+    Breakage(
+        "told-before-written",
+        "What the settlement service said is told only when it is written down.",
+        (
+            engine(
+                "settlement",
+                "            completion = CompletePayment(payment.id, claim, verdict)\n",
+                "            ended = 'succeeded' if verdict == 'settled' else 'failed'\n"
+                "            self._on_change(payment.model_copy(update={'status': ended}))\n"
+                "            completion = CompletePayment(payment.id, claim, verdict)\n",
+            ),
+        ),
+        ("tests/unit/engine/test_settlement.py::test_what_cannot_be_written_down_is_left_to_the_agenda",),
+    ),
+    Breakage(
+        "message-ticked-off-before-delivery",
+        "The relay moves on only when it is known what became of every message.",
+        (
+            engine(
+                "relay",
+                "        untold = await self._deliver_all(outbox.notices)\n",
+                "        untold = []\n",
+            ),
+            engine(
+                "relay",
+                "        return outbox.entries == STRETCH\n",
+                "        await self._deliver_all(outbox.notices)\n        return outbox.entries == STRETCH\n",
+            ),
+        ),
+        ("tests/unit/engine/test_relay.py::test_what_a_channel_does_not_take_waits_with_the_reason",),
+    ),
+    Breakage(
+        "everysec-accepted",
+        "A store that writes to its disk once a second loses what it acknowledged, and is refused.",
+        (
+            storage(
+                "fitness",
+                'accepted = ("always",) if durability == "always" else ("always", "everysec")',
+                'accepted = ("always", "everysec")',
+            ),
+        ),
+        (
+            f"{FITNESS}::test_a_store_that_must_not_be_used_is_not_initialised[valkey]",
+            f"{OVERRULED}[valkey-change1-lose acknowledged payments: appendfsync is everysec-everysec]",
+        ),
+    ),
+    Breakage(
+        "lost-store-initialised-anew",
+        "A store without its meta record lost its data and is not taken for a new one.",
+        (storage("store", "if not meta and is_new:", "if not meta:"),),
+        (f"{FITNESS}::test_a_store_that_was_never_initialised_is_refused_and_says_what_to_do[valkey]",),
+    ),
+)
