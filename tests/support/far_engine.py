@@ -101,7 +101,7 @@ class TellingChannel:
 
     async def deliver(self, message: OutgoingMessage) -> None:
         """Take a message."""
-        tell({"event": "delivered", "id": message.event_id, "kind": message.kind, "to": message.user_id})
+        tell({"event": "delivered", "id": message.event_id, "kind": message.kind, "about": message.payment_id})
         if self._is_gone:
             await asyncio.get_running_loop().create_future()
 
@@ -160,6 +160,7 @@ class FarEngine:
         self._numbers = count()
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._heard = asyncio.Condition()
+        self._has_ended = False
         self._listening = asyncio.create_task(self._listen())
 
     def send(self, calls: Sequence[Call]) -> list[asyncio.Future[Answer]]:
@@ -191,6 +192,7 @@ class FarEngine:
                 for told in self.events:
                     if expected <= told.items():
                         return told
+                assert not self._has_ended, f"it ended before it told of {event}"
                 await self._heard.wait()
 
     def signal(self, name: signal.Signals) -> None:
@@ -223,6 +225,9 @@ class FarEngine:
                     self._heard.notify_all()
         for future in self._waiting.values():
             future.cancel()  # it died before it answered
+        async with self._heard:
+            self._has_ended = True
+            self._heard.notify_all()
 
 
 @asynccontextmanager
