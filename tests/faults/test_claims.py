@@ -49,7 +49,6 @@ def assert_a_message_whose_delivery_was_not_recorded_comes_again_as_the_same_eve
 
 
 def assert_no_lease_and_no_claim_is_left_at_rest(rest: AtRest) -> None:
-    rest = played[3]
     records: dict[str, Any] = rest.dump
 
     wallets = [record for name, record in records.items() if name.startswith("wallet:")]
