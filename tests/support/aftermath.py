@@ -73,31 +73,33 @@ class AtRest:
     now_ms: int
 
 
-async def prepare(far: FarEngine, purchases: int, merchant: str = "shop") -> list[Json]:
+async def prepare(far: FarEngine, purchases: int, user_id: str = "ann") -> list[Json]:
     """Make a user with money, and payments that wait for their code; answer the payments."""
-    await far.ask("create_user", user_id="ann", email="ann@example.com")
-    wallet = (await far.ask("create_wallet", user_id="ann", currency="EUR")).record["id"]
-    await far.ask("deposit", wallet_id=wallet, amount=BALANCE * max(purchases // 50, 1))
-    return await start(far, wallet, purchases, merchant)
+    await far.ask("create_user", user_id=user_id, email=f"{user_id}@example.com")
+    wallet = (await far.ask("create_wallet", user_id=user_id, currency="EUR")).record
+    await far.ask("deposit", wallet_id=wallet["id"], amount=BALANCE * max(purchases // 50, 1))
+    return await start(far, wallet, purchases)
 
 
-async def start(far: FarEngine, wallet_id: str, purchases: int, merchant: str = "shop") -> list[Json]:
-    """Enter invoices and start to pay them; answer the payments."""
-    terms = {
-        "user_id": "ann",
-        "amount": PRICE,
-        "currency": "EUR",
-        "merchant": merchant,
-        "expires_at": FAR_AHEAD,
-    }
-    invoices = await asyncio.gather(*(far.ask("create_invoice", **terms) for _ in range(purchases)))
-    starts = [{"user_id": "ann", "invoice_id": each.record["id"], "wallet_id": wallet_id} for each in invoices]
-    started = await asyncio.gather(*(far.ask("start_payment", **each) for each in starts))
+async def start(far: FarEngine, wallet: Json, purchases: int, merchant: str = "shop") -> list[Json]:
+    """Enter invoices for the owner of a wallet and start to pay them; answer the payments."""
+    owner = {"user_id": wallet["user_id"]}
+    terms: dict[str, Any] = {"amount": PRICE, "currency": "EUR", "merchant": merchant, "expires_at": FAR_AHEAD}
+    invoices = await asyncio.gather(*(far.ask("create_invoice", **owner, **terms) for _ in range(purchases)))
+    starts = [{"invoice_id": each.record["id"], "wallet_id": wallet["id"]} for each in invoices]
+    started = await asyncio.gather(*(far.ask("start_payment", **owner, **each) for each in starts))
     return [each.record for each in started]
 
 
+def wallet_of(payment: Json) -> Json:
+    """Answer what has to be known of a payment's wallet to start another one."""
+    return {"id": payment["wallet_id"], "user_id": payment["user_id"]}
+
+
 def confirm(payment: Json, wait_s: float = 10) -> Call:
-    return "confirm_payment", {"user_id": "ann", "payment_id": payment["id"], "code": CODE, "wait_s": wait_s}
+    """Make the call that confirms a payment."""
+    whose = {"user_id": payment["user_id"], "payment_id": payment["id"]}
+    return "confirm_payment", {**whose, "code": CODE, "wait_s": wait_s}
 
 
 async def wait_until_at(scene: Scene, payments: list[Json], *statuses: str) -> list[Payment]:
@@ -184,7 +186,7 @@ async def deliver(url: str, namespace: str) -> Told:
     async with running_far_engine(Role(url, namespace, channel="telling")) as other:
         await other.hear("delivered", kind="payment.succeeded")
         again_s = time.monotonic() - killed_at
-        [second] = await start(other, payment["wallet_id"], 1)
+        [second] = await start(other, wallet_of(payment), 1)
         await other.ask("confirm_payment", **confirm(second)[1])
         await other.hear("delivered", kind="payment.succeeded", about=second["id"])
         again = [event for event in other.events if event["event"] == "delivered"]
@@ -197,7 +199,7 @@ async def come_to_rest(url: str, namespace: str) -> AtRest:
     async with open_store(url, namespace, "UTC") as store, running_far_engine(role) as survivor:
         scene = Scene(store)
         payments = await prepare(survivor, PURCHASES)
-        payments += await start(survivor, payments[0]["wallet_id"], 10, "shop-declines")
+        payments += await start(survivor, wallet_of(payments[0]), 10, "shop-declines")
         async with running_far_engine(role) as second, running_far_engine(role) as third:
             answers: list[asyncio.Future[Answer]] = []
             for number, payment in enumerate(payments):
