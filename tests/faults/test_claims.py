@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
+
+import pytest
 
 from support.aftermath import PRICE, PURCHASES, AtRest, Killed, Stalled, Told, play
 from support.far_engine import Answer
 from support.figures import report
+from support.ledger import assert_books_balance
+from support.scene import ALONE, Scene, dump
+from support.worker import open_store
 
+from technopay.engine.commands import CompletePayment
+from technopay.engine.ports import Verdict
+
+VERDICTS: tuple[Verdict, Verdict] = "given_back", "settled"
 CLAIM_S, AGENDA_S_MAX = 15.0, 10.0
 LEASE_MS = 100
+
+
+@pytest.fixture
+async def scene(server_url: str, namespace: str) -> AsyncIterator[Scene]:
+    async with open_store(server_url, namespace, "UTC") as store:
+        scene = Scene(store)
+        await scene.user("alice")
+        yield scene
+    await assert_books_balance(server_url, namespace)
 
 
 def assert_a_settlement_that_stalled_meets_the_tombstone_of_a_call_off(stalled: Stalled) -> None:
@@ -87,3 +106,18 @@ async def test_what_a_process_leaves_that_stalls_or_dies_is_finished_once_by_oth
     assert_a_message_whose_delivery_was_not_recorded_comes_again_as_the_same_event(told)
     assert_no_lease_and_no_claim_is_left_at_rest(rest)
     assert_every_answer_of_the_load_is_true(rest)
+
+
+async def test_who_lost_a_claim_changes_nothing_while_another_works_on_the_payment(scene: Scene) -> None:
+    payment_id, claim = await scene.processing(await scene.wallet())
+    await scene.make_due(payment_id)
+    [taken] = (await scene.store.take_due(10)).payments
+    before = await dump(scene.store)
+
+    for verdict in VERDICTS:
+        late = await scene.store.run(CompletePayment(payment_id, claim, verdict), ALONE)
+        assert late.code == "claim_lost"
+    assert not await scene.store.renew_claim(payment_id, claim, 60_000, set_aside=True)
+
+    assert await dump(scene.store) == before
+    assert (await scene.complete(payment_id, taken.claim, "settled")).code == "ok"

@@ -15,7 +15,7 @@ from typing import Any
 
 from support.far_engine import Answer, FarEngine, Role, running_far_engine
 from support.ledger import assert_books_balance
-from support.scene import Dump, Scene, dump
+from support.scene import Dump, Scene, client_of, dump
 from support.scenes import wait_for
 from support.worker import CODE, Call, open_store
 
@@ -234,7 +234,7 @@ async def wait_until_relayed(scene: Scene) -> None:
 
     async def look() -> bool:
         last = (await scene.entries())[-1][0]
-        return str((await dump(scene.store))["relay"].get("cursor")) == last
+        return bool(await client_of(scene.store).hget(scene.keys.key("relay"), "cursor") == last)
 
     await wait_for(look, within_s=TAKEN_OVER_S_MAX)
 
