@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-
 from support.aftermath import PRICE, PURCHASES, AtRest, Killed, Stalled, Told, play
 from support.far_engine import Answer
 from support.figures import report

@@ -17,6 +17,7 @@ from support.scenes import wait_for
 from support.worker import Call, make_engine, open_store
 
 from technopay.engine import Engine
+from technopay.engine.ports import Lease
 
 BATCH = 900
 ROUNDS_MAX = 20
@@ -48,10 +49,6 @@ class Wallet:
         """Answer how long whoever has the lease still has it."""
         fields = await self.scene.fields("wallet", self.id)
         return int(fields.get("lease_until", "0")) - await self.scene.now_ms()
-
-    async def is_near_at_work(self) -> bool:
-        """Whether commands queue in the near engine."""
-        return self.engine.statistics.commands_waiting > 1
 
     async def entries(self) -> dict[int, int]:
         """Answer all deposits in their order: the amount, which names each, and the balance after it."""
@@ -97,12 +94,21 @@ async def wallet(server_url: str, namespace: str) -> AsyncIterator[Wallet]:
     await assert_books_balance(server_url, namespace)
 
 
-async def keep_depositing(wallet: Wallet, ended: asyncio.Event) -> dict[int, int]:
-    """Make deposits side by side, so that the lease is taken and kept, until it is enough."""
+async def come_and_go(wallet: Wallet, came: asyncio.Event, ended: asyncio.Event) -> dict[int, int]:
+    """Make deposits under a lease that is kept and given up by turns, as fast as the store answers.
+
+    So of what another sends together, some is refused while some would be let through.
+    """
     made: dict[int, int] = {}
+    turn = 0
     while not ended.is_set():
-        for each in await asyncio.gather(*(wallet.deposit_from_near() for _ in range(80))):
-            made |= each
+        turn += 1
+        wallet.near_amount += 1
+        lease = Lease("another process", "", keep=turn % 2 == 0)
+        outcome = await wallet.scene.deposit(wallet.id, wallet.near_amount, lease)
+        if outcome.value:
+            made[wallet.near_amount] = outcome.value.balance
+            came.set()
     return made
 
 
@@ -118,9 +124,9 @@ async def test_a_stopped_holder_of_a_lease_changes_nothing_out_of_order_and_noth
         asked |= await wallet.deposit_from_near()
         usable_s = time.monotonic() - stopped_at
         before = await wallet.entries()
-        ended = asyncio.Event()
-        depositing = asyncio.create_task(keep_depositing(wallet, ended))
-        await wait_for(wallet.is_near_at_work)
+        came, ended = asyncio.Event(), asyncio.Event()
+        depositing = asyncio.create_task(come_and_go(wallet, came, ended))
+        await came.wait()
         assert (await wallet.scene.fields("wallet", wallet.id))["token"] != token
         left = wallet.far_amount - max(amount for amount in before if amount <= wallet.far_amount)
         wallet.far.signal(signal.SIGCONT)
