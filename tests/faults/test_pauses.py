@@ -22,7 +22,7 @@ from technopay.engine.ports import Lease
 BATCH = 900
 ROUNDS_MAX = 20
 USABLE_S_MAX = 3.0
-ROUNDS = 3
+ROUNDS = 4
 
 
 class Wallet:

@@ -19,7 +19,9 @@ import pytest
 from redis import Redis
 from support.servers import find_server
 
-LIBRARY = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+"""Where Debian puts the library: one folder for each kind of machine."""
+
 STARTED_S_MAX = 20.0
 SEEN_S_MAX = 5.0
 
@@ -65,7 +67,7 @@ class FakedServer:
 @contextmanager
 def running_faked_server(at: datetime) -> Iterator[FakedServer]:
     """Run a durable Valkey server at an instant."""
-    if not LIBRARY.exists():
+    if not LIBRARIES:
         if os.environ.get("CI"):
             pytest.fail("CI has to have Debian's package faketime")
         pytest.skip("Debian's package faketime is not installed")
@@ -78,7 +80,7 @@ def running_faked_server(at: datetime) -> Iterator[FakedServer]:
         options = ["--port", "0", "--unixsocket", str(socket), "--dir", folder, "--save", ""]
         options += ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
         environment = {
-            "LD_PRELOAD": str(LIBRARY),
+            "LD_PRELOAD": str(LIBRARIES[0]),
             "FAKETIME_TIMESTAMP_FILE": str(stamp),
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
