@@ -1,4 +1,7 @@
-"""The directory: wallet id to live actor, the one place that activates and passivates."""
+"""The directory: wallet id to live actor, the one place that activates and passivates.
+
+A payment that is being completed has an actor, too.
+"""
 
 from __future__ import annotations
 
@@ -57,10 +60,13 @@ class Directory:
         finally:
             self._waiting -= 1
 
-    def complete(self, wallet_id: str, command: Command) -> asyncio.Future[Outcome[Any]]:
-        """Send the completion of something accepted before: it gets in, mailbox full or draining or not."""
+    def complete(self, payment_id: str, command: Command) -> asyncio.Future[Outcome[Any]]:
+        """Send the completion of something accepted before: it gets in, mailbox full or draining or not.
+
+        It needs no lease. So it has an actor of its own: it never waits behind commands that wait for one.
+        """
         reply: asyncio.Future[Outcome[Any]] = asyncio.get_running_loop().create_future()
-        self._activate(wallet_id).put(Envelope(command, reply, float("inf")), always=True)
+        self._activate(payment_id).put(Envelope(command, reply, float("inf")), always=True)
         return reply
 
     async def drain(self, drain_s: float) -> None:

@@ -89,7 +89,7 @@ class Settlements:
         try:
             verdict = await (dialogue.reverse() if payment.status == "refunding" else dialogue.decide())
             completion = CompletePayment(payment.id, claim, verdict)
-            outcome = await self._directory.complete(payment.wallet_id, completion)
+            outcome = await self._directory.complete(payment.id, completion)
             if outcome.value is not None:
                 self._on_change(outcome.value)
         except ClaimLostError:

@@ -1,0 +1,228 @@
+"""The store's clock jumps, on a real server: money, limits, leases, codes and the agenda go on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from support.faked_server import FakedServer, running_faked_server
+from support.figures import report
+from support.ledger import assert_books_balance
+from support.relaying import relay_anew
+from support.scene import Scene, client_of
+from support.scenes import Scene as Person
+from support.scenes import make_scene, quick_settings, wait_for
+from support.worker import CODE, make_engine, open_store
+
+from technopay.engine import Engine, Payment, RecordingChannel, TechnopayError
+from technopay.engine.ports import Lease
+from technopay.storage import RedisStore
+
+NOON = datetime(2026, 7, 5, 12, tzinfo=UTC)
+FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
+HOUR, DAY, MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(minutes=1)
+JUMPS = [5 * MINUTE, DAY, -HOUR, -DAY, 3 * DAY, -2 * DAY, -5 * MINUTE]
+BETWEEN_S = 0.5
+USERS, LIMIT, PRICE = 6, 3_000, 7
+USABLE_S_MAX, RECOVERED_S_MAX = 3.0, 25.0
+LEGAL_DELAY = timedelta(seconds=330)
+"""Longer than anything under way may be left alone: a payment that is set aside waits for five minutes."""
+
+STANDS_STILL = "the agenda stands still until the clock is back where it was"
+
+
+@pytest.fixture(scope="module")
+def clock() -> Iterator[FakedServer]:
+    with running_faked_server(NOON) as server:
+        yield server
+
+
+@pytest.fixture
+async def store(clock: FakedServer, namespace: str) -> AsyncIterator[RedisStore]:
+    clock.set(NOON)
+    async with open_store(clock.url, namespace, "UTC") as opened:
+        yield opened
+    await assert_books_balance(clock.url, namespace)
+
+
+@pytest.fixture
+async def scene(store: RedisStore) -> Scene:
+    scene = Scene(store)
+    await scene.user("alice")
+    return scene
+
+
+async def pay(person: Person, number: int) -> Payment:
+    """Make a purchase; every fifth is declined, every seventh refunded."""
+    invoice = await person.engine.create_invoice(
+        user_id=person.user_id, amount=PRICE, currency="EUR",
+        merchant="shop-declines" if number % 5 == 0 else "shop", expires_at=FAR_AHEAD,
+    )  # fmt: skip
+    payment = await person.confirm(await person.start(invoice), CODE)
+    if number % 7 == 0:
+        await person.engine.refund_payment(payment_id=payment.id)
+    return payment
+
+
+async def keep_paying(person: Person, ended: asyncio.Event, outcomes: Counter[str]) -> None:
+    """Make one purchase after the other, until it is enough."""
+    number = 0
+    while not ended.is_set():
+        number += 1
+        try:
+            await pay(person, number)
+            outcomes["ok"] += 1
+        except TechnopayError as refusal:
+            outcomes[refusal.code] += 1
+
+
+async def entries_of(store: RedisStore) -> list[tuple[int, int, dict[str, str]]]:
+    """Read the journal: of each entry the milliseconds of its id, when it was written, and what it says."""
+    found = await client_of(store).xrange(store._keys.journal)
+    ids = [entry.partition("-") for entry, _ in found]
+    assert ids == sorted(ids, key=lambda each: (int(each[0]), int(each[2]))), "ids do not grow"
+    return [
+        (int(entry.partition("-")[0]), int(fields.get("at", entry.partition("-")[0])), fields)
+        for entry, fields in found
+    ]
+
+
+async def test_money_is_right_and_no_limit_is_passed_while_the_clock_jumps_under_load(
+    clock: FakedServer, store: RedisStore, namespace: str
+) -> None:
+    outcomes: Counter[str] = Counter()
+    ended = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        other_store = await stack.enter_async_context(open_store(clock.url, namespace, "UTC"))
+        engines = [await stack.enter_async_context(make_engine(each)) for each in (store, other_store)]
+        people = [await make_scene(engines[0], store, f"user{number}") for number in range(USERS)]
+        await engines[0].set_limit(currency="EUR", amount=LIMIT)
+        async with asyncio.TaskGroup() as group:
+            for person in people:
+                for engine in engines:
+                    worker = Person(engine, store, person.user_id, person.wallet)
+                    group.create_task(keep_paying(worker, ended, outcomes))
+            for jump in JUMPS:
+                before = outcomes["ok"]
+                clock.move(jump)
+                await asyncio.sleep(BETWEEN_S)
+                outcomes[f"paid after {jump}"] = outcomes["ok"] - before
+            ended.set()
+        await wait_for(lambda: is_at_rest(Scene(store)), within_s=RECOVERED_S_MAX)
+
+    report(f"while the clock jumped: {dict(outcomes)}")
+    entries = await entries_of(store)
+    debits = [(at, said) for _, at, said in entries if "payment.processing" in said]
+    for at, said in debits:
+        assert datetime.fromtimestamp(at / 1000, UTC).date().isoformat() == said["day"]
+        assert int(said["used"]) <= int(said["limit"]) == LIMIT
+    assert {said["day"] for _, said in debits} >= {"2026-07-05", "2026-07-06"}
+    assert sum(1 for written, at, _ in entries if at < written - 1000), "the clock never went back"
+    assert set(outcomes) - {"ok"} - {f"paid after {jump}" for jump in JUMPS} <= {
+        "settlement_failed", "confirmation_expired", "daily_limit_exceeded",
+    }  # fmt: skip
+    assert outcomes["ok"] > 50
+
+
+async def is_at_rest(scene: Scene) -> bool:
+    """Whether no payment is under way any more."""
+    page = await scene.store.search_payments("processing", None, set_aside=None, cursor="", limit=100)
+    return not page.data
+
+
+@pytest.mark.parametrize("jump", [-HOUR, -DAY, -MINUTE, HOUR], ids=str)
+async def test_a_lease_is_free_again_at_once_after_a_jump(
+    clock: FakedServer, scene: Scene, jump: timedelta
+) -> None:
+    wallet = await scene.wallet()
+    assert (await scene.deposit(wallet, 1, Lease("owner-a", "", keep=True))).code == "ok"
+
+    clock.move(jump)
+    jumped_at = time.monotonic()
+
+    async def is_usable() -> bool:
+        return (await scene.deposit(wallet, 1, Lease("owner-b", "", keep=True))).code == "ok"
+
+    await wait_for(is_usable, within_s=USABLE_S_MAX)
+    report(f"usable {(time.monotonic() - jumped_at) * 1000:.0f} ms after a jump of {jump}")
+
+
+async def test_a_code_is_dead_after_its_time_by_the_clock_of_the_store(
+    clock: FakedServer, scene: Scene
+) -> None:
+    wallet = await scene.wallet()
+    first, second = [await scene.started(wallet, await scene.invoice()) for _ in range(2)]
+    expires_at = (await scene.challenge(second))["expires_at"]
+
+    clock.move(-HOUR)
+    clock.move(HOUR + 4 * MINUTE)
+    assert (await scene.confirm(first)).code == "ok"
+    clock.move(MINUTE)
+
+    assert (await scene.confirm(second)).code == "confirmation_expired"
+    assert (await scene.challenge(second))["expires_at"] == expires_at
+
+
+async def test_the_relay_goes_on_at_once_after_a_jump(clock: FakedServer, scene: Scene) -> None:
+    await scene.started(await scene.wallet(), await scene.invoice())
+    abandoned = await scene.store.read_outbox("owner-a", 100)
+    assert abandoned
+    assert await scene.store.read_outbox("owner-b", 100) is None
+
+    clock.move(-HOUR)
+
+    taken = await scene.store.read_outbox("owner-b", 100)
+    assert taken
+    assert taken.notices == abandoned.notices
+    assert not await scene.store.record_deliveries(abandoned.claim, abandoned.cursor, 0, [])
+
+
+@pytest.mark.parametrize("jump", [HOUR, DAY], ids=str)
+async def test_a_claim_left_behind_is_taken_over_after_a_jump_ahead(
+    clock: FakedServer, store: RedisStore, scene: Scene, jump: timedelta
+) -> None:
+    payment_id, claim = await scene.processing(await scene.wallet())
+
+    clock.move(jump)
+
+    async with make_engine(store):
+        await wait_for(lambda: is_at_rest(scene), within_s=USABLE_S_MAX)
+    assert (await scene.payment(payment_id)).status == "succeeded"
+    assert (await scene.complete(payment_id, claim, "given_back")).code == "claim_lost"
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason=STANDS_STILL)
+@pytest.mark.parametrize("jump", [-HOUR, -DAY], ids=str)
+async def test_a_claim_left_behind_is_taken_over_after_a_jump_back(
+    clock: FakedServer, store: RedisStore, scene: Scene, jump: timedelta
+) -> None:
+    payment_id, _ = await scene.processing(await scene.wallet())
+
+    clock.move(jump)
+    clock.move(LEGAL_DELAY)
+
+    async with make_engine(store):
+        await wait_for(lambda: is_at_rest(scene), within_s=USABLE_S_MAX)
+    assert (await scene.payment(payment_id)).status == "succeeded"
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason=STANDS_STILL)
+async def test_a_message_that_waits_is_tried_again_after_a_jump_back(
+    clock: FakedServer, store: RedisStore, scene: Scene
+) -> None:
+    channel = RecordingChannel()
+    [entry] = await relay_anew(scene, "the channel is down")
+
+    clock.move(-HOUR)
+    clock.move(LEGAL_DELAY)
+
+    async def is_delivered() -> bool:
+        return any(message.event_id.endswith(entry) for message in channel.messages)
+
+    async with Engine(store, quick_settings(), channels={"email": channel}):
+        await wait_for(is_delivered, within_s=USABLE_S_MAX)

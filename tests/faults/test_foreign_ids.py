@@ -1,0 +1,186 @@
+"""Two users, every endpoint of a user, each other's ids: what is foreign is answered as what does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from support.http import Json, Person, Reply, make_person, running_api
+from support.scene import Scene, client_of, dump
+from support.scenes import wait_for
+
+from technopay.http.user_routes import USER_ROUTES
+from technopay.storage import RedisStore
+
+LISTS = ("/v1/wallets", "/v1/invoices", "/v1/payments", "/v1/limits")
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Ids of one user, or ids like them that do not exist."""
+
+    wallet: str
+    invoice: str
+    payment: str
+    key: str
+    """The key under which the payment's user made calls."""
+
+    def missing(self) -> Ids:
+        """Make ids that sort next to these."""
+        wallet, invoice, payment = (f"{each[:-4]}0000" for each in (self.wallet, self.invoice, self.payment))
+        return Ids(wallet, invoice, payment, self.key)
+
+    def hide_in(self, text: str) -> str:
+        """Replace these ids, which are the only thing that may differ."""
+        for each in (self.wallet, self.invoice, self.payment):
+            text = text.replace(each, "ID")
+        return text
+
+
+Ask = Callable[[Person, Ids, Ids], Any]
+
+CALLS: Mapping[str, list[Ask]] = {
+    "GET /v1/wallets/{wallet_id}": [lambda me, own, ids: me.get(f"/wallets/{ids.wallet}")],
+    "GET /v1/wallets/{wallet_id}/entries": [
+        lambda me, own, ids: me.get(f"/wallets/{ids.wallet}/entries"),
+        lambda me, own, ids: me.get(f"/wallets/{ids.wallet}/entries?cursor=1&limit=1"),
+    ],
+    "GET /v1/invoices/{invoice_id}": [lambda me, own, ids: me.get(f"/invoices/{ids.invoice}")],
+    "POST /v1/payments": [
+        lambda me, own, ids: start(me, own.invoice, ids.wallet),
+        lambda me, own, ids: start(me, ids.invoice, own.wallet),
+        lambda me, own, ids: start(me, ids.invoice, ids.wallet),
+        lambda me, own, ids: start(me, ids.invoice, ids.wallet, key=ids.key),
+    ],
+    "POST /v1/payments/{payment_id}/confirm": [
+        lambda me, own, ids: me.post(f"/payments/{ids.payment}/confirm", {"code": "123456"}),
+        lambda me, own, ids: me.post(f"/payments/{ids.payment}/confirm?wait=0", {"code": "x"}),
+    ],
+    "POST /v1/payments/{payment_id}/resend": [
+        lambda me, own, ids: me.post(f"/payments/{ids.payment}/resend"),
+        lambda me, own, ids: me.post(f"/payments/{ids.payment}/resend", key=ids.key),
+    ],
+    "POST /v1/payments/{payment_id}/cancel": [
+        lambda me, own, ids: me.post(f"/payments/{ids.payment}/cancel"),
+        lambda me, own, ids: me.post(f"/payments/{ids.payment}/cancel", key=ids.key),
+    ],
+    "GET /v1/payments/{payment_id}": [
+        lambda me, own, ids: me.get(f"/payments/{ids.payment}"),
+        lambda me, own, ids: me.get(f"/payments/{ids.payment}?wait=1"),
+    ],
+}
+
+
+async def start(me: Person, invoice_id: str, wallet_id: str, **options: Any) -> Reply:
+    """Ask to pay an invoice from a wallet, whoever has them."""
+    return await me.post("/payments", {"invoice_id": invoice_id, "wallet_id": wallet_id}, **options)
+
+
+def key_of(person: Person) -> str:
+    return f"key of {person.id}"
+
+
+async def in_every_state(person: Person) -> dict[str, Json]:
+    """Make a payment in every state that it can be in."""
+    api, key = person.api, key_of(person)
+    canceled, waiting, failed = [await person.start() for _ in range(3)]
+    (await person.post(f"/payments/{canceled['id']}/cancel", key=key)).expect(200)
+    for _ in range(5):
+        (await person.confirm(failed, code="no code")).refuse(422, "confirmation_invalid")
+    (await person.post(f"/payments/{waiting['id']}/resend", key=key)).expect(200)
+    again = await person.ask_to_start(await person.invoice(), key=key)
+    refunded = await person.pay()
+    (await api.operate("POST", f"/payments/{refunded['id']}/refund")).expect(200)
+    given_back = await person.start(merchant="shop-declines")
+    (await person.confirm(given_back)).refuse(402, "settlement_failed")
+    stuck = await person.start(merchant="shop-stuck")
+    (await person.confirm(stuck, "?wait=0")).expect(202)
+    return {
+        "canceled": canceled, "failed": failed, "waiting": waiting, "started": again.expect(201),
+        "succeeded": await person.pay(), "refunded": refunded, "given back": given_back, "stuck": stuck,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Two:
+    """Two users that have the same."""
+
+    people: tuple[Person, Person]
+    payments: tuple[dict[str, Json], dict[str, Json]]
+    scene: Scene
+
+    def ids(self, whose: int, state: str) -> Ids:
+        payment = self.payments[whose][state]
+        return Ids(
+            self.people[whose].wallet_id, payment["invoice_id"], payment["id"], key_of(self.people[whose])
+        )
+
+
+@pytest.fixture
+async def two(store: RedisStore) -> AsyncIterator[Two]:
+    # What is set aside comes to rest; long pauses keep the background from writing anything meanwhile.
+    async with running_api(store, set_aside_interval_s=3_600.0) as api:
+        people = await make_person(api, "alice", 100_000), await make_person(api, "bob", 100_000)
+        payments = await in_every_state(people[0]), await in_every_state(people[1])
+        scene = Scene(store)
+
+        async def is_at_rest() -> bool:
+            stuck = [await scene.payment(each["stuck"]["id"]) for each in payments]
+            last = (await scene.entries())[-1][0]
+            relayed = await client_of(store).hget(scene.keys.key("relay"), "cursor")
+            return all(payment.set_aside for payment in stuck) and relayed == last
+
+        await wait_for(is_at_rest)
+        yield Two(people, payments, scene)
+
+
+def test_the_calls_are_all_that_a_user_can_ask_about_an_id() -> None:
+    routes = {f"{route.method} {route.path}" for route in USER_ROUTES}
+    assert routes == set(CALLS) | {f"GET {path}" for path in LISTS}
+
+
+async def test_a_foreign_id_is_answered_as_one_that_does_not_exist_and_changes_nothing(two: Two) -> None:
+    before = await dump(two.scene.store)
+    for me, other in ((0, 1), (1, 0)):
+        own = two.ids(me, "waiting")
+        for state in two.payments[other]:
+            foreign = two.ids(other, state)
+            for name, calls in CALLS.items():
+                for call in calls:
+                    replies = [
+                        (ids, await call(two.people[me], own, ids)) for ids in (foreign, foreign.missing())
+                    ]
+                    assert [reply.status for _, reply in replies] == [404, 404], f"{name}, {state}"
+                    told = {
+                        ids.hide_in(reply.text.replace(reply.json["request_id"], "REQUEST"))
+                        for ids, reply in replies
+                    }
+                    assert len(told) == 1, f"{name}, {state}: {told}"
+    assert await dump(two.scene.store) == before
+
+
+async def test_a_foreign_id_as_a_cursor_shows_nothing_foreign_and_is_like_a_missing_one(two: Two) -> None:
+    before = await dump(two.scene.store)
+    for me, other in ((0, 1), (1, 0)):
+        whose = {two.people[me].id}
+        foreign = two.ids(other, "started")
+        for path, name in (("/wallets", "wallet"), ("/invoices", "invoice"), ("/payments", "payment")):
+            pages = [
+                (await two.people[me].get(f"{path}?cursor={getattr(ids, name)}&limit=100")).text
+                for ids in (foreign, foreign.missing())
+            ]
+            assert pages[0] == pages[1]
+            everything = (await two.people[me].get(f"{path}?limit=100")).json["data"]
+            assert {each["user_id"] for each in everything} == whose
+    assert await dump(two.scene.store) == before
+
+
+async def test_a_key_of_both_users_is_two_keys(two: Two) -> None:
+    started = []
+    for me in two.people:
+        reply = await me.ask_to_start(await me.invoice(), key="a key of both")
+        assert "Idempotent-Replayed" not in reply.headers
+        started.append(reply.expect(201))
+    assert [payment["user_id"] for payment in started] == ["alice", "bob"]

@@ -1,0 +1,108 @@
+"""A wallet's lease that another process keeps: commands wait for it, the ends of debits and refunds do not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import pytest
+from support.figures import report
+from support.ledger import assert_books_balance
+from support.scene import Scene, client_of
+from support.scenes import make_scene, quick_settings
+from support.worker import CODE, open_store
+
+from technopay.engine import Engine, FixedCode, Overloaded, ScriptedSettlementService, WalletBusy
+
+LEASE_MS, RENEWED_EACH_S = 100, 0.02
+HELD_S, END_S_MAX = 2.5, 1.0
+DEADLINE_S = 2.0
+
+End = Literal["settled", "given back", "refunded"]
+STATUS = {"settled": "succeeded", "given back": "failed", "refunded": "refunded"}
+
+
+@asynccontextmanager
+async def held_lease(scene: Scene, wallet_id: str) -> AsyncIterator[None]:
+    """Be a process that keeps the lease of a wallet and renews it without a break."""
+
+    async def renew() -> None:
+        until = await scene.now_ms() + LEASE_MS
+        await scene.write("wallet", wallet_id, lease_owner="eng_elsewhere", lease_until=until)
+
+    async def hold() -> None:
+        while True:
+            await renew()
+            await asyncio.sleep(RENEWED_EACH_S)
+
+    await client_of(scene.store).hincrby(scene.keys.key("wallet", wallet_id), "token", 1)
+    await renew()
+    holding = asyncio.create_task(hold())
+    try:
+        yield
+    finally:
+        holding.cancel()
+        await asyncio.wait([holding])
+    assert holding.cancelled(), "the lease was not held to the end"
+
+
+class Gate:
+    """A settlement service that answers when it is let."""
+
+    def __init__(self) -> None:
+        self.asked, self.let = asyncio.Event(), asyncio.Event()
+
+    def answering(self, answer: str) -> Callable[[Any], Any]:
+        async def wait(_: Any) -> str:
+            self.asked.set()
+            await self.let.wait()
+            return answer
+
+        return wait
+
+
+@pytest.mark.parametrize("queue", [0, 20], ids=["nothing waits", "commands wait for the wallet"])
+@pytest.mark.parametrize("end", ["settled", "given back", "refunded"])
+async def test_a_foreign_lease_delays_no_settlement_and_no_refund(
+    server_url: str, namespace: str, end: End, queue: int
+) -> None:
+    gate = Gate()
+    settle = {"settled": gate.answering("settled"), "given back": gate.answering("declined")}.get(
+        end, "settled"
+    )
+    service = ScriptedSettlementService(settle=[settle], reverse=[gate.answering("reversed")])
+    settings = quick_settings(settlement_timeout_s=6.0, command_deadline_s=DEADLINE_S)
+    async with (
+        open_store(server_url, namespace, "UTC") as store,
+        Engine(store, settings, verifier=FixedCode(CODE), settlement_service=service) as engine,
+    ):
+        alice, scene = await make_scene(engine, store), Scene(store)
+        payment = await alice.start()
+        paying = asyncio.create_task(alice.confirm(payment, CODE, wait_s=0))
+        if end == "refunded":
+            await paying
+            paid = await engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=4)
+            assert paid.status == "succeeded"
+            paying = asyncio.create_task(engine.refund_payment(payment_id=payment.id))
+        await gate.asked.wait()
+
+        async with held_lease(scene, alice.wallet_id):
+            deposits = [
+                asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=1)) for _ in range(queue)
+            ]
+            assert (await scene.deposit(alice.wallet_id, 1)).code == "busy"
+            gate.let.set()
+            let_at = time.monotonic()
+            ended = await engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=HELD_S)
+            took_s = time.monotonic() - let_at
+            told = await asyncio.gather(*deposits, return_exceptions=True)
+
+        report(f"{end} {took_s * 1000:.0f} ms after the service answered, {queue} waiting")
+        await asyncio.wait([paying])
+        assert all(isinstance(each, WalletBusy | Overloaded) for each in told)
+        assert ended.status == STATUS[end]
+        assert took_s < END_S_MAX
+    await assert_books_balance(server_url, namespace)
