@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from support.aftermath import PRICE, PURCHASES, AtRest, Killed, Stalled, Told, play
+from support.audit import assert_books_balance
 from support.far_engine import Answer
 from support.figures import report
-from support.ledger import assert_books_balance
 from support.scene import ALONE, Scene, dump
 from support.worker import open_store
 

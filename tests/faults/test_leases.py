@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import pytest
+from support.audit import assert_books_balance
 from support.figures import report
-from support.ledger import assert_books_balance
 from support.scene import Scene, client_of
 from support.scenes import make_scene, quick_settings
 from support.worker import CODE, open_store

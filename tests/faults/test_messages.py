@@ -11,8 +11,8 @@ from functools import partial
 from itertools import pairwise
 
 import pytest
+from support.audit import assert_books_balance
 from support.figures import report
-from support.ledger import assert_books_balance
 from support.scenes import SECRET, Scene, make_scene, wait_for
 from support.worker import CODE, open_store
 

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from support.audit import assert_books_balance
 from support.faked_server import FakedServer, running_faked_server
-from support.ledger import assert_books_balance
 from support.scene import Scene as Records
 from support.scenes import Scene, make_scene, quick_settings
 from support.worker import CODE, open_store

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from support.aftermath import FAR_AHEAD, PRICE, confirm, prepare, start
+from support.audit import assert_books_balance
 from support.faked_server import running_faked_server
 from support.far_engine import Answer, FarEngine, Role, running_far_engine
 from support.http import invoice_body, make_person, running_api
-from support.ledger import assert_books_balance
 from support.scene import Scene, client_of
 from support.scenes import make_scene, wait_for
 from support.worker import CODE, Call, make_engine, open_store

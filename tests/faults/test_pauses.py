@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
+from support.audit import assert_books_balance
 from support.far_engine import Answer, FarEngine, Role, running_far_engine
 from support.figures import report
-from support.ledger import assert_books_balance
 from support.scene import Scene, client_of
 from support.scenes import wait_for
 from support.worker import Call, make_engine, open_store

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from support.ledger import assert_books_balance
+from support.audit import assert_books_balance
 from support.own_server import OwnServer, own_server
 from support.scene import Dump, dump, dump_keys
 from support.scene import Scene as StoredScene

@@ -9,6 +9,7 @@ import pytest
 from support.gated import CLOSED_WITHIN_S, GatedWorld
 from support.http import running_api
 from support.own_server import OwnServer
+from support.scene import operation
 from support.scenes import wait_for
 
 from technopay.engine import StoreUnavailable, StoreUnfit
@@ -185,8 +186,8 @@ async def test_a_store_that_comes_back_older_is_closed_even_when_others_go_on_wi
     # Somebody who does not remember uses it: its journal becomes longer than it ever was.
     async with RedisStore.connect(world.server.url) as other:
         for _ in range(20):
-            await other.set_limit("EUR", None)
-            await other.set_limit("EUR", 10**9)
+            await other.set_limit(operation(), "EUR", None)
+            await other.set_limit(operation(), "EUR", 10**9)
     await world.wait_until_closed("came back older")
     await world.assert_nothing_moves(payment)
 

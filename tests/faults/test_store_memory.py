@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 from redis import Redis
+from support.audit import assert_books_balance
 from support.calls import CASES, Call, Case
 from support.gated import GatedWorld
-from support.ledger import assert_books_balance
 from support.own_server import OwnServer, own_server
 from support.scene import ALONE, Scene, dump, operation
 from support.scenes import wait_for
@@ -40,8 +40,8 @@ async def set_wallet_status__under_a_lease(scene: Scene) -> Call:
 
 
 async def set_limit__removed(scene: Scene) -> Call:
-    await scene.store.set_limit("EUR", 5)
-    return lambda: scene.store.set_limit("EUR", None)
+    await scene.set_limit("EUR", 5)
+    return lambda: scene.set_limit("EUR", None)
 
 
 async def start_payment__instead_of_an_earlier_one(scene: Scene) -> Call:

@@ -14,6 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from support.gated import GatedWorld
 from support.proxy import answering_server
+from support.scene import operation
 from support.scenes import wait_for
 
 from technopay.engine import OutcomeUnknown, Overloaded, StoreUnavailable, Wallet
@@ -245,7 +246,7 @@ async def test_what_a_server_refuses_did_not_happen_and_is_taken_up_again(quick_
             replies[command] = f"-{error}\r\n".encode()
         for _ in range(2):
             with pytest.raises(StoreUnavailable):
-                await store.set_limit("EUR", 1)
+                await store.set_limit(operation(), "EUR", 1)
             # The next call needs a new connection, on which the store does not say what it is.
             link = store._link
             assert isinstance(link, ServerLink)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from support.audit import assert_books_balance
 from support.far_engine import Answer, FarEngine, Role, running_far_engine
-from support.ledger import assert_books_balance
 from support.scene import Dump, Scene, client_of, dump
 from support.scenes import wait_for
 from support.worker import CODE, Call, open_store

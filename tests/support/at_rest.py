@@ -11,8 +11,8 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from support.audit import assert_books_balance
 from support.journal import named
-from support.ledger import assert_books_balance
 from support.patience import see
 
 REST_S_MAX = 60.0

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from support.ledger import assert_books_balance
+from support.audit import assert_books_balance
 from support.own_server import OwnServer
 from support.scene import dump
 from support.scenes import Scene, make_scene, quick_settings, wait_for

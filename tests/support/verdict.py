@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from support.at_rest import Entries, RawStore, assert_all_was_told, wait_for_rest
+from support.audit import assert_books_balance
 from support.http import Json
-from support.ledger import assert_books_balance
 from support.shoppers import Answer, Journal, Line
 
 from technopay.engine.models import FINAL_STATUSES, from_ms, rfc3339

@@ -10,7 +10,7 @@ from support.scene import Scene
 async def test_what_does_not_fit_into_the_limit_does_not_stand_in_the_way_of_what_does(scene: Scene) -> None:
     too_much = await scene.started(await scene.wallet(), await scene.invoice(amount=1_500))
     fitting = await scene.started(await scene.wallet(), await scene.invoice(amount=1_000))
-    await scene.store.set_limit("EUR", 1_000)
+    await scene.set_limit("EUR", 1_000)
 
     outcomes = await asyncio.gather(scene.confirm(too_much), scene.confirm(fitting))
 

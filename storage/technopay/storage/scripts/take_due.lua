@@ -10,6 +10,9 @@
 --@include unconfirmed
 --@include message
 
+-- Nothing under way is left alone for longer than this: a payment that is set aside waits for five minutes.
+local LEFT_ALONE_MS = 330000
+local STRETCH = 100
 local agenda = key('agenda')
 local payments, messages = {}, {}
 
@@ -60,6 +63,37 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', agenda, '-inf', at, 'LIMIT',
     else
         redis.call('DEL', key('operation', string.sub(member, 4)))
         redis.call('ZREM', agenda, member)
+    end
+end
+
+-- A clock that went back puts what is under way out of reach: it is due later than anything may be. So while the
+-- clock is behind the journal, that part of the agenda is looked through, at any stretch of it each time.
+local function out_of_reach()
+    local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+    local written_at = newest and tonumber(string.match(newest[1], '^%d+')) or 0
+    if written_at <= now then
+        return {}
+    end
+    local first, last = '(' .. int(now + LEFT_ALONE_MS), int(written_at + LEFT_ALONE_MS)
+    local stretches = math.ceil(redis.call('ZCOUNT', agenda, first, last) / STRETCH)
+    if stretches == 0 then
+        return {}
+    end
+    local stretch = tonumber(clock[2]) % stretches
+    return redis.call('ZRANGEBYSCORE', agenda, first, last, 'LIMIT', stretch * STRETCH, STRETCH)
+end
+
+for _, member in ipairs(out_of_reach()) do
+    if string.sub(member, 1, 4) == 'msg_' then
+        if fields('message', string.sub(member, 5), 'status') == 'waiting' then
+            take_message(member)
+        end
+    else
+        -- What is no payment has no status.
+        local status = fields('payment', member, 'status')
+        if status == 'processing' or status == 'refunding' then
+            take_payment(member)
+        end
     end
 end
 local coming = redis.call('ZRANGE', agenda, 0, 0, 'WITHSCORES')
