@@ -14,6 +14,7 @@ from support.scenes import wait_for
 
 from technopay.engine import StoreUnavailable, StoreUnfit
 from technopay.storage import RedisStore, initialise_store
+from technopay.storage.fitness import SCHEMA
 from technopay.storage.link import ServerLink
 from technopay.storage.store import LOOK_INTERVAL_S
 
@@ -43,7 +44,7 @@ Command = tuple[str, ...]
             ("CONFIG", "SET", "maxmemory-policy", "noeviction"),
         ),
         (("REPLICAOF", "127.0.0.1", "1"), "is a replica", ("REPLICAOF", "NO", "ONE")),
-        (("HSET", META, "schema", "0"), "has schema 0", ("HSET", META, "schema", "2")),
+        (("HSET", META, "schema", "0"), "has schema 0", ("HSET", META, "schema", SCHEMA)),
         (("RENAME", META, "{tp:00}:away"), "came back empty", ("RENAME", "{tp:00}:away", META)),
         (("RENAME", JOURNAL, "{tp:00}:away"), "came back older", ("RENAME", "{tp:00}:away", JOURNAL)),
     ],

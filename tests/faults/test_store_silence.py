@@ -19,6 +19,7 @@ from support.scenes import wait_for
 
 from technopay.engine import OutcomeUnknown, Overloaded, StoreUnavailable, Wallet
 from technopay.storage import RedisStore
+from technopay.storage.fitness import SCHEMA
 from technopay.storage.keys import Keys
 from technopay.storage.link import ServerLink
 
@@ -198,7 +199,7 @@ async def test_scripts_that_are_forgotten_again_and_again_disturb_nobody(world: 
 INFO = "redis_version:7.0.15\r\nrole:{role}\r\ncluster_enabled:0\r\n"
 SETTINGS = ("appendonly", "yes", "appendfsync", "always", "no-appendfsync-on-rewrite", "no",
             "maxmemory-policy", "noeviction")  # fmt: skip
-META = ("incarnation", "one", "schema", "2", "partitions", "1", "timezone", "UTC")
+META = ("incarnation", "one", "schema", SCHEMA, "partitions", "1", "timezone", "UTC")
 OK = b"*3\r\n$2\r\nok\r\n$1\r\n1\r\n$0\r\n\r\n"
 READ = b"*4\r\n$2\r\nok\r\n$1\r\n1\r\n$0\r\n\r\n"
 

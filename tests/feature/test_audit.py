@@ -92,7 +92,7 @@ async def test_an_operator_sees_what_differs_by_name(api: Api, fake_store: Redis
 
 
 def test_the_command_audits_beside_a_server_and_after_it_and_finds_what_is_wrong(tmp_path: Path) -> None:
-    with running_command(tmp_path, *DEMO) as service:
+    with running_command(tmp_path, *DEMO, is_audited=False) as service:
         assert service.purchase()[0] == 200
         beside = run_command(tmp_path, "audit", "--data-dir", "data")
         with Redis.from_url(f"unix://{tmp_path}/data/valkey.sock", decode_responses=True) as client:

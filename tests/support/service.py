@@ -110,9 +110,12 @@ class Service:
 
 @contextmanager
 def running_command(
-    home: Path, *arguments: str, settings: Mapping[str, str] | None = None
+    home: Path, *arguments: str, settings: Mapping[str, str] | None = None, is_audited: bool = True
 ) -> Iterator[Service]:
-    """Run a command that serves, in a directory of its own, and wait for the address that it prints."""
+    """Run a command that serves, in a directory of its own, and wait for the address that it prints.
+
+    The books of its embedded store have to balance in the end, if it still runs then.
+    """
     home.mkdir(exist_ok=True)
     output = home / f"output-{time.monotonic_ns()}"
     with output.open("wb") as file:
@@ -124,6 +127,9 @@ def running_command(
         service = Service(process, output)
         service.wait_for_address()
         yield service
+        if is_audited and process.poll() is None and (home / "data" / "valkey.sock").exists():
+            audit = run_command(home, "audit", "--data-dir", "data", settings=settings)
+            assert audit.returncode == 0, audit.stdout + audit.stderr
     finally:
         if process.poll() is None:
             process.terminate()
