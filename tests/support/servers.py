@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -24,17 +25,23 @@ def running_server(kind: str) -> Iterator[str]:
     binary = find_server(kind)
     assert binary is not None
     with tempfile.TemporaryDirectory(prefix=f"{kind}-") as folder:
-        socket = Path(folder) / "socket"
-        options = ["--port", "0", "--unixsocket", str(socket), "--dir", folder, "--save", ""]
+        path = Path(folder) / "socket"
+        options = ["--port", "0", "--unixsocket", str(path), "--dir", folder, "--save", ""]
         options += ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
         process = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             give_up_at = time.monotonic() + 20
-            while not socket.exists():
+            while not _listens(path):
                 assert process.poll() is None, f"{kind} ended at once"
                 assert time.monotonic() < give_up_at, f"{kind} does not start"
                 time.sleep(0.01)
-            yield f"unix://{socket}"
+            yield f"unix://{path}"
         finally:
             process.terminate()
             process.wait(20)
+
+
+def _listens(path: Path) -> bool:
+    """Find out whether somebody listens: the file of a socket is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
