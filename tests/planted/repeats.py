@@ -188,6 +188,12 @@ REPEATS_AND_CLAIMS = (
         (f"{DIRECTORY}::test_a_completion_gets_in_when_everything_is_full",),
     ),
     Breakage(
+        "completion-waits-for-the-wallet",
+        "A foreign holder of a wallet never delays a settlement or a refund.",
+        (engine("settlement", "complete(payment.id, completion)", "complete(payment.wallet_id, completion)"),),
+        ("tests/faults/test_leases.py::test_a_foreign_lease_delays_no_settlement_and_no_refund",),
+    ),
+    Breakage(
         "mailbox-without-end",
         "A mailbox takes no more than it has room for; one command too many is refused.",
         (engine("mailbox", "if not always and len(self) >= self._capacity:", "if False:"),),
