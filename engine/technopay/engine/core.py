@@ -195,7 +195,8 @@ class EngineCore:
         """Unwrap an outcome that changed a payment: remember its wallet, tell the watchers and the relay."""
         payment = unwrap(outcome)
         self._remember(payment)
-        self._announce(payment)
+        # Who watches learns what the payment is now, not that this call was a repeat.
+        self._announce(outcome.value or payment)
         return payment
 
     def _remember(self, payment: Payment) -> None:

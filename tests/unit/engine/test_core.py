@@ -241,6 +241,17 @@ async def test_a_wait_ends_with_the_change_that_this_process_makes(
         assert [each.status for each in seen] == ["canceled"] * 3
 
 
+async def test_who_waits_is_not_told_that_another_call_was_a_repeat(fake_store: RedisStore) -> None:
+    async with Engine(fake_store, quick_settings()) as engine:
+        waiting = asyncio.create_task(engine._watch(make_payment(), 5))
+        await asyncio.sleep(0)
+
+        repeat = engine._paid(Outcome("ok", make_payment(status="succeeded"), replayed=True))
+
+        seen = await waiting
+        assert (repeat.replayed, seen.status, seen.replayed) == (True, "succeeded", False)
+
+
 async def test_who_leaves_while_waiting_leaves_nothing_behind(fake_store: RedisStore) -> None:
     async with Engine(fake_store, quick_settings()) as engine:
         alice = await make_scene(engine, fake_store)

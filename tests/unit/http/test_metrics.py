@@ -31,7 +31,7 @@ def test_requests_are_counted_by_route_status_and_code() -> None:
 def test_the_engine_is_asked_whenever_the_metrics_are() -> None:
     metrics, engine = make_metrics()
     engine.statistics = Statistics(
-        live_actors=1, commands_waiting=2, settlements_in_flight=3, payments_set_aside=0
+        live_actors=1, commands_waiting=2, settlements_in_flight=3, payments_set_aside=4
     )
 
     text = metrics.render().decode()

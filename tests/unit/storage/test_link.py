@@ -323,6 +323,7 @@ async def test_a_faked_store_tells_a_defect_on_the_first_run_of_a_script_too(fak
         await ask(link, broken)
 
 
+@pytest.mark.corrupts
 async def test_a_faked_store_that_is_gone_leaves_the_outcome_unknown(
     fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
