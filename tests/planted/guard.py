@@ -68,6 +68,8 @@ def pytest_runtest_makereport(
         _notes.append({"test": item.nodeid, "outcome": "passed", "why": "", "defect": ""})
         _defects.seen.clear()
     note = _notes[-1]
+    if report.when == "teardown" and call.excinfo is not None and call.excinfo.errisinstance(AssertionError):
+        return report  # the audit behind every test: that the books do not balance is what a breakage does
     if not report.passed and note["outcome"] == "passed":
         # What goes wrong around a test is not what the test is about.
         note["outcome"] = "error" if report.failed and report.when != "call" else report.outcome
