@@ -268,9 +268,11 @@ async def test_what_a_server_refuses_did_not_happen_and_is_taken_up_again(quick_
 
 async def test_a_store_that_loads_for_long_is_unavailable_and_then_used(world: GatedWorld) -> None:
     payment, before = await world.scene.start(), await world.scene.balance()
-    fill(world, commands=20_000)
+    fill(world, commands=100_000)
     world.server.end()
-    world.server.start("--key-load-delay", "50", wait=False)
+    # A loading server answers after each 1,024 commands: short waits between many of them, so that it is asked
+    # while it loads, and answers in time. Below zero, it waits at one key out of so many.
+    world.server.start("--key-load-delay", "-4", wait=False)
     reasons = set()
 
     async def is_ready() -> bool:
@@ -289,8 +291,6 @@ async def test_a_store_that_loads_for_long_is_unavailable_and_then_used(world: G
 
 def fill(world: GatedWorld, commands: int) -> None:
     """Write much into the append-only file, of what is nobody's."""
+    each = "for number = 1, tonumber(ARGV[1]) do redis.call('SET', KEYS[1] .. number, number) end"
     with Redis.from_url(world.server.url) as client:
-        pipeline = client.pipeline(transaction=False)
-        for number in range(commands):
-            pipeline.set(f"{Keys('other').key('meta')}:{number}", number)
-        pipeline.execute()
+        client.eval(each, 1, Keys("other").key("meta"), commands)
