@@ -192,8 +192,18 @@ class Ground:
 
 @asynccontextmanager
 async def open_ground() -> AsyncIterator[Ground]:
-    """Open a store of our own on a directory that goes away afterwards."""
-    settings = EngineSettings(secret=SECRET, mailbox_capacity=100_000, commands_waiting_max=100_000)
+    """Open a store of our own on a directory that goes away afterwards.
+
+    The limits on behaviour are lifted: one user buys thousands of times.
+    """
+    settings = EngineSettings(
+        secret=SECRET,
+        codes_per_hour=None,
+        confirms_per_minute=None,
+        failures_per_day=None,
+        mailbox_capacity=100_000,
+        commands_waiting_max=100_000,
+    )
     verifier = MessageCode(code_key=settings.derive_key("code"), digest_key=settings.derive_key("digest"))
     with tempfile.TemporaryDirectory(prefix="technopay-bench-") as folder:
         url = EmbeddedValkey(Path(folder)).url
