@@ -9,12 +9,13 @@ OVER_HTTP = "tests/feature/test_http_behaviour.py"
 
 COUNTED_ONCE = f"{BEHAVIOUR}::test_a_confirm_that_comes_again_is_counted_once_and_answered_over_the_limit"
 RIGHT_CODE = f"{BEHAVIOUR}::test_the_right_code_is_refused_when_it_was_tried_too_often_and_taken_afterwards"
+WAIT = "local wait = too_often('confirms', confirms_left_ms, 'failures', failures_left_ms)"
 
 LIMITS_ON_BEHAVIOUR = (
     Breakage(
         "confirms-not-counted",
         "A confirm whose code was judged is counted, also when the code was right.",
-        (lua("confirm_payment", "count_events(user_id, confirms)\n", ""),),
+        (lua("confirm_payment", "count(user_id, 'confirms', confirms)\n", ""),),
         (
             f"{COUNTED_ONCE}[fake-digest of the right code]",
             f"{OVER_HTTP}::test_429_for_confirms_within_a_minute[fake]",
@@ -41,8 +42,8 @@ LIMITS_ON_BEHAVIOUR = (
         (
             lua(
                 "shared/behaviour",
-                "if ends_at <= now or ends_at - now > WINDOW_MS[name] then",
-                "if ends_at <= now then",
+                "if left_ms <= 0 or left_ms > length_ms then",
+                "if left_ms <= 0 then",
             ),
         ),
         (f"{BEHAVIOUR}::test_a_clock_that_jumped_back_does_not_make_a_window_longer",),
@@ -53,14 +54,13 @@ LIMITS_ON_BEHAVIOUR = (
         (
             lua(
                 "confirm_payment",
-                "local wait = too_often(confirms, failures)\nif wait then\n"
-                "    return answer('rate_limited', wait)\nend\n",
+                f"{WAIT}\nif wait then\n    return answer('rate_limited', wait)\nend\n",
                 "",
             ),
             lua(
                 "confirm_payment",
                 "if tonumber(amount) > tonumber(balance) then",
-                "local wait = too_often(confirms, failures)\nif wait then\n"
+                f"{WAIT}\nif wait then\n"
                 "    return answer('rate_limited', wait)\nend\n"
                 "if tonumber(amount) > tonumber(balance) then",
             ),

@@ -90,7 +90,7 @@ class PaymentOperations(EngineCore):
             failures_per_day=self._settings.failures_per_day,
         )
         outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command)
-        if outcome.code not in ("ok", "payment_not_confirmable"):
+        if outcome.code not in ("ok", "payment_not_confirmable", "rate_limited"):
             self._relay.wake()  # a refusal for funds or limit is told to the user, too
         payment = self._paid(outcome)
         if claim := outcome.details.get("claim"):

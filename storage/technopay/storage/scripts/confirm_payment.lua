@@ -75,7 +75,7 @@ local taken = status == 'processing' or status == 'succeeded' or failure == 'set
 if taken and kept_digest == digest then
     return answer('replayed')
 end
-local user_status, confirms_kept, failures_kept = fields('user', user_id, 'status', 'confirms', 'failures')
+local user_status, confirms_before, failures_before = fields('user', user_id, 'status', 'confirms', 'failures')
 if user_status ~= 'active' then
     return answer('user_blocked')
 elseif wallet_status ~= 'active' then
@@ -91,16 +91,16 @@ elseif now >= tonumber(payable_until) then
 end
 
 -- Whoever tried too often learns nothing of the code, be it right or wrong, and it costs nothing.
-local confirms = open_window('confirms', confirms_kept, confirms_per_minute)
-local failures = open_window('failures', failures_kept, failures_per_day)
-local wait = too_often(confirms, failures)
+local confirms, confirms_left_ms = one_more(MINUTE_MS, confirms_before, confirms_per_minute)
+local failures, failures_left_ms = one_more(DAY_MS, failures_before, failures_per_day)
+local wait = too_often('confirms', confirms_left_ms, 'failures', failures_left_ms)
 if wait then
     return answer('rate_limited', wait)
 end
 
 -- What happened is kept with the payment, so that a lost reply can be asked for again.
 local function refuse(code, ...)
-    count_events(user_id, confirms, code == 'confirmation_invalid' and failures)
+    count(user_id, 'confirms', confirms, 'failures', code == 'confirmation_invalid' and failures)
     redis.call('HSET', key('payment', id), 'last_call', operation .. ' ' .. code, ...)
     return answer(code)
 end
@@ -125,7 +125,7 @@ elseif over_limit(limit, amount) then
     return refuse('daily_limit_exceeded')
 end
 
-count_events(user_id, confirms)
+count(user_id, 'confirms', confirms)
 local after = int(redis.call('HINCRBY', key('wallet', wallet_id), 'balance', '-' .. amount))
 local used = int(redis.call('HINCRBY', key('limit', currency), limit.day, amount))
 local entry = append('payment.processing', id, 'wallet', wallet_id, 'amount', '-' .. amount,

@@ -28,7 +28,7 @@ if not payment or payment.user ~= user_id then
     return {'payment_not_found', at, ''}
 end
 local wallet = read('wallet', payment.wallet)
-local user_status, email, phone, codes_kept = fields('user', user_id, 'status', 'email', 'phone', 'codes')
+local user_status, email, phone, codes_before = fields('user', user_id, 'status', 'email', 'phone', 'codes')
 if payment.last_call == operation then
     return {'ok', at, '', view(id), {}}
 end
@@ -43,8 +43,8 @@ local function answer(code, details)
     return {code, at, closed, view(id), details or {}}
 end
 
-local codes = open_window('codes', codes_kept, codes_per_hour)
-local wait = too_often(codes)
+local codes, codes_left_ms = one_more(HOUR_MS, codes_before, codes_per_hour)
+local wait = too_often('codes', codes_left_ms)
 if user_status ~= 'active' then
     return answer('user_blocked')
 elseif wallet.status ~= 'active' then
@@ -72,5 +72,5 @@ redis.call('HSET', key('payment', id), 'digest', digest, 'last_call', operation,
     'challenge', pack_challenge(method, issue, attempts, int(resends - 1), ends_at, payable_until, guesses))
 redis.call('ZADD', key('agenda'), ends_at, id)
 append_code('payment.code_resent', id, method, email, issue)
-count_events(user_id, codes)
+count(user_id, 'codes', codes)
 return keep(operation, fingerprint, kept_ms, answer('ok'))

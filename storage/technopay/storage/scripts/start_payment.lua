@@ -29,7 +29,7 @@ if answered then
 elseif exists('payment', id) then
     return {'ok', at, '', view(id), {}}
 end
-local user_status, email, phone, codes_kept = fields('user', user_id, 'status', 'email', 'phone', 'codes')
+local user_status, email, phone, codes_before = fields('user', user_id, 'status', 'email', 'phone', 'codes')
 if not user_status then
     return {'user_not_found', at, ''}
 end
@@ -86,8 +86,8 @@ if not limit then
 elseif over_limit(limit, amount) then
     return refuse('daily_limit_exceeded', limit_details(limit))
 end
-local codes = open_window('codes', codes_kept, codes_per_hour)
-local wait = too_often(codes)
+local codes, codes_left_ms = one_more(HOUR_MS, codes_before, codes_per_hour)
+local wait = too_often('codes', codes_left_ms)
 if wait then
     return refuse('rate_limited', wait)
 end
@@ -105,7 +105,7 @@ redis.call('HSET', key('invoice', invoice_id), 'payment', id)
 redis.call('ZADD', key('payments', user_id), 0, id)
 redis.call('ZADD', key('agenda'), expires_at, id)
 append_code('payment.started', id, method, email, '1')
-count_events(user_id, codes)
+count(user_id, 'codes', codes)
 local closed = close_lease(wallet_id, wallet, owner, keep_it)
 local payment = shown(id, email, phone, invoice_id, wallet_id, user_id, amount, currency, merchant,
     'requires_confirmation', at, limit_now, challenge)

@@ -4,42 +4,42 @@
 -- itself. The arguments codes_per_hour, confirms_per_minute and failures_per_day say how many there may be in one;
 -- '' lifts the limit: then there is no window, and nothing is written.
 
-local WINDOW_MS = {codes = 3600 * 1000, confirms = 60 * 1000, failures = 24 * 3600 * 1000}
+local MINUTE_MS = 60 * 1000
+local HOUR_MS = 60 * MINUTE_MS
+local DAY_MS = 24 * HOUR_MS
 
--- The window in which an event would count now, `kept` or a new one; false without a limit.
-local function open_window(name, kept, most)
+-- The window with one event more; or false, and how long it still lasts if there is no room in it.
+local function one_more(length_ms, window, most)
     if most == '' then
         return false
     end
-    local ends_at = kept and tonumber(string.sub(kept, 1, 13)) or now
+    local left_ms = window and string.sub(window, 1, 13) - now or 0
     -- A clock that jumped back must not make a window longer than it ever was.
-    if ends_at <= now or ends_at - now > WINDOW_MS[name] then
-        return {name = name, most = tonumber(most), ends_at = now + WINDOW_MS[name], count = 0}
+    if left_ms <= 0 or left_ms > length_ms then
+        return int(now + length_ms) .. ' 1'
     end
-    return {name = name, most = tonumber(most), ends_at = ends_at, count = tonumber(string.sub(kept, 15))}
+    local count = tonumber(string.sub(window, 15))
+    if count >= tonumber(most) then
+        return false, left_ms
+    end
+    return string.sub(window, 1, 14) .. int(count + 1)
 end
 
--- Why one more event would be too many, as the details of a refusal: the full window that ends last. Else nil.
-local function too_often(...)
-    local full
-    for _, window in ipairs({...}) do
-        if window and window.count >= window.most and not (full and full.ends_at > window.ends_at) then
-            full = window
-        end
+-- The details of a refusal if there is too much of one thing or the other: of the one that lasts longer. Else nil.
+local function too_often(name, left_ms, other, other_left_ms)
+    if other_left_ms and other_left_ms > (left_ms or 0) then
+        name, left_ms = other, other_left_ms
     end
-    return full and {'retry_after_ms', int(full.ends_at - now), 'too_many', full.name}
+    return left_ms and {'retry_after_ms', int(left_ms), 'too_many', name}
 end
 
--- Count one event in each of these windows.
-local function count_events(user_id, ...)
-    local counted = {}
-    for _, window in ipairs({...}) do
-        if window then
-            counted[#counted + 1] = window.name
-            counted[#counted + 1] = int(window.ends_at) .. ' ' .. int(window.count + 1)
-        end
-    end
-    if counted[1] then
-        redis.call('HSET', key('user', user_id), unpack(counted))
+-- Write down what was counted, of one thing or of two.
+local function count(user_id, name, window, other, other_window)
+    if window and other_window then
+        redis.call('HSET', key('user', user_id), name, window, other, other_window)
+    elseif window then
+        redis.call('HSET', key('user', user_id), name, window)
+    elseif other_window then
+        redis.call('HSET', key('user', user_id), other, other_window)
     end
 end
