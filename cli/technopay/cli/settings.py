@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     failures_per_day: Annotated[int, Field(ge=0)] = 10
     durability: Literal["always", "everysec", "unchecked"] = "always"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    metrics: bool = True
 
     def require_secret(self) -> str:
         """Answer the secret.
