@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from technopay.cli.seed import seed
 from technopay.cli.settings import Settings
+from technopay.cli.sign_in import SignIn, make_sign_in
 from technopay.engine import Engine, EngineSettings
-from technopay.http import TokenAuthenticator, create_app, mock_routes, serving
+from technopay.http import Bounds, create_app, mock_routes, serving
 from technopay.storage import RedisStore
 
 
@@ -22,7 +23,7 @@ class Service:
 
     url: str
     engine: Engine
-    tokens: TokenAuthenticator
+    sign_in: SignIn
 
 
 def make_store(settings: Settings, *, initialise: bool) -> RedisStore:
@@ -43,7 +44,10 @@ async def running_service(
 ) -> AsyncIterator[Service]:
     """Run a service until the block is left. It drains from the outside in: server, engine, store."""
     secret = settings.demo_secret() if demo else settings.require_secret()
-    tokens = TokenAuthenticator(secret)
+    sign_in = make_sign_in(settings, secret)
+    # Before anything is started: mock tokens have to be signed.
+    signer = sign_in.require_signer("--demo") if demo else None
+    bounds = Bounds(connections_max=settings.connections_max, requests_max=settings.requests_max)
     engine_settings = EngineSettings(secret=secret, code_lifetime_s=settings.code_lifetime_s)
     async with (
         make_store(settings, initialise=initialise) as store,
@@ -51,9 +55,10 @@ async def running_service(
     ):
         if demo and await store.mark_demo():
             await seed(engine)
-        app = create_app(engine, tokens, more_routes=mock_routes(store, tokens) if demo else ())
-        async with serving(app, host, port) as (bound_host, bound_port):
-            yield Service(f"http://{bound_host}:{bound_port}", engine, tokens)
+        more_routes = mock_routes(store, signer) if signer else ()
+        app = create_app(engine, sign_in.authenticator, more_routes=more_routes, bounds=bounds)
+        async with serving(app, host, port, bounds=bounds) as (bound_host, bound_port):
+            yield Service(f"http://{bound_host}:{bound_port}", engine, sign_in)
 
 
 def catch_signals() -> asyncio.Event:

@@ -13,6 +13,7 @@ from technopay.engine import Engine, OutcomeUnknown
 from technopay.http.admission import Admission
 from technopay.http.auth import ADMIN, NOBODY, Authenticator
 from technopay.http.bounds import Bounds
+from technopay.http.connection import refuse_on_reserve
 from technopay.http.parsing import read_body, read_key, read_query
 from technopay.http.problems import Forbidden
 from technopay.http.routes import JSON, Call, Route, Stream
@@ -33,6 +34,7 @@ def make_handler(
 
     async def signed_in(request: web.Request) -> web.StreamResponse:
         request[SEEN].route = route
+        refuse_on_reserve(request)
         admission.enter()
         try:
             async with asyncio.timeout(deadline_s):
@@ -49,9 +51,11 @@ def make_handler(
             caller = seen.caller = await authenticator.authenticate(request)
             seen.is_operator = route.scope == ADMIN
             if route.scope not in caller.scopes:
-                raise Forbidden
+                raise Forbidden(route.scope)
         key = read_key(request) if route.takes_key else None
-        body = await read_body(request, route.body) if route.method != "GET" else route.body.model_construct()
+        body = route.body.model_construct()
+        if route.method != "GET":
+            body = await read_body(request, route.body, bounds.body_deadline_s)
         query = read_query(request, route.query)
         scoped_key = None if key is None else hashlib.sha256(f"{caller.user_id} {key}".encode()).hexdigest()
         call = Call(
