@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +12,7 @@ from technopay.cli.seed import seed
 from technopay.cli.settings import Settings
 from technopay.cli.sign_in import SignIn, make_sign_in
 from technopay.engine import Engine, EngineSettings
-from technopay.http import Bounds, create_app, mock_routes, serving
+from technopay.http import Bounds, OnRequest, create_app, mock_routes, serving
 from technopay.storage import RedisStore
 
 
@@ -40,7 +39,13 @@ def make_store(settings: Settings, *, initialise: bool) -> RedisStore:
 
 @asynccontextmanager
 async def running_service(
-    settings: Settings, *, host: str, port: int, initialise: bool = False, demo: bool = False
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    initialise: bool = False,
+    demo: bool = False,
+    on_request: OnRequest | None = None,
 ) -> AsyncIterator[Service]:
     """Run a service until the block is left. It drains from the outside in: server, engine, store."""
     secret = settings.demo_secret() if demo else settings.require_secret()
@@ -55,8 +60,14 @@ async def running_service(
     ):
         if demo and await store.mark_demo():
             await seed(engine)
-        more_routes = mock_routes(store, signer) if signer else ()
-        app = create_app(engine, sign_in.authenticator, more_routes=more_routes, bounds=bounds)
+        app = create_app(
+            engine,
+            sign_in.authenticator,
+            more_routes=mock_routes(store, signer) if signer else (),
+            bounds=bounds,
+            on_request=on_request,
+            has_metrics=settings.metrics,
+        )
         async with serving(app, host, port, bounds=bounds) as (bound_host, bound_port):
             yield Service(f"http://{bound_host}:{bound_port}", engine, sign_in)
 
@@ -68,10 +79,3 @@ def catch_signals() -> asyncio.Event:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stopped.set)
     return stopped
-
-
-def set_up_logging(settings: Settings) -> None:
-    """Log to standard error."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )

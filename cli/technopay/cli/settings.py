@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     code_lifetime_s: Annotated[int, Field(ge=10, le=600)] = 300
     durability: Literal["always", "everysec", "unchecked"] = "always"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    metrics: bool = True
     token_algorithm: Algorithm = HS256
     token_secret: Secret | None = None
     token_secret_previous: Secret | None = None

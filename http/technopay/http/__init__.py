@@ -6,6 +6,7 @@ from technopay.http.bounds import Bounds
 from technopay.http.keys import Algorithm, Key, read_public_keys
 from technopay.http.mock_routes import mock_routes
 from technopay.http.problems import PROBLEMS, Unauthenticated
+from technopay.http.seen import OnRequest, Seen
 from technopay.http.server import serving
 from technopay.http.signing import TokenSigner
 
@@ -16,6 +17,8 @@ __all__ = [
     "Bounds",
     "Caller",
     "Key",
+    "OnRequest",
+    "Seen",
     "TokenAuthenticator",
     "TokenSigner",
     "Unauthenticated",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from aiohttp import web
 from technopay.engine import InternalError, Overloaded, TechnopayError
 from technopay.http.bounds import Bounds
 from technopay.http.problems import MalformedRequest, problem_response
-from technopay.http.seen import SAFE_HEADERS
+from technopay.http.seen import Seen
 
 logger = logging.getLogger(__name__)
 
@@ -93,9 +94,7 @@ class Connection(web.RequestHandler):
             error = MalformedRequest("The request cannot be read as HTTP.")
         else:
             logger.error("a request crashed outside of the application", exc_info=exc)
-        request_id = secrets.token_hex(8)
-        response = problem_response(error, request_id, operator=False)
-        response.headers.update({**SAFE_HEADERS, "X-Request-Id": request_id})
+        response = problem_response(error, _unnamed())
         response.force_close()
         return response
 
@@ -185,10 +184,14 @@ def refuse_on_reserve(request: web.Request) -> None:
 
 def _overloaded() -> bytes:
     """Write the answer to a connection too many."""
-    request_id = secrets.token_hex(8)
     error = Overloaded("As many connections as may be are open. Nothing happened; try again.")
-    response = problem_response(error, request_id, operator=False)
-    headers = {**response.headers, **SAFE_HEADERS, "X-Request-Id": request_id, "Connection": "close"}
+    response = problem_response(error, _unnamed())
+    headers = {**response.headers, "Connection": "close"}
     body = cast("bytes", response.body)
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 503 Service Unavailable\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _unnamed() -> Seen:
+    """Answer what is seen of what never was a request."""
+    return Seen(secrets.token_hex(8), time.monotonic(), {})
