@@ -46,7 +46,7 @@ class PaymentOperations(EngineCore):
         arguments = [invoice_id, wallet_id, method]
         operation = self._operation("start", (user_id,), idempotency_key, arguments, recorded=False)
         # What a code is bound to never changes, so reading it ahead decides nothing.
-        terms = await self._store.read_terms(payment_id, known(invoice_id))
+        terms = await self._store.read_terms(payment_id, known(invoice_id), user_id)
         command = StartPayment(
             operation=operation,
             payment_id=payment_id,
