@@ -33,8 +33,10 @@ FIGURES = {
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = {"PURCHASES": 200, "WARM_UP": 200, "RIVAL_PURCHASES": 40, "WALLETS": 20, "MANY_WALLETS": 500,
-             "FOREIGN_TRIES": 10}  # fmt: skip
+    sizes = {
+        "PURCHASES": 200, "WARM_UP": 200, "RIVAL_PURCHASES": 40, "WALLETS": 20, "MANY_WALLETS": 500,
+        "FOREIGN_TRIES": 10,
+    }  # fmt: skip
     for name, size in sizes.items():
         monkeypatch.setattr(report, name, size)
     monkeypatch.setattr(memory, "ACTORS", 200)

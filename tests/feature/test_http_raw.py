@@ -62,6 +62,7 @@ NO_HTTP: dict[str, Attack] = {
     "one bare LF": lambda a: deposit(a, b"X: y\nContent-Length: 13"),
     "bare CR": lambda a: deposit(a, b"X: y\rContent-Length: 13"),
     "NUL in a header": lambda a: deposit(a, b"X: \x00", b"Content-Length: 13"),
+    "NUL in a token": lambda a: request("GET /v1/wallets").replace(b"Bearer ", b"Bearer \x00"),
     "NUL in a name": lambda a: deposit(a, b"X\x00: y", b"Content-Length: 13"),
     "a folded header": lambda a: deposit(a, b"X: y", b" z", b"Content-Length: 13"),
     "a header without a name": lambda a: deposit(a, b": y", b"Content-Length: 13"),

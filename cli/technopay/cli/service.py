@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from technopay.cli.process import allow_connections
 from technopay.cli.seed import seed
 from technopay.cli.settings import Settings
 from technopay.cli.sign_in import SignIn, make_sign_in
@@ -52,6 +53,7 @@ async def running_service(
     sign_in = make_sign_in(settings, secret)
     # Before anything is started: mock tokens have to be signed.
     signer = sign_in.require_signer("--demo") if demo else None
+    allow_connections(settings.connections_max)
     bounds = Bounds(connections_max=settings.connections_max, requests_max=settings.requests_max)
     engine_settings = EngineSettings(secret=secret, code_lifetime_s=settings.code_lifetime_s)
     async with (

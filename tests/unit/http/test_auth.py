@@ -85,6 +85,15 @@ def test_what_is_wrong_with_a_token_is_said_but_not_what_would_be_right(name: st
     assert refused(tokens, token) == told
 
 
+@pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
+def test_the_right_key_with_another_algorithm_is_not_right(algorithm: str) -> None:
+    secret = SECRET * 2
+
+    assert (
+        refused(TokenAuthenticator(secret), signed(secret, algorithm)) == "The token is not signed with HS256."
+    )
+
+
 @pytest.mark.parametrize("exp", [True, "4000000000", float("inf"), float("nan"), [4_000_000_000]])
 def test_an_end_that_is_no_number_is_none(exp: Any) -> None:
     assert refused(TOKENS, signed(exp=exp))
