@@ -164,6 +164,14 @@ def test_scripts_only_name_keys_by_the_key_function() -> None:
                 assert "tag .." not in line, path
 
 
+def test_scripts_answer_fixed_codes_and_never_errors_or_statuses_of_their_own() -> None:
+    # What is in such a reply is not escaped: user data in it could end it and begin another client's.
+    for path in LUA:
+        assert not re.search(r"\b(error_reply|status_reply)\b|[{,]\s*(err|ok)\s*=|\berror\(", body_of(path)), (
+            path
+        )
+
+
 def defined(body: str) -> set[str]:
     """Answer the functions and constants that a body makes."""
     return set(re.findall(r"^local (?:function )?(\w+)", body, re.MULTILINE))

@@ -3,21 +3,27 @@
 from technopay.http.app import create_app
 from technopay.http.auth import Authenticator, Caller, TokenAuthenticator
 from technopay.http.bounds import Bounds
+from technopay.http.keys import Algorithm, Key, read_public_keys
 from technopay.http.mock_routes import mock_routes
 from technopay.http.problems import PROBLEMS, Unauthenticated
 from technopay.http.seen import OnRequest, Seen
 from technopay.http.server import serving
+from technopay.http.signing import TokenSigner
 
 __all__ = [
     "PROBLEMS",
+    "Algorithm",
     "Authenticator",
     "Bounds",
     "Caller",
+    "Key",
     "OnRequest",
     "Seen",
     "TokenAuthenticator",
+    "TokenSigner",
     "Unauthenticated",
     "create_app",
     "mock_routes",
+    "read_public_keys",
     "serving",
 ]

@@ -13,6 +13,7 @@ from technopay.engine import Engine, OutcomeUnknown
 from technopay.http.admission import Admission
 from technopay.http.auth import ADMIN, NOBODY, Authenticator
 from technopay.http.bounds import Bounds
+from technopay.http.connection import refuse_on_reserve
 from technopay.http.parsing import read_body, read_key, read_query
 from technopay.http.problems import Forbidden
 from technopay.http.routes import Call, Route, Stream
@@ -35,6 +36,7 @@ def make_handler(
 
     async def signed_in(request: web.Request) -> web.StreamResponse:
         request[SEEN].route = route
+        refuse_on_reserve(request)
         admission.enter()
         try:
             async with asyncio.timeout(deadline_s):
@@ -52,9 +54,11 @@ def make_handler(
             seen.user_id = caller.user_id
             seen.is_operator = route.scope == ADMIN
             if route.scope not in caller.scopes:
-                raise Forbidden
+                raise Forbidden(route.scope)
         key = read_key(request) if route.takes_key else None
-        body = no_body if route.method == "GET" else await read_body(request, route.body)
+        body = no_body
+        if route.method != "GET":
+            body = await read_body(request, route.body, bounds.body_deadline_s)
         query = read_query(request, route.query) if request.query_string else no_query
         if key is not None:
             key = hashlib.sha256(f"{caller.user_id} {key}".encode()).hexdigest()

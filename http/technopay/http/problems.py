@@ -57,6 +57,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
 """Status and title by code."""
 
 RETRY_AFTER_S = "1"
+CHALLENGE = 'Bearer realm="technopay"'
 
 
 class RequestError(TechnopayError):
@@ -71,10 +72,26 @@ class MalformedRequest(RequestError):
 
 
 class Unauthenticated(RequestError):
-    """Raised when there is no valid token."""
+    """Raised when there is no token."""
 
     code = "unauthenticated"
-    message = "A valid bearer token is needed."
+    message = "A bearer token is needed."
+
+    @property
+    def challenge(self) -> str:
+        """Answer what WWW-Authenticate says (RFC 6750, 3); another sign-in has another."""
+        return CHALLENGE
+
+
+class InvalidToken(Unauthenticated):
+    """Raised when there is a token, and it is not valid. What is told has no quotes and is ASCII."""
+
+    message = "The token is not valid."
+
+    @property
+    def challenge(self) -> str:
+        """Answer what WWW-Authenticate says."""
+        return f'{CHALLENGE}, error="invalid_token", error_description="{self}"'
 
 
 class Forbidden(RequestError):
@@ -82,6 +99,11 @@ class Forbidden(RequestError):
 
     code = "forbidden"
     message = "The token lacks the scope that this needs."
+
+    def __init__(self, scope: str = "") -> None:
+        super().__init__(f"The token lacks the scope {scope}." if scope else None)
+        needed = f', scope="{scope}"' if scope else ""
+        self.challenge = f'{CHALLENGE}, error="insufficient_scope"{needed}'
 
 
 class NotFound(RequestError):
@@ -133,8 +155,8 @@ def problem_response(error: TechnopayError, seen: Seen) -> web.Response:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s or 1))
     elif status == 503:
         headers["Retry-After"] = RETRY_AFTER_S
-    elif status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="technopay", error="invalid_token"'
+    elif isinstance(error, Unauthenticated | Forbidden):
+        headers["WWW-Authenticate"] = error.challenge
     return web.Response(status=status, body=json.dumps(problem, ensure_ascii=False).encode(), headers=headers)
 
 

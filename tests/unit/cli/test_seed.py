@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 
 from support.http import Api
+from support.scenes import SECRET
 
 from technopay.cli.guide import guide_text
 from technopay.cli.purchase import make_purchase
 from technopay.cli.seed import seed
 from technopay.cli.service import Service
+from technopay.cli.sign_in import SignIn
+from technopay.http import TokenAuthenticator
 
 
 async def test_every_refusal_that_the_guide_names_is_really_refused(api: Api) -> None:
     await seed(api.engine)
-    service = Service(f"{api.client.server.make_url('')}".rstrip("/"), api.engine, api.tokens)
+    sign_in = SignIn(TokenAuthenticator(SECRET), api.signer)
+    service = Service(f"{api.client.server.make_url('')}".rstrip("/"), api.engine, sign_in)
     text = await guide_text(service)
     alice = (await api.get("/v1/wallets", user="demo-alice")).expect(200)["data"][0]["id"]
 
