@@ -21,7 +21,8 @@ from technopay.http.openapi import openapi_document
 from technopay.http.operator_routes import OPERATOR_ROUTES
 from technopay.http.parsing import BODY_LENGTH_MAX
 from technopay.http.pipeline import WebHandler, make_handler
-from technopay.http.problems import MethodNotAllowed, NotFound, problem_response
+from technopay.http.problems import MethodNotAllowed, NotFound
+from technopay.http.render import problem_response
 from technopay.http.routes import Route
 from technopay.http.seen import SAFE_HEADERS, SEEN, Seen
 from technopay.http.user_routes import USER_ROUTES

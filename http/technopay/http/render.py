@@ -1,12 +1,24 @@
-"""Records as JSON. What is for operators only is left out for users."""
+"""Records and errors as JSON. What is for operators only is left out for users."""
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
 
+from aiohttp import web
 from pydantic import BaseModel
 
-from technopay.engine import Page, Payment
+from technopay.engine import (
+    FieldError,
+    Page,
+    Payment,
+    RateLimited,
+    Refusal,
+    TechnopayError,
+    ValidationFailed,
+)
+from technopay.http.problems import PROBLEMS, RETRY_AFTER_S
 
 OPERATORS_ONLY = {"resolution"}
 
@@ -19,3 +31,55 @@ def record_json(record: BaseModel, *, operator: bool) -> str:
     elif not operator and isinstance(record, Page) and record.data and isinstance(record.data[0], Payment):
         exclude = {"data": {"__all__": OPERATORS_ONLY}}
     return record.model_dump_json(exclude=exclude)
+
+
+def problem_response(error: TechnopayError, request_id: str, *, operator: bool) -> web.Response:
+    """Render an error as a problem; operators see payments whole."""
+    status, title = PROBLEMS[error.code]
+    problem: dict[str, Any] = {
+        "type": f"urn:technopay:problem:{error.code}",
+        "title": title,
+        "status": status,
+        "detail": str(error),
+        "code": error.code,
+        "request_id": request_id,
+        "retryable": error.retryable,
+    }
+    headers = {}
+    if isinstance(error, Refusal):
+        problem |= _helpful(error, operator=operator)
+        if error.replayed:
+            headers["Idempotent-Replayed"] = "true"
+    if isinstance(error, RateLimited):
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s or 1))
+    elif status == 503:
+        headers["Retry-After"] = RETRY_AFTER_S
+    elif status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="technopay", error="invalid_token"'
+    return web.Response(
+        status=status,
+        text=json.dumps(problem, ensure_ascii=False),
+        content_type="application/problem+json",
+        headers=headers,
+    )
+
+
+def _helpful(error: Refusal, *, operator: bool) -> dict[str, Any]:
+    """Answer the members that help to put it right."""
+    found: dict[str, Any] = {
+        name: value
+        for name in ("attempts_remaining", "required", "available")
+        if (value := getattr(error, name)) is not None
+    }
+    if error.limit is not None:
+        found["limit"] = json.loads(record_json(error.limit, operator=operator))
+    if error.payment is not None:
+        found["payment"] = json.loads(record_json(error.payment, operator=operator))
+    if isinstance(error, ValidationFailed):
+        found["errors"] = [field_error_json(field_error) for field_error in error.errors]
+    return found
+
+
+def field_error_json(error: FieldError) -> dict[str, str]:
+    """Render what is wrong with one field."""
+    return {"field": error.field, "message": error.message}
