@@ -65,6 +65,12 @@ def create_app(
         app.router.add_route(route.method, route.path, handler)
         if route.method == "GET" and route.scope is None:
             app.router.add_route("HEAD", route.path, handler)
+
+    async def stop_admitting(_: web.Application) -> None:
+        """Let streams end; for what else runs, whoever serves the application waits."""
+        await admission.drain(0.0)
+
+    app.on_shutdown.append(stop_admitting)
     return app
 
 

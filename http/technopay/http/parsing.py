@@ -126,9 +126,12 @@ def require_plain_json(raw: bytes) -> None:
 
 
 async def _read_bytes(request: web.Request) -> bytes:
+    # A mounted application's requests come with the bound of the application around it.
+    if (request.content_length or 0) > BODY_LENGTH_MAX:
+        raise BodyTooLarge
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):
-            return await request.read()
+            raw = await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise BodyTooLarge from None
     except TimeoutError:
@@ -136,6 +139,9 @@ async def _read_bytes(request: web.Request) -> bytes:
     except (ValueError, web.RequestPayloadError):
         # A body that claims a compression it does not have, for example.
         raise MalformedRequest("The body cannot be decoded.") from None
+    if len(raw) > BODY_LENGTH_MAX:
+        raise BodyTooLarge
+    return raw
 
 
 def _require_shallow(raw: bytes) -> None:
