@@ -13,6 +13,7 @@ if typing.TYPE_CHECKING:
     from technopay.http.bounds import Bounds
     from technopay.http.mocks import mock_routes
     from technopay.http.problems import PROBLEMS, Unauthenticated
+    from technopay.http.seen import OnRequest, Seen
     from technopay.http.server import serving
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "Authenticator",
     "Bounds",
     "Caller",
+    "OnRequest",
+    "Seen",
     "TokenAuthenticator",
     "Unauthenticated",
     "create_app",
@@ -33,6 +36,7 @@ _HOMES = {
     "bounds": ("Bounds",),
     "mocks": ("mock_routes",),
     "problems": ("PROBLEMS", "Unauthenticated"),
+    "seen": ("OnRequest", "Seen"),
     "server": ("serving",),
 }
 

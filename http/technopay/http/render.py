@@ -19,21 +19,23 @@ from technopay.engine import (
     ValidationFailed,
 )
 from technopay.http.problems import PROBLEMS, RETRY_AFTER_S
+from technopay.http.seen import Seen, headers_for
 
 OPERATORS_ONLY = {"resolution"}
 
 
-def record_json(record: BaseModel, *, operator: bool) -> str:
+def record_json(record: BaseModel, *, operator: bool) -> bytes:
     """Render a record or a page of records."""
     exclude: Any = None
     if not operator and isinstance(record, Payment):
         exclude = OPERATORS_ONLY
     elif not operator and isinstance(record, Page) and record.data and isinstance(record.data[0], Payment):
         exclude = {"data": {"__all__": OPERATORS_ONLY}}
-    return record.model_dump_json(exclude=exclude)
+    # What `model_dump_json` does, without the way by a text.
+    return record.__pydantic_serializer__.to_json(record, exclude=exclude)
 
 
-def problem_response(error: TechnopayError, request_id: str, *, operator: bool) -> web.Response:
+def problem_response(error: TechnopayError, seen: Seen) -> web.Response:
     """Render an error as a problem; operators see payments whole."""
     status, title = PROBLEMS[error.code]
     problem: dict[str, Any] = {
@@ -42,12 +44,12 @@ def problem_response(error: TechnopayError, request_id: str, *, operator: bool) 
         "status": status,
         "detail": str(error),
         "code": error.code,
-        "request_id": request_id,
+        "request_id": seen.request_id,
         "retryable": error.retryable,
     }
-    headers = {}
+    headers = headers_for(seen, "application/problem+json; charset=utf-8")
     if isinstance(error, Refusal):
-        problem |= _helpful(error, operator=operator)
+        problem |= _helpful(error, operator=seen.is_operator)
         if error.replayed:
             headers["Idempotent-Replayed"] = "true"
     if isinstance(error, RateLimited):
@@ -56,12 +58,7 @@ def problem_response(error: TechnopayError, request_id: str, *, operator: bool) 
         headers["Retry-After"] = RETRY_AFTER_S
     elif status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="technopay", error="invalid_token"'
-    return web.Response(
-        status=status,
-        text=json.dumps(problem, ensure_ascii=False),
-        content_type="application/problem+json",
-        headers=headers,
-    )
+    return web.Response(status=status, body=json.dumps(problem, ensure_ascii=False).encode(), headers=headers)
 
 
 def _helpful(error: Refusal, *, operator: bool) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from technopay.engine import (
 )
 from technopay.engine.errors import REFUSALS
 from technopay.engine.models import from_ms
-from technopay.http import PROBLEMS
+from technopay.http import PROBLEMS, Seen
 from technopay.http.client.errors import CODES, UnexpectedAnswer, read_problem
 from technopay.http.problems import NotFound
 from technopay.http.render import problem_response
@@ -33,8 +33,12 @@ DETAILS: dict[str, Any] = {
 }
 
 
+def seen() -> Seen:
+    return Seen("req-1", 0.0, {})
+
+
 def there_and_back(error: TechnopayError) -> TechnopayError:
-    response = problem_response(error, "req-1", operator=False)
+    response = problem_response(error, seen())
     assert response.text is not None
     read = read_problem(response.text, replayed=False, retry_after_s=None)
     assert read is not None
@@ -70,7 +74,7 @@ def test_a_missing_message_shares_its_code_with_a_missing_address() -> None:
 
 
 def test_headers_are_read_into_the_error() -> None:
-    text = problem_response(InsufficientFunds(), "req-1", operator=False).text or ""
+    text = problem_response(InsufficientFunds(), seen()).text or ""
 
     read = read_problem(text, replayed=True, retry_after_s=4.0)
 
@@ -86,7 +90,7 @@ def test_what_is_no_problem_of_ours_is_none(text: str) -> None:
 
 
 def test_a_code_that_is_not_known_here_is_no_reason_to_crash() -> None:
-    text = (problem_response(InsufficientFunds(), "req-1", operator=False).text or "").replace(
+    text = (problem_response(InsufficientFunds(), seen()).text or "").replace(
         "insufficient_funds", "colour_blind"
     )
 
