@@ -205,8 +205,9 @@ async def test_what_the_rules_forbid(api: Api, alice: Client, operator: Client, 
         await alice.start_payment(invoice_id=(await enter(operator)).id, wallet_id=dollars.id)
     with pytest.raises(InvoiceNotFound):
         await alice.get_invoice(invoice_id="..")
-    with pytest.raises(MessageNotFound):
+    with pytest.raises(MessageNotFound) as missing:
         await operator.send_notification(message_id="msg_00none")
+    assert missing.value.request_id
     with pytest.raises(UserExists):
         await operator.create_user(user_id="alice")
 

@@ -169,6 +169,19 @@ async def test_bodies_have_the_bound_of_the_api_and_not_of_the_outer_application
             assert (answer.status, (await answer.json())["code"]) == (413, "body_too_large")
 
 
+async def test_a_body_that_is_announced_as_too_large_is_not_waited_for(engine: Engine) -> None:
+    async with mounted(engine) as browser:
+        url = browser.make_url("/shop/pay/v1/admin/users")
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        head = ("Host: shop", "Authorization: Bearer alice", "Content-Length: 20000", "", "")
+        writer.write("\r\n".join((f"POST {url.path} HTTP/1.1", *head)).encode())
+
+        assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_two_engines_live_in_one_process(engine: Engine) -> None:
     async with RedisStore.fake() as other_store, Engine(other_store, quick_settings()) as other_engine:
         shop = web.Application()

@@ -82,6 +82,12 @@ def test_headers_are_read_into_the_error() -> None:
     assert (read.replayed, read.retry_after_s) == (True, 4.0)
 
 
+def test_what_only_looks_like_a_problem_of_ours_is_none() -> None:
+    text = (problem_response(InsufficientFunds(), seen()).text or "").replace("urn:technopay:", "urn:")
+
+    assert read_problem(text, replayed=False, retry_after_s=None) is None
+
+
 @pytest.mark.parametrize(
     "text", ["", "null", "[]", "<html>", "{}", '{"type": "about:blank", "code": "x", "detail": "d"}']
 )

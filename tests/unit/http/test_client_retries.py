@@ -6,7 +6,9 @@ import asyncio
 import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any, NoReturn
 
+import aiohttp
 import pytest
 from support.scripted_server import (
     DONE,
@@ -33,6 +35,7 @@ from technopay.engine import (
 )
 from technopay.http import Unauthenticated
 from technopay.http.client import Client, RetryPolicy, ServerUnreachable, UnexpectedAnswer
+from technopay.http.client.retries import Reply
 
 BUSY = problem("wallet_busy", headers={"Retry-After": "1"})
 UNKNOWN = problem("outcome_unknown")
@@ -177,6 +180,35 @@ async def test_it_does_not_wait_past_the_deadline(
 
     assert refused.value.retry_after_s == 30
     assert (len(server.asked), clock.slept) == (1, [])
+
+
+def test_a_date_that_is_past_is_no_time_to_wait() -> None:
+    past = format_datetime(datetime(2020, 1, 1, tzinfo=UTC), usegmt=True)
+
+    assert Reply(429, {"Retry-After": past}, "").retry_after_s == 0.0
+
+
+async def test_what_the_server_is_asked_to_wait_makes_bounds_later(clock: RecordedClock) -> None:
+    bounds: list[float | None] = []
+
+    class Session:
+        """A session that answers nothing and remembers for how long it would have waited."""
+
+        def request(self, *_: Any, timeout: Any, **__: Any) -> NoReturn:
+            bounds.append(timeout.total)
+            raise aiohttp.ServerDisconnectedError
+
+    async def look(policy: RetryPolicy, wait_s: float) -> None:
+        session: Any = Session()
+        client = Client("http://localhost", "token", session=session, retry_policy=policy, clock=clock)
+        with pytest.raises(ServerUnreachable):
+            await client.get_payment(payment_id="pay_1", wait_s=wait_s)
+
+    for wait_s in (0.0, 9.0):
+        await look(RetryPolicy(retries=0, timeout_s=10, deadline_s=50), wait_s)
+        await look(RetryPolicy(retries=0, timeout_s=10, deadline_s=5), wait_s)
+
+    assert bounds == [10.0, 5.0, 19.0, 14.0]
 
 
 async def test_a_try_that_takes_too_long_is_given_up() -> None:
