@@ -19,10 +19,11 @@ from technopay.engine import Page
 from technopay.http.client import Client, all_of
 from technopay.http.client.connection import Request
 from technopay.http.operator_routes import OPERATOR_ROUTES
-from technopay.http.routes import Route
+from technopay.http.routes import JSON, Route
 from technopay.http.user_routes import USER_ROUTES
 
-ROUTES = (*USER_ROUTES, *OPERATOR_ROUTES)
+ROUTES = [route for route in (*USER_ROUTES, *OPERATOR_ROUTES) if route.media == JSON]
+"""All operations of the API but streams, which are no calls."""
 RENAMED = {"user_id": "id", "wait_s": "wait"}
 """Arguments that are called otherwise over HTTP: by their unit, or by whose id it is."""
 ARGUMENTS: dict[str, Any] = {
