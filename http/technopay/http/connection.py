@@ -13,7 +13,8 @@ from aiohttp import web
 
 from technopay.engine import InternalError, Overloaded, TechnopayError
 from technopay.http.bounds import Bounds
-from technopay.http.problems import MalformedRequest, problem_response
+from technopay.http.problems import MalformedRequest
+from technopay.http.render import problem_response
 from technopay.http.seen import Seen
 
 logger = logging.getLogger(__name__)

@@ -120,11 +120,15 @@ def require_plain_json(raw: bytes) -> None:
 
 
 async def _read_bytes(request: web.Request, within_s: float) -> bytes:
+    # A mounted application's requests come with the bound of the application around it.
+    if (request.content_length or 0) > BODY_LENGTH_MAX:
+        raise BodyTooLarge
     try:
         if request.content.is_eof():
-            return await request.read()
-        async with asyncio.timeout(within_s):
-            return await request.read()
+            raw = await request.read()
+        else:
+            async with asyncio.timeout(within_s):
+                raw = await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise BodyTooLarge from None
     except TimeoutError:
@@ -132,6 +136,9 @@ async def _read_bytes(request: web.Request, within_s: float) -> bytes:
     except (ValueError, web.RequestPayloadError):
         # A body that claims a compression it does not have, for example.
         raise MalformedRequest("The body cannot be decoded.") from None
+    if len(raw) > BODY_LENGTH_MAX:
+        raise BodyTooLarge
+    return raw
 
 
 def _require_shallow(raw: bytes) -> None:

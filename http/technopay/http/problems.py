@@ -1,16 +1,8 @@
-"""Errors as RFC 9457 problems: every code, its status and its title, in one table."""
+"""Problems (RFC 9457): every code, its status and its title, in one table; and what only HTTP can refuse."""
 
 from __future__ import annotations
 
-import json
-import math
-from typing import Any
-
-from aiohttp import web
-
-from technopay.engine import FieldError, RateLimited, Refusal, TechnopayError, ValidationFailed
-from technopay.http.render import record_json
-from technopay.http.seen import Seen, headers_for
+from technopay.engine import TechnopayError
 
 PROBLEMS: dict[str, tuple[int, str]] = {
     "malformed_request": (400, "The request cannot be read"),
@@ -132,50 +124,3 @@ class UnsupportedMediaType(RequestError):
 
     code = "unsupported_media_type"
     message = "The body has to be application/json."
-
-
-def problem_response(error: TechnopayError, seen: Seen) -> web.Response:
-    """Render an error as a problem; operators see payments whole."""
-    status, title = PROBLEMS[error.code]
-    problem: dict[str, Any] = {
-        "type": f"urn:technopay:problem:{error.code}",
-        "title": title,
-        "status": status,
-        "detail": str(error),
-        "code": error.code,
-        "request_id": seen.request_id,
-        "retryable": error.retryable,
-    }
-    headers = headers_for(seen, "application/problem+json; charset=utf-8")
-    if isinstance(error, Refusal):
-        problem |= _helpful(error, operator=seen.is_operator)
-        if error.replayed:
-            headers["Idempotent-Replayed"] = "true"
-    if isinstance(error, RateLimited):
-        headers["Retry-After"] = str(math.ceil(error.retry_after_s or 1))
-    elif status == 503:
-        headers["Retry-After"] = RETRY_AFTER_S
-    elif isinstance(error, Unauthenticated | Forbidden):
-        headers["WWW-Authenticate"] = error.challenge
-    return web.Response(status=status, body=json.dumps(problem, ensure_ascii=False).encode(), headers=headers)
-
-
-def _helpful(error: Refusal, *, operator: bool) -> dict[str, Any]:
-    """Answer the members that help to put it right."""
-    found: dict[str, Any] = {
-        name: value
-        for name in ("attempts_remaining", "required", "available")
-        if (value := getattr(error, name)) is not None
-    }
-    if error.limit is not None:
-        found["limit"] = json.loads(record_json(error.limit, operator=operator))
-    if error.payment is not None:
-        found["payment"] = json.loads(record_json(error.payment, operator=operator))
-    if isinstance(error, ValidationFailed):
-        found["errors"] = [field_error_json(field_error) for field_error in error.errors]
-    return found
-
-
-def field_error_json(error: FieldError) -> dict[str, str]:
-    """Render what is wrong with one field."""
-    return {"field": error.field, "message": error.message}

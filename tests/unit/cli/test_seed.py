@@ -49,7 +49,8 @@ async def test_a_client_makes_a_whole_purchase_over_http(api: Api) -> None:
 
     purchase = await make_purchase(f"{api.client.server.make_url('')}".rstrip("/"))
 
-    assert purchase.payment["status"] == "succeeded"
+    assert purchase.payment.status == "succeeded"
     assert re.fullmatch(r"\d{6}", purchase.code)
-    assert purchase.confirmation["sent_to"] == "a***@example.com"
-    assert purchase.payment["limits"][0]["used"] == purchase.limit_before["used"] + purchase.payment["amount"]
+    assert purchase.started.confirmation is not None
+    assert purchase.started.confirmation.sent_to == "a***@example.com"
+    assert purchase.payment.limits[0].used == purchase.limit_before.used + purchase.payment.amount
