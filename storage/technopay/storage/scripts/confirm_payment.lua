@@ -19,9 +19,9 @@ local FIRST_CLAIM = '1'
 local operation, owner, token, keep_it, id, user_id, digest, days = unpack(ARGV, 1, 8)
 
 local payer, invoice_id, wallet_id, amount, currency, merchant, status, created_at, kept_digest, challenge,
-    last_call, failure, claim = fields('payment', id,
+    last_call, failure, claim, version = fields('payment', id,
     'user', 'invoice', 'wallet', 'amount', 'currency', 'merchant', 'status', 'created_at', 'digest', 'challenge',
-    'last_call', 'failure', 'claim')
+    'last_call', 'failure', 'claim', 'version')
 if payer ~= user_id then
     return {'payment_not_found', at, ''}
 end
@@ -74,6 +74,12 @@ local function refuse(code, ...)
     return answer(code)
 end
 
+local function refuse_debit(reason)
+    local changed = next_version(status, version)
+    append('payment.refused', id, 'version', changed, 'reason', reason)
+    return refuse(reason, 'version', changed)
+end
+
 local taken = status == 'processing' or status == 'succeeded' or failure == 'settlement_failed'
 if taken and kept_digest == digest then
     return answer('replayed')
@@ -104,23 +110,23 @@ end
 
 -- The right code refused for another reason burns nothing: the user may put it right and try again.
 if tonumber(amount) > tonumber(balance) then
-    append('payment.refused', id, 'reason', 'insufficient_funds')
-    return refuse('insufficient_funds')
+    return refuse_debit('insufficient_funds')
 elseif over_limit(limit, amount) then
-    append('payment.refused', id, 'reason', 'daily_limit_exceeded')
-    return refuse('daily_limit_exceeded')
+    return refuse_debit('daily_limit_exceeded')
 end
 
+local said = version and {'version', next_version(status, version)} or {}
 local after = int(redis.call('HINCRBY', key('wallet', wallet_id), 'balance', '-' .. amount))
 local used = int(redis.call('HINCRBY', key('limit', currency), limit.day, amount))
 local entry = append('payment.processing', id, 'wallet', wallet_id, 'amount', '-' .. amount,
     'balance', after, 'currency', currency, 'day', limit.day, 'used', used,
-    unpack(limit.limit and {'limit', limit.limit} or {}))
+    unpack(limit.limit and {'limit', limit.limit, unpack(said)} or said))
 redis.call('RPUSH', key('entries', wallet_id), entry)
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), id)
 local limit_now = limit_shown(limit, used)
 redis.call('HSET', key('payment', id), 'status', 'processing', 'paid_at', at, 'balance', after,
-    'limit', limit_now, 'challenge', '', 'claim', FIRST_CLAIM, 'last_call', operation)
+    'limit', limit_now, 'challenge', '', 'claim', FIRST_CLAIM, 'last_call', operation,
+    unpack(said))
 local payment = shown(id, '', '', invoice_id, wallet_id, user_id, amount, currency, merchant,
     'processing', created_at, limit_now, '', at, after, '')
 return {'ok', at, close_lease(wallet_id, wallet, owner, keep_it), payment, {'claim', FIRST_CLAIM}}
