@@ -11,7 +11,7 @@ from support.scenes import SECRET, quick_settings, wait_for
 
 from technopay.engine import Engine, StoreUnavailable, mocks
 from technopay.http import TokenAuthenticator, create_app, serving
-from technopay.http.app import DRAIN
+from technopay.http.app import ADMISSION
 from technopay.storage import RedisStore
 
 
@@ -45,7 +45,7 @@ async def test_a_server_whose_engine_is_closed_is_not_ready(api: Api) -> None:
 
 async def test_a_server_that_drains_is_not_ready_and_takes_no_new_work(api: Api) -> None:
     api.faults_expected = True
-    api.app[DRAIN].draining = True
+    await api.app[ADMISSION].drain(0)
 
     (await api.get("/livez", user=None)).expect(200)
     assert (await api.get("/readyz", user=None)).expect(503) == {"status": "draining"}
@@ -82,7 +82,7 @@ async def test_a_server_that_drains_finishes_what_runs_and_says_that_it_drains(
             reading = asyncio.create_task(read())
 
             async def begun() -> bool:
-                return app[DRAIN]._running == 1
+                return app[ADMISSION].running == 1
 
             await wait_for(begun)
             leave.set()

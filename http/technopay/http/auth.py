@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import jwt
+from aiohttp import web
 
 from technopay.engine.values import USER_ID
 from technopay.http.problems import Unauthenticated
@@ -23,10 +24,14 @@ class Caller:
     scopes: frozenset[str]
 
 
-class Authenticator(Protocol):
-    """Turns an Authorization header into a caller. Bring your own to use another sign-in."""
+NOBODY = Caller("", frozenset())
+"""Who calls what needs no sign-in."""
 
-    def authenticate(self, header: str | None) -> Caller:
+
+class Authenticator(Protocol):
+    """Turns a request into a caller. Bring your own to use another sign-in."""
+
+    async def authenticate(self, request: web.Request) -> Caller:
         """Answer the caller, or raise Unauthenticated."""
         ...
 
@@ -37,8 +42,17 @@ class TokenAuthenticator:
     def __init__(self, secret: str) -> None:
         self._secret = secret
 
-    def authenticate(self, header: str | None) -> Caller:
-        """Answer the caller of a valid token.
+    async def authenticate(self, request: web.Request) -> Caller:
+        """Answer the caller of a request with a valid bearer token.
+
+        Raises:
+            Unauthenticated.
+
+        """
+        return self.caller_of(request.headers.get("Authorization"))
+
+    def caller_of(self, header: str | None) -> Caller:
+        """Answer the caller that an Authorization header names.
 
         Raises:
             Unauthenticated.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
-from aiohttp import web
+from pydantic import BaseModel
 
 from technopay.engine import InboxMessage
 from technopay.engine.mocks import read_mock_inbox
@@ -13,24 +14,39 @@ from technopay.engine.models import rfc3339
 from technopay.engine.ports import Store
 from technopay.http.auth import TokenAuthenticator
 from technopay.http.forms import TokenBody
-from technopay.http.parsing import read_body
+from technopay.http.routes import Answer, Call, Route
 
 TOKEN_LIFETIME_S = 12 * 3600
 
 
-def mock_routes(store: Store, tokens: TokenAuthenticator) -> Sequence[web.RouteDef]:
+class Inbox(BaseModel):
+    """What the mock channels delivered to a user, newest first."""
+
+    data: list[dict[str, Any]]
+
+
+class Token(BaseModel):
+    """A bearer token."""
+
+    token: str
+
+
+def mock_routes(store: Store, tokens: TokenAuthenticator) -> Sequence[Route]:
     """Make the routes."""
 
-    async def inbox(request: web.Request) -> web.Response:
-        messages = await read_mock_inbox(store, request.match_info["user_id"])
-        return web.json_response({"data": [message_json(message) for message in messages]})
+    async def inbox(call: Call) -> Answer:
+        messages = await read_mock_inbox(store, call.path["user_id"])
+        return Answer(json.dumps({"data": [message_json(message) for message in messages]}))
 
-    async def token(request: web.Request) -> web.Response:
-        body = await read_body(request, TokenBody)
+    async def token(call: Call) -> Answer:
+        body = cast("TokenBody", call.body)
         signed = tokens.sign(body.user_id, admin=body.admin, lifetime_s=TOKEN_LIFETIME_S)
-        return web.json_response({"token": signed})
+        return Answer(json.dumps({"token": signed}))
 
-    return [web.get("/mock/inbox/{user_id}", inbox), web.post("/mock/token", token)]
+    return (
+        Route("GET", "/mock/inbox/{user_id}", "mockInbox", "Read a mock inbox", None, inbox, Inbox),
+        Route("POST", "/mock/token", "mockToken", "Get a token", None, token, Token, body=TokenBody),
+    )
 
 
 def message_json(found: InboxMessage) -> dict[str, Any]:

@@ -11,13 +11,11 @@ from pydantic.json_schema import models_json_schema
 
 from technopay.http.forms import NoBody, NoQuery
 from technopay.http.problems import PROBLEMS
-from technopay.http.routes import Route
+from technopay.http.routes import JSON, Route
 
 REF = "#/components/schemas/{model}"
-ANY_ROUTE_ERRORS = (
-    "unauthenticated", "forbidden", "validation_failed", "store_unavailable", "outcome_unknown",
-    "internal_error",
-)  # fmt: skip
+ANY_ROUTE_ERRORS = ("validation_failed", "store_unavailable", "outcome_unknown", "internal_error")
+SIGNED_IN_ERRORS = ("unauthenticated", "forbidden", "overloaded", *ANY_ROUTE_ERRORS)
 BODY_ERRORS = ("malformed_request", "body_too_large", "unsupported_media_type")
 WALLET_ERRORS = ("wallet_busy", "overloaded")
 
@@ -75,7 +73,7 @@ def openapi_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
 
 
 def _schemas(routes: list[Route]) -> dict[str, Any]:
-    answers: set[type[BaseModel]] = {route.answer for route in routes}
+    answers: set[type[BaseModel]] = {route.answer for route in routes if route.answer}
     bodies: set[type[BaseModel]] = {route.body for route in routes if route.body is not NoBody}
     models = [(model, "serialization") for model in answers] + [(model, "validation") for model in bodies]
     _, definitions = models_json_schema(
@@ -91,10 +89,12 @@ def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.operation_id,
         "summary": route.summary,
-        "tags": [route.scope],
+        "tags": [route.scope or "open"],
         "parameters": _parameters(route),
         "responses": _responses(route),
     }
+    if route.scope is None:
+        operation["security"] = []
     if route.body is not NoBody:
         schema = {"$ref": REF.format(model=route.body.__name__)}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
@@ -123,7 +123,9 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    schema: dict[str, Any] = {"$ref": REF.format(model=route.answer.__name__)}
+    schema: dict[str, Any] = {"type": "object"} if route.media == JSON else {"type": "string"}
+    if route.answer:
+        schema = {"$ref": REF.format(model=route.answer.__name__)}
     if route.is_list:
         schema = {
             "type": "object",
@@ -135,7 +137,7 @@ def _responses(route: Route) -> dict[str, Any]:
             },
         }
     responses: dict[str, Any] = {
-        str(status): {"description": route.summary, "content": {"application/json": {"schema": schema}}}
+        str(status): {"description": route.summary, "content": {route.media: {"schema": schema}}}
         for status in (route.status, *route.also)
     }
     by_status: dict[int, list[str]] = {}
@@ -150,7 +152,7 @@ def _responses(route: Route) -> dict[str, Any]:
 
 
 def _errors(route: Route) -> tuple[str, ...]:
-    errors = [*ANY_ROUTE_ERRORS, *route.errors]
+    errors = [*(SIGNED_IN_ERRORS if route.scope else ANY_ROUTE_ERRORS), *route.errors]
     if route.method != "GET":
         errors += [*BODY_ERRORS, *WALLET_ERRORS]
     if route.takes_key:

@@ -26,7 +26,7 @@ async def create_user(call: Call) -> Answer:
     user = await call.engine.create_user(
         user_id=body.id, email=body.email, phone=body.phone, idempotency_key=call.key
     )
-    return answer_with(user, location=f"/v1/admin/users/{user.id}")
+    return answer_with(user, location=f"{call.mount}/v1/admin/users/{user.id}")
 
 
 async def get_user(call: Call) -> Answer:
@@ -52,7 +52,7 @@ async def create_wallet(call: Call) -> Answer:
     wallet = await call.engine.create_wallet(
         user_id=body.user_id, currency=body.currency, idempotency_key=call.key
     )
-    return answer_with(wallet, location=f"/v1/admin/wallets/{wallet.id}")
+    return answer_with(wallet, location=f"{call.mount}/v1/admin/wallets/{wallet.id}")
 
 
 async def get_wallet(call: Call) -> Answer:
@@ -95,7 +95,7 @@ async def create_invoice(call: Call) -> Answer:
         expires_at=body.expires_at,
         idempotency_key=call.key,
     )
-    return answer_with(invoice, location=f"/v1/admin/invoices/{invoice.id}")
+    return answer_with(invoice, location=f"{call.mount}/v1/admin/invoices/{invoice.id}")
 
 
 async def get_invoice(call: Call) -> Answer:
@@ -261,5 +261,8 @@ OPERATOR_ROUTES = (
         "POST", NOTIFICATIONS + "/{message_id}/send", "sendNotification", "Try a dead message again", ADMIN,
         send_notification, Message, ("not_found",), takes_key=True,
     ),
-    Route("GET", "/v1/admin/audit", "audit", "Recompute everything from the journal", ADMIN, audit, Audit),
+    Route(
+        "GET", "/v1/admin/audit", "audit", "Recompute everything from the journal", ADMIN, audit, Audit,
+        deadline="audit_deadline_s",
+    ),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
@@ -12,6 +12,8 @@ from technopay.http.auth import Caller
 from technopay.http.forms import Form, NoBody, NoQuery, PageQuery
 from technopay.http.render import record_json
 
+JSON = "application/json"
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -20,9 +22,12 @@ class Call:
     engine: Engine
     caller: Caller
     path: Mapping[str, str]
+    headers: Mapping[str, str]
     body: Form
     query: Form
     key: str | None
+    mount: str
+    """Where the application is mounted in another one; '' if it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +37,21 @@ class Answer:
     text: str
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    media: str = JSON
+    record: BaseModel | None = None
+    """What is told in the text, for those who watch."""
 
 
-Handler = Callable[[Call], Awaitable[Answer]]
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer that goes on until its chunks end, the client leaves or the server drains."""
+
+    chunks: AsyncIterator[bytes]
+    media: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Call], Awaitable[Answer | Stream]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +62,11 @@ class Route:
     path: str
     operation_id: str
     summary: str
-    scope: str
+    scope: str | None
+    """What a token has to allow; None needs no sign-in, and is answered even while the server drains."""
     handler: Handler
-    answer: type[BaseModel]
+    answer: type[BaseModel] | None
+    """What is answered, or None for what is no JSON of ours."""
     errors: tuple[str, ...] = ()
     body: type[Form] = NoBody
     query: type[Form] = NoQuery
@@ -56,6 +75,9 @@ class Route:
     takes_key: bool = False
     also: tuple[int, ...] = ()
     """Further statuses with the same answer."""
+    media: str = JSON
+    deadline: str = "request_deadline_s"
+    """The name of the bound by which there has to be an answer."""
 
 
 def answer_with(record: BaseModel, *, operator: bool = False, location: str | None = None) -> Answer:
@@ -65,7 +87,8 @@ def answer_with(record: BaseModel, *, operator: bool = False, location: str | No
         headers["Location"] = location
     if getattr(record, "replayed", False):
         headers["Idempotent-Replayed"] = "true"
-    return Answer(record_json(record, operator=operator), 201 if location is not None else 200, headers)
+    status = 201 if location is not None else 200
+    return Answer(record_json(record, operator=operator), status, headers, record=record)
 
 
 def answer_with_limits(limits: Sequence[Limit], query: PageQuery) -> Answer:

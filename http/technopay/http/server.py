@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from technopay.http.app import DRAIN
+from technopay.http.app import ADMISSION
 
 KEEPALIVE_S = 15.0
 LINE_LENGTH_MAX = 8190
@@ -36,5 +36,5 @@ async def serving(
         yield str(address[0]), int(address[1])
     finally:
         # It still listens, so that /readyz can say that it drains.
-        await app[DRAIN].finish(drain_s)
+        await app[ADMISSION].drain(drain_s)
         await runner.cleanup()

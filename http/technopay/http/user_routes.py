@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 from technopay.engine import Entry, Invoice, Limit, Payment, Wallet
@@ -65,7 +66,7 @@ async def start_payment(call: Call) -> Answer:
         method=body.method,
         idempotency_key=call.key,
     )
-    return answer_with(payment, location=f"/v1/payments/{payment.id}")
+    return answer_with(payment, location=f"{call.mount}/v1/payments/{payment.id}")
 
 
 async def confirm_payment(call: Call) -> Answer:
@@ -79,8 +80,8 @@ async def confirm_payment(call: Call) -> Answer:
     answer = answer_with(payment)
     if payment.status != "processing":
         return answer
-    pending = {"Location": f"/v1/payments/{payment.id}", "Retry-After": RETRY_AFTER_S}
-    return Answer(answer.text, 202, {**answer.headers, **pending})
+    pending = {"Location": f"{call.mount}/v1/payments/{payment.id}", "Retry-After": RETRY_AFTER_S}
+    return replace(answer, status=202, headers={**answer.headers, **pending})
 
 
 async def resend_code(call: Call) -> Answer:

@@ -15,7 +15,8 @@ from technopay.storage import RedisStore
 class KnownByName:
     """A sign-in that believes what it is told."""
 
-    def authenticate(self, header: str | None) -> Caller:
+    async def authenticate(self, request: web.Request) -> Caller:
+        header = request.headers.get("Authorization")
         if not header:
             raise Unauthenticated
         return Caller(header, frozenset({"payments"}))

@@ -17,7 +17,7 @@ TOKENS = TokenAuthenticator(SECRET)
 def test_a_signed_token_names_its_user_and_scopes(admin: bool, scopes: set[str]) -> None:
     token = TOKENS.sign("alice", admin=admin, lifetime_s=60)
 
-    assert TOKENS.authenticate(f"Bearer {token}") == Caller("alice", frozenset(scopes))
+    assert TOKENS.caller_of(f"Bearer {token}") == Caller("alice", frozenset(scopes))
 
 
 def test_a_token_lives_as_long_as_was_said() -> None:
@@ -32,24 +32,24 @@ def test_an_expired_token_says_that_it_expired() -> None:
     token = TOKENS.sign("alice", admin=False, lifetime_s=-1)
 
     with pytest.raises(Unauthenticated, match="expired"):
-        TOKENS.authenticate(f"Bearer {token}")
+        TOKENS.caller_of(f"Bearer {token}")
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Bearer x", "Bearer \udcff", "Basic x"])
 def test_no_token_is_no_sign_in(header: str | None) -> None:
     with pytest.raises(Unauthenticated):
-        TOKENS.authenticate(header)
+        TOKENS.caller_of(header)
 
 
 def test_a_token_of_another_secret_is_none() -> None:
     token = TokenAuthenticator(SECRET + "!").sign("alice", admin=True, lifetime_s=60)
 
     with pytest.raises(Unauthenticated):
-        TOKENS.authenticate(f"Bearer {token}")
+        TOKENS.caller_of(f"Bearer {token}")
 
 
 def test_scopes_may_be_many_and_unknown() -> None:
     claims = {"sub": "alice", "scope": "  payments  reports ", "exp": time.time() + 60}
     token = jwt.encode(claims, SECRET, algorithm="HS256")
 
-    assert TOKENS.authenticate(f"bearer {token}").scopes == {"payments", "reports"}
+    assert TOKENS.caller_of(f"bearer {token}").scopes == {"payments", "reports"}

@@ -9,9 +9,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from technopay.engine import EngineClosed
+from technopay.engine import EngineClosed, Overloaded
 from technopay.http import serving
-from technopay.http.app import DRAIN, Drain
+from technopay.http.admission import Admission
+from technopay.http.app import ADMISSION
 
 
 def make_app() -> web.Application:
@@ -19,7 +20,7 @@ def make_app() -> web.Application:
         return web.Response(text="hello")
 
     app = web.Application()
-    app[DRAIN] = Drain()
+    app[ADMISSION] = Admission(10)
     app.add_routes([web.get("/", hello)])
     return app
 
@@ -39,7 +40,7 @@ async def test_after_the_end_nobody_listens() -> None:
     async with serving(app, "127.0.0.1", 0) as (host, port):
         pass
 
-    assert app[DRAIN].draining
+    assert app[ADMISSION].draining
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection(host, port)
 
@@ -52,28 +53,40 @@ async def test_a_port_that_is_taken_is_an_os_error() -> None:
 
 
 async def test_a_drain_waits_for_what_runs() -> None:
-    drain = Drain()
-    with drain.working():
-        finishing = asyncio.create_task(drain.finish(10))
-        await asyncio.sleep(0)
-        assert drain.draining
-        assert not finishing.done()
-    await finishing
+    admission = Admission(10)
+    admission.enter()
+    draining = asyncio.create_task(admission.drain(10))
+    await asyncio.sleep(0)
+    assert admission.draining
+    assert not draining.done()
+    admission.leave()
+    await draining
 
 
 async def test_a_drain_does_not_wait_for_ever() -> None:
-    drain = Drain()
+    admission = Admission(10)
     began = time.monotonic()
-    with drain.working():
-        await drain.finish(0.05)
+    admission.enter()
+    await admission.drain(0.05)
     assert 0.05 <= time.monotonic() - began < 5
 
 
 async def test_a_drain_with_nothing_to_wait_for_is_over_at_once_and_takes_nothing_new() -> None:
-    drain = Drain()
-    with drain.working():
-        pass
-    await drain.finish(10)
+    admission = Admission(10)
+    admission.enter()
+    admission.leave()
+    await admission.drain(10)
 
-    with pytest.raises(EngineClosed), drain.working():
-        pass
+    with pytest.raises(EngineClosed):
+        admission.enter()
+
+
+async def test_no_more_than_the_bound_are_let_in_at_a_time() -> None:
+    admission = Admission(2)
+    admission.enter()
+    admission.enter()
+    with pytest.raises(Overloaded):
+        admission.enter()
+    admission.leave()
+    admission.enter()
+    assert admission.running == 2

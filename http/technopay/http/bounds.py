@@ -1,0 +1,18 @@
+"""The bounds of one server process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a process takes on at most. Durations are in the unit that the name ends with."""
+
+    requests_max: int = 1_000
+    """Requests under way; one more is answered 503 at once."""
+    request_deadline_s: float = 30.0
+    """A request that has no answer by then is answered that its outcome is unknown."""
+    audit_deadline_s: float = 600.0
+    write_deadline_s: float = 10.0
+    """A reader of a stream who does not take a piece by then is cut off."""

@@ -1,0 +1,64 @@
+"""The routes that need no sign-in: health, metrics, and the documentation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from technopay.engine import TechnopayError
+from technopay.http.admission import Admission
+from technopay.http.metrics import Metrics
+from technopay.http.routes import JSON, Answer, Call, Route
+
+METRICS_MEDIA = "text/plain; version=0.0.4"
+
+
+class Health(BaseModel):
+    """How a process is: `ok`, `draining`, or the code of what is wrong."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"status": "ok"}]})
+
+    status: str
+
+
+def open_routes(
+    metrics: Metrics, admission: Admission, document: Callable[[], Mapping[str, Any]]
+) -> Sequence[Route]:
+    """Make the routes."""
+
+    async def livez(_: Call) -> Answer:
+        return _health("ok")
+
+    async def readyz(call: Call) -> Answer:
+        if admission.draining:
+            return _health("draining")
+        try:
+            await call.engine.check()
+        except TechnopayError as error:
+            return _health(error.code)
+        return _health("ok")
+
+    async def show_metrics(_: Call) -> Answer:
+        return Answer(metrics.render().decode(), media=METRICS_MEDIA)
+
+    async def show_document(call: Call) -> Answer:
+        return Answer(json.dumps({**document(), "servers": [{"url": call.mount or "/"}]}))
+
+    return (
+        Route("GET", "/livez", "livez", "Whether the process lives", None, livez, Health),
+        Route(
+            "GET", "/readyz", "readyz", "Whether the process can work now", None, readyz, Health, also=(503,)
+        ),
+        Route(
+            "GET", "/metrics", "metrics", "Metrics for Prometheus", None, show_metrics, None,
+            media=METRICS_MEDIA,
+        ),
+        Route("GET", "/openapi.json", "openapi", "This document", None, show_document, None, media=JSON),
+    )  # fmt: skip
+
+
+def _health(status: str) -> Answer:
+    return Answer(Health(status=status).model_dump_json(), 200 if status == "ok" else 503)
