@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from support.scene import ALONE, DAY_MS, WRONG, Scene, operation, unrecorded
@@ -24,7 +25,7 @@ def story(*entries: str) -> Callable[[Story], Story]:
     return note
 
 
-async def begin(scene: Scene, **changes: int) -> str:
+async def begin(scene: Scene, **changes: Any) -> str:
     return await scene.started(await scene.wallet(), await scene.invoice(), **changes)
 
 
