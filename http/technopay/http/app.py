@@ -15,6 +15,7 @@ from technopay.engine import Engine, InternalError, TechnopayError
 from technopay.http.admission import Admission
 from technopay.http.auth import Authenticator
 from technopay.http.bounds import Bounds
+from technopay.http.event_routes import event_routes
 from technopay.http.metrics import Metrics
 from technopay.http.open_routes import open_routes
 from technopay.http.openapi import openapi_document
@@ -53,6 +54,7 @@ def create_app(
     admission = app[ADMISSION] = Admission(bounds.requests_max)
     routes: tuple[Route, ...] = (
         *USER_ROUTES,
+        *event_routes(bounds.ping_interval_s),
         *OPERATOR_ROUTES,
         *open_routes(metrics, admission, lambda: document),
         *more_routes,

@@ -16,3 +16,5 @@ class Bounds:
     audit_deadline_s: float = 600.0
     write_deadline_s: float = 10.0
     """A reader of a stream who does not take a piece by then is cut off."""
+    ping_interval_s: float = 15.0
+    """How often a stream of events without news shows that it is still there."""

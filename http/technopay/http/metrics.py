@@ -31,6 +31,7 @@ class EngineCollector(Collector):
                 "Payments that wait for an operator, of all engines on this store.",
                 statistics.payments_set_aside,
             ),
+            ("technopay_listeners", "Streams of events that are open.", statistics.listeners),
         ):
             yield GaugeMetricFamily(name, text, value=value)
 

@@ -15,8 +15,10 @@ from technopay.http.auth import ADMIN, NOBODY, Authenticator
 from technopay.http.bounds import Bounds
 from technopay.http.parsing import read_body, read_key, read_query
 from technopay.http.problems import Forbidden
-from technopay.http.routes import JSON, Call, Route, Stream
+from technopay.http.routes import JSON, Answer, Call, Route, Stream
 from technopay.http.seen import SAFE_HEADERS, SEEN
+
+GONE_INTERVAL_S = 0.5
 
 WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -29,20 +31,24 @@ def make_handler(
 
     async def open_to_all(request: web.Request) -> web.StreamResponse:
         request[SEEN].route = route
-        return await answer(request)
+        return await send(request, await answer(request))
 
     async def signed_in(request: web.Request) -> web.StreamResponse:
         request[SEEN].route = route
         admission.enter()
         try:
+            return await send(request, await answer_in_time(request))
+        finally:
+            admission.leave()
+
+    async def answer_in_time(request: web.Request) -> Answer | Stream:
+        try:
             async with asyncio.timeout(deadline_s):
                 return await answer(request)
         except TimeoutError:
             raise OutcomeUnknown("There was no answer in time. Ask again with the same key or id.") from None
-        finally:
-            admission.leave()
 
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def answer(request: web.Request) -> Answer | Stream:
         seen = request[SEEN]
         caller = NOBODY
         if route.scope is not None:
@@ -57,10 +63,12 @@ def make_handler(
         call = Call(
             engine, caller, request.match_info, request.headers, body, query, scoped_key, _mount(request, route)
         )
-        answered = await route.handler(call)
+        return await route.handler(call)
+
+    async def send(request: web.Request, answered: Answer | Stream) -> web.StreamResponse:
         if isinstance(answered, Stream):
             return await _send(request, answered, admission, bounds.write_deadline_s)
-        seen.record = answered.record
+        request[SEEN].record = answered.record
         if answered.media == JSON:
             return web.Response(
                 text=answered.text, status=answered.status, headers=answered.headers, content_type=JSON
@@ -85,21 +93,33 @@ async def _send(
     response = web.StreamResponse(headers={**SAFE_HEADERS, **headers, **stream.headers})
 
     async def pump() -> None:
-        async with aclosing(stream.chunks) as chunks:  # type: ignore[type-var]
-            async for chunk in chunks:
-                async with asyncio.timeout(write_deadline_s):
-                    await response.write(chunk)
+        await response.prepare(request)
+        async for chunk in stream.chunks:
+            async with asyncio.timeout(write_deadline_s):
+                await response.write(chunk)
 
-    await response.prepare(request)
-    pumping = asyncio.create_task(pump())
-    draining = asyncio.create_task(admission.wait_until_draining())
-    try:
-        await asyncio.wait({pumping, draining}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (pumping, draining):
-            task.cancel()
-        await asyncio.wait({pumping, draining})
-    # Who left or did not read has no use for an answer.
-    if not pumping.cancelled() and not isinstance(pumping.exception(), ConnectionError | TimeoutError | None):
-        pumping.result()
+    async with aclosing(stream.chunks):
+        pumping = asyncio.create_task(pump())
+        tasks = {
+            pumping,
+            asyncio.create_task(admission.wait_until_draining()),
+            asyncio.create_task(_wait_until_gone(request)),
+        }
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+    error = None if pumping.cancelled() else pumping.exception()
+    if isinstance(error, TimeoutError) and request.transport:
+        request.transport.abort()  # the end of the answer would wait for the reader, too
+    elif error and not isinstance(error, ConnectionError):
+        raise error
     return response
+
+
+async def _wait_until_gone(request: web.Request) -> None:
+    """Wait until the client has left: a stream without news would not find out before its next ping."""
+    while request.transport and not request.transport.is_closing():  # noqa: ASYNC110
+        await asyncio.sleep(GONE_INTERVAL_S)

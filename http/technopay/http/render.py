@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from technopay.engine import Page, Payment
+from technopay.engine import Page, Payment, PaymentEvent
 
 OPERATORS_ONLY = {"resolution"}
 
@@ -18,4 +18,6 @@ def record_json(record: BaseModel, *, operator: bool) -> str:
         exclude = OPERATORS_ONLY
     elif not operator and isinstance(record, Page) and record.data and isinstance(record.data[0], Payment):
         exclude = {"data": {"__all__": OPERATORS_ONLY}}
+    elif not operator and isinstance(record, PaymentEvent):
+        exclude = {"payment": OPERATORS_ONLY}
     return record.model_dump_json(exclude=exclude)

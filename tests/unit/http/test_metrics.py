@@ -31,7 +31,7 @@ def test_requests_are_counted_by_route_status_and_code() -> None:
 def test_the_engine_is_asked_whenever_the_metrics_are() -> None:
     metrics, engine = make_metrics()
     engine.statistics = Statistics(
-        live_actors=1, commands_waiting=2, settlements_in_flight=3, payments_set_aside=4
+        live_actors=1, commands_waiting=2, settlements_in_flight=3, payments_set_aside=4, listeners=5
     )
 
     text = metrics.render().decode()
@@ -40,6 +40,7 @@ def test_the_engine_is_asked_whenever_the_metrics_are() -> None:
     assert "technopay_commands_waiting 2.0" in text
     assert "technopay_settlements_in_flight 3.0" in text
     assert "technopay_payments_set_aside 4.0" in text
+    assert "technopay_listeners 5.0" in text
 
 
 def test_each_has_a_registry_of_its_own() -> None:
