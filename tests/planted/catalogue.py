@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from planted.behaviour import LIMITS_ON_BEHAVIOUR
 from planted.events import EVENTS
 from planted.money import CONFIRMATION, ENDINGS
 from planted.repeats import REPEATS_AND_CLAIMS
 from planted.store import STORE_AND_REPLIES
 
-BREAKAGES = (*REPEATS_AND_CLAIMS, *STORE_AND_REPLIES, *CONFIRMATION, *ENDINGS, *EVENTS)
+BREAKAGES = (*REPEATS_AND_CLAIMS, *STORE_AND_REPLIES, *CONFIRMATION, *ENDINGS, *LIMITS_ON_BEHAVIOUR, *EVENTS)

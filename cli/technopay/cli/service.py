@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from technopay.cli.seed import seed
 from technopay.cli.settings import Settings
 from technopay.engine import Engine, EngineSettings
-from technopay.http import TokenAuthenticator, create_app, mock_routes, serving
+from technopay.http import OnRequest, TokenAuthenticator, create_app, mock_routes, serving
 from technopay.storage import RedisStore
 
 
@@ -37,21 +36,47 @@ def make_store(settings: Settings, *, initialise: bool) -> RedisStore:
     return RedisStore.embedded(settings.data_dir, timezone=settings.timezone)
 
 
+def engine_settings(settings: Settings, secret: str, *, demo: bool) -> EngineSettings:
+    """Choose what an engine is set to; a demo has no limits on behaviour."""
+
+    def limit(most: int) -> int | None:
+        return None if demo or most == 0 else most
+
+    return EngineSettings(
+        secret=secret,
+        code_lifetime_s=settings.code_lifetime_s,
+        codes_per_hour=limit(settings.codes_per_hour),
+        confirms_per_minute=limit(settings.confirms_per_minute),
+        failures_per_day=limit(settings.failures_per_day),
+    )
+
+
 @asynccontextmanager
 async def running_service(
-    settings: Settings, *, host: str, port: int, initialise: bool = False, demo: bool = False
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    initialise: bool = False,
+    demo: bool = False,
+    on_request: OnRequest | None = None,
 ) -> AsyncIterator[Service]:
     """Run a service until the block is left. It drains from the outside in: server, engine, store."""
     secret = settings.demo_secret() if demo else settings.require_secret()
     tokens = TokenAuthenticator(secret)
-    engine_settings = EngineSettings(secret=secret, code_lifetime_s=settings.code_lifetime_s)
     async with (
         make_store(settings, initialise=initialise) as store,
-        Engine(store, engine_settings) as engine,
+        Engine(store, engine_settings(settings, secret, demo=demo)) as engine,
     ):
         if demo and await store.mark_demo():
             await seed(engine)
-        app = create_app(engine, tokens, more_routes=mock_routes(store, tokens) if demo else ())
+        app = create_app(
+            engine,
+            tokens,
+            more_routes=mock_routes(store, tokens) if demo else (),
+            on_request=on_request,
+            has_metrics=settings.metrics,
+        )
         async with serving(app, host, port) as (bound_host, bound_port):
             yield Service(f"http://{bound_host}:{bound_port}", engine, tokens)
 
@@ -63,10 +88,3 @@ def catch_signals() -> asyncio.Event:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stopped.set)
     return stopped
-
-
-def set_up_logging(settings: Settings) -> None:
-    """Log to standard error."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )

@@ -186,7 +186,7 @@ class Feed:
         if len(self._listeners) >= self._settings.listeners_max:
             raise Overloaded("As many listen as may. Nothing happened; try again.")
         if sum(one.user_id == user_id for one in self._listeners) >= self._settings.listeners_per_user_max:
-            raise RateLimited("As many of this user's streams are open as may be.")
+            raise RateLimited(too_many="listeners", retry_after_s=1.0)
         seen = EVENT_ID.fullmatch(after or "")
         place = (int(seen[1]), int(seen[2])) if seen else None
         listener = Subscription(self, user_id, place, self._clock.monotonic())

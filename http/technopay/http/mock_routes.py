@@ -36,12 +36,12 @@ def mock_routes(store: Store, tokens: TokenAuthenticator) -> Sequence[Route]:
 
     async def inbox(call: Call) -> Answer:
         messages = await read_mock_inbox(store, call.path["user_id"])
-        return Answer(json.dumps({"data": [message_json(message) for message in messages]}))
+        return Answer(json.dumps({"data": [message_json(message) for message in messages]}).encode())
 
     async def token(call: Call) -> Answer:
         body = cast("TokenBody", call.body)
         signed = tokens.sign(body.user_id, admin=body.admin, lifetime_s=TOKEN_LIFETIME_S)
-        return Answer(json.dumps({"token": signed}))
+        return Answer(json.dumps({"token": signed}).encode())
 
     return (
         Route("GET", "/mock/inbox/{user_id}", "mockInbox", "Read a mock inbox", None, inbox, Inbox),

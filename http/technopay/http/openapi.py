@@ -147,7 +147,10 @@ def _responses(route: Route) -> dict[str, Any]:
             },
         }
     responses: dict[str, Any] = {
-        str(status): {"description": route.summary, "content": {route.media: {"schema": schema}}}
+        str(status): {
+            "description": route.summary,
+            "content": {route.media.partition(";")[0]: {"schema": schema}},
+        }
         for status in (route.status, *route.also)
     }
     by_status: dict[int, list[str]] = {}

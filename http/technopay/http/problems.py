@@ -10,6 +10,7 @@ from aiohttp import web
 
 from technopay.engine import FieldError, RateLimited, Refusal, TechnopayError, ValidationFailed
 from technopay.http.render import record_json
+from technopay.http.seen import Seen, headers_for
 
 PROBLEMS: dict[str, tuple[int, str]] = {
     "malformed_request": (400, "The request cannot be read"),
@@ -111,7 +112,7 @@ class UnsupportedMediaType(RequestError):
     message = "The body has to be application/json."
 
 
-def problem_response(error: TechnopayError, request_id: str, *, operator: bool) -> web.Response:
+def problem_response(error: TechnopayError, seen: Seen) -> web.Response:
     """Render an error as a problem; operators see payments whole."""
     status, title = PROBLEMS[error.code]
     problem: dict[str, Any] = {
@@ -120,12 +121,12 @@ def problem_response(error: TechnopayError, request_id: str, *, operator: bool) 
         "status": status,
         "detail": str(error),
         "code": error.code,
-        "request_id": request_id,
+        "request_id": seen.request_id,
         "retryable": error.retryable,
     }
-    headers = {}
+    headers = headers_for(seen, "application/problem+json; charset=utf-8")
     if isinstance(error, Refusal):
-        problem |= _helpful(error, operator=operator)
+        problem |= _helpful(error, operator=seen.is_operator)
         if error.replayed:
             headers["Idempotent-Replayed"] = "true"
     if isinstance(error, RateLimited):
@@ -134,12 +135,7 @@ def problem_response(error: TechnopayError, request_id: str, *, operator: bool) 
         headers["Retry-After"] = RETRY_AFTER_S
     elif status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="technopay", error="invalid_token"'
-    return web.Response(
-        status=status,
-        text=json.dumps(problem, ensure_ascii=False),
-        content_type="application/problem+json",
-        headers=headers,
-    )
+    return web.Response(status=status, body=json.dumps(problem, ensure_ascii=False).encode(), headers=headers)
 
 
 def _helpful(error: Refusal, *, operator: bool) -> dict[str, Any]:

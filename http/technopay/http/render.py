@@ -11,7 +11,7 @@ from technopay.engine import Page, Payment, PaymentEvent
 OPERATORS_ONLY = {"resolution"}
 
 
-def record_json(record: BaseModel, *, operator: bool) -> str:
+def record_json(record: BaseModel, *, operator: bool) -> bytes:
     """Render a record or a page of records."""
     exclude: Any = None
     if not operator and isinstance(record, Payment):
@@ -20,4 +20,5 @@ def record_json(record: BaseModel, *, operator: bool) -> str:
         exclude = {"data": {"__all__": OPERATORS_ONLY}}
     elif not operator and isinstance(record, PaymentEvent):
         exclude = {"payment": OPERATORS_ONLY}
-    return record.model_dump_json(exclude=exclude)
+    # What `model_dump_json` does, without the way by a text.
+    return record.__pydantic_serializer__.to_json(record, exclude=exclude)

@@ -16,8 +16,8 @@ PING = b": ping\n\n"
 
 def frame(event: Event) -> bytes:
     """Write one event. JSON of ours holds no line breaks."""
-    data = record_json(event, operator=False)
-    return f"id: {event.id}\nevent: {event.type}\ndata: {data}\n\n".encode()
+    said = f"id: {event.id}\nevent: {event.type}\ndata: ".encode()
+    return said + record_json(event, operator=False) + b"\n\n"
 
 
 class Frames:
