@@ -261,7 +261,8 @@ TOO_MANY = {
 class RateLimited(Refusal):
     """Raised when something was done too often; `retry_after_s` says when it can be tried again.
 
-    `too_many` names what: 'resends' of this code, or of this user the 'codes', 'confirms', 'failures' or 'listeners'.
+    `too_many` names what: 'resends' of this code, or of this user the 'codes', 'confirms', 'failures' or
+    'listeners'.
     """
 
     code = "rate_limited"
