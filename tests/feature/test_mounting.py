@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -229,7 +229,7 @@ async def test_what_runs_is_finished_when_the_outer_application_ends(fake_store:
 
 
 async def test_a_stream_ends_by_itself_when_the_outer_application_ends(engine: Engine) -> None:
-    async def tick() -> AsyncIterator[bytes]:
+    async def tick() -> AsyncGenerator[bytes, None]:
         yield b"tick\n"
         await asyncio.get_running_loop().create_future()
 

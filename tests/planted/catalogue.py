@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from planted.behaviour import LIMITS_ON_BEHAVIOUR
+from planted.events import EVENTS
 from planted.money import CONFIRMATION, ENDINGS
 from planted.repeats import REPEATS_AND_CLAIMS
 from planted.sign_in import SIGN_IN_AND_BOUNDS
@@ -15,4 +16,5 @@ BREAKAGES = (
     *ENDINGS,
     *LIMITS_ON_BEHAVIOUR,
     *SIGN_IN_AND_BOUNDS,
+    *EVENTS,
 )

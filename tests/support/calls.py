@@ -209,6 +209,13 @@ async def read_parcels(scene: Scene) -> Call:
 
 
 @case
+async def read_owned(scene: Scene) -> Call:
+    invoice = await scene.invoice()
+    payment = await scene.started(await scene.wallet(), invoice)
+    return lambda: scene.store.read_owned([payment, invoice], ["alice", "bob"])
+
+
+@case
 async def complete_payment(scene: Scene) -> Call:
     payment, claim = await scene.processing(await scene.wallet())
     return lambda: scene.complete(payment, claim, "settled")

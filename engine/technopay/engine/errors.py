@@ -257,13 +257,15 @@ TOO_MANY = {
     "codes": "Too many codes were sent to this user within an hour.",
     "confirms": "This user confirmed too often within a minute.",
     "failures": "This user gave too many wrong codes within a day.",
+    "listeners": "As many listen to this user's events as may at a time.",
 }
 
 
 class RateLimited(Refusal):
     """Raised when something was done too often; `retry_after_s` says when it can be tried again.
 
-    `too_many` names what: 'resends' of this code, or of this user the 'codes', 'confirms' or 'failures'.
+    `too_many` names what: 'resends' of this code, or of this user the 'codes', 'confirms', 'failures' or
+    'listeners'.
     """
 
     code = "rate_limited"

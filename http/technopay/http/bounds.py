@@ -21,3 +21,5 @@ class Bounds:
     head_deadline_s: float = 15.0
     """A connection on which no request has arrived by then, down to its last header, is closed."""
     body_deadline_s: float = 5.0
+    ping_interval_s: float = 15.0
+    """How often a stream of events without news shows that it is still there."""

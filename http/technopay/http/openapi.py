@@ -119,6 +119,16 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
                 "schema": {"type": "string", "minLength": 1, "maxLength": 255},
             }
         )
+    if route.takes_last_event:
+        parameters.append(
+            {
+                "name": "Last-Event-ID",
+                "in": "header",
+                "required": False,
+                "description": "Go on after this event, instead of beginning now.",
+                "schema": {"type": "string"},
+            }
+        )
     return parameters
 
 

@@ -13,6 +13,7 @@ from technopay.engine import (
     FieldError,
     Page,
     Payment,
+    PaymentEvent,
     RateLimited,
     Refusal,
     TechnopayError,
@@ -31,6 +32,8 @@ def record_json(record: BaseModel, *, operator: bool) -> bytes:
         exclude = OPERATORS_ONLY
     elif not operator and isinstance(record, Page) and record.data and isinstance(record.data[0], Payment):
         exclude = {"data": {"__all__": OPERATORS_ONLY}}
+    elif not operator and isinstance(record, PaymentEvent):
+        exclude = {"payment": OPERATORS_ONLY}
     # What `model_dump_json` does, without the way by a text.
     return record.__pydantic_serializer__.to_json(record, exclude=exclude)
 
