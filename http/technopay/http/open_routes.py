@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from technopay.engine import TechnopayError
 from technopay.http.admission import Admission
@@ -18,8 +18,6 @@ METRICS_MEDIA = "text/plain; version=0.0.4"
 
 class Health(BaseModel):
     """How a process is: `ok`, `draining`, or the code of what is wrong."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"status": "ok"}]})
 
     status: str
 

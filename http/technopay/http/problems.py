@@ -111,7 +111,7 @@ class UnsupportedMediaType(RequestError):
     message = "The body has to be application/json."
 
 
-def problem_response(error: TechnopayError, request_id: str, *, operator: bool) -> web.Response:
+def problem_json(error: TechnopayError, request_id: str, *, operator: bool) -> dict[str, Any]:
     """Render an error as a problem; operators see payments whole."""
     status, title = PROBLEMS[error.code]
     problem: dict[str, Any] = {
@@ -123,11 +123,18 @@ def problem_response(error: TechnopayError, request_id: str, *, operator: bool) 
         "request_id": request_id,
         "retryable": error.retryable,
     }
-    headers = {}
     if isinstance(error, Refusal):
         problem |= _helpful(error, operator=operator)
-        if error.replayed:
-            headers["Idempotent-Replayed"] = "true"
+    return problem
+
+
+def problem_response(error: TechnopayError, request_id: str, *, operator: bool) -> web.Response:
+    """Answer with an error."""
+    problem = problem_json(error, request_id, operator=operator)
+    status = problem["status"]
+    headers = {}
+    if isinstance(error, Refusal) and error.replayed:
+        headers["Idempotent-Replayed"] = "true"
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s or 1))
     elif status == 503:
