@@ -23,9 +23,10 @@ with `Idempotent-Replayed: true`. For a confirm the payment itself is the record
 answer.
 
 **Errors** are `application/problem+json` (RFC 9457). Switch on `code`, never on `detail`; with
-`retryable: true` the same request can be sent again, after `Retry-After` where it is given. 503: nothing happened.
-504 `outcome_unknown`: ask again with the same id or key. Every route names its codes; any address can also
-answer 404 `not_found`, and 405 `method_not_allowed` with `Allow`. The `request_id` of a problem is what to tell us.
+`retryable: true` the same request can be sent again, after `Retry-After` where it is given.
+503: nothing happened. 504 `outcome_unknown`: ask again with the same id or key. Every route names its codes;
+any address can also answer 404 `not_found`, and 405 `method_not_allowed` with `Allow`. The `request_id` of a
+problem is what to tell us.
 
 **Lists** are newest first: `{data, has_more, next_cursor}`, by `?limit=` (1 to 100) and `?cursor=`.
 """

@@ -84,7 +84,8 @@ def _make_middleware(metrics: Metrics) -> Middleware:
             response = problem_response(refusal, seen.request_id, operator=seen.is_operator)
             if isinstance(error, web.HTTPMethodNotAllowed):
                 response.headers["Allow"] = error.headers["Allow"]
-        response.headers.update(SAFE_HEADERS)
+        for name, value in SAFE_HEADERS.items():
+            response.headers.setdefault(name, value)
         response.headers["X-Request-Id"] = seen.request_id
         # Paths and methods that are not ours are as many as somebody likes to make up.
         path, method = (seen.route.path, seen.route.method) if seen.route else ("unknown", "unknown")

@@ -161,10 +161,9 @@ ANSWERS: Mapping[tuple[str, int], BaseModel] = {
 """What single operations answer with their statuses, where that is something else."""
 
 HELPFUL: Mapping[str, Mapping[str, Any]] = {
-    "insufficient_funds": {"required": AMOUNT, "available": 100, "payment": PAYMENT},
+    "insufficient_funds": {"required": AMOUNT, "available": 100},
     "daily_limit_exceeded": {
-        "limit": LIMIT.model_copy(update={"used": 29_000, "remaining": 1_000}), "payment": PAYMENT
-    },
+        "limit": LIMIT.model_copy(update={"used": 29_000, "remaining": 1_000})},
     "settlement_failed": {"payment": FAILED},
     "payment_in_progress": {"payment": PROCESSING},
     "payment_not_confirmable": {"payment": CANCELED},

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from technopay.engine import TechnopayError
 from technopay.http.admission import Admission
+from technopay.http.docs import docs_routes
 from technopay.http.metrics import Metrics
 from technopay.http.routes import JSON, Answer, Call, Route
 
@@ -55,6 +56,7 @@ def open_routes(
             media=METRICS_MEDIA,
         ),
         Route("GET", "/openapi.json", "openapi", "This document", None, show_document, None, media=JSON),
+        *docs_routes(),
     )  # fmt: skip
 
 
