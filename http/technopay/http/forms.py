@@ -176,7 +176,7 @@ class TokenBody(Form):
 
     user_id: UserId
     admin: bool = False
-    """Whether the token is for an operator, too."""
+    """Whether the token is for an operator, too; it is not, if this is left out."""
 
 
 class PageQuery(Form):

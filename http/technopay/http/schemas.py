@@ -106,7 +106,9 @@ def component_schemas(routes: Iterable[Route]) -> dict[str, Any]:
     schemas = {**_definitions(answers, "serialization"), **_definitions(bodies, "validation")}
     for name in _definitions(answers, "serialization"):
         schemas[name].pop("additionalProperties", None)
-        for member in schemas[name].get("properties", {}).values():
+    for schema in schemas.values():
+        for member in schema.get("properties", {}).values():
+            # Generators take what has a default for something that is always there.
             member.pop("default", None)
     if "Payment" in schemas:
         _part_payments(schemas)

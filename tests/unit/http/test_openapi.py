@@ -125,6 +125,12 @@ def test_requests_are_closed_and_answers_are_open() -> None:
         assert schema.get("additionalProperties", True) is (name not in requests), name
 
 
+def test_what_can_be_left_out_of_a_body_has_no_default() -> None:
+    # openapi-typescript makes clients give what has one.
+    for schema in DOCUMENT["components"]["schemas"].values():
+        assert not any("default" in member for member in schema["properties"].values())
+
+
 def test_every_parameter_and_every_member_of_a_request_or_answer_is_what_it_says() -> None:
     for operation in operations():
         for parameter in operation["parameters"]:
