@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from support.service import Service, running_command
 HERE = Path(__file__).parent
 PYTHON, TYPESCRIPT = HERE / "python", HERE / "typescript"
 CACHE = HERE.parents[1] / ".cache"
-"""Where npm's packages are kept, so that a second run is quick; git does not see it."""
+"""Where what pip and npm install is kept, so that a second run is quick; git does not see it."""
 
 
 @pytest.fixture
@@ -37,50 +37,58 @@ def npm() -> str:
     return found
 
 
-def run(*command: str | Path, cwd: Path, **more: str) -> str:
+def run(*command: str | Path, cwd: Path) -> str:
     """Run a command that has to succeed; answer what it printed."""
     ended = subprocess.run(
-        [str(word) for word in command], cwd=cwd, env={**os.environ, **more}, capture_output=True, text=True,
-        check=False,
+        [str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False
     )  # fmt: skip
     assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
     return ended.stdout
 
 
-def packages(npm: str) -> Path:
-    """Install what package.json names, unless it was installed before."""
-    wanted = hashlib.sha256((TYPESCRIPT / "package.json").read_bytes()).hexdigest()[:16]
-    folder = CACHE / f"typescript-{wanted}"
+def cached(listed: Path, install: Callable[[Path], None]) -> Path:
+    """Install what a file lists, unless it was installed before; answer the folder."""
+    wanted = hashlib.sha256(listed.read_bytes() + sys.version.encode()).hexdigest()[:16]
+    folder = CACHE / f"{listed.parent.name}-client-{wanted}"
     if not (folder / "installed").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("package.json", ".npmrc"):
-            shutil.copy(TYPESCRIPT / name, folder)
-        run(npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", cwd=folder)
+        install(folder)
         (folder / "installed").touch()
-    return folder / "node_modules"
+    return folder
 
 
 def test_the_python_client_makes_a_purchase(service: Service, tmp_path: Path) -> None:
+    def install(folder: Path) -> None:
+        run(sys.executable, "-m", "venv", folder, cwd=folder)
+        pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        run(*pip, "--requirement", PYTHON / "requirements.txt", cwd=folder)
+
+    python = cached(PYTHON / "requirements.txt", install) / "bin" / "python"
     package = tmp_path / "technopay_client"
     run(
-        sys.executable, "-m", "openapi_python_client", "generate", "--url", f"{service.url}/openapi.json",
+        python, "-m", "openapi_python_client", "generate", "--url", f"{service.url}/openapi.json",
         "--meta", "none", "--output-path", package, "--config", PYTHON / "config.yml", "--fail-on-warning",
         cwd=tmp_path,
     )  # fmt: skip
     script = shutil.copy(PYTHON / "purchase.py", tmp_path)
 
-    run(sys.executable, "-m", "compileall", "-q", package, cwd=tmp_path)
+    run(python, "-m", "compileall", "-q", package, cwd=tmp_path)
     run(
         sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--config-file=",
-        "--cache-dir", CACHE / "mypy", script, cwd=tmp_path,
+        "--python-executable", python, "--cache-dir", CACHE / "mypy", script, cwd=tmp_path,
     )  # fmt: skip
-    assert run(sys.executable, script, service.url, cwd=tmp_path).endswith(" succeeded\n")
+    assert run(python, script, service.url, cwd=tmp_path).endswith(" succeeded\n")
 
 
 def test_the_typescript_client_makes_a_purchase(service: Service, tmp_path: Path, npm: str) -> None:
+    def install(folder: Path) -> None:
+        for name in ("package.json", ".npmrc"):
+            shutil.copy(TYPESCRIPT / name, folder)
+        run(npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", cwd=folder)
+
     for name in ("package.json", "tsconfig.json", "purchase.ts"):
         shutil.copy(TYPESCRIPT / name, tmp_path)
-    (tmp_path / "node_modules").symlink_to(packages(npm))
+    (tmp_path / "node_modules").symlink_to(cached(TYPESCRIPT / "package.json", install) / "node_modules")
     programs = tmp_path / "node_modules" / ".bin"
 
     run(programs / "openapi-typescript", f"{service.url}/openapi.json", "--output", "api.d.ts", cwd=tmp_path)

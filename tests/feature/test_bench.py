@@ -21,6 +21,8 @@ FIGURES = {
     "million_vs_thousand",
     "confirm_p99_vs_script",
     "vs_redis_lock",
+    "http_confirm_vs_bare",
+    "http_watched_vs_quiet",
     "purchase_bytes",
     "idle_wallet_bytes",
     "live_actor_bytes",

@@ -281,7 +281,7 @@ class BrokenEngine:
     """Stands in for an engine: everything that it is asked raises."""
 
     error: Exception = InternalError()
-    statistics = Statistics(0, 0, 0, 0)
+    statistics = Statistics()
 
     def __getattr__(self, name: str) -> Any:
         async def operation(**_: Any) -> None:

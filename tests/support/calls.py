@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from support.scene import (
@@ -44,6 +45,15 @@ async def create_user(scene: Scene) -> Call:
 async def set_user_status(scene: Scene) -> Call:
     who = operation()
     return lambda: scene.store.set_user_status(who, "alice", "blocked")
+
+
+@case
+async def read_gauges(scene: Scene) -> Call:
+    async def measure() -> Any:
+        # Whatever waits gets older from one call to the next.
+        return replace(await scene.store.measure(), message_age_ms=0)
+
+    return measure
 
 
 @case

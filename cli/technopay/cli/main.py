@@ -15,9 +15,10 @@ from typer.exceptions import TyperException
 
 from technopay.cli.audit import print_audit, run_audit
 from technopay.cli.guide import guide_text
+from technopay.cli.logs import set_up_logging
 from technopay.cli.process import run_loop
 from technopay.cli.purchase import PurchaseError, make_purchase, print_receipt
-from technopay.cli.service import catch_signals, running_service, set_up_logging
+from technopay.cli.service import catch_signals, running_service
 from technopay.cli.settings import ConfigurationError, Settings, UsageError, load_settings
 from technopay.engine import StoreUnfit, TechnopayError
 from technopay.engine.values import user_id_error
@@ -56,7 +57,6 @@ def serve(
 ) -> None:
     """Run the HTTP server, on a server's store or on an embedded one."""
     settings = load_settings(redis, data_dir)
-    set_up_logging(settings)
     run_loop(_serve(settings, host, port, initialise=init, demo=demo))
 
 
@@ -152,7 +152,10 @@ def run() -> None:
 
 
 async def _serve(settings: Settings, host: str, port: int, *, initialise: bool, demo: bool) -> None:
-    async with running_service(settings, host=host, port=port, initialise=initialise, demo=demo) as service:
+    on_request = set_up_logging(settings.log_level, settings.log_format)
+    async with running_service(
+        settings, host=host, port=port, initialise=initialise, demo=demo, on_request=on_request
+    ) as service:
         # Whoever reads the address may send a signal at once.
         stopped = catch_signals()
         print(f"technopay: serving on {service.url}", flush=True)

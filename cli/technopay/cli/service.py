@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from technopay.cli.seed import seed
 from technopay.cli.settings import Settings
 from technopay.engine import Engine, EngineSettings
-from technopay.http import TokenAuthenticator, create_app, mock_routes, serving
+from technopay.http import OnRequest, TokenAuthenticator, create_app, mock_routes, serving
 from technopay.storage import RedisStore
 
 
@@ -39,7 +38,13 @@ def make_store(settings: Settings, *, initialise: bool) -> RedisStore:
 
 @asynccontextmanager
 async def running_service(
-    settings: Settings, *, host: str, port: int, initialise: bool = False, demo: bool = False
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    initialise: bool = False,
+    demo: bool = False,
+    on_request: OnRequest | None = None,
 ) -> AsyncIterator[Service]:
     """Run a service until the block is left. It drains from the outside in: server, engine, store."""
     secret = settings.demo_secret() if demo else settings.require_secret()
@@ -51,7 +56,13 @@ async def running_service(
     ):
         if demo and await store.mark_demo():
             await seed(engine)
-        app = create_app(engine, tokens, more_routes=mock_routes(store, tokens) if demo else ())
+        app = create_app(
+            engine,
+            tokens,
+            more_routes=mock_routes(store, tokens) if demo else (),
+            on_request=on_request,
+            has_metrics=settings.metrics,
+        )
         async with serving(app, host, port) as (bound_host, bound_port):
             yield Service(f"http://{bound_host}:{bound_port}", engine, tokens)
 
@@ -63,10 +74,3 @@ def catch_signals() -> asyncio.Event:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stopped.set)
     return stopped
-
-
-def set_up_logging(settings: Settings) -> None:
-    """Log to standard error."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )

@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     code_lifetime_s: Annotated[int, Field(ge=10, le=600)] = 300
     durability: Literal["always", "everysec", "unchecked"] = "always"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    metrics: bool = True
 
     def require_secret(self) -> str:
         """Answer the secret.

@@ -1,6 +1,5 @@
 """technopay's engine: pays invoices from wallets, exactly once or not at all."""
 
-from technopay.engine.core import Statistics
 from technopay.engine.doubles import (
     SILENCE,
     FixedCode,
@@ -71,6 +70,7 @@ from technopay.engine.models import (
     Wallet,
 )
 from technopay.engine.settings import EngineSettings
+from technopay.engine.statistics import ScriptTime, Statistics, StoreGauges
 from technopay.engine.verifier import MessageCode
 
 __all__ = [
@@ -125,10 +125,12 @@ __all__ = [
     "Refund",
     "Refusal",
     "Resolution",
+    "ScriptTime",
     "ScriptedSettlementService",
     "SequentialIds",
     "SettlementFailed",
     "Statistics",
+    "StoreGauges",
     "StoreUnavailable",
     "StoreUnfit",
     "StoreUninitialised",

@@ -34,7 +34,7 @@ AT_ONCE = frozenset({"fenced", "bounds"})
 """Outcomes after which nothing happened and a command can be sent again at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Surroundings:
     """What all actors of an engine have in common."""
 
@@ -43,6 +43,8 @@ class Surroundings:
     owner: str
     mailbox_capacity: int
     passivate: Callable[[str], None]
+    lease_waits: int = 0
+    """How often a command came to a wallet that another process had."""
 
 
 class Actor:
@@ -76,6 +78,11 @@ class Actor:
         self._own_token = ""
         self._lease_began = 0.0
         self._lease_commands = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait to be sent."""
+        return len(self._mailbox)
 
     def put(self, envelope: Envelope, *, always: bool = False) -> None:
         """Take a command in.
@@ -161,6 +168,7 @@ class Actor:
                 self._token = heard.token or self._token
                 return None
             envelope.was_busy = True
+            self._around.lease_waits += 1
             late = self._around.clock.monotonic() >= envelope.deadline
             return None if late else random.uniform(0.001, BUSY_PAUSE_S_MAX)  # noqa: S311
         if isinstance(heard, OutcomeUnknown) and envelope.known_by is None:

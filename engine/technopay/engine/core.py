@@ -6,10 +6,8 @@ import asyncio
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from itertools import count
 from typing import Self, TypeVar
@@ -24,11 +22,12 @@ from technopay.engine.ports import Channel, Clock, Ids, Operation, Outcome, Sett
 from technopay.engine.relay import Relay
 from technopay.engine.settings import EngineSettings
 from technopay.engine.settlement import Settlements
+from technopay.engine.statistics import Statistics, StoreGauges
+from technopay.engine.values import is_record_id
 from technopay.engine.verifier import MessageCode
 
 RecordT = TypeVar("RecordT", bound=Record)
 
-ID = re.compile(r"(?:wal|inv|pay|msg)_[0-9A-Za-z_-]{1,60}")
 ROUTES_MAX = 50_000
 WATCH_INTERVAL_S = 0.5
 UNKEYED_KEPT_MS = 600_000
@@ -42,17 +41,6 @@ class State(Enum):
     RUNNING = "is running"
     DRAINING = "is draining"
     CLOSED = "is closed"
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What an engine is doing right now."""
-
-    live_actors: int
-    commands_waiting: int
-    settlements_in_flight: int
-    payments_set_aside: int
-    """Of all engines on this store, as it was when the agenda was looked at last."""
 
 
 class EngineCore:
@@ -143,9 +131,22 @@ class EngineCore:
         return Statistics(
             live_actors=self._directory.live_actors,
             commands_waiting=self._directory.commands_waiting,
+            mailbox_depth_max=self._directory.mailbox_depth_max,
+            lease_waits=self._directory.lease_waits,
             settlements_in_flight=self._settlements.in_flight,
             payments_set_aside=self._settlements.set_aside,
+            script_times=self._store.script_times,
         )
+
+    async def measure(self) -> StoreGauges:
+        """Ask the store about all engines on it.
+
+        Raises:
+            any Fault.
+
+        """
+        self._require_running()
+        return await self._store.measure()
 
     async def check(self) -> None:
         """Find out whether the engine can work now.
@@ -265,7 +266,7 @@ def unwrap(outcome: Outcome[RecordT]) -> RecordT:
 
 def known(record_id: str) -> str:
     """Answer an id as it is if it can be one of ours, else one that does not exist."""
-    return record_id if ID.fullmatch(record_id) else "unknown"
+    return record_id if is_record_id(record_id) else "unknown"
 
 
 def _see(watcher: asyncio.Future[Payment | None], payment: Payment | None) -> None:

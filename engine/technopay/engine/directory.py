@@ -37,6 +37,16 @@ class Directory:
         """How many commands were accepted and have no outcome yet."""
         return self._waiting
 
+    @property
+    def mailbox_depth_max(self) -> int:
+        """How many commands wait for the wallet for which most do."""
+        return max((actor.waiting for actor in self._live.values()), default=0)
+
+    @property
+    def lease_waits(self) -> int:
+        """How often a command came to a wallet that another process had."""
+        return self._around.lease_waits
+
     async def ask(self, wallet_id: str, command: Command) -> Outcome[Any]:
         """Send a command to a wallet and wait for its outcome.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from technopay.engine.models import Audit, Entry, Invoice, Limit, Message, Method, Page, Payment, User, Wallet
+from technopay.engine.statistics import ScriptTime, StoreGauges
 
 if TYPE_CHECKING:
     from technopay.engine import commands
@@ -236,6 +237,11 @@ class Store(Protocol):
     Methods raise StoreUnavailable (nothing happened) or OutcomeUnknown (ask again with the same operation).
     """
 
+    @property
+    def script_times(self) -> Mapping[str, ScriptTime]:
+        """How long the scripts took that this process sent."""
+        ...
+
     def send(self, command: Command, lease: Lease, hear: Callable[[Outcome[Any] | Fault], None]) -> None:
         """Send a wallet's command with all others of this loop tick; `hear` gets its outcome, later and once.
 
@@ -370,6 +376,10 @@ class Store(Protocol):
 
     async def ping(self) -> None:
         """Find out whether the store works."""
+        ...
+
+    async def measure(self) -> StoreGauges:
+        """Tell what can be known of all engines on the store."""
         ...
 
     async def audit(self) -> Audit:

@@ -93,25 +93,34 @@ class Settlements:
             if outcome.value is not None:
                 self._on_change(outcome.value)
         except ClaimLostError:
-            logger.info("another process finishes payment %s", payment.id)
+            logger.info("another process finishes payment %s", payment.id, extra=_about(payment))
         except SilenceError:
-            await self._set_aside(payment.id, claim)
+            await self._set_aside(payment, claim)
         except asyncio.CancelledError:
             await self._store.renew_claim(payment.id, claim, 0, set_aside=False)
             raise
         except TechnopayError as error:
             # The claim runs out and the agenda hands the payment out again.
-            logger.warning("payment %s is left to the agenda: %s", payment.id, error.code)
+            logger.warning(
+                "payment %s is left to the agenda: %s", payment.id, error.code, extra=_about(payment)
+            )
         except Exception:
-            logger.exception("the settlement of payment %s crashed; it is left to the agenda", payment.id)
+            about = _about(payment)
+            logger.exception("the settlement of %s crashed; the agenda has it", payment.id, extra=about)
 
-    async def _set_aside(self, payment_id: str, claim: str) -> None:
+    async def _set_aside(self, payment: Payment, claim: str) -> None:
         interval_ms = round(self._settings.set_aside_interval_s * 1000)
-        if await self._store.renew_claim(payment_id, claim, interval_ms, set_aside=True):
-            logger.warning("payment %s is set aside: the settlement service is silent", payment_id)
-            outcome = await self._store.read_payment(payment_id, None)
+        if await self._store.renew_claim(payment.id, claim, interval_ms, set_aside=True):
+            about = _about(payment)
+            logger.warning("payment %s is set aside: the service is silent", payment.id, extra=about)
+            outcome = await self._store.read_payment(payment.id, None)
             if outcome.value is not None:
                 self._on_change(outcome.value)
+
+
+def _about(payment: Payment) -> dict[str, str]:
+    """Answer the ids that a line of the log is about."""
+    return {"payment_id": payment.id, "wallet_id": payment.wallet_id}
 
 
 class Dialogue:
@@ -180,7 +189,8 @@ class Dialogue:
                 answer = await question(self._terms)
         except Exception as error:
             # An error is no answer: a service that only fails is as silent as one that only times out.
-            logger.info("settlement service, payment %s: no answer (%r)", self._payment_id, error)
+            about = {"payment_id": self._payment_id}
+            logger.info("settlement service, payment %s: no answer (%r)", self._payment_id, error, extra=about)
             return None
         # 'pending' tells nothing either: it must not keep a payment from being set aside.
         if answer != "pending":

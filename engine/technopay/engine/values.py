@@ -20,10 +20,16 @@ PHONE = re.compile(r"\+[1-9][0-9]{1,14}")
 KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 EMAIL = TypeAdapter(EmailStr)
 PAGE_MAX = 100
+RECORD_ID = re.compile(r"(?:wal|inv|pay|msg)_[0-9A-Za-z_-]{1,60}")
 ID_CURSOR = re.compile(r"[0-9A-Za-z_-]{1,64}")
 JOURNAL_CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
 ENTRY_CURSOR = re.compile(r"[0-9]{1,15}")
 """What pages go on from: a record, a place in the journal, a number of entries."""
+
+
+def is_record_id(text: str) -> bool:
+    """Whether a text can be the id of a record of ours."""
+    return RECORD_ID.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=1)

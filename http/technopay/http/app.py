@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
 import secrets
 import time
@@ -23,7 +24,7 @@ from technopay.http.parsing import BODY_LENGTH_MAX
 from technopay.http.pipeline import WebHandler, make_handler
 from technopay.http.problems import MethodNotAllowed, NotFound, problem_response
 from technopay.http.routes import Route
-from technopay.http.seen import SAFE_HEADERS, SEEN, Seen
+from technopay.http.seen import SEEN, OnRequest, Seen
 from technopay.http.user_routes import USER_ROUTES
 
 logger = logging.getLogger(__name__)
@@ -42,15 +43,22 @@ def create_app(
     *,
     more_routes: Sequence[Route] = (),
     bounds: Bounds | None = None,
+    on_request: OnRequest | None = None,
+    has_metrics: bool = True,
 ) -> web.Application:
     """Make an application for an engine that somebody else starts and closes.
 
-    It can be served as it is or mounted as a sub-application. `more_routes` are served as those of the API are.
+    It can be served as it is or mounted as a sub-application. `more_routes` are served as those of the API are;
+    `on_request` is told of every request that was answered.
     """
     bounds = bounds or Bounds()
-    metrics = Metrics(engine)
-    app = web.Application(middlewares=[_make_middleware(metrics)], client_max_size=BODY_LENGTH_MAX)
-    admission = app[ADMISSION] = Admission(bounds.requests_max)
+    admission = Admission(bounds.requests_max)
+    metrics = Metrics(engine, admission)
+    watchers: list[OnRequest] = [metrics.observe] if has_metrics else []
+    if on_request:
+        watchers.append(on_request)
+    app = web.Application(middlewares=[_make_middleware(watchers)], client_max_size=BODY_LENGTH_MAX)
+    app[ADMISSION] = admission
     routes: tuple[Route, ...] = (
         *USER_ROUTES,
         *OPERATOR_ROUTES,
@@ -67,29 +75,26 @@ def create_app(
     return app
 
 
-def _make_middleware(metrics: Metrics) -> Middleware:
-    """Make what gives every request an id, every error a problem, and counts."""
+def _make_middleware(watchers: Sequence[OnRequest]) -> Middleware:
+    """Make what gives every request an id, every error a problem, and tells those who watch."""
+    random_bits = random.Random(secrets.randbits(128)).getrandbits  # noqa: S311 - names requests, keeps no secret
 
     @web.middleware
     async def middleware(request: web.Request, handler: WebHandler) -> web.StreamResponse:
         given = request.headers.get("X-Request-Id", "")
-        seen = request[SEEN] = Seen(given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8))
-        began = time.monotonic()
-        code = ""
+        request_id = given if REQUEST_ID.fullmatch(given) else f"{random_bits(64):016x}"
+        seen = request[SEEN] = Seen(request_id, time.monotonic(), request.match_info)
         try:
             response = await handler(request)
         except Exception as error:
             refusal = _translate(error, seen.request_id)
-            code = refusal.code
-            response = problem_response(refusal, seen.request_id, operator=seen.is_operator)
+            seen.code, seen.record = refusal.code, getattr(refusal, "payment", None)
+            response = problem_response(refusal, seen)
             if isinstance(error, web.HTTPMethodNotAllowed):
                 response.headers["Allow"] = error.headers["Allow"]
-        for name, value in SAFE_HEADERS.items():
-            response.headers.setdefault(name, value)
-        response.headers["X-Request-Id"] = seen.request_id
-        # Paths and methods that are not ours are as many as somebody likes to make up.
-        path, method = (seen.route.path, seen.route.method) if seen.route else ("unknown", "unknown")
-        metrics.observe(path, method, response.status, code, time.monotonic() - began)
+        seen.status, seen.took_s = response.status, time.monotonic() - seen.began_s
+        for watcher in watchers:
+            watcher(seen)
         return response
 
     return middleware

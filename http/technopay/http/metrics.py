@@ -2,45 +2,95 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
-from technopay.engine import Engine
+from technopay.engine import Engine, StoreGauges, TechnopayError
+from technopay.http.admission import Admission
+from technopay.http.seen import Seen
 
+STORE_DEADLINE_S = 1.0
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class EngineCollector(Collector):
-    """Reads the engine's statistics whenever it is asked."""
+    """Tells what the engine does, and what the store told last."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, admission: Admission) -> None:
         self._engine = engine
+        self._admission = admission
+        self.store: StoreGauges | None = None
 
     def collect(self) -> Iterator[Metric]:
-        """Answer the gauges."""
-        statistics = self._engine.statistics
-        for name, text, value in (
-            ("technopay_live_actors", "Wallets that have something to do.", statistics.live_actors),
-            ("technopay_commands_waiting", "Commands without an outcome.", statistics.commands_waiting),
-            ("technopay_settlements_in_flight", "Settlements that run.", statistics.settlements_in_flight),
-            (
-                "technopay_payments_set_aside",
-                "Payments that wait for an operator, of all engines on this store.",
-                statistics.payments_set_aside,
-            ),
-        ):
-            yield GaugeMetricFamily(name, text, value=value)
+        """Answer the metrics."""
+        engine = self._engine.statistics
+        yield _gauge("requests_running", "Requests under way.", self._admission.running)
+        yield _gauge("live_actors", "Wallets that have something to do.", engine.live_actors)
+        yield _gauge("commands_waiting", "Commands without an outcome.", engine.commands_waiting)
+        yield _gauge(
+            "mailbox_depth_max", "Commands that wait for the wallet with most.", engine.mailbox_depth_max
+        )
+        yield _gauge("settlements_in_flight", "Settlements that run.", engine.settlements_in_flight)
+        yield _gauge(
+            "payments_set_aside",
+            "Payments that wait for an operator, of all engines on this store.",
+            engine.payments_set_aside,
+        )
+        yield CounterMetricFamily(
+            "technopay_lease_waits",
+            "Commands that came to a wallet that another process had.",
+            engine.lease_waits,
+        )
+        times = SummaryMetricFamily(
+            "technopay_script_seconds", "How long scripts took, waiting in line included.", labels=["script"]
+        )
+        for name, time in sorted(engine.script_times.items()):
+            times.add_metric([name], time.calls, time.total_s)
+        yield times
+        yield _gauge("store_up", "Whether the store answered for these metrics.", self.store is not None)
+        if self.store is not None:
+            yield from self._of_store(self.store)
+
+    def _of_store(self, store: StoreGauges) -> Iterator[Metric]:
+        yield _gauge("message_age_seconds", "Age of the oldest unsent message.", store.message_age_ms / 1000)
+        yield _gauge(
+            "payments_set_aside_age_seconds",
+            "How long ago the oldest payment was debited that waits for an operator.",
+            store.set_aside_age_ms / 1000,
+        )
+        used = GaugeMetricFamily(
+            "technopay_limit_used", "Of today's limit, in minor units.", labels=["currency"]
+        )
+        limits = GaugeMetricFamily("technopay_limit", "The daily limit, in minor units.", labels=["currency"])
+        for limit in store.limits:
+            used.add_metric([limit.currency], limit.used)
+            if limit.limit is not None:
+                limits.add_metric([limit.currency], limit.limit)
+        yield from (used, limits)
+        if store.memory_bytes is not None:
+            yield _gauge("store_memory_bytes", "What the store has used.", store.memory_bytes)
+        if store.memory_bytes_max is not None:
+            yield _gauge("store_memory_max_bytes", "What the store may use.", store.memory_bytes_max)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"technopay_{name}", text, value=value)
 
 
 class Metrics:
     """The metrics of one application."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, admission: Admission) -> None:
+        self._engine = engine
         self._registry = CollectorRegistry()
-        self._registry.register(EngineCollector(engine))
+        ProcessCollector(registry=self._registry)
+        self._collector = EngineCollector(engine, admission)
+        self._registry.register(self._collector)
         self._latency = Histogram(
             "technopay_request_seconds",
             "How long requests take, by route.",
@@ -54,12 +104,28 @@ class Metrics:
             ("route", "method", "status", "code"),
             registry=self._registry,
         )
+        # To look a counter up by its labels costs as much as to count; there are only so many kinds of answers.
+        self._counters: dict[tuple[str, str, int, str], tuple[Histogram, Counter]] = {}
 
-    def observe(self, route: str, method: str, status: int, code: str, seconds: float) -> None:
+    def observe(self, seen: Seen) -> None:
         """Count one request."""
-        self._latency.labels(route, method).observe(seconds)
-        self._outcomes.labels(route, method, str(status), code).inc()
+        kind = (seen.template, seen.method, seen.status, seen.code)
+        counters = self._counters.get(kind)
+        if counters is None:
+            route, method, status, code = kind
+            counters = self._counters[kind] = (
+                self._latency.labels(route, method),
+                self._outcomes.labels(route, method, str(status), code),
+            )
+        latency, outcomes = counters
+        latency.observe(seen.took_s)
+        outcomes.inc()
 
-    def render(self) -> bytes:
-        """Answer the metrics in Prometheus' text format."""
+    async def render(self) -> bytes:
+        """Answer the metrics in Prometheus' text format; without a store, what is known without it."""
+        store = None
+        with suppress(TechnopayError, TimeoutError):
+            async with asyncio.timeout(STORE_DEADLINE_S):
+                store = await self._engine.measure()
+        self._collector.store = store
         return generate_latest(self._registry)

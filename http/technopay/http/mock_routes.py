@@ -57,12 +57,12 @@ def mock_routes(store: Store, tokens: TokenAuthenticator) -> Sequence[Route]:
         user_id = call.path["user_id"]
         require([("user_id", user_id_error(user_id))])
         messages = await read_mock_inbox(store, user_id)
-        return Answer(inbox_json(messages))
+        return Answer(inbox_json(messages).encode())
 
     async def token(call: Call) -> Answer:
         body = cast("TokenBody", call.body)
         signed = tokens.sign(body.user_id, admin=body.admin, lifetime_s=TOKEN_LIFETIME_S)
-        return Answer(Token(token=signed).model_dump_json())
+        return Answer(Token(token=signed).model_dump_json().encode())
 
     return (
         Route(

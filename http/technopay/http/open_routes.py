@@ -41,10 +41,10 @@ def open_routes(
         return _health("ok")
 
     async def show_metrics(_: Call) -> Answer:
-        return Answer(metrics.render().decode(), media=METRICS_MEDIA)
+        return Answer(await metrics.render(), media=METRICS_MEDIA)
 
     async def show_document(call: Call) -> Answer:
-        return Answer(json.dumps({**document(), "servers": [{"url": call.mount or "/"}]}))
+        return Answer(json.dumps({**document(), "servers": [{"url": call.mount or "/"}]}).encode())
 
     return (
         Route("GET", "/livez", "livez", "Whether the process lives", None, livez, Health),
@@ -61,4 +61,4 @@ def open_routes(
 
 
 def _health(status: str) -> Answer:
-    return Answer(Health(status=status).model_dump_json(), 200 if status == "ok" else 503)
+    return Answer(Health(status=status).model_dump_json().encode(), 200 if status == "ok" else 503)

@@ -150,7 +150,7 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.body is not NoBody:
         operation["requestBody"] = {
             "required": True,
-            "content": {JSON: {"schema": reference(route.body.__name__)}},
+            "content": {"application/json": {"schema": reference(route.body.__name__)}},
         }
     return operation
 
@@ -190,7 +190,7 @@ def _responses(route: Route) -> dict[str, Any]:
         responses[str(status)] = {
             "description": STATUS_TEXTS.get((route.operation_id, status), route.summary),
             "headers": _headers(_answer_headers(route, status)),
-            "content": {route.media: _content(route, status)},
+            "content": {route.media.partition(";")[0]: _content(route, status)},
         }
     return {status: responses[status] for status in sorted(responses)}
 

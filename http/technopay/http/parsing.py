@@ -110,15 +110,10 @@ def require_plain_json(raw: bytes) -> None:
         MalformedRequest.
 
     """
-    _require_shallow(raw)
+    if raw.count(b"[") + raw.count(b"{") > DEPTH_MAX:
+        _require_shallow(raw)
     try:
-        json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_refuse_duplicates,
-            parse_constant=_refuse_constant,
-            parse_int=_refuse_long,
-            parse_float=_refuse_long,
-        )
+        PLAIN_JSON.decode(raw.decode("utf-8"))
     except MalformedRequest:
         raise
     except ValueError:
@@ -127,6 +122,8 @@ def require_plain_json(raw: bytes) -> None:
 
 async def _read_bytes(request: web.Request) -> bytes:
     try:
+        if request.content.is_eof():
+            return await request.read()
         async with asyncio.timeout(BODY_DEADLINE_S):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
@@ -170,3 +167,12 @@ def _refuse_long(number: str) -> float:
     if sum(character.isdigit() for character in number) > DIGITS_MAX:
         raise MalformedRequest(f"A number of the body has more than {DIGITS_MAX} digits.")
     return float(number)
+
+
+PLAIN_JSON = json.JSONDecoder(
+    object_pairs_hook=_refuse_duplicates,
+    parse_constant=_refuse_constant,
+    parse_int=_refuse_long,
+    parse_float=_refuse_long,
+)
+"""Reads what all readers of JSON read alike."""

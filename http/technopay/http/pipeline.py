@@ -15,8 +15,8 @@ from technopay.http.auth import ADMIN, NOBODY, Authenticator
 from technopay.http.bounds import Bounds
 from technopay.http.parsing import read_body, read_key, read_query
 from technopay.http.problems import Forbidden
-from technopay.http.routes import JSON, Call, Route, Stream
-from technopay.http.seen import SAFE_HEADERS, SEEN
+from technopay.http.routes import Call, Route, Stream
+from technopay.http.seen import SEEN, headers_for
 
 WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -26,6 +26,8 @@ def make_handler(
 ) -> WebHandler:
     """Make the handler of a route."""
     deadline_s: float = getattr(bounds, route.deadline)
+
+    no_body, no_query = route.body.model_construct(), route.query()
 
     async def open_to_all(request: web.Request) -> web.StreamResponse:
         request[SEEN].route = route
@@ -46,27 +48,26 @@ def make_handler(
         seen = request[SEEN]
         caller = NOBODY
         if route.scope is not None:
-            caller = seen.caller = await authenticator.authenticate(request)
+            caller = await authenticator.authenticate(request)
+            seen.user_id = caller.user_id
             seen.is_operator = route.scope == ADMIN
             if route.scope not in caller.scopes:
                 raise Forbidden
         key = read_key(request) if route.takes_key else None
-        body = await read_body(request, route.body) if route.method != "GET" else route.body.model_construct()
-        query = read_query(request, route.query)
-        scoped_key = None if key is None else hashlib.sha256(f"{caller.user_id} {key}".encode()).hexdigest()
-        call = Call(
-            engine, caller, request.match_info, request.headers, body, query, scoped_key, _mount(request, route)
-        )
+        body = no_body if route.method == "GET" else await read_body(request, route.body)
+        query = read_query(request, route.query) if request.query_string else no_query
+        if key is not None:
+            key = hashlib.sha256(f"{caller.user_id} {key}".encode()).hexdigest()
+        mount = _mount(request, route)
+        call = Call(engine, caller, request.match_info, request.headers, body, query, key, mount)
         answered = await route.handler(call)
         if isinstance(answered, Stream):
             return await _send(request, answered, admission, bounds.write_deadline_s)
         seen.record = answered.record
-        if answered.media == JSON:
-            return web.Response(
-                text=answered.text, status=answered.status, headers=answered.headers, content_type=JSON
-            )
-        headers = {"Content-Type": answered.media, **answered.headers}
-        return web.Response(body=answered.text.encode(), status=answered.status, headers=headers)
+        headers = headers_for(seen, answered.media)
+        if answered.headers:
+            headers.update(answered.headers)
+        return web.Response(body=answered.body, status=answered.status, headers=headers)
 
     return open_to_all if route.scope is None else signed_in
 
@@ -81,8 +82,7 @@ async def _send(
     request: web.Request, stream: Stream, admission: Admission, write_deadline_s: float
 ) -> web.StreamResponse:
     """Send the chunks of a stream until it ends, the client leaves or is too slow, or the server drains."""
-    headers = {"Content-Type": stream.media, "X-Request-Id": request[SEEN].request_id}
-    response = web.StreamResponse(headers={**SAFE_HEADERS, **headers, **stream.headers})
+    response = web.StreamResponse(headers={**headers_for(request[SEEN], stream.media), **stream.headers})
 
     async def pump() -> None:
         async with aclosing(stream.chunks) as chunks:  # type: ignore[type-var]

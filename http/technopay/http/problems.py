@@ -10,6 +10,7 @@ from aiohttp import web
 
 from technopay.engine import FieldError, RateLimited, Refusal, TechnopayError, ValidationFailed
 from technopay.http.render import record_json
+from technopay.http.seen import Seen, headers_for
 
 PROBLEMS: dict[str, tuple[int, str]] = {
     "malformed_request": (400, "The request cannot be read"),
@@ -128,11 +129,11 @@ def problem_json(error: TechnopayError, request_id: str, *, operator: bool) -> d
     return problem
 
 
-def problem_response(error: TechnopayError, request_id: str, *, operator: bool) -> web.Response:
+def problem_response(error: TechnopayError, seen: Seen) -> web.Response:
     """Answer with an error."""
-    problem = problem_json(error, request_id, operator=operator)
+    problem = problem_json(error, seen.request_id, operator=seen.is_operator)
     status = problem["status"]
-    headers = {}
+    headers = headers_for(seen, "application/problem+json; charset=utf-8")
     if isinstance(error, Refusal) and error.replayed:
         headers["Idempotent-Replayed"] = "true"
     if isinstance(error, RateLimited):
@@ -141,12 +142,7 @@ def problem_response(error: TechnopayError, request_id: str, *, operator: bool) 
         headers["Retry-After"] = RETRY_AFTER_S
     elif status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="technopay", error="invalid_token"'
-    return web.Response(
-        status=status,
-        text=json.dumps(problem, ensure_ascii=False),
-        content_type="application/problem+json",
-        headers=headers,
-    )
+    return web.Response(status=status, body=json.dumps(problem, ensure_ascii=False).encode(), headers=headers)
 
 
 def _helpful(error: Refusal, *, operator: bool) -> dict[str, Any]:

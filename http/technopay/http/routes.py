@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel
 
 from technopay.engine import Engine, Limit, Page
+from technopay.engine.models import Record
 from technopay.http.auth import Caller
 from technopay.http.forms import Form, NoBody, NoQuery, PageQuery
 from technopay.http.render import record_json
 
-JSON = "application/json"
+JSON = "application/json; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,12 @@ class Call:
 class Answer:
     """What a handler answers with."""
 
-    text: str
+    body: bytes
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     media: str = JSON
     record: BaseModel | None = None
-    """What is told in the text, for those who watch."""
+    """What the body tells, for those who watch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def answer_with(record: BaseModel, *, operator: bool = False, location: str | No
     headers = {}
     if location is not None:
         headers["Location"] = location
-    if getattr(record, "replayed", False):
+    if isinstance(record, Record) and record.replayed:
         headers["Idempotent-Replayed"] = "true"
     status = 201 if location is not None else 200
     return Answer(record_json(record, operator=operator), status, headers, record=record)

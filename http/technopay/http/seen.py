@@ -1,14 +1,16 @@
-"""What was seen of a request, for those who watch: its id, who called what, and what it was about."""
+"""What was seen of a request, for those who watch: who called what, what it was about, and how it ended."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 from pydantic import BaseModel
 
-from technopay.http.auth import NOBODY, Caller
+from technopay.engine import Payment
+from technopay.engine.values import is_record_id
 
 if TYPE_CHECKING:
     from technopay.http.routes import Route
@@ -18,14 +20,51 @@ SAFE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"
 
 @dataclass(slots=True)
 class Seen:
-    """One request; it is filled in as the request is read."""
+    """One request; it is filled in as the request is read and answered."""
 
     request_id: str
+    began_s: float
+    """By the monotonic clock."""
+    path: Mapping[str, str]
+    """The ids in the path, as they were given."""
     route: Route | None = None
-    caller: Caller = NOBODY
+    user_id: str = ""
+    """Who called; '' if nobody signed in."""
     is_operator: bool = False
     """Whether the route is an operator's: there, payments are shown whole."""
     record: BaseModel | None = None
+    """What was answered, or the payment that a refusal is about."""
+    status: int = 0
+    code: str = ""
+    """Of the refusal; '' if there was none."""
+    took_s: float = 0.0
 
+    @property
+    def method(self) -> str:
+        """The method of the route; those that are not ours are as many as somebody likes to make up."""
+        return self.route.method if self.route else "unknown"
+
+    @property
+    def template(self) -> str:
+        """The path of the route, with names in place of ids."""
+        return self.route.path if self.route else "unknown"
+
+    def ids(self) -> dict[str, str]:
+        """Answer the ids that the request was about, by name; what cannot be an id of ours is left out."""
+        found = {name: value for name, value in self.path.items() if is_record_id(value)}
+        if isinstance(self.record, Payment):
+            found["payment_id"] = self.record.id
+            found["wallet_id"] = self.record.wallet_id
+            found["invoice_id"] = self.record.invoice_id
+        return found
+
+
+OnRequest = Callable[[Seen], None]
+"""Is told of every request when it was answered. It must neither wait nor fail."""
 
 SEEN = web.RequestKey("seen", Seen)
+
+
+def headers_for(seen: Seen, media: str) -> dict[str, str]:
+    """Answer the headers that every answer has."""
+    return {"Content-Type": media, "X-Request-Id": seen.request_id, **SAFE_HEADERS}

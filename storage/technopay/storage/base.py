@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import Future
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
 from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.engine.ports import Operation, Outcome
+from technopay.engine.statistics import ScriptTime
 from technopay.storage.days import Calendar
 from technopay.storage.keys import Keys
 from technopay.storage.link import Argument, Link
@@ -53,6 +56,12 @@ class ScriptRunner:
         self._link: Link | None = None
         self._calendar = Calendar("UTC")
         self._now_ms = 0
+        self._script_times: defaultdict[str, ScriptTime] = defaultdict(ScriptTime)
+
+    @property
+    def script_times(self) -> Mapping[str, ScriptTime]:
+        """How long the scripts took that this process sent."""
+        return self._script_times
 
     @property
     def is_open(self) -> bool:
@@ -65,10 +74,14 @@ class ScriptRunner:
             asyncio.get_running_loop().call_soon(hear, StoreUnavailable("The store is not open."))
             return
 
+        script_time, began = self._script_times[name], monotonic()
+
         def read(raw: Sequence[Any] | Fault) -> None:
             if isinstance(raw, Fault):
                 hear(raw)
                 return
+            script_time.calls += 1
+            script_time.total_s += monotonic() - began
             try:
                 code, now, token, *body = raw
                 now_ms = int(now)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit
 from technopay.storage.fitness import Durability, require_durable, require_ours, require_primary
 from technopay.storage.keys import Keys
 from technopay.storage.records import fields_of
+
+logger = logging.getLogger(__name__)
 
 Question = tuple[str | int, ...]
 Ask = Callable[[Sequence[Question]], Awaitable[Sequence[Any]]]
@@ -18,6 +21,22 @@ BEGINNING = "0-0"
 SETTINGS = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy")
 NOT_TOLD = ("ERR", "NOPERM")
 """How the error replies begin that say that the server never tells its configuration."""
+
+
+MEMORY_WARNING = 0.8
+"""Of its bound: what a store has used when it is said that it will be full."""
+
+
+class Memory(NamedTuple):
+    """What a store has used, and may use; None if it has no bound."""
+
+    used_bytes: int
+    max_bytes: int | None
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the store will be full before long."""
+        return self.max_bytes is not None and self.used_bytes >= MEMORY_WARNING * self.max_bytes
 
 
 class Inspector:
@@ -34,6 +53,8 @@ class Inspector:
         self._incarnation: str | None = None
         self._seen = BEGINNING
         self._proved = BEGINNING
+        self.memory: Memory | None = None
+        """As it was at the last look; None before it, or where it is not told."""
 
     def leave(self) -> None:
         """Forget the store: until one is adopted, only the server is looked at."""
@@ -77,12 +98,21 @@ class Inspector:
 
     def _judge_server(self, info: Any, settings: Any) -> None:
         said = _lines_of(_told(info))
+        self._note_memory(said)
         require_primary(said)
         if self._durability == "unchecked":
             return
         if isinstance(settings, Exception) and str(settings).startswith(NOT_TOLD):
             settings = ()
         require_durable(said | fields_of(_told(settings)), self._durability)
+
+    def _note_memory(self, said: Mapping[str, str]) -> None:
+        if "used_memory" not in said:
+            return
+        was_short = self.memory is not None and self.memory.is_short
+        self.memory = Memory(int(said["used_memory"]), int(said.get("maxmemory", "0")) or None)
+        if self.memory.is_short and not was_short:
+            logger.warning("the store has used %d of %s bytes of its maxmemory", *self.memory)
 
     def _judge_data(self, meta: Mapping[str, str], last: Sequence[Any], seen: str, *, is_kept: bool) -> None:
         try:

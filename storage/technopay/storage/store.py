@@ -9,6 +9,7 @@ from typing import Self
 
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable, StoreUnfit, StoreUninitialised
 from technopay.engine.ports import Outbox
+from technopay.engine.statistics import StoreGauges
 from technopay.storage.audit import AuditScripts
 from technopay.storage.days import Calendar
 from technopay.storage.embedded import EmbeddedValkey
@@ -122,6 +123,19 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, TermsScript, Au
             await self._ask("read_meta", ())
         except OutcomeUnknown as error:
             raise StoreUnavailable("The store did not answer.") from error
+
+    async def measure(self) -> StoreGauges:
+        """Tell what can be known of all engines on the store."""
+        reply = await self._run("read_gauges")
+        ages = [max(0, reply.now_ms - int(since)) if since else 0 for since in reply.record]
+        memory = self._inspector.memory
+        return StoreGauges(
+            message_age_ms=ages[0],
+            set_aside_age_ms=ages[1],
+            limits=await self.read_limits(None),
+            memory_bytes=memory.used_bytes if memory else None,
+            memory_bytes_max=memory.max_bytes if memory else None,
+        )
 
     async def read_meta(self) -> dict[str, str]:
         """Read what the store says of itself; nothing when it was never initialised."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -155,16 +156,19 @@ async def test_the_statistics_tell_what_is_going_on(fake_store: RedisStore) -> N
     service = ScriptedSettlementService(settle=[SILENCE])
     settings = quick_settings(settlement_timeout_s=5, drain_s=0.01)
     async with Engine(fake_store, settings, settlement_service=service) as engine:
-        assert engine.statistics == Statistics(0, 0, 0, 0)
+        assert replace(engine.statistics, script_times={}) == Statistics()
         assert engine.settings is settings
         alice = await make_scene(engine, fake_store)
 
         await alice.confirm(await alice.start(), wait_s=0)
 
         async def idle() -> bool:
-            return engine.statistics == Statistics(0, 0, 1, 0)
+            return replace(engine.statistics, script_times={}) == Statistics(settlements_in_flight=1)
 
         await wait_for(idle)
+        times = engine.statistics.script_times
+        assert times["confirm_payment"].calls == 1
+        assert 0 < times["confirm_payment"].total_s < 10
 
 
 async def test_a_run_with_counted_ids_and_a_fixed_code_can_be_repeated_exactly() -> None:

@@ -1,49 +1,138 @@
-"""Metrics: what was observed is counted."""
+"""Metrics: what was observed is counted, and the engine and the store are asked when somebody asks."""
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from technopay.engine import Statistics
+import pytest
+
+from technopay.engine import Limit, ScriptTime, Statistics, StoreGauges, StoreUnavailable
+from technopay.engine.models import from_ms
+from technopay.http import Seen
+from technopay.http import metrics as module
+from technopay.http.admission import Admission
 from technopay.http.metrics import Metrics
+from technopay.http.user_routes import USER_ROUTES
+
+GAUGES = StoreGauges(
+    message_age_ms=1_500,
+    set_aside_age_ms=60_000,
+    limits=[
+        Limit(currency="EUR", limit=100, used=40, remaining=60, resets_at=from_ms(0)),
+        Limit(currency="USD", limit=None, used=7, remaining=None, resets_at=from_ms(0)),
+    ],
+    memory_bytes=1_000,
+    memory_bytes_max=2_000,
+)
 
 
 def make_metrics() -> tuple[Metrics, Any]:
-    engine: Any = SimpleNamespace(statistics=Statistics(0, 0, 0, 0))
-    return Metrics(engine), engine
+    async def measure() -> StoreGauges:
+        return GAUGES
+
+    engine: Any = SimpleNamespace(statistics=Statistics(), measure=measure)
+    return Metrics(engine, Admission(10)), engine
 
 
-def test_requests_are_counted_by_route_status_and_code() -> None:
+async def lines(metrics: Metrics) -> list[str]:
+    return (await metrics.render()).decode().splitlines()
+
+
+def a_request(path: str, status: int, code: str = "", took_s: float = 0.003) -> Seen:
+    route = next((each for each in USER_ROUTES if (each.method, each.path) == ("GET", path)), None)
+    return Seen("req-1", 0.0, {}, route=route, status=status, code=code, took_s=took_s)
+
+
+async def test_requests_are_counted_by_route_status_and_code() -> None:
     metrics, _ = make_metrics()
     for _ in range(3):
-        metrics.observe("/v1/wallets/{wallet_id}", "GET", 404, "wallet_not_found", 0.003)
+        metrics.observe(a_request("/v1/wallets/{wallet_id}", 404, "wallet_not_found"))
 
-    lines = metrics.render().decode().splitlines()
+    told = await lines(metrics)
 
     labels = 'method="GET",route="/v1/wallets/{wallet_id}"'
     refused = f'technopay_requests_total{{code="wallet_not_found",{labels},status="404"}} 3.0'
-    assert refused in lines
-    assert f'technopay_request_seconds_bucket{{le="0.0025",{labels}}} 0.0' in lines
-    assert f'technopay_request_seconds_bucket{{le="0.005",{labels}}} 3.0' in lines
+    assert refused in told
+    assert f'technopay_request_seconds_bucket{{le="0.0025",{labels}}} 0.0' in told
+    assert f'technopay_request_seconds_bucket{{le="0.005",{labels}}} 3.0' in told
 
 
-def test_the_engine_is_asked_whenever_the_metrics_are() -> None:
+async def test_paths_and_methods_that_are_not_ours_make_no_labels() -> None:
+    metrics, _ = make_metrics()
+    metrics.observe(a_request("/made/up", 404, "not_found"))
+
+    told = await lines(metrics)
+
+    counted = 'code="not_found",method="unknown",route="unknown",status="404"'
+    assert f"technopay_requests_total{{{counted}}} 1.0" in told
+
+
+async def test_the_engine_is_asked_whenever_the_metrics_are() -> None:
     metrics, engine = make_metrics()
     engine.statistics = Statistics(
-        live_actors=1, commands_waiting=2, settlements_in_flight=3, payments_set_aside=4
-    )
+        live_actors=1, commands_waiting=2, mailbox_depth_max=5, lease_waits=6, settlements_in_flight=3,
+        payments_set_aside=4, script_times={"confirm_payment": ScriptTime(calls=8, total_s=0.5)},
+    )  # fmt: skip
 
-    text = metrics.render().decode()
+    told = await lines(metrics)
 
-    assert "technopay_live_actors 1.0" in text
-    assert "technopay_commands_waiting 2.0" in text
-    assert "technopay_settlements_in_flight 3.0" in text
-    assert "technopay_payments_set_aside 4.0" in text
+    for line in (
+        "technopay_live_actors 1.0",
+        "technopay_commands_waiting 2.0",
+        "technopay_mailbox_depth_max 5.0",
+        "technopay_lease_waits_total 6.0",
+        "technopay_settlements_in_flight 3.0",
+        "technopay_payments_set_aside 4.0",
+        'technopay_script_seconds_count{script="confirm_payment"} 8.0',
+        'technopay_script_seconds_sum{script="confirm_payment"} 0.5',
+    ):
+        assert line in told
+    assert any(line.startswith("process_resident_memory_bytes ") for line in told)
 
 
-def test_each_has_a_registry_of_its_own() -> None:
+async def test_the_store_is_asked_whenever_the_metrics_are() -> None:
+    metrics, _ = make_metrics()
+
+    told = await lines(metrics)
+
+    for line in (
+        "technopay_store_up 1.0",
+        "technopay_message_age_seconds 1.5",
+        "technopay_payments_set_aside_age_seconds 60.0",
+        'technopay_limit_used{currency="EUR"} 40.0',
+        'technopay_limit{currency="EUR"} 100.0',
+        'technopay_limit_used{currency="USD"} 7.0',
+        "technopay_store_memory_bytes 1000.0",
+        "technopay_store_memory_max_bytes 2000.0",
+    ):
+        assert line in told
+    assert not any(line.startswith('technopay_limit{currency="USD"}') for line in told)
+
+
+async def test_without_a_store_there_is_what_is_known_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, engine = make_metrics()
+
+    async def refuse() -> StoreGauges:
+        raise StoreUnavailable
+
+    async def hang() -> StoreGauges:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(module, "STORE_DEADLINE_S", 0.01)
+    for measure in (refuse, hang):
+        engine.measure = measure
+        told = await lines(metrics)
+        assert "technopay_store_up 0.0" in told
+        assert "technopay_live_actors 0.0" in told
+        assert not any(line.startswith("technopay_message_age_seconds") for line in told)
+
+
+async def test_each_has_a_registry_of_its_own() -> None:
     first, second = make_metrics()[0], make_metrics()[0]
-    first.observe("/livez", "GET", 200, "", 0.1)
+    first.observe(a_request("/v1/wallets", 200))
 
-    assert "/livez" not in second.render().decode()
+    assert any("/v1/wallets" in line for line in await lines(first))
+    assert not any("/v1/wallets" in line for line in await lines(second))

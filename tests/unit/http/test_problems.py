@@ -19,7 +19,7 @@ from technopay.engine import (
     ValidationFailed,
 )
 from technopay.engine.models import from_ms
-from technopay.http import PROBLEMS
+from technopay.http import PROBLEMS, Seen
 from technopay.http.problems import problem_response
 
 CONTRACT = {
@@ -56,8 +56,12 @@ def classes(root: type[TechnopayError]) -> list[type[TechnopayError]]:
     return found
 
 
-def rendered(error: TechnopayError, **options: Any) -> Any:
-    response = problem_response(error, "req-1", operator=False, **options)
+def seen() -> Seen:
+    return Seen("req-1", 0.0, {})
+
+
+def rendered(error: TechnopayError) -> Any:
+    response = problem_response(error, seen())
     assert response.text is not None
     return json.loads(response.text)
 
@@ -116,13 +120,13 @@ def test_each_field_is_named() -> None:
 
 @pytest.mark.parametrize(("given", "header"), [(None, "1"), (0.2, "1"), (12.1, "13"), (math.pi, "4")])
 def test_a_rate_limit_says_when_to_come_back(given: float | None, header: str) -> None:
-    response = problem_response(RateLimited(retry_after_s=given), "r", operator=False)
+    response = problem_response(RateLimited(retry_after_s=given), seen())
 
     assert response.headers["Retry-After"] == header
 
 
 def test_a_refusal_given_again_says_so() -> None:
-    response = problem_response(SettlementFailed(replayed=True), "r", operator=False)
+    response = problem_response(SettlementFailed(replayed=True), seen())
 
     assert response.headers["Idempotent-Replayed"] == "true"
     assert response.content_type == "application/problem+json"

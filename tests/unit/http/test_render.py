@@ -37,7 +37,7 @@ def test_an_empty_page_is_rendered() -> None:
 
 
 def test_times_have_milliseconds_and_texts_their_own_letters() -> None:
-    text = record_json(PAYMENT, operator=False)
+    text = record_json(PAYMENT, operator=False).decode()
 
     assert '"paid_at":"2026-07-05T12:00:00.007Z"' in text
     assert '"merchant":"Ü"' in text

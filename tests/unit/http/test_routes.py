@@ -22,7 +22,7 @@ def test_what_was_made_is_201_with_its_location_also_when_it_is_answered_again()
 
     assert (made.status, dict(made.headers)) == (201, {"Location": "/w"})
     assert (again.status, dict(again.headers)) == (201, {"Location": "/w", "Idempotent-Replayed": "true"})
-    assert made.text == again.text
+    assert made.body == again.body
 
 
 def test_what_was_only_read_is_200() -> None:
@@ -32,7 +32,7 @@ def test_what_was_only_read_is_200() -> None:
 def test_limits_are_cut_into_pages() -> None:
     seen, cursor = [], ""
     while cursor is not None:
-        page = json.loads(answer_with_limits(LIMITS, PageQuery(limit=2, cursor=cursor)).text)
+        page = json.loads(answer_with_limits(LIMITS, PageQuery(limit=2, cursor=cursor)).body)
         seen.append([limit["currency"] for limit in page["data"]])
         cursor = page["next_cursor"]
         assert page["has_more"] is (cursor is not None)
@@ -41,6 +41,6 @@ def test_limits_are_cut_into_pages() -> None:
 
 
 def test_a_full_last_page_has_no_next() -> None:
-    page = json.loads(answer_with_limits(LIMITS, PageQuery(limit=3)).text)
+    page = json.loads(answer_with_limits(LIMITS, PageQuery(limit=3)).body)
 
     assert (len(page["data"]), page["has_more"], page["next_cursor"]) == (3, False, None)

@@ -102,6 +102,7 @@ class Ground:
     settings: EngineSettings
     phones: Phones
     ids: RandomIds
+    url: str
     users: int = 0
 
     def engine(self) -> Engine:
@@ -201,6 +202,6 @@ async def open_ground() -> AsyncIterator[Ground]:
             client: Redis = Redis.from_url(url, decode_responses=True)
             try:
                 await store.set_limit(Operation("limit"), CURRENCY, LIMIT)
-                yield Ground(store, client, Path(folder), verifier, settings, Phones(), RandomIds())
+                yield Ground(store, client, Path(folder), verifier, settings, Phones(), RandomIds(), url)
             finally:
                 await client.aclose()

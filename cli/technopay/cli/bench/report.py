@@ -18,6 +18,7 @@ from technopay.cli.bench.ground import Ground, open_ground
 from technopay.cli.bench.latency import confirm_p99_s
 from technopay.cli.bench.memory import live_actor_bytes, ready_s
 from technopay.cli.bench.purchases import run_engine
+from technopay.cli.bench.requests import request_cpu_us
 from technopay.cli.bench.rival import run_rival
 from technopay.cli.process import run_loop
 
@@ -86,6 +87,8 @@ async def _purchases(ground: Ground, progress: Progress) -> list[Figure]:
     step("confirms at half the peak rate")
     bills = await ground.seed_bills(wallets, PURCHASES)
     through_engine_s, bare_s = await confirm_p99_s(ground, bills, engine.per_s / 2)
+    step("confirms over HTTP, beside a bare handler")
+    http = await request_cpu_us(ground, await ground.seed_bills(wallets, PURCHASES))
     step("a million wallets")
     many = await ground.seed_many_wallets(MANY_WALLETS)
     step("the engine, from 1,000 of 1,000 again")
@@ -115,6 +118,10 @@ async def _purchases(ground: Ground, progress: Progress) -> list[Figure]:
                f"{1e3 * through_engine_s:.1f} ÷ {1e3 * bare_s:.1f} ms at {engine.per_s / 2:,.0f}/s"),
         Figure("vs_redis_lock", engine.per_s / rival_per_s, 3, 6,
                f"{engine.per_s:,.0f} ÷ {rival_per_s:,.0f} purchases/s", more_is_better=True),
+        Figure("http_confirm_vs_bare", http["watched"] / http["bare"], 2.2, 1.5,
+               f"{http['watched']:.0f} ÷ {http['bare']:.0f} µs of the server's CPU"),
+        Figure("http_watched_vs_quiet", http["watched"] / http["quiet"], 1.25, 1.1,
+               f"with logs and metrics ÷ without: {http['quiet']:.0f} µs"),
         Figure("purchase_bytes", engine.memory_bytes / n, 1_600, 800, "store memory per finished purchase"),
         Figure("idle_wallet_bytes", idle, 700, 450, "store memory per user with one wallet"),
     ]  # fmt: skip

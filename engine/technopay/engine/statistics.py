@@ -1,0 +1,46 @@
+"""What can be known of an engine and of its store while they work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from technopay.engine.models import Limit
+
+
+@dataclass(slots=True)
+class ScriptTime:
+    """How often a script was answered, and how long its answers took altogether, waiting in line included."""
+
+    calls: int = 0
+    total_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What an engine is doing right now."""
+
+    live_actors: int = 0
+    commands_waiting: int = 0
+    mailbox_depth_max: int = 0
+    """Of the wallet for which most commands wait."""
+    lease_waits: int = 0
+    """How often a command came to a wallet that another process had."""
+    settlements_in_flight: int = 0
+    payments_set_aside: int = 0
+    """Of all engines on this store, as it was when the agenda was looked at last."""
+    script_times: Mapping[str, ScriptTime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreGauges:
+    """What a store tells of all engines on it together."""
+
+    message_age_ms: int
+    """How long the oldest entry of the journal waits that no message was made of."""
+    set_aside_age_ms: int
+    """How long ago the oldest payment was debited that waits for an operator."""
+    limits: Sequence[Limit]
+    memory_bytes: int | None
+    memory_bytes_max: int | None
+    """None where the store does not tell, or has no bound."""
