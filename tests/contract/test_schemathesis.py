@@ -17,8 +17,8 @@ import pytest
 from support.service import Service, eventually, running_command
 
 CASES = 5_000
-EACH_SIGNED_IN, EACH_NOT_SIGNED_IN = 84, 36
-"""Cases of each operation beside its examples and bounds; together they make CASES, three fifths signed in."""
+EACH_SIGNED_IN, EACH_NOT_SIGNED_IN = 62, 42
+"""Cases of each operation beside its examples and bounds; together they make CASES, half of them signed in."""
 SEED = 20_261_123
 """Of the short search, so that it is the same every time; a search of N cases has a new one."""
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
@@ -60,7 +60,7 @@ def test_no_answer_is_undocumented(
     assert ended.returncode == 0, ended.stderr
     cases = re.search(r"([0-9]+) generated", ended.stdout)
     assert cases
-    assert int(cases[1]) >= (wanted or CASES) * (3 if signed_in else 2) // 5
+    assert int(cases[1]) >= (wanted or CASES) // 2
 
 
 def closed(service: Service) -> Json:
