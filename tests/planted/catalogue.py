@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from planted.behaviour import LIMITS_ON_BEHAVIOUR
 from planted.money import CONFIRMATION, ENDINGS
 from planted.repeats import REPEATS_AND_CLAIMS
 from planted.store import STORE_AND_REPLIES
 
-BREAKAGES = (*REPEATS_AND_CLAIMS, *STORE_AND_REPLIES, *CONFIRMATION, *ENDINGS)
+BREAKAGES = (*REPEATS_AND_CLAIMS, *STORE_AND_REPLIES, *CONFIRMATION, *ENDINGS, *LIMITS_ON_BEHAVIOUR)
