@@ -59,7 +59,7 @@ class EventStream(Connection):
                             if event := read_event(frame):
                                 yield event
                         ended = ServerUnreachable("The stream of events ended.")
-                        failure = Failure(ended, may_repeat=True, retry_after_s=pause_s)
+                        failure = Failure(ended, may_repeat=True)
                     else:
                         text = (await response.read()).decode(errors="replace")
                         failure = judge(Reply(response.status, response.headers, text), changes=False)
