@@ -11,14 +11,17 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
+TWO_AT_A_TIME = ("-q", "--numprocesses=2", "--dist=worksteal")
 CHECKS = (
     ("ruff", "check", "."),
     ("mypy",),
     ("ruff", "format", "--check", "."),
     ("lint-imports",),
     ("coverage", "erase"),
-    ("coverage", "run", "-m", "pytest", "-q", "--numprocesses=2", "--dist=worksteal"),
+    ("coverage", "run", "-m", "pytest", *TWO_AT_A_TIME, "tests/test_tidy.py", "tests/unit", "tests/feature"),
     ("coverage", "combine", "--quiet"),
+    # Those that race, kill and search at random take half as long again when every line is counted.
+    ("pytest", *TWO_AT_A_TIME, "tests/property", "tests/races", "tests/faults"),
 )
 
 

@@ -12,12 +12,11 @@ from redis.asyncio import Redis
 from support.audit import assert_books_balance, assert_clean
 from support.clock import FakeClock
 from support.http import Api, running_api
+from support.scenes import lax_settings
 from support.servers import find_server, running_server
 
 from technopay.engine import Engine, EngineSettings
 from technopay.storage import RedisStore
-
-SECRET = "a secret for tests, and for tests alone"
 
 _numbers = itertools.count()
 
@@ -96,7 +95,7 @@ async def fake_store(*, is_corrupted: bool) -> AsyncIterator[RedisStore]:
 
 @pytest.fixture
 def settings() -> EngineSettings:
-    return EngineSettings(secret=SECRET)
+    return lax_settings()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 from support.audit import assert_books_balance
 from support.figures import report
-from support.scenes import SECRET, Scene, make_scene, wait_for
+from support.scenes import Scene, lax_settings, make_scene, wait_for
 from support.worker import CODE, open_store
 
 from technopay.engine import Engine, EngineSettings, FixedCode, MessageNotFound, Payment
@@ -60,7 +60,7 @@ async def time_to_confirm(person: Scene) -> float:
 
 
 async def test_a_channel_that_hangs_slows_no_payment(server_url: str, namespace: str) -> None:
-    settings = EngineSettings(secret=SECRET)
+    settings = lax_settings()
     channels = [PickyChannel(), PickyChannel(hangs_at="alice")]
     async with AsyncExitStack() as stack:
         people = []
@@ -86,7 +86,7 @@ async def test_a_user_whose_channel_hangs_delays_nobody_else_beyond_the_first_at
     channel = PickyChannel(hangs_at="alice")
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(server_url, namespace, "UTC"))
-        engine = await stack.enter_async_context(engine_with(store, channel, EngineSettings(secret=SECRET)))
+        engine = await stack.enter_async_context(engine_with(store, channel, lax_settings()))
         alice = await make_scene(engine, store, "alice")
         bob = await make_scene(engine, store, "bob", email="bob@example.com", balance=1_000_000)
         late_s = []
@@ -107,9 +107,7 @@ async def test_a_refused_message_is_tried_ever_more_slowly_until_it_is_dead_and_
     server_url: str, namespace: str
 ) -> None:
     channel = PickyChannel(refuses="alice")
-    settings = EngineSettings(
-        secret=SECRET, message_backoff_s=BACKOFF_S, message_attempts=ATTEMPTS, agenda_interval_s=0.02
-    )
+    settings = lax_settings(message_backoff_s=BACKOFF_S, message_attempts=ATTEMPTS, agenda_interval_s=0.02)
     async with AsyncExitStack() as stack:
         engines = []
         for _ in range(3):

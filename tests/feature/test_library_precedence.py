@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.clock import FakeClock
+from support.scene import client_of
 from support.scenes import Scene, make_scene, other_than, quick_settings
 
 from technopay.engine import SILENCE, Engine, Invoice, Payment, Refusal, ScriptedSettlementService
@@ -34,6 +35,7 @@ START = [
     "no_channel",
     "insufficient_funds",
     "daily_limit_exceeded",
+    "rate_limited",
 ]
 """An invoice is paid, void or being paid: of these three only one holds at a time."""
 INVOICE_STATES = {"invoice_already_paid", "invoice_not_payable", "payment_in_progress"}
@@ -45,11 +47,13 @@ CONFIRM = [
     "payment_not_confirmable",
     "confirmation_expired",
     "invoice_expired",
+    "rate_limited",
     "confirmation_invalid",
     "insufficient_funds",
     "daily_limit_exceeded",
 ]
 RESEND = [*CONFIRM[:7], "rate_limited"]
+MOST = 1_000
 
 
 @dataclass(slots=True)
@@ -66,6 +70,8 @@ class Situation:
         """Make one rule refuse the start."""
         engine, arguments = self.alice.engine, self.arguments
         match rule:
+            case "rate_limited":
+                await self.fill("codes")
             case "daily_limit_exceeded":
                 await engine.set_limit(currency="EUR", amount=0)
             case "insufficient_funds":
@@ -93,6 +99,13 @@ class Situation:
             case "validation_failed":
                 arguments["method"] = "pigeon"
 
+    async def fill(self, window: str) -> None:
+        """Let the user have done something as often as it can be done for now."""
+        store = self.alice.store
+        assert isinstance(store, RedisStore)
+        full = {window: f"{self.clock.now_ms + 60_000} {MOST}"}
+        await client_of(store).hset(store._keys.key("user", "alice"), mapping=full)
+
     async def spoil_invoice(self, rule: str) -> None:
         """Bring the invoice into the state that a rule is about; this needs all else to be in order."""
         if rule == "invoice_not_payable":
@@ -111,6 +124,8 @@ class Situation:
                 await engine.set_limit(currency="EUR", amount=0)
             case "insufficient_funds":
                 await self.alice.confirm(await self.alice.start(await self.alice.invoice(9_000)), wait_s=0)
+            case "rate_limited" if "code" in arguments:
+                await self.fill("confirms")
             case "rate_limited":
                 for _ in range(3):
                     await engine.resend_code(user_id="alice", payment_id=self.payment.id)
@@ -137,7 +152,12 @@ async def situation(fake_store: RedisStore, fake_clock: FakeClock) -> AsyncItera
     fake_clock.set(datetime.now(UTC))
     service = ScriptedSettlementService(settle=[SILENCE], status=[SILENCE])
     settings = quick_settings(
-        settlement_timeout_s=5, settlement_silence_s=30, drain_s=0.01, agenda_interval_s=3_600
+        settlement_timeout_s=5,
+        settlement_silence_s=30,
+        drain_s=0.01,
+        agenda_interval_s=3_600,
+        codes_per_hour=MOST,
+        confirms_per_minute=MOST,
     )
     async with Engine(fake_store, settings, settlement_service=service) as engine:
         alice = await make_scene(engine, fake_store)

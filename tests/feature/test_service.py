@@ -54,7 +54,8 @@ def payment(service: Service, payment_id: str) -> Any:
 def test_what_was_confirmed_survives_the_kill_of_the_server_and_what_was_under_way_is_finished(
     home: Path,
 ) -> None:
-    with running_command(home, *DEMO) as service:
+    with running_command(home, *DEMO, settings={"TECHNOPAY_CODES_PER_HOUR": "1"}) as service:
+        # Two codes within the hour: a demo has no limits on behaviour.
         first, processing = service.purchase("acme-slow", "?wait=0")
         second, paid = service.purchase()
         store = service.children()

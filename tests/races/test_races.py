@@ -161,3 +161,30 @@ async def test_processes_that_share_one_wallet_all_finish(arena: Arena) -> None:
 
     assert counted(results[0] + results[1]) == {"ok": 400}
     assert (await arena.engine.find_wallet(wallet_id=wallet.id)).balance == 300
+
+
+async def test_codes_asked_for_at_once_are_no_more_than_a_user_may_be_sent(arena: Arena) -> None:
+    wallets = [await arena.make_user("ann", 1000), await arena.make_wallet("ann", 1000)]
+    invoices = await arena.make_invoices("ann", 40)
+    starts: list[Call] = [
+        ("start_payment", {"user_id": "ann", "invoice_id": invoice.id, "wallet_id": wallets[number % 2].id})
+        for number, invoice in enumerate(invoices)
+    ]
+
+    results = await arena.race(starts, codes_per_hour=7)
+
+    assert counted(results) == {"ok": 7, "rate_limited": 33}
+
+
+@pytest.mark.parametrize("limit", ["confirms_per_minute", "failures_per_day"])
+async def test_wrong_codes_at_once_are_no_more_than_a_user_may_try(arena: Arena, limit: str) -> None:
+    wallets = [await arena.make_user("ann", 1000), await arena.make_wallet("ann", 1000)]
+    invoices = await arena.make_invoices("ann", 8)
+    payments = [await arena.start(wallets[number % 2], invoice) for number, invoice in enumerate(invoices)]
+
+    results = await arena.race([confirm(payment, "wrong") for payment in payments * 5], **{limit: 7})
+
+    assert counted(results) == {"confirmation_invalid": 7, "rate_limited": 33}
+    refused = [await arena.engine.find_payment(payment_id=payment.id) for payment in payments]
+    left = [each.confirmation.attempts_remaining if each.confirmation else 0 for each in refused]
+    assert sum(left) == 5 * len(payments) - 7, "only what was tried cost an attempt"

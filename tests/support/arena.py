@@ -48,14 +48,13 @@ class Arena:
             user_id=wallet.user_id, invoice_id=invoice.id, wallet_id=wallet.id
         )
 
-    async def race(self, calls: Sequence[Call], workers: int = WORKERS) -> list[Result]:
+    async def race(self, calls: Sequence[Call], workers: int = WORKERS, **settings: Any) -> list[Result]:
         """Deal the calls out to the workers, let all begin at once, answer the results; then audit."""
-        return list(
-            chain.from_iterable(await self.race_apart(*(calls[each::workers] for each in range(workers))))
-        )
+        dealt = [calls[each::workers] for each in range(workers)]
+        return list(chain.from_iterable(await self.race_apart(*dealt, **settings)))
 
-    async def race_apart(self, *calls: Sequence[Call]) -> list[list[Result]]:
+    async def race_apart(self, *calls: Sequence[Call], **settings: Any) -> list[list[Result]]:
         """Give every worker its own calls, let all begin at once, answer the results; then audit the store."""
-        results = await asyncio.to_thread(self._team.run, *self._place, *calls)
+        results = await asyncio.to_thread(self._team.run, *self._place, *calls, **settings)
         await assert_books_balance(*self._place[:2])
         return results

@@ -23,7 +23,12 @@ from support.service import environment, is_running
 START_S_MAX = 40.0
 PROGRESS_S_MAX = 60.0
 ANSWERS_BETWEEN_KILLS = 8
-SETTINGS = {"TECHNOPAY_CODE_LIFETIME_S": "15"}
+SETTINGS = {
+    "TECHNOPAY_CODE_LIFETIME_S": "15",
+    "TECHNOPAY_CODES_PER_HOUR": "0",
+    "TECHNOPAY_CONFIRMS_PER_MINUTE": "0",
+    "TECHNOPAY_FAILURES_PER_DAY": "0",
+}
 NO_STORE = "technopay: The store "
 """How the line begins with which a server ends that finds no store at its start."""
 EXPECTED_ERRORS = (

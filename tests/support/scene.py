@@ -268,6 +268,7 @@ def start_command(
     lifetime_ms: int = CODE_MS,
     attempts: int = 5,
     resends: int = 3,
+    codes_per_hour: int | None = None,
 ) -> commands.StartPayment:
     """Make the command that starts a payment."""
     return commands.StartPayment(
@@ -281,6 +282,7 @@ def start_command(
         code_lifetime_ms=lifetime_ms,
         attempts=attempts,
         resends=resends,
+        codes_per_hour=codes_per_hour,
     )
 
 

@@ -27,10 +27,20 @@ SECRET = "a secret for tests, and for tests alone"
 WAIT_S_MAX = 15.0
 
 
-def quick_settings(**changes: Any) -> EngineSettings:
-    """Settings under which nothing takes long: back-off in milliseconds, the agenda ten times a second."""
-    quick: dict[str, Any] = {
+def lax_settings(**changes: Any) -> EngineSettings:
+    """Settings as they are by themselves, but without limits on behaviour: users of tests pay a lot."""
+    lax: dict[str, Any] = {
         "secret": SECRET,
+        "codes_per_hour": None,
+        "confirms_per_minute": None,
+        "failures_per_day": None,
+    }
+    return EngineSettings(**(lax | changes))
+
+
+def quick_settings(**changes: Any) -> EngineSettings:
+    """Lax settings under which nothing takes long: back-off in milliseconds, the agenda ten times a second."""
+    quick: dict[str, Any] = {
         "settlement_timeout_s": 0.1,
         "settlement_backoff_s": 0.005,
         "settlement_silence_s": 0.5,
@@ -39,7 +49,7 @@ def quick_settings(**changes: Any) -> EngineSettings:
         "agenda_interval_s": 0.05,
         "drain_s": 0.2,
     }
-    return EngineSettings(**(quick | changes))
+    return lax_settings(**(quick | changes))
 
 
 async def wait_for(look: Callable[[], Awaitable[Seen]], *, within_s: float = WAIT_S_MAX) -> Seen:

@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
-from technopay.engine import Engine, EngineSettings, FixedCode, TechnopayError
+from support.scenes import lax_settings
+
+from technopay.engine import Engine, FixedCode, TechnopayError
 from technopay.storage import RedisStore
 
-SECRET = "a secret for tests, and for tests alone"
 CODE = "123456"
 CLOSING_S = 20.0
 
@@ -41,9 +42,9 @@ def open_store(url: str, namespace: str, timezone: str) -> RedisStore:
     return RedisStore.connect(url, initialise=True, namespace=namespace, timezone=timezone)
 
 
-def make_engine(store: RedisStore) -> Engine:
-    """Make an engine that takes one code for everything."""
-    return Engine(store, EngineSettings(secret=SECRET), verifier=FixedCode(CODE))
+def make_engine(store: RedisStore, **settings: Any) -> Engine:
+    """Make an engine that takes one code for everything, and sets no limits on behaviour unless told so."""
+    return Engine(store, lax_settings(**settings), verifier=FixedCode(CODE))
 
 
 async def purchase(engine: Engine, *, user_id: str, invoice_id: str, wallet_id: str) -> Any:
@@ -72,7 +73,7 @@ async def make(engine: Engine, call: Call) -> dict[str, Any]:
 
 async def work(job: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Do one job."""
-    async with open_store(*job["store"]) as store, make_engine(store) as engine:
+    async with open_store(*job["store"]) as store, make_engine(store, **job["settings"]) as engine:
         await engine.check()
         print("ready", flush=True)  # noqa: T201
         await asyncio.to_thread(sys.stdin.readline)
@@ -91,12 +92,15 @@ class Team:
     def __init__(self, workers: Sequence[subprocess.Popen[str]]) -> None:
         self._workers = workers
 
-    def run(self, url: str, namespace: str, timezone: str, *calls: Sequence[Call]) -> list[list[Result]]:
+    def run(
+        self, url: str, namespace: str, timezone: str, *calls: Sequence[Call], **settings: Any
+    ) -> list[list[Result]]:
         """Give each worker its calls, let all begin at once, and answer the results by worker."""
         assert len(calls) <= len(self._workers), "not enough workers"
         busy = self._workers[: len(calls)]
         for worker, own in zip(busy, calls, strict=True):
-            _write(worker.stdin, json.dumps({"store": [url, namespace, timezone], "calls": own}))
+            job = {"store": [url, namespace, timezone], "settings": settings, "calls": own}
+            _write(worker.stdin, json.dumps(job))
         for worker in busy:
             assert _read(worker.stdout) == "ready\n", f"worker {worker.pid} ended: {worker.poll()}"
         for worker in busy:

@@ -22,7 +22,8 @@ REQUIRED = {
     "limit-given-back-to-today", "told-before-written", "everysec-accepted", "code-burnt-before-the-balance",
     "limit-counted-and-given-back", "malformed-code-is-free", "success-without-event",
     "failure-without-event", "lease-outlives-clock-jump", "inactive-wallet-gets-nothing-back",
-    "key-recorded-afterwards", "completion-refused-when-full", "refund-credited-twice",
+    "key-recorded-afterwards", "completion-refused-when-full", "refund-credited-twice", "confirms-not-counted",
+    "right-code-passes-over-limit", "window-extended-by-clock-back",
 }  # fmt: skip
 TEST = "tests/unit/test_rule.py::test_the_rule_holds"
 COMMENT = lua("void_invoice", "if invoice.payment then", "-- nothing is broken\nif invoice.payment then")

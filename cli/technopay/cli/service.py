@@ -38,6 +38,21 @@ def make_store(settings: Settings, *, initialise: bool) -> RedisStore:
     return RedisStore.embedded(settings.data_dir, timezone=settings.timezone)
 
 
+def engine_settings(settings: Settings, secret: str, *, demo: bool) -> EngineSettings:
+    """Choose what an engine is set to; a demo has no limits on behaviour."""
+
+    def limit(most: int) -> int | None:
+        return None if demo or most == 0 else most
+
+    return EngineSettings(
+        secret=secret,
+        code_lifetime_s=settings.code_lifetime_s,
+        codes_per_hour=limit(settings.codes_per_hour),
+        confirms_per_minute=limit(settings.confirms_per_minute),
+        failures_per_day=limit(settings.failures_per_day),
+    )
+
+
 @asynccontextmanager
 async def running_service(
     settings: Settings,
@@ -55,10 +70,9 @@ async def running_service(
     signer = sign_in.require_signer("--demo") if demo else None
     allow_connections(settings.connections_max)
     bounds = Bounds(connections_max=settings.connections_max, requests_max=settings.requests_max)
-    engine_settings = EngineSettings(secret=secret, code_lifetime_s=settings.code_lifetime_s)
     async with (
         make_store(settings, initialise=initialise) as store,
-        Engine(store, engine_settings) as engine,
+        Engine(store, engine_settings(settings, secret, demo=demo)) as engine,
     ):
         if demo and await store.mark_demo():
             await seed(engine)

@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=_default_data_dir)
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     code_lifetime_s: Annotated[int, Field(ge=10, le=600)] = 300
+    codes_per_hour: Annotated[int, Field(ge=0)] = 5
+    confirms_per_minute: Annotated[int, Field(ge=0)] = 5
+    failures_per_day: Annotated[int, Field(ge=0)] = 10
     durability: Literal["always", "everysec", "unchecked"] = "always"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"

@@ -22,6 +22,7 @@ class StartPayment:
     code_lifetime_ms: int
     attempts: int
     resends: int
+    codes_per_hour: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class ConfirmPayment:
     payment_id: str
     user_id: str
     digest: str
+    confirms_per_minute: int | None = None
+    failures_per_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class ResendCode:
     issue: int
     digest: str
     code_lifetime_ms: int
+    codes_per_hour: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ StoreUnfit                     the store must not be used (configuration, durabi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -248,12 +249,30 @@ class NoChannel(Refusal):
     message = "The user has no address that a code could be sent to."
 
 
+TOO_MANY = {
+    "resends": "This code was sent as often as it can be.",
+    "codes": "Too many codes were sent to this user within an hour.",
+    "confirms": "This user confirmed too often within a minute.",
+    "failures": "This user gave too many wrong codes within a day.",
+}
+
+
 class RateLimited(Refusal):
-    """Raised when something was done too often; `retry_after_s` says when it can be tried again."""
+    """Raised when something was done too often; `retry_after_s` says when it can be tried again.
+
+    `too_many` names what: 'resends' of this code, or of this user the 'codes', 'confirms' or 'failures'.
+    """
 
     code = "rate_limited"
     retryable = True
     message = "That was too often."
+
+    def __init__(self, message: str | None = None, **details: Any) -> None:
+        self.too_many: str | None = details.get("too_many")
+        if message is None and self.too_many is not None:
+            wait_s = math.ceil(details["retry_after_s"])
+            message = f"{TOO_MANY[self.too_many]} Try again in {wait_s} seconds."
+        super().__init__(message, **details)
 
 
 class IdempotencyKeyReused(Refusal):

@@ -31,7 +31,8 @@ class PaymentOperations(EngineCore):
         Raises:
             UserNotFound, WalletNotFound, InvoiceNotFound, UserBlocked, WalletInactive, InvoiceAlreadyPaid,
             InvoiceNotPayable, PaymentInProgress, CurrencyMismatch, InvoiceExpired, NoChannel,
-            InsufficientFunds, DailyLimitExceeded, IdempotencyKeyReused, ValidationFailed; any Fault.
+            InsufficientFunds, DailyLimitExceeded, RateLimited, IdempotencyKeyReused, ValidationFailed;
+            any Fault.
 
         """
         method_error = None if method in (None, "email", "sms") else "has to be email or sms"
@@ -58,6 +59,7 @@ class PaymentOperations(EngineCore):
             code_lifetime_ms=self._settings.code_lifetime_s * 1000,
             attempts=self._settings.code_attempts,
             resends=self._settings.code_resends,
+            codes_per_hour=self._settings.codes_per_hour,
         )
         return self._paid(await self._directory.ask(command.wallet_id, command))
 
@@ -71,17 +73,24 @@ class PaymentOperations(EngineCore):
         Raises:
             SettlementFailed: the money is back in the wallet.
             PaymentNotFound, UserBlocked, WalletInactive, PaymentNotConfirmable, ConfirmationExpired,
-            InvoiceExpired, ConfirmationInvalid, InsufficientFunds, DailyLimitExceeded, ValidationFailed;
-            any Fault.
+            InvoiceExpired, RateLimited, ConfirmationInvalid, InsufficientFunds, DailyLimitExceeded,
+            ValidationFailed; any Fault.
 
         """
         self._require_user(user_id)
         values.require([("code", values.code_error(code)), ("wait_s", _wait_error(wait_s))])
         digest = await self._verifier.check(payment_id, code)
         wallet_id = await self._wallet_of(payment_id, user_id)
-        command = ConfirmPayment(Operation(self._new_call()), payment_id, user_id, digest)
+        command = ConfirmPayment(
+            operation=Operation(self._new_call()),
+            payment_id=payment_id,
+            user_id=user_id,
+            digest=digest,
+            confirms_per_minute=self._settings.confirms_per_minute,
+            failures_per_day=self._settings.failures_per_day,
+        )
         outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command)
-        if outcome.code not in ("ok", "payment_not_confirmable"):
+        if outcome.code not in ("ok", "payment_not_confirmable", "rate_limited"):
             self._relay.wake()  # a refusal for funds or limit is told to the user, too
         payment = self._paid(outcome)
         if claim := outcome.details.get("claim"):
@@ -119,6 +128,7 @@ class PaymentOperations(EngineCore):
                 issue=issue,
                 digest=await self._verifier.begin(parcel.terms, issue),
                 code_lifetime_ms=self._settings.code_lifetime_s * 1000,
+                codes_per_hour=self._settings.codes_per_hour,
             )
             outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command)
             if outcome.code != "issue":

@@ -21,6 +21,13 @@ class EngineSettings:
     """Wrong codes that end a payment (PSD2 RTS, Article 4: at most five)."""
     code_resends: int = 3
 
+    codes_per_hour: int | None = 5
+    """Codes that a user may be sent, by all payments together; None lifts this limit, as the next two."""
+    confirms_per_minute: int | None = 5
+    """Confirms of a user that get as far as the code."""
+    failures_per_day: int | None = 10
+    """Wrong codes of a user, whichever the payment: of a million codes, that many can be guessed in a day."""
+
     mailbox_capacity: int = 1_000
     """Commands that may wait for one wallet; one more is refused as overloaded."""
     commands_waiting_max: int = 20_000
@@ -53,6 +60,8 @@ class EngineSettings:
         if len(self.secret) < SECRET_LENGTH_MIN:
             raise ValueError(f"the secret has {len(self.secret)} characters; it needs {SECRET_LENGTH_MIN}")
         assert 1 <= self.code_attempts <= 5, "PSD2 RTS, Article 4: at most five attempts"
+        for limit in (self.codes_per_hour, self.confirms_per_minute, self.failures_per_day):
+            assert limit is None or limit >= 1, "None lifts a limit; 0 would stop everybody"
         assert self.mailbox_capacity >= 1
         # A claim is renewed before each call, so it has to outlast one call and the pause after it.
         assert self.claim_s > 2 * self.settlement_timeout_s, "a claim must outlast a call"

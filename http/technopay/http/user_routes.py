@@ -126,14 +126,15 @@ async def list_limits(call: Call) -> Answer:
 START_ERRORS = (
     "user_not_found", "wallet_not_found", "invoice_not_found", "user_blocked", "wallet_inactive",
     "invoice_already_paid", "invoice_not_payable", "payment_in_progress", "currency_mismatch",
-    "invoice_expired", "no_channel", "insufficient_funds", "daily_limit_exceeded",
+    "invoice_expired", "no_channel", "insufficient_funds", "daily_limit_exceeded", "rate_limited",
 )  # fmt: skip
 CODE_ERRORS = (
     "payment_not_found", "user_blocked", "wallet_inactive", "payment_not_confirmable", "confirmation_expired",
     "invoice_expired",
 )  # fmt: skip
 CONFIRM_ERRORS = (
-    *CODE_ERRORS, "confirmation_invalid", "insufficient_funds", "daily_limit_exceeded", "settlement_failed"
+    *CODE_ERRORS, "rate_limited", "confirmation_invalid", "insufficient_funds", "daily_limit_exceeded",
+    "settlement_failed",
 )  # fmt: skip
 
 USER_ROUTES = (

@@ -76,6 +76,7 @@ def _start(command: StartPayment, lease: Lease) -> Values:
         operation.id, operation.fingerprint, operation.kept_ms, lease.owner, lease.token, _keep(lease),
         command.payment_id, command.user_id, command.wallet_id, command.invoice_id, command.method,
         command.digest, command.code_lifetime_ms, command.attempts, command.resends,
+        _most(command.codes_per_hour),
     )  # fmt: skip
 
 
@@ -83,6 +84,7 @@ def _confirm(command: ConfirmPayment, lease: Lease) -> Values:
     return (
         command.operation.id, lease.owner, lease.token, _keep(lease),
         command.payment_id, command.user_id, command.digest,
+        _most(command.confirms_per_minute), _most(command.failures_per_day),
     )  # fmt: skip
 
 
@@ -90,6 +92,7 @@ def _resend(command: ResendCode, lease: Lease) -> Values:
     return (
         *_named(command, lease),
         command.payment_id, command.user_id, command.issue, command.digest, command.code_lifetime_ms,
+        _most(command.codes_per_hour),
     )  # fmt: skip
 
 
@@ -126,6 +129,10 @@ def _keep(lease: Lease) -> str:
     return "1" if lease.keep else "0"
 
 
+def _most(limit: int | None) -> str:
+    return "" if limit is None else str(limit)
+
+
 def wallet_outcome(reply: Reply) -> Outcome[Wallet]:
     """Turn the reply of a wallet's script into an outcome."""
     return outcome_of(reply, wallet_from)
@@ -151,7 +158,7 @@ def payment_details(reply: Reply) -> Mapping[str, Any]:
     if "limit" in texts:
         details["limit"] = limit_from(texts)
     if "retry_after_ms" in texts:
-        details["retry_after_s"] = int(texts["retry_after_ms"]) / 1000
+        details |= {"retry_after_s": int(texts["retry_after_ms"]) / 1000, "too_many": texts["too_many"]}
     if reply.code == "replayed":
         details["replayed"] = True
     return details

@@ -18,7 +18,7 @@ KINDS = {
     "limits": "set: currencies whose limit was ever set",
     "references": "hash: <length of merchant>:<merchant><reference> to invoice",
     "relay": "hash: cursor in the journal, claim, owner, claimed_until",
-    "user": "hash by user: status, email, phone, created_at, and a field for each wallet",
+    "user": "hash by user: status, email, phone, created_at, a field for each wallet; counts of behaviour.lua",
     "invoices": "zset by user: invoice ids",
     "payments": "zset by user: payment ids",
     "wallet": "hash by wallet: user, currency, balance, ledger (with what may return), status, lease",

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from support.scenes import SECRET
 
-from technopay.cli.settings import ConfigurationError, UsageError, load_settings
+from technopay.cli.settings import ConfigurationError, Settings, UsageError, load_settings
 
 
 @pytest.fixture(autouse=True)
 def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty directory and an environment without settings of ours."""
     monkeypatch.chdir(tmp_path)
-    for name in ("SECRET", "REDIS_URL", "DATA_DIR", "TIMEZONE", "CODE_LIFETIME_S", "DURABILITY", "LOG_LEVEL"):
-        monkeypatch.delenv(f"TECHNOPAY_{name}", raising=False)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"TECHNOPAY_{name.upper()}", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     return tmp_path
 
@@ -30,6 +30,7 @@ def test_the_defaults_are_the_contracts(place: Path) -> None:
     assert (settings.timezone, settings.code_lifetime_s, settings.durability) == ("UTC", 300, "always")
     assert (settings.token_algorithm, settings.token_issuer, settings.token_audience) == ("HS256", None, None)
     assert (settings.connections_max, settings.requests_max) == (1_000, 1_000)
+    assert (settings.codes_per_hour, settings.confirms_per_minute, settings.failures_per_day) == (5, 5, 10)
 
 
 def test_the_data_is_in_the_home_directory_where_nothing_else_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +49,17 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_file(monkeypatch
     assert load_settings().timezone == "Europe/Berlin"
 
     assert load_settings("redis://flag").redis_url == "redis://flag"
+
+
+@pytest.mark.parametrize("name", ["CODES_PER_HOUR", "CONFIRMS_PER_MINUTE", "FAILURES_PER_DAY"])
+def test_a_limit_on_behaviour_is_a_number_and_zero_lifts_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for given in (0, 7):
+        monkeypatch.setenv(f"TECHNOPAY_{name}", str(given))
+        assert getattr(load_settings(), name.lower()) == given
+    for wrong in ("-1", "none", "1.5"):
+        monkeypatch.setenv(f"TECHNOPAY_{name}", wrong)
+        with pytest.raises(ConfigurationError, match=rf"^TECHNOPAY_{name}: "):
+            load_settings()
 
 
 def test_a_data_directory_as_a_flag_means_the_embedded_store(monkeypatch: pytest.MonkeyPatch) -> None:

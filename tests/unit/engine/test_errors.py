@@ -13,6 +13,7 @@ from technopay.engine import (
     Fault,
     FieldError,
     InsufficientFunds,
+    RateLimited,
     Refusal,
     StoreUnavailable,
     StoreUnfit,
@@ -20,7 +21,7 @@ from technopay.engine import (
     TechnopayError,
     ValidationFailed,
 )
-from technopay.engine.errors import REFUSALS
+from technopay.engine.errors import REFUSALS, TOO_MANY
 
 REFUSED = [
     "validation_failed",
@@ -168,6 +169,14 @@ def test_a_refusal_carries_what_helps_and_none_of_the_rest() -> None:
     assert (refusal.attempts_remaining, refusal.retry_after_s, refusal.replayed) == (None, None, False)
     assert str(refusal) == "The wallet holds less than the amount."
     assert str(InsufficientFunds("Too little.")) == "Too little."
+
+
+@pytest.mark.parametrize("too_many", TOO_MANY)
+def test_what_was_done_too_often_says_what_and_when_again(too_many: str) -> None:
+    refusal = RateLimited(too_many=too_many, retry_after_s=41.2)
+
+    assert (refusal.too_many, refusal.retry_after_s) == (too_many, 41.2)
+    assert str(refusal) == f"{TOO_MANY[too_many]} Try again in 42 seconds."
 
 
 def test_what_is_not_of_the_right_form_is_named_by_field() -> None:

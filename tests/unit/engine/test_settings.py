@@ -15,6 +15,7 @@ def test_a_secret_is_all_that_is_needed() -> None:
     assert (settings.code_lifetime_s, settings.code_attempts, settings.code_resends) == (300, 5, 3)
     assert (settings.settlement_timeout_s, settings.idempotency_kept_s) == (5.0, 72 * 3600)
     assert (settings.mailbox_capacity, settings.settlements_max) == (1_000, 10_000)
+    assert (settings.codes_per_hour, settings.confirms_per_minute, settings.failures_per_day) == (5, 5, 10)
 
 
 def test_a_short_secret_is_refused_with_its_length() -> None:
@@ -32,6 +33,9 @@ def test_the_secret_is_not_shown() -> None:
         {"code_attempts": 6},
         {"code_attempts": 0},
         {"mailbox_capacity": 0},
+        {"codes_per_hour": 0},
+        {"confirms_per_minute": 0},
+        {"failures_per_day": -1},
         {"claim_s": 10.0, "settlement_timeout_s": 5.0},
     ],
 )

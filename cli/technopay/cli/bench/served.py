@@ -13,10 +13,10 @@ import time
 
 from aiohttp import web
 
-from technopay.cli.bench.ground import SECRET, ImmediateSettlement, Phones
+from technopay.cli.bench.ground import SECRET, ImmediateSettlement, Phones, lax_settings
 from technopay.cli.logs import set_up_logging
 from technopay.cli.process import run_loop
-from technopay.engine import Engine, EngineSettings
+from technopay.engine import Engine
 from technopay.http import TokenAuthenticator, create_app, serving
 from technopay.storage import RedisStore
 
@@ -51,7 +51,7 @@ async def serve_technopay(url: str, *, is_watched: bool) -> None:
         RedisStore.connect(url) as store,
         Engine(
             store,
-            EngineSettings(secret=SECRET),
+            lax_settings(),
             settlement_service=ImmediateSettlement(),
             channels={"email": phones, "sms": phones},
         ) as engine,

@@ -1,9 +1,10 @@
--- confirm_payment(keys=[journal], args=[operation, owner, token, keep_it, payment, user, digest, days])
+-- confirm_payment(keys=[journal], args=[operation, owner, token, keep_it, payment, user, digest, confirms_per_minute, failures_per_day, days])
 --
 -- Judge every rule and the code again and, if all hold, take the money: all of it or nothing.
 --
 -- digest  evidence made from the answer; counting and comparing happen here, always
--- days    see shared/limit.lua
+--
+-- For confirms_per_minute and failures_per_day see shared/behaviour.lua, for days shared/limit.lua.
 --
 -- Returns {code, now, token, view, details}: 'ok' (details: the settlement's claim), 'replayed' when
 -- the accepted code comes again, 'bounds' when the clock lies outside `days`.
@@ -13,10 +14,12 @@
 --@include challenge
 --@include unconfirmed
 --@include limit
+--@include behaviour
 
 -- The claim of the call that took the money. A repeat that finds a later one leaves the work to its holder.
 local FIRST_CLAIM = '1'
-local operation, owner, token, keep_it, id, user_id, digest, days = unpack(ARGV, 1, 8)
+local operation, owner, token, keep_it, id, user_id, digest = unpack(ARGV, 1, 7)
+local confirms_per_minute, failures_per_day, days = unpack(ARGV, 8, 10)
 
 local payer, invoice_id, wallet_id, amount, currency, merchant, status, created_at, kept_digest, challenge,
     last_call, failure, claim = fields('payment', id,
@@ -64,20 +67,16 @@ if held then
     return {held, at, ''}
 end
 
-local function answer(code)
-    return {code, at, close_lease(wallet_id, wallet, owner, keep_it), view(id), details_of(code)}
-end
-
--- What happened is kept with the payment, so that a lost reply can be asked for again.
-local function refuse(code, ...)
-    redis.call('HSET', key('payment', id), 'last_call', operation .. ' ' .. code, ...)
-    return answer(code)
+local function answer(code, details)
+    return {code, at, close_lease(wallet_id, wallet, owner, keep_it), view(id), details or details_of(code)}
 end
 
 local taken = status == 'processing' or status == 'succeeded' or failure == 'settlement_failed'
 if taken and kept_digest == digest then
     return answer('replayed')
-elseif fields('user', user_id, 'status') ~= 'active' then
+end
+local user_status, confirms_before, failures_before = fields('user', user_id, 'status', 'confirms', 'failures')
+if user_status ~= 'active' then
     return answer('user_blocked')
 elseif wallet_status ~= 'active' then
     return answer('wallet_inactive')
@@ -89,6 +88,21 @@ elseif now >= tonumber(expires_at) then
     return answer('confirmation_expired')
 elseif now >= tonumber(payable_until) then
     return answer('invoice_expired')
+end
+
+-- Whoever tried too often learns nothing of the code, be it right or wrong, and it costs nothing.
+local confirms, confirms_left_ms = one_more(MINUTE_MS, confirms_before, confirms_per_minute)
+local failures, failures_left_ms = one_more(DAY_MS, failures_before, failures_per_day)
+local wait = too_often('confirms', confirms_left_ms, 'failures', failures_left_ms)
+if wait then
+    return answer('rate_limited', wait)
+end
+
+-- What happened is kept with the payment, so that a lost reply can be asked for again.
+local function refuse(code, ...)
+    count(user_id, 'confirms', confirms, 'failures', code == 'confirmation_invalid' and failures)
+    redis.call('HSET', key('payment', id), 'last_call', operation .. ' ' .. code, ...)
+    return answer(code)
 end
 
 if kept_digest ~= digest then
@@ -111,6 +125,7 @@ elseif over_limit(limit, amount) then
     return refuse('daily_limit_exceeded')
 end
 
+count(user_id, 'confirms', confirms)
 local after = int(redis.call('HINCRBY', key('wallet', wallet_id), 'balance', '-' .. amount))
 local used = int(redis.call('HINCRBY', key('limit', currency), limit.day, amount))
 local entry = append('payment.processing', id, 'wallet', wallet_id, 'amount', '-' .. amount,

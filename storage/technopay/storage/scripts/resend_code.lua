@@ -1,9 +1,11 @@
--- resend_code(keys=[journal], args=[operation, fingerprint, kept_ms, owner, token, keep_it, payment, user, issue, digest, lifetime_ms])
+-- resend_code(keys=[journal], args=[operation, fingerprint, kept_ms, owner, token, keep_it, payment, user, issue, digest, lifetime_ms, codes_per_hour])
 --
 -- Replace the code of a payment: a fresh code, a fresh expiry, the same attempts; the old code is dead.
 --
 -- issue   the number of the new code; it has to follow the current one
 -- digest  of the new code
+--
+-- For codes_per_hour see shared/behaviour.lua.
 --
 -- Returns {code, now, token, view, details}; 'issue' (details: the current one) when `issue` does not follow.
 --@include base
@@ -12,10 +14,10 @@
 --@include payment
 --@include challenge
 --@include record
---@include user
+--@include behaviour
 
 local operation, fingerprint, kept_ms, owner, token, keep_it = unpack(ARGV, 1, 6)
-local id, user_id, issue, digest, lifetime_ms = unpack(ARGV, 7, 11)
+local id, user_id, issue, digest, lifetime_ms, codes_per_hour = unpack(ARGV, 7, 12)
 
 local answered = earlier(operation, fingerprint)
 if answered then
@@ -25,7 +27,8 @@ local payment = read('payment', id)
 if not payment or payment.user ~= user_id then
     return {'payment_not_found', at, ''}
 end
-local wallet, user = read('wallet', payment.wallet), read_user(user_id)
+local wallet = read('wallet', payment.wallet)
+local user_status, email, phone, codes_before = fields('user', user_id, 'status', 'email', 'phone', 'codes')
 if payment.last_call == operation then
     return {'ok', at, '', view(id), {}}
 end
@@ -40,7 +43,9 @@ local function answer(code, details)
     return {code, at, closed, view(id), details or {}}
 end
 
-if user.status ~= 'active' then
+local codes, codes_left_ms = one_more(HOUR_MS, codes_before, codes_per_hour)
+local wait = too_often('codes', codes_left_ms)
+if user_status ~= 'active' then
     return answer('user_blocked')
 elseif wallet.status ~= 'active' then
     return answer('wallet_inactive')
@@ -52,10 +57,12 @@ elseif now >= tonumber(expires_at) then
     return answer('confirmation_expired')
 elseif now >= tonumber(payable_until) then
     return answer('invoice_expired')
-elseif not user[method == 'email' and 'email' or 'phone'] then
+elseif not (method == 'email' and email or method == 'sms' and phone) then
     return answer('no_channel')
 elseif resends == '0' then
-    return answer('rate_limited', {'retry_after_ms', int(expires_at - now)})
+    return answer('rate_limited', {'retry_after_ms', int(expires_at - now), 'too_many', 'resends'})
+elseif wait then
+    return answer('rate_limited', wait)
 elseif tonumber(issue) ~= current + 1 then
     return answer('issue', {'issue', current})
 end
@@ -64,5 +71,6 @@ local ends_at = int(now + lifetime_ms)
 redis.call('HSET', key('payment', id), 'digest', digest, 'last_call', operation,
     'challenge', pack_challenge(method, issue, attempts, int(resends - 1), ends_at, payable_until, guesses))
 redis.call('ZADD', key('agenda'), ends_at, id)
-append_code('payment.code_resent', id, method, user.email, issue)
+append_code('payment.code_resent', id, method, email, issue)
+count(user_id, 'codes', codes)
 return keep(operation, fingerprint, kept_ms, answer('ok'))

@@ -1,4 +1,4 @@
--- start_payment(keys=[journal], args=[operation, fingerprint, kept_ms, owner, token, keep_it, payment, user, wallet, invoice, method, digest, lifetime_ms, attempts, resends, days])
+-- start_payment(keys=[journal], args=[operation, fingerprint, kept_ms, owner, token, keep_it, payment, user, wallet, invoice, method, digest, lifetime_ms, attempts, resends, codes_per_hour, days])
 --
 -- Begin to pay an invoice: a payment that waits for its confirmation. Nothing is deducted.
 --
@@ -6,7 +6,8 @@
 -- method       '', 'email' or 'sms'; '' takes the first that the user has
 -- digest       what the right answer's evidence looks like, see the verifier
 -- lifetime_ms  how long the code can be used; attempts, resends: how often
--- days         see shared/limit.lua
+--
+-- For codes_per_hour see shared/behaviour.lua, for days shared/limit.lua.
 --
 -- Returns {code, now, token, view, details}; 'bounds' when the clock lies outside `days`.
 --@include base
@@ -16,10 +17,11 @@
 --@include challenge
 --@include unconfirmed
 --@include limit
+--@include behaviour
 
 local operation, fingerprint, kept_ms, owner, token, keep_it = unpack(ARGV, 1, 6)
 local id, user_id, wallet_id, invoice_id, method, digest = unpack(ARGV, 7, 12)
-local lifetime_ms, attempts, resends, days = unpack(ARGV, 13, 16)
+local lifetime_ms, attempts, resends, codes_per_hour, days = unpack(ARGV, 13, 17)
 
 local answered = earlier(operation, fingerprint)
 if answered then
@@ -27,7 +29,7 @@ if answered then
 elseif exists('payment', id) then
     return {'ok', at, '', view(id), {}}
 end
-local user_status, email, phone = fields('user', user_id, 'status', 'email', 'phone')
+local user_status, email, phone, codes_before = fields('user', user_id, 'status', 'email', 'phone', 'codes')
 if not user_status then
     return {'user_not_found', at, ''}
 end
@@ -84,6 +86,11 @@ if not limit then
 elseif over_limit(limit, amount) then
     return refuse('daily_limit_exceeded', limit_details(limit))
 end
+local codes, codes_left_ms = one_more(HOUR_MS, codes_before, codes_per_hour)
+local wait = too_often('codes', codes_left_ms)
+if wait then
+    return refuse('rate_limited', wait)
+end
 
 if live then
     end_earlier(live, invoice_id, 'restart')
@@ -98,6 +105,7 @@ redis.call('HSET', key('invoice', invoice_id), 'payment', id)
 redis.call('ZADD', key('payments', user_id), 0, id)
 redis.call('ZADD', key('agenda'), expires_at, id)
 append_code('payment.started', id, method, email, '1')
+count(user_id, 'codes', codes)
 local closed = close_lease(wallet_id, wallet, owner, keep_it)
 local payment = shown(id, email, phone, invoice_id, wallet_id, user_id, amount, currency, merchant,
     'requires_confirmation', at, limit_now, challenge)

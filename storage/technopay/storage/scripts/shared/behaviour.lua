@@ -1,0 +1,45 @@
+-- behaviour: how often a user may do something, counted over all of the user's payments.
+--
+-- What is counted is a field of the user, '<ends_at> <count>': a window that begins with its first event and ends by
+-- itself. The arguments codes_per_hour, confirms_per_minute and failures_per_day say how many there may be in one;
+-- '' lifts the limit: then there is no window, and nothing is written.
+
+local MINUTE_MS = 60 * 1000
+local HOUR_MS = 60 * MINUTE_MS
+local DAY_MS = 24 * HOUR_MS
+
+-- The window with one event more; or false, and how long it still lasts if there is no room in it.
+local function one_more(length_ms, window, most)
+    if most == '' then
+        return false
+    end
+    local left_ms = window and string.sub(window, 1, 13) - now or 0
+    -- A clock that jumped back must not make a window longer than it ever was.
+    if left_ms <= 0 or left_ms > length_ms then
+        return int(now + length_ms) .. ' 1'
+    end
+    local count = tonumber(string.sub(window, 15))
+    if count >= tonumber(most) then
+        return false, left_ms
+    end
+    return string.sub(window, 1, 14) .. int(count + 1)
+end
+
+-- The details of a refusal if there is too much of one thing or the other: of the one that lasts longer. Else nil.
+local function too_often(name, left_ms, other, other_left_ms)
+    if other_left_ms and other_left_ms > (left_ms or 0) then
+        name, left_ms = other, other_left_ms
+    end
+    return left_ms and {'retry_after_ms', int(left_ms), 'too_many', name}
+end
+
+-- Write down what was counted, of one thing or of two.
+local function count(user_id, name, window, other, other_window)
+    if window and other_window then
+        redis.call('HSET', key('user', user_id), name, window, other, other_window)
+    elseif window then
+        redis.call('HSET', key('user', user_id), name, window)
+    elseif other_window then
+        redis.call('HSET', key('user', user_id), other, other_window)
+    end
+end

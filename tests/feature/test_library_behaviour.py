@@ -1,0 +1,91 @@
+"""The limits on behaviour as they are by themselves: how often a user can get codes, try them and be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from support.clock import FakeClock
+from support.scenes import SECRET, Scene, make_scene, other_than
+
+from technopay.engine import ConfirmationInvalid, Engine, EngineSettings, Payment, RateLimited
+from technopay.storage import RedisStore
+
+DAYS_S = 3 * 86_400
+
+
+@pytest.fixture
+async def alice(fake_store: RedisStore, fake_clock: FakeClock) -> AsyncIterator[Scene]:
+    fake_clock.set(datetime.now(UTC))
+    async with Engine(fake_store, EngineSettings(secret=SECRET)) as engine:
+        yield await make_scene(engine, fake_store)
+
+
+async def start(alice: Scene) -> Payment:
+    return await alice.start(await alice.invoice(expires_in_s=DAYS_S))
+
+
+async def guess(alice: Scene, payment: Payment, times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(ConfirmationInvalid):
+            await alice.confirm(payment, other_than(await alice.right_code(payment)))
+
+
+async def refused(call: Awaitable[Any]) -> tuple[str | None, float | None]:
+    """Answer of what there was too much, and how long to wait."""
+    with pytest.raises(RateLimited) as refusal:
+        await call
+    assert refusal.value.retryable
+    return refusal.value.too_many, refusal.value.retry_after_s
+
+
+async def test_five_codes_within_an_hour_are_enough(alice: Scene, fake_clock: FakeClock) -> None:
+    payments = [await start(alice) for _ in range(3)]
+    for payment in payments[:2]:
+        await alice.engine.resend_code(user_id="alice", payment_id=payment.id)
+    resend = {"user_id": "alice", "payment_id": payments[2].id, "idempotency_key": "again"}
+    for call in (start(alice), alice.engine.resend_code(**resend)):
+        assert await refused(call) == ("codes", 3_600)
+
+    assert (await alice.confirm(payments[2])).status == "succeeded"
+    fake_clock.advance(3_599_999)
+    assert await refused(start(alice)) == ("codes", 0.001)
+    fake_clock.advance(1)
+    assert (await alice.confirm(await start(alice))).status == "succeeded"
+
+
+async def test_five_confirms_within_a_minute_and_ten_wrong_codes_within_a_day_are_enough(
+    alice: Scene, fake_clock: FakeClock
+) -> None:
+    first, second = await start(alice), await start(alice)
+    await guess(alice, first, 4)
+    await guess(alice, second, 1)
+    assert await refused(alice.confirm(second)) == ("confirms", 60)
+
+    fake_clock.advance(60_000)
+    await guess(alice, second, 3)
+    third = await start(alice)
+    await guess(alice, third, 2)
+    assert await refused(alice.confirm(third)) == ("failures", 86_340)
+    fake_clock.advance(60_000)
+    assert await refused(alice.confirm(third)) == ("failures", 86_280)
+    assert (await alice.payment(third)).confirmation == third.confirmation.model_copy(  # type: ignore[union-attr]
+        update={"attempts_remaining": 3}
+    )
+
+    fake_clock.advance(86_280_000)
+    assert (await alice.confirm(await start(alice))).status == "succeeded"
+
+
+async def test_a_start_that_was_refused_can_be_made_again_under_its_key(
+    alice: Scene, fake_clock: FakeClock
+) -> None:
+    for _ in range(5):
+        await start(alice)
+    invoice = await alice.invoice(expires_in_s=DAYS_S)
+    assert await refused(alice.start(invoice, key="mine")) == ("codes", 3_600)
+    fake_clock.advance(3_600_000)
+    payment = await alice.start(invoice, key="mine")
+    assert (payment.status, payment.replayed) == ("requires_confirmation", False)

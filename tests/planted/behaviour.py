@@ -1,0 +1,70 @@
+"""Breakages of the limits on behaviour: how often a user can get codes, try them and be wrong."""
+
+from __future__ import annotations
+
+from planted.breakage import Breakage, lua
+
+BEHAVIOUR = "tests/unit/storage/test_behaviour.py"
+OVER_HTTP = "tests/feature/test_http_behaviour.py"
+
+COUNTED_ONCE = f"{BEHAVIOUR}::test_a_confirm_that_comes_again_is_counted_once_and_answered_over_the_limit"
+RIGHT_CODE = f"{BEHAVIOUR}::test_the_right_code_is_refused_when_it_was_tried_too_often_and_taken_afterwards"
+WAIT = "local wait = too_often('confirms', confirms_left_ms, 'failures', failures_left_ms)"
+
+LIMITS_ON_BEHAVIOUR = (
+    Breakage(
+        "confirms-not-counted",
+        "A confirm whose code was judged is counted, also when the code was right.",
+        (lua("confirm_payment", "count(user_id, 'confirms', confirms)\n", ""),),
+        (
+            f"{COUNTED_ONCE}[fake-digest of the right code]",
+            f"{OVER_HTTP}::test_429_for_confirms_within_a_minute[fake]",
+        ),
+    ),
+    Breakage(
+        "right-code-passes-over-limit",
+        "Whoever confirmed too often is refused with the right code, too, and so learns nothing of it.",
+        (
+            lua(
+                "confirm_payment",
+                "if wait then\n    return answer('rate_limited', wait)",
+                "if wait and kept_digest ~= digest then\n    return answer('rate_limited', wait)",
+            ),
+        ),
+        (
+            f"{RIGHT_CODE}[fake]",
+            f"{OVER_HTTP}::test_429_for_confirms_and_wrong_codes_and_never_for_a_replay[fake]",
+        ),
+    ),
+    Breakage(
+        "window-extended-by-clock-back",
+        "A clock that jumped back does not make the window of a limit longer than it ever was.",
+        (
+            lua(
+                "shared/behaviour",
+                "if left_ms <= 0 or left_ms > length_ms then",
+                "if left_ms <= 0 then",
+            ),
+        ),
+        (f"{BEHAVIOUR}::test_a_clock_that_jumped_back_does_not_make_a_window_longer",),
+    ),
+    Breakage(
+        "rate-limit-after-the-code",
+        "A limit on behaviour is judged before the code is compared: over the limit, a guess tells nothing.",
+        (
+            lua(
+                "confirm_payment",
+                f"{WAIT}\nif wait then\n    return answer('rate_limited', wait)\nend\n",
+                "",
+            ),
+            lua(
+                "confirm_payment",
+                "if tonumber(amount) > tonumber(balance) then",
+                f"{WAIT}\nif wait then\n"
+                "    return answer('rate_limited', wait)\nend\n"
+                "if tonumber(amount) > tonumber(balance) then",
+            ),
+        ),
+        (f"{RIGHT_CODE}[fake]",),
+    ),
+)

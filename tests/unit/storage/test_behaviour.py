@@ -1,0 +1,296 @@
+"""The limits on behaviour: counted per user by the scripts, in windows that begin with the first event."""
+
+from __future__ import annotations
+
+import pytest
+from support.clock import FakeClock
+from support.scene import ALONE, CODE_MS, RIGHT, WRONG, Scene, dump, operation, start_command, unrecorded
+
+from technopay.engine import commands
+from technopay.engine.models import Payment
+from technopay.engine.ports import Operation, Outcome
+
+WINDOW_MS = {"codes": 3_600_000, "confirms": 60_000, "failures": 86_400_000}
+DAYS_MS = 2 * 86_400_000
+
+
+def guess(
+    payment: str,
+    digest: str = WRONG,
+    *,
+    identity: Operation | None = None,
+    confirms: int | None = None,
+    failures: int | None = None,
+) -> commands.ConfirmPayment:
+    return commands.ConfirmPayment(identity or unrecorded(), payment, "alice", digest, confirms, failures)
+
+
+def resend(
+    payment: str, issue: int, codes: int | None, identity: Operation | None = None
+) -> commands.ResendCode:
+    return commands.ResendCode(identity or unrecorded(), payment, "alice", issue, RIGHT, CODE_MS, codes)
+
+
+class Habit:
+    """Somebody who does one thing again and again, under a limit of two."""
+
+    def __init__(self, scene: Scene, name: str) -> None:
+        self._scene = scene
+        self.name = name
+        self.wallet_id = ""
+        self.payment = ""
+
+    async def prepare(self) -> None:
+        self.wallet_id = await self._scene.wallet()
+        if self.name != "codes":
+            self.payment = await self._waiting()
+
+    async def repeat(self) -> Outcome[Payment]:
+        """Do it once more; the payment that it is done to waits for its code as long as it takes."""
+        if self.name == "codes":
+            return await self._scene.start(self.wallet_id, await self._scene.invoice(), codes_per_hour=2)
+        await self._scene.write_challenge(
+            self.payment, expires_at=await self._scene.now_ms() + CODE_MS, payable_until=9_999_999_999_999
+        )
+        return await self._scene.store.run(guess(self.payment, **{self.name: 2}), ALONE)  # type: ignore[arg-type]
+
+    async def kept(self) -> tuple[int, int]:
+        """Answer when the window ends, and what was counted in it."""
+        fields = await self._scene.fields("user", "alice")
+        ends_at, count = fields[self.name].split(" ")
+        return int(ends_at), int(count)
+
+    def is_done(self, outcome: Outcome[Payment]) -> bool:
+        return outcome.code == ("ok" if self.name == "codes" else "confirmation_invalid")
+
+    async def _waiting(self) -> str:
+        return await self._scene.started(self.wallet_id, await self._scene.invoice(), lifetime_ms=DAYS_MS)
+
+
+@pytest.fixture(params=list(WINDOW_MS))
+async def habit(request: pytest.FixtureRequest, scene: Scene) -> Habit:
+    habit = Habit(scene, request.param)
+    await habit.prepare()
+    return habit
+
+
+async def test_what_is_done_is_counted_to_the_limit_and_one_more_is_refused_and_writes_nothing(
+    scene: Scene, habit: Habit
+) -> None:
+    before_ms = await scene.now_ms()
+    assert habit.is_done(await habit.repeat())
+    ends_at, count = await habit.kept()
+    length_ms = WINDOW_MS[habit.name]
+    assert before_ms + length_ms <= ends_at <= await scene.now_ms() + length_ms
+    assert count == 1
+    assert habit.is_done(await habit.repeat())
+    assert await habit.kept() == (ends_at, 2), "the window stays where its first event put it"
+    invoice = await scene.invoice()
+    before = await dump(scene.store)
+
+    if habit.name == "codes":
+        refused = await scene.start(habit.wallet_id, invoice, codes_per_hour=2)
+    else:
+        refused = await scene.store.run(guess(habit.payment, RIGHT, **{habit.name: 2}), ALONE)  # type: ignore[arg-type]
+
+    assert (refused.code, refused.details["too_many"]) == ("rate_limited", habit.name)
+    assert 0 < refused.details["retry_after_s"] <= length_ms / 1000
+    assert await dump(scene.store) == before
+    assert all(len(value) < 64 for value in (await scene.fields("user", "alice")).values()), "a small hash"
+
+
+async def test_a_window_that_is_over_makes_room(scene: Scene, habit: Habit) -> None:
+    now_ms = await scene.now_ms()
+    await scene.write("user", "alice", **{habit.name: f"{now_ms + 30_000} 2"})
+    assert (await habit.repeat()).code == "rate_limited"
+    await scene.write("user", "alice", **{habit.name: f"{now_ms} 2"})
+    assert habit.is_done(await habit.repeat())
+    assert (await habit.kept())[1] == 1
+
+
+@pytest.mark.parametrize("name", WINDOW_MS)
+async def test_a_window_ends_by_the_millisecond(clocked: Scene, fake_clock: FakeClock, name: str) -> None:
+    habit = Habit(clocked, name)
+    await habit.prepare()
+    began_at = fake_clock.now_ms
+    assert habit.is_done(await habit.repeat())
+    fake_clock.advance(1_000)
+    assert habit.is_done(await habit.repeat())
+
+    fake_clock.now_ms = began_at + WINDOW_MS[name] - 1
+    refused = await habit.repeat()
+    assert (refused.code, refused.details["retry_after_s"]) == ("rate_limited", 0.001)
+    fake_clock.advance(1)
+    assert habit.is_done(await habit.repeat())
+
+    assert await habit.kept() == (fake_clock.now_ms + WINDOW_MS[name], 1)
+
+
+@pytest.mark.parametrize("name", WINDOW_MS)
+async def test_a_clock_that_jumped_back_does_not_make_a_window_longer(
+    clocked: Scene, fake_clock: FakeClock, name: str
+) -> None:
+    habit = Habit(clocked, name)
+    await habit.prepare()
+    for _ in range(2):
+        assert habit.is_done(await habit.repeat())
+    assert (await habit.repeat()).details["retry_after_s"] == WINDOW_MS[name] / 1000
+    fake_clock.advance(-1)
+    assert habit.is_done(await habit.repeat())
+
+
+async def test_the_right_code_is_refused_when_it_was_tried_too_often_and_taken_afterwards(scene: Scene) -> None:
+    wallet = await scene.wallet()
+    first, second = [await scene.started(wallet, await scene.invoice()) for _ in range(2)]
+    wrong = await scene.store.run(guess(first, confirms=2, failures=2), ALONE)
+    assert wrong.details == {"attempts_remaining": 4}
+    wrong = await scene.store.run(guess(second, confirms=2, failures=2), ALONE)
+    assert wrong.details == {"attempts_remaining": 4}, "of this payment"
+
+    for name in ("failures", "confirms"):
+        for payment in (first, second):
+            for digest in (RIGHT, WRONG):
+                refused = await scene.store.run(guess(payment, digest, confirms=2, failures=2), ALONE)
+                assert (refused.code, refused.details["too_many"]) == ("rate_limited", name)
+                assert refused.value is not None
+                assert refused.value.confirmation is not None
+                assert refused.value.confirmation.attempts_remaining == 4
+        await scene.write("user", "alice", **{name: "1700000000000 2"})
+
+    assert (await scene.store.run(guess(first, RIGHT, confirms=2, failures=2), ALONE)).code == "ok"
+    assert await scene.money(wallet) == (9_000, 1_000)
+
+
+async def test_of_two_full_windows_the_one_that_ends_last_says_how_long_to_wait(
+    clocked: Scene, fake_clock: FakeClock
+) -> None:
+    payment = await clocked.started(await clocked.wallet(), await clocked.invoice())
+    for failures_end_in, name in ((20_000, "confirms"), (40_000, "failures")):
+        ends = {"confirms": fake_clock.now_ms + 30_000, "failures": fake_clock.now_ms + failures_end_in}
+        await clocked.write("user", "alice", **{each: f"{at} 1" for each, at in ends.items()})
+        refused = await clocked.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)
+        assert dict(refused.details) == {
+            "retry_after_s": (ends[name] - fake_clock.now_ms) / 1000,
+            "too_many": name,
+        }
+
+
+async def test_nobody_pays_for_what_another_user_does(scene: Scene, habit: Habit) -> None:
+    for _ in range(2):
+        assert habit.is_done(await habit.repeat())
+    await scene.user("bob")
+    invoice = await scene.invoice("bob")
+    payment = await scene.started(await scene.wallet("bob"), invoice, "bob", codes_per_hour=1)
+    command = commands.ConfirmPayment(unrecorded(), payment, "bob", RIGHT, 1, 1)
+    assert (await scene.store.run(command, ALONE)).code == "ok"
+
+
+async def test_starts_and_resends_are_codes_together(scene: Scene) -> None:
+    wallet = await scene.wallet()
+    payment = await scene.started(wallet, await scene.invoice(), codes_per_hour=3)
+    assert (await scene.store.run(resend(payment, 2, 3), ALONE)).code == "ok"
+    assert (await scene.store.run(resend(payment, 3, 3), ALONE)).code == "ok"
+    before = await dump(scene.store)
+    refused = await scene.store.run(resend(payment, 4, 3), ALONE)
+    assert (refused.code, refused.details["too_many"]) == ("rate_limited", "codes")
+    assert await dump(scene.store) == before
+    # A start that is refused does not cancel the payment before it.
+    live = await scene.payment(payment)
+    refused = await scene.start(wallet, live.invoice_id, codes_per_hour=3)
+    assert (refused.code, refused.details["too_many"]) == ("rate_limited", "codes")
+    assert await dump(scene.store) == before
+
+    assert (await scene.store.run(resend(payment, 4, None), ALONE)).code == "ok"
+    refused = await scene.store.run(resend(payment, 5, 3), ALONE)
+    assert refused.details["too_many"] == "resends", "the payment's own bound comes first"
+
+
+@pytest.mark.parametrize("spoilt", ["funds", "limit"])
+@pytest.mark.corrupts
+async def test_a_right_code_that_cannot_be_used_is_a_confirm_and_no_failure(scene: Scene, spoilt: str) -> None:
+    wallet = await scene.wallet()
+    payment = await scene.started(wallet, await scene.invoice())
+    if spoilt == "funds":
+        await scene.write("wallet", wallet, balance=1)
+    else:
+        await scene.set_limit("EUR", 1)
+    refused = await scene.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)
+    assert refused.code in ("insufficient_funds", "daily_limit_exceeded")
+    fields = await scene.fields("user", "alice")
+    assert fields["confirms"].endswith(" 1")
+    assert "failures" not in fields
+
+
+async def test_what_never_reaches_the_code_is_not_counted(scene: Scene) -> None:
+    wallet = await scene.wallet()
+    payment = await scene.started(wallet, await scene.invoice())
+    expired = await scene.started(wallet, await scene.invoice(), lifetime_ms=0)
+    await scene.cancel(payment)
+    before = await dump(scene.store)
+    for each in (payment, expired, "pay_00none"):
+        for digest in (RIGHT, WRONG):
+            await scene.store.run(guess(each, digest, confirms=5, failures=5), ALONE)
+    assert await dump(scene.store) == before
+
+
+@pytest.mark.parametrize("digest", [RIGHT, WRONG])
+async def test_a_confirm_that_comes_again_is_counted_once_and_answered_over_the_limit(
+    scene: Scene, digest: str
+) -> None:
+    payment = await scene.started(await scene.wallet(), await scene.invoice())
+    command = guess(payment, digest, confirms=1, failures=1)
+    first = await scene.store.run(command, ALONE)
+    assert first.code == ("ok" if digest == RIGHT else "confirmation_invalid")
+    before = await dump(scene.store)
+    for _ in range(2):
+        again = await scene.store.run(command, ALONE)
+        assert (again.code, again.details) == (first.code, first.details)
+    assert await dump(scene.store) == before
+    assert (await scene.fields("user", "alice"))["confirms"].endswith(" 1")
+
+
+async def test_the_accepted_code_is_answered_again_over_the_limit(scene: Scene) -> None:
+    payment = await scene.started(await scene.wallet(), await scene.invoice())
+    assert (await scene.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)).code == "ok"
+    before = await dump(scene.store)
+    replay = await scene.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)
+    assert (replay.code, replay.replayed) == ("ok", True)
+    assert await dump(scene.store) == before
+
+
+async def test_a_late_copy_of_a_wrong_code_is_not_counted_again(scene: Scene) -> None:
+    payment = await scene.started(await scene.wallet(), await scene.invoice())
+    guesses = [guess(payment, confirms=9, failures=9) for _ in range(3)]
+    for command in guesses:
+        await scene.store.run(command, ALONE)
+    before = await dump(scene.store)
+    for command in guesses:
+        assert (await scene.store.run(command, ALONE)).code == "confirmation_invalid"
+    assert await dump(scene.store) == before
+    fields = await scene.fields("user", "alice")
+    assert [fields[name].split(" ")[1] for name in ("confirms", "failures")] == ["3", "3"]
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+async def test_a_start_and_a_resend_that_come_again_are_counted_once_and_answered_over_the_limit(
+    scene: Scene, *, is_recorded: bool
+) -> None:
+    def identity() -> Operation:
+        return operation() if is_recorded else unrecorded()
+
+    start = start_command(await scene.wallet(), await scene.invoice(), identity=identity(), codes_per_hour=2)
+    again = resend(start.payment_id, 2, 2, identity())
+    for command in (start, start, again, again, start):
+        outcome = await scene.store.run(command, ALONE)
+        assert outcome.code == "ok"
+    assert (await scene.fields("user", "alice"))["codes"].endswith(" 2")
+
+
+async def test_limits_that_are_lifted_leave_nothing_in_the_user(scene: Scene) -> None:
+    before = await scene.fields("user", "alice")
+    wallet = await scene.wallet()
+    before[wallet] = ""
+    payment = await scene.started(wallet, await scene.invoice())
+    for command in (resend(payment, 2, None), guess(payment), guess(payment, RIGHT)):
+        await scene.store.run(command, ALONE)
+    assert await scene.fields("user", "alice") == before
