@@ -179,7 +179,7 @@ async def test_a_user_has_so_many_streams(api: Api) -> None:
 
 
 async def test_whoever_leaves_makes_room_before_the_next_ping(api: Api) -> None:
-    app = create_app(api.engine, api.tokens, bounds=Bounds(ping_interval_s=3_600))
+    app = create_app(api.engine, TokenAuthenticator(SECRET), bounds=Bounds(ping_interval_s=3_600))
     headers = {"Authorization": f"Bearer {api.token()}"}
     async with serving(app, "127.0.0.1", 0, drain_s=0.1) as (host, port):
         url = f"http://{host}:{port}/v1/events"

@@ -199,7 +199,7 @@ async def read_payment(scene: Scene) -> Call:
 @case
 async def read_terms(scene: Scene) -> Call:
     invoice = await scene.invoice()
-    return lambda: scene.store.read_terms("pay_1", invoice)
+    return lambda: scene.store.read_terms("pay_1", invoice, "alice")
 
 
 @case

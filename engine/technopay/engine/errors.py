@@ -49,6 +49,9 @@ class TechnopayError(Exception):
 
     message: ClassVar[str] = "Something went wrong."
 
+    request_id: str | None = None
+    """Under which a server knows the request, where one was asked over HTTP."""
+
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.message)
 
@@ -341,6 +344,9 @@ class OutcomeUnknown(Fault):
 
     code = "outcome_unknown"
     message = "The store did not answer in time. Ask again with the same key or id."
+
+    idempotency_key: str | None = None
+    """The key to ask again with, where the client made one."""
 
 
 class InternalError(Fault):

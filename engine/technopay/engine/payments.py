@@ -48,7 +48,7 @@ class PaymentOperations(EngineCore):
         arguments = [invoice_id, wallet_id, method]
         operation = self._operation("start", (user_id,), idempotency_key, arguments, recorded=False)
         # What a code is bound to never changes, so reading it ahead decides nothing.
-        terms = await self._store.read_terms(payment_id, known(invoice_id))
+        terms = await self._store.read_terms(payment_id, known(invoice_id), user_id)
         command = StartPayment(
             operation=operation,
             payment_id=payment_id,
@@ -114,8 +114,10 @@ class PaymentOperations(EngineCore):
         self._require_user(user_id)
         values.require([("idempotency_key", values.key_error(idempotency_key))])
         operation = self._operation("resend", (user_id, payment_id), idempotency_key, [], recorded=False)
-        parcel = await self._store.read_parcel(known(payment_id))
-        if parcel is None or parcel.user_id != user_id:
+        # A foreign payment is refused by the same question as one that does not exist.
+        wallet_id = await self._wallet_of(payment_id, user_id)
+        parcel = await self._store.read_parcel(payment_id)
+        if parcel is None:
             raise PaymentNotFound
         issue = (parcel.issue or 0) + 1
         # Another resend can come between; there are only so many.
@@ -129,7 +131,7 @@ class PaymentOperations(EngineCore):
                 code_lifetime_ms=self._settings.code_lifetime_s * 1000,
                 codes_per_hour=self._settings.codes_per_hour,
             )
-            outcome: Outcome[Payment] = await self._directory.ask(parcel.wallet_id, command)
+            outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command)
             if outcome.code != "issue":
                 return self._paid(outcome)
             issue = outcome.details["issue"] + 1

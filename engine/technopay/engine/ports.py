@@ -311,8 +311,8 @@ class Store(Journal, Protocol):
         """Read a payment, with a user only that user's own."""
         ...
 
-    async def read_terms(self, payment_id: str, invoice_id: str) -> PaymentTerms | None:
-        """Read what the code of a payment of this invoice is bound to. It never changes."""
+    async def read_terms(self, payment_id: str, invoice_id: str, user_id: str) -> PaymentTerms | None:
+        """Read what the code of a payment of this user's invoice is bound to. It never changes."""
         ...
 
     async def read_parcel(self, payment_id: str) -> Parcel | None:

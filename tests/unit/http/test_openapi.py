@@ -14,7 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from support.scenes import SECRET
 
 from technopay.engine import Engine, EngineSettings
-from technopay.http import TokenAuthenticator, create_app, mock_routes
+from technopay.http import TokenAuthenticator, TokenSigner, create_app, mock_routes
 from technopay.http.app import TABLE, VERSION
 from technopay.http.openapi import openapi_document
 from technopay.http.problems import PROBLEMS
@@ -26,9 +26,11 @@ SNAPSHOT = Path(__file__).with_name("openapi.json")
 
 def all_routes() -> tuple[Route, ...]:
     """The table of an application of `serve --demo`, which is never served here."""
-    store, tokens = RedisStore.fake(), TokenAuthenticator(SECRET)
+    store = RedisStore.fake()
     app = create_app(
-        Engine(store, EngineSettings(secret=SECRET)), tokens, more_routes=mock_routes(store, tokens)
+        Engine(store, EngineSettings(secret=SECRET)),
+        TokenAuthenticator(SECRET),
+        more_routes=mock_routes(store, TokenSigner(SECRET)),
     )
     table: tuple[Route, ...] = app[TABLE]
     return table
