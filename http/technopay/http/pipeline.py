@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
@@ -18,6 +19,8 @@ from technopay.http.parsing import read_body, read_key, read_query
 from technopay.http.problems import Forbidden
 from technopay.http.routes import Answer, Call, Route, Stream
 from technopay.http.seen import SEEN, headers_for
+
+logger = logging.getLogger(__name__)
 
 GONE_INTERVAL_S = 0.5
 
@@ -138,10 +141,11 @@ async def send_stream(
                 task.cancel()
             await asyncio.wait(tasks)
     error = None if pumping.cancelled() else pumping.exception()
-    if isinstance(error, TimeoutError) and request.transport:
-        request.transport.abort()  # the end of the answer would wait for the reader, too
-    elif error and not isinstance(error, ConnectionError):
-        raise error
+    if error and not isinstance(error, TimeoutError | ConnectionError):
+        logger.error("the stream of request %s crashed", request[SEEN].request_id, exc_info=error)
+    # A polite end would say that this was all, and it would wait for a reader who does not read.
+    if error and request.transport:
+        request.transport.abort()
     return response
 
 
