@@ -18,8 +18,8 @@ from support.service import Service, eventually, running_command
 
 CASES = 5_000
 FIXED, GAIN, GAIN_UNSIGNED = 1_400, 17, 30
-"""How many cases there are without chance (examples, bounds, wrong methods), and how many more for every one that
-each operation may have beside them: those that take little have few that differ."""
+"""How many cases there are without chance (examples, bounds, wrong methods), and how many more for every one
+that each operation may have beside them: those that take little have few that differ."""
 SEED = 20_261_123
 """Of the short search, so that it is the same every time; a search of N cases has a new one."""
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
