@@ -78,6 +78,12 @@ async def start(me: Person, invoice_id: str, wallet_id: str, **options: Any) -> 
     return await me.post("/payments", {"invoice_id": invoice_id, "wallet_id": wallet_id}, **options)
 
 
+def all_of(reply: Reply) -> str:
+    """Write down a problem with its headers, but for its id and the time."""
+    headers = sorted(f"{name}: {value}" for name, value in reply.headers.items() if name != "Date")
+    return "\n".join([*headers, reply.text]).replace(reply.json["request_id"], "REQUEST")
+
+
 def key_of(person: Person) -> str:
     return f"key of {person.id}"
 
@@ -153,10 +159,7 @@ async def test_a_foreign_id_is_answered_as_one_that_does_not_exist_and_changes_n
                         (ids, await call(two.people[me], own, ids)) for ids in (foreign, foreign.missing())
                     ]
                     assert [reply.status for _, reply in replies] == [404, 404], f"{name}, {state}"
-                    told = {
-                        ids.hide_in(reply.text.replace(reply.json["request_id"], "REQUEST"))
-                        for ids, reply in replies
-                    }
+                    told = {ids.hide_in(all_of(reply)) for ids, reply in replies}
                     assert len(told) == 1, f"{name}, {state}: {told}"
     assert await dump(two.scene.store) == before
 

@@ -23,6 +23,7 @@ FIGURES = {
     "vs_redis_lock",
     "http_confirm_vs_bare",
     "http_watched_vs_quiet",
+    "foreign_vs_missing",
     "purchase_bytes",
     "idle_wallet_bytes",
     "live_actor_bytes",
@@ -32,7 +33,10 @@ FIGURES = {
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = {"PURCHASES": 200, "WARM_UP": 200, "RIVAL_PURCHASES": 40, "WALLETS": 20, "MANY_WALLETS": 500}
+    sizes = {
+        "PURCHASES": 200, "WARM_UP": 200, "RIVAL_PURCHASES": 40, "WALLETS": 20, "MANY_WALLETS": 500,
+        "FOREIGN_TRIES": 10,
+    }  # fmt: skip
     for name, size in sizes.items():
         monkeypatch.setattr(report, name, size)
     monkeypatch.setattr(memory, "ACTORS", 200)

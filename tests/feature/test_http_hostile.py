@@ -12,8 +12,6 @@ import pytest
 from support.http import Api, Person, make_person
 from support.scene import dump
 
-from technopay.http import parsing
-
 DEEP = b"[" * 33 + b"]" * 33
 
 
@@ -256,18 +254,6 @@ async def test_a_compressed_body_is_read_within_the_same_bounds(api: Api, alice:
     (await api.operate("POST", "/users", **sent(bomb))).refuse(413, "body_too_large")
     (await api.operate("POST", "/users", **sent(b'{"id": "x"}'))).refuse(400, "malformed_request")
     (await api.operate("POST", "/users", **sent(small, "rot13"))).refuse(415, "unsupported_media_type")
-
-
-async def test_a_body_that_does_not_arrive_is_not_waited_for(
-    api: Api, alice: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parsing, "BODY_DEADLINE_S", 0.05)
-    lines = [b"Content-Type: application/json", b"Content-Length: 20"]
-
-    answer = await speak(api, [b"POST /v1/admin/users HTTP/1.1", *lines, bearer(api)], b'{"id"', until=b"}")
-
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert b'"code": "malformed_request"' in answer
 
 
 def bearer(api: Api) -> bytes:

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from planted.behaviour import LIMITS_ON_BEHAVIOUR
+from planted.events import EVENTS
 from planted.money import CONFIRMATION, ENDINGS
 from planted.repeats import REPEATS_AND_CLAIMS
+from planted.sign_in import SIGN_IN_AND_BOUNDS
 from planted.store import STORE_AND_REPLIES
 
-BREAKAGES = (*REPEATS_AND_CLAIMS, *STORE_AND_REPLIES, *CONFIRMATION, *ENDINGS, *LIMITS_ON_BEHAVIOUR)
+BREAKAGES = (
+    *REPEATS_AND_CLAIMS,
+    *STORE_AND_REPLIES,
+    *CONFIRMATION,
+    *ENDINGS,
+    *LIMITS_ON_BEHAVIOUR,
+    *SIGN_IN_AND_BOUNDS,
+    *EVENTS,
+)

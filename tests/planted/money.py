@@ -301,13 +301,13 @@ ENDINGS = (
     Breakage(
         "success-without-event",
         "A payment that succeeded is in the journal, from which its user is told.",
-        (lua("shared/settlement", "    append('payment.succeeded', id)\n", ""),),
+        (lua("shared/settlement", "    append('payment.succeeded', id, unpack(said))\n", ""),),
         (f"{SETTLEMENT}::test_settled_pays_the_invoice_and_nothing_can_come_back_any_more[fake]",),
     ),
     Breakage(
         "failure-without-event",
         "A payment that ends without a debit is in the journal, from which its user is told.",
-        (lua("shared/unconfirmed", "    append('payment.' .. status, id, ...)\n", ""),),
+        (lua("shared/unconfirmed", "    append('payment.' .. status, id, 'version', version, ...)\n", ""),),
         (f"{CONFIRM}::test_the_fifth_wrong_code_ends_the_payment_and_frees_the_invoice[fake]",),
     ),
 )

@@ -199,13 +199,20 @@ async def read_payment(scene: Scene) -> Call:
 @case
 async def read_terms(scene: Scene) -> Call:
     invoice = await scene.invoice()
-    return lambda: scene.store.read_terms("pay_1", invoice)
+    return lambda: scene.store.read_terms("pay_1", invoice, "alice")
 
 
 @case
 async def read_parcels(scene: Scene) -> Call:
     payment = await scene.started(await scene.wallet(), await scene.invoice())
     return lambda: scene.store.read_parcel(payment)
+
+
+@case
+async def read_owned(scene: Scene) -> Call:
+    invoice = await scene.invoice()
+    payment = await scene.started(await scene.wallet(), invoice)
+    return lambda: scene.store.read_owned([payment, invoice], ["alice", "bob"])
 
 
 @case

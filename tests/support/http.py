@@ -17,7 +17,7 @@ from yarl import URL
 
 from technopay.engine import Engine, MessageCode
 from technopay.engine.ports import PaymentTerms
-from technopay.http import PROBLEMS, TokenAuthenticator, create_app, mock_routes
+from technopay.http import PROBLEMS, TokenAuthenticator, TokenSigner, create_app, mock_routes
 from technopay.storage import RedisStore
 
 Json = dict[str, Any]
@@ -89,7 +89,7 @@ class Api:
         self.client = client
         self.engine = engine
         self.store = store
-        self.tokens = TokenAuthenticator(SECRET)
+        self.signer = TokenSigner(SECRET)
         self.faults_expected = False
         self._document: dict[str, Any] = {}
 
@@ -100,7 +100,7 @@ class Api:
         return app
 
     def token(self, user: str = "alice", *, admin: bool = False) -> str:
-        return self.tokens.sign(user, admin=admin, lifetime_s=600)
+        return self.signer.sign(user, admin=admin, lifetime_s=600)
 
     async def call(
         self,
@@ -160,7 +160,7 @@ class Api:
         assert isinstance(problem["retryable"], bool)
         assert problem["detail"]
         assert ("Retry-After" in reply.headers) == (reply.status in (429, 503))
-        assert ("WWW-Authenticate" in reply.headers) == (reply.status == 401)
+        assert ("WWW-Authenticate" in reply.headers) == (code in ("unauthenticated", "forbidden"))
         if path.startswith("/v1/") and code not in ANYWHERE:
             assert code in await self._documented(method, path, reply.status), f"{method} {path}: {code}"
 
@@ -284,7 +284,7 @@ async def inbox(api: Api, user_id: str, kind: str) -> list[Json]:
 async def running_api(store: RedisStore, *, demo: bool = True, **changes: Any) -> AsyncIterator[Api]:
     """Serve an engine on a store, as `serve --demo` does."""
     async with Engine(store, quick_settings(**changes)) as engine:
-        tokens = TokenAuthenticator(SECRET)
-        app = create_app(engine, tokens, more_routes=mock_routes(store, tokens) if demo else ())
+        more_routes = mock_routes(store, TokenSigner(SECRET)) if demo else ()
+        app = create_app(engine, TokenAuthenticator(SECRET), more_routes=more_routes)
         async with TestClient(TestServer(app)) as client:
             yield Api(client, engine, store)

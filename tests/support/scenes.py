@@ -47,6 +47,7 @@ def quick_settings(**changes: Any) -> EngineSettings:
         "message_backoff_s": 0.01,
         "message_timeout_s": 0.2,
         "agenda_interval_s": 0.05,
+        "events_interval_s": 0.05,
         "drain_s": 0.2,
     }
     return lax_settings(**(quick | changes))

@@ -20,7 +20,7 @@ from support.scenes import SECRET
 
 from technopay.engine import EngineSettings, MessageCode
 from technopay.engine.ports import PaymentTerms
-from technopay.http import TokenAuthenticator
+from technopay.http import TokenSigner
 
 ANSWER_S_MAX = 90.0
 CALL_S_MAX = 15.0
@@ -96,7 +96,7 @@ class Line:
     def __init__(self, session: aiohttp.ClientSession, urls: Sequence[str], journal: Journal) -> None:
         self._session = session
         self._urls = urls
-        self._tokens = TokenAuthenticator(SECRET)
+        self._signer = TokenSigner(SECRET)
         self.journal = journal
 
     async def ask(
@@ -130,7 +130,7 @@ class Line:
 
     async def _make(self, call: Call, doubts: int) -> Answer:
         is_operator = call.user == OPERATOR
-        token = self._tokens.sign(call.user, admin=is_operator, lifetime_s=600)
+        token = self._signer.sign(call.user, admin=is_operator, lifetime_s=600)
         headers = {"Authorization": f"Bearer {token}"}
         if call.key:
             headers["Idempotency-Key"] = call.key

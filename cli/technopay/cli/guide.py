@@ -51,7 +51,7 @@ Ctrl-C ends it."""
 
 async def guide_text(service: Service) -> str:
     """Write the guide for a service with demo data."""
-    engine = service.engine
+    engine, signer = service.engine, service.sign_in.require_signer("the guide")
     alice = await _wallet(engine, "demo-alice")
     invoices = await _invoices(engine, "demo-alice")
     refusals = [
@@ -69,8 +69,8 @@ async def guide_text(service: Service) -> str:
         refusals.append(f"  {code:21} invoice {invoice.id}\n{'':24}wallet  {wallet.id}, {user_id}")
     return GUIDE.format(
         url=service.url,
-        token=service.tokens.sign("demo-alice", admin=False, lifetime_s=TOKEN_LIFETIME_S),
-        admin=service.tokens.sign("demo-admin", admin=True, lifetime_s=TOKEN_LIFETIME_S),
+        token=signer.sign("demo-alice", admin=False, lifetime_s=TOKEN_LIFETIME_S),
+        admin=signer.sign("demo-admin", admin=True, lifetime_s=TOKEN_LIFETIME_S),
         invoice=invoices["Bookshop"].id,
         wallet=alice.id,
         refusals="\n".join(refusals),

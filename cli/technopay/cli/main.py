@@ -20,9 +20,9 @@ from technopay.cli.process import run_loop
 from technopay.cli.purchase import PurchaseError, make_purchase, print_receipt
 from technopay.cli.service import catch_signals, running_service
 from technopay.cli.settings import ConfigurationError, Settings, UsageError, load_settings
+from technopay.cli.sign_in import make_sign_in
 from technopay.engine import StoreUnfit, TechnopayError
 from technopay.engine.values import user_id_error
-from technopay.http import TokenAuthenticator
 from technopay.storage import initialise_store
 
 logger = logging.getLogger(__name__)
@@ -123,14 +123,14 @@ def token(
     admin: Annotated[bool, typer.Option("--admin", help="With the scope of an operator.")] = False,
     expires: Annotated[str, typer.Option(help="Lifetime: a number with s, m, h or d.")] = "1h",
 ) -> None:
-    """Print a bearer token signed with TECHNOPAY_SECRET."""
+    """Print a bearer token signed with TECHNOPAY_TOKEN_SECRET or, where it is not set, TECHNOPAY_SECRET."""
     if error := user_id_error(user):
         raise UsageError(f"--user {error}")
     lifetime = LIFETIME.fullmatch(expires)
     if not lifetime or int(lifetime[1]) == 0:
         raise UsageError("--expires has to be a number with s, m, h or d, like 1h")
-    tokens = TokenAuthenticator(load_settings().require_secret())
-    print(tokens.sign(user, admin=admin, lifetime_s=int(lifetime[1]) * UNIT_S[lifetime[2]]))
+    signer = make_sign_in(load_settings()).require_signer("this command")
+    print(signer.sign(user, admin=admin, lifetime_s=int(lifetime[1]) * UNIT_S[lifetime[2]]))
 
 
 def run() -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 from collections.abc import Coroutine
 from typing import Any, TypeVar
+
+from technopay.cli.settings import ConfigurationError
 
 Result = TypeVar("Result")
 
 COLLECT_AFTER_OBJECTS = 50_000
+OTHER_FILES = 128
+"""Files that are open besides connections: the store, the reserve, logs, modules."""
 
 
 def run_loop(main: Coroutine[Any, Any, Result]) -> Result:
@@ -21,3 +26,22 @@ def run_loop(main: Coroutine[Any, Any, Result]) -> Result:
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER_OBJECTS, 10, 10)
     return asyncio.run(main)
+
+
+def allow_connections(count: int) -> None:
+    """Let this process have as many connections open, if the system does.
+
+    Raises:
+        ConfigurationError: it does not; one line says what to do.
+
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = count + OTHER_FILES
+    if soft >= needed or soft == resource.RLIM_INFINITY:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise ConfigurationError(
+            f"TECHNOPAY_CONNECTIONS_MAX: {count} connections need {needed} open files, and the system allows "
+            f"{hard}; set it lower, or raise the limit (ulimit -Hn)"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from technopay.cli.process import allow_connections
 from technopay.cli.seed import seed
 from technopay.cli.settings import Settings
+from technopay.cli.sign_in import SignIn, make_sign_in
 from technopay.engine import Engine, EngineSettings
-from technopay.http import OnRequest, TokenAuthenticator, create_app, mock_routes, serving
+from technopay.http import Bounds, OnRequest, create_app, mock_routes, serving
 from technopay.storage import RedisStore
 
 
@@ -21,7 +23,7 @@ class Service:
 
     url: str
     engine: Engine
-    tokens: TokenAuthenticator
+    sign_in: SignIn
 
 
 def make_store(settings: Settings, *, initialise: bool) -> RedisStore:
@@ -63,7 +65,11 @@ async def running_service(
 ) -> AsyncIterator[Service]:
     """Run a service until the block is left. It drains from the outside in: server, engine, store."""
     secret = settings.demo_secret() if demo else settings.require_secret()
-    tokens = TokenAuthenticator(secret)
+    sign_in = make_sign_in(settings, secret)
+    # Before anything is started: mock tokens have to be signed.
+    signer = sign_in.require_signer("--demo") if demo else None
+    allow_connections(settings.connections_max)
+    bounds = Bounds(connections_max=settings.connections_max, requests_max=settings.requests_max)
     async with (
         make_store(settings, initialise=initialise) as store,
         Engine(store, engine_settings(settings, secret, demo=demo)) as engine,
@@ -72,13 +78,14 @@ async def running_service(
             await seed(engine)
         app = create_app(
             engine,
-            tokens,
-            more_routes=mock_routes(store, tokens) if demo else (),
+            sign_in.authenticator,
+            more_routes=mock_routes(store, signer) if signer else (),
+            bounds=bounds,
             on_request=on_request,
             has_metrics=settings.metrics,
         )
-        async with serving(app, host, port) as (bound_host, bound_port):
-            yield Service(f"http://{bound_host}:{bound_port}", engine, tokens)
+        async with serving(app, host, port, bounds=bounds) as (bound_host, bound_port):
+            yield Service(f"http://{bound_host}:{bound_port}", engine, sign_in)
 
 
 def catch_signals() -> asyncio.Event:

@@ -13,6 +13,10 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from technopay.engine.settings import SECRET_LENGTH_MIN
+from technopay.http import Algorithm, Bounds
+from technopay.http.keys import HS256
+
+Secret = Annotated[SecretStr, Field(min_length=SECRET_LENGTH_MIN)]
 
 FLAGS = {"redis_url": "--redis", "data_dir": "--data-dir"}
 
@@ -52,7 +56,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TECHNOPAY_", env_file=".env", extra="ignore")
 
-    secret: Annotated[SecretStr, Field(min_length=SECRET_LENGTH_MIN)] | None = None
+    secret: Secret | None = None
     redis_url: Annotated[str, AfterValidator(_server_url)] | None = None
     data_dir: Path = Field(default_factory=_default_data_dir)
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
@@ -64,6 +68,14 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
     metrics: bool = True
+    token_algorithm: Algorithm = HS256
+    token_secret: Secret | None = None
+    token_secret_previous: Secret | None = None
+    token_public_key_file: Path | None = None
+    token_issuer: Annotated[str, Field(min_length=1)] | None = None
+    token_audience: Annotated[str, Field(min_length=1)] | None = None
+    connections_max: Annotated[int, Field(ge=1, le=100_000)] = Bounds().connections_max
+    requests_max: Annotated[int, Field(ge=1, le=100_000)] = Bounds().requests_max
 
     def require_secret(self) -> str:
         """Answer the secret.

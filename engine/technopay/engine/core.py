@@ -16,6 +16,7 @@ from technopay.engine.agenda import make_loops
 from technopay.engine.clock import RandomIds, SystemClock
 from technopay.engine.directory import Directory
 from technopay.engine.errors import REFUSALS, EngineClosed, Fault, InternalError, StoreUnfit
+from technopay.engine.feed import Feed
 from technopay.engine.mocks import MockChannel, MockSettlementService
 from technopay.engine.models import Audit, Method, Payment, Record
 from technopay.engine.ports import Channel, Clock, Ids, Operation, Outcome, SettlementService, Store, Verifier
@@ -78,6 +79,7 @@ class EngineCore:
         self._settlements = Settlements(store, self._directory, service, self._clock, settings, self._announce)
         relay = Relay(store, reached, self._verifier, settings, owner)
         self._agenda, self._relay = make_loops(store, self._settlements, relay, self._clock, settings)
+        self._feed = Feed(store, self._clock, settings)
         self._state = State.UNSTARTED
         self._routes: dict[str, tuple[str, str]] = {}
         self._watchers: dict[str, set[asyncio.Future[Payment | None]]] = {}
@@ -97,6 +99,7 @@ class EngineCore:
             raise StoreUnfit("this store was used with another TECHNOPAY_SECRET; codes would not match")
         self._agenda.start()
         self._relay.start()
+        self._feed.start()
         self._state = State.RUNNING
 
     async def aclose(self) -> None:
@@ -104,6 +107,7 @@ class EngineCore:
         if self._state is State.RUNNING:
             self._state = State.DRAINING
             drain_s = self._settings.drain_s
+            await self._feed.stop(drain_s)
             await self._agenda.stop(drain_s)
             await self._directory.drain(drain_s)
             await self._settlements.drain(drain_s)
@@ -134,6 +138,7 @@ class EngineCore:
             mailbox_depth_max=self._directory.mailbox_depth_max,
             lease_waits=self._directory.lease_waits,
             settlements_in_flight=self._settlements.in_flight,
+            listeners=self._feed.listeners,
             payments_set_aside=self._settlements.set_aside,
             script_times=self._store.script_times,
         )
@@ -214,8 +219,13 @@ class EngineCore:
         self._remember(payment)
         return payment.wallet_id
 
-    def _announce(self, payment: Payment) -> None:
+    def _wake_tellers(self) -> None:
+        """Have told now what was just written to the journal."""
         self._relay.wake()
+        self._feed.wake()
+
+    def _announce(self, payment: Payment) -> None:
+        self._wake_tellers()
         for watcher in self._watchers.pop(payment.id, ()):
             _see(watcher, payment)
 

@@ -169,6 +169,7 @@ class Engine(PaymentOperations):
         outcome = await self._store.create_invoice(operation, invoice)
         if outcome.code == "expiry_past":
             raise ValidationFailed([FieldError("expires_at", "has to be in the future")])
+        self._feed.wake()
         return unwrap(outcome)
 
     async def find_invoice(self, *, invoice_id: str) -> Invoice:
@@ -190,7 +191,7 @@ class Engine(PaymentOperations):
         """
         operation = self._keyed("void_invoice", (invoice_id,), idempotency_key, [])
         invoice = unwrap(await self._store.void_invoice(operation, known(invoice_id)))
-        self._relay.wake()
+        self._wake_tellers()
         return invoice
 
     async def set_limit(self, *, currency: str, amount: int | None) -> Limit:

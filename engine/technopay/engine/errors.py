@@ -49,6 +49,9 @@ class TechnopayError(Exception):
 
     message: ClassVar[str] = "Something went wrong."
 
+    request_id: str | None = None
+    """Under which a server knows the request, where one was asked over HTTP."""
+
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.message)
 
@@ -254,13 +257,15 @@ TOO_MANY = {
     "codes": "Too many codes were sent to this user within an hour.",
     "confirms": "This user confirmed too often within a minute.",
     "failures": "This user gave too many wrong codes within a day.",
+    "listeners": "As many listen to this user's events as may at a time.",
 }
 
 
 class RateLimited(Refusal):
     """Raised when something was done too often; `retry_after_s` says when it can be tried again.
 
-    `too_many` names what: 'resends' of this code, or of this user the 'codes', 'confirms' or 'failures'.
+    `too_many` names what: 'resends' of this code, or of this user the 'codes', 'confirms', 'failures' or
+    'listeners'.
     """
 
     code = "rate_limited"
@@ -339,6 +344,9 @@ class OutcomeUnknown(Fault):
 
     code = "outcome_unknown"
     message = "The store did not answer in time. Ask again with the same key or id."
+
+    idempotency_key: str | None = None
+    """The key to ask again with, where the client made one."""
 
 
 class InternalError(Fault):

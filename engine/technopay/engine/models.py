@@ -49,6 +49,14 @@ PaymentStatus = Literal[
 InvoiceStatus = Literal["open", "processing", "paid", "expired", "void"]
 Method = Literal["email", "sms"]
 
+PaymentEventType = Literal[
+    "payment.started", "payment.code_resent", "payment.refused", "payment.processing", "payment.succeeded",
+    "payment.failed", "payment.canceled", "payment.expired", "payment.refunding", "payment.refunded",
+    "payment.set_aside", "payment.resolved",
+]  # fmt: skip
+InvoiceEventType = Literal["invoice.created", "invoice.voided"]
+EventType = PaymentEventType | InvoiceEventType
+
 FINAL_STATUSES = frozenset({"succeeded", "failed", "canceled", "expired", "refunded"})
 
 
@@ -244,6 +252,33 @@ class Entry(Record):
     payment_id: str | None
     """None for a deposit."""
     at: Timestamp
+
+
+class PaymentEvent(Record):
+    """A change of a payment. The payment is shown as it was when the event was read, which can be later.
+
+    `version` counts the changes of this payment, 1, 2, 3 …; with it a reader knows their order, and gaps.
+    """
+
+    id: str
+    type: PaymentEventType
+    at: Timestamp
+    version: int
+    payment: Payment
+
+
+class InvoiceEvent(Record):
+    """A change of an invoice, which is shown as it was when the event was read."""
+
+    id: str
+    type: InvoiceEventType
+    at: Timestamp
+    version: int
+    invoice: Invoice
+
+
+Event = PaymentEvent | InvoiceEvent
+"""A change that a user is told of."""
 
 
 class Message(Record):

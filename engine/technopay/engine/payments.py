@@ -8,6 +8,7 @@ from technopay.engine import values
 from technopay.engine.commands import CancelPayment, ConfirmPayment, ResendCode, StartPayment
 from technopay.engine.core import EngineCore, known, unwrap
 from technopay.engine.errors import PaymentNotFound, SettlementFailed
+from technopay.engine.feed import Subscription
 from technopay.engine.models import Entry, Invoice, Limit, Method, Page, Payment, Wallet
 from technopay.engine.ports import Claimed, Operation, Outcome
 
@@ -47,7 +48,7 @@ class PaymentOperations(EngineCore):
         arguments = [invoice_id, wallet_id, method]
         operation = self._operation("start", (user_id,), idempotency_key, arguments, recorded=False)
         # What a code is bound to never changes, so reading it ahead decides nothing.
-        terms = await self._store.read_terms(payment_id, known(invoice_id))
+        terms = await self._store.read_terms(payment_id, known(invoice_id), user_id)
         command = StartPayment(
             operation=operation,
             payment_id=payment_id,
@@ -91,7 +92,7 @@ class PaymentOperations(EngineCore):
         )
         outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command)
         if outcome.code not in ("ok", "payment_not_confirmable", "rate_limited"):
-            self._relay.wake()  # a refusal for funds or limit is told to the user, too
+            self._wake_tellers()  # a refusal for funds or limit is told to the user, too
         payment = self._paid(outcome)
         if claim := outcome.details.get("claim"):
             self._settlements.begin(Claimed(payment, claim))
@@ -113,8 +114,10 @@ class PaymentOperations(EngineCore):
         self._require_user(user_id)
         values.require([("idempotency_key", values.key_error(idempotency_key))])
         operation = self._operation("resend", (user_id, payment_id), idempotency_key, [], recorded=False)
-        parcel = await self._store.read_parcel(known(payment_id))
-        if parcel is None or parcel.user_id != user_id:
+        # A foreign payment is refused by the same question as one that does not exist.
+        wallet_id = await self._wallet_of(payment_id, user_id)
+        parcel = await self._store.read_parcel(payment_id)
+        if parcel is None:
             raise PaymentNotFound
         issue = (parcel.issue or 0) + 1
         # Another resend can come between; there are only so many.
@@ -128,7 +131,7 @@ class PaymentOperations(EngineCore):
                 code_lifetime_ms=self._settings.code_lifetime_s * 1000,
                 codes_per_hour=self._settings.codes_per_hour,
             )
-            outcome: Outcome[Payment] = await self._directory.ask(parcel.wallet_id, command)
+            outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command)
             if outcome.code != "issue":
                 return self._paid(outcome)
             issue = outcome.details["issue"] + 1
@@ -215,6 +218,24 @@ class PaymentOperations(EngineCore):
         """List the limits that bind a user: those of the currencies of the user's wallets."""
         self._require_user(user_id)
         return await self._store.read_limits(user_id)
+
+    async def events(self, *, user_id: str, after: str | None = None) -> Subscription:
+        """Listen to what happens to a user's payments and invoices: from now on, or after an event seen before.
+
+            async with await engine.events(user_id="alice") as events:
+                async for event in events: ...
+
+        The iteration ends when the engine drains, and for a listener who does not keep up; nothing is lost by
+        that: go on `after` the last event's id. Close what you listen with: a user has only so many places.
+
+        Raises:
+            RateLimited: the user has as many listeners as may be.
+            ValidationFailed; any Fault.
+
+        """
+        self._require_user(user_id)
+        values.require([("after", values.event_id_error(after))])
+        return await self._feed.listen(user_id, after)
 
     def _require_user(self, user_id: str) -> None:
         """Refuse what is no user id: to the store, no user would be an operator, who sees everything."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
+from technopay.engine.journal import Journal
 from technopay.engine.models import Audit, Entry, Invoice, Limit, Message, Method, Page, Payment, User, Wallet
 from technopay.engine.statistics import ScriptTime, StoreGauges
 
@@ -231,7 +232,7 @@ class Channel(Protocol):
         ...
 
 
-class Store(Protocol):
+class Store(Journal, Protocol):
     """The only truth. Each method is one atomic step; what it decides, it decides with its own clock.
 
     Methods raise StoreUnavailable (nothing happened) or OutcomeUnknown (ask again with the same operation).
@@ -310,8 +311,8 @@ class Store(Protocol):
         """Read a payment, with a user only that user's own."""
         ...
 
-    async def read_terms(self, payment_id: str, invoice_id: str) -> PaymentTerms | None:
-        """Read what the code of a payment of this invoice is bound to. It never changes."""
+    async def read_terms(self, payment_id: str, invoice_id: str, user_id: str) -> PaymentTerms | None:
+        """Read what the code of a payment of this user's invoice is bound to. It never changes."""
         ...
 
     async def read_parcel(self, payment_id: str) -> Parcel | None:

@@ -51,6 +51,16 @@ class EngineSettings:
     message_timeout_s: float = 2.0
     message_backoff_s: float = 1.0
 
+    events_interval_s: float = 0.5
+    """How often it is looked for changes that other processes made, while somebody listens."""
+    events_waiting_max: int = 100
+    """Events that wait for one listener; what is more waits in the journal."""
+    events_patience_s: float = 30.0
+    """A listener for whom as many wait as may, and who takes none for so long, is let go."""
+    listeners_per_user_max: int = 4
+    listeners_max: int = 500
+    """Listeners of this process; one more is refused as overloaded."""
+
     agenda_interval_s: float = 0.5
     idempotency_kept_s: int = 72 * 3600
     drain_s: float = 10.0

@@ -29,6 +29,8 @@ class Statistics:
     settlements_in_flight: int = 0
     payments_set_aside: int = 0
     """Of all engines on this store, as it was when the agenda was looked at last."""
+    listeners: int = 0
+    """To events, in this process."""
     script_times: Mapping[str, ScriptTime] = field(default_factory=dict)
 
 

@@ -25,6 +25,8 @@ ID_CURSOR = re.compile(r"[0-9A-Za-z_-]{1,64}")
 JOURNAL_CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
 ENTRY_CURSOR = re.compile(r"[0-9]{1,15}")
 """What pages go on from: a record, a place in the journal, a number of entries."""
+EVENT_ID = re.compile(r"evt_00([0-9]{1,18})-([0-9]{1,18})")
+"""An event, and its place in the journal."""
 
 
 def is_record_id(text: str) -> bool:
@@ -114,6 +116,11 @@ def require(errors: Iterable[tuple[str, str | None]]) -> None:
     """Raise ValidationFailed for the fields that have an error."""
     if found := [FieldError(field, error) for field, error in errors if error]:
         raise ValidationFailed(found)
+
+
+def event_id_error(event_id: str | None) -> str | None:
+    """Answer what is wrong with the id of an event, which need not exist."""
+    return None if event_id is None or EVENT_ID.fullmatch(event_id) else "has to be the id of an event"
 
 
 def cursor_error(cursor: str, form: re.Pattern[str]) -> str | None:

@@ -16,13 +16,15 @@ from technopay.engine import Engine, InternalError, TechnopayError
 from technopay.http.admission import Admission
 from technopay.http.auth import Authenticator
 from technopay.http.bounds import Bounds
+from technopay.http.event_routes import event_routes
 from technopay.http.metrics import Metrics
 from technopay.http.open_routes import open_routes
 from technopay.http.openapi import openapi_document
 from technopay.http.operator_routes import OPERATOR_ROUTES
 from technopay.http.parsing import BODY_LENGTH_MAX
-from technopay.http.pipeline import WebHandler, make_handler
-from technopay.http.problems import MethodNotAllowed, NotFound, problem_response
+from technopay.http.pipeline import Pipeline, WebHandler
+from technopay.http.problems import MethodNotAllowed, NotFound
+from technopay.http.render import problem_response
 from technopay.http.routes import Route
 from technopay.http.seen import SEEN, OnRequest, Seen
 from technopay.http.user_routes import USER_ROUTES
@@ -61,6 +63,7 @@ def create_app(
     app[ADMISSION] = admission
     routes: tuple[Route, ...] = (
         *USER_ROUTES,
+        *event_routes(bounds.ping_interval_s),
         *OPERATOR_ROUTES,
         *open_routes(metrics, admission, lambda: document),
         *more_routes,
@@ -68,10 +71,16 @@ def create_app(
     document = openapi_document(routes, VERSION)
     app[TABLE] = routes
     for route in routes:
-        handler = make_handler(route, engine, authenticator, admission, bounds)
+        handler = Pipeline(route, engine, authenticator, admission, bounds).handler
         app.router.add_route(route.method, route.path, handler)
         if route.method == "GET" and route.scope is None:
             app.router.add_route("HEAD", route.path, handler)
+
+    async def stop_admitting(_: web.Application) -> None:
+        """Let streams end; for what else runs, whoever serves the application waits."""
+        await admission.drain(0.0)
+
+    app.on_shutdown.append(stop_admitting)
     return app
 
 

@@ -1,19 +1,25 @@
-"""Sign-in: bearer tokens (JWT, HS256). The algorithm is ours, never the token's."""
+"""Sign-in: bearer tokens (JWT). The algorithm and the keys are ours, never the token's."""
 
 from __future__ import annotations
 
+import hashlib
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import jwt
 from aiohttp import web
 
 from technopay.engine.values import USER_ID
-from technopay.http.problems import Unauthenticated
+from technopay.http.keys import HS256, Algorithm, Key, require_keys
+from technopay.http.problems import InvalidToken, Unauthenticated
 
-ALGORITHM = "HS256"
 PAYMENTS, ADMIN = "payments", "admin"
+KNOWN_TOKENS_MAX = 4_096
+OPTIONS: Any = {"require": ["exp", "sub"], "verify_iat": False}
+"""When a token was issued is no condition: the clock of whoever issued it may be ahead of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +43,24 @@ class Authenticator(Protocol):
 
 
 class TokenAuthenticator:
-    """Checks and signs tokens with one secret."""
+    """Checks tokens of one algorithm with one key, or with two while keys are rotated.
 
-    def __init__(self, secret: str) -> None:
-        self._secret = secret
+    A token has to name its user (`sub`) and its end (`exp`, to the second: there is no leeway), and the issuer
+    and the audience that are given here. One that names an audience while none is given here is for another.
+    """
+
+    def __init__(
+        self,
+        *keys: Key,
+        algorithm: Algorithm = HS256,
+        issuer: str | None = None,
+        audience: str | None = None,
+    ) -> None:
+        self._keys = require_keys(keys, algorithm)
+        self._algorithm = algorithm
+        self._issuer = issuer
+        self._audience = audience
+        self._known: dict[bytes, tuple[Caller, float]] = {}
 
     async def authenticate(self, request: web.Request) -> Caller:
         """Answer the caller of a request with a valid bearer token.
@@ -49,7 +69,10 @@ class TokenAuthenticator:
             Unauthenticated.
 
         """
-        return self.caller_of(request.headers.get("Authorization"))
+        headers = request.headers.getall("Authorization", [])
+        if len(headers) > 1:
+            raise Unauthenticated("Authorization has to be one header.")
+        return self.caller_of(headers[0] if headers else None)
 
     def caller_of(self, header: str | None) -> Caller:
         """Answer the caller that an Authorization header names.
@@ -59,25 +82,76 @@ class TokenAuthenticator:
 
         """
         scheme, _, token = (header or "").partition(" ")
+        token = token.strip()
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated
-        try:
-            claims = jwt.decode(
-                token.strip(), self._secret, algorithms=[ALGORITHM], options={"require": ["exp", "sub"]}
-            )
-        except jwt.ExpiredSignatureError:
-            raise Unauthenticated("The token has expired.") from None
-        except (jwt.InvalidTokenError, ValueError):
-            # ValueError: the header holds bytes that are no text.
-            raise Unauthenticated from None
-        user_id, scope = claims["sub"], claims.get("scope", "")
-        if not USER_ID.fullmatch(user_id) or not isinstance(scope, str):
-            raise Unauthenticated("The token names no user in the form that is used here.")
-        return Caller(user_id, frozenset(scope.split()))
+        # Checking a signature takes longer than anything else here. What is kept of a token is its hash.
+        known_as = hashlib.sha256(token.encode(errors="replace")).digest()
+        caller, expires_at = self._known.get(known_as, (NOBODY, 0.0))
+        if expires_at > time.time():
+            return caller
+        claims = self._claims(token)
+        caller, expires_at = _caller(claims), _expiry(claims)
+        if len(self._known) >= KNOWN_TOKENS_MAX:
+            self._known.pop(next(iter(self._known)))
+        self._known[known_as] = caller, expires_at
+        return caller
 
-    def sign(self, user_id: str, *, admin: bool, lifetime_s: float) -> str:
-        """Sign a token."""
-        scope = f"{PAYMENTS} {ADMIN}" if admin else PAYMENTS
-        now = int(time.time())
-        claims = {"sub": user_id, "scope": scope, "iat": now, "exp": now + int(lifetime_s)}
-        return jwt.encode(claims, self._secret, algorithm=ALGORITHM)
+    def _claims(self, token: str) -> Mapping[str, Any]:
+        """Answer the claims of a token that one of the keys has signed."""
+        for key in self._keys:
+            try:
+                return self._decode(token, key)
+            except jwt.InvalidSignatureError:
+                continue
+            except (jwt.InvalidTokenError, ValueError) as error:
+                raise _refusal(error, self._algorithm) from None
+        raise InvalidToken("The token is signed with none of the keys that are valid here.")
+
+    def _decode(self, token: str, key: Key) -> Mapping[str, Any]:
+        claims: Mapping[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[self._algorithm],
+            options=OPTIONS,
+            issuer=self._issuer,
+            audience=self._audience,
+        )
+        return claims
+
+
+def _refusal(error: Exception, algorithm: Algorithm) -> InvalidToken:
+    """Say what is wrong with a token, without saying what would be right."""
+    match error:
+        case jwt.ExpiredSignatureError():
+            return InvalidToken("The token has expired.")
+        case jwt.ImmatureSignatureError():
+            return InvalidToken("The token is not valid yet.")
+        case jwt.InvalidAlgorithmError():
+            return InvalidToken(f"The token is not signed with {algorithm}.")
+        case jwt.MissingRequiredClaimError():
+            return InvalidToken(f"The token lacks {error.claim}.")
+        case jwt.InvalidIssuerError():
+            return InvalidToken("The token is of another issuer.")
+        case jwt.InvalidAudienceError():
+            return InvalidToken("The token is for another audience.")
+        case _:
+            # Also a ValueError: the header holds bytes that are no text.
+            return InvalidToken("The token cannot be read.")
+
+
+def _caller(claims: Mapping[str, Any]) -> Caller:
+    user_id, scope = claims["sub"], claims.get("scope", "")
+    if not USER_ID.fullmatch(user_id):
+        raise InvalidToken("The token names no user in the form that is used here.")
+    if not isinstance(scope, str):
+        raise InvalidToken("The scope of the token has to be a text.")
+    return Caller(user_id, frozenset(scope.split()))
+
+
+def _expiry(claims: Mapping[str, Any]) -> float:
+    expires_at = claims["exp"]
+    # The library also takes what can be made a number: a text, or true.
+    if isinstance(expires_at, bool) or not isinstance(expires_at, int | float):
+        raise InvalidToken("The token cannot be read.")
+    return math.floor(expires_at)

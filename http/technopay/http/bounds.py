@@ -9,10 +9,19 @@ from dataclasses import dataclass
 class Bounds:
     """What a process takes on at most. Durations are in the unit that the name ends with."""
 
+    connections_max: int = 1_000
+    """Connections that are open. A few more are for health checks; beyond them, 503 is answered unread."""
     requests_max: int = 1_000
     """Requests under way; one more is answered 503 at once."""
     request_deadline_s: float = 30.0
     """A request that has no answer by then is answered that its outcome is unknown."""
     audit_deadline_s: float = 600.0
     write_deadline_s: float = 10.0
-    """A reader of a stream who does not take a piece by then is cut off."""
+    """A reader who takes nothing of what is written by then is cut off."""
+    head_deadline_s: float = 15.0
+    """A connection on which no request has arrived by then, down to its last header, is closed."""
+    body_deadline_s: float = 5.0
+    stream_s_max: float = 3_600.0
+    """A stream ends after so long; whoever reads on has to sign in again."""
+    ping_interval_s: float = 15.0
+    """How often a stream of events without news shows that it is still there."""

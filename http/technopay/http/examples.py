@@ -23,9 +23,10 @@ from technopay.engine import (
 )
 from technopay.engine.errors import REFUSALS, Fault
 from technopay.engine.models import Checked, Confirmation, Failure, Refund, Resolution
-from technopay.http.mock_routes import DeliveredMessage, Inbox, Token
+from technopay.http.mocks import DeliveredMessage, Inbox, Token
 from technopay.http.open_routes import Health
-from technopay.http.problems import PROBLEMS, RequestError, problem_json
+from technopay.http.problems import PROBLEMS, RequestError
+from technopay.http.render import problem_json
 
 IDS: Mapping[str, str] = {
     "user_id": "alice",

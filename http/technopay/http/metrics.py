@@ -41,6 +41,7 @@ class EngineCollector(Collector):
             "Payments that wait for an operator, of all engines on this store.",
             engine.payments_set_aside,
         )
+        yield _gauge("listeners", "Streams of events that are open.", engine.listeners)
         yield CounterMetricFamily(
             "technopay_lease_waits",
             "Commands that came to a wallet that another process had.",

@@ -172,6 +172,16 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
             )
     if route.takes_key:
         parameters.append({"$ref": "#/components/parameters/IdempotencyKey"})
+    if route.takes_last_event:
+        parameters.append(
+            {
+                "name": "Last-Event-ID",
+                "in": "header",
+                "required": False,
+                "description": "Go on after this event, instead of beginning now.",
+                "schema": {"type": "string"},
+            }
+        )
     return parameters
 
 

@@ -15,7 +15,6 @@ from technopay.engine.values import key_error
 from technopay.http.problems import BodyTooLarge, MalformedRequest, UnsupportedMediaType
 
 BODY_LENGTH_MAX = 16 * 1024
-BODY_DEADLINE_S = 5.0
 DEPTH_MAX = 32
 DIGITS_MAX = 20
 ENCODINGS = ("identity", "gzip", "deflate")
@@ -43,14 +42,14 @@ def read_key(request: web.Request) -> str | None:
     return key
 
 
-async def read_body(request: web.Request, form: type[Form]) -> Form:
+async def read_body(request: web.Request, form: type[Form], within_s: float) -> Form:
     """Read a JSON body into a form.
 
     Raises:
         BodyTooLarge, UnsupportedMediaType, MalformedRequest, ValidationFailed.
 
     """
-    raw = await _read_bytes(request)
+    raw = await _read_bytes(request, within_s)
     # A form without fields can be left out altogether.
     if not raw and not form.model_fields:
         return form()
@@ -120,19 +119,26 @@ def require_plain_json(raw: bytes) -> None:
         raise MalformedRequest("The body is not JSON.") from None
 
 
-async def _read_bytes(request: web.Request) -> bytes:
+async def _read_bytes(request: web.Request, within_s: float) -> bytes:
+    # A mounted application's requests come with the bound of the application around it.
+    if (request.content_length or 0) > BODY_LENGTH_MAX:
+        raise BodyTooLarge
     try:
         if request.content.is_eof():
-            return await request.read()
-        async with asyncio.timeout(BODY_DEADLINE_S):
-            return await request.read()
+            raw = await request.read()
+        else:
+            async with asyncio.timeout(within_s):
+                raw = await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise BodyTooLarge from None
     except TimeoutError:
-        raise MalformedRequest(f"The body did not arrive within {BODY_DEADLINE_S:g} s.") from None
+        raise MalformedRequest(f"The body did not arrive within {within_s:g} s.") from None
     except (ValueError, web.RequestPayloadError):
         # A body that claims a compression it does not have, for example.
         raise MalformedRequest("The body cannot be decoded.") from None
+    if len(raw) > BODY_LENGTH_MAX:
+        raise BodyTooLarge
+    return raw
 
 
 def _require_shallow(raw: bytes) -> None:

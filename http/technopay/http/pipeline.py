@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
@@ -11,65 +12,101 @@ from aiohttp import web
 
 from technopay.engine import Engine, OutcomeUnknown
 from technopay.http.admission import Admission
-from technopay.http.auth import ADMIN, NOBODY, Authenticator
+from technopay.http.auth import ADMIN, NOBODY, Authenticator, Caller
 from technopay.http.bounds import Bounds
+from technopay.http.connection import refuse_on_reserve
 from technopay.http.parsing import read_body, read_key, read_query
 from technopay.http.problems import Forbidden
-from technopay.http.routes import Call, Route, Stream
+from technopay.http.routes import Answer, Call, Route, Stream
 from technopay.http.seen import SEEN, headers_for
+
+logger = logging.getLogger(__name__)
+
+GONE_INTERVAL_S = 0.5
 
 WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_handler(
-    route: Route, engine: Engine, authenticator: Authenticator, admission: Admission, bounds: Bounds
-) -> WebHandler:
-    """Make the handler of a route."""
-    deadline_s: float = getattr(bounds, route.deadline)
+class Pipeline:
+    """Answers the requests of one route."""
 
-    no_body, no_query = route.body.model_construct(), route.query()
+    def __init__(
+        self, route: Route, engine: Engine, authenticator: Authenticator, admission: Admission, bounds: Bounds
+    ) -> None:
+        self._route = route
+        self._engine = engine
+        self._authenticator = authenticator
+        self._admission = admission
+        self._bounds = bounds
+        self._deadline_s: float = getattr(bounds, route.deadline)
+        self._no_body, self._no_query = route.body.model_construct(), route.query()
 
-    async def open_to_all(request: web.Request) -> web.StreamResponse:
-        request[SEEN].route = route
-        return await answer(request)
+    @property
+    def handler(self) -> WebHandler:
+        """What answers a request: what needs no sign-in is always let in."""
+        return self._open_to_all if self._route.scope is None else self._signed_in
 
-    async def signed_in(request: web.Request) -> web.StreamResponse:
-        request[SEEN].route = route
-        admission.enter()
+    async def _open_to_all(self, request: web.Request) -> web.StreamResponse:
+        request[SEEN].route = self._route
+        return await self._send(request, await self._ask(request, NOBODY))
+
+    async def _signed_in(self, request: web.Request) -> web.StreamResponse:
+        request[SEEN].route = self._route
+        refuse_on_reserve(request)
+        self._admission.enter()
         try:
-            async with asyncio.timeout(deadline_s):
-                return await answer(request)
+            return await self._send(request, await self._answer_in_time(request))
+        finally:
+            self._admission.leave()
+
+    async def _answer_in_time(self, request: web.Request) -> Answer | Stream:
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self._ask(request, await self._authenticate(request))
         except TimeoutError:
             raise OutcomeUnknown("There was no answer in time. Ask again with the same key or id.") from None
-        finally:
-            admission.leave()
 
-    async def answer(request: web.Request) -> web.StreamResponse:
-        seen = request[SEEN]
-        caller = NOBODY
-        if route.scope is not None:
-            caller = await authenticator.authenticate(request)
-            seen.user_id = caller.user_id
-            seen.is_operator = route.scope == ADMIN
-            if route.scope not in caller.scopes:
-                raise Forbidden
+    async def _authenticate(self, request: web.Request) -> Caller:
+        seen, scope = request[SEEN], self._route.scope
+        assert scope is not None
+        caller = await self._authenticator.authenticate(request)
+        seen.user_id = caller.user_id
+        seen.is_operator = scope == ADMIN
+        if scope not in caller.scopes:
+            raise Forbidden(scope)
+        return caller
+
+    async def _ask(self, request: web.Request, caller: Caller) -> Answer | Stream:
+        route = self._route
         key = read_key(request) if route.takes_key else None
-        body = no_body if route.method == "GET" else await read_body(request, route.body)
-        query = read_query(request, route.query) if request.query_string else no_query
+        body = self._no_body
+        if route.method != "GET":
+            body = await read_body(request, route.body, self._bounds.body_deadline_s)
+        query = read_query(request, route.query) if request.query_string else self._no_query
         if key is not None:
             key = hashlib.sha256(f"{caller.user_id} {key}".encode()).hexdigest()
-        mount = _mount(request, route)
-        call = Call(engine, caller, request.match_info, request.headers, body, query, key, mount)
-        answered = await route.handler(call)
+        return await route.handler(
+            Call(
+                self._engine,
+                caller,
+                request.match_info,
+                request.headers,
+                body,
+                query,
+                key,
+                _mount(request, route),
+            )
+        )
+
+    async def _send(self, request: web.Request, answered: Answer | Stream) -> web.StreamResponse:
         if isinstance(answered, Stream):
-            return await _send(request, answered, admission, bounds.write_deadline_s)
+            return await send_stream(request, answered, self._admission, self._bounds)
+        seen = request[SEEN]
         seen.record = answered.record
         headers = headers_for(seen, answered.media)
         if answered.headers:
             headers.update(answered.headers)
         return web.Response(body=answered.body, status=answered.status, headers=headers)
-
-    return open_to_all if route.scope is None else signed_in
 
 
 def _mount(request: web.Request, route: Route) -> str:
@@ -78,28 +115,41 @@ def _mount(request: web.Request, route: Route) -> str:
     return resource.canonical.removesuffix(route.path) if resource else ""
 
 
-async def _send(
-    request: web.Request, stream: Stream, admission: Admission, write_deadline_s: float
+async def send_stream(
+    request: web.Request, stream: Stream, admission: Admission, bounds: Bounds
 ) -> web.StreamResponse:
-    """Send the chunks of a stream until it ends, the client leaves or is too slow, or the server drains."""
+    """Send a stream until it or its time ends, the client leaves or is too slow, or the server drains."""
     response = web.StreamResponse(headers={**headers_for(request[SEEN], stream.media), **stream.headers})
 
     async def pump() -> None:
-        async with aclosing(stream.chunks) as chunks:  # type: ignore[type-var]
-            async for chunk in chunks:
-                async with asyncio.timeout(write_deadline_s):
-                    await response.write(chunk)
+        await response.prepare(request)
+        async for chunk in stream.chunks:
+            async with asyncio.timeout(bounds.write_deadline_s):
+                await response.write(chunk)
 
-    await response.prepare(request)
-    pumping = asyncio.create_task(pump())
-    draining = asyncio.create_task(admission.wait_until_draining())
-    try:
-        await asyncio.wait({pumping, draining}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (pumping, draining):
-            task.cancel()
-        await asyncio.wait({pumping, draining})
-    # Who left or did not read has no use for an answer.
-    if not pumping.cancelled() and not isinstance(pumping.exception(), ConnectionError | TimeoutError | None):
-        pumping.result()
+    async with aclosing(stream.chunks):
+        pumping = asyncio.create_task(pump())
+        tasks = {
+            pumping,
+            asyncio.create_task(admission.wait_until_draining()),
+            asyncio.create_task(_wait_until_gone(request)),
+        }
+        try:
+            await asyncio.wait(tasks, timeout=bounds.stream_s_max, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+    error = None if pumping.cancelled() else pumping.exception()
+    if error and not isinstance(error, TimeoutError | ConnectionError):
+        logger.error("the stream of request %s crashed", request[SEEN].request_id, exc_info=error)
+    # A polite end would say that this was all, and it would wait for a reader who does not read.
+    if error and request.transport:
+        request.transport.abort()
     return response
+
+
+async def _wait_until_gone(request: web.Request) -> None:
+    """Wait until the client has left: a stream without news would not find out before its next ping."""
+    while request.transport and not request.transport.is_closing():  # noqa: ASYNC110
+        await asyncio.sleep(GONE_INTERVAL_S)

@@ -1,16 +1,8 @@
-"""Errors as RFC 9457 problems: every code, its status and its title, in one table."""
+"""Problems (RFC 9457): every code, its status and its title, in one table; and what only HTTP can refuse."""
 
 from __future__ import annotations
 
-import json
-import math
-from typing import Any
-
-from aiohttp import web
-
-from technopay.engine import FieldError, RateLimited, Refusal, TechnopayError, ValidationFailed
-from technopay.http.render import record_json
-from technopay.http.seen import Seen, headers_for
+from technopay.engine import TechnopayError
 
 PROBLEMS: dict[str, tuple[int, str]] = {
     "malformed_request": (400, "The request cannot be read"),
@@ -57,6 +49,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
 """Status and title by code."""
 
 RETRY_AFTER_S = "1"
+CHALLENGE = 'Bearer realm="technopay"'
 
 
 class RequestError(TechnopayError):
@@ -71,10 +64,26 @@ class MalformedRequest(RequestError):
 
 
 class Unauthenticated(RequestError):
-    """Raised when there is no valid token."""
+    """Raised when there is no token."""
 
     code = "unauthenticated"
-    message = "A valid bearer token is needed."
+    message = "A bearer token is needed."
+
+    @property
+    def challenge(self) -> str:
+        """Answer what WWW-Authenticate says (RFC 6750, 3); another sign-in has another."""
+        return CHALLENGE
+
+
+class InvalidToken(Unauthenticated):
+    """Raised when there is a token, and it is not valid. What is told has no quotes and is ASCII."""
+
+    message = "The token is not valid."
+
+    @property
+    def challenge(self) -> str:
+        """Answer what WWW-Authenticate says."""
+        return f'{CHALLENGE}, error="invalid_token", error_description="{self}"'
 
 
 class Forbidden(RequestError):
@@ -82,6 +91,11 @@ class Forbidden(RequestError):
 
     code = "forbidden"
     message = "The token lacks the scope that this needs."
+
+    def __init__(self, scope: str = "") -> None:
+        super().__init__(f"The token lacks the scope {scope}." if scope else None)
+        needed = f', scope="{scope}"' if scope else ""
+        self.challenge = f'{CHALLENGE}, error="insufficient_scope"{needed}'
 
 
 class NotFound(RequestError):
@@ -110,57 +124,3 @@ class UnsupportedMediaType(RequestError):
 
     code = "unsupported_media_type"
     message = "The body has to be application/json."
-
-
-def problem_json(error: TechnopayError, request_id: str, *, operator: bool) -> dict[str, Any]:
-    """Render an error as a problem; operators see payments whole."""
-    status, title = PROBLEMS[error.code]
-    problem: dict[str, Any] = {
-        "type": f"urn:technopay:problem:{error.code}",
-        "title": title,
-        "status": status,
-        "detail": str(error),
-        "code": error.code,
-        "request_id": request_id,
-        "retryable": error.retryable,
-    }
-    if isinstance(error, Refusal):
-        problem |= _helpful(error, operator=operator)
-    return problem
-
-
-def problem_response(error: TechnopayError, seen: Seen) -> web.Response:
-    """Answer with an error."""
-    problem = problem_json(error, seen.request_id, operator=seen.is_operator)
-    status = problem["status"]
-    headers = headers_for(seen, "application/problem+json; charset=utf-8")
-    if isinstance(error, Refusal) and error.replayed:
-        headers["Idempotent-Replayed"] = "true"
-    if isinstance(error, RateLimited):
-        headers["Retry-After"] = str(math.ceil(error.retry_after_s or 1))
-    elif status == 503:
-        headers["Retry-After"] = RETRY_AFTER_S
-    elif status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="technopay", error="invalid_token"'
-    return web.Response(status=status, body=json.dumps(problem, ensure_ascii=False).encode(), headers=headers)
-
-
-def _helpful(error: Refusal, *, operator: bool) -> dict[str, Any]:
-    """Answer the members that help to put it right."""
-    found: dict[str, Any] = {
-        name: value
-        for name in ("attempts_remaining", "required", "available")
-        if (value := getattr(error, name)) is not None
-    }
-    if error.limit is not None:
-        found["limit"] = json.loads(record_json(error.limit, operator=operator))
-    if error.payment is not None:
-        found["payment"] = json.loads(record_json(error.payment, operator=operator))
-    if isinstance(error, ValidationFailed):
-        found["errors"] = [field_error_json(field_error) for field_error in error.errors]
-    return found
-
-
-def field_error_json(error: FieldError) -> dict[str, str]:
-    """Render what is wrong with one field."""
-    return {"field": error.field, "message": error.message}

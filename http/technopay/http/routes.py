@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pydantic import BaseModel
 
@@ -43,11 +44,23 @@ class Answer:
     """What the body tells, for those who watch."""
 
 
+class Chunks(Protocol):
+    """The pieces of a stream. They are closed in any case, also before the first one was asked for."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate over the pieces."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give up what the pieces come from."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
     """An answer that goes on until its chunks end, the client leaves or the server drains."""
 
-    chunks: AsyncIterator[bytes]
+    chunks: Chunks
     media: str
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -74,6 +87,7 @@ class Route:
     status: int = 200
     is_list: bool = False
     takes_key: bool = False
+    takes_last_event: bool = False
     also: tuple[int, ...] = ()
     """Further statuses with the same answer."""
     media: str = JSON

@@ -9,7 +9,7 @@ from technopay.engine.errors import StoreUnfit, StoreUninitialised
 
 Durability = Literal["always", "everysec", "unchecked"]
 
-SCHEMA = "3"
+SCHEMA = "4"
 PARTITIONS = "1"
 REDIS_VERSION_MIN = (7, 0)
 

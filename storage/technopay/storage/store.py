@@ -13,6 +13,7 @@ from technopay.engine.statistics import StoreGauges
 from technopay.storage.audit import AuditScripts
 from technopay.storage.days import Calendar
 from technopay.storage.embedded import EmbeddedValkey
+from technopay.storage.events import EventScripts
 from technopay.storage.fitness import PARTITIONS, SCHEMA, Durability, require_ours
 from technopay.storage.inspector import Inspector
 from technopay.storage.keys import Keys
@@ -29,7 +30,7 @@ LOOK_INTERVAL_S = 1.0
 """So often the store is looked at while it is used: its configuration and role can change at any time."""
 
 
-class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, TermsScript, AuditScripts):
+class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, TermsScript, AuditScripts):
     """The engine's store. Make one with `connect`, `embedded` or `fake`; `async with` opens and closes it."""
 
     def __init__(

@@ -13,7 +13,7 @@ from technopay.storage.keys import Keys
 
 logger = logging.getLogger(__name__)
 
-Question = tuple[str, str, asyncio.Future[PaymentTerms | None]]
+Question = tuple[str, str, str, asyncio.Future[PaymentTerms | None]]
 
 QUESTIONS_MAX = 256
 
@@ -26,13 +26,13 @@ class TermsScript(ScriptRunner):
         self._questions: list[Question] = []
         self._asking: set[asyncio.Task[None]] = set()
 
-    async def read_terms(self, payment_id: str, invoice_id: str) -> PaymentTerms | None:
-        """Read what the code of a payment of this invoice is bound to."""
+    async def read_terms(self, payment_id: str, invoice_id: str, user_id: str) -> PaymentTerms | None:
+        """Read what the code of a payment of this user's invoice is bound to."""
         loop = asyncio.get_running_loop()
         if not self._questions:
             loop.call_soon(self._ask_all)
         answer: asyncio.Future[PaymentTerms | None] = loop.create_future()
-        self._questions.append((payment_id, invoice_id, answer))
+        self._questions.append((payment_id, invoice_id, user_id, answer))
         return await answer
 
     def _ask_all(self) -> None:
@@ -47,10 +47,10 @@ class TermsScript(ScriptRunner):
     async def _answer(self, questions: list[Question]) -> None:
         heard: Sequence[PaymentTerms | Fault | None]
         try:
-            reply = await self._run("read_terms", invoices=[invoice_id for _, invoice_id, _ in questions])
+            reply = await self._run("read_terms", invoices=[invoice_id for _, invoice_id, *_ in questions])
             heard = [
-                PaymentTerms(payment_id, int(amount), currency, merchant) if amount else None
-                for (payment_id, _, _), (amount, currency, merchant) in zip(
+                PaymentTerms(payment_id, int(amount), currency, merchant) if holder == user_id else None
+                for (payment_id, _, user_id, _), (holder, amount, currency, merchant) in zip(
                     questions, reply.record, strict=True
                 )
             ]
@@ -59,5 +59,5 @@ class TermsScript(ScriptRunner):
         except (TypeError, ValueError):
             logger.exception("read_terms answered %r", reply)
             heard = [InternalError()] * len(questions)
-        for (_, _, answer), each in zip(questions, heard, strict=True):
+        for (*_, answer), each in zip(questions, heard, strict=True):
             resolve(answer, each)

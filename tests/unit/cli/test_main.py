@@ -139,6 +139,8 @@ def test_a_missing_secret_is_one_line_with_status_1(
         ("CODE_LIFETIME_S", "0"),
         ("DURABILITY", "perhaps"),
         ("LOG_LEVEL", "loud"),
+        ("CONNECTIONS_MAX", "0"),
+        ("REQUESTS_MAX", "many"),
         ("REDIS_URL", "localhost:6379"),
     ],
 )

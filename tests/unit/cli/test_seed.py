@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 
 from support.http import Api
+from support.scenes import SECRET
 
 from technopay.cli.guide import guide_text
 from technopay.cli.purchase import make_purchase
 from technopay.cli.seed import seed
 from technopay.cli.service import Service
+from technopay.cli.sign_in import SignIn
+from technopay.http import TokenAuthenticator
 
 
 async def test_every_refusal_that_the_guide_names_is_really_refused(api: Api) -> None:
     await seed(api.engine)
-    service = Service(f"{api.client.server.make_url('')}".rstrip("/"), api.engine, api.tokens)
+    sign_in = SignIn(TokenAuthenticator(SECRET), api.signer)
+    service = Service(f"{api.client.server.make_url('')}".rstrip("/"), api.engine, sign_in)
     text = await guide_text(service)
     alice = (await api.get("/v1/wallets", user="demo-alice")).expect(200)["data"][0]["id"]
 
@@ -45,7 +49,8 @@ async def test_a_client_makes_a_whole_purchase_over_http(api: Api) -> None:
 
     purchase = await make_purchase(f"{api.client.server.make_url('')}".rstrip("/"))
 
-    assert purchase.payment["status"] == "succeeded"
+    assert purchase.payment.status == "succeeded"
     assert re.fullmatch(r"\d{6}", purchase.code)
-    assert purchase.confirmation["sent_to"] == "a***@example.com"
-    assert purchase.payment["limits"][0]["used"] == purchase.limit_before["used"] + purchase.payment["amount"]
+    assert purchase.started.confirmation is not None
+    assert purchase.started.confirmation.sent_to == "a***@example.com"
+    assert purchase.payment.limits[0].used == purchase.limit_before.used + purchase.payment.amount

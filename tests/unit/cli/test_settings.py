@@ -29,6 +29,8 @@ def test_the_defaults_are_the_contracts(place: Path) -> None:
     assert settings.data_dir == place / "share" / "technopay"
     assert (settings.timezone, settings.code_lifetime_s, settings.durability) == ("UTC", 300, "always")
     assert (settings.codes_per_hour, settings.confirms_per_minute, settings.failures_per_day) == (5, 5, 10)
+    assert (settings.token_algorithm, settings.token_issuer, settings.token_audience) == ("HS256", None, None)
+    assert (settings.connections_max, settings.requests_max) == (1_000, 1_000)
 
 
 def test_the_data_is_in_the_home_directory_where_nothing_else_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

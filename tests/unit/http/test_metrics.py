@@ -73,7 +73,7 @@ async def test_the_engine_is_asked_whenever_the_metrics_are() -> None:
     metrics, engine = make_metrics()
     engine.statistics = Statistics(
         live_actors=1, commands_waiting=2, mailbox_depth_max=5, lease_waits=6, settlements_in_flight=3,
-        payments_set_aside=4, script_times={"confirm_payment": ScriptTime(calls=8, total_s=0.5)},
+        payments_set_aside=4, listeners=7, script_times={"confirm_payment": ScriptTime(calls=8, total_s=0.5)},
     )  # fmt: skip
 
     told = await lines(metrics)
@@ -85,6 +85,7 @@ async def test_the_engine_is_asked_whenever_the_metrics_are() -> None:
         "technopay_lease_waits_total 6.0",
         "technopay_settlements_in_flight 3.0",
         "technopay_payments_set_aside 4.0",
+        "technopay_listeners 7.0",
         'technopay_script_seconds_count{script="confirm_payment"} 8.0',
         'technopay_script_seconds_sum{script="confirm_payment"} 0.5',
     ):

@@ -20,7 +20,7 @@ from technopay.engine import (
 )
 from technopay.engine.models import from_ms
 from technopay.http import PROBLEMS, Seen
-from technopay.http.problems import problem_response
+from technopay.http.render import problem_response
 
 CONTRACT = {
     400: {"malformed_request"},

@@ -167,6 +167,22 @@ async def a_cancellation_without_its_event(world: World) -> None:
     await world.strike_out("payment.canceled", world.payments["canceled"])
 
 
+@corruption(CHANGE)
+async def a_fresh_code_without_its_event(world: World) -> None:
+    for issue in (2, 3):
+        command = commands.ResendCode(
+            unrecorded(), world.payments["waiting"], "alice", issue, f"digest {issue}", DAY_MS
+        )
+        assert (await world.scene.store.run(command, ALONE)).code == "ok"
+    *_, (first, _), _ = await world.scene.entries()
+    assert await world.client.xdel(world.key("journal"), first) == 1
+
+
+@corruption(CHANGE)
+async def a_payment_that_counts_a_change_too_many(world: World) -> None:
+    await world.scene.write("payment", world.payments["succeeded"], version=4)
+
+
 @corruption(LIMIT)
 async def a_counter_that_is_too_low(world: World) -> None:
     day = await world.scene.day(world.payments["processing"])

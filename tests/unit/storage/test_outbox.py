@@ -49,7 +49,7 @@ async def test_a_code_that_ran_out_expires_its_payment_and_frees_the_invoice(sce
     assert (await scene.store.take_due(10)).payments == []
     assert (await scene.fields("payment", payment_id))["status"] == "expired"
     assert "payment" not in await scene.fields("invoice", invoice)
-    assert await scene.news(before) == [("payment.expired", {"payment": payment_id})]
+    assert await scene.news(before) == [("payment.expired", {"payment": payment_id, "version": "2"})]
 
 
 async def test_a_payment_that_is_not_expired_yet_is_due_again_at_its_expiry(scene: Scene) -> None:

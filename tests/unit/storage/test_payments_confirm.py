@@ -165,7 +165,7 @@ async def test_the_fifth_wrong_code_ends_the_payment_and_frees_the_invoice(scene
     assert outcome.value.failure.code == "too_many_attempts"
     assert await scene.challenge(payment_id) == {}
     assert await scene.news(before) == [
-        ("payment.failed", {"payment": payment_id, "reason": "too_many_attempts"})
+        ("payment.failed", {"payment": payment_id, "version": "2", "reason": "too_many_attempts"})
     ]
     assert (await scene.confirm(payment_id, RIGHT)).code == "payment_not_confirmable"
     assert await scene.money(wallet) == (10_000, 0)
@@ -191,12 +191,14 @@ async def test_a_right_code_refused_for_funds_or_limit_burns_nothing(scene: Scen
         assert outcome.details == {"required": 1_000, "available": 999}
     else:
         assert (outcome.details["limit"].limit, outcome.details["limit"].used) == (999, 0)
-    assert await scene.news(journal) == [("payment.refused", {"payment": payment_id, "reason": reason})]
+    refused = {"payment": payment_id, "version": "2", "reason": reason}
+    assert await scene.news(journal) == [("payment.refused", refused)]
     after = await dump(scene.store)
     for changed in (before, after):
         changed.pop("journal")
-    said = after[f"payment:{payment_id}"].pop("last_call")
-    assert said.endswith(f" {reason}")
+    payment = after[f"payment:{payment_id}"]
+    assert payment.pop("last_call").endswith(f" {reason}")
+    assert payment.pop("version") == "2"
     assert after == before
 
     await scene.deposit(wallet, 1)

@@ -34,7 +34,9 @@ async def test_a_fresh_code_has_a_fresh_expiry_and_the_same_attempts_and_the_old
     assert abs(int(challenge["expires_at"]) - await scene.now_ms() - 60_000) < 5_000
     assert await scene.due_at(payment_id) == int(challenge["expires_at"])
     assert challenge["issue"] == "2"
-    assert await scene.news(before) == [("payment.code_resent", {"payment": payment_id, "issue": "2"})]
+    assert await scene.news(before) == [
+        ("payment.code_resent", {"payment": payment_id, "issue": "2", "version": "2"})
+    ]
     old = await scene.confirm(payment_id, RIGHT)
     assert (old.code, old.details) == ("confirmation_invalid", {"attempts_remaining": 3})
     assert (await scene.confirm(payment_id, "next")).code == "ok"
@@ -83,7 +85,9 @@ async def test_a_waiting_payment_is_canceled_even_by_a_blocked_user(scene: Scene
     assert (outcome.value.status, outcome.value.confirmation) == ("canceled", None)
     assert "payment" not in await scene.fields("invoice", invoice)
     assert await scene.money(wallet) == (10_000, 0)
-    assert await scene.news(before) == [("payment.canceled", {"payment": payment_id, "by": "user"})]
+    assert await scene.news(before) == [
+        ("payment.canceled", {"payment": payment_id, "version": "2", "by": "user"})
+    ]
     assert (await scene.due_at(payment_id) or 0) > await scene.now_ms() + 29 * 24 * 3600 * 1000
 
 

@@ -70,7 +70,7 @@ async def test_given_back_puts_the_amount_the_limit_and_the_invoice_back(scene: 
         (
             "payment.failed",
             {
-                "payment": payment_id, "wallet": wallet, "amount": "1000", "balance": "10000",
+                "payment": payment_id, "version": "3", "wallet": wallet, "amount": "1000", "balance": "10000",
                 "reason": "settlement_failed", "day": day,
             },
         )
@@ -174,7 +174,7 @@ async def test_a_payment_set_aside_is_visible_still_asked_for_and_said_once(scen
     await set_aside(scene, payment_id, claim)
     assert (await scene.payment(payment_id)).set_aside
     assert await scene.due_at(payment_id) is not None
-    assert await scene.news(before) == [("payment.set_aside", {"payment": payment_id})]
+    assert await scene.news(before) == [("payment.set_aside", {"payment": payment_id, "version": "3"})]
     found = await scene.store.search_payments(None, None, set_aside=True, cursor="", limit=10)
     assert [payment.id for payment in found.data] == [payment_id]
     await scene.complete(payment_id, claim, "settled")
@@ -213,7 +213,11 @@ async def test_an_operator_decides_a_payment_that_was_set_aside(
     )  # fmt: skip
     assert await scene.money(wallet) == money
     assert await scene.due_at(payment_id) is None
-    assert (await scene.news(before))[0] == ("payment.resolved", {"payment": payment_id, "outcome": verdict})
+    version = "4" if begin == "processing" else "6"
+    assert (await scene.news(before))[0] == (
+        "payment.resolved",
+        {"payment": payment_id, "version": version, "outcome": verdict},
+    )
     assert (await scene.complete(payment_id, claim, "reversed")).code == (
         "ok" if status == "refunded" else "claim_lost"
     )

@@ -85,7 +85,7 @@ async def test_the_code_goes_the_way_that_was_asked_for_or_the_first_that_there_
     # The journal names a way only when it is not the one that messages take.
     assert (await scene.news(before))[-2:] == [
         ("payment.started", {"payment": payment_id, "issue": "1"} | said),
-        ("payment.code_resent", {"payment": payment_id, "issue": "2"} | said),
+        ("payment.code_resent", {"payment": payment_id, "issue": "2", "version": "2"} | said),
     ]
 
 
@@ -111,7 +111,7 @@ async def test_a_start_after_the_code_expired_ends_the_earlier_payment_as_expire
     before = await scene.journal()
     await scene.started(wallet, invoice)
     assert (await scene.fields("payment", first))["status"] == "expired"
-    assert (await scene.news(before))[0] == ("payment.expired", {"payment": first})
+    assert (await scene.news(before))[0] == ("payment.expired", {"payment": first, "version": "2"})
 
 
 async def set_up(scene: Scene, **options: int | str) -> tuple[str, str]:

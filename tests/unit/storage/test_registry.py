@@ -149,7 +149,7 @@ async def test_a_void_invoice_cancels_the_payment_that_waits_and_tells_who_did_i
     assert outcome.value is not None
     assert outcome.value.status == "void"
     assert await scene.news(before) == [
-        ("payment.canceled", {"payment": payment, "by": "void"}),
+        ("payment.canceled", {"payment": payment, "version": "2", "by": "void"}),
         ("invoice.voided", {"invoice": invoice_id}),
     ]
     assert (await scene.payment(payment)).status == "canceled"
@@ -164,7 +164,7 @@ async def test_a_payment_whose_code_expired_is_expired_by_the_void(scene: Scene)
     payment = await scene.started(await scene.wallet(), invoice_id, lifetime_ms=0)
     before = await scene.journal()
     await scene.store.void_invoice(operation(), invoice_id)
-    assert (await scene.news(before))[0] == ("payment.expired", {"payment": payment})
+    assert (await scene.news(before))[0] == ("payment.expired", {"payment": payment, "version": "2"})
 
 
 @pytest.mark.parametrize("settled", [False, True])

@@ -75,7 +75,7 @@ async def test_reading_changes_nothing(scene: Scene) -> None:
     store = scene.store
     await store.read_payment(payment, None)
     await store.read_parcel(payment)
-    await store.read_terms(payment, (await scene.payment(payment)).invoice_id)
+    await store.read_terms(payment, (await scene.payment(payment)).invoice_id, "alice")
     await store.read_limits("alice")
     await store.list_wallets("alice", "", 10)
     await store.list_invoices("alice", "", 10)

@@ -14,6 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from technopay.cli.bench.ceiling import run_ceiling
+from technopay.cli.bench.foreign import compare_foreign
 from technopay.cli.bench.ground import Ground, open_ground
 from technopay.cli.bench.latency import confirm_p99_s
 from technopay.cli.bench.memory import live_actor_bytes, ready_s
@@ -27,6 +28,7 @@ WARM_UP = 500
 RIVAL_PURCHASES = 2_000
 WALLETS = 1_000
 MANY_WALLETS = 1_000_000
+FOREIGN_TRIES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,9 @@ async def _purchases(ground: Ground, progress: Progress) -> list[Figure]:
     through_engine_s, bare_s = await confirm_p99_s(ground, bills, engine.per_s / 2)
     step("confirms over HTTP, beside a bare handler")
     http = await request_cpu_us(ground, await ground.seed_bills(wallets, PURCHASES))
+    step("foreign and missing ids over HTTP")
+    compared = await compare_foreign(ground, FOREIGN_TRIES)
+    clearest = max(compared, key=lambda each: each.ratio)
     step("a million wallets")
     many = await ground.seed_many_wallets(MANY_WALLETS)
     step("the engine, from 1,000 of 1,000 again")
@@ -122,6 +127,8 @@ async def _purchases(ground: Ground, progress: Progress) -> list[Figure]:
                f"{http['watched']:.0f} ÷ {http['bare']:.0f} µs of the server's CPU"),
         Figure("http_watched_vs_quiet", http["watched"] / http["quiet"], 1.25, 1.1,
                f"with logs and metrics ÷ without: {http['quiet']:.0f} µs"),
+        Figure("foreign_vs_missing", clearest.ratio, 1.05, 1.02,
+               f"{clearest.call}: {clearest.foreign_us:,.0f} and {clearest.missing_us:,.0f} µs, medians"),
         Figure("purchase_bytes", engine.memory_bytes / n, 1_600, 800, "store memory per finished purchase"),
         Figure("idle_wallet_bytes", idle, 700, 450, "store memory per user with one wallet"),
     ]  # fmt: skip
@@ -139,8 +146,8 @@ def run_bench(json_file: Path | None, console: Console) -> None:
         table.add_row(
             figure.name,
             f"[{colour}]{figure.value:,.2f}[/]",
-            f"{sign} {figure.wanted:,.1f}",
-            f"{sign} {figure.dream:,.1f}",
+            f"{sign} {figure.wanted:,.2f}",
+            f"{sign} {figure.dream:,.2f}",
             figure.beside,
         )
     console.print(table)

@@ -16,7 +16,7 @@ import aiohttp
 
 from technopay.cli.bench.ground import SECRET, Bill, Ground
 from technopay.engine.ports import PaymentTerms
-from technopay.http import TokenAuthenticator
+from technopay.http import TokenSigner
 
 CONNECTIONS = 32
 ROUNDS = 6
@@ -30,7 +30,7 @@ class Served:
     kind: str
     process: subprocess.Popen[str]
     url: str
-    tokens: TokenAuthenticator = field(default_factory=lambda: TokenAuthenticator(SECRET))
+    signer: TokenSigner = field(default_factory=lambda: TokenSigner(SECRET))
     headers: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def used_s(self) -> float:
@@ -44,7 +44,7 @@ class Served:
     def headers_of(self, user_id: str) -> dict[str, str]:
         """Answer the headers of a user, who keeps a token."""
         if user_id not in self.headers:
-            token = self.tokens.sign(user_id, admin=False, lifetime_s=3600)
+            token = self.signer.sign(user_id, admin=False, lifetime_s=3600)
             self.headers[user_id] = {"Authorization": f"Bearer {token}"}
         return self.headers[user_id]
 

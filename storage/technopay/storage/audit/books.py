@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from technopay.engine.models import Difference
-from technopay.storage.audit.invariants import BALANCE, DEBIT, MONEY, differ
+from technopay.storage.audit.invariants import BALANCE, CHANGE, DEBIT, MONEY, differ
 from technopay.storage.records import fields_of
 
 CACHE_KIB = 16 * 1024
@@ -23,7 +23,7 @@ CREATE TABLE invoice (id TEXT PRIMARY KEY, user TEXT, amount TEXT, currency TEXT
 CREATE TABLE payment (
     id TEXT PRIMARY KEY, status TEXT DEFAULT 'requires_confirmation', created_at TEXT, wallet TEXT, amount INT,
     currency TEXT, day TEXT, paid_at TEXT, balance TEXT, settled_at TEXT, refunded_at TEXT, failure TEXT,
-    set_aside INT DEFAULT 0
+    set_aside INT DEFAULT 0, version INT DEFAULT 0
 );
 CREATE TABLE day_limit (currency TEXT PRIMARY KEY, amount TEXT, is_set INT DEFAULT 0);
 CREATE TABLE used (currency TEXT, day TEXT, amount INT, PRIMARY KEY (currency, day)) WITHOUT ROWID;
@@ -124,6 +124,13 @@ class Books:
             return None
         self.do("UPDATE payment SET status = ?, set_aside = 0 WHERE id = ?", end, entry.subject)
         return payment
+
+    def count_change(self, entry: JournalEntry, version: int) -> None:
+        """Enter the version that a change of a payment has: each is one more than the one before."""
+        payment = self.record("payment", entry.subject)
+        if payment:
+            self.expect(CHANGE, entry, "version", payment["version"] + 1, version)
+            self.do("UPDATE payment SET version = ? WHERE id = ?", version, entry.subject)
 
     def credit(self, entry: JournalEntry, payment: Row) -> None:
         """Enter money that comes back: to the wallet that it came from, in full."""

@@ -17,6 +17,7 @@ from technopay.storage.audit.invariants import (
     differ,
 )
 from technopay.storage.records import Fields, fields_of
+from technopay.storage.versions import record_version
 
 Differences = Iterator[Difference]
 
@@ -115,6 +116,7 @@ def _payment_facts(expected: Row, payment: Fields, *, took_money: bool) -> list[
         ("status", expected["status"], payment.get("status")),
         ("created_at", expected["created_at"], payment.get("created_at")),
         ("failure", expected["failure"], payment.get("failure")),
+        ("version", expected["version"], record_version(payment)),
         *((name, expected[name], payment.get(name)) for name in ("paid_at", "settled_at", "refunded_at")),
     ]
     if took_money:

@@ -38,11 +38,12 @@ elseif payment.status ~= 'succeeded' then
 elseif tonumber(payment.amount) > MAX_AMOUNT - tonumber(wallet.ledger) then
     return answer('balance_too_large')
 end
+local version = next_version(payment.status, payment.version)
 local claim = int(redis.call('HINCRBY', key('payment', id), 'claim', 1))
-redis.call('HSET', key('payment', id), 'status', 'refunding')
+redis.call('HSET', key('payment', id), 'status', 'refunding', 'version', version)
 redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', payment.amount)
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), id)
-append('payment.refunding', id)
+append('payment.refunding', id, 'version', version)
 -- A repeat finds the payment under way: the claim is for the first caller alone.
 local reply = keep(operation, fingerprint, kept_ms, answer('ok'))
 reply[5] = {'claim', claim}

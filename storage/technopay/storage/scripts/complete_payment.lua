@@ -14,9 +14,9 @@ local TO = {settled = 'succeeded', given_back = 'failed', reversed = 'refunded'}
 local id, claim, verdict = unpack(ARGV, 1, 3)
 
 local status, current, invoice, wallet, amount, currency, paid_at, set_aside, user, merchant, created_at,
-    balance_after, limit = fields('payment', id,
+    balance_after, limit, version = fields('payment', id,
     'status', 'claim', 'invoice', 'wallet', 'amount', 'currency', 'paid_at', 'set_aside', 'user', 'merchant',
-    'created_at', 'balance', 'limit')
+    'created_at', 'balance', 'limit', 'version')
 if not status then
     return {'payment_not_found', at, ''}
 elseif status == TO[verdict] then
@@ -27,7 +27,7 @@ end
 
 local payment = {
     invoice = invoice, wallet = wallet, amount = amount, currency = currency, limit = limit,
-    claim = claim, set_aside = set_aside,
+    claim = claim, set_aside = set_aside, status = status, version = version,
 }
 if verdict == 'given_back' then
     give_back(id, payment)

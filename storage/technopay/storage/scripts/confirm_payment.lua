@@ -22,9 +22,9 @@ local operation, owner, token, keep_it, id, user_id, digest = unpack(ARGV, 1, 7)
 local confirms_per_minute, failures_per_day, days = unpack(ARGV, 8, 10)
 
 local payer, invoice_id, wallet_id, amount, currency, merchant, status, created_at, kept_digest, challenge,
-    last_call, failure, claim = fields('payment', id,
+    last_call, failure, claim, version = fields('payment', id,
     'user', 'invoice', 'wallet', 'amount', 'currency', 'merchant', 'status', 'created_at', 'digest', 'challenge',
-    'last_call', 'failure', 'claim')
+    'last_call', 'failure', 'claim', 'version')
 if payer ~= user_id then
     return {'payment_not_found', at, ''}
 end
@@ -105,6 +105,12 @@ local function refuse(code, ...)
     return answer(code)
 end
 
+local function refuse_debit(reason)
+    local changed = next_version(status, version)
+    append('payment.refused', id, 'version', changed, 'reason', reason)
+    return refuse(reason, 'version', changed)
+end
+
 if kept_digest ~= digest then
     attempts = int(attempts - 1)
     if attempts == '0' then
@@ -118,24 +124,24 @@ end
 
 -- The right code refused for another reason burns nothing: the user may put it right and try again.
 if tonumber(amount) > tonumber(balance) then
-    append('payment.refused', id, 'reason', 'insufficient_funds')
-    return refuse('insufficient_funds')
+    return refuse_debit('insufficient_funds')
 elseif over_limit(limit, amount) then
-    append('payment.refused', id, 'reason', 'daily_limit_exceeded')
-    return refuse('daily_limit_exceeded')
+    return refuse_debit('daily_limit_exceeded')
 end
 
 count(user_id, 'confirms', confirms)
+local said = version and {'version', next_version(status, version)} or {}
 local after = int(redis.call('HINCRBY', key('wallet', wallet_id), 'balance', '-' .. amount))
 local used = int(redis.call('HINCRBY', key('limit', currency), limit.day, amount))
 local entry = append('payment.processing', id, 'wallet', wallet_id, 'amount', '-' .. amount,
     'balance', after, 'currency', currency, 'day', limit.day, 'used', used,
-    unpack(limit.limit and {'limit', limit.limit} or {}))
+    unpack(limit.limit and {'limit', limit.limit, unpack(said)} or said))
 redis.call('RPUSH', key('entries', wallet_id), entry)
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), id)
 local limit_now = limit_shown(limit, used)
 redis.call('HSET', key('payment', id), 'status', 'processing', 'paid_at', at, 'balance', after,
-    'limit', limit_now, 'challenge', '', 'claim', FIRST_CLAIM, 'last_call', operation)
+    'limit', limit_now, 'challenge', '', 'claim', FIRST_CLAIM, 'last_call', operation,
+    unpack(said))
 local payment = shown(id, '', '', invoice_id, wallet_id, user_id, amount, currency, merchant,
     'processing', created_at, limit_now, '', at, after, '')
 return {'ok', at, close_lease(wallet_id, wallet, owner, keep_it), payment, {'claim', FIRST_CLAIM}}

@@ -10,6 +10,10 @@
 
 local kind, id, user_id = unpack(ARGV, 1, 3)
 
+-- Before anything is read: who asks for what belongs to others waits as long as for what does not exist.
+if user_id ~= '' and fields(kind, id, 'user') ~= user_id then
+    return {kind .. '_not_found', at, ''}
+end
 local record
 if kind == 'user' then
     record = read_user(id)
@@ -18,7 +22,7 @@ elseif kind == 'invoice' then
 else
     record = read(kind, id)
 end
-if not record or (user_id ~= '' and record.user ~= user_id) then
+if not record then
     return {kind .. '_not_found', at, ''}
 end
 return {'ok', at, '', {id, flat(record)}}

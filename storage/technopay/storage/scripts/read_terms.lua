@@ -2,11 +2,11 @@
 --
 -- Read of invoices what the code of a payment is bound to.
 --
--- Returns {code, now, '', [{amount, currency, merchant}]}, in the order asked; without an amount there is no invoice
+-- Returns {code, now, '', [{user, amount, currency, merchant}]}, in the order asked; without a user there is no invoice
 --@include base
 
 local terms = {}
 for i, id in ipairs(ARGV) do
-    terms[i] = {fields('invoice', id, 'amount', 'currency', 'merchant')}
+    terms[i] = {fields('invoice', id, 'user', 'amount', 'currency', 'merchant')}
 end
 return {'ok', at, '', terms}

@@ -68,9 +68,10 @@ elseif tonumber(issue) ~= current + 1 then
 end
 
 local ends_at = int(now + lifetime_ms)
-redis.call('HSET', key('payment', id), 'digest', digest, 'last_call', operation,
+local version = next_version(payment.status, payment.version)
+redis.call('HSET', key('payment', id), 'digest', digest, 'last_call', operation, 'version', version,
     'challenge', pack_challenge(method, issue, attempts, int(resends - 1), ends_at, payable_until, guesses))
 redis.call('ZADD', key('agenda'), ends_at, id)
-append_code('payment.code_resent', id, method, email, issue)
+append_code('payment.code_resent', id, method, email, issue, 'version', version)
 count(user_id, 'codes', codes)
 return keep(operation, fingerprint, kept_ms, answer('ok'))

@@ -25,9 +25,10 @@ if payment.set_aside ~= '1' then
     return {'payment_not_resolvable', at, '', view(id), {}}
 end
 
+payment.version = next_version(payment.status, payment.version)
 redis.call('HSET', key('payment', id), 'resolution', verdict, 'resolution_note', note, 'resolution_by', by,
-    'resolution_at', at)
-append('payment.resolved', id, 'outcome', verdict)
+    'resolution_at', at, 'version', payment.version)
+append('payment.resolved', id, 'version', payment.version, 'outcome', verdict)
 if payment.status == 'refunding' and verdict == 'settled' then
     end_payment(id, payment, 'succeeded')
     redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', '-' .. payment.amount)

@@ -45,7 +45,7 @@ if held then
 end
 local invoice_user, invoice_status, amount, currency, merchant, payable_until, live = fields('invoice', invoice_id,
     'user', 'status', 'amount', 'currency', 'merchant', 'expires_at', 'payment')
-local live_status = live and fields('payment', live, 'status')
+local live_status = live and invoice_user == user_id and fields('payment', live, 'status')
 
 local function refuse(code, details)
     local in_the_way = ''

@@ -20,10 +20,10 @@ local function is_expired(challenge)
 end
 
 -- Write down that a code has to be sent. The entry names the method where it is not the one that messages take.
-local function append_code(type, id, method, email, issue)
+local function append_code(type, id, method, email, issue, ...)
     if method == 'sms' and email then
-        append(type, id, 'issue', issue, 'method', method)
+        append(type, id, 'issue', issue, 'method', method, ...)
     else
-        append(type, id, 'issue', issue)
+        append(type, id, 'issue', issue, ...)
     end
 end

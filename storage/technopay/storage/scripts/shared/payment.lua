@@ -1,9 +1,17 @@
--- payment: how a payment is shown.
+-- payment: how a payment is shown, and how its changes are counted.
 --
 -- A payment carries its own terms (user, amount, currency, merchant), which are what was confirmed and never
 -- change: nobody has to read its invoice to work on it.
 
 local CLAIM_MS = 15000
+
+-- The version of the next change of a payment: every entry of the journal about it is one, the first is 1. What goes
+-- straight (started, processing, succeeded) says no version, neither in its record nor in its entries; from the first
+-- change on that is another one, both say it. Read it before the status is written.
+local function next_version(status, version)
+    local STRAIGHT = {requires_confirmation = 1, processing = 2, succeeded = 3}
+    return int((version or STRAIGHT[status]) + 1)
+end
 
 -- A payment in one piece, because every piece of a reply costs the store as much as a small command: id, e-mail,
 -- phone, then values in the order of VIEW, between ASCII's unit separators (no text holds control characters).

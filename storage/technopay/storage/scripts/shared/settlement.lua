@@ -1,7 +1,7 @@
 -- settlement: the two ways in which a debit ends, and the credit of a refund.
 --
 -- They look at the payment's claim only: neither a lease nor the status of wallet or user stands in their way.
--- `payment` has to have invoice, wallet, amount, currency, limit, claim and set_aside.
+-- `payment` has to have invoice, wallet, amount, currency, limit, claim, set_aside, status and version.
 
 -- A claim only grows, so that a holder that slept finds nothing that it could still write down.
 local function end_payment(id, payment, status, ...)
@@ -13,30 +13,34 @@ local function end_payment(id, payment, status, ...)
     end
 end
 
-local function credit(type, id, payment, ...)
+local function credit(type, id, payment, version, ...)
     local balance = redis.call('HINCRBY', key('wallet', payment.wallet), 'balance', payment.amount)
-    local entry = append(type, id, 'wallet', payment.wallet, 'amount', payment.amount,
+    local entry = append(type, id, 'version', version, 'wallet', payment.wallet, 'amount', payment.amount,
         'balance', int(balance), ...)
     redis.call('RPUSH', key('entries', payment.wallet), entry)
 end
 
 local function settle(id, payment)
-    end_payment(id, payment, 'succeeded', 'settled_at', at)
+    local said = payment.version and {'version', next_version(payment.status, payment.version)} or {}
+    end_payment(id, payment, 'succeeded', 'settled_at', at, unpack(said))
     redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', '-' .. payment.amount)
-    append('payment.succeeded', id)
+    append('payment.succeeded', id, unpack(said))
 end
 
 local function give_back(id, payment)
+    local version = next_version(payment.status, payment.version)
     end_payment(id, payment, 'failed', 'failure', 'settlement_failed', 'refunded_at', at,
-        'refund_reason', 'settlement_failed')
+        'refund_reason', 'settlement_failed', 'version', version)
     redis.call('HDEL', key('invoice', payment.invoice), 'payment')
     -- Back to the day that was charged, which need not be today: its limit begins with it.
     local day = string.sub(payment.limit, 1, 10)
     redis.call('HINCRBY', key('limit', payment.currency), day, '-' .. payment.amount)
-    credit('payment.failed', id, payment, 'reason', 'settlement_failed', 'day', day)
+    credit('payment.failed', id, payment, version, 'reason', 'settlement_failed', 'day', day)
 end
 
 local function refund(id, payment)
-    end_payment(id, payment, 'refunded', 'refunded_at', at, 'refund_reason', 'requested_by_operator')
-    credit('payment.refunded', id, payment)
+    local version = next_version(payment.status, payment.version)
+    end_payment(id, payment, 'refunded', 'refunded_at', at, 'refund_reason', 'requested_by_operator',
+        'version', version)
+    credit('payment.refunded', id, payment, version)
 end

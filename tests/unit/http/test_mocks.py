@@ -9,7 +9,7 @@ from typing import Any
 from technopay.engine import InboxMessage
 from technopay.engine.models import from_ms
 from technopay.engine.ports import OutgoingMessage
-from technopay.http.mock_routes import TOKEN_LIFETIME_S, inbox_json
+from technopay.http.mocks import TOKEN_LIFETIME_S, inbox_json
 
 MESSAGE = OutgoingMessage(
     event_id="evt_1", user_id="alice", channel="sms", to="+15550100", kind="confirmation.code", text="Ü 123456",

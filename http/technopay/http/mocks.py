@@ -12,9 +12,9 @@ from technopay.engine import InboxMessage
 from technopay.engine.mocks import read_mock_inbox
 from technopay.engine.models import Method, Timestamp
 from technopay.engine.ports import Store
-from technopay.http.auth import TokenAuthenticator
 from technopay.http.forms import TokenBody
 from technopay.http.routes import Answer, Call, Route
+from technopay.http.signing import TokenSigner
 
 TOKEN_LIFETIME_S = 12 * 3600
 
@@ -49,7 +49,7 @@ class Token(BaseModel):
     token: str
 
 
-def mock_routes(store: Store, tokens: TokenAuthenticator) -> Sequence[Route]:
+def mock_routes(store: Store, signer: TokenSigner) -> Sequence[Route]:
     """Make the routes."""
 
     async def inbox(call: Call) -> Answer:
@@ -58,7 +58,7 @@ def mock_routes(store: Store, tokens: TokenAuthenticator) -> Sequence[Route]:
 
     async def token(call: Call) -> Answer:
         body = cast("TokenBody", call.body)
-        signed = tokens.sign(body.user_id, admin=body.admin, lifetime_s=TOKEN_LIFETIME_S)
+        signed = signer.sign(body.user_id, admin=body.admin, lifetime_s=TOKEN_LIFETIME_S)
         return Answer(Token(token=signed).model_dump_json().encode())
 
     return (

@@ -1,0 +1,145 @@
+"""Whether a foreign id can be told from a missing one by how long the answer takes.
+
+`python -m technopay.cli.bench.foreign` shows every call. The answers themselves are compared by a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from technopay.cli.bench.ground import SECRET, Bill, Ground, open_ground
+from technopay.cli.process import run_loop
+from technopay.http import TokenAuthenticator, TokenSigner, create_app, serving
+
+TRIES = 1_000
+OTHERS = 50
+"""Foreign users, who take turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Ids of one user, or ids like them that do not exist."""
+
+    wallet: str
+    invoice: str
+    payment: str
+
+    def missing(self) -> Ids:
+        """Make ids that differ in their ends."""
+        return Ids(f"{self.wallet[:-4]}0000", f"{self.invoice[:-4]}0000", f"{self.payment[:-4]}0000")
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """How long a call takes with foreign ids and with missing ones, by their medians."""
+
+    call: str
+    foreign_us: float
+    missing_us: float
+
+    @property
+    def ratio(self) -> float:
+        """The longer one divided by the shorter one."""
+        return max(self.foreign_us, self.missing_us) / min(self.foreign_us, self.missing_us)
+
+
+CALLS = {
+    "read a wallet": ("GET", "/v1/wallets/{wallet}", ""),
+    "read its entries": ("GET", "/v1/wallets/{wallet}/entries", ""),
+    "read an invoice": ("GET", "/v1/invoices/{invoice}", ""),
+    "read a payment": ("GET", "/v1/payments/{payment}", ""),
+    "start from a wallet": ("POST", "/v1/payments", '{{"invoice_id": "{own}", "wallet_id": "{wallet}"}}'),
+    "start for an invoice": ("POST", "/v1/payments", '{{"invoice_id": "{invoice}", "wallet_id": "{mine}"}}'),
+    "confirm": ("POST", "/v1/payments/{payment}/confirm", '{{"code": "123456"}}'),
+    "resend": ("POST", "/v1/payments/{payment}/resend", ""),
+    "cancel": ("POST", "/v1/payments/{payment}/cancel", ""),
+}
+"""Method, path and body of every call that takes an id."""
+
+
+async def compare_foreign(ground: Ground, tries: int) -> list[Compared]:
+    """Make every call with foreign and with missing ids in turn, over HTTP."""
+    wallets = await ground.seed_wallets(1 + OTHERS)
+    (mine, *_), theirs = await ground.seed_bills(wallets[:1], 1), await ground.seed_bills(wallets[1:], OTHERS)
+    async with ground.engine() as engine:
+        payments = [
+            await engine.start_payment(
+                user_id=bill.user_id, invoice_id=bill.invoice_id, wallet_id=bill.wallet_id
+            )
+            for bill in theirs
+        ]
+        await ground.wait_for_relay()
+        foreign = [Ids(payment.wallet_id, payment.invoice_id, payment.id) for payment in payments]
+        app = create_app(engine, TokenAuthenticator(SECRET))
+        async with serving(app, "127.0.0.1", 0) as (host, port), _line(host, port) as line:
+            return [await _compare(line, name, mine, foreign, tries) for name in CALLS]
+
+
+Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@asynccontextmanager
+async def _line(host: str, port: int) -> AsyncIterator[Line]:
+    reader, writer = await asyncio.open_connection(host, port)
+    yield reader, writer
+    writer.close()
+    await writer.wait_closed()
+
+
+async def _compare(line: Line, call: str, mine: Bill, foreign: Sequence[Ids], tries: int) -> Compared:
+    took: dict[bool, list[float]] = {True: [], False: []}
+    token = TokenSigner(SECRET).sign(mine.user_id, admin=False, lifetime_s=3600)
+    for number in range(tries + OTHERS):
+        ids = foreign[number % len(foreign)]
+        # Whatever is warm after the first of two calls is not always the same one's advantage.
+        for is_foreign in (True, False) if number % 2 else (False, True):
+            request = _request(call, mine, token, ids if is_foreign else ids.missing())
+            took_s = await _ask(line, request)
+            if number >= OTHERS:  # those before warm up
+                took[is_foreign].append(1e6 * took_s)
+    return Compared(call, statistics.median(took[True]), statistics.median(took[False]))
+
+
+def _request(call: str, mine: Bill, token: str, ids: Ids) -> bytes:
+    method, path, body = CALLS[call]
+    names = {"wallet": ids.wallet, "invoice": ids.invoice, "payment": ids.payment}
+    said = body.format(**names, own=mine.invoice_id, mine=mine.wallet_id)
+    head = (
+        f"{method} {path.format(**names)} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(said)}\r\n\r\n"
+    )
+    return (head + said).encode()
+
+
+async def _ask(line: Line, request: bytes) -> float:
+    """Ask, and answer how long it took until the whole answer was there: that there is no such thing."""
+    reader, writer = line
+    began = time.perf_counter()
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+    await reader.readexactly(int(length))
+    took_s = time.perf_counter() - began
+    assert head.startswith(b"HTTP/1.1 404 "), head
+    return took_s
+
+
+async def _show(console: Console) -> None:
+    async with open_ground() as ground:
+        compared = await compare_foreign(ground, TRIES)
+    table = Table("call", "foreign, µs", "missing, µs", "ratio", title="foreign and missing ids, medians")
+    for each in compared:
+        table.add_row(each.call, f"{each.foreign_us:,.0f}", f"{each.missing_us:,.0f}", f"{each.ratio:.3f}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    run_loop(_show(Console()))

@@ -1,0 +1,75 @@
+"""Puts the sign-in together: who may call, by which keys, and who signs tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from technopay.cli.settings import ConfigurationError, Settings
+from technopay.http import Key, TokenAuthenticator, TokenSigner, read_public_keys
+from technopay.http.keys import HS256
+
+NAME = "TECHNOPAY_TOKEN_"
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """What checks tokens, and what signs them where we hold the secret."""
+
+    authenticator: TokenAuthenticator
+    signer: TokenSigner | None
+
+    def require_signer(self, who: str) -> TokenSigner:
+        """Answer what signs tokens for whoever asks.
+
+        Raises:
+            ConfigurationError: only a public key is known.
+
+        """
+        if self.signer is None:
+            raise ConfigurationError(
+                f"{who} signs tokens, which takes a secret: {NAME}ALGORITHM has to be HS256 for it; with a "
+                "public key, tokens come from whoever holds the private one"
+            )
+        return self.signer
+
+
+def make_sign_in(settings: Settings, secret: str | None = None) -> SignIn:
+    """Make the sign-in that is set; the secret is that of the settings unless another is given.
+
+    Raises:
+        ConfigurationError: something is set wrongly; one line says what.
+
+    """
+    named = {"issuer": settings.token_issuer, "audience": settings.token_audience}
+    signer, keys = None, _public_keys(settings)
+    if not keys:
+        signing = settings.token_secret.get_secret_value() if settings.token_secret else secret
+        previous = settings.token_secret_previous
+        signing = signing or settings.require_secret()
+        keys = (signing, *([previous.get_secret_value()] if previous else []))
+    try:
+        authenticator = TokenAuthenticator(*keys, algorithm=settings.token_algorithm, **named)
+        if settings.token_algorithm == HS256:
+            signer = TokenSigner(str(keys[0]), **named)
+    except ValueError as error:
+        raise ConfigurationError(f"TECHNOPAY_SECRET or {NAME}SECRET: {error}") from None
+    return SignIn(authenticator, signer)
+
+
+def _public_keys(settings: Settings) -> tuple[Key, ...]:
+    """Answer the public keys that are set; none with a secret."""
+    algorithm, file = settings.token_algorithm, settings.token_public_key_file
+    if algorithm == HS256:
+        if file:
+            raise ConfigurationError(f"{NAME}PUBLIC_KEY_FILE is set, but {NAME}ALGORITHM is HS256")
+        return ()
+    if settings.token_secret or settings.token_secret_previous:
+        raise ConfigurationError(f"{NAME}SECRET is set, but {NAME}ALGORITHM is {algorithm}")
+    if not file:
+        raise ConfigurationError(f"{NAME}PUBLIC_KEY_FILE is not set, but {NAME}ALGORITHM is {algorithm}")
+    try:
+        return read_public_keys(file.read_bytes(), algorithm)
+    except OSError as error:
+        raise ConfigurationError(f"{NAME}PUBLIC_KEY_FILE: {file}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{NAME}PUBLIC_KEY_FILE: {file}: {error}") from None

@@ -1,0 +1,103 @@
+"""technopay with a settlement service, a channel and a second step of one's own."""
+
+import asyncio
+import hashlib
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from technopay.engine import Engine, EngineSettings
+from technopay.engine.ports import OutgoingMessage, PaymentTerms
+from technopay.storage import RedisStore
+
+
+class Bank:
+    """A settlement service. Every question names the payment, so that it can be asked again.
+
+    Raise, or do not answer, when it is not known what the bank did: then it is asked again, and money goes
+    back only on a clear "declined" or "called_off".
+    """
+
+    def __init__(self) -> None:
+        self._book: dict[str, Literal["settled", "called_off"]] = {}
+
+    async def settle(self, terms: PaymentTerms) -> Literal["settled", "declined"]:
+        """Take the money, unless that was called off."""
+        return "settled" if self._book.setdefault(terms.payment_id, "settled") == "settled" else "declined"
+
+    async def status(
+        self, terms: PaymentTerms
+    ) -> Literal["settled", "declined", "called_off", "pending", "not_found"]:
+        """Tell what became of a payment."""
+        return self._book.get(terms.payment_id, "not_found")
+
+    async def call_off(
+        self, terms: PaymentTerms
+    ) -> Literal["called_off", "already_settled", "already_declined"]:
+        """Promise not to settle from now on, even what was never seen. A bank that cannot: raise."""
+        known = self._book.setdefault(terms.payment_id, "called_off")
+        return "already_settled" if known == "settled" else "called_off"
+
+    async def reverse(self, terms: PaymentTerms) -> Literal["reversed"]:
+        """Give a settled payment back."""
+        return "reversed"
+
+
+class Terminal:
+    """A channel. To return says that the message was taken; raise when it was not."""
+
+    async def deliver(self, message: OutgoingMessage) -> None:
+        """Hand the message over. The same `event_id` can come twice: one of them is enough."""
+        print(f"to {message.to}: {message.text}")
+
+
+class FavouriteBook:
+    """A second step without a code to send: a question that only the user can answer.
+
+    `begin` says what the right answer will give, `check` what a given answer gives. The store compares,
+    counts attempts and uses up what was right.
+    """
+
+    def __init__(self, book: str) -> None:
+        self._book = book
+
+    async def begin(self, terms: PaymentTerms, issue: int) -> str:
+        """Answer what the right answer gives."""
+        return await self.check(terms.payment_id, self._book)
+
+    async def check(self, payment_id: str, answer: str) -> str:
+        """Answer what this answer gives; it is bound to the payment."""
+        return hashlib.sha256(f"{payment_id} {answer.strip().lower()}".encode()).hexdigest()
+
+    async def code(self, terms: PaymentTerms, issue: int) -> str | None:
+        """Answer None: there is nothing to send."""
+        return None
+
+
+async def main() -> None:
+    """Make a purchase."""
+    settings = EngineSettings(secret=secrets.token_hex())
+    async with (
+        RedisStore.fake() as store,
+        Engine(
+            store,
+            settings,
+            settlement_service=Bank(),
+            channels={"email": Terminal()},
+            verifier=FavouriteBook("Momo"),
+        ) as engine,
+    ):
+        await engine.create_user(user_id="alice", email="alice@example.com")
+        wallet = await engine.create_wallet(user_id="alice", currency="EUR")
+        await engine.deposit(wallet_id=wallet.id, amount=50_00)
+        tomorrow = datetime.now(UTC) + timedelta(days=1)
+        invoice = await engine.create_invoice(
+            user_id="alice", amount=12_50, currency="EUR", merchant="Bookshop", expires_at=tomorrow
+        )
+        payment = await engine.start_payment(user_id="alice", invoice_id=invoice.id, wallet_id=wallet.id)
+        paid = await engine.confirm_payment(user_id="alice", payment_id=payment.id, code=" momo ")
+        print(paid.status, paid.balance_before, "→", paid.balance_after)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

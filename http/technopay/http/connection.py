@@ -1,0 +1,198 @@
+"""A client's connection, with the bounds that aiohttp does not set by itself, and how many there may be."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from aiohttp import web
+
+from technopay.engine import InternalError, Overloaded, TechnopayError
+from technopay.http.bounds import Bounds
+from technopay.http.problems import MalformedRequest
+from technopay.http.render import problem_response
+from technopay.http.seen import Seen
+
+logger = logging.getLogger(__name__)
+
+LINE_LENGTH_MAX = 8190
+HEADERS_MAX = 64
+RESERVE = 16
+"""Connections beyond the bound, for health checks: one request each, and nothing that needs sign-in."""
+
+RESERVE_DEADLINE_S = 2.0
+REFUSED_MAX = 16
+REFUSED_DEADLINE_S = 1.0
+
+
+class Connection(web.RequestHandler):
+    """Speaks HTTP with one client."""
+
+    __slots__ = ("_cut_off", "_on_end", "_wire", "_write_deadline_s", "is_reserve")
+
+    def __init__(
+        self, server: web.Server, bounds: Bounds, on_end: Callable[[], None], *, is_reserve: bool
+    ) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=cast("logging.Logger", None),
+            keepalive_timeout=RESERVE_DEADLINE_S if is_reserve else bounds.head_deadline_s,
+            max_line_size=LINE_LENGTH_MAX,
+            max_field_size=LINE_LENGTH_MAX,
+            max_headers=HEADERS_MAX,
+            lingering_time=bounds.body_deadline_s,
+        )
+        self.is_reserve = is_reserve
+        self._write_deadline_s = bounds.write_deadline_s
+        self._on_end = on_end
+        self._wire: asyncio.Transport | None = None
+        self._cut_off: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; whatever the client does not take at once counts as not taken."""
+        self._wire = cast("asyncio.Transport", transport)
+        self._wire.set_write_buffer_limits(high=0)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End."""
+        self._on_end()
+        if self._cut_off:
+            self._cut_off.cancel()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Give the client its time to take what is written."""
+        super().pause_writing()
+        assert self._wire is not None
+        # To close would be to wait until all is taken.
+        self._cut_off = self._loop.call_later(self._write_deadline_s, self._wire.abort)
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        super().resume_writing()
+        if self._cut_off:
+            self._cut_off.cancel()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP; nothing of it is logged, for there may be a token in it."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("half of an answer is sent already")
+        error: TechnopayError = InternalError()
+        if status == web.HTTPBadRequest.status_code:
+            logger.debug("a request was no HTTP: %s", type(exc).__name__)
+            error = MalformedRequest("The request cannot be read as HTTP.")
+        else:
+            logger.error("a request crashed outside of the application", exc_info=exc)
+        response = problem_response(error, _unnamed())
+        response.force_close()
+        return response
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer; on the reserve it is the only one."""
+        if self.is_reserve:
+            resp.force_close()
+        return await super().finish_response(request, resp, start_time)
+
+
+class Refused(asyncio.Protocol):
+    """Tells one client too many that there is too much to do, and reads nothing of what it says."""
+
+    def __init__(self, refused: set[Refused]) -> None:
+        self._refused = refused
+        self._wire: asyncio.Transport | None = None
+        self._end: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Answer, and leave the client a moment to read it: to close at once would take the answer back."""
+        self._wire = cast("asyncio.Transport", transport)
+        self._wire.write(_overloaded())
+        if len(self._refused) >= REFUSED_MAX:
+            self._wire.close()
+            return
+        self._refused.add(self)
+        self._wire.write_eof()
+        self._end = asyncio.get_running_loop().call_later(REFUSED_DEADLINE_S, self._wire.abort)
+
+    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002
+        """End."""
+        self._refused.discard(self)
+        if self._end:
+            self._end.cancel()
+
+    def abort(self) -> None:
+        """Hang up."""
+        assert self._wire is not None
+        self._wire.abort()
+
+
+class Connections:
+    """Makes connections, and not more than are bounded."""
+
+    def __init__(self, server: web.Server, bounds: Bounds) -> None:
+        self._server = server
+        self._bounds = bounds
+        self._open = 0
+        self._refused: set[Refused] = set()
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return self._open
+
+    def __call__(self) -> asyncio.Protocol:
+        """Make a connection, or what refuses it."""
+        if self._open >= self._bounds.connections_max + RESERVE:
+            return Refused(self._refused)
+        self._open += 1
+        is_reserve = self._open > self._bounds.connections_max
+        return Connection(self._server, self._bounds, self._count_out, is_reserve=is_reserve)
+
+    def hang_up(self) -> None:
+        """Leave nobody who was refused waiting."""
+        for each in tuple(self._refused):
+            each.abort()
+
+    def _count_out(self) -> None:
+        self._open -= 1
+
+
+def refuse_on_reserve(request: web.Request) -> None:
+    """Refuse a request on a connection that is there for health checks.
+
+    Raises:
+        Overloaded.
+
+    """
+    # An application that is served by others has connections of theirs.
+    connection: Any = request.protocol
+    if isinstance(connection, Connection) and connection.is_reserve:
+        raise Overloaded("As many connections as may be are open. Nothing happened; try again.")
+
+
+def _overloaded() -> bytes:
+    """Write the answer to a connection too many."""
+    error = Overloaded("As many connections as may be are open. Nothing happened; try again.")
+    response = problem_response(error, _unnamed())
+    headers = {**response.headers, "Connection": "close"}
+    body = cast("bytes", response.body)
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 503 Service Unavailable\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _unnamed() -> Seen:
+    """Answer what is seen of what never was a request."""
+    return Seen(secrets.token_hex(8), time.monotonic(), {})

@@ -1,0 +1,45 @@
+"""Server-sent events: how they are written, and a stream of them that shows that it is still there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from technopay.engine import Event, Subscription
+from technopay.http.render import record_json
+
+MEDIA = "text/event-stream"
+RETRY = b"retry: 1000\n\n"
+"""What a client waits before it connects again, in milliseconds."""
+PING = b": ping\n\n"
+
+
+def frame(event: Event) -> bytes:
+    """Write one event. JSON of ours holds no line breaks."""
+    said = f"id: {event.id}\nevent: {event.type}\ndata: ".encode()
+    return said + record_json(event, operator=False) + b"\n\n"
+
+
+class Frames:
+    """The frames of a subscription, with a ping whenever there was nothing else to say for a while."""
+
+    def __init__(self, events: Subscription, ping_interval_s: float) -> None:
+        self._events = events
+        self._ping_interval_s = ping_interval_s
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield RETRY
+        while True:
+            try:
+                async with asyncio.timeout(self._ping_interval_s):
+                    event = await anext(self._events)
+            except TimeoutError:
+                yield PING
+            except StopAsyncIteration:
+                return
+            else:
+                yield frame(event)
+
+    async def aclose(self) -> None:
+        """Give the subscription up."""
+        await self._events.aclose()

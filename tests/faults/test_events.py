@@ -1,0 +1,59 @@
+"""Whoever listens to events goes on listening when the store is gone and back, without a gap."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from support.gated import GatedWorld
+from support.scenes import wait_for
+
+from technopay.engine import Event, Fault, PaymentEvent, Subscription
+
+
+@pytest.fixture
+def changes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Do not ask again for long."""
+    for module in ("storage.base", "engine.actor"):
+        monkeypatch.setattr(f"technopay.{module}.ASK_AGAIN_S_MAX", 0.5)
+    return {"command_deadline_s": 0.5}
+
+
+async def hear_until(events: Subscription, payment_id: str) -> list[Event]:
+    """Listen until a payment has succeeded."""
+    heard: list[Event] = []
+    async for event in events:
+        heard.append(event)
+        if event.type == "payment.succeeded" and event.payment.id == payment_id:
+            return heard
+    raise AssertionError("the stream ended")
+
+
+async def test_a_stream_outlives_its_store_without_a_gap(world: GatedWorld) -> None:
+    async with await world.engine.events(user_id="alice") as events:
+        paid = [await world.scene.pay()]
+        world.server.end()
+        with pytest.raises(Fault):
+            await world.scene.pay()
+        with pytest.raises(Fault):
+            await world.engine.events(user_id="alice")
+        world.server.start()
+        await wait_for(world.is_ready)
+        with suppress(Fault):  # what is left of the first call may still be under way
+            paid.append(await world.scene.pay())
+        paid.append(await world.scene.pay())
+
+        heard = await hear_until(events, paid[-1].id)
+
+    versions: dict[str, list[int]] = {}
+    for event in heard:
+        subject = event.payment if isinstance(event, PaymentEvent) else event.invoice
+        versions.setdefault(subject.id, []).append(event.version)
+    for payment in paid:
+        assert versions[payment.id] == [1, 2, 3]
+        assert versions[payment.invoice_id] == [1]
+    ids = [event.id for event in heard]
+    assert len(set(ids)) == len(ids)
+    async with await world.engine.events(user_id="alice", after="evt_000-0") as events:
+        assert [event.id for event in await hear_until(events, paid[-1].id)] == ids

@@ -1,0 +1,251 @@
+"""The client against a real server: a whole purchase, the engine's own records, and its errors by type."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from support.http import Api
+from support.scenes import derive_code, other_than
+
+from technopay.engine import (
+    ConfirmationInvalid,
+    CurrencyMismatch,
+    DailyLimitExceeded,
+    IdempotencyKeyReused,
+    InsufficientFunds,
+    Invoice,
+    InvoiceAlreadyPaid,
+    InvoiceNotFound,
+    MessageNotFound,
+    Payment,
+    PaymentEvent,
+    PaymentNotConfirmable,
+    RateLimited,
+    SettlementFailed,
+    UserExists,
+    ValidationFailed,
+    Wallet,
+)
+from technopay.http import Unauthenticated
+from technopay.http.client import Client, all_of
+from technopay.http.problems import Forbidden, NotFound
+
+
+@pytest.fixture
+async def alice(api: Api) -> AsyncIterator[Client]:
+    async with Client(str(api.client.make_url("/")), api.token("alice")) as client:
+        yield client
+
+
+@pytest.fixture
+async def operator(api: Api) -> AsyncIterator[Client]:
+    async with Client(str(api.client.make_url("/")), api.token("operator", admin=True)) as client:
+        yield client
+
+
+@pytest.fixture
+async def wallet(operator: Client) -> Wallet:
+    await operator.create_user(user_id="alice", email="alice@example.com", phone="+15550100")
+    wallet = await operator.create_wallet(user_id="alice", currency="EUR")
+    return await operator.deposit(wallet_id=wallet.id, amount=10_000)
+
+
+async def enter(operator: Client, amount: int = 2_500, merchant: str = "bookshop") -> Invoice:
+    return await operator.create_invoice(
+        user_id="alice",
+        amount=amount,
+        currency="EUR",
+        merchant=merchant,
+        expires_at=datetime.now(UTC) + timedelta(hours=1),
+    )
+
+
+async def start(alice: Client, operator: Client, wallet: Wallet, merchant: str = "bookshop") -> Payment:
+    invoice = await enter(operator, merchant=merchant)
+    return await alice.start_payment(invoice_id=invoice.id, wallet_id=wallet.id)
+
+
+async def confirm(api: Api, alice: Client, payment: Payment) -> Payment:
+    code = await derive_code(api.engine.settings, payment)
+    return await alice.confirm_payment(payment_id=payment.id, code=code)
+
+
+async def test_a_whole_purchase(api: Api, alice: Client, operator: Client, wallet: Wallet) -> None:
+    await operator.set_limit(currency="EUR", amount=100_000)
+    payment = await start(alice, operator, wallet)
+    assert payment.status == "requires_confirmation"
+    assert payment.confirmation is not None
+    assert payment.confirmation.sent_to == "a***@example.com"
+
+    paid = await confirm(api, alice, payment)
+
+    assert (paid.status, paid.balance_before, paid.balance_after) == ("succeeded", 10_000, 7_500)
+    assert not paid.replayed
+    assert (await confirm(api, alice, payment)).replayed
+    assert (await alice.get_payment(payment_id=payment.id, wait_s=10)).settled_at == paid.settled_at
+    refunded = await operator.refund_payment(payment_id=payment.id)
+    assert [refund.reason for refund in refunded.refunds] == ["requested_by_operator"]
+    assert (await operator.audit()).clean
+
+
+async def test_records_are_the_engines_own(api: Api, alice: Client, operator: Client, wallet: Wallet) -> None:
+    engine = api.engine
+    await operator.set_limit(currency="EUR", amount=100_000)
+    paid = await confirm(api, alice, await start(alice, operator, wallet))
+
+    assert await alice.get_payment(payment_id=paid.id) == await engine.get_payment(
+        user_id="alice", payment_id=paid.id
+    )
+    assert await operator.find_payment(payment_id=paid.id) == await engine.find_payment(payment_id=paid.id)
+    assert await alice.get_wallet(wallet_id=wallet.id) == await engine.find_wallet(wallet_id=wallet.id)
+    assert await operator.get_user(user_id="alice") == await engine.get_user(user_id="alice")
+    assert await alice.get_invoice(invoice_id=paid.invoice_id) == await engine.find_invoice(
+        invoice_id=paid.invoice_id
+    )
+    assert (await alice.list_limits()).data == await engine.list_limits(user_id="alice")
+    assert await alice.list_entries(wallet_id=wallet.id) == await engine.list_entries(
+        user_id="alice", wallet_id=wallet.id
+    )
+    messages = await operator.list_notifications(user_id="alice")
+    assert {message.id for message in messages.data} <= {
+        message.id for message in (await engine.list_messages(user_id="alice")).data
+    }
+    assert await operator.audit() == await engine.audit()
+
+
+async def test_lists_go_on_to_their_end(alice: Client, operator: Client, wallet: Wallet) -> None:
+    invoices = [(await enter(operator)).id for _ in range(3)]
+
+    page = await alice.list_invoices(limit=2)
+    assert ([invoice.id for invoice in page.data], page.has_more) == (invoices[:0:-1], True)
+    rest = await alice.list_invoices(limit=2, cursor=page.next_cursor or "")
+    assert ([invoice.id for invoice in rest.data], rest.has_more) == (invoices[:1], False)
+    assert [invoice.id async for invoice in all_of(alice.list_invoices)] == invoices[::-1]
+    assert [payment async for payment in all_of(operator.search_payments, set_aside=True)] == []
+
+
+async def test_a_key_makes_a_call_the_same_call(alice: Client, operator: Client, wallet: Wallet) -> None:
+    first = await operator.deposit(wallet_id=wallet.id, amount=1, idempotency_key="k")
+    again = await operator.deposit(wallet_id=wallet.id, amount=1, idempotency_key="k")
+
+    assert (first.balance, again.balance, again.replayed) == (10_001, 10_001, True)
+    with pytest.raises(IdempotencyKeyReused):
+        await operator.deposit(wallet_id=wallet.id, amount=2, idempotency_key="k")
+
+
+async def test_money_that_is_missing(alice: Client, operator: Client, wallet: Wallet) -> None:
+    invoice = await enter(operator, amount=10_001)
+
+    with pytest.raises(InsufficientFunds) as refused:
+        await alice.start_payment(invoice_id=invoice.id, wallet_id=wallet.id)
+
+    assert (refused.value.required, refused.value.available) == (10_001, 10_000)
+    assert refused.value.request_id
+
+
+async def test_a_limit_that_is_reached(alice: Client, operator: Client, wallet: Wallet) -> None:
+    limit = await operator.set_limit(currency="EUR", amount=2_499)
+
+    with pytest.raises(DailyLimitExceeded) as refused:
+        await start(alice, operator, wallet)
+
+    assert refused.value.limit == limit
+    assert (await operator.set_limit(currency="EUR", amount=None)).limit is None
+
+
+async def test_a_code_that_is_wrong(api: Api, alice: Client, operator: Client, wallet: Wallet) -> None:
+    payment = await start(alice, operator, wallet)
+    wrong = other_than(await derive_code(api.engine.settings, payment))
+
+    with pytest.raises(ConfirmationInvalid) as refused:
+        await alice.confirm_payment(payment_id=payment.id, code=wrong)
+    assert refused.value.attempts_remaining == 4
+
+    await alice.cancel_payment(payment_id=payment.id)
+    with pytest.raises(PaymentNotConfirmable) as not_confirmable:
+        await alice.confirm_payment(payment_id=payment.id, code=wrong)
+    assert not_confirmable.value.payment is not None
+    assert not_confirmable.value.payment.status == "canceled"
+
+
+async def test_a_settlement_that_fails(api: Api, alice: Client, operator: Client, wallet: Wallet) -> None:
+    payment = await start(alice, operator, wallet, merchant="acme-declines")
+
+    with pytest.raises(SettlementFailed) as failed:
+        await confirm(api, alice, payment)
+
+    assert failed.value.payment is not None
+    assert failed.value.payment.refunded_amount == 2_500
+    assert not failed.value.replayed
+    with pytest.raises(SettlementFailed) as failed_again:
+        await confirm(api, alice, payment)
+    assert failed_again.value.replayed
+
+
+async def test_resends_that_are_too_many(alice: Client, operator: Client, wallet: Wallet) -> None:
+    payment = await start(alice, operator, wallet)
+    for _ in range(3):
+        await alice.resend_code(payment_id=payment.id)
+
+    with pytest.raises(RateLimited) as refused:
+        await alice.resend_code(payment_id=payment.id)
+    assert refused.value.retry_after_s
+
+
+async def test_what_the_rules_forbid(api: Api, alice: Client, operator: Client, wallet: Wallet) -> None:
+    paid = await confirm(api, alice, await start(alice, operator, wallet))
+    dollars = await operator.create_wallet(user_id="alice", currency="USD")
+
+    with pytest.raises(InvoiceAlreadyPaid) as refused:
+        await alice.start_payment(invoice_id=paid.invoice_id, wallet_id=wallet.id)
+    assert refused.value.payment is not None
+    assert refused.value.payment.id == paid.id
+    with pytest.raises(CurrencyMismatch):
+        await alice.start_payment(invoice_id=(await enter(operator)).id, wallet_id=dollars.id)
+    with pytest.raises(InvoiceNotFound):
+        await alice.get_invoice(invoice_id="..")
+    with pytest.raises(MessageNotFound) as missing:
+        await operator.send_notification(message_id="msg_00none")
+    assert missing.value.request_id
+    with pytest.raises(UserExists):
+        await operator.create_user(user_id="alice")
+
+
+async def test_what_is_not_of_the_right_form(operator: Client, wallet: Wallet) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        await operator.deposit(wallet_id=wallet.id, amount=0)
+    assert [error.field for error in refused.value.errors] == ["amount"]
+    naive = datetime(2036, 1, 1)  # noqa: DTZ001
+    with pytest.raises(ValidationFailed) as refused:
+        await operator.create_invoice(user_id="alice", amount=1, currency="EUR", merchant="m", expires_at=naive)
+    assert [error.field for error in refused.value.errors] == ["expires_at"]
+
+
+async def test_who_may_not(api: Api, alice: Client) -> None:
+    with pytest.raises(Forbidden):
+        await alice.audit()
+    url = str(api.client.make_url("/"))
+    async with Client(url, "nonsense") as stranger:
+        with pytest.raises(Unauthenticated):
+            await stranger.list_wallets()
+    async with Client(url + "elsewhere", api.token()) as lost:
+        with pytest.raises(NotFound):
+            await lost.list_wallets()
+
+
+async def test_events_as_they_happen(api: Api, alice: Client, operator: Client, wallet: Wallet) -> None:
+    async with aclosing(alice.events(after="evt_000-0")) as events:
+        paid = await confirm(api, alice, await start(alice, operator, wallet))
+        told = [await anext(events) for _ in range(4)]
+
+    assert [event.type for event in told] == [
+        "invoice.created", "payment.started", "payment.processing", "payment.succeeded",
+    ]  # fmt: skip
+    last = told[-1]
+    assert isinstance(last, PaymentEvent)
+    assert last.payment == paid
+    async with aclosing(alice.events(after=told[1].id)) as events:
+        assert [(await anext(events)).id for _ in range(2)] == [told[2].id, told[3].id]

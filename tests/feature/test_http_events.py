@@ -1,0 +1,283 @@
+"""The stream of events: live, resumed after any event, bounded, and ended cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestClient, TestServer
+from support.http import INVOICE, PAYMENT, Api, Person, inbox, make_person, right_code, running_api, wrong
+from support.scenes import SECRET, quick_settings, wait_for
+from support.sse import Listener, Told, listening
+
+from technopay.engine import Engine
+from technopay.http import TokenAuthenticator, create_app, serving
+from technopay.http.app import ADMISSION
+from technopay.http.bounds import Bounds
+from technopay.storage import RedisStore
+
+PURCHASE = [("payment.started", 1), ("payment.processing", 2), ("payment.succeeded", 3)]
+BEGINNING = "evt_000-0"
+
+
+async def all_free(api: Api) -> None:
+    """Wait until nobody listens."""
+
+    async def look() -> bool:
+        return api.engine.statistics.listeners == 0
+
+    await wait_for(look)
+
+
+async def test_a_purchase_is_told_as_it_happens(any_api: Api) -> None:
+    alice = await make_person(any_api)
+    async with listening(any_api) as events:
+        assert events.response.headers["Content-Type"] == "text/event-stream"
+        assert events.response.headers["Cache-Control"] == "no-store"
+        assert events.response.headers["X-Accel-Buffering"] == "no"
+        paid = await alice.pay()
+        told = await events.take(4)
+
+    assert [each.change for each in told] == [("invoice.created", 1), *PURCHASE]
+    for each in told:
+        shown = "invoice" if each.type.startswith("invoice.") else "payment"
+        assert set(each.data) == {"id", "type", "at", "version", shown}
+        assert (each.data["id"], each.data["type"]) == (each.id, each.type)
+        assert set(each.data[shown]) == (INVOICE if shown == "invoice" else PAYMENT)
+    assert told[0].data["invoice"]["id"] == paid["invoice_id"]
+    assert told[-1].data["payment"] == paid
+    assert told[2].data["at"] == paid["paid_at"]
+    [message] = await inbox(any_api, "alice", "payment.succeeded")
+    assert message["event_id"] == told[3].id
+
+
+@pytest.fixture
+async def lazy_api(fake_store: RedisStore) -> AsyncIterator[Api]:
+    """The API on an engine that looks once an hour for what other processes did."""
+    async with running_api(fake_store, events_interval_s=3_600) as served:
+        yield served
+
+
+async def test_what_this_process_does_is_told_at_once_with_its_version(lazy_api: Api) -> None:
+    api = lazy_api
+    alice = await make_person(api, balance=2_500)
+    async with listening(api) as events:
+        payment = await alice.start()
+        (await alice.post(f"/payments/{payment['id']}/resend")).expect(200)
+        told = await events.take(3)
+        (await api.operate("PUT", "/limits/EUR", {"amount": 0})).expect(200)
+        code = await right_code(api, payment, issue=2)
+        (await alice.confirm(payment, code=code)).refuse(402, "daily_limit_exceeded")
+        told += await events.take(1)
+        (await alice.post(f"/payments/{payment['id']}/cancel")).expect(200)
+        told += await events.take(1)
+        invoice = await alice.invoice()
+        told += await events.take(1)
+        (await api.operate("POST", f"/invoices/{invoice['id']}/void")).expect(200)
+        told += await events.take(1)
+    assert [each.change for each in told] == [
+        ("invoice.created", 1), ("payment.started", 1), ("payment.code_resent", 2), ("payment.refused", 3),
+        ("payment.canceled", 4), ("invoice.created", 1), ("invoice.voided", 2),
+    ]  # fmt: skip
+    assert told[4].data["payment"]["confirmation"] is None
+    assert told[6].data["invoice"]["status"] == "void"
+
+
+async def test_what_only_operators_see_is_in_no_event(api: Api) -> None:
+    alice = await make_person(api)
+    payment = (await alice.confirm(await alice.start(merchant="shop-stuck"), "?wait=0")).expect(202)
+
+    async def is_set_aside() -> bool:
+        found = await api.operate("GET", f"/payments/{payment['id']}")
+        return bool(found.expect(200)["set_aside"])
+
+    await wait_for(is_set_aside)
+    body = {"outcome": "settled", "note": "they said so"}
+    (await api.operate("POST", f"/payments/{payment['id']}/resolve", body)).expect(200)
+    async with listening(api, after=BEGINNING) as events:
+        told = await events.take(6)
+    assert [each.change for each in told[2:]] == [
+        ("payment.processing", 2), ("payment.set_aside", 3), ("payment.resolved", 4), ("payment.succeeded", 5),
+    ]  # fmt: skip
+    assert all("resolution" not in each.data.get("payment", {}) for each in told)
+
+
+async def test_nobody_hears_what_is_somebody_elses(api: Api) -> None:
+    people = [await make_person(api, user) for user in ("alice", "bob")]
+    async with listening(api, "alice") as alices, listening(api, "bob") as bobs:
+        await asyncio.gather(*(person.pay() for person in people for _ in range(3)))
+        for events, person in ((alices, people[0]), (bobs, people[1])):
+            told = await events.take(12)
+            owners = {(each.data.get("payment") or each.data["invoice"])["user_id"] for each in told}
+            assert owners == {person.id}
+
+
+async def read_on(api: Api, after: str, count: int) -> list[Told]:
+    """Listen until so many events were told."""
+    async with listening(api, after=after) as events:
+        return await events.take(count)
+
+
+async def test_who_comes_back_gets_what_was_missed_and_nothing_twice(server_url: str, namespace: str) -> None:
+    purchases = 12
+
+    async def buy(person: Person, number: int) -> None:
+        for _ in range(number):
+            await person.pay(amount=100)
+
+    async def hear(apis: list[Api], count: int) -> list[Told]:
+        told: list[Told] = []
+        while len(told) < count:
+            some = min(count - len(told), 1 + len(told) % 5)
+            told += await read_on(apis[len(told) % 2], told[-1].id if told else BEGINNING, some)
+        return told
+
+    def open_store() -> RedisStore:
+        return RedisStore.connect(server_url, initialise=True, namespace=namespace)
+
+    async with (
+        open_store() as one_store,
+        open_store() as other_store,
+        running_api(one_store) as one,
+        running_api(other_store) as other,
+    ):
+        alice = await make_person(one)
+        elsewhere = Person(other, alice.id, alice.wallet_id)
+        hearing = asyncio.create_task(hear([one, other], 2 * purchases * 4))
+        await asyncio.gather(buy(alice, purchases), buy(elsewhere, purchases))
+        told = await hearing
+        everything = await read_on(one, BEGINNING, 2 * purchases * 4)
+
+    heard = [each.id for each in told]
+    assert heard == [each.id for each in everything]
+    assert len(set(heard)) == len(heard)
+    versions: dict[str, list[int]] = {}
+    for each in told:
+        subject = each.data.get("payment") or each.data["invoice"]
+        versions.setdefault(subject["id"], []).append(each.data["version"])
+    assert len(versions) == 4 * purchases
+    for subject_id, found in versions.items():
+        assert found == ([1] if subject_id.startswith("inv_") else [1, 2, 3])
+
+
+@pytest.mark.parametrize("after", ["", "evt_00", "evt_001-x", "evt_011-1", "1-1", "evt_001-1é"])
+async def test_what_is_no_event_is_no_place_to_go_on_from(api: Api, after: str) -> None:
+    reply = await api.get("/v1/events", headers={"Last-Event-ID": after})
+    reply.refuse(400, "malformed_request")
+
+
+async def test_a_user_has_so_many_streams(api: Api) -> None:
+    async with listening(api), listening(api), listening(api), listening(api), listening(api, "bob"):
+        (await api.get("/v1/events")).refuse(429, "rate_limited")
+    await all_free(api)
+    async with listening(api):
+        pass
+
+
+async def test_whoever_leaves_makes_room_before_the_next_ping(api: Api) -> None:
+    app = create_app(api.engine, TokenAuthenticator(SECRET), bounds=Bounds(ping_interval_s=3_600))
+    headers = {"Authorization": f"Bearer {api.token()}"}
+    async with serving(app, "127.0.0.1", 0, drain_s=0.1) as (host, port):
+        url = f"http://{host}:{port}/v1/events"
+        async with ClientSession() as session, session.get(url, headers=headers) as response:
+            assert await response.content.readline() == b"retry: 1000\n"
+            assert api.engine.statistics.listeners == 1
+        await all_free(api)
+
+
+@pytest.fixture
+async def bounded(request: pytest.FixtureRequest, fake_store: RedisStore) -> AsyncIterator[Api]:
+    """The API with bounds of its own, over sockets that hold little."""
+
+    def small_socket(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
+        sock = socket.socket(family)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        sock.bind((host, port))
+        return sock
+
+    async with Engine(fake_store, quick_settings()) as engine:
+        app = create_app(engine, TokenAuthenticator(SECRET), bounds=Bounds(**request.param))
+        server: Any = TestServer(app, socket_factory=small_socket)
+        async with TestClient[web.Request, web.Application](server) as client:
+            yield Api(client, engine, fake_store)
+
+
+@pytest.mark.parametrize("bounded", [{"stream_s_max": 0.2}], indirect=True)
+async def test_a_stream_ends_after_its_time_so_that_its_reader_signs_in_again(bounded: Api) -> None:
+    async with listening(bounded) as events:
+        assert await events.next() is None
+    await all_free(bounded)
+
+
+@pytest.mark.parametrize("bounded", [{"ping_interval_s": 0.06, "request_deadline_s": 0.5}], indirect=True)
+async def test_a_stream_without_news_shows_that_it_is_there_and_has_no_deadline(bounded: Api) -> None:
+    alice = await make_person(bounded)
+    async with listening(bounded) as events:
+        for _ in range(10):
+            await events.ping()
+        await alice.invoice()
+        assert [each.type for each in await events.take(1)] == ["invoice.created"]
+        await events.ping()
+
+
+@pytest.mark.parametrize("bounded", [{"write_deadline_s": 0.2}], indirect=True)
+async def test_who_does_not_read_is_cut_off_and_goes_on_later(bounded: Api) -> None:
+    alice, count = await make_person(bounded), 150
+    for number in range(count):
+        await alice.invoice(description=f"{number} {'x' * 490}")
+    url = bounded.client.server.make_url("/")
+    request = f"GET /v1/events HTTP/1.1\r\nHost: x\r\nLast-Event-ID: {BEGINNING}\r\n"
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        slow.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(slow, (url.host, url.port))
+        sent = f"{request}Authorization: Bearer {bounded.token()}\r\n\r\n".encode()
+        await asyncio.get_running_loop().sock_sendall(slow, sent)
+
+        async def listens() -> bool:
+            return bounded.engine.statistics.listeners == 1
+
+        await wait_for(listens)
+        await all_free(bounded)
+        read = b""
+        async with asyncio.timeout(10):
+            while piece := await asyncio.get_running_loop().sock_recv(slow, 65_536):
+                read += piece
+    assert not read.endswith(b"0\r\n\r\n"), "it ended as if it were complete"
+    ids = [line[4:].decode() for line in read.split(b"\n") if line.startswith(b"id: ") and line.count(b"-")]
+    assert 0 < len(ids) < count
+    rest = await read_on(bounded, ids[-2], count - len(ids) + 1)
+    assert rest[-1].data["invoice"]["description"].startswith(f"{count - 1} ")
+
+
+async def test_a_drain_ends_every_stream_as_complete(api: Api) -> None:
+    async def hear_out(events: Listener) -> None:
+        assert await events.next() is None
+
+    async with listening(api) as first, listening(api) as second:
+        hearing = asyncio.gather(hear_out(first), hear_out(second))
+        await api.app[ADMISSION].drain(10)
+        await hearing
+        assert api.app[ADMISSION].running == 0
+    assert api.engine.statistics.listeners == 0
+
+
+async def test_the_end_of_the_engine_ends_every_stream_as_complete(api: Api) -> None:
+    async with listening(api) as events:
+        await api.engine.aclose()
+        assert await events.next() is None
+
+
+async def test_a_wrong_code_is_no_event(api: Api) -> None:
+    alice = await make_person(api)
+    payment = await alice.start()
+    async with listening(api) as events:
+        (await alice.confirm(payment, code=wrong("000000"))).refuse(422, "confirmation_invalid")
+        (await alice.post(f"/payments/{payment['id']}/cancel")).expect(200)
+        [told] = await events.take(1)
+    assert told.change == ("payment.canceled", 2)

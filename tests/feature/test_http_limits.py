@@ -1,0 +1,178 @@
+"""The bounds of a process: connections, requests under way, and how long a handler may take."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+from support.http import Api, Person, make_person
+from support.raw import PATIENCE_S, Served, Told, heard, request, served
+from support.scenes import wait_for
+
+from technopay.http import connection
+from technopay.http.app import ADMISSION
+
+Wire = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+PATIENT = {"head_deadline_s": 60.0, "write_deadline_s": 60.0}
+READ = request("GET /v1/wallets")
+
+
+@pytest.fixture
+async def alice(api: Api) -> Person:
+    return await make_person(api)
+
+
+async def ask(wire: Wire, raw: bytes) -> Told:
+    """Ask on a connection that stays open; answer what comes back."""
+    wire[1].write(raw)
+    head = await wire[0].readuntil(b"\r\n\r\n")
+    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length: "))
+    return Told(head + await wire[0].readexactly(int(length.partition(b" ")[2])))
+
+
+@asynccontextmanager
+async def held(server: Served, count: int) -> AsyncIterator[list[Wire]]:
+    """Hold connections that have been answered once, so that the server knows of them."""
+    async with AsyncExitStack() as stack:
+        wires = []
+        for _ in range(count):
+            wire = await server.open()
+            stack.callback(wire[1].close)
+            assert (await ask(wire, READ)).status == 200
+            wires.append(wire)
+        yield wires
+
+
+async def test_beyond_the_bound_of_connections_only_what_is_open_to_all_is_answered(
+    api: Api, alice: Person
+) -> None:
+    async with served(api.engine, connections_max=3, **PATIENT) as server:
+        async with held(server, 3) as wires:
+            for path in ("/livez", "/readyz"):
+                told = await server_says(server, request(f"GET {path}"))
+                assert (told.status, told.problem) == (200, {"status": "ok"})
+                assert "Connection: close" in told.head
+            told = await server_says(server, READ)
+            assert_overloaded(told)
+            assert (await ask(wires[0], READ)).status == 200
+        await wait_for(lambda: is_served(server))
+
+
+async def server_says(server: Served, raw: bytes) -> Told:
+    """Say something on a connection of its own; answer what comes back until the server hangs up."""
+    reader, writer = await server.open()
+    writer.write(raw)
+    told = await heard(reader)
+    writer.close()
+    return told
+
+
+async def is_served(server: Served) -> bool:
+    reader, writer = await server.open()
+    writer.write(request("GET /v1/wallets", close=True))
+    told = await heard(reader)
+    writer.close()
+    return told.status == 200
+
+
+def assert_overloaded(told: Told) -> None:
+    assert (told.status, told.problem["code"], told.problem["retryable"]) == (503, "overloaded", True)
+    assert "Retry-After: 1" in told.head
+    assert "Connection: close" in told.head
+    assert "Cache-Control: no-store" in told.head
+    assert f"X-Request-Id: {told.problem['request_id']}" in told.head
+
+
+async def test_beyond_the_reserve_connections_are_answered_without_being_heard(api: Api, alice: Person) -> None:
+    async with (
+        served(api.engine, connections_max=1, **PATIENT) as server,
+        held(server, 1) as (wire,),
+        AsyncExitStack() as stack,
+    ):
+        for _ in range(connection.RESERVE):
+            _, writer = await server.open()
+            stack.callback(writer.close)
+        crowd = await asyncio.gather(*(server_says(server, b"") for _ in range(100)))
+        for told in crowd:
+            assert_overloaded(told)
+        assert_overloaded(await server_says(server, request("GET /livez")))
+        assert (await ask(wire, READ)).status == 200
+
+
+async def test_the_reserve_is_not_held_by_silence(
+    api: Api, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "RESERVE_DEADLINE_S", 0.05)
+    async with served(api.engine, connections_max=1, **PATIENT) as server, held(server, 1):
+        silent = await asyncio.gather(*(server_says(server, b"") for _ in range(connection.RESERVE)))
+        assert {told.raw for told in silent} == {b""}
+        assert (await server_says(server, request("GET /livez"))).status == 200
+
+
+async def talk_on(writer: asyncio.StreamWriter) -> None:
+    """Talk until nobody takes it any more."""
+
+    async def talk() -> None:
+        while True:
+            writer.write(b"and still I talk")
+            await writer.drain()
+
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(talk(), PATIENCE_S)
+    writer.close()
+
+
+async def test_who_is_refused_and_stays_is_left(
+    api: Api, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "RESERVE", 0)
+    monkeypatch.setattr(connection, "REFUSED_DEADLINE_S", 0.05)
+    async with served(api.engine, connections_max=1, **PATIENT) as server, held(server, 1):
+        reader, writer = await server.open()
+        assert_overloaded(await heard(reader))
+        await talk_on(writer)
+
+
+async def test_a_server_that_ends_leaves_those_whom_it_refused(
+    api: Api, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "RESERVE", 0)
+    monkeypatch.setattr(connection, "REFUSED_DEADLINE_S", 3_600.0)
+    async with served(api.engine, connections_max=1, **PATIENT) as server, held(server, 1):
+        reader, writer = await server.open()
+        assert_overloaded(await heard(reader))
+    await talk_on(writer)
+
+
+async def test_requests_beyond_the_bound_are_refused_at_once_and_health_is_not(api: Api, alice: Person) -> None:
+    payment = await alice.start(merchant="shop-stuck")
+    (await alice.confirm(payment, "?wait=0")).expect(202)
+    wait = request(f"GET /v1/payments/{payment['id']}?wait=10")
+    async with served(api.engine, requests_max=2, **PATIENT) as server, held(server, 3) as wires:
+        for _, writer in wires[:2]:
+            writer.write(wait)
+
+        async def are_waiting() -> bool:
+            return server.app[ADMISSION].running == 2
+
+        await wait_for(are_waiting)
+        for raw in (READ, wait):
+            told = await ask(wires[2], raw)
+            assert (told.status, told.problem["code"]) == (503, "overloaded")
+            assert "Retry-After: 1" in told.head
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert (await ask(wires[2], request(f"GET {path}"))).status == 200
+
+
+async def test_a_handler_that_takes_too_long_is_answered_that_the_outcome_is_unknown(
+    api: Api, alice: Person
+) -> None:
+    payment = await alice.start()
+    async with served(api.engine, request_deadline_s=0.05) as server:
+        told = await server.say(request(f"GET /v1/payments/{payment['id']}?wait=10", close=True))
+
+        assert (told.status, told.problem["code"]) == (504, "outcome_unknown")
+        assert server.app[ADMISSION].running == 0

@@ -1,0 +1,39 @@
+"""Breakages of what those who listen are told."""
+
+from __future__ import annotations
+
+from planted.breakage import Breakage, engine, lua
+
+FEED = "tests/unit/engine/test_feed.py"
+STREAM = "tests/feature/test_http_events.py"
+VERSIONS = "tests/unit/storage/test_versions.py"
+
+EVENTS = (
+    Breakage(
+        "events-of-others",
+        "Nobody is told of what belongs to somebody else.",
+        (engine("feed", "for one in by_user[record.user_id] if", "for one in riders if"),),
+        (
+            f"{FEED}::test_a_listener_hears_what_happens_from_now_on_and_only_what_is_the_users",
+            f"{STREAM}::test_nobody_hears_what_is_somebody_elses",
+        ),
+    ),
+    Breakage(
+        "resume-loses-one",
+        "Whoever comes back is told of everything that came after the last event, also in the same instant.",
+        (engine("feed", "place = (int(seen[1]), int(seen[2])) if", "place = (int(seen[1]) + 1, 0) if"),),
+        (f"{FEED}::test_a_listener_goes_on_after_any_event",),
+    ),
+    Breakage(
+        "no-room-loses-events",
+        "What a listener has no room for waits in the journal.",
+        (engine("feed", "if listener not in full and listener.place", "if listener.place"),),
+        (f"{FEED}::test_what_has_no_room_waits_in_the_journal",),
+    ),
+    Breakage(
+        "gap-in-versions",
+        "Every change of a payment has the version after the one before.",
+        (lua("shared/unconfirmed", "'status', status, 'version', version", "'status', status"),),
+        (f"{VERSIONS}::test_a_payments_changes_are_counted_without_a_gap[fake-its_user_cancels_it]",),
+    ),
+)

@@ -1,0 +1,85 @@
+"""Breakages of who may call, and of what a process takes on."""
+
+from __future__ import annotations
+
+from planted.breakage import Breakage, Edit
+
+UNIT = "tests/unit/http/test_auth.py"
+TOKENS = "tests/feature/test_http_tokens.py::test_a_token_that_is_not_ours_or_not_whole_is_401"
+LIMITS = "tests/feature/test_http_limits.py"
+
+
+def http(module: str, old: str, new: str) -> Edit:
+    """Change a module of the API."""
+    return Edit(f"http/technopay/http/{module}.py", old, new)
+
+
+SIGN_IN_AND_BOUNDS = (
+    Breakage(
+        "token-algorithm-from-header",
+        "How a token is signed is configured, and not what the token says of itself.",
+        (
+            http(
+                "auth",
+                "algorithms=[self._algorithm]",
+                'algorithms=[self._algorithm, jwt.get_unverified_header(token).get("alg", "")]',
+            ),
+        ),
+        (f"{UNIT}::test_the_right_key_with_another_algorithm_is_not_right",),
+    ),
+    Breakage(
+        "exp-not-required",
+        "A token has to end.",
+        (
+            http("auth", '"require": ["exp", "sub"]', '"require": ["sub"]'),
+            http("auth", 'expires_at = claims["exp"]', 'expires_at = claims.get("exp", 4_000_000_000)'),
+        ),
+        (TOKENS, f"{UNIT}::test_the_end_is_required_even_if_all_else_is_right"),
+    ),
+    Breakage(
+        "known-token-never-ends",
+        "A token that was checked once still ends when it says.",
+        (http("auth", "if expires_at > time.time():", "if expires_at:"),),
+        (f"{UNIT}::test_a_token_is_checked_once_and_its_end_every_time",),
+    ),
+    Breakage(
+        "audience-not-checked",
+        "A token for another audience is none for us.",
+        (http("auth", '"verify_iat": False}', '"verify_iat": False, "verify_aud": False}'),),
+        (
+            f"{UNIT}::test_issuer_and_audience_are_checked_where_they_are_set",
+            f"{UNIT}::test_what_is_wrong_with_a_token_is_said_but_not_what_would_be_right[audience]",
+        ),
+    ),
+    Breakage(
+        "connections-without-bound",
+        "A process has no more connections open than it is told to.",
+        (
+            http(
+                "connection", "if self._open >= self._bounds.connections_max + RESERVE:", "if not self._server:"
+            ),
+        ),
+        (f"{LIMITS}::test_beyond_the_reserve_connections_are_answered_without_being_heard",),
+    ),
+    Breakage(
+        "reserve-serves-everybody",
+        "The last connections are there for health checks.",
+        (
+            http("pipeline", "        refuse_on_reserve(request)\n", ""),
+            http("pipeline", "from technopay.http.connection import refuse_on_reserve\n", ""),
+        ),
+        (f"{LIMITS}::test_beyond_the_bound_of_connections_only_what_is_open_to_all_is_answered",),
+    ),
+    Breakage(
+        "bad-request-logged-whole",
+        "Of a request that is no HTTP nothing is logged: there may be a token in it.",
+        (
+            http(
+                "connection",
+                'logger.debug("a request was no HTTP: %s", type(exc).__name__)',
+                'logger.debug("a request was no HTTP: %r", exc)',
+            ),
+        ),
+        ("tests/feature/test_http_raw.py::test_what_is_no_http_is_a_problem_and_the_end_of_the_connection",),
+    ),
+)

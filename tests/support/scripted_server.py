@@ -1,0 +1,134 @@
+"""A server that answers from a script, whatever it is asked, and remembers what that was."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from technopay.engine import Wallet
+from technopay.engine.models import from_ms
+from technopay.http import PROBLEMS
+from technopay.http.client import Client
+
+RESET = "reset"
+"""As an answer: read the request, then cut the connection."""
+HTML = "<html>Bad gateway</html>"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as it came."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: Any
+
+    @property
+    def key(self) -> str | None:
+        return self.headers.get("Idempotency-Key")
+
+
+@dataclass(frozen=True, slots=True)
+class Scripted:
+    """An answer to give."""
+
+    status: int
+    text: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+WALLET = Wallet(
+    id="wal_1", user_id="alice", currency="EUR", balance=5, status="active", created_at=from_ms(1_000)
+)
+DONE = Scripted(200, WALLET.model_dump_json())
+
+
+def problem(code: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Scripted:
+    """Write a problem as our server does."""
+    status, title = PROBLEMS[code]
+    members = {
+        "type": f"urn:technopay:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": f"It is {code}.",
+        "code": code,
+        "request_id": "req-1",
+        "retryable": False,
+        **more,
+    }
+    return Scripted(status, json.dumps(members), headers or {})
+
+
+@dataclass(slots=True)
+class ScriptedServer:
+    """Answers in order, and repeats the last answer."""
+
+    url: str
+    script: list[Scripted | str] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+
+    @property
+    def keys(self) -> list[str | None]:
+        return [asked.key for asked in self.asked]
+
+    async def answer(self, request: web.Request) -> web.Response:
+        raw = await request.read()
+        body = json.loads(raw) if raw else None
+        self.asked.append(Asked(request.method, request.raw_path, dict(request.headers), body))
+        scripted = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(scripted, str):
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        return web.Response(status=scripted.status, text=scripted.text, headers=scripted.headers)
+
+
+@asynccontextmanager
+async def scripted_server() -> AsyncIterator[ScriptedServer]:
+    """Serve a script that is yet to be written."""
+    app = web.Application()
+    server = ScriptedServer("")
+    app.router.add_route("*", "/{anything:.*}", server.answer)
+    async with TestServer(app) as served:
+        server.url = str(served.make_url("/")).rstrip("/")
+        yield server
+
+
+class RecordedClock:
+    """Time that passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, delay_s: float) -> None:
+        self.slept.append(delay_s)
+        self.now += delay_s
+
+
+class Tokens:
+    """Hands out a new token each time it is asked."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    async def __call__(self) -> str:
+        self.made += 1
+        await asyncio.sleep(0)
+        return f"token-{self.made}"
+
+
+async def deposit(client: Client, key: str | None = None) -> Wallet:
+    """Make a call that changes something."""
+    return await client.deposit(wallet_id="wal_1", amount=5, idempotency_key=key)

@@ -1,0 +1,150 @@
+"""The sign-in as it is set: which keys are taken, who signs, and what is said when something does not fit."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from support.scenes import SECRET
+
+from technopay.cli import main
+from technopay.cli.settings import ConfigurationError, load_settings
+from technopay.cli.sign_in import make_sign_in
+from technopay.http import TokenAuthenticator, TokenSigner
+
+OTHER, PREVIOUS = "a secret for tokens, and for tokens alone", "the secret of before, and of before alone"
+CURVE = ec.generate_private_key(ec.SECP256R1())
+PUBLIC = CURVE.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+Set = Callable[..., None]
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Set:
+    """Set what is named, in an empty directory with nothing but our secret and a file of a public key."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TECHNOPAY_SECRET", SECRET)
+    Path("public.pem").write_bytes(PUBLIC)
+
+    def set_them(**values: str) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(f"TECHNOPAY_TOKEN_{name.upper()}", value)
+
+    return set_them
+
+
+def takes(authenticator: TokenAuthenticator, key: Any, algorithm: str = "HS256", **claims: Any) -> bool:
+    """Whether a token that is signed like this is taken."""
+    token = jwt.encode({"sub": "alice", "exp": 4_000_000_000, **claims}, key, algorithm=algorithm)
+    try:
+        return authenticator.caller_of(f"Bearer {token}").user_id == "alice"
+    except Exception:
+        return False
+
+
+def test_tokens_are_signed_with_the_secret_unless_they_have_their_own(settings: Set) -> None:
+    assert takes(make_sign_in(load_settings()).authenticator, SECRET)
+    assert takes(make_sign_in(load_settings(), OTHER).authenticator, OTHER)
+
+    settings(secret=OTHER)
+    sign_in = make_sign_in(load_settings(), SECRET)
+
+    assert takes(sign_in.authenticator, OTHER)
+    assert not takes(sign_in.authenticator, SECRET)
+    token = sign_in.require_signer("a test").sign("alice", admin=False, lifetime_s=60)
+    assert jwt.decode(token, OTHER, algorithms=["HS256"])
+
+
+def test_the_secret_of_before_is_taken_too_but_nothing_is_signed_with_it(settings: Set) -> None:
+    settings(secret_previous=PREVIOUS)
+    sign_in = make_sign_in(load_settings())
+
+    assert takes(sign_in.authenticator, SECRET)
+    assert takes(sign_in.authenticator, PREVIOUS)
+    token = sign_in.require_signer("a test").sign("alice", admin=False, lifetime_s=60)
+    assert jwt.decode(token, SECRET, algorithms=["HS256"])
+
+
+def test_a_public_key_takes_what_the_private_one_signed_and_signs_nothing(settings: Set) -> None:
+    settings(algorithm="ES256", public_key_file="public.pem", issuer="issuer", audience="us")
+    sign_in = make_sign_in(load_settings())
+
+    assert takes(sign_in.authenticator, CURVE, "ES256", iss="issuer", aud="us")
+    assert not takes(sign_in.authenticator, CURVE, "ES256")
+    assert not takes(sign_in.authenticator, SECRET, iss="issuer", aud="us")
+    with pytest.raises(ConfigurationError, match=r"^--demo signs tokens"):
+        sign_in.require_signer("--demo")
+
+
+WRONG: list[tuple[dict[str, str], str]] = [
+    ({"algorithm": "none"}, "TOKEN_ALGORITHM"),
+    ({"algorithm": "HS512"}, "TOKEN_ALGORITHM"),
+    ({"secret": "short"}, "TOKEN_SECRET"),
+    ({"secret_previous": "short"}, "TOKEN_SECRET_PREVIOUS"),
+    ({"secret": PUBLIC.decode()}, "TOKEN_SECRET: a secret must not be a key"),
+    ({"issuer": ""}, "TOKEN_ISSUER"),
+    ({"audience": ""}, "TOKEN_AUDIENCE"),
+    ({"public_key_file": "public.pem"}, "TOKEN_PUBLIC_KEY_FILE is set, but TECHNOPAY_TOKEN_ALGORITHM is HS256"),
+    ({"algorithm": "ES256"}, "TOKEN_PUBLIC_KEY_FILE is not set"),
+    ({"algorithm": "ES256", "public_key_file": "public.pem", "secret": OTHER}, "TOKEN_SECRET is set"),
+    ({"algorithm": "ES256", "public_key_file": "nowhere.pem"}, "nowhere.pem: No such file"),
+    ({"algorithm": "ES256", "public_key_file": "."}, "PUBLIC_KEY_FILE: .: Is a directory"),
+    ({"algorithm": "RS256", "public_key_file": "public.pem"}, "public.pem: RS256 needs a public RSA key"),
+]
+
+
+@pytest.mark.parametrize(("values", "told"), WRONG)
+@pytest.mark.parametrize("command", [["token", "--user", "a"], ["serve", "--data-dir", "d"], ["demo"]])
+def test_what_does_not_fit_is_one_line_before_anything_is_started(
+    settings: Set, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    values: dict[str, str], told: str, command: list[str],
+) -> None:  # fmt: skip
+    settings(**values)
+    monkeypatch.setattr(sys, "argv", ["technopay", *command])
+
+    with pytest.raises(SystemExit) as ended:
+        main.run()
+
+    output = capsys.readouterr()
+    assert (ended.value.code, output.out, output.err.count("\n")) == (1, "", 1)
+    assert output.err.startswith("technopay: ")
+    assert told in output.err
+    assert "short" not in output.err
+    assert not Path("d").exists()
+
+
+@pytest.mark.parametrize("command", [["token", "--user", "a"], ["serve", "--demo"], ["demo", "--once"]])
+def test_what_signs_tokens_says_that_it_cannot_with_a_public_key(
+    settings: Set, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    settings(algorithm="ES256", public_key_file="public.pem")
+    monkeypatch.setattr(sys, "argv", ["technopay", *command])
+
+    with pytest.raises(SystemExit) as ended:
+        main.run()
+
+    error = capsys.readouterr().err
+    assert (ended.value.code, error.count("\n")) == (1, 1)
+    assert "TECHNOPAY_TOKEN_ALGORITHM has to be HS256" in error
+
+
+def test_a_token_of_the_command_names_issuer_and_audience(
+    settings: Set, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings(issuer="issuer", audience="us", secret=OTHER)
+    monkeypatch.delenv("TECHNOPAY_SECRET")
+    monkeypatch.setattr(sys, "argv", ["technopay", "token", "--user", "alice"])
+
+    with pytest.raises(SystemExit):
+        main.run()
+
+    token = capsys.readouterr().out.strip()
+    authenticator = TokenAuthenticator(OTHER, issuer="issuer", audience="us")
+    assert authenticator.caller_of(f"Bearer {token}").user_id == "alice"
+    assert isinstance(make_sign_in(load_settings()).signer, TokenSigner)

@@ -1,0 +1,316 @@
+"""What the client tries again, under which key, how long, and what it says in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any, NoReturn
+
+import aiohttp
+import pytest
+from support.scripted_server import (
+    DONE,
+    HTML,
+    RESET,
+    WALLET,
+    RecordedClock,
+    Scripted,
+    ScriptedServer,
+    deposit,
+    problem,
+)
+
+from technopay.engine import (
+    ConfirmationInvalid,
+    InsufficientFunds,
+    InternalError,
+    OutcomeUnknown,
+    RateLimited,
+    StoreUnavailable,
+    UserNotFound,
+    ValidationFailed,
+    WalletBusy,
+)
+from technopay.http import Unauthenticated
+from technopay.http.client import Client, RetryPolicy, ServerUnreachable, UnexpectedAnswer
+from technopay.http.client.retries import Reply
+
+BUSY = problem("wallet_busy", headers={"Retry-After": "1"})
+UNKNOWN = problem("outcome_unknown")
+GATEWAY = Scripted(502, HTML)
+
+
+@pytest.mark.parametrize("failure", [BUSY, UNKNOWN, GATEWAY, Scripted(503, HTML), Scripted(504, ""), RESET])
+async def test_what_can_pass_is_tried_again_under_the_same_key(
+    client: Client, server: ScriptedServer, failure: Scripted | str
+) -> None:
+    server.script = [failure, failure, DONE]
+
+    assert await deposit(client) == WALLET
+
+    assert len(set(server.keys)) == 1
+    assert None not in server.keys
+    assert [asked.body for asked in server.asked] == [{"amount": 5}] * 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "raised"),
+    [
+        (problem("internal_error"), InternalError),
+        (problem("insufficient_funds"), InsufficientFunds),
+        (problem("user_not_found"), UserNotFound),
+        (problem("rate_limited"), RateLimited),
+        (Scripted(500, HTML), UnexpectedAnswer),
+        (Scripted(302, "", {"Location": "/elsewhere"}), UnexpectedAnswer),
+        (Scripted(404, HTML), UnexpectedAnswer),
+        (Scripted(200, HTML), UnexpectedAnswer),
+        (Scripted(200, "{}"), UnexpectedAnswer),
+        (problem("unauthenticated"), Unauthenticated),
+    ],
+)
+async def test_what_cannot_pass_is_tried_once(
+    client: Client, server: ScriptedServer, answer: Scripted, raised: type[Exception]
+) -> None:
+    server.script = [answer]
+
+    with pytest.raises(raised):
+        await deposit(client)
+
+    assert len(server.asked) == 1
+
+
+async def test_every_call_has_a_key_of_its_own_unless_one_is_given(
+    client: Client, server: ScriptedServer
+) -> None:
+    server.script = [DONE]
+    for key in (None, None, "mine"):
+        await deposit(client, key)
+
+    assert len(set(server.keys)) == 3
+    assert server.keys[2] == "mine"
+
+
+async def test_a_key_of_the_wrong_form_is_refused_as_by_the_library(client: Client) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        await deposit(client, "two\r\nlines")
+
+    assert [error.field for error in refused.value.errors] == ["idempotency_key"]
+
+
+async def test_a_confirm_is_repeated_without_a_key(client: Client, server: ScriptedServer) -> None:
+    server.script = [RESET, problem("confirmation_invalid", attempts_remaining=3)]
+
+    with pytest.raises(ConfirmationInvalid) as refused:
+        await client.confirm_payment(payment_id="pay_1", code="1")
+
+    assert server.keys == [None, None]
+    assert refused.value.attempts_remaining == 3
+
+
+async def test_a_limit_is_set_again_without_a_key(client: Client, server: ScriptedServer) -> None:
+    server.script = [GATEWAY, problem("validation_failed", errors=[{"field": "amount", "message": "no"}])]
+
+    with pytest.raises(OutcomeUnknown):
+        await client.set_limit(currency="EUR", amount=1)
+
+    assert [asked.method for asked in server.asked] == ["PUT", "PUT"]
+
+
+async def test_tries_and_the_pauses_between_them_are_bounded(
+    client: Client, server: ScriptedServer, clock: RecordedClock
+) -> None:
+    server.script = [problem("overloaded")]
+
+    with pytest.raises(Exception, match="overloaded"):
+        await deposit(client)
+
+    assert len(server.asked) == 4
+    assert clock.slept == pytest.approx([0.1, 0.2, 0.4])
+
+
+def test_a_pause_is_all_chance_up_to_its_bound() -> None:
+    bounds: list[tuple[float, float]] = []
+
+    def pick(least: float, most: float) -> float:
+        bounds.append((least, most))
+        return most / 2
+
+    policy = RetryPolicy(pick=pick)
+
+    assert [policy.pause_s(tries, None) for tries in (1, 2, 6, 60)] == [0.05, 0.1, 1.0, 1.0]
+    assert bounds == [(0.0, 0.1), (0.0, 0.2), (0.0, 2.0), (0.0, 2.0)]
+
+
+async def test_it_waits_as_long_as_the_server_asks(
+    client: Client, server: ScriptedServer, clock: RecordedClock
+) -> None:
+    server.script = [BUSY, problem("rate_limited", headers={"Retry-After": "7"}), DONE]
+
+    assert await deposit(client) == WALLET
+
+    assert clock.slept == [1.0, 7.0]
+
+
+async def test_a_date_to_wait_for_is_understood(
+    client: Client, server: ScriptedServer, clock: RecordedClock
+) -> None:
+    past = format_datetime(datetime(2020, 1, 1, tzinfo=UTC), usegmt=True)
+    future = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    server.script = [
+        Scripted(503, HTML, {"Retry-After": past}),
+        Scripted(503, HTML, {"Retry-After": "soon"}),
+        Scripted(503, HTML, {"Retry-After": future}),
+    ]
+
+    with pytest.raises(OutcomeUnknown):
+        await deposit(client)
+
+    assert clock.slept == [0.1, 0.2]
+
+
+async def test_it_does_not_wait_past_the_deadline(
+    client: Client, server: ScriptedServer, clock: RecordedClock
+) -> None:
+    server.script = [problem("rate_limited", headers={"Retry-After": "30"})]
+
+    with pytest.raises(RateLimited) as refused:
+        await deposit(client)
+
+    assert refused.value.retry_after_s == 30
+    assert (len(server.asked), clock.slept) == (1, [])
+
+
+def test_a_date_that_is_past_is_no_time_to_wait() -> None:
+    past = format_datetime(datetime(2020, 1, 1, tzinfo=UTC), usegmt=True)
+
+    assert Reply(429, {"Retry-After": past}, "").retry_after_s == 0.0
+
+
+async def test_what_the_server_is_asked_to_wait_makes_bounds_later(clock: RecordedClock) -> None:
+    bounds: list[float | None] = []
+
+    class Session:
+        """A session that answers nothing and remembers for how long it would have waited."""
+
+        def request(self, *_: Any, timeout: Any, **__: Any) -> NoReturn:
+            bounds.append(timeout.total)
+            raise aiohttp.ServerDisconnectedError
+
+    async def look(policy: RetryPolicy, wait_s: float) -> None:
+        session: Any = Session()
+        client = Client("http://localhost", "token", session=session, retry_policy=policy, clock=clock)
+        with pytest.raises(ServerUnreachable):
+            await client.get_payment(payment_id="pay_1", wait_s=wait_s)
+
+    for wait_s in (0.0, 9.0):
+        await look(RetryPolicy(retries=0, timeout_s=10, deadline_s=50), wait_s)
+        await look(RetryPolicy(retries=0, timeout_s=10, deadline_s=5), wait_s)
+
+    assert bounds == [10.0, 5.0, 19.0, 14.0]
+
+
+async def test_a_try_that_takes_too_long_is_given_up() -> None:
+    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+
+    writers: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1")
+    port = silent.sockets[0].getsockname()[1]
+    policy = RetryPolicy(retries=1, timeout_s=0.02, backoff_s=0)
+    async with Client(f"http://127.0.0.1:{port}", "token", retry_policy=policy) as client:
+        with pytest.raises(OutcomeUnknown):
+            await deposit(client)
+        with pytest.raises(ServerUnreachable):
+            await client.get_wallet(wallet_id="wal_1")
+    for writer in writers:
+        writer.close()
+    silent.close()
+    await silent.wait_closed()
+
+    assert len(writers) == 4
+
+
+@pytest.mark.parametrize("failure", [RESET, GATEWAY, Scripted(503, HTML), UNKNOWN])
+async def test_in_doubt_to_the_end_the_outcome_is_unknown_and_says_the_key(
+    client: Client, server: ScriptedServer, failure: Scripted | str
+) -> None:
+    server.script = [failure]
+
+    with pytest.raises(OutcomeUnknown) as raised:
+        await deposit(client)
+
+    assert raised.value.idempotency_key == server.keys[0]
+    assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        BUSY,
+        problem("unauthenticated"),
+        problem("rate_limited"),
+        problem("not_found"),
+        problem("internal_error"),
+        Scripted(200, HTML),
+    ],
+)
+async def test_what_says_nothing_of_an_earlier_try_leaves_it_in_doubt(
+    client: Client, server: ScriptedServer, later: Scripted
+) -> None:
+    server.script = [RESET, later]
+
+    with pytest.raises(OutcomeUnknown) as raised:
+        await deposit(client)
+
+    assert raised.value.idempotency_key == server.keys[0]
+
+
+async def test_a_refusal_after_a_lost_answer_is_the_outcome(client: Client, server: ScriptedServer) -> None:
+    server.script = [RESET, problem("insufficient_funds", required=2, available=1)]
+
+    with pytest.raises(InsufficientFunds):
+        await deposit(client)
+
+
+async def test_nothing_happened_if_every_try_says_so(client: Client, server: ScriptedServer) -> None:
+    server.script = [BUSY]
+
+    with pytest.raises(WalletBusy) as raised:
+        await deposit(client)
+
+    assert raised.value.request_id == "req-1"
+
+
+async def test_nothing_happened_where_nobody_listens(clock: RecordedClock) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        async with Client(f"http://127.0.0.1:{deaf.getsockname()[1]}", "token", clock=clock) as client:
+            with pytest.raises(ServerUnreachable) as raised:
+                await deposit(client)
+
+    assert isinstance(raised.value, StoreUnavailable)
+    assert len(clock.slept) == 3
+
+
+@pytest.mark.parametrize("failure", [RESET, GATEWAY])
+async def test_a_read_is_never_in_doubt(
+    client: Client, server: ScriptedServer, failure: Scripted | str
+) -> None:
+    server.script = [failure]
+
+    with pytest.raises(ServerUnreachable):
+        await client.get_wallet(wallet_id="wal_1")
+
+
+async def test_an_answer_given_again_is_marked(client: Client, server: ScriptedServer) -> None:
+    server.script = [DONE, Scripted(200, DONE.text, {"Idempotent-Replayed": "true"})]
+
+    assert [(await deposit(client, "key")).replayed for _ in range(2)] == [False, True]
+
+
+async def test_a_newer_servers_members_are_no_reason_to_fail(client: Client, server: ScriptedServer) -> None:
+    server.script = [Scripted(200, DONE.text.replace("{", '{"colour": "red", ', 1))]
+
+    assert await deposit(client) == WALLET

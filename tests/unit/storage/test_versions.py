@@ -1,0 +1,212 @@
+"""Versions: whatever happens to a payment, its entries of the journal count 1, 2, 3, and so does its record."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from support.scene import ALONE, DAY_MS, WRONG, Scene, operation, unrecorded
+
+from technopay.engine import commands
+from technopay.storage.versions import entry_version, record_version
+
+Story = Callable[[Scene], Awaitable[str]]
+
+STORIES: dict[str, tuple[str, Story]] = {}
+"""What happens to a payment by name: the entries that it leaves, and how it is made to happen."""
+
+
+def story(*entries: str) -> Callable[[Story], Story]:
+    def note(tell: Story) -> Story:
+        STORIES[tell.__name__] = " ".join(entries), tell
+        return tell
+
+    return note
+
+
+async def begin(scene: Scene, **changes: Any) -> str:
+    return await scene.started(await scene.wallet(), await scene.invoice(), **changes)
+
+
+async def resend(scene: Scene, payment_id: str, issue: int) -> None:
+    command = commands.ResendCode(unrecorded(), payment_id, "alice", issue, f"digest {issue}", 60_000)
+    assert (await scene.store.run(command, ALONE)).code == "ok"
+
+
+async def set_aside(scene: Scene, payment_id: str, claim: str) -> None:
+    for _ in range(2):
+        assert await scene.store.renew_claim(payment_id, claim, DAY_MS, set_aside=True)
+
+
+async def resolve(scene: Scene, payment_id: str, verdict: str) -> None:
+    outcome = await scene.store.resolve_payment(operation(), payment_id, verdict, "they said so", "root")
+    assert outcome.code == "ok"
+
+
+@story("started", "processing", "succeeded")
+async def it_goes_straight(scene: Scene) -> str:
+    return await scene.succeeded(await scene.wallet())
+
+
+@story("started", "canceled")
+async def it_is_started_again(scene: Scene) -> str:
+    wallet, invoice = await scene.wallet(), await scene.invoice()
+    payment_id = await scene.started(wallet, invoice)
+    await scene.started(wallet, invoice)
+    return payment_id
+
+
+@story("started", "expired")
+async def it_is_started_again_too_late(scene: Scene) -> str:
+    wallet, invoice = await scene.wallet(), await scene.invoice()
+    payment_id = await scene.started(wallet, invoice, lifetime_ms=0)
+    await scene.started(wallet, invoice)
+    return payment_id
+
+
+@story("started", "canceled")
+async def its_user_cancels_it(scene: Scene) -> str:
+    payment_id = await begin(scene)
+    assert (await scene.cancel(payment_id)).code == "ok"
+    return payment_id
+
+
+@story("started", "canceled")
+async def its_invoice_is_withdrawn(scene: Scene) -> str:
+    invoice = await scene.invoice()
+    payment_id = await scene.started(await scene.wallet(), invoice)
+    assert (await scene.store.void_invoice(operation(), invoice)).code == "ok"
+    return payment_id
+
+
+@story("started", "expired")
+async def its_code_runs_out(scene: Scene) -> str:
+    payment_id = await begin(scene, lifetime_ms=0)
+    await scene.make_due(payment_id)
+    await scene.store.take_due(10)
+    return payment_id
+
+
+@story("started", "failed")
+async def its_code_is_wrong_too_often(scene: Scene) -> str:
+    payment_id = await begin(scene, attempts=2)
+    for _ in range(2):
+        assert (await scene.confirm(payment_id, WRONG)).code == "confirmation_invalid"
+    return payment_id
+
+
+@story("started", "code_resent", "code_resent", "canceled")
+async def its_code_is_sent_again(scene: Scene) -> str:
+    payment_id = await begin(scene)
+    for issue in (2, 3):
+        await resend(scene, payment_id, issue)
+    assert (await scene.cancel(payment_id)).code == "ok"
+    return payment_id
+
+
+@story("started", "refused", "refused", "processing", "succeeded", "refunding", "refunded")
+async def it_is_refused_settled_and_refunded(scene: Scene) -> str:
+    wallet = await scene.wallet(balance=10_000)
+    payment_id = await scene.started(wallet, await scene.invoice())
+    await scene.write("wallet", wallet, balance=999)
+    assert (await scene.confirm(payment_id)).code == "insufficient_funds"
+    await scene.write("wallet", wallet, balance=10_000)
+    await scene.set_limit("EUR", 999)
+    assert (await scene.confirm(payment_id)).code == "daily_limit_exceeded"
+    await scene.set_limit("EUR", None)
+    claim = (await scene.confirm(payment_id)).details["claim"]
+    assert (await scene.complete(payment_id, claim, "settled")).code == "ok"
+    claim = (await scene.begin_refund(payment_id)).details["claim"]
+    assert (await scene.complete(payment_id, claim, "reversed")).code == "ok"
+    return payment_id
+
+
+@story("started", "refused", "processing", "succeeded")
+async def it_is_refused_and_taken_under_a_limit(scene: Scene) -> str:
+    wallet = await scene.wallet(balance=10_000)
+    payment_id = await scene.started(wallet, await scene.invoice())
+    await scene.set_limit("EUR", 999)
+    assert (await scene.confirm(payment_id)).code == "daily_limit_exceeded"
+    await scene.set_limit("EUR", 1_000)
+    claim = (await scene.confirm(payment_id)).details["claim"]
+    assert (await scene.complete(payment_id, claim, "settled")).code == "ok"
+    return payment_id
+
+
+@story("started", "processing", "failed")
+async def it_is_given_back(scene: Scene) -> str:
+    payment_id, claim = await scene.processing(await scene.wallet())
+    assert (await scene.complete(payment_id, claim, "given_back")).code == "ok"
+    return payment_id
+
+
+@story("started", "processing", "succeeded", "refunding", "refunded")
+async def it_is_refunded(scene: Scene) -> str:
+    payment_id, claim = await scene.refunding(await scene.wallet())
+    assert (await scene.complete(payment_id, claim, "reversed")).code == "ok"
+    return payment_id
+
+
+@story("started", "processing", "set_aside", "succeeded")
+async def it_is_set_aside_and_settled_after_all(scene: Scene) -> str:
+    payment_id, claim = await scene.processing(await scene.wallet())
+    await set_aside(scene, payment_id, claim)
+    assert (await scene.complete(payment_id, claim, "settled")).code == "ok"
+    return payment_id
+
+
+@story("started", "processing", "set_aside", "resolved", "succeeded", "refunding")
+async def an_operator_settles_it(scene: Scene) -> str:
+    payment_id, claim = await scene.processing(await scene.wallet())
+    await set_aside(scene, payment_id, claim)
+    await resolve(scene, payment_id, "settled")
+    assert (await scene.begin_refund(payment_id)).code == "ok"
+    return payment_id
+
+
+@story("started", "processing", "set_aside", "resolved", "failed")
+async def an_operator_gives_it_back(scene: Scene) -> str:
+    payment_id, claim = await scene.processing(await scene.wallet())
+    await set_aside(scene, payment_id, claim)
+    await resolve(scene, payment_id, "refund")
+    return payment_id
+
+
+@story("started", "processing", "succeeded", "refunding", "set_aside", "resolved", "refunding", "refunded")
+async def an_operator_calls_its_refund_off_and_another_begins_one_again(scene: Scene) -> str:
+    payment_id, claim = await scene.refunding(await scene.wallet())
+    await set_aside(scene, payment_id, claim)
+    await resolve(scene, payment_id, "settled")
+    claim = (await scene.begin_refund(payment_id)).details["claim"]
+    assert (await scene.complete(payment_id, claim, "reversed")).code == "ok"
+    return payment_id
+
+
+@story("started", "processing", "succeeded", "refunding", "set_aside", "resolved", "refunded")
+async def an_operator_refunds_it(scene: Scene) -> str:
+    payment_id, claim = await scene.refunding(await scene.wallet())
+    await set_aside(scene, payment_id, claim)
+    await resolve(scene, payment_id, "refund")
+    return payment_id
+
+
+@pytest.mark.parametrize("name", STORIES)
+async def test_a_payments_changes_are_counted_without_a_gap(scene: Scene, name: str) -> None:
+    expected, tell = STORIES[name]
+
+    payment_id = await tell(scene)
+
+    told = [said for entry_type, said in await scene.journal() if said.get("payment") == payment_id]
+    types = [entry_type for entry_type, said in await scene.journal() if said.get("payment") == payment_id]
+    assert " ".join(entry_type.removeprefix("payment.") for entry_type in types) == expected
+    versions = [entry_version(entry_type, said) for entry_type, said in zip(types, told, strict=True)]
+    assert versions == list(range(1, len(types) + 1))
+    assert record_version(await scene.fields("payment", payment_id)) == len(types)
+
+
+async def test_what_goes_straight_keeps_no_version(scene: Scene) -> None:
+    payment_id = await scene.succeeded(await scene.wallet())
+
+    assert "version" not in await scene.fields("payment", payment_id)
+    assert not any("version" in said for _, said in await scene.journal())
