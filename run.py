@@ -21,7 +21,15 @@ CHECKS = (
     ("coverage", "run", "-m", "pytest", *TWO_AT_A_TIME, "tests/test_tidy.py", "tests/unit", "tests/feature"),
     ("coverage", "combine", "--quiet"),
     # Those that race, kill and search at random take half as long again when every line is counted.
-    ("pytest", *TWO_AT_A_TIME, "tests/property", "tests/races", "tests/faults"),
+    (
+        "pytest",
+        *TWO_AT_A_TIME,
+        "tests/property",
+        "tests/races",
+        "tests/faults",
+        "tests/contract",
+        "tests/clients",
+    ),
 )
 
 

@@ -25,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--faults", type=int, metavar="N", help="kill the engine N times and the store half as often"
     )
+    parser.addoption("--cases", type=int, metavar="N", help="search the API with at least N cases")
 
 
 @pytest.fixture(scope="session")

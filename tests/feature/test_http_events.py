@@ -207,6 +207,13 @@ async def bounded(request: pytest.FixtureRequest, fake_store: RedisStore) -> Asy
             yield Api(client, engine, fake_store)
 
 
+@pytest.mark.parametrize("bounded", [{"stream_s_max": 0.2}], indirect=True)
+async def test_a_stream_ends_after_its_time_so_that_its_reader_signs_in_again(bounded: Api) -> None:
+    async with listening(bounded) as events:
+        assert await events.next() is None
+    await all_free(bounded)
+
+
 @pytest.mark.parametrize("bounded", [{"ping_interval_s": 0.06, "request_deadline_s": 0.5}], indirect=True)
 async def test_a_stream_without_news_shows_that_it_is_there_and_has_no_deadline(bounded: Api) -> None:
     alice = await make_person(bounded)

@@ -137,7 +137,14 @@ def test_demo_prints_addresses_and_a_purchase_to_try_by_hand(home: Path) -> None
             return text if "Ctrl-C" in text else ""
 
         text = eventually(whole)
-        for word in ("/openapi.json", "/mock/inbox/demo-alice", "/metrics", "export TOKEN=", "/confirm"):
+        for word in (
+            "/docs",
+            "/openapi.json",
+            "/mock/inbox/demo-alice",
+            "/metrics",
+            "export TOKEN=",
+            "/confirm",
+        ):
             assert word in text
         assert service.purchase()[0] == 200
         assert service.stop(signal.SIGINT) == 0

@@ -91,7 +91,7 @@ class Api:
         self.store = store
         self.signer = TokenSigner(SECRET)
         self.faults_expected = False
-        self._paths: dict[str, Any] = {}
+        self._document: dict[str, Any] = {}
 
     @property
     def app(self) -> web.Application:
@@ -166,14 +166,18 @@ class Api:
 
     async def _documented(self, method: str, path: str, status: int) -> str:
         """Answer what the OpenAPI document says of a status of a route."""
-        if not self._paths:
+        if not self._document:
             async with self.client.session.get(self.client.server.make_url("/openapi.json")) as response:
-                self._paths = (await response.json())["paths"]
-        for template in sorted(self._paths, key=lambda each: each.count("{")):
+                self._document = await response.json()
+        paths = self._document["paths"]
+        for template in sorted(paths, key=lambda each: each.count("{")):
             pattern = "[^/]+".join(re.escape(part) for part in re.split(r"{\w+}", template))
-            if re.fullmatch(pattern, path) and method.lower() in self._paths[template]:
-                responses = self._paths[template][method.lower()]["responses"]
-                return str(responses.get(str(status), {}).get("description", ""))
+            if re.fullmatch(pattern, path) and method.lower() in paths[template]:
+                found = paths[template][method.lower()]["responses"].get(str(status), {})
+                shared = found.get("$ref", "").rpartition("/")[2]
+                return str(
+                    (self._document["components"]["responses"][shared] if shared else found)["description"]
+                )
         raise AssertionError(f"{method} {path} is not in the document")
 
 

@@ -10,7 +10,8 @@ TOKEN_LIFETIME_S = 12 * 3600.0
 GUIDE = """\
 technopay runs at {url}
 
-  {url}/openapi.json            the API
+  {url}/docs                    the API, to try it out
+  {url}/openapi.json            the same as OpenAPI 3.1
   {url}/mock/inbox/demo-alice   what the mock channels delivered
   {url}/metrics                 Prometheus
 

@@ -38,6 +38,10 @@ Timestamp = Annotated[
 """A time in UTC; in JSON as RFC 3339 with milliseconds."""
 
 Currency = Annotated[str, Field(description="ISO 4217 code")]
+Amount = Annotated[int, Field(description="In minor units of the currency")]
+
+MoreToCome = WithJsonSchema({"type": "string"}, mode="serialization")
+"""In the schema of answers, any text: clients that were generated from it must live with values to come."""
 
 PaymentStatus = Literal[
     "requires_confirmation", "processing", "succeeded", "failed", "canceled", "expired", "refunding", "refunded"
@@ -59,7 +63,12 @@ FINAL_STATUSES = frozenset({"succeeded", "failed", "canceled", "expired", "refun
 class Record(BaseModel):
     """The base of all records."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
+    )
 
     _replayed: bool = PrivateAttr(default=False)
 
@@ -98,9 +107,12 @@ class User(Record):
     """Somebody who pays; known by the id that the caller's identity system uses."""
 
     id: str
+    """As in the identity system of whoever calls."""
     status: Literal["active", "blocked"]
+    """A blocked user cannot start or confirm payments, or have codes sent again."""
     email: str | None
     phone: str | None
+    """In E.164 form."""
     created_at: Timestamp
 
 
@@ -110,8 +122,9 @@ class Wallet(Record):
     id: str
     user_id: str
     currency: Currency
-    balance: int
+    balance: Amount
     status: Literal["active", "inactive"]
+    """Money is taken from active wallets only; deposits and refunds reach all."""
     created_at: Timestamp
 
 
@@ -120,26 +133,33 @@ class Invoice(Record):
 
     id: str
     user_id: str
-    amount: int
+    amount: Amount
     currency: Currency
     merchant: str
     description: str | None
     reference: str | None
+    """The merchant's own name for it; used once per merchant."""
     status: InvoiceStatus
     refunded_amount: int
+    """What an operator refunded."""
     expires_at: Timestamp
     paid_at: Timestamp | None
+    """Set when it is paid, not before."""
     payment_id: str | None
+    """The payment that paid it; set when it is paid, not before."""
     created_at: Timestamp
 
 
 class Limit(Record):
     """A spending limit and how much of it is used. `limit` is None when it was lifted."""
 
-    rule: Literal["global"] = "global"
-    window: Literal["day"] = "day"
+    rule: Annotated[Literal["global"], MoreToCome] = "global"
+    """Whom it binds: all users together. More rules may come."""
+    window: Annotated[Literal["day"], MoreToCome] = "day"
+    """More windows may come."""
     currency: Currency
     limit: int | None
+    """None when it was lifted; 0 stops all payments."""
     used: int
     remaining: int | None
     resets_at: Timestamp
@@ -150,8 +170,10 @@ class Confirmation(Record):
 
     method: Method
     sent_to: str
+    """Where the code went, masked."""
     expires_at: Timestamp
     attempts_remaining: int
+    """How many wrong codes are left; the last one ends the payment."""
     resends_remaining: int
 
 
@@ -160,12 +182,13 @@ class Failure(Record):
 
     code: Literal["too_many_attempts", "settlement_failed"]
     message: str
+    """For people; its words may change."""
 
 
 class Refund(Record):
     """Money that went back into the wallet."""
 
-    amount: int
+    amount: Amount
     at: Timestamp
     reason: Literal["settlement_failed", "requested_by_operator"]
 
@@ -186,22 +209,32 @@ class Payment(Record):
     invoice_id: str
     wallet_id: str
     user_id: str
-    amount: int
+    amount: Amount
     currency: Currency
     merchant: str
     status: PaymentStatus
     created_at: Timestamp
     paid_at: Timestamp | None
+    """When the wallet was debited, by the clock of the store."""
     settled_at: Timestamp | None
+    """When the settlement service said that it is settled."""
     balance_before: int | None
+    """Of the wallet, at the debit."""
     balance_after: int | None
+    """Of the wallet, at the debit."""
     confirmation: Confirmation | None
+    """Set while the payment waits for its code, and when that has expired."""
     failure: Failure | None
+    """Set when it failed."""
     refunded_amount: int
+    """What went back into the wallet, for whatever reason."""
     refunds: list[Refund]
     limits: list[Limit]
+    """As of the start, then as of the debit, with the own amount."""
     set_aside: bool
+    """Whether its settlement is unknown for so long that an operator has to look."""
     resolution: Resolution | None = None
+    """Set when an operator decided it. Only operators see it."""
 
     @property
     def is_at_rest(self) -> bool:
@@ -213,9 +246,11 @@ class Entry(Record):
     """One movement of a wallet."""
 
     amount: int
-    balance_after: int
+    """In minor units; negative when money was taken."""
+    balance_after: Amount
     kind: Literal["deposit", "payment", "refund"]
     payment_id: str | None
+    """None for a deposit."""
     at: Timestamp
 
 
@@ -255,9 +290,11 @@ class Message(Record):
     channel: Method
     to: str
     kind: str
+    """What it tells, like `payment.succeeded`."""
     status: Literal["sent", "waiting", "dead"]
     attempts: int
     last_error: str | None
+    """Why the last try failed."""
     at: Timestamp
 
 
@@ -289,6 +326,7 @@ class Audit(Record):
     clean: bool
     checked: Checked
     differences: list[Difference]
+    """None when it is clean."""
 
 
 Item = TypeVar("Item")
@@ -299,4 +337,6 @@ class Page(Record, Generic[Item]):
 
     data: list[Item]
     has_more: bool
+    """Whether there is more behind it."""
     next_cursor: str | None
+    """What the next page goes on from; None on the last one."""

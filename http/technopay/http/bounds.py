@@ -21,5 +21,7 @@ class Bounds:
     head_deadline_s: float = 15.0
     """A connection on which no request has arrived by then, down to its last header, is closed."""
     body_deadline_s: float = 5.0
+    stream_s_max: float = 3_600.0
+    """A stream ends after so long; whoever reads on has to sign in again."""
     ping_interval_s: float = 15.0
     """How often a stream of events without news shows that it is still there."""

@@ -15,7 +15,7 @@ from technopay.engine.values import AMOUNT_MAX, PHONE, USER_ID
 Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX, description="Minor units of the currency")]
 UserId = Annotated[str, Field(pattern=f"^{USER_ID.pattern}$")]
 CurrencyCode = Annotated[str, Field(pattern="^[A-Z]{3}$", description="ISO 4217 code")]
-DECIMAL = re.compile(r"-?[0-9]{1,10}(\.[0-9]{1,10})?")
+DECIMAL = re.compile(r"-?[0-9]{1,10}(\.[0-9]{1,20})?")
 RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})", re.IGNORECASE
 )
@@ -49,7 +49,7 @@ def _rfc3339(value: object) -> object:
 class Form(BaseModel):
     """The base of all forms."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class NoBody(Form):
@@ -65,13 +65,18 @@ class StartPaymentBody(Form):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"invoice_id": "inv_0006h0cq9s2hq1", "wallet_id": "wal_0006h0cq9s1hr1"}]
+            "examples": [
+                {"invoice_id": "inv_0006p4ssQ5RFh8aTqkZ2nD4L", "wallet_id": "wal_0006p4ssQ5NQk4YtYxP0p7VC"}
+            ]
         }
     )
 
     invoice_id: Annotated[str, Field(max_length=64)]
+    """The invoice to pay."""
     wallet_id: Annotated[str, Field(max_length=64)]
+    """The wallet to pay from."""
     method: Literal["email", "sms"] | None = None
+    """How the code is sent; the first way that the user has, if it is left out."""
 
 
 class ConfirmBody(Form):
@@ -80,6 +85,7 @@ class ConfirmBody(Form):
     model_config = ConfigDict(json_schema_extra={"examples": [{"code": "123456"}]})
 
     code: Annotated[str, Field(min_length=1, max_length=64)]
+    """As the user typed it. One that does not match costs an attempt."""
 
 
 class CreateUserBody(Form):
@@ -88,8 +94,11 @@ class CreateUserBody(Form):
     model_config = ConfigDict(json_schema_extra={"examples": [{"id": "alice", "email": "alice@example.com"}]})
 
     id: UserId
+    """As in your identity system."""
     email: Annotated[str, Field(max_length=254)] | None = None
+    """Where codes are sent."""
     phone: Annotated[str, Field(pattern=f"^{PHONE.pattern}$")] | None = None
+    """In E.164 form; where codes are sent by text message."""
 
 
 class CreateWalletBody(Form):
@@ -103,6 +112,8 @@ class CreateWalletBody(Form):
 
 class DepositBody(Form):
     """Money to put into a wallet."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"amount": 50_000}]})
 
     amount: Amount
 
@@ -129,35 +140,52 @@ class CreateInvoiceBody(Form):
     currency: CurrencyCode
     merchant: Text128
     description: Annotated[str, Field(max_length=500)] | None = None
+    """What was bought."""
     reference: Text128 | None = None
+    """The merchant's own name for it; used once per merchant."""
     expires_at: Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
+    """Until when it can be paid; RFC 3339, in the future."""
 
 
 class SetLimitBody(Form):
-    """A daily limit; null lifts it, 0 stops all payments."""
+    """A daily limit."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"amount": 30_000}]})
 
     amount: Annotated[int, Field(ge=0, le=AMOUNT_MAX)] | None
+    """All users together, in minor units of the currency. Null lifts it, 0 stops all payments."""
 
 
 class ResolveBody(Form):
     """How a payment that was set aside is decided."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"outcome": "settled", "note": "Seen on the statement of 3 January"}]}
+    )
+
     outcome: Literal["settled", "refund"]
+    """`settled` when the merchant got the money, `refund` when it goes back into the wallet."""
     note: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why; for operators only."""
 
 
 class TokenBody(Form):
     """For whom a token is wanted."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": "demo-alice"}]})
+
     user_id: UserId
     admin: bool = False
+    """Whether the token is for an operator, too; it is not, if this is left out."""
 
 
 class PageQuery(Form):
     """Which part of a list."""
 
     limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(_digits)] = 20
+    """How many at most."""
     cursor: Annotated[str, Field(max_length=64, pattern="^[0-9A-Za-z_-]*$")] = ""
+    """The `next_cursor` of the page before; empty for the first page."""
 
 
 Wait = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False), BeforeValidator(_decimal)]
@@ -167,24 +195,31 @@ class WaitQuery(Form):
     """How many seconds to wait for an end."""
 
     wait: Wait = 0.0
+    """How many seconds to wait at most until the payment is final or set aside."""
 
 
 class ConfirmQuery(Form):
     """How many seconds to wait for the settlement."""
 
     wait: Wait = 4.0
+    """How many seconds to wait at most for the settlement."""
 
 
 class PaymentQuery(PageQuery):
     """Which payments."""
 
     status: PaymentStatus | None = None
+    """Only payments in this status."""
     user_id: UserId | None = None
+    """Only payments of this user."""
     set_aside: bool | None = None
+    """Only payments whose settlement an operator has to look at, or only others."""
 
 
 class NotificationQuery(PageQuery):
     """Which messages."""
 
     status: Literal["sent", "waiting", "dead"] | None = None
+    """Only messages in this status."""
     user_id: UserId | None = None
+    """Only messages to this user."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
+from pydantic.json_schema import SkipJsonSchema
 
 from technopay.engine import InboxMessage
 from technopay.engine.mocks import read_mock_inbox
-from technopay.engine.models import rfc3339
+from technopay.engine.models import Method, Timestamp
 from technopay.engine.ports import Store
+from technopay.engine.values import require, user_id_error
 from technopay.http.forms import TokenBody
 from technopay.http.routes import Answer, Call, Route
 from technopay.http.signing import TokenSigner
@@ -19,10 +20,28 @@ from technopay.http.signing import TokenSigner
 TOKEN_LIFETIME_S = 12 * 3600
 
 
+class DeliveredMessage(BaseModel):
+    """A message as a mock channel delivered it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    channel: Method
+    to: str
+    kind: str
+    """What it tells, like `confirmation.code` or `payment.succeeded`."""
+    text: str
+    payment_id: str
+    event_id: str
+    """The same whenever the message is delivered again."""
+    at: Timestamp
+    code: str | SkipJsonSchema[None] = None
+    """What confirms the payment; it is there in a `confirmation.code` only."""
+
+
 class Inbox(BaseModel):
     """What the mock channels delivered to a user, newest first."""
 
-    data: list[dict[str, Any]]
+    data: list[DeliveredMessage]
 
 
 class Token(BaseModel):
@@ -35,32 +54,44 @@ def mock_routes(store: Store, signer: TokenSigner) -> Sequence[Route]:
     """Make the routes."""
 
     async def inbox(call: Call) -> Answer:
-        messages = await read_mock_inbox(store, call.path["user_id"])
-        return Answer(json.dumps({"data": [message_json(message) for message in messages]}).encode())
+        user_id = call.path["user_id"]
+        require([("user_id", user_id_error(user_id))])
+        messages = await read_mock_inbox(store, user_id)
+        return Answer(inbox_json(messages).encode())
 
     async def token(call: Call) -> Answer:
         body = cast("TokenBody", call.body)
         signed = signer.sign(body.user_id, admin=body.admin, lifetime_s=TOKEN_LIFETIME_S)
-        return Answer(json.dumps({"token": signed}).encode())
+        return Answer(Token(token=signed).model_dump_json().encode())
 
     return (
-        Route("GET", "/mock/inbox/{user_id}", "mockInbox", "Read a mock inbox", None, inbox, Inbox),
-        Route("POST", "/mock/token", "mockToken", "Get a token", None, token, Token, body=TokenBody),
-    )
+        Route(
+            "GET", "/mock/inbox/{user_id}", "mockInbox", "Read a mock inbox", None, inbox, Inbox,
+            ("store_unavailable", "outcome_unknown"), tag="demo",
+            description="What was sent to a user, newest first; a code is in its `confirmation.code`.",
+        ),
+        Route(
+            "POST", "/mock/token", "mockToken", "Get a token", None, token, Token, body=TokenBody, tag="demo",
+            description="A token for any user id, good for 12 hours; with `admin`, an operator's.",
+        ),
+    )  # fmt: skip
 
 
-def message_json(found: InboxMessage) -> dict[str, Any]:
-    """Render a message of the inbox."""
+def inbox_json(messages: Sequence[InboxMessage]) -> str:
+    """Render the messages of an inbox; one that has no code has no member for it."""
+    inbox = Inbox(data=[_delivered(message) for message in messages])
+    return inbox.model_dump_json(exclude_none=True)
+
+
+def _delivered(found: InboxMessage) -> DeliveredMessage:
     message = found.message
-    rendered: dict[str, Any] = {
-        "channel": message.channel,
-        "to": message.to,
-        "kind": message.kind,
-        "text": message.text,
-        "payment_id": message.payment_id,
-        "event_id": message.event_id,
-        "at": rfc3339(found.at),
-    }
-    if message.code is not None:
-        rendered["code"] = message.code
-    return rendered
+    return DeliveredMessage(
+        channel=message.channel,
+        to=message.to,
+        kind=message.kind,
+        text=message.text,
+        payment_id=message.payment_id,
+        event_id=message.event_id,
+        at=found.at,
+        code=message.code,
+    )

@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from technopay.engine import TechnopayError
 from technopay.http.admission import Admission
+from technopay.http.docs import docs_routes
 from technopay.http.metrics import Metrics
 from technopay.http.routes import JSON, Answer, Call, Route
 
@@ -18,8 +19,6 @@ METRICS_MEDIA = "text/plain; version=0.0.4"
 
 class Health(BaseModel):
     """How a process is: `ok`, `draining`, or the code of what is wrong."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"status": "ok"}]})
 
     status: str
 
@@ -57,6 +56,7 @@ def open_routes(
             media=METRICS_MEDIA,
         ),
         Route("GET", "/openapi.json", "openapi", "This document", None, show_document, None, media=JSON),
+        *docs_routes(),
     )  # fmt: skip
 
 

@@ -190,6 +190,7 @@ OPERATOR_ROUTES = (
     Route(
         "POST", USERS + "/{user_id}/block", "blockUser", "Block a user", ADMIN, block_user, User,
         ("user_not_found",), takes_key=True,
+        description="A blocked user cannot start or confirm payments. Reading and refunds go on.",
     ),
     Route(
         "POST", USERS + "/{user_id}/unblock", "unblockUser", "Unblock a user", ADMIN, unblock_user, User,
@@ -198,6 +199,7 @@ OPERATOR_ROUTES = (
     Route(
         "POST", WALLETS, "createWallet", "Open a wallet", ADMIN, create_wallet, Wallet, ("user_not_found",),
         body=CreateWalletBody, status=201, takes_key=True,
+        description="It is active, and there is nothing in it.",
     ),
     Route(
         "GET", WALLETS + "/{wallet_id}", "findWallet", "Read a wallet of any user", ADMIN, get_wallet, Wallet,
@@ -214,10 +216,12 @@ OPERATOR_ROUTES = (
     Route(
         "POST", WALLETS + "/{wallet_id}/deactivate", "deactivateWallet", "Deactivate a wallet", ADMIN,
         deactivate_wallet, Wallet, ("wallet_not_found",), takes_key=True,
+        description="Nothing is taken from it any more. Deposits and refunds still reach it.",
     ),
     Route(
         "POST", INVOICES, "createInvoice", "Enter an invoice", ADMIN, create_invoice, Invoice,
         ("user_not_found", "reference_used"), body=CreateInvoiceBody, status=201, takes_key=True,
+        description="A `reference` is used once per merchant.",
     ),
     Route(
         "GET", INVOICES + "/{invoice_id}", "findInvoice", "Read an invoice of any user", ADMIN, get_invoice,
@@ -226,10 +230,12 @@ OPERATOR_ROUTES = (
     Route(
         "POST", INVOICES + "/{invoice_id}/void", "voidInvoice", "Withdraw an invoice", ADMIN, void_invoice,
         Invoice, ("invoice_not_found", "invoice_not_voidable"), takes_key=True,
+        description="An unconfirmed payment of it is canceled. Refused while one is processing.",
     ),
     Route(
         "PUT", "/v1/admin/limits/{currency}", "setLimit", "Set or lift a daily limit", ADMIN, set_limit, Limit,
         body=SetLimitBody,
+        description="What all users together may spend in a day. `null` lifts it, 0 stops all payments.",
     ),
     Route(
         "GET", "/v1/admin/limits", "listAllLimits", "List all limits", ADMIN, list_limits, Limit,
@@ -239,11 +245,13 @@ OPERATOR_ROUTES = (
         "POST", PAYMENTS + "/{payment_id}/refund", "refundPayment", "Refund a succeeded payment", ADMIN,
         refund_payment, Payment, ("payment_not_found", "payment_not_refundable", "balance_too_large"),
         takes_key=True,
+        description="The amount goes back into the wallet. The invoice stays closed.",
     ),
     Route(
         "POST", PAYMENTS + "/{payment_id}/resolve", "resolvePayment", "Decide a payment that was set aside",
         ADMIN, resolve_payment, Payment, ("payment_not_found", "payment_not_resolvable"), body=ResolveBody,
         takes_key=True,
+        description="For a payment whose settlement is unknown, after looking where the money is.",
     ),
     Route(
         "GET", PAYMENTS, "searchPayments", "List payments of all users", ADMIN, list_payments, Payment,
@@ -260,9 +268,11 @@ OPERATOR_ROUTES = (
     Route(
         "POST", NOTIFICATIONS + "/{message_id}/send", "sendNotification", "Try a dead message again", ADMIN,
         send_notification, Message, ("not_found",), takes_key=True,
+        description="It is due now, with all its attempts. One that is not dead stays as it is.",
     ),
     Route(
         "GET", "/v1/admin/audit", "audit", "Recompute everything from the journal", ADMIN, audit, Audit,
         deadline="audit_deadline_s",
+        description="Every balance, limit and status, from the journal. It takes a while on a big store.",
     ),
 )  # fmt: skip

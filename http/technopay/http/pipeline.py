@@ -100,7 +100,7 @@ class Pipeline:
 
     async def _send(self, request: web.Request, answered: Answer | Stream) -> web.StreamResponse:
         if isinstance(answered, Stream):
-            return await send_stream(request, answered, self._admission, self._bounds.write_deadline_s)
+            return await send_stream(request, answered, self._admission, self._bounds)
         seen = request[SEEN]
         seen.record = answered.record
         headers = headers_for(seen, answered.media)
@@ -116,15 +116,15 @@ def _mount(request: web.Request, route: Route) -> str:
 
 
 async def send_stream(
-    request: web.Request, stream: Stream, admission: Admission, write_deadline_s: float
+    request: web.Request, stream: Stream, admission: Admission, bounds: Bounds
 ) -> web.StreamResponse:
-    """Send the chunks of a stream until it ends, the client leaves or is too slow, or the server drains."""
+    """Send a stream until it or its time ends, the client leaves or is too slow, or the server drains."""
     response = web.StreamResponse(headers={**headers_for(request[SEEN], stream.media), **stream.headers})
 
     async def pump() -> None:
         await response.prepare(request)
         async for chunk in stream.chunks:
-            async with asyncio.timeout(write_deadline_s):
+            async with asyncio.timeout(bounds.write_deadline_s):
                 await response.write(chunk)
 
     async with aclosing(stream.chunks):
@@ -135,7 +135,7 @@ async def send_stream(
             asyncio.create_task(_wait_until_gone(request)),
         }
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, timeout=bounds.stream_s_max, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()

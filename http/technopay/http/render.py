@@ -38,7 +38,7 @@ def record_json(record: BaseModel, *, operator: bool) -> bytes:
     return record.__pydantic_serializer__.to_json(record, exclude=exclude)
 
 
-def problem_response(error: TechnopayError, seen: Seen) -> web.Response:
+def problem_json(error: TechnopayError, request_id: str, *, operator: bool) -> dict[str, Any]:
     """Render an error as a problem; operators see payments whole."""
     status, title = PROBLEMS[error.code]
     problem: dict[str, Any] = {
@@ -47,14 +47,21 @@ def problem_response(error: TechnopayError, seen: Seen) -> web.Response:
         "status": status,
         "detail": str(error),
         "code": error.code,
-        "request_id": seen.request_id,
+        "request_id": request_id,
         "retryable": error.retryable,
     }
-    headers = headers_for(seen, "application/problem+json; charset=utf-8")
     if isinstance(error, Refusal):
-        problem |= _helpful(error, operator=seen.is_operator)
-        if error.replayed:
-            headers["Idempotent-Replayed"] = "true"
+        problem |= _helpful(error, operator=operator)
+    return problem
+
+
+def problem_response(error: TechnopayError, seen: Seen) -> web.Response:
+    """Answer with an error."""
+    problem = problem_json(error, seen.request_id, operator=seen.is_operator)
+    status = problem["status"]
+    headers = headers_for(seen, "application/problem+json; charset=utf-8")
+    if isinstance(error, Refusal) and error.replayed:
+        headers["Idempotent-Replayed"] = "true"
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s or 1))
     elif status == 503:

@@ -91,6 +91,11 @@ class Route:
     also: tuple[int, ...] = ()
     """Further statuses with the same answer."""
     media: str = JSON
+    description: str = ""
+    tag: str | None = None
+    """Under what it stands in the document; its scope unless told otherwise."""
+    is_documented: bool = True
+    """Whether it is in the document. Parts of a page are not."""
     deadline: str = "request_deadline_s"
     """The name of the bound by which there has to be an answer."""
 

@@ -161,18 +161,22 @@ USER_ROUTES = (
     Route(
         "POST", "/v1/payments", "startPayment", "Begin to pay an invoice; a code is sent", PAYMENTS,
         start_payment, Payment, START_ERRORS, body=StartPaymentBody, status=201, takes_key=True,
+        description="An unconfirmed payment of the same invoice is canceled, and its code is dead.",
     ),
     Route(
         "POST", "/v1/payments/{payment_id}/confirm", "confirmPayment", "Confirm a payment with its code",
         PAYMENTS, confirm_payment, Payment, CONFIRM_ERRORS, body=ConfirmBody, query=ConfirmQuery, also=(202,),
+        description="A wrong code costs an attempt. A refusal for funds or limit does not: confirm again.",
     ),
     Route(
         "POST", "/v1/payments/{payment_id}/resend", "resendCode", "Send a fresh code", PAYMENTS, resend_code,
         Payment, (*CODE_ERRORS, "no_channel", "rate_limited"), takes_key=True,
+        description="The code before is dead. The attempts stay the same; at most three times.",
     ),
     Route(
         "POST", "/v1/payments/{payment_id}/cancel", "cancelPayment", "Give up an unconfirmed payment", PAYMENTS,
         cancel_payment, Payment, ("payment_not_found", "payment_not_cancelable"), takes_key=True,
+        description="Its code is dead. The invoice stays open.",
     ),
     Route(
         "GET", "/v1/payments", "listPayments", "List your payments", PAYMENTS, list_payments, Payment,
@@ -181,9 +185,11 @@ USER_ROUTES = (
     Route(
         "GET", "/v1/payments/{payment_id}", "getPayment", "Read a payment, or wait for its end", PAYMENTS,
         get_payment, Payment, ("payment_not_found",), query=WaitQuery,
+        description="With `wait` it answers as soon as the payment is final or set aside, or after that time.",
     ),
     Route(
         "GET", "/v1/limits", "listLimits", "List the limits that bind you", PAYMENTS, list_limits, Limit,
         query=PageQuery, is_list=True,
+        description="Those in the currencies of your wallets that have one.",
     ),
 )  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
 
 from technopay.engine import InboxMessage
 from technopay.engine.models import from_ms
 from technopay.engine.ports import OutgoingMessage
-from technopay.http.mocks import TOKEN_LIFETIME_S, message_json
+from technopay.http.mocks import TOKEN_LIFETIME_S, inbox_json
 
 MESSAGE = OutgoingMessage(
     event_id="evt_1", user_id="alice", channel="sms", to="+15550100", kind="confirmation.code", text="Ü 123456",
@@ -15,8 +17,13 @@ MESSAGE = OutgoingMessage(
 )  # fmt: skip
 
 
+def shown(message: OutgoingMessage) -> Any:
+    (found,) = json.loads(inbox_json([InboxMessage(from_ms(7), message)]))["data"]
+    return found
+
+
 def test_a_message_shows_what_was_delivered() -> None:
-    assert message_json(InboxMessage(from_ms(7), MESSAGE)) == {
+    assert shown(MESSAGE) == {
         "channel": "sms",
         "to": "+15550100",
         "kind": "confirmation.code",
@@ -31,7 +38,7 @@ def test_a_message_shows_what_was_delivered() -> None:
 def test_a_message_without_a_code_has_no_member_for_it() -> None:
     message = replace(MESSAGE, kind="payment.succeeded", code=None)
 
-    assert "code" not in message_json(InboxMessage(from_ms(7), message))
+    assert "code" not in shown(message)
 
 
 def test_tokens_live_for_12_hours() -> None:

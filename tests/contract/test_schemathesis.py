@@ -1,0 +1,127 @@
+"""A search for requests that the document does not know the answer to: schemathesis, signed in and not.
+
+`python3 run.py test tests/contract --cases N` searches with N cases in all, and prints what was found.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.service import Service, eventually, running_command
+
+CASES = 5_000
+EACH_SIGNED_IN, EACH_NOT_SIGNED_IN = 62, 42
+"""Cases of each operation beside its examples and bounds; together they make CASES, half of them signed in."""
+SEED = 20_261_123
+"""Of the short search, so that it is the same every time; a search of N cases has a new one."""
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A demo server, as users start it. In the end its books have to balance."""
+    with running_command(tmp_path, "serve", "--demo", "--port", "0", "--data-dir", "data") as running:
+        yield running
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("signed_in", [True, False], ids=["signed in", "not signed in"])
+def test_no_answer_is_undocumented(
+    service: Service, tmp_path: Path, request: pytest.FixtureRequest, *, signed_in: bool
+) -> None:
+    wanted = request.config.getoption("--cases")
+    each = (EACH_SIGNED_IN if signed_in else EACH_NOT_SIGNED_IN) * (wanted or CASES) // CASES + 1
+    (tmp_path / "openapi.json").write_text(json.dumps(closed(service)))
+    dictionaries = "".join(
+        f"\n[dictionaries.{name}]\nvalues = {json.dumps(values)}\n" for name, values in things(service).items()
+    )
+    (tmp_path / CONFIGURATION.name).write_text(CONFIGURATION.read_text() + dictionaries)
+    command = [
+        sys.executable, "-m", "schemathesis.cli", "--config-file", CONFIGURATION.name, "run", "openapi.json",
+        "--url", service.url, "--max-examples", str(each),
+    ]  # fmt: skip
+    if signed_in:
+        command += ["--header", f"Authorization: Bearer {service.token(admin=True)}"]
+    if not wanted:
+        command += ["--seed", str(SEED)]
+
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    sys.stdout.write(ended.stdout)
+    assert ended.returncode == 0, ended.stderr
+    cases = re.search(r"([0-9]+) generated", ended.stdout)
+    assert cases
+    assert int(cases[1]) >= (wanted or CASES) // 2
+
+
+def closed(service: Service) -> Json:
+    """Answer the document, with answers that have no member but those that are in it, and without streams."""
+    document: Json = service.ask("GET", "/openapi.json")[1]
+    schemas = document["components"]["schemas"]
+    for schema in schemas.values():
+        schema["additionalProperties"] = False
+    # Operators see payments whole, in problems, too.
+    schemas["Problem"]["properties"]["payment"] = {
+        "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Payment", "OperatorPayment")]
+    }
+    paths: Json = document["paths"]
+    document["paths"] = {path: operations for path, operations in paths.items() if not is_stream(operations)}
+    assert len(document["paths"]) >= len(paths) - 1
+    return document
+
+
+def is_stream(operations: Json) -> bool:
+    return "text/event-stream" in operations.get("get", {}).get("responses", {}).get("200", {}).get(
+        "content", {}
+    )
+
+
+def things(service: Service) -> dict[str, list[str]]:
+    """Make payments in several states; answer the ids of all that there is, by kind."""
+    operator, alice = service.token(admin=True), service.token()
+    for merchant in ("Bookshop", "acme-slow"):
+        for number in range(3):
+            body = {
+                "user_id": "demo-alice", "amount": 100 + number, "currency": "EUR", "merchant": merchant,
+                "expires_at": "2100-01-01T00:00:00Z",
+            }  # fmt: skip
+            assert service.ask("POST", "/v1/admin/invoices", body, operator)[0] == 201
+    final = [
+        service.purchase()[1]["id"],
+        service.purchase("acme-declines")[1]["payment"]["id"],
+    ]
+    wallet_id = service.ask("GET", "/v1/wallets", token=alice)[1]["data"][0]["id"]
+    invoices = service.ask("GET", "/v1/invoices?limit=100", token=alice)[1]["data"]
+    payments = []
+    for invoice in (invoice for invoice in invoices if invoice["amount"] in (100, 101)):
+        status, payment = service.ask(
+            "POST", "/v1/payments", {"invoice_id": invoice["id"], "wallet_id": wallet_id}, alice
+        )
+        assert status == 201
+        payments.append(payment["id"])
+
+    def codes() -> list[str]:
+        _, inbox = service.ask("GET", "/mock/inbox/demo-alice")
+        sent = [message["code"] for message in inbox["data"] if message["payment_id"] in payments]
+        return sent if len(sent) == len(payments) else []
+
+    messages = service.ask("GET", "/v1/admin/notifications", token=operator)[1]["data"]
+    return {
+        "users": ["demo-alice", "demo-poor", "demo-blocked"],
+        "wallets": [wallet_id],
+        "invoices": [invoice["id"] for invoice in invoices],
+        "payments": final + payments,
+        "final_payments": final,
+        "messages": [message["id"] for message in messages],
+        "codes": eventually(codes),
+        "currencies": ["EUR", "USD"],
+    }
