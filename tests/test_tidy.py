@@ -168,10 +168,9 @@ def test_scripts_only_name_keys_by_the_key_function() -> None:
 
 def test_scripts_answer_fixed_codes_and_never_errors_or_statuses_of_their_own() -> None:
     # What is in such a reply is not escaped: user data in it could end it and begin another client's.
+    own = r"\b(error_reply|status_reply)\b|[{,]\s*(err|ok)\s*=|\berror\("
     for path in LUA:
-        assert not re.search(r"\b(error_reply|status_reply)\b|[{,]\s*(err|ok)\s*=|\berror\(", body_of(path)), (
-            path
-        )
+        assert not re.search(own, body_of(path)), path
 
 
 def defined(body: str) -> set[str]:
@@ -205,6 +204,19 @@ def test_scripts_do_not_sort_text_by_the_letters_of_the_servers_language() -> No
     # Lua compares text with strcoll, and servers set LC_COLLATE from their environment.
     for path in LUA:
         assert not re.search(r"table\.sort\([^,()]*\)", body_of(path)), path
+
+
+def test_every_security_requirement_has_a_test_that_exists_or_a_dated_decision() -> None:
+    table = (ROOT / "http/README.md").read_text().partition("## Security requirements")[2]
+    rows = re.findall(r"^\| (S\d+(?:, S\d+)*) \|(.*)$", table, re.MULTILINE)
+    assert [name for names, _ in rows for name in names.split(", ")] == [
+        f"S{number}" for number in range(1, 37)
+    ]
+    for names, row in rows:
+        files = re.findall(r"`((?:unit|feature|faults|property|races|support)/[\w/]+\.py|test_tidy\.py)`", row)
+        assert files or "2026-" in row, names
+        for file in files:
+            assert (ROOT / "tests" / file).is_file(), file
 
 
 def test_files_are_short() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,6 +21,7 @@ from technopay.engine import (
     InvoiceNotFound,
     MessageNotFound,
     Payment,
+    PaymentEvent,
     PaymentNotConfirmable,
     RateLimited,
     SettlementFailed,
@@ -232,3 +234,18 @@ async def test_who_may_not(api: Api, alice: Client) -> None:
     async with Client(url + "elsewhere", api.token()) as lost:
         with pytest.raises(NotFound):
             await lost.list_wallets()
+
+
+async def test_events_as_they_happen(api: Api, alice: Client, operator: Client, wallet: Wallet) -> None:
+    async with aclosing(alice.events(after="evt_000-0")) as events:
+        paid = await confirm(api, alice, await start(alice, operator, wallet))
+        told = [await anext(events) for _ in range(4)]
+
+    assert [event.type for event in told] == [
+        "invoice.created", "payment.started", "payment.processing", "payment.succeeded",
+    ]  # fmt: skip
+    last = told[-1]
+    assert isinstance(last, PaymentEvent)
+    assert last.payment == paid
+    async with aclosing(alice.events(after=told[1].id)) as events:
+        assert [(await anext(events)).id for _ in range(2)] == [told[2].id, told[3].id]

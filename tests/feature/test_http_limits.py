@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from support.http import Api, Person, make_person
-from support.raw import Served, Told, heard, request, served
+from support.raw import PATIENCE_S, Served, Told, heard, request, served
 from support.scenes import wait_for
 
 from technopay.http import connection
@@ -112,6 +112,19 @@ async def test_the_reserve_is_not_held_by_silence(
         assert (await server_says(server, request("GET /livez"))).status == 200
 
 
+async def talk_on(writer: asyncio.StreamWriter) -> None:
+    """Talk until nobody takes it any more."""
+
+    async def talk() -> None:
+        while True:
+            writer.write(b"and still I talk")
+            await writer.drain()
+
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(talk(), PATIENCE_S)
+    writer.close()
+
+
 async def test_who_is_refused_and_stays_is_left(
     api: Api, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,26 +133,18 @@ async def test_who_is_refused_and_stays_is_left(
     async with served(api.engine, connections_max=1, **PATIENT) as server, held(server, 1):
         reader, writer = await server.open()
         assert_overloaded(await heard(reader))
-
-        async def talk_on() -> None:
-            while True:
-                writer.write(b"and still I talk")
-                await writer.drain()
-
-        with pytest.raises(ConnectionError):
-            await talk_on()
-        writer.close()
+        await talk_on(writer)
 
 
-async def test_a_server_that_ends_does_not_wait_for_those_it_refused(
+async def test_a_server_that_ends_leaves_those_whom_it_refused(
     api: Api, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "RESERVE", 0)
-    monkeypatch.setattr(connection, "REFUSED_DEADLINE_S", 60.0)
+    monkeypatch.setattr(connection, "REFUSED_DEADLINE_S", 3_600.0)
     async with served(api.engine, connections_max=1, **PATIENT) as server, held(server, 1):
-        _, writer = await server.open()
-        assert_overloaded(await server_says(server, b""))
-    writer.close()
+        reader, writer = await server.open()
+        assert_overloaded(await heard(reader))
+    await talk_on(writer)
 
 
 async def test_requests_beyond_the_bound_are_refused_at_once_and_health_is_not(api: Api, alice: Person) -> None:

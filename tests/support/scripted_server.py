@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -114,6 +115,18 @@ class RecordedClock:
     async def sleep(self, delay_s: float) -> None:
         self.slept.append(delay_s)
         self.now += delay_s
+
+
+class Tokens:
+    """Hands out a new token each time it is asked."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    async def __call__(self) -> str:
+        self.made += 1
+        await asyncio.sleep(0)
+        return f"token-{self.made}"
 
 
 async def deposit(client: Client, key: str | None = None) -> Wallet:

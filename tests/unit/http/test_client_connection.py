@@ -7,23 +7,11 @@ from urllib.parse import unquote
 
 import aiohttp
 import pytest
-from support.scripted_server import DONE, WALLET, RecordedClock, ScriptedServer, deposit, problem
+from support.scripted_server import DONE, WALLET, RecordedClock, ScriptedServer, Tokens, deposit, problem
 
 from technopay.engine import InsufficientFunds, UserNotFound
 from technopay.http import Unauthenticated
 from technopay.http.client import Client
-
-
-class Tokens:
-    """Hands out a new token each time it is asked."""
-
-    def __init__(self) -> None:
-        self.made = 0
-
-    async def __call__(self) -> str:
-        self.made += 1
-        await asyncio.sleep(0)
-        return f"token-{self.made}"
 
 
 def tokens_of(server: ScriptedServer) -> list[str]:

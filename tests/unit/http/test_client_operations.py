@@ -127,7 +127,7 @@ def test_there_are_no_operations_but_those_of_the_table() -> None:
         name for name, value in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")
     }
 
-    assert public - {"aclose"} == {method_name(route.operation_id) for route in ROUTES}
+    assert public - {"aclose", "events"} == {method_name(route.operation_id) for route in ROUTES}
 
 
 async def test_a_wait_makes_the_deadline_later() -> None:

@@ -160,15 +160,19 @@ class Connection:
             return Failure(unexpected)
         return record.as_replay() if reply.is_replay else record
 
-    async def _send(self, request: Request, token: str, deadline: float) -> Reply | Failure:
+    def _require_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             raise RuntimeError("the client is not open: use it in `async with Client(…) as client:`")
+        return self._session
+
+    async def _send(self, request: Request, token: str, deadline: float) -> Reply | Failure:
+        session = self._require_session()
         headers = {"Authorization": f"Bearer {token}"}
         if request.key is not None:
             headers["Idempotency-Key"] = request.key
         left_s = max(0.001, deadline - self._clock.monotonic())
         try:
-            async with self._session.request(
+            async with session.request(
                 request.method,
                 URL(self._url + request.path, encoded=True),
                 json=request.body,

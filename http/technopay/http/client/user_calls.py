@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from technopay.engine.models import Entry, Invoice, Limit, Method, Page, Payment, Wallet
-from technopay.http.client.connection import Connection, Request, part, queried
+from technopay.http.client.connection import Request, part, queried
+from technopay.http.client.events import EventStream
 
 
-class UserCalls(Connection):
+class UserCalls(EventStream):
     """The operations of the user whose token it is; errors are those of the engine's operations."""
 
     async def list_wallets(self, *, limit: int = 20, cursor: str = "") -> Page[Wallet]:
