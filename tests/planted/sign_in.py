@@ -39,7 +39,7 @@ SIGN_IN_AND_BOUNDS = (
     Breakage(
         "known-token-never-ends",
         "A token that was checked once still ends when it says.",
-        (http("auth", "if expires_at > time.time():", "if expires_at:"),),
+        (http("auth", "if known is not None and known.expires_at > time.time():", "if known is not None:"),),
         (f"{UNIT}::test_a_token_is_checked_once_and_its_end_every_time",),
     ),
     Breakage(

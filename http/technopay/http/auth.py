@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jwt
@@ -28,6 +28,8 @@ class Caller:
 
     user_id: str
     scopes: frozenset[str]
+    expires_at: float = field(default=math.inf, compare=False)
+    """Until when the sign-in holds, in Unix seconds: what goes on for long ends then."""
 
 
 NOBODY = Caller("", frozenset())
@@ -60,7 +62,7 @@ class TokenAuthenticator:
         self._algorithm = algorithm
         self._issuer = issuer
         self._audience = audience
-        self._known: dict[bytes, tuple[Caller, float]] = {}
+        self._known: dict[bytes, Caller] = {}
 
     async def authenticate(self, request: web.Request) -> Caller:
         """Answer the caller of a request with a valid bearer token.
@@ -87,14 +89,13 @@ class TokenAuthenticator:
             raise Unauthenticated
         # Checking a signature takes longer than anything else here. What is kept of a token is its hash.
         known_as = hashlib.sha256(token.encode(errors="replace")).digest()
-        caller, expires_at = self._known.get(known_as, (NOBODY, 0.0))
-        if expires_at > time.time():
-            return caller
-        claims = self._claims(token)
-        caller, expires_at = _caller(claims), _expiry(claims)
+        known = self._known.get(known_as)
+        if known is not None and known.expires_at > time.time():
+            return known
+        caller = _caller(self._claims(token))
         if len(self._known) >= KNOWN_TOKENS_MAX:
             self._known.pop(next(iter(self._known)))
-        self._known[known_as] = caller, expires_at
+        self._known[known_as] = caller
         return caller
 
     def _claims(self, token: str) -> Mapping[str, Any]:
@@ -146,7 +147,7 @@ def _caller(claims: Mapping[str, Any]) -> Caller:
         raise InvalidToken("The token names no user in the form that is used here.")
     if not isinstance(scope, str):
         raise InvalidToken("The scope of the token has to be a text.")
-    return Caller(user_id, frozenset(scope.split()))
+    return Caller(user_id, frozenset(scope.split()), _expiry(claims))
 
 
 def _expiry(claims: Mapping[str, Any]) -> float:

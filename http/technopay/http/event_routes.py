@@ -30,7 +30,7 @@ def event_routes(ping_interval_s: float) -> Sequence[Route]:
         if event_id_error(after):
             raise MalformedRequest("Last-Event-ID has to be the id of an event.")
         events = await call.engine.events(user_id=call.caller.user_id, after=after)
-        return Stream(Frames(events, ping_interval_s), MEDIA, HEADERS)
+        return Stream(Frames(events, ping_interval_s, call.caller.expires_at), MEDIA, HEADERS)
 
     return (
         Route(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 from technopay.engine import Event, Subscription
@@ -21,17 +22,21 @@ def frame(event: Event) -> bytes:
 
 
 class Frames:
-    """The frames of a subscription, with a ping whenever there was nothing else to say for a while."""
+    """The frames of a subscription, with a ping whenever there was nothing else to say for a while.
 
-    def __init__(self, events: Subscription, ping_interval_s: float) -> None:
+    They end when the sign-in does: whoever wants to go on has to sign in again.
+    """
+
+    def __init__(self, events: Subscription, ping_interval_s: float, expires_at: float) -> None:
         self._events = events
         self._ping_interval_s = ping_interval_s
+        self._expires_at = expires_at
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield RETRY
-        while True:
+        while (left_s := self._expires_at - time.time()) > 0:
             try:
-                async with asyncio.timeout(self._ping_interval_s):
+                async with asyncio.timeout(min(self._ping_interval_s, left_s)):
                     event = await anext(self._events)
             except TimeoutError:
                 yield PING

@@ -41,7 +41,9 @@ def test_a_signed_token_names_its_user_and_scopes(admin: bool, scopes: set[str])
     token = SIGNER.sign("alice", admin=admin, lifetime_s=60)
 
     for _ in range(2):
-        assert TOKENS.caller_of(f"Bearer {token}") == Caller("alice", frozenset(scopes))
+        caller = TOKENS.caller_of(f"Bearer {token}")
+        assert caller == Caller("alice", frozenset(scopes))
+        assert caller.expires_at == jwt.decode(token, SECRET, algorithms=["HS256"])["exp"]
 
 
 def test_a_token_lives_as_long_as_was_said() -> None:
