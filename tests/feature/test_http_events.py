@@ -55,6 +55,18 @@ async def test_a_purchase_is_told_as_it_happens(any_api: Api) -> None:
     assert message["event_id"] == told[3].id
 
 
+async def test_whoever_is_cut_off_before_the_first_event_goes_on_after_the_beginning(api: Api) -> None:
+    alice = await make_person(api)
+    await alice.pay()
+    async with listening(api) as events:
+        begins_after = events.begins_after
+    await alice.pay()
+    async with listening(api, after=begins_after) as events:
+        assert events.begins_after == begins_after
+        told = await events.take(4)
+    assert [each.change for each in told] == [("invoice.created", 1), *PURCHASE]
+
+
 @pytest.fixture
 async def lazy_api(fake_store: RedisStore) -> AsyncIterator[Api]:
     """The API on an engine that looks once an hour for what other processes did."""
@@ -249,7 +261,10 @@ async def test_who_does_not_read_is_cut_off_and_goes_on_later(bounded: Api) -> N
             while piece := await asyncio.get_running_loop().sock_recv(slow, 65_536):
                 read += piece
     assert not read.endswith(b"0\r\n\r\n"), "it ended as if it were complete"
-    ids = [line[4:].decode() for line in read.split(b"\n") if line.startswith(b"id: ") and line.count(b"-")]
+    opening, *ids = [
+        line[4:].decode() for line in read.split(b"\n") if line.startswith(b"id: ") and line.count(b"-")
+    ]
+    assert opening == BEGINNING
     assert 0 < len(ids) < count
     rest = await read_on(bounded, ids[-2], count - len(ids) + 1)
     assert rest[-1].data["invoice"]["description"].startswith(f"{count - 1} ")

@@ -35,6 +35,7 @@ class Listener:
     """An open stream."""
 
     response: ClientResponse
+    begins_after: str
     pings: int = 0
     _said: dict[str, str] = field(default_factory=dict)
 
@@ -84,6 +85,8 @@ async def listening(api: Api, user: str = "alice", after: str | None = None) -> 
     url = api.client.server.make_url(PATH)
     async with api.client.session.get(url, headers=headers) as response:
         assert response.status == 200, await response.text()
-        listener = Listener(response)
+        listener = Listener(response, "")
         assert await listener._read_line() == "retry: 1000\n"
+        name, _, listener.begins_after = (await listener._read_line()).rstrip("\n").partition(": ")
+        assert name == "id"
         yield listener

@@ -47,6 +47,8 @@ class Subscription:
         self.user_id = user_id
         self.place = after
         """Up to here the journal was read for this listener; None until it is known where to begin."""
+        self.begins_after = ""
+        """The id after which the events come: who has not got one yet goes on after it, too."""
         self.taken_at_s = now_s
         self._feed = feed
         self._waiting: deque[Event] = deque()
@@ -149,6 +151,7 @@ class Feed:
             raise
         if self._has_stopped:
             raise EngineClosed
+        listener.begins_after = event_id(f"{listener.place[0]}-{listener.place[1]}")
         self._loop.wake()
         return listener
 

@@ -10,9 +10,14 @@ from technopay.engine import Event, Subscription
 from technopay.http.render import record_json
 
 MEDIA = "text/event-stream"
-RETRY = b"retry: 1000\n\n"
-"""What a client waits before it connects again, in milliseconds."""
+RETRY_MS = 1_000
+"""What a client waits before it connects again."""
 PING = b": ping\n\n"
+
+
+def opening(begins_after: str) -> bytes:
+    """Write after what the stream begins, in no event: who is cut off at once goes on from there."""
+    return f"retry: {RETRY_MS}\nid: {begins_after}\n\n".encode()
 
 
 def frame(event: Event) -> bytes:
@@ -33,7 +38,7 @@ class Frames:
         self._expires_at = expires_at
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield RETRY
+        yield opening(self._events.begins_after)
         while (left_s := self._expires_at - time.time()) > 0:
             try:
                 async with asyncio.timeout(min(self._ping_interval_s, left_s)):

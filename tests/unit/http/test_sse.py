@@ -12,13 +12,18 @@ from support.stand_ins import make_payment
 
 from technopay.engine import Event, PaymentEvent
 from technopay.engine.models import from_ms, rfc3339
-from technopay.http.sse import PING, RETRY, Frames, frame
+from technopay.http.sse import PING, Frames, frame, opening
 
 LINES = "Zeile 1\nid: evt_002-0\r\n\u2028"
 
 
+OPENING = opening("evt_000-7")
+
+
 class Told:
     """A subscription with these events, that then ends, or says nothing more."""
+
+    begins_after = "evt_000-7"
 
     def __init__(self, *events: Event, ends: bool) -> None:
         self._events = list(events)
@@ -47,15 +52,19 @@ def test_an_event_is_three_lines_whatever_its_texts_say() -> None:
     assert (data["at"], data["version"]) == (rfc3339(from_ms(1)), 3)
 
 
+def test_the_opening_is_no_event_and_says_where_the_stream_begins() -> None:
+    assert OPENING == b"retry: 1000\nid: evt_000-7\n\n"
+
+
 async def test_frames_end_when_the_events_do() -> None:
     event = make_event()
     told: Any = Told(event, ends=True)
-    assert [each async for each in Frames(told, 60.0, math.inf)] == [RETRY, frame(event)]
+    assert [each async for each in Frames(told, 60.0, math.inf)] == [OPENING, frame(event)]
 
 
 async def test_frames_end_when_the_sign_in_does() -> None:
     told: Any = Told(make_event(), ends=False)
     said = [each async for each in Frames(told, 60.0, time.time() + 0.05)]
-    assert said == [RETRY, frame(make_event()), PING]
+    assert said == [OPENING, frame(make_event()), PING]
     late: Any = Told(make_event(), ends=False)
-    assert [each async for each in Frames(late, 60.0, time.time())] == [RETRY]
+    assert [each async for each in Frames(late, 60.0, time.time())] == [OPENING]
