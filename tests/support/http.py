@@ -145,6 +145,7 @@ class Api:
         assert "Traceback" not in reply.text
         assert reply.headers["X-Request-Id"]
         assert reply.headers["X-Content-Type-Options"] == "nosniff"
+        assert reply.headers["Server"] == "technopay", "the versions of the parts are nobody's business"
         assert reply.headers["Cache-Control"] == "no-store"
         if path == "/readyz" or reply.status < 400:
             return

@@ -119,7 +119,8 @@ class Metrics:
                 self._outcomes.labels(route, method, str(status), code),
             )
         latency, outcomes = counters
-        latency.observe(seen.took_s)
+        if not seen.is_stream:
+            latency.observe(seen.took_s)
         outcomes.inc()
 
     async def render(self) -> bytes:

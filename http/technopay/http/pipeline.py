@@ -100,6 +100,7 @@ class Pipeline:
 
     async def _send(self, request: web.Request, answered: Answer | Stream) -> web.StreamResponse:
         if isinstance(answered, Stream):
+            request[SEEN].is_stream = True
             return await send_stream(request, answered, self._admission, self._bounds)
         seen = request[SEEN]
         seen.record = answered.record

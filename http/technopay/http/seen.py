@@ -15,7 +15,8 @@ from technopay.engine.values import is_record_id
 if TYPE_CHECKING:
     from technopay.http.routes import Route
 
-SAFE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+SAFE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "technopay"}
+"""What every answer has. Without a name of its own, the server would tell the versions that it is made of."""
 
 
 @dataclass(slots=True)
@@ -38,6 +39,8 @@ class Seen:
     code: str = ""
     """Of the refusal; '' if there was none."""
     took_s: float = 0.0
+    is_stream: bool = False
+    """Whether the answer went on for as long as somebody listened."""
 
     @property
     def method(self) -> str:

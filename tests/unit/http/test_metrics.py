@@ -59,6 +59,20 @@ async def test_requests_are_counted_by_route_status_and_code() -> None:
     assert f'technopay_request_seconds_bucket{{le="0.005",{labels}}} 3.0' in told
 
 
+async def test_how_long_somebody_listened_is_no_latency() -> None:
+    metrics, _ = make_metrics()
+    stream = a_request("/v1/payments", 200, took_s=3_600)
+    stream.is_stream = True
+    metrics.observe(stream)
+    metrics.observe(a_request("/v1/payments", 200))
+
+    told = await lines(metrics)
+
+    assert 'technopay_request_seconds_count{method="GET",route="/v1/payments"} 1.0' in told
+    counted = 'code="",method="GET",route="/v1/payments",status="200"'
+    assert f"technopay_requests_total{{{counted}}} 2.0" in told
+
+
 async def test_paths_and_methods_that_are_not_ours_make_no_labels() -> None:
     metrics, _ = make_metrics()
     metrics.observe(a_request("/made/up", 404, "not_found"))
