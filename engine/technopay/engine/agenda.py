@@ -15,16 +15,28 @@ from technopay.engine.settlement import Settlements
 logger = logging.getLogger(__name__)
 
 DUE_MAX = 100
+RELAY_PAUSE_S = 0.01
+"""Between two readings of the journal: what comes meanwhile is relayed together, with no more round trips."""
 PAUSE_AFTER_FAULT_S = 0.5
 
 
 class Loop:
     """Repeats one step: at once while there is more, else when it is woken or after an interval.
 
-    A fault or a crash of a step is logged, and the loop goes on after a pause.
+    Between two steps there can be a pause, so that a step has more to do. A fault or a crash of a step is
+    logged, and the loop goes on after a pause.
     """
 
-    def __init__(self, name: str, step: Callable[[], Awaitable[bool]], interval_s: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], Awaitable[bool]],
+        interval_s: float,
+        clock: Clock,
+        *,
+        pause_s: float = 0.0,
+    ) -> None:
+        self._pause_s = pause_s
         self._name = name
         self._step = step
         self._interval_s = interval_s
@@ -66,9 +78,11 @@ class Loop:
                 await self._clock.sleep(PAUSE_AFTER_FAULT_S)
                 continue
             if not more and not self._stopping:
-                await self._pause()
+                await self._rest()
 
-    async def _pause(self) -> None:
+    async def _rest(self) -> None:
+        if self._pause_s:
+            await self._clock.sleep(self._pause_s)
         try:
             async with asyncio.timeout(self._interval_s):
                 await self._wake.wait()
@@ -101,5 +115,5 @@ def make_loops(
     agenda = Agenda(store, settlements, relay)
     return (
         Loop("agenda", agenda.step, settings.agenda_interval_s, clock),
-        Loop("relay", relay.relay, settings.agenda_interval_s, clock),
+        Loop("relay", relay.relay, settings.agenda_interval_s, clock, pause_s=RELAY_PAUSE_S),
     )

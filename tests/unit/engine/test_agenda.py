@@ -92,6 +92,23 @@ async def test_a_wake_during_a_step_is_not_lost() -> None:
     await loop.stop(1)
 
 
+async def test_between_two_steps_there_is_the_pause_and_a_wake_in_it_is_not_lost() -> None:
+    class WokenInTheFirstPause(ManualClock):
+        async def sleep(self, delay_s: float) -> None:
+            if not self.slept:
+                loop.wake()
+            await super().sleep(delay_s)
+
+    steps, clock = Steps(True), WokenInTheFirstPause()
+    loop = Loop("test", steps, FOREVER_S, clock, pause_s=0.25)
+    loop.start()
+
+    await steps.reach(3)
+    await loop.stop(1)
+
+    assert clock.slept == [0.25, 0.25], "while there is more, there is no pause"
+
+
 async def test_the_next_step_comes_after_the_interval() -> None:
     steps = Steps()
     loop = Loop("test", steps, 0.005, ManualClock())
