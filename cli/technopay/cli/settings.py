@@ -121,6 +121,10 @@ def load_settings(redis_url: str | None = None, data_dir: Path | None = None) ->
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         name, message = str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "too_short":
+            # Pydantic counts the characters of a secret as items.
+            given = problem["ctx"]
+            message = f"has to have at least {given['min_length']} characters, not {given['actual_length']}"
         if name in flags:
             raise UsageError(f"{FLAGS[name]} {message}") from None
         raise ConfigurationError(f"TECHNOPAY_{name.upper()}: {message}") from None
