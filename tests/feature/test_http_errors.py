@@ -57,6 +57,8 @@ async def test_404_and_405_for_what_is_no_route(api: Api) -> None:
 async def test_400_413_415_and_422_for_the_form(api: Api) -> None:
     body = {"id": "alice"}
     (await api.operate("POST", "/users", raw=b"{")).refuse(400, "malformed_request")
+    empty = (await api.operate("POST", "/users", raw=b"")).refuse(400, "malformed_request")
+    assert empty["detail"] == "The body is empty."
     (await api.operate("POST", "/users", raw=b" " * 16_385)).refuse(413, "body_too_large")
     text = {"Content-Type": "text/plain"}
     (await api.operate("POST", "/users", body, headers=text)).refuse(415, "unsupported_media_type")

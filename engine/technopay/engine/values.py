@@ -51,7 +51,11 @@ def amount_error(amount: object, *, least: int = 1) -> str | None:
 
 def currency_error(currency: str) -> str | None:
     """Answer what is wrong with a currency."""
-    return None if currency in currencies() else "has to be an ISO 4217 code of a currency with a minor unit"
+    return (
+        None
+        if currency in currencies()
+        else "has to be an ISO 4217 code like EUR, of a currency with a minor unit"
+    )
 
 
 def user_id_error(user_id: str) -> str | None:
@@ -72,7 +76,9 @@ def email_error(email: str | None) -> str | None:
 
 def phone_error(phone: str | None) -> str | None:
     """Answer what is wrong with a phone number."""
-    return None if phone is None or PHONE.fullmatch(phone) else "has to be in E.164 form, like +15550100"
+    return (
+        None if phone is None or PHONE.fullmatch(phone) else "has to be a phone number like +15550100 (E.164)"
+    )
 
 
 def text_error(text: str | None, least: int, most: int) -> str | None:

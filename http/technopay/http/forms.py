@@ -1,25 +1,57 @@
-"""What requests may say: bodies and queries. Unknown members are refused; the engine judges the values."""
+"""What requests may say: bodies and queries. Unknown members are refused.
+
+Values are judged by the engine's own rules, here already: so all that is wrong is named in one answer.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
+from technopay.engine import values
 from technopay.engine.models import PaymentStatus
 from technopay.engine.values import AMOUNT_MAX, PHONE, USER_ID
 
-Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX, description="Minor units of the currency")]
-UserId = Annotated[str, Field(pattern=f"^{USER_ID.pattern}$")]
-CurrencyCode = Annotated[str, Field(pattern="^[A-Z]{3}$", description="ISO 4217 code")]
+
+def _judge_with(judge: Callable[[Any], str | None], kind: type = str) -> Callable[[Any], Any]:
+    """Make a validator of a rule of the engine's. What is of another kind is left to pydantic to refuse."""
+
+    def validate(value: Any) -> Any:
+        if isinstance(value, kind) and (error := judge(value)):
+            raise ValueError(error)
+        return value
+
+    return validate
+
+
+def _text_rule(least: int, most: int) -> BeforeValidator:
+    return BeforeValidator(_judge_with(partial(values.text_error, least=least, most=most)))
+
+
+Amount = Annotated[
+    int,
+    Field(ge=1, le=AMOUNT_MAX, description="Minor units of the currency"),
+    BeforeValidator(_judge_with(values.amount_error, object)),
+]
+UserId = Annotated[
+    str, Field(pattern=f"^{USER_ID.pattern}$"), BeforeValidator(_judge_with(values.user_id_error))
+]
+CurrencyCode = Annotated[
+    str,
+    Field(pattern="^[A-Z]{3}$", description="ISO 4217 code"),
+    BeforeValidator(_judge_with(values.currency_error)),
+]
 DECIMAL = re.compile(r"-?[0-9]{1,10}(\.[0-9]{1,20})?")
 RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})", re.IGNORECASE
 )
-Text128 = Annotated[str, Field(min_length=1, max_length=128)]
+Text128 = Annotated[str, Field(min_length=1, max_length=128), _text_rule(1, 128)]
 
 
 def _digits(value: object) -> object:
@@ -84,7 +116,7 @@ class ConfirmBody(Form):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"code": "123456"}]})
 
-    code: Annotated[str, Field(min_length=1, max_length=64)]
+    code: Annotated[str, Field(min_length=1, max_length=64), BeforeValidator(_judge_with(values.code_error))]
     """As the user typed it. One that does not match costs an attempt."""
 
 
@@ -95,9 +127,12 @@ class CreateUserBody(Form):
 
     id: UserId
     """As in your identity system."""
-    email: Annotated[str, Field(max_length=254)] | None = None
+    email: Annotated[str, Field(max_length=254), BeforeValidator(_judge_with(values.email_error))] | None = None
     """Where codes are sent."""
-    phone: Annotated[str, Field(pattern=f"^{PHONE.pattern}$")] | None = None
+    phone: (
+        Annotated[str, Field(pattern=f"^{PHONE.pattern}$"), BeforeValidator(_judge_with(values.phone_error))]
+        | None
+    ) = None
     """In E.164 form; where codes are sent by text message."""
 
 
@@ -107,6 +142,7 @@ class CreateWalletBody(Form):
     model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": "alice", "currency": "EUR"}]})
 
     user_id: UserId
+    """Whose it will be."""
     currency: CurrencyCode
 
 
@@ -136,14 +172,20 @@ class CreateInvoiceBody(Form):
     )
 
     user_id: UserId
+    """Who has to pay it."""
     amount: Amount
     currency: CurrencyCode
     merchant: Text128
-    description: Annotated[str, Field(max_length=500)] | None = None
+    """Who gets the money."""
+    description: Annotated[str, Field(max_length=500), _text_rule(0, 500)] | None = None
     """What was bought."""
     reference: Text128 | None = None
     """The merchant's own name for it; used once per merchant."""
-    expires_at: Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
+    expires_at: Annotated[
+        AwareDatetime,
+        BeforeValidator(_rfc3339),
+        AfterValidator(_judge_with(values.time_error, datetime)),
+    ]
     """Until when it can be paid; RFC 3339, in the future."""
 
 
@@ -152,7 +194,14 @@ class SetLimitBody(Form):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"amount": 30_000}]})
 
-    amount: Annotated[int, Field(ge=0, le=AMOUNT_MAX)] | None
+    amount: (
+        Annotated[
+            int,
+            Field(ge=0, le=AMOUNT_MAX),
+            BeforeValidator(_judge_with(partial(values.amount_error, least=0), object)),
+        ]
+        | None
+    )
     """All users together, in minor units of the currency. Null lifts it, 0 stops all payments."""
 
 
@@ -165,7 +214,7 @@ class ResolveBody(Form):
 
     outcome: Literal["settled", "refund"]
     """`settled` when the merchant got the money, `refund` when it goes back into the wallet."""
-    note: Annotated[str, Field(min_length=1, max_length=500)]
+    note: Annotated[str, Field(min_length=1, max_length=500), _text_rule(1, 500)]
     """Why; for operators only."""
 
 
@@ -175,6 +224,7 @@ class TokenBody(Form):
     model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": "demo-alice"}]})
 
     user_id: UserId
+    """The user, who need not exist yet."""
     admin: bool = False
     """Whether the token is for an operator, too; it is not, if this is left out."""
 

@@ -13,13 +13,14 @@ from pydantic import BaseModel, ValidationError
 from technopay.engine import FieldError, ValidationFailed
 from technopay.engine.values import key_error
 from technopay.http.problems import BodyTooLarge, MalformedRequest, UnsupportedMediaType
+from technopay.http.words import rule_in_words
 
 BODY_LENGTH_MAX = 16 * 1024
 DEPTH_MAX = 32
 DIGITS_MAX = 20
 ENCODINGS = ("identity", "gzip", "deflate")
-VALUE_ERROR = "Value error, "
-"""What pydantic puts before the messages of our own rules."""
+NAME_SHOWN_MAX = 64
+"""Of the name of a member, in characters."""
 
 Form = TypeVar("Form", bound=BaseModel)
 
@@ -57,6 +58,18 @@ async def read_body(request: web.Request, form: type[Form], within_s: float) -> 
         raise UnsupportedMediaType
     if request.headers.get("Content-Encoding", "identity").lower() not in ENCODINGS:
         raise UnsupportedMediaType("The body has to be plain, or compressed by gzip or deflate.")
+    if not raw:
+        raise MalformedRequest("The body is empty.")
+    return parse(raw, form)
+
+
+def parse(raw: bytes, form: type[Form]) -> Form:
+    """Fill a form from JSON.
+
+    Raises:
+        MalformedRequest, ValidationFailed.
+
+    """
     require_plain_json(raw)
     try:
         return form.model_validate_json(raw, strict=True)
@@ -95,10 +108,8 @@ def fill(form: type[Form], values: Mapping[str, str]) -> Form:
 def field_errors(error: ValidationError) -> list[FieldError]:
     """Name the fields that pydantic refused, and the rules."""
     return [
-        FieldError(
-            ".".join(str(part) for part in problem["loc"]) or "body", problem["msg"].removeprefix(VALUE_ERROR)
-        )
-        for problem in error.errors(include_url=False, include_context=False, include_input=False)
+        FieldError(".".join(str(part) for part in problem["loc"]) or "body", rule_in_words(problem))
+        for problem in error.errors(include_url=False, include_input=False)
     ]
 
 
@@ -161,7 +172,10 @@ def _require_shallow(raw: bytes) -> None:
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise MalformedRequest("A member of the body is given twice.")
+        names = [name for name, _ in pairs]
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        # As JSON, because any character can be in it.
+        raise MalformedRequest(f"The body has the member {json.dumps(twice[:NAME_SHOWN_MAX])} twice.")
     return found
 
 

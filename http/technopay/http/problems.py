@@ -123,4 +123,4 @@ class UnsupportedMediaType(RequestError):
     """Raised when the body is not declared as JSON."""
 
     code = "unsupported_media_type"
-    message = "The body has to be application/json."
+    message = "The body has to be JSON: send Content-Type: application/json."

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from technopay.engine import ValidationFailed, values
 from technopay.engine.models import rfc3339
 from technopay.http import forms
-from technopay.http.parsing import fill
+from technopay.http.parsing import fill, parse
 
 FORMS = [form for form in vars(forms).values() if isinstance(form, type) and issubclass(form, forms.Form)]
 EXAMPLES = [
@@ -42,6 +42,68 @@ def test_a_user_id_is_judged_as_the_engine_judges_it(user_id: str) -> None:
         assert values.user_id_error(user_id)
     else:
         assert not values.user_id_error(user_id)
+
+
+def wrong_fields(form: type[forms.Form], **given: object) -> dict[str, str]:
+    """Read a body and answer what is wrong with it."""
+    with pytest.raises(ValidationFailed) as refused:
+        parse(json.dumps(given).encode(), form)
+    return {error.field: error.message for error in refused.value.errors}
+
+
+def test_all_that_is_wrong_is_named_in_one_answer_in_our_words() -> None:
+    assert wrong_fields(forms.CreateUserBody, id="a/b", email="nobody", phone="5550100", x=1) == {
+        "id": "has to be 1 to 64 characters of A-Z a-z 0-9 . _ -",
+        "email": "has to be an e-mail address",
+        "phone": "has to be a phone number like +15550100 (E.164)",
+        "x": "is not known here",
+    }
+    assert wrong_fields(
+        forms.CreateInvoiceBody, user_id=5, amount=0, currency="XXX", merchant="", expires_at="soon"
+    ) == {
+        "user_id": "has to be a text",
+        "amount": f"has to be 1 to {values.AMOUNT_MAX}",
+        "currency": "has to be an ISO 4217 code like EUR, of a currency with a minor unit",
+        "merchant": "has to be 1 to 128 characters",
+        "expires_at": "has to be a time like 2036-01-01T00:00:00.000Z",
+    }
+    assert wrong_fields(forms.ResolveBody, outcome="lost") == {
+        "outcome": "has to be 'settled' or 'refund'",
+        "note": "is missing",
+    }
+    assert wrong_fields(forms.StartPaymentBody, invoice_id="i" * 65, wallet_id=None, method="fax") == {
+        "invoice_id": "has to have at most 64 characters",
+        "wallet_id": "has to be a text",
+        "method": "has to be 'email' or 'sms'",
+    }
+    assert wrong_fields(forms.TokenBody, user_id="a", admin="yes") == {"admin": "has to be true or false"}
+    with pytest.raises(ValidationFailed, match=r"^body: has to be an object$"):
+        parse(b"[]", forms.TokenBody)
+    with pytest.raises(ValidationFailed) as refused:
+        fill(forms.PaymentQuery, {"limit": "0", "set_aside": "maybe", "user_id": "a/b"})
+    assert [error.message for error in refused.value.errors] == [
+        "has to be at least 1",
+        "has to be 1 to 64 characters of A-Z a-z 0-9 . _ -",
+        "has to be true or false",
+    ]
+    with pytest.raises(ValidationFailed, match=r"^wait: has to be at most 10"):
+        fill(forms.WaitQuery, {"wait": "11"})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("merchant", "a\n"),
+        ("description", "\x00"),
+        ("reference", ""),
+        ("expires_at", "0001-01-01T00:00:00+05:00"),
+    ],
+)
+def test_what_the_engine_refuses_is_refused_with_the_rest(field: str, value: str) -> None:
+    body = {
+        "user_id": "a", "amount": True, "currency": "EUR", "merchant": "m", "expires_at": "2036-01-01T00:00:00Z"
+    }  # fmt: skip
+    assert set(wrong_fields(forms.CreateInvoiceBody, **{**body, field: value})) == {"amount", field}
 
 
 @settings(max_examples=50)

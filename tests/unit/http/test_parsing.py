@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from technopay.engine import ValidationFailed
-from technopay.http.parsing import DEPTH_MAX, fill, require_plain_json
+from technopay.http.parsing import DEPTH_MAX, NAME_SHOWN_MAX, fill, require_plain_json
 from technopay.http.problems import MalformedRequest
 
 PLAIN = st.recursive(
@@ -61,6 +61,18 @@ def test_a_number_of_21_digits_is_malformed(number: str) -> None:
 def test_a_member_given_twice_is_malformed(raw: str) -> None:
     with pytest.raises(MalformedRequest, match="twice"):
         require_plain_json(raw.encode())
+
+
+def test_the_member_given_twice_is_named() -> None:
+    with pytest.raises(MalformedRequest, match=r'^The body has the member "b" twice\.$'):
+        require_plain_json(b'{"a": 1, "b": 2, "c": 3, "b": 4, "a": 5}')
+    strange = f'{{"{"x" * 100}": 1, "\\ud800": 1, "\\ud800": 1}}'
+    with pytest.raises(MalformedRequest, match=r'member "\\ud800" twice'):
+        require_plain_json(strange.encode())
+    with pytest.raises(MalformedRequest) as refused:
+        require_plain_json(f'{{"{"x" * 100}": 1, "{"x" * 100}": 1}}'.encode())
+    assert "x" * NAME_SHOWN_MAX in str(refused.value)
+    assert "x" * (NAME_SHOWN_MAX + 1) not in str(refused.value)
 
 
 class Inner(BaseModel):
