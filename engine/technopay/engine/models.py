@@ -39,6 +39,11 @@ Timestamp = Annotated[
 
 Currency = Annotated[str, Field(description="ISO 4217 code")]
 Amount = Annotated[int, Field(description="In minor units of the currency")]
+OwnId = Annotated[str, Field(description="Its id")]
+OwnerId = Annotated[str, Field(description="The user whom it belongs to")]
+CreatedAt = Annotated[Timestamp, Field(description="When it was made")]
+HappenedAt = Annotated[Timestamp, Field(description="When it happened")]
+MerchantName = Annotated[str, Field(description="Who gets the money")]
 
 MoreToCome = WithJsonSchema({"type": "string"}, mode="serialization")
 """In the schema of answers, any text: clients that were generated from it must live with values to come."""
@@ -111,47 +116,53 @@ class User(Record):
     status: Literal["active", "blocked"]
     """A blocked user cannot start or confirm payments, or have codes sent again."""
     email: str | None
+    """Where codes and messages are sent, unless they go by text message."""
     phone: str | None
-    """In E.164 form."""
-    created_at: Timestamp
+    """In E.164 form, like +15550100; where text messages are sent."""
+    created_at: CreatedAt
 
 
 class Wallet(Record):
     """Money of one user in one currency."""
 
-    id: str
-    user_id: str
+    id: OwnId
+    user_id: OwnerId
     currency: Currency
     balance: Amount
     status: Literal["active", "inactive"]
     """Money is taken from active wallets only; deposits and refunds reach all."""
-    created_at: Timestamp
+    created_at: CreatedAt
 
 
 class Invoice(Record):
     """What a user owes to a merchant until it expires."""
 
-    id: str
-    user_id: str
+    id: OwnId
+    user_id: OwnerId
     amount: Amount
     currency: Currency
-    merchant: str
+    merchant: MerchantName
     description: str | None
+    """What was bought."""
     reference: str | None
     """The merchant's own name for it; used once per merchant."""
     status: InvoiceStatus
+    """`open`: can be paid. `processing`: the money was taken, and the settlement goes on; if that fails, it can
+    be paid again. `paid`: stays so, also when it is refunded. `expired`: was not paid in time. `void`: an
+    operator took it back."""
     refunded_amount: int
     """What an operator refunded."""
     expires_at: Timestamp
+    """Until when it can be paid."""
     paid_at: Timestamp | None
     """Set when it is paid, not before."""
     payment_id: str | None
     """The payment that paid it; set when it is paid, not before."""
-    created_at: Timestamp
+    created_at: CreatedAt
 
 
 class Limit(Record):
-    """A spending limit and how much of it is used. `limit` is None when it was lifted."""
+    """A spending limit and how much of it is used. `limit` is null when it was lifted."""
 
     rule: Annotated[Literal["global"], MoreToCome] = "global"
     """Whom it binds: all users together. More rules may come."""
@@ -159,28 +170,36 @@ class Limit(Record):
     """More windows may come."""
     currency: Currency
     limit: int | None
-    """None when it was lifted; 0 stops all payments."""
+    """In minor units of the currency; null when it was lifted, 0 stops all payments."""
     used: int
+    """What was taken in this window, in minor units of the currency."""
     remaining: int | None
+    """What can still be taken in this window; null when there is no limit."""
     resets_at: Timestamp
+    """When the next window begins, in which nothing is used yet."""
 
 
 class Confirmation(Record):
     """The second step that a payment waits for."""
 
     method: Method
+    """How the code went."""
     sent_to: str
     """Where the code went, masked."""
     expires_at: Timestamp
+    """Until when the code can be used."""
     attempts_remaining: int
     """How many wrong codes are left; the last one ends the payment."""
     resends_remaining: int
+    """How often a fresh code can still be asked for."""
 
 
 class Failure(Record):
     """Why a payment failed."""
 
     code: Literal["too_many_attempts", "settlement_failed"]
+    """`too_many_attempts`: the last wrong code was tried, no money was taken.
+    `settlement_failed`: the money was taken and went back into the wallet."""
     message: str
     """For people; its words may change."""
 
@@ -189,31 +208,44 @@ class Refund(Record):
     """Money that went back into the wallet."""
 
     amount: Amount
-    at: Timestamp
+    at: HappenedAt
     reason: Literal["settlement_failed", "requested_by_operator"]
+    """`settlement_failed`: the merchant did not get the money. `requested_by_operator`: after it succeeded."""
 
 
 class Resolution(Record):
     """How an operator decided a payment that was set aside."""
 
     outcome: Literal["settled", "refund"]
+    """`settled`: the merchant got the money. `refund`: it went back into the wallet."""
     note: str
+    """Why, in the operator's words."""
     by: str
-    at: Timestamp
+    """The operator who decided it."""
+    at: HappenedAt
 
 
 class Payment(Record):
     """One try to pay an invoice from a wallet."""
 
-    id: str
+    id: OwnId
     invoice_id: str
+    """The invoice that it pays."""
     wallet_id: str
-    user_id: str
+    """The wallet that it is paid from."""
+    user_id: OwnerId
     amount: Amount
     currency: Currency
-    merchant: str
+    merchant: MerchantName
     status: PaymentStatus
-    created_at: Timestamp
+    """`requires_confirmation`: waits for the code. `processing`: the money was taken, the settlement goes on.
+    `succeeded`: settled. `failed`: `failure` says why; what was taken is back in the wallet.
+    `canceled`: by the user, by a newer payment of the invoice, or with the invoice. `expired`: its code was not
+    used in time. `refunding`: an operator gives the money back. `refunded`: it is back in the wallet.
+
+    Final are all but `requires_confirmation`, `processing` and `refunding`; what `succeeded` can still be
+    refunded."""
+    created_at: CreatedAt
     paid_at: Timestamp | None
     """When the wallet was debited, by the clock of the store."""
     settled_at: Timestamp | None
@@ -229,10 +261,11 @@ class Payment(Record):
     refunded_amount: int
     """What went back into the wallet, for whatever reason."""
     refunds: list[Refund]
+    """What went back into the wallet, one by one."""
     limits: list[Limit]
     """As of the start, then as of the debit, with the own amount."""
     set_aside: bool
-    """Whether its settlement is unknown for so long that an operator has to look."""
+    """Whether its settlement is unknown for so long that an operator has to look. Its status stays."""
     resolution: Resolution | None = None
     """Set when an operator decided it. Only operators see it."""
 
@@ -249,9 +282,10 @@ class Entry(Record):
     """In minor units; negative when money was taken."""
     balance_after: Amount
     kind: Literal["deposit", "payment", "refund"]
+    """`deposit`: an operator put money in. `payment`: it was taken. `refund`: what a payment took went back."""
     payment_id: str | None
-    """None for a deposit."""
-    at: Timestamp
+    """The payment that moved it; null for a deposit."""
+    at: HappenedAt
 
 
 class PaymentEvent(Record):
@@ -261,20 +295,28 @@ class PaymentEvent(Record):
     """
 
     id: str
+    """What to go on after, as `Last-Event-ID`."""
     type: PaymentEventType
-    at: Timestamp
+    """What happened. `payment.refused`: a confirm, for want of money or by the limit; confirm again."""
+    at: HappenedAt
     version: int
+    """Counts the changes of this payment, 1, 2, 3 … without gaps."""
     payment: Payment
+    """As it was when the event was read: it can be newer than the event, never older."""
 
 
 class InvoiceEvent(Record):
     """A change of an invoice, which is shown as it was when the event was read."""
 
     id: str
+    """What to go on after, as `Last-Event-ID`."""
     type: InvoiceEventType
-    at: Timestamp
+    """What happened."""
+    at: HappenedAt
     version: int
+    """Counts the changes of this invoice, 1, 2, 3 … without gaps."""
     invoice: Invoice
+    """As it was when the event was read: it can be newer than the event, never older."""
 
 
 Event = PaymentEvent | InvoiceEvent
@@ -285,27 +327,39 @@ class Message(Record):
     """A message to a user and what became of it."""
 
     id: str
+    """Its id."""
     event_id: str
+    """The event that it tells of."""
     user_id: str
+    """Whom it is for."""
     channel: Method
+    """How it is sent."""
     to: str
+    """The address that it is sent to."""
     kind: str
     """What it tells, like `payment.succeeded`."""
     status: Literal["sent", "waiting", "dead"]
+    """`sent`: handed over. `waiting`: is tried again. `dead`: given up; an operator can send it again."""
     attempts: int
+    """How often it was tried."""
     last_error: str | None
-    """Why the last try failed."""
-    at: Timestamp
+    """Why the last try failed; null when it did not."""
+    at: Annotated[Timestamp, Field(description="When it was last tried")]
 
 
 class Difference(Record):
     """Something that is not as it has to be: the invariant, what it is about, what was expected and found."""
 
     invariant: str
+    """The rule that does not hold."""
     subject: str
+    """The record that it is about."""
     what: str
+    """What of it."""
     expected: str
+    """As it has to be, by the rule."""
     found: str
+    """As it is."""
 
 
 class Checked(Record):
@@ -324,9 +378,11 @@ class Audit(Record):
     """The verdict of an audit, with at most a thousand differences."""
 
     clean: bool
+    """Whether everything is as it has to be."""
     checked: Checked
+    """How much was looked at."""
     differences: list[Difference]
-    """None when it is clean."""
+    """Empty when it is clean."""
 
 
 Item = TypeVar("Item")
@@ -339,4 +395,4 @@ class Page(Record, Generic[Item]):
     has_more: bool
     """Whether there is more behind it."""
     next_cursor: str | None
-    """What the next page goes on from; None on the last one."""
+    """What the next page goes on from; null on the last one."""

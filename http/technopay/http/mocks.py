@@ -25,14 +25,19 @@ class DeliveredMessage(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     channel: Method
+    """How it was sent."""
     to: str
+    """The address that it was sent to."""
     kind: str
     """What it tells, like `confirmation.code` or `payment.succeeded`."""
     text: str
+    """What the user reads."""
     payment_id: str
+    """The payment that it is about."""
     event_id: str
     """The same whenever the message is delivered again."""
     at: Timestamp
+    """When it was delivered."""
     code: str | SkipJsonSchema[None] = None
     """What confirms the payment; it is there in a `confirmation.code` only."""
 
@@ -40,13 +45,19 @@ class DeliveredMessage(BaseModel):
 class Inbox(BaseModel):
     """What the mock channels delivered to a user, newest first."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     data: list[DeliveredMessage]
+    """The messages."""
 
 
 class Token(BaseModel):
     """A bearer token."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     token: str
+    """What to send as `Authorization: Bearer …`."""
 
 
 def mock_routes(store: Store, signer: TokenSigner) -> Sequence[Route]:

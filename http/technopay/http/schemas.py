@@ -41,13 +41,16 @@ PROBLEM: dict[str, Any] = {
         "request_id": {"type": "string", "description": "The `X-Request-Id` of the answer; the log knows it"},
         "retryable": {
             "type": "boolean",
-            "description": "Whether the same request can succeed later without anybody changing anything",
+            "description": (
+                "Whether the same request can succeed within seconds or minutes "
+                "without anybody changing anything"
+            ),
         },
         "attempts_remaining": {"type": "integer", "description": "How often a code can still be tried"},
         "required": {"type": "integer", "description": "The amount that is needed, in minor units"},
         "available": {"type": "integer", "description": "The amount that is there, in minor units"},
-        "limit": {"$ref": REF.format(model="Limit")},
-        "payment": {"$ref": REF.format(model="Payment")},
+        "limit": {"$ref": REF.format(model="Limit"), "description": "The limit that refused it"},
+        "payment": {"$ref": REF.format(model="Payment"), "description": "The payment as it is now"},
         "errors": {
             "type": "array",
             "description": "What is wrong with which field of the request",
@@ -144,7 +147,7 @@ def _page(model: str) -> dict[str, Any]:
         "description": "Some of a list, newest first.",
         "required": ["data", "has_more", "next_cursor"],
         "properties": {
-            "data": {"type": "array", "items": reference(model)},
+            "data": {"type": "array", "description": "The records of this page", "items": reference(model)},
             "has_more": {"type": "boolean", "description": "Whether there is more behind it"},
             "next_cursor": {
                 "type": ["string", "null"], "description": "The `cursor` of the next page; null on the last one"

@@ -167,6 +167,18 @@ def test_operators_see_resolutions_and_users_do_not_hear_of_them() -> None:
             assert ("schemas/OperatorPayment" in text) is (route.scope == ADMIN)
 
 
+def test_members_are_described_and_have_no_none() -> None:
+    # Counts and the state of a process say by their names what they are.
+    plain = {"Checked", "Health"}
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        assert "None" not in schema.get("description", ""), name
+        for member, described in schema.get("properties", {}).items():
+            if name in plain and "description" not in described:
+                continue
+            assert described.get("description"), f"{name}.{member}"
+            assert "None" not in described["description"], f"{name}.{member}"
+
+
 def test_tags_are_described() -> None:
     used = {tag for operation in operations() for tag in operation["tags"]}
     assert used == {tag["name"] for tag in DOCUMENT["tags"]}
