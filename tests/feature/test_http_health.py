@@ -49,7 +49,7 @@ async def test_a_server_that_drains_is_not_ready_and_takes_no_new_work(api: Api)
 
     (await api.get("/livez", user=None)).expect(200)
     assert (await api.get("/readyz", user=None)).expect(503) == {"status": "draining"}
-    (await api.get("/v1/wallets")).refuse(503, "store_unavailable")
+    (await api.get("/v1/wallets")).refuse(503, "overloaded")
 
 
 async def test_a_server_that_drains_finishes_what_runs_and_says_that_it_drains(
@@ -176,3 +176,8 @@ async def test_a_mock_token_opens_what_it_was_asked_for(api: Api) -> None:
 )
 async def test_a_mock_token_is_asked_for_in_the_right_form(api: Api, body: dict[str, object]) -> None:
     (await api.post("/mock/token", body, user=None)).refuse(422, "validation_failed")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+async def test_who_asks_after_health_may_add_what_gets_past_caches(api: Api, path: str) -> None:
+    assert (await api.get(f"{path}?at=1&at=2", user=None)).status == 200

@@ -167,6 +167,48 @@ async def test_requests_beyond_the_bound_are_refused_at_once_and_health_is_not(a
             assert (await ask(wires[2], request(f"GET {path}"))).status == 200
 
 
+async def test_no_user_takes_the_place_of_all_others(api: Api, alice: Person) -> None:
+    payment = await alice.start(merchant="shop-stuck")
+    (await alice.confirm(payment, "?wait=0")).expect(202)
+    async with (
+        served(api.engine, requests_per_user_max=1, **PATIENT) as server,
+        held(server, 2) as ((_, waiting), other),
+    ):
+        waiting.write(request(f"GET /v1/payments/{payment['id']}?wait=10"))
+
+        async def is_waiting() -> bool:
+            return server.app[ADMISSION].running == 1
+
+        await wait_for(is_waiting)
+        told = await ask(other, READ)
+        assert (told.status, told.problem["code"]) == (429, "rate_limited")
+        assert "Retry-After: 1" in told.head
+        assert (await ask(other, request("GET /v1/admin/limits"))).status == 200, "somebody else's"
+
+
+async def test_streams_take_no_place_of_other_requests(api: Api, alice: Person) -> None:
+    async with served(api.engine, requests_max=1, **PATIENT) as server, held(server, 1) as (wire,):
+        reader, writer = await server.open()
+        writer.write(request("GET /v1/events"))
+        await reader.readuntil(b"retry: 1000\n")
+        assert (await ask(wire, READ)).status == 200
+        writer.close()
+
+
+async def test_a_long_body_comes_whole_in_its_pieces_and_not_at_all_when_only_its_head_is_asked_for(
+    api: Api,
+) -> None:
+    async with served(api.engine, write_deadline_s=0.1, head_deadline_s=60.0) as server:
+        page = await server_says(server, request("GET /docs", close=True))
+        part = next(found for found in page.raw.decode().split('"') if "bundle" in found)
+        whole = await server_says(server, request(f"GET /{part}", close=True))
+        assert len(whole.raw) > 1_000_000
+        head = await server_says(server, request(f"HEAD /{part}", close=True))
+        length = len(whole.raw.partition(b"\r\n\r\n")[2])
+        assert f"Content-Length: {length}" in head.head
+        assert head.raw.endswith(b"\r\n\r\n")
+
+
 async def test_a_handler_that_takes_too_long_is_answered_that_the_outcome_is_unknown(
     api: Api, alice: Person
 ) -> None:

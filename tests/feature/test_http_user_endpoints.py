@@ -259,3 +259,13 @@ async def test_every_wrong_code_costs_an_attempt_and_the_fifth_ends_the_payment(
     assert set(failed["failure"]) == {"code", "message"}
     (await alice.confirm(payment)).refuse(409, "payment_not_confirmable")
     assert await alice.balance() == 10_000
+
+
+@pytest.mark.parametrize(
+    "path", ["/wallets", "/invoices", "/payments", "/limits", "/wallets/{wallet}/entries", "/admin/payments"]
+)
+async def test_a_cursor_of_another_list_is_refused_and_no_empty_page(api: Api, path: str) -> None:
+    alice = await make_person(api)
+    address = f"/v1{path.format(wallet=alice.wallet_id)}?cursor=msg_0010-0"
+    problem = (await api.get(address, admin=True)).refuse(422, "validation_failed")
+    assert problem["errors"] == [{"field": "cursor", "message": "has to be the next_cursor of an earlier page"}]

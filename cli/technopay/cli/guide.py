@@ -22,10 +22,10 @@ One purchase by hand, in another terminal:
   export TOKEN={token}
   export ADMIN={admin}
 
-  curl -s $API/v1/payments -H "Authorization: Bearer $TOKEN" -H "$JSON" \\
+  curl -sw '\\n' $API/v1/payments -H "Authorization: Bearer $TOKEN" -H "$JSON" \\
        -d '{{"invoice_id": "{invoice}", "wallet_id": "{wallet}"}}'
-  curl -s $API/mock/inbox/demo-alice
-  curl -s $API/v1/payments/PAYMENT/confirm -H "Authorization: Bearer $TOKEN" -H "$JSON" \\
+  curl -sw '\\n' $API/mock/inbox/demo-alice
+  curl -sw '\\n' $API/v1/payments/PAYMENT/confirm -H "Authorization: Bearer $TOKEN" -H "$JSON" \\
        -d '{{"code": "CODE"}}'
 
 Refusals to see, by starting as the user named (of demo-alice where none is named):
@@ -36,7 +36,8 @@ Refusals to see, by starting as the user named (of demo-alice where none is name
 
 As an operator, change the limit that all users share, then start again:
 
-  curl -s -X PUT $API/v1/admin/limits/EUR -H "Authorization: Bearer $ADMIN" -H "$JSON" -d '{{"amount": 0}}'
+  curl -sw '\\n' -X PUT $API/v1/admin/limits/EUR -H "Authorization: Bearer $ADMIN" -H "$JSON" \\
+       -d '{{"amount": 0}}'
 
 The settlement's troubles, by paying the invoice of a merchant:
 
@@ -44,7 +45,7 @@ The settlement's troubles, by paying the invoice of a merchant:
 
 Another user's token:
 
-  curl -s $API/mock/token -H "$JSON" -d '{{"user_id": "demo-poor"}}'
+  curl -sw '\\n' $API/mock/token -H "$JSON" -d '{{"user_id": "demo-poor"}}'
 
 Ctrl-C ends it."""
 

@@ -94,7 +94,7 @@ def _json_line(at: str, seen: Seen) -> str:
     if seen.code:
         fields["code"] = seen.code
     if seen.user_id:
-        fields["user_id"] = seen.user_id
+        fields["caller"] = seen.user_id
     fields.update(seen.ids())
     return _encode(fields) + "\n"
 

@@ -164,7 +164,10 @@ async def _serve(settings: Settings, host: str, port: int, *, initialise: bool, 
 
 
 async def _demo(settings: Settings, port: int, *, once: bool) -> None:
-    async with running_service(settings, host="127.0.0.1", port=port, demo=True) as service:
+    on_request = set_up_logging("warning" if once else settings.log_level, settings.log_format)
+    async with running_service(
+        settings, host="127.0.0.1", port=port, demo=True, on_request=on_request
+    ) as service:
         if once:
             print_receipt(await make_purchase(service.url), Console())
             return

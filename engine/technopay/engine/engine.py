@@ -270,7 +270,7 @@ class Engine(PaymentOperations):
         cursor: str = "",
     ) -> Page[Payment]:
         """List payments of all users, newest first. A page can be short while there is a next one."""
-        self._require_page(limit, cursor, values.ID_CURSOR if set_aside else values.JOURNAL_CURSOR)
+        self._require_page(limit, cursor, values.PAYMENT_CURSOR if set_aside else values.JOURNAL_CURSOR)
         return await self._store.search_payments(
             status, user_id, set_aside=set_aside, cursor=cursor, limit=limit
         )

@@ -44,7 +44,7 @@ class TechnopayError(Exception):
     code: ClassVar[str] = "internal_error"
     """Stable name of the error; the same in the library, over HTTP and in the store's scripts."""
 
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
     """Whether the same call can succeed later without anybody changing anything."""
 
     message: ClassVar[str] = "Something went wrong."
@@ -249,11 +249,11 @@ class NoChannel(Refusal):
     """Raised when the user has no address to send a code to."""
 
     code = "no_channel"
-    message = "The user has no address that a code could be sent to."
+    message = "The user has no address for a code by this method; choose another, or give the user one."
 
 
 TOO_MANY = {
-    "resends": "This code was sent as often as it can be.",
+    "resends": "This code was sent as often as it can be. Start the payment again for another.",
     "codes": "Too many codes were sent to this user within an hour.",
     "confirms": "This user confirmed too often within a minute.",
     "failures": "This user gave too many wrong codes within a day.",
@@ -275,8 +275,11 @@ class RateLimited(Refusal):
     def __init__(self, message: str | None = None, **details: Any) -> None:
         self.too_many: str | None = details.get("too_many")
         if message is None and self.too_many is not None:
-            wait_s = math.ceil(details["retry_after_s"])
-            message = f"{TOO_MANY[self.too_many]} Try again in {wait_s} seconds."
+            message = TOO_MANY[self.too_many]
+            if self.too_many == "resends":
+                self.retryable = False
+            else:
+                message += f" Try again in {math.ceil(details['retry_after_s'])} seconds."
         super().__init__(message, **details)
 
 

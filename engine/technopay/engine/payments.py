@@ -166,7 +166,7 @@ class PaymentOperations(EngineCore):
     async def list_payments(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Payment]:
         """List a user's payments, newest first."""
         self._require_user(user_id)
-        self._require_page(limit, cursor)
+        self._require_page(limit, cursor, values.PAYMENT_CURSOR)
         return await self._store.list_payments(user_id, cursor, limit)
 
     async def get_wallet(self, *, user_id: str, wallet_id: str) -> Wallet:
@@ -182,7 +182,7 @@ class PaymentOperations(EngineCore):
     async def list_wallets(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Wallet]:
         """List a user's wallets, newest first."""
         self._require_user(user_id)
-        self._require_page(limit, cursor)
+        self._require_page(limit, cursor, values.WALLET_CURSOR)
         return await self._store.list_wallets(user_id, cursor, limit)
 
     async def list_entries(
@@ -211,7 +211,7 @@ class PaymentOperations(EngineCore):
     async def list_invoices(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Invoice]:
         """List a user's invoices, newest first."""
         self._require_user(user_id)
-        self._require_page(limit, cursor)
+        self._require_page(limit, cursor, values.INVOICE_CURSOR)
         return await self._store.list_invoices(user_id, cursor, limit)
 
     async def list_limits(self, *, user_id: str) -> list[Limit]:
@@ -242,7 +242,7 @@ class PaymentOperations(EngineCore):
         self._require_running()
         values.require([("user_id", values.user_id_error(user_id))])
 
-    def _require_page(self, limit: int, cursor: str, form: re.Pattern[str] = values.ID_CURSOR) -> None:
+    def _require_page(self, limit: int, cursor: str, form: re.Pattern[str]) -> None:
         self._require_running()
         values.require([("limit", values.page_error(limit)), ("cursor", values.cursor_error(cursor, form))])
 

@@ -21,7 +21,9 @@ KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 EMAIL = TypeAdapter(EmailStr)
 PAGE_MAX = 100
 RECORD_ID = re.compile(r"(?:wal|inv|pay|msg)_[0-9A-Za-z_-]{1,60}")
-ID_CURSOR = re.compile(r"[0-9A-Za-z_-]{1,64}")
+WALLET_CURSOR, INVOICE_CURSOR, PAYMENT_CURSOR = (
+    re.compile(rf"{prefix}_[0-9A-Za-z_-]{{1,60}}") for prefix in ("wal", "inv", "pay")
+)
 JOURNAL_CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
 ENTRY_CURSOR = re.compile(r"[0-9]{1,15}")
 """What pages go on from: a record, a place in the journal, a number of entries."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
-from technopay.engine import EngineClosed, Overloaded
+from technopay.engine import Overloaded, RateLimited
 
 
 class Admission:
     """Counts the requests that are under way."""
 
-    def __init__(self, requests_max: int) -> None:
+    def __init__(self, requests_max: int, requests_per_user_max: int = 64) -> None:
         self._requests_max = requests_max
+        self._requests_per_user_max = requests_per_user_max
         self._running = 0
+        self._streams = 0
+        self._by_user: Counter[str] = Counter()
         self._draining = asyncio.Event()
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -32,12 +37,11 @@ class Admission:
         """Let a request in; whoever is let in has to leave.
 
         Raises:
-            EngineClosed: the server drains.
-            Overloaded: as many as may be are under way.
+            Overloaded: the server drains, or as many as may be are under way.
 
         """
         if self._draining.is_set():
-            raise EngineClosed("The server drains. Nothing happened.")
+            raise Overloaded("The server is about to end. Nothing happened; try again.")
         if self._running >= self._requests_max:
             raise Overloaded("As many requests as may be are under way. Nothing happened; try again.")
         self._running += 1
@@ -46,7 +50,39 @@ class Admission:
     def leave(self) -> None:
         """Count a request out."""
         self._running -= 1
-        if not self._running:
+        self._look_for_quiet()
+
+    @contextmanager
+    def of_user(self, user_id: str) -> Iterator[None]:
+        """Count a request of a user, while it is answered: nobody may take the place of all others.
+
+        Raises:
+            RateLimited: as many of the user's as may be are under way.
+
+        """
+        if self._by_user[user_id] >= self._requests_per_user_max:
+            raise RateLimited("As many requests of this user as may be are under way.", retry_after_s=1.0)
+        self._by_user[user_id] += 1
+        try:
+            yield
+        finally:
+            self._by_user[user_id] -= 1
+            if not self._by_user[user_id]:
+                del self._by_user[user_id]
+
+    @contextmanager
+    def as_stream(self) -> Iterator[None]:
+        """Count a request as a stream: it takes no other's place, but a drain waits for it."""
+        self._running -= 1
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._running += 1
+            self._streams -= 1
+
+    def _look_for_quiet(self) -> None:
+        if not self._running and not self._streams:
             self._quiet.set()
 
     async def drain(self, within_s: float) -> None:

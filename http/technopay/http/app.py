@@ -22,7 +22,7 @@ from technopay.http.open_routes import open_routes
 from technopay.http.openapi import openapi_document
 from technopay.http.operator_routes import OPERATOR_ROUTES
 from technopay.http.parsing import BODY_LENGTH_MAX
-from technopay.http.pipeline import Pipeline, WebHandler
+from technopay.http.pipeline import Pipeline, WebHandler, expect_continue
 from technopay.http.problems import MethodNotAllowed, NotFound
 from technopay.http.render import problem_response
 from technopay.http.routes import Route
@@ -54,7 +54,7 @@ def create_app(
     `on_request` is told of every request that was answered.
     """
     bounds = bounds or Bounds()
-    admission = Admission(bounds.requests_max)
+    admission = Admission(bounds.requests_max, bounds.requests_per_user_max)
     metrics = Metrics(engine, admission)
     watchers: list[OnRequest] = [metrics.observe] if has_metrics else []
     if on_request:
@@ -72,7 +72,7 @@ def create_app(
     app[TABLE] = routes
     for route in routes:
         handler = Pipeline(route, engine, authenticator, admission, bounds).handler
-        app.router.add_route(route.method, route.path, handler)
+        app.router.add_route(route.method, route.path, handler, expect_handler=expect_continue)
         if route.method == "GET" and route.scope is None:
             app.router.add_route("HEAD", route.path, handler)
 

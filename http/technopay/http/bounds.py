@@ -13,6 +13,8 @@ class Bounds:
     """Connections that are open. A few more are for health checks; beyond them, 503 is answered unread."""
     requests_max: int = 1_000
     """Requests under way; one more is answered 503 at once."""
+    requests_per_user_max: int = 64
+    """Of these, so many may be of one user."""
     request_deadline_s: float = 30.0
     """A request that has no answer by then is answered that its outcome is unknown."""
     audit_deadline_s: float = 600.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -43,17 +44,22 @@ def open_routes(
     async def show_metrics(_: Call) -> Answer:
         return Answer(await metrics.render(), media=METRICS_MEDIA)
 
+    @cache
+    def written(mount: str) -> bytes:
+        return json.dumps({**document(), "servers": [{"url": mount}]}).encode()
+
     async def show_document(call: Call) -> Answer:
-        return Answer(json.dumps({**document(), "servers": [{"url": call.mount or "/"}]}).encode())
+        return Answer(written(call.mount or "/"))
 
     return (
-        Route("GET", "/livez", "livez", "Whether the process lives", None, livez, Health),
+        Route("GET", "/livez", "livez", "Whether the process lives", None, livez, Health, ignores_query=True),
         Route(
-            "GET", "/readyz", "readyz", "Whether the process can work now", None, readyz, Health, also=(503,)
+            "GET", "/readyz", "readyz", "Whether the process can work now", None, readyz, Health, also=(503,),
+            ignores_query=True,
         ),
         Route(
             "GET", "/metrics", "metrics", "Metrics for Prometheus", None, show_metrics, None,
-            media=METRICS_MEDIA,
+            media=METRICS_MEDIA, ignores_query=True,
         ),
         Route("GET", "/openapi.json", "openapi", "This document", None, show_document, None, media=JSON),
         *docs_routes(),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from technopay.engine import Engine, OutcomeUnknown
 from technopay.http.admission import Admission
@@ -16,13 +18,15 @@ from technopay.http.auth import ADMIN, NOBODY, Authenticator, Caller
 from technopay.http.bounds import Bounds
 from technopay.http.connection import refuse_on_reserve
 from technopay.http.parsing import read_body, read_key, read_query
-from technopay.http.problems import Forbidden
+from technopay.http.problems import Forbidden, MalformedRequest
+from technopay.http.render import problem_response
 from technopay.http.routes import Answer, Call, Route, Stream
-from technopay.http.seen import SEEN, headers_for
+from technopay.http.seen import SEEN, Seen, headers_for
 
 logger = logging.getLogger(__name__)
 
 GONE_INTERVAL_S = 0.5
+PIECE_BYTES = 64 * 1024
 
 WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -62,7 +66,9 @@ class Pipeline:
     async def _answer_in_time(self, request: web.Request) -> Answer | Stream:
         try:
             async with asyncio.timeout(self._deadline_s):
-                return await self._ask(request, await self._authenticate(request))
+                caller = await self._authenticate(request)
+                with self._admission.of_user(caller.user_id):
+                    return await self._ask(request, caller)
         except TimeoutError:
             raise OutcomeUnknown("There was no answer in time. Ask again with the same key or id.") from None
 
@@ -73,7 +79,7 @@ class Pipeline:
         seen.user_id = caller.user_id
         seen.is_operator = scope == ADMIN
         if scope not in caller.scopes:
-            raise Forbidden(scope)
+            raise Forbidden(scope=scope)
         return caller
 
     async def _ask(self, request: web.Request, caller: Caller) -> Answer | Stream:
@@ -82,7 +88,9 @@ class Pipeline:
         body = self._no_body
         if route.method != "GET":
             body = await read_body(request, route.body, self._bounds.body_deadline_s)
-        query = read_query(request, route.query) if request.query_string else self._no_query
+        query = self._no_query
+        if request.query_string and not route.ignores_query:
+            query = read_query(request, route.query)
         if key is not None:
             key = hashlib.sha256(f"{caller.user_id} {key}".encode()).hexdigest()
         return await route.handler(
@@ -101,12 +109,15 @@ class Pipeline:
     async def _send(self, request: web.Request, answered: Answer | Stream) -> web.StreamResponse:
         if isinstance(answered, Stream):
             request[SEEN].is_stream = True
-            return await send_stream(request, answered, self._admission, self._bounds)
+            with self._admission.as_stream():
+                return await send_stream(request, answered, self._admission, self._bounds)
         seen = request[SEEN]
         seen.record = answered.record
         headers = headers_for(seen, answered.media)
         if answered.headers:
             headers.update(answered.headers)
+        if len(answered.body) > PIECE_BYTES:
+            return await send_in_pieces(request, answered, headers)
         return web.Response(body=answered.body, status=answered.status, headers=headers)
 
 
@@ -114,6 +125,32 @@ def _mount(request: web.Request, route: Route) -> str:
     """Answer the path below which the application is mounted."""
     resource = request.match_info.route.resource
     return resource.canonical.removesuffix(route.path) if resource else ""
+
+
+async def expect_continue(request: web.Request) -> web.StreamResponse | None:
+    """Answer an Expect header, as aiohttp does; one that asks for something else is a problem of ours."""
+    if request.version < HttpVersion11:
+        return None
+    if request.headers.get("Expect", "").lower() != "100-continue":
+        error = MalformedRequest("Expect can only be 100-continue.")
+        return problem_response(error, Seen(secrets.token_hex(8), time.monotonic(), {}))
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # What was written is not part of the answer.
+    request.writer.output_size = 0
+    return None
+
+
+async def send_in_pieces(
+    request: web.Request, answered: Answer, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """Send a long body piece by piece, each when the one before is taken: readers who stay away hold little."""
+    response = web.StreamResponse(status=answered.status, headers=headers)
+    response.content_length = len(answered.body)
+    await response.prepare(request)
+    if request.method != "HEAD":
+        for begin in range(0, len(answered.body), PIECE_BYTES):
+            await response.write(answered.body[begin : begin + PIECE_BYTES])
+    return response
 
 
 async def send_stream(

@@ -92,8 +92,8 @@ class Forbidden(RequestError):
     code = "forbidden"
     message = "The token lacks the scope that this needs."
 
-    def __init__(self, scope: str = "") -> None:
-        super().__init__(f"The token lacks the scope {scope}." if scope else None)
+    def __init__(self, message: str | None = None, *, scope: str = "") -> None:
+        super().__init__(message or (f"The token lacks the scope {scope}." if scope else None))
         needed = f', scope="{scope}"' if scope else ""
         self.challenge = f'{CHALLENGE}, error="insufficient_scope"{needed}'
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from pydantic import BaseModel
 
-from technopay.engine import Engine, Limit, Page
+from technopay.engine import Engine, FieldError, Limit, Page, ValidationFailed
 from technopay.engine.models import Record
 from technopay.http.auth import Caller
 from technopay.http.forms import Form, NoBody, NoQuery, PageQuery
 from technopay.http.render import record_json
 
 JSON = "application/json; charset=utf-8"
+LIMIT_CURSOR = re.compile("[a-z]{3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Route:
     is_list: bool = False
     takes_key: bool = False
     takes_last_event: bool = False
+    ignores_query: bool = False
+    """Whether any query is taken: who asks after health may write something there to get past caches."""
     also: tuple[int, ...] = ()
     """Further statuses with the same answer."""
     media: str = JSON
@@ -113,6 +117,8 @@ def answer_with(record: BaseModel, *, operator: bool = False, location: str | No
 
 def answer_with_limits(limits: Sequence[Limit], query: PageQuery) -> Answer:
     """Answer with a page of limits, which are in the order of their currencies."""
+    if query.cursor and not LIMIT_CURSOR.fullmatch(query.cursor):
+        raise ValidationFailed([FieldError("cursor", "has to be the next_cursor of an earlier page")])
     rest = [limit for limit in limits if limit.currency.lower() > query.cursor]
     data, has_more = rest[: query.limit], len(rest) > query.limit
     next_cursor = data[-1].currency.lower() if has_more else None

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from pydantic import BaseModel
 
-from technopay.engine import Payment
-from technopay.engine.values import is_record_id
+from technopay.engine import Invoice, Payment, User, Wallet
+from technopay.engine.values import USER_ID, is_record_id
 
 if TYPE_CHECKING:
     from technopay.http.routes import Route
@@ -55,10 +55,15 @@ class Seen:
     def ids(self) -> dict[str, str]:
         """Answer the ids that the request was about, by name; what cannot be an id of ours is left out."""
         found = {name: value for name, value in self.path.items() if is_record_id(value)}
-        if isinstance(self.record, Payment):
-            found["payment_id"] = self.record.id
-            found["wallet_id"] = self.record.wallet_id
-            found["invoice_id"] = self.record.invoice_id
+        if self.user_id and USER_ID.fullmatch(self.path.get("user_id", "")):
+            found["user_id"] = self.path["user_id"]
+        match self.record:
+            case Payment():
+                found["payment_id"] = self.record.id
+                found["wallet_id"] = self.record.wallet_id
+                found["invoice_id"] = self.record.invoice_id
+            case User() | Wallet() | Invoice():
+                found[f"{type(self.record).__name__.lower()}_id"] = self.record.id
         return found
 
 

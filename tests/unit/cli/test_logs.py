@@ -65,7 +65,7 @@ async def test_a_request_is_a_line_of_json_with_its_ids() -> None:
         "status": 402,
         "took_ms": 12.3,
         "code": "insufficient_funds",
-        "user_id": "alice",
+        "caller": "alice",
         "payment_id": "pay_001",
     }
 

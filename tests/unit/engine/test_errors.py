@@ -171,7 +171,14 @@ def test_a_refusal_carries_what_helps_and_none_of_the_rest() -> None:
     assert str(InsufficientFunds("Too little.")) == "Too little."
 
 
-@pytest.mark.parametrize("too_many", TOO_MANY)
+def test_a_code_that_was_sent_too_often_is_never_sent_again() -> None:
+    refusal = RateLimited(too_many="resends", retry_after_s=41.2)
+
+    assert (str(refusal), refusal.retryable) == (TOO_MANY["resends"], False)
+    assert RateLimited(too_many="codes", retry_after_s=1.0).retryable
+
+
+@pytest.mark.parametrize("too_many", sorted(TOO_MANY.keys() - {"resends"}))
 def test_what_was_done_too_often_says_what_and_when_again(too_many: str) -> None:
     refusal = RateLimited(too_many=too_many, retry_after_s=41.2)
 

@@ -144,9 +144,9 @@ def test_a_page_is_1_to_100_long(limit: int, is_right: bool) -> None:
         ("1783252800000-0", values.JOURNAL_CURSOR, True),
         ("1783252800000", values.JOURNAL_CURSOR, False),
         ("(1-1", values.JOURNAL_CURSOR, False),
-        ("pay_00abc", values.ID_CURSOR, True),
-        ("pay_00abc\n", values.ID_CURSOR, False),
-        ("x" * 65, values.ID_CURSOR, False),
+        ("pay_00abc", values.PAYMENT_CURSOR, True),
+        ("pay_00abc\n", values.PAYMENT_CURSOR, False),
+        ("x" * 65, values.PAYMENT_CURSOR, False),
     ],
 )
 def test_a_cursor_has_the_form_of_its_list(cursor: str, form: Any, is_right: bool) -> None:

@@ -19,7 +19,7 @@ from technopay.engine import (
 from technopay.engine.errors import REFUSALS
 from technopay.engine.models import from_ms
 from technopay.http import PROBLEMS, Seen
-from technopay.http.client.errors import CODES, UnexpectedAnswer, read_problem
+from technopay.http.client.errors import CODES, PLAIN, UnexpectedAnswer, read_problem
 from technopay.http.problems import NotFound
 from technopay.http.render import problem_response
 
@@ -105,3 +105,8 @@ def test_a_code_that_is_not_known_here_is_no_reason_to_crash() -> None:
     assert isinstance(read, UnexpectedAnswer)
     assert "colour_blind" in str(read)
     assert read.request_id == "req-1"
+
+
+@pytest.mark.parametrize("cls", PLAIN.values())
+def test_what_is_told_is_what_was_said(cls: type[TechnopayError]) -> None:
+    there_and_back(cls("Said in so many words."))

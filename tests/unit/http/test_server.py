@@ -10,7 +10,7 @@ import aiohttp.http_parser
 import pytest
 from aiohttp import web
 
-from technopay.engine import EngineClosed, Overloaded
+from technopay.engine import Overloaded, RateLimited
 from technopay.http import serving
 from technopay.http.admission import Admission
 from technopay.http.app import ADMISSION
@@ -84,7 +84,7 @@ async def test_a_drain_with_nothing_to_wait_for_is_over_at_once_and_takes_nothin
     admission.leave()
     await admission.drain(10)
 
-    with pytest.raises(EngineClosed):
+    with pytest.raises(Overloaded, match="about to end"):
         admission.enter()
 
 
@@ -97,3 +97,31 @@ async def test_no_more_than_the_bound_are_let_in_at_a_time() -> None:
     admission.leave()
     admission.enter()
     assert admission.running == 2
+
+
+async def test_no_user_takes_the_place_of_all_others() -> None:
+    admission = Admission(10, requests_per_user_max=2)
+    with admission.of_user("alice"), admission.of_user("alice"):
+        with pytest.raises(RateLimited) as refused, admission.of_user("alice"):
+            pass
+        assert refused.value.retry_after_s == 1.0
+        with admission.of_user("bob"):
+            pass
+    with admission.of_user("alice"):
+        pass
+
+
+async def test_a_stream_takes_no_requests_place_and_a_drain_waits_for_it() -> None:
+    admission = Admission(1)
+    admission.enter()
+    with admission.as_stream():
+        assert admission.running == 0
+        admission.enter()
+        admission.leave()
+        draining = asyncio.create_task(admission.drain(10))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not draining.done()
+    admission.leave()
+    await draining
+    assert admission.running == 0

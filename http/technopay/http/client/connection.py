@@ -130,6 +130,8 @@ class Connection:
             is_late = self._clock.monotonic() + pause_s >= deadline
             if not outcome.may_repeat or tries > self._policy.retries or is_late:
                 break
+            if outcome.is_unknown and request.method == "PUT":
+                break  # it has no key: a repeat could undo what somebody else has set meanwhile
             await self._clock.sleep(pause_s)
         error = outcome.error
         if is_unknown and not is_refusal_for_good(error) and not isinstance(error, OutcomeUnknown):
@@ -157,7 +159,7 @@ class Connection:
         except ValidationError as error:
             unexpected = UnexpectedAnswer(f"{reply.status} came with what is no {answer.__name__}.")
             unexpected.__cause__ = error
-            return Failure(unexpected)
+            return Failure(unexpected, is_unknown=request.changes)
         return record.as_replay() if reply.is_replay else record
 
     def _require_session(self) -> aiohttp.ClientSession:

@@ -34,9 +34,10 @@ _REQUEST_ERRORS: tuple[type[RequestError], ...] = (
     BodyTooLarge, Forbidden, MalformedRequest, MethodNotAllowed, NotFound, Unauthenticated,
     UnsupportedMediaType,
 )  # fmt: skip
-_PLAIN = {cls.code: cls for cls in (*_FAULTS, *_REQUEST_ERRORS)}
-_REFUSALS = {cls.code: cls for cls in REFUSALS.values() if cls.code not in _PLAIN}
-CODES = frozenset(_PLAIN | _REFUSALS)
+PLAIN: dict[str, type[TechnopayError]] = {cls.code: cls for cls in (*_FAULTS, *_REQUEST_ERRORS)}
+"""Errors that carry nothing but what they say."""
+_REFUSALS = {cls.code: cls for cls in REFUSALS.values() if cls.code not in PLAIN}
+CODES = frozenset(PLAIN | _REFUSALS)
 """The codes that are known here. A missing message shares its code with a missing address."""
 
 
@@ -101,7 +102,7 @@ def _error(problem: _Problem, *, replayed: bool, retry_after_s: float | None) ->
             retry_after_s=retry_after_s,
             replayed=replayed,
         )
-    if plain := _PLAIN.get(problem.code):
+    if plain := PLAIN.get(problem.code):
         return plain(problem.detail)
     return UnexpectedAnswer(f"The server refused for a reason that is not known here: {problem.code}.")
 

@@ -47,8 +47,8 @@ class EventStream(Connection):
         """
         values.require([("after", values.event_id_error(after))])
         tries, token, was_refused = 0, await self._token.get(), False
+        pause_s: float | None = None
         while True:
-            pause_s = None
             try:
                 async with self._listen(token, after) as response:
                     if response.status == 200:
