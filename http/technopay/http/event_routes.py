@@ -22,7 +22,7 @@ payment or invoice is as it was when the event was read, so it can be newer than
 `version` counts the changes of one payment (or invoice), 1, 2, 3 … without gaps.
 
 The stream begins now, or after `Last-Event-ID`: any event, however old. It first says an id without an event:
-who is cut off at once goes on after that one. When there is no news, a comment (`: ping`) comes every few
+who is cut off at once goes on after that one. When there is no news, a comment (`: ping`) comes every 15
 seconds. It ends when the token does, after an hour at the latest, when the server is shut down, or when nothing
 is read for a while: connect again with the last id, and you miss nothing.
 
