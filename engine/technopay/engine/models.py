@@ -45,9 +45,6 @@ CreatedAt = Annotated[Timestamp, Field(description="When it was made")]
 HappenedAt = Annotated[Timestamp, Field(description="When it happened")]
 MerchantName = Annotated[str, Field(description="Who gets the money")]
 
-MoreToCome = WithJsonSchema({"type": "string"}, mode="serialization")
-"""In the schema of answers, any text: clients that were generated from it must live with values to come."""
-
 PaymentStatus = Literal[
     "requires_confirmation", "processing", "succeeded", "failed", "canceled", "expired", "refunding", "refunded"
 ]
@@ -164,10 +161,10 @@ class Invoice(Record):
 class Limit(Record):
     """A spending limit and how much of it is used. `limit` is null when it was lifted."""
 
-    rule: Annotated[Literal["global"], MoreToCome] = "global"
+    rule: str = "global"
     """Whom it binds: all users together. More rules may come."""
-    window: Annotated[Literal["day"], MoreToCome] = "day"
-    """More windows may come."""
+    window: str = "day"
+    """A calendar day. More windows may come."""
     currency: Currency
     limit: int | None
     """In minor units of the currency; null when it was lifted, 0 stops all payments."""

@@ -11,7 +11,7 @@ from support.stand_ins import make_payment
 from technopay.engine import PaymentEvent, RateLimited, StoreUnavailable, ValidationFailed
 from technopay.engine.models import Event, from_ms
 from technopay.http import Unauthenticated
-from technopay.http.client import Client, ServerUnreachable
+from technopay.http.client import Client, ServerUnreachable, UnexpectedAnswer
 
 
 def event(number: int) -> PaymentEvent:
@@ -89,6 +89,15 @@ async def test_what_only_a_newer_client_knows_is_passed_over(client: Client, ser
     server.script = [stream(newer, more)]
 
     assert await take(client, 1) == [event(2)]
+
+
+async def test_an_event_that_is_known_and_cannot_be_read_is_not_passed_over(
+    client: Client, server: ScriptedServer
+) -> None:
+    server.script = [stream(frame(1), frame(2).replace('"version":2', '"version":"two"'), frame(3))]
+
+    with pytest.raises(UnexpectedAnswer):
+        await take(client, 2)
 
 
 @pytest.mark.parametrize("failure", [RESET, stream(), Scripted(502, HTML)])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from dataclasses import dataclass
+from typing import get_args
 
 import aiohttp
 from pydantic import TypeAdapter, ValidationError
 from yarl import URL
 
 from technopay.engine import values
-from technopay.engine.models import Event
+from technopay.engine.models import Event, InvoiceEventType, PaymentEventType
 from technopay.http.client.connection import Connection
-from technopay.http.client.errors import ServerUnreachable
+from technopay.http.client.errors import ServerUnreachable, UnexpectedAnswer
 from technopay.http.client.retries import Failure, Reply, judge, no_answer
 from technopay.http.problems import Unauthenticated
 
@@ -20,6 +21,7 @@ PATH = "/v1/events"
 SILENCE_S = 45.0
 """A stream that shows no sign of life for so long is given up; the server gives one every 15 s."""
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+KNOWN_TYPES = frozenset((*get_args(PaymentEventType), *get_args(InvoiceEventType)))
 
 
 @dataclass(slots=True)
@@ -27,6 +29,7 @@ class Frame:
     """What was said between two empty lines."""
 
     id: str = ""
+    type: str = ""
     data: str = ""
     retry_s: float | None = None
 
@@ -102,6 +105,8 @@ async def read_frames(lines: AsyncIterable[bytes]) -> AsyncIterator[Frame]:
         value = value.removeprefix(" ")
         if name == "id":
             frame.id = value
+        elif name == "event":
+            frame.type = value
         elif name == "data":
             frame.data += value
         elif name == "retry" and value.isascii() and value.isdigit():
@@ -109,8 +114,16 @@ async def read_frames(lines: AsyncIterable[bytes]) -> AsyncIterator[Frame]:
 
 
 def read_event(frame: Frame) -> Event | None:
-    """Read the event of a frame; None for a sign of life, and for what only a newer client knows."""
-    try:
-        return EVENT.validate_json(frame.data, extra="ignore") if frame.data else None
-    except ValidationError:
+    """Read the event of a frame; None for a sign of life, and for what only a newer client knows.
+
+    Raises:
+        UnexpectedAnswer: it is an event that is known here, and cannot be read.
+
+    """
+    if not frame.data or frame.type not in KNOWN_TYPES:
         return None
+    try:
+        return EVENT.validate_json(frame.data, extra="ignore")
+    except ValidationError as error:
+        # To pass it over would be to lose it: what comes next goes on after it.
+        raise UnexpectedAnswer(f"The event {frame.id} cannot be read.") from error
