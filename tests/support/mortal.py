@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from technopay.engine.agenda import RELAY_PAUSE_S
 from technopay.engine.clock import SystemClock
 from technopay.engine.errors import Fault
 from technopay.engine.ports import Channel, OutgoingMessage, PaymentTerms, SettlementService
@@ -142,4 +143,7 @@ class MortalClock(SystemClock):
         self._points = points
 
     async def sleep(self, delay_s: float) -> None:
-        await self._points.around("back-off", super().sleep(delay_s))
+        if delay_s == RELAY_PAUSE_S:
+            await super().sleep(delay_s)  # it is between readings of the journal, not in the life of a payment
+        else:
+            await self._points.around("back-off", super().sleep(delay_s))
