@@ -117,7 +117,6 @@ PROCESSING = _later(
     PAYMENT, status="processing", confirmation=None, paid_at=AT + PAID_AFTER, balance_before=BALANCE,
     balance_after=BALANCE - AMOUNT,
 )  # fmt: skip
-SET_ASIDE = _later(PROCESSING, set_aside=True)
 SUCCEEDED = _later(PROCESSING, status="succeeded", settled_at=AT + SETTLED_AFTER)
 FAILED = _later(
     PROCESSING,
