@@ -1,0 +1,1 @@
+"""`technopay load`: concurrent purchases against a running server."""
