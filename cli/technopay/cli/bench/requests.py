@@ -1,75 +1,121 @@
-"""What a confirm over HTTP costs the server's process, beside a bare handler that answers as many bytes."""
+"""What requests over HTTP cost the server's process, beside a bare handler that answers as many bytes.
+
+`python -m technopay.cli.bench.requests` shows every kind of request of a purchase, and what is refused.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import json
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import aiohttp
+from rich.console import Console
+from rich.table import Table
 
-from technopay.cli.bench.ground import SECRET, Bill, Ground
+from technopay.cli.bench.client import connected, open_line, write_request
+from technopay.cli.bench.ground import AMOUNT, CURRENCY, SECRET, Ground, open_ground
+from technopay.cli.process import run_loop
 from technopay.engine.ports import PaymentTerms
 from technopay.http import TokenSigner
 
-CONNECTIONS = 32
+CONNECTIONS = 128
+"""At a time: a loaded server has many."""
+
 ROUNDS = 6
-KINDS = ("bare", "quiet", "watched")
+WALLETS = 1_000
+PURCHASES = 6_000
+PURCHASE = ("create", "start", "read", "confirm")
+"""The requests of a purchase: its invoice is entered, it is started, the payment is read and confirmed."""
+
+Wallets = Sequence[tuple[str, str]]
 
 
 @dataclass(slots=True)
 class Served:
-    """A server process and its clients."""
+    """A server process and the tokens of its clients."""
 
     kind: str
     process: subprocess.Popen[str]
     url: str
     signer: TokenSigner = field(default_factory=lambda: TokenSigner(SECRET))
-    headers: dict[str, dict[str, str]] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
 
-    def used_s(self) -> float:
+    def used_us(self) -> float:
         """Answer the processor time that the process has used so far."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        return float(self.process.stdout.readline())
+        return 1e6 * float(self.process.stdout.readline())
 
-    def headers_of(self, user_id: str) -> dict[str, str]:
-        """Answer the headers of a user, who keeps a token."""
-        if user_id not in self.headers:
-            token = self.signer.sign(user_id, admin=False, lifetime_s=3600)
-            self.headers[user_id] = {"Authorization": f"Bearer {token}"}
-        return self.headers[user_id]
+    def write(self, method: str, path: str, user_id: str, body: Mapping[str, Any] | None = None) -> bytes:
+        """Write a request of a user, who keeps a token. It is an operator's, too: those are many as well."""
+        if user_id not in self.tokens:
+            self.tokens[user_id] = self.signer.sign(user_id, admin=True, lifetime_s=3600)
+        return write_request(method, path, self.tokens[user_id], json.dumps(body) if body else "")
 
 
-async def request_cpu_us(ground: Ground, bills: Sequence[Bill]) -> dict[str, float]:
-    """Answer the server's CPU per confirm of each kind of server, as the median of interleaved rounds."""
-    waiting = iter(bills)
-    rounds: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    share = len(bills) // (ROUNDS + 1) // 2
+@dataclass(frozen=True, slots=True)
+class RequestCosts:
+    """The server's CPU per request in microseconds: medians of rounds that took turns."""
+
+    bare: float
+    bare_once: float
+    """With a connection for each request."""
+    quiet: Mapping[str, float]
+    """Without logs and metrics; by kind."""
+    watched: Mapping[str, float]
+    """With both; by kind."""
+    refused: float
+    """When as many requests as may be are under way."""
+    turned_away: float
+    """When as many connections as may be are open."""
+
+    @property
+    def purchase(self) -> float:
+        """The mean over the requests of a purchase, with logs and metrics."""
+        return statistics.fmean(self.watched[kind] for kind in PURCHASE)
+
+    @property
+    def quiet_purchase(self) -> float:
+        """The mean over the requests of a purchase, without logs and metrics."""
+        return statistics.fmean(self.quiet[kind] for kind in PURCHASE)
+
+
+async def request_costs(ground: Ground, wallets: Wallets, purchases: int) -> RequestCosts:
+    """Make so many purchases over HTTP and whatever is beside them, and answer what requests cost."""
+    rounds: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    share = purchases // (ROUNDS + 1) // 2
+    buyers = [wallets[number % len(wallets)] for number in range(share)]
     with ExitStack() as stack:
-        servers = [stack.enter_context(_served(kind, ground.url)) for kind in KINDS]
-        payments: list[dict[str, Any]] = []
+        servers = {
+            kind: stack.enter_context(_served(kind, ground.url))
+            for kind in ("bare", "quiet", "watched", "full", "crowded")
+        }
         for number in range(ROUNDS + 1):
-            # The bare one takes whatever payments come, so it is the last of a round.
-            for server in (*servers[1:], servers[0]):
-                if server.kind != "bare":
-                    payments = await _start_all(server, [next(waiting) for _ in range(share)])
-                    await ground.wait_for_relay()
-                used_s = server.used_s()
-                await _confirm_all(ground, server, payments)
-                if server.kind != "bare":
-                    await ground.wait_for_relay()
+            for kind in ("quiet", "watched"):
+                found = await _buy(ground, servers[kind], buyers)
+                found |= await _be_refused(servers, buyers) if kind == "watched" else {}
                 if number:  # the first round warms up
-                    rounds[server.kind].append(1e6 * (server.used_s() - used_s) / share)
-    return {kind: statistics.median(found) for kind, found in rounds.items()}
+                    for request, used_us in found.items():
+                        rounds[kind, request].append(used_us / share)
+    cost = {kind: statistics.median(found) for kind, found in rounds.items()}
+    return RequestCosts(
+        bare=cost["watched", "bare"],
+        bare_once=cost["watched", "bare once"],
+        quiet={kind: cost["quiet", kind] for kind in PURCHASE},
+        watched={kind: cost["watched", kind] for kind in PURCHASE},
+        refused=cost["watched", "refused"],
+        turned_away=cost["watched", "turned away"],
+    )
 
 
 @contextmanager
@@ -87,43 +133,99 @@ def _served(kind: str, url: str) -> Iterator[Served]:
         process.stdin.close()
 
 
-async def _start_all(server: Served, bills: Sequence[Bill]) -> list[dict[str, Any]]:
-    """Start payments over HTTP, as the same users will confirm them."""
-    waiting = iter(bills)
-    payments: list[dict[str, Any]] = []
-    async with _session(server) as session:
+async def _buy(ground: Ground, server: Served, buyers: Wallets) -> dict[str, float]:
+    """Make a purchase for every buyer, one kind of request after the other; answer what each kind used.
 
-        async def client() -> None:
-            for bill in waiting:
-                body = {"invoice_id": bill.invoice_id, "wallet_id": bill.wallet_id}
-                headers = server.headers_of(bill.user_id)
-                async with session.post("/v1/payments", json=body, headers=headers) as response:
-                    assert response.status == 201, await response.text()
-                    payments.append(await response.json())
-
-        await asyncio.gather(*(client() for _ in range(CONNECTIONS)))
-    return payments
-
-
-async def _confirm_all(ground: Ground, server: Served, payments: Sequence[dict[str, Any]]) -> None:
-    codes = {}
-    for payment in payments:
-        terms = PaymentTerms(payment["id"], payment["amount"], payment["currency"], payment["merchant"])
-        codes[payment["id"]] = await ground.verifier.code(terms, 1)
-    waiting = iter(payments)
-    async with _session(server) as session:
-
-        async def client() -> None:
-            for payment in waiting:
-                path = f"/v1/payments/{payment['id']}/confirm"
-                body, headers = {"code": codes[payment["id"]]}, server.headers_of(payment["user_id"])
-                async with session.post(path, json=body, headers=headers) as response:
-                    text = await response.text()
-                    assert response.status == 200, text
-                    assert server.kind == "bare" or '"succeeded"' in text, text
-
-        await asyncio.gather(*(client() for _ in range(CONNECTIONS)))
+    A start has its code's message with it, a confirm its settlement and the message of that.
+    """
+    used = {}
+    expires_at = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    terms = {"amount": AMOUNT, "currency": CURRENCY, "merchant": "Bookshop", "expires_at": expires_at}
+    used["create"], invoices = await _spend(
+        server,
+        [server.write("POST", "/v1/admin/invoices", user, {"user_id": user, **terms}) for user, _ in buyers],
+        201,
+    )
+    await ground.wait_for_relay()
+    used["start"], payments = await _spend(
+        server,
+        [
+            server.write("POST", "/v1/payments", user, {"invoice_id": invoice["id"], "wallet_id": wallet})
+            for (user, wallet), invoice in zip(buyers, invoices, strict=True)
+        ],
+        201,
+        ground,
+    )
+    used["read"], _ = await _spend(
+        server,
+        [server.write("GET", f"/v1/payments/{each['id']}", each["user_id"]) for each in payments],
+        200,
+    )
+    used["confirm"], paid = await _spend(
+        server, [await _confirm(ground, server, payment) for payment in payments], 200, ground
+    )
+    assert all(payment["status"] == "succeeded" for payment in paid)
+    return used
 
 
-def _session(server: Served) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(server.url, connector=aiohttp.TCPConnector(limit=CONNECTIONS))
+async def _confirm(ground: Ground, server: Served, payment: Mapping[str, Any]) -> bytes:
+    terms = PaymentTerms(payment["id"], payment["amount"], payment["currency"], payment["merchant"])
+    code = await ground.verifier.code(terms, 1)
+    path = f"/v1/payments/{payment['id']}/confirm"
+    return server.write("POST", path, payment["user_id"], {"code": code})
+
+
+async def _spend(
+    server: Served, requests: Sequence[bytes], status: int, ground: Ground | None = None
+) -> tuple[float, list[dict[str, Any]]]:
+    """Send requests; answer what they used, with the messages where a ground is given, and the answers."""
+    async with connected(server.url, CONNECTIONS) as client:
+        before_us = server.used_us()
+        answers = await client.ask_all(requests, status)
+        if ground:
+            await ground.wait_for_relay()
+        used_us = server.used_us() - before_us
+    return used_us, [json.loads(answer) for answer in answers]
+
+
+async def _be_refused(servers: Mapping[str, Served], buyers: Wallets) -> dict[str, float]:
+    """Send as many requests to the bare server and to those that refuse; answer what each kind used."""
+    path, body = "/v1/payments/pay_0006p4ssQ5RFh8aTqkZ2nD4L/confirm", {"code": "123456"}
+    bare, full = (
+        [servers[kind].write("POST", path, user_id, body) for user_id, _ in buyers] for kind in ("bare", "full")
+    )
+    return {
+        "bare": (await _spend(servers["bare"], bare, 200))[0],
+        "bare once": await _spend_once_each(servers["bare"], bare, 200),
+        "refused": (await _spend(servers["full"], full, 503))[0],
+        "turned away": await _spend_once_each(servers["crowded"], full, 503),
+    }
+
+
+async def _spend_once_each(server: Served, requests: Sequence[bytes], status: int) -> float:
+    """Send requests, each on a connection of its own; answer what they and their connections used."""
+    before_us = server.used_us()
+    for request in requests:
+        line = await open_line(server.url)
+        await line.ask(iter([(0, request)]), [b""], b"HTTP/1.1 %d " % status)
+        line.transport.close()
+    return server.used_us() - before_us
+
+
+async def _show(console: Console) -> None:
+    async with open_ground() as ground:
+        costs = await request_costs(ground, await ground.seed_wallets(WALLETS), PURCHASES)
+    table = Table("request", "µs", "÷ bare", title=f"the server's CPU, {CONNECTIONS} connections, medians")
+    table.add_row("bare POST", f"{costs.bare:.0f}", "1.00")
+    shown = {**costs.watched, "a purchase's, mean": costs.purchase, "… quiet": costs.quiet_purchase}
+    shown["refused (503)"] = costs.refused
+    for kind, used_us in shown.items():
+        table.add_row(kind, f"{used_us:.0f}", f"{used_us / costs.bare:.2f}")
+    table.add_row("bare POST, connection included", f"{costs.bare_once:.0f}", "1.00")
+    ratio = costs.turned_away / costs.bare_once
+    table.add_row("turned away at the door (503)", f"{costs.turned_away:.0f}", f"{ratio:.2f}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    run_loop(_show(Console()))

@@ -1,0 +1,102 @@
+"""A client that costs little: on a machine of two cores, the server is to be what is loaded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+HEAD_END = b"\r\n\r\n"
+LENGTH = b"content-length: "
+
+
+def write_request(method: str, path: str, token: str, body: str = "") -> bytes:
+    """Write a request with the headers that usual clients send."""
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "Host: 127.0.0.1",
+        f"Authorization: Bearer {token}",
+        "Accept: */*",
+        "Accept-Encoding: gzip, deflate",
+        "User-Agent: technopay-bench",
+    ]
+    if body:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
+
+
+class Client:
+    """Some connections to a server, which are kept open."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self._lines = lines
+
+    async def ask_all(self, requests: Sequence[bytes], status: int) -> list[bytes]:
+        """Send all requests, one at a time on each connection; answer the bodies in their order."""
+        answers = [b""] * len(requests)
+        waiting = iter(enumerate(requests))
+        await asyncio.gather(*(line.ask(waiting, answers, b"HTTP/1.1 %d " % status) for line in self._lines))
+        return answers
+
+
+@asynccontextmanager
+async def connected(url: str, connections: int) -> AsyncIterator[Client]:
+    """Open connections to a server and close them in the end."""
+    lines = [await open_line(url) for _ in range(connections)]
+    try:
+        yield Client(lines)
+    finally:
+        for line in lines:
+            line.transport.close()
+
+
+async def open_line(url: str) -> Line:
+    """Open a connection to a server."""
+    address = urlsplit(url)
+    loop = asyncio.get_running_loop()
+    _, line = await loop.create_connection(Line, str(address.hostname), address.port or 0)
+    return line
+
+
+class Line(asyncio.Protocol):
+    """One connection: sends its next request as soon as it has the answer to the one before."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._heard = b""
+
+    async def ask(self, waiting: Iterator[tuple[int, bytes]], answers: list[bytes], status: bytes) -> None:
+        """Send requests as long as some wait, and put down the bodies of the answers."""
+        self._waiting, self._answers, self._status = waiting, answers, status
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ask_next()
+        await self._done
+
+    def data_received(self, data: bytes) -> None:
+        """Take in a piece of an answer."""
+        self._heard += data
+        head, end, body = self._heard.partition(HEAD_END)
+        if not end or len(body) < int(head.lower().partition(LENGTH)[2].partition(b"\r\n")[0]):
+            return
+        if head.startswith(self._status):
+            self._answers[self._place], self._heard = body, b""
+            self._ask_next()
+        else:
+            self._done.set_exception(AssertionError(self._heard.decode(errors="replace")))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End; before the last answer this is an error."""
+        if not self._done.done():
+            self._done.set_exception(ConnectionError(f"the server hung up: {exc!r}"))
+
+    def _ask_next(self) -> None:
+        self._place, request = next(self._waiting, (0, b""))
+        if request:
+            self.transport.write(request)
+        else:
+            self._done.set_result(None)
