@@ -17,7 +17,8 @@ from yarl import URL
 
 from technopay.engine import Engine, MessageCode
 from technopay.engine.ports import PaymentTerms
-from technopay.http import PROBLEMS, TokenAuthenticator, TokenSigner, create_app, mock_routes
+from technopay.http import PROBLEMS, Bounds, TokenAuthenticator, TokenSigner, create_app, mock_routes
+from technopay.http.connection import Connections
 from technopay.storage import RedisStore
 
 Json = dict[str, Any]
@@ -287,5 +288,21 @@ async def running_api(store: RedisStore, *, demo: bool = True, **changes: Any) -
     async with Engine(store, quick_settings(**changes)) as engine:
         more_routes = mock_routes(store, TokenSigner(SECRET)) if demo else ()
         app = create_app(engine, TokenAuthenticator(SECRET), more_routes=more_routes)
-        async with TestClient(TestServer(app)) as client:
+        async with TestClient(OwnServer(app)) as client:
             yield Api(client, engine, store)
+
+
+class OwnServer(TestServer):
+    """A server whose connections are those of `serving`."""
+
+    async def _make_runner(self, **options: Any) -> web.BaseRunner:
+        return OwnRunner(self.app, **options)
+
+
+class OwnRunner(web.AppRunner):
+    """What serves an application through connections of ours."""
+
+    @property
+    def server(self) -> Any:
+        assert self._server is not None
+        return Connections(self._server, Bounds())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -18,7 +17,7 @@ class Admission:
         self._requests_per_user_max = requests_per_user_max
         self._running = 0
         self._streams = 0
-        self._by_user: Counter[str] = Counter()
+        self._by_user: dict[str, int] = {}
         self._draining = asyncio.Event()
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -52,23 +51,25 @@ class Admission:
         self._running -= 1
         self._look_for_quiet()
 
-    @contextmanager
-    def of_user(self, user_id: str) -> Iterator[None]:
-        """Count a request of a user, while it is answered: nobody may take the place of all others.
+    def enter_for(self, user_id: str) -> None:
+        """Let a request in for its user: nobody may take the place of all others. It has to leave, too.
 
         Raises:
             RateLimited: as many of the user's as may be are under way.
 
         """
-        if self._by_user[user_id] >= self._requests_per_user_max:
+        running = self._by_user.get(user_id, 0)
+        if running >= self._requests_per_user_max:
             raise RateLimited("As many requests of this user as may be are under way.", retry_after_s=1.0)
-        self._by_user[user_id] += 1
-        try:
-            yield
-        finally:
-            self._by_user[user_id] -= 1
-            if not self._by_user[user_id]:
-                del self._by_user[user_id]
+        self._by_user[user_id] = running + 1
+
+    def leave_for(self, user_id: str) -> None:
+        """Count a request of a user out."""
+        running = self._by_user[user_id] - 1
+        if running:
+            self._by_user[user_id] = running
+        else:
+            del self._by_user[user_id]
 
     @contextmanager
     def as_stream(self) -> Iterator[None]:

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from technopay.engine import InternalError, Overloaded, TechnopayError
 from technopay.http.bounds import Bounds
 from technopay.http.problems import MalformedRequest
 from technopay.http.render import problem_response
 from technopay.http.seen import Seen
+from technopay.http.whole import HttpDate, WholeResponse
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +33,16 @@ REFUSED_DEADLINE_S = 1.0
 class Connection(web.RequestHandler):
     """Speaks HTTP with one client."""
 
-    __slots__ = ("_cut_off", "_on_end", "_wire", "_write_deadline_s", "is_reserve")
+    __slots__ = ("_cut_off", "_date", "_on_end", "_wire", "_write_deadline_s", "is_reserve")
 
     def __init__(
-        self, server: web.Server, bounds: Bounds, on_end: Callable[[], None], *, is_reserve: bool
+        self,
+        server: web.Server,
+        bounds: Bounds,
+        date: HttpDate,
+        on_end: Callable[[], None],
+        *,
+        is_reserve: bool,
     ) -> None:
         super().__init__(
             server,
@@ -49,6 +56,7 @@ class Connection(web.RequestHandler):
         )
         self.is_reserve = is_reserve
         self._write_deadline_s = bounds.write_deadline_s
+        self._date = date
         self._on_end = on_end
         self._wire: asyncio.Transport | None = None
         self._cut_off: asyncio.TimerHandle | None = None
@@ -102,10 +110,32 @@ class Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send an answer; on the reserve it is the only one."""
+        """Send an answer, in one piece if it is whole and nothing is unusual; on the reserve, the only one."""
+        if isinstance(resp, WholeResponse):
+            if self._takes_whole(request):
+                return resp, await self._send_whole(request, resp)
+            resp = resp.as_response()
         if self.is_reserve:
             resp.force_close()
         return await super().finish_response(request, resp, start_time)
+
+    def _takes_whole(self, request: web.BaseRequest) -> bool:
+        """Whether an answer to a request is its head and its body, and the connection stays."""
+        is_usual = request.version == HttpVersion11 and request.method != "HEAD" and request.keep_alive
+        return is_usual and not self.is_reserve and not self._upgraded
+
+    async def _send_whole(self, request: web.BaseRequest, response: WholeResponse) -> bool:
+        """Send an answer in one piece; answer whether the client has left before."""
+        wire = self.transport
+        if wire is None or wire.is_closing():
+            return True
+        wire.write(response.to_bytes(self._date.now()))
+        if self.writing_paused:
+            try:
+                await request.writer.drain()
+            except ConnectionError:
+                return True
+        return False
 
 
 class Refused(asyncio.Protocol):
@@ -145,6 +175,7 @@ class Connections:
     def __init__(self, server: web.Server, bounds: Bounds) -> None:
         self._server = server
         self._bounds = bounds
+        self._date = HttpDate()
         self._open = 0
         self._refused: set[Refused] = set()
 
@@ -159,7 +190,7 @@ class Connections:
             return Refused(self._refused)
         self._open += 1
         is_reserve = self._open > self._bounds.connections_max
-        return Connection(self._server, self._bounds, self._count_out, is_reserve=is_reserve)
+        return Connection(self._server, self._bounds, self._date, self._count_out, is_reserve=is_reserve)
 
     def hang_up(self) -> None:
         """Leave nobody who was refused waiting."""

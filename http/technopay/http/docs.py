@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 
+from technopay.http.answer import Answer
 from technopay.http.problems import NotFound
-from technopay.http.routes import Answer, Call, Route
+from technopay.http.routes import Call, Route
 
 HTML = "text/html; charset=utf-8"
 MEDIA = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}

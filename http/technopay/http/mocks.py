@@ -12,8 +12,9 @@ from technopay.engine import InboxMessage
 from technopay.engine.mocks import read_mock_inbox
 from technopay.engine.models import Method, Timestamp
 from technopay.engine.ports import Store
+from technopay.http.answer import Answer
 from technopay.http.forms import TokenBody
-from technopay.http.routes import Answer, Call, Route
+from technopay.http.routes import Call, Route
 from technopay.http.signing import TokenSigner
 
 TOKEN_LIFETIME_S = 12 * 3600

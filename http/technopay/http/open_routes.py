@@ -11,9 +11,10 @@ from pydantic import BaseModel
 
 from technopay.engine import TechnopayError
 from technopay.http.admission import Admission
+from technopay.http.answer import JSON, Answer
 from technopay.http.docs import docs_routes
 from technopay.http.metrics import Metrics
-from technopay.http.routes import JSON, Answer, Call, Route
+from technopay.http.routes import Call, Route
 
 METRICS_MEDIA = "text/plain; version=0.0.4"
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from technopay.engine.values import USER_ID
 from technopay.http.about import ABOUT, TAGS
+from technopay.http.answer import JSON
 from technopay.http.auth import ADMIN
 from technopay.http.examples import ANSWERS, IDS, RECORDS, problem_examples
 from technopay.http.forms import NoBody, NoQuery
 from technopay.http.problems import PROBLEMS
 from technopay.http.render import record_json
-from technopay.http.routes import JSON, Route
+from technopay.http.routes import Route
 from technopay.http.schemas import answer_name, component_schemas, query_schemas, reference
 
 PROBLEM_JSON = "application/problem+json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from technopay.engine import Audit, Invoice, Limit, Message, Payment, User, Wallet
+from technopay.http.answer import Answer
 from technopay.http.auth import ADMIN
 from technopay.http.forms import (
     CreateInvoiceBody,
@@ -17,7 +18,7 @@ from technopay.http.forms import (
     ResolveBody,
     SetLimitBody,
 )
-from technopay.http.routes import Answer, Call, Route, answer_with, answer_with_limits
+from technopay.http.routes import Call, Route, answer_with, answer_with_limits
 
 
 async def create_user(call: Call) -> Answer:

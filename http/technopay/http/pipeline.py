@@ -2,78 +2,137 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
+import random
+import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import HttpVersion11, web
 
-from technopay.engine import Engine, OutcomeUnknown
+from technopay.engine import Engine, InternalError, OutcomeUnknown, TechnopayError
+from technopay.engine.deadlines import Deadlines
 from technopay.http.admission import Admission
+from technopay.http.answer import Answer
 from technopay.http.auth import ADMIN, NOBODY, Authenticator, Caller
 from technopay.http.bounds import Bounds
-from technopay.http.connection import refuse_on_reserve
+from technopay.http.connection import Connection, refuse_on_reserve
 from technopay.http.parsing import read_body, read_key, read_query
-from technopay.http.problems import Forbidden, MalformedRequest
-from technopay.http.render import problem_response
-from technopay.http.routes import Answer, Call, Route, Stream
-from technopay.http.seen import SEEN, Seen, headers_for
+from technopay.http.problems import Forbidden, MalformedRequest, MethodNotAllowed, NotFound
+from technopay.http.render import problem_answer, problem_response
+from technopay.http.routes import Call, Route, Stream
+from technopay.http.routing import RouteTable, WebHandler
+from technopay.http.seen import OnRequest, Seen
+from technopay.http.streams import PIECE_BYTES, send_in_pieces, send_stream
+from technopay.http.whole import WholeResponse, leaves_whole
 
 logger = logging.getLogger(__name__)
 
-GONE_INTERVAL_S = 0.5
-PIECE_BYTES = 64 * 1024
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Sent = Awaitable[web.StreamResponse]
+
+
+class Frame:
+    """What is around every answer: a request gets an id, an error becomes a problem, who watches is told."""
+
+    def __init__(self, watchers: Sequence[OnRequest]) -> None:
+        self._watchers = watchers
+        self._random_bits = random.Random(secrets.randbits(128)).getrandbits  # noqa: S311 - names, no secrets
+
+    def around(self, route: Route | None, answer: Callable[[web.Request, Seen], Sent]) -> WebHandler:
+        """Make a handler; without a route it is for what is none of ours."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            given = request.headers.get("X-Request-Id")
+            if given is None or not REQUEST_ID.fullmatch(given):
+                given = f"{self._random_bits(64):016x}"
+            seen = Seen(given, time.monotonic(), request.match_info, route)
+            try:
+                response = await answer(request, seen)
+            except Exception as error:
+                refusal = _translate(error, seen.request_id)
+                seen.code, seen.record = refusal.code, getattr(refusal, "payment", None)
+                response = respond(request, seen, problem_answer(refusal, seen))
+            seen.status, seen.took_s = response.status, time.monotonic() - seen.began_s
+            for watcher in self._watchers:
+                watcher(seen)
+            return response
+
+        return handle
+
+    def refuse_path(self) -> WebHandler:
+        """Make what answers at an address that is none of ours."""
+
+        async def refuse(request: web.Request, seen: Seen) -> web.StreamResponse:  # noqa: ARG001
+            raise NotFound
+
+        return self.around(None, refuse)
+
+    def refuse_method(self, allowed: str) -> WebHandler:
+        """Make what answers a method that an address does not take."""
+
+        async def refuse(request: web.Request, seen: Seen) -> web.StreamResponse:  # noqa: ARG001
+            raise MethodNotAllowed(allowed=allowed)
+
+        return self.around(None, refuse)
 
 
 class Pipeline:
     """Answers the requests of one route."""
 
     def __init__(
-        self, route: Route, engine: Engine, authenticator: Authenticator, admission: Admission, bounds: Bounds
+        self,
+        route: Route,
+        table: RouteTable,
+        engine: Engine,
+        authenticator: Authenticator,
+        admission: Admission,
+        bounds: Bounds,
     ) -> None:
         self._route = route
+        self._table = table
         self._engine = engine
         self._authenticator = authenticator
         self._admission = admission
         self._bounds = bounds
-        self._deadline_s: float = getattr(bounds, route.deadline)
+        self._deadlines = Deadlines(getattr(bounds, route.deadline))
         self._no_body, self._no_query = route.body.model_construct(), route.query()
 
-    @property
-    def handler(self) -> WebHandler:
-        """What answers a request: what needs no sign-in is always let in."""
-        return self._open_to_all if self._route.scope is None else self._signed_in
+    def handler(self, frame: Frame) -> WebHandler:
+        """Make what answers a request: what needs no sign-in is always let in."""
+        return frame.around(self._route, self._open_to_all if self._route.scope is None else self._signed_in)
 
-    async def _open_to_all(self, request: web.Request) -> web.StreamResponse:
-        request[SEEN].route = self._route
-        return await self._send(request, await self._ask(request, NOBODY))
+    async def _open_to_all(self, request: web.Request, seen: Seen) -> web.StreamResponse:
+        return await self._send(request, seen, await self._ask(request, NOBODY))
 
-    async def _signed_in(self, request: web.Request) -> web.StreamResponse:
-        request[SEEN].route = self._route
+    async def _signed_in(self, request: web.Request, seen: Seen) -> web.StreamResponse:
         refuse_on_reserve(request)
         self._admission.enter()
         try:
-            return await self._send(request, await self._answer_in_time(request))
+            answered = await self._answer_in_time(request, seen)
+            if isinstance(answered, Answer) and len(answered.body) <= PIECE_BYTES:
+                return respond(request, seen, answered)
+            return await self._send(request, seen, answered)
         finally:
             self._admission.leave()
 
-    async def _answer_in_time(self, request: web.Request) -> Answer | Stream:
+    async def _answer_in_time(self, request: web.Request, seen: Seen) -> Answer | Stream:
         try:
-            async with asyncio.timeout(self._deadline_s):
-                caller = await self._authenticate(request)
-                with self._admission.of_user(caller.user_id):
+            with self._deadlines.begin():
+                caller = await self._authenticate(request, seen)
+                self._admission.enter_for(caller.user_id)
+                try:
                     return await self._ask(request, caller)
+                finally:
+                    self._admission.leave_for(caller.user_id)
         except TimeoutError:
             raise OutcomeUnknown("There was no answer in time. Ask again with the same key or id.") from None
 
-    async def _authenticate(self, request: web.Request) -> Caller:
-        seen, scope = request[SEEN], self._route.scope
+    async def _authenticate(self, request: web.Request, seen: Seen) -> Caller:
+        scope = self._route.scope
         assert scope is not None
         caller = await self._authenticator.authenticate(request)
         seen.user_id = caller.user_id
@@ -89,42 +148,41 @@ class Pipeline:
         if route.method != "GET":
             body = await read_body(request, route.body, self._bounds.body_deadline_s)
         query = self._no_query
-        if request.query_string and not route.ignores_query:
+        if not route.ignores_query and request.query_string:
             query = read_query(request, route.query)
         if key is not None:
             key = hashlib.sha256(f"{caller.user_id} {key}".encode()).hexdigest()
+        path, mount = request.match_info, self._table.mount
         return await route.handler(
-            Call(
-                self._engine,
-                caller,
-                request.match_info,
-                request.headers,
-                body,
-                query,
-                key,
-                _mount(request, route),
-            )
+            Call(self._engine, caller, path, request.headers, body, query, key, mount),
         )
 
-    async def _send(self, request: web.Request, answered: Answer | Stream) -> web.StreamResponse:
+    async def _send(self, request: web.Request, seen: Seen, answered: Answer | Stream) -> web.StreamResponse:
         if isinstance(answered, Stream):
-            request[SEEN].is_stream = True
+            seen.is_stream = True
             with self._admission.as_stream():
-                return await send_stream(request, answered, self._admission, self._bounds)
-        seen = request[SEEN]
-        seen.record = answered.record
-        headers = headers_for(seen, answered.media)
-        if answered.headers:
-            headers.update(answered.headers)
+                return await send_stream(request, seen, answered, self._admission, self._bounds)
         if len(answered.body) > PIECE_BYTES:
-            return await send_in_pieces(request, answered, headers)
-        return web.Response(body=answered.body, status=answered.status, headers=headers)
+            seen.record = answered.record
+            return await send_in_pieces(request, seen, answered)
+        return respond(request, seen, answered)
 
 
-def _mount(request: web.Request, route: Route) -> str:
-    """Answer the path below which the application is mounted."""
-    resource = request.match_info.route.resource
-    return resource.canonical.removesuffix(route.path) if resource else ""
+def respond(request: web.Request, seen: Seen, answer: Answer) -> web.StreamResponse:
+    """Make the response of an answer, which leaves as it is where the connection is ours alone."""
+    if answer.record is not None:
+        seen.record = answer.record
+    if isinstance(request.protocol, Connection) and leaves_whole(request):
+        return WholeResponse(seen, answer)
+    return answer.as_response(seen)
+
+
+def _translate(error: Exception, request_id: str) -> TechnopayError:
+    """Turn what was raised into what is answered; a defect is logged, and nothing of it is told."""
+    if isinstance(error, TechnopayError) and not isinstance(error, InternalError):
+        return error
+    logger.error("request %s crashed", request_id, exc_info=error)
+    return InternalError()
 
 
 async def expect_continue(request: web.Request) -> web.StreamResponse | None:
@@ -138,56 +196,3 @@ async def expect_continue(request: web.Request) -> web.StreamResponse | None:
     # What was written is not part of the answer.
     request.writer.output_size = 0
     return None
-
-
-async def send_in_pieces(
-    request: web.Request, answered: Answer, headers: Mapping[str, str]
-) -> web.StreamResponse:
-    """Send a long body piece by piece, each when the one before is taken: readers who stay away hold little."""
-    response = web.StreamResponse(status=answered.status, headers=headers)
-    response.content_length = len(answered.body)
-    await response.prepare(request)
-    if request.method != "HEAD":
-        for begin in range(0, len(answered.body), PIECE_BYTES):
-            await response.write(answered.body[begin : begin + PIECE_BYTES])
-    return response
-
-
-async def send_stream(
-    request: web.Request, stream: Stream, admission: Admission, bounds: Bounds
-) -> web.StreamResponse:
-    """Send a stream until it or its time ends, the client leaves or is too slow, or the server drains."""
-    response = web.StreamResponse(headers={**headers_for(request[SEEN], stream.media), **stream.headers})
-
-    async def pump() -> None:
-        await response.prepare(request)
-        async for chunk in stream.chunks:
-            async with asyncio.timeout(bounds.write_deadline_s):
-                await response.write(chunk)
-
-    async with aclosing(stream.chunks):
-        pumping = asyncio.create_task(pump())
-        tasks = {
-            pumping,
-            asyncio.create_task(admission.wait_until_draining()),
-            asyncio.create_task(_wait_until_gone(request)),
-        }
-        try:
-            await asyncio.wait(tasks, timeout=bounds.stream_s_max, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-    error = None if pumping.cancelled() else pumping.exception()
-    if error and not isinstance(error, TimeoutError | ConnectionError):
-        logger.error("the stream of request %s crashed", request[SEEN].request_id, exc_info=error)
-    # A polite end would say that this was all, and it would wait for a reader who does not read.
-    if error and request.transport:
-        request.transport.abort()
-    return response
-
-
-async def _wait_until_gone(request: web.Request) -> None:
-    """Wait until the client has left: a stream without news would not find out before its next ping."""
-    while request.transport and not request.transport.is_closing():  # noqa: ASYNC110
-        await asyncio.sleep(GONE_INTERVAL_S)

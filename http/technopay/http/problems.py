@@ -111,6 +111,11 @@ class MethodNotAllowed(RequestError):
     code = "method_not_allowed"
     message = "This address does not take this method."
 
+    def __init__(self, message: str | None = None, *, allowed: str = "") -> None:
+        """Tell, where it is known, which methods are allowed."""
+        super().__init__(message)
+        self.allowed = allowed
+
 
 class BodyTooLarge(RequestError):
     """Raised when the body is longer than is read."""

@@ -19,9 +19,11 @@ from technopay.engine import (
     TechnopayError,
     ValidationFailed,
 )
-from technopay.http.problems import PROBLEMS, RETRY_AFTER_S, Forbidden, Unauthenticated
-from technopay.http.seen import Seen, headers_for
+from technopay.http.answer import Answer
+from technopay.http.problems import PROBLEMS, RETRY_AFTER_S, Forbidden, MethodNotAllowed, Unauthenticated
+from technopay.http.seen import Seen
 
+PROBLEM = "application/problem+json; charset=utf-8"
 OPERATORS_ONLY = {"resolution"}
 
 
@@ -57,9 +59,13 @@ def problem_json(error: TechnopayError, request_id: str, *, operator: bool) -> d
 
 def problem_response(error: TechnopayError, seen: Seen) -> web.Response:
     """Answer with an error."""
+    return problem_answer(error, seen).as_response(seen)
+
+
+def problem_answer(error: TechnopayError, seen: Seen) -> Answer:
+    """Answer with an error."""
     problem = problem_json(error, seen.request_id, operator=seen.is_operator)
-    status = problem["status"]
-    headers = headers_for(seen, "application/problem+json; charset=utf-8")
+    status, headers = problem["status"], {}
     if isinstance(error, Refusal) and error.replayed:
         headers["Idempotent-Replayed"] = "true"
     if isinstance(error, RateLimited):
@@ -68,7 +74,10 @@ def problem_response(error: TechnopayError, seen: Seen) -> web.Response:
         headers["Retry-After"] = RETRY_AFTER_S
     elif isinstance(error, Unauthenticated | Forbidden):
         headers["WWW-Authenticate"] = error.challenge
-    return web.Response(status=status, body=json.dumps(problem, ensure_ascii=False).encode(), headers=headers)
+    elif isinstance(error, MethodNotAllowed):
+        headers["Allow"] = error.allowed
+    body = json.dumps(problem, ensure_ascii=False).encode()
+    return Answer(body, status, headers, PROBLEM)
 
 
 def _helpful(error: Refusal, *, operator: bool) -> dict[str, Any]:

@@ -11,15 +11,15 @@ from pydantic import BaseModel
 
 from technopay.engine import Engine, FieldError, Limit, Page, ValidationFailed
 from technopay.engine.models import Record
+from technopay.http.answer import JSON, Answer
 from technopay.http.auth import Caller
 from technopay.http.forms import Form, NoBody, NoQuery, PageQuery
 from technopay.http.render import record_json
 
-JSON = "application/json; charset=utf-8"
 LIMIT_CURSOR = re.compile("[a-z]{3}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """A request that was read: who calls, for what, with which arguments."""
 
@@ -32,18 +32,6 @@ class Call:
     key: str | None
     mount: str
     """Where the application is mounted in another one; '' if it is not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a handler answers with."""
-
-    body: bytes
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    media: str = JSON
-    record: BaseModel | None = None
-    """What the body tells, for those who watch."""
 
 
 class Chunks(Protocol):

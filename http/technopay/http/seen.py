@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aiohttp import web
 from pydantic import BaseModel
 
 from technopay.engine import Invoice, Payment, User, Wallet
@@ -14,9 +13,6 @@ from technopay.engine.values import USER_ID, is_record_id
 
 if TYPE_CHECKING:
     from technopay.http.routes import Route
-
-SAFE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "technopay"}
-"""What every answer has. Without a name of its own, the server would tell the versions that it is made of."""
 
 
 @dataclass(slots=True)
@@ -69,10 +65,3 @@ class Seen:
 
 OnRequest = Callable[[Seen], None]
 """Is told of every request when it was answered. It must neither wait nor fail."""
-
-SEEN = web.RequestKey("seen", Seen)
-
-
-def headers_for(seen: Seen, media: str) -> dict[str, str]:
-    """Answer the headers that every answer has."""
-    return {"Content-Type": media, "X-Request-Id": seen.request_id, **SAFE_HEADERS}

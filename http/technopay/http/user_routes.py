@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import cast
 
 from technopay.engine import Entry, Invoice, Limit, Payment, Wallet
+from technopay.http.answer import Answer
 from technopay.http.auth import PAYMENTS
 from technopay.http.forms import (
     ConfirmBody,
@@ -15,7 +16,7 @@ from technopay.http.forms import (
     WaitQuery,
 )
 from technopay.http.problems import RETRY_AFTER_S
-from technopay.http.routes import Answer, Call, Route, answer_with, answer_with_limits
+from technopay.http.routes import Call, Route, answer_with, answer_with_limits
 
 
 async def list_wallets(call: Call) -> Answer:

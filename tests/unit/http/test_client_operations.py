@@ -16,10 +16,11 @@ import pytest
 from pydantic import BaseModel
 
 from technopay.engine import Page
+from technopay.http.answer import JSON
 from technopay.http.client import Client, all_of
 from technopay.http.client.connection import Request
 from technopay.http.operator_routes import OPERATOR_ROUTES
-from technopay.http.routes import JSON, Route
+from technopay.http.routes import Route
 from technopay.http.user_routes import USER_ROUTES
 
 ROUTES = [route for route in (*USER_ROUTES, *OPERATOR_ROUTES) if route.media == JSON]

@@ -101,14 +101,14 @@ async def test_no_more_than_the_bound_are_let_in_at_a_time() -> None:
 
 async def test_no_user_takes_the_place_of_all_others() -> None:
     admission = Admission(10, requests_per_user_max=2)
-    with admission.of_user("alice"), admission.of_user("alice"):
-        with pytest.raises(RateLimited) as refused, admission.of_user("alice"):
-            pass
-        assert refused.value.retry_after_s == 1.0
-        with admission.of_user("bob"):
-            pass
-    with admission.of_user("alice"):
-        pass
+    admission.enter_for("alice")
+    admission.enter_for("alice")
+    with pytest.raises(RateLimited) as refused:
+        admission.enter_for("alice")
+    assert refused.value.retry_after_s == 1.0
+    admission.enter_for("bob")
+    admission.leave_for("alice")
+    admission.enter_for("alice")
 
 
 async def test_a_stream_takes_no_requests_place_and_a_drain_waits_for_it() -> None:
