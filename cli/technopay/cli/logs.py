@@ -6,12 +6,12 @@ A request is one line, too. It has ids, and never a code, a token or a secret: w
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sys
 import time
 from typing import Any, Literal, TextIO
 
+from pydantic_core import to_json
 from pythonjsonlogger.json import JsonFormatter
 from rich.console import Console
 from rich.highlighter import NullHighlighter
@@ -76,9 +76,6 @@ class RequestLog:
         return f"{self._second_text}.{milliseconds:03d}Z"
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
-
-
 def _json_line(at: str, seen: Seen) -> str:
     fields: dict[str, Any] = {
         "at": at,
@@ -96,7 +93,7 @@ def _json_line(at: str, seen: Seen) -> str:
     if seen.user_id:
         fields["caller"] = seen.user_id
     fields.update(seen.ids())
-    return _encode(fields) + "\n"
+    return to_json(fields).decode() + "\n"
 
 
 def _text_line(at: str, seen: Seen) -> str:
