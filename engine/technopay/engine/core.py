@@ -31,6 +31,7 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 ROUTES_MAX = 50_000
 WATCH_INTERVAL_S = 0.5
+CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 UNKEYED_KEPT_MS = 600_000
 """How long a call without an idempotency key is remembered, for our own repeats after a lost reply."""
 
@@ -285,6 +286,5 @@ def _see(watcher: asyncio.Future[Payment | None], payment: Payment | None) -> No
 
 
 def _digest(value: object) -> str:
-    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    digest = hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).digest()
+    digest = hashlib.sha256(CANONICAL.encode(value).encode("utf-8", "surrogatepass")).digest()
     return base64.urlsafe_b64encode(digest[:18]).decode()

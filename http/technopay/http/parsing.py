@@ -54,8 +54,8 @@ async def read_body(request: web.Request, form: type[Form], within_s: float) -> 
     # A form without fields can be left out altogether.
     if not raw and not form.model_fields:
         return form()
-    if request.content_type != "application/json" or (request.charset or "utf-8").lower() != "utf-8":
-        raise UnsupportedMediaType
+    if request.headers.get("Content-Type") != "application/json":
+        _require_json(request)
     if request.headers.get("Content-Encoding", "identity").lower() not in ENCODINGS:
         raise UnsupportedMediaType("The body has to be plain, or compressed by gzip or deflate.")
     if not raw:
@@ -130,13 +130,20 @@ def require_plain_json(raw: bytes) -> None:
         raise MalformedRequest("The body is not JSON.") from None
 
 
+def _require_json(request: web.Request) -> None:
+    """Refuse what says to be anything else, however it is written."""
+    if request.content_type != "application/json" or (request.charset or "utf-8").lower() != "utf-8":
+        raise UnsupportedMediaType
+
+
 async def _read_bytes(request: web.Request, within_s: float) -> bytes:
     # A mounted application's requests come with the bound of the application around it.
     if (request.content_length or 0) > BODY_LENGTH_MAX:
         raise BodyTooLarge
     try:
         if request.content.is_eof():
-            raw = await request.read()
+            # Most bodies came with their heads.
+            raw = request.content.read_nowait()
         else:
             async with asyncio.timeout(within_s):
                 raw = await request.read()

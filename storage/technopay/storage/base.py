@@ -127,13 +127,9 @@ class ScriptRunner:
         """
         script = self._scripts[name]
         assert len(arguments) == len(script.arguments), f"{name} takes {script.arguments}"
-        values: list[Argument] = []
-        for argument in script.arguments:
-            value = arguments[argument.removesuffix("...")]
-            if isinstance(value, str | int):
-                values.append(value)
-            else:
-                values.extend(value)
+        values: list[Any] = [arguments[each] for each in script.names]
+        if script.takes_many:
+            values[-1:] = values[-1]
         return await ask_until_known(lambda: self._ask(name, values))
 
     async def _run_dated(self, name: str, **arguments: Argument) -> Reply:
@@ -146,9 +142,7 @@ class ScriptRunner:
 
 async def ask_until_known(ask: Callable[[], Future[Value]]) -> Value:
     """Ask again while a reply is lost, but not for ever."""
-    loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + ASK_AGAIN_S_MAX
-    was_lost = False
+    began, was_lost = monotonic(), False
     while True:
         try:
             return await ask()
@@ -157,7 +151,7 @@ async def ask_until_known(ask: Callable[[], Future[Value]]) -> Value:
         except StoreUnavailable:
             if not was_lost:
                 raise
-        if loop.time() >= give_up_at:
+        if monotonic() - began >= ASK_AGAIN_S_MAX:
             raise OutcomeUnknown
         await asyncio.sleep(ASK_AGAIN_PAUSE_S)
 

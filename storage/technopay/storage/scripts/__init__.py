@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 
 INCLUDE = re.compile(r"^--@include (\w+)\n", re.MULTILINE)
 SIGNATURE = re.compile(r"\A-- (\w+)\(keys=\[journal\], args=\[([^\]]*)\]\)\n")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Script:
     """A script as it is sent, the digest that it is called by, and the names of its arguments."""
 
@@ -19,6 +20,16 @@ class Script:
     text: str
     sha: str
     arguments: tuple[str, ...]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of its arguments; the last one can stand for many."""
+        return tuple(argument.removesuffix("...") for argument in self.arguments)
+
+    @cached_property
+    def takes_many(self) -> bool:
+        """Whether the last argument stands for as many as there are."""
+        return bool(self.arguments) and self.arguments[-1].endswith("...")
 
 
 def load_scripts() -> dict[str, Script]:
@@ -38,5 +49,6 @@ def load_scripts() -> dict[str, Script]:
             text = INCLUDE.sub(lambda include: shared[include[1]], source)
             sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
             arguments = tuple(argument for argument in signature[2].split(", ") if argument)
+            assert all("..." not in argument for argument in arguments[:-1]), "only the last can be many"
             scripts[signature[1]] = Script(signature[1], text, sha, arguments)
     return scripts
