@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
+from typing import Self
 
 
 class Deadlines:
@@ -62,11 +63,12 @@ class Deadline:
         self._deadlines = deadlines
         self._is_over = False
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None, "a deadline can only end a task"
         self._task, self._cancelling = task, task.cancelling()
         self.ends_at = self._deadlines.enter(self)
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from technopay.engine.commands import CompletePayment
+from technopay.engine.deadlines import Deadlines
 from technopay.engine.directory import Directory
 from technopay.engine.errors import TechnopayError
 from technopay.engine.models import Payment
@@ -57,6 +58,7 @@ class Settlements:
         self._clock = clock
         self._settings = settings
         self._on_change = on_change
+        self._deadlines = Deadlines(settings.settlement_timeout_s)
         self._running: dict[str, asyncio.Task[None]] = {}
         self.set_aside = 0
         """How many payments wait for an operator, as the agenda told last."""
@@ -85,7 +87,7 @@ class Settlements:
 
     async def _finish(self, claimed: Claimed) -> None:
         payment, claim = claimed.payment, claimed.claim
-        dialogue = Dialogue(self._store, self._service, self._clock, self._settings, claimed)
+        dialogue = Dialogue(self._store, self._service, self._clock, self._settings, self._deadlines, claimed)
         try:
             verdict = await (dialogue.reverse() if payment.status == "refunding" else dialogue.decide())
             completion = CompletePayment(payment.id, claim, verdict)
@@ -127,12 +129,19 @@ class Dialogue:
     """What is said to the settlement service about one payment, until it is decided."""
 
     def __init__(
-        self, store: Store, service: SettlementService, clock: Clock, settings: EngineSettings, claimed: Claimed
+        self,
+        store: Store,
+        service: SettlementService,
+        clock: Clock,
+        settings: EngineSettings,
+        deadlines: Deadlines,
+        claimed: Claimed,
     ) -> None:
         self._store = store
         self._service = service
         self._clock = clock
         self._settings = settings
+        self._deadlines = deadlines
         self._payment_id = claimed.payment.id
         self._claim = claimed.claim
         self._claimed_at = clock.monotonic()
@@ -185,7 +194,7 @@ class Dialogue:
             raise SilenceError
         await self._keep_claim()
         try:
-            async with asyncio.timeout(self._settings.settlement_timeout_s):
+            with self._deadlines.begin():
                 answer = await question(self._terms)
         except Exception as error:
             # An error is no answer: a service that only fails is as silent as one that only times out.

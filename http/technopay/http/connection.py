@@ -87,6 +87,11 @@ class Connection(web.RequestHandler):
         if self._cut_off:
             self._cut_off.cancel()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - as it is called
+        """Go on reading where that was paused. Whoever takes a body asks for it each time."""
+        if self._reading_paused or self._buffer_paused:
+            super().resume_reading(resume_parser)
+
     def handle_error(
         self,
         request: web.BaseRequest,

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from technopay.engine import (
     FieldError,
@@ -76,8 +77,7 @@ def problem_answer(error: TechnopayError, seen: Seen) -> Answer:
         headers["WWW-Authenticate"] = error.challenge
     elif isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.allowed
-    body = json.dumps(problem, ensure_ascii=False).encode()
-    return Answer(body, status, headers, PROBLEM)
+    return Answer(to_json(problem), status, headers, PROBLEM)
 
 
 def _helpful(error: Refusal, *, operator: bool) -> dict[str, Any]:

@@ -50,16 +50,14 @@ class Seen:
 
     def ids(self) -> dict[str, str]:
         """Answer the ids that the request was about, by name; what cannot be an id of ours is left out."""
+        record = self.record
+        if isinstance(record, Payment):
+            return {"payment_id": record.id, "wallet_id": record.wallet_id, "invoice_id": record.invoice_id}
         found = {name: value for name, value in self.path.items() if is_record_id(value)}
         if self.user_id and USER_ID.fullmatch(self.path.get("user_id", "")):
             found["user_id"] = self.path["user_id"]
-        match self.record:
-            case Payment():
-                found["payment_id"] = self.record.id
-                found["wallet_id"] = self.record.wallet_id
-                found["invoice_id"] = self.record.invoice_id
-            case User() | Wallet() | Invoice():
-                found[f"{type(self.record).__name__.lower()}_id"] = self.record.id
+        if isinstance(record, User | Wallet | Invoice):
+            found[f"{type(record).__name__.lower()}_id"] = record.id
         return found
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.stand_ins import ClaimingStore, ManualClock, make_payment
 
 from technopay.engine import SILENCE, EngineSettings, ScriptedSettlementService
+from technopay.engine.deadlines import Deadlines
 from technopay.engine.ports import Claimed, PaymentTerms
 from technopay.engine.settlement import ClaimLostError, Dialogue, SilenceError
 
@@ -32,7 +33,8 @@ class Talk:
         )
         store: Any = self.store
         claimed = Claimed(make_payment(), "1")
-        self.dialogue = Dialogue(store, self.service, self.clock, settings, claimed)
+        deadlines = Deadlines(settings.settlement_timeout_s)
+        self.dialogue = Dialogue(store, self.service, self.clock, settings, deadlines, claimed)
         self.claim_ages: list[float] = []
 
     def _timed(self, answer: Any) -> Callable[[PaymentTerms], Any]:
