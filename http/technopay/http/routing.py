@@ -11,8 +11,8 @@ from yarl import URL
 WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ExpectHandler = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
-ANY = "{}"
-"""Stands for a part of a path that has a name, like an id."""
+ANY = "/"
+"""Stands for a part of a path that has a name, like an id; no part of a path is this."""
 
 NOT_IN_PARTS = frozenset("{}")
 
