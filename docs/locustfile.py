@@ -170,7 +170,7 @@ class Shopper(HttpUser):
             except requests.JSONDecodeError:
                 found = {}
             if answer.status_code != status:
-                answer.failure(f"{answer.status_code} {found.get('code', '')}".rstrip())
+                answer.failure(f"{answer.status_code or 'no answer'} {found.get('code', '')}".rstrip())
             elif not is_right(found):
                 answer.failure(f"{answer.status_code}, but not as it has to be: {found}")
             else:

@@ -161,7 +161,7 @@ def _figures(result: Result) -> Html:
         _figure("Purchases / s", written_rate(purchase.per_s) if purchase else None, _made(purchase)),
         *(_figure(f"Purchase {name}", *_time(latency, name)) for name in ("p50", "p95", "p99")),
         _figure("CPU per request", _known(written_us(server.cpu_us_per_request)), "of the server"),
-        _figure("Store growth", _known(written_bytes(server.store_bytes_per_purchase)), "memory per purchase"),
+        _figure("Store growth", _known(written_bytes(server.store_bytes_per_purchase)), "per purchase"),
         _figure(
             "Server memory",
             _known(memory),
