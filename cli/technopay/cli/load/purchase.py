@@ -34,7 +34,9 @@ class Purchase:
     def __init__(self, scene: Scene, shopper: Shopper, due_s: float) -> None:
         self._scene = scene
         self._wire = scene.wire
+        self._shop = scene.next_shop()
         self._due_s: float | None = due_s
+        self._expires_at = ""
         self.shopper = shopper
         self.is_slow = False
         """Whether the story takes its time on purpose, so that its latency says nothing."""
@@ -47,14 +49,15 @@ class Purchase:
         open_for_s: float = OPEN_FOR_S,
         key: str | None = None,
     ) -> Reply:
-        """Make an invoice, as a shop does."""
-        headers = self._scene.admin if key is None else {**self._scene.admin, "Idempotency-Key": key}
+        """Make an invoice, as a shop does; the same again if it is asked for again."""
+        headers = self._shop if key is None else {**self._shop, "Idempotency-Key": key}
+        self._expires_at = self._expires_at or self._scene.expires_at(open_for_s)
         body = {
             "user_id": self.shopper.user_id,
             "amount": amount,
             "currency": CURRENCY,
             "merchant": merchant,
-            "expires_at": self._scene.expires_at(open_for_s),
+            "expires_at": self._expires_at,
         }
         due_s, self._due_s = self._due_s, None
         return await self._wire.ask("invoice", "POST", "/v1/admin/invoices", headers, body, due_s=due_s)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from typing import Any
 
 import aiohttp
@@ -28,6 +29,7 @@ LIMIT = 1_000_000_000_000_000
 
 OPEN_FOR_S = 86_400.0
 MAKING_AT_A_TIME = 16
+SHOPS = 16
 
 Headers = dict[str, str]
 
@@ -49,13 +51,21 @@ class Scene:
 
     wire: Wire
     admin: Headers
-    run_id: str
     limit_before: dict[str, Any]
     ahead: timedelta
     """How much further than ours the server's clock is."""
+    shops: Sequence[Headers]
     shoppers: list[Shopper] = field(default_factory=list)
     poor: list[Shopper] = field(default_factory=list)
     blocked: list[Shopper] = field(default_factory=list)
+    _shops: Iterator[Headers] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._shops = cycle(self.shops)
+
+    def next_shop(self) -> Headers:
+        """Answer whose invoice the next one is: a server takes only so many requests of one caller."""
+        return next(self._shops)
 
     @property
     def everybody(self) -> Sequence[Shopper]:
@@ -97,7 +107,11 @@ async def make_scene(
     await maker.sign_in(admin_token)
     limit = await maker.ask("PUT", f"/v1/admin/limits/{CURRENCY}", {"amount": LIMIT})
     scene = Scene(
-        Wire(session, recorder, journal), maker.admin, maker.run_id, limit, await maker.measure_clock()
+        Wire(session, recorder, journal),
+        maker.admin,
+        limit,
+        await maker.measure_clock(),
+        [await maker.sign_in_shop(number) for number in range(SHOPS)],
     )
     plan = [
         *((scene.shoppers, DEPOSIT) for _ in range(users)),
@@ -136,10 +150,14 @@ class Maker:
     async def sign_in(self, token: str | None) -> None:
         """Sign in as an operator: with the token that is given, or with one of the demo's."""
         if token is None:
-            body = await self.ask("POST", "/mock/token", {"user_id": self.run_id, "admin": True})
-            token = str(body["token"])
-        self.admin = _bearer(token)
+            self.admin = await self._token(self.run_id, admin=True)
+        else:
+            self.admin = _bearer(token)
         await self.ask("GET", "/v1/admin/limits", None)
+
+    async def sign_in_shop(self, number: int) -> Headers:
+        """Sign in as one of the shops that make invoices."""
+        return await self._token(f"{self.run_id}-shop-{number}", admin=True)
 
     async def measure_clock(self) -> timedelta:
         """Find out how far ahead of ours the server's clock is."""
@@ -151,8 +169,11 @@ class Maker:
         await self.ask("POST", "/v1/admin/users", {"id": user_id, "email": f"{user_id}@example.com"})
         wallet = await self.ask("POST", "/v1/admin/wallets", {"user_id": user_id, "currency": CURRENCY})
         await self.ask("POST", f"/v1/admin/wallets/{wallet['id']}/deposit", {"amount": deposit})
-        body = await self.ask("POST", "/mock/token", {"user_id": user_id})
-        return Shopper(user_id, wallet["id"], deposit, _bearer(body["token"]), Inbox(wire, user_id))
+        headers = await self._token(user_id, admin=False)
+        return Shopper(user_id, wallet["id"], deposit, headers, Inbox(wire, user_id))
+
+    async def _token(self, user_id: str, *, admin: bool) -> Headers:
+        return _bearer((await self.ask("POST", "/mock/token", {"user_id": user_id, "admin": admin}))["token"])
 
     async def ask(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         """Make one call that has to succeed.

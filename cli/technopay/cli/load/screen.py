@@ -75,7 +75,7 @@ def print_result(result: Result, console: Console) -> None:
         console.print(f"server: {server.cpu_us_per_request:,.0f} µs of CPU per request; {_memory(result)}")
     if not generator.is_to_be_trusted:
         console.print(
-            f"[yellow]the generator itself was too busy ({generator.cpu:.2f} cores, "
+            f"[yellow]the generator itself did not keep up ({generator.cpu:.2f} cores, "
             f"{generator.lag_p99_ms:,.0f} ms late): these figures are its own, not the server's"
         )
     _print_verdict(result, console)
