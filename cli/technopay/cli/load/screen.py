@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from technopay.cli.load.recorder import PURCHASE, Recorder, percentile
 from technopay.cli.load.result import Result
 from technopay.cli.load.traffic import Traffic
 
-REQUESTS_FIRST = ("invoice", "start", "inbox", "code", "confirm")
-OUTCOMES_SHOWN = 4
+OUTCOMES_SHOWN = 6
 LINE_EVERY_S = 10
 
 
 class Screen:
-    """Shows what happens: on a terminal as a bar that is drawn again, else as a line now and then."""
+    """Shows what happens: on a terminal as a picture that is drawn again, else as a line now and then."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        columns = TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[news]}")
-        self._progress = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
-        self._task = self._progress.add_task("", news="")
+        columns = TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[left]}")
+        self._progress = Progress(*columns, console=console, expand=True)
+        self._task = self._progress.add_task("", left="")
+        self._live = Live(self._progress, console=console, transient=True)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Show it until the block is left."""
-        with self._progress:
+        with self._live:
             yield
 
     def step(self, description: str, total: int | None = None) -> None:
         """Begin a step; one without a total is as long as it is."""
-        self._progress.reset(self._task, total=total, description=description, news="")
-        if not self._console.is_terminal and description:
+        self._progress.reset(self._task, total=total, description=description, left="")
+        self._live.update(self._progress)
+        if not self._console.is_terminal:
             self._console.print(f"{description} …")
 
     def advance(self, done: int) -> None:
@@ -45,24 +49,31 @@ class Screen:
 
     def running(self, traffic: Traffic, recorder: Recorder, second: int) -> None:
         """Show how a run goes, once a second."""
-        news = _news(traffic, recorder)
-        self._progress.update(self._task, completed=second, news=news)
-        if not self._console.is_terminal and second and second % LINE_EVERY_S == 0:
-            self._console.print(f"{second:5} s  {news}")
+        left = f"{traffic.left_s:,.0f} s left" if traffic.left_s else "finishing what is under way"
+        self._progress.update(self._task, completed=second, left=left)
+        news, endings = _news(traffic, recorder), _endings(recorder)
+        self._live.update(Group(self._progress, Text(news, style="bold"), Text(endings)))
+        if not self._console.is_terminal and second % LINE_EVERY_S == 0:
+            self._console.print(f"{second:5} s  {news} · {endings}", soft_wrap=True)
 
 
 def _news(traffic: Traffic, recorder: Recorder) -> str:
-    """Say how the last whole second was, and how it ended for all so far."""
+    """Say how the last whole second was."""
     last = recorder.seconds[-2] if len(recorder.seconds) > 1 else recorder.seconds[-1]
-    p99 = f"{1000 * percentile(sorted(last.latencies_s), 0.99):,.0f} ms" if last.latencies_s else "–"
-    words = [f"{last.purchases:,} purchases/s", f"p99 {p99}", f"{traffic.under_way:,} under way"]
-    counts: dict[str, int] = {}
+    words = [f"{last.purchases:,} purchases/s", f"{last.requests:,} requests/s"]
+    if last.latencies_s:
+        ordered = sorted(last.latencies_s)
+        words += [f"p{share:.0f} {1000 * percentile(ordered, share / 100):,.0f} ms" for share in (50, 99)]
+    return " · ".join([*words, f"{traffic.under_way:,} under way"])
+
+
+def _endings(recorder: Recorder) -> str:
+    """Say how purchases ended so far."""
+    counts = Counter[str]()
     for (operation, _, code), count in recorder.outcomes.items():
         if operation == PURCHASE:
-            counts[code] = counts.get(code, 0) + count
-    most = sorted(counts, key=lambda each: -counts[each])[:OUTCOMES_SHOWN]
-    words += [f"{code} {counts[code]:,}" for code in most]
-    return " · ".join([*words, f"{traffic.left_s:,.0f} s left"])
+            counts[code] += count
+    return " · ".join(f"{code} {count:,}" for code, count in counts.most_common(OUTCOMES_SHOWN))
 
 
 def print_result(result: Result, console: Console) -> None:
