@@ -166,7 +166,7 @@ def short_result() -> Result:
     return _changed(
         clean_result(2),
         series=Series(
-            at_s=[1.0, 2.0],
+            at_s=[0.0, 1.0],
             purchases_per_s=[0.0, 3.0],
             requests_per_s=[4.0, 11.0],
             p50_ms=[None, 4.0],
@@ -192,7 +192,7 @@ def _latency(p50_ms: float) -> Latency:
 
 def _series(seconds: int, chance: random.Random) -> Series:
     """Make up each second: a warm-up, noise, a bad moment at two thirds, and scrapes of metrics that fail."""
-    at_s = [float(second + 1) for second in range(seconds)]
+    at_s = [float(second) for second in range(seconds)]
     wave = [min(1.0, 0.4 + at / 8) * (1 + 0.05 * math.sin(at / 9)) * chance.gauss(1, 0.03) for at in at_s]
     bad = range(seconds * 2 // 3, seconds * 2 // 3 + max(1, seconds // 20))
     speed = [0.35 * w if second in bad else w for second, w in enumerate(wave)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from technopay.cli.load.page_markup import Html, element, join, table
@@ -27,7 +26,7 @@ SHOWN_MAX = 200
 
 def judge(verdict: Verdict) -> Judgement:
     """Tell clean from broken from not known. One difference is enough, whatever else could not be looked at."""
-    if verdict.differences or (verdict.audit is not None and not verdict.audit.clean):
+    if verdict.is_broken:
         return "broken"
     return "clean" if verdict.clean and verdict.problem is None else "unknown"
 
@@ -78,22 +77,15 @@ def _verdict(verdict: Verdict) -> Html:
     }[judgement]
     text = [element("h1", title)]
     if judgement == "broken":
-        names = _broken_invariants(verdict) or ["the server’s audit is not clean, and does not say why"]
-        text.append(element("p", *(element("code", name) for name in names), class_="invariants"))
+        names = (element("code", name) for name in verdict.broken_invariants)
+        text.append(element("p", *names, class_="invariants"))
     if verdict.problem is not None:
         text.append(element("p", verdict.problem))
     elif judgement == "unknown":
-        text.append(element("p", "The run ended before anything was compared."))
+        text.append(element("p", "Nothing says why."))
     text.append(element("p", _looked_at(verdict), class_="small"))
     mark = element("span", sign, class_="sign", aria_hidden="true")
     return element("header", mark, element("div", *text), class_=f"verdict {judgement}")
-
-
-def _broken_invariants(verdict: Verdict) -> list[str]:
-    """Answer the names of the invariants that do not hold, each once."""
-    audited = [each.invariant for each in verdict.audit.differences] if verdict.audit else []
-    own = [re.split(r"[\s:]", text, maxsplit=1)[0] for text in verdict.differences]
-    return list(dict.fromkeys([*audited, *own]))
 
 
 def _looked_at(verdict: Verdict) -> str:

@@ -45,7 +45,7 @@ def _stories(stories: list[Story]) -> Html:
 def _story(story: Story) -> list[Html]:
     surprises = sum(story.surprises.values())
     return [
-        element("th", story.name, scope="row"),
+        element("th", story.name.replace("_", " "), scope="row"),
         number(written_count(story.begun)),
         number(written_count(story.ended)),
         number(written_count(story.as_expected)),

@@ -43,10 +43,12 @@ function line(label, ink, values, more = {}) {
   return { values, label, stroke: colour(ink), width: series.at_s.length > LINES_WIDE_MAX ? 1 : 1.75, points, value: (_, value) => written(value), ...more };
 }
 
-// All of it begins at 0 and has room for the last bar; a part is as it was asked for.
+const FIRST = Math.min(0, (series.at_s[0] ?? 0) - 0.5);
+const LAST = (series.at_s.at(-1) ?? 0) + 0.5;
+
+// All of it has room for the first bar and the last; a part is as it was asked for.
 function range(u, min, max) {
-  const last = series.at_s.at(-1) ?? 0;
-  return isKnown(min) && (min > u.data[0][0] || max < u.data[0].at(-1)) ? [min, max] : [0, last + 0.5];
+  return isKnown(min) && (min > u.data[0][0] || max < u.data[0].at(-1)) ? [min, max] : [FIRST, LAST];
 }
 
 function draw(name, lines, scale = {}, more = {}, at_s = series.at_s) {
@@ -177,9 +179,8 @@ function drawAll() {
 }
 
 function zoom(min, max) {
-  const [first, last] = [0, series.at_s.at(-1) + 0.5];
-  const wide = Math.min(Math.max(max - min, 2), last - first);
-  const from = Math.min(Math.max(min, first), last - wide);
+  const wide = Math.min(Math.max(max - min, 2), LAST - FIRST);
+  const from = Math.min(Math.max(min, FIRST), LAST - wide);
   charts.forEach((chart) => chart.setScale("x", { min: from, max: from + wide }));
 }
 
@@ -199,7 +200,7 @@ function press(event) {
   } else if (factor) {
     zoom(middle - ((max - min) * factor) / 2, middle + ((max - min) * factor) / 2);
   } else if (event.key === "0" || event.key === "Escape") {
-    zoom(0, Infinity);
+    zoom(FIRST, LAST);
   } else {
     return;
   }
