@@ -174,7 +174,7 @@ def _known(text: str) -> str | None:
 
 
 def _made(purchase: Operation | None) -> str:
-    return f"{written_count(purchase.count)} in all" if purchase else ""
+    return f"{written_count(purchase.count)} paid" if purchase else ""
 
 
 def _time(latency: Latency | None, name: str) -> tuple[str | None, str]:
