@@ -66,7 +66,7 @@ def run_load(
 async def measure(plan: Plan, admin_token: str | None, screen: Screen) -> Result:
     """Make users, let them buy, and judge what came of it."""
     connections = AT_MOST_TWICE * plan.concurrency + OTHER_CONNECTIONS
-    allow_connections(connections)
+    allow_connections(connections, "--concurrency")
     scenario = SCENARIOS[ScenarioName(plan.scenario)]
     recorder, journal = Recorder(), Journal()
     async with open_session(plan.url, connections) as session:

@@ -18,6 +18,7 @@ class ScenarioName(StrEnum):
     """What can be chosen."""
 
     MIXED = "mixed"
+    PLAIN = "plain"
     HOT_WALLET = "hot-wallet"
     LIMIT_RACE = "limit-race"
     DUPLICATES = "duplicates"

@@ -42,6 +42,7 @@ SCENARIOS = {
                 stories.lost: 3,
             },
         ),
+        Scenario(ScenarioName.PLAIN, {stories.pay: 100}),
         Scenario(ScenarioName.HOT_WALLET, {stories.pay: 100}),
         Scenario(ScenarioName.LIMIT_RACE, {stories.pay_within_limit: 100}, tightens_limit=True),
         Scenario(ScenarioName.DUPLICATES, {stories.send_everything_twice: 100}),
