@@ -54,9 +54,9 @@ def run_load(
         result = run_loop(measure(plan, admin_token, screen))
     print_result(result, console)
     if json:
-        json.write_text(result.model_dump_json(indent=2) + "\n")
+        json.write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
     if report:
-        report.write_text(page_html(result))
+        report.write_text(page_html(result), encoding="utf-8")
         console.print(f"report: {report}", highlight=False, soft_wrap=True)
     if result.verdict.is_broken:
         return BROKEN
