@@ -68,7 +68,7 @@ async def running_service(
     sign_in = make_sign_in(settings, secret)
     # Before anything is started: mock tokens have to be signed.
     signer = sign_in.require_signer("--demo") if demo else None
-    allow_connections(settings.connections_max)
+    allow_connections(settings.connections_max, "TECHNOPAY_CONNECTIONS_MAX")
     bounds = Bounds(connections_max=settings.connections_max, requests_max=settings.requests_max)
     async with (
         make_store(settings, initialise=initialise) as store,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 
 from aiohttp import web
 
@@ -73,5 +74,11 @@ def create_app(
         """Let streams end; for what else runs, whoever serves the application waits."""
         await admission.drain(0.0)
 
+    async def watch_pressure(_: web.Application) -> AsyncIterator[None]:
+        watching = asyncio.create_task(admission.watch_pressure(), name="pressure")
+        yield
+        watching.cancel()
+
     app.on_shutdown.append(stop_admitting)
+    app.cleanup_ctx.append(watch_pressure)
     return app

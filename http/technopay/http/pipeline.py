@@ -98,6 +98,8 @@ class Pipeline:
         self._authenticator = authenticator
         self._admission = admission
         self._bounds = bounds
+        # What is answered with 201 was not there before.
+        self._begins = route.status == 201
         self._deadlines = Deadlines(getattr(bounds, route.deadline))
         self._no_body, self._no_query = route.body.model_construct(), route.query()
 
@@ -110,7 +112,7 @@ class Pipeline:
 
     async def _signed_in(self, request: web.Request, seen: Seen) -> web.StreamResponse:
         refuse_on_reserve(request)
-        self._admission.enter()
+        self._admission.enter(begins=self._begins)
         try:
             answered = await self._answer_in_time(request, seen)
             if isinstance(answered, Answer) and len(answered.body) <= PIECE_BYTES:

@@ -26,8 +26,8 @@ from technopay.cli.process import run_loop
 from technopay.engine.ports import PaymentTerms
 from technopay.http import TokenSigner
 
-CONNECTIONS = 128
-"""At a time: a loaded server has many."""
+CONNECTIONS = 64
+"""At a time: a loaded server has many. With as many as are let in under pressure, some would be refused."""
 
 ROUNDS = 6
 BARE_TIMES = 4
