@@ -8,6 +8,8 @@ UNIT = "tests/unit/http/test_auth.py"
 TOKENS = "tests/feature/test_http_tokens.py::test_a_token_that_is_not_ours_or_not_whole_is_401"
 SERVER = "tests/unit/http/test_server.py"
 LIMITS = "tests/feature/test_http_limits.py"
+ROUTING = "tests/unit/http/test_routing.py"
+DEADLINES = "tests/unit/engine/test_deadlines.py"
 
 
 def http(module: str, old: str, new: str) -> Edit:
@@ -67,9 +69,33 @@ SIGN_IN_AND_BOUNDS = (
         "The last connections are there for health checks.",
         (
             http("pipeline", "        refuse_on_reserve(request)\n", ""),
-            http("pipeline", "from technopay.http.connection import refuse_on_reserve\n", ""),
+            http("pipeline", "import Connection, refuse_on_reserve\n", "import Connection\n"),
         ),
         (f"{LIMITS}::test_beyond_the_bound_of_connections_only_what_is_open_to_all_is_answered",),
+    ),
+    Breakage(
+        "header-ends-its-line",
+        "No header holds the end of a line, whatever was put into it.",
+        (http("whole", "if any(not line.isprintable() for line in lines):", "if not lines:"),),
+        ("tests/unit/http/test_whole.py::test_no_header_ends_before_its_line[lines]",),
+    ),
+    Breakage(
+        "place-taken-for-an-id",
+        "No part of a path leads to where an id is, but an id.",
+        (http("routing", 'ANY = "/"', 'ANY = "{}"'),),
+        (f"{ROUTING}::test_a_path_that_is_not_there_is_refused_whatever_the_method[/users/{{}}]",),
+    ),
+    Breakage(
+        "deadline-hides-a-cancel",
+        "Who is cancelled while a deadline passes is cancelled.",
+        (
+            Edit(
+                "engine/technopay/engine/deadlines.py",
+                "self._is_over and self._task.uncancel() <= self._cancelling and",
+                "self._is_over and",
+            ),
+        ),
+        (f"{DEADLINES}::test_who_is_cancelled_from_outside_in_the_instant_of_the_deadline_is_cancelled",),
     ),
     Breakage(
         "late-loop-lets-all-in",

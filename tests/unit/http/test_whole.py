@@ -88,7 +88,9 @@ async def test_an_old_client_gets_an_answer_in_its_protocol() -> None:
     assert body
 
 
-@pytest.mark.parametrize("value", ["a\r\nSet-Cookie: b", "a\nb", "a\rb", "a\0b"])
+@pytest.mark.parametrize(
+    "value", ["a\r\nSet-Cookie: b", "a\nb", "a\rb", "a\0b"], ids=["lines", "line feed", "return", "nought"]
+)
 def test_no_header_ends_before_its_line(value: str) -> None:
     with pytest.raises(ValueError, match="header"):
         write_headers({"Location": value})
