@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import Mock
 
 from aiohttp import web
+from support.scenes import SECRET, wait_for
 
+from technopay.http import TokenAuthenticator, create_app
 from technopay.http.bounds import Bounds
 from technopay.http.connection import Connection, Connections
 
@@ -44,4 +47,54 @@ async def test_a_client_who_takes_nothing_in_time_is_cut_off_and_one_who_does_is
     made.pause_writing()
     async with asyncio.timeout(5):
         await cut_off.wait()
+    made.connection_lost(None)
+
+
+async def test_the_next_answer_waits_until_the_one_before_is_taken() -> None:
+    engine: Any = SimpleNamespace()
+    runner = web.AppRunner(create_app(engine, TokenAuthenticator(SECRET)), handle_signals=False)
+    await runner.setup()
+    assert runner.server is not None
+    made = Connections(runner.server, Bounds())()
+    assert isinstance(made, Connection)
+    wire, written = Mock(asyncio.Transport), []
+
+    def write(data: bytes) -> None:
+        written.append(data)
+        made.pause_writing()
+
+    wire.get_extra_info.return_value = None
+    wire.is_closing.return_value = False
+    wire.write.side_effect = write
+    made.connection_made(wire)
+
+    async def has_written() -> int:
+        return len(written)
+
+    made.data_received(2 * b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n")
+    await wait_for(has_written)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(written) == 1
+
+    made.resume_writing()
+
+    async def has_written_both() -> bool:
+        return len(written) == 2
+
+    await wait_for(has_written_both)
+    made.connection_lost(None)
+    await runner.cleanup()
+
+
+async def test_reading_goes_on_where_it_was_paused_and_nowhere_else() -> None:
+    made, wire = await make_connection(60)
+
+    made.resume_reading()
+    wire.resume_reading.assert_not_called()
+
+    made.pause_reading()
+    made.resume_reading()
+    wire.pause_reading.assert_called_once_with()
+    wire.resume_reading.assert_called_once_with()
     made.connection_lost(None)
