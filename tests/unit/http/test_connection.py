@@ -89,6 +89,7 @@ async def test_the_next_answer_waits_until_the_one_before_is_taken() -> None:
 
 async def test_reading_goes_on_where_it_was_paused_and_nowhere_else() -> None:
     made, wire = await make_connection(60)
+    made.data_received(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\nbegi")
 
     made.resume_reading()
     wire.resume_reading.assert_not_called()
