@@ -12,7 +12,6 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PrivateAttr, WithJsonSchema
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 TIMES_KEPT = 4_096
 """A payment is read and shown several times within a second, and its limit ends when all others do."""
 
@@ -97,8 +96,7 @@ class Record(BaseModel):
     def replayed(self) -> bool:
         """Whether this is the answer that an earlier call got, given again."""
         # Read where pydantic keeps it: its own way there is five times as long, and every answer asks.
-        private = self.__pydantic_private__
-        return private is not None and private["_replayed"]
+        return bool(self.__pydantic_private__ and self.__pydantic_private__["_replayed"])
 
     def as_replay(self) -> Self:
         """Answer a copy that is marked as an answer given again: the record itself may be shared."""
