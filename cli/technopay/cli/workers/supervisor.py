@@ -35,6 +35,8 @@ class Supervisor:
         self._orders = orders
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._serving: set[int] = set()
+        self._known: set[int] = set()
+        """Who has served once: what is wrong with what workers were told shows at their first start."""
         self._served_at = 0.0
         self._all_serve = asyncio.Event()
         self._draining = asyncio.Event()
@@ -107,7 +109,7 @@ class Supervisor:
             failure = await self._run(orders)
             if self._draining.is_set():
                 return
-            if not self._all_serve.is_set() or self._nobody_can():
+            if number not in self._known or self._nobody_can():
                 self._fail(failure)
                 return
             logger.error("worker %s: %s; it is started again", number, failure)
@@ -136,10 +138,11 @@ class Supervisor:
         return failure or f"it ended with status {status}"
 
     def _begin(self, number: int) -> None:
-        self._serving.add(number)
-        if self._all_serve.is_set():
+        if number in self._known:
             logger.warning("worker %s serves again", number)
-        elif len(self._serving) == len(self._orders):
+        self._known.add(number)
+        self._serving.add(number)
+        if len(self._serving) == len(self._orders):
             self._all_serve.set()
 
     def _end(self, number: int) -> None:

@@ -42,8 +42,8 @@ async def serve_together(
     secret, _ = settle_sign_in(settings, demo=demo)
     with tempfile.TemporaryDirectory(prefix="technopay-workers-") as name, ExitStack() as listening:
         folder = Path(name)
+        sockets = [listening.enter_context(each) for each in await listen(host, port)]
         async with _running_store(settings, secret, initialise=initialise, demo=demo) as store_url:
-            sockets = [listening.enter_context(each) for each in await listen(host, port)]
             values = reveal(_settle(settings, secret, store_url, folder))
             descriptors = tuple(each.fileno() for each in sockets)
             orders = [
