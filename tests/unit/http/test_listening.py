@@ -54,6 +54,19 @@ async def test_a_burst_is_shared_out_evenly(shared: socket.socket) -> None:
     assert abs(taken[b"a\n"] - taken[b"b\n"]) <= 2
 
 
+async def test_who_took_one_leaves_the_next_to_others(
+    shared: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TURN_S", 1_000.0)
+    listeners = [SharedListener(shared.dup(), saying(word)) for word in (b"a", b"b")]
+
+    taken = [await connect(shared), await connect(shared)]
+
+    for listener in listeners:
+        listener.close()
+    assert sorted(taken) == [b"a\n", b"b\n"]
+
+
 async def test_what_one_does_not_take_is_the_others(shared: socket.socket) -> None:
     gone, left = (SharedListener(shared.dup(), saying(word)) for word in (b"a", b"b"))
     gone.close()
