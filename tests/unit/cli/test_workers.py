@@ -138,11 +138,12 @@ async def test_a_worker_that_ends_is_started_again_and_counted(
 async def test_a_worker_that_fails_at_its_start_ends_all(
     workers: Callable[..., list[int]], script: str, why: str
 ) -> None:
-    workers(script)
+    started = workers(script)
 
     with pytest.raises(WorkerFailed, match=why):
         async with Supervisor([orders(0), orders(1)]):
             pass
+    assert sorted(started) == [0, 1]
 
 
 async def test_a_worker_that_is_never_ready_ends_all(

@@ -37,7 +37,7 @@ class Supervisor:
         self._serving: set[int] = set()
         self._known: set[int] = set()
         """Who has served once: what is wrong with what workers were told shows at their first start."""
-        self._served_at = 0.0
+        self._served_at = asyncio.get_running_loop().time()
         self._all_serve = asyncio.Event()
         self._draining = asyncio.Event()
         self._failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
