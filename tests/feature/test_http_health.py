@@ -147,6 +147,9 @@ async def test_the_mock_inbox_shows_what_a_user_was_sent_newest_first(any_api: A
         assert message["event_id"].startswith("evt_")
         assert TIME.fullmatch(message["at"])
     everything = (await any_api.get("/mock/inbox/alice", user=None)).expect(200)["data"]
+    newest = (await any_api.get("/mock/inbox/alice?limit=1", user=None)).expect(200)["data"]
+    assert newest == everything[:1]
+    (await any_api.get("/mock/inbox/alice?limit=0", user=None)).refuse(422, "validation_failed")
     assert [message["kind"] for message in everything] == ["payment.succeeded", "confirmation.code"]
 
 

@@ -167,6 +167,23 @@ async def test_requests_beyond_the_bound_are_refused_at_once_and_health_is_not(a
             assert (await ask(wires[2], request(f"GET {path}"))).status == 200
 
 
+async def test_what_begins_something_leaves_places_for_what_finishes(api: Api, alice: Person) -> None:
+    payment = await alice.start(merchant="shop-stuck")
+    (await alice.confirm(payment, "?wait=0")).expect(202)
+    begin = request("POST /v1/payments", b"Content-Type: application/json", b"Content-Length: 2", body=b"{}")
+    async with served(api.engine, requests_max=4, **PATIENT) as server, held(server, 4) as wires:
+        assert (await ask(wires[3], begin)).status == 422, "it is let in, and is read"
+        for _, writer in wires[:3]:
+            writer.write(request(f"GET /v1/payments/{payment['id']}?wait=10"))
+
+        async def are_waiting() -> bool:
+            return server.app[ADMISSION].running == 3
+
+        await wait_for(are_waiting)
+        assert (await ask(wires[3], begin)).status == 503
+        assert (await ask(wires[3], READ)).status == 200
+
+
 async def test_no_user_takes_the_place_of_all_others(api: Api, alice: Person) -> None:
     payment = await alice.start(merchant="shop-stuck")
     (await alice.confirm(payment, "?wait=0")).expect(202)

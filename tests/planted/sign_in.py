@@ -6,6 +6,7 @@ from planted.breakage import Breakage, Edit
 
 UNIT = "tests/unit/http/test_auth.py"
 TOKENS = "tests/feature/test_http_tokens.py::test_a_token_that_is_not_ours_or_not_whole_is_401"
+SERVER = "tests/unit/http/test_server.py"
 LIMITS = "tests/feature/test_http_limits.py"
 
 
@@ -69,6 +70,21 @@ SIGN_IN_AND_BOUNDS = (
             http("pipeline", "from technopay.http.connection import refuse_on_reserve\n", ""),
         ),
         (f"{LIMITS}::test_beyond_the_bound_of_connections_only_what_is_open_to_all_is_answered",),
+    ),
+    Breakage(
+        "late-loop-lets-all-in",
+        "A process that is late takes on less.",
+        (http("pressure", "if late_s > LATE_S:", "if late_s < 0:"),),
+        (
+            f"{SERVER}::test_a_late_loop_lets_fewer_in_until_it_is_in_time_again",
+            "tests/unit/http/test_pressure.py::test_a_loop_that_is_in_time_again_lets_in_more_step_by_step",
+        ),
+    ),
+    Breakage(
+        "begun-before-finished",
+        "What was begun is finished before more is begun.",
+        (http("pipeline", "enter(begins=self._begins)", "enter()"),),
+        (f"{LIMITS}::test_what_begins_something_leaves_places_for_what_finishes",),
     ),
     Breakage(
         "bad-request-logged-whole",

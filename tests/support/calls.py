@@ -357,7 +357,7 @@ async def mock_inbox(scene: Scene) -> Call:
 @case
 async def read_mock_inbox(scene: Scene) -> Call:
     await scene.store.mock_inbox("alice", "{}")
-    return lambda: scene.store.read_mock_inbox("alice")
+    return lambda: scene.store.read_mock_inbox("alice", 200)
 
 
 async def codes(call: Awaitable[Any]) -> Any:

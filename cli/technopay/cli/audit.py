@@ -47,5 +47,5 @@ def print_audit(audit: Audit, console: Console) -> None:
             )
         console.print(table)
     checked = ", ".join(f"{count:,} {name}" for name, count in audit.checked.model_dump().items())
-    console.print(f"checked: {checked}")
+    console.print(f"checked: {checked}", soft_wrap=True)
     console.print("clean" if audit.clean else f"BROKEN: {len(audit.differences)} differences")

@@ -16,6 +16,8 @@ from typer.exceptions import TyperException
 
 from technopay.cli.audit import print_audit, run_audit
 from technopay.cli.guide import guide_text
+from technopay.cli.load.errors import LoadError
+from technopay.cli.load.plan import ScenarioName
 from technopay.cli.logs import set_up_logging
 from technopay.cli.process import run_loop
 from technopay.cli.purchase import PurchaseError, make_purchase, print_receipt
@@ -102,6 +104,39 @@ def bench(
 
 
 @app.command()
+def load(
+    url: Annotated[str, typer.Option(help="Address of the server; it has to run with --demo.")],
+    admin_token: Annotated[
+        str | None, typer.Option(help="Token of an operator; without it, one is asked for.", show_default=False)
+    ] = None,
+    users: Annotated[int, typer.Option(min=1, max=10_000, help="Users to make, each with a wallet.")] = 100,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="Purchases under way at a time: 32, or with --rate at most 1000."),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=100_000, help="Purchases that begin each second, whatever the server does."),
+    ] = None,
+    duration: Annotated[float, typer.Option(min=1, max=86_400, help="Seconds.")] = 30,
+    scenario: Annotated[ScenarioName, typer.Option(help="Which purchases.")] = ScenarioName.MIXED,
+    report: Annotated[
+        Path | None, typer.Option(help="File for a page with charts.", show_default=False)
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="File for all figures.", show_default=False)] = None,
+) -> int:
+    """Make concurrent purchases against a running server, and check its books.
+
+    Exit status: 0 clean, 1 an invariant is broken, 2 could not run.
+    """
+    from technopay.cli.load.command import run_load
+    from technopay.cli.load.plan import make_plan
+
+    plan = make_plan(url, scenario, duration, users, concurrency, rate)
+    return run_load(plan, admin_token, report, json, Console())
+
+
+@app.command()
 def audit(
     redis: RedisUrl = None,
     data_dir: DataDir = None,
@@ -148,7 +183,9 @@ def run() -> None:
         status = _fail(error.format_message(), 2)
     except UsageError as error:
         status = _fail(str(error), 2)
-    except (ConfigurationError, PurchaseError, StoreUnfit, TechnopayError, WorkerFailed, OSError) as error:
+    except (
+        ConfigurationError, LoadError, PurchaseError, StoreUnfit, TechnopayError, WorkerFailed, OSError,
+    ) as error:  # fmt: skip
         status = _fail(str(error), 1)
     except KeyboardInterrupt:
         status = 130

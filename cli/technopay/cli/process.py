@@ -29,7 +29,7 @@ def run_loop(main: Coroutine[Any, Any, Result]) -> Result:
     return asyncio.run(main)
 
 
-def allow_connections(count: int) -> None:
+def allow_connections(count: int, asked_by: str) -> None:
     """Let this process have as many connections open, if the system does.
 
     Raises:
@@ -42,7 +42,7 @@ def allow_connections(count: int) -> None:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise ConfigurationError(
-            f"TECHNOPAY_CONNECTIONS_MAX: {count} connections need {needed} open files, and the system allows "
+            f"{asked_by}: {count} connections need {needed} open files, and the system allows "
             f"{hard}; set it lower, or raise the limit (ulimit -Hn)"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

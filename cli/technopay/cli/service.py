@@ -74,7 +74,7 @@ def settle_sign_in(settings: Settings, *, demo: bool) -> tuple[str, SignIn]:
     if demo:
         # Mock tokens have to be signed.
         sign_in.require_signer("--demo")
-    allow_connections(settings.connections_max)
+    allow_connections(settings.connections_max, "TECHNOPAY_CONNECTIONS_MAX")
     return secret, sign_in
 
 

@@ -17,6 +17,8 @@ from technopay.engine.ports import OutgoingMessage, PaymentTerms, Store
 SLOW_S = 3.0
 FLAKY_ERRORS = 2
 EVERY_TIME = 1_000_000
+INBOX_LENGTH = 200
+"""Messages that the store keeps for each user."""
 
 
 class MockSettlementError(Exception):
@@ -112,10 +114,10 @@ class InboxMessage:
     message: OutgoingMessage
 
 
-async def read_mock_inbox(store: Store, user_id: str) -> list[InboxMessage]:
+async def read_mock_inbox(store: Store, user_id: str, *, most: int = INBOX_LENGTH) -> list[InboxMessage]:
     """Read what the mock channels delivered to a user, newest first."""
     found = []
-    for line in await store.read_mock_inbox(user_id):
+    for line in await store.read_mock_inbox(user_id, most):
         at_ms, _, message = line.partition(" ")
         found.append(InboxMessage(from_ms(at_ms), OutgoingMessage(**json.loads(message))))
     return found

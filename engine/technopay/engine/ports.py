@@ -395,6 +395,6 @@ class Store(Journal, Protocol):
         """Put a message into a user's mock inbox."""
         ...
 
-    async def read_mock_inbox(self, user_id: str) -> list[str]:
+    async def read_mock_inbox(self, user_id: str, most: int) -> list[str]:
         """Read a user's mock inbox, newest first."""
         ...

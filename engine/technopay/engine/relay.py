@@ -21,7 +21,7 @@ from technopay.engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 
-STRETCH = 200
+STRETCH = 1_000
 ERROR_LENGTH_MAX = 200
 
 

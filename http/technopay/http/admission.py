@@ -1,4 +1,4 @@
-"""Which requests are let in: not more at a time than bounded, and none while the server drains."""
+"""Which requests are let in: not more at a time than bounded, fewer under pressure, none while draining."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from technopay.engine import Overloaded, RateLimited
+from technopay.http.pressure import LOOK_EVERY_S, Pressure
+
+KEPT_FOR_FINISHING = 0.25
+"""The share of the places that what begins something new leaves free."""
 
 
 class Admission:
     """Counts the requests that are under way."""
 
     def __init__(self, requests_max: int, requests_per_user_max: int = 64) -> None:
-        self._requests_max = requests_max
+        self._pressure = Pressure(requests_max)
         self._requests_per_user_max = requests_per_user_max
         self._running = 0
         self._streams = 0
@@ -33,8 +37,23 @@ class Admission:
         """How many requests are under way."""
         return self._running
 
-    def enter(self) -> None:
+    @property
+    def allowed(self) -> int:
+        """How many requests may be under way now."""
+        return self._pressure.allowed
+
+    async def watch_pressure(self) -> None:
+        """Look how late the event loop is, until it is cancelled."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            due_s = clock() + LOOK_EVERY_S
+            await asyncio.sleep(LOOK_EVERY_S)
+            self._pressure.feel(clock() - due_s, self._running)
+
+    def enter(self, *, begins: bool = False) -> None:
         """Let a request in; whoever is let in has to leave.
+
+        What begins something new gets only a part of the places: what was begun is to be finished first.
 
         Raises:
             Overloaded: the server drains, or as many as may be are under way.
@@ -42,7 +61,10 @@ class Admission:
         """
         if self._draining.is_set():
             raise Overloaded("The server is about to end. Nothing happened; try again.")
-        if self._running >= self._requests_max:
+        places = self._pressure.allowed
+        if begins:
+            places -= int(KEPT_FOR_FINISHING * places)
+        if self._running >= places:
             raise Overloaded("As many requests as may be are under way. Nothing happened; try again.")
         self._running += 1
         self._quiet.clear()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -84,7 +85,13 @@ def create_app(
         """Let streams end; for what else runs, whoever serves the application waits."""
         await admission.drain(0.0)
 
+    async def watch_pressure(_: web.Application) -> AsyncIterator[None]:
+        watching = asyncio.create_task(admission.watch_pressure(), name="pressure")
+        yield
+        watching.cancel()
+
     app.on_shutdown.append(stop_admitting)
+    app.cleanup_ctx.append(watch_pressure)
     return app
 
 

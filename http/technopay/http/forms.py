@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from technopay.engine import values
+from technopay.engine.mocks import INBOX_LENGTH
 from technopay.engine.models import PaymentStatus
 from technopay.engine.values import AMOUNT_MAX, PHONE, USER_ID
 
@@ -264,6 +265,13 @@ class PaymentQuery(PageQuery):
     """Only payments of this user."""
     set_aside: bool | None = None
     """Only payments whose settlement an operator has to look at, or only others."""
+
+
+class InboxQuery(Form):
+    """How much of a mock inbox."""
+
+    limit: Annotated[int, Field(ge=1, le=INBOX_LENGTH), BeforeValidator(_digits)] = INBOX_LENGTH
+    """How many messages at most."""
 
 
 class NotificationQuery(PageQuery):

@@ -30,6 +30,9 @@ class EngineCollector(Collector):
         """Answer the metrics."""
         engine = self._engine.statistics
         yield _gauge("requests_running", "Requests under way.", self._admission.running)
+        yield _gauge(
+            "requests_allowed", "Requests that may be under way; fewer under pressure.", self._admission.allowed
+        )
         yield _gauge("live_actors", "Wallets that have something to do.", engine.live_actors)
         yield _gauge("commands_waiting", "Commands without an outcome.", engine.commands_waiting)
         yield _gauge(

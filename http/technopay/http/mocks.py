@@ -12,7 +12,7 @@ from technopay.engine import InboxMessage
 from technopay.engine.mocks import read_mock_inbox
 from technopay.engine.models import Method, Timestamp
 from technopay.engine.ports import Store
-from technopay.http.forms import TokenBody
+from technopay.http.forms import InboxQuery, TokenBody
 from technopay.http.routes import Answer, Call, Route
 from technopay.http.signing import TokenSigner
 
@@ -64,7 +64,8 @@ def mock_routes(store: Store, signer: TokenSigner) -> Sequence[Route]:
     """Make the routes."""
 
     async def inbox(call: Call) -> Answer:
-        messages = await read_mock_inbox(store, call.path["user_id"])
+        query = cast("InboxQuery", call.query)
+        messages = await read_mock_inbox(store, call.path["user_id"], most=query.limit)
         return Answer(inbox_json(messages).encode())
 
     async def token(call: Call) -> Answer:
@@ -75,7 +76,7 @@ def mock_routes(store: Store, signer: TokenSigner) -> Sequence[Route]:
     return (
         Route(
             "GET", "/mock/inbox/{user_id}", "mockInbox", "Read a mock inbox", None, inbox, Inbox,
-            ("store_unavailable", "outcome_unknown"), tag="demo",
+            ("store_unavailable", "outcome_unknown"), query=InboxQuery, tag="demo",
             description="What was sent to a user, newest first; a code is in its `confirmation.code`.",
         ),
         Route(

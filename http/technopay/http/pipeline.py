@@ -42,6 +42,8 @@ class Pipeline:
         self._authenticator = authenticator
         self._admission = admission
         self._bounds = bounds
+        # What is answered with 201 was not there before.
+        self._begins = route.status == 201
         self._deadline_s: float = getattr(bounds, route.deadline)
         self._no_body, self._no_query = route.body.model_construct(), route.query()
 
@@ -57,7 +59,7 @@ class Pipeline:
     async def _signed_in(self, request: web.Request) -> web.StreamResponse:
         request[SEEN].route = self._route
         refuse_on_reserve(request)
-        self._admission.enter()
+        self._admission.enter(begins=self._begins)
         try:
             return await self._send(request, await self._answer_in_time(request))
         finally:

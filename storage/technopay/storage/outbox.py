@@ -139,9 +139,9 @@ class OutboxScripts(ScriptRunner):
         """Put a message into a user's mock inbox."""
         await self._run("mock_inbox", user=user_id, message=message)
 
-    async def read_mock_inbox(self, user_id: str) -> list[str]:
+    async def read_mock_inbox(self, user_id: str, most: int) -> list[str]:
         """Read a user's mock inbox, newest first."""
-        return list((await self._run("read_mock_inbox", user=user_id)).record)
+        return list((await self._run("read_mock_inbox", user=user_id, most=most)).record)
 
 
 def _claimed_message_from(reply: Sequence[Any]) -> ClaimedMessage:

@@ -29,7 +29,7 @@ def test_a_process_may_open_as_many_files_as_it_needs(
     monkeypatch.setattr(resource, "getrlimit", lambda _: before)
     monkeypatch.setattr(resource, "setrlimit", lambda _, limit: made.append(limit))
 
-    allow_connections(1_000)
+    allow_connections(1_000, "TECHNOPAY_CONNECTIONS_MAX")
 
     assert made == ([after] if after else [])
 
@@ -38,4 +38,4 @@ def test_what_the_system_does_not_allow_is_said_with_what_to_do(monkeypatch: pyt
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 1_024))
 
     with pytest.raises(ConfigurationError, match=r"^TECHNOPAY_CONNECTIONS_MAX: .* 1024; set it lower"):
-        allow_connections(1_000)
+        allow_connections(1_000, "TECHNOPAY_CONNECTIONS_MAX")

@@ -14,6 +14,7 @@ from technopay.engine import Overloaded, RateLimited
 from technopay.http import listen, listening, serving, serving_on
 from technopay.http.admission import Admission
 from technopay.http.app import ADMISSION
+from technopay.http.pressure import LATE_S, LOOK_EVERY_S
 
 ANSWERED = web.AppKey("answered", list[str])
 
@@ -124,6 +125,40 @@ async def test_no_more_than_the_bound_are_let_in_at_a_time() -> None:
     admission.leave()
     admission.enter()
     assert admission.running == 2
+
+
+async def test_what_begins_something_leaves_places_for_what_finishes() -> None:
+    admission = Admission(8)
+    for _ in range(6):
+        admission.enter(begins=True)
+    with pytest.raises(Overloaded):
+        admission.enter(begins=True)
+    admission.enter()
+    admission.enter()
+    with pytest.raises(Overloaded):
+        admission.enter()
+
+
+async def test_a_late_loop_lets_fewer_in_until_it_is_in_time_again() -> None:
+    admission = Admission(1_000)
+    watching = asyncio.create_task(admission.watch_pressure())
+    for _ in range(200):
+        admission.enter()
+    await asyncio.sleep(0)
+
+    time.sleep(LOOK_EVERY_S + 3 * LATE_S)  # noqa: ASYNC251 - it is what makes the loop late
+    async with asyncio.timeout(10):
+        while admission.allowed == 1_000:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    assert admission.allowed == 180
+    with pytest.raises(Overloaded):
+        admission.enter()
+    async with asyncio.timeout(10):
+        while admission.allowed < 1_000:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_EVERY_S)
+    admission.enter()
+    watching.cancel()
 
 
 async def test_no_user_takes_the_place_of_all_others() -> None:

@@ -117,9 +117,10 @@ async def test_the_mock_inbox_is_per_user_newest_first_and_bounded(scene: Scene)
     now_ms = await scene.now_ms()
     for number in range(202):
         await scene.store.mock_inbox("alice", f'{{"number": {number}}}')
-    inbox = await scene.store.read_mock_inbox("alice")
+    inbox = await scene.store.read_mock_inbox("alice", 200)
     assert len(inbox) == 200
     at_ms, _, message = inbox[0].partition(" ")
     assert (int(at_ms) >= now_ms, message) == (True, '{"number": 201}')
-    assert await scene.store.read_mock_inbox("bob") == []
+    assert await scene.store.read_mock_inbox("alice", 3) == inbox[:3]
+    assert await scene.store.read_mock_inbox("bob", 200) == []
     assert await client_of(scene.store).exists(scene.keys.key("mock:inbox", "bob")) == 0

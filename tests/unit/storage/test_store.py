@@ -83,7 +83,7 @@ async def test_reading_changes_nothing(scene: Scene) -> None:
     await store.list_entries(wallet, None, "", 10)
     await store.list_messages(None, None, "", 10)
     await store.search_payments(None, None, set_aside=None, cursor="", limit=10)
-    await store.read_mock_inbox("alice")
+    await store.read_mock_inbox("alice", 200)
     await store.take_due(10)
     assert await dump(scene.store) == before
 

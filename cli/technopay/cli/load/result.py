@@ -129,6 +129,18 @@ class Verdict(Finding):
     problem: str | None
     """Why there is no verdict, where there is none."""
 
+    @property
+    def broken_invariants(self) -> list[str]:
+        """The names of the invariants that do not hold."""
+        names = [line.partition(":")[0] for line in self.differences]
+        names += [difference.invariant for difference in self.audit.differences] if self.audit else []
+        return sorted(set(names))
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether an invariant is seen not to hold."""
+        return bool(self.broken_invariants)
+
 
 class Result(Finding):
     """All of it."""

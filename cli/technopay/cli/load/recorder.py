@@ -1,0 +1,80 @@
+"""Writes down how long everything took and how it ended, second by second."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+PURCHASE = "purchase"
+"""The operation that is all requests of one purchase together."""
+
+SLOW = frozenset({"wait", "confirm_slow"})
+"""Operations that take as long as a settlement does that is slow on purpose."""
+
+
+def _latencies() -> array[float]:
+    return array("d")
+
+
+@dataclass(slots=True)
+class Second:
+    """What ended in one second of the run."""
+
+    latencies_s: array[float] = field(default_factory=_latencies)
+    """Of requests but those that are slow on purpose."""
+    requests: int = 0
+    purchases: int = 0
+    """Those that were paid."""
+    outcomes: Counter[str] = field(default_factory=Counter)
+    """Of purchases, by code."""
+    under_way: int = 0
+
+
+class Recorder:
+    """Keeps all latencies as they are: what is averaged away while recording cannot be asked for afterwards."""
+
+    def __init__(self) -> None:
+        self.latencies_s: Mapping[str, array[float]] = defaultdict(_latencies)
+        self.outcomes: Counter[tuple[str, int, str]] = Counter()
+        self.seconds: list[Second] = [Second()]
+        self.requests = 0
+        self.paid = 0
+
+    def request(self, operation: str, status: int, code: str, latency_s: float) -> None:
+        """Write down a request. Its latency counts from when it should have left."""
+        self.requests += 1
+        self.outcomes[operation, status, code] += 1
+        self.latencies_s[operation].append(latency_s)
+        second = self.seconds[-1]
+        second.requests += 1
+        if operation not in SLOW:
+            second.latencies_s.append(latency_s)
+
+    def waited(self, operation: str, latency_s: float) -> None:
+        """Write down how long something took that is no request of its own."""
+        self.latencies_s[operation].append(latency_s)
+
+    def purchase(self, status: int, code: str, latency_s: float | None) -> None:
+        """Write down how a purchase ended, counted from when it should have begun; None: slow on purpose."""
+        self.outcomes[PURCHASE, status, code] += 1
+        if latency_s is not None:
+            self.latencies_s[PURCHASE].append(latency_s)
+        second = self.seconds[-1]
+        second.outcomes[code] += 1
+        if code == "succeeded":
+            second.purchases += 1
+            self.paid += 1
+
+    def next_second(self, under_way: int) -> None:
+        """End a second and begin the next."""
+        self.seconds[-1].under_way = under_way
+        self.seconds.append(Second())
+
+
+def percentile(ordered: array[float] | list[float], share: float) -> float:
+    """Answer the value that a share of the ordered ones does not pass (nearest rank)."""
+    assert ordered, "of nothing there are no percentiles"
+    rank = max(1, -(-len(ordered) * round(share * 1000) // 1000))
+    return ordered[rank - 1]
