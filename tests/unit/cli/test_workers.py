@@ -17,6 +17,7 @@ from technopay.cli.workers.orders import Orders, reveal
 from technopay.cli.workers.pauses import Pauses
 from technopay.cli.workers.siblings import SUPERVISOR, Siblings
 from technopay.cli.workers.supervisor import Supervisor, WorkerFailed
+from technopay.cli.workers.together import settle
 
 SERVES = """echo '{"failure": null}'; """
 SERVES_ON = SERVES + "exec cat"
@@ -72,6 +73,22 @@ def test_a_worker_has_the_settings_that_were_settled_whatever_the_environment_sa
     monkeypatch.setenv("TECHNOPAY_CODES_PER_HOUR", "9")
 
     assert Orders.model_validate_json(told).settings == settled
+
+
+def test_keys_of_tokens_that_change_are_read_once_for_all_workers(tmp_path: Path) -> None:
+    keys, folder = tmp_path / "keys.pem", tmp_path / "folder"
+    folder.mkdir()
+    keys.write_text("a key")
+    settings = Settings(token_public_key_file=keys, durability="unchecked")
+
+    settled = settle(settings, SECRET, "unix:///run/valkey.sock", folder)
+    keys.write_text("another key")
+
+    assert settled.token_public_key_file
+    assert settled.token_public_key_file.read_text() == "a key"
+    assert settled.require_secret() == SECRET
+    # The embedded store is asked for all that it promises.
+    assert (settled.redis_url, settled.durability) == ("unix:///run/valkey.sock", "always")
 
 
 async def test_siblings_tell_one_another(tmp_path: Path) -> None:

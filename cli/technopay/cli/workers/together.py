@@ -44,7 +44,7 @@ async def serve_together(
         folder = Path(name)
         sockets = [listening.enter_context(each) for each in await listen(host, port)]
         async with _running_store(settings, secret, initialise=initialise, demo=demo) as store_url:
-            values = reveal(_settle(settings, secret, store_url, folder))
+            values = reveal(settle(settings, secret, store_url, folder))
             descriptors = tuple(each.fileno() for each in sockets)
             orders = [
                 Orders(number=number, count=count, sockets=descriptors, folder=folder, demo=demo, values=values)
@@ -74,7 +74,7 @@ async def _running_store(
         yield store.url
 
 
-def _settle(settings: Settings, secret: str, store_url: str, folder: Path) -> Settings:
+def settle(settings: Settings, secret: str, store_url: str, folder: Path) -> Settings:
     """Answer settings by which every worker serves alike, also one that is started when files have changed."""
     settled: dict[str, object] = {"secret": SecretStr(secret), "redis_url": store_url}
     if settings.redis_url is None:
