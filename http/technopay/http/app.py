@@ -89,6 +89,7 @@ def create_app(
         watching = asyncio.create_task(admission.watch_pressure(), name="pressure")
         yield
         watching.cancel()
+        await asyncio.wait([watching])
 
     app.on_shutdown.append(stop_admitting)
     app.cleanup_ctx.append(watch_pressure)
