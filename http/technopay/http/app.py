@@ -21,11 +21,13 @@ from technopay.http.pipeline import Frame, Pipeline, expect_continue
 from technopay.http.routes import Route
 from technopay.http.routing import RouteTable
 from technopay.http.seen import OnRequest
+from technopay.http.team import Team
 from technopay.http.user_routes import USER_ROUTES
 
 VERSION = "0.1.0"
 
 ADMISSION = web.AppKey("admission", Admission)
+METRICS = web.AppKey("metrics", Metrics)
 TABLE = web.AppKey("table", tuple)
 """All routes of an application."""
 
@@ -38,20 +40,22 @@ def create_app(
     bounds: Bounds | None = None,
     on_request: OnRequest | None = None,
     has_metrics: bool = True,
+    team: Team | None = None,
 ) -> web.Application:
     """Make an application for an engine that somebody else starts and closes.
 
     It can be served as it is or mounted as a sub-application. `more_routes` are served as those of the API are;
-    `on_request` is told of every request that was answered.
+    `on_request` is told of every request that was answered. With a `team`, metrics are of all its workers.
     """
     bounds = bounds or Bounds()
     admission = Admission(bounds.requests_max, bounds.requests_per_user_max)
-    metrics = Metrics(engine, admission)
+    metrics = Metrics(engine, admission, team)
     watchers: list[OnRequest] = [metrics.observe] if has_metrics else []
     if on_request:
         watchers.append(on_request)
     app = web.Application(client_max_size=BODY_LENGTH_MAX)
     app[ADMISSION] = admission
+    app[METRICS] = metrics
     routes: tuple[Route, ...] = (
         *USER_ROUTES,
         *event_routes(bounds.ping_interval_s),
