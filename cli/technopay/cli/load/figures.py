@@ -37,10 +37,7 @@ def make_result(
     recorder: Recorder,
     traffic: Traffic,
     vitals: Vitals,
-    cpu_s: float,
     verdict: Verdict,
-    *,
-    ended_early: bool,
 ) -> Result:
     """Put the result together."""
     return Result(
@@ -49,9 +46,11 @@ def make_result(
         f"Python {platform.python_version()}",
         began_at=began_at,
         ran_s=round(traffic.ran_s, 3),
-        ended_early=ended_early,
+        ended_early=traffic.ended_early,
         plan=plan,
-        operations=[_operation(name, recorder, traffic.ran_s) for name in sorted(recorder.latencies_s)],
+        operations=[
+            _operation(name, recorder, traffic.ran_s) for name in sorted({*recorder.latencies_s, PURCHASE})
+        ],
         outcomes=[
             Outcome(operation=operation, status=status, code=code, count=count)
             for (operation, status, code), count in sorted(recorder.outcomes.items())
@@ -69,7 +68,7 @@ def make_result(
         ],
         series=_series(recorder, vitals.all, traffic),
         server=_server(recorder, vitals),
-        generator=_generator(traffic, cpu_s),
+        generator=_generator(traffic),
         verdict=verdict,
     )
 
@@ -77,9 +76,8 @@ def make_result(
 def _operation(name: str, recorder: Recorder, ran_s: float) -> Operation:
     latencies_s = recorder.latencies_s[name]
     count = recorder.paid if name == PURCHASE else len(latencies_s)
-    return Operation(
-        name=name, count=count, per_s=round(count / ran_s, 2) if ran_s else 0.0, latency=_latency(latencies_s)
-    )
+    per_s = round(recorder.in_time[name] / ran_s, 2) if ran_s else 0.0
+    return Operation(name=name, count=count, per_s=per_s, latency=_latency(latencies_s))
 
 
 def _latency(latencies_s: Sequence[float]) -> Latency | None:
@@ -157,8 +155,8 @@ def _server(recorder: Recorder, vitals: Vitals) -> Server:
     )
 
 
-def _generator(traffic: Traffic, cpu_s: float) -> Generator:
-    cpu = cpu_s / traffic.ran_s if traffic.ran_s else 0.0
+def _generator(traffic: Traffic) -> Generator:
+    cpu = traffic.cpu_s / traffic.ran_s if traffic.ran_s else 0.0
     lag_s = percentile(sorted(traffic.lags_s), 0.99) if traffic.lags_s else 0.0
     return Generator(
         cpu=round(cpu, 3),
