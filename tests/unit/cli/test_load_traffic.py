@@ -103,6 +103,19 @@ def test_what_is_under_way_when_the_time_is_over_may_finish() -> None:
     assert not run.traffic.ended_early
 
 
+@pytest.mark.parametrize("later", range(12))
+def test_what_ends_in_the_moment_when_the_time_is_over_is_no_trouble(later: int) -> None:
+    async def story(buy: Purchase) -> Reply:
+        await asyncio.sleep(3)
+        for _ in range(later):
+            await asyncio.sleep(0)
+        return PAID
+
+    run = played(story, concurrency=1, duration_s=3.0)
+
+    assert run.tally.ended == run.tally.begun
+
+
 def test_what_never_ends_is_cut_off() -> None:
     run = played(lasting(1_000.0), concurrency=4)
 

@@ -95,7 +95,7 @@ class Traffic:
     async def _finish(self, stopping: asyncio.Task[object]) -> None:
         """Wait until nothing is under way any more, not for ever, and not for long when somebody stops it."""
         if self._playing:
-            finishing = asyncio.create_task(asyncio.wait(self._playing))
+            finishing = asyncio.create_task(asyncio.wait(set(self._playing)))
             await asyncio.wait({finishing, stopping}, timeout=FINISH_S, return_when=asyncio.FIRST_COMPLETED)
             if stopping.done():
                 await asyncio.wait({finishing}, timeout=FINISH_EARLY_S)
