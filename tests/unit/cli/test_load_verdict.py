@@ -23,6 +23,11 @@ PAYMENTS, WALLET, LIMITS, AUDIT = (
 OTHER = {"id": "pay_2", "invoice_id": "inv_2"}
 
 
+every_path = pytest.mark.parametrize(
+    "path", [PAYMENTS, WALLET, LIMITS, AUDIT], ids=["payments", "wallet", "limits", "audit"]
+)
+
+
 def page(*data: Any, cursor: str | None = None) -> tuple[int, Any]:
     return 200, {"data": list(data), "has_more": cursor is not None, "next_cursor": cursor}
 
@@ -224,7 +229,7 @@ async def test_all_pages_are_read(court: Court) -> None:
     assert await court.find() == []
 
 
-@pytest.mark.parametrize("path", [PAYMENTS, WALLET, LIMITS, AUDIT])
+@every_path
 async def test_a_server_that_is_busy_for_a_while_is_asked_again(court: Court, path: str) -> None:
     answers = court.server.answers[path]
     court.answer(path, (503, {}), LOST, LOST, (200, "<html>"), (429, {}), (504, {}), *answers)
@@ -232,7 +237,7 @@ async def test_a_server_that_is_busy_for_a_while_is_asked_again(court: Court, pa
     assert (await court.judge()).clean
 
 
-@pytest.mark.parametrize("path", [PAYMENTS, WALLET, LIMITS, AUDIT])
+@every_path
 @pytest.mark.parametrize(
     ("answer", "why", "asked"),
     [
