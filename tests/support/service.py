@@ -103,18 +103,23 @@ class Service:
         return self.process.wait(DEADLINE_S)
 
     def children(self) -> list[int]:
-        """Answer the processes that this one started: the embedded store."""
+        """Answer the processes that this one started: the embedded store, and workers."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
 
 
 @contextmanager
 def running_command(
-    home: Path, *arguments: str, settings: Mapping[str, str] | None = None, is_audited: bool = True
+    home: Path,
+    *arguments: str,
+    settings: Mapping[str, str] | None = None,
+    is_audited: bool = True,
+    has_own_group: bool = False,
 ) -> Iterator[Service]:
     """Run a command that serves, in a directory of its own, and wait for the address that it prints.
 
-    The books of its embedded store have to balance in the end, if it still runs then.
+    With a process group of its own it can be sent what a terminal sends to all. The books of its embedded
+    store have to balance in the end, if it still runs then.
     """
     home.mkdir(exist_ok=True)
     output = home / f"output-{time.monotonic_ns()}"
@@ -122,6 +127,7 @@ def running_command(
         process = subprocess.Popen(
             [sys.executable, "-m", "technopay.cli", *arguments],
             cwd=home, env=environment(home, settings), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            start_new_session=has_own_group,
         )  # fmt: skip
     try:
         service = Service(process, output)

@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
@@ -21,9 +22,17 @@ from technopay.http import OnRequest, Seen
 
 LogFormat = Literal["auto", "json", "text"]
 
+WHOLE_CHARACTERS_MAX = 1_024
+"""Several processes write into one pipe: 4 KiB, of any characters, stay together there."""
 
-def set_up_logging(level: str, log_format: LogFormat, stream: TextIO | None = None) -> OnRequest | None:
-    """Send all logs to a stream; answer what logs requests, or None where their level is not wanted."""
+
+def set_up_logging(
+    level: str, log_format: LogFormat, stream: TextIO | None = None, *, worker: int | None = None
+) -> OnRequest | None:
+    """Send all logs to a stream; answer what logs requests, or None where their level is not wanted.
+
+    Where there are several workers, each line says which of them wrote it.
+    """
     stream = stream or sys.stderr
     as_json = log_format == "json" or (log_format == "auto" and not stream.isatty())
     handler: logging.Handler
@@ -31,16 +40,22 @@ def set_up_logging(level: str, log_format: LogFormat, stream: TextIO | None = No
         handler = logging.StreamHandler(stream)
         names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
         handler.setFormatter(
-            JsonFormatter("%(levelname)s %(name)s %(message)s", rename_fields=names, timestamp="at")
+            JsonFormatter(
+                "%(levelname)s %(name)s %(message)s",
+                rename_fields=names,
+                timestamp="at",
+                static_fields={} if worker is None else {"worker": worker},
+            )
         )
     else:
         handler = RichHandler(
             console=Console(file=stream), show_path=False, markup=False, highlighter=NullHighlighter()
         )
-    logging.basicConfig(level=level.upper(), format="%(message)s", handlers=[handler], force=True)
+    text = "%(message)s" if worker is None else f"worker {worker} %(message)s"
+    logging.basicConfig(level=level.upper(), format=text, handlers=[handler], force=True)
     if level not in ("debug", "info"):
         return None
-    return RequestLog(stream, as_json=as_json)
+    return RequestLog(stream, as_json=as_json, worker=worker)
 
 
 class RequestLog:
@@ -49,9 +64,10 @@ class RequestLog:
     It does without `logging`, whose records cost a tenth of what a whole request does.
     """
 
-    def __init__(self, stream: TextIO, *, as_json: bool) -> None:
+    def __init__(self, stream: TextIO, *, as_json: bool, worker: int | None = None) -> None:
         self._stream = stream
         self._line = _json_line if as_json else _text_line
+        self._worker = worker
         self._lines: list[str] = []
         self._second = 0
         self._second_text = ""
@@ -60,12 +76,13 @@ class RequestLog:
         """Write down a request."""
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._lines.append(self._line(self._now(), seen))
+        self._lines.append(self._line(self._now(), seen, self._worker))
 
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
-        self._stream.write("".join(lines))
-        self._stream.flush()
+        for piece in ["".join(lines)] if self._worker is None else _in_pieces(lines):
+            self._stream.write(piece)
+            self._stream.flush()
 
     def _now(self) -> str:
         """Answer the time as RFC 3339; to the second, it stays the same for many requests."""
@@ -79,7 +96,18 @@ class RequestLog:
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 
 
-def _json_line(at: str, seen: Seen) -> str:
+def _in_pieces(lines: Iterable[str]) -> Iterator[str]:
+    """Join lines to pieces that no other process's lines come into."""
+    piece = ""
+    for line in lines:
+        if piece and len(piece) + len(line) > WHOLE_CHARACTERS_MAX:
+            yield piece
+            piece = ""
+        piece += line
+    yield piece
+
+
+def _json_line(at: str, seen: Seen, worker: int | None) -> str:
     fields: dict[str, Any] = {
         "at": at,
         "level": "INFO",
@@ -91,6 +119,8 @@ def _json_line(at: str, seen: Seen) -> str:
         "status": seen.status,
         "took_ms": round(seen.took_s * 1000, 3),
     }
+    if worker is not None:
+        fields["worker"] = worker
     if seen.code:
         fields["code"] = seen.code
     if seen.user_id:
@@ -99,7 +129,8 @@ def _json_line(at: str, seen: Seen) -> str:
     return _encode(fields) + "\n"
 
 
-def _text_line(at: str, seen: Seen) -> str:
-    words = [at[11:23], f"{seen.method:4}", seen.template, str(seen.status), seen.code]
+def _text_line(at: str, seen: Seen, worker: int | None) -> str:
+    words = [at[11:23]] if worker is None else [at[11:23], f"worker {worker}"]
+    words += [f"{seen.method:4}", seen.template, str(seen.status), seen.code]
     words += [f"{1000 * seen.took_s:.1f} ms", seen.user_id, *seen.ids().values(), seen.request_id]
     return " ".join(word for word in words if word) + "\n"

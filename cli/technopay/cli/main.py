@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import sys
@@ -19,9 +20,11 @@ from technopay.cli.load.plan import ScenarioName
 from technopay.cli.logs import set_up_logging
 from technopay.cli.process import run_loop
 from technopay.cli.purchase import PurchaseError, make_purchase, print_receipt
-from technopay.cli.service import catch_signals, running_service
+from technopay.cli.service import catch_signals, running_service, serve_at
 from technopay.cli.settings import ConfigurationError, Settings, UsageError, load_settings
 from technopay.cli.sign_in import make_sign_in
+from technopay.cli.workers.supervisor import WorkerFailed
+from technopay.cli.workers.together import serve_together
 from technopay.engine import StoreUnfit, TechnopayError
 from technopay.engine.values import user_id_error
 from technopay.storage import initialise_store
@@ -55,10 +58,14 @@ def serve(
     data_dir: DataDir = None,
     init: Annotated[bool, typer.Option("--init", help="Initialise a server that was never used.")] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Add demo data, the mock inbox and tokens.")] = False,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that serve on the port.")] = 1,
 ) -> None:
     """Run the HTTP server, on a server's store or on an embedded one."""
     settings = load_settings(redis, data_dir)
-    run_loop(_serve(settings, host, port, initialise=init, demo=demo))
+    if workers > 1:
+        run_loop(serve_together(settings, host, port, workers, initialise=init, demo=demo))
+    else:
+        run_loop(_serve(settings, host, port, initialise=init, demo=demo))
 
 
 @app.command()
@@ -178,10 +185,14 @@ def run() -> None:
         status = _fail(error.format_message(), 2)
     except UsageError as error:
         status = _fail(str(error), 2)
-    except (ConfigurationError, PurchaseError, StoreUnfit, TechnopayError, OSError) as error:
+    except (
+        ConfigurationError, PurchaseError, StoreUnfit, TechnopayError, WorkerFailed, OSError,
+    ) as error:  # fmt: skip
         status = _fail(str(error), 1)
     except KeyboardInterrupt:
         status = 130
+    except asyncio.CancelledError:
+        status = 143  # ended by SIGTERM before it served
     except Exception as error:
         logger.debug("the command crashed", exc_info=True)
         status = _fail(f"{type(error).__name__}: {error}", 1)
@@ -191,7 +202,7 @@ def run() -> None:
 async def _serve(settings: Settings, host: str, port: int, *, initialise: bool, demo: bool) -> None:
     on_request = set_up_logging(settings.log_level, settings.log_format)
     async with running_service(
-        settings, host=host, port=port, initialise=initialise, demo=demo, on_request=on_request
+        settings, serve_at(host, port), initialise=initialise, demo=demo, on_request=on_request
     ) as service:
         # Whoever reads the address may send a signal at once.
         stopped = catch_signals()
@@ -203,7 +214,7 @@ async def _serve(settings: Settings, host: str, port: int, *, initialise: bool, 
 async def _demo(settings: Settings, port: int, *, once: bool) -> None:
     on_request = set_up_logging("warning" if once else settings.log_level, settings.log_format)
     async with running_service(
-        settings, host="127.0.0.1", port=port, demo=True, on_request=on_request
+        settings, serve_at("127.0.0.1", port), demo=True, on_request=on_request
     ) as service:
         if once:
             print_receipt(await make_purchase(service.url), Console())

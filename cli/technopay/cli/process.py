@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
-from collections.abc import Coroutine
+import socket
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 from technopay.cli.settings import ConfigurationError
@@ -45,3 +46,8 @@ def allow_connections(count: int, asked_by: str) -> None:
             f"{hard}; set it lower, or raise the limit (ulimit -Hn)"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def sockets_of(descriptors: Iterable[int]) -> list[socket.socket]:
+    """Take over sockets that were inherited."""
+    return [socket.socket(fileno=each) for each in descriptors]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from technopay.cli.process import allow_connections
 from technopay.cli.seed import seed
@@ -14,7 +15,13 @@ from technopay.cli.settings import Settings
 from technopay.cli.sign_in import SignIn, make_sign_in
 from technopay.engine import Engine, EngineSettings
 from technopay.http import Bounds, OnRequest, create_app, mock_routes, serving
+from technopay.http.app import METRICS
+from technopay.http.listening import show_address
+from technopay.http.team import Team
 from technopay.storage import RedisStore
+
+Serve = Callable[..., AbstractAsyncContextManager[tuple[str, int]]]
+"""Serves an application within its bounds: `serving` or `serving_on`, told where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,8 @@ class Service:
     url: str
     engine: Engine
     sign_in: SignIn
+    tell_metrics: Callable[[], bytes]
+    """Writes down the metrics of this process, for the others of a team."""
 
 
 def make_store(settings: Settings, *, initialise: bool) -> RedisStore:
@@ -53,22 +62,44 @@ def engine_settings(settings: Settings, secret: str, *, demo: bool) -> EngineSet
     )
 
 
+def settle_sign_in(settings: Settings, *, demo: bool) -> tuple[str, SignIn]:
+    """Answer the secret and who may call, before anything is started.
+
+    Raises:
+        ConfigurationError: something is set wrongly; one line says what.
+
+    """
+    secret = settings.demo_secret() if demo else settings.require_secret()
+    sign_in = make_sign_in(settings, secret)
+    if demo:
+        # Mock tokens have to be signed.
+        sign_in.require_signer("--demo")
+    allow_connections(settings.connections_max, "TECHNOPAY_CONNECTIONS_MAX")
+    return secret, sign_in
+
+
+def serve_at(host: str, port: int) -> Serve:
+    """Choose the address to serve at."""
+    return partial(serving, host=host, port=port)
+
+
+def show_url(host: str, port: int) -> str:
+    """Write down where a service is."""
+    return f"http://{show_address(host, port)}"
+
+
 @asynccontextmanager
 async def running_service(
     settings: Settings,
+    serve: Serve,
     *,
-    host: str,
-    port: int,
     initialise: bool = False,
     demo: bool = False,
     on_request: OnRequest | None = None,
+    team: Team | None = None,
 ) -> AsyncIterator[Service]:
     """Run a service until the block is left. It drains from the outside in: server, engine, store."""
-    secret = settings.demo_secret() if demo else settings.require_secret()
-    sign_in = make_sign_in(settings, secret)
-    # Before anything is started: mock tokens have to be signed.
-    signer = sign_in.require_signer("--demo") if demo else None
-    allow_connections(settings.connections_max, "TECHNOPAY_CONNECTIONS_MAX")
+    secret, sign_in = settle_sign_in(settings, demo=demo)
     bounds = Bounds(connections_max=settings.connections_max, requests_max=settings.requests_max)
     async with (
         make_store(settings, initialise=initialise) as store,
@@ -79,13 +110,14 @@ async def running_service(
         app = create_app(
             engine,
             sign_in.authenticator,
-            more_routes=mock_routes(store, signer) if signer else (),
+            more_routes=mock_routes(store, sign_in.require_signer("--demo")) if demo else (),
             bounds=bounds,
             on_request=on_request,
             has_metrics=settings.metrics,
+            team=team,
         )
-        async with serving(app, host, port, bounds=bounds) as (bound_host, bound_port):
-            yield Service(f"http://{bound_host}:{bound_port}", engine, sign_in)
+        async with serve(app, bounds=bounds) as (host, port):
+            yield Service(show_url(host, port), engine, sign_in, app[METRICS].tell)
 
 
 def catch_signals() -> asyncio.Event:

@@ -12,10 +12,11 @@ if typing.TYPE_CHECKING:
     from technopay.http.auth import Authenticator, Caller, TokenAuthenticator
     from technopay.http.bounds import Bounds
     from technopay.http.keys import Algorithm, Key, read_public_keys
+    from technopay.http.listening import CannotListen, listen
     from technopay.http.mocks import mock_routes
     from technopay.http.problems import PROBLEMS, Unauthenticated
     from technopay.http.seen import OnRequest, Seen
-    from technopay.http.server import serving
+    from technopay.http.server import serving, serving_on
     from technopay.http.signing import TokenSigner
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Authenticator",
     "Bounds",
     "Caller",
+    "CannotListen",
     "Key",
     "OnRequest",
     "Seen",
@@ -31,9 +33,11 @@ __all__ = [
     "TokenSigner",
     "Unauthenticated",
     "create_app",
+    "listen",
     "mock_routes",
     "read_public_keys",
     "serving",
+    "serving_on",
 ]
 
 _HOMES = {
@@ -41,10 +45,11 @@ _HOMES = {
     "auth": ("Authenticator", "Caller", "TokenAuthenticator"),
     "bounds": ("Bounds",),
     "keys": ("Algorithm", "Key", "read_public_keys"),
+    "listening": ("CannotListen", "listen"),
     "mocks": ("mock_routes",),
     "problems": ("PROBLEMS", "Unauthenticated"),
     "seen": ("OnRequest", "Seen"),
-    "server": ("serving",),
+    "server": ("serving", "serving_on"),
     "signing": ("TokenSigner",),
 }
 

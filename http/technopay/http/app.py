@@ -28,6 +28,7 @@ from technopay.http.problems import MethodNotAllowed, NotFound
 from technopay.http.render import problem_response
 from technopay.http.routes import Route
 from technopay.http.seen import SEEN, OnRequest, Seen
+from technopay.http.team import Team
 from technopay.http.user_routes import USER_ROUTES
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ VERSION = "0.1.0"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 ADMISSION = web.AppKey("admission", Admission)
+METRICS = web.AppKey("metrics", Metrics)
 TABLE = web.AppKey("table", tuple)
 """All routes of an application."""
 
@@ -48,20 +50,22 @@ def create_app(
     bounds: Bounds | None = None,
     on_request: OnRequest | None = None,
     has_metrics: bool = True,
+    team: Team | None = None,
 ) -> web.Application:
     """Make an application for an engine that somebody else starts and closes.
 
     It can be served as it is or mounted as a sub-application. `more_routes` are served as those of the API are;
-    `on_request` is told of every request that was answered.
+    `on_request` is told of every request that was answered. With a `team`, metrics are of all its workers.
     """
     bounds = bounds or Bounds()
     admission = Admission(bounds.requests_max, bounds.requests_per_user_max)
-    metrics = Metrics(engine, admission)
+    metrics = Metrics(engine, admission, team)
     watchers: list[OnRequest] = [metrics.observe] if has_metrics else []
     if on_request:
         watchers.append(on_request)
     app = web.Application(middlewares=[_make_middleware(watchers)], client_max_size=BODY_LENGTH_MAX)
     app[ADMISSION] = admission
+    app[METRICS] = metrics
     routes: tuple[Route, ...] = (
         *USER_ROUTES,
         *event_routes(bounds.ping_interval_s),
@@ -85,6 +89,7 @@ def create_app(
         watching = asyncio.create_task(admission.watch_pressure(), name="pressure")
         yield
         watching.cancel()
+        await asyncio.wait([watching])
 
     app.on_shutdown.append(stop_admitting)
     app.cleanup_ctx.append(watch_pressure)

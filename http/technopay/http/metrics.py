@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
@@ -13,18 +13,18 @@ from prometheus_client.registry import Collector
 from technopay.engine import Engine, StoreGauges, TechnopayError
 from technopay.http.admission import Admission
 from technopay.http.seen import Seen
+from technopay.http.team import Team, merge, presence, read_families, write_families
 
 STORE_DEADLINE_S = 1.0
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class EngineCollector(Collector):
-    """Tells what the engine does, and what the store told last."""
+    """Tells what the engine of this process does."""
 
     def __init__(self, engine: Engine, admission: Admission) -> None:
         self._engine = engine
         self._admission = admission
-        self.store: StoreGauges | None = None
 
     def collect(self) -> Iterator[Metric]:
         """Answer the metrics."""
@@ -39,11 +39,6 @@ class EngineCollector(Collector):
             "mailbox_depth_max", "Commands that wait for the wallet with most.", engine.mailbox_depth_max
         )
         yield _gauge("settlements_in_flight", "Settlements that run.", engine.settlements_in_flight)
-        yield _gauge(
-            "payments_set_aside",
-            "Payments that wait for an operator, of all engines on this store.",
-            engine.payments_set_aside,
-        )
         yield _gauge("listeners", "Streams of events that are open.", engine.listeners)
         yield CounterMetricFamily(
             "technopay_lease_waits",
@@ -56,11 +51,26 @@ class EngineCollector(Collector):
         for name, time in sorted(engine.script_times.items()):
             times.add_metric([name], time.calls, time.total_s)
         yield times
-        yield _gauge("store_up", "Whether the store answered for these metrics.", self.store is not None)
-        if self.store is not None:
-            yield from self._of_store(self.store)
 
-    def _of_store(self, store: StoreGauges) -> Iterator[Metric]:
+
+class StoreCollector(Collector):
+    """Tells what is true of all engines on the store together, whoever tells it."""
+
+    def __init__(self, engine: Engine, store: StoreGauges | None) -> None:
+        self._engine = engine
+        self._store = store
+
+    def collect(self) -> Iterator[Metric]:
+        """Answer the metrics; without a store, what is known without it."""
+        yield _gauge(
+            "payments_set_aside",
+            "Payments that wait for an operator, of all engines on this store.",
+            self._engine.statistics.payments_set_aside,
+        )
+        store = self._store
+        yield _gauge("store_up", "Whether the store answered for these metrics.", store is not None)
+        if store is None:
+            return
         yield _gauge("message_age_seconds", "Age of the oldest unsent message.", store.message_age_ms / 1000)
         yield _gauge(
             "payments_set_aside_age_seconds",
@@ -87,14 +97,14 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 
 
 class Metrics:
-    """The metrics of one application."""
+    """The metrics of one application, or of all that serve together."""
 
-    def __init__(self, engine: Engine, admission: Admission) -> None:
+    def __init__(self, engine: Engine, admission: Admission, team: Team | None = None) -> None:
         self._engine = engine
+        self._team = team
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._collector = EngineCollector(engine, admission)
-        self._registry.register(self._collector)
+        self._registry.register(EngineCollector(engine, admission))
         self._latency = Histogram(
             "technopay_request_seconds",
             "How long requests take, by route.",
@@ -126,11 +136,36 @@ class Metrics:
             latency.observe(seen.took_s)
         outcomes.inc()
 
+    def tell(self) -> bytes:
+        """Write down what is this process's own, for another one of the team."""
+        return write_families(self._registry.collect())
+
     async def render(self) -> bytes:
-        """Answer the metrics in Prometheus' text format; without a store, what is known without it."""
-        store = None
+        """Answer the metrics in Prometheus' text format."""
+        store, own = await asyncio.gather(self._measure(), self._of_processes())
+        return generate_latest(_Families([*own, *StoreCollector(self._engine, store).collect()]))
+
+    async def _measure(self) -> StoreGauges | None:
         with suppress(TechnopayError, TimeoutError):
             async with asyncio.timeout(STORE_DEADLINE_S):
-                store = await self._engine.measure()
-        self._collector.store = store
-        return generate_latest(self._registry)
+                return await self._engine.measure()
+        return None
+
+    async def _of_processes(self) -> list[Metric]:
+        """Answer what is each process's own."""
+        if self._team is None:
+            return list(self._registry.collect())
+        told = {**await self._team.ask(), self._team.name: self.tell()}
+        answered = {name: read_families(answer) for name, answer in sorted(told.items()) if answer is not None}
+        return [*presence(told), *merge(answered)]
+
+
+class _Families(Collector):
+    """Metrics that were collected already."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        """Answer the metrics."""
+        return self._families

@@ -173,7 +173,7 @@ class EmbeddedValkey:
             start_new_session=True,
             pass_fds=(self._lock_fd,),
             # It runs between fork and exec, in this thread, and makes one system call.
-            preexec_fn=_make_parent_death_handler(),
+            preexec_fn=make_parent_death_handler(),
         )
         await self._wait_until_ready(self._process)
 
@@ -238,14 +238,14 @@ def server_binary() -> str:
         return found
 
 
-def _make_parent_death_handler() -> Callable[[], None] | None:
-    """Make what asks the kernel to stop the server when we die, however we die; Linux only."""
+def make_parent_death_handler(number: int = signal.SIGTERM) -> Callable[[], None] | None:
+    """Make what asks the kernel to signal a process when its parent dies, however it dies; Linux only."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
     def die_with_parent() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        prctl(PR_SET_PDEATHSIG, number)
 
     return die_with_parent
 

@@ -92,6 +92,11 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, T
         """Keep everything in memory, for tests: nothing is durable."""
         return cls(url=None, initialise=True, timezone=timezone, namespace=namespace, durability="unchecked")
 
+    @property
+    def url(self) -> str | None:
+        """Where the server is, the embedded one included; None for a fake."""
+        return self._url
+
     async def open(self) -> None:
         """Start the embedded server if there is one, connect, and look whether the store may be used.
 

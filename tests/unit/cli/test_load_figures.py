@@ -46,7 +46,7 @@ def result(recorder: Recorder, traffic: Ended | None = None, vitals: Read | None
     )  # fmt: skip
 
 
-def recorded(seconds: int = 2) -> Recorder:
+def recorded(seconds: int = 4) -> Recorder:
     """Write down a request and a purchase in each second, and one request in the second that is not over."""
     recorder = Recorder()
     for number in range(seconds):
@@ -62,17 +62,22 @@ def test_all_lists_by_second_are_of_one_length_and_the_second_that_is_not_over_i
     found = result(recorded()).series
 
     lists = [value for name, value in found if name != "outcomes"] + list(found.outcomes.values())
-    assert {len(each) for each in lists} == {2}
-    assert (found.at_s, found.purchases_per_s, found.requests_per_s) == ([0.0, 1.0], [1.0, 1.0], [1.0, 1.0])
-    assert found.p50_ms == found.p99_ms == pytest.approx([100.0, 200.0])
-    assert (found.outcomes, found.under_way) == ({"succeeded": [1, 1]}, [0, 1])
+    assert {len(each) for each in lists} == {4}
+    assert (found.at_s, found.requests_per_s) == ([0.0, 1.0, 2.0, 3.0], [1.0] * 4)
+    assert found.purchases_per_s == [1.0] * 4
+    assert found.p50_ms == found.p99_ms == pytest.approx([100.0, 200.0, 300.0, 400.0])
+    assert (found.outcomes, found.under_way) == ({"succeeded": [1] * 4}, [0, 1, 2, 3])
+
+
+def test_of_a_short_run_the_second_that_is_not_over_is_shown_too() -> None:
+    assert result(recorded(2)).series.at_s == [0.0, 1.0, 2.0]
+    assert result(recorded(3)).series.at_s == [0.0, 1.0, 2.0]
 
 
 def test_a_second_in_which_nothing_ended_has_no_latency() -> None:
     recorder = Recorder()
     recorder.next_second(0)
     recorder.request("start", 201, "requires_confirmation", 0.1)
-    recorder.next_second(0)
 
     assert result(recorder).series.p95_ms == [None, pytest.approx(100.0)]
 
@@ -86,11 +91,12 @@ def test_what_the_server_uses_is_known_only_where_it_was_asked_and_told() -> Non
         Vital(BEGAN_S + 99.0, 12.0, 101.0, 1_400.0),
     )
 
-    found = result(recorded(4), Ended(4.0), vitals)
+    found = result(recorded(), Ended(4.0), vitals)
 
-    assert found.series.server_cpu == [0.5, None, None, None]
-    assert found.series.server_memory_bytes == [110.0, None, 105.0, None]
-    assert found.series.store_memory_bytes == [1_100.0, None, 1_300.0, None]
+    # Each tells of the time since the one before, known or not.
+    assert found.series.server_cpu == [0.5, None, 0.005, 0.005]
+    assert found.series.server_memory_bytes == [110.0, 105.0, 101.0, 101.0]
+    assert found.series.store_memory_bytes == [1_100.0, 1_300.0, 1_400.0, 1_400.0]
     server = found.server
     assert (server.memory_bytes_before, server.memory_bytes_after, server.memory_bytes_max) == (100, 101, 110)
     assert server.cpu_us_per_request == pytest.approx(2e6 / (5 + 5))
@@ -99,15 +105,15 @@ def test_what_the_server_uses_is_known_only_where_it_was_asked_and_told() -> Non
 
 def test_a_worker_that_began_anew_gives_no_negative_cpu() -> None:
     vitals = Read(
-        Vital(BEGAN_S - 0.5, 10.0, 1.0, 1.0),
-        Vital(BEGAN_S + 0.5, 2.0, 1.0, 1.0),
-        Vital(BEGAN_S + 1.5, 3.0, 1.0, 1.0),
+        Vital(BEGAN_S + 0.5, 10.0, 1.0, 1.0),
+        Vital(BEGAN_S + 1.5, 2.0, 1.0, 1.0),
+        Vital(BEGAN_S + 2.5, 3.0, 1.0, 1.0),
     )
 
     found = result(recorded(), vitals=vitals)
 
-    assert found.series.server_cpu == [None, 1.0]
-    assert found.server.cpu_us_per_request == pytest.approx(1e6 / (3 + 3))
+    assert found.series.server_cpu == [None, 1.0, 1.0, None]
+    assert found.server.cpu_us_per_request == pytest.approx(1e6 / (5 + 3))
 
 
 def test_a_server_without_metrics_leaves_its_figures_unknown() -> None:
@@ -129,7 +135,7 @@ def test_a_run_without_purchases_has_figures_all_the_same() -> None:
     (purchases,) = found.operations
     assert (purchases.name, purchases.count, purchases.per_s, purchases.latency) == (PURCHASE, 0, 0.0, None)
     assert found.server.store_bytes_per_purchase is None
-    assert found.series.purchases_per_s == [0.0]
+    assert found.series.purchases_per_s == [0.0, 0.0]
 
 
 def test_a_run_that_took_no_time_has_no_rates() -> None:
@@ -140,7 +146,7 @@ def test_a_run_that_took_no_time_has_no_rates() -> None:
     found = result(recorder, Ended(0.0))
 
     assert [each.per_s for each in found.operations] == [0.0, 0.0]
-    assert (found.series.at_s, found.generator.cpu) == ([], 0.0)
+    assert (found.series.at_s, found.generator.cpu) == ([0.0], 0.0)
 
 
 def test_what_ends_after_the_run_is_counted_and_does_not_raise_the_rate() -> None:
@@ -151,8 +157,8 @@ def test_what_ends_after_the_run_is_counted_and_does_not_raise_the_rate() -> Non
 
     start, purchase = sorted(result(recorder).operations, key=lambda each: each.name == PURCHASE)
 
-    assert (start.count, start.per_s) == (103, 1.5)
-    assert (purchase.count, purchase.per_s) == (102, 1.0)
+    assert (start.count, start.per_s) == (105, 2.5)
+    assert (purchase.count, purchase.per_s) == (104, 2.0)
 
 
 @pytest.mark.parametrize(

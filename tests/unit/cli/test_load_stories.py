@@ -30,6 +30,9 @@ USUAL: dict[str, list[Reply]] = {
 }  # fmt: skip
 
 
+DUE_S = 7.0
+
+
 class Told(ToldWire):
     """A server that answers each operation in order and repeats the last answer; the code is 123456."""
 
@@ -38,12 +41,15 @@ class Told(ToldWire):
         self._answers = {name: list(replies) for name, replies in (USUAL | answers).items()}
         self.operations: defaultdict[str, int] = defaultdict(int)
         self.codes: list[Any] = []
+        self.due: list[tuple[str, float]] = []
 
     async def ask(self, operation: str, *arguments: Any, **more: Any) -> Reply:
         await asyncio.sleep(0.01)
         if operation == "inbox":
             return Reply(200, "ok", {"data": [{"payment_id": "pay_1", "code": "123456"}]})
         self.operations[operation] += 1
+        if more.get("due_s") is not None:
+            self.due.append((operation, more["due_s"]))
         if operation.startswith("confirm"):
             self.codes.append(arguments[3]["code"])
         left = self._answers[operation]
@@ -58,7 +64,7 @@ def play(story: stories.Story, **answers: list[Reply]) -> tuple[Reply, Told]:
         scene = make_scene()
         scene.wire = wire
         shopper = Shopper("alice", "wal_alice", 1, {}, Inbox(wire, "alice"))
-        return await story(Purchase(scene, shopper, 0.0)), wire
+        return await story(Purchase(scene, shopper, DUE_S)), wire
 
     return leap(main())
 
@@ -177,6 +183,15 @@ def test_what_is_sent_twice_is_sent_twice() -> None:
     _, wire = play(stories.send_everything_twice)
 
     assert dict(wire.operations) == {"invoice": 2, "start": 2, "confirm": 2}
+
+
+@pytest.mark.parametrize("story", [stories.pay, stories.send_everything_twice])
+def test_only_the_first_request_of_a_purchase_counts_from_when_the_purchase_was_due(
+    story: stories.Story,
+) -> None:
+    _, wire = play(story)
+
+    assert wire.due == [("invoice", DUE_S)]
 
 
 def test_every_scenario_is_a_hundred_purchases_of_stories_that_say_what_they_are() -> None:

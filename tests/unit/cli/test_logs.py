@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import re
+import select
 from collections.abc import Iterator
 
 import pytest
@@ -143,3 +144,36 @@ def test_what_else_is_logged_is_for_people_on_a_terminal() -> None:
 
     assert "WARNING" in stream.getvalue()
     assert "payment [b]pay_1[/b] is set aside" in stream.getvalue()
+
+
+async def test_of_several_workers_every_line_says_which_one_wrote_it() -> None:
+    as_json, as_words = io.StringIO(), Terminal()
+    for stream in (as_json, as_words):
+        log_request = set_up_logging("info", "auto", stream, worker=1)
+        assert log_request
+        log_request(a_confirm())
+        logging.getLogger("technopay.test").warning("odd")
+        await asyncio.sleep(0)
+
+    assert [json.loads(line)["worker"] for line in as_json.getvalue().splitlines()] == [1, 1]
+    assert as_words.getvalue().count("worker 1") == 2
+
+
+async def test_lines_of_several_workers_leave_in_pieces_that_stay_whole_in_a_pipe() -> None:
+    class Pipe(io.StringIO):
+        pieces: list[str] = []  # noqa: RUF012 - there is one
+
+        def write(self, text: str) -> int:
+            self.pieces.append(text)
+            return len(text)
+
+    log_request = set_up_logging("info", "json", stream := Pipe(), worker=0)
+    assert log_request
+    for number in range(40):
+        log_request(a_confirm(f"pay_{number}"))
+    await asyncio.sleep(0)
+
+    assert 1 < len(stream.pieces) < 40
+    assert all(len(piece.encode()) <= select.PIPE_BUF and piece.endswith("\n") for piece in stream.pieces)
+    told = [json.loads(line)["payment_id"] for line in "".join(stream.pieces).splitlines()]
+    assert told == [f"pay_{number}" for number in range(40)]

@@ -55,7 +55,7 @@ def test_every_command_has_help(run: Run, command: list[str]) -> None:
 
 def test_help_names_every_flag_of_the_contract(run: Run) -> None:
     for command, flags in {
-        "serve": ("--host", "--port", "--redis", "--data-dir", "--init", "--demo"),
+        "serve": ("--host", "--port", "--redis", "--data-dir", "--init", "--demo", "--workers"),
         "init": ("--redis",),
         "demo": ("--once", "--port", "--data-dir"),
         "token": ("--user", "--admin", "--expires"),
@@ -88,6 +88,10 @@ def test_without_arguments_it_shows_help(run: Run) -> None:
         ("serve --port 65536", "--port"),
         ("serve --port -1", "--port"),
         ("serve --port", "--port"),
+        ("serve --workers 0", "--workers"),
+        ("serve --workers 65", "--workers"),
+        ("serve --workers many", "--workers"),
+        ("demo --workers 2", "--workers"),
         ("serve --colour", "--colour"),
         ("serve now", "now"),
         ("serve --redis redis://a --data-dir b", "--data-dir"),

@@ -18,7 +18,7 @@ from technopay.http import TokenAuthenticator
 async def test_every_refusal_that_the_guide_names_is_really_refused(api: Api) -> None:
     await seed(api.engine)
     sign_in = SignIn(TokenAuthenticator(SECRET), api.signer)
-    service = Service(f"{api.client.server.make_url('')}".rstrip("/"), api.engine, sign_in)
+    service = Service(f"{api.client.server.make_url('')}".rstrip("/"), api.engine, sign_in, lambda: b"")
     text = await guide_text(service)
     alice = (await api.get("/v1/wallets", user="demo-alice")).expect(200)["data"][0]["id"]
 

@@ -11,17 +11,21 @@ import pytest
 from aiohttp import web
 
 from technopay.engine import Overloaded, RateLimited
-from technopay.http import serving
+from technopay.http import listen, listening, serving, serving_on
 from technopay.http.admission import Admission
 from technopay.http.app import ADMISSION
 from technopay.http.pressure import LATE_S, LOOK_EVERY_S
 
+ANSWERED = web.AppKey("answered", list[str])
+
 
 def make_app() -> web.Application:
-    async def hello(_: web.Request) -> web.Response:
+    async def hello(request: web.Request) -> web.Response:
+        request.app[ANSWERED].append("hello")
         return web.Response(text="hello")
 
     app = web.Application()
+    app[ANSWERED] = []
     app[ADMISSION] = Admission(10)
     app.add_routes([web.get("/", hello)])
     return app
@@ -41,6 +45,29 @@ def test_the_parser_is_the_one_that_was_tried() -> None:
     # Two parsers of one protocol disagree somewhere; the one in Python is not what our tests attack.
     parsers = aiohttp.http_parser
     assert parsers.HttpRequestParser is not parsers.HttpRequestParserPy
+
+
+async def test_servers_on_one_socket_take_turns_and_leave_it_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "TURN_S", 1_000.0)
+    (shared,) = await listen("127.0.0.1", 0)
+    apps = [make_app(), make_app()]
+    with shared:
+        async with (
+            serving_on(apps[0], [shared.dup()]) as address,
+            serving_on(apps[1], [shared.dup()]) as same_address,
+            aiohttp.ClientSession() as one,
+            aiohttp.ClientSession() as two,
+        ):
+            assert address == same_address == shared.getsockname()
+            for session in (one, two):
+                # Whoever took the first does not take the second: that one would wait here.
+                async with session.get(f"http://127.0.0.1:{address[1]}/") as response:
+                    assert await response.text() == "hello"
+            assert [app[ANSWERED] for app in apps] == [["hello"], ["hello"]]
+
+        # Who connects now waits in line for whoever comes.
+        _, writer = await asyncio.open_connection(*address)
+        writer.close()
 
 
 async def test_after_the_end_nobody_listens() -> None:

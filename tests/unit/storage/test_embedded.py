@@ -25,7 +25,7 @@ import asyncio, sys
 from pathlib import Path
 from technopay.storage import EmbeddedValkey, embedded
 if sys.argv[2] == "False":
-    embedded._make_parent_death_handler = lambda: None
+    embedded.make_parent_death_handler = lambda: None
 async def main():
     async with EmbeddedValkey(Path(sys.argv[1])) as server:
         print(server.pid, flush=True)

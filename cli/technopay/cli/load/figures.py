@@ -30,6 +30,8 @@ CPU_MAX = 0.9
 LAG_S_MAX = 0.05
 """Beyond these, this program is too busy to say how fast a server is."""
 
+SECONDS_MIN = 3
+
 
 def make_result(
     plan: Plan,
@@ -93,8 +95,8 @@ def _ms(seconds: float) -> float:
 
 
 def _series(recorder: Recorder, vitals: Sequence[Vital], traffic: Traffic) -> Series:
-    # The last second is not over.
-    seconds = recorder.seconds[:-1]
+    # The last second is not over; it is shown where there would be next to nothing without it.
+    seconds = recorder.seconds[:-1] if len(recorder.seconds) > SECONDS_MIN else recorder.seconds
     ordered = [sorted(second.latencies_s) for second in seconds]
     codes = Counter[str]()
     for second in seconds:
@@ -124,13 +126,14 @@ def _vital_series(vitals: Sequence[Vital], began_s: float, count: int) -> tuple[
     memory: Known = [None] * count
     store: Known = [None] * count
     for before, vital in pairwise(vitals):
-        second = int(vital.at_s - began_s)
-        if not 0 <= second < count:
+        if vital.cpu_s is None:
             continue
-        memory[second], store[second] = vital.memory_bytes, vital.store_memory_bytes
-        if before.cpu_s is not None and vital.cpu_s is not None and vital.cpu_s >= before.cpu_s:
-            # A worker that was started again counts from zero.
-            cpu[second] = round((vital.cpu_s - before.cpu_s) / (vital.at_s - before.at_s), 3)
+        # Each tells of the time since the one before, which can begin and end in different seconds.
+        for second in range(max(0, int(before.at_s - began_s)), min(count, int(vital.at_s - began_s) + 1)):
+            memory[second], store[second] = vital.memory_bytes, vital.store_memory_bytes
+            if before.cpu_s is not None and vital.cpu_s >= before.cpu_s:
+                # A worker that was started again counts from zero.
+                cpu[second] = round((vital.cpu_s - before.cpu_s) / (vital.at_s - before.at_s), 3)
     return cpu, memory, store
 
 

@@ -1,0 +1,216 @@
+"""Several workers: what they are told, what they tell one another, and how they are looked after."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.scenes import SECRET
+
+from technopay.cli.settings import Settings
+from technopay.cli.workers import siblings as siblings_module
+from technopay.cli.workers import supervisor as module
+from technopay.cli.workers.orders import Orders, reveal
+from technopay.cli.workers.pauses import Pauses
+from technopay.cli.workers.siblings import SUPERVISOR, Siblings
+from technopay.cli.workers.supervisor import Supervisor, WorkerFailed
+from technopay.cli.workers.together import settle
+
+SERVES = """echo '{"failure": null}'; """
+SERVES_ON = SERVES + "exec cat"
+
+
+def orders(number: int = 0, **values: Any) -> Orders:
+    return Orders(number=number, count=2, sockets=(), folder=Path(), demo=False, values=values)
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """Put shells in place of workers, with a script for each start of one; answer who was started."""
+
+    def put(*scripts: str) -> list[int]:
+        started: list[int] = []
+
+        async def start(orders: Orders) -> asyncio.subprocess.Process:
+            script = scripts[min(started.count(orders.number), len(scripts) - 1)]
+            started.append(orders.number)
+            pipe = asyncio.subprocess.PIPE
+            return await asyncio.create_subprocess_exec("sh", "-c", script, stdin=pipe, stdout=pipe)
+
+        monkeypatch.setattr(module, "_start", start)
+        monkeypatch.setattr(module, "PAUSE_S_MIN", 0.001)
+        return started
+
+    return put
+
+
+async def see(look: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not look():  # noqa: ASYNC110 - there is nothing to wait on
+            await asyncio.sleep(0.005)
+
+
+def test_pauses_get_longer_up_to_a_bound() -> None:
+    pauses = Pauses(0.1, 0.5)
+    assert [pauses.after(0) for _ in range(5)] == [0.1, 0.2, 0.4, 0.5, 0.5]
+
+
+def test_pauses_begin_anew_with_what_has_stayed() -> None:
+    pauses = Pauses(0.1, 0.5)
+    assert [pauses.after(lived_s) for lived_s in (0, 0, 0.4, 0.6, 0)] == [0.1, 0.2, 0.4, 0.1, 0.2]
+
+
+def test_a_worker_has_the_settings_that_were_settled_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settled = Settings(secret=SECRET, codes_per_hour=3, token_public_key_file=Path("keys.pem"))
+    told = orders(**reveal(settled)).model_dump_json()
+    for name in ("SECRET", "TOKEN_SECRET"):
+        monkeypatch.setenv(f"TECHNOPAY_{name}", "from the environment, which was changed")
+    monkeypatch.setenv("TECHNOPAY_CODES_PER_HOUR", "9")
+
+    assert Orders.model_validate_json(told).settings == settled
+
+
+def test_keys_of_tokens_that_change_are_read_once_for_all_workers(tmp_path: Path) -> None:
+    keys, folder = tmp_path / "keys.pem", tmp_path / "folder"
+    folder.mkdir()
+    keys.write_text("a key")
+    settings = Settings(token_public_key_file=keys, durability="unchecked")
+
+    settled = settle(settings, SECRET, "unix:///run/valkey.sock", folder)
+    keys.write_text("another key")
+
+    assert settled.token_public_key_file
+    assert settled.token_public_key_file.read_text() == "a key"
+    assert settled.require_secret() == SECRET
+    # The embedded store is asked for all that it promises.
+    assert (settled.redis_url, settled.durability) == ("unix:///run/valkey.sock", "always")
+
+
+async def test_siblings_tell_one_another(tmp_path: Path) -> None:
+    first, second = Siblings(tmp_path, "0", 2), Siblings(tmp_path, "1", 2)
+    long = b"x" * 1_000_000
+    async with first.telling(lambda: b"I am 0"), second.telling(lambda: long):
+        assert await first.ask() == {"1": long, SUPERVISOR: None}
+        assert await second.ask() == {"0": b"I am 0", SUPERVISOR: None}
+        assert await Siblings(tmp_path, SUPERVISOR, 2).ask() == {"0": b"I am 0", "1": long}
+
+
+async def test_who_is_gone_silent_or_cut_off_has_told_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def half(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"[half of")
+        writer.close()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    monkeypatch.setattr(siblings_module, "ANSWER_S_MAX", 0.05)
+    asking = Siblings(tmp_path, "0", 4)
+    async with Siblings(tmp_path, "1", 4).telling(lambda: b"gone"):
+        pass
+    servers = [
+        await asyncio.start_unix_server(each, tmp_path / name) for name, each in (("2", half), ("3", silent))
+    ]
+
+    assert await asking.ask() == {"1": None, "2": None, "3": None, SUPERVISOR: None}
+
+    for server in servers:
+        server.close()
+
+
+async def test_whoever_comes_after_a_killed_worker_tells_in_its_place(tmp_path: Path) -> None:
+    killed = await asyncio.start_unix_server(lambda *_: None, tmp_path / "1")
+    killed.close()
+    async with Siblings(tmp_path, "1", 2).telling(lambda: b"new"):
+        assert (await Siblings(tmp_path, "0", 2).ask())["1"] == b"new"
+
+
+async def test_a_worker_that_ends_is_started_again_and_counted(
+    workers: Callable[..., list[int]], caplog: pytest.LogCaptureFixture
+) -> None:
+    started = workers(SERVES + "exit 3", SERVES_ON)
+
+    async with Supervisor([orders(0), orders(1)]) as supervisor:
+        await see(lambda: caplog.text.count("serves again") == 2)
+
+    assert sorted(started) == [0, 0, 1, 1]
+    assert supervisor.restarts == {0: 1, 1: 1}
+    assert caplog.text.count("ended with status 3; it is started again") == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("""echo '{"failure": "the store is unfit"}'; exit 1""", "^the store is unfit$"),
+        ("exit 4", "it ended with status 4 before it served"),
+    ],
+)
+async def test_a_worker_that_fails_at_its_start_ends_all(
+    workers: Callable[..., list[int]], script: str, why: str
+) -> None:
+    started = workers(script)
+
+    with pytest.raises(WorkerFailed, match=why):
+        async with Supervisor([orders(0), orders(1)]):
+            pass
+    assert sorted(started) == [0, 1]
+
+
+async def test_a_worker_that_is_never_ready_ends_all(
+    workers: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers("exec cat")
+    monkeypatch.setattr(module, "START_S_MAX", 0.05)
+
+    with pytest.raises(WorkerFailed, match="not ready after"):
+        async with Supervisor([orders(0)]):
+            pass
+
+
+async def test_when_no_worker_can_serve_any_more_all_ends(
+    workers: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = workers(SERVES + "exit 3", """echo '{"failure": "the store is gone"}'""")
+    monkeypatch.setattr(module, "NOBODY_S_MAX", 0.05)
+
+    async with Supervisor([orders(0)]) as supervisor:
+        with pytest.raises(WorkerFailed, match="the store is gone"):
+            async with asyncio.timeout(10):
+                await supervisor.wait_unless_failed(asyncio.Event())
+    assert len(started) > 2
+
+
+async def test_as_long_as_another_serves_it_is_tried_on(
+    workers: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "NOBODY_S_MAX", 0.0)
+    monkeypatch.setattr(module, "PAUSE_S_MAX", 0.001)
+    started = workers(SERVES_ON)
+
+    async with Supervisor([orders(0), orders(1)]) as supervisor:
+        workers("exit 3")
+        supervisor._running[0].kill()
+        await see(lambda: supervisor.restarts[0] >= 5)
+        assert not supervisor._failure.done()
+        assert 1 in supervisor._serving
+    assert started == [0, 1]
+
+
+async def test_a_worker_that_does_not_end_is_killed(
+    workers: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    workers("trap '' TERM; " + SERVES + "while true; do sleep 0.05; done")
+    monkeypatch.setattr(module, "DRAIN_S_MAX", 0.05)
+
+    async with Supervisor([orders(0)]) as supervisor:
+        process = supervisor._running[0]
+
+    assert process.returncode == -9
+    assert "they are killed" in caplog.text
