@@ -27,6 +27,7 @@ class Ended:
         self.began_s = BEGAN_S
         self.cpu_s = 0.5
         self.ended_early = False
+        self.never_begun = 0
         self.lags_s = [0.0, 0.001]
         self.tallies = {pay: Tally(begun=3, ended=2, as_expected=1)}
 

@@ -60,7 +60,7 @@ def result(found: Verdict | None = None, **changes: Any) -> Result:
     series: dict[str, Any] = {name: [] for name in Series.model_fields if name != "outcomes"}
     usual: dict[str, Any] = {
         "version": "1", "machine": "this one", "began_at": datetime.now(UTC), "ran_s": 3.0,
-        "ended_early": False, "plan": make_plan(),
+        "ended_early": False, "never_begun": 0, "plan": make_plan(),
         "operations": [
             Operation(name="purchase", count=1_000, per_s=50.0, latency=None),
             Operation(name="start", count=2_000, per_s=60.5, latency=LATENCY),

@@ -65,12 +65,14 @@ def test_at_a_rate_a_latency_counts_from_when_the_purchase_was_due() -> None:
     run = played(lasting(0.5), rate_per_s=10.0, concurrency=1)
 
     assert list(run.latencies_s) == pytest.approx([0.5, 0.9, 1.3, 1.7, 2.1, 2.5])
+    assert run.traffic.never_begun == 24, "of thirty that were due in three seconds"
 
 
 def test_at_a_rate_a_server_that_is_fast_enough_gets_as_many_as_planned() -> None:
     run = played(lasting(0.5), rate_per_s=10.0, concurrency=100, duration_s=2.95)
 
     assert list(run.latencies_s) == pytest.approx([0.5] * 30)
+    assert run.traffic.never_begun == 0
 
 
 @pytest.mark.parametrize("rate_per_s", [None, 1_000.0])

@@ -65,6 +65,13 @@ class Court:
         return found.differences
 
 
+def only_started() -> Journal:
+    """Make a journal in which nothing is paid yet."""
+    journal = Journal()
+    journal.hear(payment_json("requires_confirmation", paid_at=None, balance_after=None))
+    return journal
+
+
 @pytest.fixture
 async def court(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Court]:
     monkeypatch.setattr(verdict_module, "LOOK_PAUSE_S", 0)
@@ -119,6 +126,17 @@ async def test_what_was_acknowledged_and_is_not_kept_is_a_difference(court: Cour
     court.answer(PAYMENTS, page(*([now] if now else [])))
 
     assert f"acknowledged_is_kept: {line}" in await court.find()
+
+
+async def test_where_nothing_was_acknowledged_there_is_nothing_to_judge(court: Court) -> None:
+    court.journal = Journal()
+    court.answer(PAYMENTS, page())
+    court.answer(WALLET, balance(DEPOSIT))
+
+    found = await court.judge()
+
+    assert (found.clean, found.is_broken) == (False, False)
+    assert found.problem == "nothing was acknowledged, so there is nothing to judge"
 
 
 async def test_what_was_told_during_the_run_counts_too(court: Court) -> None:
@@ -178,7 +196,7 @@ async def test_what_is_settled_between_two_looks_is_no_difference(court: Court) 
     court.answer(PAYMENTS, page(payment_json("processing")), page(payment_json("failed")))
     court.answer(WALLET, balance(DEPOSIT))
     court.answer(LIMITS, page(limit_json(used=0)))
-    court.journal = Journal()
+    court.journal = only_started()
 
     assert await court.find() == []
     assert court.server.asked[PAYMENTS] == 2
@@ -189,7 +207,7 @@ async def test_what_the_limit_gets_back_between_two_looks_is_no_difference(court
     court.answer(PAYMENTS, page(payment_json("processing")), page(payment_json("failed")))
     court.answer(WALLET, balance(DEPOSIT - 100), balance(DEPOSIT))
     court.answer(LIMITS, page(limit_json(used=0)))
-    court.journal = Journal()
+    court.journal = only_started()
 
     assert await court.find() == []
 
@@ -199,7 +217,7 @@ async def test_what_differs_for_as_long_as_something_is_under_way_is_given_up_in
 ) -> None:
     monkeypatch.setattr(verdict_module, "LOOKS", 5)
     court.answer(PAYMENTS, page(payment_json("processing")))
-    court.journal = Journal()
+    court.journal = only_started()
     court.answer(WALLET, balance(DEPOSIT))
 
     assert len(await court.find()) == 1

@@ -57,6 +57,7 @@ def make_result(
             Outcome(operation=operation, status=status, code=code, count=count)
             for (operation, status, code), count in sorted(recorder.outcomes.items())
         ],
+        never_begun=traffic.never_begun,
         stories=[
             Story(
                 name=story.__name__,

@@ -85,6 +85,10 @@ def print_result(result: Result, console: Console) -> None:
     server, generator = result.server, result.generator
     if server.cpu_us_per_request is not None:
         console.print(f"server: {server.cpu_us_per_request:,.0f} µs of CPU per request; {_memory(result)}")
+    if result.never_begun:
+        console.print(
+            f"[yellow]{result.never_begun:,} more purchases were due, and waited in line until the end"
+        )
     if not generator.is_to_be_trusted:
         console.print(
             f"[yellow]the generator itself did not keep up ({generator.cpu:.2f} cores, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -57,6 +58,7 @@ class Traffic:
         self._clock = asyncio.get_running_loop().time
         self._playing: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(plan.concurrency)
+        self._begun = 0
         self.tallies = {story: Tally() for story in scenario.stories}
         self.lags_s: list[float] = []
         self.began_s = self._clock()
@@ -73,6 +75,14 @@ class Traffic:
     def left_s(self) -> float:
         """How much longer new purchases begin."""
         return max(0.0, self.began_s + self._plan.duration_s - self._clock())
+
+    @property
+    def never_begun(self) -> int:
+        """How many purchases were due, and waited in line until the time was over."""
+        if self._plan.rate_per_s is None:
+            return 0
+        due = math.ceil(min(self.ran_s, self._plan.duration_s) * self._plan.rate_per_s)
+        return max(0, due - self._begun)
 
     async def run(self) -> None:
         """Begin purchases for as long as planned, then let those under way finish."""
@@ -107,15 +117,15 @@ class Traffic:
         What is due while too many are under way waits in line, and its latency counts from when it was due: a
         server that is slow for a while does not get fewer purchases to be slow with.
         """
-        number, rate_per_s = 0, self._plan.rate_per_s
+        rate_per_s = self._plan.rate_per_s
         while self.left_s:
-            due_s = self.began_s + number / rate_per_s if rate_per_s else 0.0
+            due_s = self.began_s + self._begun / rate_per_s if rate_per_s else 0.0
             await asyncio.sleep(max(0.0, due_s - self._clock()))
             await self._room.acquire()
             self._begin(due_s or self._clock())
-            number += 1
 
     def _begin(self, due_s: float) -> None:
+        self._begun += 1
         story = self._scenario.deal(self._chance)
         shopper = self._chance.choice(self._shoppers(story))
         task = asyncio.create_task(self._play(story, Purchase(self._scene, shopper, due_s), due_s))

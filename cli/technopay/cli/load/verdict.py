@@ -48,9 +48,9 @@ async def judge(
     except UnreadableError as error:
         problem: str | None = str(error)
     else:
-        problem = None
+        problem = None if journal.acknowledged else "nothing was acknowledged, so there is nothing to judge"
     return Verdict(
-        clean=not found and audit is not None and audit.clean and not audit.differences,
+        clean=not found and problem is None and audit is not None and audit.clean and not audit.differences,
         acknowledged=journal.acknowledged,
         audit=audit,
         differences=found,
