@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from planted.behaviour import LIMITS_ON_BEHAVIOUR
 from planted.events import EVENTS
+from planted.load import LOAD
 from planted.money import CONFIRMATION, ENDINGS
 from planted.repeats import REPEATS_AND_CLAIMS
 from planted.sign_in import SIGN_IN_AND_BOUNDS
@@ -17,4 +18,5 @@ BREAKAGES = (
     *LIMITS_ON_BEHAVIOUR,
     *SIGN_IN_AND_BOUNDS,
     *EVENTS,
+    *LOAD,
 )

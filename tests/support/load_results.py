@@ -54,6 +54,7 @@ def clean_result(seconds: int = 60, rate_per_s: float | None = None) -> Result:
         began_at=datetime(2026, 11, 23, 15, 4, 5, tzinfo=UTC),
         ran_s=float(seconds),
         ended_early=False,
+        never_begun=0,
         plan=Plan(
             url="http://127.0.0.1:8080",
             scenario="mixed",
@@ -127,6 +128,7 @@ def empty_result() -> Result:
         clean_result(),
         ran_s=0.4,
         ended_early=True,
+        never_begun=0,
         operations=[],
         outcomes=[],
         stories=[],

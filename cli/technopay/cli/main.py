@@ -16,7 +16,6 @@ from typer.exceptions import TyperException
 
 from technopay.cli.audit import print_audit, run_audit
 from technopay.cli.guide import guide_text
-from technopay.cli.load.errors import LoadError
 from technopay.cli.load.plan import ScenarioName
 from technopay.cli.logs import set_up_logging
 from technopay.cli.process import run_loop
@@ -132,8 +131,12 @@ def load(
     from technopay.cli.load.command import run_load
     from technopay.cli.load.plan import make_plan
 
-    plan = make_plan(url, scenario, duration, users, concurrency, rate)
-    return run_load(plan, admin_token, report, json, Console())
+    try:
+        plan = make_plan(url, scenario, duration, users, concurrency, rate)
+        return run_load(plan, admin_token, report, json, Console())
+    except Exception as error:
+        # Status 1 would say that an invariant is broken.
+        return _fail_to_run("the load test", error)
 
 
 @app.command()
@@ -150,8 +153,7 @@ def audit(
         verdict = run_loop(run_audit(load_settings(redis, data_dir)))
     except Exception as error:
         # Status 1 would say that the books are broken.
-        logger.debug("the audit could not run", exc_info=True)
-        return _fail(str(error) or type(error).__name__, 2)
+        return _fail_to_run("the audit", error)
     if json:
         print(verdict.model_dump_json(indent=2))
     else:
@@ -184,7 +186,7 @@ def run() -> None:
     except UsageError as error:
         status = _fail(str(error), 2)
     except (
-        ConfigurationError, LoadError, PurchaseError, StoreUnfit, TechnopayError, WorkerFailed, OSError,
+        ConfigurationError, PurchaseError, StoreUnfit, TechnopayError, WorkerFailed, OSError,
     ) as error:  # fmt: skip
         status = _fail(str(error), 1)
     except KeyboardInterrupt:
@@ -220,6 +222,11 @@ async def _demo(settings: Settings, port: int, *, once: bool) -> None:
         stopped = catch_signals()
         print(await guide_text(service), flush=True)
         await stopped.wait()
+
+
+def _fail_to_run(what: str, error: Exception) -> int:
+    logger.debug("%s could not run", what, exc_info=True)
+    return _fail(str(error) or type(error).__name__, 2)
 
 
 def _fail(message: str, status: int) -> int:

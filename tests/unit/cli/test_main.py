@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,17 @@ def test_help_names_every_flag_of_the_contract(run: Run) -> None:
         "init": ("--redis",),
         "demo": ("--once", "--port", "--data-dir"),
         "token": ("--user", "--admin", "--expires"),
+        "load": (
+            "--url",
+            "--admin-token",
+            "--users",
+            "--concurrency",
+            "--rate",
+            "--duration",
+            "--scenario",
+            "--report",
+            "--json",
+        ),
     }.items():
         out = run(command, "--help")[1]
         assert all(flag in out for flag in flags), command
@@ -98,6 +110,17 @@ def test_without_arguments_it_shows_help(run: Run) -> None:
         ("token --user a --expires 1y", "--expires"),
         ("token --user a --expires 1.5h", "--expires"),
         ("token --user a --expires ١h", "--expires"),
+        ("load", "--url"),
+        ("load --url 127.0.0.1:8080", "--url"),
+        ("load --url http://h:99999", "--url"),
+        ("load --url http://h --rate 0", "--rate"),
+        ("load --url http://h --rate nan", "--rate"),
+        ("load --url http://h --duration nan", "--duration"),
+        ("load --url http://h --users 0", "--users"),
+        ("load --url http://h --scenario calm", "--scenario"),
+        ("load --url http://h --scenario hot-wallet --concurrency 64", "--concurrency"),
+        ("load --url http://h --json nowhere/figures.json", "nowhere"),
+        ("load --url http://h --report .", "written"),
     ],
 )
 def test_a_wrong_argument_is_named_in_one_line_with_status_2(run: Run, arguments: str, word: str) -> None:
@@ -121,6 +144,25 @@ def test_a_token_of_an_operator_opens_both_tables_for_an_hour(run: Run) -> None:
 
     assert claims["scope"].split() == ["payments", "admin"]
     assert claims["exp"] - claims["iat"] == 3_600
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ([], "the server does not answer: not connected"),
+        (["--concurrency", "10000", "--rate", "1"], "--concurrency"),
+    ],
+)
+def test_a_load_that_could_not_be_run_is_not_taken_for_one_that_found_something(
+    run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], why: str
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 1_024))
+
+    status, _, err = run("load", "--url", "http://127.0.0.1:1", *arguments)
+
+    assert (status, err.count("\n")) == (2, 1)
+    assert err.startswith("technopay: ")
+    assert why in err
 
 
 @pytest.mark.parametrize("command", [["token", "--user", "a"], ["serve", "--data-dir", "d"]])

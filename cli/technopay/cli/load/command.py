@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -47,8 +47,8 @@ def run_load(
 
     """
     for file in (report, json):
-        if file is not None and not file.parent.is_dir():
-            raise LoadError(f"there is no directory {file.parent} to write {file.name} to")
+        if file is not None:
+            _look_at(file)
     screen = Screen(console)
     with screen.shown():
         result = run_loop(measure(plan, admin_token, screen))
@@ -57,7 +57,7 @@ def run_load(
         json.write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
     if report:
         report.write_text(page_html(result), encoding="utf-8")
-        console.print(f"report: {report}", highlight=False, soft_wrap=True)
+        console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
     if result.verdict.is_broken:
         return BROKEN
     return CLEAN if result.verdict.clean else NO_VERDICT
@@ -77,19 +77,18 @@ async def measure(plan: Plan, admin_token: str | None, screen: Screen) -> Result
         with stop_on_signal() as stopped:
             traffic = Traffic(plan, scenario, scene, recorder, stopped)
             screen.step(f"{scenario.name}", round(plan.duration_s))
-            began_at, cpu_s = datetime.now(UTC), time.process_time()
+            began_at = datetime.now(UTC)
             watching = [
                 asyncio.create_task(vitals.watch()),
                 asyncio.create_task(_show(screen, traffic, recorder)),
             ]
             await traffic.run()
-            cpu_s = time.process_time() - cpu_s
             for task in watching:
                 task.cancel()
             await asyncio.gather(*watching, return_exceptions=True)
             await vitals.read()
             verdict = await judge(session, scene, journal, screen.step)
-    return make_result(plan, began_at, recorder, traffic, vitals, cpu_s, verdict, ended_early=stopped.is_set())
+    return make_result(plan, began_at, recorder, traffic, vitals, verdict)
 
 
 async def _show(screen: Screen, traffic: Traffic, recorder: Recorder) -> None:
@@ -104,14 +103,31 @@ async def _show(screen: Screen, traffic: Traffic, recorder: Recorder) -> None:
 def stop_on_signal() -> Iterator[asyncio.Event]:
     """Give an event that the first Ctrl-C sets; the second one ends the program."""
     stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    loop, running = asyncio.get_running_loop(), asyncio.current_task()
+    assert running is not None
+    is_ended = False
 
     def stop() -> None:
+        nonlocal is_ended
+        if stopped.is_set():
+            is_ended = True
+            running.cancel()
         stopped.set()
-        loop.remove_signal_handler(signal.SIGINT)
 
     loop.add_signal_handler(signal.SIGINT, stop)
     try:
         yield stopped
+    except asyncio.CancelledError:
+        if is_ended:
+            raise KeyboardInterrupt from None
+        raise
     finally:
         loop.remove_signal_handler(signal.SIGINT)
+
+
+def _look_at(file: Path) -> None:
+    """Look whether a file can be written, before the run and not after it."""
+    if not file.parent.is_dir():
+        raise LoadError(f"there is no directory {file.parent} to write {file.name} to")
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise LoadError(f"{file} cannot be written")

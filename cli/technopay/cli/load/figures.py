@@ -39,10 +39,7 @@ def make_result(
     recorder: Recorder,
     traffic: Traffic,
     vitals: Vitals,
-    cpu_s: float,
     verdict: Verdict,
-    *,
-    ended_early: bool,
 ) -> Result:
     """Put the result together."""
     return Result(
@@ -51,13 +48,16 @@ def make_result(
         f"Python {platform.python_version()}",
         began_at=began_at,
         ran_s=round(traffic.ran_s, 3),
-        ended_early=ended_early,
+        ended_early=traffic.ended_early,
         plan=plan,
-        operations=[_operation(name, recorder, traffic.ran_s) for name in sorted(recorder.latencies_s)],
+        operations=[
+            _operation(name, recorder, traffic.ran_s) for name in sorted({*recorder.latencies_s, PURCHASE})
+        ],
         outcomes=[
             Outcome(operation=operation, status=status, code=code, count=count)
             for (operation, status, code), count in sorted(recorder.outcomes.items())
         ],
+        never_begun=traffic.never_begun,
         stories=[
             Story(
                 name=story.__name__,
@@ -71,7 +71,7 @@ def make_result(
         ],
         series=_series(recorder, vitals.all, traffic),
         server=_server(recorder, vitals),
-        generator=_generator(traffic, cpu_s),
+        generator=_generator(traffic),
         verdict=verdict,
     )
 
@@ -79,9 +79,8 @@ def make_result(
 def _operation(name: str, recorder: Recorder, ran_s: float) -> Operation:
     latencies_s = recorder.latencies_s[name]
     count = recorder.paid if name == PURCHASE else len(latencies_s)
-    return Operation(
-        name=name, count=count, per_s=round(count / ran_s, 2) if ran_s else 0.0, latency=_latency(latencies_s)
-    )
+    per_s = round(recorder.in_time[name] / ran_s, 2) if ran_s else 0.0
+    return Operation(name=name, count=count, per_s=per_s, latency=_latency(latencies_s))
 
 
 def _latency(latencies_s: Sequence[float]) -> Latency | None:
@@ -128,10 +127,12 @@ def _vital_series(vitals: Sequence[Vital], began_s: float, count: int) -> tuple[
     memory: Known = [None] * count
     store: Known = [None] * count
     for before, vital in pairwise(vitals):
+        if vital.cpu_s is None:
+            continue
         # Each tells of the time since the one before, which can begin and end in different seconds.
         for second in range(max(0, int(before.at_s - began_s)), min(count, int(vital.at_s - began_s) + 1)):
             memory[second], store[second] = vital.memory_bytes, vital.store_memory_bytes
-            if before.cpu_s is not None and vital.cpu_s is not None and vital.cpu_s >= before.cpu_s:
+            if before.cpu_s is not None and vital.cpu_s >= before.cpu_s:
                 # A worker that was started again counts from zero.
                 cpu[second] = round((vital.cpu_s - before.cpu_s) / (vital.at_s - before.at_s), 3)
     return cpu, memory, store
@@ -158,8 +159,8 @@ def _server(recorder: Recorder, vitals: Vitals) -> Server:
     )
 
 
-def _generator(traffic: Traffic, cpu_s: float) -> Generator:
-    cpu = cpu_s / traffic.ran_s if traffic.ran_s else 0.0
+def _generator(traffic: Traffic) -> Generator:
+    cpu = traffic.cpu_s / traffic.ran_s if traffic.ran_s else 0.0
     lag_s = percentile(sorted(traffic.lags_s), 0.99) if traffic.lags_s else 0.0
     return Generator(
         cpu=round(cpu, 3),

@@ -15,7 +15,7 @@ def tables(result: Result) -> Html:
     """Make all tables."""
     return join(
         [
-            _section("stories", "Stories", _stories(result.stories)),
+            _section("stories", "Stories", _stories(result.stories, result.never_begun)),
             _section("operations", "Operations", _operations(result.operations)),
             _section("outcomes", "Outcomes", _outcomes(result)),
             _section("generator", "This program itself", _generator(result.generator)),
@@ -31,7 +31,7 @@ def _nothing() -> Html:
     return element("p", "There was nothing to count.", class_="unknown")
 
 
-def _stories(stories: list[Story]) -> Html:
+def _stories(stories: list[Story], never_begun: int) -> Html:
     if not stories:
         return _nothing()
     rows = [_story(story) for story in stories]
@@ -39,6 +39,8 @@ def _stories(stories: list[Story]) -> Html:
         rows.append([element("th", "all", scope="row"), *_story(_sum(stories))[1:]])
     columns = ("Story", "#Begun", "#Ended", "#As expected", "#Turned away", "#Surprises", "What surprised")
     why = "Turned away is the right end under too much load; a surprise is none. What is missing was cut off."
+    if never_begun:
+        why += f" {written_count(never_begun)} more were due, and waited in line until the end."
     return join([table("Stories", columns, rows), element("p", why, class_="small")])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -38,21 +39,33 @@ def make_plan(
         UsageError: names the argument and the rule.
 
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise UsageError("--url has to be an address like http://127.0.0.1:8080")
-    if parts.path not in ("", "/"):
-        raise UsageError("--url has to be the address of a server, without a path")
+    for name, number in (("--duration", duration_s), ("--rate", rate_per_s)):
+        if number is not None and not math.isfinite(number):
+            raise UsageError(f"{name} has to be a number")
+    address = _address(url)
     most = RATE_CONCURRENCY if rate_per_s else FIXED_CONCURRENCY
     if scenario is ScenarioName.HOT_WALLET:
         users, most = 1, HOT_CONCURRENCY
         if concurrency and concurrency > most:
             raise UsageError(f"--concurrency has to be at most {most} with hot-wallet: all are of one user")
     return Plan(
-        url=url.rstrip("/"),
+        url=address,
         scenario=scenario,
         duration_s=duration_s,
         users=users,
         concurrency=concurrency or most,
         rate_per_s=rate_per_s,
     )
+
+
+def _address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or parts.query or parts.fragment or parts.username is not None:
+        raise UsageError("--url has to be an address like http://127.0.0.1:8080")
+    if parts.path not in ("", "/"):
+        raise UsageError("--url has to be the address of a server, without a path")
+    return f"{parts.scheme}://{parts.netloc}"

@@ -41,6 +41,8 @@ class Recorder:
         self.seconds: list[Second] = [Second()]
         self.requests = 0
         self.paid = 0
+        self.in_time: Counter[str] = Counter()
+        """How much of each operation had ended when no more purchases began: what rates are made of."""
 
     def request(self, operation: str, status: int, code: str, latency_s: float) -> None:
         """Write down a request. Its latency counts from when it should have left."""
@@ -71,6 +73,11 @@ class Recorder:
         """End a second and begin the next."""
         self.seconds[-1].under_way = under_way
         self.seconds.append(Second())
+
+    def end_of_time(self) -> None:
+        """Note what was done in time; what still ends is counted, but makes no rate look higher."""
+        self.in_time.update({name: len(latencies_s) for name, latencies_s in self.latencies_s.items()})
+        self.in_time[PURCHASE] = self.paid
 
 
 def percentile(ordered: array[float] | list[float], share: float) -> float:

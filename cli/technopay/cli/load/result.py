@@ -154,6 +154,8 @@ class Result(Finding):
     plan: Plan
     operations: list[Operation]
     outcomes: list[Outcome]
+    never_begun: int
+    """Purchases that were due and waited in line until the time was over."""
     stories: list[Story]
     series: Series
     server: Server

@@ -52,12 +52,15 @@ class Scene:
     wire: Wire
     admin: Headers
     limit_before: dict[str, Any]
+    """The daily limit of the currency, as it was set."""
     ahead: timedelta
     """How much further than ours the server's clock is."""
     shops: Sequence[Headers]
     shoppers: list[Shopper] = field(default_factory=list)
     poor: list[Shopper] = field(default_factory=list)
     blocked: list[Shopper] = field(default_factory=list)
+    used_when_set: int = 0
+    """How much of the limit was used when it was set last: that may be more than the limit."""
     _shops: Iterator[Headers] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,9 +81,10 @@ class Scene:
 
     async def set_limit(self, amount: int | None) -> Reply:
         """Set the daily limit of the currency."""
-        return await self.wire.ask(
-            "limit", "PUT", f"/v1/admin/limits/{CURRENCY}", self.admin, {"amount": amount}
-        )
+        path = f"/v1/admin/limits/{CURRENCY}"
+        reply = await self.wire.ask("limit", "PUT", path, self.admin, {"amount": amount})
+        self.used_when_set = reply.body.get("used", self.used_when_set)
+        return reply
 
     async def read_limit(self) -> dict[str, Any] | None:
         """Read the daily limit of the currency; None where it is not told."""
@@ -105,13 +109,15 @@ async def make_scene(
     # What it takes to set the scene is no part of the figures.
     maker = Maker(Wire(session, Recorder(), Journal()), f"load-{secrets.token_hex(4)}")
     await maker.sign_in(admin_token)
+    # Only a demo signs shops in: whatever else this may be, nothing of it was changed by then.
+    shops = [await maker.sign_in_shop(number) for number in range(SHOPS)]
     limit = await maker.ask("PUT", f"/v1/admin/limits/{CURRENCY}", {"amount": LIMIT})
     scene = Scene(
         Wire(session, recorder, journal),
         maker.admin,
         limit,
         await maker.measure_clock(),
-        [await maker.sign_in_shop(number) for number in range(SHOPS)],
+        shops,
     )
     plan = [
         *((scene.shoppers, DEPOSIT) for _ in range(users)),
@@ -190,6 +196,8 @@ class Maker:
         if reply.status >= 400:
             detail = reply.body.get("detail", "no reason given")
             raise LoadError(f"{method} {path} was answered {reply.status} {reply.code}: {detail}")
+        if reply.code == "not_json":
+            raise LoadError(f"{method} {path} was answered without JSON: --url is not a technopay server's")
         return reply.body
 
 

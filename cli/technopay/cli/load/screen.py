@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -54,7 +55,7 @@ class Screen:
         news, endings = _news(traffic, recorder), _endings(recorder)
         self._live.update(Group(self._progress, Text(news, style="bold"), Text(endings)))
         if not self._console.is_terminal and second % LINE_EVERY_S == 0:
-            self._console.print(f"{second:5} s  {news} · {endings}", soft_wrap=True)
+            self._console.print(f"{second:5} s  {news} · {endings}", markup=False, soft_wrap=True)
 
 
 def _news(traffic: Traffic, recorder: Recorder) -> str:
@@ -84,6 +85,10 @@ def print_result(result: Result, console: Console) -> None:
     server, generator = result.server, result.generator
     if server.cpu_us_per_request is not None:
         console.print(f"server: {server.cpu_us_per_request:,.0f} µs of CPU per request; {_memory(result)}")
+    if result.never_begun:
+        console.print(
+            f"[yellow]{result.never_begun:,} more purchases were due, and waited in line until the end"
+        )
     if not generator.is_to_be_trusted:
         console.print(
             f"[yellow]the generator itself did not keep up ({generator.cpu:.2f} cores, "
@@ -114,7 +119,7 @@ def _stories(result: Result) -> Table:
     for name in ("", "ended", "as expected", "turned away", "cut off", "surprises"):
         table.add_column(name, justify="left" if name in ("", "surprises") else "right")
     for story in result.stories:
-        surprises = "\n".join(f"{count:,} × {what}" for what, count in story.surprises.items())
+        surprises = escape("\n".join(f"{count:,} × {what}" for what, count in story.surprises.items()))
         counts = (story.ended, story.as_expected, story.turned_away, story.begun - story.ended)
         table.add_row(story.name.replace("_", " "), *(f"{count:,}" for count in counts), f"[red]{surprises}[/]")
     return table
@@ -127,7 +132,7 @@ def _outcomes(result: Result) -> Table:
     table.add_column("count", justify="right")
     ended = [each for each in result.outcomes if each.operation == PURCHASE]
     for outcome in sorted(ended, key=lambda each: -each.count):
-        table.add_row(str(outcome.status or "–"), outcome.code, f"{outcome.count:,}")
+        table.add_row(str(outcome.status or "–"), escape(outcome.code), f"{outcome.count:,}")
     return table
 
 
@@ -145,11 +150,13 @@ def _memory(result: Result) -> str:
 def _print_verdict(result: Result, console: Console) -> None:
     verdict = result.verdict
     for line in verdict.differences:
-        console.print(f"[red]journal: {line}", highlight=False)
+        console.print(f"journal: {line}", style="red", markup=False, highlight=False)
     for difference in verdict.audit.differences if verdict.audit else ():
         console.print(
-            f"[red]audit: {difference.invariant}: {difference.subject} {difference.what}: "
+            f"audit: {difference.invariant}: {difference.subject} {difference.what}: "
             f"expected {difference.expected}, found {difference.found}",
+            style="red",
+            markup=False,
             highlight=False,
         )
     if verdict.clean:
@@ -157,6 +164,6 @@ def _print_verdict(result: Result, console: Console) -> None:
             f"[bold green]clean[/]: {verdict.acknowledged:,} answers acknowledged and kept; the audit agrees"
         )
     elif verdict.problem and not verdict.is_broken:
-        console.print(f"[bold yellow]no verdict[/]: {verdict.problem}")
+        console.print(f"[bold yellow]no verdict[/]: {escape(verdict.problem)}")
     else:
-        console.print(f"[bold red]BROKEN[/]: {', '.join(verdict.broken_invariants)}")
+        console.print(f"[bold red]BROKEN[/]: {escape(', '.join(verdict.broken_invariants))}")

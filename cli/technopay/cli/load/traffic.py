@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from technopay.cli.load import stories
@@ -16,6 +17,7 @@ from technopay.cli.load.result import Plan
 from technopay.cli.load.scenarios import Scenario
 from technopay.cli.load.scene import AMOUNT, Scene, Shopper
 from technopay.cli.load.stories import Story
+from technopay.cli.load.wire import Reply
 
 TIGHTEN_AT = 0.4
 RUNS_OUT_AFTER = 0.2
@@ -56,10 +58,13 @@ class Traffic:
         self._clock = asyncio.get_running_loop().time
         self._playing: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(plan.concurrency)
+        self._begun = 0
         self.tallies = {story: Tally() for story in scenario.stories}
         self.lags_s: list[float] = []
         self.began_s = self._clock()
         self.ran_s = 0.0
+        self.cpu_s = 0.0
+        self.ended_early = False
 
     @property
     def under_way(self) -> int:
@@ -71,9 +76,17 @@ class Traffic:
         """How much longer new purchases begin."""
         return max(0.0, self.began_s + self._plan.duration_s - self._clock())
 
+    @property
+    def never_begun(self) -> int:
+        """How many purchases were due, and waited in line until the time was over."""
+        if self._plan.rate_per_s is None:
+            return 0
+        due = math.ceil(min(self.ran_s, self._plan.duration_s) * self._plan.rate_per_s)
+        return max(0, due - self._begun)
+
     async def run(self) -> None:
         """Begin purchases for as long as planned, then let those under way finish."""
-        self.began_s = self._clock()
+        self.began_s, cpu_s = self._clock(), time.process_time()
         helpers = [asyncio.create_task(self._count_seconds())]
         if self._scenario.tightens_limit:
             helpers.append(asyncio.create_task(self._tighten_limit()))
@@ -82,11 +95,21 @@ class Traffic:
         await asyncio.wait(
             {beginning, stopping}, timeout=self._plan.duration_s, return_when=asyncio.FIRST_COMPLETED
         )
-        await _cancel([beginning, stopping])
-        self.ran_s = self._clock() - self.began_s
+        self.ended_early = stopping.done()
+        await _cancel([beginning])
+        self.ran_s, self.cpu_s = self._clock() - self.began_s, time.process_time() - cpu_s
+        self._recorder.end_of_time()
+        await self._finish(stopping)
+        await _cancel([stopping, *helpers, *self._playing])
+
+    async def _finish(self, stopping: asyncio.Task[object]) -> None:
+        """Wait until nothing is under way any more, not for ever, and not for long when somebody stops it."""
         if self._playing:
-            await asyncio.wait(self._playing, timeout=FINISH_EARLY_S if self._stopped.is_set() else FINISH_S)
-        await _cancel([*helpers, *self._playing])
+            finishing = asyncio.create_task(asyncio.wait(set(self._playing)))
+            await asyncio.wait({finishing, stopping}, timeout=FINISH_S, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done():
+                await asyncio.wait({finishing}, timeout=FINISH_EARLY_S)
+            await _cancel([finishing])
 
     async def _begin_all(self) -> None:
         """Begin purchases: at a rate, when each is due; else whenever there is room for one.
@@ -94,15 +117,15 @@ class Traffic:
         What is due while too many are under way waits in line, and its latency counts from when it was due: a
         server that is slow for a while does not get fewer purchases to be slow with.
         """
-        number, rate_per_s = 0, self._plan.rate_per_s
+        rate_per_s = self._plan.rate_per_s
         while self.left_s:
-            due_s = self.began_s + number / rate_per_s if rate_per_s else 0.0
+            due_s = self.began_s + self._begun / rate_per_s if rate_per_s else 0.0
             await asyncio.sleep(max(0.0, due_s - self._clock()))
             await self._room.acquire()
             self._begin(due_s or self._clock())
-            number += 1
 
     def _begin(self, due_s: float) -> None:
+        self._begun += 1
         story = self._scenario.deal(self._chance)
         shopper = self._chance.choice(self._shoppers(story))
         task = asyncio.create_task(self._play(story, Purchase(self._scene, shopper, due_s), due_s))
@@ -130,6 +153,10 @@ class Traffic:
         except SurpriseError as error:
             reply = error.reply
             tally.surprises[str(error)] += 1
+        except Exception as error:
+            # An answer of a form that no answer has, or a defect of ours: both have to be seen.
+            reply = Reply(0, "not_understood", {})
+            tally.surprises[f"an answer was not understood: {error!r:.100}"] += 1
         tally.ended += 1
         latency_s = None if purchase.is_slow else self._clock() - due_s
         self._recorder.purchase(reply.status, reply.code, latency_s)
@@ -156,8 +183,14 @@ class Traffic:
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[object]]) -> None:
+    """End tasks.
+
+    Raises:
+        Exception: one of them had failed.
+
+    """
     for task in tasks:
         task.cancel()
-    for task in tasks:
-        with suppress(asyncio.CancelledError):
-            await task
+    for error in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(error, Exception):
+            raise error

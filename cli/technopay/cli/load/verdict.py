@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from pydantic import ValidationError
 
 from technopay.cli.load.journal import Journal, Told, differences, told_by
 from technopay.cli.load.result import Verdict
@@ -24,6 +25,8 @@ LOOK_PAUSE_S = 1.0
 TRIES = 10
 DEBITED = {"processing", "succeeded", "refunding"}
 """In these states the wallet's money is away."""
+
+UNDER_WAY = {"processing", "refunding"}
 
 
 class UnreadableError(Exception):
@@ -45,10 +48,9 @@ async def judge(
     except UnreadableError as error:
         problem: str | None = str(error)
     else:
-        problem = None
-    clean = not found and audit is not None and audit.clean
+        problem = None if journal.acknowledged else "nothing was acknowledged, so there is nothing to judge"
     return Verdict(
-        clean=clean,
+        clean=not found and problem is None and audit is not None and audit.clean and not audit.differences,
         acknowledged=journal.acknowledged,
         audit=audit,
         differences=found,
@@ -56,42 +58,76 @@ async def judge(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen of a wallet: what differs, how much of its money is away, and whether more may happen."""
+
+    lines: Sequence[str]
+    debited: int
+    is_under_way: bool
+
+
 async def compare(reader: Reader, scene: Scene, journal: Journal) -> list[str]:
-    """Answer what in the store is not as it has to be, by what was acknowledged."""
+    """Answer what in the store is not as it has to be, by what was acknowledged.
+
+    What differs is looked at again, until it is the same as before with nothing under way.
+    """
     told: dict[str, dict[str, Told]] = {shopper.wallet_id: {} for shopper in scene.everybody}
+    strange = []
     for payment_id, each in journal.payments.items():
-        told[each.wallet_id][payment_id] = each
-    found: list[str] = []
-    debited = 0
-    waiting = iter(scene.everybody)
-
-    async def read_some() -> None:
-        nonlocal debited
-        for shopper in waiting:
-            lines, taken = await _compare_wallet(reader, shopper, told[shopper.wallet_id])
-            found.extend(lines)
-            debited += taken
-
-    async with asyncio.TaskGroup() as reading:
-        for _ in range(READING_AT_A_TIME):
-            reading.create_task(read_some())
-    return found + list(_compare_limit(scene.limit_before, await reader.limit(), debited))
-
-
-async def _compare_wallet(
-    reader: Reader, shopper: Shopper, told: Mapping[str, Told]
-) -> tuple[Sequence[str], int]:
-    """Answer what differs, and how much money of the wallet is away."""
-    for look in range(LOOKS):
-        if look:
+        if each.wallet_id in told:
+            told[each.wallet_id][payment_id] = each
+        else:
+            strange.append(
+                f"acknowledged_is_kept: {payment_id} was told to be of a stranger's {each.wallet_id}"
+            )
+    looks: dict[str, Look] = {}
+    waiting: Sequence[Shopper] = scene.everybody
+    before: list[str] = []
+    for number in range(LOOKS):
+        if number:
             await asyncio.sleep(LOOK_PAUSE_S)
+        looks |= await _look_at_wallets(reader, waiting, told)
+        lines = [line for look in looks.values() for line in look.lines]
+        lines += _compare_limit(scene, await reader.limit(), sum(look.debited for look in looks.values()))
+        waiting = [each for each in scene.everybody if _may_change(looks[each.wallet_id])]
+        is_under_way = any(look.is_under_way for look in looks.values())
+        if not lines or (lines == before and not is_under_way):
+            break
+        before = lines
+    return strange + lines
+
+
+def _may_change(look: Look) -> bool:
+    return bool(look.lines) or look.is_under_way
+
+
+async def _look_at_wallets(
+    reader: Reader, shoppers: Iterable[Shopper], told: Mapping[str, Mapping[str, Told]]
+) -> dict[str, Look]:
+    looks: dict[str, Look] = {}
+    waiting = iter(shoppers)
+
+    async def look_at_some() -> None:
+        for shopper in waiting:
+            looks[shopper.wallet_id] = await _look_at_wallet(reader, shopper, told[shopper.wallet_id])
+
+    try:
+        async with asyncio.TaskGroup() as looking:
+            for _ in range(READING_AT_A_TIME):
+                looking.create_task(look_at_some())
+    except* UnreadableError as errors:
+        raise errors.exceptions[0] from None
+    return looks
+
+
+async def _look_at_wallet(reader: Reader, shopper: Shopper, told: Mapping[str, Told]) -> Look:
+    with _understood(f"what the server tells of {shopper.user_id}"):
         found = {each["id"]: told_by(each) async for each in reader.payments(shopper.user_id)}
         balance = await reader.balance(shopper.wallet_id)
-        debited = sum(each.amount for each in found.values() if each.status in DEBITED)
-        lines = list(_look(shopper, told, found, shopper.deposited - debited, balance))
-        if not lines:
-            break
-    return lines, debited
+    debited = sum(each.amount for each in found.values() if each.status in DEBITED)
+    lines = list(_look(shopper, told, found, shopper.deposited - debited, balance))
+    return Look(lines, debited, any(each.status in UNDER_WAY for each in found.values()))
 
 
 def _look(
@@ -114,15 +150,29 @@ def _look(
             yield f"one_payment_per_invoice: {invoice_id} was paid {count} times"
 
 
-def _compare_limit(before: Mapping[str, Any], after: Mapping[str, Any] | None, debited: int) -> Iterator[str]:
+def _compare_limit(scene: Scene, after: Mapping[str, Any] | None, debited: int) -> Iterator[str]:
     """Compare what was used of the limit; others may have used some, too, and at midnight it begins anew."""
-    if after is None or after["resets_at"] != before["resets_at"]:
-        return
-    used = after["used"] - before["used"]
-    if used < debited:
-        yield f"limit_is_sum_of_debits: {CURRENCY} counts {used} used since the run began, not {debited}"
-    if after["limit"] is not None and after["used"] > after["limit"]:
-        yield f"limit_is_sum_of_debits: {CURRENCY} has {after['used']} used of a limit of {after['limit']}"
+    with _understood("the server's limit"):
+        if after is None:
+            yield f"limit_is_sum_of_debits: {CURRENCY} had a limit and has none now"
+            return
+        if after["resets_at"] != scene.limit_before["resets_at"]:
+            return
+        used = after["used"] - scene.limit_before["used"]
+        if used < debited:
+            yield f"limit_is_sum_of_debits: {CURRENCY} counts {used} used since the run began, not {debited}"
+        # Set lower than what is used already, a limit refuses from then on: there is nothing wrong with it.
+        if after["limit"] is not None and after["used"] > max(after["limit"], scene.used_when_set):
+            yield f"limit_is_sum_of_debits: {CURRENCY} has {after['used']} used of a limit of {after['limit']}"
+
+
+@contextmanager
+def _understood(what: str) -> Iterator[None]:
+    """Take an answer of another form than it has to have for one that cannot be read."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise UnreadableError(f"{what} is not in the form that it has to have") from None
 
 
 class Reader:
@@ -149,16 +199,18 @@ class Reader:
 
     async def limit(self) -> Mapping[str, Any] | None:
         """Answer the limit of the currency."""
-        limits = (await self._get("/v1/admin/limits?limit=100"))["data"]
-        return next((each for each in limits if each["currency"] == CURRENCY), None)
+        page = await self._get("/v1/admin/limits?limit=100")
+        with _understood("the server's limits"):
+            return next((each for each in page["data"] if each["currency"] == CURRENCY), None)
 
     async def audit(self) -> Audit:
         """Answer the server's audit."""
         body = await self._get("/v1/admin/audit", deadline_s=AUDIT_DEADLINE_S)
-        try:
-            return Audit.model_validate(body)
-        except ValidationError:
-            raise UnreadableError("the server's audit is not in the form that it has to have") from None
+        with _understood("the server's audit"):
+            audit = Audit.model_validate(body)
+        if not audit.clean and not audit.differences:
+            raise UnreadableError("the server's audit is not clean and does not say what differs")
+        return audit
 
     async def _get(self, path: str, deadline_s: float = 30.0) -> Any:
         problem = ""
@@ -173,6 +225,10 @@ class Reader:
                     problem = f"was answered {response.status}"
                     if response.status not in (429, 503, 504):
                         break
-            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            except TimeoutError:
+                # Nobody else asks any more: it had all the time there is.
+                problem = f"was not answered within {deadline_s:.0f} s"
+                break
+            except (aiohttp.ClientError, OSError, ValueError) as error:
                 problem = f"was not answered: {type(error).__name__}"
         raise UnreadableError(f"GET {path.partition('?')[0]} {problem}")

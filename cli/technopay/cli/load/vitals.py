@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -62,7 +64,9 @@ def read_vital(at_s: float, text: str) -> Vital:
     """Read metrics in Prometheus' text format; what several workers tell is added up."""
     sums: dict[str, float] = {}
     for name, value in SAMPLE.findall(text):
-        sums[name] = sums.get(name, 0.0) + float(value)
+        with suppress(ValueError):
+            sums[name] = sums.get(name, 0.0) + float(value)
+    sums = {name: value for name, value in sums.items() if math.isfinite(value)}
     return Vital(
         at_s,
         sums.get("process_cpu_seconds_total"),

@@ -1,4 +1,8 @@
-"""Requests to the server, each timed from when it should have left. Nothing is tried again."""
+"""Requests to the server, each timed from when it should have left.
+
+Nothing is tried again here. What only reads or sets, aiohttp sends once more when its connection is cut; that
+is part of its latency. A POST leaves once.
+"""
 
 from __future__ import annotations
 

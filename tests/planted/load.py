@@ -1,0 +1,50 @@
+"""Breakages of what judges others: a load test that misses what it should find, or measures too kindly."""
+
+from __future__ import annotations
+
+from planted.breakage import Breakage, Edit
+
+JOURNAL = "tests/unit/cli/test_load_journal.py"
+VERDICT = "tests/unit/cli/test_load_verdict.py"
+TRAFFIC = "tests/unit/cli/test_load_traffic.py"
+
+
+def load(module: str, old: str, new: str) -> Edit:
+    """Change a module of `technopay load`."""
+    return Edit(f"cli/technopay/cli/load/{module}.py", old, new)
+
+
+LOAD = (
+    Breakage(
+        "load-trusts-the-audit",
+        "A load test compares the store with what it was told, whatever the server's audit says.",
+        (load("verdict", "return strange + lines", "return []"),),
+        (
+            f"{VERDICT}::test_a_balance_that_is_not_what_its_payments_leave_is_a_difference",
+            f"{VERDICT}::test_an_invoice_that_was_paid_twice_is_a_difference",
+            f"{VERDICT}::test_what_was_acknowledged_and_is_not_kept_is_a_difference",
+        ),
+    ),
+    Breakage(
+        "load-believes-the-last-answer",
+        "What was told of a payment once is held against what is told of it later.",
+        (load("journal", "if before is not None:", "if False:"),),
+        (
+            f"{JOURNAL}::test_a_payment_that_is_final_stays_what_it_is",
+            f"{JOURNAL}::test_what_was_told_of_a_payment_does_not_change",
+        ),
+    ),
+    Breakage(
+        "load-is-clean-without-an-audit",
+        "Without the server's audit there is no verdict.",
+        (load("verdict", "audit is not None and audit.clean", "(audit is None or audit.clean)"),
+         load("verdict", "and not audit.differences,", "and not (audit and audit.differences),")),
+        (f"{VERDICT}::test_where_the_server_does_not_tell_there_is_no_verdict_and_it_is_said_why",),
+    ),
+    Breakage(
+        "load-waits-for-a-slow-server",
+        "At a rate, a latency counts from when the purchase was due, however late it could begin.",
+        (load("traffic", "self._begin(due_s or self._clock())", "self._begin(self._clock())"),),
+        (f"{TRAFFIC}::test_at_a_rate_a_latency_counts_from_when_the_purchase_was_due",),
+    ),
+)  # fmt: skip

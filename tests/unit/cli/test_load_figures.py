@@ -1,0 +1,188 @@
+"""What is made of what was written down: figures that are known or None, never made up."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+from support.load import make_plan
+
+from technopay.cli.load.figures import make_result
+from technopay.cli.load.recorder import PURCHASE, Recorder
+from technopay.cli.load.result import Result, Verdict
+from technopay.cli.load.stories import pay
+from technopay.cli.load.traffic import Tally, Traffic
+from technopay.cli.load.vitals import Vital, Vitals
+
+BEGAN_S = 1_000.0
+VERDICT = Verdict(clean=True, acknowledged=0, audit=None, differences=[], problem=None)
+
+
+class Ended:
+    """A traffic that is over."""
+
+    def __init__(self, ran_s: float = 2.0) -> None:
+        self.ran_s = ran_s
+        self.began_s = BEGAN_S
+        self.cpu_s = 0.5
+        self.ended_early = False
+        self.never_begun = 0
+        self.lags_s = [0.0, 0.001]
+        self.tallies = {pay: Tally(begun=3, ended=2, as_expected=1)}
+
+
+class Read:
+    """Vitals that were read at some times."""
+
+    def __init__(self, *vitals: Vital) -> None:
+        self.all = list(vitals)
+        self.reads = len(vitals)
+
+
+def result(recorder: Recorder, traffic: Ended | None = None, vitals: Read | None = None) -> Result:
+    return make_result(
+        make_plan(), datetime.now(UTC), recorder, cast("Traffic", traffic or Ended()),
+        cast("Vitals", vitals or Read()), VERDICT,
+    )  # fmt: skip
+
+
+def recorded(seconds: int = 4) -> Recorder:
+    """Write down a request and a purchase in each second, and one request in the second that is not over."""
+    recorder = Recorder()
+    for number in range(seconds):
+        recorder.request("start", 201, "requires_confirmation", 0.1 * (number + 1))
+        recorder.purchase(200, "succeeded", 0.2)
+        recorder.next_second(under_way=number)
+    recorder.request("start", 201, "requires_confirmation", 9.0)
+    recorder.end_of_time()
+    return recorder
+
+
+def test_all_lists_by_second_are_of_one_length_and_the_second_that_is_not_over_is_left_out() -> None:
+    found = result(recorded()).series
+
+    lists = [value for name, value in found if name != "outcomes"] + list(found.outcomes.values())
+    assert {len(each) for each in lists} == {4}
+    assert (found.at_s, found.requests_per_s) == ([0.0, 1.0, 2.0, 3.0], [1.0] * 4)
+    assert found.purchases_per_s == [1.0] * 4
+    assert found.p50_ms == found.p99_ms == pytest.approx([100.0, 200.0, 300.0, 400.0])
+    assert (found.outcomes, found.under_way) == ({"succeeded": [1] * 4}, [0, 1, 2, 3])
+
+
+def test_of_a_short_run_the_second_that_is_not_over_is_shown_too() -> None:
+    assert result(recorded(2)).series.at_s == [0.0, 1.0, 2.0]
+    assert result(recorded(3)).series.at_s == [0.0, 1.0, 2.0]
+
+
+def test_a_second_in_which_nothing_ended_has_no_latency() -> None:
+    recorder = Recorder()
+    recorder.next_second(0)
+    recorder.request("start", 201, "requires_confirmation", 0.1)
+
+    assert result(recorder).series.p95_ms == [None, pytest.approx(100.0)]
+
+
+def test_what_the_server_uses_is_known_only_where_it_was_asked_and_told() -> None:
+    vitals = Read(
+        Vital(BEGAN_S - 0.5, 10.0, 100.0, 1_000.0),
+        Vital(BEGAN_S + 0.5, 10.5, 110.0, 1_100.0),
+        Vital(BEGAN_S + 1.5, None, None, None),
+        Vital(BEGAN_S + 2.5, 11.5, 105.0, 1_300.0),
+        Vital(BEGAN_S + 99.0, 12.0, 101.0, 1_400.0),
+    )
+
+    found = result(recorded(), Ended(4.0), vitals)
+
+    # Each tells of the time since the one before, known or not.
+    assert found.series.server_cpu == [0.5, None, 0.005, 0.005]
+    assert found.series.server_memory_bytes == [110.0, 105.0, 101.0, 101.0]
+    assert found.series.store_memory_bytes == [1_100.0, 1_300.0, 1_400.0, 1_400.0]
+    server = found.server
+    assert (server.memory_bytes_before, server.memory_bytes_after, server.memory_bytes_max) == (100, 101, 110)
+    assert server.cpu_us_per_request == pytest.approx(2e6 / (5 + 5))
+    assert server.store_bytes_per_purchase == pytest.approx(400 / 4)
+
+
+def test_a_worker_that_began_anew_gives_no_negative_cpu() -> None:
+    vitals = Read(
+        Vital(BEGAN_S + 0.5, 10.0, 1.0, 1.0),
+        Vital(BEGAN_S + 1.5, 2.0, 1.0, 1.0),
+        Vital(BEGAN_S + 2.5, 3.0, 1.0, 1.0),
+    )
+
+    found = result(recorded(), vitals=vitals)
+
+    assert found.series.server_cpu == [None, 1.0, 1.0, None]
+    assert found.server.cpu_us_per_request == pytest.approx(1e6 / (5 + 3))
+
+
+def test_a_server_without_metrics_leaves_its_figures_unknown() -> None:
+    silent = Vital(BEGAN_S, None, None, None)
+
+    found = result(recorded(), vitals=Read(silent, silent))
+
+    assert set(found.server.model_dump().values()) == {None}
+
+
+def test_a_run_without_purchases_has_figures_all_the_same() -> None:
+    vitals = Read(Vital(BEGAN_S, 1.0, 1.0, 1.0), Vital(BEGAN_S + 1, 2.0, 1.0, 2.0))
+    recorder = Recorder()
+    recorder.next_second(0)
+    recorder.purchase(0, "not_connected", None)
+
+    found = result(recorder, vitals=vitals)
+
+    (purchases,) = found.operations
+    assert (purchases.name, purchases.count, purchases.per_s, purchases.latency) == (PURCHASE, 0, 0.0, None)
+    assert found.server.store_bytes_per_purchase is None
+    assert found.series.purchases_per_s == [0.0, 0.0]
+
+
+def test_a_run_that_took_no_time_has_no_rates() -> None:
+    recorder = Recorder()
+    recorder.request("start", 201, "requires_confirmation", 0.1)
+    recorder.end_of_time()
+
+    found = result(recorder, Ended(0.0))
+
+    assert [each.per_s for each in found.operations] == [0.0, 0.0]
+    assert (found.series.at_s, found.generator.cpu) == ([0.0], 0.0)
+
+
+def test_what_ends_after_the_run_is_counted_and_does_not_raise_the_rate() -> None:
+    recorder = recorded()
+    for _ in range(100):
+        recorder.request("start", 201, "requires_confirmation", 0.1)
+        recorder.purchase(200, "succeeded", 5.0)
+
+    start, purchase = sorted(result(recorder).operations, key=lambda each: each.name == PURCHASE)
+
+    assert (start.count, start.per_s) == (105, 2.5)
+    assert (purchase.count, purchase.per_s) == (104, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("cpu_s", "lag_s", "is_to_be_trusted"),
+    [(1.8, 0.05, True), (1.9, 0.0, False), (0.1, 0.06, False)],
+)
+def test_a_generator_that_is_too_busy_is_not_to_be_trusted(
+    cpu_s: float, lag_s: float, *, is_to_be_trusted: bool
+) -> None:
+    traffic = Ended()
+    traffic.cpu_s, traffic.lags_s = cpu_s, [lag_s]
+
+    generator = result(recorded(), traffic).generator
+
+    assert generator.is_to_be_trusted is is_to_be_trusted
+    assert generator.lag_p99_ms == pytest.approx(1000 * lag_s)
+
+
+def test_stories_are_named_and_told_as_they_were_counted() -> None:
+    traffic = Ended()
+    traffic.tallies[pay].surprises["200 failed instead of 200 succeeded"] += 1
+
+    (story,) = result(recorded(), traffic).stories
+
+    assert (story.name, story.begun, story.ended, story.as_expected) == ("pay", 3, 2, 1)
+    assert story.surprises == {"200 failed instead of 200 succeeded": 1}

@@ -1,0 +1,127 @@
+"""One reader of an inbox for all who wait for a code, for as long as somebody waits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from support.load import ToldWire, leap
+
+from technopay.cli.load.inbox import CODE_WAIT_S, LENGTH, Inbox
+from technopay.cli.load.wire import Reply
+
+Message = dict[str, Any]
+BUSY = Reply(503, "overloaded", {"code": "overloaded"})
+
+
+def inbox(*messages: Message) -> Reply:
+    return Reply(200, "ok", {"data": list(messages)})
+
+
+def message(payment_id: str, code: str | None = "123456") -> Message:
+    return {"payment_id": payment_id, "kind": "confirmation.code", **({"code": code} if code else {})}
+
+
+async def nobody_reads() -> bool:
+    """Whether nothing runs but the test."""
+    await asyncio.sleep(0)
+    return asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_one_reader_reads_for_all_who_wait() -> None:
+    async def main() -> None:
+        wire = ToldWire(lambda _: inbox(*(message(f"pay_{number}", f"{number}") for number in range(50))))
+        reader = Inbox(wire, "alice")
+
+        codes = await asyncio.gather(*(reader.read_code(f"pay_{number}") for number in range(50)))
+
+        assert codes == [str(number) for number in range(50)]
+        assert wire.asked == [f"/mock/inbox/alice?limit={LENGTH}"]
+        assert await nobody_reads()
+
+    leap(main())
+
+
+def test_it_reads_further_back_after_reads_in_vain_and_a_server_that_is_busy_is_asked_again() -> None:
+    async def main() -> None:
+        answers = [
+            inbox(message("pay_2")),
+            BUSY,
+            inbox(message("pay_1", None)),
+            inbox(),
+            inbox(message("pay_1")),
+        ]
+        wire = ToldWire(lambda _: answers[min(len(wire.asked), len(answers)) - 1])
+
+        assert await Inbox(wire, "alice").read_code("pay_1") == "123456"
+
+        assert [path.partition("limit=")[2] for path in wire.asked] == ["8", "16", "32", "64", "128"]
+
+    leap(main())
+
+
+def test_a_code_that_does_not_come_is_waited_for_and_given_up() -> None:
+    async def main() -> None:
+        wire = ToldWire(lambda _: inbox())
+        began_s = asyncio.get_running_loop().time()
+
+        assert await Inbox(wire, "alice").read_code("pay_1") is None
+
+        assert asyncio.get_running_loop().time() - began_s == pytest.approx(CODE_WAIT_S)
+        assert wire.asked[-1].endswith(f"limit={LENGTH}")
+        assert len(wire.asked) < 60
+        assert await nobody_reads()
+
+    leap(main())
+
+
+def test_who_comes_after_the_others_are_gone_gets_a_code_too() -> None:
+    async def main() -> None:
+        wire = ToldWire(lambda _: inbox(message("pay_1"), message("pay_2")))
+        reader = Inbox(wire, "alice")
+        impatient = asyncio.create_task(reader.read_code("pay_3"))
+        await asyncio.sleep(0.01)
+
+        impatient.cancel()
+        await asyncio.sleep(0)
+        assert await reader.read_code("pay_1") == "123456"
+        assert await reader.read_code("pay_2") == "123456"
+
+        assert len(wire.asked) == 2
+
+    leap(main())
+
+
+def test_nothing_goes_on_when_those_who_waited_are_gone() -> None:
+    async def main() -> None:
+        reader = Inbox(ToldWire(lambda _: inbox()), "alice")
+        waiting = [asyncio.create_task(reader.read_code(f"pay_{number}")) for number in range(2)]
+        await asyncio.sleep(1)
+
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+        assert not await nobody_reads()
+        waiting[1].cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+        assert await nobody_reads()
+
+    leap(main())
+
+
+def test_an_inbox_that_is_not_understood_is_told_to_all_who_wait_at_once() -> None:
+    async def main() -> None:
+        answers = [Reply(200, "ok", {"data": [{"text": "hello"}]}), inbox(message("pay_1"))]
+        wire = ToldWire(lambda _: answers[len(wire.asked) - 1])
+        reader = Inbox(wire, "alice")
+
+        waited = await asyncio.gather(
+            reader.read_code("pay_1"), reader.read_code("pay_2"), return_exceptions=True
+        )
+
+        assert [repr(each) for each in waited] == ["KeyError('payment_id')"] * 2
+        assert await nobody_reads()
+        assert await reader.read_code("pay_1") == "123456"
+
+    leap(main())

@@ -1,0 +1,200 @@
+"""What has to come of a purchase, and what is a surprise: stories played against answers that a test gives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import Any
+
+import pytest
+from support.load import ToldWire, leap, make_scene, payment_json
+
+from technopay.cli.load import stories
+from technopay.cli.load.inbox import Inbox
+from technopay.cli.load.purchase import FINAL_WAIT_S, Purchase, SurpriseError, TurnedAwayError
+from technopay.cli.load.scenarios import SCENARIOS
+from technopay.cli.load.scene import Shopper
+from technopay.cli.load.wire import Reply
+
+OPEN = Reply(201, "open", {"id": "inv_1"})
+WAITING = Reply(201, "requires_confirmation", payment_json("requires_confirmation", created_at="now"))
+LATER = Reply(201, "requires_confirmation", payment_json("requires_confirmation", created_at="later"))
+PROCESSING = Reply(202, "processing", payment_json("processing"))
+PAID = Reply(200, "succeeded", payment_json())
+FAILED = Reply(402, "settlement_failed", {"payment": {"refunds": [{"amount": 100}]}})
+BUSY = Reply(503, "overloaded", {})
+LIMITED = Reply(402, "daily_limit_exceeded", {})
+DEAD = Reply(409, "payment_not_confirmable", {})
+USUAL: dict[str, list[Reply]] = {
+    "invoice": [OPEN], "start": [WAITING], "confirm": [PAID], "confirm_slow": [PAID], "wait": [PAID],
+}  # fmt: skip
+
+
+DUE_S = 7.0
+
+
+class Told(ToldWire):
+    """A server that answers each operation in order and repeats the last answer; the code is 123456."""
+
+    def __init__(self, answers: dict[str, list[Reply]]) -> None:
+        super().__init__(lambda _: OPEN)
+        self._answers = {name: list(replies) for name, replies in (USUAL | answers).items()}
+        self.operations: defaultdict[str, int] = defaultdict(int)
+        self.codes: list[Any] = []
+        self.due: list[tuple[str, float]] = []
+
+    async def ask(self, operation: str, *arguments: Any, **more: Any) -> Reply:
+        await asyncio.sleep(0.01)
+        if operation == "inbox":
+            return Reply(200, "ok", {"data": [{"payment_id": "pay_1", "code": "123456"}]})
+        self.operations[operation] += 1
+        if more.get("due_s") is not None:
+            self.due.append((operation, more["due_s"]))
+        if operation.startswith("confirm"):
+            self.codes.append(arguments[3]["code"])
+        left = self._answers[operation]
+        return left.pop(0) if len(left) > 1 else left[0]
+
+
+def play(story: stories.Story, **answers: list[Reply]) -> tuple[Reply, Told]:
+    """Play a story against these answers, and what is usual where none is given."""
+
+    async def main() -> tuple[Reply, Told]:
+        wire = Told(answers)
+        scene = make_scene()
+        scene.wire = wire
+        shopper = Shopper("alice", "wal_alice", 1, {}, Inbox(wire, "alice"))
+        return await story(Purchase(scene, shopper, DUE_S)), wire
+
+    return leap(main())
+
+
+@pytest.mark.parametrize(
+    ("story", "answers", "ends"),
+    [
+        (stories.pay, {}, "succeeded"),
+        (stories.pay, {"confirm": [PROCESSING], "wait": [PROCESSING, PAID]}, "succeeded"),
+        (stories.pay_within_limit, {}, "succeeded"),
+        (stories.pay_within_limit, {"start": [LIMITED]}, "daily_limit_exceeded"),
+        (stories.pay_within_limit, {"confirm": [LIMITED]}, "daily_limit_exceeded"),
+        (stories.wrong_code, {"confirm": [Reply(422, "confirmation_invalid", {"attempts_remaining": 4}), PAID]},
+            "succeeded"),
+        (stories.confirm_twice, {}, "succeeded"),
+        (stories.confirm_twice, {"confirm": [PAID, PROCESSING]}, "succeeded"),
+        (stories.start_twice, {"look": [Reply(200, "canceled", payment_json("canceled")),
+            Reply(200, "requires_confirmation", WAITING.body)], "confirm": [DEAD, PAID]}, "succeeded"),
+        (stories.send_everything_twice, {}, "succeeded"),
+        (stories.too_poor, {"start": [Reply(402, "insufficient_funds", {"required": 100, "available": 99})]},
+            "insufficient_funds"),
+        (stories.blocked, {"start": [Reply(403, "user_blocked", {})]}, "user_blocked"),
+        (stories.expired, {"start": [Reply(410, "invoice_expired", {})]}, "invoice_expired"),
+        (stories.declined, {"confirm": [FAILED]}, "settlement_failed"),
+        (stories.declined, {"confirm": [PROCESSING], "wait": [Reply(200, "failed", {})]}, "failed"),
+        (stories.slow, {}, "succeeded"),
+        (stories.lost, {"confirm_slow": [PROCESSING]}, "succeeded"),
+    ],
+)  # fmt: skip
+def test_what_has_to_come_of_it_is_as_expected(
+    story: stories.Story, answers: dict[str, list[Reply]], ends: str
+) -> None:
+    assert play(story, **answers)[0].code == ends
+
+
+@pytest.mark.parametrize(
+    ("story", "answers", "surprise"),
+    [
+        (stories.pay, {"confirm": [Reply(200, "failed", {})]}, "200 failed instead of 200 succeeded"),
+        (stories.pay, {"start": [Reply(500, "internal_error", {})]},
+            "500 internal_error instead of 201 requires_confirmation"),
+        (stories.pay, {"invoice": [Reply(200, "not_json", {})]}, "200 not_json instead of 201 open"),
+        (stories.pay, {"confirm": [LIMITED]}, "402 daily_limit_exceeded instead of 200 succeeded"),
+        (stories.wrong_code, {}, "200 succeeded instead of 422 confirmation_invalid"),
+        (stories.wrong_code, {"confirm": [Reply(422, "confirmation_invalid", {"attempts_remaining": 3}), PAID]},
+            "a wrong code did not cost one attempt"),
+        (stories.confirm_twice, {"confirm": [PAID, Reply(200, "succeeded", payment_json(balance_after=0))]},
+            "two answers with different balance_after"),
+        (stories.send_everything_twice, {"invoice": [OPEN, Reply(201, "open", {"id": "inv_2"})]},
+            "two answers with different id"),
+        (stories.send_everything_twice, {"start": [WAITING, LATER]},
+            "two answers with different created_at"),
+        (stories.start_twice, {"look": [Reply(200, "requires_confirmation", WAITING.body)]},
+            "200 requires_confirmation instead of 200 canceled"),
+        (stories.start_twice, {"look": [Reply(200, "canceled", payment_json("canceled")),
+            Reply(200, "requires_confirmation", WAITING.body)], "confirm": [PAID]},
+            "200 succeeded instead of 409 payment_not_confirmable"),
+        (stories.too_poor, {"start": [Reply(402, "insufficient_funds", {"required": 100, "available": 98})]},
+            "insufficient_funds with wrong amounts"),
+        (stories.blocked, {}, "201 requires_confirmation instead of 403 user_blocked"),
+        (stories.expired, {}, "201 requires_confirmation instead of 410 invoice_expired"),
+        (stories.declined, {}, "200 succeeded instead of 402 settlement_failed"),
+        (stories.declined, {"confirm": [Reply(402, "settlement_failed", {"payment": {"refunds": [
+            {"amount": 100}, {"amount": 100}]}})]}, "a declined payment was not given back once"),
+        (stories.declined, {"confirm": [Reply(402, "settlement_failed", {"payment": {"refunds": []}})]},
+            "a declined payment was not given back once"),
+    ],
+)  # fmt: skip
+def test_anything_else_is_a_surprise(
+    story: stories.Story, answers: dict[str, list[Reply]], surprise: str
+) -> None:
+    with pytest.raises(SurpriseError) as raised:
+        play(story, **answers)
+
+    assert str(raised.value) == surprise
+
+
+@pytest.mark.parametrize("operation", ["invoice", "start", "confirm"])
+@pytest.mark.parametrize(
+    "reply",
+    [BUSY, Reply(0, "connection_lost", {}), Reply(504, "outcome_unknown", {}), Reply(429, "rate_limited", {})],
+)
+def test_a_server_may_turn_any_request_away(operation: str, reply: Reply) -> None:
+    with pytest.raises(TurnedAwayError) as raised:
+        play(stories.pay, **{operation: [reply]})
+
+    assert raised.value.reply is reply
+
+
+def test_an_invoice_that_was_too_long_on_its_way_is_turned_away() -> None:
+    with pytest.raises(TurnedAwayError):
+        play(stories.expired, invoice=[Reply(422, "validation_failed", {})])
+
+
+def test_a_code_that_does_not_come_is_turned_away() -> None:
+    other = payment_json("requires_confirmation", id="pay_2")
+    with pytest.raises(TurnedAwayError, match="no_code_came"):
+        play(stories.pay, start=[Reply(201, "requires_confirmation", other)])
+
+
+def test_a_payment_that_is_never_final_is_given_up() -> None:
+    with pytest.raises(SurpriseError, match="200 processing instead of 200 succeeded"):
+        play(stories.pay, confirm=[PROCESSING], wait=[Reply(200, "processing", payment_json("processing"))])
+
+    assert FINAL_WAIT_S < 90
+
+
+def test_a_wrong_code_is_wrong_and_the_right_one_follows() -> None:
+    refused = Reply(422, "confirmation_invalid", {"attempts_remaining": 4})
+    _, wire = play(stories.wrong_code, confirm=[refused, PAID])
+
+    assert wire.codes == ["123457", "123456"]
+
+
+def test_what_is_sent_twice_is_sent_twice() -> None:
+    _, wire = play(stories.send_everything_twice)
+
+    assert dict(wire.operations) == {"invoice": 2, "start": 2, "confirm": 2}
+
+
+@pytest.mark.parametrize("story", [stories.pay, stories.send_everything_twice])
+def test_only_the_first_request_of_a_purchase_counts_from_when_the_purchase_was_due(
+    story: stories.Story,
+) -> None:
+    _, wire = play(story)
+
+    assert wire.due == [("invoice", DUE_S)]
+
+
+def test_every_scenario_is_a_hundred_purchases_of_stories_that_say_what_they_are() -> None:
+    for scenario in SCENARIOS.values():
+        assert sum(scenario.stories.values()) == 100
+        assert all(story.__doc__ for story in scenario.stories)

@@ -1,0 +1,326 @@
+"""The verdict of a load test, by what a server answers in the end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from support.load import DEPOSIT, LOST, SILENCE, FakeServer, fake_server, limit_json, make_scene, payment_json
+
+from technopay.cli.load import verdict as verdict_module
+from technopay.cli.load.journal import Journal
+from technopay.cli.load.result import Verdict
+from technopay.cli.load.verdict import judge
+
+CHECKED = {
+    "entries": 0, "users": 0, "wallets": 0, "invoices": 0, "payments": 0, "limits": 0, "messages": 0
+}  # fmt: skip
+CLEAN = {"clean": True, "checked": CHECKED, "differences": []}
+PAYMENTS, WALLET, LIMITS, AUDIT = (
+    f"/v1/admin/{path}" for path in ("payments", "wallets/wal_alice", "limits", "audit")
+)
+OTHER = {"id": "pay_2", "invoice_id": "inv_2"}
+
+
+every_path = pytest.mark.parametrize(
+    "path", [PAYMENTS, WALLET, LIMITS, AUDIT], ids=["payments", "wallet", "limits", "audit"]
+)
+
+
+def page(*data: Any, cursor: str | None = None) -> tuple[int, Any]:
+    return 200, {"data": list(data), "has_more": cursor is not None, "next_cursor": cursor}
+
+
+def balance(amount: int) -> tuple[int, Any]:
+    return 200, {"id": "wal_alice", "balance": amount}
+
+
+class Court:
+    """A server that is in order, with one payment of 100, until a test changes what it answers."""
+
+    def __init__(self, server: FakeServer, session: Any) -> None:
+        self.server = server
+        self.scene = make_scene()
+        self.journal = Journal()
+        self.steps: list[str] = []
+        self._session = session
+        self.journal.hear(payment_json())
+        self.answer(PAYMENTS, page(payment_json()))
+        self.answer(WALLET, balance(DEPOSIT - 100))
+        self.answer(LIMITS, page(limit_json(used=100)))
+        self.answer(AUDIT, (200, CLEAN))
+
+    def answer(self, path: str, *answers: Any) -> None:
+        self.server.answers[path] = list(answers)
+
+    async def judge(self) -> Verdict:
+        return await judge(self._session, self.scene, self.journal, self.steps.append)
+
+    async def find(self) -> list[str]:
+        """Judge, and answer what this program found while the audit found nothing."""
+        found = await self.judge()
+        assert found.clean is not found.is_broken
+        assert (found.problem, found.audit is not None) == (None, True)
+        return found.differences
+
+
+def only_started() -> Journal:
+    """Make a journal in which nothing is paid yet."""
+    journal = Journal()
+    journal.hear(payment_json("requires_confirmation", paid_at=None, balance_after=None))
+    return journal
+
+
+@pytest.fixture
+async def court(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Court]:
+    monkeypatch.setattr(verdict_module, "LOOK_PAUSE_S", 0)
+    async with fake_server() as (server, session):
+        yield Court(server, session)
+
+
+async def test_what_is_in_order_is_clean_at_the_first_look(court: Court) -> None:
+    found = await court.judge()
+
+    assert (found.clean, found.is_broken, found.differences, found.problem) == (True, False, [], None)
+    assert found.acknowledged == 1
+    assert set(court.server.asked.values()) == {1}
+    assert len(court.steps) == 2
+
+
+@pytest.mark.parametrize("amount", [DEPOSIT - 200, DEPOSIT, DEPOSIT - 99])
+async def test_a_balance_that_is_not_what_its_payments_leave_is_a_difference(court: Court, amount: int) -> None:
+    court.answer(WALLET, balance(amount))
+
+    assert await court.find() == [
+        f"balance_is_sum_of_entries: wal_alice has {amount} and should have {DEPOSIT - 100} by its payments"
+    ]
+    assert court.server.asked[WALLET] == 2
+
+
+async def test_an_invoice_that_was_paid_twice_is_a_difference(court: Court) -> None:
+    court.answer(PAYMENTS, page(payment_json(), payment_json("processing", id="pay_2")), page(
+        payment_json(), payment_json(id="pay_2")
+    ))  # fmt: skip
+    court.answer(WALLET, balance(DEPOSIT - 200))
+    court.answer(LIMITS, page(limit_json(used=200)))
+
+    assert await court.find() == ["one_payment_per_invoice: inv_1 was paid 2 times"]
+
+
+async def test_a_payment_that_was_given_back_does_not_count_as_paid(court: Court) -> None:
+    court.answer(PAYMENTS, page(payment_json(), payment_json("failed", id="pay_2")))
+
+    assert await court.find() == []
+
+
+@pytest.mark.parametrize(
+    ("now", "line"),
+    [
+        (None, "pay_1 was told succeeded and is not there"),
+        (payment_json("failed"), "pay_1 was told succeeded and is failed"),
+        (payment_json(paid_at="later"), "pay_1 was told paid_at 2026-11-23T12:00:00.000Z, then another"),
+    ],
+)
+async def test_what_was_acknowledged_and_is_not_kept_is_a_difference(court: Court, now: Any, line: str) -> None:
+    court.answer(PAYMENTS, page(*([now] if now else [])))
+
+    assert f"acknowledged_is_kept: {line}" in await court.find()
+
+
+async def test_where_nothing_was_acknowledged_there_is_nothing_to_judge(court: Court) -> None:
+    court.journal = Journal()
+    court.answer(PAYMENTS, page())
+    court.answer(WALLET, balance(DEPOSIT))
+
+    found = await court.judge()
+
+    assert (found.clean, found.is_broken) == (False, False)
+    assert found.problem == "nothing was acknowledged, so there is nothing to judge"
+
+
+async def test_what_was_told_during_the_run_counts_too(court: Court) -> None:
+    court.journal.hear(payment_json(**OTHER, balance_after=0))
+    court.answer(PAYMENTS, page(payment_json(), payment_json(**OTHER, balance_after=0)))
+    court.answer(WALLET, balance(DEPOSIT - 200))
+    court.answer(LIMITS, page(limit_json(used=200)))
+
+    (line,) = await court.find()
+    assert line.startswith("balance_is_sum_of_entries: pay_2 took 100")
+
+
+async def test_a_payment_of_a_wallet_that_takes_no_part_is_a_difference(court: Court) -> None:
+    court.journal.hear(payment_json(**OTHER, wallet_id="wal_mallory"))
+
+    assert await court.find() == ["acknowledged_is_kept: pay_2 was told to be of a stranger's wal_mallory"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "lines"),
+    [
+        ({"used": 99}, ["FKP counts 99 used since the run began, not 100"]),
+        ({"used": 101}, []),  # somebody else's
+        ({"used": 100, "limit": 100}, []),
+        ({"used": 101, "limit": 100}, ["FKP has 101 used of a limit of 100"]),
+        ({"used": 101, "limit": None}, []),
+        ({"currency": "EUR"}, ["FKP had a limit and has none now"]),
+        ({"used": 0, "resets_at": "2026-11-25T00:00:00.000Z"}, []),  # midnight has passed
+    ],
+)
+async def test_a_limit_counts_all_that_was_paid_and_is_not_passed(
+    court: Court, limit: dict[str, Any], lines: list[str]
+) -> None:
+    court.answer(LIMITS, page(limit_json(**limit)))
+
+    assert await court.find() == [f"limit_is_sum_of_debits: {line}" for line in lines]
+
+
+async def test_what_was_used_before_the_run_is_not_ours(court: Court) -> None:
+    court.scene = make_scene(used=1_000)
+    court.answer(LIMITS, page(limit_json(used=1_099)))
+
+    (line,) = await court.find()
+    assert "counts 99 used" in line
+
+
+async def test_a_limit_that_was_set_below_what_was_used_by_then_is_not_passed(court: Court) -> None:
+    court.scene.used_when_set = 100
+    court.answer(LIMITS, page(limit_json(used=100, limit=50)))
+    assert await court.find() == []
+
+    court.answer(LIMITS, page(limit_json(used=101, limit=50)))
+    assert await court.find() == ["limit_is_sum_of_debits: FKP has 101 used of a limit of 50"]
+
+
+async def test_what_is_settled_between_two_looks_is_no_difference(court: Court) -> None:
+    court.answer(PAYMENTS, page(payment_json("processing")), page(payment_json("failed")))
+    court.answer(WALLET, balance(DEPOSIT))
+    court.answer(LIMITS, page(limit_json(used=0)))
+    court.journal = only_started()
+
+    assert await court.find() == []
+    assert court.server.asked[PAYMENTS] == 2
+
+
+async def test_what_the_limit_gets_back_between_two_looks_is_no_difference(court: Court) -> None:
+    # The wallet's look is whole in itself; the limit is read when the payment has failed.
+    court.answer(PAYMENTS, page(payment_json("processing")), page(payment_json("failed")))
+    court.answer(WALLET, balance(DEPOSIT - 100), balance(DEPOSIT))
+    court.answer(LIMITS, page(limit_json(used=0)))
+    court.journal = only_started()
+
+    assert await court.find() == []
+
+
+async def test_what_differs_for_as_long_as_something_is_under_way_is_given_up_in_the_end(
+    court: Court, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verdict_module, "LOOKS", 5)
+    court.answer(PAYMENTS, page(payment_json("processing")))
+    court.journal = only_started()
+    court.answer(WALLET, balance(DEPOSIT))
+
+    assert len(await court.find()) == 1
+    assert court.server.asked[PAYMENTS] == 5
+
+
+async def test_only_what_differs_is_looked_at_again(court: Court) -> None:
+    court.scene = make_scene(users=("alice", "bob"))
+    court.answer("/v1/admin/wallets/wal_bob", balance(DEPOSIT - 1))
+    bob = [page(), page()]
+    court.answer(PAYMENTS, page(payment_json()), *bob)
+
+    lines = await court.find()
+
+    assert lines == [
+        f"balance_is_sum_of_entries: wal_bob has {DEPOSIT - 1} and should have {DEPOSIT} by its payments"
+    ]
+    assert court.server.asked[WALLET] == 1
+
+
+async def test_all_pages_are_read(court: Court) -> None:
+    court.journal.hear(payment_json(**OTHER))
+    court.answer(PAYMENTS, page(payment_json(), cursor="next"), page(payment_json(**OTHER)))
+    court.answer(WALLET, balance(DEPOSIT - 200))
+    court.answer(LIMITS, page(limit_json(used=200)))
+
+    assert await court.find() == []
+
+
+@every_path
+async def test_a_server_that_is_busy_for_a_while_is_asked_again(court: Court, path: str) -> None:
+    answers = court.server.answers[path]
+    court.answer(path, (503, {}), LOST, LOST, (200, "<html>"), (429, {}), (504, {}), *answers)
+
+    assert (await court.judge()).clean
+
+
+@every_path
+@pytest.mark.parametrize(
+    ("answer", "why", "asked"),
+    [
+        ((503, {}), "was answered 503", 10),
+        ((500, {}), "was answered 500", 1),
+        ((403, {}), "was answered 403", 1),
+        ((200, "<html>"), "was not answered: ContentTypeError", 10),
+        (LOST, "was not answered: ServerDisconnectedError", 20),
+        ((200, {}), "is not in the form that it has to have", 1),
+        ((200, []), "is not in the form that it has to have", 1),
+        ((200, {"data": [{}], "balance": "x"}), "is not in the form that it has to have", 1),
+    ],
+    ids=["busy", "broken", "forbidden", "html", "lost", "empty", "a list", "other members"],
+)
+async def test_where_the_server_does_not_tell_there_is_no_verdict_and_it_is_said_why(
+    court: Court, path: str, answer: Any, why: str, asked: int
+) -> None:
+    court.answer(path, answer)
+
+    found = await court.judge()
+
+    assert (found.clean, found.is_broken, found.audit) == (False, False, None)
+    assert found.problem is not None
+    assert found.problem.endswith(why)
+    assert court.server.asked[path] == asked
+
+
+async def test_a_server_that_says_nothing_is_not_asked_for_ever(
+    court: Court, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verdict_module, "AUDIT_DEADLINE_S", 0.05)
+    court.answer(AUDIT, SILENCE)
+
+    assert (await court.judge()).problem == "GET /v1/admin/audit was not answered within 0 s"
+    assert court.server.asked[AUDIT] == 1
+
+
+async def test_what_was_found_counts_even_if_the_server_tells_no_more(court: Court) -> None:
+    court.journal.hear(payment_json(**OTHER, balance_after=0))
+    court.answer(PAYMENTS, (500, {}))
+
+    found = await court.judge()
+
+    assert (found.clean, found.is_broken) == (False, True)
+    assert found.broken_invariants == ["balance_is_sum_of_entries"]
+    assert found.problem is not None
+
+
+@pytest.mark.parametrize("clean", [False, True])
+async def test_what_the_audit_finds_counts_and_has_its_name(court: Court, *, clean: bool) -> None:
+    difference = {
+        "invariant": "no_money_made_or_lost", "subject": "EUR", "what": "total", "expected": "1", "found": "2"
+    }  # fmt: skip
+    court.answer(AUDIT, (200, {**CLEAN, "clean": clean, "differences": [difference]}))
+
+    found = await court.judge()
+
+    assert (found.clean, found.differences) == (False, [])
+    assert found.broken_invariants == ["no_money_made_or_lost"]
+
+
+async def test_an_audit_that_is_not_clean_and_names_nothing_is_no_verdict(court: Court) -> None:
+    court.answer(AUDIT, (200, {**CLEAN, "clean": False}))
+
+    found = await court.judge()
+
+    assert (found.clean, found.is_broken) == (False, False)
+    assert found.problem == "the server's audit is not clean and does not say what differs"
