@@ -10,7 +10,7 @@ LOOK_EVERY_S = 0.05
 LATE_S = 0.1
 """A turn of the loop that takes longer is late."""
 
-LEAST = 128
+LEAST = 192
 """So many are let in however late the loop is: some wait for a settlement, and cost nothing meanwhile."""
 
 KEPT_WHEN_LATE = 0.9

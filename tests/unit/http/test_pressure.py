@@ -25,12 +25,12 @@ def test_a_late_loop_lets_in_a_tenth_less_than_there_are_and_never_less_than_the
 
 def test_a_loop_that_is_in_time_again_lets_in_more_step_by_step() -> None:
     pressure = Pressure(1_000)
-    pressure.feel(2 * LATE_S, 200)
-    assert pressure.allowed == 180
-    pressure.feel(0.0, 180)
-    assert pressure.allowed == 230
+    pressure.feel(2 * LATE_S, 300)
+    assert pressure.allowed == 270
+    pressure.feel(0.0, 270)
+    assert pressure.allowed == 320
     for _ in range(20):
-        pressure.feel(0.0, 180)
+        pressure.feel(0.0, 270)
     assert pressure.allowed == 1_000
 
 
