@@ -165,7 +165,7 @@ async def test_a_drain_gives_up_the_claims_of_what_takes_longer() -> None:
 
 async def test_a_drain_waits_for_what_ends_in_time() -> None:
     async def soon(_: PaymentTerms) -> str:
-        for _ in range(3):
+        for _turn in range(3):
             await asyncio.sleep(0)
         return "settled"
 
