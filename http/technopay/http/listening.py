@@ -93,6 +93,7 @@ class SharedListener:
         self._factory = factory
         self._beginning: set[asyncio.Task[object]] = set()
         self._pause: asyncio.TimerHandle | None = None
+        self._next_at_s = 0.0
         listening.settimeout(0)
         self._look()
 
@@ -106,22 +107,39 @@ class SharedListener:
     def _look(self) -> None:
         self._loop.add_reader(self._socket, self._accept)
 
-    def _accept(self) -> None:
-        pause_s = TURN_S
-        try:
-            accepted, _ = self._socket.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return  # it was another's turn, or the client has left
-        except OSError:
-            logger.exception("a connection cannot be accepted; the next try follows")
-            pause_s = EXHAUSTED_PAUSE_S
+    def _go_on(self) -> None:
+        """Take turns again: a loop that is late has missed some, and makes up for them at once.
+
+        Else a busy process would take one connection in several turns of its loop, however long those are.
+        """
+        missed = int((self._loop.time() - self._next_at_s) / TURN_S)
+        if missed:
+            self._accept(min(missed, BACKLOG))
         else:
-            accepted.settimeout(0)
-            begun = self._loop.create_task(self._loop.connect_accepted_socket(self._factory, accepted))
-            self._beginning.add(begun)
-            begun.add_done_callback(self._begun)
+            self._look()
+
+    def _accept(self, most: int = 1) -> None:
+        pause_s = TURN_S
+        for _ in range(most):
+            try:
+                accepted, _ = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                self._look()  # it was another's turn, or the client has left
+                return
+            except OSError:
+                logger.exception("a connection cannot be accepted; the next try follows")
+                pause_s = EXHAUSTED_PAUSE_S
+                break
+            self._begin(accepted)
         self._loop.remove_reader(self._socket)
-        self._pause = self._loop.call_later(pause_s, self._look)
+        self._next_at_s = self._loop.time() + pause_s
+        self._pause = self._loop.call_at(self._next_at_s, self._go_on)
+
+    def _begin(self, accepted: socket.socket) -> None:
+        accepted.settimeout(0)
+        begun = self._loop.create_task(self._loop.connect_accepted_socket(self._factory, accepted))
+        self._beginning.add(begun)
+        begun.add_done_callback(self._begun)
 
     def _begun(self, beginning: asyncio.Task[object]) -> None:
         self._beginning.discard(beginning)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -85,6 +86,26 @@ async def test_who_comes_while_nobody_takes_anything_waits_in_line(shared: socke
 
     assert await waiting == b"a\n"
     listener.close()
+
+
+async def test_a_late_loop_makes_up_for_the_turns_that_it_missed(shared: socket.socket) -> None:
+    taken: list[asyncio.Protocol] = []
+
+    def take() -> asyncio.Protocol:
+        taken.append(asyncio.Protocol())
+        return taken[-1]
+
+    clients = [socket.create_connection(shared.getsockname()) for _ in range(CLIENTS)]
+    listener = SharedListener(shared.dup(), take)
+
+    for _ in range(6):
+        time.sleep(2 * CLIENTS * module.TURN_S)  # noqa: ASYNC251 - it is late
+        await asyncio.sleep(0)
+
+    listener.close()
+    for each in clients:
+        each.close()
+    assert len(taken) == CLIENTS
 
 
 async def test_a_system_without_room_is_tried_again_later(
