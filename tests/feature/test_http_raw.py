@@ -12,6 +12,9 @@ import pytest
 from support.http import Api, Person, make_person
 from support.raw import PATIENCE_S, Served, deposit, heard, request, served
 from support.scene import dump
+from support.scenes import wait_for
+
+from technopay.http.app import ADMISSION
 
 HUNG_UP = 0
 """In place of a status: who still talks when it is too late may not hear the answer."""
@@ -138,6 +141,32 @@ async def test_what_is_not_whole_or_too_much_is_refused_in_time(server: Served, 
         assert b"Traceback" not in told.raw
 
     await asyncio.gather(*(attack(name) for name in BAD))
+
+
+@pytest.mark.parametrize("line", ["CONNECT here:80", "GET http://here"])
+async def test_what_asks_for_no_path_is_a_problem_like_any_unknown_path(server: Served, line: str) -> None:
+    told = await server.say(request(line, close=True))
+
+    assert (told.status, told.problem["code"]) == (404, "not_found")
+    assert "Server: technopay\r\n" in told.head
+
+
+async def test_a_client_who_leaves_amid_a_body_is_no_defect(
+    server: Served, alice: Person, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def is_reading() -> bool:
+        return server.app[ADMISSION].running == 1
+
+    async def is_done() -> bool:
+        return server.app[ADMISSION].running == 0
+
+    _, writer = await server.open()
+    writer.write(deposit(alice, b"Content-Length: 13", body=BODY[:5]))
+    await wait_for(is_reading)
+    writer.close()
+    await wait_for(is_done)
+
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_what_was_promised_to_be_read_is_refused_when_it_comes(server: Served, alice: Person) -> None:

@@ -13,7 +13,7 @@ from aiohttp import HttpVersion11, web
 
 from technopay.engine import InternalError, Overloaded, TechnopayError
 from technopay.http.bounds import Bounds
-from technopay.http.problems import MalformedRequest
+from technopay.http.problems import MalformedRequest, NotFound
 from technopay.http.render import problem_response
 from technopay.http.seen import Seen
 from technopay.http.whole import HttpDate, WholeResponse
@@ -120,6 +120,9 @@ class Connection(web.RequestHandler):
             if self._takes_whole(request):
                 return resp, await self._send_whole(request, resp)
             resp = resp.as_response()
+        if isinstance(resp, web.HTTPNotFound) and not request.rel_url.path_safe:
+            # What asks for no path at all, like CONNECT, is shown to no table of routes.
+            resp = problem_response(NotFound(), _unnamed())
         if self.is_reserve:
             resp.force_close()
         return await super().finish_response(request, resp, start_time)

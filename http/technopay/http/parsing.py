@@ -151,6 +151,9 @@ async def _read_bytes(request: web.Request, within_s: float) -> bytes:
         raise BodyTooLarge from None
     except TimeoutError:
         raise MalformedRequest(f"The body did not arrive within {within_s:g} s.") from None
+    except ConnectionError:
+        # Nobody hears this any more, but it is no defect of ours.
+        raise MalformedRequest("The client left before the body had arrived.") from None
     except (ValueError, web.RequestPayloadError):
         # A body that claims a compression it does not have, for example.
         raise MalformedRequest("The body cannot be decoded.") from None
