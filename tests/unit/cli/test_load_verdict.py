@@ -128,6 +128,32 @@ async def test_what_was_acknowledged_and_is_not_kept_is_a_difference(court: Cour
     assert f"acknowledged_is_kept: {line}" in await court.find()
 
 
+async def test_what_was_refused_and_was_paid_all_the_same_is_a_difference(court: Court) -> None:
+    court.journal = only_started()
+    court.journal.confirm("pay_1")
+    court.journal.refuse("pay_1", "daily_limit_exceeded")
+
+    (line,) = await court.find()
+
+    assert line.startswith("acknowledged_is_kept: pay_1 was refused as daily_limit_exceeded, and is succeeded")
+
+
+async def test_what_was_refused_once_may_be_paid_by_another_confirm(court: Court) -> None:
+    court.journal = only_started()
+    court.journal.confirm("pay_1")
+    court.journal.refuse("pay_1", "confirmation_invalid")
+    court.journal.confirm("pay_1")
+
+    assert await court.find() == []
+
+
+async def test_a_wallet_with_less_than_nothing_is_a_difference(court: Court) -> None:
+    court.answer(PAYMENTS, page(payment_json(amount=DEPOSIT + 1)))
+    court.answer(WALLET, balance(-1))
+
+    assert "balance_is_sum_of_entries: wal_alice has -1, which is less than nothing" in await court.find()
+
+
 async def test_where_nothing_was_acknowledged_there_is_nothing_to_judge(court: Court) -> None:
     court.journal = Journal()
     court.answer(PAYMENTS, page())

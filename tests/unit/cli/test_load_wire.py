@@ -64,6 +64,26 @@ def test_only_what_the_server_may_do_under_load_is_turning_away(status: int, *, 
     assert Reply(status, "a_code", {}).is_turned_away is is_turned_away
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "is_kept"),
+    [
+        (402, "insufficient_funds", True), (409, "payment_not_confirmable", True), (429, "rate_limited", True),
+        (402, "settlement_failed", False), (504, "outcome_unknown", False), (500, "internal_error", False),
+        (200, "", False),
+    ],
+)  # fmt: skip
+async def test_a_confirm_that_was_refused_is_kept(
+    served: Served, status: int, code: str, *, is_kept: bool
+) -> None:
+    server, session = served
+    journal = Journal()
+    server.answers["/v1/payments/pay_1/confirm"] = [(status, {"code": code})]
+
+    await Wire(session, Recorder(), journal).confirm("confirm", "pay_1", {}, {"code": "123456"})
+
+    assert journal.refusals == ({"pay_1": code} if is_kept else {})
+
+
 async def test_an_answer_is_written_down_and_heard_and_its_time_counts_from_when_it_was_due(
     served: Served,
 ) -> None:

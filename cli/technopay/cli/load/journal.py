@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,9 @@ class Journal:
     def __init__(self) -> None:
         self._told: dict[str, Told] = {}
         self._broken: dict[str, None] = {}
+        self._refusals: dict[str, str] = {}
+        self._unrefused: Counter[str] = Counter()
+        """Confirms of a payment that may have taken money."""
         self.acknowledged = 0
 
     @property
@@ -48,6 +52,20 @@ class Journal:
     def broken(self) -> Iterator[str]:
         """What was told that cannot be."""
         return iter(self._broken)
+
+    @property
+    def refusals(self) -> Mapping[str, str]:
+        """By payment whose confirms were all refused, why the last one was: no money may have been taken."""
+        return {each: code for each, code in self._refusals.items() if not self._unrefused[each]}
+
+    def confirm(self, payment_id: str) -> None:
+        """Keep that a payment is about to be confirmed."""
+        self._unrefused[payment_id] += 1
+
+    def refuse(self, payment_id: str, code: str) -> None:
+        """Keep that a confirm was refused."""
+        self._unrefused[payment_id] -= 1
+        self._refusals[payment_id] = code
 
     def hear(self, body: Mapping[str, Any]) -> None:
         """Keep what an answer says of a payment, be it the answer or part of a refusal."""

@@ -80,8 +80,7 @@ class Purchase:
     async def confirm(self, payment: Reply, code: str, *, is_slow: bool = False) -> Reply:
         """Confirm a payment."""
         operation = "confirm_slow" if is_slow else "confirm"
-        path = f"/v1/payments/{_id(payment)}/confirm"
-        return await self._wire.ask(operation, "POST", path, self.shopper.headers, {"code": code})
+        return await self._wire.confirm(operation, _id(payment), self.shopper.headers, {"code": code})
 
     async def look(self, payment: Reply) -> Reply:
         """Read a payment."""

@@ -73,7 +73,7 @@ async def compare(reader: Reader, scene: Scene, journal: Journal) -> list[str]:
     What differs is looked at again, until it is the same as before with nothing under way.
     """
     told: dict[str, dict[str, Told]] = {shopper.wallet_id: {} for shopper in scene.everybody}
-    strange = []
+    strange, refusals = [], journal.refusals
     for payment_id, each in journal.payments.items():
         if each.wallet_id in told:
             told[each.wallet_id][payment_id] = each
@@ -87,7 +87,7 @@ async def compare(reader: Reader, scene: Scene, journal: Journal) -> list[str]:
     for number in range(LOOKS):
         if number:
             await asyncio.sleep(LOOK_PAUSE_S)
-        looks |= await _look_at_wallets(reader, waiting, told)
+        looks |= await _look_at_wallets(reader, waiting, told, refusals)
         lines = [line for look in looks.values() for line in look.lines]
         lines += _compare_limit(scene, await reader.limit(), sum(look.debited for look in looks.values()))
         waiting = [each for each in scene.everybody if _may_change(looks[each.wallet_id])]
@@ -103,14 +103,18 @@ def _may_change(look: Look) -> bool:
 
 
 async def _look_at_wallets(
-    reader: Reader, shoppers: Iterable[Shopper], told: Mapping[str, Mapping[str, Told]]
+    reader: Reader,
+    shoppers: Iterable[Shopper],
+    told: Mapping[str, Mapping[str, Told]],
+    refusals: Mapping[str, str],
 ) -> dict[str, Look]:
     looks: dict[str, Look] = {}
     waiting = iter(shoppers)
 
     async def look_at_some() -> None:
         for shopper in waiting:
-            looks[shopper.wallet_id] = await _look_at_wallet(reader, shopper, told[shopper.wallet_id])
+            look = await _look_at_wallet(reader, shopper, told[shopper.wallet_id], refusals)
+            looks[shopper.wallet_id] = look
 
     try:
         async with asyncio.TaskGroup() as looking:
@@ -121,12 +125,15 @@ async def _look_at_wallets(
     return looks
 
 
-async def _look_at_wallet(reader: Reader, shopper: Shopper, told: Mapping[str, Told]) -> Look:
+async def _look_at_wallet(
+    reader: Reader, shopper: Shopper, told: Mapping[str, Told], refusals: Mapping[str, str]
+) -> Look:
     with _understood(f"what the server tells of {shopper.user_id}"):
         found = {each["id"]: told_by(each) async for each in reader.payments(shopper.user_id)}
         balance = await reader.balance(shopper.wallet_id)
     debited = sum(each.amount for each in found.values() if each.status in DEBITED)
     lines = list(_look(shopper, told, found, shopper.deposited - debited, balance))
+    lines += _look_for_refused(refusals, found)
     return Look(lines, debited, any(each.status in UNDER_WAY for each in found.values()))
 
 
@@ -138,6 +145,8 @@ def _look(
             f"balance_is_sum_of_entries: {shopper.wallet_id} has {balance} "
             f"and should have {expected} by its payments"
         )
+    if balance < 0:
+        yield f"balance_is_sum_of_entries: {shopper.wallet_id} has {balance}, which is less than nothing"
     for payment_id, before in told.items():
         now = found.get(payment_id)
         if now is None:
@@ -148,6 +157,16 @@ def _look(
     for invoice_id, count in paid.items():
         if count > 1:
             yield f"one_payment_per_invoice: {invoice_id} was paid {count} times"
+
+
+def _look_for_refused(refusals: Mapping[str, str], found: Mapping[str, Told]) -> Iterator[str]:
+    """Answer what was paid although its user was told that it was not."""
+    for payment_id, now in found.items():
+        if payment_id in refusals and now.paid_at is not None:
+            yield (
+                f"acknowledged_is_kept: {payment_id} was refused as {refusals[payment_id]}, "
+                f"and is {now.status} and paid at {now.paid_at}"
+            )
 
 
 def _compare_limit(scene: Scene, after: Mapping[str, Any] | None, debited: int) -> Iterator[str]:

@@ -33,6 +33,11 @@ class Reply:
         """Whether the server did not take the request, or nobody can say."""
         return self.status in (0, 429, 503, 504)
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether it says that nothing was done, and why; what was given back had been done."""
+        return 400 <= self.status < 500 and self.code != "settlement_failed"
+
 
 class Wire:
     """Asks the server, writes down how long it took, and keeps what it was told of payments."""
@@ -59,6 +64,16 @@ class Wire:
         reply = await self._send(method, path, headers, body)
         self._recorder.request(operation, reply.status, reply.code, self._clock() - due_s)
         self._journal.hear(reply.body)
+        return reply
+
+    async def confirm(
+        self, operation: str, payment_id: str, headers: dict[str, str], body: dict[str, Any]
+    ) -> Reply:
+        """Confirm a payment; a refusal is kept like whatever else was told."""
+        self._journal.confirm(payment_id)
+        reply = await self.ask(operation, "POST", f"/v1/payments/{payment_id}/confirm", headers, body)
+        if reply.is_refusal:
+            self._journal.refuse(payment_id, reply.code)
         return reply
 
     def waited(self, operation: str, began_s: float) -> None:
