@@ -162,13 +162,22 @@ class Metrics:
         self._requests = RequestCollector()
         self._registry.register(self._requests)
         self.observe = self._requests.observe
+        self._rendering: asyncio.Task[bytes] | None = None
 
     def tell(self) -> bytes:
         """Write down what is this process's own, for another one of the team."""
         return write_families(self._registry.collect())
 
     async def render(self) -> bytes:
-        """Answer the metrics in Prometheus' text format."""
+        """Answer the metrics in Prometheus' text format; whoever asks meanwhile gets the same.
+
+        They cost as much as twenty requests, and nobody has to sign in to ask for them.
+        """
+        if self._rendering is None or self._rendering.done():
+            self._rendering = asyncio.create_task(self._render(), name="metrics")
+        return await asyncio.shield(self._rendering)
+
+    async def _render(self) -> bytes:
         store, own = await asyncio.gather(self._measure(), self._of_processes())
         return generate_latest(_Families([*own, *StoreCollector(self._engine, store).collect()]))
 

@@ -126,6 +126,34 @@ async def test_the_store_is_asked_whenever_the_metrics_are() -> None:
     assert not any(line.startswith('technopay_limit{currency="USD"}') for line in told)
 
 
+async def test_who_asks_while_metrics_are_made_gets_the_same_and_who_asks_later_new_ones() -> None:
+    metrics, engine = make_metrics()
+    asked = 0
+
+    async def measure() -> StoreGauges:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        return GAUGES
+
+    engine.measure = measure
+
+    first, *others = await asyncio.gather(*(metrics.render() for _ in range(5)))
+    assert (asked, set(others)) == (1, {first})
+
+    await metrics.render()
+    assert asked == 2
+
+
+async def test_who_leaves_while_metrics_are_made_takes_them_from_nobody() -> None:
+    metrics, _ = make_metrics()
+    leaving, staying = (asyncio.create_task(metrics.render()) for _ in range(2))
+    await asyncio.sleep(0)
+    leaving.cancel()
+
+    assert b"technopay_store_up 1.0" in await staying
+
+
 async def test_without_a_store_there_is_what_is_known_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics, engine = make_metrics()
 
