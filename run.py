@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
-TWO_AT_A_TIME = ("-q", "--numprocesses=2", "--dist=worksteal")
+# Many tests wait for processes or deadlines: on two cores a third one finds time meanwhile.
 THREE_AT_A_TIME = ("-q", "--numprocesses=3", "--dist=worksteal")
 CHECKS = (
     ("ruff", "check", "."),
@@ -19,10 +19,9 @@ CHECKS = (
     ("ruff", "format", "--check", "."),
     ("lint-imports",),
     ("coverage", "erase"),
-    ("coverage", "run", "-m", "pytest", *TWO_AT_A_TIME, "tests/test_tidy.py", "tests/unit", "tests/feature"),
+    ("coverage", "run", "-m", "pytest", *THREE_AT_A_TIME, "tests/test_tidy.py", "tests/unit", "tests/feature"),
     ("coverage", "combine", "--quiet"),
-    # Those that race, kill and search at random take half as long again when every line is counted. Many of
-    # them wait for deadlines: a third one finds time meanwhile.
+    # Those that race, kill and search at random take half as long again when every line is counted.
     (
         "pytest",
         *THREE_AT_A_TIME,

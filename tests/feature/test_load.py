@@ -236,14 +236,14 @@ def test_a_server_that_dies_leaves_no_verdict_and_the_figures_until_then(
     with running_command(tmp_path, *DEMO, is_audited=False) as served:
 
         class Killer(Screen):
-            """Kills the server in the second second."""
+            """Kills the server after the first second."""
 
             def running(self, *arguments: Any) -> None:
                 super().running(*arguments)
                 served.process.kill()
 
         monkeypatch.setattr("technopay.cli.load.command.Screen", Killer)
-        plan = make_plan(url=served.url, scenario="plain", duration_s=2.0)
+        plan = make_plan(url=served.url, scenario="plain", duration_s=4.0)
         status = run_load(
             plan, None, tmp_path / "report.html", tmp_path / "figures.json", Console(file=shown, width=120)
         )

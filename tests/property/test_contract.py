@@ -46,7 +46,7 @@ def test_whatever_happens_the_store_answers_and_holds_what_the_contract_says(
     run_state_machine_as_test(
         PurchasesHere,
         settings=settings(
-            max_examples=300,
+            max_examples=240,
             stateful_step_count=50,
             deadline=None,
             derandomize=in_ci,

@@ -177,6 +177,13 @@ def test_every_end_is_counted_as_what_it_is(
     assert run.recorder.outcomes == {(PURCHASE, *outcome): 3}
 
 
+def test_who_is_turned_away_does_not_come_back_at_once() -> None:
+    run = played(turned_away, concurrency=2, duration_s=0.95)
+
+    assert run.tally.turned_away == 2 * 10
+    assert max(run.latencies_s) == 0.0, "the pause is no part of it"
+
+
 def test_a_story_that_takes_its_time_on_purpose_has_no_latency() -> None:
     async def slow(buy: Purchase) -> Reply:
         buy.is_slow = True

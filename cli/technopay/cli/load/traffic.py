@@ -27,6 +27,7 @@ FINISH_S = 90.0
 """Longer than any story takes; what is not finished then is cut off."""
 
 FINISH_EARLY_S = 10.0
+TURNED_AWAY_PAUSE_S = 0.1
 LOOK_EVERY_S = 0.05
 SEED = 1
 """The same plan has the same purchases, in the same order."""
@@ -160,6 +161,9 @@ class Traffic:
         tally.ended += 1
         latency_s = None if purchase.is_slow else self._clock() - due_s
         self._recorder.purchase(reply.status, reply.code, latency_s)
+        if reply.is_turned_away and self._plan.rate_per_s is None:
+            # Whoever is turned away at the door does not run against it again at once.
+            await asyncio.sleep(TURNED_AWAY_PAUSE_S)
 
     async def _count_seconds(self) -> None:
         """Divide the run into seconds, and look how late this program itself is."""
