@@ -9,7 +9,7 @@ from technopay.cli.load.wire import Wire
 CODE_WAIT_S = 20.0
 PAUSE_S_MIN = 0.02
 PAUSE_S_MAX = 0.5
-LENGTH_FIRST = 8
+LENGTH_FIRST = 3
 LENGTH = 200
 """Messages that an inbox keeps."""
 
@@ -55,7 +55,7 @@ class Inbox:
         pause_s, length = PAUSE_S_MIN, LENGTH_FIRST
         while True:
             await asyncio.sleep(pause_s)
-            length = min(LENGTH, max(length, 4 * len(self._waiting)))
+            length = min(LENGTH, max(length, 2 * len(self._waiting)))
             reply = await self._wire.ask("inbox", "GET", f"{self._path}?limit={length}", {})
             found = 0
             for message in reply.body.get("data", ()):
