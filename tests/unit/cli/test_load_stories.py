@@ -131,6 +131,9 @@ def test_what_has_to_come_of_it_is_as_expected(
             {"amount": 100}, {"amount": 100}]}})]}, "a declined payment was not given back once"),
         (stories.declined, {"confirm": [Reply(402, "settlement_failed", {"payment": {"refunds": []}})]},
             "a declined payment was not given back once"),
+        (stories.pay, {"invoice": [Reply(201, "open", {"id": "inv_2"})]}, "a payment of something else"),
+        (stories.pay, {"start": [Reply(201, "requires_confirmation", payment_json(amount=99))]},
+            "a payment of something else"),
     ],
 )  # fmt: skip
 def test_anything_else_is_a_surprise(
@@ -198,3 +201,23 @@ def test_every_scenario_is_a_hundred_purchases_of_stories_that_say_what_they_are
     for scenario in SCENARIOS.values():
         assert sum(scenario.stories.values()) == 100
         assert all(story.__doc__ for story in scenario.stories)
+
+
+@pytest.mark.parametrize(
+    ("story", "answers", "invariant"),
+    [
+        (stories.wrong_code, {}, "refused_is_refused"),
+        (stories.blocked, {}, "refused_is_refused"),
+        (stories.too_poor, {}, "refused_is_refused"),
+        (stories.pay, {"invoice": [Reply(201, "open", {"id": "inv_2"})]}, "payment_is_of_its_invoice"),
+        (stories.pay, {"confirm": [LIMITED]}, None),
+        (stories.pay, {"confirm": [Reply(200, "failed", {})]}, None),
+    ],
+)
+def test_what_is_done_that_has_to_be_refused_breaks_an_invariant(
+    story: stories.Story, answers: dict[str, list[Reply]], invariant: str | None
+) -> None:
+    with pytest.raises(SurpriseError) as raised:
+        play(story, **answers)
+
+    assert raised.value.invariant == invariant

@@ -177,6 +177,19 @@ def test_every_end_is_counted_as_what_it_is(
     assert run.recorder.outcomes == {(PURCHASE, *outcome): 3}
 
 
+def test_a_surprise_that_breaks_an_invariant_is_kept_for_the_verdict() -> None:
+    async def main() -> None:
+        async def story(buy: Purchase) -> Reply:
+            raise SurpriseError("200 succeeded", PAID, invariant="refused_is_refused")
+
+        run = Run(story, rate_per_s=1.0, duration_s=0.95)
+        run.scene.wire = ToldWire(lambda _: PAID)
+        await run.play()
+        assert list(run.scene.wire.journal.broken) == ["refused_is_refused: story was answered 200 succeeded"]
+
+    leap(main())
+
+
 def test_who_is_turned_away_does_not_come_back_at_once() -> None:
     run = played(turned_away, concurrency=2, duration_s=0.95)
 

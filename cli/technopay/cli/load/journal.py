@@ -67,6 +67,10 @@ class Journal:
         self._unrefused[payment_id] -= 1
         self._refusals[payment_id] = code
 
+    def complain(self, line: str) -> None:
+        """Keep what breaks an invariant; the line begins with its name."""
+        self._broken[line] = None
+
     def hear(self, body: Mapping[str, Any]) -> None:
         """Keep what an answer says of a payment, be it the answer or part of a refusal."""
         payment = body.get("payment", body)

@@ -23,9 +23,11 @@ class TurnedAwayError(Exception):
 class SurpriseError(Exception):
     """Raised when an answer is not what it has to be."""
 
-    def __init__(self, what: str, reply: Reply) -> None:
+    def __init__(self, what: str, reply: Reply, *, invariant: str | None = None) -> None:
         super().__init__(what)
         self.reply = reply
+        self.invariant = invariant
+        """The name of the invariant that the answer breaks in itself, if it does."""
 
 
 class Purchase:
@@ -107,7 +109,8 @@ def expect(reply: Reply, status: int, code: str) -> Reply:
         return reply
     if reply.is_turned_away:
         raise TurnedAwayError(reply)
-    raise SurpriseError(f"{reply.status} {reply.code} instead of {status} {code}", reply)
+    invariant = "refused_is_refused" if status >= 400 and 200 <= reply.status < 300 else None
+    raise SurpriseError(f"{reply.status} {reply.code} instead of {status} {code}", reply, invariant=invariant)
 
 
 def expect_same(one: Reply, other: Reply, *names: str) -> None:

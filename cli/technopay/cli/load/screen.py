@@ -159,6 +159,9 @@ def _print_verdict(result: Result, console: Console) -> None:
             markup=False,
             highlight=False,
         )
+    surprises = sum(sum(story.surprises.values()) for story in result.stories)
+    if surprises:
+        console.print(f"[red]{surprises:,} purchases ended as they should not: see the surprises")
     if verdict.clean:
         console.print(
             f"[bold green]clean[/]: {verdict.acknowledged:,} answers acknowledged and kept; the audit agrees"

@@ -148,4 +148,7 @@ async def _pay_slowly(buy: Purchase, merchant: str) -> Reply:
 
 async def _started(buy: Purchase, merchant: str = "Load test") -> Reply:
     invoice = expect(await buy.invoice(merchant), 201, "open")
-    return expect(await buy.start(invoice), 201, "requires_confirmation")
+    payment = expect(await buy.start(invoice), 201, "requires_confirmation")
+    if (payment.body["invoice_id"], payment.body["amount"]) != (invoice.body["id"], AMOUNT):
+        raise SurpriseError("a payment of something else", payment, invariant="payment_is_of_its_invoice")
+    return payment

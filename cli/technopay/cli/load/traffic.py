@@ -154,6 +154,8 @@ class Traffic:
         except SurpriseError as error:
             reply = error.reply
             tally.surprises[str(error)] += 1
+            if error.invariant:
+                self._scene.wire.journal.complain(f"{error.invariant}: {story.__name__} was answered {error}")
         except Exception as error:
             # An answer of a form that no answer has, or a defect of ours: both have to be seen.
             reply = Reply(0, "not_understood", {})

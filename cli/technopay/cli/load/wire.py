@@ -45,7 +45,7 @@ class Wire:
     def __init__(self, session: aiohttp.ClientSession, recorder: Recorder, journal: Journal) -> None:
         self._session = session
         self._recorder = recorder
-        self._journal = journal
+        self.journal = journal
         self._clock = asyncio.get_running_loop().time
 
     async def ask(
@@ -63,17 +63,17 @@ class Wire:
             due_s = self._clock()
         reply = await self._send(method, path, headers, body)
         self._recorder.request(operation, reply.status, reply.code, self._clock() - due_s)
-        self._journal.hear(reply.body)
+        self.journal.hear(reply.body)
         return reply
 
     async def confirm(
         self, operation: str, payment_id: str, headers: dict[str, str], body: dict[str, Any]
     ) -> Reply:
         """Confirm a payment; a refusal is kept like whatever else was told."""
-        self._journal.confirm(payment_id)
+        self.journal.confirm(payment_id)
         reply = await self.ask(operation, "POST", f"/v1/payments/{payment_id}/confirm", headers, body)
         if reply.is_refusal:
-            self._journal.refuse(payment_id, reply.code)
+            self.journal.refuse(payment_id, reply.code)
         return reply
 
     def waited(self, operation: str, began_s: float) -> None:
