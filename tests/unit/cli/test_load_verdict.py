@@ -17,9 +17,8 @@ CHECKED = {
     "entries": 0, "users": 0, "wallets": 0, "invoices": 0, "payments": 0, "limits": 0, "messages": 0
 }  # fmt: skip
 CLEAN = {"clean": True, "checked": CHECKED, "differences": []}
-PAYMENTS, WALLET, LIMITS, AUDIT = (
-    f"/v1/admin/{path}" for path in ("payments", "wallets/wal_alice", "limits", "audit")
-)
+PAYMENTS = "/v1/payments"
+WALLET, LIMITS, AUDIT = (f"/v1/admin/{path}" for path in ("wallets/wal_alice", "limits", "audit"))
 OTHER = {"id": "pay_2", "invoice_id": "inv_2"}
 
 

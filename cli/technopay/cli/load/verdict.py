@@ -13,7 +13,7 @@ import aiohttp
 
 from technopay.cli.load.journal import Journal, Told, differences, told_by
 from technopay.cli.load.result import Verdict
-from technopay.cli.load.scene import CURRENCY, Scene, Shopper
+from technopay.cli.load.scene import CURRENCY, Headers, Scene, Shopper
 from technopay.engine import Audit
 
 AUDIT_DEADLINE_S = 620.0
@@ -129,7 +129,7 @@ async def _look_at_wallet(
     reader: Reader, shopper: Shopper, told: Mapping[str, Told], refusals: Mapping[str, str]
 ) -> Look:
     with _understood(f"what the server tells of {shopper.user_id}"):
-        found = {each["id"]: told_by(each) async for each in reader.payments(shopper.user_id)}
+        found = {each["id"]: told_by(each) async for each in reader.payments(shopper)}
         balance = await reader.balance(shopper.wallet_id)
     debited = sum(each.amount for each in found.values() if each.status in DEBITED)
     lines = list(_look(shopper, told, found, shopper.deposited - debited, balance))
@@ -195,17 +195,17 @@ def _understood(what: str) -> Iterator[None]:
 
 
 class Reader:
-    """Reads the store's side of things, as an operator, and tries again while the server is busy."""
+    """Reads the store's side of things, and tries again while the server is busy."""
 
     def __init__(self, session: aiohttp.ClientSession, scene: Scene) -> None:
         self._session = session
-        self._headers = scene.admin
+        self._admin = scene.admin
 
-    async def payments(self, user_id: str) -> AsyncIterator[Mapping[str, Any]]:
-        """Answer all payments of a user."""
+    async def payments(self, shopper: Shopper) -> AsyncIterator[Mapping[str, Any]]:
+        """Answer all payments of a user, as the user: an operator's list is of all users, and walked whole."""
         cursor = ""
         while True:
-            page = await self._get(f"/v1/admin/payments?user_id={user_id}&limit=100&cursor={cursor}")
+            page = await self._get(f"/v1/payments?limit=100&cursor={cursor}", shopper.headers)
             for payment in page["data"]:
                 yield payment
             if not page["has_more"]:
@@ -214,31 +214,31 @@ class Reader:
 
     async def balance(self, wallet_id: str) -> int:
         """Answer the balance of a wallet."""
-        return int((await self._get(f"/v1/admin/wallets/{wallet_id}"))["balance"])
+        return int((await self._get(f"/v1/admin/wallets/{wallet_id}", self._admin))["balance"])
 
     async def limit(self) -> Mapping[str, Any] | None:
         """Answer the limit of the currency."""
-        page = await self._get("/v1/admin/limits?limit=100")
+        page = await self._get("/v1/admin/limits?limit=100", self._admin)
         with _understood("the server's limits"):
             return next((each for each in page["data"] if each["currency"] == CURRENCY), None)
 
     async def audit(self) -> Audit:
         """Answer the server's audit."""
-        body = await self._get("/v1/admin/audit", deadline_s=AUDIT_DEADLINE_S)
+        body = await self._get("/v1/admin/audit", self._admin, deadline_s=AUDIT_DEADLINE_S)
         with _understood("the server's audit"):
             audit = Audit.model_validate(body)
         if not audit.clean and not audit.differences:
             raise UnreadableError("the server's audit is not clean and does not say what differs")
         return audit
 
-    async def _get(self, path: str, deadline_s: float = 30.0) -> Any:
+    async def _get(self, path: str, headers: Headers, deadline_s: float = 30.0) -> Any:
         problem = ""
         for attempt in range(TRIES):
             if attempt:
                 await asyncio.sleep(LOOK_PAUSE_S)
             timeout = aiohttp.ClientTimeout(total=deadline_s)
             try:
-                async with self._session.get(path, headers=self._headers, timeout=timeout) as response:
+                async with self._session.get(path, headers=headers, timeout=timeout) as response:
                     if response.status == 200:
                         return await response.json()
                     problem = f"was answered {response.status}"
