@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -123,5 +124,30 @@ def test_an_inbox_that_is_not_understood_is_told_to_all_who_wait_at_once() -> No
         assert [repr(each) for each in waited] == ["KeyError('payment_id')"] * 2
         assert await nobody_reads()
         assert await reader.read_code("pay_1") == "123456"
+
+    leap(main())
+
+
+async def read_one_after_another(reader: Inbox) -> None:
+    for number in itertools.count(1):
+        await reader.read_code(f"pay_{number}")
+
+
+def test_who_was_missed_is_found_though_others_are_found_at_every_read() -> None:
+    async def main() -> None:
+        buried = [message("pay_late")]
+
+        def answer(path: str) -> Reply:
+            # Each read finds somebody, and buries the one who was missed a little deeper.
+            buried[:0] = [message(f"pay_{len(wire.asked)}"), message("nobody"), message("nobody")]
+            return inbox(*buried[: int(path.partition("limit=")[2])])
+
+        wire = ToldWire(answer)
+        reader = Inbox(wire, "alice")
+        others = asyncio.create_task(read_one_after_another(reader))
+
+        async with asyncio.timeout(1.0):
+            assert await reader.read_code("pay_late") == "123456"
+        others.cancel()
 
     leap(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from technopay.cli.load.wire import Wire
 
@@ -10,6 +11,7 @@ CODE_WAIT_S = 20.0
 PAUSE_S_MIN = 0.02
 PAUSE_S_MAX = 0.5
 LENGTH_FIRST = 3
+DOUBLINGS = 7
 LENGTH = 200
 """Messages that an inbox keeps."""
 
@@ -20,18 +22,17 @@ class Inbox:
     def __init__(self, wire: Wire, user_id: str) -> None:
         self._wire = wire
         self._path = f"/mock/inbox/{user_id}"
-        self._waiting: dict[str, asyncio.Future[str]] = {}
+        self._waiting: dict[str, Waiter] = {}
         self._reading: asyncio.Task[None] | None = None
 
     async def read_code(self, payment_id: str) -> str | None:
         """Answer the code of a payment when it has come; None if it does not."""
-        code: asyncio.Future[str]
-        code = self._waiting[payment_id] = asyncio.get_running_loop().create_future()
+        waiter = self._waiting[payment_id] = Waiter(asyncio.get_running_loop().create_future())
         if self._reading is None:
             self._reading = asyncio.create_task(self._read())
         try:
             async with asyncio.timeout(CODE_WAIT_S):
-                return await code
+                return await waiter.code
         except TimeoutError:
             return None
         finally:
@@ -45,25 +46,34 @@ class Inbox:
         try:
             await self._hand_out_codes()
         except Exception as error:
-            for code in self._waiting.values():
-                if not code.done():
-                    code.set_exception(error)
+            for waiter in self._waiting.values():
+                if not waiter.code.done():
+                    waiter.code.set_exception(error)
             self._reading = None
 
     async def _hand_out_codes(self) -> None:
-        """Read until nobody waits any more; after reads in vain, later and further back."""
-        pause_s, length = PAUSE_S_MIN, LENGTH_FIRST
+        """Read until nobody waits any more; after reads in vain later, and for who was missed further back."""
+        pause_s = PAUSE_S_MIN
         while True:
             await asyncio.sleep(pause_s)
-            length = min(LENGTH, max(length, 2 * len(self._waiting)))
+            missed = max((waiter.missed for waiter in self._waiting.values()), default=0)
+            length = min(LENGTH, max(LENGTH_FIRST << missed, 2 * len(self._waiting)))
             reply = await self._wire.ask("inbox", "GET", f"{self._path}?limit={length}", {})
-            found = 0
+            found = False
             for message in reply.body.get("data", ()):
-                code = self._waiting.get(message["payment_id"])
-                if code is not None and "code" in message and not code.done():
-                    code.set_result(message["code"])
-                    found += 1
-            if found:
-                pause_s, length = PAUSE_S_MIN, LENGTH_FIRST
-            else:
-                pause_s, length = min(1.5 * pause_s, PAUSE_S_MAX), min(2 * length, LENGTH)
+                waiter = self._waiting.get(message["payment_id"])
+                if waiter is not None and "code" in message and not waiter.code.done():
+                    waiter.code.set_result(message["code"])
+                    found = True
+            for waiter in self._waiting.values():
+                waiter.missed = min(waiter.missed + 1, DOUBLINGS)
+            pause_s = PAUSE_S_MIN if found else min(1.5 * pause_s, PAUSE_S_MAX)
+
+
+@dataclass(slots=True)
+class Waiter:
+    """Somebody who waits for a code."""
+
+    code: asyncio.Future[str]
+    missed: int = 0
+    """How many reads did not find it: more and more messages lie on top of what was missed."""
