@@ -139,7 +139,7 @@ def test_who_was_missed_is_found_though_others_are_found_at_every_read() -> None
 
         def answer(path: str) -> Reply:
             # Each read finds somebody, and buries the one who was missed a little deeper.
-            buried[:0] = [message(f"pay_{len(wire.asked)}"), message("nobody"), message("nobody")]
+            buried[:0] = [message(f"pay_{len(wire.asked)}"), *[message("nobody")] * 4]
             return inbox(*buried[: int(path.partition("limit=")[2])])
 
         wire = ToldWire(answer)
