@@ -136,7 +136,7 @@ def broken_service(home: Path, *breakages: Breakages) -> Iterator[Service]:
             {"balance_is_sum_of_entries", "limit_is_sum_of_debits"},
             {"balance_is_sum_of_entries", "limit_is_sum_of_debits"},
         ),
-        ([LEAKING_LIMIT], "limit-race", {"limit_is_sum_of_debits"}, set()),
+        ([LEAKING_LIMIT], "limit-race", {"limit_is_sum_of_debits"}, {"limit_is_sum_of_debits"}),
         (
             [FORGOTTEN_PAYMENTS, LYING_AUDIT],
             "plain",

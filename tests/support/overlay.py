@@ -15,7 +15,10 @@ DEBIT = "local after = int(redis.call('HINCRBY', key('wallet', wallet_id), 'bala
 ANOTHER_DEBIT = "redis.call('HINCRBY', key('wallet', wallet_id), 'balance', '-' .. amount)\n"
 
 DOUBLE_DEBIT = {"scripts/confirm_payment.lua": (DEBIT, ANOTHER_DEBIT + DEBIT)}
-LEAKING_LIMIT = {"scripts/confirm_payment.lua": ("elseif over_limit(limit, amount) then", "elseif false then")}
+LEAKING_LIMIT = {
+    f"scripts/{name}_payment.lua": ("elseif over_limit(limit, amount) then", "elseif false then")
+    for name in ("start", "confirm")
+}
 UNCOUNTED_DEBITS = {
     "scripts/confirm_payment.lua": (
         "redis.call('HINCRBY', key('limit', currency), limit.day, amount)",

@@ -24,7 +24,7 @@ CURVE = ec.generate_private_key(ec.SECP256R1())
 
 def signed(key: Any = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
     """Sign claims that are right but for some; None leaves one out."""
-    claims = {"sub": "alice", "scope": "payments", "exp": int(time.time()) + 60, **changes}
+    claims = {"sub": "alice", "scope": "payments", "exp": int(time.time()) + 3_600, **changes}
     kept = {name: value for name, value in claims.items() if value is not None}
     return jwt.encode(kept, key, algorithm=algorithm)
 
