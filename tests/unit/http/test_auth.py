@@ -64,7 +64,7 @@ def test_without_a_token_no_error_is_named(header: str | None) -> None:
 
 WRONG: dict[str, tuple[str, str]] = {
     "expired": (signed(exp=int(time.time())), "The token has expired."),
-    "not yet": (signed(nbf=int(time.time()) + 60), "The token is not valid yet."),
+    "not yet": (signed(nbf=int(time.time()) + 1_800), "The token is not valid yet."),
     "issuer": (signed(iss="another"), "The token is of another issuer."),
     "no issuer": (signed(aud="us"), "The token lacks iss."),
     "audience": (signed(iss="issuer", aud="others"), "The token is for another audience."),
