@@ -24,6 +24,7 @@ from typing import Self
 from urllib.parse import quote
 
 from technopay.engine.errors import StoreUnfit
+from technopay.storage.pauses import Pauses
 
 logger = logging.getLogger(__name__)
 
@@ -203,16 +204,13 @@ class EmbeddedValkey:
     async def _supervise(self) -> None:
         """Start the server again whenever it dies, after longer and longer pauses while it does not stay."""
         loop = asyncio.get_running_loop()
-        pause_s, started_at = RESTART_PAUSE_S_MIN, loop.time()
+        pauses, started_at = Pauses(RESTART_PAUSE_S_MIN, RESTART_PAUSE_S_MAX), loop.time()
         while not self._stopping:
             process = self._process
             assert process is not None
             status = await process.wait()
             logger.error("the embedded store ended with status %s; it is started again", status)
-            if loop.time() - started_at > RESTART_PAUSE_S_MAX:
-                pause_s = RESTART_PAUSE_S_MIN
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, RESTART_PAUSE_S_MAX)
+            await asyncio.sleep(pauses.after(loop.time() - started_at))
             started_at = loop.time()
             try:
                 await self._spawn()

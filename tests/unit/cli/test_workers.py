@@ -14,7 +14,6 @@ from technopay.cli.settings import Settings
 from technopay.cli.workers import siblings as siblings_module
 from technopay.cli.workers import supervisor as module
 from technopay.cli.workers.orders import Orders, reveal
-from technopay.cli.workers.pauses import Pauses
 from technopay.cli.workers.siblings import SUPERVISOR, Siblings
 from technopay.cli.workers.supervisor import Supervisor, WorkerFailed
 from technopay.cli.workers.together import settle
@@ -51,16 +50,6 @@ async def see(look: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not look():  # noqa: ASYNC110 - there is nothing to wait on
             await asyncio.sleep(0.005)
-
-
-def test_pauses_get_longer_up_to_a_bound() -> None:
-    pauses = Pauses(0.1, 0.5)
-    assert [pauses.after(0) for _ in range(5)] == [0.1, 0.2, 0.4, 0.5, 0.5]
-
-
-def test_pauses_begin_anew_with_what_has_stayed() -> None:
-    pauses = Pauses(0.1, 0.5)
-    assert [pauses.after(lived_s) for lived_s in (0, 0, 0.4, 0.6, 0)] == [0.1, 0.2, 0.4, 0.1, 0.2]
 
 
 def test_a_worker_has_the_settings_that_were_settled_whatever_the_environment_says(

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 from technopay.cli.workers.orders import Orders, Report
-from technopay.cli.workers.pauses import Pauses
+from technopay.storage.pauses import Pauses
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,8 @@ class Supervisor:
             return f"it does not start: {error}"
         self._running[orders.number] = process
         if self._draining.is_set():
-            process.terminate()
+            with suppress(ProcessLookupError):
+                process.terminate()
         try:
             failure = await _hear(process)
             if failure is None:
@@ -191,5 +192,6 @@ async def _hear(process: asyncio.subprocess.Process) -> str | None:
                 return Report.model_validate_json(told).failure
             return f"it ended with status {await process.wait()} before it served"
     except TimeoutError:
-        process.kill()
+        with suppress(ProcessLookupError):
+            process.kill()
         return f"it is not ready after {START_S_MAX:g} s"
