@@ -115,8 +115,9 @@ BAD: dict[str, tuple[Attack, set[int]]] = {
     "chunks without end": (lambda a: deposit(a, CHUNKED, body=CHUNKS[:-5]), {400}),
     "many chunks": (lambda a: deposit(a, CHUNKED, body=b"1\r\n \r\n" * 20_000), {413}),
     "2 MiB": (lambda a: deposit(a, b"Content-Length: 2097152", body=b" " * 2**21), {413, HUNG_UP}),
-    "a gzip bomb": (lambda a: packed(a, gzip.compress(b" " * 50_000_000)), {413}),
-    "a bomb in a bomb": (lambda a: packed(a, gzip.compress(gzip.compress(b" " * 10**7))), {400}),
+    "a gzip bomb": (lambda a: packed(a, gzip.compress(b" " * 50_000_000)), {413, HUNG_UP}),
+    "a bomb in a bomb": (lambda a: packed(a, gzip.compress(gzip.compress(b" " * 10**7))), {415}),
+    "what is not packed at all": (lambda a: packed(a, BODY), {415}),
     "half of a body": (lambda a: deposit(a, b"Content-Length: 13", body=BODY[:5]), {400}),
     "deep JSON": (lambda a: deposit(a, b"Content-Length: 16000", body=b"[" * 16_000), {400}),
     "a body with GET": (lambda a: request("GET /v1/wallets/x", b"Content-Length: 9", body=b"x"), {404}),
@@ -149,6 +150,21 @@ async def test_what_asks_for_no_path_is_a_problem_like_any_unknown_path(server: 
 
     assert (told.status, told.problem["code"]) == (404, "not_found")
     assert "Server: technopay\r\n" in told.head
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"deflate", b"br", b"zstd"])
+@pytest.mark.parametrize("path", ["/livez", "/nothing", "/v1/wallets", "/openapi.json"])
+async def test_nothing_is_unpacked_wherever_it_is_sent(
+    server: Served, caplog: pytest.LogCaptureFixture, path: str, encoding: bytes
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    sent = request(f"GET {path}", b"Content-Encoding: " + encoding, CHUNKED, body=CHUNKS)
+    told = await server.say(sent + request("GET /livez", close=True))
+
+    # Had somebody tried to unpack it, that would have been the end of the connection.
+    assert told.raw.count(b"HTTP/1.1 ") == 2
+    assert told.raw.count(b"HTTP/1.1 400") == 0
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_a_client_who_leaves_amid_a_body_is_no_defect(

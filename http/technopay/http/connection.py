@@ -53,6 +53,8 @@ class Connection(web.RequestHandler):
             max_field_size=LINE_LENGTH_MAX,
             max_headers=HEADERS_MAX,
             lingering_time=bounds.body_deadline_s,
+            # A body is read after sign-in, and what is left of one is thrown away: nothing is unpacked.
+            auto_decompress=False,
         )
         self.is_reserve = is_reserve
         self._write_deadline_s = bounds.write_deadline_s
