@@ -39,12 +39,17 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-DataDir = Annotated[Path | None, typer.Option(help="Directory of the embedded store.", show_default=False)]
+DataDir = Annotated[
+    str | None, typer.Option(metavar="DIRECTORY", help="Directory of the embedded store.", show_default=False)
+]
 RedisUrl = Annotated[
     str | None, typer.Option("--redis", help="URL of a Redis or Valkey server.", show_default=False)
 ]
-Host = Annotated[str, typer.Option(help="Address to listen on.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")]
+Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
+Port = Annotated[
+    int | None,
+    typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.", show_default="8080"),
+]
 
 LIFETIME = re.compile(r"([0-9]{1,6})([smhd])")
 UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -52,26 +57,27 @@ UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @app.command()
 def serve(
-    host: Host = "127.0.0.1",
-    port: Port = 8080,
+    host: Host = None,
+    port: Port = None,
     redis: RedisUrl = None,
     data_dir: DataDir = None,
     init: Annotated[bool, typer.Option("--init", help="Initialise a server that was never used.")] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Add demo data, the mock inbox and tokens.")] = False,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that serve on the port.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Processes that serve on the port.", show_default="1"),
+    ] = None,
 ) -> None:
     """Run the HTTP server, on a server's store or on an embedded one."""
-    settings = load_settings(redis, data_dir)
-    if workers > 1:
-        run_loop(serve_together(settings, host, port, workers, initialise=init, demo=demo))
-    else:
-        run_loop(_serve(settings, host, port, initialise=init, demo=demo))
+    settings = load_settings(redis_url=redis, data_dir=data_dir, host=host, port=port, workers=workers)
+    serve = serve_together if settings.workers > 1 else _serve
+    run_loop(serve(settings, initialise=init, demo=demo))
 
 
 @app.command()
 def init(redis: Annotated[str, typer.Option("--redis", help="URL of a Redis or Valkey server.")]) -> None:
     """Initialise a store that was never used; one in use is left as it is."""
-    settings = load_settings(redis)
+    settings = load_settings(redis_url=redis)
     run_loop(initialise_store(redis, timezone=settings.timezone, durability=settings.durability))
     print("technopay: the store is initialised")
 
@@ -81,15 +87,16 @@ def demo(
     once: Annotated[
         bool, typer.Option("--once", help="Make one purchase, print its receipt, and end.")
     ] = False,
-    port: Port = 8080,
+    port: Port = None,
     data_dir: DataDir = None,
 ) -> None:
     """Run the server with demo data on a throw-away store, or on a data directory."""
-    if data_dir:
-        run_loop(_demo(load_settings(data_dir=data_dir), 0 if once else port, once=once))
+    port = 0 if once else port
+    if data_dir is not None:
+        run_loop(_demo(load_settings(data_dir=data_dir, port=port), once=once))
         return
     with tempfile.TemporaryDirectory(prefix="technopay-demo-") as folder:
-        run_loop(_demo(load_settings(data_dir=Path(folder)), 0 if once else port, once=once))
+        run_loop(_demo(load_settings(data_dir=folder, port=port), once=once))
 
 
 @app.command()
@@ -150,7 +157,7 @@ def audit(
     Exit status: 0 clean, 1 broken, 2 could not run.
     """
     try:
-        verdict = run_loop(run_audit(load_settings(redis, data_dir)))
+        verdict = run_loop(run_audit(load_settings(redis_url=redis, data_dir=data_dir)))
     except Exception as error:
         # Status 1 would say that the books are broken.
         return _fail_to_run("the audit", error)
@@ -199,10 +206,14 @@ def run() -> None:
     sys.exit(status or 0)
 
 
-async def _serve(settings: Settings, host: str, port: int, *, initialise: bool, demo: bool) -> None:
+async def _serve(settings: Settings, *, initialise: bool, demo: bool) -> None:
     on_request = set_up_logging(settings.log_level, settings.log_format)
     async with running_service(
-        settings, serve_at(host, port), initialise=initialise, demo=demo, on_request=on_request
+        settings,
+        serve_at(settings.host, settings.port),
+        initialise=initialise,
+        demo=demo,
+        on_request=on_request,
     ) as service:
         # Whoever reads the address may send a signal at once.
         stopped = catch_signals()
@@ -211,10 +222,10 @@ async def _serve(settings: Settings, host: str, port: int, *, initialise: bool, 
         print("technopay: draining", flush=True)
 
 
-async def _demo(settings: Settings, port: int, *, once: bool) -> None:
+async def _demo(settings: Settings, *, once: bool) -> None:
     on_request = set_up_logging("warning" if once else settings.log_level, settings.log_format)
     async with running_service(
-        settings, serve_at("127.0.0.1", port), demo=True, on_request=on_request
+        settings, serve_at(settings.host, settings.port), demo=True, on_request=on_request
     ) as service:
         if once:
             print_receipt(await make_purchase(service.url), Console())
@@ -230,5 +241,6 @@ def _fail_to_run(what: str, error: Exception) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"technopay: {message}", file=sys.stderr)
+    for line in message.split("\n"):
+        print(f"technopay: {line}", file=sys.stderr)
     return status

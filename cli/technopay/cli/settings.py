@@ -4,78 +4,106 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from technopay.cli.setting_sources import EMPTY, PREFIX, read_sources
+from technopay.cli.setting_types import (
+    MOCK,
+    REVEAL,
+    AnyCase,
+    Factory,
+    FilePath,
+    Host,
+    Networks,
+    Origins,
+    Seconds,
+    Secret,
+    Secrets,
+    ServerUrl,
+    UpperCase,
+    Zone,
+)  # fmt: skip
 from technopay.engine.settings import SECRET_LENGTH_MIN
 from technopay.http import Algorithm, Bounds
 from technopay.http.keys import HS256
 
-Secret = Annotated[SecretStr, Field(min_length=SECRET_LENGTH_MIN)]
-
-FLAGS = {"redis_url": "--redis", "data_dir": "--data-dir"}
+FLAGS = {"redis_url": "--redis"}
+"""Flags that are not called as their settings."""
+FROM_FILES = ("secret", "secret_previous", "token_secret", "token_secret_previous", "redis_url")
+"""Settings that hold a secret: each also as `…_FILE`."""
+SERVICES = ("settlement", "email", "sms", "verifier")
 
 
 class ConfigurationError(Exception):
-    """Raised when something is set wrongly; one line says what."""
+    """Raised when something is set wrongly; each line names one setting."""
 
 
 class UsageError(Exception):
-    """Raised when an argument of a command is wrong; one line says which."""
-
-
-def _known_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("has to be a time zone like Europe/Berlin") from None
-    return name
-
-
-def _server_url(url: str) -> str:
-    parts = urlsplit(url)
-    # Asking for the port raises if it is no number.
-    place = parts.path if parts.scheme == "unix" else parts.hostname
-    if parts.scheme not in ("redis", "rediss", "unix") or not place or parts.port == 0:
-        raise ValueError("has to be a URL like redis://host:6379 or unix:///run/valkey.sock")
-    return url
+    """Raised when an argument of a command is wrong; each line names one."""
 
 
 def _default_data_dir() -> Path:
-    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(base) / "technopay"
+    # The XDG specification has a path that is not absolute ignored.
+    base = Path(os.environ.get("XDG_DATA_HOME", ""))
+    return (base if base.is_absolute() else Path("~/.local/share")) / "technopay"
 
 
-class Settings(BaseSettings):
-    """What can be set from outside."""
+class Settings(BaseModel):
+    """All that can be set from outside."""
 
-    model_config = SettingsConfigDict(env_prefix="TECHNOPAY_", env_file=".env", extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
     secret: Secret | None = None
-    redis_url: Annotated[str, AfterValidator(_server_url)] | None = None
-    data_dir: Path = Field(default_factory=_default_data_dir)
-    timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
-    code_lifetime_s: Annotated[int, Field(ge=10, le=600)] = 300
+    secret_previous: Secrets = ()
+    """Accepted, not used."""
+    host: Host = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    redis_url: Annotated[ServerUrl | None, Field(repr=False)] = None
+    data_dir: FilePath = Field(default_factory=_default_data_dir)
+    timezone: Zone = "UTC"
+    code_lifetime_s: Annotated[Seconds, Field(ge=10, le=600)] = 300
     codes_per_hour: Annotated[int, Field(ge=0)] = 5
     confirms_per_minute: Annotated[int, Field(ge=0)] = 5
     failures_per_day: Annotated[int, Field(ge=0)] = 10
-    durability: Literal["always", "everysec", "unchecked"] = "always"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["auto", "json", "text"] = "auto"
+    durability: Annotated[Literal["always", "everysec", "unchecked"], AnyCase] = "always"
+    settlement: Factory | None = None
+    email: Factory | None = None
+    sms: Factory | None = None
+    verifier: Factory | None = None
+    service_variables: Annotated[dict[str, str], Field(repr=False)] = {}
+    """`TECHNOPAY_SETTLEMENT_…` and the like, which belong to the factories: by the name after the prefix."""
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = "info"
+    log_format: Annotated[Literal["auto", "json", "text"], AnyCase] = "auto"
     metrics: bool = True
-    token_algorithm: Algorithm = HS256
+    token_algorithm: Annotated[Algorithm, UpperCase] = HS256
     token_secret: Secret | None = None
-    token_secret_previous: Secret | None = None
-    token_public_key_file: Path | None = None
+    token_secret_previous: Secrets = ()
+    token_public_key_file: FilePath | None = None
     token_issuer: Annotated[str, Field(min_length=1)] | None = None
     token_audience: Annotated[str, Field(min_length=1)] | None = None
     connections_max: Annotated[int, Field(ge=1, le=100_000)] = Bounds().connections_max
     requests_max: Annotated[int, Field(ge=1, le=100_000)] = Bounds().requests_max
+    keepalive_s: Annotated[Seconds, Field(ge=1, le=3600)] = 75
+    cors_origins: Origins = ()
+    trusted_proxies: Networks = ()
+
+    def variables_of(self, service: str) -> dict[str, str]:
+        """Return the variables of one service, without `TECHNOPAY_<SERVICE>_` before them."""
+        prefix = f"{service}_".upper()
+        return {
+            name.removeprefix(prefix): value
+            for name, value in self.service_variables.items()
+            if name.startswith(prefix)
+        }
+
+    def reveal(self) -> dict[str, Any]:
+        """Return all settings as JSON has them, secrets included."""
+        return self.model_dump(mode="json", context=REVEAL)
 
     def require_secret(self) -> str:
         """Answer the secret.
@@ -106,29 +134,58 @@ class Settings(BaseSettings):
         return kept.read_text()
 
 
-def load_settings(redis_url: str | None = None, data_dir: Path | None = None) -> Settings:
-    """Read the settings; flags go before all else.
+def load_settings(**flags: Any) -> Settings:
+    """Read the settings; flags go before all else, None is a flag that was not given.
 
     Raises:
-        UsageError, ConfigurationError: one is set wrongly; names it.
+        UsageError, ConfigurationError: some are set wrongly; names each in a line of its own.
 
     """
-    if redis_url and data_dir:
+    given = {name: value for name, value in flags.items() if value is not None}
+    if "redis_url" in given and "data_dir" in given:
         raise UsageError("--redis and --data-dir exclude each other")
-    flags = {name: value for name, value in (("redis_url", redis_url), ("data_dir", data_dir)) if value}
     try:
-        settings = Settings(**flags)  # type: ignore[arg-type]
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        name, message = str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "too_short":
-            # Pydantic counts the characters of a secret as items.
-            given = problem["ctx"]
-            message = f"has to have at least {given['min_length']} characters, not {given['actual_length']}"
-        if name in flags:
-            raise UsageError(f"{FLAGS[name]} {message}") from None
-        raise ConfigurationError(f"TECHNOPAY_{name.upper()}: {message}") from None
+        sources = read_sources(set(Settings.model_fields) - {"service_variables"}, FROM_FILES, set(given))
     except UnicodeDecodeError:
         raise ConfigurationError("the file .env is not in UTF-8") from None
-    # The flag --data-dir means the embedded store, whatever the environment says of a server.
-    return settings.model_copy(update={"redis_url": None}) if data_dir else settings
+    values: dict[str, Any] = {**sources.values, **given}
+    if "data_dir" in given:
+        # It means the embedded store, whatever the environment says of a server.
+        values["redis_url"] = None
+    wrong = sources.take_service_variables(values, SERVICES, MOCK)
+    wrong |= {name: EMPTY for name, value in values.items() if isinstance(value, str) and not value.strip()}
+    try:
+        settings = Settings.model_validate(
+            {name: value for name, value in values.items() if name not in wrong}
+            | {"service_variables": sources.service_variables}
+        )
+    except ValidationError as error:
+        wrong |= _problems(error)
+    if not wrong:
+        return settings
+    lines = [_line(name, wrong[name], given) for name in wrong]
+    if wrong.keys() & given.keys():
+        raise UsageError("\n".join(lines))
+    raise ConfigurationError("\n".join(lines))
+
+
+def _problems(error: ValidationError) -> dict[str, str]:
+    """Return what is wrong with each setting, without what it was set to."""
+    problems: dict[str, str] = {}
+    for problem in error.errors(include_url=False, include_input=False):
+        name, *rest = problem["loc"]
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] in ("too_short", "string_too_short"):
+            # Pydantic counts the characters of a secret as items.
+            message = f"has to have at least {problem['ctx']['min_length']} characters"
+            if "actual_length" in problem["ctx"]:
+                message += f", not {problem['ctx']['actual_length']}"
+        where = f"item {rest[0] + 1} " if rest and isinstance(rest[0], int) else ""
+        problems.setdefault(str(name), where + message)
+    return problems
+
+
+def _line(name: str, message: str, flags: Mapping[str, Any]) -> str:
+    if name in flags:
+        return f"{FLAGS.get(name) or '--' + name.replace('_', '-')} {message}"
+    return f"{PREFIX}{name.upper()}: {message}"

@@ -44,9 +44,8 @@ def make_sign_in(settings: Settings, secret: str | None = None) -> SignIn:
     signer, keys = None, _public_keys(settings)
     if not keys:
         signing = settings.token_secret.get_secret_value() if settings.token_secret else secret
-        previous = settings.token_secret_previous
         signing = signing or settings.require_secret()
-        keys = (signing, *([previous.get_secret_value()] if previous else []))
+        keys = (signing, *(each.get_secret_value() for each in settings.token_secret_previous))
     try:
         authenticator = TokenAuthenticator(*keys, algorithm=settings.token_algorithm, **named)
         if settings.token_algorithm == HS256:

@@ -215,7 +215,7 @@ def test_whatever_goes_wrong_is_one_line(
 
 
 def test_an_interrupt_is_status_130_without_a_word(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(**_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(main, "load_settings", interrupt)

@@ -62,7 +62,8 @@ def test_tokens_are_signed_with_the_secret_unless_they_have_their_own(settings: 
 
 
 def test_the_secret_of_before_is_taken_too_but_nothing_is_signed_with_it(settings: Set) -> None:
-    settings(secret_previous=PREVIOUS)
+    Path("previous").write_text(PREVIOUS)  # it has a comma in it
+    settings(secret_previous_file="previous")
     sign_in = make_sign_in(load_settings())
 
     assert takes(sign_in.authenticator, SECRET)

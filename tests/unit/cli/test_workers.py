@@ -13,7 +13,7 @@ from support.scenes import SECRET
 from technopay.cli.settings import Settings
 from technopay.cli.workers import siblings as siblings_module
 from technopay.cli.workers import supervisor as module
-from technopay.cli.workers.orders import Orders, reveal
+from technopay.cli.workers.orders import Orders
 from technopay.cli.workers.siblings import SUPERVISOR, Siblings
 from technopay.cli.workers.supervisor import Supervisor, WorkerFailed
 from technopay.cli.workers.together import settle
@@ -55,8 +55,18 @@ async def see(look: Callable[[], bool]) -> None:
 def test_a_worker_has_the_settings_that_were_settled_whatever_the_environment_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settled = Settings(secret=SECRET, codes_per_hour=3, token_public_key_file=Path("keys.pem"))
-    told = orders(**reveal(settled)).model_dump_json()
+    settled = Settings.model_validate(
+        {
+            "secret": SECRET,
+            "secret_previous": [SECRET, SECRET + ","],
+            "codes_per_hour": 3,
+            "token_public_key_file": "keys.pem",
+            "trusted_proxies": "10.0.0.0/8,::1",
+            "service_variables": {"SETTLEMENT_URL": "https://bank"},
+        }
+    )
+    assert SECRET not in settled.model_dump_json()
+    told = orders(**settled.reveal()).model_dump_json()
     for name in ("SECRET", "TOKEN_SECRET"):
         monkeypatch.setenv(f"TECHNOPAY_{name}", "from the environment, which was changed")
     monkeypatch.setenv("TECHNOPAY_CODES_PER_HOUR", "9")

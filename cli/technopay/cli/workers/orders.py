@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict
 
 from technopay.cli.settings import Settings
 
@@ -37,10 +37,3 @@ class Report(BaseModel):
     """What a worker answers when it has started, or has not."""
 
     failure: str | None = None
-
-
-def reveal(settings: Settings) -> dict[str, Any]:
-    """Write down all settings, secrets included: what were left out would be read from the environment."""
-    values = settings.model_dump(mode="json")
-    secrets = {name: value.get_secret_value() for name, value in settings if isinstance(value, SecretStr)}
-    return values | secrets

@@ -17,7 +17,7 @@ from technopay.cli.logs import set_up_logging
 from technopay.cli.seed import seed
 from technopay.cli.service import catch_signals, engine_settings, make_store, settle_sign_in, show_url
 from technopay.cli.settings import Settings
-from technopay.cli.workers.orders import Orders, reveal
+from technopay.cli.workers.orders import Orders
 from technopay.cli.workers.siblings import SUPERVISOR, Siblings
 from technopay.cli.workers.supervisor import Supervisor
 from technopay.engine import Engine
@@ -25,9 +25,7 @@ from technopay.http import listen
 from technopay.http.team import write_families
 
 
-async def serve_together(
-    settings: Settings, host: str, port: int, count: int, *, initialise: bool, demo: bool
-) -> None:
+async def serve_together(settings: Settings, *, initialise: bool, demo: bool) -> None:
     """Serve with several workers until a signal comes.
 
     Raises:
@@ -39,12 +37,13 @@ async def serve_together(
     # What was started by then has to end, too.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, starting.cancel)
     set_up_logging(settings.log_level, settings.log_format)
+    count = settings.workers
     secret, _ = settle_sign_in(settings, demo=demo)
     with tempfile.TemporaryDirectory(prefix="technopay-workers-") as name, ExitStack() as listening:
         folder = Path(name)
-        sockets = [listening.enter_context(each) for each in await listen(host, port)]
+        sockets = [listening.enter_context(each) for each in await listen(settings.host, settings.port)]
         async with _running_store(settings, secret, initialise=initialise, demo=demo) as store_url:
-            values = reveal(settle(settings, secret, store_url, folder))
+            values = settle(settings, secret, store_url, folder).reveal()
             descriptors = tuple(each.fileno() for each in sockets)
             orders = [
                 Orders(number=number, count=count, sockets=descriptors, folder=folder, demo=demo, values=values)
