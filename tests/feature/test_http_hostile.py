@@ -97,7 +97,8 @@ async def test_a_body_has_to_be_an_object(api: Api, alice: Person, raw: bytes) -
 
 FIELDS: list[tuple[str, dict[str, Any], str]] = [
     ("/users", {"id": ""}, "id"),
-    ("/users", {"id": "x" * 65}, "id"),
+    ("/users", {"id": "x" * 129}, "id"),
+    ("/users", {"id": ".."}, "id"),
     ("/users", {"id": "a b"}, "id"),
     ("/users", {"id": "a\n"}, "id"),
     ("/users", {"id": "é"}, "id"),
@@ -105,6 +106,8 @@ FIELDS: list[tuple[str, dict[str, Any], str]] = [
     ("/users", {"id": 1}, "id"),
     ("/users", {"id": "x", "email": "no address"}, "email"),
     ("/users", {"id": "x", "email": "a@b\n.c"}, "email"),
+    ("/users", {"id": "x", "email": "\x1fbad@example.com"}, "email"),
+    ("/users", {"id": "x", "email": '"\x00" <a@b.example>'}, "email"),
     ("/users", {"id": "x", "phone": "0555"}, "phone"),
     ("/users", {"id": "x", "phone": "+1555\n"}, "phone"),
     ("/users", {"id": "x", "status": "active"}, "status"),

@@ -24,7 +24,7 @@ from technopay.engine.relay import Relay
 from technopay.engine.settings import EngineSettings
 from technopay.engine.settlement import Settlements
 from technopay.engine.statistics import Statistics, StoreGauges
-from technopay.engine.values import is_record_id
+from technopay.engine.values import USER_ID, is_record_id
 from technopay.engine.verifier import MessageCode
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -278,6 +278,11 @@ def unwrap(outcome: Outcome[RecordT]) -> RecordT:
 def known(record_id: str) -> str:
     """Answer an id as it is if it can be one of ours, else one that does not exist."""
     return record_id if is_record_id(record_id) else "unknown"
+
+
+def known_user(user_id: str) -> str:
+    """Answer a user's id as it is if it can be one, else one that no user has."""
+    return user_id if USER_ID.fullmatch(user_id) else ""
 
 
 def _see(watcher: asyncio.Future[Payment | None], payment: Payment | None) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from technopay.engine import values
 from technopay.engine.commands import BeginRefund, Deposit, NewInvoice, SetWalletStatus
-from technopay.engine.core import known, unwrap
+from technopay.engine.core import known, known_user, unwrap
 from technopay.engine.errors import FieldError, ValidationFailed
 from technopay.engine.models import Audit, Invoice, Limit, Message, Page, Payment, PaymentStatus, User, Wallet
 from technopay.engine.payments import PaymentOperations
@@ -44,6 +44,7 @@ class Engine(PaymentOperations):
                 ("idempotency_key", values.key_error(idempotency_key)),
             ]
         )
+        email = values.nfc(email)
         operation = self._operation("create_user", (), idempotency_key, [user_id, email, phone])
         return unwrap(await self._store.create_user(operation, user_id, email, phone))
 
@@ -55,7 +56,7 @@ class Engine(PaymentOperations):
 
         """
         self._require_running()
-        return unwrap(await self._store.read_user(user_id))
+        return unwrap(await self._store.read_user(known_user(user_id)))
 
     async def block_user(self, *, user_id: str, idempotency_key: str | None = None) -> User:
         """Block a user: nothing is started, confirmed or resent any more. What is under way is finished.
@@ -65,7 +66,7 @@ class Engine(PaymentOperations):
 
         """
         operation = self._keyed("block_user", (user_id,), idempotency_key, [])
-        return unwrap(await self._store.set_user_status(operation, user_id, "blocked"))
+        return unwrap(await self._store.set_user_status(operation, known_user(user_id), "blocked"))
 
     async def unblock_user(self, *, user_id: str, idempotency_key: str | None = None) -> User:
         """Let a blocked user pay again.
@@ -75,7 +76,7 @@ class Engine(PaymentOperations):
 
         """
         operation = self._keyed("unblock_user", (user_id,), idempotency_key, [])
-        return unwrap(await self._store.set_user_status(operation, user_id, "active"))
+        return unwrap(await self._store.set_user_status(operation, known_user(user_id), "active"))
 
     async def create_wallet(self, *, user_id: str, currency: str, idempotency_key: str | None = None) -> Wallet:
         """Open an active wallet with nothing in it.
@@ -156,11 +157,12 @@ class Engine(PaymentOperations):
                 ("amount", values.amount_error(amount)),
                 ("currency", values.currency_error(currency)),
                 ("merchant", values.text_error(merchant, 1, 128)),
-                ("description", values.text_error(description, 0, 500)),
+                ("description", values.text_error(description, 0, 500, lines=True)),
                 ("reference", values.text_error(reference, 1, 128)),
                 ("expires_at", values.time_error(expires_at)),
             ]
         )
+        merchant, description, reference = values.nfc(merchant), values.nfc(description), values.nfc(reference)
         arguments = [user_id, amount, currency, merchant, description, reference, expires_at.isoformat()]
         operation = self._keyed("create_invoice", (), idempotency_key, arguments)
         invoice = NewInvoice(
@@ -246,7 +248,14 @@ class Engine(PaymentOperations):
 
         """
         outcome_error = None if outcome in ("settled", "refund") else "has to be settled or refund"
-        values.require([("outcome", outcome_error), ("note", values.text_error(note, 1, 500))])
+        values.require(
+            [
+                ("outcome", outcome_error),
+                ("note", values.text_error(note, 1, 500, lines=True)),
+                ("by", values.text_error(by, 1, 128)),
+            ]
+        )
+        note, by = values.nfc(note), values.nfc(by)
         operation = self._keyed("resolve", (payment_id,), idempotency_key, [outcome, note])
         return self._paid(await self._store.resolve_payment(operation, known(payment_id), outcome, note, by))
 
@@ -271,6 +280,7 @@ class Engine(PaymentOperations):
     ) -> Page[Payment]:
         """List payments of all users, newest first. A page can be short while there is a next one."""
         self._require_page(limit, cursor, values.PAYMENT_CURSOR if set_aside else values.JOURNAL_CURSOR)
+        self._require_filter(user_id)
         return await self._store.search_payments(
             status, user_id, set_aside=set_aside, cursor=cursor, limit=limit
         )
@@ -285,6 +295,7 @@ class Engine(PaymentOperations):
     ) -> Page[Message]:
         """List messages, newest first. A page can be short while there is a next one."""
         self._require_page(limit, cursor, values.JOURNAL_CURSOR)
+        self._require_filter(user_id)
         return await self._store.list_messages(status, user_id, cursor, limit)
 
     async def send_message_again(self, *, message_id: str, idempotency_key: str | None = None) -> Message:
@@ -312,6 +323,10 @@ class Engine(PaymentOperations):
         command = SetWalletStatus(operation, known(wallet_id), status)
         outcome: Outcome[Wallet] = await self._directory.ask(command.wallet_id, command)
         return unwrap(outcome)
+
+    def _require_filter(self, user_id: str | None) -> None:
+        if user_id is not None:
+            values.require([("user_id", values.user_id_error(user_id))])
 
     def _keyed(self, name: str, scope: tuple[str, ...], key: str | None, arguments: object) -> Operation:
         values.require([("idempotency_key", values.key_error(key))])

@@ -80,7 +80,7 @@ class PaymentOperations(EngineCore):
         """
         self._require_user(user_id)
         values.require([("code", values.code_error(code)), ("wait_s", _wait_error(wait_s))])
-        digest = await self._verifier.check(payment_id, code)
+        digest = await self._verifier.check(payment_id, values.normalise_code(code))
         wallet_id = await self._wallet_of(payment_id, user_id)
         command = ConfirmPayment(
             operation=Operation(self._new_call()),

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import TypeVar
 
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from iso4217 import Currency as IsoCurrency
-from pydantic import EmailStr, TypeAdapter, ValidationError
 
 from technopay.engine.errors import FieldError, ValidationFailed
+
+Text = TypeVar("Text", str, str | None)
 
 AMOUNT_MAX = 2**53 - 1
 """Scripts count in doubles, which are exact up to here."""
 
-USER_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+USER_ID = re.compile(
+    r"(?:[A-Za-z0-9_~@:|+-][A-Za-z0-9._~@:|+-]{0,127}"
+    r"|\.[A-Za-z0-9_~@:|+-][A-Za-z0-9._~@:|+-]{0,126}|\.\.[A-Za-z0-9._~@:|+-]{1,126})"
+)
+"""Neither '.' nor '..', which mean something else in paths. Without a lookahead, which pydantic's patterns lack."""
 PHONE = re.compile(r"\+[1-9][0-9]{1,14}")
 KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
-EMAIL = TypeAdapter(EmailStr)
+USER_ID_RULE = "has to be 1 to 128 characters of A-Z a-z 0-9 . _ ~ @ : | + -, but neither . nor .."
+EMAIL_LENGTH_MAX = 254
+SPECIAL_USE_DOMAIN = re.compile(rf"(?<=[@.])(?:{'|'.join(SPECIAL_USE_DOMAIN_NAMES)})\Z", re.IGNORECASE)
+NOT_IN_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+"""What no text holds: control characters, lone surrogates, and what makes text seem to be in another order."""
+NEW_LINE = re.compile("[\t\n\u2028\u2029]")
+NFC_GROWTH_MAX = 4
+"""A text is at most this much shorter in NFC than without; what is longer is not normalised at all."""
 PAGE_MAX = 100
 RECORD_ID = re.compile(r"(?:wal|inv|pay|msg)_[0-9A-Za-z_-]{1,60}")
 WALLET_CURSOR, INVOICE_CURSOR, PAYMENT_CURSOR = (
@@ -62,18 +77,34 @@ def currency_error(currency: str) -> str | None:
 
 def user_id_error(user_id: str) -> str | None:
     """Answer what is wrong with a user id."""
-    return None if USER_ID.fullmatch(user_id) else "has to be 1 to 64 characters of A-Z a-z 0-9 . _ -"
+    return None if USER_ID.fullmatch(user_id) else USER_ID_RULE
 
 
 def email_error(email: str | None) -> str | None:
-    """Answer what is wrong with an e-mail address."""
+    """Answer what is wrong with an e-mail address: one mailbox of RFC 5321 or RFC 6531, wherever it leads to."""
     if email is None:
         return None
+    if len(email) > EMAIL_LENGTH_MAX:
+        return f"has to be at most {EMAIL_LENGTH_MAX} characters"
     try:
-        EMAIL.validate_python(email)
-    except ValidationError:
+        validate_email(
+            # The library refuses some domains by name; those are judged as any other of their length.
+            SPECIAL_USE_DOMAIN.sub(lambda domain: "x" * len(domain[0]), email),
+            check_deliverability=False,
+            globally_deliverable=False,
+            allow_quoted_local=True,
+            allow_domain_literal=True,
+        )
+    except EmailNotValidError:
         return "has to be an e-mail address"
-    return None if len(email) <= 254 else "has to be at most 254 characters"
+    return None if all(map(_is_in_addresses, email)) else "has to be an e-mail address"
+
+
+def _is_in_addresses(character: str) -> bool:
+    """Whether a character can be in an address: '!' to '~', and letters and digits of any script."""
+    if character.isascii():
+        return "!" <= character <= "~"
+    return unicodedata.category(character)[0] in "LMN"
 
 
 def phone_error(phone: str | None) -> str | None:
@@ -83,20 +114,36 @@ def phone_error(phone: str | None) -> str | None:
     )
 
 
-def text_error(text: str | None, least: int, most: int) -> str | None:
-    """Answer what is wrong with a text; None is a text left out."""
+def nfc(text: Text) -> Text:
+    """Answer a text in the form in which it is kept and compared; None is a text left out."""
+    return text if text is None else unicodedata.normalize("NFC", text)
+
+
+def text_error(text: str | None, least: int, most: int, *, lines: bool = False) -> str | None:
+    """Answer what is wrong with a text, in NFC; None is a text left out. With `lines` there can be several."""
     if text is None:
         return None
-    if not least <= len(text) <= most:
+    if len(text) > most * NFC_GROWTH_MAX or not least <= len(text := nfc(text)) <= most:
         return f"has to be {least} to {most} characters"
-    if not text.isprintable():
-        return "has to be of printable characters"
-    return None
+    if NOT_IN_LINES.search(text) or not lines and NEW_LINE.search(text):
+        return f"has to be {'' if lines else 'one line '}without control characters or bidirectional overrides"
+    return None if text == text.strip() else "has to begin and end without white space"
 
 
 def code_error(code: str) -> str | None:
     """Answer what is wrong with a code: hardly anything, because what does not match costs an attempt."""
     return None if 1 <= len(code) <= 64 else "has to be 1 to 64 characters"
+
+
+def normalise_code(code: str) -> str:
+    """Read a code as people type it: digits of any script, with white space and hyphens between and around."""
+    if code.isascii() and code.isdigit():
+        return code
+    return "".join(
+        str(unicodedata.decimal(character, character))
+        for character in code
+        if not character.isspace() and unicodedata.category(character) != "Pd"
+    )
 
 
 def key_error(key: str | None) -> str | None:

@@ -31,8 +31,10 @@ def _judge_with(judge: Callable[[Any], str | None], kind: type = str) -> Callabl
     return validate
 
 
-def _text_rule(least: int, most: int) -> BeforeValidator:
-    return BeforeValidator(_judge_with(partial(values.text_error, least=least, most=most)))
+def _text_rule(least: int, most: int, *, lines: bool = False) -> BeforeValidator:
+    judge = _judge_with(partial(values.text_error, least=least, most=most, lines=lines))
+    # In the form that is kept, because its length counts.
+    return BeforeValidator(lambda value: values.nfc(judge(value)) if isinstance(value, str) else value)
 
 
 Amount = Annotated[
@@ -178,7 +180,7 @@ class CreateInvoiceBody(Form):
     currency: CurrencyCode
     merchant: Text128
     """Who gets the money."""
-    description: Annotated[str, Field(max_length=500), _text_rule(0, 500)] | None = None
+    description: Annotated[str, Field(max_length=500), _text_rule(0, 500, lines=True)] | None = None
     """What was bought."""
     reference: Text128 | None = None
     """The merchant's own name for it; used once per merchant."""
@@ -215,7 +217,7 @@ class ResolveBody(Form):
 
     outcome: Literal["settled", "refund"]
     """`settled` when the merchant got the money, `refund` when it goes back into the wallet."""
-    note: Annotated[str, Field(min_length=1, max_length=500), _text_rule(1, 500)]
+    note: Annotated[str, Field(min_length=1, max_length=500), _text_rule(1, 500, lines=True)]
     """Why; for operators only."""
 
 

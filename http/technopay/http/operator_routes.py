@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import cast
+from urllib.parse import quote
 
 from technopay.engine import Audit, Invoice, Limit, Message, Payment, User, Wallet
 from technopay.http.answer import Answer
@@ -27,7 +28,7 @@ async def create_user(call: Call) -> Answer:
     user = await call.engine.create_user(
         user_id=body.id, email=body.email, phone=body.phone, idempotency_key=call.key
     )
-    return answer_with(user, location=f"{call.mount}/v1/admin/users/{user.id}")
+    return answer_with(user, location=f"{call.mount}/v1/admin/users/{quote(user.id, safe='')}")
 
 
 async def get_user(call: Call) -> Answer:

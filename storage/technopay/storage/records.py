@@ -239,8 +239,8 @@ def message_from(reply: Sequence[Any]) -> Message:
 
 def mask_email(email: str) -> str:
     """Show of an e-mail address what its owner needs to know it: alice@example.com is a***@example.com."""
-    name, _, domain = email.rpartition("@")
-    return f"{name[:1]}***@{domain}"
+    name, at, domain = email.rpartition("@")
+    return f"{name[:1]}***@{domain}" if at else "***"
 
 
 def mask_phone(phone: str) -> str:

@@ -39,24 +39,66 @@ def test_what_is_no_currency_with_a_minor_unit_is_refused(currency: str) -> None
     assert values.currency_error(currency) is not None
 
 
-@pytest.mark.parametrize("user_id", ["a", "A-Z.a_z-09", "x" * 64, "-", "."])
-def test_a_user_id_is_1_to_64_plain_characters(user_id: str) -> None:
+@pytest.mark.parametrize(
+    "user_id",
+    [
+        "a", "A-Z.a_z-09", "x" * 128, "-", "...", ".a", "..a", "a.", "." * 128, ".a" * 64,
+        "auth0|5f1c", "us-east-1:5f1c", "alice+shop@example.com", "~alice",
+    ],
+)  # fmt: skip
+def test_a_user_id_is_1_to_128_characters_that_identity_providers_use(user_id: str) -> None:
     assert values.user_id_error(user_id) is None
 
 
-@pytest.mark.parametrize("user_id", ["", "x" * 65, "a b", "a\n", "é", "a:b", "{a}", "a/b", "\x00"])
+@pytest.mark.parametrize(
+    "user_id",
+    [
+        "",
+        ".",
+        "..",
+        "x" * 129,
+        "." * 129,
+        "." + "x" * 128,
+        "a b",
+        "a\n",
+        "é",
+        "{a}",
+        "a/b",
+        "a%b",
+        "\x00",
+        "\ud800",
+    ],
+)
 def test_what_is_no_user_id_is_refused(user_id: str) -> None:
     assert values.user_id_error(user_id) is not None
 
 
-@pytest.mark.parametrize("email", [None, "a@example.com", "a.b+c@sub.example.org"])
+@pytest.mark.parametrize(
+    "email",
+    [
+        None, "a@example.com", "a.b+c@sub.example.org", "A@EXAMPLE.com", "o'hara@example.com",
+        "a@site.test", "a@host.internal", "a@x.local", "a@localhost", "a@b.invalid", "a@c.LOCAL",
+        "a@[192.0.2.1]", '"ab"@example.com', '"a@b"@example.com',
+        "ü@example.com", "用户@例え.テスト", "कविता@example.com", "a@xn--r8jz45g.example", "u\u0308@example.com",
+        f"{'a' * 64}@{'b' * 63}.{'c' * 63}.{'d' * 55}.local",
+    ],
+)  # fmt: skip
 def test_an_email_address_is_taken(email: str | None) -> None:
     assert values.email_error(email) is None
 
 
 @pytest.mark.parametrize(
-    "email", ["", "a", "a@", "@example.com", "a@b@example.com", "a b@example.com", "a@example.com\nBcc: b@c.d"]
-)
+    "email",
+    [
+        "", "a", "a@", "@example.com", "a@b@example.com", "a b@example.com", "a@example.com\nBcc: b@c.d",
+        "\x1fbad@example.com", "bad@example.com\x1f", "Name <a@b.example>", "<a@b.example>",
+        '"\x00" <a@b.example>', '"\x1f" <a@b.example>', " a@b.example", "a@b.example ", "a@b.example\n",
+        "a@b.example, c@d.example", '"a b"@example.com', '"a\tb"@example.com', "a\u3000b@example.com",
+        "a\u200db@example.com", "a\xadb@example.com", "a\u202eb@example.com", "a@b\u200f.example",
+        "a@exam\xadple.com", "a\ud800@b.example", "a@b..example", "a@.local", "❤@example.com",
+        f"{'a' * 64}@{'b' * 63}.{'c' * 63}.{'d' * 56}.local",
+    ],
+)  # fmt: skip
 def test_what_is_no_email_address_is_refused(email: str) -> None:
     assert values.email_error(email) is not None
 
@@ -73,14 +115,61 @@ def test_what_is_no_phone_number_is_refused(phone: str) -> None:
     assert values.phone_error(phone) is not None
 
 
-@pytest.mark.parametrize("text", [None, "x", "x" * 128, "Schönes, 漢字 & 🐙"])
-def test_a_text_is_of_printable_characters_and_bounded(text: str | None) -> None:
+ODD_TEXTS = [
+    "Schönes, 漢字 & 🐙", "کتاب\u200cفروشی", "👩\u200d👧", "a\xa0b", "a\u3000b", "a\u200fb", "a\u200f", "so\xadft",
+    "a\u200bb", "\ufeffa", "\ue000", "\uffff",
+]  # fmt: skip
+HARMFUL_TEXTS = [
+    "a\x00b", "a\x1fb", "a\x7fb", "a\x85b", "a\rb", "a\r\nb", "a\x0bb", "a\ud800b", "a\udfffb", "a\u202ab",
+    "a\u202eb", "a\u2066b", "a\u2069b", " a", "a ", "\xa0a", "a\u3000", "\u2003", " ", "a\n", "\ta", "a\u2028",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [None, "x", "x" * 128, *ODD_TEXTS])
+def test_a_text_can_hold_what_people_write_and_is_bounded(text: str | None) -> None:
     assert values.text_error(text, 1, 128) is None
 
 
-@pytest.mark.parametrize("text", ["", "x" * 129, "a\nb", "\x00", "\u202e", "\ud800", "tab\t"])
+@pytest.mark.parametrize("text", ["", "x" * 129, "a\nb", "a\tb", "a\u2028b", "a\u2029b", *HARMFUL_TEXTS])
 def test_what_is_no_such_text_is_refused(text: str) -> None:
     assert values.text_error(text, 1, 128) is not None
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\n\tb", "a\u2028b", "a\u2029b", *ODD_TEXTS])
+def test_a_text_of_several_lines_can_hold_new_lines_and_tabs(text: str) -> None:
+    assert values.text_error(text, 1, 500, lines=True) is None
+
+
+@pytest.mark.parametrize("text", HARMFUL_TEXTS)
+def test_a_text_of_several_lines_holds_nothing_else_of_the_kind(text: str) -> None:
+    assert values.text_error(text, 1, 500, lines=True) is not None
+
+
+def test_a_text_is_as_long_as_it_is_in_nfc() -> None:
+    assert values.text_error("e\u0301" * 128, 1, 128) is None
+    assert values.text_error("\u0958" * 64, 1, 128) is None, "two characters each in NFC"
+    assert values.text_error("\u0958" * 65, 1, 128) == "has to be 1 to 128 characters"
+    assert values.text_error("a" + "\u0301\u0323" * 100_000, 1, 128) == "has to be 1 to 128 characters"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "123456", "123 456", " 123456\n", "123-456", "123\u2013456", "\u3000-1-2-3-4-5-6-", "１２３４５６",
+        "١٢٣٤٥٦", "۱۲۳۴۵۶", "۱۲۳\xa0-\u2003٤٥６", "१२३४५६", "\x0b123\x1c456\x85",
+    ],
+)  # fmt: skip
+def test_a_code_is_read_as_the_digits_that_were_typed(typed: str) -> None:
+    assert values.normalise_code(typed) == "123456"
+
+
+@pytest.mark.parametrize("typed", ["¹²³", "①②③", "abc", "12345O", "\x00", "\ud800", "一二三"])
+def test_what_is_no_decimal_digit_stays_as_it_was_typed(typed: str) -> None:
+    assert values.normalise_code(typed) == typed
+
+
+def test_a_code_of_white_space_is_no_code() -> None:
+    assert values.normalise_code(" -\t\u2003- ") == ""
 
 
 def test_an_empty_text_is_taken_where_none_is_needed() -> None:

@@ -53,7 +53,7 @@ def wrong_fields(form: type[forms.Form], **given: object) -> dict[str, str]:
 
 def test_all_that_is_wrong_is_named_in_one_answer_in_our_words() -> None:
     assert wrong_fields(forms.CreateUserBody, id="a/b", email="nobody", phone="5550100", x=1) == {
-        "id": "has to be 1 to 64 characters of A-Z a-z 0-9 . _ -",
+        "id": values.USER_ID_RULE,
         "email": "has to be an e-mail address",
         "phone": "has to be a phone number like +15550100 (E.164)",
         "x": "is not known here",
@@ -83,7 +83,7 @@ def test_all_that_is_wrong_is_named_in_one_answer_in_our_words() -> None:
         fill(forms.PaymentQuery, {"limit": "0", "set_aside": "maybe", "user_id": "a/b"})
     assert [error.message for error in refused.value.errors] == [
         "has to be at least 1",
-        "has to be 1 to 64 characters of A-Z a-z 0-9 . _ -",
+        values.USER_ID_RULE,
         "has to be true or false",
     ]
     with pytest.raises(ValidationFailed, match=r"^wait: has to be at most 10"):
@@ -94,7 +94,12 @@ def test_all_that_is_wrong_is_named_in_one_answer_in_our_words() -> None:
     ("field", "value"),
     [
         ("merchant", "a\n"),
+        ("merchant", "a\nb"),
+        ("merchant", "a\u202eb"),
         ("description", "\x00"),
+        ("description", "a\x1fb"),
+        ("reference", "a\tb"),
+        ("reference", "e\u0301" * 129),
         ("reference", ""),
         ("expires_at", "0001-01-01T00:00:00+05:00"),
     ],
@@ -104,6 +109,17 @@ def test_what_the_engine_refuses_is_refused_with_the_rest(field: str, value: str
         "user_id": "a", "amount": True, "currency": "EUR", "merchant": "m", "expires_at": "2036-01-01T00:00:00Z"
     }  # fmt: skip
     assert set(wrong_fields(forms.CreateInvoiceBody, **{**body, field: value})) == {"amount", field}
+
+
+def test_a_text_is_taken_in_nfc_and_counted_in_it() -> None:
+    body = {
+        "user_id": "auth0|5f1c", "amount": 1, "currency": "EUR", "merchant": "e\u0301" * 128, "description": "a\n\tb",
+        "reference": "e\u0301", "expires_at": "2036-01-01T00:00:00Z",
+    }  # fmt: skip
+
+    read = parse(json.dumps(body).encode(), forms.CreateInvoiceBody)
+
+    assert (read.merchant, read.reference, read.description) == ("é" * 128, "é", "a\n\tb")
 
 
 @settings(max_examples=50)

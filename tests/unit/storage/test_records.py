@@ -54,7 +54,8 @@ def shortened(view: str, parts: int) -> str:
         ("alice@example.com", "a***@example.com"),
         ("a@b.example", "a***@b.example"),
         ('"a@b"@example.com', '"***@example.com'),
-        ("", "***@"),
+        ("", "***"),
+        ("no address", "***"),
     ],
 )
 def test_of_an_email_address_the_first_letter_and_the_domain_are_shown(email: str, masked: str) -> None:
