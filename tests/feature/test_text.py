@@ -1,4 +1,4 @@
-"""What people write: names of users as identity providers issue them, text of any script, codes as they are typed."""
+"""Ids of identity providers, text of any script, and codes as people type them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from technopay.http.client import Client
 from technopay.storage import RedisStore
 
 USER_IDS = [
-    "auth0|5f1c7c", "us-east-1:5f1c7c-04", "alice+shop@example.com", "~alice", "...", ".a", "a:b|c@d", "x" * 128,
+    "auth0|5f1c7c", "us-east-1:5f1c7c-04", "alice+shop@example.com", "~alice", "...", ".a", "a:b|c@d",
+    "x" * 128,
 ]  # fmt: skip
 
 

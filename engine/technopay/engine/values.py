@@ -23,7 +23,7 @@ USER_ID = re.compile(
     r"(?:[A-Za-z0-9_~@:|+-][A-Za-z0-9._~@:|+-]{0,127}"
     r"|\.[A-Za-z0-9_~@:|+-][A-Za-z0-9._~@:|+-]{0,126}|\.\.[A-Za-z0-9._~@:|+-]{1,126})"
 )
-"""Neither '.' nor '..', which mean something else in paths. Without a lookahead, which pydantic's patterns lack."""
+"""Neither '.' nor '..', which have a meaning in paths. Without a lookahead, which pydantic's patterns lack."""
 PHONE = re.compile(r"\+[1-9][0-9]{1,14}")
 KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 USER_ID_RULE = "has to be 1 to 128 characters of A-Z a-z 0-9 . _ ~ @ : | + -, but neither . nor .."
@@ -81,7 +81,7 @@ def user_id_error(user_id: str) -> str | None:
 
 
 def email_error(email: str | None) -> str | None:
-    """Answer what is wrong with an e-mail address: one mailbox of RFC 5321 or RFC 6531, wherever it leads to."""
+    """Answer what is wrong with an e-mail address, which is one mailbox of RFC 5321 or RFC 6531."""
     if email is None:
         return None
     if len(email) > EMAIL_LENGTH_MAX:
@@ -125,7 +125,7 @@ def text_error(text: str | None, least: int, most: int, *, lines: bool = False) 
         return None
     if len(text) > most * NFC_GROWTH_MAX or not least <= len(text := nfc(text)) <= most:
         return f"has to be {least} to {most} characters"
-    if NOT_IN_LINES.search(text) or not lines and NEW_LINE.search(text):
+    if NOT_IN_LINES.search(text) or (not lines and NEW_LINE.search(text)):
         return f"has to be {'' if lines else 'one line '}without control characters or bidirectional overrides"
     return None if text == text.strip() else "has to begin and end without white space"
 

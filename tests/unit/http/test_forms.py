@@ -113,8 +113,8 @@ def test_what_the_engine_refuses_is_refused_with_the_rest(field: str, value: str
 
 def test_a_text_is_taken_in_nfc_and_counted_in_it() -> None:
     body = {
-        "user_id": "auth0|5f1c", "amount": 1, "currency": "EUR", "merchant": "e\u0301" * 128, "description": "a\n\tb",
-        "reference": "e\u0301", "expires_at": "2036-01-01T00:00:00Z",
+        "user_id": "auth0|5f1c", "amount": 1, "currency": "EUR", "merchant": "e\u0301" * 128,
+        "description": "a\n\tb", "reference": "e\u0301", "expires_at": "2036-01-01T00:00:00Z",
     }  # fmt: skip
 
     read = parse(json.dumps(body).encode(), forms.CreateInvoiceBody)
