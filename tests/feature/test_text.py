@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -69,7 +70,7 @@ async def test_text_is_kept_in_nfc_and_a_reference_is_one_in_that_form(
     engine: Engine, store: RedisStore
 ) -> None:
     await make_scene(engine, store, email="u\u0308@site.test")
-    terms = {
+    terms: dict[str, Any] = {
         "user_id": "alice", "amount": 1, "currency": "EUR", "expires_at": datetime.now(UTC) + timedelta(hours=1)
     }  # fmt: skip
 
@@ -78,7 +79,7 @@ async def test_text_is_kept_in_nfc_and_a_reference_is_one_in_that_form(
         description="2\u00a0e\u0301clairs\n\t1 the\u0301",
         reference="nº e\u0301",
         **terms,
-    )  # type: ignore[arg-type]
+    )
 
     assert (await engine.get_user(user_id="alice")).email == "ü@site.test"
     for found in (invoice, await engine.find_invoice(invoice_id=invoice.id)):
@@ -86,7 +87,7 @@ async def test_text_is_kept_in_nfc_and_a_reference_is_one_in_that_form(
         assert (found.description, found.reference) == ("2\u00a0éclairs\n\t1 thé", "nº é")
     for merchant, reference in (("Café", "nº é"), ("Cafe\u0301", "nº e\u0301")):
         with pytest.raises(ReferenceUsed):
-            await engine.create_invoice(merchant=merchant, reference=reference, **terms)  # type: ignore[arg-type]
+            await engine.create_invoice(merchant=merchant, reference=reference, **terms)
 
 
 async def test_a_message_shows_a_payee_of_any_script(engine: Engine, store: RedisStore) -> None:
