@@ -142,10 +142,10 @@ class Books:
     def land(self, entry: JournalEntry) -> None:
         """Enter that nothing of a payment can come back any more."""
         self.do(
-            "UPDATE wallet SET in_flight = in_flight - (SELECT amount FROM payment WHERE id = ?1)"
-            " WHERE id = (SELECT wallet FROM payment WHERE id = ?1)",
-            entry.subject,
-        )
+            "UPDATE wallet SET in_flight = in_flight - (SELECT amount FROM payment WHERE id = ?)"
+            " WHERE id = (SELECT wallet FROM payment WHERE id = ?)",
+            entry.subject, entry.subject,
+        )  # fmt: skip
 
     def move(self, entry: JournalEntry, wallet_id: str, amount: int, in_flight: int) -> None:
         """Enter a movement of a wallet, which has to leave what the entry says, and nothing below zero."""
