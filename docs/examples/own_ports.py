@@ -6,8 +6,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from technopay.engine import Engine, EngineSettings
-from technopay.engine.ports import OutgoingMessage, PaymentTerms
+from technopay.engine import Engine, EngineSettings, OutgoingMessage, PaymentTerms, RefundTerms
 from technopay.storage import RedisStore
 
 
@@ -38,8 +37,8 @@ class Bank:
         known = self._book.setdefault(terms.payment_id, "called_off")
         return "already_settled" if known == "settled" else "called_off"
 
-    async def reverse(self, terms: PaymentTerms) -> Literal["reversed"]:
-        """Give a settled payment back."""
+    async def reverse(self, terms: PaymentTerms, refund: RefundTerms) -> Literal["reversed", "declined"]:
+        """Give a settled payment back, or decline to. The refund's id is the key."""
         return "reversed"
 
 

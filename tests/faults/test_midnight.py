@@ -24,7 +24,7 @@ from technopay.engine import (
     Payment,
     SettlementFailed,
 )
-from technopay.engine.ports import PaymentTerms
+from technopay.engine.ports import PaymentTerms, RefundTerms
 
 LIMIT = 1_000
 FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
@@ -93,7 +93,7 @@ class Gate:
     async def call_off(self, terms: PaymentTerms) -> Any:
         raise NotImplementedError
 
-    async def reverse(self, terms: PaymentTerms) -> Any:
+    async def reverse(self, terms: PaymentTerms, refund: RefundTerms) -> Any:
         return "reversed"
 
 

@@ -15,7 +15,7 @@ RESENDS = 3
 WAITING = "requires_confirmation"
 
 Found = TypeVar("Found")
-Verdict = Literal["settled", "given_back", "reversed"]
+Verdict = Literal["settled", "given_back", "reversed", "refund_failed"]
 
 
 class Refused(Exception):
@@ -203,10 +203,12 @@ class Contract:
 
     def complete(self, payment_id: str, claim: str, verdict: Verdict) -> None:
         payment = _find(self.payments, payment_id, "payment_not_found")
-        ends = {"settled": "succeeded", "given_back": "failed", "reversed": "refunded"}
+        ends = {
+            "settled": "succeeded", "given_back": "failed", "reversed": "refunded", "refund_failed": "succeeded"
+        }  # fmt: skip
         if payment.status == ends[verdict]:
             return
-        begins = "refunding" if verdict == "reversed" else "processing"
+        begins = "refunding" if verdict in ("reversed", "refund_failed") else "processing"
         refuse_if(payment.status != begins or payment.claim != claim, "claim_lost")
         self._conclude(payment, verdict)
 
@@ -215,11 +217,8 @@ class Contract:
         refuse_if(not payment.set_aside, "payment_not_resolvable")
         if payment.status == "processing":
             self._conclude(payment, "settled" if outcome == "settled" else "given_back")
-        elif outcome == "refund":
-            self._conclude(payment, "reversed")
-        else:  # the refund was not made, and is not going to be
-            self._leave_flight(payment)
-            payment.status = "succeeded"
+        else:
+            self._conclude(payment, "reversed" if outcome == "refund" else "refund_failed")
 
     def renew_claim(self, payment_id: str, claim: str, *, set_aside: bool, give_up: bool) -> bool:
         payment = self.payments[payment_id]
@@ -236,6 +235,9 @@ class Contract:
     def _conclude(self, payment: Payment, verdict: Verdict) -> None:
         wallet, invoice = self.wallets[payment.wallet], self.invoices[payment.invoice]
         self._leave_flight(payment)
+        if verdict == "refund_failed":
+            payment.status = "succeeded"
+            return
         if verdict == "settled":
             payment.status, invoice.status = "succeeded", "paid"
             return

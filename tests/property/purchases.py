@@ -311,7 +311,7 @@ class Purchases(StoreMachine):
         payment = self.pick_payment(number, "succeeded")
         known = self.contract.payments.get(payment)
         succeeded = known and known.status == "succeeded"
-        command = BeginRefund(self.operation(), payment)
+        command = BeginRefund(self.operation(), payment, "ref_001")
         outcome = self.check(self.command(command), partial(self.contract.refund, payment))
         if known and succeeded and outcome.code == "ok":
             known.claim = outcome.details["claim"]
@@ -322,9 +322,9 @@ class Purchases(StoreMachine):
         self._complete(self.pick_payment(number, "processing"), verdict, forged=forged)
 
     @precondition(has_payments)
-    @rule(number=NUMBERS, forged=RARELY)
-    def reverse(self, number: int, forged: bool) -> None:
-        self._complete(self.pick_payment(number, "refunding"), "reversed", forged=forged)
+    @rule(number=NUMBERS, verdict=st.sampled_from(["reversed", "reversed", "refund_failed"]), forged=RARELY)
+    def reverse(self, number: int, verdict: Verdict, forged: bool) -> None:
+        self._complete(self.pick_payment(number, "refunding"), verdict, forged=forged)
 
     def _complete(self, payment: str, verdict: Verdict, *, forged: bool) -> None:
         known = self.contract.payments.get(payment)

@@ -249,7 +249,7 @@ async def resolve_payment(scene: Scene) -> Call:
 
 @case
 async def begin_refund(scene: Scene) -> Call:
-    command = commands.BeginRefund(operation(), await scene.succeeded(await scene.wallet()))
+    command = commands.BeginRefund(operation(), await scene.succeeded(await scene.wallet()), "ref_001")
     return lambda: scene.store.run(command, ALONE)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from technopay.engine.agenda import RELAY_PAUSE_S
 from technopay.engine.clock import SystemClock
 from technopay.engine.errors import Fault
-from technopay.engine.ports import Channel, OutgoingMessage, PaymentTerms, SettlementService
+from technopay.engine.ports import Channel, OutgoingMessage, PaymentTerms, RefundTerms, SettlementService
 from technopay.storage import RedisStore
 from technopay.storage.base import Reply
 from technopay.storage.link import Argument
@@ -114,8 +114,8 @@ class MortalSettlementService:
     ) -> Literal["called_off", "already_settled", "already_declined"]:
         return await self._points.around("call_off", self._service.call_off(terms))
 
-    async def reverse(self, terms: PaymentTerms) -> Literal["reversed"]:
-        return await self._points.around("reverse", self._service.reverse(terms))
+    async def reverse(self, terms: PaymentTerms, refund: RefundTerms) -> Literal["reversed", "declined"]:
+        return await self._points.around("reverse", self._service.reverse(terms, refund))
 
 
 class MortalChannel:

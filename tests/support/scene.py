@@ -175,9 +175,9 @@ class Scene:
         """Write down what the settlement service decided."""
         return await self.store.run(commands.CompletePayment(payment_id, claim, verdict), ALONE)
 
-    async def begin_refund(self, payment_id: str) -> Outcome[Payment]:
+    async def begin_refund(self, payment_id: str, refund_id: str = "ref_001") -> Outcome[Payment]:
         """Begin to give a payment back."""
-        return await self.store.run(commands.BeginRefund(operation(), payment_id), ALONE)
+        return await self.store.run(commands.BeginRefund(operation(), payment_id, refund_id), ALONE)
 
     async def cancel(self, payment_id: str, user_id: str = "alice") -> Outcome[Payment]:
         """Give up a payment that waits for its code."""

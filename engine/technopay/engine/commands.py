@@ -83,6 +83,7 @@ class BeginRefund:
 
     operation: Operation
     payment_id: str
+    refund_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from technopay.engine.ports import OutgoingMessage, PaymentTerms
+from technopay.engine.ports import OutgoingMessage, PaymentTerms, RefundTerms
 
 
 class SequentialIds:
@@ -61,13 +61,14 @@ SILENCE = "silence"
 class ScriptedSettlementService:
     """A settlement service that answers from a script, in order, and repeats the last answer of each question.
 
-    Answers are strings of the port, SILENCE, an exception to raise, or a function to call. `calls` has the
-    questions that were asked.
+    Answers are strings of the port, SILENCE, an exception to raise, or a function of the terms to call. `calls`
+    has the questions that were asked, `refunds` the refunds that were to be reversed.
     """
 
     def __init__(self, **answers: list[Any]) -> None:
         self._answers = answers
         self.calls: list[str] = []
+        self.refunds: list[RefundTerms] = []
 
     async def settle(self, terms: PaymentTerms) -> Any:
         """Answer the next of `settle`."""
@@ -81,8 +82,9 @@ class ScriptedSettlementService:
         """Answer the next of `call_off`."""
         return await self._answer("call_off", terms)
 
-    async def reverse(self, terms: PaymentTerms) -> Any:
+    async def reverse(self, terms: PaymentTerms, refund: RefundTerms) -> Any:
         """Answer the next of `reverse`."""
+        self.refunds.append(refund)
         return await self._answer("reverse", terms)
 
     async def _answer(self, question: str, terms: PaymentTerms) -> Any:

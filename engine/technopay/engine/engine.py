@@ -216,7 +216,8 @@ class Engine(PaymentOperations):
     async def refund_payment(self, *, payment_id: str, idempotency_key: str | None = None) -> Payment:
         """Give a succeeded payment back: reverse it, then credit the wallet. The invoice stays paid.
 
-        Answers the payment 'refunded', or 'refunding' when the settlement service takes its time.
+        Answers the payment 'refunded', 'succeeded' when the settlement service declined the reversal (it can be
+        refunded again later), or 'refunding' when the service takes its time.
 
         Raises:
             PaymentNotFound, PaymentNotRefundable, BalanceTooLarge, IdempotencyKeyReused, ValidationFailed;
@@ -225,10 +226,11 @@ class Engine(PaymentOperations):
         """
         operation = self._keyed("refund", (payment_id,), idempotency_key, [])
         wallet_id = await self._wallet_of(payment_id, None)
-        outcome: Outcome[Payment] = await self._directory.ask(wallet_id, BeginRefund(operation, payment_id))
+        command = BeginRefund(operation, payment_id, self._ids.new("ref"))
+        outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command)
         payment = self._paid(outcome)
         if claim := outcome.details.get("claim"):
-            self._settlements.begin(Claimed(payment, claim))
+            self._settlements.begin(Claimed(payment, claim, command.refund_id))
         payment = await self._watch(payment, REFUND_WAIT_S)
         return payment.as_replay() if outcome.replayed else payment
 
@@ -242,6 +244,8 @@ class Engine(PaymentOperations):
         idempotency_key: str | None = None,
     ) -> Payment:
         """Decide a payment that was set aside; `by` is who decides.
+
+        A payment in 'refunding' is credited by 'refund', and succeeded again, its refund failed, by 'settled'.
 
         Raises:
             PaymentNotFound, PaymentNotResolvable, IdempotencyKeyReused, ValidationFailed; any Fault.

@@ -12,13 +12,15 @@ from datetime import datetime
 from typing import Literal, NoReturn
 
 from technopay.engine.models import from_ms
-from technopay.engine.ports import OutgoingMessage, PaymentTerms, Store
+from technopay.engine.ports import OutgoingMessage, PaymentTerms, RefundTerms, Store
 
 SLOW_S = 3.0
 FLAKY_ERRORS = 2
 EVERY_TIME = 1_000_000
 INBOX_LENGTH = 200
 """Messages that the store keeps for each user."""
+SAID_LATER = {"amount": 0, "currency": "", "payee": ""}
+"""What messages of an earlier version do not say."""
 
 
 class MockSettlementError(Exception):
@@ -87,10 +89,10 @@ class MockSettlementService:
             case _:
                 return "called_off"
 
-    async def reverse(self, terms: PaymentTerms) -> Literal["reversed"]:
-        """Undo a settlement."""
-        await self._store.mock_settlement("reverse", terms.payment_id, 0)
-        return "reversed"
+    async def reverse(self, terms: PaymentTerms, refund: RefundTerms) -> Literal["reversed", "declined"]:
+        """Undo a settlement, once: another refund of the same payment is declined."""
+        state = await self._store.mock_settlement("reverse", terms.payment_id, 0, refund.id)
+        return "declined" if state == "declined" else "reversed"
 
 
 class MockChannel:
@@ -103,7 +105,8 @@ class MockChannel:
         """Put the message into the inbox."""
         if message.to.startswith("dead"):
             raise ConnectionRefusedError("the address does not take messages")
-        await self._store.mock_inbox(message.user_id, json.dumps(asdict(message)))
+        said = {name: value for name, value in asdict(message).items() if value is not None}
+        await self._store.mock_inbox(said.pop("user_id"), json.dumps(said, separators=(",", ":")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,8 @@ async def read_mock_inbox(store: Store, user_id: str, *, most: int = INBOX_LENGT
     found = []
     for line in await store.read_mock_inbox(user_id, most):
         at_ms, _, message = line.partition(" ")
-        found.append(InboxMessage(from_ms(at_ms), OutgoingMessage(**json.loads(message))))
+        said = {"user_id": user_id, **SAID_LATER, **json.loads(message)}
+        found.append(InboxMessage(from_ms(at_ms), OutgoingMessage(**said)))
     return found
 
 

@@ -58,7 +58,7 @@ Method = Literal["email", "sms"]
 PaymentEventType = Literal[
     "payment.started", "payment.code_resent", "payment.refused", "payment.processing", "payment.succeeded",
     "payment.failed", "payment.canceled", "payment.expired", "payment.refunding", "payment.refunded",
-    "payment.set_aside", "payment.resolved",
+    "payment.refund_failed", "payment.set_aside", "payment.resolved",
 ]  # fmt: skip
 InvoiceEventType = Literal["invoice.created", "invoice.voided"]
 EventType = PaymentEventType | InvoiceEventType

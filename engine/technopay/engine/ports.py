@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value", covariant=True)
 
-Verdict = Literal["settled", "given_back", "reversed"]
+Verdict = Literal["settled", "given_back", "reversed", "refund_failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,20 @@ class PaymentTerms(NamedTuple):
     merchant: str
 
 
+class RefundTerms(NamedTuple):
+    """One refund of a payment: the id is the key of its reversal."""
+
+    id: str
+    amount: int
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """A payment that this process may settle or reverse, under this claim, until the claim runs out."""
 
     payment: Payment
     claim: str
+    refund_id: str = ""
 
 
 class Parcel(NamedTuple):
@@ -144,9 +152,12 @@ class Due:
     set_aside: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingMessage:
-    """A message as a channel gets it. By `event_id`, the same on every try, a repeat is known."""
+    """A message as a channel gets it. By `event_id`, the same on every try, a repeat is known.
+
+    `text` is complete. `payee` is the merchant's name, `amount` is in minor units of `currency`.
+    """
 
     event_id: str
     user_id: str
@@ -154,8 +165,11 @@ class OutgoingMessage:
     to: str
     kind: str
     text: str
+    code: str | None = None
     payment_id: str
-    code: str | None
+    amount: int
+    currency: str
+    payee: str
 
 
 class Clock(Protocol):
@@ -195,20 +209,19 @@ class Verifier(Protocol):
 
 
 class SettlementService(Protocol):
-    """Where the money goes. Every call carries the payment id as its key and may be made again.
+    """Where the money goes. The payment id is the key of a payment, the refund id that of a reversal.
 
-    Anything but the listed answers, an exception and silence included, counts as unknown.
+    Every call may be made again. Anything but the listed answers, an exception and silence included, counts as
+    unknown.
     """
 
     async def settle(self, terms: PaymentTerms) -> Literal["settled", "declined"]:
         """Settle the payment under its id, or decline to."""
-        ...
 
     async def status(
         self, terms: PaymentTerms
     ) -> Literal["settled", "declined", "called_off", "pending", "not_found"]:
         """Tell what became of a payment. 'not_found' is no no: a request may still be on its way."""
-        ...
 
     async def call_off(
         self, terms: PaymentTerms
@@ -217,11 +230,9 @@ class SettlementService(Protocol):
 
         An adapter to a service that cannot promise this raises; its payments are set aside instead.
         """
-        ...
 
-    async def reverse(self, terms: PaymentTerms) -> Literal["reversed"]:
-        """Undo a settlement."""
-        ...
+    async def reverse(self, terms: PaymentTerms, refund: RefundTerms) -> Literal["reversed", "declined"]:
+        """Undo a settlement, or decline to: then the payment stays settled."""
 
 
 class Channel(Protocol):
@@ -229,7 +240,6 @@ class Channel(Protocol):
 
     async def deliver(self, message: OutgoingMessage) -> None:
         """Hand the message over."""
-        ...
 
 
 class Store(Journal, Protocol):
@@ -321,55 +331,44 @@ class Store(Journal, Protocol):
 
     async def list_wallets(self, user_id: str, cursor: str, limit: int) -> Page[Wallet]:
         """List a user's wallets."""
-        ...
 
     async def list_invoices(self, user_id: str, cursor: str, limit: int) -> Page[Invoice]:
         """List a user's invoices."""
-        ...
 
     async def list_payments(self, user_id: str, cursor: str, limit: int) -> Page[Payment]:
         """List a user's payments."""
-        ...
 
     async def search_payments(
         self, status: str | None, user_id: str | None, *, set_aside: bool | None, cursor: str, limit: int
     ) -> Page[Payment]:
         """List payments of all users that match."""
-        ...
 
     async def list_entries(
         self, wallet_id: str, user_id: str | None, cursor: str, limit: int
     ) -> Outcome[Page[Entry]]:
         """List a wallet's movements."""
-        ...
 
     async def list_messages(
         self, status: str | None, user_id: str | None, cursor: str, limit: int
     ) -> Page[Message]:
         """List messages."""
-        ...
 
     async def take_due(self, count: int) -> Due:
         """Take what is due on the agenda."""
-        ...
 
     async def read_outbox(self, owner: str, count: int) -> Outbox | None:
         """Claim the relay and read on in the journal; None when nothing came, or another process relays."""
-        ...
 
     async def record_deliveries(
         self, claim: str, cursor: str, retry_ms: int, untold: Sequence[UntoldNotice]
     ) -> bool:
         """Move the relay on and write down what was not delivered; False for an old claim."""
-        ...
 
     async def record_attempt(self, message: ClaimedMessage, status: str, error: str, retry_ms: int) -> bool:
         """Write down another attempt at a message; False for an old claim."""
-        ...
 
     async def send_again(self, operation: Operation, message_id: str) -> Outcome[Message]:
         """Try a dead message again."""
-        ...
 
     async def bind_secret(self, secret_id: str) -> str:
         """Tie the store to the secret that is used first; answer the id of the one it is tied to."""
@@ -387,14 +386,11 @@ class Store(Journal, Protocol):
         """Recompute every invariant from the journal and compare; it runs beside traffic."""
         ...
 
-    async def mock_settlement(self, action: str, payment_id: str, errors: int) -> str:
+    async def mock_settlement(self, action: str, payment_id: str, errors: int = 0, refund_id: str = "") -> str:
         """Keep the book of the mock settlement service."""
-        ...
 
     async def mock_inbox(self, user_id: str, message: str) -> None:
         """Put a message into a user's mock inbox."""
-        ...
 
     async def read_mock_inbox(self, user_id: str, most: int) -> list[str]:
         """Read a user's mock inbox, newest first."""
-        ...

@@ -113,8 +113,11 @@ class Relay:
             to=(parcel.email if channel == "email" else parcel.phone) or "",
             kind=notice.kind,
             text=message_text(notice, parcel, code),
-            payment_id=parcel.payment_id,
             code=code,
+            payment_id=parcel.payment_id,
+            amount=parcel.amount,
+            currency=parcel.currency,
+            payee=parcel.merchant,
         )
         await self._channels[channel].deliver(message)
         return True

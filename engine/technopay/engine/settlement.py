@@ -8,28 +8,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, TypeVar
 
 from technopay.engine.commands import CompletePayment
 from technopay.engine.deadlines import Deadlines
 from technopay.engine.directory import Directory
 from technopay.engine.errors import TechnopayError
 from technopay.engine.models import Payment
-from technopay.engine.ports import Claimed, Clock, PaymentTerms, SettlementService, Store, Verdict
+from technopay.engine.ports import Claimed, Clock, PaymentTerms, RefundTerms, SettlementService, Store, Verdict
 from technopay.engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-FINAL_ANSWERS: dict[str, Verdict] = {
+SETTLE: Mapping[str, Verdict] = {"settled": "settled", "declined": "given_back"}
+STATUS: Mapping[str, Verdict | Literal["not_found"]] = {
     "settled": "settled",
-    "already_settled": "settled",
     "declined": "given_back",
-    "already_declined": "given_back",
     "called_off": "given_back",
+    "not_found": "not_found",
 }
+CALL_OFF: Mapping[str, Verdict] = {
+    "called_off": "given_back",
+    "already_settled": "settled",
+    "already_declined": "given_back",
+}
+REVERSE: Mapping[str, Verdict] = {"reversed": "reversed", "declined": "refund_failed"}
+"""What each question can be answered; anything else ('pending' included) tells nothing."""
+REVERSE_BACKOFF_S_MAX = 5.0
 
 
 class ClaimLostError(Exception):
@@ -148,6 +156,7 @@ class Dialogue:
         self._heard_at = self._claimed_at
         payment = claimed.payment
         self._terms = PaymentTerms(payment.id, payment.amount, payment.currency, payment.merchant)
+        self._refund = RefundTerms(claimed.refund_id, payment.amount)
 
     async def decide(self) -> Verdict:
         """Settle; on trouble ask; on 'not found' send again, a bounded number of times; then call off."""
@@ -155,12 +164,12 @@ class Dialogue:
         for attempt in range(self._settings.settlement_attempts):
             if attempt:
                 await self._clock.sleep(backoff_s * 2 ** (attempt - 1))
-            verdict = await self._ask(self._service.settle) or await self._inquire()
+            verdict = await self._ask(SETTLE, self._service.settle, self._terms) or await self._inquire()
             if verdict:
                 return verdict
         give_up_at = self._clock.monotonic() + self._settings.settlement_silence_s
         while self._clock.monotonic() < give_up_at:
-            verdict = await self._ask(self._service.call_off) or await self._inquire()
+            verdict = await self._ask(CALL_OFF, self._service.call_off, self._terms) or await self._inquire()
             if verdict:
                 return verdict
             await self._clock.sleep(backoff_s)
@@ -169,42 +178,39 @@ class Dialogue:
     async def reverse(self) -> Verdict:
         """Undo a settlement; ask until it is answered."""
         backoff_s = self._settings.settlement_backoff_s
-        while await self._call(self._service.reverse) != "reversed":
+        while not (verdict := await self._ask(REVERSE, self._service.reverse, self._terms, self._refund)):
             await self._clock.sleep(backoff_s)
-            backoff_s = min(2 * backoff_s, self._settings.settlement_timeout_s)
-        return "reversed"
+            backoff_s = min(2 * backoff_s, REVERSE_BACKOFF_S_MAX)
+        return verdict
 
     async def _inquire(self) -> Verdict | None:
         """Ask for the status until there is an answer; None when the service knows nothing of the payment."""
         while True:
-            answer = await self._call(self._service.status)
-            if answer == "not_found":
-                return None
-            if answer in FINAL_ANSWERS:
-                return FINAL_ANSWERS[answer]
+            answer = await self._ask(STATUS, self._service.status, self._terms)
+            if answer:
+                return None if answer == "not_found" else answer
             await self._clock.sleep(self._settings.settlement_backoff_s)
 
-    async def _ask(self, question: Callable[[PaymentTerms], Coroutine[Any, Any, str]]) -> Verdict | None:
-        answer = await self._call(question)
-        return FINAL_ANSWERS.get(answer) if answer else None
-
-    async def _call(self, question: Callable[[PaymentTerms], Coroutine[Any, Any, Answer]]) -> Answer | None:
+    async def _ask(
+        self, answers: Mapping[str, Answer], question: Callable[..., Awaitable[Any]], *terms: Any
+    ) -> Answer | None:
         """Ask one question under a live claim; None when the answer is unknown."""
         if self._clock.monotonic() - self._heard_at >= self._settings.settlement_silence_s:
             raise SilenceError
         await self._keep_claim()
         try:
             with self._deadlines.begin():
-                answer = await question(self._terms)
+                answer = await question(*terms)
         except Exception as error:
             # An error is no answer: a service that only fails is as silent as one that only times out.
             about = {"payment_id": self._payment_id}
             logger.info("settlement service, payment %s: no answer (%r)", self._payment_id, error, extra=about)
             return None
-        # 'pending' tells nothing either: it must not keep a payment from being set aside.
-        if answer != "pending":
+        meaning = answers.get(answer) if isinstance(answer, str) else None
+        # An answer that tells nothing must not keep a payment from being set aside.
+        if meaning:
             self._heard_at = self._clock.monotonic()
-        return answer
+        return meaning
 
     async def _keep_claim(self) -> None:
         """Renew a claim that a call could outlast."""

@@ -109,7 +109,7 @@ def _set_status(command: SetWalletStatus, lease: Lease) -> Values:
 
 
 def _begin_refund(command: BeginRefund, lease: Lease) -> Values:
-    return (*_named(command, lease), command.payment_id)
+    return (*_named(command, lease), command.payment_id, command.refund_id)
 
 
 def _complete(command: CompletePayment, lease: Lease) -> Values:  # noqa: ARG001

@@ -59,7 +59,10 @@ class OutboxScripts(ScriptRunner):
         reply = await self._run("take_due", count=count)
         payments, messages, next_at, set_aside = reply.body
         return Due(
-            payments=[Claimed(payment_from(view, reply.now_ms), claim) for view, claim in payments],
+            payments=[
+                Claimed(payment_from(view, reply.now_ms), claim, refund_id)
+                for view, claim, refund_id in payments
+            ],
             messages=[_claimed_message_from(message) for message in messages],
             next_in_ms=int(float(next_at)) - reply.now_ms if next_at else None,
             set_aside=set_aside,
@@ -131,9 +134,12 @@ class OutboxScripts(ScriptRunner):
         )
         return page_of(reply, [message_from(message) for message in reply.record])
 
-    async def mock_settlement(self, action: str, payment_id: str, errors: int) -> str:
+    async def mock_settlement(self, action: str, payment_id: str, errors: int = 0, refund_id: str = "") -> str:
         """Keep the book of the mock settlement service."""
-        return (await self._run("mock_settlement", action=action, payment=payment_id, errors=errors)).code
+        reply = await self._run(
+            "mock_settlement", action=action, payment=payment_id, errors=errors, refund=refund_id
+        )
+        return reply.code
 
     async def mock_inbox(self, user_id: str, message: str) -> None:
         """Put a message into a user's mock inbox."""

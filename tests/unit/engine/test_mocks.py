@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable
 
 import pytest
@@ -18,7 +19,7 @@ from technopay.engine import (
 )
 from technopay.engine.clock import RandomIds
 from technopay.engine.mocks import MockSettlementError
-from technopay.engine.ports import OutgoingMessage, PaymentTerms
+from technopay.engine.ports import OutgoingMessage, PaymentTerms, RefundTerms
 from technopay.storage import RedisStore
 
 Service = MockSettlementService
@@ -29,7 +30,14 @@ def terms(merchant: str) -> PaymentTerms:
 
 
 def message(to: str = "alice@example.com") -> OutgoingMessage:
-    return OutgoingMessage("evt_1", "alice", "email", to, "payment.succeeded", "You paid.", "pay_001", None)
+    return OutgoingMessage(
+        event_id="evt_1", user_id="alice", channel="email", to=to, kind="payment.succeeded", text="You paid.",
+        payment_id="pay_001", amount=1_234, currency="EUR", payee="shop",
+    )  # fmt: skip
+
+
+def refund(number: int = 1) -> RefundTerms:
+    return RefundTerms(f"ref_00{number}", 1_234)
 
 
 async def is_silent(call: Awaitable[object]) -> bool:
@@ -103,7 +111,7 @@ async def test_stuck_answers_only_a_reverse(service: Service) -> None:
     for question in (service.settle, service.status, service.call_off):
         assert await is_silent(question(terms("shop-stuck")))
 
-    assert await service.reverse(terms("shop-stuck")) == "reversed"
+    assert await service.reverse(terms("shop-stuck"), refund()) == "reversed"
 
 
 async def test_what_was_called_off_is_not_settled_any_more(service: Service) -> None:
@@ -116,8 +124,9 @@ async def test_what_was_called_off_is_not_settled_any_more(service: Service) -> 
 async def test_a_reversed_settlement_is_still_known_to_have_been_settled(service: Service) -> None:
     await service.settle(terms("shop"))
 
-    assert await service.reverse(terms("shop")) == "reversed"
-    assert await service.reverse(terms("shop")) == "reversed"
+    assert await service.reverse(terms("shop"), refund()) == "reversed"
+    assert await service.reverse(terms("shop"), refund()) == "reversed"
+    assert await service.reverse(terms("shop"), refund(2)) == "declined", "there is nothing left to reverse"
     assert await service.status(terms("shop")) == "settled"
 
 
@@ -129,6 +138,16 @@ async def test_the_mock_channel_keeps_messages_newest_first(fake_store: RedisSto
 
     assert [each.message for each in await read_mock_inbox(fake_store, "alice")] == [second, first]
     assert await read_mock_inbox(fake_store, "bob") == []
+
+
+async def test_a_message_of_an_earlier_version_can_still_be_read(fake_store: RedisStore) -> None:
+    kept = {"event_id": "evt_1", "user_id": "alice", "channel": "email", "to": "a@b.example", "kind": "k",
+            "text": "Hi.", "payment_id": "pay_001", "code": None}  # fmt: skip
+    await fake_store.mock_inbox("alice", json.dumps(kept))
+
+    (found,) = await read_mock_inbox(fake_store, "alice")
+
+    assert (found.message.text, found.message.code, found.message.amount) == ("Hi.", None, 0)
 
 
 @pytest.mark.parametrize("address", ["dead", "dead@example.com", "deadline@example.com"])

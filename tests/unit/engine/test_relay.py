@@ -135,8 +135,11 @@ async def test_a_started_payment_sends_its_code() -> None:
         to="alice@example.com",
         kind="confirmation.code",
         text=f"{code} is your code to pay 12.34 EUR to bookshop. Give it to nobody.",
-        payment_id="pay_001",
         code=code,
+        payment_id="pay_001",
+        amount=1_234,
+        currency="EUR",
+        payee="bookshop",
     )
     assert office.store.recorded == [("7", "1-0", 1_000, [])], "what was delivered needs no record of its own"
 

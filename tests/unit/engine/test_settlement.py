@@ -114,16 +114,23 @@ async def test_what_another_process_took_over_is_left_to_it() -> None:
     assert desk.changed == []
 
 
-async def test_a_service_that_talks_nonsense_costs_only_its_payment(caplog: pytest.LogCaptureFixture) -> None:
-    desk = Desk(ScriptedSettlementService(settle=[{"state": "settled"}, "settled"]))
+async def test_a_service_that_talks_nonsense_is_asked_on(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk(ScriptedSettlementService(settle=[{"state": "settled"}], status=[["settled"], "settled"]))
 
     desk.begin()
     await desk.end()
-    desk.begin(id="pay_002")
+
+    assert desk.store.completed == [("pay_001", "1", "settled")]
+    assert "crashed" not in caplog.text
+
+
+async def test_a_declined_reversal_makes_the_refund_fail() -> None:
+    desk = Desk(ScriptedSettlementService(reverse=["declined"]))
+
+    desk.begin(status="refunding")
     await desk.end()
 
-    assert [payment_id for payment_id, _, _ in desk.store.completed] == ["pay_002"]
-    assert "the settlement of pay_001 crashed" in caplog.text
+    assert desk.store.completed == [("pay_001", "1", "refund_failed")]
 
 
 async def test_a_payment_is_settled_once_at_a_time() -> None:

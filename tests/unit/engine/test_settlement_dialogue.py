@@ -13,7 +13,7 @@ from support.stand_ins import ClaimingStore, ManualClock, make_payment
 
 from technopay.engine import SILENCE, EngineSettings, ScriptedSettlementService
 from technopay.engine.deadlines import Deadlines
-from technopay.engine.ports import Claimed, PaymentTerms
+from technopay.engine.ports import Claimed, PaymentTerms, RefundTerms
 from technopay.engine.settlement import ClaimLostError, Dialogue, SilenceError
 
 SETTINGS = EngineSettings(secret="x" * 32)
@@ -32,7 +32,7 @@ class Talk:
             **{question: [self._timed(answer) for answer in script] for question, script in answers.items()}
         )
         store: Any = self.store
-        claimed = Claimed(make_payment(), "1")
+        claimed = Claimed(make_payment(), "1", "ref_001")
         deadlines = Deadlines(settings.settlement_timeout_s)
         self.dialogue = Dialogue(store, self.service, self.clock, settings, deadlines, claimed)
         self.claim_ages: list[float] = []
@@ -153,7 +153,12 @@ async def test_a_payment_that_stays_pending_is_not_waited_for_for_ever() -> None
 
 
 ANSWERS = st.sampled_from(["settled", "declined", "called_off", "already_settled", "already_declined"])
-NO_ANSWERS = st.sampled_from([SILENCE, DOWN, "not_found", "pending", "failed", "", None, 404])
+ANSWERS_TO = {
+    "settle": {"settled", "declined"},
+    "status": {"settled", "declined", "called_off"},
+    "call_off": {"called_off", "already_settled", "already_declined"},
+}
+NO_ANSWERS = st.sampled_from([SILENCE, DOWN, "not_found", "pending", "failed", "", None, 404, ["settled"]])
 
 
 @settings(deadline=None)
@@ -172,7 +177,7 @@ def test_money_goes_back_only_on_a_clear_no(settle: list[Any], status: list[Any]
 
         async def listen(question: str, terms: PaymentTerms) -> Any:
             said = await answer(question, terms)
-            heard.append(said)
+            heard.append(said if isinstance(said, str) and said in ANSWERS_TO[question] else None)
             return said
 
         talk.service._answer = listen  # type: ignore[method-assign]
@@ -219,11 +224,39 @@ async def test_a_reversal_is_asked_for_until_it_is_answered_ever_more_slowly() -
 
     assert await talk.dialogue.reverse() == "reversed"
     assert talk.calls == ["reverse"] * 7
+    assert set(talk.service.refunds) == {RefundTerms("ref_001", 1_234)}, "its id is the key of every try"
     assert talk.clock.slept == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0]
 
 
-async def test_a_reversal_that_is_never_answered_is_silence() -> None:
-    talk = Talk(reverse=[SILENCE])
+@pytest.mark.parametrize("answer", [SILENCE, DOWN, "pending", "settled", "not_found", None])
+async def test_a_reversal_that_is_never_answered_is_silence(answer: Any) -> None:
+    talk = Talk(reverse=[answer])
+    began = talk.clock.now
 
     with pytest.raises(SilenceError):
         await talk.dialogue.reverse()
+
+    assert 15 <= talk.clock.now - began <= 15 + 5 + 5
+
+
+async def test_a_reversal_can_be_declined() -> None:
+    talk = Talk(reverse=[DOWN, "declined"])
+
+    assert await talk.dialogue.reverse() == "refund_failed"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("settle", "called_off"),
+        ("settle", "already_declined"),
+        ("status", "already_declined"),
+        ("call_off", "declined"),
+    ],
+)
+async def test_the_answer_to_another_question_is_no_answer(question: str, answer: str) -> None:
+    script: dict[str, Any] = {"settle": [DOWN], "status": ["not_found"], "call_off": [DOWN], question: [answer]}
+    talk = Talk(**script)
+
+    with pytest.raises(SilenceError):
+        await talk.dialogue.decide()

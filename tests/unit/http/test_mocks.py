@@ -13,7 +13,7 @@ from technopay.http.mocks import TOKEN_LIFETIME_S, inbox_json
 
 MESSAGE = OutgoingMessage(
     event_id="evt_1", user_id="alice", channel="sms", to="+15550100", kind="confirmation.code", text="Ü 123456",
-    payment_id="pay_1", code="123456",
+    code="123456", payment_id="pay_1", amount=1_234, currency="EUR", payee="shop",
 )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ async def prepare(scene: Scene, name: str) -> tuple[str, Call]:
         status = commands.SetWalletStatus(operation(), wallet, "inactive")
         return wallet, lambda lease: store.run(status, lease)
     if name == "begin_refund":
-        refund = commands.BeginRefund(operation(), await scene.succeeded(wallet))
+        refund = commands.BeginRefund(operation(), await scene.succeeded(wallet), "ref_001")
         return wallet, lambda lease: store.run(refund, lease)
     if name == "start_payment":
         start = start_command(wallet, await scene.invoice())

@@ -46,7 +46,7 @@ async def test_an_operation_id_with_another_fingerprint_is_refused_and_changes_n
         "start_payment": lambda: store.run(start_command(wallet, invoice, identity=other), ALONE),
         "resend_code": lambda: store.run(commands.ResendCode(other, payment, "alice", 2, "digest", 1), ALONE),
         "cancel_payment": lambda: store.run(commands.CancelPayment(other, payment, "alice"), ALONE),
-        "begin_refund": lambda: store.run(commands.BeginRefund(other, payment), ALONE),
+        "begin_refund": lambda: store.run(commands.BeginRefund(other, payment, "ref_001"), ALONE),
         "resolve_payment": lambda: store.resolve_payment(other, payment, "refund", "", "root"),
         "void_invoice": lambda: store.void_invoice(other, invoice),
         "send_again": lambda: store.send_again(other, "msg_001-1"),

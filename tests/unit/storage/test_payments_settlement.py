@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.scene import ALONE, AMOUNT_MAX, DAY_MS, RIGHT, Scene, dump, operation, unrecorded
+from support.audit import assert_clean
+from support.scene import ALONE, AMOUNT_MAX, DAY_MS, RIGHT, Scene, client_of, dump, operation, unrecorded
 
 from technopay.engine import commands
 from technopay.engine.ports import Lease, PaymentTerms, Verdict
@@ -214,13 +215,15 @@ async def test_an_operator_decides_a_payment_that_was_set_aside(
     assert await scene.money(wallet) == money
     assert await scene.due_at(payment_id) is None
     version = "4" if begin == "processing" else "6"
-    assert (await scene.news(before))[0] == (
-        "payment.resolved",
-        {"payment": payment_id, "version": version, "outcome": verdict},
-    )
+    news = await scene.news(before)
+    if status == "succeeded" and begin == "refunding":
+        assert news.pop(0) == ("payment.refund_failed", {"payment": payment_id, "version": version})
+        version = "7"
+    assert news[0] == ("payment.resolved", {"payment": payment_id, "version": version, "outcome": verdict})
     assert (await scene.complete(payment_id, claim, "reversed")).code == (
         "ok" if status == "refunded" else "claim_lost"
     )
+    await assert_clean(scene.store)
     assert await scene.money(wallet) == money
 
 
@@ -273,6 +276,53 @@ async def test_a_refund_is_begun_then_credited_and_the_limit_and_the_invoice_sta
     assert (await scene.confirm(payment_id, RIGHT)).code == "payment_not_confirmable"
 
 
+async def test_a_declined_reversal_credits_nothing_and_the_refund_can_be_tried_again(
+    scene: Scene,
+) -> None:
+    wallet = await scene.wallet(balance=10_000)
+    payment_id = await scene.succeeded(wallet)
+    begun = await scene.begin_refund(payment_id, "ref_001")
+    before = await scene.journal()
+
+    failed = await scene.complete(payment_id, begun.details["claim"], "refund_failed")
+
+    assert failed.code == "ok"
+    assert failed.value is not None
+    assert failed.value == await scene.payment(payment_id)
+    assert (failed.value.status, failed.value.refunds) == ("succeeded", [])
+    assert await scene.money(wallet) == (9_000, 0)
+    assert await scene.due_at(payment_id) is None
+    assert await scene.news(before) == [("payment.refund_failed", {"payment": payment_id, "version": "5"})]
+    assert (await scene.complete(payment_id, begun.details["claim"], "refund_failed")).code == "ok", "a repeat"
+    assert (await scene.complete(payment_id, begun.details["claim"], "reversed")).code == "claim_lost"
+    await assert_clean(scene.store)
+
+    again = await scene.begin_refund(payment_id, "ref_002")
+    assert (await scene.complete(payment_id, begun.details["claim"], "refund_failed")).code == "claim_lost"
+    assert (await scene.complete(payment_id, again.details["claim"], "reversed")).code == "ok"
+    assert await scene.money(wallet) == (10_000, 0)
+    await assert_clean(scene.store)
+
+
+async def test_the_agenda_hands_out_the_id_of_the_refund(scene: Scene) -> None:
+    payment_id = await scene.succeeded(await scene.wallet())
+    await scene.begin_refund(payment_id, "ref_007")
+    await scene.make_due(payment_id)
+    (taken,) = (await scene.store.take_due(10)).payments
+    assert taken.refund_id == "ref_007"
+
+
+@pytest.mark.corrupts
+async def test_a_refund_that_an_earlier_version_began_has_an_id_that_stays(scene: Scene) -> None:
+    payment_id = await scene.succeeded(await scene.wallet())
+    await scene.begin_refund(payment_id)
+    await client_of(scene.store).hdel(scene.keys.key("payment", payment_id), "refund")
+    for _ in range(2):
+        await scene.make_due(payment_id)
+        (taken,) = (await scene.store.take_due(10)).payments
+        assert taken.refund_id == payment_id.replace("pay_", "ref_")
+
+
 async def test_only_a_payment_that_succeeded_can_be_refunded(scene: Scene) -> None:
     wallet = await scene.wallet()
     waiting = await scene.started(wallet, await scene.invoice())
@@ -293,7 +343,7 @@ async def test_a_refund_has_to_fit_into_the_wallet(scene: Scene) -> None:
     payment_id = await scene.succeeded(wallet, 1_000)
     await scene.deposit(wallet, AMOUNT_MAX - 999)
     before = await dump(scene.store)
-    command = commands.BeginRefund(operation(), payment_id)
+    command = commands.BeginRefund(operation(), payment_id, "ref_001")
     assert (await scene.store.run(command, ALONE)).code == "balance_too_large"
     assert await dump(scene.store) == before
     await scene.processing(wallet, 1)

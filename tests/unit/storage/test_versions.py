@@ -141,6 +141,15 @@ async def it_is_given_back(scene: Scene) -> str:
     return payment_id
 
 
+@story("started", "processing", "succeeded", "refunding", "refund_failed", "refunding", "refunded")
+async def its_refund_fails_and_another_one_does_not(scene: Scene) -> str:
+    payment_id, claim = await scene.refunding(await scene.wallet())
+    assert (await scene.complete(payment_id, claim, "refund_failed")).code == "ok"
+    claim = (await scene.begin_refund(payment_id, "ref_002")).details["claim"]
+    assert (await scene.complete(payment_id, claim, "reversed")).code == "ok"
+    return payment_id
+
+
 @story("started", "processing", "succeeded", "refunding", "refunded")
 async def it_is_refunded(scene: Scene) -> str:
     payment_id, claim = await scene.refunding(await scene.wallet())
@@ -173,7 +182,17 @@ async def an_operator_gives_it_back(scene: Scene) -> str:
     return payment_id
 
 
-@story("started", "processing", "succeeded", "refunding", "set_aside", "resolved", "refunding", "refunded")
+@story(
+    "started",
+    "processing",
+    "succeeded",
+    "refunding",
+    "set_aside",
+    "refund_failed",
+    "resolved",
+    "refunding",
+    "refunded",
+)
 async def an_operator_calls_its_refund_off_and_another_begins_one_again(scene: Scene) -> str:
     payment_id, claim = await scene.refunding(await scene.wallet())
     await set_aside(scene, payment_id, claim)

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from technopay.engine import Engine, EngineSettings, MessageCode
 from technopay.engine.clock import RandomIds
 from technopay.engine.commands import Deposit, NewInvoice
-from technopay.engine.ports import Lease, Operation, OutgoingMessage, PaymentTerms
+from technopay.engine.ports import Lease, Operation, OutgoingMessage, PaymentTerms, RefundTerms
 from technopay.storage import EmbeddedValkey, RedisStore
 from technopay.storage.keys import Keys
 
@@ -45,7 +45,7 @@ class ImmediateSettlement:
         """Refuse."""
         return "already_settled"
 
-    async def reverse(self, terms: PaymentTerms) -> Literal["reversed"]:  # noqa: ARG002
+    async def reverse(self, terms: PaymentTerms, refund: RefundTerms) -> Literal["reversed"]:  # noqa: ARG002
         """Reverse."""
         return "reversed"
 

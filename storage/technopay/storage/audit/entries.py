@@ -120,8 +120,13 @@ def _refunded(books: Books, entry: JournalEntry) -> None:
         books.credit(entry, payment)
 
 
+def _refund_failed(books: Books, entry: JournalEntry) -> None:
+    if books.change(entry, "refunding", "succeeded"):
+        books.land(entry)
+
+
 def _resolved(books: Books, entry: JournalEntry) -> None:
-    """Enter a decision. What follows has its own entry, but for a refund that is not going to be made."""
+    """Enter a decision. Its effect has its own entry, but for a refund that failed in an earlier version."""
     payment = books.record("payment", entry.subject)
     if payment and payment["status"] == "refunding" and entry.said["outcome"] == "settled":
         books.change(entry, "refunding", "succeeded")
@@ -167,6 +172,7 @@ ENTRIES: dict[str, Callable[[Books, JournalEntry], None]] = {
     "payment.expired": _expired,
     "payment.refunding": _refunding,
     "payment.refunded": _refunded,
+    "payment.refund_failed": _refund_failed,
     "payment.resolved": _resolved,
     "payment.set_aside": _set_aside,
 }

@@ -1,6 +1,8 @@
--- begin_refund(keys=[journal], args=[operation, fingerprint, kept_ms, owner, token, keep_it, payment])
+-- begin_refund(keys=[journal], args=[operation, fingerprint, kept_ms, owner, token, keep_it, payment, refund])
 --
 -- Begin to give a succeeded payment back; the credit follows when the settlement service has reversed it.
+--
+-- refund  id of this refund, the key of its reversal
 --
 -- Returns {code, now, token, view, details}; details: the claim for this caller to work under, if it began it.
 --@include base
@@ -10,7 +12,7 @@
 --@include amount
 --@include record
 
-local operation, fingerprint, kept_ms, owner, token, keep_it, id = unpack(ARGV, 1, 7)
+local operation, fingerprint, kept_ms, owner, token, keep_it, id, refund = unpack(ARGV, 1, 8)
 
 local answered = earlier(operation, fingerprint)
 if answered then
@@ -40,7 +42,7 @@ elseif tonumber(payment.amount) > MAX_AMOUNT - tonumber(wallet.ledger) then
 end
 local version = next_version(payment.status, payment.version)
 local claim = int(redis.call('HINCRBY', key('payment', id), 'claim', 1))
-redis.call('HSET', key('payment', id), 'status', 'refunding', 'version', version)
+redis.call('HSET', key('payment', id), 'status', 'refunding', 'refund', refund, 'version', version)
 redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', payment.amount)
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), id)
 append('payment.refunding', id, 'version', version)

@@ -1,6 +1,7 @@
 -- complete_payment(keys=[journal], args=[payment, claim, verdict])
 --
--- Write down what the settlement service decided: 'settled', 'given_back' or 'reversed'.
+-- Write down what the settlement service decided: 'settled', 'given_back', 'reversed' or
+-- 'refund_failed'.
 --
 -- claim  the token under which the service was asked; one that is not current changes nothing
 --
@@ -9,8 +10,8 @@
 --@include payment
 --@include settlement
 
-local FROM = {settled = 'processing', given_back = 'processing', reversed = 'refunding'}
-local TO = {settled = 'succeeded', given_back = 'failed', reversed = 'refunded'}
+local FROM = {settled = 'processing', given_back = 'processing', reversed = 'refunding', refund_failed = 'refunding'}
+local TO = {settled = 'succeeded', given_back = 'failed', reversed = 'refunded', refund_failed = 'succeeded'}
 local id, claim, verdict = unpack(ARGV, 1, 3)
 
 local status, current, invoice, wallet, amount, currency, paid_at, set_aside, user, merchant, created_at,
@@ -29,11 +30,9 @@ local payment = {
     invoice = invoice, wallet = wallet, amount = amount, currency = currency, limit = limit,
     claim = claim, set_aside = set_aside, status = status, version = version,
 }
-if verdict == 'given_back' then
-    give_back(id, payment)
-    return {'ok', at, '', view(id)}
-elseif verdict == 'reversed' then
-    refund(id, payment)
+if verdict ~= 'settled' then
+    local END = {given_back = give_back, reversed = refund, refund_failed = fail_refund}
+    END[verdict](id, payment)
     return {'ok', at, '', view(id)}
 end
 settle(id, payment)

@@ -1,21 +1,22 @@
--- mock_settlement(keys=[journal], args=[action, payment, errors])
+-- mock_settlement(keys=[journal], args=[action, payment, errors, refund])
 --
 -- The book of the mock settlement service: 'settle', 'decline', 'status', 'call_off' or 'reverse' a payment.
 --
 -- errors  how many times 'settle' fails before it works
+-- refund  id of the refund for which to reverse; once reversed, any other is 'declined'
 --
 -- A call-off leaves a tombstone even for a payment never seen: it is not settled after that.
 --
 -- Returns {code, now, ''}: the state the payment has in the book, 'not_found' or 'error'.
 --@include base
 
-local action, id, errors = unpack(ARGV, 1, 3)
+local action, id, errors, refund = unpack(ARGV, 1, 4)
 
 local book = key('mock:settlement', id)
-local state = redis.call('HGET', book, 'state')
+local state, reversed_for = unpack(redis.call('HMGET', book, 'state', 'refund'))
 
-local function become(new_state)
-    redis.call('HSET', book, 'state', new_state, 'at', at)
+local function become(new_state, ...)
+    redis.call('HSET', book, 'state', new_state, 'at', at, ...)
     return {new_state, at, ''}
 end
 
@@ -29,6 +30,8 @@ elseif action == 'decline' and not state then
 elseif action == 'call_off' and not state then
     return become('called_off')
 elseif action == 'reverse' and state == 'settled' then
-    return become('reversed')
+    return become('reversed', 'refund', refund)
+elseif action == 'reverse' and reversed_for and reversed_for ~= refund then
+    return {'declined', at, ''}
 end
 return {state or 'not_found', at, ''}

@@ -25,18 +25,19 @@ if payment.set_aside ~= '1' then
     return {'payment_not_resolvable', at, '', view(id), {}}
 end
 
+-- In the journal of an earlier version a decision alone made a refund fail: here the failure has its entry before it.
+if payment.status == 'refunding' and verdict == 'settled' then
+    payment.version = fail_refund(id, payment)
+end
 payment.version = next_version(payment.status, payment.version)
 redis.call('HSET', key('payment', id), 'resolution', verdict, 'resolution_note', note, 'resolution_by', by,
     'resolution_at', at, 'version', payment.version)
 append('payment.resolved', id, 'version', payment.version, 'outcome', verdict)
-if payment.status == 'refunding' and verdict == 'settled' then
-    end_payment(id, payment, 'succeeded')
-    redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', '-' .. payment.amount)
-elseif payment.status == 'refunding' then
+if payment.status == 'refunding' and verdict == 'refund' then
     refund(id, payment)
-elseif verdict == 'settled' then
+elseif payment.status == 'processing' and verdict == 'settled' then
     settle(id, payment)
-else
+elseif payment.status == 'processing' then
     give_back(id, payment)
 end
 return keep(operation, fingerprint, kept_ms, {'ok', at, '', view(id), {}})

@@ -3,7 +3,7 @@
 -- Take what the agenda says is due. What needs only the store is done here (expiries, reaping);
 -- settlements and messages are claimed and handed out.
 --
--- Returns {code, now, '', [{view, claim}], [{message, kind, channel, attempts, claim, issue, reason, parcel}], due_at of the next or '', how many are set aside}
+-- Returns {code, now, '', [{view, claim, id of the refund}], [{message, kind, channel, attempts, claim, issue, reason, parcel}], due_at of the next or '', how many are set aside}
 --@include base
 --@include payment
 --@include challenge
@@ -22,7 +22,8 @@ local function claim(kind, id, member)
 end
 
 local function take_payment(id)
-    local user, invoice, status, challenge = fields('payment', id, 'user', 'invoice', 'status', 'challenge')
+    local user, invoice, status, challenge, refund = fields('payment', id,
+        'user', 'invoice', 'status', 'challenge', 'refund')
     if status == 'requires_confirmation' and is_expired(challenge) then
         end_unconfirmed(id, invoice, 'expired')
     elseif status == 'requires_confirmation' then
@@ -30,7 +31,8 @@ local function take_payment(id)
         redis.call('ZADD', agenda, expires_at, id)
     elseif status == 'processing' or status == 'refunding' then
         local token = claim('payment', id, id)
-        payments[#payments + 1] = {view(id), token}
+        -- A refund that an earlier version began has no id.
+        payments[#payments + 1] = {view(id), token, refund or 'ref_' .. string.sub(id, 5)}
     else
         if user then
             redis.call('ZREM', key('payments', user), id)

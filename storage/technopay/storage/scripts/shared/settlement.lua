@@ -1,4 +1,4 @@
--- settlement: the two ways in which a debit ends, and the credit of a refund.
+-- settlement: the two ways in which a debit ends, and those in which a refund does.
 --
 -- They look at the payment's claim only: neither a lease nor the status of wallet or user stands in their way.
 -- `payment` has to have invoice, wallet, amount, currency, limit, claim, set_aside, status and version.
@@ -43,4 +43,13 @@ local function refund(id, payment)
     end_payment(id, payment, 'refunded', 'refunded_at', at, 'refund_reason', 'requested_by_operator',
         'version', version)
     credit('payment.refunded', id, payment, version)
+end
+
+-- The money stays settled; another refund can be tried.
+local function fail_refund(id, payment)
+    local version = next_version(payment.status, payment.version)
+    end_payment(id, payment, 'succeeded', 'version', version)
+    redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', '-' .. payment.amount)
+    append('payment.refund_failed', id, 'version', version)
+    return version
 end
