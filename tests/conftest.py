@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
+from fakeredis import FakeAsyncRedis
 from redis.asyncio import Redis
 from support.audit import assert_books_balance, assert_clean
 from support.clock import FakeClock
 from support.http import Api, running_api
+from support.old_store import OldStore, load_old_store
 from support.scenes import lax_settings
 from support.servers import find_server, running_server
 
@@ -84,6 +86,24 @@ async def store(make_store: Callable[[], RedisStore], *, is_corrupted: bool) -> 
         yield opened
         if opened.is_open and not is_corrupted:
             await assert_clean(opened)
+
+
+@pytest.fixture(params=["fake", "valkey", "redis"])
+async def old_store(
+    request: pytest.FixtureRequest, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[OldStore]:
+    """A store of schema 4 with something of each kind in it, on each kind of store; nobody has opened it."""
+    if request.param == "fake":
+        client = FakeAsyncRedis(decode_responses=True)
+        monkeypatch.setattr("fakeredis.FakeAsyncRedis", lambda **_: client)
+        facts = await load_old_store(client, namespace)
+        yield OldStore(lambda: RedisStore.fake(namespace=namespace), client, facts)
+        return
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    async with Redis.from_url(url, decode_responses=True) as server:
+        facts = await load_old_store(server, namespace)
+        yield OldStore(lambda: RedisStore.connect(url, namespace=namespace), server, facts)
+        await server.flushdb()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from support.audit import assert_books_balance
 from support.faked_server import FakedServer, running_faked_server
 from support.figures import report
 from support.relaying import relay_anew
-from support.scene import Scene, client_of
+from support.scene import Scene, client_of, new_invoice, operation
 from support.scenes import Scene as Person
 from support.scenes import make_scene, quick_settings, wait_for
 from support.worker import CODE, make_engine, open_store
@@ -252,6 +252,26 @@ async def test_a_payment_under_way_when_the_clock_jumps_back_is_settled_once(
         clock.move(timedelta(seconds=16))
         await wait_for(lambda: is_at_rest(Scene(store)), within_s=RECOVERED_S_MAX)
         assert (await alice.payment(payment)).status == "succeeded"
+
+
+async def test_one_invoice_of_an_order_can_be_paid_when_the_clock_jumps_back_after_a_takeover(
+    clock: FakedServer, scene: Scene
+) -> None:
+    async def enter(lasts: timedelta) -> str:
+        invoice = new_invoice("alice", PRICE, "EUR", clock.now() + lasts, reference="order-7")
+        assert (await scene.store.create_invoice(operation(), invoice)).code == "ok"
+        return invoice.id
+
+    wallet, old = await scene.wallet(), await enter(MINUTE)
+    payment = await scene.started(wallet, old)
+    clock.move(2 * MINUTE)
+    new = await enter(DAY)
+
+    clock.move(-HOUR)
+
+    assert (await scene.confirm(payment)).code == "confirmation_expired"
+    assert (await scene.start(wallet, old)).code == "invoice_expired"
+    assert (await scene.confirm(await scene.started(wallet, new))).code == "ok"
 
 
 async def test_a_message_that_waits_is_tried_again_after_a_jump_back(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from planted.breakage import Breakage, engine, storage
+from planted.breakage import Breakage, engine, lua, storage
 
 FAULTS = "tests/unit/storage/test_link_faults.py"
+REFERENCES = "tests/unit/storage/test_references.py"
+OLD_STORE = "tests/feature/test_old_store.py"
 FITNESS = "tests/unit/storage/test_fitness.py"
 OVERRULED = f"{FITNESS}::test_a_store_that_can_lose_or_forget_is_refused_and_can_be_overruled_by_name"
 
@@ -103,6 +105,20 @@ STORE_AND_REPLIES = (
         (
             f"{FITNESS}::test_a_store_that_must_not_be_used_is_not_initialised[valkey]",
             f"{OVERRULED}[valkey-change1-lose acknowledged payments: appendfsync is everysec-everysec]",
+        ),
+    ),
+    Breakage(
+        "reference-freed-by-the-clock",
+        "An invoice whose reference was taken over is expired for good, wherever the clock goes.",
+        (lua("create_invoice", "redis.call('HSET', key('invoice', holder), 'status', 'expired')", ""),),
+        (f"{REFERENCES}::test_a_clock_that_goes_back_leaves_one_invoice_of_an_order_that_can_be_paid",),
+    ),
+    Breakage(
+        "colliding-references-merged",
+        "Two invoices with the same reference in normal form are both kept by a migration.",
+        (lua("migrate", "if other and other ~= id then", "if false then"),),
+        (
+            f"{OLD_STORE}::test_references_are_keyed_by_their_normal_form_and_those_that_collide_are_said_and_kept[fake]",
         ),
     ),
     Breakage(

@@ -325,6 +325,18 @@ async def initialise(scene: Scene) -> Call:
     return lambda: scene.store._initialise_store()
 
 
+@case
+async def migrate(scene: Scene) -> Call:
+    invoice = new_invoice("alice", 100, "EUR", from_ms(await scene.now_ms() + DAY_MS), reference="e\u0301")
+    assert (await scene.store.create_invoice(operation(), invoice)).code == "ok"
+    moves = ["4:Shope\u0301", "4:Shop\u00e9", invoice.id, "\u00e9", "0"]
+
+    async def move() -> Any:
+        return (await scene.store._run("migrate", before="4", schema="5", moves=moves)).record
+
+    return move
+
+
 async def mark_demo_as(scene: Scene, claimant: str) -> str:
     return (await scene.store._run("mark_demo", claimant=claimant)).code
 

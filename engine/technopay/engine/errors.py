@@ -29,6 +29,7 @@ StoreUnfit                     the store must not be used (configuration, durabi
 
 from __future__ import annotations
 
+import copyreg
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,6 +56,10 @@ class TechnopayError(Exception):
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.message)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle what is there, whatever the constructor of a subclass takes."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
 
 class Refusal(TechnopayError):
     """A rule said no. What helps to put it right is in the attributes; those not concerned are None."""
@@ -62,6 +67,7 @@ class Refusal(TechnopayError):
     def __init__(self, message: str | None = None, **details: Any) -> None:
         super().__init__(message)
         self.payment: Payment | None = details.get("payment")
+        self.invoice_id: str | None = details.get("invoice_id")
         self.limit: Limit | None = details.get("limit")
         self.required: int | None = details.get("required")
         self.available: int | None = details.get("available")
@@ -127,7 +133,7 @@ class UserExists(Refusal):
 
 
 class ReferenceUsed(Refusal):
-    """Raised when the merchant has another invoice with this reference."""
+    """Raised when the merchant has another invoice with this reference; `invoice_id` says which."""
 
     code = "reference_used"
     message = "The merchant has an invoice with this reference already."

@@ -165,6 +165,7 @@ HELPFUL: Mapping[str, Mapping[str, Any]] = {
     "daily_limit_exceeded": {
         "limit": LIMIT.model_copy(update={"used": 29_000, "remaining": 1_000})},
     "settlement_failed": {"payment": FAILED},
+    "reference_used": {"invoice_id": INVOICE.id},
     "payment_in_progress": {"payment": PROCESSING},
     "payment_not_confirmable": {"payment": CANCELED},
     "payment_not_cancelable": {"payment": SUCCEEDED},

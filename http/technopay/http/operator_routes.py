@@ -223,7 +223,7 @@ OPERATOR_ROUTES = (
     Route(
         "POST", INVOICES, "createInvoice", "Enter an invoice", ADMIN, create_invoice, Invoice,
         ("user_not_found", "reference_used"), body=CreateInvoiceBody, status=201, takes_key=True,
-        description="A `reference` is used once per merchant.",
+        description="A `reference` is used once per merchant; what is void or expired unpaid frees it.",
     ),
     Route(
         "GET", INVOICES + "/{invoice_id}", "findInvoice", "Read an invoice of any user", ADMIN, get_invoice,

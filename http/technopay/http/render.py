@@ -84,7 +84,7 @@ def _helpful(error: Refusal, *, operator: bool) -> dict[str, Any]:
     """Answer the members that help to put it right."""
     found: dict[str, Any] = {
         name: value
-        for name in ("attempts_remaining", "required", "available")
+        for name in ("attempts_remaining", "required", "available", "invoice_id")
         if (value := getattr(error, name)) is not None
     }
     if error.limit is not None:

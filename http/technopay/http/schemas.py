@@ -51,6 +51,7 @@ PROBLEM: dict[str, Any] = {
         "available": {"type": "integer", "description": "The amount that is there, in minor units"},
         "limit": {"$ref": REF.format(model="Limit"), "description": "The limit that refused it"},
         "payment": {"$ref": REF.format(model="Payment"), "description": "The payment as it is now"},
+        "invoice_id": {"type": "string", "description": "The invoice that has the reference"},
         "errors": {
             "type": "array",
             "description": "What is wrong with which field of the request",

@@ -9,7 +9,9 @@ from technopay.engine.errors import StoreUnfit, StoreUninitialised
 
 Durability = Literal["always", "everysec", "unchecked"]
 
-SCHEMA = "4"
+SCHEMA = "5"
+SCHEMA_BEFORE = "4"
+"""What is migrated when it is opened."""
 PARTITIONS = "1"
 REDIS_VERSION_MIN = (7, 0)
 

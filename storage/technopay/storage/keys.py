@@ -16,7 +16,7 @@ KINDS = {
     "agenda": "zset: what has to be done, by due time; pay_…, msg_…, op_…",
     "set_aside": "zset: payments that wait for an operator",
     "limits": "set: currencies whose limit was ever set",
-    "references": "hash: <length of merchant>:<merchant><reference> to invoice",
+    "references": "hash: <length of merchant>:<merchant><reference>, in NFC, to invoice",
     "relay": "hash: cursor in the journal, claim, owner, claimed_until",
     "user": "hash by user: status, email, phone, created_at, a field for each wallet; counts of behaviour.lua",
     "invoices": "zset by user: invoice ids",

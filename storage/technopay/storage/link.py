@@ -236,7 +236,8 @@ class DirectLink:
     def __init__(self, client: Redis, journal: str) -> None:
         self._client = client
         # As a server answers it, not as redis-py would show it.
-        client.set_response_callback("XRANGE", lambda reply, **_: reply)  # type: ignore[arg-type]
+        for command in ("XRANGE", "HSCAN"):
+            client.set_response_callback(command, lambda reply, **_: reply)  # type: ignore[arg-type]
         self._journal = journal
         self._running: set[asyncio.Future[Any]] = set()
         self._in_order = asyncio.Lock()

@@ -50,7 +50,7 @@ class RegistryScripts(ScriptRunner):
             reference=invoice.reference or "",
             expires_at_ms=to_ms(invoice.expires_at),
         )
-        return outcome_of(reply, lambda record: invoice_from(record, reply.now_ms))
+        return outcome_of(reply, lambda record: invoice_from(record, reply.now_ms), reply.details)
 
     async def void_invoice(self, operation: Operation, invoice_id: str) -> Outcome[Invoice]:
         """Withdraw an invoice."""

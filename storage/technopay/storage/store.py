@@ -14,10 +14,11 @@ from technopay.storage.audit import AuditScripts
 from technopay.storage.days import Calendar
 from technopay.storage.embedded import EmbeddedValkey
 from technopay.storage.events import EventScripts
-from technopay.storage.fitness import PARTITIONS, SCHEMA, Durability, require_ours
+from technopay.storage.fitness import PARTITIONS, SCHEMA, SCHEMA_BEFORE, Durability, require_ours
 from technopay.storage.inspector import Inspector
 from technopay.storage.keys import Keys
 from technopay.storage.link import DirectLink, ServerLink
+from technopay.storage.migration import migrate
 from technopay.storage.outbox import OutboxScripts
 from technopay.storage.payments import PaymentScripts
 from technopay.storage.records import fields_of
@@ -193,10 +194,14 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, T
         self._calendar = Calendar(self._timezone)
 
     async def _take_over(self, *, is_new: bool) -> None:
-        """Read what the store says of itself, initialise it if it may be new, and hold it to that."""
+        """Read what the store says of itself, initialise or migrate it if need be, and hold it to that."""
         meta = await self.read_meta()
         if not meta and is_new:
             meta = await self._initialise_store()
+        if meta.get("schema") == SCHEMA_BEFORE:
+            require_ours(meta | {"schema": SCHEMA}, self._timezone)
+            await migrate(self._run, self._fetch, self._keys)
+            meta = await self.read_meta()
         require_ours(meta, self._timezone)
         self._inspector.adopt(meta)
 

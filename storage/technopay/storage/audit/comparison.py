@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from unicodedata import normalize
 
 from technopay.engine.models import Difference
 from technopay.storage.audit.books import Row
@@ -63,8 +64,13 @@ def compare_invoice(invoice_id: str, expected: Row, found: Sequence[Any]) -> Dif
     # What its payment says already, an invoice does not repeat.
     facts += [(name, None, invoice.get(name)) for name in ("paid_at", "refunded")]
     facts.append(("listed with its user", 1, listed))
-    if "reference" in invoice:
+    # What is void or expired for good has given its reference away.
+    if "reference" in invoice and invoice.get("status") == "open":
         facts.append(("invoice of its reference", invoice_id, referred))
+        if "referred" not in invoice and payment.get("status") not in ENDED_WITH_MONEY:
+            # Only a migration leaves it so: where another one has the same reference in normal form.
+            named = f"{invoice.get('merchant')} {invoice['reference']}"
+            facts.append(("reference, unique in normal form", normalize("NFC", named), named))
     if "payment" in invoice:
         facts.append(("invoice of its payment", invoice_id, payment.get("invoice")))
         facts.append(("status with a payment", "open", invoice.get("status")))

@@ -59,8 +59,9 @@ def _invoice_created(books: Books, entry: JournalEntry) -> None:
     )  # fmt: skip
 
 
-def _invoice_voided(books: Books, entry: JournalEntry) -> None:
-    books.do("UPDATE invoice SET status = 'void' WHERE id = ?", entry.subject)
+def _invoice_ended(books: Books, entry: JournalEntry) -> None:
+    status = {"invoice.voided": "void", "invoice.expired": "expired"}[entry.type]
+    books.do("UPDATE invoice SET status = ? WHERE id = ?", status, entry.subject)
 
 
 def _limit_set(books: Books, entry: JournalEntry) -> None:
@@ -160,7 +161,8 @@ ENTRIES: dict[str, Callable[[Books, JournalEntry], None]] = {
     "wallet.inactive": _wallet_status,
     "wallet.deposited": _wallet_deposited,
     "invoice.created": _invoice_created,
-    "invoice.voided": _invoice_voided,
+    "invoice.voided": _invoice_ended,
+    "invoice.expired": _invoice_ended,
     "limit.set": _limit_set,
     "payment.started": _started,
     "payment.code_resent": _noted,

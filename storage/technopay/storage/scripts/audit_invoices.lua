@@ -13,7 +13,7 @@ for i, id in ipairs(ARGV) do
     local listed = invoice.user and redis.call('ZSCORE', key('invoices', invoice.user), id) and 1 or 0
     local referred = ''
     if invoice.reference and invoice.merchant then
-        local name = #invoice.merchant .. ':' .. invoice.merchant .. invoice.reference
+        local name = invoice.referred or #invoice.merchant .. ':' .. invoice.merchant .. invoice.reference
         referred = redis.call('HGET', key('references'), name) or ''
     end
     found[i] = {flat(invoice), listed, referred, flat(invoice.payment and read('payment', invoice.payment))}

@@ -2,10 +2,16 @@
 --
 -- Enter an invoice that a user has to pay; '' for no description or no reference.
 --
--- Returns {code, now, '', {invoice, fields}}; 'expiry_past' when it would be expired from the start.
+-- The reference of an invoice that is void or expired unpaid is taken over. What is expired is so for good then:
+-- by a clock that goes back, both could be paid.
+--
+-- Returns {code, now, '', {invoice, fields}, details}; 'expiry_past' when it would be expired from the start.
 --@include base
 --@include operation
 --@include amount
+--@include payment
+--@include challenge
+--@include unconfirmed
 --@include record
 
 local operation, fingerprint, kept_ms, id, user_id, amount, currency, merchant = unpack(ARGV, 1, 8)
@@ -23,8 +29,24 @@ elseif not exists('user', user_id) then
 end
 -- The length keeps ('ab', 'c') and ('a', 'bc') apart.
 local referred = #merchant .. ':' .. merchant .. reference
-if reference ~= '' and redis.call('HSETNX', key('references'), referred, id) == 0 then
-    return {'reference_used', at, ''}
+local holder = reference ~= '' and redis.call('HGET', key('references'), referred)
+if holder then
+    local status, expired_at, payment = fields('invoice', holder, 'status', 'expires_at', 'payment')
+    local is_due = status == 'open' and now >= tonumber(expired_at)
+    local unpaid = not payment or fields('payment', payment, 'status') == 'requires_confirmation'
+    if not (status == 'void' or status == 'expired' or is_due and unpaid) then
+        return {'reference_used', at, '', '', {'invoice_id', holder}}
+    end
+    if is_due then
+        if payment then
+            end_unconfirmed(payment, holder, 'expired')
+        end
+        redis.call('HSET', key('invoice', holder), 'status', 'expired')
+        append('invoice.expired', holder)
+    end
+end
+if reference ~= '' then
+    redis.call('HSET', key('references'), referred, id)
 end
 local invoice = {
     user = user_id, amount = amount, currency = currency, merchant = merchant, status = 'open',

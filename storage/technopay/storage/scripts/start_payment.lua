@@ -69,7 +69,7 @@ elseif live_status and live_status ~= 'requires_confirmation' then
     return refuse('invoice_already_paid')
 elseif currency ~= wallet_currency then
     return refuse('currency_mismatch')
-elseif now >= tonumber(payable_until) then
+elseif invoice_status == 'expired' or now >= tonumber(payable_until) then
     return refuse('invoice_expired')
 end
 if method == '' then

@@ -1,0 +1,271 @@
+"""Makes `old_store.json`: a store as schema 4 left it, as plain commands, with the facts that tests need.
+
+Run it with the environment of commit f33bbbd, the last one that wrote schema 4, at a time in the past, so that
+every machine is later than the store:
+
+    LD_PRELOAD=/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1 FAKETIME='@2026-01-01 12:00:00' TZ=UTC \
+        FAKETIME_DONT_FAKE_MONOTONIC=1 <f33bbbd>/.venv/bin/python tests/support/make_old_store.py
+
+What a test has to find alive is made with lifetimes of a hundred years: codes, invoices, idempotency records.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import sys
+import tempfile
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+
+from technopay.storage import RedisStore
+
+old: Any = importlib.import_module("technopay.engine")  # as it was then
+
+SECRET = "a secret for tests, and for tests alone"
+CENTURY_S = 100 * 365 * 86_400
+FAR = datetime(2100, 1, 1, tzinfo=UTC)
+SETTINGS: dict[str, Any] = {
+    "secret": SECRET,
+    "codes_per_hour": None,
+    "confirms_per_minute": None,
+    "failures_per_day": None,
+    "settlement_timeout_s": 0.1,
+    "settlement_backoff_s": 0.005,
+    "settlement_silence_s": 0.5,
+    "agenda_interval_s": 0.05,
+    "idempotency_kept_s": CENTURY_S,
+}
+
+
+def nfd(text: str) -> str:
+    return unicodedata.normalize("NFD", text)
+
+
+class Maker:
+    """Makes records with the engine of then, and notes down what a test has to know of them."""
+
+    def __init__(self, engine: Any, store: Any) -> None:
+        self.engine = engine
+        self.store = store
+        self.facts: dict[str, Any] = {
+            "secret": SECRET,
+            "users": {},
+            "wallets": {},
+            "invoices": {},
+            "payments": {},
+        }
+
+    async def user(self, user_id: str, **addresses: str) -> None:
+        user = await self.engine.create_user(user_id=user_id, **addresses)
+        self.facts["users"][user_id] = json.loads(user.model_dump_json())
+
+    async def wallet(self, user_id: str, currency: str, amount: int) -> None:
+        wallet = await self.engine.create_wallet(user_id=user_id, currency=currency)
+        await self.engine.deposit(wallet_id=wallet.id, amount=amount)
+        self.facts["wallets"][f"{user_id} {currency}"] = wallet.id
+
+    async def invoice(self, name: str, user_id: str = "alice", **changes: Any) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "amount": 1_250,
+            "currency": "EUR",
+            "merchant": "bookshop",
+            "expires_at": FAR,
+        } | changes
+        invoice = await self.engine.create_invoice(user_id=user_id, **arguments)
+        kept = arguments | {
+            "expires_at": arguments["expires_at"].isoformat(),
+            "id": invoice.id,
+            "user_id": user_id,
+        }
+        self.facts["invoices"][name] = kept
+        return kept
+
+    async def start(
+        self, name: str, user_id: str = "alice", engine: Any = None, **changes: Any
+    ) -> dict[str, Any]:
+        invoice = await self.invoice(name, user_id, **changes)
+        wallet_id = self.facts["wallets"][f"{user_id} {invoice['currency']}"]
+        key = f"start-{name}"
+        payment = await (engine or self.engine).start_payment(
+            user_id=user_id, invoice_id=invoice["id"], wallet_id=wallet_id, idempotency_key=key
+        )
+        kept = {
+            "id": payment.id,
+            "user_id": user_id,
+            "wallet_id": wallet_id,
+            "invoice_id": invoice["id"],
+            "key": key,
+        }
+        kept["code"] = await self._code_of(payment, 1)
+        self.facts["payments"][name] = kept
+        return kept
+
+    async def _code_of(self, payment: Any, issue: int) -> str:
+        settings = self.engine.settings
+        verifier = old.MessageCode(
+            code_key=settings.derive_key("code"), digest_key=settings.derive_key("digest")
+        )
+        terms = importlib.import_module("technopay.engine.ports").PaymentTerms(
+            payment.id, payment.amount, payment.currency, payment.merchant
+        )
+        return str(await verifier.code(terms, issue))
+
+    async def resend(self, payment: dict[str, Any]) -> None:
+        resent = await self.engine.resend_code(user_id=payment["user_id"], payment_id=payment["id"])
+        payment["code"] = await self._code_of(resent, 2)
+
+    async def confirm(self, payment: dict[str, Any], code: str | None = None) -> Any:
+        return await self.engine.confirm_payment(
+            user_id=payment["user_id"], payment_id=payment["id"], code=code or payment["code"], wait_s=10
+        )
+
+    async def fail(self, payment: dict[str, Any], code: str | None = None) -> None:
+        try:
+            await self.confirm(payment, code)
+        except old.Refusal:
+            return
+        raise AssertionError("it should have been refused")
+
+
+def wrong(code: str) -> str:
+    return str((int(code) + 1) % 1_000_000).zfill(6)
+
+
+async def make(maker: Maker, short_lived: Any) -> None:
+    """Make something of each kind."""
+    engine = maker.engine
+    await maker.user("alice", email="alice@example.com")
+    await maker.user("bob", phone="+15550100")
+    await maker.user("carol", email="dead.carol@example.com")
+    await maker.user("dave", email="dave@example.com")
+    for user_id, currency, amount in (
+        ("alice", "EUR", 100_000), ("alice", "JPY", 5_000), ("bob", "EUR", 40_000), ("carol", "EUR", 9_999),
+        ("dave", "USD", 700),
+    ):  # fmt: skip
+        await maker.wallet(user_id, currency, amount)
+    await engine.set_limit(currency="EUR", amount=1_000_000)
+    await engine.set_limit(currency="USD", amount=0)
+    await engine.set_limit(currency="USD", amount=None)
+
+    await maker.invoice("open", description="two books", reference="R-1")
+    await maker.invoice("void", reference="R-2")
+    await engine.void_invoice(invoice_id=maker.facts["invoices"]["void"]["id"])
+    await maker.invoice("expired", reference="R-3", expires_at=datetime.now(UTC) + timedelta(seconds=1))
+    await maker.invoice(
+        "keyed", reference=nfd("Bestellung Ä-7"), description=nfd("für Ö"), idempotency_key="invoice-1"
+    )
+    await maker.invoice("first of two", merchant="florist", reference="Größe-é")
+    await maker.invoice("second of two", merchant="florist", reference=nfd("Größe-é"))
+    await maker.invoice("payee", merchant=nfd("Café"), reference=nfd("Ö-1"))
+
+    await maker.confirm(await maker.start("succeeded", reference=nfd("Paid-é")))
+    await maker.fail(await maker.start("declined", merchant="bookshop-declines"))
+    refunded = await maker.start("refunded", "bob")
+    await maker.confirm(refunded)
+    await engine.refund_payment(payment_id=refunded["id"], idempotency_key="refund-1")
+    canceled = await maker.start("canceled")
+    await engine.cancel_payment(user_id="alice", payment_id=canceled["id"])
+    guessed = await maker.start("guessed")
+    for _ in range(5):
+        await maker.fail(guessed, wrong(guessed["code"]))
+    stuck = await maker.start("set aside", merchant="bookshop-stuck")
+    await maker.confirm(stuck)
+
+    await maker.start("live")
+    await maker.fail(
+        await maker.start("live with a wrong code"),
+        wrong(maker.facts["payments"]["live with a wrong code"]["code"]),
+    )
+    await maker.resend(await maker.start("live and resent", "bob"))
+    await maker.start("live at another payee", merchant=nfd("Café am Fluß"), reference=nfd("Ä-2"))
+    await maker.start("expiring", engine=short_lived)
+    await maker.start("of carol", "carol")
+    await engine.deposit(wallet_id=maker.facts["wallets"]["bob EUR"], amount=111, idempotency_key="deposit-1")
+    await engine.block_user(user_id="dave")
+    await engine.deactivate_wallet(wallet_id=maker.facts["wallets"]["alice JPY"])
+
+
+async def wait_for_messages(engine: Any, status: str, count: int) -> None:
+    for _ in range(400):
+        if len((await engine.list_messages(status=status, limit=100)).data) == count:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"there are not {count} messages {status}")
+
+
+def order_of(command: list[str]) -> tuple[str, tuple[int, int]]:
+    """Sort by key, and the entries of a stream as they were written."""
+    entry = command[2].split("-") if command[0] == "XADD" else ("0", "0")
+    return command[1], (int(entry[0]), int(entry[1]))
+
+
+async def dump(client: Any) -> list[list[str]]:
+    """Write every key as commands that every server and its fake understand."""
+    commands: list[list[str]] = []
+    async for key in client.scan_iter(count=1000):
+        match await client.type(key):
+            case "hash":
+                commands.append(
+                    [
+                        "HSET",
+                        key,
+                        *(word for pair in sorted((await client.hgetall(key)).items()) for word in pair),
+                    ]
+                )
+            case "zset":
+                scored = await client.zrange(key, 0, -1, withscores=True)
+                commands.append(
+                    ["ZADD", key, *(str(word) for name, score in scored for word in (int(score), name))]
+                )
+            case "list":
+                commands.append(["RPUSH", key, *await client.lrange(key, 0, -1)])
+            case "set":
+                commands.append(["SADD", key, *sorted(await client.smembers(key))])
+            case "stream":
+                for entry, fields in await client.xrange(key):
+                    commands.append(["XADD", key, entry, *(word for pair in fields.items() for word in pair)])
+            case other:
+                raise AssertionError(f"{key} is a {other}")
+    return sorted(commands, key=order_of)
+
+
+async def main() -> None:
+    """Make the store in an embedded server, and write it beside this file."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with RedisStore.embedded(folder) as store:
+            dying = old.EngineSettings(
+                **SETTINGS, code_lifetime_s=CENTURY_S, message_attempts=2, message_backoff_s=0.01
+            )
+            async with (
+                old.Engine(store, dying) as engine,
+                old.Engine(store, old.EngineSettings(**SETTINGS)) as short_lived,
+            ):
+                maker = Maker(engine, store)
+                await make(maker, short_lived)
+                await wait_for_messages(engine, "dead", 1)
+                await asyncio.sleep(1)
+            waiting = old.EngineSettings(**SETTINGS, code_lifetime_s=CENTURY_S, message_backoff_s=60.0)
+            async with old.Engine(store, waiting) as engine:
+                maker.engine = engine
+                await maker.start("of carol again", "carol")
+                await wait_for_messages(engine, "waiting", 1)
+            audit = await store.audit()
+            assert audit.clean, audit
+            async with Redis.from_url(str(store.url), decode_responses=True) as client:
+                maker.facts["made_at_ms"] = int(datetime.now(UTC).timestamp() * 1000)
+                commands = await dump(client)
+    lines = ",\n".join(json.dumps(command, ensure_ascii=True) for command in commands)
+    facts = json.dumps(maker.facts, indent=1, ensure_ascii=True)
+    target = Path(__file__).with_name("old_store.json")
+    target.write_text(f'{{"facts": {facts},\n"commands": [\n{lines}\n]}}\n')
+    sys.stdout.write(f"{target}: {target.stat().st_size} bytes, {audit.checked}\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
