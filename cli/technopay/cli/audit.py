@@ -11,6 +11,7 @@ from rich.table import Table
 from technopay.cli.settings import Settings
 from technopay.engine import Audit, StoreUninitialised
 from technopay.storage import EmbeddedValkey, RedisStore
+from technopay.storage.private import make_private
 
 
 async def run_audit(settings: Settings) -> Audit:
@@ -24,6 +25,8 @@ async def audited_store(settings: Settings) -> AsyncIterator[RedisStore]:
     """Open a store only to read it: beside the process that runs it, if one does."""
     url = settings.redis_url
     if url is None:
+        if settings.data_dir.exists():
+            make_private(settings.data_dir)  # what listens in there has to be ours
         server = EmbeddedValkey(settings.data_dir)
         if server.is_new:
             raise StoreUninitialised(f"there is no store in {settings.data_dir}")

@@ -30,6 +30,7 @@ from technopay.cli.setting_types import (
 from technopay.engine.settings import SECRET_LENGTH_MIN
 from technopay.http import Algorithm, Bounds
 from technopay.http.keys import HS256
+from technopay.storage.private import make_private, read_private, write_private
 
 FLAGS = {"redis_url": "--redis"}
 """Flags that are not called as their settings."""
@@ -122,16 +123,15 @@ class Settings(BaseModel):
         """Answer the secret or, for a demo, a random one that is kept in the data directory."""
         if self.secret is not None:
             return self.secret.get_secret_value()
-        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        kept = self.data_dir / "demo-secret"
-        if not kept.exists():
-            # Written aside and then renamed, so that a crash leaves all of it or nothing.
-            written = self.data_dir / "demo-secret.new"
-            written.unlink(missing_ok=True)
-            written.touch(mode=0o600)
-            written.write_text(secrets.token_urlsafe(SECRET_LENGTH_MIN))
-            written.replace(kept)
-        return kept.read_text()
+        kept = make_private(self.data_dir) / "demo-secret"
+        try:
+            secret = read_private(kept)
+        except FileNotFoundError:
+            write_private(kept, secrets.token_urlsafe(SECRET_LENGTH_MIN))
+            secret = read_private(kept)
+        if len(secret) < SECRET_LENGTH_MIN:
+            raise ConfigurationError(f"{kept} holds no secret; remove it to have a new one")
+        return secret
 
 
 def load_settings(**flags: Any) -> Settings:

@@ -11,13 +11,11 @@ import asyncio
 import contextlib
 import ctypes
 import fcntl
-import hashlib
 import logging
 import os
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -25,6 +23,7 @@ from urllib.parse import quote
 
 from technopay.engine.errors import StoreUnfit
 from technopay.storage.pauses import Pauses
+from technopay.storage.private import make_private, remove_socket, socket_path
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,6 @@ START_WAIT_S = 60.0
 STOP_WAIT_S = 10.0
 RESTART_PAUSE_S_MIN = 0.02
 RESTART_PAUSE_S_MAX = 2.0
-SOCKET_PATH_LENGTH_MAX = 100
 PR_SET_PDEATHSIG = 1
 
 
@@ -43,11 +41,6 @@ class EmbeddedValkey:
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir.expanduser().absolute()
-        self._socket = self._data_dir / "valkey.sock"
-        if len(str(self._socket)) > SOCKET_PATH_LENGTH_MAX:
-            name = hashlib.sha256(str(self._data_dir).encode()).hexdigest()[:16]
-            self._socket = Path(tempfile.gettempdir()) / f"technopay-{name}" / "valkey.sock"
-        self._initialised = self._data_dir / "initialised"
         self._lock_fd: int | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -59,13 +52,18 @@ class EmbeddedValkey:
         return f"unix://{quote(str(self._socket))}"
 
     @property
+    def _socket(self) -> Path:
+        path = self._data_dir / "valkey.sock"
+        return path.readlink() if path.is_symlink() else path
+
+    @property
     def is_new(self) -> bool:
         """Whether the data directory was never initialised. It stays new if we die before it is."""
-        return not self._initialised.exists()
+        return not (self._data_dir / "initialised").exists()
 
     def mark_initialised(self) -> None:
         """Note down beside the data that there is data: from now on, its absence means that it was lost."""
-        self._initialised.touch()
+        (self._data_dir / "initialised").touch()
 
     @property
     def pid(self) -> int | None:
@@ -84,10 +82,10 @@ class EmbeddedValkey:
 
         """
         self._stopping = False
-        self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._data_dir = make_private(self._data_dir)
         await self._lock()
         try:
+            socket_path(self._data_dir)
             await self._spawn()
         except BaseException:
             await self.aclose()
@@ -111,6 +109,7 @@ class EmbeddedValkey:
                 await self._process.wait()
         self._process = None
         if self._lock_fd is not None:
+            remove_socket(self._data_dir / "valkey.sock")
             os.close(self._lock_fd)
             self._lock_fd = None
 
@@ -123,7 +122,7 @@ class EmbeddedValkey:
 
     async def _lock(self) -> None:
         """Lock the directory; a server whose supervisor is dead is stopped, a living one is respected."""
-        lock_fd = os.open(self._data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock_fd = os.open(self._data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + LOCK_WAIT_S
         # A process that was killed just now is still there for a moment.
@@ -164,6 +163,13 @@ class EmbeddedValkey:
             "loglevel": "warning",
             "daemonize": "no",
         }
+        die_with_parent = make_parent_death_handler()
+
+        def begin() -> None:
+            os.umask(0o077)
+            if die_with_parent:
+                die_with_parent()
+
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._process = await asyncio.create_subprocess_exec(
             server_binary(),
@@ -173,8 +179,8 @@ class EmbeddedValkey:
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,
             pass_fds=(self._lock_fd,),
-            # It runs between fork and exec, in this thread, and makes one system call.
-            preexec_fn=make_parent_death_handler(),
+            # It runs between fork and exec, in this thread, and makes two system calls.
+            preexec_fn=begin,
         )
         await self._wait_until_ready(self._process)
 

@@ -168,6 +168,7 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, T
         if self._server:
             is_new = self._server.is_new
             await self._resources.enter_async_context(self._server)
+            self._url = self._server.url
         if self._url is None:
             from fakeredis import FakeAsyncRedis
 

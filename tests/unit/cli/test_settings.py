@@ -10,6 +10,7 @@ import pytest
 from support.scenes import SECRET
 
 from technopay.cli.settings import ConfigurationError, UsageError, load_settings
+from technopay.engine import StoreUnfit
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +141,20 @@ def test_a_demo_uses_the_secret_that_is_set(monkeypatch: pytest.MonkeyPatch, pla
 
     assert load_settings(data_dir=place / "data").demo_secret() == SECRET
     assert not (place / "data").exists()
+
+
+def test_a_demo_secret_that_others_could_have_put_there_is_not_taken(place: Path) -> None:
+    settings = load_settings(data_dir=place / "data")
+    settings.demo_secret()
+    kept = place / "data" / "demo-secret"
+
+    kept.chmod(0o644)
+    with pytest.raises(StoreUnfit, match="demo-secret has to be a file with mode 600"):
+        settings.demo_secret()
+    kept.chmod(0o600)
+    kept.write_text("")
+    with pytest.raises(ConfigurationError, match="demo-secret holds no secret"):
+        settings.demo_secret()
 
 
 def test_a_demo_secret_that_was_cut_off_while_it_was_written_does_no_harm(place: Path) -> None:

@@ -17,7 +17,7 @@ from technopay.engine import Engine, EngineSettings, MessageCode
 from technopay.engine.clock import RandomIds
 from technopay.engine.commands import Deposit, NewInvoice
 from technopay.engine.ports import Lease, Operation, OutgoingMessage, PaymentTerms, RefundTerms
-from technopay.storage import EmbeddedValkey, RedisStore
+from technopay.storage import RedisStore
 from technopay.storage.keys import Keys
 
 SEEDING_AT_A_TIME = 512
@@ -208,11 +208,11 @@ async def open_ground() -> AsyncIterator[Ground]:
     settings = lax_settings(mailbox_capacity=100_000, commands_waiting_max=100_000)
     verifier = MessageCode(code_key=settings.derive_key("code"), digest_key=settings.derive_key("digest"))
     with tempfile.TemporaryDirectory(prefix="technopay-bench-") as folder:
-        url = EmbeddedValkey(Path(folder)).url
         async with RedisStore.embedded(folder) as store:
-            client: Redis = Redis.from_url(url, decode_responses=True)
+            assert store.url is not None
+            client: Redis = Redis.from_url(store.url, decode_responses=True)
             try:
                 await store.set_limit(Operation("limit"), CURRENCY, LIMIT)
-                yield Ground(store, client, Path(folder), verifier, settings, Phones(), RandomIds(), url)
+                yield Ground(store, client, Path(folder), verifier, settings, Phones(), RandomIds(), store.url)
             finally:
                 await client.aclose()
