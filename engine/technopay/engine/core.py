@@ -15,6 +15,7 @@ from typing import Self, TypeVar
 from technopay.engine.agenda import make_loops
 from technopay.engine.clock import RandomIds, SystemClock
 from technopay.engine.directory import Directory
+from technopay.engine.doubles import FixedCode
 from technopay.engine.errors import REFUSALS, EngineClosed, Fault, InternalError, StoreUnfit
 from technopay.engine.feed import Feed
 from technopay.engine.mocks import MockChannel, MockSettlementService
@@ -29,6 +30,7 @@ from technopay.engine.verifier import MessageCode
 
 RecordT = TypeVar("RecordT", bound=Record)
 
+MOCKS = (MockSettlementService, MockChannel, FixedCode)
 ROUTES_MAX = 50_000
 WATCH_INTERVAL_S = 0.5
 CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -71,7 +73,12 @@ class EngineCore:
             code_key=settings.derive_key("code"), digest_key=settings.derive_key("digest")
         )
         service = settlement_service or MockSettlementService(store)
-        reached = channels or {"email": MockChannel(store), "sms": MockChannel(store)}
+        reached = channels
+        if reached is None:
+            reached = {"email": MockChannel(store), "sms": MockChannel(store)}
+        self._channels = frozenset(reached)
+        services = {"settlement": service, **reached, "verifier": self._verifier}
+        self._mocks = tuple(name for name, each in services.items() if isinstance(each, MOCKS))
         owner = self._ids.new("eng")
         # The end of a version 7 UUID is all chance: with a number behind it, it names a call of this engine.
         self._calls_named = count(1)
@@ -141,6 +148,7 @@ class EngineCore:
             settlements_in_flight=self._settlements.in_flight,
             listeners=self._feed.listeners,
             payments_set_aside=self._settlements.set_aside,
+            mocks=self._mocks,
             script_times=self._store.script_times,
         )
 
@@ -194,6 +202,15 @@ class EngineCore:
             return Operation(self._new_call(), fingerprint, UNKEYED_KEPT_MS)
         kept_ms = self._settings.idempotency_kept_s * 1000
         return Operation(_digest([name, *scope, key]), _digest(arguments), kept_ms)
+
+    def _method(self, asked: Method | None) -> str:
+        """Return the method by which the store has to send a code: '' is the first that the user has.
+
+        'none' is one that this engine has no channel for; the store refuses it after all that goes before.
+        """
+        if asked is None:
+            return "" if len(self._channels) > 1 else next(iter(self._channels), "none")
+        return asked if asked in self._channels else "none"
 
     def _new_call(self) -> str:
         return f"{self._call_prefix}.{next(self._calls_named)}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Literal, NoReturn
 
@@ -17,6 +17,7 @@ from technopay.engine.ports import OutgoingMessage, PaymentTerms, RefundTerms, S
 SLOW_S = 3.0
 FLAKY_ERRORS = 2
 EVERY_TIME = 1_000_000
+HIDDEN_CODE = "••••••"
 INBOX_LENGTH = 200
 """Messages that the store keeps for each user."""
 SAID_LATER = {"amount": 0, "currency": "", "payee": ""}
@@ -98,15 +99,29 @@ class MockSettlementService:
 class MockChannel:
     """Takes every message into the user's mock inbox, but for addresses that begin with 'dead'."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, keeps_codes: bool = True) -> None:
+        """Without `keeps_codes`, a code is in no message that the store gets."""
         self._store = store
+        self._keeps_codes = keeps_codes
 
     async def deliver(self, message: OutgoingMessage) -> None:
         """Put the message into the inbox."""
-        if message.to.startswith("dead"):
-            raise ConnectionRefusedError("the address does not take messages")
+        require_live(message)
+        if message.code is not None and not self._keeps_codes:
+            message = replace(message, code=None, text=message.text.replace(message.code, HIDDEN_CODE))
         said = {name: value for name, value in asdict(message).items() if value is not None}
         await self._store.mock_inbox(said.pop("user_id"), json.dumps(said, separators=(",", ":")))
+
+
+def require_live(message: OutgoingMessage) -> None:
+    """Refuse a message to an address that begins with 'dead', as no mock and no demo delivers it.
+
+    Raises:
+        ConnectionRefusedError.
+
+    """
+    if message.to.startswith("dead"):
+        raise ConnectionRefusedError("the address does not take messages")
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class PaymentOperations(EngineCore):
             user_id=user_id,
             wallet_id=known(wallet_id),
             invoice_id=known(invoice_id),
-            method=method or "",
+            method=self._method(method),
             digest=await self._verifier.begin(terms, 1) if terms else "",
             code_lifetime_ms=self._settings.code_lifetime_s * 1000,
             attempts=self._settings.code_attempts,

@@ -31,6 +31,8 @@ class Statistics:
     """Of all engines on this store, as it was when the agenda was looked at last."""
     listeners: int = 0
     """To events, in this process."""
+    mocks: tuple[str, ...] = ()
+    """The services that are mocks or doubles: `settlement`, `email`, `sms`, `verifier`."""
     script_times: Mapping[str, ScriptTime] = field(default_factory=dict)
 
 

@@ -99,6 +99,10 @@ class EngineCollector(Collector):
             "Commands that came to a wallet that another process had.",
             engine.lease_waits,
         )
+        mocks = GaugeMetricFamily("technopay_service_is_mock", "Services that are mocks.", labels=["service"])
+        for name in engine.mocks:
+            mocks.add_metric([name], 1)
+        yield mocks
         times = SummaryMetricFamily(
             "technopay_script_seconds", "How long scripts took, waiting in line included.", labels=["script"]
         )

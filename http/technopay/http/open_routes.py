@@ -23,6 +23,8 @@ class Health(BaseModel):
     """How a process is: `ok`, `draining`, or the code of what is wrong."""
 
     status: str
+    mocks: list[str] = []
+    """The services that are mocks: no real money or message goes through them."""
 
 
 def open_routes(
@@ -34,13 +36,14 @@ def open_routes(
         return _health("ok")
 
     async def readyz(call: Call) -> Answer:
+        mocks = call.engine.statistics.mocks
         if admission.draining:
-            return _health("draining")
+            return _health("draining", mocks)
         try:
             await call.engine.check()
         except TechnopayError as error:
-            return _health(error.code)
-        return _health("ok")
+            return _health(error.code, mocks)
+        return _health("ok", mocks)
 
     async def show_metrics(_: Call) -> Answer:
         return Answer(await metrics.render(), media=METRICS_MEDIA)
@@ -67,5 +70,6 @@ def open_routes(
     )  # fmt: skip
 
 
-def _health(status: str) -> Answer:
-    return Answer(Health(status=status).model_dump_json().encode(), 200 if status == "ok" else 503)
+def _health(status: str, mocks: Sequence[str] = ()) -> Answer:
+    body = Health(status=status, mocks=list(mocks)).model_dump_json(exclude_defaults=True)
+    return Answer(body.encode(), 200 if status == "ok" else 503)

@@ -1,0 +1,212 @@
+"""The services of an engine by their settings: each names a factory, `package.module:factory`, or `mock`."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from technopay.cli.setting_types import MOCK
+from technopay.cli.settings import ConfigurationError, Settings
+from technopay.engine.clock import SystemClock
+from technopay.engine.doubles import FixedCode
+from technopay.engine.mocks import MockChannel, MockSettlementService, require_live
+from technopay.engine.models import Method
+from technopay.engine.ports import Channel, Clock, OutgoingMessage, SettlementService, Store, Verifier
+
+logger = logging.getLogger(__name__)
+
+PORTS: Mapping[str, type] = {
+    "settlement": SettlementService, "email": Channel, "sms": Channel, "verifier": Verifier,
+}  # fmt: skip
+METHODS: tuple[Method, ...] = ("email", "sms")
+MOCK_CODE = "000000"
+"""The code of every payment with the mock verifier."""
+CONNECTIONS_MAX = 64
+"""Connections of all services together: they count among the files that a process opens besides its clients."""
+MOCK_EFFECTS = {
+    "settlement": "no money is settled",
+    "email": "no message is sent by e-mail",
+    "sms": "no message is sent by SMS",
+    "verifier": f"every payment is confirmed with {MOCK_CODE}",
+}
+REQUEST_S_MAX = 10.0
+CONNECT_S_MAX = 3.0
+START_S_MAX = 30.0
+LEAVE_S_MAX = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceContext:
+    """Everything a factory gets. No secret of technopay is in it."""
+
+    clock: Clock
+    session: aiohttp.ClientSession
+    """For HTTP, with bounded time-outs. It is closed after the engine has drained."""
+    variables: Mapping[str, str] = field(repr=False)
+    """The service's own settings: `TECHNOPAY_SETTLEMENT_URL` is `URL` for the settlement service."""
+
+
+def require_services(settings: Settings, *, demo: bool) -> None:
+    """Find the factories that are named; outside a demo there have to be enough of them.
+
+    Raises:
+        ConfigurationError: one is missing or cannot be found; one line says which.
+
+    """
+    named = _named(settings, demo=demo)
+    missing = [] if "settlement" in named else ["TECHNOPAY_SETTLEMENT"]
+    if not named.keys() & {"email", "sms"}:
+        missing.append("TECHNOPAY_EMAIL or TECHNOPAY_SMS")
+    if missing:
+        raise ConfigurationError(
+            f"set {' and '.join(missing)}: each names a factory, like TECHNOPAY_SETTLEMENT=package.module:factory, "
+            "or is `mock` to move no money and send no message on purpose; --demo has mocks by default"
+        )
+    for name, factory in named.items():
+        if factory != MOCK:
+            _load_factory(name, factory)
+
+
+def warn_of_mocks(settings: Settings) -> None:
+    """Log each service that is a mock on purpose."""
+    for name, factory in _named(settings, demo=False).items():
+        if factory == MOCK:
+            logger.warning("TECHNOPAY_%s=mock: %s", name.upper(), MOCK_EFFECTS[name])
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services of one engine, as it takes them."""
+
+    settlement: SettlementService
+    channels: Mapping[Method, Channel]
+    verifier: Verifier | None
+
+
+@asynccontextmanager
+async def running_services(settings: Settings, store: Store, *, demo: bool) -> AsyncIterator[Services]:
+    """Run the services until the block is left: the engine starts in it, and drains before it is left.
+
+    Raises:
+        ConfigurationError: a factory fails, or makes something else; one line says which.
+
+    """
+    made: dict[str, Any] = {}
+    named = _named(settings, demo=demo)
+    async with AsyncExitStack() as stack:
+        if any(factory != MOCK for factory in named.values()):
+            session = await stack.enter_async_context(_make_session())
+        for name, factory in named.items():
+            if factory == MOCK:
+                made[name] = _make_mock(name, store, demo=demo)
+                continue
+            context = ServiceContext(SystemClock(), session, settings.variables_of(name))
+            service = await _start(stack, name, factory, context)
+            made[name] = DemoChannel(service) if demo and PORTS[name] is Channel else service
+        channels: dict[Method, Channel] = {name: made[name] for name in METHODS if name in made}
+        yield Services(made["settlement"], channels, made.get("verifier"))
+
+
+class DemoChannel:
+    """A channel in a demo: an address that begins with `dead` takes no message here either."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def deliver(self, message: OutgoingMessage) -> None:
+        """Deliver the message, unless its address is dead."""
+        require_live(message)
+        await self._channel.deliver(message)
+
+
+def _named(settings: Settings, *, demo: bool) -> dict[str, str]:
+    """Return the factory of each service that is set; a demo has mocks by default."""
+    named = {"settlement": MOCK, "email": MOCK, "sms": MOCK} if demo else {}
+    return named | {name: factory for name in PORTS if (factory := getattr(settings, name))}
+
+
+async def _start(stack: AsyncExitStack, name: str, factory: str, context: ServiceContext) -> Any:
+    """Call a factory, wait for its result and enter it, whichever of these it takes."""
+    setting = _setting(name, factory)
+    make = _load_factory(name, factory)
+    try:
+        async with asyncio.timeout(START_S_MAX):
+            service = make(context)
+            if inspect.isawaitable(service):
+                service = await service
+            if isinstance(service, AbstractAsyncContextManager):
+                manager, service = service, await service.__aenter__()
+                stack.push_async_exit(partial(_leave, setting, manager))
+    except TimeoutError as error:
+        raise ConfigurationError(f"{setting}: {_one_line(error)} (it has {START_S_MAX:g} s)") from error
+    except (Exception, SystemExit) as error:
+        raise ConfigurationError(f"{setting}: {_one_line(error)}") from error
+    lacking = [method for method in _methods(PORTS[name]) if not callable(getattr(service, method, None))]
+    if lacking:
+        raise ConfigurationError(
+            f"{setting}: it made {type(service).__name__}, which has no {', '.join(lacking)}"
+        )
+    return service
+
+
+async def _leave(setting: str, manager: AbstractAsyncContextManager[Any], *_: object) -> None:
+    """Leave the context of a service. A failure is logged: it must not keep the others from being left."""
+    try:
+        async with asyncio.timeout(LEAVE_S_MAX):
+            await manager.__aexit__(None, None, None)
+    except Exception:
+        logger.exception("%s: it could not be closed", setting)
+
+
+def _load_factory(name: str, factory: str) -> Callable[[ServiceContext], Any]:
+    setting = _setting(name, factory)
+    module, _, attribute = factory.partition(":")
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)  # behind all else; its .env has named the factory, so it is trusted already
+    try:
+        found = attrgetter(attribute)(importlib.import_module(module))
+    except (Exception, SystemExit) as error:
+        raise ConfigurationError(f"{setting}: {_one_line(error)}") from error
+    if not callable(found):
+        raise ConfigurationError(f"{setting}: it is {type(found).__name__}, which cannot be called")
+    make: Callable[[ServiceContext], Any] = found
+    return make
+
+
+def _make_mock(name: str, store: Store, *, demo: bool) -> SettlementService | Channel | Verifier:
+    if name == "settlement":
+        return MockSettlementService(store)
+    return FixedCode(MOCK_CODE) if name == "verifier" else MockChannel(store, keeps_codes=demo)
+
+
+def _make_session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
+        timeout=aiohttp.ClientTimeout(total=REQUEST_S_MAX, sock_connect=CONNECT_S_MAX),
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+def _methods(port: type) -> list[str]:
+    return [name for name in vars(port) if not name.startswith("_")]
+
+
+def _setting(name: str, factory: str) -> str:
+    return f"TECHNOPAY_{name.upper()}={factory}"
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
