@@ -14,10 +14,12 @@ from technopay.http import TokenAuthenticator, create_app, serving
 from technopay.http.app import ADMISSION
 from technopay.storage import RedisStore
 
+MOCKS = ["settlement", "email", "sms"]
+
 
 async def test_a_server_that_lives_and_can_work_says_so(any_api: Api) -> None:
     assert (await any_api.get("/livez", user=None)).expect(200) == {"status": "ok"}
-    assert (await any_api.get("/readyz", user=None)).expect(200) == {"status": "ok"}
+    assert (await any_api.get("/readyz", user=None)).expect(200) == {"status": "ok", "mocks": MOCKS}
 
 
 async def test_a_server_without_its_store_lives_but_is_not_ready(
@@ -29,7 +31,10 @@ async def test_a_server_without_its_store_lives_but_is_not_ready(
     monkeypatch.setattr(api.store, "ping", gone)
 
     (await api.get("/livez", user=None)).expect(200)
-    assert (await api.get("/readyz", user=None)).expect(503) == {"status": "store_unavailable"}
+    assert (await api.get("/readyz", user=None)).expect(503) == {
+        "status": "store_unavailable",
+        "mocks": MOCKS,
+    }
     monkeypatch.undo()
     (await api.get("/readyz", user=None)).expect(200)
 
@@ -48,7 +53,10 @@ async def test_a_server_that_drains_is_not_ready_and_takes_no_new_work(api: Api)
     await api.app[ADMISSION].drain(0)
 
     (await api.get("/livez", user=None)).expect(200)
-    assert (await api.get("/readyz", user=None)).expect(503) == {"status": "draining"}
+    assert (await api.get("/readyz", user=None)).expect(503) == {
+        "status": "draining",
+        "mocks": MOCKS,
+    }
     (await api.get("/v1/wallets")).refuse(503, "overloaded")
 
 
@@ -89,7 +97,7 @@ async def test_a_server_that_drains_finishes_what_runs_and_says_that_it_drains(
 
             async def draining() -> bool:
                 async with session.get("/readyz") as response:
-                    return response.status == 503 and (await response.json()) == {"status": "draining"}
+                    return response.status == 503 and (await response.json())["status"] == "draining"
 
             await wait_for(draining, within_s=1)
             assert await reading == (200, "succeeded")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import socket
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from support.service import (
     running_command,
 )
 
+MOCK_SERVICES = ("TECHNOPAY_SETTLEMENT", "TECHNOPAY_EMAIL", "TECHNOPAY_SMS")
 DEMO = ("serve", "--demo", "--port", "0", "--data-dir", "data")
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
@@ -43,6 +47,11 @@ def server() -> Iterator[str]:
 def configure(url: str, name: str, value: str) -> None:
     with Redis.from_url(url) as client:
         client.config_set(name, value)
+
+
+def is_draining(service: Service) -> bool:
+    status, health = service.ask("GET", "/readyz")
+    return status == 503 and health["status"] == "draining"
 
 
 def payment(service: Service, payment_id: str) -> Any:
@@ -121,7 +130,7 @@ def test_a_drain_answers_what_was_asked_before(home: Path) -> None:
 
         eventually(begun)
         service.process.send_signal(signal.SIGTERM)
-        eventually(lambda: service.ask("GET", "/readyz") == (503, {"status": "draining"}), within_s=2)
+        eventually(lambda: is_draining(service), within_s=2)
         assert service.process.wait(30) == 0
         asking.join(30)
 
@@ -196,6 +205,77 @@ def test_serve_without_demo_has_neither_demo_data_nor_mocks(home: Path) -> None:
         assert service.ask("GET", "/mock/inbox/demo-alice")[0] == 404
         token = run_command(home, "token", "--user", "op", "--admin").stdout.strip()
         assert service.ask("GET", "/v1/admin/users/demo-alice", token=token)[0] == 404
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_without_services_is_refused_before_anything_is_started(home: Path, workers: str) -> None:
+    arguments = ("serve", "--port", "0", "--data-dir", "data", "--workers", workers)
+    for settings, missing in (
+        (
+            dict.fromkeys(MOCK_SERVICES),
+            "set TECHNOPAY_SETTLEMENT and TECHNOPAY_EMAIL or TECHNOPAY_SMS: ",
+        ),
+        ({"TECHNOPAY_SETTLEMENT": None}, "set TECHNOPAY_SETTLEMENT: "),
+        ({"TECHNOPAY_EMAIL": None, "TECHNOPAY_SMS": None}, "set TECHNOPAY_EMAIL or TECHNOPAY_SMS: "),
+        ({"TECHNOPAY_SMS": "no_such_module:make"}, "TECHNOPAY_SMS=no_such_module:make: ModuleNotFoundError: "),
+    ):
+        assert_one_line(run_command(home, *arguments, settings=settings), 1, missing)
+    assert not (home / "data").exists()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_factory_that_makes_no_service_ends_serve_in_one_line(home: Path, workers: str) -> None:
+    (home / "shop_services.py").write_text("def make(context): return object()\n")
+    settings = {"TECHNOPAY_SMS": "shop_services:make", "TECHNOPAY_LOG_LEVEL": "error"}
+
+    ended = run_command(
+        home, "serve", "--port", "0", "--data-dir", "data", "--workers", workers, settings=settings
+    )
+
+    assert_one_line(
+        ended, 1, "TECHNOPAY_SMS=shop_services:make: the factory returned object, which has no deliver"
+    )
+
+
+def test_mocks_that_are_named_serve_with_a_warning_and_keep_no_code(home: Path) -> None:
+    with running_command(home, "serve", "--port", "0", "--data-dir", "data") as service:
+        text = service.output.read_text()
+        for name in MOCK_SERVICES:
+            assert text.count(f"{name}=mock: ") == 1
+        assert service.ask("GET", "/readyz") == (200, {"status": "ok", "mocks": ["settlement", "email", "sms"]})
+        with urllib.request.urlopen(f"{service.url}/metrics", timeout=20) as answer:
+            assert b'technopay_service_is_mock{service="sms"} 1.0' in answer.read()
+        operator = run_command(home, "token", "--user", "op", "--admin").stdout.strip()
+        user = run_command(home, "token", "--user", "alice").stdout.strip()
+        payment = start(service, operator, user)
+        url = f"unix://{home / 'data' / 'valkey.sock'}"
+
+        def delivered() -> list[str]:
+            with Redis.from_url(url, decode_responses=True) as client:
+                return [line for key in client.scan_iter("*mock:inbox*") for line in client.lrange(key, 0, -1)]
+
+        (message,) = eventually(delivered)
+
+    assert payment["status"] == "requires_confirmation"
+    assert "••••••" in json.loads(message.partition(" ")[2])["text"]
+    assert not re.search(r"\b[0-9]{6}\b", json.loads(message.partition(" ")[2])["text"])
+    assert json.loads(message.partition(" ")[2])["code"] is None
+
+
+def start(service: Service, operator: str, user: str) -> Any:
+    """Make a user with a wallet and an invoice, and start a payment."""
+    assert service.ask("POST", "/v1/admin/users", {"id": "alice", "email": "a@example.com"}, operator)[0] == 201
+    _, wallet = service.ask("POST", "/v1/admin/wallets", {"user_id": "alice", "currency": "EUR"}, operator)
+    service.ask("POST", f"/v1/admin/wallets/{wallet['id']}/deposit", {"amount": 5_000}, operator)
+    invoice = {"user_id": "alice", "amount": 1_250, "currency": "EUR", "merchant": "Bookshop"}
+    _, invoice = service.ask(
+        "POST", "/v1/admin/invoices", invoice | {"expires_at": "2099-01-01T00:00:00Z"}, operator
+    )
+    status, payment = service.ask(
+        "POST", "/v1/payments", {"invoice_id": invoice["id"], "wallet_id": wallet["id"]}, user
+    )
+    assert status == 201, payment
+    return payment
 
 
 def test_a_server_is_initialised_on_purpose_and_once(home: Path, server: str) -> None:

@@ -33,11 +33,16 @@ def eventually(look: Callable[[], Seen], *, within_s: float = DEADLINE_S) -> See
     return seen
 
 
-def environment(home: Path, settings: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Make an environment with our secret, without any other setting of ours."""
+def environment(home: Path, settings: Mapping[str, str | None] | None = None) -> dict[str, str]:
+    """Make an environment with our secret and mocks by name, without any other setting of ours.
+
+    A setting that is None is left out.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TECHNOPAY_")}
     kept |= {"HOME": str(home), "XDG_DATA_HOME": str(home / "share"), "COLUMNS": "120"}
-    return {**kept, "TECHNOPAY_SECRET": SECRET, **(settings or {})}
+    mocks = {"TECHNOPAY_SETTLEMENT": "mock", "TECHNOPAY_EMAIL": "mock", "TECHNOPAY_SMS": "mock"}
+    given = {**kept, "TECHNOPAY_SECRET": SECRET, **mocks, **(settings or {})}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 class Service:
@@ -112,7 +117,7 @@ class Service:
 def running_command(
     home: Path,
     *arguments: str,
-    settings: Mapping[str, str] | None = None,
+    settings: Mapping[str, str | None] | None = None,
     is_audited: bool = True,
     has_own_group: bool = False,
 ) -> Iterator[Service]:
@@ -155,7 +160,7 @@ def is_running(pid: int) -> bool:
 
 
 def run_command(
-    home: Path, *arguments: str, settings: Mapping[str, str] | None = None
+    home: Path, *arguments: str, settings: Mapping[str, str | None] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(

@@ -11,6 +11,7 @@ from functools import partial
 
 from technopay.cli.process import allow_connections
 from technopay.cli.seed import seed
+from technopay.cli.services import require_services, running_services, warn_of_mocks
 from technopay.cli.settings import Settings
 from technopay.cli.sign_in import SignIn, make_sign_in
 from technopay.engine import Engine, EngineSettings
@@ -74,6 +75,7 @@ def settle_sign_in(settings: Settings, *, demo: bool) -> tuple[str, SignIn]:
     if demo:
         # Mock tokens have to be signed.
         sign_in.require_signer("--demo")
+    require_services(settings, demo=demo)
     allow_connections(settings.connections_max, "TECHNOPAY_CONNECTIONS_MAX")
     return secret, sign_in
 
@@ -103,7 +105,14 @@ async def running_service(
     bounds = Bounds(connections_max=settings.connections_max, requests_max=settings.requests_max)
     async with (
         make_store(settings, initialise=initialise) as store,
-        Engine(store, engine_settings(settings, secret, demo=demo)) as engine,
+        running_services(settings, store, demo=demo) as services,
+        Engine(
+            store,
+            engine_settings(settings, secret, demo=demo),
+            settlement_service=services.settlement,
+            channels=services.channels,
+            verifier=services.verifier,
+        ) as engine,
     ):
         if demo and await store.mark_demo():
             await seed(engine)
@@ -117,6 +126,8 @@ async def running_service(
             team=team,
         )
         async with serve(app, bounds=bounds) as (host, port):
+            if team is None:
+                warn_of_mocks(settings, demo=demo)
             yield Service(show_url(host, port), engine, sign_in, app[METRICS].tell)
 
 

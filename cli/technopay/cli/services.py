@@ -45,6 +45,7 @@ REQUEST_S_MAX = 10.0
 CONNECT_S_MAX = 3.0
 START_S_MAX = 30.0
 LEAVE_S_MAX = 5.0
+ERROR_LENGTH_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +72,18 @@ def require_services(settings: Settings, *, demo: bool) -> None:
         missing.append("TECHNOPAY_EMAIL or TECHNOPAY_SMS")
     if missing:
         raise ConfigurationError(
-            f"set {' and '.join(missing)}: each names a factory, like TECHNOPAY_SETTLEMENT=package.module:factory, "
-            "or is `mock` to move no money and send no message on purpose; --demo has mocks by default"
+            f"set {' and '.join(missing)}: each names a factory, like {missing[0].split()[0]}=package.module:"
+            "factory, or is `mock` to move no money and send no message on purpose; --demo has mocks by default"
         )
     for name, factory in named.items():
         if factory != MOCK:
             _load_factory(name, factory)
 
 
-def warn_of_mocks(settings: Settings) -> None:
-    """Log each service that is a mock on purpose."""
+def warn_of_mocks(settings: Settings, *, demo: bool) -> None:
+    """Log each service that is a mock outside a demo."""
+    if demo:
+        return
     for name, factory in _named(settings, demo=False).items():
         if factory == MOCK:
             logger.warning("TECHNOPAY_%s=mock: %s", name.upper(), MOCK_EFFECTS[name])
@@ -149,15 +152,13 @@ async def _start(stack: AsyncExitStack, name: str, factory: str, context: Servic
             if isinstance(service, AbstractAsyncContextManager):
                 manager, service = service, await service.__aenter__()
                 stack.push_async_exit(partial(_leave, setting, manager))
-    except TimeoutError as error:
-        raise ConfigurationError(f"{setting}: {_one_line(error)} (it has {START_S_MAX:g} s)") from error
     except (Exception, SystemExit) as error:
         raise ConfigurationError(f"{setting}: {_one_line(error)}") from error
     lacking = [method for method in _methods(PORTS[name]) if not callable(getattr(service, method, None))]
-    if lacking:
-        raise ConfigurationError(
-            f"{setting}: it made {type(service).__name__}, which has no {', '.join(lacking)}"
-        )
+    if lacking or inspect.isclass(service):
+        made = f"the class {service.__name__}" if inspect.isclass(service) else type(service).__name__
+        what = f"which has no {', '.join(lacking)}" if lacking else "not an instance of it"
+        raise ConfigurationError(f"{setting}: the factory returned {made}, {what}")
     return service
 
 
@@ -181,7 +182,7 @@ def _load_factory(name: str, factory: str) -> Callable[[ServiceContext], Any]:
     except (Exception, SystemExit) as error:
         raise ConfigurationError(f"{setting}: {_one_line(error)}") from error
     if not callable(found):
-        raise ConfigurationError(f"{setting}: it is {type(found).__name__}, which cannot be called")
+        raise ConfigurationError(f"{setting}: {type(found).__name__} cannot be called")
     make: Callable[[ServiceContext], Any] = found
     return make
 
@@ -209,4 +210,4 @@ def _setting(name: str, factory: str) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:ERROR_LENGTH_MAX]}".removesuffix(": ")

@@ -77,8 +77,8 @@ class EngineCore:
         if reached is None:
             reached = {"email": MockChannel(store), "sms": MockChannel(store)}
         self._channels = frozenset(reached)
-        services = {"settlement": service, **reached, "verifier": self._verifier}
-        self._mocks = tuple(name for name, each in services.items() if isinstance(each, MOCKS))
+        services = [("settlement", service), *reached.items(), ("verifier", self._verifier)]
+        self._mocks = tuple(name for name, each in services if isinstance(each, MOCKS))
         owner = self._ids.new("eng")
         # The end of a version 7 UUID is all chance: with a number behind it, it names a call of this engine.
         self._calls_named = count(1)

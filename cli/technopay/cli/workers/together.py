@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from technopay.cli.logs import set_up_logging
 from technopay.cli.seed import seed
 from technopay.cli.service import catch_signals, engine_settings, make_store, settle_sign_in, show_url
+from technopay.cli.services import warn_of_mocks
 from technopay.cli.settings import Settings
 from technopay.cli.workers.orders import Orders
 from technopay.cli.workers.siblings import SUPERVISOR, Siblings
@@ -52,6 +53,7 @@ async def serve_together(settings: Settings, *, initialise: bool, demo: bool) ->
             address = sockets[0].getsockname()
             async with Supervisor(orders) as supervisor, _telling(folder, supervisor, count):
                 stopped = catch_signals()
+                warn_of_mocks(settings, demo=demo)
                 print(f"technopay: serving on {show_url(str(address[0]), int(address[1]))}", flush=True)
                 await supervisor.wait_unless_failed(stopped)
                 print("technopay: draining", flush=True)
