@@ -43,7 +43,7 @@ def make_message(
     kind = "confirmation.code" if code else "payment.succeeded"
     return OutgoingMessage(
         event_id="evt_1", user_id="alice", channel="email", to=to, kind=kind, text=text, payment_id="pay_001",
-        code=code,
+        code=code, amount=1_250, currency="EUR", payee="Bookshop",
     )  # fmt: skip
 
 
