@@ -7,16 +7,19 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-from support.http import Api, Person, make_person
+from support.http import Api, Json, Person, make_person, right_code, running_api
 from support.raw import PATIENCE_S, Served, Told, heard, request, served
 from support.scenes import wait_for
 
 from technopay.http import connection
 from technopay.http.app import ADMISSION
+from technopay.storage import RedisStore
 
 Wire = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
-PATIENT = {"head_deadline_s": 60.0, "write_deadline_s": 60.0}
+PATIENT = {"head_deadline_s": 60.0, "body_deadline_s": 60.0, "write_deadline_s": 60.0}
+BODY_TO_COME = (b"Content-Type: application/json", b"Content-Length: 2")
+"""A request with such a body takes its place until it comes."""
 READ = request("GET /v1/wallets")
 
 
@@ -31,6 +34,12 @@ async def ask(wire: Wire, raw: bytes) -> Told:
     head = await wire[0].readuntil(b"\r\n\r\n")
     length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length: "))
     return Told(head + await wire[0].readexactly(int(length.partition(b" ")[2])))
+
+
+def as_user(person: Person, what: str) -> bytes:
+    """Write a request of this user."""
+    token = f"Bearer {person.api.token(person.id)}"
+    return f"{what} HTTP/1.1\r\nHost: here\r\nAuthorization: {token}\r\n\r\n".encode()
 
 
 @asynccontextmanager
@@ -148,9 +157,7 @@ async def test_a_server_that_ends_leaves_those_whom_it_refused(
 
 
 async def test_requests_beyond_the_bound_are_refused_at_once_and_health_is_not(api: Api, alice: Person) -> None:
-    payment = await alice.start(merchant="shop-stuck")
-    (await alice.confirm(payment, "?wait=0")).expect(202)
-    wait = request(f"GET /v1/payments/{payment['id']}?wait=10")
+    wait = request("POST /v1/payments/x/cancel", *BODY_TO_COME)
     async with served(api.engine, requests_max=2, **PATIENT) as server, held(server, 3) as wires:
         for _, writer in wires[:2]:
             writer.write(wait)
@@ -159,7 +166,7 @@ async def test_requests_beyond_the_bound_are_refused_at_once_and_health_is_not(a
             return server.app[ADMISSION].running == 2
 
         await wait_for(are_waiting)
-        for raw in (READ, wait):
+        for raw in (READ, request("GET /v1/payments/x?wait=10")):
             told = await ask(wires[2], raw)
             assert (told.status, told.problem["code"]) == (503, "overloaded")
             assert "Retry-After: 1" in told.head
@@ -168,13 +175,11 @@ async def test_requests_beyond_the_bound_are_refused_at_once_and_health_is_not(a
 
 
 async def test_what_begins_something_leaves_places_for_what_finishes(api: Api, alice: Person) -> None:
-    payment = await alice.start(merchant="shop-stuck")
-    (await alice.confirm(payment, "?wait=0")).expect(202)
     begin = request("POST /v1/payments", b"Content-Type: application/json", b"Content-Length: 2", body=b"{}")
     async with served(api.engine, requests_max=4, **PATIENT) as server, held(server, 4) as wires:
         assert (await ask(wires[3], begin)).status == 422, "it is let in, and is read"
         for _, writer in wires[:3]:
-            writer.write(request(f"GET /v1/payments/{payment['id']}?wait=10"))
+            writer.write(request("POST /v1/payments/x/cancel", *BODY_TO_COME))
 
         async def are_waiting() -> bool:
             return server.app[ADMISSION].running == 3
@@ -185,13 +190,11 @@ async def test_what_begins_something_leaves_places_for_what_finishes(api: Api, a
 
 
 async def test_no_user_takes_the_place_of_all_others(api: Api, alice: Person) -> None:
-    payment = await alice.start(merchant="shop-stuck")
-    (await alice.confirm(payment, "?wait=0")).expect(202)
     async with (
         served(api.engine, requests_per_user_max=1, **PATIENT) as server,
         held(server, 2) as ((_, waiting), other),
     ):
-        waiting.write(request(f"GET /v1/payments/{payment['id']}?wait=10"))
+        waiting.write(request("POST /v1/payments/x/cancel", *BODY_TO_COME))
 
         async def is_waiting() -> bool:
             return server.app[ADMISSION].running == 1
@@ -201,6 +204,79 @@ async def test_no_user_takes_the_place_of_all_others(api: Api, alice: Person) ->
         assert (told.status, told.problem["code"]) == (429, "rate_limited")
         assert "Retry-After: 1" in told.head
         assert (await ask(other, request("GET /v1/admin/limits"))).status == 200, "somebody else's"
+
+
+async def wait_free(server: Served, users: int) -> None:
+    """Wait until as many users wait for something as are told."""
+
+    async def are_waiting() -> bool:
+        admission = server.app[ADMISSION]
+        return len(admission._waits_by_user) == users and admission.running == 0
+
+    await wait_for(are_waiting)
+
+
+@pytest.fixture
+async def patient(fake_store: RedisStore) -> AsyncIterator[Api]:
+    """An API whose engine sets nothing aside."""
+    async with running_api(fake_store, settlement_silence_s=3_600) as running:
+        yield running
+
+
+async def test_waits_take_no_place_of_requests_and_end_with_their_connections(patient: Api) -> None:
+    api = patient
+    people = [await make_person(api, name) for name in ("alice", "bob", "carol", "dave")]
+    stuck = []
+    for person in people:
+        stuck.append(await person.start(merchant="shop-stuck"))
+        (await person.confirm(stuck[-1], "?wait=0")).expect(202)
+    async with served(api.engine, requests_max=40, requests_per_user_max=9, **PATIENT) as server:
+
+        async def wait(person: Person, payment: Json, wire: Wire) -> None:
+            told = await ask(wire, as_user(person, f"GET /v1/payments/{payment['id']}?wait=10"))
+            assert (told.status, told.problem["status"]) == (200, "processing")
+            assert ("Retry-After: 1" in told.head) == (wire[1] not in waiting)
+
+        async with held(server, 64) as wires:
+            waiting = set()
+            for person, payment in zip(people, stuck, strict=True):
+                for _ in range(8):
+                    _, writer = wires.pop()
+                    writer.write(as_user(person, f"GET /v1/payments/{payment['id']}?wait=10"))
+                    waiting.add(writer)
+            await wait_free(server, users=4)
+            assert server.app[ADMISSION]._waits == 32
+
+            # Nobody else notices, and what would be one wait too many is answered at once.
+            await asyncio.gather(*(wait(*each) for each in zip(4 * people, 4 * stuck, wires, strict=False)))
+            assert (await server_says(server, request("GET /v1/admin/limits", close=True))).status == 200
+        await wait_free(server, users=0)
+
+
+async def test_a_confirm_without_a_free_wait_is_done_and_answered_at_once(patient: Api) -> None:
+    api, alice = patient, await make_person(patient)
+    payment = await alice.start(merchant="shop-stuck")
+    body = b'{"code": "%s"}' % (await right_code(api, payment)).encode()
+    lines = (b"Content-Type: application/json", b"Content-Length: %d" % len(body))
+    async with served(api.engine, waits_max=0, **PATIENT) as server, held(server, 1) as (wire,):
+        path = f"/v1/payments/{payment['id']}"
+        told = await ask(wire, request(f"POST {path}/confirm?wait=10", *lines, body=body))
+
+        assert (told.status, told.problem["status"]) == (202, "processing")
+        assert f"Location: {path}" in told.head
+        assert "Retry-After: 1" in told.head
+    assert await alice.balance() == 7_500
+
+
+async def test_a_wait_that_is_free_again_is_given_to_the_next(api: Api, alice: Person) -> None:
+    slow = await alice.start(merchant="shop-slow")
+    async with served(api.engine, waits_max=1, waits_per_user_max=1, **PATIENT) as server:
+        for _ in range(2):
+            (await alice.confirm(slow, "?wait=0")).expect(202)
+            told = await server_says(server, request(f"GET /v1/payments/{slow['id']}?wait=10", close=True))
+            assert told.status == 200
+            assert told.problem["status"] != "processing"
+            slow = await alice.start(merchant="shop-slow")
 
 
 async def test_streams_take_no_place_of_other_requests(api: Api, alice: Person) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
 from itertools import count
@@ -247,13 +247,16 @@ class EngineCore:
         for watcher in self._watchers.pop(payment.id, ()):
             _see(watcher, payment)
 
-    async def _watch(self, payment: Payment, wait_s: float) -> Payment:
-        """Wait until a payment is at rest, but not longer than `wait_s`; answer it as it is then.
+    async def wait_for_rest(
+        self, payment: Payment, wait_s: float, is_wanted: Callable[[], bool] = lambda: True
+    ) -> Payment:
+        """Wait until a payment is at rest, but not longer than `wait_s`; return it as it is then.
 
-        What this process does is seen at once; what another one does, within half a second.
+        A change by this process ends the wait at once; one by another process, or that the wait is not wanted
+        any more, within half a second.
         """
         deadline = self._clock.monotonic() + wait_s
-        while not payment.is_at_rest and (left_s := deadline - self._clock.monotonic()) > 0:
+        while not payment.is_at_rest and is_wanted() and (left_s := deadline - self._clock.monotonic()) > 0:
             seen = await self._next_change(payment.id, min(left_s, WATCH_INTERVAL_S))
             # What was acknowledged stays so, whether or not we can look again.
             with suppress(Fault):

@@ -231,7 +231,7 @@ class Engine(PaymentOperations):
         payment = self._paid(outcome)
         if claim := outcome.details.get("claim"):
             self._settlements.begin(Claimed(payment, claim, command.refund_id))
-        payment = await self._watch(payment, REFUND_WAIT_S)
+        payment = await self.wait_for_rest(payment, REFUND_WAIT_S)
         return payment.as_replay() if outcome.replayed else payment
 
     async def resolve_payment(

@@ -96,7 +96,7 @@ class PaymentOperations(EngineCore):
         payment = self._paid(outcome)
         if claim := outcome.details.get("claim"):
             self._settlements.begin(Claimed(payment, claim))
-        payment = await self._watch(payment, wait_s)
+        payment = await self.wait_for_rest(payment, wait_s)
         if payment.status == "failed":
             raise SettlementFailed(payment=payment, replayed=outcome.replayed)
         return payment.as_replay() if outcome.replayed else payment
@@ -161,7 +161,7 @@ class PaymentOperations(EngineCore):
         self._require_user(user_id)
         values.require([("wait_s", _wait_error(wait_s))])
         payment = unwrap(await self._store.read_payment(known(payment_id), user_id))
-        return await self._watch(payment, wait_s)
+        return await self.wait_for_rest(payment, wait_s)
 
     async def list_payments(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Payment]:
         """List a user's payments, newest first."""

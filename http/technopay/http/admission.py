@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -16,12 +17,22 @@ KEPT_FOR_FINISHING = 0.25
 class Admission:
     """Counts the requests that are under way."""
 
-    def __init__(self, requests_max: int, requests_per_user_max: int = 64) -> None:
+    def __init__(
+        self,
+        requests_max: int,
+        requests_per_user_max: int = 64,
+        waits_max: int = 512,
+        waits_per_user_max: int = 8,
+    ) -> None:
         self._pressure = Pressure(requests_max)
         self._requests_per_user_max = requests_per_user_max
+        self._waits_max = waits_max
+        self._waits_per_user_max = waits_per_user_max
         self._running = 0
         self._streams = 0
-        self._by_user: dict[str, int] = {}
+        self._waits = 0
+        self._by_user: Counter[str] = Counter()
+        self._waits_by_user: Counter[str] = Counter()
         self._draining = asyncio.Event()
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -87,11 +98,7 @@ class Admission:
 
     def leave_for(self, user_id: str) -> None:
         """Count a request of a user out."""
-        running = self._by_user[user_id] - 1
-        if running:
-            self._by_user[user_id] = running
-        else:
-            del self._by_user[user_id]
+        _take_one(self._by_user, user_id)
 
     @contextmanager
     def as_stream(self) -> Iterator[None]:
@@ -103,6 +110,24 @@ class Admission:
         finally:
             self._running += 1
             self._streams -= 1
+
+    def has_wait_for(self, user_id: str) -> bool:
+        """Whether one more request of a user may wait."""
+        return self._waits < self._waits_max and self._waits_by_user[user_id] < self._waits_per_user_max
+
+    @contextmanager
+    def as_wait(self, user_id: str) -> Iterator[None]:
+        """Count a request as a wait: it takes no place of others, of its user neither; a drain waits for it."""
+        self._waits += 1
+        self._waits_by_user[user_id] += 1
+        self.leave_for(user_id)
+        try:
+            with self.as_stream():
+                yield
+        finally:
+            self._waits -= 1
+            _take_one(self._waits_by_user, user_id)
+            self._by_user[user_id] += 1
 
     def _look_for_quiet(self) -> None:
         if not self._running and not self._streams:
@@ -117,3 +142,10 @@ class Admission:
     async def wait_until_draining(self) -> None:
         """Wait until the server drains: what has no end of its own ends then."""
         await self._draining.wait()
+
+
+def _take_one(counts: Counter[str], user_id: str) -> None:
+    """Count one less; a user with none left is not kept."""
+    counts[user_id] -= 1
+    if not counts[user_id]:
+        del counts[user_id]

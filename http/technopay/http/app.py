@@ -48,7 +48,9 @@ def create_app(
     `on_request` is told of every request that was answered. With a `team`, metrics are of all its workers.
     """
     bounds = bounds or Bounds()
-    admission = Admission(bounds.requests_max, bounds.requests_per_user_max)
+    admission = Admission(
+        bounds.requests_max, bounds.requests_per_user_max, bounds.waits_max, bounds.waits_per_user_max
+    )
     metrics = Metrics(engine, admission, team)
     watchers: list[OnRequest] = [metrics.observe] if has_metrics else []
     if on_request:

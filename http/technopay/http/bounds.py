@@ -15,6 +15,10 @@ class Bounds:
     """Requests under way; one more is answered 503 at once."""
     requests_per_user_max: int = 64
     """Of these, so many may be of one user."""
+    waits_max: int = 512
+    """Requests that wait for a payment take no place of those; with no wait free they are answered at once."""
+    waits_per_user_max: int = 8
+    """Of these, so many may be of one user."""
     request_deadline_s: float = 30.0
     """A request that has no answer by then is answered that its outcome is unknown."""
     audit_deadline_s: float = 600.0

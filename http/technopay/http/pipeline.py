@@ -156,7 +156,9 @@ class Pipeline:
             key = hashlib.sha256(f"{caller.user_id} {key}".encode()).hexdigest()
         path, mount = request.match_info, self._table.mount
         return await route.handler(
-            Call(self._engine, caller, path, request.headers, body, query, key, mount),
+            Call(
+                self._engine, caller, path, request.headers, body, query, key, mount, request, self._admission
+            ),
         )
 
     async def _send(self, request: web.Request, seen: Seen, answered: Answer | Stream) -> web.StreamResponse:

@@ -7,13 +7,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from aiohttp import web
 from pydantic import BaseModel
 
-from technopay.engine import Engine, FieldError, Limit, Page, ValidationFailed
+from technopay.engine import Engine, FieldError, Limit, Page, Payment, ValidationFailed
 from technopay.engine.models import Record
+from technopay.http.admission import Admission
 from technopay.http.answer import JSON, Answer
 from technopay.http.auth import Caller
 from technopay.http.forms import Form, NoBody, NoQuery, PageQuery
+from technopay.http.problems import RETRY_AFTER_S
 from technopay.http.render import record_json
 
 LIMIT_CURSOR = re.compile("[a-z]{3}")
@@ -32,6 +35,26 @@ class Call:
     key: str | None
     mount: str
     """Where the application is mounted in another one; '' if it is not."""
+    request: web.Request
+    admission: Admission
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the client is still there."""
+        transport = self.request.transport
+        return transport is not None and not transport.is_closing()
+
+    async def wait_for_rest(self, payment: Payment, wait_s: float) -> tuple[Payment, Mapping[str, str]]:
+        """Wait until a payment is at rest, the wait has run out or the client has left; with headers to add.
+
+        Where no wait is free, it is as if it had run out at once.
+        """
+        if payment.is_at_rest or not wait_s:
+            return payment, {}
+        if not self.admission.has_wait_for(self.caller.user_id):
+            return payment, {"Retry-After": RETRY_AFTER_S}
+        with self.admission.as_wait(self.caller.user_id):
+            return await self.engine.wait_for_rest(payment, wait_s, lambda: self.is_wanted), {}
 
 
 class Chunks(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
-from technopay.engine import Entry, Invoice, Limit, Payment, Wallet
+from technopay.engine import Entry, Invoice, Limit, Payment, SettlementFailed, Wallet
 from technopay.http.answer import Answer
 from technopay.http.auth import PAYMENTS
 from technopay.http.forms import (
@@ -76,9 +76,13 @@ async def confirm_payment(call: Call) -> Answer:
         user_id=call.caller.user_id,
         payment_id=call.path["payment_id"],
         code=cast("ConfirmBody", call.body).code,
-        wait_s=cast("ConfirmQuery", call.query).wait,
+        wait_s=0,
     )
-    answer = answer_with(payment)
+    replayed = payment.replayed
+    payment, _ = await call.wait_for_rest(payment, cast("ConfirmQuery", call.query).wait)
+    if payment.status == "failed":
+        raise SettlementFailed(payment=payment, replayed=replayed)
+    answer = answer_with(payment.as_replay() if replayed else payment)
     if payment.status != "processing":
         return answer
     pending = {"Location": f"{call.mount}/v1/payments/{payment.id}", "Retry-After": RETRY_AFTER_S}
@@ -113,9 +117,10 @@ async def get_payment(call: Call) -> Answer:
     payment = await call.engine.get_payment(
         user_id=call.caller.user_id,
         payment_id=call.path["payment_id"],
-        wait_s=cast("WaitQuery", call.query).wait,
     )
-    return answer_with(payment)
+    payment, headers = await call.wait_for_rest(payment, cast("WaitQuery", call.query).wait)
+    answer = answer_with(payment)
+    return replace(answer, headers={**answer.headers, **headers})
 
 
 async def list_limits(call: Call) -> Answer:
@@ -186,7 +191,8 @@ USER_ROUTES = (
     Route(
         "GET", "/v1/payments/{payment_id}", "getPayment", "Read a payment, or wait for its end", PAYMENTS,
         get_payment, Payment, ("payment_not_found",), query=WaitQuery,
-        description="With `wait` it answers as soon as the payment is final or set aside, or after that time.",
+        description="With `wait` it answers as soon as the payment is final or set aside, or after that time; at "
+        "once and with `Retry-After` where as many requests wait as may.",
     ),
     Route(
         "GET", "/v1/limits", "listLimits", "List the limits that bind you", PAYMENTS, list_limits, Limit,

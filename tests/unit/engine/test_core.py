@@ -247,7 +247,7 @@ async def test_a_wait_ends_with_the_change_that_this_process_makes(
 
 async def test_who_waits_is_not_told_that_another_call_was_a_repeat(fake_store: RedisStore) -> None:
     async with Engine(fake_store, quick_settings()) as engine:
-        waiting = asyncio.create_task(engine._watch(make_payment(), 5))
+        waiting = asyncio.create_task(engine.wait_for_rest(make_payment(), 5))
         await asyncio.sleep(0)
 
         repeat = engine._paid(Outcome("ok", make_payment(status="succeeded"), replayed=True))

@@ -187,3 +187,30 @@ async def test_a_stream_takes_no_requests_place_and_a_drain_waits_for_it() -> No
     admission.leave()
     await draining
     assert admission.running == 0
+
+
+async def test_a_wait_takes_no_place_of_its_users_requests_and_a_drain_waits_for_it() -> None:
+    admission = Admission(1, requests_per_user_max=1, waits_max=2, waits_per_user_max=1)
+    admission.enter()
+    admission.enter_for("alice")
+    assert admission.has_wait_for("alice")
+    with admission.as_wait("alice"):
+        assert not admission.has_wait_for("alice")
+        assert admission.has_wait_for("bob")
+        admission.enter()
+        admission.enter_for("alice")
+        admission.leave_for("alice")
+        admission.enter_for("bob")
+        with admission.as_wait("bob"):
+            assert not admission.has_wait_for("carol")
+        admission.leave_for("bob")
+        admission.leave()
+        draining = asyncio.create_task(admission.drain(10))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not draining.done()
+    assert admission.has_wait_for("alice")
+    admission.leave_for("alice")
+    admission.leave()
+    await draining
+    assert (admission.running, dict(admission._by_user), dict(admission._waits_by_user)) == (0, {}, {})
