@@ -191,8 +191,8 @@ USER_ROUTES = (
     Route(
         "GET", "/v1/payments/{payment_id}", "getPayment", "Read a payment, or wait for its end", PAYMENTS,
         get_payment, Payment, ("payment_not_found",), query=WaitQuery,
-        description="With `wait` it answers as soon as the payment is final or set aside, or after that time; at "
-        "once and with `Retry-After` where as many requests wait as may.",
+        description="With `wait` it answers as soon as the payment is final or set aside, or after that time; "
+        "at once and with `Retry-After` where as many requests wait as may.",
     ),
     Route(
         "GET", "/v1/limits", "listLimits", "List the limits that bind you", PAYMENTS, list_limits, Limit,
