@@ -102,7 +102,7 @@ class Contract:
     payments: dict[str, Payment] = field(default_factory=dict)
     limits: dict[str, int | None] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
-    references: set[str] = field(default_factory=set)
+    references: dict[str, str] = field(default_factory=dict)
 
     def create_user(self, user_id: str, *, email: bool, phone: bool) -> None:
         refuse_if(user_id in self.users, "user_exists")
@@ -127,9 +127,10 @@ class Contract:
         self, invoice_id: str, user_id: str, amount: int, currency: str, reference: str | None
     ) -> None:
         _find(self.users, user_id, "user_not_found")
-        refuse_if(reference in self.references, "reference_used")
         if reference:
-            self.references.add(reference)
+            holder = self.references.get(reference)
+            refuse_if(holder is not None and self.invoices[holder].status != "void", "reference_used")
+            self.references[reference] = invoice_id
         self.invoices[invoice_id] = Invoice(user_id, amount, currency)
 
     def void_invoice(self, invoice_id: str) -> None:
@@ -271,6 +272,7 @@ class Contract:
         limit, used = self.limits.get(invoice.currency), self.used.get(invoice.currency, 0)
         if limit is not None:
             refuse_if(used + amount > limit, "daily_limit_exceeded", limit=limit, used=used)
+        refuse_if(used + amount > AMOUNT_MAX, "balance_too_large")
 
     def _own_wallet(self, wallet_id: str, user_id: str) -> Wallet:
         wallet = _find(self.wallets, wallet_id, "wallet_not_found")

@@ -245,10 +245,15 @@ class CurrencyMismatch(Refusal):
 
 
 class BalanceTooLarge(Refusal):
-    """Raised when a wallet could come to hold more than 2^53 - 1."""
+    """Raised when a wallet, or the sum of a day's payments, could come to more than 2^53 - 1."""
 
     code = "balance_too_large"
     message = "The wallet could come to hold more than 9007199254740991."
+
+    def __init__(self, message: str | None = None, **details: Any) -> None:
+        if message is None and details.get("too_large") == "day":
+            message = "The payments of the day in this currency would sum up to more than 9007199254740991."
+        super().__init__(message, **details)
 
 
 class NoChannel(Refusal):

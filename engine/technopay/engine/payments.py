@@ -32,7 +32,8 @@ class PaymentOperations(EngineCore):
         Raises:
             UserNotFound, WalletNotFound, InvoiceNotFound, UserBlocked, WalletInactive, InvoiceAlreadyPaid,
             InvoiceNotPayable, PaymentInProgress, CurrencyMismatch, InvoiceExpired, NoChannel,
-            InsufficientFunds, DailyLimitExceeded, RateLimited, IdempotencyKeyReused, ValidationFailed;
+            InsufficientFunds, DailyLimitExceeded, BalanceTooLarge, RateLimited, IdempotencyKeyReused,
+            ValidationFailed;
             any Fault.
 
         """
@@ -75,7 +76,7 @@ class PaymentOperations(EngineCore):
             SettlementFailed: the money is back in the wallet.
             PaymentNotFound, UserBlocked, WalletInactive, PaymentNotConfirmable, ConfirmationExpired,
             InvoiceExpired, RateLimited, ConfirmationInvalid, InsufficientFunds, DailyLimitExceeded,
-            ValidationFailed; any Fault.
+            BalanceTooLarge, ValidationFailed; any Fault.
 
         """
         self._require_user(user_id)

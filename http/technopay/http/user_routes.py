@@ -132,7 +132,8 @@ async def list_limits(call: Call) -> Answer:
 START_ERRORS = (
     "user_not_found", "wallet_not_found", "invoice_not_found", "user_blocked", "wallet_inactive",
     "invoice_already_paid", "invoice_not_payable", "payment_in_progress", "currency_mismatch",
-    "invoice_expired", "no_channel", "insufficient_funds", "daily_limit_exceeded", "rate_limited",
+    "invoice_expired", "no_channel", "insufficient_funds", "daily_limit_exceeded", "balance_too_large",
+    "rate_limited",
 )  # fmt: skip
 CODE_ERRORS = (
     "payment_not_found", "user_blocked", "wallet_inactive", "payment_not_confirmable", "confirmation_expired",
@@ -140,7 +141,7 @@ CODE_ERRORS = (
 )  # fmt: skip
 CONFIRM_ERRORS = (
     *CODE_ERRORS, "rate_limited", "confirmation_invalid", "insufficient_funds", "daily_limit_exceeded",
-    "settlement_failed",
+    "balance_too_large", "settlement_failed",
 )  # fmt: skip
 
 USER_ROUTES = (

@@ -130,7 +130,7 @@ def _keep(lease: Lease) -> str:
 
 
 def _most(limit: int | None) -> str:
-    return "" if limit is None else str(limit)
+    return str(limit or "")
 
 
 def wallet_outcome(reply: Reply) -> Outcome[Wallet]:
@@ -153,8 +153,7 @@ def payment_details(reply: Reply) -> Mapping[str, Any]:
         for name in ("required", "available", "attempts_remaining", "issue")
         if name in texts
     }
-    if "claim" in texts:
-        details["claim"] = texts["claim"]
+    details |= {name: texts[name] for name in ("claim", "too_large") if name in texts}
     if "limit" in texts:
         details["limit"] = limit_from(texts)
     if "retry_after_ms" in texts:

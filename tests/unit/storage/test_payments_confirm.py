@@ -317,6 +317,16 @@ async def test_the_last_unit_of_balance_and_limit_can_be_paid_and_one_more_canno
     assert await scene.money(wallet) == (0, 5_000)
 
 
+async def test_a_refusal_for_a_limit_that_was_lifted_since_is_answered_again_without_it(scene: Scene) -> None:
+    payment = await scene.started(await scene.wallet(), await scene.invoice())
+    await scene.set_limit("EUR", 0)
+    command = commands.ConfirmPayment(unrecorded(), payment, "alice", RIGHT)
+    assert (await scene.store.run(command, ALONE)).details["limit"].limit == 0
+    await scene.set_limit("EUR", None)
+    again = await scene.store.run(command, ALONE)
+    assert (again.code, again.details) == ("daily_limit_exceeded", {})
+
+
 async def test_the_largest_amount_is_paid_to_the_unit(scene: Scene) -> None:
     wallet = await scene.wallet(balance=AMOUNT_MAX)
     payment_id, claim = await scene.processing(wallet, AMOUNT_MAX)
@@ -331,6 +341,26 @@ async def test_a_days_sum_stays_exact_without_a_limit(scene: Scene) -> None:
     await scene.user("bob")
     await scene.processing(await scene.wallet(balance=AMOUNT_MAX), AMOUNT_MAX)
     wallet = await scene.wallet("bob")
-    outcome = await scene.start(wallet, await scene.invoice("bob", 1), "bob")
-    assert outcome.code == "daily_limit_exceeded"
-    assert outcome.details["limit"].limit == AMOUNT_MAX
+    invoice = await scene.invoice("bob", 1)
+    outcome = await scene.start(wallet, invoice, "bob")
+    assert (outcome.code, outcome.details) == ("balance_too_large", {"too_large": "day"})
+    await scene.set_limit("EUR", AMOUNT_MAX)
+    assert (await scene.start(wallet, invoice, "bob")).code == "daily_limit_exceeded"
+
+
+async def test_a_confirm_that_would_make_a_days_sum_too_large_is_refused_without_a_limit_and_burns_nothing(
+    scene: Scene,
+) -> None:
+    await scene.user("bob")
+    wallet = await scene.wallet("bob")
+    payment_id = await scene.started(wallet, await scene.invoice("bob", 1), "bob")
+    await scene.processing(await scene.wallet(balance=AMOUNT_MAX), AMOUNT_MAX)
+    before = await scene.journal()
+    command = commands.ConfirmPayment(unrecorded(), payment_id, "bob", RIGHT)
+    for _ in range(2):
+        outcome = await scene.store.run(command, ALONE)
+        assert (outcome.code, outcome.details) == ("balance_too_large", {"too_large": "day"})
+    assert await scene.news(before) == []
+    assert await scene.money(wallet) == (10_000, 0)
+    await scene.set_limit("EUR", AMOUNT_MAX)
+    assert (await scene.confirm(payment_id, user_id="bob")).code == "daily_limit_exceeded"

@@ -47,6 +47,8 @@ local function details_of(code)
         return {'required', amount, 'available', balance}
     elseif code == 'daily_limit_exceeded' then
         return limit_details(limit)
+    elseif code == 'balance_too_large' then
+        return {'too_large', 'day'}
     end
     return {}
 end
@@ -127,6 +129,8 @@ if tonumber(amount) > tonumber(balance) then
     return refuse_debit('insufficient_funds')
 elseif over_limit(limit, amount) then
     return refuse_debit('daily_limit_exceeded')
+elseif over_sum(limit, amount) then
+    return refuse('balance_too_large')
 end
 
 count(user_id, 'confirms', confirms)

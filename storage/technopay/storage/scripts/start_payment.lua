@@ -85,6 +85,8 @@ if not limit then
     return {'bounds', at, ''}
 elseif over_limit(limit, amount) then
     return refuse('daily_limit_exceeded', limit_details(limit))
+elseif over_sum(limit, amount) then
+    return refuse('balance_too_large', {'too_large', 'day'})
 end
 local codes, codes_left_ms = one_more(HOUR_MS, codes_before, codes_per_hour)
 local wait = too_often('codes', codes_left_ms)

@@ -4,8 +4,8 @@
 -- time zone; milliseconds in 13 digits), because only the caller knows the zone and only this clock knows the
 -- time. Every part has its place, so none has to be searched for.
 
--- Without a limit the sum of a day still has to stay an exact integer.
-local NO_LIMIT = '9007199254740991'
+-- With a limit or without, the sum of a day has to stay an exact integer.
+local MAX_SUM = 9007199254740991
 
 local function read_limit(currency, days)
     if at < string.sub(days, 1, 13) then
@@ -23,7 +23,11 @@ local function read_limit(currency, days)
 end
 
 local function over_limit(limit, amount)
-    return tonumber(amount) > (limit.limit or NO_LIMIT) - limit.used
+    return limit.limit and tonumber(amount) > limit.limit - limit.used
+end
+
+local function over_sum(limit, amount)
+    return tonumber(amount) > MAX_SUM - limit.used
 end
 
 -- '<day> <limit> <used> <resets_at>' as a payment keeps and shows it; without a limit only the day.
@@ -35,8 +39,11 @@ local function limit_shown(limit, used)
 end
 
 local function limit_details(limit)
+    if not limit.limit then
+        return {}  -- it was lifted since
+    end
     return {
-        'currency', limit.currency, 'limit', limit.limit or NO_LIMIT, 'used', limit.used,
+        'currency', limit.currency, 'limit', limit.limit, 'used', limit.used,
         'resets_at', limit.resets_at,
     }
 end
