@@ -109,10 +109,17 @@ class Stage:
         around = Surroundings(store, self.clock, "owner", capacity, self.passivated.append)
         self.actor = Actor(around, "wal_001")
 
-    def put(self, name: str, *, deadline_s: float = float("inf"), always: bool = False) -> Reply:
+    def put(
+        self,
+        name: str,
+        *,
+        deadline_s: float = float("inf"),
+        always: bool = False,
+        follow: Callable[[Outcome[Any]], None] | None = None,
+    ) -> Reply:
         """Put a command into the mailbox; it has to begin within `deadline_s`."""
         reply: Reply = asyncio.get_running_loop().create_future()
-        self.actor.put(Envelope(make_command(name), reply, self.clock.now + deadline_s), always=always)
+        self.actor.put(Envelope(make_command(name), reply, self.clock.now + deadline_s, follow), always=always)
         return reply
 
     def put_all(self, names: str) -> list[Reply]:

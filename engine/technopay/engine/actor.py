@@ -116,7 +116,7 @@ class Actor:
     def _work(self) -> None:
         """Send what may be sent; with nothing left to do, go."""
         while self._may_send() and (envelope := self._mailbox.take()) is not None:
-            if envelope.reply.done():
+            if envelope.reply.done() and envelope.known_by is None:
                 continue  # its asker left before it began
             if envelope.known_by is None and self._around.clock.monotonic() >= envelope.deadline:
                 _tell(envelope, WalletBusy() if envelope.was_busy else Overloaded())
@@ -206,15 +206,20 @@ class Actor:
 
 
 def _tell(envelope: Envelope, heard: Outcome[Any] | Fault) -> None:
-    """Tell an asker the outcome, unless the asker left."""
+    """Tell an asker the outcome, unless the asker left; then do what follows from it."""
     if isinstance(heard, Outcome) and heard.code == "busy":
         heard = WalletBusy()
     elif isinstance(heard, StoreUnavailable) and envelope.known_by is not None:
         heard = OutcomeUnknown()
     if envelope.reply.done():
-        return
-    if isinstance(heard, Outcome):
+        pass
+    elif isinstance(heard, Outcome):
         envelope.reply.set_result(heard)
     else:
         envelope.reply.set_exception(heard)
         envelope.reply.exception()  # an asker who left will not look at it
+    if envelope.follow is not None and isinstance(heard, Outcome):
+        try:
+            envelope.follow(heard)
+        except Exception:
+            logger.exception("what follows a command crashed: %s", type(envelope.command).__name__)

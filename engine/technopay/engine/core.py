@@ -6,21 +6,39 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from enum import Enum
 from itertools import count
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from technopay.engine.agenda import make_loops
 from technopay.engine.clock import RandomIds, SystemClock
 from technopay.engine.directory import Directory
 from technopay.engine.doubles import FixedCode
-from technopay.engine.errors import REFUSALS, EngineClosed, Fault, InternalError, StoreUnfit
+from technopay.engine.errors import (
+    REFUSALS,
+    EngineClosed,
+    Fault,
+    InternalError,
+    OutcomeUnknown,
+    Overloaded,
+    StoreUnfit,
+)
 from technopay.engine.feed import Feed
 from technopay.engine.mocks import MockChannel, MockSettlementService
 from technopay.engine.models import Audit, Method, Payment, Record
-from technopay.engine.ports import Channel, Clock, Ids, Operation, Outcome, SettlementService, Store, Verifier
+from technopay.engine.ports import (
+    Channel,
+    Claimed,
+    Clock,
+    Ids,
+    Operation,
+    Outcome,
+    SettlementService,
+    Store,
+    Verifier,
+)
 from technopay.engine.relay import Relay
 from technopay.engine.settings import EngineSettings
 from technopay.engine.settlement import Settlements
@@ -33,6 +51,8 @@ RecordT = TypeVar("RecordT", bound=Record)
 MOCKS = (MockSettlementService, MockChannel, FixedCode)
 ROUTES_MAX = 50_000
 WATCH_INTERVAL_S = 0.5
+TOLD_REFUSALS = frozenset({"insufficient_funds", "daily_limit_exceeded", "confirmation_invalid"})
+"""Refusals of a confirm that the journal, and so the user, is told of."""
 CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 UNKEYED_KEPT_MS = 600_000
 """How long a call without an idempotency key is remembered, for our own repeats after a lost reply."""
@@ -91,6 +111,7 @@ class EngineCore:
         self._state = State.UNSTARTED
         self._routes: dict[str, tuple[str, str]] = {}
         self._watchers: dict[str, set[asyncio.Future[Payment | None]]] = {}
+        self._calls: set[asyncio.Task[Any]] = set()
         self._audit: asyncio.Task[Audit] | None = None
 
     async def start(self) -> None:
@@ -118,6 +139,10 @@ class EngineCore:
             await self._feed.stop(drain_s)
             await self._agenda.stop(drain_s)
             await self._directory.drain(drain_s)
+            if self._calls:
+                _, late = await asyncio.wait(self._calls, timeout=drain_s)
+                for call in late:
+                    call.cancel()
             await self._settlements.drain(drain_s)
             await self._relay.stop(drain_s)
             if self._audit is not None:
@@ -215,13 +240,40 @@ class EngineCore:
     def _new_call(self) -> str:
         return f"{self._call_prefix}.{next(self._calls_named)}"
 
-    def _paid(self, outcome: Outcome[Payment]) -> Payment:
-        """Unwrap an outcome that changed a payment: remember its wallet, tell the watchers and the relay."""
-        payment = unwrap(outcome)
+    def _follow(self, outcome: Outcome[Payment]) -> None:
+        """Do what follows from an outcome about a payment, whether or not its asker has left.
+
+        Remember its wallet, tell the watchers and the relay, begin the settlement or the refund.
+        """
+        payment = outcome.value
+        if payment is None or (outcome.code != "ok" and outcome.code not in TOLD_REFUSALS):
+            return
         self._remember(payment)
-        # Who watches learns what the payment is now, not that this call was a repeat.
-        self._announce(outcome.value or payment)
-        return payment
+        self._announce(payment)
+        if claim := outcome.details.get("claim"):
+            self._settlements.begin(Claimed(payment, claim, outcome.details.get("refund", "")))
+
+    async def _finish(
+        self,
+        call: Callable[[], Coroutine[Any, Any, Outcome[RecordT]]],
+        follow: Callable[[Outcome[RecordT]], None],
+    ) -> Outcome[RecordT]:
+        """Wait for a call of the store that runs to its end, and on to what follows, if its asker leaves."""
+        if len(self._calls) >= self._settings.commands_waiting_max:
+            raise Overloaded
+
+        def end(task: asyncio.Task[Outcome[RecordT]]) -> None:
+            self._calls.discard(task)
+            if not task.cancelled() and task.exception() is None and task.result().code == "ok":
+                follow(task.result())
+
+        task = asyncio.get_running_loop().create_task(call())
+        self._calls.add(task)
+        task.add_done_callback(end)
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise OutcomeUnknown
+        return task.result()
 
     def _remember(self, payment: Payment) -> None:
         if len(self._routes) >= ROUTES_MAX:

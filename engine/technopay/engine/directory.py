@@ -6,6 +6,7 @@ A payment that is being completed has an actor, too.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from technopay.engine.actor import Actor, Surroundings
@@ -47,8 +48,12 @@ class Directory:
         """How often a command came to a wallet that another process had."""
         return self._around.lease_waits
 
-    async def ask(self, wallet_id: str, command: Command) -> Outcome[Any]:
+    async def ask(
+        self, wallet_id: str, command: Command, follow: Callable[[Outcome[Any]], None] | None = None
+    ) -> Outcome[Any]:
         """Send a command to a wallet and wait for its outcome.
+
+        `follow` is called with the outcome, whether or not the caller still waits for it.
 
         Raises:
             Overloaded: the mailbox is full, or the command did not begin in time; nothing happened.
@@ -63,7 +68,7 @@ class Directory:
             raise Overloaded
         deadline = self._around.clock.monotonic() + self._settings.command_deadline_s
         reply: asyncio.Future[Outcome[Any]] = asyncio.get_running_loop().create_future()
-        self._activate(wallet_id).put(Envelope(command, reply, deadline))
+        self._activate(wallet_id).put(Envelope(command, reply, deadline, follow))
         self._waiting += 1
         try:
             return await reply

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 from technopay.engine import values
@@ -11,7 +12,7 @@ from technopay.engine.core import known, known_user, unwrap
 from technopay.engine.errors import FieldError, ValidationFailed
 from technopay.engine.models import Audit, Invoice, Limit, Message, Page, Payment, PaymentStatus, User, Wallet
 from technopay.engine.payments import PaymentOperations
-from technopay.engine.ports import Claimed, Operation, Outcome
+from technopay.engine.ports import Operation, Outcome
 
 REFUND_WAIT_S = 4.0
 
@@ -168,10 +169,10 @@ class Engine(PaymentOperations):
         invoice = NewInvoice(
             self._ids.new("inv"), user_id, amount, currency, merchant, description, reference, expires_at
         )
-        outcome = await self._store.create_invoice(operation, invoice)
+        call = partial(self._store.create_invoice, operation, invoice)
+        outcome = await self._finish(call, lambda _: self._feed.wake())
         if outcome.code == "expiry_past":
             raise ValidationFailed([FieldError("expires_at", "has to be in the future")])
-        self._feed.wake()
         return unwrap(outcome)
 
     async def find_invoice(self, *, invoice_id: str) -> Invoice:
@@ -192,9 +193,8 @@ class Engine(PaymentOperations):
 
         """
         operation = self._keyed("void_invoice", (invoice_id,), idempotency_key, [])
-        invoice = unwrap(await self._store.void_invoice(operation, known(invoice_id)))
-        self._wake_tellers()
-        return invoice
+        call = partial(self._store.void_invoice, operation, known(invoice_id))
+        return unwrap(await self._finish(call, lambda _: self._wake_tellers()))
 
     async def set_limit(self, *, currency: str, amount: int | None) -> Limit:
         """Set the global daily limit of a currency; None lifts it, 0 stops all payments.
@@ -227,11 +227,8 @@ class Engine(PaymentOperations):
         operation = self._keyed("refund", (payment_id,), idempotency_key, [])
         wallet_id = await self._wallet_of(payment_id, None)
         command = BeginRefund(operation, payment_id, self._ids.new("ref"))
-        outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command)
-        payment = self._paid(outcome)
-        if claim := outcome.details.get("claim"):
-            self._settlements.begin(Claimed(payment, claim, command.refund_id))
-        payment = await self.wait_for_rest(payment, REFUND_WAIT_S)
+        outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command, self._follow)
+        payment = await self.wait_for_rest(unwrap(outcome), REFUND_WAIT_S)
         return payment.as_replay() if outcome.replayed else payment
 
     async def resolve_payment(
@@ -261,7 +258,8 @@ class Engine(PaymentOperations):
         )
         note, by = values.nfc(note), values.nfc(by)
         operation = self._keyed("resolve", (payment_id,), idempotency_key, [outcome, note])
-        return self._paid(await self._store.resolve_payment(operation, known(payment_id), outcome, note, by))
+        call = partial(self._store.resolve_payment, operation, known(payment_id), outcome, note, by)
+        return unwrap(await self._finish(call, self._follow))
 
     async def find_payment(self, *, payment_id: str) -> Payment:
         """Read a payment of any user.
@@ -310,9 +308,8 @@ class Engine(PaymentOperations):
 
         """
         operation = self._keyed("send_again", (message_id,), idempotency_key, [])
-        message = unwrap(await self._store.send_again(operation, known(message_id)))
-        self._agenda.wake()
-        return message
+        call = partial(self._store.send_again, operation, known(message_id))
+        return unwrap(await self._finish(call, lambda _: self._agenda.wake()))
 
     async def audit(self) -> Audit:
         """Recompute every invariant from the journal and compare, beside whatever goes on.

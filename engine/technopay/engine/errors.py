@@ -187,6 +187,14 @@ class PaymentNotRefundable(Refusal):
     code = "payment_not_refundable"
     message = "Only a payment that succeeded can be refunded."
 
+    def __init__(self, message: str | None = None, **details: Any) -> None:
+        payment = details.get("payment")
+        if message is None and payment is not None and payment.set_aside:
+            message = (
+                "The payment was set aside, its settlement is unknown: resolve it with the outcome 'refund'."
+            )
+        super().__init__(message, **details)
+
 
 class PaymentNotResolvable(Refusal):
     """Raised when the payment was not set aside for an operator."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from technopay.engine.ports import Outcome
 class Envelope:
     """A command, where its outcome goes, and by when it has to begin (monotonic seconds).
 
+    `follow` gets the outcome, too, also when the asker has left.
     `known_by` is set once a reply to it was lost: by then the outcome has to be known. `was_busy` is set once
     another process had the wallet.
     """
@@ -24,6 +25,7 @@ class Envelope:
     command: Command
     reply: Future[Outcome[Any]]
     deadline: float
+    follow: Callable[[Outcome[Any]], None] | None = None
     known_by: float | None = None
     was_busy: bool = False
 

@@ -10,7 +10,7 @@ from technopay.engine.core import EngineCore, known, unwrap
 from technopay.engine.errors import PaymentNotFound, SettlementFailed
 from technopay.engine.feed import Subscription
 from technopay.engine.models import Entry, Invoice, Limit, Method, Page, Payment, Wallet
-from technopay.engine.ports import Claimed, Operation, Outcome
+from technopay.engine.ports import Operation, Outcome
 
 WAIT_S_MAX = 10.0
 
@@ -63,7 +63,8 @@ class PaymentOperations(EngineCore):
             resends=self._settings.code_resends,
             codes_per_hour=self._settings.codes_per_hour,
         )
-        return self._paid(await self._directory.ask(command.wallet_id, command))
+        outcome: Outcome[Payment] = await self._directory.ask(command.wallet_id, command, self._follow)
+        return unwrap(outcome)
 
     async def confirm_payment(
         self, *, user_id: str, payment_id: str, code: str, wait_s: float = 4.0
@@ -91,13 +92,8 @@ class PaymentOperations(EngineCore):
             confirms_per_minute=self._settings.confirms_per_minute,
             failures_per_day=self._settings.failures_per_day,
         )
-        outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command)
-        if outcome.code not in ("ok", "payment_not_confirmable", "rate_limited"):
-            self._wake_tellers()  # a refusal for funds or limit is told to the user, too
-        payment = self._paid(outcome)
-        if claim := outcome.details.get("claim"):
-            self._settlements.begin(Claimed(payment, claim))
-        payment = await self.wait_for_rest(payment, wait_s)
+        outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command, self._follow)
+        payment = await self.wait_for_rest(unwrap(outcome), wait_s)
         if payment.status == "failed":
             raise SettlementFailed(payment=payment, replayed=outcome.replayed)
         return payment.as_replay() if outcome.replayed else payment
@@ -132,9 +128,9 @@ class PaymentOperations(EngineCore):
                 code_lifetime_ms=self._settings.code_lifetime_s * 1000,
                 codes_per_hour=self._settings.codes_per_hour,
             )
-            outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command)
+            outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command, self._follow)
             if outcome.code != "issue":
-                return self._paid(outcome)
+                return unwrap(outcome)
             issue = outcome.details["issue"] + 1
 
     async def cancel_payment(
@@ -150,7 +146,9 @@ class PaymentOperations(EngineCore):
         values.require([("idempotency_key", values.key_error(idempotency_key))])
         operation = self._operation("cancel", (user_id, payment_id), idempotency_key, [], recorded=False)
         wallet_id = await self._wallet_of(payment_id, user_id)
-        return self._paid(await self._directory.ask(wallet_id, CancelPayment(operation, payment_id, user_id)))
+        command = CancelPayment(operation, payment_id, user_id)
+        outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command, self._follow)
+        return unwrap(outcome)
 
     async def get_payment(self, *, user_id: str, payment_id: str, wait_s: float = 0.0) -> Payment:
         """Read a payment; with a wait, as soon as it is final or set aside or the wait ran out.

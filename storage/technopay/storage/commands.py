@@ -153,7 +153,7 @@ def payment_details(reply: Reply) -> Mapping[str, Any]:
         for name in ("required", "available", "attempts_remaining", "issue")
         if name in texts
     }
-    details |= {name: texts[name] for name in ("claim", "too_large") if name in texts}
+    details |= {name: texts[name] for name in ("claim", "refund", "too_large") if name in texts}
     if "limit" in texts:
         details["limit"] = limit_from(texts)
     if "retry_after_ms" in texts:

@@ -119,7 +119,7 @@ async def test_what_went_well_in_between_is_not_sent_again(first: Heard, behind:
     assert [reply.exception() is None for reply in replies] == [True, True, True, False]
 
 
-@refusals
+@pytest.mark.parametrize(("first", "behind"), REFUSALS[:-1])
 async def test_an_asker_who_leaves_meanwhile_is_not_served_again(first: Heard, behind: Heard) -> None:
     stage = Stage()
     left, stays = stage.go_together("ab")
@@ -130,6 +130,20 @@ async def test_an_asker_who_leaves_meanwhile_is_not_served_again(first: Heard, b
     assert stage.store.names == [*"ab", "b"]
     stage.store.answer(OK)
     assert stays.result() == OK
+    assert stage.passivated == ["wal_001"]
+
+
+async def test_a_lost_reply_is_asked_for_again_and_followed_when_the_asker_has_left() -> None:
+    stage = Stage()
+    followed: list[Any] = []
+    left = stage.put("a", follow=followed.append)
+    stage.store.answer(LOST)
+    left.cancel()
+    await settle()
+
+    assert stage.store.names == [*"aa"]
+    stage.store.answer(OK)
+    assert followed == [OK]
     assert stage.passivated == ["wal_001"]
 
 

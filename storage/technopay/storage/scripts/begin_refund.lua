@@ -4,7 +4,8 @@
 --
 -- refund  id of this refund, the key of its reversal
 --
--- Returns {code, now, token, view, details}; details: the claim for this caller to work under, if it began it.
+-- Returns {code, now, token, view, details}; details: the claim to work under while it is
+-- current, and the refund
 --@include base
 --@include operation
 --@include lease
@@ -16,6 +17,10 @@ local operation, fingerprint, kept_ms, owner, token, keep_it, id, refund = unpac
 
 local answered = earlier(operation, fingerprint)
 if answered then
+    -- The claim goes to a repeat, too, while it is current: whoever got it first may not have heard of it.
+    if answered[5] and answered[5][2] ~= fields('payment', id, 'claim') then
+        answered[5] = {}
+    end
     return answered
 end
 local payment = read('payment', id)
@@ -46,7 +51,4 @@ redis.call('HSET', key('payment', id), 'status', 'refunding', 'refund', refund, 
 redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', payment.amount)
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), id)
 append('payment.refunding', id, 'version', version)
--- A repeat finds the payment under way: the claim is for the first caller alone.
-local reply = keep(operation, fingerprint, kept_ms, answer('ok'))
-reply[5] = {'claim', claim}
-return reply
+return keep(operation, fingerprint, kept_ms, answer('ok', {'claim', claim, 'refund', refund}))
