@@ -19,14 +19,14 @@ from technopay.cli.audit import print_audit, run_audit
 from technopay.cli.guide import guide_text
 from technopay.cli.load.plan import ScenarioName
 from technopay.cli.logs import set_up_logging
-from technopay.cli.process import run_loop
+from technopay.cli.process import catch_signals, fit_connections, open_standard_streams, run_loop, say
 from technopay.cli.purchase import PurchaseError, make_purchase, print_receipt
-from technopay.cli.service import catch_signals, running_service, serve_at
+from technopay.cli.service import running_service, serve_at
 from technopay.cli.settings import ConfigurationError, Settings, UsageError, load_settings
 from technopay.cli.sign_in import make_sign_in
 from technopay.cli.workers.supervisor import WorkerFailed
 from technopay.cli.workers.together import serve_together
-from technopay.engine import StoreUnfit, TechnopayError
+from technopay.engine import StoreUnfit, TechnopayError, __version__
 from technopay.engine.values import user_id_error
 from technopay.storage import initialise_store
 
@@ -56,6 +56,22 @@ LIFETIME = re.compile(r"([0-9]{1,6})([smhd])")
 UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+def _show_version(*, wanted: bool) -> None:
+    if wanted:
+        print(f"technopay {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Pay invoices from wallets, exactly once or not at all."""
+
+
 @app.command()
 def serve(
     host: Host = None,
@@ -77,10 +93,13 @@ def serve(
 
 @app.command()
 def init(redis: Annotated[str, typer.Option("--redis", help="URL of a Redis or Valkey server.")]) -> None:
-    """Initialise a store that was never used; one in use is left as it is."""
+    """Initialise a store that was never used; one that is ours already is left as it is."""
     settings = load_settings(redis_url=redis)
-    run_loop(initialise_store(redis, timezone=settings.timezone, durability=settings.durability))
-    print("technopay: the store is initialised")
+    assert settings.redis_url is not None
+    is_new = run_loop(
+        initialise_store(settings.redis_url, timezone=settings.timezone, durability=settings.durability)
+    )
+    print(f"technopay: the store is {'initialised' if is_new else 'ours already; it was left as it is'}")
 
 
 @app.command()
@@ -136,11 +155,12 @@ def load(
 
     Exit status: 0 clean, 1 an invariant is broken, 2 could not run.
     """
-    from technopay.cli.load.command import run_load
+    from technopay.cli.load.command import fit_plan, run_load
     from technopay.cli.load.plan import make_plan
 
     try:
         plan = make_plan(url, scenario, duration, users, concurrency, rate)
+        plan = fit_plan(plan, is_default=concurrency is None)
         return run_load(plan, admin_token, report, json, Console())
     except Exception as error:
         # Status 1 would say that an invariant is broken.
@@ -187,6 +207,7 @@ def token(
 
 def run() -> None:
     """Run the command; whatever goes wrong is one line, never a traceback."""
+    open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an encoding that lacks a letter is no reason to fail
     try:
@@ -211,6 +232,7 @@ def run() -> None:
 
 async def _serve(settings: Settings, *, initialise: bool, demo: bool) -> None:
     on_request = set_up_logging(settings.log_level, settings.log_format)
+    settings = fit_connections(settings)
     async with running_service(
         settings,
         serve_at(settings.host, settings.port),
@@ -220,13 +242,14 @@ async def _serve(settings: Settings, *, initialise: bool, demo: bool) -> None:
     ) as service:
         # Whoever reads the address may send a signal at once.
         stopped = catch_signals()
-        print(f"technopay: serving on {service.url}", flush=True)
+        say(f"technopay: serving on {service.url}")
         await stopped.wait()
-        print("technopay: draining", flush=True)
+        say("technopay: draining")
 
 
 async def _demo(settings: Settings, *, once: bool) -> None:
     on_request = set_up_logging("warning" if once else settings.log_level, settings.log_format)
+    settings = fit_connections(settings)
     async with running_service(
         settings, serve_at(settings.host, settings.port), demo=True, on_request=on_request
     ) as service:
@@ -234,7 +257,7 @@ async def _demo(settings: Settings, *, once: bool) -> None:
             print_receipt(await make_purchase(service.url), Console())
             return
         stopped = catch_signals()
-        print(await guide_text(service), flush=True)
+        say(await guide_text(service))
         await stopped.wait()
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from technopay.cli.process import allow_connections
 from technopay.cli.seed import seed
 from technopay.cli.services import require_services, running_services, warn_of_mocks
 from technopay.cli.settings import Settings
@@ -76,7 +73,6 @@ def settle_sign_in(settings: Settings, *, demo: bool) -> tuple[str, SignIn]:
         # Mock tokens have to be signed.
         sign_in.require_signer("--demo")
     require_services(settings, demo=demo)
-    allow_connections(settings.connections_max, "TECHNOPAY_CONNECTIONS_MAX")
     return secret, sign_in
 
 
@@ -129,12 +125,3 @@ async def running_service(
             if team is None:
                 warn_of_mocks(settings, demo=demo)
             yield Service(show_url(host, port), engine, sign_in, app[METRICS].tell)
-
-
-def catch_signals() -> asyncio.Event:
-    """Answer an event that SIGTERM and SIGINT set from now on."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stopped.set)
-    return stopped

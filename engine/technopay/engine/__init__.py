@@ -87,6 +87,8 @@ from technopay.engine.settings import EngineSettings
 from technopay.engine.statistics import ScriptTime, Statistics, StoreGauges
 from technopay.engine.verifier import MessageCode
 
+__version__ = "0.1.0"
+
 __all__ = [
     "SILENCE",
     "Audit",

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Self
 
-from technopay.engine.errors import OutcomeUnknown, StoreUnavailable, StoreUnfit, StoreUninitialised
+from technopay.engine.errors import (
+    InternalError,
+    OutcomeUnknown,
+    StoreUnavailable,
+    StoreUnfit,
+    StoreUninitialised,
+)
 from technopay.engine.ports import Outbox
 from technopay.engine.statistics import StoreGauges
 from technopay.storage.audit import AuditScripts
@@ -198,6 +204,7 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, T
         """Read what the store says of itself, initialise or migrate it if need be, and hold it to that."""
         meta = await self.read_meta()
         if not meta and is_new:
+            await self._require_empty()
             meta = await self._initialise_store()
         if meta.get("schema") == SCHEMA_BEFORE:
             require_ours(meta | {"schema": SCHEMA}, self._timezone)
@@ -205,6 +212,18 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, T
             meta = await self.read_meta()
         require_ours(meta, self._timezone)
         self._inspector.adopt(meta)
+
+    async def _require_empty(self) -> None:
+        """Refuse a database of somebody else; a namespace of our own says that it is shared on purpose."""
+        if self._server or self._keys != Keys():
+            return
+        count = 0
+        with suppress(InternalError, StoreUnavailable):  # the right to ask may be missing
+            count = int(await self._fetch("DBSIZE"))
+        if count and not await self._fetch("EXISTS", self._keys.journal):
+            raise StoreUnfit(
+                f"the database holds {count} keys that are not technopay's; use an empty one, like redis://host:6379/1"
+            )
 
     async def _initialise_store(self) -> dict[str, str]:
         reply = await self._run(
@@ -219,18 +238,18 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, T
         return fields_of(reply.record)
 
 
-async def initialise_store(url: str, *, timezone: str, durability: Durability) -> None:
-    """Initialise a store that was never used.
+async def initialise_store(url: str, *, timezone: str, durability: Durability) -> bool:
+    """Initialise a store that was never used; answer False if it is ours already, and leave it as it is.
 
     Raises:
-        StoreUnfit: it is in use, or must not be used.
+        StoreUnfit: it is somebody else's, or must not be used.
         StoreUnavailable: it cannot be reached.
 
     """
     try:
         async with RedisStore.connect(url, timezone=timezone, durability=durability):
-            raise StoreUnfit("the store is in use already; it was left as it is")
+            return False
     except StoreUninitialised:
         pass
     async with RedisStore.connect(url, initialise=True, timezone=timezone, durability=durability):
-        pass
+        return True

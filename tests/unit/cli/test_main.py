@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from support.scenes import SECRET
 
 from technopay.cli import main
-from technopay.engine import OutcomeUnknown, StoreUnfit
+from technopay.engine import OutcomeUnknown, StoreUnfit, __version__
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -44,7 +45,9 @@ def assert_one_line(ended: tuple[int, str, str], status: int, *words: str) -> No
         assert word in err
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["init"], ["demo"], ["token"]])
+@pytest.mark.parametrize(
+    "command", [[], ["serve"], ["init"], ["demo"], ["token"], ["load"], ["audit"], ["bench"]]
+)
 def test_every_command_has_help(run: Run, command: list[str]) -> None:
     status, out, err = run(*command, "--help")
 
@@ -75,6 +78,13 @@ def test_help_names_every_flag_of_the_contract(run: Run) -> None:
         assert all(flag in out for flag in flags), command
 
 
+def test_the_version_is_that_of_the_package(run: Run) -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+
+    assert __version__ == project["version"]
+    assert run("--version") == (0, f"technopay {__version__}\n", "")
+
+
 def test_without_arguments_it_shows_help(run: Run) -> None:
     assert "Usage:" in run()[1]
 
@@ -99,6 +109,13 @@ def test_without_arguments_it_shows_help(run: Run) -> None:
         ("serve --redis redis://", "--redis"),
         ("serve --redis redis://localhost:many", "--redis"),
         ("serve --redis redis://localhost:99999", "--redis"),
+        ("serve --host= --data-dir d", "--host is empty"),
+        ("serve --data-dir=", "--data-dir is empty"),
+        ("serve --redis=", "--redis is empty"),
+        ("serve --redis redis+cluster://a:1,b:2", "not supported yet"),
+        ("demo --data-dir=", "--data-dir is empty"),
+        ("audit --data-dir=", "--data-dir is empty"),
+        ("init --redis=", "--redis is empty"),
         ("init", "--redis"),
         ("init --redis localhost", "--redis"),
         ("demo --once now", "now"),

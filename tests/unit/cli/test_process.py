@@ -6,8 +6,10 @@ import resource
 
 import pytest
 
-from technopay.cli.process import OTHER_FILES, allow_connections
-from technopay.cli.settings import ConfigurationError
+from technopay.cli.load.command import fit_plan
+from technopay.cli.load.plan import ScenarioName, make_plan
+from technopay.cli.process import OTHER_FILES, allow_connections, fit_connections
+from technopay.cli.settings import ConfigurationError, Settings
 
 Limit = tuple[int, int]
 UNLIMITED = resource.RLIM_INFINITY
@@ -39,3 +41,30 @@ def test_what_the_system_does_not_allow_is_said_with_what_to_do(monkeypatch: pyt
 
     with pytest.raises(ConfigurationError, match=r"^TECHNOPAY_CONNECTIONS_MAX: .* 1024; set it lower"):
         allow_connections(1_000, "TECHNOPAY_CONNECTIONS_MAX")
+
+
+@pytest.mark.parametrize(("hard", "allowed"), [(1_024, 896), (256, 128), (128, 64)])
+def test_a_default_is_lowered_to_what_the_system_allows_with_one_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hard: int, allowed: int
+) -> None:
+    made: list[Limit] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: made.append(limit))
+
+    assert fit_connections(Settings()).connections_max == allowed
+
+    assert made == [(hard, hard)]
+    assert len(caplog.records) == 1
+    assert f"{hard} open files, so there can be {allowed} connections" in caplog.text
+    with pytest.raises(ConfigurationError, match="TECHNOPAY_CONNECTIONS_MAX"):
+        fit_connections(Settings(connections_max=1_000))
+
+
+def test_the_concurrency_of_a_load_is_lowered_only_if_nobody_gave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (128, 128))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    plan = make_plan("http://h", ScenarioName.PLAIN, 1, 1, None, None)
+
+    assert fit_plan(plan, is_default=True).concurrency == (64 - 16) // 2
+    with pytest.raises(ConfigurationError, match="--concurrency"):
+        fit_plan(plan, is_default=False)

@@ -161,13 +161,20 @@ async def test_a_store_that_was_never_initialised_is_refused_and_says_what_to_do
 
 
 async def test_a_store_is_initialised_on_purpose_and_once(own_url: str, client: Any) -> None:
-    await initialise_store(own_url, timezone="UTC", durability="always")
+    assert await initialise_store(own_url, timezone="UTC", durability="always")
     async with RedisStore.connect(own_url) as store:
         meta = await store.read_meta()
-    with pytest.raises(StoreUnfit, match="in use already; it was left as it is"):
-        await initialise_store(own_url, timezone="UTC", durability="always")
+    assert not await initialise_store(own_url, timezone="UTC", durability="always")
     async with RedisStore.connect(own_url, initialise=True) as store:
         assert await store.read_meta() == meta
+
+
+async def test_a_database_that_holds_something_else_is_not_initialised(own_url: str, client: Any) -> None:
+    await client.set("session:1", "somebody else's")
+    for _ in range(2):
+        with pytest.raises(StoreUnfit, match="holds 1 keys that are not technopay's; use an empty one"):
+            await initialise_store(own_url, timezone="UTC", durability="always")
+    assert await client.dbsize() == 1
 
 
 async def test_a_store_with_a_journal_but_no_meta_record_lost_data_and_is_not_initialised(

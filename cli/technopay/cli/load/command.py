@@ -63,10 +63,22 @@ def run_load(
     return CLEAN if result.verdict.clean else NO_VERDICT
 
 
+def fit_plan(plan: Plan, *, is_default: bool) -> Plan:
+    """Let this process have the connections of a plan; a concurrency that was not given is lowered if need be.
+
+    Raises:
+        ConfigurationError: the system allows less than what was given.
+
+    """
+    connections = AT_MOST_TWICE * plan.concurrency + OTHER_CONNECTIONS
+    allowed = allow_connections(connections, "--concurrency", is_default=is_default)
+    concurrency = max(1, (allowed - OTHER_CONNECTIONS) // AT_MOST_TWICE)
+    return plan.model_copy(update={"concurrency": concurrency})
+
+
 async def measure(plan: Plan, admin_token: str | None, screen: Screen) -> Result:
     """Make users, let them buy, and judge what came of it."""
     connections = AT_MOST_TWICE * plan.concurrency + OTHER_CONNECTIONS
-    allow_connections(connections, "--concurrency")
     scenario = SCENARIOS[ScenarioName(plan.scenario)]
     recorder, journal = Recorder(), Journal()
     async with open_session(plan.url, connections) as session:

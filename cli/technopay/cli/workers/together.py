@@ -14,8 +14,9 @@ from prometheus_client.core import CounterMetricFamily
 from pydantic import SecretStr
 
 from technopay.cli.logs import set_up_logging
+from technopay.cli.process import ENDING, catch_signals, fit_connections, say
 from technopay.cli.seed import seed
-from technopay.cli.service import catch_signals, engine_settings, make_store, settle_sign_in, show_url
+from technopay.cli.service import engine_settings, make_store, settle_sign_in, show_url
 from technopay.cli.services import warn_of_mocks
 from technopay.cli.settings import Settings
 from technopay.cli.workers.orders import Orders
@@ -36,8 +37,11 @@ async def serve_together(settings: Settings, *, initialise: bool, demo: bool) ->
     starting = asyncio.current_task()
     assert starting is not None
     # What was started by then has to end, too.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, starting.cancel)
+    for each in ENDING:
+        if each != signal.SIGINT and signal.getsignal(each) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(each, starting.cancel)
     set_up_logging(settings.log_level, settings.log_format)
+    settings = fit_connections(settings)
     count = settings.workers
     secret, _ = settle_sign_in(settings, demo=demo)
     with tempfile.TemporaryDirectory(prefix="technopay-workers-") as name, ExitStack() as listening:
@@ -54,9 +58,9 @@ async def serve_together(settings: Settings, *, initialise: bool, demo: bool) ->
             async with Supervisor(orders) as supervisor, _telling(folder, supervisor, count):
                 stopped = catch_signals()
                 warn_of_mocks(settings, demo=demo)
-                print(f"technopay: serving on {show_url(str(address[0]), int(address[1]))}", flush=True)
+                say(f"technopay: serving on {show_url(str(address[0]), int(address[1]))}")
                 await supervisor.wait_unless_failed(stopped)
-                print("technopay: draining", flush=True)
+                say("technopay: draining")
                 # From now on only workers listen, while they drain: nobody waits in a line that nobody serves.
                 listening.close()
 

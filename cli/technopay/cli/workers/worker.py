@@ -10,8 +10,8 @@ from functools import partial
 from typing import BinaryIO
 
 from technopay.cli.logs import set_up_logging
-from technopay.cli.process import run_loop, sockets_of
-from technopay.cli.service import catch_signals, running_service
+from technopay.cli.process import catch_signals, run_loop, sockets_of
+from technopay.cli.service import running_service
 from technopay.cli.workers.orders import Orders, Report
 from technopay.cli.workers.siblings import Siblings
 from technopay.http import serving_on

@@ -1,0 +1,80 @@
+"""What surrounds a server when it starts: few open files, streams that are closed or full, a hang-up."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.service import DEADLINE_S, Service, environment, eventually, running_command
+
+SERVE = ("serve", "--demo", "--port", "0", "--data-dir", "data")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def start(home: Path, *arguments: str, begin: Callable[[], None], **streams: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "technopay.cli", *arguments],
+        cwd=home, env=environment(home), stdin=subprocess.DEVNULL, preexec_fn=begin, **streams,
+    )  # fmt: skip
+
+
+def test_a_demo_works_with_128_open_files_and_says_once_what_that_means(home: Path) -> None:
+    process = start(
+        home, "demo", "--once",
+        begin=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128)),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    out, err = process.communicate(timeout=DEADLINE_S)
+
+    assert process.returncode == 0, err
+    assert b"succeeded" in out
+    assert err.count(b"\n") == err.count(b"128 open files, so there can be 64 connections") == 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_hang_up_drains_and_nohup_keeps_its_meaning(home: Path, workers: str) -> None:
+    with running_command(home, *SERVE, "--workers", workers) as service:
+        assert service.stop(signal.SIGHUP) == 0
+        assert service.output.read_text().endswith("technopay: draining\n")
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with running_command(home, *SERVE, "--workers", workers) as service:
+            service.process.send_signal(signal.SIGHUP)
+            assert service.purchase()[0] == 200
+            assert service.stop() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("closed", [(2,), (0, 1, 2)])
+def test_streams_that_are_closed_do_no_harm(home: Path, closed: tuple[int, ...]) -> None:
+    def close() -> None:
+        for descriptor in closed:
+            os.close(descriptor)
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = start(home, *SERVE, "--port", str(port), begin=close)
+    service = Service(process, home)
+    service.url = f"http://127.0.0.1:{port}"
+    try:
+        eventually(lambda: service.ask("GET", "/readyz")[0] == 200)
+        # None of its files has the number of a stream that it did not have.
+        open_as = [Path(f"/proc/{process.pid}/fd/{each}") for each in closed]
+        assert {str(path.readlink()) for path in open_as} == {"/dev/null"}
+    finally:
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0
