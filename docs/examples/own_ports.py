@@ -1,12 +1,20 @@
 """technopay with a settlement service, a channel and a second step of one's own."""
 
 import asyncio
-import hashlib
 import secrets
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from technopay.engine import Engine, EngineSettings, OutgoingMessage, PaymentTerms, RefundTerms
+from technopay.engine import (
+    ANY,
+    Engine,
+    EngineSettings,
+    MatchingVersions,
+    OutgoingMessage,
+    PaymentTerms,
+    RefundTerms,
+)
 from technopay.storage import RedisStore
 
 
@@ -53,24 +61,20 @@ class Terminal:
 class FavouriteBook:
     """A second step without a code to send: a question that only the user can answer.
 
-    `begin` says what the right answer will give, `check` what a given answer gives. The store compares,
-    counts attempts and uses up what was right.
+    `check` compares an answer, without counting: the store counts attempts, judges the time, and takes a right
+    answer once. ANY says that it is right whichever code was sent last.
     """
 
     def __init__(self, book: str) -> None:
         self._book = book
 
-    async def begin(self, terms: PaymentTerms, issue: int) -> str:
-        """Answer what the right answer gives."""
-        return await self.check(terms.payment_id, self._book)
-
-    async def check(self, payment_id: str, answer: str) -> str:
-        """Answer what this answer gives; it is bound to the payment."""
-        return hashlib.sha256(f"{payment_id} {answer.strip().lower()}".encode()).hexdigest()
-
-    async def code(self, terms: PaymentTerms, issue: int) -> str | None:
-        """Answer None: there is nothing to send."""
+    async def code(self, terms: PaymentTerms, version: int) -> str | None:
+        """Return None: there is nothing to send."""
         return None
+
+    async def check(self, terms: PaymentTerms, answer: str, versions: AbstractSet[int]) -> MatchingVersions:
+        """Compare an answer."""
+        return ANY if answer.strip().lower() == self._book.lower() else set()
 
 
 async def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from planted.breakage import Breakage, engine, lua, storage
 
+EVIDENCE = "tests/unit/storage/test_payments_evidence.py"
 CONFIRM = "tests/unit/storage/test_payments_confirm.py"
 START = "tests/unit/storage/test_payments_start.py"
 SETTLEMENT = "tests/unit/storage/test_payments_settlement.py"
@@ -92,13 +93,9 @@ CONFIRMATION = (
             lua(
                 "confirm_payment",
                 "if tonumber(amount) > tonumber(balance) then",
-                "redis.call('HSET', key('payment', id), 'digest', 'used')\n"
+                "redis.call('HSET', key('payment', id), 'challenge', pack_challenge(method, int(issue + 1),\n"
+                "    attempts, resends, expires_at, payable_until, guesses, own_key_id))\n"
                 "if tonumber(amount) > tonumber(balance) then",
-            ),
-            lua(
-                "confirm_payment",
-                "'challenge', '', 'claim', FIRST_CLAIM",
-                "'challenge', '', 'digest', digest, 'claim', FIRST_CLAIM",
             ),
         ),
         (
@@ -148,6 +145,35 @@ CONFIRMATION = (
             ),
         ),
         ("tests/unit/storage/test_expiry.py::test_a_code_is_good_to_its_last_millisecond",),
+    ),
+    Breakage(
+        "old-code-still-good",
+        "A fresh code is the only one that is good: those before it are dead.",
+        (
+            lua(
+                "confirm_payment",
+                "not string.find(versions, ',' .. issue .. ',', 1, true)",
+                "versions == ','",
+            ),
+        ),
+        (
+            f"{CODES}::test_a_resend_brings_a_fresh_code_and_a_fresh_expiry_and_kills_the_old_code[fake]",
+            f"{WALLETS}::test_a_fresh_code_has_a_fresh_expiry_and_the_same_attempts_and_the_old_one_is_dead[fake]",
+        ),
+    ),
+    Breakage(
+        "code-judged-under-another-key",
+        "An answer that was compared under another key than the challenge's is not judged and costs nothing.",
+        (
+            lua(
+                "confirm_payment",
+                "elseif key_id ~= own_key_id then\n    return answer('key_unknown')\n",
+                "",
+            ),
+        ),
+        (
+            f"{EVIDENCE}::test_an_answer_that_was_compared_under_another_key_is_not_judged_and_not_counted[fake-right]",
+        ),
     ),
     Breakage(
         "code-for-any-amount",

@@ -11,6 +11,7 @@ from hypothesis.stateful import initialize, precondition, rule
 from property import snapshot
 from property.machine import GHOST, LONG_MS, StoreMachine
 from property.model import ATTEMPTS, RESENDS, WAITING, Refused, Verdict
+from support.scene import evidence_of
 
 from technopay.engine.commands import (
     BeginRefund,
@@ -259,7 +260,9 @@ class Purchases(StoreMachine):
         issue = known.issue if known else 1
         digest = {"right": f"{payment}/{issue}", "old": f"{payment}/{issue - 1}"}.get(answer, "guessed")
         user = self.owner_of(payment, stranger=stranger)
-        command = ConfirmPayment(Operation(self.ids.new("op")), payment, user, digest)
+        versions = [int(digest.rpartition("/")[2])] if "/" in digest else []
+        evidence = evidence_of(digest, *versions)
+        command = ConfirmPayment(Operation(self.ids.new("op")), payment, user, evidence)
         replays = bool(known and known.took_money and answer == "right" and not stranger)
         call = self.command(command)
         outcome = self.check(call, partial(self.contract.confirm, payment, user, digest), recorded=False)
@@ -286,7 +289,7 @@ class Purchases(StoreMachine):
         known = self.contract.payments.get(payment)
         issue = known.issue + 1 if known else 2
         user = self.owner_of(payment, stranger=stranger)
-        command = ResendCode(self.operation(keyed=keyed), payment, user, issue, f"{payment}/{issue}", LONG_MS)
+        command = ResendCode(self.operation(keyed=keyed), payment, user, issue, LONG_MS)
         self.check(
             self.command(command),
             partial(self.contract.resend, payment, user),

@@ -141,11 +141,13 @@ async def start_payment__recorded(scene: Scene) -> Call:
     return lambda: scene.store.run(command, ALONE)
 
 
-async def confirmation(scene: Scene, digest: str, *, balance: int = 10_000, attempts: int = 5) -> Call:
+async def confirmation(
+    scene: Scene, evidence: commands.Evidence, *, balance: int = 10_000, attempts: int = 5
+) -> Call:
     wallet = await scene.wallet(balance=10_000)
     payment = await scene.started(wallet, await scene.invoice(), attempts=attempts)
     await scene.write("wallet", wallet, balance=balance)
-    command = commands.ConfirmPayment(unrecorded(), payment, "alice", digest)
+    command = commands.ConfirmPayment(unrecorded(), payment, "alice", evidence)
     return lambda: scene.store.run(command, ALONE)
 
 
@@ -179,7 +181,7 @@ async def confirm_payment__past_the_limit(scene: Scene) -> Call:
 @case
 async def resend_code(scene: Scene) -> Call:
     payment = await scene.started(await scene.wallet(), await scene.invoice())
-    command = commands.ResendCode(unrecorded(), payment, "alice", 2, "the next digest", 60_000)
+    command = commands.ResendCode(unrecorded(), payment, "alice", 2, 60_000)
     return lambda: scene.store.run(command, ALONE)
 
 
@@ -197,15 +199,9 @@ async def read_payment(scene: Scene) -> Call:
 
 
 @case
-async def read_terms(scene: Scene) -> Call:
-    invoice = await scene.invoice()
-    return lambda: scene.store.read_terms("pay_1", invoice, "alice")
-
-
-@case
 async def read_parcels(scene: Scene) -> Call:
     payment = await scene.started(await scene.wallet(), await scene.invoice())
-    return lambda: scene.store.read_parcel(payment)
+    return lambda: scene.parcel(payment)
 
 
 @case
@@ -277,7 +273,7 @@ async def failed_delivery(scene: Scene, retry_ms: int) -> Call:
     await scene.started(await scene.wallet(), await scene.invoice())
     outbox = await scene.store.read_outbox("relay-a", 100)
     assert outbox is not None
-    untold = [UntoldNotice(notice, "email", "it bounced") for notice in outbox.notices]
+    untold = [UntoldNotice(notice, "email", "waiting", "it bounced") for notice in outbox.notices]
     assert len(untold) == 1
     return lambda: scene.store.record_deliveries(outbox.claim, outbox.cursor, retry_ms, untold)
 
@@ -353,7 +349,7 @@ async def read_meta(scene: Scene) -> Call:
 
 @case
 async def bind_secret(scene: Scene) -> Call:
-    return lambda: scene.store.bind_secret("secret-1")
+    return lambda: scene.store.bind_secret(["0123abcd", "4567abcd"])
 
 
 @case

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from support.diary import ATTEMPTS, RESENDS, Movement, Purchase, merchant_of
+from support.scene import KEY_ID, evidence_of
 from support.worker import CODE
 
 from technopay.engine import Engine, Invoice, Payment, Wallet, WalletBusy, commands
@@ -15,7 +16,7 @@ from technopay.engine.ports import Lease, Operation, Outcome
 from technopay.storage import RedisStore
 
 ALONE = Lease("a caller", "", keep=False)
-RIGHT, WRONG = "digest of the right code", "digest of a wrong code"
+RIGHT, WRONG = evidence_of("right", 1, 2), evidence_of("wrong")
 EXPIRES_AT = datetime(2100, 1, 1, tzinfo=UTC)
 KEPT_MS = 3_600_000
 BUSY_MAX, BUSY_PAUSE_S = 500, 0.002
@@ -93,7 +94,7 @@ class StoreDoor:
             wallet_id=purchase.account.wallet_id,
             invoice_id=purchase.invoice_id,
             method="",
-            digest=RIGHT,
+            key_id=KEY_ID,
             code_lifetime_ms=KEPT_MS,
             attempts=ATTEMPTS,
             resends=RESENDS,
@@ -102,8 +103,8 @@ class StoreDoor:
 
     async def confirm(self, purchase: Purchase, *, is_right: bool, wait_s: float = 0) -> Payment:
         operation = _operation(f"c{purchase.guesses}", purchase.number, is_recorded=False)
-        user_id, digest = purchase.account.user_id, RIGHT if is_right else WRONG
-        command = commands.ConfirmPayment(operation, purchase.payment_id, user_id, digest)
+        user_id, evidence = purchase.account.user_id, RIGHT if is_right else WRONG
+        command = commands.ConfirmPayment(operation, purchase.payment_id, user_id, evidence)
         return await self._change(command)
 
     async def resend(self, purchase: Purchase) -> Payment:
@@ -112,7 +113,6 @@ class StoreDoor:
             payment_id=purchase.payment_id,
             user_id=purchase.account.user_id,
             issue=2,
-            digest=RIGHT,
             code_lifetime_ms=KEPT_MS,
         )
         return await self._change(command)

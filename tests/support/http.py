@@ -260,7 +260,7 @@ async def make_person(api: Api, user_id: str = "alice", balance: int = 10_000, *
 async def right_code(api: Api, payment: Json, issue: int = 1) -> str:
     """Answer the code that the user got or will get."""
     settings = api.engine.settings
-    verifier = MessageCode(code_key=settings.derive_key("code"), digest_key=settings.derive_key("digest"))
+    verifier = MessageCode(code_key=settings.derive_key("code"))
     terms = PaymentTerms(payment["id"], payment["amount"], payment["currency"], payment["merchant"])
     code = await verifier.code(terms, issue)
     assert code is not None

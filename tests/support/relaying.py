@@ -19,7 +19,7 @@ async def relay(scene: Scene, *errors: str | None) -> list[str]:
     outbox = await read(scene)
     told = outbox.notices[-len(errors) :]
     untold = [
-        UntoldNotice(notice, "email", error)
+        UntoldNotice(notice, "email", "waiting" if error else "stale", error)
         for notice, error in zip(told, errors, strict=True)
         if error is not None
     ]

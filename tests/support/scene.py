@@ -11,18 +11,31 @@ from support.journal import named
 
 from technopay.engine import commands
 from technopay.engine.models import Limit, Payment, Wallet, from_ms
-from technopay.engine.ports import Lease, Operation, Outcome, Verdict
+from technopay.engine.ports import Lease, Operation, Outcome, Parcel, Verdict
 from technopay.storage import RedisStore
 from technopay.storage.keys import Keys
 from technopay.storage.link import DirectLink, ServerLink
+from technopay.storage.records import parcel_from
 
 ALONE = Lease("owner-a", "", keep=False)
-RIGHT, WRONG = "digest of the right code", "digest of a wrong code"
+KEY_ID = "0123abcd"
+
+
+def evidence_of(answer: str, *versions: int, key_id: str = KEY_ID) -> commands.Evidence:
+    """Make the evidence of an answer that matches these versions."""
+    matching = "".join(f",{version}" for version in versions) + ","
+    return commands.Evidence(key_id, matching, f"{key_id}:{answer}")
+
+
+RIGHT, WRONG = evidence_of("right", 1), evidence_of("wrong")
+NEXT = evidence_of("next", 2)
+"""Evidence of the code of the first version, of a wrong one, and of the code of the second version."""
+
 DAY_MS = 24 * 3600 * 1000
 CODE_MS = 300_000
 AMOUNT_MAX = 2**53 - 1
 
-CHALLENGE = ("method", "issue", "attempts", "resends", "expires_at", "payable_until", "guesses")
+CHALLENGE = ("method", "issue", "attempts", "resends", "expires_at", "payable_until", "guesses", "key_id")
 """What the one field says that has the state of a payment's code."""
 
 Dump = dict[str, Any]
@@ -145,10 +158,10 @@ class Scene:
         return outcome.value.id
 
     async def confirm(
-        self, payment_id: str, digest: str = RIGHT, user_id: str = "alice", lease: Lease = ALONE
+        self, payment_id: str, evidence: commands.Evidence = RIGHT, user_id: str = "alice", lease: Lease = ALONE
     ) -> Outcome[Payment]:
         """Confirm a payment."""
-        command = commands.ConfirmPayment(unrecorded(), payment_id, user_id, digest)
+        command = commands.ConfirmPayment(unrecorded(), payment_id, user_id, evidence)
         return await self.store.run(command, lease)
 
     async def processing(self, wallet_id: str, amount: int = 1_000, user_id: str = "alice") -> tuple[str, str]:
@@ -192,6 +205,11 @@ class Scene:
         outcome = await self.store.read_payment(payment_id, None)
         assert outcome.value is not None
         return outcome.value
+
+    async def parcel(self, payment_id: str) -> Parcel | None:
+        """Read what has to be known of a payment to tell its user."""
+        (parcel,) = (await self.store._run("read_parcels", payments=[payment_id])).record
+        return parcel_from(parcel) if parcel else None
 
     async def limit(self, currency: str = "EUR") -> Limit:
         """Read the one limit."""
@@ -278,7 +296,7 @@ def start_command(
         wallet_id=wallet_id,
         invoice_id=invoice_id,
         method=method,
-        digest=RIGHT,
+        key_id=KEY_ID,
         code_lifetime_ms=lifetime_ms,
         attempts=attempts,
         resends=resends,

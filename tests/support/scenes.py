@@ -64,7 +64,7 @@ async def wait_for(look: Callable[[], Awaitable[Seen]], *, within_s: float = WAI
 
 async def derive_code(settings: EngineSettings, payment: Payment, issue: int = 1) -> str:
     """Answer the code that a user would get."""
-    verifier = MessageCode(code_key=settings.derive_key("code"), digest_key=settings.derive_key("digest"))
+    verifier = MessageCode(code_key=settings.derive_key("code"))
     code = await verifier.code(terms_of(payment), issue)
     assert code is not None
     return code

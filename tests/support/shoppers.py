@@ -315,10 +315,7 @@ class Crowd:
             await asyncio.sleep(0.1)
 
 
-VERIFIER = MessageCode(
-    code_key=EngineSettings(secret=SECRET).derive_key("code"),
-    digest_key=EngineSettings(secret=SECRET).derive_key("digest"),
-)
+VERIFIER = MessageCode(code_key=EngineSettings(secret=SECRET).derive_key("code"))
 
 
 async def right_code(payment: Json) -> str:

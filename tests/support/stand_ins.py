@@ -7,12 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from support.scenes import SECRET
+
 from technopay.engine import Fault, Payment
 from technopay.engine.actor import Actor, Surroundings
 from technopay.engine.commands import Command, CompletePayment, Deposit
 from technopay.engine.mailbox import Envelope
 from technopay.engine.models import from_ms
 from technopay.engine.ports import Lease, Operation, Outcome, Parcel
+from technopay.engine.settings import key_id_of
 
 Heard = Outcome[Any] | Fault
 Reply = asyncio.Future[Outcome[Any]]
@@ -180,6 +183,7 @@ def make_parcel(**changes: Any) -> Parcel:
         "status": "requires_confirmation",
         "method": "email",
         "issue": 1,
+        "key_id": key_id_of(SECRET),
         "email": "alice@example.com",
         "phone": "+15550100",
     }

@@ -74,14 +74,17 @@ from technopay.engine.models import (
     Wallet,
 )
 from technopay.engine.ports import (
+    ANY,
     Channel,
     Clock,
     Ids,
+    MatchingVersions,
     OutgoingMessage,
     PaymentTerms,
     RefundTerms,
     SettlementService,
     Store,
+    Verifier,
 )
 from technopay.engine.settings import EngineSettings
 from technopay.engine.statistics import ScriptTime, Statistics, StoreGauges
@@ -90,6 +93,7 @@ from technopay.engine.verifier import MessageCode
 __version__ = "0.1.0"
 
 __all__ = [
+    "ANY",
     "SILENCE",
     "Audit",
     "BalanceTooLarge",
@@ -124,6 +128,7 @@ __all__ = [
     "InvoiceNotPayable",
     "InvoiceNotVoidable",
     "Limit",
+    "MatchingVersions",
     "Message",
     "MessageCode",
     "MessageNotFound",
@@ -168,6 +173,7 @@ __all__ = [
     "UserExists",
     "UserNotFound",
     "ValidationFailed",
+    "Verifier",
     "Wallet",
     "WalletBusy",
     "WalletInactive",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from technopay.engine.ports import Operation, Verdict
 
@@ -18,11 +19,22 @@ class StartPayment:
     wallet_id: str
     invoice_id: str
     method: str
-    digest: str
+    key_id: str
     code_lifetime_ms: int
     attempts: int
     resends: int
     codes_per_hour: int | None = None
+
+
+class Evidence(NamedTuple):
+    """What an answer is worth: the versions that it matches under a key, ',1,3,' or '*' for all of them.
+
+    `digests` are '<key id>:<digest of the answer>' under every key of the engine, the current one first.
+    """
+
+    key_id: str
+    versions: str
+    digests: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +44,7 @@ class ConfirmPayment:
     operation: Operation
     payment_id: str
     user_id: str
-    digest: str
+    evidence: Evidence
     confirms_per_minute: int | None = None
     failures_per_day: int | None = None
 
@@ -45,7 +57,6 @@ class ResendCode:
     payment_id: str
     user_id: str
     issue: int
-    digest: str
     code_lifetime_ms: int
     codes_per_hour: int | None = None
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from enum import Enum
 from itertools import count
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from technopay.engine.agenda import make_loops
 from technopay.engine.clock import RandomIds, SystemClock
+from technopay.engine.code_keys import CodeKeys, CodeState, code_state_of
 from technopay.engine.directory import Directory
 from technopay.engine.doubles import FixedCode
 from technopay.engine.errors import (
@@ -35,6 +36,7 @@ from technopay.engine.ports import (
     Ids,
     Operation,
     Outcome,
+    PaymentTerms,
     SettlementService,
     Store,
     Verifier,
@@ -44,7 +46,6 @@ from technopay.engine.settings import EngineSettings
 from technopay.engine.settlement import Settlements
 from technopay.engine.statistics import Statistics, StoreGauges
 from technopay.engine.values import USER_ID, is_record_id
-from technopay.engine.verifier import MessageCode
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -56,6 +57,15 @@ TOLD_REFUSALS = frozenset({"insufficient_funds", "daily_limit_exceeded", "confir
 CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 UNKEYED_KEPT_MS = 600_000
 """How long a call without an idempotency key is remembered, for our own repeats after a lost reply."""
+
+
+class Route(NamedTuple):
+    """What is remembered of a payment; `code` only while it waited for one."""
+
+    wallet_id: str
+    user_id: str
+    terms: PaymentTerms
+    code: CodeState | None
 
 
 class State(Enum):
@@ -89,15 +99,13 @@ class EngineCore:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._ids = ids or RandomIds()
-        self._verifier = verifier or MessageCode(
-            code_key=settings.derive_key("code"), digest_key=settings.derive_key("digest")
-        )
+        self._keys = CodeKeys(settings, verifier)
         service = settlement_service or MockSettlementService(store)
         reached = channels
         if reached is None:
             reached = {"email": MockChannel(store), "sms": MockChannel(store)}
         self._channels = frozenset(reached)
-        services = [("settlement", service), *reached.items(), ("verifier", self._verifier)]
+        services = [("settlement", service), *reached.items(), ("verifier", verifier)]
         self._mocks = tuple(name for name, each in services if isinstance(each, MOCKS))
         owner = self._ids.new("eng")
         # The end of a version 7 UUID is all chance: with a number behind it, it names a call of this engine.
@@ -105,11 +113,11 @@ class EngineCore:
         self._call_prefix = owner[-8:]
         self._directory = Directory(store, self._clock, settings, owner)
         self._settlements = Settlements(store, self._directory, service, self._clock, settings, self._announce)
-        relay = Relay(store, reached, self._verifier, settings, owner)
+        relay = Relay(store, reached, self._keys, settings, owner)
         self._agenda, self._relay = make_loops(store, self._settlements, relay, self._clock, settings)
         self._feed = Feed(store, self._clock, settings)
         self._state = State.UNSTARTED
-        self._routes: dict[str, tuple[str, str]] = {}
+        self._routes: dict[str, Route] = {}
         self._watchers: dict[str, set[asyncio.Future[Payment | None]]] = {}
         self._calls: set[asyncio.Task[Any]] = set()
         self._audit: asyncio.Task[Audit] | None = None
@@ -123,9 +131,13 @@ class EngineCore:
         """
         if self._state is not State.UNSTARTED:
             raise EngineClosed(f"The engine {self._state.value} and cannot be started.")
-        bound = await self._store.bind_secret(self._settings.secret_id)
-        if bound != self._settings.secret_id:
-            raise StoreUnfit("this store was used with another TECHNOPAY_SECRET; codes would not match")
+        bound = await self._store.bind_secret(self._keys.ids)
+        if bound.code != "ok":
+            raise StoreUnfit(
+                "this store was used with another TECHNOPAY_SECRET; to change it, name that one in "
+                "TECHNOPAY_SECRET_PREVIOUS"
+            )
+        self._keys.adopt(bound.value or "")
         self._agenda.start()
         self._relay.start()
         self._feed.start()
@@ -278,16 +290,16 @@ class EngineCore:
     def _remember(self, payment: Payment) -> None:
         if len(self._routes) >= ROUTES_MAX:
             del self._routes[next(iter(self._routes))]
-        self._routes[payment.id] = payment.wallet_id, payment.user_id
+        terms = PaymentTerms(payment.id, payment.amount, payment.currency, payment.merchant)
+        self._routes[payment.id] = Route(payment.wallet_id, payment.user_id, terms, code_state_of(payment))
 
-    async def _wallet_of(self, payment_id: str, user_id: str | None) -> str:
-        """Find the wallet whose actor has to work on a payment."""
+    async def _route_of(self, payment_id: str, user_id: str | None) -> Route:
+        """Find the wallet whose actor has to work on a payment, and what its codes are made of."""
         route = self._routes.get(payment_id)
-        if route and user_id in (None, route[1]):
-            return route[0]
-        payment = unwrap(await self._store.read_payment(known(payment_id), user_id))
-        self._remember(payment)
-        return payment.wallet_id
+        if route is None or user_id not in (None, route.user_id):
+            self._remember(unwrap(await self._store.read_payment(known(payment_id), user_id)))
+            route = self._routes[payment_id]
+        return route
 
     def _wake_tellers(self) -> None:
         """Have told now what was just written to the journal."""

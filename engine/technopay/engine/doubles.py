@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
-from technopay.engine.ports import OutgoingMessage, PaymentTerms, RefundTerms
+from technopay.engine.ports import ANY, MatchingVersions, OutgoingMessage, PaymentTerms, RefundTerms
 
 
 class SequentialIds:
@@ -27,17 +28,18 @@ class FixedCode:
     def __init__(self, answer: str = "123456") -> None:
         self._answer = answer
 
-    async def begin(self, terms: PaymentTerms, issue: int) -> str:  # noqa: ARG002
-        """Answer the evidence of the fixed answer."""
-        return self._answer
-
-    async def check(self, payment_id: str, answer: str) -> str:  # noqa: ARG002
-        """Answer the answer itself."""
-        return answer
-
-    async def code(self, terms: PaymentTerms, issue: int) -> str | None:  # noqa: ARG002
-        """Answer None: the user has the code from elsewhere."""
+    async def code(self, terms: PaymentTerms, version: int) -> str | None:  # noqa: ARG002
+        """Return None: the user has the code from elsewhere."""
         return None
+
+    async def check(
+        self,
+        terms: PaymentTerms,  # noqa: ARG002
+        answer: str,
+        versions: AbstractSet[int],  # noqa: ARG002
+    ) -> MatchingVersions:
+        """Compare with the fixed answer."""
+        return ANY if answer == self._answer else frozenset()
 
 
 class RecordingChannel:

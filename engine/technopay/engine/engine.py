@@ -225,9 +225,9 @@ class Engine(PaymentOperations):
 
         """
         operation = self._keyed("refund", (payment_id,), idempotency_key, [])
-        wallet_id = await self._wallet_of(payment_id, None)
+        route = await self._route_of(payment_id, None)
         command = BeginRefund(operation, payment_id, self._ids.new("ref"))
-        outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command, self._follow)
+        outcome: Outcome[Payment] = await self._directory.ask(route.wallet_id, command, self._follow)
         payment = await self.wait_for_rest(unwrap(outcome), REFUND_WAIT_S)
         return payment.as_replay() if outcome.replayed else payment
 

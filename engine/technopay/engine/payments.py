@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 
 from technopay.engine import values
-from technopay.engine.commands import CancelPayment, ConfirmPayment, ResendCode, StartPayment
-from technopay.engine.core import EngineCore, known, unwrap
-from technopay.engine.errors import PaymentNotFound, SettlementFailed
+from technopay.engine.code_keys import matching_versions
+from technopay.engine.commands import CancelPayment, ConfirmPayment, Evidence, ResendCode, StartPayment
+from technopay.engine.core import EngineCore, Route, known, unwrap
+from technopay.engine.errors import SettlementFailed, StoreUnavailable
 from technopay.engine.feed import Subscription
 from technopay.engine.models import Entry, Invoice, Limit, Method, Page, Payment, Wallet
-from technopay.engine.ports import Operation, Outcome
+from technopay.engine.ports import Operation, Outcome, Verifier
 
 WAIT_S_MAX = 10.0
+NO_KEY = "-"
+KEY_UNKNOWN = "The code belongs to a secret that this process does not have. Nothing happened; try again."
 
 
 class PaymentOperations(EngineCore):
@@ -45,19 +48,16 @@ class PaymentOperations(EngineCore):
                 ("idempotency_key", values.key_error(idempotency_key)),
             ]
         )
-        payment_id = self._ids.new("pay")
         arguments = [invoice_id, wallet_id, method]
         operation = self._operation("start", (user_id,), idempotency_key, arguments, recorded=False)
-        # What a code is bound to never changes, so reading it ahead decides nothing.
-        terms = await self._store.read_terms(payment_id, known(invoice_id), user_id)
         command = StartPayment(
             operation=operation,
-            payment_id=payment_id,
+            payment_id=self._ids.new("pay"),
             user_id=user_id,
             wallet_id=known(wallet_id),
             invoice_id=known(invoice_id),
             method=self._method(method),
-            digest=await self._verifier.begin(terms, 1) if terms else "",
+            key_id=self._keys.current,
             code_lifetime_ms=self._settings.code_lifetime_s * 1000,
             attempts=self._settings.code_attempts,
             resends=self._settings.code_resends,
@@ -82,17 +82,19 @@ class PaymentOperations(EngineCore):
         """
         self._require_user(user_id)
         values.require([("code", values.code_error(code)), ("wait_s", _wait_error(wait_s))])
-        digest = await self._verifier.check(payment_id, values.normalise_code(code))
-        wallet_id = await self._wallet_of(payment_id, user_id)
+        route = await self._route_of(payment_id, user_id)
         command = ConfirmPayment(
             operation=Operation(self._new_call()),
             payment_id=payment_id,
             user_id=user_id,
-            digest=digest,
+            evidence=await self._evidence(route, values.normalise_code(code)),
             confirms_per_minute=self._settings.confirms_per_minute,
             failures_per_day=self._settings.failures_per_day,
         )
-        outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command, self._follow)
+        outcome: Outcome[Payment] = await self._directory.ask(route.wallet_id, command, self._follow)
+        if outcome.code == "key_unknown":
+            self._routes.pop(payment_id, None)
+            raise StoreUnavailable(KEY_UNKNOWN)
         payment = await self.wait_for_rest(unwrap(outcome), wait_s)
         if payment.status == "failed":
             raise SettlementFailed(payment=payment, replayed=outcome.replayed)
@@ -112,11 +114,9 @@ class PaymentOperations(EngineCore):
         values.require([("idempotency_key", values.key_error(idempotency_key))])
         operation = self._operation("resend", (user_id, payment_id), idempotency_key, [], recorded=False)
         # A foreign payment is refused by the same question as one that does not exist.
-        wallet_id = await self._wallet_of(payment_id, user_id)
-        parcel = await self._store.read_parcel(payment_id)
-        if parcel is None:
-            raise PaymentNotFound
-        issue = (parcel.issue or 0) + 1
+        route = await self._route_of(payment_id, user_id)
+        self._verifier_of(route)
+        issue = route.code.version + 1 if route.code else 1
         # Another resend can come between; there are only so many.
         while True:
             command = ResendCode(
@@ -124,11 +124,10 @@ class PaymentOperations(EngineCore):
                 payment_id=payment_id,
                 user_id=user_id,
                 issue=issue,
-                digest=await self._verifier.begin(parcel.terms, issue),
                 code_lifetime_ms=self._settings.code_lifetime_s * 1000,
                 codes_per_hour=self._settings.codes_per_hour,
             )
-            outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command, self._follow)
+            outcome: Outcome[Payment] = await self._directory.ask(route.wallet_id, command, self._follow)
             if outcome.code != "issue":
                 return unwrap(outcome)
             issue = outcome.details["issue"] + 1
@@ -145,9 +144,9 @@ class PaymentOperations(EngineCore):
         self._require_user(user_id)
         values.require([("idempotency_key", values.key_error(idempotency_key))])
         operation = self._operation("cancel", (user_id, payment_id), idempotency_key, [], recorded=False)
-        wallet_id = await self._wallet_of(payment_id, user_id)
         command = CancelPayment(operation, payment_id, user_id)
-        outcome: Outcome[Payment] = await self._directory.ask(wallet_id, command, self._follow)
+        route = await self._route_of(payment_id, user_id)
+        outcome: Outcome[Payment] = await self._directory.ask(route.wallet_id, command, self._follow)
         return unwrap(outcome)
 
     async def get_payment(self, *, user_id: str, payment_id: str, wait_s: float = 0.0) -> Payment:
@@ -235,6 +234,32 @@ class PaymentOperations(EngineCore):
         self._require_user(user_id)
         values.require([("after", values.event_id_error(after))])
         return await self._feed.listen(user_id, after)
+
+    async def _evidence(self, route: Route, answer: str) -> Evidence:
+        """Compare an answer with all codes of a payment.
+
+        One that does not wait for a code any more is judged by what was kept of the accepted answer.
+        """
+        digests = self._keys.digests(route.terms.payment_id, answer)
+        verifier = self._verifier_of(route)
+        if route.code is None or verifier is None:
+            return Evidence(NO_KEY, ",", digests)
+        matching = await matching_versions(verifier, route.terms, answer, route.code.version_max)
+        return Evidence(route.code.key_id, matching, digests)
+
+    def _verifier_of(self, route: Route) -> Verifier | None:
+        """Return the verifier of a payment that waits for its code.
+
+        Raises:
+            StoreUnavailable: this engine does not have its key, another one does.
+
+        """
+        if route.code is None:
+            return None
+        verifier = self._keys.verifier(route.code.key_id)
+        if verifier is None:
+            raise StoreUnavailable(KEY_UNKNOWN)
+        return verifier
 
     def _require_user(self, user_id: str) -> None:
         """Refuse what is no user id: to the store, no user would be an operator, who sees everything."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from technopay.engine.journal import Journal
 from technopay.engine.models import Audit, Entry, Invoice, Limit, Message, Method, Page, Payment, User, Wallet
@@ -87,6 +89,7 @@ class Parcel(NamedTuple):
     status: str
     method: Method | None
     issue: int | None
+    key_id: str
     email: str | None
     phone: str | None
 
@@ -130,12 +133,18 @@ class ClaimedMessage:
     claim: str
 
 
+Fate = Literal["sent", "waiting", "dead", "stale", "unsent", "left"]
+"""What became of a message. 'stale': there is nothing to tell any more. 'unsent': a code that its verifier does
+not send. 'left': a code of a key that only other processes know; that was no attempt."""
+
+
 @dataclass(frozen=True, slots=True)
 class UntoldNotice:
-    """A notice that was not delivered at the first attempt; `error` is empty when there was nothing to tell."""
+    """A notice that was not delivered at the first attempt; `error` only for one that is tried again."""
 
     notice: Notice
     channel: Method
+    fate: Fate
     error: str
 
 
@@ -177,11 +186,9 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Answer seconds that never go back."""
-        ...
 
     async def sleep(self, delay_s: float) -> None:
         """Wait."""
-        ...
 
 
 class Ids(Protocol):
@@ -189,23 +196,26 @@ class Ids(Protocol):
 
     def new(self, prefix: str) -> str:
         """Make an id that sorts after those made before: prefix, '_', partition, the rest."""
-        ...
+
+
+class _AnyVersion(Enum):
+    ANY = "any"
+
+
+ANY: Final = _AnyVersion.ANY
+"""What a verifier without versions returns for a right answer."""
+
+MatchingVersions = AbstractSet[int] | Literal[_AnyVersion.ANY]
 
 
 class Verifier(Protocol):
-    """The second step. It only turns answers into evidence; the store counts, compares and consumes."""
+    """The second step. It only compares an answer; the store judges, counts and consumes."""
 
-    async def begin(self, terms: PaymentTerms, issue: int) -> str:
-        """Answer the evidence that the right answer to this challenge will give."""
-        ...
+    async def code(self, terms: PaymentTerms, version: int) -> str | None:
+        """Return the code to send to the user, always the same for one version; None when nothing is sent."""
 
-    async def check(self, payment_id: str, answer: str) -> str:
-        """Turn any answer, well-formed or not, into evidence."""
-        ...
-
-    async def code(self, terms: PaymentTerms, issue: int) -> str | None:
-        """Answer the code to send to the user, or None when the user has it from elsewhere."""
-        ...
+    async def check(self, terms: PaymentTerms, answer: str, versions: AbstractSet[int]) -> MatchingVersions:
+        """Return those of `versions` that an answer of any form matches, or ANY; an empty set: none."""
 
 
 class SettlementService(Protocol):
@@ -321,14 +331,6 @@ class Store(Journal, Protocol):
         """Read a payment, with a user only that user's own."""
         ...
 
-    async def read_terms(self, payment_id: str, invoice_id: str, user_id: str) -> PaymentTerms | None:
-        """Read what the code of a payment of this user's invoice is bound to. It never changes."""
-        ...
-
-    async def read_parcel(self, payment_id: str) -> Parcel | None:
-        """Read what has to be known of a payment to tell its user."""
-        ...
-
     async def list_wallets(self, user_id: str, cursor: str, limit: int) -> Page[Wallet]:
         """List a user's wallets."""
 
@@ -364,14 +366,17 @@ class Store(Journal, Protocol):
     ) -> bool:
         """Move the relay on and write down what was not delivered; False for an old claim."""
 
-    async def record_attempt(self, message: ClaimedMessage, status: str, error: str, retry_ms: int) -> bool:
+    async def record_attempt(self, message: ClaimedMessage, fate: Fate, error: str, retry_ms: int) -> bool:
         """Write down another attempt at a message; False for an old claim."""
 
     async def send_again(self, operation: Operation, message_id: str) -> Outcome[Message]:
         """Try a dead message again."""
 
-    async def bind_secret(self, secret_id: str) -> str:
-        """Tie the store to the secret that is used first; answer the id of the one it is tied to."""
+    async def bind_secret(self, key_ids: Sequence[str]) -> Outcome[str]:
+        """Add an engine's keys to those of the store, or refuse them as 'foreign' if it knows none of them.
+
+        The value is the id of the key that challenges without one belong to.
+        """
         ...
 
     async def ping(self) -> None:

@@ -6,16 +6,17 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
+from technopay.engine.code_keys import CodeKeys
 from technopay.engine.messages import message_text
 from technopay.engine.models import Method
 from technopay.engine.ports import (
     Channel,
     ClaimedMessage,
+    Fate,
     Notice,
     OutgoingMessage,
     Store,
     UntoldNotice,
-    Verifier,
 )
 from technopay.engine.settings import EngineSettings
 
@@ -32,13 +33,13 @@ class Relay:
         self,
         store: Store,
         channels: Mapping[Method, Channel],
-        verifier: Verifier,
+        keys: CodeKeys,
         settings: EngineSettings,
         owner: str,
     ) -> None:
         self._store = store
         self._channels = channels
-        self._verifier = verifier
+        self._keys = keys
         self._settings = settings
         self._owner = owner
 
@@ -56,15 +57,11 @@ class Relay:
         """Try a message that failed before; after the last attempt it is dead until somebody sends it again."""
         untold = await self._deliver_all([message.notice], message.channel)
         attempts = message.attempts + 1
-        error = untold[0].error if untold else ""
-        if not untold:
-            status = "sent"
-        elif not error:
-            status = "stale"
-        else:
-            status = "waiting" if attempts < self._settings.message_attempts else "dead"
+        fate, error = (untold[0].fate, untold[0].error) if untold else ("sent", "")
+        if fate == "waiting" and attempts >= self._settings.message_attempts:
+            fate = "dead"
         backoff_s = self._settings.message_backoff_s * 2 ** (attempts - 1)
-        await self._store.record_attempt(message, status, error, round(backoff_s * 1000))
+        await self._store.record_attempt(message, fate, error, round(backoff_s * 1000))
 
     async def _deliver_all(
         self, notices: Sequence[Notice], channel: Method | None = None
@@ -88,24 +85,27 @@ class Relay:
                 delivery.cancel()
         if late:
             await asyncio.wait(late, timeout=self._settings.message_timeout_s)
-        errors = [_error_of(delivery) for delivery in deliveries]
+        fates = [_fate_of(delivery) for delivery in deliveries]
         return [
-            UntoldNotice(notice, through, error)
-            for notice, through, error in zip(notices, reached, errors, strict=True)
-            if error is not None
+            UntoldNotice(notice, through, fate, error)
+            for notice, through, (fate, error) in zip(notices, reached, fates, strict=True)
+            if fate != "sent"
         ]
 
-    async def _deliver(self, notice: Notice, channel: Method) -> bool:
-        """Deliver; False when there is nothing to tell any more."""
+    async def _deliver(self, notice: Notice, channel: Method) -> Fate:
+        """Deliver, unless there is nothing to send."""
         parcel, code = notice.parcel, None
         if parcel is None:
-            return False
+            return "stale"
         if notice.kind == "confirmation.code":
             if parcel.status != "requires_confirmation" or notice.issue is None or parcel.issue != notice.issue:
-                return False  # a code that is not current any more
-            code = await self._verifier.code(parcel.terms, notice.issue)
+                return "stale"  # a code that is not current any more
+            verifier = self._keys.verifier(parcel.key_id)
+            if verifier is None:
+                return "left"
+            code = await verifier.code(parcel.terms, notice.issue)
             if code is None:
-                return False
+                return "unsent"
         message = OutgoingMessage(
             event_id=event_id(notice.entry_id),
             user_id=parcel.user_id,
@@ -120,7 +120,7 @@ class Relay:
             payee=parcel.merchant,
         )
         await self._channels[channel].deliver(message)
-        return True
+        return "sent"
 
 
 def event_id(entry_id: str) -> str:
@@ -128,15 +128,15 @@ def event_id(entry_id: str) -> str:
     return f"evt_00{entry_id}"
 
 
-def _error_of(delivery: asyncio.Task[bool]) -> str | None:
-    """Answer what went wrong, '' when there was nothing to tell, None when the message was taken."""
+def _fate_of(delivery: asyncio.Task[Fate]) -> tuple[Fate, str]:
+    """Return what became of a message, and what went wrong."""
     if not delivery.done() or delivery.cancelled():
-        return "TimeoutError"
+        return "waiting", "TimeoutError"
     error = delivery.exception()
     if error is not None:
         logger.info("a message was not taken: %r", error)
-        return (str(error) or type(error).__name__)[:ERROR_LENGTH_MAX]
-    return None if delivery.result() else ""
+        return "waiting", (str(error) or type(error).__name__)[:ERROR_LENGTH_MAX]
+    return delivery.result(), ""
 
 
 def _channel_for(notice: Notice) -> Method:

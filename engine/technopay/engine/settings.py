@@ -7,6 +7,17 @@ import hmac
 from dataclasses import dataclass, field
 
 SECRET_LENGTH_MIN = 32
+SECRETS_MAX = 8
+
+
+def derive_key(secret: str, purpose: str) -> bytes:
+    """Derive the key for one purpose from a secret."""
+    return hmac.digest(secret.encode(), f"technopay {purpose}".encode(), hashlib.sha256)
+
+
+def key_id_of(secret: str) -> str:
+    """Return the name of the keys of a secret; it reveals nothing of them."""
+    return derive_key(secret, "secret id").hex()[:8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +26,8 @@ class EngineSettings:
 
     secret: str = field(repr=False)
     """Keys for codes and tokens are derived from it; at least 32 characters."""
+    previous_secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Other secrets whose codes are taken: those before it, or the next one before it is used."""
 
     code_lifetime_s: int = 300
     code_attempts: int = 5
@@ -67,8 +80,12 @@ class EngineSettings:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work together."""
-        if len(self.secret) < SECRET_LENGTH_MIN:
-            raise ValueError(f"the secret has {len(self.secret)} characters; it needs {SECRET_LENGTH_MIN}")
+        secrets = (self.secret, *self.previous_secrets)
+        for secret in secrets:
+            if len(secret) < SECRET_LENGTH_MIN:
+                raise ValueError(f"the secret has {len(secret)} characters; it needs {SECRET_LENGTH_MIN}")
+        if len(secrets) > SECRETS_MAX or len({key_id_of(secret) for secret in secrets}) < len(secrets):
+            raise ValueError(f"the previous secrets have to be different ones, at most {SECRETS_MAX - 1}")
         assert 1 <= self.code_attempts <= 5, "PSD2 RTS, Article 4: at most five attempts"
         for limit in (self.codes_per_hour, self.confirms_per_minute, self.failures_per_day):
             assert limit is None or limit >= 1, "None lifts a limit; 0 would stop everybody"
@@ -78,9 +95,4 @@ class EngineSettings:
 
     def derive_key(self, purpose: str) -> bytes:
         """Derive the key for one purpose from the secret."""
-        return hmac.digest(self.secret.encode(), f"technopay {purpose}".encode(), hashlib.sha256)
-
-    @property
-    def secret_id(self) -> str:
-        """A name of the secret that tells nothing of it."""
-        return self.derive_key("secret id").hex()[:16]
+        return derive_key(self.secret, purpose)

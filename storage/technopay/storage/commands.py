@@ -75,7 +75,7 @@ def _start(command: StartPayment, lease: Lease) -> Values:
     return (
         operation.id, operation.fingerprint, operation.kept_ms, lease.owner, lease.token, _keep(lease),
         command.payment_id, command.user_id, command.wallet_id, command.invoice_id, command.method,
-        command.digest, command.code_lifetime_ms, command.attempts, command.resends,
+        command.key_id, command.code_lifetime_ms, command.attempts, command.resends,
         _most(command.codes_per_hour),
     )  # fmt: skip
 
@@ -83,7 +83,7 @@ def _start(command: StartPayment, lease: Lease) -> Values:
 def _confirm(command: ConfirmPayment, lease: Lease) -> Values:
     return (
         command.operation.id, lease.owner, lease.token, _keep(lease),
-        command.payment_id, command.user_id, command.digest,
+        command.payment_id, command.user_id, *command.evidence,
         _most(command.confirms_per_minute), _most(command.failures_per_day),
     )  # fmt: skip
 
@@ -91,7 +91,7 @@ def _confirm(command: ConfirmPayment, lease: Lease) -> Values:
 def _resend(command: ResendCode, lease: Lease) -> Values:
     return (
         *_named(command, lease),
-        command.payment_id, command.user_id, command.issue, command.digest, command.code_lifetime_ms,
+        command.payment_id, command.user_id, command.issue, command.code_lifetime_ms,
         _most(command.codes_per_hour),
     )  # fmt: skip
 

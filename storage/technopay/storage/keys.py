@@ -11,7 +11,7 @@ from dataclasses import dataclass
 PARTITION = "00"
 
 KINDS = {
-    "meta": "hash: incarnation, schema, partitions, timezone, secret_id, created_at, demo",
+    "meta": "hash: incarnation, schema, partitions, timezone, secret_id, secret_ids, created_at, demo",
     "journal": "stream: every movement and every change of state, in commit order; first type and subject",
     "agenda": "zset: what has to be done, by due time; pay_…, msg_…, op_…",
     "set_aside": "zset: payments that wait for an operator",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Self, cast
 
 from technopay.engine.models import Message, Method, Page
-from technopay.engine.ports import Claimed, ClaimedMessage, Due, Operation, Outbox, Outcome, UntoldNotice
+from technopay.engine.ports import Claimed, ClaimedMessage, Due, Fate, Operation, Outbox, Outcome, UntoldNotice
 from technopay.storage.base import ScriptRunner, operated, outcome_of
 from technopay.storage.payments import page_of
 from technopay.storage.records import fields_of, message_from, notice_from, payment_from
@@ -99,20 +99,20 @@ class OutboxScripts(ScriptRunner):
             assert notice.parcel is not None, "what has no parcel is not handed out"
             flat += (
                 notice.entry_id, notice.parcel.user_id, item.channel, notice.kind,
-                notice.parcel.payment_id, item.error,
+                notice.parcel.payment_id, item.fate, item.error,
             )  # fmt: skip
         reply = await self._run(
             "record_deliveries", claim=claim, cursor=cursor, retry_ms=retry_ms, exceptions=flat
         )
         return reply.code == "ok"
 
-    async def record_attempt(self, message: ClaimedMessage, status: str, error: str, retry_ms: int) -> bool:
+    async def record_attempt(self, message: ClaimedMessage, fate: Fate, error: str, retry_ms: int) -> bool:
         """Write down another attempt at a message."""
         reply = await self._run(
             "record_attempt",
             message=message.notice.entry_id,
             claim=message.claim,
-            status=status,
+            fate=fate,
             failure=error,
             retry_ms=retry_ms,
         )

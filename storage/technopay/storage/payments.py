@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from technopay.engine.models import Entry, Page, Payment
-from technopay.engine.ports import Operation, Outcome, Parcel
+from technopay.engine.ports import Operation, Outcome
 from technopay.storage.base import Reply, operated
 from technopay.storage.commands import CommandScripts, payment_outcome
-from technopay.storage.records import entry_from, parcel_from, payment_from
+from technopay.storage.records import entry_from, payment_from
 
 
 class PaymentScripts(CommandScripts):
@@ -37,11 +37,6 @@ class PaymentScripts(CommandScripts):
     async def read_payment(self, payment_id: str, user_id: str | None) -> Outcome[Payment]:
         """Read a payment, with a user only that user's own."""
         return payment_outcome(await self._run("read_payment", payment=payment_id, user=user_id or ""))
-
-    async def read_parcel(self, payment_id: str) -> Parcel | None:
-        """Read what has to be known of a payment to tell its user."""
-        reply = await self._run("read_parcels", payments=[payment_id])
-        return parcel_from(reply.record[0]) if reply.record[0] else None
 
     async def list_payments(self, user_id: str, cursor: str, limit: int) -> Page[Payment]:
         """List a user's payments."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+from technopay.engine.code_keys import CodeState, keep_code_state
 from technopay.engine.models import (
     Confirmation,
     Entry,
@@ -125,9 +126,11 @@ def payment_from(view: str, now_ms: int) -> Payment:
     ) = view.split(SEPARATOR)  # fmt: skip
     paid_at, balance_after, settled_at, *rare = later or ("", "", "")
     failure, refunded_at, refund_reason, set_aside, *resolution = rare or ("", "", "", "")
-    amount, confirmation = int(amount_text), None
+    amount, confirmation, code = int(amount_text), None, None
     if status in ("requires_confirmation", "expired"):
-        method, _, attempts, resends, expires_at, *_ = challenge.split(" ")
+        method, issue, attempts, resends, expires_at, *rest = challenge.split(" ")
+        # Up to schema 4 a challenge did not name its key.
+        code = CodeState(rest[2] if len(rest) > 2 else "", int(issue), int(issue) + int(resends))
         if now_ms >= int(expires_at):
             status = "expired"
         confirmation = Confirmation.trusted(
@@ -140,7 +143,7 @@ def payment_from(view: str, now_ms: int) -> Payment:
     refunds = []
     if refunded_at:
         refunds.append(Refund.trusted(amount=amount, at=from_ms(refunded_at), reason=refund_reason))
-    return Payment.trusted(
+    payment = Payment.trusted(
         id=payment_id,
         invoice_id=invoice_id,
         wallet_id=wallet_id,
@@ -162,6 +165,9 @@ def payment_from(view: str, now_ms: int) -> Payment:
         set_aside=set_aside == "1",
         resolution=_resolution_from(*resolution) if resolution else None,
     )
+    if code:
+        keep_code_state(payment, code)
+    return payment
 
 
 def _limits_from(text: str, currency: str) -> list[Limit]:
@@ -181,7 +187,7 @@ def _resolution_from(outcome: str, note: str, by: str, at: str) -> Resolution | 
 def parcel_from(parcel: str) -> Parcel:
     """Build a parcel, see shared/message.lua."""
     (
-        payment_id, user_id, wallet_id, amount, currency, merchant, status, method, issue, email, phone
+        payment_id, user_id, wallet_id, amount, currency, merchant, status, method, issue, key_id, email, phone
     ) = parcel.split(SEPARATOR)  # fmt: skip
     return Parcel(
         payment_id=payment_id,
@@ -193,6 +199,7 @@ def parcel_from(parcel: str) -> Parcel:
         status=status,
         method=cast("Method", method) if method else None,
         issue=int(issue) if issue else None,
+        key_id=key_id,
         email=email or None,
         phone=phone or None,
     )

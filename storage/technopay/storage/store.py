@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Self
@@ -14,7 +15,7 @@ from technopay.engine.errors import (
     StoreUnfit,
     StoreUninitialised,
 )
-from technopay.engine.ports import Outbox
+from technopay.engine.ports import Outbox, Outcome
 from technopay.engine.statistics import StoreGauges
 from technopay.storage.audit import AuditScripts
 from technopay.storage.days import Calendar
@@ -29,7 +30,6 @@ from technopay.storage.outbox import OutboxScripts
 from technopay.storage.payments import PaymentScripts
 from technopay.storage.records import fields_of
 from technopay.storage.registry import RegistryScripts
-from technopay.storage.terms import TermsScript
 
 CONNECT_TIMEOUT_S = 1.0
 REPLY_TIMEOUT_S = 2.0
@@ -37,7 +37,7 @@ LOOK_INTERVAL_S = 1.0
 """So often the store is looked at while it is used: its configuration and role can change at any time."""
 
 
-class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, TermsScript, AuditScripts):
+class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, AuditScripts):
     """The engine's store. Make one with `connect`, `embedded` or `fake`; `async with` opens and closes it."""
 
     def __init__(
@@ -161,9 +161,10 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, T
             self._inspector.saw(outbox.cursor)
         return outbox
 
-    async def bind_secret(self, secret_id: str) -> str:
-        """Tie the store to the secret that is used first; answer the id of the one it is tied to."""
-        return str((await self._run("bind_secret", secret_id=secret_id)).record)
+    async def bind_secret(self, key_ids: Sequence[str]) -> Outcome[str]:
+        """Add an engine's keys to those of the store; the value is the id of the first key of all."""
+        reply = await self._run("bind_secret", key_ids=key_ids)
+        return Outcome(reply.code, str(reply.record))
 
     async def mark_demo(self) -> bool:
         """Claim the right to add the demo data: True once per store."""

@@ -63,6 +63,8 @@ FAULTS = {
 RETRYABLE_REFUSALS = {"rate_limited"}
 
 INTERNAL_CODES = {
+    "foreign",
+    "key_unknown",
     "ok",
     "replayed",
     "busy",

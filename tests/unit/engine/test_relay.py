@@ -11,8 +11,10 @@ from support.scenes import quick_settings
 from support.stand_ins import make_parcel, settle
 
 from technopay.engine import FixedCode, MessageCode, RecordingChannel
+from technopay.engine.code_keys import CodeKeys
 from technopay.engine.ports import (
     ClaimedMessage,
+    Fate,
     Notice,
     Outbox,
     OutgoingMessage,
@@ -23,7 +25,7 @@ from technopay.engine.ports import (
 from technopay.engine.relay import STRETCH, Relay
 
 SETTINGS = quick_settings(message_backoff_s=1.0, message_attempts=3, message_timeout_s=0.05)
-VERIFIER = MessageCode(code_key=b"code", digest_key=b"digest")
+VERIFIER = MessageCode(code_key=b"code")
 TERMS = PaymentTerms("pay_001", 1_234, "EUR", "bookshop")
 BY_SMS = make_parcel(method="sms")
 
@@ -55,8 +57,8 @@ class OutboxStore:
         self.recorded.append((claim, cursor, retry_ms, list(untold)))
         return True
 
-    async def record_attempt(self, message: ClaimedMessage, status: str, error: str, retry_ms: int) -> bool:
-        self.attempts.append((status, error, retry_ms))
+    async def record_attempt(self, message: ClaimedMessage, fate: Fate, error: str, retry_ms: int) -> bool:
+        self.attempts.append((fate, error, retry_ms))
         return True
 
 
@@ -99,7 +101,9 @@ class Office:
     @property
     def relay(self) -> Relay:
         store: Any = self.store
-        return Relay(store, {"email": self.email, "sms": self.sms}, self.verifier, SETTINGS, "owner")
+        return Relay(
+            store, {"email": self.email, "sms": self.sms}, CodeKeys(SETTINGS, self.verifier), SETTINGS, "owner"
+        )
 
     async def tell(self, *notices: Notice, entries: int | None = None) -> bool:
         """Relay a stretch with these notices; answer whether there may be more."""
@@ -111,6 +115,11 @@ class Office:
         """Relay a stretch with these notices; answer the messages that went out."""
         await self.tell(*notices)
         return [*self.email.messages, *self.sms.messages]
+
+    @property
+    def fates(self) -> list[str]:
+        """What became of what was not delivered."""
+        return [each.fate for *_, untold in self.store.recorded for each in untold]
 
     @property
     def untold(self) -> list[tuple[str, str, str]]:
@@ -187,6 +196,7 @@ async def test_a_stale_code_is_not_sent_and_recorded_without_an_error(notice: No
 
     assert await office.sent(notice) == []
     assert office.untold == [("1-0", "email", "")]
+    assert office.fates == ["stale"]
 
 
 async def test_a_resent_code_is_the_one_of_its_issue() -> None:
@@ -204,6 +214,21 @@ async def test_a_verifier_that_sends_no_code_sends_no_message() -> None:
 
     assert await office.sent(code_notice()) == []
     assert office.untold == [("1-0", "sms", "")]
+    assert office.fates == ["unsent"]
+
+    await office.relay.deliver_again(ClaimedMessage(code_notice(), "sms", 1, "3"))
+    assert [fate for fate, *_ in office.store.attempts] == ["unsent"]
+
+
+async def test_a_code_of_a_key_that_only_others_know_is_left_to_them() -> None:
+    office, notice = Office(), code_notice(parcel=make_parcel(key_id="ffffffff"))
+
+    assert await office.sent(notice) == []
+    assert office.fates == ["left"]
+
+    for attempts in (0, SETTINGS.message_attempts):
+        await office.relay.deliver_again(ClaimedMessage(notice, "email", attempts, "3"))
+    assert [fate for fate, *_ in office.store.attempts] == ["left", "left"], "never dead"
 
 
 async def test_a_code_goes_the_way_that_was_chosen_and_news_the_first_way_there_is() -> None:
@@ -223,7 +248,7 @@ async def test_what_a_channel_does_not_take_waits_with_the_reason() -> None:
 
     await office.tell(notice)
 
-    assert office.store.recorded == [("7", "1-0", 1_000, [UntoldNotice(notice, "email", "x" * 200)])]
+    assert office.store.recorded == [("7", "1-0", 1_000, [UntoldNotice(notice, "email", "waiting", "x" * 200)])]
 
 
 @pytest.mark.parametrize(("error", "reason"), [(ValueError(), "ValueError"), (KeyError("sms"), "'sms'")])

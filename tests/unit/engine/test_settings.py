@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from technopay.engine import EngineSettings
+from technopay.engine.settings import key_id_of
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -56,6 +57,6 @@ def test_each_purpose_and_each_secret_has_a_key_of_its_own() -> None:
 def test_the_id_of_a_secret_tells_it_from_others_and_nothing_of_it() -> None:
     one, other = EngineSettings(secret=SECRET), EngineSettings(secret=SECRET[::-1])
 
-    assert one.secret_id != other.secret_id
-    assert len(one.secret_id) == 16
-    assert one.derive_key("code").hex()[:16] != one.secret_id
+    assert key_id_of(one.secret) != key_id_of(other.secret)
+    assert len(key_id_of(one.secret)) == 8
+    assert one.derive_key("code").hex()[:8] != key_id_of(one.secret)

@@ -170,9 +170,7 @@ async def a_cancellation_without_its_event(world: World) -> None:
 @corruption(CHANGE)
 async def a_fresh_code_without_its_event(world: World) -> None:
     for issue in (2, 3):
-        command = commands.ResendCode(
-            unrecorded(), world.payments["waiting"], "alice", issue, f"digest {issue}", DAY_MS
-        )
+        command = commands.ResendCode(unrecorded(), world.payments["waiting"], "alice", issue, DAY_MS)
         assert (await world.scene.store.run(command, ALONE)).code == "ok"
     *_, (first, _), _ = await world.scene.entries()
     assert await world.client.xdel(world.key("journal"), first) == 1

@@ -16,19 +16,19 @@ DAYS_MS = 2 * 86_400_000
 
 def guess(
     payment: str,
-    digest: str = WRONG,
+    evidence: commands.Evidence = WRONG,
     *,
     identity: Operation | None = None,
     confirms: int | None = None,
     failures: int | None = None,
 ) -> commands.ConfirmPayment:
-    return commands.ConfirmPayment(identity or unrecorded(), payment, "alice", digest, confirms, failures)
+    return commands.ConfirmPayment(identity or unrecorded(), payment, "alice", evidence, confirms, failures)
 
 
 def resend(
     payment: str, issue: int, codes: int | None, identity: Operation | None = None
 ) -> commands.ResendCode:
-    return commands.ResendCode(identity or unrecorded(), payment, "alice", issue, RIGHT, CODE_MS, codes)
+    return commands.ResendCode(identity or unrecorded(), payment, "alice", issue, CODE_MS, codes)
 
 
 class Habit:
@@ -149,8 +149,8 @@ async def test_the_right_code_is_refused_when_it_was_tried_too_often_and_taken_a
 
     for name in ("failures", "confirms"):
         for payment in (first, second):
-            for digest in (RIGHT, WRONG):
-                refused = await scene.store.run(guess(payment, digest, confirms=2, failures=2), ALONE)
+            for evidence in (RIGHT, WRONG):
+                refused = await scene.store.run(guess(payment, evidence, confirms=2, failures=2), ALONE)
                 assert (refused.code, refused.details["too_many"]) == ("rate_limited", name)
                 assert refused.value is not None
                 assert refused.value.confirmation is not None
@@ -228,19 +228,19 @@ async def test_what_never_reaches_the_code_is_not_counted(scene: Scene) -> None:
     await scene.cancel(payment)
     before = await dump(scene.store)
     for each in (payment, expired, "pay_00none"):
-        for digest in (RIGHT, WRONG):
-            await scene.store.run(guess(each, digest, confirms=5, failures=5), ALONE)
+        for evidence in (RIGHT, WRONG):
+            await scene.store.run(guess(each, evidence, confirms=5, failures=5), ALONE)
     assert await dump(scene.store) == before
 
 
-@pytest.mark.parametrize("digest", [RIGHT, WRONG])
+@pytest.mark.parametrize("evidence", [RIGHT, WRONG], ids=["right", "wrong"])
 async def test_a_confirm_that_comes_again_is_counted_once_and_answered_over_the_limit(
-    scene: Scene, digest: str
+    scene: Scene, evidence: commands.Evidence
 ) -> None:
     payment = await scene.started(await scene.wallet(), await scene.invoice())
-    command = guess(payment, digest, confirms=1, failures=1)
+    command = guess(payment, evidence, confirms=1, failures=1)
     first = await scene.store.run(command, ALONE)
-    assert first.code == ("ok" if digest == RIGHT else "confirmation_invalid")
+    assert first.code == ("ok" if evidence == RIGHT else "confirmation_invalid")
     before = await dump(scene.store)
     for _ in range(2):
         again = await scene.store.run(command, ALONE)

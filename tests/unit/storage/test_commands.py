@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 import pytest
-from support.scene import ALONE, DAY_MS, RIGHT, Scene, operation, unrecorded
+from support.scene import ALONE, DAY_MS, RIGHT, WRONG, Scene, operation, unrecorded
 
 from technopay.engine import commands
 from technopay.engine.commands import Command
@@ -59,10 +59,13 @@ def piped(pipe: Pipe) -> RedisStore:
     return store
 
 
+MADE = {"operation": OPERATION, "evidence": commands.Evidence("the key_id", "the versions", "the digests")}
+
+
 def make(kind: type) -> Command:
     """Make a command in which every field has a value of its own."""
     values = {field.name: f"the {field.name}" for field in dataclasses.fields(kind)}
-    command: Command = kind(**(values | ({"operation": OPERATION} if "operation" in values else {})))
+    command: Command = kind(**(values | {name: made for name, made in MADE.items() if name in values}))
     return command
 
 
@@ -72,7 +75,10 @@ def expected(command: Command, lease: Lease, argument: str, days: str) -> object
         "operation": OPERATION.id, "fingerprint": OPERATION.fingerprint, "kept_ms": OPERATION.kept_ms,
         "owner": lease.owner, "token": lease.token, "keep_it": "1" if lease.keep else "0", "days": days,
     }  # fmt: skip
-    return named[argument] if argument in named else getattr(command, FIELDS.get(argument, argument))
+    if argument in named:
+        return named[argument]
+    holder = getattr(command, "evidence", command) if argument in commands.Evidence._fields else command
+    return getattr(holder, FIELDS.get(argument, argument))
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -87,7 +93,7 @@ def test_each_field_of_a_command_reaches_the_argument_of_its_name(
     assert dict(zip(script.arguments, arguments, strict=True)) == {
         argument: expected(command, lease, argument, days) for argument in script.arguments
     }
-    said = {field.name for field in dataclasses.fields(kind)} - {"operation"}
+    said = {field.name for field in dataclasses.fields(kind)} - MADE.keys()
     assert said <= {FIELDS.get(argument, argument) for argument in script.arguments}
 
 
@@ -186,8 +192,8 @@ async def test_what_is_sent_in_one_tick_is_heard_once_each(scene: Scene) -> None
 async def test_details_have_their_types(scene: Scene) -> None:
     await scene.set_limit("EUR", 5_000)
     payment = await scene.started(await scene.wallet(), await scene.invoice(), resends=0)
-    resend = commands.ResendCode(unrecorded(), payment, "alice", 2, "next", 60_000)
+    resend = commands.ResendCode(unrecorded(), payment, "alice", 2, 60_000)
     assert 0 < (await scene.store.run(resend, ALONE)).details["retry_after_s"] <= 300
-    assert (await scene.confirm(payment, "wrong")).details == {"attempts_remaining": 4}
+    assert (await scene.confirm(payment, WRONG)).details == {"attempts_remaining": 4}
     assert (await scene.confirm(payment, RIGHT)).details == {"claim": "1"}
     assert (await scene.confirm(payment, RIGHT)).details == {"replayed": True}

@@ -35,7 +35,7 @@ async def test_an_invoice_is_payable_to_its_last_millisecond(
     expires_at = fake_clock.now_ms + 60_000
     first, second = [await clocked.invoice(expires_at_ms=expires_at) for _ in range(2)]
     payment_id = await clocked.started(wallet, first)
-    resend = commands.ResendCode(unrecorded(), payment_id, "alice", 2, "next", 60_000)
+    resend = commands.ResendCode(unrecorded(), payment_id, "alice", 2, 60_000)
     fake_clock.now_ms = expires_at + late_ms
     outcome = await clocked.store.read_invoice(second, None)
     assert outcome.value is not None

@@ -38,7 +38,7 @@ async def prepare(scene: Scene, name: str) -> tuple[str, Call]:
         confirm = commands.ConfirmPayment(unrecorded(), payment, "alice", RIGHT)
         return wallet, lambda lease: store.run(confirm, lease)
     if name == "resend_code":
-        resend = commands.ResendCode(unrecorded(), payment, "alice", 2, "next", 60_000)
+        resend = commands.ResendCode(unrecorded(), payment, "alice", 2, 60_000)
         return wallet, lambda lease: store.run(resend, lease)
     cancel = commands.CancelPayment(unrecorded(), payment, "alice")
     return wallet, lambda lease: store.run(cancel, lease)

@@ -44,7 +44,7 @@ async def test_an_operation_id_with_another_fingerprint_is_refused_and_changes_n
         "set_user_status": lambda: store.set_user_status(other, "alice", "blocked"),
         "set_wallet_status": lambda: store.run(commands.SetWalletStatus(other, wallet, "inactive"), ALONE),
         "start_payment": lambda: store.run(start_command(wallet, invoice, identity=other), ALONE),
-        "resend_code": lambda: store.run(commands.ResendCode(other, payment, "alice", 2, "digest", 1), ALONE),
+        "resend_code": lambda: store.run(commands.ResendCode(other, payment, "alice", 2, 1), ALONE),
         "cancel_payment": lambda: store.run(commands.CancelPayment(other, payment, "alice"), ALONE),
         "begin_refund": lambda: store.run(commands.BeginRefund(other, payment, "ref_001"), ALONE),
         "resolve_payment": lambda: store.resolve_payment(other, payment, "refund", "", "root"),

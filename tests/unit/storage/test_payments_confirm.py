@@ -142,7 +142,7 @@ async def test_a_wrong_code_costs_one_attempt_however_late_its_call_comes_again(
     if then == "guess":
         assert (await scene.confirm(payment_id, WRONG)).details == {"attempts_remaining": 1}
     else:
-        resend = commands.ResendCode(unrecorded(), payment_id, "alice", 2, "next", 60_000)
+        resend = commands.ResendCode(unrecorded(), payment_id, "alice", 2, 60_000)
         assert (await scene.store.run(resend, ALONE)).code == "ok"
     before = await dump(scene.store)
     for guess, outcome in reversed(list(zip(guesses, first, strict=True))):
@@ -211,8 +211,8 @@ async def test_a_call_whose_id_begins_like_that_of_the_last_one_is_another_call(
     scene: Scene, first: str, second: str
 ) -> None:
     payment_id = await scene.started(await scene.wallet(), await scene.invoice())
-    for call, digest, code in ((first, WRONG, "confirmation_invalid"), (second, RIGHT, "ok")):
-        command = commands.ConfirmPayment(Operation(call), payment_id, "alice", digest)
+    for call, evidence, code in ((first, WRONG, "confirmation_invalid"), (second, RIGHT, "ok")):
+        command = commands.ConfirmPayment(Operation(call), payment_id, "alice", evidence)
         assert (await scene.store.run(command, ALONE)).code == code
 
 
@@ -278,11 +278,11 @@ async def test_a_confirm_and_a_resend_name_the_first_rule_and_change_nothing(
     await spoil(scene, payment, wallet, invoice)
     before = await dump(scene.store)
 
-    for digest in (RIGHT, WRONG):
-        outcome = await scene.confirm(payment, digest)
+    for evidence in (RIGHT, WRONG):
+        outcome = await scene.confirm(payment, evidence)
         assert outcome.code == code
         assert outcome.value is not None
-    resend = commands.ResendCode(operation(), payment, "alice", 2, "digest", 60_000)
+    resend = commands.ResendCode(operation(), payment, "alice", 2, 60_000)
     assert (await scene.store.run(resend, ALONE)).code == code
 
     assert await dump(scene.store) == before
@@ -294,7 +294,7 @@ async def test_somebody_elses_payment_looks_like_none(scene: Scene) -> None:
     before = await dump(scene.store)
     for payment_id, user in ((payment, "bob"), ("pay_00none", "alice")):
         assert (await scene.confirm(payment_id, user_id=user)).code == "payment_not_found"
-        resend = commands.ResendCode(operation(), payment_id, user, 2, "digest", 60_000)
+        resend = commands.ResendCode(operation(), payment_id, user, 2, 60_000)
         assert (await scene.store.run(resend, ALONE)).code == "payment_not_found"
         cancel = commands.CancelPayment(operation(), payment_id, user)
         assert (await scene.store.run(cancel, ALONE)).code == "payment_not_found"

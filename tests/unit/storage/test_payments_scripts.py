@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.scene import ALONE, AMOUNT_MAX, RIGHT, WRONG, Scene, dump, operation, unrecorded
+from support.scene import ALONE, AMOUNT_MAX, NEXT, RIGHT, WRONG, Scene, dump, operation, unrecorded
 
 from technopay.engine import commands
 from technopay.engine.errors import InternalError
@@ -11,8 +11,8 @@ from technopay.engine.models import Payment
 from technopay.engine.ports import Outcome
 
 
-async def resend(scene: Scene, payment_id: str, issue: int, digest: str = "next") -> Outcome[Payment]:
-    command = commands.ResendCode(unrecorded(), payment_id, "alice", issue, digest, 60_000)
+async def resend(scene: Scene, payment_id: str, issue: int) -> Outcome[Payment]:
+    command = commands.ResendCode(unrecorded(), payment_id, "alice", issue, 60_000)
     return await scene.store.run(command, ALONE)
 
 
@@ -39,7 +39,7 @@ async def test_a_fresh_code_has_a_fresh_expiry_and_the_same_attempts_and_the_old
     ]
     old = await scene.confirm(payment_id, RIGHT)
     assert (old.code, old.details) == ("confirmation_invalid", {"attempts_remaining": 3})
-    assert (await scene.confirm(payment_id, "next")).code == "ok"
+    assert (await scene.confirm(payment_id, NEXT)).code == "ok"
 
 
 async def test_a_code_is_sent_again_three_times_at_most(scene: Scene) -> None:
@@ -67,7 +67,7 @@ async def test_a_code_is_not_sent_to_an_address_that_is_gone(scene: Scene) -> No
     payment_id = await scene.started(await scene.wallet("bob"), await scene.invoice("bob"), "bob")
     await scene.write_challenge(payment_id, method="email")
     before = await dump(scene.store)
-    command = commands.ResendCode(operation(), payment_id, "bob", 2, "next", 60_000)
+    command = commands.ResendCode(operation(), payment_id, "bob", 2, 60_000)
     assert (await scene.store.run(command, ALONE)).code == "no_channel"
     assert await dump(scene.store) == before
 

@@ -364,19 +364,19 @@ async def test_a_parcel_has_the_addresses_and_the_number_of_the_code(scene: Scen
     await scene.user("bob", email="bob@example.com", phone="+15550100")
     wallet = await scene.wallet("bob")
     payment_id = await scene.started(wallet, await scene.invoice("bob"), "bob")
-    await scene.store.run(commands.ResendCode(unrecorded(), payment_id, "bob", 2, "digest", 60_000), ALONE)
-    parcel = await scene.store.read_parcel(payment_id)
+    await scene.store.run(commands.ResendCode(unrecorded(), payment_id, "bob", 2, 60_000), ALONE)
+    parcel = await scene.parcel(payment_id)
     assert parcel is not None
     assert (parcel.email, parcel.phone, parcel.issue) == ("bob@example.com", "+15550100", 2)
     assert (parcel.payment_id, parcel.user_id, parcel.wallet_id) == (payment_id, "bob", wallet)
     assert parcel.terms == PaymentTerms(payment_id, 1_000, "EUR", "Shop")
     assert (parcel.status, parcel.method) == ("requires_confirmation", "email")
-    assert await scene.store.read_parcel("pay_00none") is None
+    assert await scene.parcel("pay_00none") is None
 
 
 async def test_a_parcel_of_a_payment_whose_code_has_done_its_work_names_none(scene: Scene) -> None:
     payment_id = await scene.succeeded(await scene.wallet())
-    parcel = await scene.store.read_parcel(payment_id)
+    parcel = await scene.parcel(payment_id)
     assert parcel is not None
     assert (parcel.status, parcel.method, parcel.issue) == ("succeeded", None, None)
     assert (parcel.email, parcel.phone) == ("alice@example.com", None)

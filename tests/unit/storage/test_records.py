@@ -128,12 +128,15 @@ def test_a_payment_shows_its_limit_its_failure_its_refund_and_its_resolution() -
 
 def test_a_parcel_names_a_code_and_addresses_only_where_there_are_some() -> None:
     parts = ["pay_1", "alice", "wal_1", "700", "EUR", "Shop"]
-    waiting = parcel_from(SEPARATOR.join([*parts, "requires_confirmation", "sms", "2", "", "+15550100"]))
+    waiting = parcel_from(
+        SEPARATOR.join([*parts, "requires_confirmation", "sms", "2", "0123abcd", "", "+15550100"])
+    )
     assert (waiting.payment_id, waiting.user_id, waiting.wallet_id) == ("pay_1", "alice", "wal_1")
     assert waiting.terms == PaymentTerms("pay_1", 700, "EUR", "Shop")
     assert (waiting.status, waiting.method, waiting.issue) == ("requires_confirmation", "sms", 2)
+    assert waiting.key_id == "0123abcd"
     assert (waiting.email, waiting.phone) == (None, "+15550100")
-    done = parcel_from(SEPARATOR.join([*parts, "succeeded", "", "", "alice@example.com", ""]))
+    done = parcel_from(SEPARATOR.join([*parts, "succeeded", "", "", "", "alice@example.com", ""]))
     assert (done.status, done.method, done.issue, done.email, done.phone) == (
         "succeeded", None, None, "alice@example.com", None,
     )  # fmt: skip

@@ -37,7 +37,7 @@ async def test_a_relay_that_slept_is_fenced(clocked: Scene, fake_clock: FakeCloc
     fake_clock.advance(1)
     awake = await read(clocked, "relay-b")
     before = await dump(clocked.store)
-    late = [UntoldNotice(notice, "email", "it bounced") for notice in slept.notices]
+    late = [UntoldNotice(notice, "email", "waiting", "it bounced") for notice in slept.notices]
     assert len(late) == 1
     assert not await clocked.store.record_deliveries(slept.claim, slept.cursor, 0, late)
     assert await dump(clocked.store) == before
@@ -94,7 +94,7 @@ async def every_kind(scene: Scene) -> dict[str, str]:
                 await scene.store.void_invoice(operation(), invoice)
             case "expired":
                 await scene.store.take_due(10)
-    resend = commands.ResendCode(unrecorded(), ends["refused"], "alice", 2, "next", 60_000)
+    resend = commands.ResendCode(unrecorded(), ends["refused"], "alice", 2, 60_000)
     assert (await scene.store.run(resend, ALONE)).code == "ok"
     return ends
 
@@ -161,7 +161,7 @@ async def test_a_notice_comes_with_what_has_to_be_known_to_tell_it(scene: Scene)
     (notice,) = (await read(scene)).notices
     parcel = notice.parcel
     assert parcel is not None
-    assert parcel == await scene.store.read_parcel(payment_id)
+    assert parcel == await scene.parcel(payment_id)
     assert (parcel.user_id, parcel.wallet_id, parcel.status) == ("alice", wallet, "requires_confirmation")
     assert parcel.terms == PaymentTerms(payment_id, 700, "EUR", "Shop")
     assert (parcel.method, parcel.issue, parcel.email, parcel.phone) == ("email", 1, "alice@example.com", None)

@@ -48,8 +48,16 @@ async def test_namespaces_keep_stores_apart(server_url: str, namespace: str) -> 
 
 
 async def test_a_store_is_tied_to_the_secret_that_is_used_first(store: RedisStore) -> None:
-    assert await store.bind_secret("first") == "first"
-    assert await store.bind_secret("second") == "first"
+    for key_ids, code in (
+        (["aaaaaaaa"], "ok"),
+        (["bbbbbbbb"], "foreign"),
+        (["aaaaaaaa", "bbbbbbbb"], "ok"),
+        (["bbbbbbbb"], "ok"),
+        (["bbbbbbbb", "cccccccc"], "ok"),
+        (["dddddddd"], "foreign"),
+    ):
+        bound = await store.bind_secret(key_ids)
+        assert (bound.code, bound.value) == (code, "aaaaaaaa"), key_ids
 
 
 async def test_the_demo_data_is_claimed_once(store: RedisStore) -> None:
@@ -74,8 +82,7 @@ async def test_reading_changes_nothing(scene: Scene) -> None:
     before = await dump(scene.store)
     store = scene.store
     await store.read_payment(payment, None)
-    await store.read_parcel(payment)
-    await store.read_terms(payment, (await scene.payment(payment)).invoice_id, "alice")
+    await scene.parcel(payment)
     await store.read_limits("alice")
     await store.list_wallets("alice", "", 10)
     await store.list_invoices("alice", "", 10)
@@ -95,7 +102,7 @@ async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(scene
     await scene.store.create_invoice(operation(), new_invoice("alice", 1, "EUR", FAR, reference="R-1"))
     outbox = await scene.store.read_outbox("relay-a", 100)
     assert outbox is not None
-    untold = [UntoldNotice(notice, "email", "it bounced") for notice in outbox.notices]
+    untold = [UntoldNotice(notice, "email", "waiting", "it bounced") for notice in outbox.notices]
     await scene.store.record_deliveries(outbox.claim, outbox.cursor, 0, untold)
     await scene.set_limit("EUR", 5)
     await scene.store.mock_settlement("settle", payment, 0)

@@ -30,7 +30,7 @@ async def begin(scene: Scene, **changes: Any) -> str:
 
 
 async def resend(scene: Scene, payment_id: str, issue: int) -> None:
-    command = commands.ResendCode(unrecorded(), payment_id, "alice", issue, f"digest {issue}", 60_000)
+    command = commands.ResendCode(unrecorded(), payment_id, "alice", issue, 60_000)
     assert (await scene.store.run(command, ALONE)).code == "ok"
 
 

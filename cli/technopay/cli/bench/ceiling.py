@@ -10,8 +10,9 @@ import hiredis
 
 from technopay.cli.bench.ground import AMOUNT, CURRENCY, KEYS, Bill, Ground
 from technopay.cli.bench.purchases import Run, measured
-from technopay.engine.commands import CompletePayment, ConfirmPayment, StartPayment
+from technopay.engine.commands import CompletePayment, ConfirmPayment, Evidence, StartPayment
 from technopay.engine.ports import Lease, Operation, PaymentTerms
+from technopay.engine.settings import key_id_of
 from technopay.storage import RedisStore
 from technopay.storage.link import Argument
 from technopay.storage.scripts import Script, load_scripts
@@ -41,7 +42,9 @@ async def record_purchase(ground: Ground, recorder: Recorder, bill: Bill) -> lis
     recorder.steps = []
     payment_id = ground.ids.new("pay")
     terms = PaymentTerms(payment_id, AMOUNT, CURRENCY, "Bookshop")
-    digest = await ground.verifier.begin(terms, 1)
+    key_id = key_id_of(ground.settings.secret)
+    answer = await ground.verifier.code(terms, 1) or ""
+    evidence = Evidence(key_id, ",1,", f"{key_id}:{answer}")
     settings = ground.settings
     start = StartPayment(
         NOT_RECORDED,
@@ -50,12 +53,12 @@ async def record_purchase(ground: Ground, recorder: Recorder, bill: Bill) -> lis
         bill.wallet_id,
         bill.invoice_id,
         "",
-        digest,
+        key_id,
         settings.code_lifetime_s * 1000,
         settings.code_attempts,
         settings.code_resends,
     )
-    confirm = ConfirmPayment(Operation("op"), payment_id, bill.user_id, digest)
+    confirm = ConfirmPayment(Operation("op"), payment_id, bill.user_id, evidence)
     for command in (start, confirm, CompletePayment(payment_id, "1", "settled")):
         recorder.send(command, NOBODY, lambda _: None)
     return recorder.steps

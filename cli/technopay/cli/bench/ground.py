@@ -191,7 +191,7 @@ class Ground:
         await asyncio.gather(*(worker() for _ in range(SEEDING_AT_A_TIME)))
 
 
-def lax_settings(**changes: int) -> EngineSettings:
+def lax_settings(**changes: Any) -> EngineSettings:
     """Choose what an engine is set to. Limits on behaviour are lifted: one user buys thousands of times."""
     return EngineSettings(
         secret=SECRET,
@@ -206,7 +206,7 @@ def lax_settings(**changes: int) -> EngineSettings:
 async def open_ground() -> AsyncIterator[Ground]:
     """Open a store of our own on a directory that goes away afterwards."""
     settings = lax_settings(mailbox_capacity=100_000, commands_waiting_max=100_000)
-    verifier = MessageCode(code_key=settings.derive_key("code"), digest_key=settings.derive_key("digest"))
+    verifier = MessageCode(code_key=settings.derive_key("code"))
     with tempfile.TemporaryDirectory(prefix="technopay-bench-") as folder:
         async with RedisStore.embedded(folder) as store:
             assert store.url is not None

@@ -9,8 +9,9 @@ from technopay.cli.bench.ceiling import NOBODY, NOT_RECORDED
 from technopay.cli.bench.ground import Bill, Ground
 from technopay.cli.bench.purchases import AT_A_TIME, start
 from technopay.engine import Payment
-from technopay.engine.commands import ConfirmPayment
+from technopay.engine.commands import ConfirmPayment, Evidence
 from technopay.engine.ports import Operation
+from technopay.engine.settings import key_id_of
 
 
 async def confirm_p99_s(ground: Ground, bills: Sequence[Bill], rate_per_s: float) -> tuple[float, float]:
@@ -38,8 +39,10 @@ async def confirm_p99_s(ground: Ground, bills: Sequence[Bill], rate_per_s: float
         await ground.wait_for_relay()
 
     async def bare(payment: Payment) -> None:
-        digest = await ground.verifier.check(payment.id, codes[payment.id])
-        command = ConfirmPayment(Operation(NOT_RECORDED.id + payment.id), payment.id, payment.user_id, digest)
+        operation = Operation(NOT_RECORDED.id + payment.id)
+        key_id = key_id_of(ground.settings.secret)
+        evidence = Evidence(key_id, ",1,", f"{key_id}:{codes[payment.id]}")
+        command = ConfirmPayment(operation, payment.id, payment.user_id, evidence)
         await ground.store.run(command, NOBODY)
 
     return with_engine, await _open_loop(bare, payments[half:], rate_per_s)

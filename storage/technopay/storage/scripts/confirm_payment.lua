@@ -1,13 +1,18 @@
--- confirm_payment(keys=[journal], args=[operation, owner, token, keep_it, payment, user, digest, confirms_per_minute, failures_per_day, days])
+-- confirm_payment(keys=[journal], args=[operation, owner, token, keep_it, payment, user, key_id, versions, digests, confirms_per_minute, failures_per_day, days])
 --
 -- Judge every rule and the code again and, if all hold, take the money: all of it or nothing.
 --
--- digest  evidence made from the answer; counting and comparing happen here, always
+-- key_id    id of the key that the answer was compared under, '' for a challenge that names none
+-- versions  of the codes that the answer matches: ',1,3,', or '*' for a verifier without versions
+-- digests   '<key id>:<digest>' of the answer under every key of the engine, the one to keep first
+--
+-- Counting, judging and consuming happen here, always, also for an answer that matches nothing.
 --
 -- For confirms_per_minute and failures_per_day see shared/behaviour.lua, for days shared/limit.lua.
 --
 -- Returns {code, now, token, view, details}: 'ok' (details: the settlement's claim), 'replayed' when
--- the accepted code comes again, 'bounds' when the clock lies outside `days`.
+-- the accepted code comes again, 'bounds' when the clock lies outside `days`, 'key_unknown' when the engine lacks the
+-- key that the answer has to be judged with: nothing is judged, and nothing counted.
 --@include base
 --@include lease
 --@include payment
@@ -18,8 +23,8 @@
 
 -- The claim of the call that took the money. A repeat that finds a later one leaves the work to its holder.
 local FIRST_CLAIM = '1'
-local operation, owner, token, keep_it, id, user_id, digest = unpack(ARGV, 1, 7)
-local confirms_per_minute, failures_per_day, days = unpack(ARGV, 8, 10)
+local operation, owner, token, keep_it, id, user_id, key_id, versions = unpack(ARGV, 1, 8)
+local digests, confirms_per_minute, failures_per_day, days = unpack(ARGV, 9, 12)
 
 local payer, invoice_id, wallet_id, amount, currency, merchant, status, created_at, kept_digest, challenge,
     last_call, failure, claim, version = fields('payment', id,
@@ -36,7 +41,8 @@ if not limit then
     return {'bounds', at, ''}
 end
 
-local method, issue, attempts, resends, expires_at, payable_until, guesses = unpack_challenge(challenge)
+local method, issue, attempts, resends, expires_at, payable_until, guesses, own_key_id =
+    unpack_challenge(challenge)
 
 local function details_of(code)
     if code == 'ok' and claim == FIRST_CLAIM then
@@ -74,8 +80,15 @@ local function answer(code, details)
 end
 
 local taken = status == 'processing' or status == 'succeeded' or failure == 'settlement_failed'
-if taken and kept_digest == digest then
-    return answer('replayed')
+if taken and kept_digest then
+    -- Up to schema 4 a digest was kept without its key.
+    local prefix = string.match(kept_digest, '^%x+:')
+    local listed = ' ' .. digests .. ' '
+    if string.find(listed, (prefix and kept_digest or ':' .. kept_digest) .. ' ', 1, true) then
+        return answer('replayed')
+    elseif status == 'processing' and prefix and not string.find(listed, ' ' .. prefix, 1, true) then
+        return answer('key_unknown')
+    end
 end
 local user_status, confirms_before, failures_before = fields('user', user_id, 'status', 'confirms', 'failures')
 if user_status ~= 'active' then
@@ -90,6 +103,8 @@ elseif now >= tonumber(expires_at) then
     return answer('confirmation_expired')
 elseif now >= tonumber(payable_until) then
     return answer('invoice_expired')
+elseif key_id ~= own_key_id then
+    return answer('key_unknown')
 end
 
 -- Whoever tried too often learns nothing of the code, be it right or wrong, and it costs nothing.
@@ -113,7 +128,7 @@ local function refuse_debit(reason)
     return refuse(reason, 'version', changed)
 end
 
-if kept_digest ~= digest then
+if versions ~= '*' and not string.find(versions, ',' .. issue .. ',', 1, true) then
     attempts = int(attempts - 1)
     if attempts == '0' then
         end_unconfirmed(id, invoice_id, 'failed', 'reason', 'too_many_attempts')
@@ -121,7 +136,7 @@ if kept_digest ~= digest then
     end
     return refuse('confirmation_invalid',
         'challenge', pack_challenge(method, issue, attempts, resends, expires_at, payable_until,
-            guesses == '' and operation or guesses .. ',' .. operation))
+            guesses == '' and operation or guesses .. ',' .. operation, own_key_id))
 end
 
 -- The right code refused for another reason burns nothing: the user may put it right and try again.
@@ -144,7 +159,7 @@ redis.call('RPUSH', key('entries', wallet_id), entry)
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), id)
 local limit_now = limit_shown(limit, used)
 redis.call('HSET', key('payment', id), 'status', 'processing', 'paid_at', at, 'balance', after,
-    'limit', limit_now, 'challenge', '', 'claim', FIRST_CLAIM, 'last_call', operation,
+    'limit', limit_now, 'challenge', '', 'digest', string.match(digests, '^%S+'), 'claim', FIRST_CLAIM, 'last_call', operation,
     unpack(said))
 local payment = shown(id, '', '', invoice_id, wallet_id, user_id, amount, currency, merchant,
     'processing', created_at, limit_now, '', at, after, '')

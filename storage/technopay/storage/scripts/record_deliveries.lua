@@ -6,12 +6,14 @@
 -- claim       of the relay; an old one changes nothing
 -- cursor      the last journal entry of the stretch
 -- retry_ms    after how long one that failed is tried again
--- exceptions  six each: journal entry, user, channel, kind, payment, error ('' when there was nothing to tell any more)
+-- exceptions  seven each: journal entry, user, channel, kind, payment, fate (see shared/fate.lua), error
 --
 -- Returns {code, now, ''}: 'ok' or 'fenced'
 --@include base
 --@include challenge
 --@include message
+--@include behaviour
+--@include fate
 
 local claim, cursor, retry_ms = unpack(ARGV, 1, 3)
 
@@ -21,14 +23,11 @@ if relay_claim ~= claim then
 elseif relay_cursor == cursor then
     return {'ok', at, ''}
 end
-for i = 4, #ARGV, 6 do
-    local id, user, channel, kind, payment, failure = unpack(ARGV, i, i + 5)
-    local status, due_ms = 'waiting', retry_ms
-    if failure == '' then
-        status, due_ms = 'stale', MESSAGE_KEPT_MS
-    end
+for i = 4, #ARGV, 7 do
+    local id, user, channel, kind, payment, fate, failure = unpack(ARGV, i, i + 6)
+    local status, attempts, due_ms = judge(fate, user, retry_ms)
     redis.call('HSET', key('message', id), 'user', user, 'channel', channel, 'kind', kind,
-        'payment', payment, 'status', status, 'attempts', '1', 'last_error', failure, 'at', at)
+        'payment', payment, 'status', status, 'attempts', attempts, 'last_error', failure, 'at', at)
     redis.call('ZADD', key('agenda'), int(now + due_ms), 'msg_' .. id)
 end
 redis.call('HSET', key('relay'), 'cursor', cursor, 'claimed_until', '0')

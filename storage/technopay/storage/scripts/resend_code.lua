@@ -1,11 +1,10 @@
--- resend_code(keys=[journal], args=[operation, fingerprint, kept_ms, owner, token, keep_it, payment, user, issue, digest, lifetime_ms, codes_per_hour])
+-- resend_code(keys=[journal], args=[operation, fingerprint, kept_ms, owner, token, keep_it, payment, user, issue, lifetime_ms, codes_per_hour])
 --
 -- Replace the code of a payment: a fresh code, a fresh expiry, the same attempts; the old code is dead.
 --
--- issue   the number of the new code; it has to follow the current one
--- digest  of the new code
---
 -- For codes_per_hour see shared/behaviour.lua.
+--
+-- issue   the number of the new code; it has to follow the current one, so that a late copy of a call does nothing
 --
 -- Returns {code, now, token, view, details}; 'issue' (details: the current one) when `issue` does not follow.
 --@include base
@@ -17,7 +16,7 @@
 --@include behaviour
 
 local operation, fingerprint, kept_ms, owner, token, keep_it = unpack(ARGV, 1, 6)
-local id, user_id, issue, digest, lifetime_ms, codes_per_hour = unpack(ARGV, 7, 12)
+local id, user_id, issue, lifetime_ms, codes_per_hour = unpack(ARGV, 7, 11)
 
 local answered = earlier(operation, fingerprint)
 if answered then
@@ -32,7 +31,8 @@ local user_status, email, phone, codes_before = fields('user', user_id, 'status'
 if payment.last_call == operation then
     return {'ok', at, '', view(id), {}}
 end
-local method, current, attempts, resends, expires_at, payable_until, guesses = unpack_challenge(payment.challenge)
+local method, current, attempts, resends, expires_at, payable_until, guesses, key_id =
+    unpack_challenge(payment.challenge)
 local held = lease_refusal(wallet, owner, token)
 if held then
     return {held, at, ''}
@@ -69,8 +69,9 @@ end
 
 local ends_at = int(now + lifetime_ms)
 local version = next_version(payment.status, payment.version)
-redis.call('HSET', key('payment', id), 'digest', digest, 'last_call', operation, 'version', version,
-    'challenge', pack_challenge(method, issue, attempts, int(resends - 1), ends_at, payable_until, guesses))
+redis.call('HSET', key('payment', id), 'last_call', operation, 'version', version,
+    'challenge', pack_challenge(method, issue, attempts, int(resends - 1), ends_at, payable_until, guesses,
+        key_id))
 redis.call('ZADD', key('agenda'), ends_at, id)
 append_code('payment.code_resent', id, method, email, issue, 'version', version)
 count(user_id, 'codes', codes)

@@ -1,10 +1,10 @@
--- start_payment(keys=[journal], args=[operation, fingerprint, kept_ms, owner, token, keep_it, payment, user, wallet, invoice, method, digest, lifetime_ms, attempts, resends, codes_per_hour, days])
+-- start_payment(keys=[journal], args=[operation, fingerprint, kept_ms, owner, token, keep_it, payment, user, wallet, invoice, method, key_id, lifetime_ms, attempts, resends, codes_per_hour, days])
 --
 -- Begin to pay an invoice: a payment that waits for its confirmation. Nothing is deducted.
 --
 -- payment      id of the payment to make; if it exists, this call was made before
 -- method       '', 'email' or 'sms'; '' takes the first that the user has
--- digest       what the right answer's evidence looks like, see the verifier
+-- key_id       id of the key that the codes of this payment are derived from
 -- lifetime_ms  how long the code can be used; attempts, resends: how often
 --
 -- For codes_per_hour see shared/behaviour.lua, for days shared/limit.lua.
@@ -20,7 +20,7 @@
 --@include behaviour
 
 local operation, fingerprint, kept_ms, owner, token, keep_it = unpack(ARGV, 1, 6)
-local id, user_id, wallet_id, invoice_id, method, digest = unpack(ARGV, 7, 12)
+local id, user_id, wallet_id, invoice_id, method, key_id = unpack(ARGV, 7, 12)
 local lifetime_ms, attempts, resends, codes_per_hour, days = unpack(ARGV, 13, 17)
 
 local answered = earlier(operation, fingerprint)
@@ -98,11 +98,11 @@ if live then
     end_earlier(live, invoice_id, 'restart')
 end
 local expires_at = int(now + lifetime_ms)
-local challenge = pack_challenge(method, '1', attempts, resends, expires_at, payable_until, '')
+local challenge = pack_challenge(method, '1', attempts, resends, expires_at, payable_until, '', key_id)
 local limit_now = limit_shown(limit, limit.used)
 redis.call('HSET', key('payment', id), 'invoice', invoice_id, 'wallet', wallet_id, 'user', user_id,
     'amount', amount, 'currency', currency, 'merchant', merchant, 'status', 'requires_confirmation',
-    'created_at', at, 'limit', limit_now, 'challenge', challenge, 'digest', digest)
+    'created_at', at, 'limit', limit_now, 'challenge', challenge)
 redis.call('HSET', key('invoice', invoice_id), 'payment', id)
 redis.call('ZADD', key('payments', user_id), 0, id)
 redis.call('ZADD', key('agenda'), expires_at, id)

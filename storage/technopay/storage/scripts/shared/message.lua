@@ -27,7 +27,7 @@ local function message_kind(said)
     return MESSAGE_KINDS[said.type]
 end
 
--- id, user, wallet, amount, currency, merchant, status, method, issue, email and phone between ASCII's unit
+-- id, user, wallet, amount, currency, merchant, status, method, issue, key, email and phone between ASCII's unit
 -- separators; '' when there is no such payment.
 local function parcel(id)
     local user, wallet, amount, currency, merchant, status, challenge = fields('payment', id,
@@ -35,13 +35,13 @@ local function parcel(id)
     if not user then
         return ''
     end
-    local method, issue = unpack_challenge(challenge)
+    local method, issue, _, _, _, _, _, key_id = unpack_challenge(challenge)
     if status == 'requires_confirmation' and is_expired(challenge) then
         status = 'expired'
     end
     local email, phone = fields('user', user, 'email', 'phone')
     return table.concat({id, user, wallet, amount, currency, merchant, status, method or '', issue or '',
-        email or '', phone or ''}, '\31')
+        key_id or '', email or '', phone or ''}, '\31')
 end
 
 -- {message, {name, value, ...}, {email, phone}} of a message that needed no record of its own, because it was

@@ -1,0 +1,14 @@
+-- fate: what is kept of a message, by what became of it.
+--
+-- 'sent', 'waiting' for the next attempt, 'dead', or 'stale': there is nothing to tell any more. 'unsent' is a code that
+-- its verifier does not send, so it does not count as one. 'left' is a code of a key that only other processes know:
+-- that was no attempt.
+
+-- The status to keep, how many attempts that was, and after how long the agenda looks at it again.
+local function judge(fate, user_id, retry_ms)
+    if fate == 'unsent' then
+        uncount(user_id, 'codes')
+    end
+    local status = ({unsent = 'stale', left = 'waiting'})[fate] or fate
+    return status, fate == 'left' and 0 or 1, status == 'waiting' and retry_ms or MESSAGE_KEPT_MS
+end
