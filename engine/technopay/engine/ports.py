@@ -313,23 +313,18 @@ class Store(Journal, Protocol):
 
     async def read_limits(self, user_id: str | None) -> list[Limit]:
         """Read all limits, or those that bind a user."""
-        ...
 
     async def read_user(self, user_id: str) -> Outcome[User]:
         """Read a user."""
-        ...
 
     async def read_wallet(self, wallet_id: str, user_id: str | None) -> Outcome[Wallet]:
         """Read a wallet, with a user only that user's own."""
-        ...
 
     async def read_invoice(self, invoice_id: str, user_id: str | None) -> Outcome[Invoice]:
         """Read an invoice, with a user only that user's own."""
-        ...
 
     async def read_payment(self, payment_id: str, user_id: str | None) -> Outcome[Payment]:
         """Read a payment, with a user only that user's own."""
-        ...
 
     async def list_wallets(self, user_id: str, cursor: str, limit: int) -> Page[Wallet]:
         """List a user's wallets."""
@@ -377,19 +372,15 @@ class Store(Journal, Protocol):
 
         The value is the id of the key that challenges without one belong to.
         """
-        ...
 
     async def ping(self) -> None:
         """Find out whether the store works."""
-        ...
 
     async def measure(self) -> StoreGauges:
         """Tell what can be known of all engines on the store."""
-        ...
 
     async def audit(self) -> Audit:
         """Recompute every invariant from the journal and compare; it runs beside traffic."""
-        ...
 
     async def mock_settlement(self, action: str, payment_id: str, errors: int = 0, refund_id: str = "") -> str:
         """Keep the book of the mock settlement service."""
