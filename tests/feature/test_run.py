@@ -189,7 +189,9 @@ def test_a_changed_project_is_installed_into_the_environment_that_there_is(insta
     assert kept.exists()
 
 
-def test_a_set_up_that_was_interrupted_starts_again_from_nothing(copy: Path) -> None:
+def test_a_set_up_that_was_interrupted_starts_again_from_nothing(installed: Path, copy: Path) -> None:
+    pretend_here(copy, installed)
+    (copy / "pyproject.toml").write_text(PROJECT + "# changed\n")
     broken = copy / ".venv/bin/pip"
     with held(copy) as process:
         os.killpg(process.pid, signal.SIGKILL)
