@@ -12,6 +12,7 @@ local current, is_set_aside, status, version = fields('payment', id, 'claim', 's
 if current ~= claim then
     return {'fenced', at, ''}
 end
+exempt_from_memory_limit()
 redis.call('ZADD', key('agenda'), int(now + claim_ms), id)
 if set_aside == '1' and not is_set_aside then
     local changed = next_version(status, version)

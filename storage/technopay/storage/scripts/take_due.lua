@@ -56,6 +56,7 @@ local function take_message(member)
     end
 end
 
+exempt_from_memory_limit()
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', agenda, '-inf', at, 'LIMIT', 0, ARGV[1])) do
     local kind = string.sub(member, 1, 4)
     if kind == 'pay_' then

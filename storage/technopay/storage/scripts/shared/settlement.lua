@@ -5,8 +5,9 @@
 
 -- A claim only grows, so that a holder that slept finds nothing that it could still write down.
 local function end_payment(id, payment, status, ...)
-    redis.call('HSET', key('payment', id), 'status', status, 'claim', int(payment.claim + 1), ...)
+    -- This comes first: it needs no memory, and after a script's first write a server that has none refuses nothing.
     redis.call('ZREM', key('agenda'), id)
+    redis.call('HSET', key('payment', id), 'status', status, 'claim', int(payment.claim + 1), ...)
     if payment.set_aside then
         redis.call('ZREM', key('set_aside'), id)
         redis.call('HDEL', key('payment', id), 'set_aside')
