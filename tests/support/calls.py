@@ -12,6 +12,7 @@ from support.scene import (
     RIGHT,
     WRONG,
     Scene,
+    client_of,
     new_id,
     new_invoice,
     operation,
@@ -333,13 +334,10 @@ async def migrate(scene: Scene) -> Call:
     return move
 
 
-async def mark_demo_as(scene: Scene, claimant: str) -> str:
-    return (await scene.store._run("mark_demo", claimant=claimant)).code
-
-
 @case
 async def mark_demo(scene: Scene) -> Call:
-    return lambda: mark_demo_as(scene, "somebody")
+    await client_of(scene.store).hset(scene.keys.key("meta"), "demo", "seeding")
+    return scene.store.mark_seeded
 
 
 @case

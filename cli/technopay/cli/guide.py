@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from technopay.cli.service import Service
 from technopay.engine import Engine, Invoice, Wallet
+from technopay.http.demo_guard import is_loopback
 
 TOKEN_LIFETIME_S = 12 * 3600.0
 
@@ -47,7 +50,13 @@ Another user's token:
 
   curl -sw '\\n' $API/mock/token -H "$JSON" -d '{{"user_id": "demo-poor"}}'
 
-Ctrl-C ends it."""
+{warning}Ctrl-C ends it."""
+
+EXPOSED = """\
+Other machines reach this demo: whoever does can get a token of any user and of an operator.
+Have it listen on 127.0.0.1 (TECHNOPAY_HOST), or let nobody else into this network.
+
+"""
 
 
 async def guide_text(service: Service) -> str:
@@ -69,6 +78,7 @@ async def guide_text(service: Service) -> str:
         wallet = await _wallet(engine, user_id)
         refusals.append(f"  {code:21} invoice {invoice.id}\n{'':24}wallet  {wallet.id}, {user_id}")
     return GUIDE.format(
+        warning="" if is_loopback(urlsplit(service.url).hostname or "") else EXPOSED,
         url=service.url,
         token=signer.sign("demo-alice", admin=False, lifetime_s=TOKEN_LIFETIME_S),
         admin=signer.sign("demo-admin", admin=True, lifetime_s=TOKEN_LIFETIME_S),

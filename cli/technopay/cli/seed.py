@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from technopay.engine import Engine
+from technopay.engine import Engine, IdempotencyKeyReused, UserExists
 
 OPEN_FOR = timedelta(days=365)
 CURRENCY = "EUR"
@@ -16,8 +17,9 @@ MERCHANTS = (
 
 
 async def seed(engine: Engine) -> None:
-    """Add the demo data. Keys make a run that was cut off safe to repeat."""
-    await engine.set_limit(currency=CURRENCY, amount=DAILY_LIMIT)
+    """Add the demo data. Keys make a run that was cut off safe to repeat, and nothing is overwritten."""
+    if not await engine.list_all_limits():
+        await engine.set_limit(currency=CURRENCY, amount=DAILY_LIMIT)
     await _add_user(engine, "demo-alice", "alice@example.com", 50_000)
     await _add_user(engine, "demo-blocked", "blocked@example.com", 50_000)
     inactive = await _add_user(engine, "demo-inactive", "inactive@example.com", 50_000)
@@ -29,14 +31,15 @@ async def seed(engine: Engine) -> None:
     await _add_invoice(engine, "demo-alice", "Cinema", 900, open_for=timedelta(seconds=1))
     for user_id in ("demo-blocked", "demo-inactive", "demo-poor", "demo-unreachable"):
         await _add_invoice(engine, user_id, "Bookshop", 1_250)
-    await engine.deactivate_wallet(wallet_id=inactive)
-    await engine.block_user(user_id="demo-blocked")
+    await engine.deactivate_wallet(wallet_id=inactive, idempotency_key="seed-inactive")
+    await engine.block_user(user_id="demo-blocked", idempotency_key="seed-blocked")
 
 
 async def _add_user(engine: Engine, user_id: str, email: str, balance: int) -> str:
-    await engine.create_user(
-        user_id=user_id, email=email, phone="+15550100", idempotency_key=f"seed-user-{user_id}"
-    )
+    with suppress(UserExists):
+        await engine.create_user(
+            user_id=user_id, email=email, phone="+15550100", idempotency_key=f"seed-user-{user_id}"
+        )
     wallet = await engine.create_wallet(
         user_id=user_id, currency=CURRENCY, idempotency_key=f"seed-wallet-{user_id}"
     )
@@ -47,10 +50,13 @@ async def _add_user(engine: Engine, user_id: str, email: str, balance: int) -> s
 async def _add_invoice(
     engine: Engine, user_id: str, merchant: str, amount: int, *, open_for: timedelta = OPEN_FOR
 ) -> None:
-    await engine.create_invoice(
-        user_id=user_id,
-        amount=amount,
-        currency=CURRENCY,
-        merchant=merchant,
-        expires_at=datetime.now(UTC) + open_for,
-    )
+    # A run before this one made it, with another expiry.
+    with suppress(IdempotencyKeyReused):
+        await engine.create_invoice(
+            user_id=user_id,
+            amount=amount,
+            currency=CURRENCY,
+            merchant=merchant,
+            expires_at=datetime.now(UTC) + open_for,
+            idempotency_key=f"seed-invoice-{user_id}-{merchant!a}",
+        )

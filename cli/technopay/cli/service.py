@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,10 +15,14 @@ from technopay.cli.sign_in import SignIn, make_sign_in
 from technopay.engine import Engine, EngineSettings
 from technopay.http import Bounds, OnRequest, create_app, mock_routes, serving
 from technopay.http.app import METRICS
+from technopay.http.demo_guard import DemoGuard, is_loopback
 from technopay.http.listening import show_address
 from technopay.http.team import Team
 from technopay.storage import RedisStore
 
+logger = logging.getLogger(__name__)
+
+EXPOSED = "the demo listens on %s: whoever reaches it there is an operator, and no money in it is safe"
 Serve = Callable[..., AbstractAsyncContextManager[tuple[str, int]]]
 """Serves an application within its bounds: `serving` or `serving_on`, told where."""
 
@@ -69,9 +74,6 @@ def settle_sign_in(settings: Settings, *, demo: bool) -> tuple[str, SignIn]:
     """
     secret = settings.demo_secret() if demo else settings.require_secret()
     sign_in = make_sign_in(settings, secret)
-    if demo:
-        # Mock tokens have to be signed.
-        sign_in.require_signer("--demo")
     require_services(settings, demo=demo)
     return secret, sign_in
 
@@ -99,23 +101,30 @@ async def running_service(
     """Run a service until the block is left. It drains from the outside in: server, engine, store."""
     secret, sign_in = settle_sign_in(settings, demo=demo)
     bounds = Bounds(connections_max=settings.connections_max, requests_max=settings.requests_max)
-    async with (
-        make_store(settings, initialise=initialise) as store,
-        running_services(settings, store, demo=demo) as services,
-        Engine(
-            store,
-            engine_settings(settings, secret, demo=demo),
-            settlement_service=services.settlement,
-            channels=services.channels,
-            verifier=services.verifier,
-        ) as engine,
-    ):
-        if demo and await store.mark_demo():
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(make_store(settings, initialise=initialise))
+        # Before anything is written to it.
+        is_unseeded = demo and await store.mark_demo()
+        if demo:
+            sign_in = sign_in.for_demo(secret, (await store.read_meta())["incarnation"])
+        services = await stack.enter_async_context(running_services(settings, store, demo=demo))
+        engine = await stack.enter_async_context(
+            Engine(
+                store,
+                engine_settings(settings, secret, demo=demo),
+                settlement_service=services.settlement,
+                channels=services.channels,
+                verifier=services.verifier,
+            )
+        )
+        if is_unseeded:
             await seed(engine)
+            await store.mark_seeded()
         app = create_app(
             engine,
             sign_in.authenticator,
             more_routes=mock_routes(store, sign_in.require_signer("--demo")) if demo else (),
+            guard=DemoGuard(settings.host, settings.cors_origins) if demo else None,
             bounds=bounds,
             on_request=on_request,
             has_metrics=settings.metrics,
@@ -123,5 +132,13 @@ async def running_service(
         )
         async with serve(app, bounds=bounds) as (host, port):
             if team is None:
-                warn_of_mocks(settings, demo=demo)
+                warn(settings, demo=demo)
             yield Service(show_url(host, port), engine, sign_in, app[METRICS].tell)
+
+
+def warn(settings: Settings, *, demo: bool) -> None:
+    """Log at each start what is not for real use."""
+    if not demo:
+        warn_of_mocks(settings)
+    elif not is_loopback(settings.host):
+        logger.warning(EXPOSED, settings.host)

@@ -80,10 +80,8 @@ def require_services(settings: Settings, *, demo: bool) -> None:
             _load_factory(name, factory)
 
 
-def warn_of_mocks(settings: Settings, *, demo: bool) -> None:
-    """Log each service that is a mock outside a demo."""
-    if demo:
-        return
+def warn_of_mocks(settings: Settings) -> None:
+    """Log each service that is a mock on purpose."""
     for name, factory in _named(settings, demo=False).items():
         if factory == MOCK:
             logger.warning("TECHNOPAY_%s=mock: %s", name.upper(), MOCK_EFFECTS[name])

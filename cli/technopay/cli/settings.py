@@ -30,6 +30,7 @@ from technopay.cli.setting_types import (
 from technopay.engine.settings import SECRET_LENGTH_MIN
 from technopay.http import Algorithm, Bounds
 from technopay.http.keys import HS256
+from technopay.storage import EmbeddedValkey
 from technopay.storage.private import make_private, read_private, write_private
 
 FLAGS = {"redis_url": "--redis"}
@@ -124,6 +125,11 @@ class Settings(BaseModel):
         if self.secret is not None:
             return self.secret.get_secret_value()
         kept = make_private(self.data_dir) / "demo-secret"
+        if not (self.redis_url or kept.exists() or EmbeddedValkey(self.data_dir).is_new):
+            raise ConfigurationError(
+                f"the store in {self.data_dir} was made with a TECHNOPAY_SECRET: set it if that was a demo, "
+                "else leave --demo out"
+            )
         try:
             secret = read_private(kept)
         except FileNotFoundError:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
 
+from aiohttp import web
+
 from technopay.cli.settings import ConfigurationError, Settings
-from technopay.http import Key, TokenAuthenticator, TokenSigner, read_public_keys
+from technopay.http import Authenticator, Caller, Key, TokenAuthenticator, TokenSigner, read_public_keys
 from technopay.http.keys import HS256
+from technopay.http.problems import UnknownKey
 
 NAME = "TECHNOPAY_TOKEN_"
 
@@ -15,7 +19,7 @@ NAME = "TECHNOPAY_TOKEN_"
 class SignIn:
     """What checks tokens, and what signs them where we hold the secret."""
 
-    authenticator: TokenAuthenticator
+    authenticator: Authenticator
     signer: TokenSigner | None
 
     def require_signer(self, who: str) -> TokenSigner:
@@ -31,6 +35,29 @@ class SignIn:
                 "public key, tokens come from whoever holds the private one"
             )
         return self.signer
+
+    def for_demo(self, secret: str, incarnation: str) -> SignIn:
+        """Return a sign-in that also takes tokens of one demo, and signs these only.
+
+        Their key is of the secret and of the store: no other store takes them, nor this one without `--demo`.
+        """
+        key = hmac.digest(secret.encode(), f"technopay demo tokens {incarnation}".encode(), "sha256").hex()
+        return SignIn(DemoAuthenticator(TokenAuthenticator(key), self.authenticator), TokenSigner(key))
+
+
+class DemoAuthenticator:
+    """Takes tokens of the demo, and all others as without it."""
+
+    def __init__(self, demo: Authenticator, others: Authenticator) -> None:
+        self._demo = demo
+        self._others = others
+
+    async def authenticate(self, request: web.Request) -> Caller:
+        """Return the caller of a request with a token of either kind."""
+        try:
+            return await self._demo.authenticate(request)
+        except UnknownKey:
+            return await self._others.authenticate(request)
 
 
 def make_sign_in(settings: Settings, secret: str | None = None) -> SignIn:

@@ -17,7 +17,7 @@ from technopay.http.open_routes import open_routes
 from technopay.http.openapi import openapi_document
 from technopay.http.operator_routes import OPERATOR_ROUTES
 from technopay.http.parsing import BODY_LENGTH_MAX
-from technopay.http.pipeline import Frame, Pipeline, expect_continue
+from technopay.http.pipeline import Frame, Guard, Pipeline, expect_continue
 from technopay.http.routes import Route
 from technopay.http.routing import RouteTable
 from technopay.http.seen import OnRequest
@@ -41,11 +41,13 @@ def create_app(
     on_request: OnRequest | None = None,
     has_metrics: bool = True,
     team: Team | None = None,
+    guard: Guard | None = None,
 ) -> web.Application:
     """Make an application for an engine that somebody else starts and closes.
 
     It can be served as it is or mounted as a sub-application. `more_routes` are served as those of the API are;
     `on_request` is told of every request that was answered. With a `team`, metrics are of all its workers.
+    A `guard` raises for requests that are not to be answered.
     """
     bounds = bounds or Bounds()
     admission = Admission(
@@ -67,7 +69,7 @@ def create_app(
     )
     document = openapi_document(routes, VERSION)
     app[TABLE] = routes
-    frame = Frame(watchers)
+    frame = Frame(watchers, guard)
     table = RouteTable(frame.refuse_path(), frame.refuse_method, expect_continue)
     for route in routes:
         handler = Pipeline(route, table, engine, authenticator, admission, bounds).handler(frame)

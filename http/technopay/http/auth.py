@@ -14,7 +14,7 @@ from aiohttp import web
 
 from technopay.engine.values import USER_ID
 from technopay.http.keys import HS256, Algorithm, Key, require_keys
-from technopay.http.problems import InvalidToken, Unauthenticated
+from technopay.http.problems import InvalidToken, Unauthenticated, UnknownKey
 
 PAYMENTS, ADMIN = "payments", "admin"
 KNOWN_TOKENS_MAX = 4_096
@@ -107,7 +107,7 @@ class TokenAuthenticator:
                 continue
             except (jwt.InvalidTokenError, ValueError) as error:
                 raise _refusal(error, self._algorithm) from None
-        raise InvalidToken("The token is signed with none of the keys that are valid here.")
+        raise UnknownKey("The token is signed with none of the keys that are valid here.")
 
     def _decode(self, token: str, key: Key) -> Mapping[str, Any]:
         claims: Mapping[str, Any] = jwt.decode(
@@ -129,7 +129,7 @@ def _refusal(error: Exception, algorithm: Algorithm) -> InvalidToken:
         case jwt.ImmatureSignatureError():
             return InvalidToken("The token is not valid yet.")
         case jwt.InvalidAlgorithmError():
-            return InvalidToken(f"The token is not signed with {algorithm}.")
+            return UnknownKey(f"The token is not signed with {algorithm}.")
         case jwt.MissingRequiredClaimError():
             return InvalidToken(f"The token lacks {error.claim}.")
         case jwt.InvalidIssuerError():

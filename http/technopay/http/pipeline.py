@@ -33,13 +33,16 @@ logger = logging.getLogger(__name__)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 Sent = Awaitable[web.StreamResponse]
+Guard = Callable[[web.Request], None]
+"""Raises for a request that is not to be answered."""
 
 
 class Frame:
     """What is around every answer: a request gets an id, an error becomes a problem, who watches is told."""
 
-    def __init__(self, watchers: Sequence[OnRequest]) -> None:
+    def __init__(self, watchers: Sequence[OnRequest], guard: Guard | None) -> None:
         self._watchers = watchers
+        self._guard = guard
         self._random_bits = random.Random(secrets.randbits(128)).getrandbits  # noqa: S311 - names, no secrets
 
     def around(self, route: Route | None, answer: Callable[[web.Request, Seen], Sent]) -> WebHandler:
@@ -51,6 +54,8 @@ class Frame:
                 given = f"{self._random_bits(64):016x}"
             seen = Seen(given, time.monotonic(), request.match_info, route)
             try:
+                if self._guard:
+                    self._guard(request)
                 response = await answer(request, seen)
             except Exception as error:
                 refusal = _translate(error, seen.request_id)

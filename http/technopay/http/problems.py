@@ -86,6 +86,17 @@ class InvalidToken(Unauthenticated):
         return f'{CHALLENGE}, error="invalid_token", error_description="{self}"'
 
 
+class UnknownKey(InvalidToken):
+    """Raised when no key of ours has signed the token."""
+
+
+class ForeignRequest(RequestError):
+    """Raised in a demo when a request comes by a foreign name or from a foreign page."""
+
+    code = "forbidden"
+    message = "A demo answers at its own address only, and no pages of others."
+
+
 class Forbidden(RequestError):
     """Raised when the token lacks the scope."""
 

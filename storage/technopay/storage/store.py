@@ -167,8 +167,23 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
         return Outcome(reply.code, str(reply.record))
 
     async def mark_demo(self) -> bool:
-        """Claim the right to add the demo data: True once per store."""
-        return (await self._run("mark_demo", claimant=secrets.token_hex(8))).code == "ok"
+        """Mark a store that was never used as a demo's; return whether the demo data has to be added.
+
+        Raises:
+            StoreUnfit: the store is in use, and no demo's. Nothing was written.
+
+        """
+        code = (await self._run("mark_demo", state="seeding")).code
+        if code == "in_use":
+            raise StoreUnfit(
+                "this store is in use and was not made by --demo, which gives tokens for any user to anybody; "
+                "leave --demo out, or use another store"
+            )
+        return code == "ok"
+
+    async def mark_seeded(self) -> None:
+        """Note down that the demo data was added."""
+        await self._run("mark_demo", state="seeded")
 
     async def _open(self) -> None:
         is_new = self._initialise

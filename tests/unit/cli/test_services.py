@@ -271,8 +271,7 @@ async def test_an_address_that_begins_with_dead_takes_nothing_in_a_demo_also_by_
 
 
 def test_each_mock_that_is_named_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    warn_of_mocks(make_settings(sms="bank:make", verifier="mock"), demo=False)
-    warn_of_mocks(make_settings(), demo=True)
+    warn_of_mocks(make_settings(sms="bank:make", verifier="mock"))
 
     assert [(each.levelno, each.getMessage()) for each in caplog.records] == [
         (logging.WARNING, "TECHNOPAY_SETTLEMENT=mock: no money is settled"),

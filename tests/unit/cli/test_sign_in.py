@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from multidict import CIMultiDict
 from support.scenes import SECRET
 
 from technopay.cli import main
 from technopay.cli.settings import ConfigurationError, load_settings
 from technopay.cli.sign_in import make_sign_in
-from technopay.http import TokenAuthenticator, TokenSigner
+from technopay.http import Authenticator, TokenAuthenticator, TokenSigner, Unauthenticated
 
 OTHER, PREVIOUS = "a secret for tokens, and for tokens alone", "the secret of before, and of before alone"
 CURVE = ec.generate_private_key(ec.SECP256R1())
@@ -39,12 +42,17 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Set:
     return set_them
 
 
-def takes(authenticator: TokenAuthenticator, key: Any, algorithm: str = "HS256", **claims: Any) -> bool:
+def takes(authenticator: Authenticator, key: Any, algorithm: str = "HS256", **claims: Any) -> bool:
     """Whether a token that is signed like this is taken."""
     token = jwt.encode({"sub": "alice", "exp": 4_000_000_000, **claims}, key, algorithm=algorithm)
+    return takes_token(authenticator, token)
+
+
+def takes_token(authenticator: Authenticator, token: str) -> bool:
+    request: Any = SimpleNamespace(headers=CIMultiDict(Authorization=f"Bearer {token}"))
     try:
-        return authenticator.caller_of(f"Bearer {token}").user_id == "alice"
-    except Exception:
+        return asyncio.run(authenticator.authenticate(request)).user_id == "alice"
+    except Unauthenticated:
         return False
 
 
@@ -79,8 +87,37 @@ def test_a_public_key_takes_what_the_private_one_signed_and_signs_nothing(settin
     assert takes(sign_in.authenticator, CURVE, "ES256", iss="issuer", aud="us")
     assert not takes(sign_in.authenticator, CURVE, "ES256")
     assert not takes(sign_in.authenticator, SECRET, iss="issuer", aud="us")
-    with pytest.raises(ConfigurationError, match=r"^--demo signs tokens"):
-        sign_in.require_signer("--demo")
+    with pytest.raises(ConfigurationError, match=r"^this command signs tokens"):
+        sign_in.require_signer("this command")
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "ES256"])
+def test_a_demo_signs_with_a_key_of_its_own_store_and_takes_all_other_tokens_too(
+    settings: Set, algorithm: str
+) -> None:
+    key: Any = SECRET
+    if algorithm == "ES256":
+        settings(algorithm="ES256", public_key_file="public.pem")
+        key = CURVE
+    sign_in = make_sign_in(load_settings())
+    demo, other = sign_in.for_demo(SECRET, "store-1"), sign_in.for_demo(SECRET, "store-2")
+
+    token = demo.require_signer("a demo").sign("alice", admin=True, lifetime_s=60)
+    assert takes_token(demo.authenticator, token)
+    assert not takes_token(other.authenticator, token)
+    assert not takes_token(sign_in.authenticator, token)
+    assert not takes_token(sign_in.for_demo("another secret" + SECRET, "store-1").authenticator, token)
+    assert takes(demo.authenticator, key, algorithm)
+    assert not takes(demo.authenticator, OTHER)
+
+
+def test_a_token_of_a_demo_that_has_expired_says_so(settings: Set) -> None:
+    demo = make_sign_in(load_settings()).for_demo(SECRET, "store-1")
+    token = demo.require_signer("a demo").sign("alice", admin=False, lifetime_s=-1)
+    request: Any = SimpleNamespace(headers=CIMultiDict(Authorization=f"Bearer {token}"))
+
+    with pytest.raises(Unauthenticated, match=r"^The token has expired\.$"):
+        asyncio.run(demo.authenticator.authenticate(request))
 
 
 WRONG: list[tuple[dict[str, str], str]] = [
@@ -120,12 +157,11 @@ def test_what_does_not_fit_is_one_line_before_anything_is_started(
     assert not Path("d").exists()
 
 
-@pytest.mark.parametrize("command", [["token", "--user", "a"], ["serve", "--demo"], ["demo", "--once"]])
-def test_what_signs_tokens_says_that_it_cannot_with_a_public_key(
-    settings: Set, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+def test_the_command_says_that_it_cannot_sign_tokens_with_a_public_key(
+    settings: Set, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings(algorithm="ES256", public_key_file="public.pem")
-    monkeypatch.setattr(sys, "argv", ["technopay", *command])
+    monkeypatch.setattr(sys, "argv", ["technopay", "token", "--user", "a"])
 
     with pytest.raises(SystemExit) as ended:
         main.run()

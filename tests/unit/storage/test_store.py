@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from support.scene import Scene, client_of, dump, new_invoice, operation
 
+from technopay.engine import StoreUnfit
 from technopay.engine.ports import Store, UntoldNotice
 from technopay.storage import RedisStore
 from technopay.storage.fitness import SCHEMA
@@ -60,10 +61,34 @@ async def test_a_store_is_tied_to_the_secret_that_is_used_first(store: RedisStor
         assert (bound.code, bound.value) == (code, "aaaaaaaa"), key_ids
 
 
-async def test_the_demo_data_is_claimed_once(store: RedisStore) -> None:
+async def test_demo_data_is_added_once_and_again_after_a_run_that_was_cut_off(store: RedisStore) -> None:
     assert await store.mark_demo()
     before = await dump(store)
+    assert await store.mark_demo()
+    assert await dump(store) == before
+    await store.mark_seeded()
+    before = await dump(store)
     assert not await store.mark_demo()
+    await store.mark_seeded()
+    assert await dump(store) == before
+
+
+async def test_a_demo_of_an_earlier_version_is_one_still_and_has_its_data(store: RedisStore) -> None:
+    await store._run("mark_demo", state="0123456789abcdef")  # a claimant
+    await Scene(store).user("alice")
+    before = await dump(store)
+
+    assert not await store.mark_demo()
+    assert await dump(store) == before
+
+
+async def test_a_store_in_use_becomes_no_demos_and_nothing_is_written(store: RedisStore) -> None:
+    await Scene(store).user("alice")
+    before = await dump(store)
+
+    with pytest.raises(StoreUnfit, match="in use and was not made by --demo"):
+        await store.mark_demo()
+
     assert await dump(store) == before
 
 

@@ -16,8 +16,7 @@ from pydantic import SecretStr
 from technopay.cli.logs import set_up_logging
 from technopay.cli.process import ENDING, catch_signals, fit_connections, say
 from technopay.cli.seed import seed
-from technopay.cli.service import engine_settings, make_store, settle_sign_in, show_url
-from technopay.cli.services import warn_of_mocks
+from technopay.cli.service import engine_settings, make_store, settle_sign_in, show_url, warn
 from technopay.cli.settings import Settings
 from technopay.cli.workers.orders import Orders
 from technopay.cli.workers.siblings import SUPERVISOR, Siblings
@@ -57,7 +56,7 @@ async def serve_together(settings: Settings, *, initialise: bool, demo: bool) ->
             address = sockets[0].getsockname()
             async with Supervisor(orders) as supervisor, _telling(folder, supervisor, count):
                 stopped = catch_signals()
-                warn_of_mocks(settings, demo=demo)
+                warn(settings, demo=demo)
                 say(f"technopay: serving on {show_url(str(address[0]), int(address[1]))}")
                 await supervisor.wait_unless_failed(stopped)
                 say("technopay: draining")
@@ -71,10 +70,10 @@ async def _running_store(
 ) -> AsyncIterator[str]:
     """Have the store ready for workers until the block is left; answer where it is."""
     async with make_store(settings, initialise=initialise) as store:
-        if demo:
+        if demo and await store.mark_demo():
             async with Engine(store, engine_settings(settings, secret, demo=True)) as engine:
-                if await store.mark_demo():
-                    await seed(engine)
+                await seed(engine)
+            await store.mark_seeded()
         assert store.url is not None
         yield store.url
 

@@ -1,10 +1,20 @@
--- mark_demo(keys=[journal], args=[claimant])
+-- mark_demo(keys=[journal], args=[state])
 --
--- Claim the right to add the demo data, which one claimant gets once per store.
+-- Mark a store as a demo's, which only one that was never used becomes.
 --
--- Returns {code, now, ''}: 'ok' or 'done'
+-- state  'seeding' before the demo data is added, 'seeded' after it; a run that was cut off between them adds it again
+--
+-- Returns {code, now, ''}: 'ok', 'done' when the data was added before, 'in_use' when the store is no demo's.
 --@include base
 
 local meta = key('meta')
-redis.call('HSETNX', meta, 'demo', ARGV[1])
-return {redis.call('HGET', meta, 'demo') == ARGV[1] and 'ok' or 'done', at, ''}
+local demo = redis.call('HGET', meta, 'demo')
+if demo and demo ~= 'seeding' then
+    return {'done', at, ''}
+elseif not demo and redis.call('EXISTS', KEYS[1]) == 1 then
+    return {'in_use', at, ''}
+end
+if demo ~= ARGV[1] then
+    redis.call('HSET', meta, 'demo', ARGV[1])
+end
+return {'ok', at, ''}
