@@ -17,7 +17,7 @@ from technopay.storage import RedisStore
 
 Wire = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
-PATIENT = {"head_deadline_s": 60.0, "body_deadline_s": 60.0, "write_deadline_s": 60.0}
+PATIENT = {"keepalive_s": 60.0, "head_deadline_s": 60.0, "body_deadline_s": 60.0, "write_deadline_s": 60.0}
 BODY_TO_COME = (b"Content-Type: application/json", b"Content-Length: 2")
 """A request with such a body takes its place until it comes."""
 READ = request("GET /v1/wallets")
@@ -55,18 +55,32 @@ async def held(server: Served, count: int) -> AsyncIterator[list[Wire]]:
         yield wires
 
 
+@asynccontextmanager
+async def busy(server: Served, count: int) -> AsyncIterator[list[Wire]]:
+    """Hold connections amid a request, which is answered once its body `{}` comes."""
+
+    async def are_busy() -> bool:
+        return server.app[ADMISSION].running == count
+
+    async with held(server, count) as wires:
+        for _, writer in wires:
+            writer.write(request("POST /v1/payments/x/cancel", *BODY_TO_COME))
+        await wait_for(are_busy)
+        yield wires
+
+
 async def test_beyond_the_bound_of_connections_only_what_is_open_to_all_is_answered(
     api: Api, alice: Person
 ) -> None:
     async with served(api.engine, connections_max=3, **PATIENT) as server:
-        async with held(server, 3) as wires:
+        async with busy(server, 3) as wires:
             for path in ("/livez", "/readyz"):
                 told = await server_says(server, request(f"GET {path}"))
                 assert (told.status, told.problem["status"]) == (200, "ok")
                 assert "Connection: close" in told.head
             told = await server_says(server, READ)
             assert_overloaded(told)
-            assert (await ask(wires[0], READ)).status == 200
+            assert (await ask(wires[0], b"{}")).status == 404
         await wait_for(lambda: is_served(server))
 
 
@@ -98,27 +112,63 @@ def assert_overloaded(told: Told) -> None:
 async def test_beyond_the_reserve_connections_are_answered_without_being_heard(api: Api, alice: Person) -> None:
     async with (
         served(api.engine, connections_max=1, **PATIENT) as server,
-        held(server, 1) as (wire,),
+        busy(server, 1) as (wire,),
         AsyncExitStack() as stack,
     ):
         for _ in range(connection.RESERVE):
-            _, writer = await server.open()
-            stack.callback(writer.close)
+            reserve = await server.open()
+            stack.callback(reserve[1].close)
+            # The rest of this request is waited for, too.
+            assert (await ask(reserve, request("GET /livez", b"Content-Length: 2"))).status == 200
         crowd = await asyncio.gather(*(server_says(server, b"") for _ in range(100)))
         for told in crowd:
             assert_overloaded(told)
         assert_overloaded(await server_says(server, request("GET /livez")))
-        assert (await ask(wire, READ)).status == 200
+        assert (await ask(wire, b"{}")).status == 404
 
 
 async def test_the_reserve_is_not_held_by_silence(
     api: Api, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "RESERVE_DEADLINE_S", 0.05)
-    async with served(api.engine, connections_max=1, **PATIENT) as server, held(server, 1):
+    async with served(api.engine, connections_max=1, **PATIENT) as server, busy(server, 1):
         silent = await asyncio.gather(*(server_says(server, b"") for _ in range(connection.RESERVE)))
         assert {told.raw for told in silent} == {b""}
         assert (await server_says(server, request("GET /livez"))).status == 200
+
+
+async def test_for_one_connection_more_the_one_that_is_idle_for_longest_is_closed(
+    api: Api, alice: Person
+) -> None:
+    async with served(api.engine, connections_max=4, **PATIENT) as server, held(server, 4) as wires:
+        wires[0][1].write(request("POST /v1/payments/x/cancel", *BODY_TO_COME))
+        assert (await ask(wires[1], READ)).status == 200
+        # Now the first is busy, and of the others the second was used last.
+        async with held(server, 2):
+            assert {(await heard(reader)).raw for reader, _ in wires[2:]} == {b""}
+            assert (await ask(wires[0], b"{}")).status == 404
+            assert (await ask(wires[1], READ)).status == 200
+
+
+async def test_idle_connections_keep_nobody_out(api: Api, alice: Person) -> None:
+    async with served(api.engine, connections_max=50, **PATIENT) as server, AsyncExitStack() as stack:
+        for _ in range(66):
+            stack.callback((await server.open())[1].close)
+        for path in ("/livez", "/readyz", "/v1/wallets"):
+            assert (await server_says(server, request(f"GET {path}", close=True))).status == 200
+
+
+async def test_an_idle_connection_is_kept_for_its_time_and_a_silent_one_for_less(
+    api: Api, alice: Person
+) -> None:
+    async with served(api.engine, **PATIENT | {"head_deadline_s": 0.2}) as server, held(server, 1) as (wire,):
+        assert (await server_says(server, b"")).raw == b""
+        assert (await ask(wire, READ)).status == 200
+    async with (
+        served(api.engine, **PATIENT | {"keepalive_s": 0.4, "head_deadline_s": 0.3}) as server,
+        held(server, 1) as (wire,),
+    ):
+        assert (await heard(wire[0])).raw == b""
 
 
 async def talk_on(writer: asyncio.StreamWriter) -> None:
@@ -139,7 +189,7 @@ async def test_who_is_refused_and_stays_is_left(
 ) -> None:
     monkeypatch.setattr(connection, "RESERVE", 0)
     monkeypatch.setattr(connection, "REFUSED_DEADLINE_S", 0.05)
-    async with served(api.engine, connections_max=1, **PATIENT) as server, held(server, 1):
+    async with served(api.engine, connections_max=1, **PATIENT) as server, busy(server, 1):
         reader, writer = await server.open()
         assert_overloaded(await heard(reader))
         await talk_on(writer)
@@ -150,7 +200,7 @@ async def test_a_server_that_ends_leaves_those_whom_it_refused(
 ) -> None:
     monkeypatch.setattr(connection, "RESERVE", 0)
     monkeypatch.setattr(connection, "REFUSED_DEADLINE_S", 3_600.0)
-    async with served(api.engine, connections_max=1, **PATIENT) as server, held(server, 1):
+    async with served(api.engine, connections_max=1, **PATIENT) as server, busy(server, 1):
         reader, writer = await server.open()
         assert_overloaded(await heard(reader))
     await talk_on(writer)

@@ -16,7 +16,7 @@ from support.scenes import SECRET
 from technopay.engine import Engine
 from technopay.http import Bounds, TokenAuthenticator, TokenSigner, create_app, serving
 
-QUICK = Bounds(head_deadline_s=0.3, body_deadline_s=0.3, write_deadline_s=0.3)
+QUICK = Bounds(head_deadline_s=0.3, keepalive_s=0.3, body_deadline_s=0.3, write_deadline_s=0.3)
 """Bounds under which nobody is waited for long."""
 
 PATIENCE_S = 20.0

@@ -100,7 +100,11 @@ async def running_service(
 ) -> AsyncIterator[Service]:
     """Run a service until the block is left. It drains from the outside in: server, engine, store."""
     secret, sign_in = settle_sign_in(settings, demo=demo)
-    bounds = Bounds(connections_max=settings.connections_max, requests_max=settings.requests_max)
+    bounds = Bounds(
+        connections_max=settings.connections_max,
+        requests_max=settings.requests_max,
+        keepalive_s=settings.keepalive_s,
+    )
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(make_store(settings, initialise=initialise))
         # Before anything is written to it.

@@ -10,7 +10,8 @@ class Bounds:
     """What a process takes on at most. Durations are in the unit that the name ends with."""
 
     connections_max: int = 1_000
-    """Connections that are open. A few more are for health checks; beyond them, 503 is answered unread."""
+    """Connections that are open. For one more, the one that is idle for longest is closed. Where none is idle,
+    a few more are for health checks; beyond them, 503 is answered unread."""
     requests_max: int = 1_000
     """Requests under way; one more is answered 503 at once."""
     requests_per_user_max: int = 64
@@ -25,7 +26,10 @@ class Bounds:
     write_deadline_s: float = 10.0
     """A reader who takes nothing of what is written by then is cut off."""
     head_deadline_s: float = 15.0
-    """A connection on which no request has arrived by then, down to its last header, is closed."""
+    """A new connection on which no request has arrived by then, down to its last header, is closed."""
+    keepalive_s: float = 75.0
+    """A connection whose last answer is so long ago is closed. Load balancers give up theirs after 60 s: had we
+    closed it before, their next request would be lost."""
     body_deadline_s: float = 5.0
     stream_s_max: float = 3_600.0
     """A stream ends after so long; whoever reads on has to sign in again."""

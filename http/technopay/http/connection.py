@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, cast
 
 from aiohttp import HttpVersion11, web
@@ -33,7 +34,7 @@ REFUSED_DEADLINE_S = 1.0
 class Connection(web.RequestHandler):
     """Speaks HTTP with one client."""
 
-    __slots__ = ("_cut_off", "_date", "_on_end", "_wire", "_write_deadline_s", "is_reserve")
+    __slots__ = ("_cut_off", "_date", "_head_deadline_s", "_on_end", "_wire", "_write_deadline_s", "is_reserve")
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class Connection(web.RequestHandler):
             server,
             loop=asyncio.get_running_loop(),
             access_log=cast("logging.Logger", None),
-            keepalive_timeout=RESERVE_DEADLINE_S if is_reserve else bounds.head_deadline_s,
+            keepalive_timeout=RESERVE_DEADLINE_S if is_reserve else bounds.keepalive_s,
             max_line_size=LINE_LENGTH_MAX,
             max_field_size=LINE_LENGTH_MAX,
             max_headers=HEADERS_MAX,
@@ -57,6 +58,7 @@ class Connection(web.RequestHandler):
             auto_decompress=False,
         )
         self.is_reserve = is_reserve
+        self._head_deadline_s = min(self._keepalive_timeout, bounds.head_deadline_s)
         self._write_deadline_s = bounds.write_deadline_s
         self._date = date
         self._on_end = on_end
@@ -68,13 +70,35 @@ class Connection(web.RequestHandler):
         self._wire = cast("asyncio.Transport", transport)
         self._wire.set_write_buffer_limits(high=0)
         super().connection_made(transport)
+        # aiohttp gives a new connection as long as an idle one.
+        if self._keepalive_handle:
+            self._keepalive_handle.cancel()
+        self._next_keepalive_close_time = self._loop.time() + self._head_deadline_s
+        self._keepalive_handle = self._loop.call_later(self._head_deadline_s, self._process_keepalive)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End."""
-        self._on_end()
+        self._count_out()
         if self._cut_off:
             self._cut_off.cancel()
         super().connection_lost(exc)
+
+    @property
+    def idle_since(self) -> float | None:
+        """When the last answer was sent, or the connection began, by the loop's clock; None amid a request."""
+        if self._waiter is None or self._waiter.done():
+            return None
+        given_s = self._keepalive_timeout if self._request_count else self._head_deadline_s
+        return self._next_keepalive_close_time - given_s
+
+    def make_room(self) -> None:
+        """End while idle; it counts no more from now on."""
+        self._count_out()
+        self.force_close()
+
+    def _count_out(self) -> None:
+        self._on_end()
+        self._on_end = _nothing
 
     def pause_writing(self) -> None:
         """Give the client its time to take what is written."""
@@ -188,6 +212,9 @@ class Connections:
         self._date = HttpDate()
         self._open = 0
         self._refused: set[Refused] = set()
+        # Those that were idle when that was looked for, the longest last, with since when.
+        self._idle: list[tuple[float, Connection]] = []
+        self._look_at_s = 0.0
 
     @property
     def open(self) -> int:
@@ -195,7 +222,9 @@ class Connections:
         return self._open
 
     def __call__(self) -> asyncio.Protocol:
-        """Make a connection, or what refuses it."""
+        """Make a connection, or what refuses it; a new one goes before one that is idle."""
+        if self._open >= self._bounds.connections_max:
+            self._close_longest_idle()
         if self._open >= self._bounds.connections_max + RESERVE:
             return Refused(self._refused)
         self._open += 1
@@ -207,8 +236,29 @@ class Connections:
         for each in tuple(self._refused):
             each.abort()
 
+    def _close_longest_idle(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            while self._idle:
+                since, connection = self._idle.pop()
+                if connection.idle_since == since:
+                    connection.make_room()
+                    return
+            began_s = clock()
+            if began_s < self._look_at_s:
+                return
+            ours = (each for each in self._server.connections if isinstance(each, Connection))
+            idle = [(since_s, each) for each in ours if (since_s := each.idle_since) is not None]
+            self._idle = sorted(idle, key=itemgetter(0), reverse=True)
+            # To look takes a tenth of the time at most, however many there are and come.
+            self._look_at_s = clock() + 9 * (clock() - began_s)
+
     def _count_out(self) -> None:
         self._open -= 1
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def refuse_on_reserve(request: web.Request) -> None:
