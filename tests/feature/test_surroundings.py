@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,9 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(home: Path, *arguments: str, begin: Callable[[], None], **streams: Any) -> subprocess.Popen[bytes]:
+def start(
+    home: Path, *arguments: str, begin: Callable[[], None] | None, **streams: Any
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "technopay.cli", *arguments],
         cwd=home, env=environment(home), stdin=subprocess.DEVNULL, preexec_fn=begin, **streams,
@@ -59,22 +63,58 @@ def test_a_hang_up_drains_and_nohup_keeps_its_meaning(home: Path, workers: str) 
         signal.signal(signal.SIGHUP, before)
 
 
+@contextmanager
+def serving(
+    home: Path, begin: Callable[[], None] | None = None, *arguments: str, **streams: Any
+) -> Iterator[Service]:
+    """Run a server that cannot say where it serves; it has to end well."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = start(home, *SERVE, "--port", str(port), *arguments, begin=begin, **streams)
+    service = Service(process, home)
+    service.url = f"http://127.0.0.1:{port}"
+    try:
+        eventually(lambda: service.ask("GET", "/readyz")[0] == 200)
+        yield service
+        assert service.stop() == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize("closed", [(2,), (0, 1, 2)])
 def test_streams_that_are_closed_do_no_harm(home: Path, closed: tuple[int, ...]) -> None:
     def close() -> None:
         for descriptor in closed:
             os.close(descriptor)
 
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = start(home, *SERVE, "--port", str(port), begin=close)
-    service = Service(process, home)
-    service.url = f"http://127.0.0.1:{port}"
-    try:
-        eventually(lambda: service.ask("GET", "/readyz")[0] == 200)
+    with serving(home, close) as service:
         # None of its files has the number of a stream that it did not have.
-        open_as = [Path(f"/proc/{process.pid}/fd/{each}") for each in closed]
+        open_as = [Path(f"/proc/{service.process.pid}/fd/{each}") for each in closed]
         assert {str(path.readlink()) for path in open_as} == {"/dev/null"}
-    finally:
-        process.terminate()
-        assert process.wait(DEADLINE_S) == 0
+        assert service.purchase()[0] == 200
+
+
+def test_a_full_disk_does_no_harm(home: Path) -> None:
+    with Path("/dev/full").open("wb") as full, serving(home, stdout=full, stderr=full) as service:
+        assert service.purchase()[0] == 200
+        eventually(lambda: b"technopay_log_lines_dropped_total 0" not in metrics(service))
+        assert b"technopay_log_lines_dropped_total" in metrics(service)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_log_that_nobody_reads_stops_nobody(home: Path, workers: str) -> None:
+    reading, writing = os.pipe()
+    with serving(home, None, "--workers", workers, stdout=subprocess.DEVNULL, stderr=writing) as service:
+        os.close(writing)
+        # 340 of them filled the pipe.
+        for _ in range(800):
+            assert service.ask("GET", "/nowhere")[0] == 404
+        assert service.purchase()[0] == 200
+    with os.fdopen(reading, "rb") as log:
+        assert len(log.read()) > 32_768
+
+
+def metrics(service: Service) -> bytes:
+    with urllib.request.urlopen(f"{service.url}/metrics", timeout=DEADLINE_S) as answer:
+        return bytes(answer.read())

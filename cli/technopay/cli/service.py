@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from functools import partial
 
+from technopay.cli.logs import LogCollector
 from technopay.cli.seed import seed
 from technopay.cli.services import require_services, running_services, warn_of_mocks
 from technopay.cli.settings import Settings
@@ -134,6 +135,7 @@ async def running_service(
             has_metrics=settings.metrics,
             team=team,
         )
+        app[METRICS].add(LogCollector())
         async with serve(app, bounds=bounds) as (host, port):
             if team is None:
                 warn(settings, demo=demo)

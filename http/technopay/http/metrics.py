@@ -168,6 +168,10 @@ class Metrics:
         self.observe = self._requests.observe
         self._rendering: asyncio.Task[bytes] | None = None
 
+    def add(self, collector: Collector) -> None:
+        """Have the metrics of a collector among those of this process."""
+        self._registry.register(collector)
+
     def tell(self) -> bytes:
         """Write down what is this process's own, for another one of the team."""
         return write_families(self._registry.collect())

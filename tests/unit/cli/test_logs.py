@@ -2,36 +2,63 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
 import json
 import logging
 import re
-import select
-from collections.abc import Iterator
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from technopay.cli import logs
 from technopay.cli.logs import set_up_logging
-from technopay.http import Seen
+from technopay.http import OnRequest, Seen
 from technopay.http.user_routes import USER_ROUTES
 
 CONFIRM = next(route for route in USER_ROUTES if route.operation_id == "confirmPayment")
 AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
-class Terminal(io.StringIO):
+class Log:
+    """A file that is logged to."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w+")
+        self.is_terminal = False
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
     def isatty(self) -> bool:
-        return True
+        return self.is_terminal
+
+    def set_up(self, level: str = "info", log_format: Any = "auto", **options: int) -> OnRequest | None:
+        return set_up_logging(level, log_format, cast("Any", self), **options)
+
+    def lines(self) -> list[str]:
+        """End the log; answer its lines."""
+        logs._writers[0].close(10)
+        return Path(self._file.name).read_text().splitlines()
+
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines()]
 
 
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
+    handlers, level, hooks = root.handlers[:], root.level, (sys.unraisablehook, threading.excepthook)
+    opened = Log(tmp_path / "log")
+    yield opened
+    opened._file.close()
+    logging.captureWarnings(False)
     root.handlers[:] = handlers
     root.setLevel(level)
+    sys.unraisablehook, threading.excepthook = hooks
 
 
 def a_confirm(payment_id: str = "pay_001") -> Seen:
@@ -41,20 +68,13 @@ def a_confirm(payment_id: str = "pay_001") -> Seen:
     )  # fmt: skip
 
 
-async def written(stream: io.StringIO) -> list[str]:
-    """The lines, which leave at the end of a loop tick."""
-    await asyncio.sleep(0)
-    return stream.getvalue().splitlines()
-
-
-async def test_a_request_is_a_line_of_json_with_its_ids() -> None:
-    stream = io.StringIO()
-    log_request = set_up_logging("info", "auto", stream)
+def test_a_request_is_a_line_of_json_with_its_ids(log: Log) -> None:
+    log_request = log.set_up()
     assert log_request
 
     log_request(a_confirm())
 
-    (line,) = map(json.loads, await written(stream))
+    (line,) = log.records()
     assert AT.fullmatch(line.pop("at"))
     assert line == {
         "level": "INFO",
@@ -71,109 +91,128 @@ async def test_a_request_is_a_line_of_json_with_its_ids() -> None:
     }
 
 
-async def test_the_lines_of_a_tick_leave_together_and_in_order() -> None:
-    stream = io.StringIO()
-    log_request = set_up_logging("info", "json", stream)
+def test_lines_are_in_order_whoever_wrote_them(log: Log) -> None:
+    log_request = log.set_up()
     assert log_request
-
-    for number in range(3):
+    for number in range(1_000):
         log_request(a_confirm(f"pay_{number}"))
-    assert stream.getvalue() == ""
+        logging.getLogger("technopay.test").warning("%d", number)
 
-    ids = [json.loads(line)["payment_id"] for line in await written(stream)]
-    assert ids == ["pay_0", "pay_1", "pay_2"]
-    log_request(a_confirm("pay_3"))
-    assert len(await written(stream)) == 4
+    told = log.records()
+    assert [line["payment_id"] for line in told[::2]] == [f"pay_{number}" for number in range(1_000)]
+    assert [line["message"] for line in told[1::2]] == [str(number) for number in range(1_000)]
 
 
-async def test_what_is_no_id_of_ours_is_not_written_down() -> None:
-    stream = io.StringIO()
-    log_request = set_up_logging("info", "json", stream)
+def test_what_is_no_id_of_ours_is_not_written_down(log: Log) -> None:
+    log_request = log.set_up()
     assert log_request
 
     log_request(a_confirm("123456"))
 
-    assert "123456" not in stream.getvalue() + "".join(await written(stream))
+    assert "123456" not in "".join(log.lines())
 
 
-async def test_a_terminal_gets_words() -> None:
-    stream = Terminal()
-    log_request = set_up_logging("info", "auto", stream)
+def test_a_terminal_gets_words(log: Log) -> None:
+    log.is_terminal = True
+    log_request = log.set_up()
     assert log_request
 
     log_request(a_confirm())
+    logging.getLogger("technopay.test").warning("payment [b]pay_1[/b] is \x1b[31mset aside\n")
 
-    (line,) = await written(stream)
-    assert line.split()[1:] == [
-        "POST", "/v1/payments/{payment_id}/confirm", "402", "insufficient_funds", "12.3", "ms", "alice",
-        "pay_001", "req-1",
+    request, other = log.lines()
+    assert request.split()[1:] == [
+        "INFO", "req-1", "POST", "/v1/payments/{payment_id}/confirm", "402", "12.3", "ms",
+        "insufficient_funds", "alice", "pay_001",
     ]  # fmt: skip
+    assert other.split(" ", 1)[1] == r"WARNING payment [b]pay_1[/b] is \x1b[31mset aside\n"
 
 
 @pytest.mark.parametrize("level", ["warning", "error"])
-def test_a_level_above_leaves_requests_out(level: str) -> None:
-    assert set_up_logging(level, "json", io.StringIO()) is None
+def test_a_level_above_leaves_requests_out(log: Log, level: str) -> None:
+    assert log.set_up(level) is None
 
 
-def test_what_else_is_logged_is_json_too_with_its_ids_and_its_traceback() -> None:
-    stream = io.StringIO()
-    set_up_logging("info", "json", stream)
-    logger = logging.getLogger("technopay.test")
+def crash_a_thread() -> None:
+    def crash() -> None:
+        raise RuntimeError("odd")
 
-    logger.warning("payment %s is set aside", "pay_1", extra={"payment_id": "pay_1"})
+    thread = threading.Thread(target=crash)
+    thread.start()
+    thread.join()
+
+
+def crash_while_deleted() -> None:
+    class Odd:
+        def __del__(self) -> None:
+            raise RuntimeError("odd")
+
+    Odd()
+
+
+def crash_and_log() -> None:
     try:
         raise RuntimeError("odd")
     except RuntimeError:
-        logger.exception("a defect")
+        logging.getLogger("asyncio").exception("a defect")
+
+
+def warn() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("RuntimeError: odd", stacklevel=1)
+
+
+@pytest.mark.parametrize("happen", [crash_a_thread, crash_while_deleted, crash_and_log, warn])
+def test_whatever_is_logged_and_by_whom_has_one_shape(log: Log, happen: Callable[[], None]) -> None:
+    log.set_up("warning", "json")
+
+    happen()
+
+    (line,) = log.records()
+    assert list(line)[:4] == ["at", "level", "logger", "message"]
+    assert AT.fullmatch(line["at"])
+    assert "RuntimeError: odd" in line.get("exception", line["message"])
+
+
+def test_what_else_is_logged_has_its_ids(log: Log) -> None:
+    log.set_up("info", "json")
+    logger = logging.getLogger("technopay.test")
+
+    logger.warning("payment %s is set aside", "pay_1", extra={"payment_id": "pay_1"})
     logger.debug("not this")
 
-    said, crashed = map(json.loads, stream.getvalue().splitlines())
+    (said,) = log.records()
     assert said.pop("at")
     assert said == {
         "level": "WARNING", "logger": "technopay.test", "message": "payment pay_1 is set aside",
         "payment_id": "pay_1",
     }  # fmt: skip
-    assert "RuntimeError: odd" in crashed["exception"]
 
 
-def test_what_else_is_logged_is_for_people_on_a_terminal() -> None:
-    stream = Terminal()
-    set_up_logging("info", "auto", stream)
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_record_that_cannot_be_written_as_it_is_is_written_as_it_can_be(log: Log, is_terminal: bool) -> None:
+    log.is_terminal = is_terminal
+    log.set_up()
+    logger = logging.getLogger("technopay.test")
 
-    logging.getLogger("technopay.test").warning("payment [b]pay_1[/b] is set aside")
+    logger.warning("a lone \udcff, NUL \0", extra={"odd": object(), "none": None})
+    logger.warning("%d of %s", "many")
 
-    assert "WARNING" in stream.getvalue()
-    assert "payment [b]pay_1[/b] is set aside" in stream.getvalue()
-
-
-async def test_of_several_workers_every_line_says_which_one_wrote_it() -> None:
-    as_json, as_words = io.StringIO(), Terminal()
-    for stream in (as_json, as_words):
-        log_request = set_up_logging("info", "auto", stream, worker=1)
-        assert log_request
-        log_request(a_confirm())
-        logging.getLogger("technopay.test").warning("odd")
-        await asyncio.sleep(0)
-
-    assert [json.loads(line)["worker"] for line in as_json.getvalue().splitlines()] == [1, 1]
-    assert as_words.getvalue().count("worker 1") == 2
+    first, second = log.lines()
+    assert r"a lone \\udcff" in first or r"a lone \udcff" in first
+    assert "%d of %s (TypeError" in second
 
 
-async def test_lines_of_several_workers_leave_in_pieces_that_stay_whole_in_a_pipe() -> None:
-    class Pipe(io.StringIO):
-        pieces: list[str] = []  # noqa: RUF012 - there is one
-
-        def write(self, text: str) -> int:
-            self.pieces.append(text)
-            return len(text)
-
-    log_request = set_up_logging("info", "json", stream := Pipe(), worker=0)
+def test_of_several_workers_every_line_says_which_one_wrote_it(log: Log) -> None:
+    log_request = log.set_up(worker=0)
     assert log_request
-    for number in range(40):
-        log_request(a_confirm(f"pay_{number}"))
-    await asyncio.sleep(0)
+    log_request(a_confirm())
+    logging.getLogger("technopay.test").warning("odd")
 
-    assert 1 < len(stream.pieces) < 40
-    assert all(len(piece.encode()) <= select.PIPE_BUF and piece.endswith("\n") for piece in stream.pieces)
-    told = [json.loads(line)["payment_id"] for line in "".join(stream.pieces).splitlines()]
-    assert told == [f"pay_{number}" for number in range(40)]
+    assert [line["worker"] for line in log.records()] == [0, 0]
+
+    log.is_terminal = True
+    log.set_up(worker=1)
+    logging.getLogger("technopay.test").warning("odd")
+    assert log.lines()[-1].endswith("worker 1 WARNING odd")

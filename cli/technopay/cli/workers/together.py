@@ -13,7 +13,7 @@ from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily
 from pydantic import SecretStr
 
-from technopay.cli.logs import set_up_logging
+from technopay.cli.logs import LogCollector, set_up_logging
 from technopay.cli.process import ENDING, catch_signals, fit_connections, say
 from technopay.cli.seed import seed
 from technopay.cli.service import engine_settings, make_store, settle_sign_in, show_url, warn
@@ -101,7 +101,7 @@ async def _telling(folder: Path, supervisor: Supervisor, count: int) -> AsyncIte
         )
         for number in range(count):
             restarts.add_metric([str(number)], supervisor.restarts[number])
-        return write_families([*process.collect(), restarts])
+        return write_families([*process.collect(), *LogCollector().collect(), restarts])
 
     async with Siblings(folder, SUPERVISOR, count).telling(tell):
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,8 @@ from technopay.cli.workers.orders import Orders, Report
 from technopay.cli.workers.siblings import Siblings
 from technopay.http import serving_on
 from technopay.storage.embedded import make_parent_death_handler
+
+logger = logging.getLogger(__name__)
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
@@ -57,7 +60,8 @@ async def _work(orders: Orders, reports: BinaryIO) -> int:
             await stopped.wait()
     except Exception as error:
         if is_ready:
-            raise
+            logger.exception("the worker crashed")
+            return 1
         _report(reports, Report(failure=str(error) or type(error).__name__))
         return 1
     return 0
