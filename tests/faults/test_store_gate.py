@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
+from functools import partial
+from pathlib import Path
 
 import pytest
 from support.gated import CLOSED_WITHIN_S, GatedWorld
@@ -43,6 +46,7 @@ Command = tuple[str, ...]
             ("CONFIG", "SET", "maxmemory-policy", "allkeys-lru"), "maxmemory-policy is allkeys-lru",
             ("CONFIG", "SET", "maxmemory-policy", "noeviction"),
         ),
+        (("CONFIG", "SET", "maxmemory", "1000000"), "the store is full", ("CONFIG", "SET", "maxmemory", "0")),
         (("REPLICAOF", "127.0.0.1", "1"), "is a replica", ("REPLICAOF", "NO", "ONE")),
         (("HSET", META, "schema", "0"), "has schema 0", ("HSET", META, "schema", SCHEMA)),
         (("RENAME", META, "{tp:00}:away"), "came back empty", ("RENAME", "{tp:00}:away", META)),
@@ -127,6 +131,67 @@ async def test_readyz_says_that_the_store_is_unfit_within_three_seconds_and_when
         await wait_for(is_closed, within_s=CLOSED_WITHIN_S)
         server.say("CONFIG", "SET", "appendfsync", "always")
         await wait_for(is_open, within_s=CLOSED_WITHIN_S)
+
+
+async def test_an_embedded_store_whose_directory_was_deleted_takes_nothing_more(
+    quick_look: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "data"
+    async with RedisStore.embedded(folder) as store, running_api(store) as api:
+        url = store.url
+        assert url is not None
+        # Workers know the store by its address only.
+        async with RedisStore.connect(url) as of_worker:
+            shutil.rmtree(folder)
+
+            async def is_closed() -> bool:
+                return (await api.client.get("/readyz")).status == 503 and await is_refused(of_worker)
+
+            await wait_for(is_closed, within_s=CLOSED_WITHIN_S)
+            with pytest.raises(StoreUnavailable, match="file of the store was deleted"):
+                await of_worker.set_limit(operation(), "EUR", 1)
+            assert len(said(caplog, logging.ERROR)) == 2, "one line each"
+
+
+async def test_a_store_whose_file_was_deleted_is_closed_until_it_writes_another(world: GatedWorld) -> None:
+    payment = await world.scene.start()
+    await world.scene.right_code(payment)
+    await wait_for_relay(world)
+    folder = world.server.appended.parent
+    shutil.rmtree(folder)
+    await world.wait_until_closed("file of the store was deleted")
+    await world.assert_nothing_moves(payment)
+
+    folder.mkdir()
+    world.server.say("BGREWRITEAOF")
+    await world.assert_goes_on(payment)
+
+
+async def test_a_store_that_rewrites_its_file_stays_open(world: GatedWorld) -> None:
+    link, ended = link_of(world), asyncio.Event()
+
+    async def is_rewritten() -> bool:
+        return not world.server.say("INFO", "persistence")["aof_rewrite_in_progress"]
+
+    async def rewrite() -> None:
+        for _ in range(15):
+            world.server.say("BGREWRITEAOF")
+            await world.engine.deposit(wallet_id=world.scene.wallet_id, amount=1)
+            await wait_for(is_rewritten)
+        ended.set()
+
+    rewriting = asyncio.create_task(rewrite())
+    while not ended.is_set():
+        await link.look()
+    await rewriting
+
+
+async def is_refused(store: RedisStore) -> bool:
+    try:
+        await store.ping()
+    except StoreUnavailable:
+        return True
+    return False
 
 
 async def test_a_flushed_store_is_closed_until_its_data_are_restored(world: GatedWorld) -> None:
@@ -247,14 +312,7 @@ async def test_closing_is_clean_while_the_gate_is_closed_and_while_the_store_is_
         await store.open()
         spoil()
 
-        async def is_refused(store: RedisStore = store) -> bool:
-            try:
-                await store.ping()
-            except StoreUnavailable:
-                return True
-            return False
-
-        await wait_for(is_refused)
+        await wait_for(partial(is_refused, store))
         assert "store watch" in running_tasks()
         await store.aclose()
         await store.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from redis import Redis
@@ -16,11 +17,11 @@ from support.scene import ALONE, Scene, dump, operation
 from support.scenes import make_scene, quick_settings, wait_for
 
 from technopay.engine import (
-    SILENCE,
     Engine,
     Overloaded,
     ScriptedSettlementService,
     StoreUnavailable,
+    StoreUnfit,
     commands,
 )
 from technopay.engine.ports import Lease
@@ -104,7 +105,9 @@ def crowded(request: pytest.FixtureRequest) -> Iterator[OwnServer]:
 
 
 @pytest.fixture
-async def small(crowded: OwnServer, namespace: str) -> AsyncIterator[Scene]:
+async def small(crowded: OwnServer, namespace: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    # The scripts are tried here, not the gate.
+    monkeypatch.setattr("technopay.storage.store.LOOK_INTERVAL_S", 3600)
     async with RedisStore.connect(crowded.url, initialise=True, namespace=namespace) as store:
         scene = Scene(store)
         await scene.user("alice")
@@ -140,7 +143,7 @@ async def test_a_store_is_not_initialised_by_half_and_demo_data_are_not_claimed_
     crowded: OwnServer, namespace: str
 ) -> None:
     store = RedisStore.connect(crowded.url, initialise=True, namespace=namespace)
-    with without_memory(crowded.url), pytest.raises(StoreUnavailable):
+    with without_memory(crowded.url), pytest.raises(StoreUnfit, match="the store is full"):
         await store.open()
     async with store:
         before = await dump(store)
@@ -150,23 +153,52 @@ async def test_a_store_is_not_initialised_by_half_and_demo_data_are_not_claimed_
         assert await store.mark_demo()
 
 
-@pytest.mark.parametrize(
-    ("merchant", "ending"),
-    [("shop", "succeeded"), ("shop-declines", "failed")],
-)
+@pytest.mark.parametrize(("answer", "ending"), [("settled", "succeeded"), ("declined", "failed")])
 async def test_money_that_was_taken_is_settled_or_given_back_without_memory(
-    crowded: OwnServer, namespace: str, merchant: str, ending: str
+    crowded: OwnServer, namespace: str, quick_look: None, answer: str, ending: str
 ) -> None:
-    async with RedisStore.connect(crowded.url, initialise=True, namespace=namespace) as store:
-        silent = ScriptedSettlementService(settle=[SILENCE])
-        async with Engine(store, quick_settings(settlement_timeout_s=5), settlement_service=silent) as engine:
-            alice = await make_scene(engine, store)
-            payment = await alice.confirm(await alice.start(await alice.invoice(merchant=merchant)), wait_s=0)
+    decided = asyncio.Event()
+
+    async def decide(_: object) -> str:
+        await decided.wait()
+        return answer
+
+    service = ScriptedSettlementService(settle=[decide], status=[decide])
+    settings = quick_settings(settlement_timeout_s=5)
+    async with (
+        RedisStore.connect(crowded.url, initialise=True, namespace=namespace) as store,
+        Engine(store, settings, settlement_service=service) as engine,
+    ):
+        alice = await make_scene(engine, store)
+        payment = await alice.confirm(await alice.start(), wait_s=0)
+
+        async def is_closed() -> bool:
+            try:
+                await engine.check()
+            except StoreUnavailable as refused:
+                return "the store is full" in str(refused)
+            return False
+
+        async def has_ended() -> bool:
+            return (await Scene(store).fields("payment", payment.id))["status"] == ending
+
         with without_memory(crowded.url):
-            async with Engine(store, quick_settings()) as engine:
-                ended = await engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=10)
-        assert ended.status == ending
+            await wait_for(is_closed)
+            with pytest.raises(StoreUnavailable):
+                await alice.invoice()
+            decided.set()
+            await wait_for(has_ended)
+            await wait_for(is_closed)
+        await wait_for(partial(is_open, engine))
     await assert_books_balance(crowded.url, namespace)
+
+
+async def is_open(engine: Engine) -> bool:
+    try:
+        await engine.check()
+    except StoreUnavailable:
+        return False
+    return True
 
 
 async def test_a_store_that_fills_up_under_load_refuses_what_it_has_no_room_for_and_goes_on_when_it_has(
@@ -187,9 +219,10 @@ async def test_a_store_that_fills_up_under_load_refuses_what_it_has_no_room_for_
     world.server.say("CONFIG", "SET", "maxmemory", 1)
     with pytest.raises(StoreUnavailable):
         await world.scene.confirm(payment, code)
-    assert await world.scene.balance() == before + made, "all or nothing, and as it was acknowledged"
+    await world.wait_until_closed("the store is full")
     await world.assert_sound()
 
     world.server.say("CONFIG", "SET", "maxmemory", 0)
     await wait_for(world.is_ready)
+    assert await world.scene.balance() == before + made, "all or nothing, and as it was acknowledged"
     await world.assert_goes_on(payment)

@@ -16,6 +16,10 @@ PARTITIONS = "1"
 REDIS_VERSION_MIN = (7, 0)
 
 
+class StoreFull(StoreUnfit):
+    """Raised when there is no memory for anything new. What was begun can be finished."""
+
+
 def require_durable(info: Mapping[str, str], durability: Durability) -> None:
     """Refuse a server that could lose what it acknowledged, or forget what it must keep.
 
@@ -44,6 +48,23 @@ def require_durable(info: Mapping[str, str], durability: Durability) -> None:
         )
     if info["maxmemory-policy"] != "noeviction":
         raise StoreUnfit(f"the store may forget: maxmemory-policy is {info['maxmemory-policy']}{overrule}")
+
+
+def require_written(info: Mapping[str, str]) -> None:
+    """Refuse a server that is configured to write its append-only file, but does not.
+
+    Raises:
+        StoreUnfit: says what is wrong.
+
+    """
+    if info.get("aof_enabled", "1") != "1":
+        raise StoreUnfit(
+            "the store does not write its append-only file (aof_enabled is 0), although it is set to"
+        )
+    if (status := info.get("aof_last_write_status", "ok")) != "ok":
+        raise StoreUnfit(
+            f"the store cannot write its append-only file (aof_last_write_status is {status}): look at its disk"
+        )
 
 
 def require_primary(info: Mapping[str, str]) -> None:

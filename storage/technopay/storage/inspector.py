@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit
-from technopay.storage.fitness import Durability, require_durable, require_ours, require_primary
+from technopay.storage.append_only import is_written_here
+from technopay.storage.fitness import (
+    Durability,
+    StoreFull,
+    require_durable,
+    require_ours,
+    require_primary,
+    require_written,
+)
 from technopay.storage.keys import Keys
 from technopay.storage.records import fields_of
 
@@ -18,13 +27,18 @@ Ask = Callable[[Sequence[Question]], Awaitable[Sequence[Any]]]
 """Asks on the very connection that is going to be used: a reply, an error reply or a fault for each."""
 
 BEGINNING = "0-0"
-SETTINGS = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy")
+SETTINGS = (
+    "appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy",
+    "dir", "appenddirname", "appendfilename",
+)  # fmt: skip
 NOT_TOLD = ("ERR", "NOPERM")
 """How the error replies begin that say that the server never tells its configuration."""
 
 
 MEMORY_WARNING = 0.8
 """Of its bound: what a store has used when it is said that it will be full."""
+FREED = 0.99
+"""Of its bound: what a store that was full has to come to, lest the gate open and close all the time."""
 
 
 class Memory(NamedTuple):
@@ -53,12 +67,15 @@ class Inspector:
         self._incarnation: str | None = None
         self._seen = BEGINNING
         self._proved = BEGINNING
+        self._is_full = False
+        self._was_here = False
         self.memory: Memory | None = None
         """As it was at the last look; None before it, or where it is not told."""
 
     def leave(self) -> None:
         """Forget the store: until one is adopted, only the server is looked at."""
         self._incarnation = None
+        self._was_here = False
         self._seen = self._proved = BEGINNING
 
     def adopt(self, meta: Mapping[str, str]) -> None:
@@ -93,6 +110,10 @@ class Inspector:
             if self._incarnation is not None:
                 last, kept, meta = map(_told, answers[2:])
                 self._judge_data(fields_of(meta), last, seen, is_kept=bool(kept))
+            if self._is_full and self._durability != "unchecked" and self.memory is not None:
+                raise StoreFull(
+                    f"the store is full: it uses more than its maxmemory of {self.memory.max_bytes} bytes"
+                )
         except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise StoreUnavailable(f"What the store says of itself cannot be read: {error!r}.") from error
 
@@ -104,7 +125,16 @@ class Inspector:
             return
         if isinstance(settings, Exception) and str(settings).startswith(NOT_TOLD):
             settings = ()
-        require_durable(said | fields_of(_told(settings)), self._durability)
+        told = fields_of(_told(settings))
+        require_durable(said | told, self._durability)
+        require_written(said)
+        is_here = is_written_here(said, told)
+        if self._was_here and not is_here:
+            raise StoreUnfit(
+                "the append-only file of the store was deleted or replaced while the server writes it; save "
+                "the data before the server ends (BGREWRITEAOF writes a new file, where its directory is there)"
+            )
+        self._was_here = is_here
 
     def _note_memory(self, said: Mapping[str, str]) -> None:
         if "used_memory" not in said:
@@ -113,6 +143,10 @@ class Inspector:
         self.memory = Memory(int(said["used_memory"]), int(said.get("maxmemory", "0")) or None)
         if self.memory.is_short and not was_short:
             logger.warning("the store has used %d of %s bytes of its maxmemory", *self.memory)
+        # What the server leaves out when it compares, INFO counts.
+        counted = self.memory.used_bytes - int(said.get("mem_not_counted_for_evict", "0"))
+        most = (self.memory.max_bytes or inf) * (FREED if self._is_full else 1)
+        self._is_full = counted > most
 
     def _judge_data(self, meta: Mapping[str, str], last: Sequence[Any], seen: str, *, is_kept: bool) -> None:
         try:

@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable, StoreUnfit
+from technopay.storage.fitness import StoreFull
 from technopay.storage.inspector import Inspector, Question
 from technopay.storage.scripts import Script
 from technopay.storage.wire import Call, Wire, error_for, fault, pack
@@ -135,7 +136,7 @@ class ServerLink:
 
     def _send(self, call: Call) -> None:
         wire = self._wire
-        if self._unfit is not None:
+        if self._unfit is not None and not (isinstance(self._unfit, StoreFull) and call.finishes):
             self._loop.call_soon(call.tell, refusal(self._unfit))
             return
         # Until all that was sent has heard that the connection is lost, nothing may take another one past it.

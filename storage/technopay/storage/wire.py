@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 CALLS_PER_WRITE_MAX = 32
 """So many calls leave at once: the store works on them while this tick goes on."""
 
+FINISHING = {"complete_payment", "renew_claim", "take_due", "record_attempt", "mock_settlement"}
+"""The scripts that write to a store without memory."""
+
 NOT_EXECUTED = (
     "BUSY ", "LOADING ", "READONLY ", "OOM ", "MISCONF ", "CLUSTERDOWN ", "TRYAGAIN ", "MASTERDOWN ",
     "NOREPLICAS ", "NOSCRIPT ", "NOAUTH ", "WRONGPASS ", "DENIED ", "MOVED ", "ASK ", "CROSSSLOT ",
@@ -54,6 +57,11 @@ class Call:
     takes_errors: bool = False
     sent_at: float = 0.0
     was_loaded: bool = False
+
+    @property
+    def finishes(self) -> bool:
+        """Whether this only works on what was begun; no money that was taken waits for memory."""
+        return self.script is not None and self.script.name in FINISHING
 
     def tell(self, reply: Any) -> None:
         """Let the reply be heard. Whoever cannot take it must not cost the others theirs."""

@@ -73,6 +73,43 @@ async def test_a_store_without_any_entry_is_fit(server: FakeServer) -> None:
     await inspector.look(server.ask)
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("aof_enabled:0", "does not write its append-only file"),
+        (
+            "aof_last_write_status:err",
+            "cannot write its append-only file .aof_last_write_status is err.: look at",
+        ),
+    ],
+)
+async def test_a_store_that_does_not_write_its_file_is_unfit_until_it_does(
+    server: FakeServer, line: str, words: str
+) -> None:
+    inspector = make_inspector()
+    server.info = f"{INFO}{line}\r\n"
+    with pytest.raises(StoreUnfit, match=words):
+        await inspector.look(server.ask)
+    await make_inspector("unchecked").look(server.ask)
+    server.info = INFO
+    await inspector.look(server.ask)
+
+
+async def test_a_store_is_full_when_the_server_says_so_and_until_there_is_room(server: FakeServer) -> None:
+    inspector = make_inspector()
+    for used, not_counted, is_full in (
+        (1000, 0, False), (1020, 20, False), (1001, 0, True), (995, 0, True), (990, 0, False), (1000, 0, False),
+    ):  # fmt: skip
+        server.info = (
+            f"{INFO}used_memory:{used}\r\nmaxmemory:1000\r\nmem_not_counted_for_evict:{not_counted}\r\n"
+        )
+        if is_full:
+            with pytest.raises(StoreUnfit, match="uses more than its maxmemory of 1000 bytes"):
+                await inspector.look(server.ask)
+        else:
+            await inspector.look(server.ask)
+
+
 async def test_until_a_store_is_adopted_only_the_server_is_looked_at(server: FakeServer) -> None:
     server.meta, server.journal = {}, []
     inspector = Inspector(Keys(), timezone="UTC", durability="always")
