@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+TIMES = 10
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -21,16 +22,24 @@ def block(language: str) -> str:
     return found[1]
 
 
-def test_the_python_example_makes_a_purchase(tmp_path: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", block("python")], cwd=tmp_path, capture_output=True, text=True, timeout=30
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith("succeeded ")
-    assert ran.stdout.endswith(" 5000 → 3750\n")
+@pytest.mark.timeout(600)
+def test_the_python_example_makes_a_purchase_ten_times_in_one_folder(tmp_path: Path) -> None:
+    for _ in range(TIMES):
+        ran = subprocess.run(
+            [sys.executable, "-c", block("python")], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout.startswith("succeeded ")
+        assert ran.stdout.endswith(" 5000 → 3750\n")
 
 
-def test_the_curl_example_makes_a_purchase(tmp_path: Path) -> None:
+@pytest.mark.parametrize("language", ["python", "bash"])
+def test_no_example_evaluates_text(language: str) -> None:
+    assert "eval" not in block(language)
+
+
+@pytest.mark.timeout(600)
+def test_the_curl_example_makes_a_purchase_ten_times_in_one_demo(tmp_path: Path) -> None:
     if shutil.which("curl") is None or shutil.which("bash") is None:
         if os.environ.get("CI"):
             pytest.fail("CI has to have curl and bash")
@@ -42,16 +51,18 @@ def test_the_curl_example_makes_a_purchase(tmp_path: Path) -> None:
     try:
         assert server.stdout is not None
         url = server.stdout.readline().split()[-1]
+        # Into one shell, as a person does.
         ran = subprocess.run(
-            ["bash", "-e", "-c", block("bash")],
+            ["bash", "-e", "-c", block("bash") * TIMES],
             env={**os.environ, "API": url},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=300,
         )
         assert ran.returncode == 0, ran.stderr
-        payment = json.loads(ran.stdout)
-        assert (payment["status"], payment["merchant"]) == ("succeeded", "Bookshop")
+        payments = [json.loads(line) for line in ran.stdout.splitlines()]
+        assert [(each["status"], each["merchant"]) for each in payments] == [("succeeded", "Bookshop")] * TIMES
+        assert len({each["id"] for each in payments}) == TIMES
     finally:
         server.terminate()
         server.wait(20)
