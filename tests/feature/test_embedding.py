@@ -12,7 +12,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "embedding.md").read_text(encoding="utf-8")
 EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
 PRINTED = {
+    "http_bank": "",  # for `serve`; run by test_real_services.py
     "http_client": "succeeded 5000 → 3750\n['payment', 'deposit']\n",
+    "http_mail": "",
     "inside_aiohttp": "401 Sign in at the shop.\nsucceeded 5000 → 3750\n",
     "inside_fastapi": "422 confirmation_invalid\nsucceeded 5000 → 3750\n",
     "own_ports": "succeeded 5000 → 3750\n",

@@ -1,0 +1,35 @@
+"""A channel for e-mail behind HTTP, for `serve`: TECHNOPAY_EMAIL=http_mail:run_mail.
+
+TECHNOPAY_EMAIL_URL is the mail service's address, TECHNOPAY_EMAIL_SENDER the address that messages come from.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from technopay.cli.services import ServiceContext
+from technopay.engine import OutgoingMessage
+
+
+class Mail:
+    """Hands messages to a mail service. An error is raised: the message is tried again then."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._session = context.session
+        self._url = f"{context.variables['URL']}/messages"
+        self._sender = context.variables["SENDER"]
+
+    async def deliver(self, message: OutgoingMessage) -> None:
+        """Deliver a message; the key tells the mail service a repeat."""
+        subject = f"Your payment to {message.payee}"
+        body = {"from": self._sender, "to": message.to, "subject": subject, "text": message.text}
+        headers = {"Idempotency-Key": message.event_id}
+        async with self._session.post(self._url, json=body, headers=headers) as answer:
+            answer.raise_for_status()
+
+
+@asynccontextmanager
+async def run_mail(context: ServiceContext) -> AsyncIterator[Mail]:
+    """Check that the mail service is there before the engine starts, and yield the channel."""
+    async with context.session.get(context.variables["URL"]) as answer:
+        answer.raise_for_status()
+    yield Mail(context)
