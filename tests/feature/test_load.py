@@ -27,7 +27,14 @@ from support.overlay import (
     Breakages,
     settings_with_broken_store,
 )
-from support.service import Service, environment, eventually, run_command, running_command
+from support.service import (
+    Service,
+    assert_one_line,
+    environment,
+    eventually,
+    run_command,
+    running_command,
+)
 
 from technopay.cli.load import inbox as inbox_module
 from technopay.cli.load import verdict as verdict_module
@@ -39,7 +46,7 @@ from technopay.cli.load.screen import Screen
 from technopay.storage import RedisStore
 
 DEMO = ("serve", "--demo", "--port", "0", "--data-dir", "data")
-CLEAN, BROKEN, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
+CLEAN, BROKEN, COULD_NOT_RUN, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
 
@@ -90,6 +97,21 @@ def test_a_mixture_at_a_rate_is_clean_and_every_story_ends_as_it_has_to(
     assert all(story.begun == story.ended for story in result.stories)
     assert result.series.at_s[:3] == [0.0, 1.0, 2.0]
     assert result.server.cpu_us_per_request is not None
+
+
+def test_a_condition_that_holds_fails_a_clean_run_and_one_that_is_none_is_refused(
+    service: Service, tmp_path: Path
+) -> None:
+    load = ("load", "--url", service.url, "--scenario", "plain", "--users", "2", "--duration", "1")
+    held = ("--fail-if", "p99_ms>0.001", "--fail-if", "rejected>99%", "--fail-if", "per_s<1000000")
+    ended = run_command(tmp_path, *load, *held)
+
+    assert ended.returncode == FAILED
+    last = ended.stdout.splitlines()[-2:]
+    assert [line.partition(": ")[:2] for line in last] == [("failed", ": ")] * 2
+    assert "p99_ms>0.001: p99_ms is " in last[0]
+    assert "per_s<1000000: per_s is " in last[1]
+    assert_one_line(run_command(tmp_path, *load, "--fail-if", "p98_ms>1"), COULD_NOT_RUN, "p99_ms", "rejected")
 
 
 @pytest.mark.parametrize("scenario", ["plain", "hot-wallet", "duplicates"])
@@ -152,7 +174,7 @@ def test_a_server_that_is_broken_is_seen_to_be(
     with broken_service(tmp_path, *breakages) as served:
         ended = run_command(
             tmp_path, "load", "--url", served.url, "--scenario", scenario, "--users", "8",
-            "--concurrency", "16", "--duration", "1", "--json", "figures.json",
+            "--concurrency", "16", "--duration", "1", "--json", "figures.json", "--fail-if", "p50_ms>0",
         )  # fmt: skip
         served.process.kill()
 

@@ -54,6 +54,7 @@ def clean_result(seconds: int = 60, rate_per_s: float | None = None) -> Result:
         began_at=datetime(2026, 11, 23, 15, 4, 5, tzinfo=UTC),
         ran_s=float(seconds),
         ended_early=False,
+        rejected=0.005,
         never_begun=0,
         plan=Plan(
             url="http://127.0.0.1:8080",
@@ -104,8 +105,8 @@ def broken_result() -> Result:
         ],
         outcomes=[
             *result.outcomes,
-            Outcome(operation="confirm", status=500, code="internal_error", count=11),
-            Outcome(operation="confirm", status=0, code="ServerDisconnectedError", count=4),
+            _outcome("confirm", 500, "internal_error", 11),
+            _outcome("confirm", 0, "ServerDisconnectedError", 4),
         ],
         generator=Generator(cpu=0.99, lag_p99_ms=412.0, is_to_be_trusted=False),
         verdict=Verdict(
@@ -242,16 +243,21 @@ def _outcomes(purchases: int) -> list[Outcome]:
         "overloaded": 503,
     }
     return [
-        Outcome(operation="invoice", status=201, code="open", count=purchases),
-        Outcome(operation="start", status=201, code="requires_confirmation", count=round(purchases * 0.98)),
-        Outcome(operation="start", status=402, code="insufficient_funds", count=round(purchases * 0.02)),
+        _outcome("invoice", 201, "open", purchases),
+        _outcome("start", 201, "requires_confirmation", purchases * 0.98),
+        _outcome("start", 402, "insufficient_funds", purchases * 0.02),
         *(
-            Outcome(operation=operation, status=statuses[code], code=code, count=round(purchases * share))
+            _outcome(operation, statuses[code], code, purchases * share)
             for operation in ("confirm", "purchase")
             for code, share in SHARES.items()
         ),
-        Outcome(operation="code", status=200, code="delivered", count=round(purchases * 1.3)),
+        _outcome("code", 200, "delivered", purchases * 1.3),
     ]
+
+
+def _outcome(operation: str, status: int, code: str, count: float) -> Outcome:
+    latency = _latency(len(code) / 2)
+    return Outcome(operation=operation, status=status, code=code, count=round(count), latency=latency)
 
 
 def _stories(purchases: int) -> list[Story]:

@@ -150,18 +150,26 @@ def load(
         Path | None, typer.Option(help="File for a page with charts.", show_default=False)
     ] = None,
     json: Annotated[Path | None, typer.Option(help="File for all figures.", show_default=False)] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Condition that fails the run, like p99_ms>500; may be repeated.", show_default=False
+        ),
+    ] = None,
 ) -> int:
     """Make concurrent purchases against a running server, and check its books.
 
-    Exit status: 0 clean, 1 an invariant is broken, 2 could not run.
+    Exit status: 0 clean, 1 an invariant is broken, 2 could not run, 3 a condition of --fail-if holds.
     """
     from technopay.cli.load.command import fit_plan, run_load
+    from technopay.cli.load.conditions import read_conditions
     from technopay.cli.load.plan import make_plan
 
     try:
+        conditions = read_conditions(fail_if or [])
         plan = make_plan(url, scenario, duration, users, concurrency, rate)
         plan = fit_plan(plan, is_default=concurrency is None)
-        return run_load(plan, admin_token, report, json, Console())
+        return run_load(plan, admin_token, report, json, Console(), conditions)
     except Exception as error:
         # Status 1 would say that an invariant is broken.
         return _fail_to_run("the load test", error)

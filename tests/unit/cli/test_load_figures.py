@@ -186,3 +186,19 @@ def test_stories_are_named_and_told_as_they_were_counted() -> None:
 
     assert (story.name, story.begun, story.ended, story.as_expected) == ("pay", 3, 2, 1)
     assert story.surprises == {"200 failed instead of 200 succeeded": 1}
+
+
+def test_each_outcome_has_its_own_times_and_the_share_of_the_rejected_is_a_figure() -> None:
+    recorder, traffic = recorded(), Ended()
+    recorder.purchase(503, "overloaded", 0.001)
+    traffic.tallies = {pay: Tally(begun=9, ended=8, as_expected=6, turned_away=2)}
+
+    found = result(recorder, traffic)
+
+    times = {each.code: each.latency.p99_ms for each in found.outcomes if each.latency}
+    assert times == {"requires_confirmation": 9_000.0, "succeeded": 200.0, "overloaded": 1.0}
+    (purchase,) = (each for each in found.operations if each.name == PURCHASE)
+    assert purchase.latency
+    assert purchase.latency.p50_ms == 200.0
+    assert found.rejected == 0.25
+    assert result(Recorder(), Ended()).rejected == 0.0

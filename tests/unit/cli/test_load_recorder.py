@@ -31,14 +31,15 @@ def test_what_ends_belongs_to_the_second_in_which_it_ends() -> None:
     recorder.purchase(200, "succeeded", 0.5)
     recorder.next_second(under_way=3)
     recorder.request("start", 503, "overloaded", 0.2)
+    recorder.request("start", 201, "requires_confirmation", 0.3)
     recorder.purchase(503, "overloaded", 0.2)
 
     first, second = recorder.seconds
     assert (first.requests, first.purchases, first.under_way, list(first.latencies_s)) == (1, 1, 3, [0.1])
-    assert (second.requests, second.purchases, list(second.latencies_s)) == (1, 0, [0.2])
+    assert (second.requests, second.purchases, list(second.latencies_s)) == (2, 0, [0.3])
     assert (first.outcomes, second.outcomes) == ({"succeeded": 1}, {"overloaded": 1})
     assert recorder.outcomes["start", 503, "overloaded"] == 1
-    assert (recorder.requests, recorder.paid) == (2, 1)
+    assert (recorder.requests, recorder.paid) == (3, 1)
 
 
 @pytest.mark.parametrize("operation", ["wait", "confirm_slow"])
@@ -47,18 +48,30 @@ def test_what_is_slow_on_purpose_is_counted_and_is_not_in_the_percentiles_over_t
     recorder.request(operation, 200, "succeeded", 3.0)
 
     assert (recorder.seconds[0].requests, list(recorder.seconds[0].latencies_s)) == (1, [])
-    assert list(recorder.latencies_s[operation]) == [3.0]
+    assert recorder.successes_s(operation) == [3.0]
 
 
 def test_a_purchase_that_is_slow_on_purpose_is_counted_without_its_latency() -> None:
     recorder = Recorder()
     recorder.purchase(200, "succeeded", None)
 
-    assert (recorder.paid, len(recorder.latencies_s[PURCHASE])) == (1, 0)
+    assert (recorder.paid, recorder.successes_s(PURCHASE)) == (1, [])
 
 
 def test_a_wait_that_is_no_request_is_not_counted_as_one() -> None:
     recorder = Recorder()
     recorder.waited("code", 0.3)
 
-    assert (recorder.requests, list(recorder.latencies_s["code"])) == (0, [0.3])
+    assert (recorder.requests, recorder.successes_s("code")) == (0, [0.3])
+
+
+def test_times_are_of_what_succeeded() -> None:
+    recorder = Recorder()
+    for status, code in ((200, "succeeded"), (200, "failed"), (402, "insufficient_funds"), (503, "overloaded")):
+        recorder.request("confirm", status, code, status / 1_000)
+        recorder.purchase(status, code, status / 1_000)
+
+    assert recorder.successes_s("confirm") == [0.2, 0.2]
+    assert recorder.successes_s(PURCHASE) == [0.2], "money that came back is none that was paid"
+    assert list(recorder.latencies_s[PURCHASE, 503, "overloaded"]) == [0.503]
+    assert recorder.counts() == {"confirm": 4, PURCHASE: 1}

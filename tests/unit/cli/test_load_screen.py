@@ -60,15 +60,15 @@ def result(found: Verdict | None = None, **changes: Any) -> Result:
     series: dict[str, Any] = {name: [] for name in Series.model_fields if name != "outcomes"}
     usual: dict[str, Any] = {
         "version": "1", "machine": "this one", "began_at": datetime.now(UTC), "ran_s": 3.0,
-        "ended_early": False, "never_begun": 0, "plan": make_plan(),
+        "ended_early": False, "rejected": 0.2222, "never_begun": 0, "plan": make_plan(),
         "operations": [
             Operation(name="purchase", count=1_000, per_s=50.0, latency=None),
             Operation(name="start", count=2_000, per_s=60.5, latency=LATENCY),
         ],
         "outcomes": [
-            Outcome(operation="purchase", status=200, code="succeeded", count=900),
-            Outcome(operation="purchase", status=0, code=MARKUP, count=4_321),
-            Outcome(operation="start", status=201, code="requires_confirmation", count=2_000),
+            Outcome(operation="purchase", status=200, code="succeeded", count=900, latency=None),
+            Outcome(operation="purchase", status=0, code=MARKUP, count=4_321, latency=LATENCY),
+            Outcome(operation="start", status=201, code="requires_confirmation", count=2_000, latency=None),
         ],
         "stories": [
             Story(
@@ -111,7 +111,8 @@ def test_rows_have_their_figures_in_order() -> None:
     assert cells(text, "start  ") == ["start", "2,000", "60.5", "1.2", "2.0", "1,234.5", "2,000.0"]
     assert cells(text, "purchase")[:3] == ["purchase", "1,000", "50.0"]
     assert cells(text, "start twice") == ["start twice", "9", "6", "2", "1", f"1 × {MARKUP}"]
-    assert cells(text, "–") == ["–", MARKUP, "4,321"]
+    assert cells(text, "–") == ["–", MARKUP, "4,321", "1.2", "2.0", "1,234.5", "2,000.0"]
+    assert "rejected: 22.2 % of the purchases that ended\n" in text
 
 
 def test_a_server_that_does_not_tell_is_not_shown() -> None:

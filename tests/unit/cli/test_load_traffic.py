@@ -40,8 +40,13 @@ class Run:
         scenario = Scenario(ScenarioName.MIXED, {story: 1}, tightens_limit=tightens_limit)
         self.traffic = Traffic(make_plan(**plan), scenario, self.scene, self.recorder, self.stopped)
         self.tally = self.traffic.tallies[story]
-        self.latencies_s = self.recorder.latencies_s[PURCHASE]
         self.took_s = 0.0
+
+    @property
+    def latencies_s(self) -> list[float]:
+        """All of purchases, whatever came of them."""
+        kept = (each for (name, *_), each in self.recorder.latencies_s.items() if name == PURCHASE)
+        return [latency_s for latencies_s in kept for latency_s in latencies_s]
 
     async def play(self, stop_after_s: float | None = None) -> Run:
         loop = asyncio.get_running_loop()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
+from technopay.cli.load.conditions import Condition, failures
 from technopay.cli.load.errors import LoadError
 from technopay.cli.load.figures import make_result
 from technopay.cli.load.journal import Journal
@@ -34,11 +35,16 @@ OTHER_CONNECTIONS = 16
 AT_MOST_TWICE = 2
 """Requests that one purchase has under way at a time."""
 
-CLEAN, BROKEN, NO_VERDICT = 0, 1, 2
+CLEAN, BROKEN, NO_VERDICT, FAILED = 0, 1, 2, 3
 
 
 def run_load(
-    plan: Plan, admin_token: str | None, report: Path | None, json: Path | None, console: Console
+    plan: Plan,
+    admin_token: str | None,
+    report: Path | None,
+    json: Path | None,
+    console: Console,
+    fail_if: Sequence[Condition] = (),
 ) -> int:
     """Run a load test, show it, write it to the files that are named; answer the exit status.
 
@@ -58,9 +64,12 @@ def run_load(
     if report:
         report.write_text(page_html(result), encoding="utf-8")
         console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
-    if result.verdict.is_broken:
-        return BROKEN
-    return CLEAN if result.verdict.clean else NO_VERDICT
+    failed = failures(fail_if, result)
+    for line in failed:
+        console.print(f"failed: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
+    if not result.verdict.clean:
+        return BROKEN if result.verdict.is_broken else NO_VERDICT
+    return FAILED if failed else CLEAN
 
 
 def fit_plan(plan: Plan, *, is_default: bool) -> Plan:

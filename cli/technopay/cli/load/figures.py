@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
 
-from technopay.cli.load.recorder import PURCHASE, Recorder, percentile
+from technopay.cli.load.recorder import Recorder, percentile
 from technopay.cli.load.result import (
     Generator,
     Latency,
@@ -51,12 +51,20 @@ def make_result(
         ended_early=traffic.ended_early,
         plan=plan,
         operations=[
-            _operation(name, recorder, traffic.ran_s) for name in sorted({*recorder.latencies_s, PURCHASE})
+            _operation(name, count, recorder, traffic.ran_s)
+            for name, count in sorted(recorder.counts().items())
         ],
         outcomes=[
-            Outcome(operation=operation, status=status, code=code, count=count)
-            for (operation, status, code), count in sorted(recorder.outcomes.items())
+            Outcome(
+                operation=ending[0],
+                status=ending[1],
+                code=ending[2],
+                count=count,
+                latency=_latency(recorder.latencies_s.get(ending, ())),
+            )
+            for ending, count in sorted(recorder.outcomes.items())
         ],
+        rejected=_rejected(traffic),
         never_begun=traffic.never_begun,
         stories=[
             Story(
@@ -76,11 +84,15 @@ def make_result(
     )
 
 
-def _operation(name: str, recorder: Recorder, ran_s: float) -> Operation:
-    latencies_s = recorder.latencies_s[name]
-    count = recorder.paid if name == PURCHASE else len(latencies_s)
+def _operation(name: str, count: int, recorder: Recorder, ran_s: float) -> Operation:
     per_s = round(recorder.in_time[name] / ran_s, 2) if ran_s else 0.0
-    return Operation(name=name, count=count, per_s=per_s, latency=_latency(latencies_s))
+    return Operation(name=name, count=count, per_s=per_s, latency=_latency(recorder.successes_s(name)))
+
+
+def _rejected(traffic: Traffic) -> float:
+    ended = sum(tally.ended for tally in traffic.tallies.values())
+    rejected = sum(tally.turned_away for tally in traffic.tallies.values())
+    return round(rejected / ended, 6) if ended else 0.0
 
 
 def _latency(latencies_s: Sequence[float]) -> Latency | None:

@@ -15,6 +15,7 @@ from technopay.cli.load.units import (
     written_ms,
     written_rate,
     written_s,
+    written_share,
     written_us,
 )
 
@@ -151,6 +152,7 @@ def _figures(result: Result) -> Html:
     memory = written_change(server.memory_bytes_before, server.memory_bytes_after)
     figures = [
         _figure("Purchases / s", written_rate(purchase.per_s) if purchase else None, _made(purchase)),
+        _figure("Rejected", written_share(result.rejected), "of what ended"),
         *(_figure(f"Purchase {name}", *_time(latency, name)) for name in ("p50", "p95", "p99")),
         _figure("CPU per request", _known(written_us(server.cpu_us_per_request)), "of the server"),
         _figure("Store growth", _known(written_bytes(server.store_bytes_per_purchase)), "per purchase"),

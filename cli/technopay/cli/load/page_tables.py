@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from technopay.cli.load.page_markup import Html, cell, element, join, number, share_bar, table
-from technopay.cli.load.result import Generator, Operation, Outcome, Result, Story
-from technopay.cli.load.units import written_count, written_ms, written_rate
+from technopay.cli.load.result import Generator, Latency, Operation, Outcome, Result, Story
+from technopay.cli.load.units import written_count, written_ms, written_rate, written_share
 
 NOTHING = "–"
 
@@ -76,19 +76,25 @@ def _operations(operations: list[Operation]) -> Html:
         return _nothing()
     ordered = sorted(operations, key=lambda each: each.name != "purchase")
     columns = ("Operation", "#Count", "#Each second", "#p50", "#p95", "#p99", "#Longest")
-    why = "Times count from when each should have begun: what waited in this program counts, too."
+    why = (
+        "Times are of what succeeded; those of refusals are under Outcomes. "
+        "They count from when each should have begun: what waited in this program counts, too."
+    )
     return join([table("Operations", columns, map(_operation, ordered)), element("p", why, class_="small")])
 
 
 def _operation(operation: Operation) -> list[Html]:
-    latency = operation.latency
-    times = [latency.p50_ms, latency.p95_ms, latency.p99_ms, latency.max_ms] if latency else [None] * 4
     return [
         element("th", operation.name, scope="row"),
         number(written_count(operation.count)),
         number(written_rate(operation.per_s)),
-        *(number(NOTHING if time is None else written_ms(time)) for time in times),
+        *_times(operation.latency),
     ]
+
+
+def _times(latency: Latency | None) -> list[Html]:
+    times = [latency.p50_ms, latency.p95_ms, latency.p99_ms, latency.max_ms] if latency else [None] * 4
+    return [number(NOTHING if time is None else written_ms(time)) for time in times]
 
 
 def _outcomes(result: Result) -> Html:
@@ -103,7 +109,7 @@ def _outcomes(result: Result) -> Html:
     counts: Counter[str] = Counter()
     for outcome in ordered:
         counts[outcome.operation] += outcome.count
-    columns = ("Operation", "Code", "#Count", "#Share", "#Status", "")
+    columns = ("Operation", "Code", "#Count", "#Share", "#p50", "#p95", "#p99", "#Longest", "#Status", "")
     return table("Outcomes", columns, [_outcome(each, counts[each.operation]) for each in ordered])
 
 
@@ -114,7 +120,8 @@ def _outcome(outcome: Outcome, count: int) -> list[Html]:
         element("th", outcome.operation, scope="row"),
         element("td", element("code", outcome.code)),
         number(written_count(outcome.count)),
-        number(_percent(share)),
+        number(written_share(share)),
+        *_times(outcome.latency),
         element(
             "td",
             str(outcome.status) if outcome.status else "no answer",
@@ -122,11 +129,6 @@ def _outcome(outcome: Outcome, count: int) -> list[Html]:
         ),
         cell(share_bar(share)),
     ]
-
-
-def _percent(share: float) -> str:
-    """Write a share; what is there is never written as nothing."""
-    return f"{100 * share:.1f} %" if share >= 0.0005 or not share else "< 0.1 %"
 
 
 def _generator(generator: Generator) -> Html:

@@ -46,7 +46,7 @@ class Operation(Finding):
     count: int
     per_s: float
     latency: Latency | None
-    """None where nothing was answered."""
+    """Of what succeeded; None where nothing did."""
 
 
 class Outcome(Finding):
@@ -58,6 +58,7 @@ class Outcome(Finding):
     code: str
     """Of the refusal; the payment's status where it was none; what failed where no answer came."""
     count: int
+    latency: Latency | None
 
 
 class Story(Finding):
@@ -154,6 +155,8 @@ class Result(Finding):
     plan: Plan
     operations: list[Operation]
     outcomes: list[Outcome]
+    rejected: float
+    """The share of the ended purchases that were turned away: 429, 503, 504, or no answer."""
     never_begun: int
     """Purchases that were due and waited in line until the time was over."""
     stories: list[Story]

@@ -14,11 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from technopay.cli.load.recorder import PURCHASE, Recorder, percentile
-from technopay.cli.load.result import Result
+from technopay.cli.load.result import Latency, Result
 from technopay.cli.load.traffic import Traffic
+from technopay.cli.load.units import written_share
 
 OUTCOMES_SHOWN = 6
 LINE_EVERY_S = 10
+TIMES = ("p50 ms", "p95 ms", "p99 ms", "max ms")
 
 
 class Screen:
@@ -82,6 +84,7 @@ def print_result(result: Result, console: Console) -> None:
     console.print(_operations(result))
     console.print(_stories(result))
     console.print(_outcomes(result))
+    console.print(f"rejected: {written_share(result.rejected)} of the purchases that ended", highlight=False)
     server, generator = result.server, result.generator
     if server.cpu_us_per_request is not None:
         console.print(f"server: {server.cpu_us_per_request:,.0f} µs of CPU per request; {_memory(result)}")
@@ -99,19 +102,22 @@ def print_result(result: Result, console: Console) -> None:
 
 def _operations(result: Result) -> Table:
     table = Table(title=f"technopay load · {result.plan.scenario} · {result.ran_s:,.1f} s")
-    for name in ("", "count", "per s", "p50 ms", "p95 ms", "p99 ms", "max ms"):
-        table.add_column(name, justify="left" if not name else "right")
+    for name in ("of what succeeded", "count", "per s", *TIMES):
+        table.add_column(name, justify="left" if name == "of what succeeded" else "right")
     for operation in sorted(result.operations, key=lambda each: each.name == PURCHASE):
-        latency = operation.latency
-        times = (latency.p50_ms, latency.p95_ms, latency.p99_ms, latency.max_ms) if latency else ()
         table.add_row(
             operation.name,
             f"{operation.count:,}",
             f"{operation.per_s:,.1f}",
-            *(f"{time:,.1f}" for time in times),
+            *_times(operation.latency),
             style="bold" if operation.name == PURCHASE else "",
         )
     return table
+
+
+def _times(latency: Latency | None) -> list[str]:
+    times = (latency.p50_ms, latency.p95_ms, latency.p99_ms, latency.max_ms) if latency else ()
+    return [f"{time:,.1f}" for time in times]
 
 
 def _stories(result: Result) -> Table:
@@ -129,10 +135,12 @@ def _outcomes(result: Result) -> Table:
     table = Table(title="how purchases ended")
     table.add_column("status")
     table.add_column("code")
-    table.add_column("count", justify="right")
+    for name in ("count", *TIMES):
+        table.add_column(name, justify="right")
     ended = [each for each in result.outcomes if each.operation == PURCHASE]
     for outcome in sorted(ended, key=lambda each: -each.count):
-        table.add_row(str(outcome.status or "–"), escape(outcome.code), f"{outcome.count:,}")
+        figures = f"{outcome.count:,}", *_times(outcome.latency)
+        table.add_row(str(outcome.status or "–"), escape(outcome.code), *figures)
     return table
 
 

@@ -15,6 +15,11 @@ def written_rate(per_s: float) -> str:
     return f"{per_s:,.0f}" if per_s >= 100 else f"{per_s:.1f}" if per_s >= 10 else f"{per_s:.2f}"
 
 
+def written_share(share: float) -> str:
+    """Write a share; what is there is never written as nothing."""
+    return f"{100 * share:.1f} %" if share >= 0.0005 or not share else "< 0.1 %"
+
+
 def written_ms(milliseconds: float) -> str:
     """Write a time with three digits that count: 0.42 ms, 3.1 ms, 57 ms, 1.23 s."""
     if milliseconds >= 1_000:
