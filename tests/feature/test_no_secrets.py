@@ -21,7 +21,7 @@ from support.service import Service, eventually, running_command
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
 
 TOKEN_SECRET = "a secret for tokens, and for tokens alone"
-PREVIOUS = "the secret of before, and of before alone"
+PREVIOUS = "the secret of before and of before alone"
 KEY = "an idempotency key that is nobody's business"
 SETTINGS = {
     "TECHNOPAY_LOG_LEVEL": "debug",

@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from technopay.engine.errors import Fault
+from technopay.engine.errors import Fault, OutcomeUnknown, StoreUnavailable
+from technopay.engine.outage import Outage
 from technopay.engine.ports import Clock, Store
 from technopay.engine.relay import Relay
 from technopay.engine.settings import EngineSettings
@@ -41,6 +42,7 @@ class Loop:
         self._step = step
         self._interval_s = interval_s
         self._clock = clock
+        self._outage = Outage(logger, f"{name} fails and goes on", f"{name} works again")
         self._wake = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -69,14 +71,15 @@ class Loop:
             self._wake.clear()
             try:
                 more = await self._step()
-            except Fault as fault:
-                logger.warning("%s pauses: %s", self._name, fault)
+            except (StoreUnavailable, OutcomeUnknown) as fault:
+                logger.debug("%s pauses: %s", self._name, fault)  # the store itself logs why
                 await self._clock.sleep(PAUSE_AFTER_FAULT_S)
                 continue
-            except Exception:
-                logger.exception("%s crashed; it goes on", self._name)
+            except Exception as error:
+                self._outage.fail(repr(error), exc_info=not isinstance(error, Fault))
                 await self._clock.sleep(PAUSE_AFTER_FAULT_S)
                 continue
+            self._outage.end()
             if not more and not self._stopping:
                 await self._rest()
 

@@ -9,6 +9,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from technopay.engine.outage import Outage
+
 logger = logging.getLogger(__name__)
 
 BACKLOG = 1024
@@ -92,6 +94,7 @@ class SharedListener:
         self._socket = listening
         self._factory = factory
         self._beginning: set[asyncio.Task[object]] = set()
+        self._outage = Outage(logger, "connections cannot be accepted", "connections are accepted again")
         self._pause: asyncio.TimerHandle | None = None
         self._next_at_s = 0.0
         listening.settimeout(0)
@@ -126,10 +129,11 @@ class SharedListener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 self._look()  # it was another's turn, or the client has left
                 return
-            except OSError:
-                logger.exception("a connection cannot be accepted; the next try follows")
+            except OSError as error:
+                self._outage.fail(repr(error))
                 pause_s = EXHAUSTED_PAUSE_S
                 break
+            self._outage.end()
             self._begin(accepted)
         self._loop.remove_reader(self._socket)
         self._next_at_s = self._loop.time() + pause_s

@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 from aiohttp import web
 
+from technopay.engine import OutcomeUnknown, StoreUnavailable
 from technopay.http.admission import Admission
 from technopay.http.answer import Answer, headers_for
 from technopay.http.bounds import Bounds
@@ -58,7 +59,8 @@ async def send_stream(
                 task.cancel()
             await asyncio.wait(tasks)
     error = None if pumping.cancelled() else pumping.exception()
-    if error and not isinstance(error, TimeoutError | ConnectionError):
+    # Of a store that is gone, the log says so once.
+    if error and not isinstance(error, TimeoutError | ConnectionError | StoreUnavailable | OutcomeUnknown):
         logger.error("the stream of request %s crashed", seen.request_id, exc_info=error)
     # A polite end would say that this was all, and it would wait for a reader who does not read.
     if error and request.transport:

@@ -22,6 +22,7 @@ from typing import Self
 from urllib.parse import quote
 
 from technopay.engine.errors import StoreUnfit
+from technopay.engine.outage import REMINDER_S, Outage
 from technopay.storage.pauses import Pauses
 from technopay.storage.private import make_private, remove_socket, socket_path
 
@@ -211,17 +212,20 @@ class EmbeddedValkey:
         """Start the server again whenever it dies, after longer and longer pauses while it does not stay."""
         loop = asyncio.get_running_loop()
         pauses, started_at = Pauses(RESTART_PAUSE_S_MIN, RESTART_PAUSE_S_MAX), loop.time()
+        outage = Outage(logger, "the embedded store is started again", "")
         while not self._stopping:
             process = self._process
             assert process is not None
             status = await process.wait()
-            logger.error("the embedded store ended with status %s; it is started again", status)
+            if loop.time() - started_at > REMINDER_S:
+                outage = Outage(logger, "the embedded store is started again", "")
+            outage.fail(f"it ended with status {status}")
             await asyncio.sleep(pauses.after(loop.time() - started_at))
             started_at = loop.time()
             try:
                 await self._spawn()
-            except Exception:
-                logger.exception("the embedded store does not start again; the next try follows")
+            except Exception as error:
+                outage.fail(f"it does not start: {error!r}")
 
 
 def server_binary() -> str:

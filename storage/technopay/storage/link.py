@@ -15,8 +15,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable, StoreUnfit
+from technopay.engine.outage import Outage
 from technopay.storage.fitness import StoreFull
 from technopay.storage.inspector import Inspector, Question
+from technopay.storage.reasons import reason_for
 from technopay.storage.scripts import Script
 from technopay.storage.wire import Call, Wire, error_for, fault, pack
 
@@ -77,6 +79,7 @@ class ServerLink:
             protocol=2,
             decode_responses=True,
         )
+        self._url = url
         self._journal = journal
         self._scripts = scripts
         self._reply_timeout_s = reply_timeout_s
@@ -86,6 +89,9 @@ class ServerLink:
         self._connecting: asyncio.Task[Exception | None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._unfit: StoreUnfit | None = None
+        self._misfit = Outage(logger, "the store must not be used any more", "the store may be used again")
+        self._outage = Outage(logger, "the store cannot be reached", "the store is back")
+        self._refusals = Outage(logger, "the store refuses calls", "the store takes calls again")
         self._connection: AbstractConnection | None = None
         self._wire: Wire | None = None
         self._closed = False
@@ -115,10 +121,10 @@ class ServerLink:
             error: Exception | None = await self._inspect(wire)
         else:
             error = await asyncio.shield(self._connect_once())
-        if isinstance(error, StoreUnfit | StoreUnavailable):
+        if isinstance(error, StoreUnfit):
             raise error
         if error is not None:
-            raise StoreUnavailable(f"The store cannot be reached: {error}") from error
+            raise StoreUnavailable(f"The store cannot be reached: {self._reason(error)}") from error
 
     async def aclose(self) -> None:
         """Wait for the replies that are due, then disconnect."""
@@ -156,9 +162,11 @@ class ServerLink:
             try:
                 await self.look()
             except (StoreUnfit, StoreUnavailable):
-                pass  # while it is so, calls hear of it
-            except Exception:
-                logger.exception("the store could not be looked at; the next look follows")
+                continue  # while it is so, calls hear of it
+            except Exception as error:
+                self._outage.fail(repr(error), exc_info=True)
+                continue
+            self._refusals.end(quiet_s=interval_s)
 
     def _connect_once(self) -> asyncio.Task[Exception | None]:
         if self._connecting is None:
@@ -174,6 +182,7 @@ class ServerLink:
             self._wire = wire
         except (RedisError, OSError, TimeoutError, StoreUnavailable) as failure:
             error = failure
+            self._note_outage(failure)
             await self._forget_connection()
         finally:
             unsent, self._unsent, self._connecting = self._unsent, [], None
@@ -193,7 +202,7 @@ class ServerLink:
         # The connection is set up and silent: from here on its transport is ours.
         writer = connection._writer  # noqa: SLF001
         assert writer is not None
-        wire = Wire(self._reply_timeout_s)
+        wire = Wire(self._reply_timeout_s, self._refusals)
         wire.take_over(cast("asyncio.Transport", writer.transport))
         # A script that has to be loaded on the way runs behind those that were sent after it.
         for script in self._scripts:
@@ -216,13 +225,24 @@ class ServerLink:
             await self._inspector.look(ask)
         except StoreUnfit as error:
             unfit = error
-        # Before the store is watched, whoever opens it hears the reason.
-        if self._watching is not None and unfit is not None and self._unfit is None:
-            logger.error("the store must not be used any more: %s", unfit)
-        elif self._watching is not None and unfit is None and self._unfit is not None:
-            logger.info("the store may be used again")
+        except StoreUnavailable as error:
+            self._note_outage(error)
+            raise
+        self._outage.end()
+        if unfit is None:
+            self._misfit.end()
+        elif self._watching is not None:
+            self._misfit.fail(unfit)
         self._unfit = unfit
         return unfit
+
+    def _note_outage(self, error: Exception) -> None:
+        # Before the store is watched, whoever opens it hears the reason.
+        if self._watching is not None and not self._closed:
+            self._outage.fail(self._reason(error))
+
+    def _reason(self, error: Exception) -> str:
+        return reason_for(error, self._url)
 
     async def _forget_connection(self) -> None:
         self._wire = None

@@ -16,6 +16,7 @@ from typing import Any
 import hiredis
 
 from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
+from technopay.engine.outage import Outage
 from technopay.storage.scripts import Script
 
 logger = logging.getLogger(__name__)
@@ -77,9 +78,10 @@ class Wire(asyncio.Protocol):
     When the oldest reply is overdue the connection is given up: all that came after it is late, too.
     """
 
-    def __init__(self, reply_timeout_s: float) -> None:
+    def __init__(self, reply_timeout_s: float, refusals: Outage | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._reply_timeout_s = reply_timeout_s
+        self._refusals = refusals
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(encoding="utf-8", errors="replace")
         self._unsent: list[Call] = []
@@ -178,7 +180,10 @@ class Wire(asyncio.Protocol):
                 self.load(call.script)
             self.send(call)
         else:
-            call.tell(fault(error_for(text), reply))
+            error = error_for(text)
+            if self._refusals and isinstance(error, StoreUnavailable):
+                self._refusals.fail(text)
+            call.tell(fault(error, reply))
 
     def _tell_if_drained(self) -> None:
         if self._drained is not None and not self.calls and not self._drained.done():
@@ -191,7 +196,7 @@ class Wire(asyncio.Protocol):
             return
         left_s = self._sent[0].sent_at + self._reply_timeout_s - self._loop.time()
         if left_s <= 0:
-            logger.warning("the store did not answer within %g s", self._reply_timeout_s)
+            logger.debug("the store did not answer within %g s", self._reply_timeout_s)
             self.abort()
         else:
             self._watchdog = self._loop.call_later(left_s, self._watch)
