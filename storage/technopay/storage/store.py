@@ -254,10 +254,11 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
         return fields_of(reply.record)
 
 
-async def initialise_store(url: str, *, timezone: str, durability: Durability) -> bool:
+async def initialise_store(url: str, *, timezone: str, durability: Durability, may_be_new: bool = True) -> bool:
     """Initialise a store that was never used; answer False if it is ours already, and leave it as it is.
 
     Raises:
+        StoreUninitialised: it was never used, and may not be new.
         StoreUnfit: it is somebody else's, or must not be used.
         StoreUnavailable: it cannot be reached.
 
@@ -266,6 +267,7 @@ async def initialise_store(url: str, *, timezone: str, durability: Durability) -
         async with RedisStore.connect(url, timezone=timezone, durability=durability):
             return False
     except StoreUninitialised:
-        pass
+        if not may_be_new:
+            raise
     async with RedisStore.connect(url, initialise=True, timezone=timezone, durability=durability):
         return True

@@ -1,0 +1,135 @@
+"""docker-compose.yml: what it opens, and that a store that was lost is refused. No Docker is needed for it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from redis import Redis
+from support.service import assert_one_line, eventually, run_command, running_command
+
+from technopay.storage.embedded import server_binary
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: Any = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES: dict[str, Any] = COMPOSE["services"]
+PASSWORD = "0123456789abcdef"
+REQUIRED = re.compile(r"\$\{STORE_PASSWORD:\?[^}]+\}")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_ports_are_on_loopback_and_tags_are_pinned(name: str) -> None:
+    service = SERVICES[name]
+
+    assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in service.get("ports", []))
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert re.fullmatch(rf"valkey/valkey:\d+\.\d+\.\d+|technopay:{re.escape(version)}", service["image"])
+
+
+def test_the_images_of_the_dockerfile_are_pinned() -> None:
+    images = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+
+    assert images
+    assert all(re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", image) for image in images)
+
+
+def test_a_demo_runs_only_by_its_profile_and_on_a_store_of_its_own() -> None:
+    demos = [name for name, service in SERVICES.items() if "--demo" in service["command"]]
+
+    assert demos == ["demo"]
+    assert SERVICES["demo"]["profiles"] == ["demo"]
+    assert SERVICES["demo"].get("environment", {}) == {}
+    others = [mounted for name, service in SERVICES.items() if name != "demo" for mounted in service["volumes"]]
+    assert SERVICES["demo"]["volumes"] == ["demo:/data"]
+    assert "demo:/data" not in others
+
+
+def test_the_store_has_a_password_that_is_required_and_no_port() -> None:
+    assert "ports" not in SERVICES["store"]
+    assert REQUIRED.search(COMPOSE["configs"]["store"]["content"])
+    assert REQUIRED.search(SERVICES["store"]["environment"]["REDISCLI_AUTH"])
+    for name in ("init", "technopay"):
+        assert REQUIRED.search(SERVICES[name]["environment"]["TECHNOPAY_REDIS_URL"])
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    assert text.count("STORE_PASSWORD:?") == 3
+
+
+def test_what_initialises_runs_once_before_what_serves_and_its_mark_is_not_on_the_stores_volume() -> None:
+    init = SERVICES["init"]
+
+    assert init["restart"] == "no"
+    assert SERVICES["technopay"]["depends_on"]["init"] == {"condition": "service_completed_successfully"}
+    assert "--init" not in str(COMPOSE["services"])
+    mark = Path(init["command"][init["command"].index("--mark") + 1])
+    volume = next(each.split(":")[0] for each in init["volumes"] if each.endswith(f":{mark.parent}"))
+    assert volume in COMPOSE["volumes"]
+    assert volume not in {each.split(":")[0] for each in SERVICES["store"]["volumes"]}
+
+
+@contextmanager
+def running_store(folder: Path, port: int) -> Iterator[None]:
+    """Run the store of the file, on a volume that is a folder."""
+    folder.mkdir(exist_ok=True)
+    config = folder.parent / "store.conf"
+    config.write_text(REQUIRED.sub(PASSWORD, COMPOSE["configs"]["store"]["content"]))
+    command = [server_binary(), str(config), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def listens() -> bool:
+        assert process.poll() is None
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        eventually(listens)
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_store_whose_volume_was_lost_is_refused(tmp_path: Path) -> None:
+    volume, mark, port = tmp_path / "store", tmp_path / "data" / "store-initialised", free_port()
+    mark.parent.mkdir()
+    url = REQUIRED.sub(PASSWORD, SERVICES["init"]["environment"]["TECHNOPAY_REDIS_URL"])
+    settings = {"TECHNOPAY_REDIS_URL": url.replace("store:6379", f"127.0.0.1:{port}")}
+    init = [str(mark) if word == "/data/store-initialised" else word for word in SERVICES["init"]["command"]]
+    serve = ["serve", "--port", "0"]
+
+    with running_store(volume, port):
+        for said in ("is initialised", "ours already", "ours already"):
+            ended = run_command(tmp_path, *init, settings=settings)
+            assert (ended.returncode, ended.stderr) == (0, "")
+            assert said in ended.stdout
+            assert mark.exists()
+        with running_command(tmp_path, *serve, settings=settings) as service:
+            assert service.ask("GET", "/readyz")[0] == 200
+        mark.unlink()
+        assert "ours already" in run_command(tmp_path, *init, settings=settings).stdout
+        assert mark.exists()
+        wrong = {"TECHNOPAY_REDIS_URL": settings["TECHNOPAY_REDIS_URL"].replace(PASSWORD, "wrong")}
+        assert_one_line(run_command(tmp_path, *init, settings=wrong), 1, "password")
+
+    shutil.rmtree(volume)
+    with running_store(volume, port):
+        assert_one_line(run_command(tmp_path, *init, settings=settings), 1, "its data is lost", str(mark))
+        assert_one_line(run_command(tmp_path, *serve, settings=settings), 1, "never initialised")
+        with Redis.from_url(settings["TECHNOPAY_REDIS_URL"]) as client:
+            assert client.dbsize() == 0
+        mark.unlink()
+        assert "is initialised" in run_command(tmp_path, *init, settings=settings).stdout
