@@ -187,6 +187,7 @@ class EngineCore:
             payments_set_aside=self._settlements.set_aside,
             mocks=self._mocks,
             script_times=self._store.script_times,
+            unreadable=self._store.unreadable.counts,
         )
 
     async def measure(self) -> StoreGauges:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from technopay.engine.models import Limit
+
+logger = logging.getLogger(__name__)
+
+UNREADABLE_KNOWN_MAX = 1_000
 
 
 @dataclass(slots=True)
@@ -14,6 +20,29 @@ class ScriptTime:
 
     calls: int = 0
     total_s: float = 0.0
+
+
+@dataclass(slots=True)
+class UnreadableRecords:
+    """The records that cannot be read, while all others can: each is counted and logged once.
+
+    The latest are known by their ids, so memory stays bounded.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    """How many there were, by kind."""
+    _known: dict[tuple[str, str], None] = field(default_factory=dict)
+
+    def note(self, kind: str, record_id: str, error: Exception | None = None) -> None:
+        """Note a record that cannot be read. The log names its id, and nothing that is in it."""
+        if (kind, record_id) in self._known:
+            return
+        if len(self._known) >= UNREADABLE_KNOWN_MAX:
+            del self._known[next(iter(self._known))]
+        self._known[kind, record_id] = None
+        self.counts[kind] += 1
+        reason = f" ({type(error).__name__})" if error else ""
+        logger.error("%s %.200r cannot be read%s; all others go on", kind, record_id, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +63,8 @@ class Statistics:
     mocks: tuple[str, ...] = ()
     """The services that are mocks or doubles: `settlement`, `email`, `sms`, `verifier`."""
     script_times: Mapping[str, ScriptTime] = field(default_factory=dict)
+    unreadable: Mapping[str, int] = field(default_factory=dict)
+    """Records that this process could not read, by kind."""
 
 
 @dataclass(frozen=True, slots=True)

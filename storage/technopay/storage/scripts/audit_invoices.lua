@@ -2,13 +2,13 @@
 --
 -- Read invoices whole, with what has to agree with them, at one position of the journal.
 --
--- Returns {code, now, '', position, [{fields, whether its user has it, invoice of its reference, fields of its payment}]}
+-- Returns {code, now, '', position, [{fields, whether its user has it, invoice of its reference, fields of its payment}], {id} for what cannot be read}
 --@include base
+--@include each
 --@include record
 --@include position
 
-local found = {}
-for i, id in ipairs(ARGV) do
+local function read_one(id)
     local invoice = read('invoice', id) or {}
     local listed = invoice.user and redis.call('ZSCORE', key('invoices', invoice.user), id) and 1 or 0
     local referred = ''
@@ -16,6 +16,7 @@ for i, id in ipairs(ARGV) do
         local name = invoice.referred or #invoice.merchant .. ':' .. invoice.merchant .. invoice.reference
         referred = redis.call('HGET', key('references'), name) or ''
     end
-    found[i] = {flat(invoice), listed, referred, flat(invoice.payment and read('payment', invoice.payment))}
+    return {flat(invoice), listed, referred, flat(invoice.payment and read('payment', invoice.payment))}
 end
-return {'ok', at, '', position(), found}
+
+return {'ok', at, '', position(), read_each(ARGV, read_one)}

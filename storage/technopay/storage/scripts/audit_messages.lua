@@ -2,16 +2,17 @@
 --
 -- Read the records of messages, at one position of the journal.
 --
--- Returns {code, now, '', position, [{status or '', on the agenda, whether the journal has its entry}]}
+-- Returns {code, now, '', position, [{status or '', on the agenda, whether the journal has its entry}], {id} for what cannot be read}
 --@include base
+--@include each
 --@include position
 
-local found = {}
-for i, id in ipairs(ARGV) do
-    found[i] = {
+local function read_one(id)
+    return {
         fields('message', id, 'status') or '',
         redis.call('ZSCORE', key('agenda'), 'msg_' .. id) and 1 or 0,
         #redis.call('XRANGE', KEYS[1], id, id),
     }
 end
-return {'ok', at, '', position(), found}
+
+return {'ok', at, '', position(), read_each(ARGV, read_one)}

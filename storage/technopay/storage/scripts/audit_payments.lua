@@ -2,8 +2,9 @@
 --
 -- Read payments whole, with what has to agree with them, at one position of the journal.
 --
--- Returns {code, now, '', position, [{fields, on the agenda, set aside, whether its user has it, state in the book of the mock service or '', fields of its invoice}]}
+-- Returns {code, now, '', position, [{fields, on the agenda, set aside, whether its user has it, state in the book of the mock service or '', fields of its invoice}], {id} for what cannot be read}
 --@include base
+--@include each
 --@include record
 --@include position
 
@@ -11,14 +12,14 @@ local function has(sorted_set, id)
     return redis.call('ZSCORE', sorted_set, id) and 1 or 0
 end
 
-local found = {}
-for i, id in ipairs(ARGV) do
+local function read_one(id)
     local payment = read('payment', id) or {}
-    found[i] = {
+    return {
         flat(payment), has(key('agenda'), id), has(key('set_aside'), id),
         payment.user and has(key('payments', payment.user), id) or 0,
         fields('mock:settlement', id, 'state') or '',
         flat(payment.invoice and read('invoice', payment.invoice)),
     }
 end
-return {'ok', at, '', position(), found}
+
+return {'ok', at, '', position(), read_each(ARGV, read_one)}

@@ -1,13 +1,14 @@
 -- audit_users(keys=[journal], args=[ids...])
 --
--- Read users at one position of the journal.
+-- Read users, with their addresses, at one position of the journal.
 --
--- Returns {code, now, '', position, [status or '']}
+-- Returns {code, now, '', position, [{status, email, phone}], {id} for what cannot be read}
 --@include base
+--@include each
 --@include position
 
-local found = {}
-for i, id in ipairs(ARGV) do
-    found[i] = fields('user', id, 'status') or ''
+local function read_one(id)
+    return {fields('user', id, 'status', 'email', 'phone')}
 end
-return {'ok', at, '', position(), found}
+
+return {'ok', at, '', position(), read_each(ARGV, read_one)}

@@ -9,6 +9,7 @@
 --@include base
 --@include operation
 --@include lease
+--@include pack
 --@include payment
 --@include amount
 --@include record

@@ -6,6 +6,7 @@
 --@include base
 --@include operation
 --@include lease
+--@include pack
 --@include payment
 --@include challenge
 --@include unconfirmed

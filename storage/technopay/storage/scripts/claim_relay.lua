@@ -10,7 +10,7 @@ local RELAY_MS = 4000
 local owner = ARGV[1]
 
 local cursor, relay_owner, claimed_until = fields('relay', nil, 'cursor', 'owner', 'claimed_until')
-local remaining_ms = tonumber(claimed_until or '0') - now
+local remaining_ms = (tonumber(claimed_until or '') or 0) - now
 if remaining_ms > 0 and remaining_ms <= RELAY_MS and relay_owner ~= owner then
     return {'busy', at, ''}
 end

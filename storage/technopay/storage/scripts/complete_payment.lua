@@ -7,6 +7,7 @@
 --
 -- Returns {code, now, '', view}: 'ok', also when it was done before; 'claim_lost' for an old claim.
 --@include base
+--@include pack
 --@include payment
 --@include settlement
 

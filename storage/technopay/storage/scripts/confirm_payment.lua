@@ -15,6 +15,7 @@
 -- key that the answer has to be judged with: nothing is judged, and nothing counted.
 --@include base
 --@include lease
+--@include pack
 --@include payment
 --@include challenge
 --@include unconfirmed

@@ -9,6 +9,7 @@
 --@include base
 --@include operation
 --@include amount
+--@include pack
 --@include payment
 --@include challenge
 --@include unconfirmed

@@ -4,7 +4,7 @@
 --
 -- cursor  how many of the oldest entries are still to come, '' for all
 --
--- Returns {code, now, '', [{journal id, fields}], next cursor}
+-- Returns {code, now, '', [{journal id, fields}], next cursor}, with {journal id} for what cannot be read
 --@include base
 
 local wallet_id, user_id, cursor, count = unpack(ARGV, 1, 4)
@@ -22,7 +22,8 @@ local entries = {}
 if last > 0 then
     local places = redis.call('LRANGE', key('entries', wallet_id), first, last - 1)
     for i = #places, 1, -1 do
-        entries[#entries + 1] = redis.call('XRANGE', KEYS[1], places[i], places[i])[1]
+        local is_read, found = pcall(redis.call, 'XRANGE', KEYS[1], places[i], places[i])
+        entries[#entries + 1] = is_read and found[1] or {places[i]}
     end
 end
 return {'ok', at, '', entries, first > 0 and int(first) or ''}

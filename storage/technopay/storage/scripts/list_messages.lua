@@ -6,9 +6,11 @@
 --
 -- One call reads a bounded stretch, so a page can be short while there is a next one.
 --
--- Returns {code, now, '', [{message, fields, {email, phone}}], next cursor}
+-- Returns {code, now, '', [{message, fields, {email, phone}}], next cursor}; of what cannot be read, the fields are only
+-- its kind, and it counts as dead
 --@include base
 --@include challenge
+--@include pack
 --@include message
 --@include record
 
@@ -35,7 +37,11 @@ for _ = 1, STRETCHES do
         if tonumber(string.match(cursor, '^%d+')) <= now - 2 * MESSAGE_KEPT_MS then
             return {'ok', at, '', messages, ''}
         end
-        local message, user, state = shown(entry)
+        local is_read, message, user, state = pcall(shown, entry)
+        if not is_read then
+            local kind = MESSAGE_KINDS[entry[2][1]]
+            message, user, state = kind and {cursor, {'kind', kind}, {'', ''}}, '', 'dead'
+        end
         if message and state ~= 'stale' and (status == '' or state == status)
             and (user_id == '' or user == user_id) then
             messages[#messages + 1] = message

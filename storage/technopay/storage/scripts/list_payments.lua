@@ -7,20 +7,22 @@
 --
 -- One call reads a bounded stretch, so a page can be short while there is a next one.
 --
--- Returns {code, now, '', [view], next cursor}
+-- Returns {code, now, '', [view], next cursor}, with {payment} for what cannot be read
 --@include base
+--@include pack
 --@include payment
 --@include challenge
 
 local STRETCH, STRETCHES = 200, 10
 local cursor, count, status, user_id = unpack(ARGV, 1, 4)
 
-local function matches(id)
+-- The view of a payment that matches, else false.
+local function matching(id)
     local user, state, challenge = fields('payment', id, 'user', 'status', 'challenge')
     if state == 'requires_confirmation' and is_expired(challenge) then
         state = 'expired'
     end
-    return user and (status == '' or state == status) and (user_id == '' or user == user_id)
+    return user and (status == '' or state == status) and (user_id == '' or user == user_id) and view(id)
 end
 
 local views = {}
@@ -31,9 +33,8 @@ for _ = 1, STRETCHES do
         cursor = entry[1]
         if entry[2][1] == 'payment.started' then
             local id = entry[2][2]
-            if matches(id) then
-                views[#views + 1] = view(id)
-            end
+            local is_read, found = pcall(matching, id)
+            views[#views + 1] = not is_read and {id} or found or nil
         end
         if #views == tonumber(count) then
             return {'ok', at, '', views, cursor}

@@ -5,8 +5,10 @@
 -- index   the index's key without its tag, e.g. 'invoices:alice'
 -- cursor  the id after which to go on, '' for the newest
 --
--- Returns {code, now, '', [{id, fields}] or [view], next cursor}
+-- Returns {code, now, '', [{id, fields}] or [view], next cursor}, with {id} for what cannot be read
 --@include base
+--@include each
+--@include pack
 --@include payment
 --@include record
 --@include invoice
@@ -20,10 +22,15 @@ if #ids > tonumber(count) then
     ids[#ids] = nil
     next_cursor = ids[#ids]
 end
-local records = {}
+
+local function read_one(id)
+    return kind == 'payment' and view(id) or {id, flat(read_invoice(id))}
+end
+
+local there = {}
 for _, id in ipairs(ids) do
     if exists(kind, id) then
-        records[#records + 1] = kind == 'payment' and view(id) or {id, flat(read_invoice(id))}
+        there[#there + 1] = id
     end
 end
-return {'ok', at, '', records, next_cursor}
+return {'ok', at, '', read_each(there, read_one), next_cursor}

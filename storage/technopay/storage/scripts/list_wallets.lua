@@ -4,7 +4,7 @@
 --
 -- cursor  the id after which to go on, '' for the newest
 --
--- Returns {code, now, '', [{wallet, fields}], next cursor}
+-- Returns {code, now, '', [{wallet, fields}], next cursor}, with {wallet} for what cannot be read
 --@include base
 --@include sorted
 --@include wallets
@@ -17,7 +17,8 @@ for i = #ids, 1, -1 do
         if #wallets == tonumber(count) then
             return {'ok', at, '', wallets, wallets[#wallets][1]}
         end
-        wallets[#wallets + 1] = {ids[i], redis.call('HGETALL', key('wallet', ids[i]))}
+        local is_read, wallet = pcall(redis.call, 'HGETALL', key('wallet', ids[i]))
+        wallets[#wallets + 1] = {ids[i], is_read and wallet or nil}
     end
 end
 return {'ok', at, '', wallets, ''}

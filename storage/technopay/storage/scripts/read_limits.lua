@@ -2,7 +2,7 @@
 --
 -- Read the limits that were ever set or, for a user, those that bind the currencies of the user's wallets.
 --
--- Returns {code, now, '', [limit]}; 'bounds' when the clock lies outside `days`.
+-- Returns {code, now, '', [limit]}, with {currency} for what cannot be read; 'bounds' when the clock lies outside `days`.
 --@include base
 --@include limit
 --@include record
@@ -15,7 +15,8 @@ local currencies = redis.call('SMEMBERS', key('limits'))
 if user_id ~= '' then
     local held = {}
     for _, id in ipairs(wallets_of(user_id)) do
-        held[fields('wallet', id, 'currency')] = true
+        local is_read, currency = pcall(fields, 'wallet', id, 'currency')
+        held[is_read and currency] = true
     end
     local bound = {}
     for _, currency in ipairs(currencies) do
@@ -28,11 +29,12 @@ end
 table.sort(currencies, before)
 local limits = {}
 for _, currency in ipairs(currencies) do
-    local limit = read_limit(currency, days)
-    if not limit then
+    local is_read, limit = pcall(read_limit, currency, days)
+    if not is_read then
+        limits[#limits + 1] = {currency}
+    elseif not limit then
         return {'bounds', at, ''}
-    end
-    if limit.limit or user_id == '' then
+    elseif limit.limit or user_id == '' then
         limits[#limits + 1] = flat(limit)
     end
 end

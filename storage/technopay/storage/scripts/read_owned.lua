@@ -4,8 +4,11 @@
 --
 -- users  with spaces between them
 --
--- Returns {code, now, '', [view or {invoice, fields}, '' for what is not there or somebody else's]}, in the order asked
+-- Returns {code, now, '', [view or {invoice, fields}, '' for what is not there or somebody else's, {id} for what cannot be
+-- read]}, in the order asked
 --@include base
+--@include each
+--@include pack
 --@include payment
 --@include record
 --@include invoice
@@ -14,16 +17,12 @@ local is_asked_for = {}
 for user_id in string.gmatch(ARGV[1], '%S+') do
     is_asked_for[user_id] = true
 end
-local records = {}
-for i = 2, #ARGV do
-    local id = ARGV[i]
+local function read_one(id)
     local kind = string.sub(id, 1, 4) == 'inv_' and 'invoice' or 'payment'
     if not is_asked_for[fields(kind, id, 'user')] then
-        records[i - 1] = ''
-    elseif kind == 'payment' then
-        records[i - 1] = view(id)
-    else
-        records[i - 1] = {id, flat(read_invoice(id))}
+        return ''
     end
+    return kind == 'payment' and view(id) or {id, flat(read_invoice(id))}
 end
-return {'ok', at, '', records}
+
+return {'ok', at, '', read_each({unpack(ARGV, 2)}, read_one)}

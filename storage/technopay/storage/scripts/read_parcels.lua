@@ -2,14 +2,12 @@
 --
 -- Read what has to be known of payments to tell their users of them.
 --
--- Returns {code, now, '', [parcel]}, in the order asked, '' for a payment that does not exist; for `parcel` see
--- shared/message.lua
+-- Returns {code, now, '', [parcel]}, in the order asked, '' for a payment that does not exist, {payment} for what cannot
+-- be read; for `parcel` see shared/message.lua
 --@include base
 --@include challenge
+--@include each
+--@include pack
 --@include message
 
-local parcels = {}
-for i, id in ipairs(ARGV) do
-    parcels[i] = parcel(id)
-end
-return {'ok', at, '', parcels}
+return {'ok', at, '', read_each(ARGV, parcel)}

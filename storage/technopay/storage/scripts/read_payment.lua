@@ -4,6 +4,7 @@
 --
 -- Returns {code, now, '', view}
 --@include base
+--@include pack
 --@include payment
 
 local id, user_id = unpack(ARGV, 1, 2)

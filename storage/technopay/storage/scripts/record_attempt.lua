@@ -5,6 +5,7 @@
 -- Returns {code, now, ''}: 'ok', or 'fenced' for an old claim.
 --@include base
 --@include challenge
+--@include pack
 --@include message
 --@include record
 --@include behaviour

@@ -11,6 +11,7 @@
 -- Returns {code, now, ''}: 'ok' or 'fenced'
 --@include base
 --@include challenge
+--@include pack
 --@include message
 --@include behaviour
 --@include fate

@@ -4,6 +4,7 @@
 --
 -- Returns {code, now, ''}: 'ok', or 'fenced' for an old claim.
 --@include base
+--@include pack
 --@include payment
 
 local id, claim, claim_ms, set_aside = unpack(ARGV, 1, 4)

@@ -10,6 +10,7 @@
 --@include base
 --@include operation
 --@include lease
+--@include pack
 --@include payment
 --@include challenge
 --@include record

@@ -8,6 +8,7 @@
 --@include base
 --@include operation
 --@include record
+--@include pack
 --@include payment
 --@include settlement
 

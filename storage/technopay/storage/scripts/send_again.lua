@@ -6,6 +6,7 @@
 --@include base
 --@include operation
 --@include challenge
+--@include pack
 --@include message
 --@include record
 

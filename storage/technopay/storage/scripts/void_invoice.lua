@@ -5,6 +5,7 @@
 -- Returns {code, now, '', {invoice, fields}, view of the payment in the way}
 --@include base
 --@include operation
+--@include pack
 --@include payment
 --@include challenge
 --@include unconfirmed

@@ -27,8 +27,8 @@ local function message_kind(said)
     return MESSAGE_KINDS[said.type]
 end
 
--- id, user, wallet, amount, currency, merchant, status, method, issue, key, email and phone between ASCII's unit
--- separators; '' when there is no such payment.
+-- id, user, wallet, amount, currency, merchant, status, method, issue, key, email and phone, packed; '' when there is no
+-- such payment.
 local function parcel(id)
     local user, wallet, amount, currency, merchant, status, challenge = fields('payment', id,
         'user', 'wallet', 'amount', 'currency', 'merchant', 'status', 'challenge')
@@ -40,8 +40,8 @@ local function parcel(id)
         status = 'expired'
     end
     local email, phone = fields('user', user, 'email', 'phone')
-    return table.concat({id, user, wallet, amount, currency, merchant, status, method or '', issue or '',
-        key_id or '', email or '', phone or ''}, '\31')
+    return pack({id, user, wallet, amount, currency, merchant, status, method or '', issue or '', key_id or '',
+        email or '', phone or ''}, merchant .. (email or '') .. (phone or ''))
 end
 
 -- {message, {name, value, ...}, {email, phone}} of a message that needed no record of its own, because it was

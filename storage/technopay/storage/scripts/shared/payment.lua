@@ -13,11 +13,11 @@ local function next_version(status, version)
     return int((version or STRAIGHT[status]) + 1)
 end
 
--- A payment in one piece, because every piece of a reply costs the store as much as a small command: id, e-mail,
--- phone, then values in the order of VIEW, between ASCII's unit separators (no text holds control characters).
--- What is empty can be left out from `paid_at` on, or from `failure` on.
+-- A payment packed: id, e-mail, phone, then values in the order of VIEW. What is empty can be left out from `paid_at`
+-- on, or from `failure` on.
 local function shown(id, email, phone, ...)
-    return table.concat({id, email or '', phone or '', ...}, '\31')
+    local merchant = select(6, ...)
+    return pack({id, email or '', phone or '', ...}, (email or '') .. (phone or '') .. merchant)
 end
 
 -- A payment that exists, as it is now.
@@ -31,6 +31,10 @@ local function view(id)
     for i, value in ipairs(values) do
         values[i] = value or ''
     end
-    local email, phone = fields('user', values[3], 'email', 'phone')
-    return shown(id, email, phone, unpack(values))
+    local challenge, email, phone = values[10], '', ''
+    if challenge ~= '' then
+        email, phone = fields('user', values[3], 'email', 'phone')
+    end
+    values = {id, email or '', phone or '', unpack(values)}
+    return pack(values, table.concat(values))
 end
