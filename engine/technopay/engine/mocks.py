@@ -137,8 +137,11 @@ async def read_mock_inbox(store: Store, user_id: str, *, most: int = INBOX_LENGT
     found = []
     for line in await store.read_mock_inbox(user_id, most):
         at_ms, _, message = line.partition(" ")
-        said = {"user_id": user_id, **SAID_LATER, **json.loads(message)}
-        found.append(InboxMessage(from_ms(at_ms), OutgoingMessage(**said)))
+        try:
+            said = {"user_id": user_id, **SAID_LATER, **json.loads(message)}
+            found.append(InboxMessage(from_ms(at_ms), OutgoingMessage(**said)))
+        except (ArithmeticError, TypeError, ValueError) as error:
+            store.unreadable.note("mock_inbox", user_id, error)
     return found
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Prot
 
 from technopay.engine.journal import Journal
 from technopay.engine.models import Audit, Entry, Invoice, Limit, Message, Method, Page, Payment, User, Wallet
-from technopay.engine.statistics import ScriptTime, StoreGauges
+from technopay.engine.statistics import ScriptTime, StoreGauges, UnreadableRecords
 
 if TYPE_CHECKING:
     from technopay.engine import commands
@@ -78,7 +78,7 @@ class Claimed:
 
 
 class Parcel(NamedTuple):
-    """What has to be known of a payment to tell its user: its terms, its code's state, and the addresses."""
+    """What has to be known of a payment to tell its user; the status `unreadable` stands for what cannot be."""
 
     payment_id: str
     user_id: str
@@ -257,6 +257,8 @@ class Store(Journal, Protocol):
 
     Methods raise StoreUnavailable (nothing happened) or OutcomeUnknown (ask again with the same operation).
     """
+
+    unreadable: UnreadableRecords
 
     @property
     def script_times(self) -> Mapping[str, ScriptTime]:

@@ -19,11 +19,16 @@ from technopay.engine.ports import (
     UntoldNotice,
 )
 from technopay.engine.settings import EngineSettings
+from technopay.engine.values import is_line
 
 logger = logging.getLogger(__name__)
 
 STRETCH = 1_000
 ERROR_LENGTH_MAX = 200
+
+
+class UnreadableError(Exception):
+    """Raised when a message cannot be made from what the store holds: it is dead."""
 
 
 class Relay:
@@ -97,6 +102,10 @@ class Relay:
         parcel, code = notice.parcel, None
         if parcel is None:
             return "stale"
+        to = (parcel.email if channel == "email" else parcel.phone) or ""
+        if parcel.status == "unreadable" or not is_line(to):
+            self._store.unreadable.note("message", notice.entry_id)
+            raise UnreadableError("the record or its address cannot be read")
         if notice.kind == "confirmation.code":
             if parcel.status != "requires_confirmation" or notice.issue is None or parcel.issue != notice.issue:
                 return "stale"  # a code that is not current any more
@@ -110,7 +119,7 @@ class Relay:
             event_id=event_id(notice.entry_id),
             user_id=parcel.user_id,
             channel=channel,
-            to=(parcel.email if channel == "email" else parcel.phone) or "",
+            to=to,
             kind=notice.kind,
             text=message_text(notice, parcel, code),
             code=code,
@@ -135,7 +144,8 @@ def _fate_of(delivery: asyncio.Task[Fate]) -> tuple[Fate, str]:
     error = delivery.exception()
     if error is not None:
         logger.info("a message was not taken: %r", error)
-        return "waiting", (str(error) or type(error).__name__)[:ERROR_LENGTH_MAX]
+        fate: Fate = "dead" if isinstance(error, UnreadableError) else "waiting"
+        return fate, (str(error) or type(error).__name__)[:ERROR_LENGTH_MAX]
     return delivery.result(), ""
 
 

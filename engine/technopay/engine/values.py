@@ -119,6 +119,11 @@ def nfc(text: Text) -> Text:
     return text if text is None else unicodedata.normalize("NFC", text)
 
 
+def is_line(text: str) -> bool:
+    """Whether a text, an address for example, can be written as a line of its own."""
+    return not NOT_IN_LINES.search(text) and not NEW_LINE.search(text) and text == text.strip()
+
+
 def text_error(text: str | None, least: int, most: int, *, lines: bool = False) -> str | None:
     """Answer what is wrong with a text, in NFC; None is a text left out. With `lines` there can be several."""
     if text is None:

@@ -108,7 +108,14 @@ class EngineCollector(Collector):
         )
         for name, time in sorted(engine.script_times.items()):
             times.add_metric([name], time.calls, time.total_s)
-        yield times
+        unreadable = CounterMetricFamily(
+            "technopay_unreadable_records",
+            "Records that cannot be read, while all others can.",
+            labels=["kind"],
+        )
+        for kind, number in sorted(engine.unreadable.items()):
+            unreadable.add_metric([kind], number)
+        yield from (times, unreadable)
 
 
 class StoreCollector(Collector):

@@ -6,17 +6,18 @@ import asyncio
 import logging
 from asyncio import Future
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
 from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.engine.ports import Operation, Outcome
-from technopay.engine.statistics import ScriptTime
+from technopay.engine.statistics import ScriptTime, UnreadableRecords
 from technopay.storage.days import Calendar
 from technopay.storage.keys import Keys
 from technopay.storage.link import Argument, Link
+from technopay.storage.records import UNREADABLE, id_of
 from technopay.storage.scripts import load_scripts
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class ScriptRunner:
         self._link: Link | None = None
         self._calendar = Calendar("UTC")
         self._now_ms = 0
+        self.unreadable = UnreadableRecords()
         self._script_times: defaultdict[str, ScriptTime] = defaultdict(ScriptTime)
 
     @property
@@ -132,6 +134,22 @@ class ScriptRunner:
             values[-1:] = values[-1]
         return await ask_until_known(lambda: self._ask(name, values))
 
+    def _read_each(
+        self,
+        kind: str,
+        replies: Iterable[Any],
+        build: Callable[[Any], Value],
+        name: Callable[[Any], str] = id_of,
+    ) -> list[Value]:
+        """Build many records; one that cannot be read is noted and left out."""
+        found = []
+        for reply in replies:
+            try:
+                found.append(build(reply))
+            except UNREADABLE as error:
+                self.unreadable.note(kind, name(reply), error)
+        return found
+
     async def _run_dated(self, name: str, **arguments: Argument) -> Reply:
         """Run a script that needs the calendar around the store's clock."""
         reply = await self._run(name, **arguments, days=self._calendar.days(self._now_ms))
@@ -174,11 +192,21 @@ def operated(operation: Operation) -> dict[str, str | int]:
 def outcome_of(
     reply: Reply, build: Callable[[Any], Value], details: Mapping[str, Any] | None = None
 ) -> Outcome[Value]:
-    """Turn a reply into an outcome. A recorded reply is as good as a fresh one."""
+    """Turn a reply into an outcome. A recorded reply is as good as a fresh one.
+
+    Raises:
+        InternalError: the record cannot be read.
+
+    """
     replayed = reply.code == "replayed"
+    try:
+        value = build(reply.record) if reply.record else None
+    except UNREADABLE as error:
+        logger.error("%.200r cannot be read", id_of(reply.record))  # noqa: TRY400 - the reason is raised
+        raise InternalError from error
     return Outcome(
         code="ok" if replayed else reply.code,
-        value=build(reply.record) if reply.record else None,
+        value=value,
         details=details or {},
         token="" if replayed else reply.token,
         replayed=replayed,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import cast, get_args
 
 from technopay.engine.journal import Change, Stretch
 from technopay.engine.models import EventType, Invoice, InvoiceEventType, Payment, PaymentEventType, from_ms
 from technopay.storage.base import ScriptRunner
-from technopay.storage.records import fields_of, invoice_from, payment_from
+from technopay.storage.records import fields_of, id_of, invoice_from, payment_from
 from technopay.storage.versions import entry_version
 
 START = "0-0"
@@ -29,7 +30,7 @@ class EventScripts(ScriptRunner):
     async def read_changes(self, after: str, count: int) -> Stretch:
         """Read the next entries of the journal after one that need not exist."""
         entries = await self._fetch("XRANGE", self._keys.journal, f"({after}", "+", "COUNT", count)
-        changes = [change for change in map(_change_of, entries) if change]
+        changes = [change for change in self._read_each("entry", entries, _change_of) if change]
         return Stretch(changes, entries[-1][0] if entries else after, len(entries) < count)
 
     async def read_owned(
@@ -41,12 +42,12 @@ class EventScripts(ScriptRunner):
         for first in range(0, len(wanted), PORTION):
             portion = wanted[first : first + PORTION]
             reply = await self._run("read_owned", users=users, ids=portion)
-            for record_id, record in zip(portion, reply.record, strict=True):
-                if isinstance(record, str):
-                    if record:
-                        found[record_id] = payment_from(record, reply.now_ms)
-                else:
-                    found[record_id] = invoice_from(record, reply.now_ms)
+            invoices = [record for record in reply.record if id_of(record).startswith("inv_")]
+            payments = [record for record in reply.record if id_of(record).startswith("pay_")]
+            read_invoice = partial(invoice_from, now_ms=reply.now_ms)
+            read_payment = partial(payment_from, now_ms=reply.now_ms)
+            found |= {each.id: each for each in self._read_each("invoice", invoices, read_invoice)}
+            found |= {each.id: each for each in self._read_each("payment", payments, read_payment)}
         return found
 
 

@@ -257,7 +257,7 @@ class DirectLink:
     def __init__(self, client: Redis, journal: str) -> None:
         self._client = client
         # As a server answers it, not as redis-py would show it.
-        for command in ("XRANGE", "HSCAN"):
+        for command in ("XRANGE", "HSCAN", "ZSCAN"):
             client.set_response_callback(command, lambda reply, **_: reply)  # type: ignore[arg-type]
         self._journal = journal
         self._running: set[asyncio.Future[Any]] = set()

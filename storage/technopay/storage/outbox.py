@@ -10,7 +10,15 @@ from technopay.engine.models import Message, Method, Page
 from technopay.engine.ports import Claimed, ClaimedMessage, Due, Fate, Operation, Outbox, Outcome, UntoldNotice
 from technopay.storage.base import ScriptRunner, operated, outcome_of
 from technopay.storage.payments import page_of
-from technopay.storage.records import fields_of, message_from, notice_from, payment_from
+from technopay.storage.records import (
+    UNREADABLE,
+    fields_of,
+    id_of,
+    message_from,
+    notice_from,
+    payment_from,
+    unreadable_message,
+)
 
 MESSAGE_ID = re.compile(r"msg_[0-9]{2}([0-9]{1,18}-[0-9]{1,18})")
 
@@ -57,12 +65,17 @@ class OutboxScripts(ScriptRunner):
     async def take_due(self, count: int) -> Due:
         """Take what is due on the agenda."""
         reply = await self._run("take_due", count=count)
-        payments, messages, next_at, set_aside = reply.body
+        payments, messages, next_at, set_aside, unreadable = reply.body
+        for member in unreadable:
+            self.unreadable.note("agenda", member)
+
+        def claimed_from(found: Sequence[Any]) -> Claimed:
+            view, claim, refund_id = found
+            return Claimed(payment_from(view, reply.now_ms), claim, refund_id)
+
+        claimed = self._read_each("payment", payments, claimed_from, lambda found: id_of(found[0]))
         return Due(
-            payments=[
-                Claimed(payment_from(view, reply.now_ms), claim, refund_id)
-                for view, claim, refund_id in payments
-            ],
+            payments=claimed,
             messages=[_claimed_message_from(message) for message in messages],
             next_in_ms=int(float(next_at)) - reply.now_ms if next_at else None,
             set_aside=set_aside,
@@ -74,7 +87,7 @@ class OutboxScripts(ScriptRunner):
         if reply.code != "ok":
             return None
         entries = await self._fetch("XRANGE", self._keys.journal, f"({reply.record}", "+", "COUNT", count)
-        told = [entry for entry in map(Told.of, entries) if entry]
+        told = [entry for entry in self._read_each("entry", entries, Told.of) if entry]
         parcels: Sequence[str] = []
         if told:
             parcels = (await self._run("read_parcels", payments=[entry.payment_id for entry in told])).record
@@ -132,7 +145,14 @@ class OutboxScripts(ScriptRunner):
         reply = await self._run(
             "list_messages", cursor=cursor, count=limit, status=status or "", user=user_id or ""
         )
-        return page_of(reply, [message_from(message) for message in reply.record])
+        return page_of(reply, [self._message_from(message) for message in reply.record])
+
+    def _message_from(self, reply: Sequence[Any]) -> Message:
+        try:
+            return message_from(reply)
+        except UNREADABLE as error:
+            self.unreadable.note("message", reply[0], error)
+            return unreadable_message(reply)
 
     async def mock_settlement(self, action: str, payment_id: str, errors: int = 0, refund_id: str = "") -> str:
         """Keep the book of the mock settlement service."""

@@ -52,7 +52,7 @@ class PaymentScripts(CommandScripts):
             reply = await self._run(
                 "list_payments", cursor=cursor, count=limit, status=status or "", user=user_id or ""
             )
-            page = page_of(reply, [payment_from(view, reply.now_ms) for view in reply.body[0]])
+            page = page_of(reply, self._payments_of(reply))
         matching = [
             payment
             for payment in page.data
@@ -71,11 +71,14 @@ class PaymentScripts(CommandScripts):
         )
         if reply.code != "ok":
             return Outcome(reply.code)
-        return Outcome("ok", page_of(reply, [entry_from(entry) for entry in reply.body[0]]))
+        return Outcome("ok", page_of(reply, self._read_each("entry", reply.record, entry_from)))
 
     async def _list_indexed(self, index: str, cursor: str, limit: int) -> Page[Payment]:
         reply = await self._run("list_records", kind="payment", index=index, cursor=cursor, count=limit)
-        return page_of(reply, [payment_from(view, reply.now_ms) for view in reply.body[0]])
+        return page_of(reply, self._payments_of(reply))
+
+    def _payments_of(self, reply: Reply) -> list[Payment]:
+        return self._read_each("payment", reply.record, lambda view: payment_from(view, reply.now_ms))
 
 
 def page_of(reply: Reply, items: list[Any]) -> Page[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from technopay.engine.code_keys import CodeState, keep_code_state
 from technopay.engine.models import (
@@ -16,6 +16,7 @@ from technopay.engine.models import (
     Message,
     Method,
     Payment,
+    PaymentStatus,
     Refund,
     Resolution,
     User,
@@ -28,7 +29,18 @@ from technopay.storage.keys import PARTITION
 Fields = dict[str, str]
 
 SEPARATOR = "\x1f"
-"""Between the parts of what scripts answer in one piece. No text of ours holds control characters."""
+"""Between the parts of what scripts answer in one piece; a list if a text holds it, see shared/pack.lua."""
+Packed = str | Sequence[str]
+
+UNREADABLE = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What is raised when a record does not hold what it has to hold."""
+UNREADABLE_TEXT = "cannot be read"
+"""How the last error of a message ends that cannot be sent, see take_due.lua and the relay."""
+PAYMENT_STATUSES = frozenset(get_args(PaymentStatus))
+INVOICE_STATUSES = frozenset(get_args(InvoiceStatus))
+STATUSES = frozenset({"active", "blocked", "inactive"})
+METHODS = frozenset(get_args(Method))
+MESSAGE_STATUSES = frozenset({"sent", "waiting", "dead"})
 
 FAILURES = {
     "too_many_attempts": "Too many wrong codes.",
@@ -47,6 +59,28 @@ def fields_of(flat: Sequence[str]) -> Fields:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
+def unpack(packed: Packed) -> Sequence[str]:
+    """Return the parts of what a script packed."""
+    return packed.split(SEPARATOR) if isinstance(packed, str) else packed
+
+
+def id_of(reply: Any) -> str:
+    """Return the id of what a script answered about a record: its first part, whatever the rest is."""
+    return str((unpack(reply) or [""])[0])
+
+
+def one_of(names: frozenset[str], name: str) -> Any:
+    """Return a name that there is.
+
+    Raises:
+        ValueError: there is no such name.
+
+    """
+    if name not in names:
+        raise ValueError("there is no such name")
+    return name
+
+
 def _at(value: str | None) -> Any:
     return None if value is None else from_ms(value)
 
@@ -56,7 +90,7 @@ def user_from(reply: Sequence[Any]) -> User:
     fields = fields_of(reply[1])
     return User.trusted(
         id=reply[0],
-        status=cast("Any", fields["status"]),
+        status=one_of(STATUSES, fields["status"]),
         email=fields.get("email"),
         phone=fields.get("phone"),
         created_at=from_ms(fields["created_at"]),
@@ -71,7 +105,7 @@ def wallet_from(reply: Sequence[Any]) -> Wallet:
         user_id=fields["user"],
         currency=fields["currency"],
         balance=int(fields["balance"]),
-        status=cast("Any", fields["status"]),
+        status=one_of(STATUSES, fields["status"]),
         created_at=from_ms(fields["created_at"]),
     )
 
@@ -91,7 +125,7 @@ def invoice_from(reply: Sequence[Any], now_ms: int) -> Invoice:
         merchant=fields["merchant"],
         description=fields.get("description"),
         reference=fields.get("reference"),
-        status=cast("InvoiceStatus", status),
+        status=one_of(INVOICE_STATUSES, status),
         refunded_amount=int(fields.get("refunded", "0")),
         expires_at=from_ms(fields["expires_at"]),
         paid_at=_at(fields.get("paid_at")) if paid else None,
@@ -118,12 +152,12 @@ def _limit(currency: str, limit: int | None, used: int, resets_at: str) -> Limit
     )
 
 
-def payment_from(view: str, now_ms: int) -> Payment:
+def payment_from(view: Packed, now_ms: int) -> Payment:
     """Build a payment from a view, see shared/payment.lua; one whose code has expired is expired."""
     (
         payment_id, email, phone, invoice_id, wallet_id, user_id, amount_text, currency, merchant, status,
         created_at, limit, challenge, *later,
-    ) = view.split(SEPARATOR)  # fmt: skip
+    ) = unpack(view)  # fmt: skip
     paid_at, balance_after, settled_at, *rare = later or ("", "", "")
     failure, refunded_at, refund_reason, set_aside, *resolution = rare or ("", "", "", "")
     amount, confirmation, code = int(amount_text), None, None
@@ -151,7 +185,7 @@ def payment_from(view: str, now_ms: int) -> Payment:
         amount=amount,
         currency=currency,
         merchant=merchant,
-        status=status,
+        status=one_of(PAYMENT_STATUSES, status),
         created_at=from_ms(created_at),
         paid_at=from_ms(paid_at) if paid_at else None,
         settled_at=from_ms(settled_at) if settled_at else None,
@@ -184,11 +218,11 @@ def _resolution_from(outcome: str, note: str, by: str, at: str) -> Resolution | 
     return Resolution.trusted(outcome=outcome, note=note, by=by, at=from_ms(at))
 
 
-def parcel_from(parcel: str) -> Parcel:
+def parcel_from(parcel: Packed) -> Parcel:
     """Build a parcel, see shared/message.lua."""
     (
         payment_id, user_id, wallet_id, amount, currency, merchant, status, method, issue, key_id, email, phone
-    ) = parcel.split(SEPARATOR)  # fmt: skip
+    ) = unpack(parcel)  # fmt: skip
     return Parcel(
         payment_id=payment_id,
         user_id=user_id,
@@ -205,11 +239,20 @@ def parcel_from(parcel: str) -> Parcel:
     )
 
 
-def notice_from(entry_id: str, kind: str, issue: str, reason: str, parcel: str | None) -> Notice:
-    """Build a notice from what a script says of it."""
-    return Notice(
-        entry_id, kind, int(issue) if issue else None, reason, parcel_from(parcel) if parcel else None
-    )
+def unreadable_parcel(parcel: Packed) -> Parcel:
+    """Build what stands for a parcel that cannot be read: only the payment is known, perhaps the user."""
+    payment_id, user_id, *_ = *unpack(parcel), ""
+    return Parcel(payment_id, user_id, "", 0, "", "", "unreadable", None, None, "", None, None)
+
+
+def notice_from(entry_id: str, kind: str, issue: str, reason: str, parcel: Packed | None) -> Notice:
+    """Build a notice from what a script says of it; one that cannot be read has a parcel that says so."""
+    try:
+        number = int(issue) if issue else None
+        found = parcel_from(parcel) if parcel else None
+    except UNREADABLE:
+        number, found = None, unreadable_parcel(parcel or entry_id)
+    return Notice(entry_id, kind, number, reason, found)
 
 
 def entry_from(reply: Sequence[Any]) -> Entry:
@@ -229,18 +272,35 @@ def entry_from(reply: Sequence[Any]) -> Entry:
 def message_from(reply: Sequence[Any]) -> Message:
     """Build a message from {journal id, fields, {email, phone}}; operators see the address whole."""
     fields = fields_of(reply[1])
-    channel = cast("Method", fields["channel"])
+    channel = one_of(METHODS, fields["channel"])
     return Message.trusted(
         id=f"msg_{PARTITION}{reply[0]}",
         event_id=f"evt_{PARTITION}{reply[0]}",
         user_id=fields["user"],
         channel=channel,
-        to=reply[2][0] if channel == "email" else reply[2][1],
+        to=(reply[2][0] if channel == "email" else reply[2][1]) or "",
         kind=fields["kind"],
-        status=cast("Any", fields.get("status", "sent")),
+        status=one_of(MESSAGE_STATUSES, fields.get("status", "sent")),
         attempts=int(fields.get("attempts", "1")),
         last_error=fields.get("last_error") or None,
         at=from_ms(fields["at"]),
+    )
+
+
+def unreadable_message(reply: Sequence[Any]) -> Message:
+    """Build what operators see of a message that cannot be read, and so is not sent."""
+    fields = dict(zip(reply[1][::2], reply[1][1::2], strict=False))
+    return Message.trusted(
+        id=f"msg_{PARTITION}{reply[0]}",
+        event_id=f"evt_{PARTITION}{reply[0]}",
+        user_id=fields.get("user", ""),
+        channel="email",
+        to="",
+        kind=fields.get("kind", ""),
+        status="dead",
+        attempts=0,
+        last_error=f"the record {UNREADABLE_TEXT}",
+        at=from_ms(reply[0].split("-")[0]),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from technopay.engine import commands
 from technopay.engine.models import Invoice, Limit, Page, User, Wallet, to_ms
 from technopay.engine.ports import Operation, Outcome
@@ -67,7 +69,7 @@ class RegistryScripts(ScriptRunner):
     async def read_limits(self, user_id: str | None) -> list[Limit]:
         """Read all limits, or those that bind a user."""
         reply = await self._run_dated("read_limits", user=user_id or "")
-        return [limit_from(fields_of(limit)) for limit in reply.record]
+        return self._read_each("limit", reply.record, lambda limit: limit_from(fields_of(limit)), _currency_of)
 
     async def read_user(self, user_id: str) -> Outcome[User]:
         """Read a user."""
@@ -86,11 +88,17 @@ class RegistryScripts(ScriptRunner):
     async def list_wallets(self, user_id: str, cursor: str, limit: int) -> Page[Wallet]:
         """List a user's wallets."""
         reply = await self._run("list_wallets", user=user_id, cursor=cursor, count=limit)
-        return page_of(reply, [wallet_from(record) for record in reply.record])
+        return page_of(reply, self._read_each("wallet", reply.record, wallet_from))
 
     async def list_invoices(self, user_id: str, cursor: str, limit: int) -> Page[Invoice]:
         """List a user's invoices."""
         reply = await self._run(
             "list_records", kind="invoice", index=f"invoices:{user_id}", cursor=cursor, count=limit
         )
-        return page_of(reply, [invoice_from(record, reply.now_ms) for record in reply.record])
+        invoices = self._read_each("invoice", reply.record, lambda record: invoice_from(record, reply.now_ms))
+        return page_of(reply, invoices)
+
+
+def _currency_of(limit: Sequence[str]) -> str:
+    """Answer the currency of what a script says of a limit, which is its name only if it cannot be read."""
+    return dict(zip(limit[::2], limit[1::2], strict=False)).get("currency", limit[0])

@@ -140,7 +140,7 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
     async def measure(self) -> StoreGauges:
         """Tell what can be known of all engines on the store."""
         reply = await self._run("read_gauges")
-        ages = [max(0, reply.now_ms - int(since)) if since else 0 for since in reply.record]
+        ages = [max(0, reply.now_ms - int(since)) if since.isdigit() else 0 for since in reply.record]
         memory = self._inspector.memory
         return StoreGauges(
             message_age_ms=ages[0],
@@ -194,7 +194,7 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
         if self._url is None:
             from fakeredis import FakeAsyncRedis
 
-            self._link = DirectLink(FakeAsyncRedis(decode_responses=True), self._keys.journal)
+            self._link = DirectLink(FakeAsyncRedis(decode_responses=True, encoding_errors="replace"), self._keys.journal)
             self._resources.push_async_callback(self._link.aclose)
             await self._take_over(is_new=is_new)
         else:

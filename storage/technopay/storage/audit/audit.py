@@ -7,10 +7,13 @@ and compared with the portion: exactly, so that nothing that goes on meanwhile i
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any
 
+from technopay.engine.errors import InternalError
 from technopay.engine.models import Audit, Checked, Difference
 from technopay.storage.audit.books import Books, JournalEntry
 from technopay.storage.audit.comparison import (
@@ -18,14 +21,15 @@ from technopay.storage.audit.comparison import (
     compare_limit,
     compare_message,
     compare_payment,
+    compare_type,
     compare_user,
     compare_wallet,
 )
 from technopay.storage.audit.entries import enter
-from technopay.storage.audit.invariants import BALANCE, CHANGE, MESSAGE, differ
+from technopay.storage.audit.invariants import BALANCE, CHANGE, MESSAGE, READABLE, differ
 from technopay.storage.base import ScriptRunner
-from technopay.storage.keys import Keys
-from technopay.storage.records import fields_of
+from technopay.storage.keys import KINDS, Keys
+from technopay.storage.records import UNREADABLE, fields_of
 
 STRETCH = 500
 """Entries of the journal, or keys, that are read at a time; whoever shares the loop has a turn between."""
@@ -63,7 +67,9 @@ class Auditor:
     async def audit(self) -> Audit:
         """Read the journal, compare all that it speaks of, and look for what it does not speak of."""
         relay = await self._catch_up()
-        if place(relay) > place(self._position):
+        if not POSITION.fullmatch(relay):
+            self._report(differ(READABLE, "relay", "position", "a position of the journal", relay))
+        elif place(relay) > place(self._position):
             self._report(differ(MESSAGE, "relay", "position", f"at most {self._position}", relay))
         await self._compare_all("user", "audit_users", compare_user)
         await self._compare_all("wallet", "audit_wallets", self._compare_wallet, self._compare_entries)
@@ -71,6 +77,7 @@ class Auditor:
         await self._compare_all("payment", "audit_payments", compare_payment)
         await self._compare_all("day_limit", "audit_limits", self._compare_limit)
         await self._look_at_keys()
+        await self._look_at_agenda()
         for difference in self.books.compare_totals():
             self._report(difference)
         checked = Checked(
@@ -96,8 +103,8 @@ class Auditor:
             position, found = (await self._run(script, ids=ids)).body
             await self._read_to(position)
             for record_id, record in zip(ids, found, strict=True):
-                for difference in compare(record_id, self.books.record(kind, record_id), record):
-                    self._report(difference)
+                expected = self.books.record(kind, record_id)
+                self._report_all(kind, record_id, record, partial(compare, record_id, expected, record))
             if then:
                 await then(ids)
 
@@ -116,7 +123,11 @@ class Auditor:
     async def _compare_entries_of(self, wallet_id: str) -> None:
         first, key = 0, self._keys.key("entries", wallet_id)
         while expected := self.books.places(wallet_id, first, STRETCH):
-            found = await self._fetch("LRANGE", key, first, first + len(expected) - 1)
+            try:
+                found = await self._fetch("LRANGE", key, first, first + len(expected) - 1)
+            except InternalError:
+                self._report(differ(READABLE, wallet_id, "entries", "a list that can be read", "none"))
+                return
             if found != expected:
                 self._report(differ(BALANCE, wallet_id, f"entries from {first} on", expected, found))
             first += len(expected)
@@ -134,6 +145,28 @@ class Auditor:
                 if table in RECORDS and self.books.record(table, record_id) is None:
                     self._report(differ(CHANGE, record_id, kind, "an entry of the journal", "none"))
             await self._compare_messages([record_id for kind, _, record_id in names if kind == "message"])
+            await self._compare_types([key.removeprefix(prefix) for key in keys])
+            cursor = str(scanned)
+            if cursor == "0":
+                return
+
+    async def _compare_types(self, names: Sequence[str]) -> None:
+        """Look whether keys are of the types that their kinds have."""
+        known = [name for name in names if type_of(name)]
+        if known:
+            (found,) = (await self._run("audit_keys", names=known)).body
+            for name, key_type in zip(known, found, strict=True):
+                for difference in compare_type(name, type_of(name), key_type):
+                    self._report(difference)
+
+    async def _look_at_agenda(self) -> None:
+        """Look for members of the agenda that nothing is done about."""
+        cursor = "0"
+        while True:
+            scanned, flat = await self._fetch("ZSCAN", self._keys.key("agenda"), cursor, "COUNT", STRETCH)
+            for member in flat[::2]:
+                if not member.startswith(("pay_", "msg_", "op_")):
+                    self._report(differ(READABLE, member, "agenda", "a payment, message or operation", "none"))
             cursor = str(scanned)
             if cursor == "0":
                 return
@@ -143,8 +176,7 @@ class Auditor:
             portion = ids[first : first + PORTION]
             _, found = (await self._run("audit_messages", ids=portion)).body
             for message_id, message in zip(portion, found, strict=True):
-                for difference in compare_message(message_id, message):
-                    self._report(difference)
+                self._report_all("message", message_id, message, partial(compare_message, message_id, message))
             self._messages += len(portion)
 
     async def _catch_up(self) -> str:
@@ -165,13 +197,34 @@ class Auditor:
                 enter(self.books, JournalEntry.of(entry))
             self._position = entries[-1][0]
 
+    def _report_all(
+        self, kind: str, record_id: str, found: Any, compare: Callable[[], Iterable[Difference]]
+    ) -> None:
+        """Report what is different with a record; one that cannot be read or compared is a difference, too."""
+        try:
+            if found == [record_id]:
+                raise ValueError(found)
+            differences = list(compare())
+        except UNREADABLE as error:
+            differences = [differ(READABLE, record_id, kind, "a record that can be read", type(error).__name__)]
+        for difference in differences:
+            self._report(difference)
+
     def _report(self, difference: Difference) -> None:
         if len(self._differences) < DIFFERENCES_MAX:
             self._differences.append(difference)
 
 
+POSITION = re.compile("[0-9]+-[0-9]+")
+TYPES = {kind: text.partition(":")[0].partition(" ")[0] for kind, text in KINDS.items()}
+"""The types of keys, by kind."""
 RECORDS = frozenset({"user", "wallet", "invoice", "payment", "day_limit"})
 """What has an entry in the journal from its beginning."""
+
+
+def type_of(name: str) -> str:
+    """Answer the type that a key has to have, by its name without the tag; '' for one that is not known."""
+    return TYPES.get(name) or TYPES.get(name.partition(":")[0]) or TYPES.get(":".join(name.split(":")[:2]), "")
 
 
 def place(position: str) -> tuple[int, int]:

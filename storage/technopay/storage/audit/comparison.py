@@ -7,6 +7,7 @@ from typing import Any
 from unicodedata import normalize
 
 from technopay.engine.models import Difference
+from technopay.engine.values import is_line
 from technopay.storage.audit.books import Row
 from technopay.storage.audit.invariants import (
     BALANCE,
@@ -15,9 +16,10 @@ from technopay.storage.audit.invariants import (
     INVOICE,
     LIMIT,
     MESSAGE,
+    READABLE,
     differ,
 )
-from technopay.storage.records import Fields, fields_of
+from technopay.storage.records import MESSAGE_STATUSES, METHODS, UNREADABLE_TEXT, Fields, fields_of
 from technopay.storage.versions import record_version
 
 Differences = Iterator[Difference]
@@ -35,9 +37,21 @@ BOOK = {
 """What a payment can be, by what the mock settlement service wrote down."""
 
 
-def compare_user(user_id: str, expected: Row, status: str) -> Differences:
-    """Compare a user's status."""
+def compare_user(user_id: str, expected: Row, found: Sequence[str | None]) -> Differences:
+    """Compare a user: {status, e-mail, phone}. An address that is no line of text is not sent to."""
+    status, *addresses = found
     yield from _compare(CHANGE, user_id, [("status", expected["status"], status)])
+    for what, address in zip(("email", "phone"), addresses, strict=True):
+        if address is not None and not is_line(address):
+            yield differ(READABLE, user_id, what, "an address", "what no address can hold")
+
+
+def compare_type(name: str, expected: str, found: Any) -> Differences:
+    """Compare the type of a key, which can be gone already."""
+    if not isinstance(found, str):
+        yield differ(READABLE, name, "reply", "one that can be read", "none")
+    elif found not in (expected, "none"):
+        yield differ(READABLE, name, "type", expected, found)
 
 
 def compare_wallet(wallet_id: str, expected: Row, found: Sequence[Any]) -> Differences:
@@ -109,9 +123,12 @@ def compare_limit(currency: str, expected: Row, used: Mapping[str, int], found: 
 
 
 def compare_message(message_id: str, found: Sequence[Any]) -> Differences:
-    """Compare a message's record: {status, on the agenda, whether the journal has its entry}."""
-    status, on_agenda, entries = found
-    if status:  # else it was reaped meanwhile
+    """Compare a message's record: {{status, channel, attempts, error}, on the agenda, whether the journal has it}."""
+    (status, channel, attempts, error), on_agenda, entries = found
+    if status or attempts:  # else it was reaped meanwhile
+        is_readable = status in MESSAGE_STATUSES | {"stale"} and channel in METHODS and (attempts or "").isdigit()
+        if not is_readable or (error or "").endswith(UNREADABLE_TEXT):
+            yield differ(READABLE, message_id, "message", "a message that can be sent", error)
         facts = [("on the agenda", 1, on_agenda), ("entries of the journal", 1, entries)]
         yield from _compare(MESSAGE, message_id, facts)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from technopay.storage.audit.books import Books, JournalEntry
 from technopay.storage.audit.invariants import CHANGE, DEBIT, LIMIT
+from technopay.storage.records import UNREADABLE
 from technopay.storage.versions import entry_version
 
 
@@ -21,7 +22,7 @@ def enter(books: Books, entry: JournalEntry) -> None:
         handle(books, entry)
         if entry.type.startswith("payment."):
             books.count_change(entry, entry_version(entry.type, entry.said))
-    except (KeyError, ValueError, sqlite3.IntegrityError) as error:
+    except (*UNREADABLE, sqlite3.IntegrityError) as error:
         books.doubt(CHANGE, entry, "entry", "one that can be entered", f"{entry.type}: {error!r}")
 
 

@@ -20,6 +20,8 @@ CHANGE = "every_change_has_its_event"
 """What a record says has its entry in the journal, and the other way around."""
 MESSAGE = "every_event_is_told"
 """Every event is delivered, waiting or dead."""
+READABLE = "every_record_can_be_read"
+"""A record is of its type and holds what can be read."""
 
 TEXT_LENGTH_MAX = 200
 

@@ -2,14 +2,14 @@
 --
 -- Read the records of messages, at one position of the journal.
 --
--- Returns {code, now, '', position, [{status or '', on the agenda, whether the journal has its entry}], {id} for what cannot be read}
+-- Returns {code, now, '', position, [{{status, channel, attempts, error}, on the agenda, whether the journal has its entry}], {id} for what cannot be read}
 --@include base
 --@include each
 --@include position
 
 local function read_one(id)
     return {
-        fields('message', id, 'status') or '',
+        {fields('message', id, 'status', 'channel', 'attempts', 'last_error')},
         redis.call('ZSCORE', key('agenda'), 'msg_' .. id) and 1 or 0,
         #redis.call('XRANGE', KEYS[1], id, id),
     }

@@ -27,7 +27,7 @@ end
 for i = 4, #ARGV, 7 do
     local id, user, channel, kind, payment, fate, failure = unpack(ARGV, i, i + 6)
     local status, attempts, due_ms = judge(fate, user, retry_ms)
-    redis.call('HSET', key('message', id), 'user', user, 'channel', channel, 'kind', kind,
+    redis.pcall('HSET', key('message', id), 'user', user, 'channel', channel, 'kind', kind,
         'payment', payment, 'status', status, 'attempts', attempts, 'last_error', failure, 'at', at)
     redis.call('ZADD', key('agenda'), int(now + due_ms), 'msg_' .. id)
 end

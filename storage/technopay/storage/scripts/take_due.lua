@@ -53,7 +53,7 @@ local function take_message(member)
         'status', 'kind', 'channel', 'attempts', 'payment')
     if status == 'waiting' then
         local said = named(redis.call('XRANGE', KEYS[1], id, id)[1])
-        assert(kind == message_kind(said) and (channel == 'email' or channel == 'sms') and tonumber(attempts))
+        assert(kind == message_kind(said) and (channel == 'email' or channel == 'sms') and string.match(attempts, '^%d+$'))
         local is_read, found = pcall(parcel, payment)
         messages[#messages + 1] = {id, kind, channel, attempts, claim('message', id, member),
             said.issue or '', said.reason or '', is_read and found or {payment}}
@@ -70,11 +70,10 @@ local function take(member)
         take_payment(member)
     elseif kind == 'msg_' then
         take_message(member)
-    elseif string.sub(kind, 1, 3) == 'op_' then
+    else
+        assert(string.sub(kind, 1, 3) == 'op_', 'no member of the agenda')
         redis.call('DEL', key('operation', string.sub(member, 4)))
         redis.call('ZREM', agenda, member)
-    else
-        error('no member of the agenda')
     end
 end
 

@@ -7,7 +7,7 @@
 -- The status to keep, how many attempts that was, and after how long the agenda looks at it again.
 local function judge(fate, user_id, retry_ms)
     if fate == 'unsent' then
-        uncount(user_id, 'codes')
+        pcall(uncount, user_id, 'codes') -- a user that cannot be read must not stop other messages
     end
     local status = ({unsent = 'stale', left = 'waiting'})[fate] or fate
     return status, fate == 'left' and 0 or 1, status == 'waiting' and retry_ms or MESSAGE_KEPT_MS
