@@ -126,7 +126,9 @@ def test_a_script_takes_the_arguments_that_its_header_names(script: Path) -> Non
     for name, local in zip(fixed, used, strict=True):
         assert local in ("", name, "id", ALIASES.get(name, name)), f"{local} for {name}"
     first = len(fixed) + 1
-    loops = (f"for i = {first}, #ARGV", f"unpack(ARGV, {first})") if fixed else ("in ipairs(ARGV)", "each(ARGV,")
+    loops = (
+        (f"for i = {first}, #ARGV", f"unpack(ARGV, {first})") if fixed else ("in ipairs(ARGV)", "each(ARGV,")
+    )
     assert bool(rest) == any(loop in body for loop in loops)
 
 

@@ -202,7 +202,7 @@ def outcome_of(
     try:
         value = build(reply.record) if reply.record else None
     except UNREADABLE as error:
-        logger.error("%.200r cannot be read", id_of(reply.record))  # noqa: TRY400 - the reason is raised
+        logger.error("%.200r cannot be read", id_of(reply.record))
         raise InternalError from error
     return Outcome(
         code="ok" if replayed else reply.code,

@@ -194,7 +194,9 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
         if self._url is None:
             from fakeredis import FakeAsyncRedis
 
-            self._link = DirectLink(FakeAsyncRedis(decode_responses=True, encoding_errors="replace"), self._keys.journal)
+            self._link = DirectLink(
+                FakeAsyncRedis(decode_responses=True, encoding_errors="replace"), self._keys.journal
+            )
             self._resources.push_async_callback(self._link.aclose)
             await self._take_over(is_new=is_new)
         else:

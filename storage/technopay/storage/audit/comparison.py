@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unicodedata import normalize
@@ -19,7 +20,16 @@ from technopay.storage.audit.invariants import (
     READABLE,
     differ,
 )
-from technopay.storage.records import MESSAGE_STATUSES, METHODS, UNREADABLE_TEXT, Fields, fields_of
+from technopay.storage.records import (
+    MESSAGE_STATUSES,
+    METHODS,
+    UNREADABLE_TEXT,
+    Fields,
+    fields_of,
+    invoice_from,
+    user_from,
+    wallet_from,
+)
 from technopay.storage.versions import record_version
 
 Differences = Iterator[Difference]
@@ -27,6 +37,8 @@ Differences = Iterator[Difference]
 LIVE = frozenset({"requires_confirmation", "processing", "succeeded", "refunding", "refunded"})
 """The states in which a payment stands in the way of another one of its invoice."""
 ENDED_WITH_MONEY = frozenset({"succeeded", "refunded"})
+CHALLENGE = re.compile(r"[a-z]+(?: [0-9]+){5} \S*(?: \S*)?")
+"""See shared/challenge.lua."""
 TERMS = ("user", "amount", "currency", "merchant")
 BOOK = {
     "settled": {"processing", "succeeded", "refunding"},
@@ -37,13 +49,14 @@ BOOK = {
 """What a payment can be, by what the mock settlement service wrote down."""
 
 
-def compare_user(user_id: str, expected: Row, found: Sequence[str | None]) -> Differences:
-    """Compare a user: {status, e-mail, phone}. An address that is no line of text is not sent to."""
-    status, *addresses = found
-    yield from _compare(CHANGE, user_id, [("status", expected["status"], status)])
-    for what, address in zip(("email", "phone"), addresses, strict=True):
-        if address is not None and not is_line(address):
-            yield differ(READABLE, user_id, what, "an address", "what no address can hold")
+def compare_user(user_id: str, expected: Row, found: Sequence[str]) -> Differences:
+    """Compare a user's status. An address that is no line of text is not sent to."""
+    yield from _compare(CHANGE, user_id, [("status", expected["status"], fields_of(found).get("status"))])
+    if found:
+        user = user_from((user_id, found))
+        for what, address in (("email", user.email), ("phone", user.phone)):
+            if address is not None and not is_line(address):
+                yield differ(READABLE, user_id, what, "an address", "text that no address can hold")
 
 
 def compare_type(name: str, expected: str, found: Any) -> Differences:
@@ -57,6 +70,8 @@ def compare_type(name: str, expected: str, found: Any) -> Differences:
 def compare_wallet(wallet_id: str, expected: Row, found: Sequence[Any]) -> Differences:
     """Compare a wallet: {fields, how many entries, whether its user has it}."""
     wallet, entries, listed = fields_of(found[0]), found[1], found[2]
+    if wallet:
+        wallet_from((wallet_id, found[0]))
     yield from _compare(
         BALANCE,
         wallet_id,
@@ -73,6 +88,8 @@ def compare_wallet(wallet_id: str, expected: Row, found: Sequence[Any]) -> Diffe
 def compare_invoice(invoice_id: str, expected: Row, found: Sequence[Any]) -> Differences:
     """Compare an invoice, see audit_invoices.lua."""
     invoice, listed, referred, payment = fields_of(found[0]), found[1], found[2], fields_of(found[3])
+    if invoice:
+        invoice_from((invoice_id, found[0]), 0)
     names = ("user", "amount", "currency", "status")
     facts: list[tuple[str, Any, Any]] = [(name, expected[name], invoice.get(name)) for name in names]
     # What its payment says already, an invoice does not repeat.
@@ -100,6 +117,8 @@ def compare_payment(payment_id: str, expected: Row, found: Sequence[Any]) -> Dif
     took_money = expected["wallet"] is not None
     if not payment and not took_money and status not in LIVE:
         return  # it never took money and was reaped
+    if status == "requires_confirmation" and not CHALLENGE.fullmatch(payment.get("challenge", "")):
+        yield differ(READABLE, payment_id, "challenge", "one that can be read", "none")
     facts = _payment_facts(expected, payment, took_money=took_money)
     yield from _compare(CHANGE, payment_id, [*facts, ("listed with its user", 1, found[3])])
     yield from _compare(DEBIT, payment_id, _work_facts(expected, found))
@@ -123,10 +142,12 @@ def compare_limit(currency: str, expected: Row, used: Mapping[str, int], found: 
 
 
 def compare_message(message_id: str, found: Sequence[Any]) -> Differences:
-    """Compare a message's record: {{status, channel, attempts, error}, on the agenda, whether the journal has it}."""
+    """Compare a message's record, see audit_messages.lua."""
     (status, channel, attempts, error), on_agenda, entries = found
     if status or attempts:  # else it was reaped meanwhile
-        is_readable = status in MESSAGE_STATUSES | {"stale"} and channel in METHODS and (attempts or "").isdigit()
+        is_readable = (
+            status in MESSAGE_STATUSES | {"stale"} and channel in METHODS and (attempts or "").isdigit()
+        )
         if not is_readable or (error or "").endswith(UNREADABLE_TEXT):
             yield differ(READABLE, message_id, "message", "a message that can be sent", error)
         facts = [("on the agenda", 1, on_agenda), ("entries of the journal", 1, entries)]

@@ -2,13 +2,15 @@
 --
 -- Read users, with their addresses, at one position of the journal.
 --
--- Returns {code, now, '', position, [{status, email, phone}], {id} for what cannot be read}
+-- Returns {code, now, '', position, [fields], {id} for what cannot be read}
 --@include base
 --@include each
+--@include record
+--@include user
 --@include position
 
 local function read_one(id)
-    return {fields('user', id, 'status', 'email', 'phone')}
+    return flat(read_user(id))
 end
 
 return {'ok', at, '', position(), read_each(ARGV, read_one)}
