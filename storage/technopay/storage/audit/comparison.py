@@ -117,7 +117,8 @@ def compare_payment(payment_id: str, expected: Row, found: Sequence[Any]) -> Dif
     took_money = expected["wallet"] is not None
     if not payment and not took_money and status not in LIVE:
         return  # it never took money and was reaped
-    if status == "requires_confirmation" and not CHALLENGE.fullmatch(payment.get("challenge", "")):
+    waits = payment.get("status") == "requires_confirmation"
+    if waits and not CHALLENGE.fullmatch(payment.get("challenge", "")):
         yield differ(READABLE, payment_id, "challenge", "one that can be read", "none")
     facts = _payment_facts(expected, payment, took_money=took_money)
     yield from _compare(CHANGE, payment_id, [*facts, ("listed with its user", 1, found[3])])
