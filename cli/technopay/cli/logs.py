@@ -87,6 +87,8 @@ class RequestLog:
         fields["route"] = seen.template
         fields["status"] = seen.status
         fields["took_ms"] = round(seen.took_s * 1000, 3)
+        if seen.client:
+            fields["client"] = seen.client
         if seen.code:
             fields["code"] = seen.code
         if seen.user_id:

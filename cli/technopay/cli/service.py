@@ -133,6 +133,8 @@ async def running_service(
             bounds=bounds,
             on_request=on_request,
             has_metrics=settings.metrics,
+            cors_origins=settings.cors_origins,
+            trusted_proxies=settings.trusted_proxies,
             team=team,
         )
         app[METRICS].add(LogCollector())

@@ -35,4 +35,4 @@ class Answer:
 
 def headers_for(seen: Seen, media: str) -> dict[str, str]:
     """Answer the headers that every answer has."""
-    return {"Content-Type": media, "X-Request-Id": seen.request_id, **SAFE_HEADERS}
+    return {"Content-Type": media, "X-Request-Id": seen.request_id, **SAFE_HEADERS, **(seen.more_headers or {})}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 from aiohttp import web
 
@@ -11,6 +11,8 @@ from technopay.engine import Engine
 from technopay.http.admission import Admission
 from technopay.http.auth import Authenticator
 from technopay.http.bounds import Bounds
+from technopay.http.client_address import ClientAddress, Network
+from technopay.http.cors import Cors
 from technopay.http.event_routes import event_routes
 from technopay.http.metrics import Metrics
 from technopay.http.open_routes import open_routes
@@ -42,12 +44,15 @@ def create_app(
     has_metrics: bool = True,
     team: Team | None = None,
     guard: Guard | None = None,
+    cors_origins: Collection[str] = (),
+    trusted_proxies: Collection[Network] = (),
 ) -> web.Application:
     """Make an application for an engine that somebody else starts and closes.
 
     It can be served as it is or mounted as a sub-application. `more_routes` are served as those of the API are;
     `on_request` is told of every request that was answered. With a `team`, metrics are of all its workers.
-    A `guard` raises for requests that are not to be answered.
+    A `guard` raises for requests that are not to be answered. Pages of `cors_origins` may use the API;
+    `trusted_proxies` are believed from which client a request of theirs came.
     """
     bounds = bounds or Bounds()
     admission = Admission(
@@ -69,12 +74,13 @@ def create_app(
     )
     document = openapi_document(routes, VERSION)
     app[TABLE] = routes
-    frame = Frame(watchers, guard)
+    cors = Cors(cors_origins) if cors_origins else None
+    frame = Frame(watchers, guard, cors, ClientAddress(trusted_proxies))
     table = RouteTable(frame.refuse_path(), frame.refuse_method, expect_continue)
     for route in routes:
         handler = Pipeline(route, table, engine, authenticator, admission, bounds).handler(frame)
         table.add(route.method, route.path, handler)
-        if route.method == "GET" and route.scope is None:
+        if route.method == "GET":
             table.add("HEAD", route.path, handler)
     app.router.register_resource(table)
 

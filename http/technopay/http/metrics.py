@@ -39,7 +39,7 @@ class RequestCollector(Collector):
 
     def observe(self, seen: Seen) -> None:
         """Count one request."""
-        route, method = seen.template, seen.method
+        route, method = seen.template or "unknown", seen.method
         self._outcomes[route, method, seen.status, seen.code] += 1
         if not seen.is_stream:
             times = self._times[route, method]

@@ -9,6 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPMethod
 
 from aiohttp import HttpVersion11, web
 
@@ -18,7 +19,9 @@ from technopay.http.admission import Admission
 from technopay.http.answer import Answer
 from technopay.http.auth import ADMIN, NOBODY, Authenticator, Caller
 from technopay.http.bounds import Bounds
+from technopay.http.client_address import ClientAddress
 from technopay.http.connection import Connection, refuse_on_reserve
+from technopay.http.cors import Cors
 from technopay.http.parsing import read_body, read_key, read_query
 from technopay.http.problems import Forbidden, MalformedRequest, MethodNotAllowed, NotFound
 from technopay.http.render import problem_answer, problem_response
@@ -30,6 +33,7 @@ from technopay.http.whole import WholeResponse, leaves_whole
 
 logger = logging.getLogger(__name__)
 
+METHODS = frozenset(HTTPMethod)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 Sent = Awaitable[web.StreamResponse]
@@ -40,9 +44,17 @@ Guard = Callable[[web.Request], None]
 class Frame:
     """What is around every answer: a request gets an id, an error becomes a problem, who watches is told."""
 
-    def __init__(self, watchers: Sequence[OnRequest], guard: Guard | None) -> None:
+    def __init__(
+        self,
+        watchers: Sequence[OnRequest],
+        guard: Guard | None,
+        cors: Cors | None,
+        client_address: ClientAddress,
+    ) -> None:
         self._watchers = watchers
         self._guard = guard
+        self._cors = cors
+        self._client_address = client_address
         self._random_bits = random.Random(secrets.randbits(128)).getrandbits  # noqa: S311 - names, no secrets
 
     def around(self, route: Route | None, answer: Callable[[web.Request, Seen], Sent]) -> WebHandler:
@@ -52,7 +64,11 @@ class Frame:
             given = request.headers.get("X-Request-Id")
             if given is None or not REQUEST_ID.fullmatch(given):
                 given = f"{self._random_bits(64):016x}"
-            seen = Seen(given, time.monotonic(), request.match_info, route)
+            method = request.method if request.method in METHODS else "unknown"
+            client = self._client_address.of(request)
+            seen = Seen(given, time.monotonic(), request.match_info, route, method, client)
+            if self._cors:
+                seen.more_headers = self._cors.headers_for(request)
             try:
                 if self._guard:
                     self._guard(request)
@@ -76,10 +92,13 @@ class Frame:
 
         return self.around(None, refuse)
 
-    def refuse_method(self, allowed: str) -> WebHandler:
-        """Make what answers a method that an address does not take."""
+    def refuse_method(self, path: str, allowed: str) -> WebHandler:
+        """Make what answers a method that an address does not take, or that a browser asks for before."""
 
-        async def refuse(request: web.Request, seen: Seen) -> web.StreamResponse:  # noqa: ARG001
+        async def refuse(request: web.Request, seen: Seen) -> web.StreamResponse:
+            seen.refused_template = path
+            if self._cors and (preflight := self._cors.answer_preflight(request, allowed)):
+                return respond(request, seen, preflight)
             raise MethodNotAllowed(allowed=allowed)
 
         return self.around(None, refuse)

@@ -41,10 +41,10 @@ class RouteTable(web.AbstractResource):
     def __init__(
         self,
         refuse_path: WebHandler,
-        refuse_method: Callable[[str], WebHandler],
+        refuse_method: Callable[[str, str], WebHandler],
         expect_handler: ExpectHandler,
     ) -> None:
-        """Make an empty table; `refuse_method` makes a handler from the methods that are allowed."""
+        """Make an empty table; `refuse_method` makes a handler from a path and the methods that it takes."""
         super().__init__()
         self.mount = ""
         """The path below which the application is mounted."""
@@ -63,7 +63,7 @@ class RouteTable(web.AbstractResource):
             place = place.after.setdefault(ANY if part.startswith("{") else part, Place())
         place.routes[method] = self._route(method, handler)
         place.names = tuple(names)
-        place.refuse_method = self._route("*", self._refuse_method(",".join(sorted(place.routes))))
+        place.refuse_method = self._route("*", self._refuse_method(path, ",".join(sorted(place.routes))))
 
     async def resolve(self, request: web.Request) -> tuple[web.UrlMappingMatchInfo, set[str]]:
         """Find the route of a request, or the one that refuses it."""

@@ -25,6 +25,15 @@ class Seen:
     path: Mapping[str, str]
     """The ids in the path, as they were given."""
     route: Route | None = None
+    """None where the path is none of ours, or does not take the method."""
+    method: str = "unknown"
+    """As it was sent; 'unknown' for one that HTTP does not have: anybody can make up any number of them."""
+    client: str | None = None
+    """The client's address."""
+    refused_template: str | None = None
+    """The path of the route whose method it was not."""
+    more_headers: Mapping[str, str] | None = None
+    """What the answer has beside what all answers have."""
     user_id: str = ""
     """Who called; '' if nobody signed in."""
     is_operator: bool = False
@@ -39,14 +48,12 @@ class Seen:
     """Whether the answer went on for as long as somebody listened."""
 
     @property
-    def method(self) -> str:
-        """The method of the route; those that are not ours are as many as somebody likes to make up."""
-        return self.route.method if self.route else "unknown"
+    def template(self) -> str | None:
+        """The path of the route, with names in place of ids; None for a path that is none of ours.
 
-    @property
-    def template(self) -> str:
-        """The path of the route, with names in place of ids."""
-        return self.route.path if self.route else "unknown"
+        Such a path is kept nowhere: it can hold anything, like a token or a code.
+        """
+        return self.route.path if self.route else self.refused_template
 
     def ids(self) -> dict[str, str]:
         """Answer the ids that the request was about, by name; what cannot be an id of ours is left out."""

@@ -41,6 +41,8 @@ async def send_stream(
 
     async def pump() -> None:
         await response.prepare(request)
+        if request.method == "HEAD":
+            return
         async for chunk in stream.chunks:
             async with asyncio.timeout(bounds.write_deadline_s):
                 await response.write(chunk)

@@ -44,6 +44,8 @@ class WholeResponse(web.StreamResponse):
         """Write head and body."""
         answer = self._answer
         more = write_headers(answer.headers) if answer.headers else ""
+        if self._seen.more_headers:
+            more += write_headers(self._seen.more_headers)
         head = (
             f"{first_lines(answer.status, answer.media)}X-Request-Id: {self._seen.request_id}\r\n{more}"
             f"Content-Length: {len(answer.body)}\r\nDate: {date}\r\n\r\n"

@@ -63,8 +63,8 @@ def log(tmp_path: Path) -> Iterator[Log]:
 
 def a_confirm(payment_id: str = "pay_001") -> Seen:
     return Seen(
-        "req-1", 0.0, {"payment_id": payment_id}, route=CONFIRM, user_id="alice", status=402,
-        code="insufficient_funds", took_s=0.0123,
+        "req-1", 0.0, {"payment_id": payment_id}, route=CONFIRM, method="POST", user_id="alice",
+        client="192.0.2.1", status=402, code="insufficient_funds", took_s=0.0123,
     )  # fmt: skip
 
 
@@ -85,6 +85,7 @@ def test_a_request_is_a_line_of_json_with_its_ids(log: Log) -> None:
         "route": "/v1/payments/{payment_id}/confirm",
         "status": 402,
         "took_ms": 12.3,
+        "client": "192.0.2.1",
         "code": "insufficient_funds",
         "caller": "alice",
         "payment_id": "pay_001",
@@ -123,7 +124,7 @@ def test_a_terminal_gets_words(log: Log) -> None:
     request, other = log.lines()
     assert request.split()[1:] == [
         "INFO", "req-1", "POST", "/v1/payments/{payment_id}/confirm", "402", "12.3", "ms",
-        "insufficient_funds", "alice", "pay_001",
+        "192.0.2.1", "insufficient_funds", "alice", "pay_001",
     ]  # fmt: skip
     assert other.split(" ", 1)[1] == r"WARNING payment [b]pay_1[/b] is \x1b[31mset aside\n"
 

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from support.scenes import SECRET
+from yarl import URL
 
 from technopay.engine import Engine, EngineSettings
 from technopay.http import TokenAuthenticator, create_app
@@ -94,3 +95,37 @@ def test_what_was_vendored_is_unchanged_and_has_its_licence() -> None:
     for name, digest in sums.items():
         assert hashlib.sha256((VENDOR / name).read_bytes()).hexdigest() == digest, name
     assert "Apache License" in (VENDOR / "LICENSE").read_text()
+
+
+async def test_with_a_slash_at_its_end_it_is_the_same_page(client: tuple[Client, str]) -> None:
+    opened, mount = client
+    async with opened.get(f"{mount}/docs/") as response:
+        assert response.status == 200
+        page = await response.text()
+    found = [each for each in REFERENCE.findall(page) if not each.startswith("data:")]
+    assert len(found) == 5
+    for part in found:
+        async with opened.get(response.url.join(URL(part)).path) as answered:
+            assert answered.status == 200, part
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_the_start_shows_browsers_and_others_where_to_go(client: tuple[Client, str], slash: str) -> None:
+    opened, mount = client
+    if not mount and not slash:
+        return  # no request can be made there
+    browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    async with opened.get(f"{mount}{slash}?utm=1", headers={"Accept": browser}) as response:
+        page = await response.text()
+        assert (response.status, response.content_type) == (200, "text/html")
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert response.headers["Vary"] == "Accept, Origin"
+    links = [each for each in REFERENCE.findall(page) if not each.startswith("data:")]
+    assert len(links) == 4
+    for link in links:
+        async with opened.get(response.url.join(URL(link)).path) as answered:
+            assert answered.status in (200, 503), link
+    async with opened.get(f"{mount}{slash}", headers={"Accept": "*/*"}) as response:
+        text = await response.text()
+        assert response.content_type == "text/plain"
+    assert all(f"\n{link.rpartition('/')[2]} " in text for link in links)

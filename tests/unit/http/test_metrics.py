@@ -42,7 +42,16 @@ async def lines(metrics: Metrics) -> list[str]:
 
 def a_request(path: str, status: int, code: str = "", took_s: float = 0.003) -> Seen:
     route = next((each for each in USER_ROUTES if (each.method, each.path) == ("GET", path)), None)
-    return Seen("req-1", 0.0, {}, route=route, status=status, code=code, took_s=took_s)
+    return Seen(
+        "req-1",
+        0.0,
+        {},
+        route=route,
+        method=route.method if route else "unknown",
+        status=status,
+        code=code,
+        took_s=took_s,
+    )
 
 
 async def test_requests_are_counted_by_route_status_and_code() -> None:

@@ -21,7 +21,9 @@ async def expect(request: web.Request) -> web.StreamResponse | None:
 
 
 def make_table() -> RouteTable:
-    table = RouteTable(named("no path"), lambda allowed: named(f"no method of {allowed}"), expect)
+    table = RouteTable(
+        named("no path"), lambda path, allowed: named(f"no method of {allowed} at {path}"), expect
+    )
     for method, path in (
         ("GET", "/users"), ("POST", "/users"), ("GET", "/users/{user_id}"), ("POST", "/users/{user_id}/block"),
         ("GET", "/users/{user_id}/items/{item}"), ("GET", "/docs/page.css"), ("GET", "/"),
@@ -67,8 +69,10 @@ async def test_a_path_that_is_not_there_is_refused_whatever_the_method(path: str
 
 
 async def test_a_method_that_a_path_does_not_take_is_refused_with_those_that_it_takes() -> None:
-    assert (await found(make_table(), "DELETE", "/users"))[0] == "no method of GET,POST"
-    assert (await found(make_table(), "GET", "/users/bob/block"))[0] == "no method of POST"
+    assert (await found(make_table(), "DELETE", "/users"))[0] == "no method of GET,POST at /users"
+    assert (await found(make_table(), "GET", "/users/bob/block"))[
+        0
+    ] == "no method of POST at /users/{user_id}/block"
 
 
 @pytest.mark.parametrize(

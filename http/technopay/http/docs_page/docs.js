@@ -9,7 +9,7 @@ follow();
 SwaggerUIBundle({
   dom_id: "#docs",
   // Relative, so that it is found where the application is mounted.
-  url: "openapi.json",
+  url: new URL("../openapi.json", document.currentScript.src).href,
   // Null, or the document would be sent to a validator on the internet.
   validatorUrl: null,
   deepLinking: true,
