@@ -51,7 +51,7 @@ async def url(engine: Engine) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def client(url: str) -> AsyncIterator[Client]:
-    async with Client(url, SIGNER.sign("alice", admin=True, lifetime_s=60), retry_policy=AT_ONCE) as opened:
+    async with Client(url, SIGNER.sign("alice", admin=True, lifetime_s=86_400), retry_policy=AT_ONCE) as opened:
         yield opened
 
 
@@ -105,7 +105,7 @@ async def test_who_does_not_try_again_asks_later_under_the_key(
     client: Client, url: str, wallet: Wallet
 ) -> None:
     once = RetryPolicy(retries=0)
-    async with Client(url, SIGNER.sign("alice", admin=True, lifetime_s=60), retry_policy=once) as impatient:
+    async with Client(url, SIGNER.sign("alice", admin=True, lifetime_s=86_400), retry_policy=once) as impatient:
         with pytest.raises(OutcomeUnknown) as unknown:
             await impatient.deposit(wallet_id=wallet.id, amount=5)
 

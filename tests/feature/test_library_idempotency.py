@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -22,7 +22,7 @@ from technopay.engine import (
 )
 from technopay.storage import RedisStore
 
-EXPIRES_AT = datetime.now(UTC) + timedelta(hours=1)
+EXPIRES_AT = datetime(2100, 1, 1, tzinfo=UTC)
 
 Prepare = Callable[[Scene], Awaitable[dict[str, Any]]]
 

@@ -101,7 +101,7 @@ class Api:
         return app
 
     def token(self, user: str = "alice", *, admin: bool = False) -> str:
-        return self.signer.sign(user, admin=admin, lifetime_s=600)
+        return self.signer.sign(user, admin=admin, lifetime_s=30 * 86_400)
 
     async def call(
         self,

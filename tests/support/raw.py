@@ -87,7 +87,7 @@ async def heard(reader: asyncio.StreamReader) -> Told:
 def request(what: str, *lines: bytes, body: bytes = b"", close: bool = False) -> bytes:
     """Write a request as Alice or, below /v1/admin, as an operator; `lines` come after the usual headers."""
     admin = "/v1/admin" in what
-    token = TokenSigner(SECRET).sign("operator" if admin else "alice", admin=admin, lifetime_s=600)
+    token = TokenSigner(SECRET).sign("operator" if admin else "alice", admin=admin, lifetime_s=30 * 86_400)
     usual = [f"{what} HTTP/1.1".encode(), b"Host: here", f"Authorization: Bearer {token}".encode()]
     if close:
         usual.append(b"Connection: close")
