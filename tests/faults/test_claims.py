@@ -116,7 +116,7 @@ async def test_who_lost_a_claim_changes_nothing_while_another_works_on_the_payme
     for verdict in VERDICTS:
         late = await scene.store.run(CompletePayment(payment_id, claim, verdict), ALONE)
         assert late.code == "claim_lost"
-    assert not await scene.store.renew_claim(payment_id, claim, 60_000, set_aside=True)
+    assert not await scene.store.set_aside(payment_id, claim, 60_000)
 
     assert await dump(scene.store) == before
     assert (await scene.complete(payment_id, taken.claim, "settled")).code == "ok"

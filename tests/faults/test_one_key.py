@@ -78,7 +78,7 @@ async def ready_calls(field: Field, user_id: str) -> dict[str, tuple[Call, Json]
     await field.far[0].ask("confirm_payment", **confirm(paid)[1])
     wallet = {"wallet_id": waiting["wallet_id"]}
     stuck, claim = await field.scene.processing(waiting["wallet_id"], PRICE, user_id)
-    assert await field.scene.store.renew_claim(stuck, claim, 300_000, set_aside=True)
+    assert await field.scene.store.set_aside(stuck, claim, 300_000)
     invoice = {"user_id": user_id, "amount": 5, "currency": "EUR", "merchant": "m", "expires_at": FAR_AHEAD}
     begin = {"user_id": user_id, "invoice_id": other["invoice_id"], **wallet}
     whose = {"user_id": user_id}

@@ -128,7 +128,7 @@ async def test_of_two_decisions_and_a_late_answer_exactly_one_counts(field: Fiel
     store = field.scene.store
     ids = [await field.scene.processing(like["wallet_id"], PRICE, like["user_id"]) for _ in range(PAYMENTS)]
     for payment_id, claim in ids:
-        assert await store.renew_claim(payment_id, claim, 300_000, set_aside=True)
+        assert await store.set_aside(payment_id, claim, 300_000)
     before = await field.balance(like)
     stuck = [{"id": payment_id} for payment_id, _ in ids]
 

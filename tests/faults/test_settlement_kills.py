@@ -11,7 +11,7 @@ from support.mortal import Point
 from support.stories import SETTLEMENTS
 
 SETTLING = (
-    "confirm_payment", "settle", "status", "call_off", "mock_settlement", "back-off", "renew_claim",
+    "confirm_payment", "settle", "status", "call_off", "mock_settlement", "back-off", "set_aside",
     "complete_payment", "resolve_payment",
 )  # fmt: skip
 """What the points of a settlement are about. Those of messages are the same for every payment."""
@@ -22,7 +22,7 @@ NEEDED = {
     "timeout": {"after settle", "before back-off", "after mock_settlement call_off"},
     "lost": {"after mock_settlement settle", "before status", "before complete_payment"},
     "flaky": {"after mock_settlement settle #2", "after mock_settlement settle #3"},
-    "stuck": {"before status #2", "before renew_claim", "after renew_claim", "after resolve_payment"},
+    "stuck": {"before status #2", "before set_aside", "after set_aside", "after resolve_payment"},
 }
 """Points that the enumeration must not lose."""
 

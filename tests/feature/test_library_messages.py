@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from technopay.engine import (
     InsufficientFunds,
     Message,
     MockChannel,
+    OutgoingMessage,
     PaymentNotFound,
     RecordingChannel,
     SettlementFailed,
@@ -212,6 +214,38 @@ async def test_a_dead_message_is_sent_again_under_the_same_event(store: RedisSto
         assert again.id == message.id
         unchanged = await engine.send_message_again(message_id=message.id)
         assert unchanged.status == "sent", "what is not dead stays as it is"
+
+
+@pytest.mark.parametrize("failed_first", [False, True], ids=["relay", "message"])
+async def test_another_engine_sends_at_once_what_one_could_not_end(
+    store: RedisStore, *, failed_first: bool
+) -> None:
+    class Hanging(RecordingChannel):
+        async def deliver(self, message: OutgoingMessage) -> None:
+            await super().deliver(message)
+            hangs.set()
+            await asyncio.get_running_loop().create_future()
+
+    hangs, channel, other = asyncio.Event(), Hanging(), RecordingChannel()
+    channel.error = ConnectionError("down") if failed_first else None
+    settings = quick_settings(message_timeout_s=60, drain_s=0.01)
+    async with Engine(store, settings, channels={"email": channel}) as engine:
+        alice = await make_scene(engine, store)
+        await alice.start()
+        if failed_first:
+
+            async def waits() -> bool:
+                return bool((await engine.list_messages(status="waiting")).data)
+
+            await wait_for(waits)
+            channel.error = None
+        await hangs.wait()
+
+    async def delivered() -> bool:
+        return bool(other.messages)
+
+    async with Engine(store, settings, channels={"email": other}):
+        await wait_for(delivered, within_s=3)
 
 
 async def test_messages_are_listed_with_what_became_of_them(alice: Scene) -> None:

@@ -307,7 +307,7 @@ async def test_a_debit_left_alone_by_every_process_is_found_by_the_agenda(
         payment = await alice.confirm(await alice.start(), wait_s=0)
         assert full.statistics.settlements_in_flight == 0
     # Only now: the agenda of an engine that is full would take it, and could not begin it.
-    await fake_store.renew_claim(payment.id, "1", 0, set_aside=False)
+    await fake_store.renew_claims([("payment", payment.id, "1")], keep=False)
 
     async with Engine(fake_store, settings) as engine:
         ended = await engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=5)

@@ -346,8 +346,11 @@ class Purchases(StoreMachine):
         if known is None or not known.claim:
             return
         claim = "forged" if forged else known.claim
-        claim_ms = 0 if give_up else LONG_MS
-        renewed = self.run(self.store.renew_claim(payment, claim, claim_ms, set_aside=set_aside))
+        if set_aside:
+            renewed = self.run(self.store.set_aside(payment, claim, LONG_MS))
+        else:
+            renewed = self.run(self.store.renew_claims([("payment", payment, claim)], keep=not give_up))[0]
+        give_up = give_up and not set_aside
         assert renewed == self.contract.renew_claim(payment, claim, set_aside=set_aside, give_up=give_up)
 
     @rule()

@@ -21,8 +21,8 @@ from support.worker import CODE, Call, open_store
 
 from technopay.engine import Entry, Payment
 
-BELIEVED = {"claim_s": 200.0, "settlement_timeout_s": 90.0, "settlement_silence_s": 180.0}
-"""Settings of a process that believes in its claim for longer than the store does."""
+PATIENT = {"settlement_timeout_s": 90.0, "settlement_silence_s": 180.0}
+"""Settings of a process that waits for an answer for longer than a claim lasts."""
 TAKEN_OVER_S_MAX = 40.0
 FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC).isoformat()
 BALANCE, PRICE = 10_000, 100
@@ -114,7 +114,7 @@ async def wait_until_at(scene: Scene, payments: list[Json], *statuses: str) -> l
 
 async def stall(url: str, namespace: str) -> Stalled:
     """Stop a process before its settle leaves; let another take over, which has to call off; go on."""
-    stalling = Role(url, namespace, settings=BELIEVED, service="asking")
+    stalling = Role(url, namespace, settings=PATIENT, service="asking")
     rescuing = Role(url, namespace, service="failing")
     async with (
         open_store(url, namespace, "UTC") as store,

@@ -231,15 +231,21 @@ async def complete_payment__reversed(scene: Scene) -> Call:
 
 
 @case
-async def renew_claim(scene: Scene) -> Call:
+async def renew_claims(scene: Scene) -> Call:
     payment, claim = await scene.processing(await scene.wallet())
-    return lambda: scene.store.renew_claim(payment, claim, 15_000, set_aside=True)
+    return lambda: scene.store.renew_claims([("payment", payment, claim)], keep=True)
+
+
+@case
+async def set_aside(scene: Scene) -> Call:
+    payment, claim = await scene.processing(await scene.wallet())
+    return lambda: scene.store.set_aside(payment, claim, 15_000)
 
 
 @case
 async def resolve_payment(scene: Scene) -> Call:
     payment, claim = await scene.processing(await scene.wallet())
-    assert await scene.store.renew_claim(payment, claim, 15_000, set_aside=True)
+    assert await scene.store.set_aside(payment, claim, 15_000)
     who = operation()
     return lambda: scene.store.resolve_payment(who, payment, "refund", "called them", "root")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from technopay.engine.actor import Actor, Surroundings
 from technopay.engine.commands import Command, CompletePayment, Deposit
 from technopay.engine.mailbox import Envelope
 from technopay.engine.models import from_ms
-from technopay.engine.ports import Lease, Operation, Outcome, Parcel
+from technopay.engine.ports import ClaimKind, Lease, Operation, Outcome, Parcel
 from technopay.engine.settings import key_id_of
 
 Heard = Outcome[Any] | Fault
@@ -196,13 +196,18 @@ class ClaimingStore:
     def __init__(self, clock: ManualClock | None = None) -> None:
         self._clock = clock
         self.claim = "1"
-        self.renewed: list[tuple[float, int, bool]] = []
+        self.renewed: list[tuple[float, str, bool]] = []
+        self.asides: list[tuple[str, int]] = []
         self.completed: list[tuple[str, str, str]] = []
         self.error: Fault | None = None
 
-    async def renew_claim(self, payment_id: str, claim: str, claim_ms: int, *, set_aside: bool) -> bool:
+    async def renew_claims(self, claims: Sequence[tuple[ClaimKind, str, str]], *, keep: bool) -> list[bool]:
         now = self._clock.now if self._clock else 0
-        self.renewed.append((now, claim_ms, set_aside))
+        self.renewed += [(now, token, keep) for _, _, token in claims]
+        return [token == self.claim for _, _, token in claims]
+
+    async def set_aside(self, payment_id: str, claim: str, interval_ms: int) -> bool:
+        self.asides.append((payment_id, interval_ms))
         return claim == self.claim
 
     def send(self, command: Command, lease: Lease, hear: Callable[[Heard], None]) -> None:

@@ -107,7 +107,8 @@ class Agenda:
         self._settlements.set_aside = due.set_aside
         for claimed in due.payments:
             self._settlements.begin(claimed)
-        await asyncio.gather(*(self._relay.deliver_again(message) for message in due.messages))
+        for message in due.messages:
+            self._relay.begin_again(message)
         return due.next_in_ms is not None and due.next_in_ms <= 0
 
 

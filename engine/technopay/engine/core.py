@@ -12,7 +12,8 @@ from enum import Enum
 from itertools import count
 from typing import Any, NamedTuple, Self, TypeVar
 
-from technopay.engine.agenda import make_loops
+from technopay.engine.agenda import Loop, make_loops
+from technopay.engine.claims import RENEW_INTERVAL_S, Claims
 from technopay.engine.clock import RandomIds, SystemClock
 from technopay.engine.code_keys import CodeKeys, CodeState, code_state_of
 from technopay.engine.directory import Directory
@@ -112,9 +113,13 @@ class EngineCore:
         self._calls_named = count(1)
         self._call_prefix = owner[-8:]
         self._directory = Directory(store, self._clock, settings, owner)
-        self._settlements = Settlements(store, self._directory, service, self._clock, settings, self._announce)
-        relay = Relay(store, reached, self._keys, settings, owner)
-        self._agenda, self._relay = make_loops(store, self._settlements, relay, self._clock, settings)
+        self._claims = Claims(store, self._clock)
+        self._settlements = Settlements(
+            store, self._directory, service, self._clock, self._claims, settings, self._announce
+        )
+        self._messages = Relay(store, reached, self._keys, settings, owner, self._claims)
+        self._agenda, self._relay = make_loops(store, self._settlements, self._messages, self._clock, settings)
+        self._renewal = Loop("claims", self._claims.renew, RENEW_INTERVAL_S, self._clock)
         self._feed = Feed(store, self._clock, settings)
         self._state = State.UNSTARTED
         self._routes: dict[str, Route] = {}
@@ -141,6 +146,7 @@ class EngineCore:
         self._agenda.start()
         self._relay.start()
         self._feed.start()
+        self._renewal.start()
         self._state = State.RUNNING
 
     async def aclose(self) -> None:
@@ -157,6 +163,9 @@ class EngineCore:
                     call.cancel()
             await self._settlements.drain(drain_s)
             await self._relay.stop(drain_s)
+            await self._messages.drain(drain_s)
+            await self._renewal.stop(drain_s)
+            await self._claims.give_up("message", "relay")
             if self._audit is not None:
                 self._audit.cancel()
                 await asyncio.wait([self._audit])
@@ -183,6 +192,7 @@ class EngineCore:
             mailbox_depth_max=self._directory.mailbox_depth_max,
             lease_waits=self._directory.lease_waits,
             settlements_in_flight=self._settlements.in_flight,
+            claims_lost=self._claims.lost,
             listeners=self._feed.listeners,
             payments_set_aside=self._settlements.set_aside,
             mocks=self._mocks,

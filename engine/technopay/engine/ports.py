@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value", covariant=True)
 
+ClaimKind = Literal["payment", "message", "relay"]
 Verdict = Literal["settled", "given_back", "reversed", "refund_failed"]
 
 
@@ -275,9 +276,11 @@ class Store(Journal, Protocol):
         """
         ...
 
-    async def renew_claim(self, payment_id: str, claim: str, claim_ms: int, *, set_aside: bool) -> bool:
-        """Keep a claim, give it up (0), or leave the payment to an operator; False for an old claim."""
-        ...
+    async def renew_claims(self, claims: Sequence[tuple[ClaimKind, str, str]], *, keep: bool) -> Sequence[bool]:
+        """Renew claims {kind, id, token} or give them up; False for an old one."""
+
+    async def set_aside(self, payment_id: str, claim: str, interval_ms: int) -> bool:
+        """Leave a payment to an operator, to be asked for again after a while; False for an old claim."""
 
     async def resolve_payment(
         self, operation: Operation, payment_id: str, verdict: str, note: str, by: str

@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
+from technopay.engine.claims import Claims
 from technopay.engine.code_keys import CodeKeys
+from technopay.engine.errors import Fault
 from technopay.engine.messages import message_text
 from technopay.engine.models import Method
 from technopay.engine.ports import (
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 STRETCH = 1_000
 ERROR_LENGTH_MAX = 200
+AGAIN_MAX = 1_000
+"""Messages that are tried again at a time."""
 
 
 class UnreadableError(Exception):
@@ -41,8 +45,11 @@ class Relay:
         keys: CodeKeys,
         settings: EngineSettings,
         owner: str,
+        claims: Claims,
     ) -> None:
         self._store = store
+        self._claims = claims
+        self._again: set[asyncio.Task[None]] = set()
         self._channels = channels
         self._keys = keys
         self._settings = settings
@@ -54,19 +61,45 @@ class Relay:
         if outbox is None:
             return False
         backoff_ms = round(self._settings.message_backoff_s * 1000)
-        untold = await self._deliver_all(outbox.notices)
-        await self._store.record_deliveries(outbox.claim, outbox.cursor, backoff_ms, untold)
+        with self._claims.holding("relay", "", outbox.claim) as claim:
+            untold = await self._deliver_all(outbox.notices)
+        if not await self._store.record_deliveries(outbox.claim, outbox.cursor, backoff_ms, untold):
+            self._claims.lose(claim)
         return outbox.entries == STRETCH
+
+    def begin_again(self, message: ClaimedMessage) -> None:
+        """Begin to try a message that failed before; one too many stays on the agenda."""
+        if len(self._again) < AGAIN_MAX:
+            task = asyncio.get_running_loop().create_task(self._try_again(message))
+            self._again.add(task)
+            task.add_done_callback(self._again.discard)
+
+    async def drain(self, drain_s: float) -> None:
+        """Wait for the messages that are being tried again, but not longer than `drain_s`."""
+        if self._again:
+            _, late = await asyncio.wait(self._again, timeout=drain_s)
+            for task in late:
+                task.cancel()
+
+    async def _try_again(self, message: ClaimedMessage) -> None:
+        try:
+            await self.deliver_again(message)
+        except Fault as fault:
+            logger.warning("message %s is left to the agenda: %s", message.notice.entry_id, fault.code)
+        except Exception:
+            logger.exception("message %s crashed; the agenda has it", message.notice.entry_id)
 
     async def deliver_again(self, message: ClaimedMessage) -> None:
         """Try a message that failed before; after the last attempt it is dead until somebody sends it again."""
-        untold = await self._deliver_all([message.notice], message.channel)
+        with self._claims.holding("message", message.notice.entry_id, message.claim) as claim:
+            untold = await self._deliver_all([message.notice], message.channel)
         attempts = message.attempts + 1
         fate, error = (untold[0].fate, untold[0].error) if untold else ("sent", "")
         if fate == "waiting" and attempts >= self._settings.message_attempts:
             fate = "dead"
         backoff_s = self._settings.message_backoff_s * 2 ** (attempts - 1)
-        await self._store.record_attempt(message, fate, error, round(backoff_s * 1000))
+        if not await self._store.record_attempt(message, fate, error, round(backoff_s * 1000)):
+            self._claims.lose(claim)
 
     async def _deliver_all(
         self, notices: Sequence[Notice], channel: Method | None = None

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from technopay.engine.claims import CLAIM_S, Claim, Claims
 from technopay.engine.commands import CompletePayment
 from technopay.engine.deadlines import Deadlines
 from technopay.engine.directory import Directory
@@ -48,6 +50,15 @@ class SilenceError(Exception):
     """Raised when the settlement service has not answered anything for too long."""
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A settlement or a refund that runs."""
+
+    claimed: Claimed
+    claim: Claim
+    task: asyncio.Task[None]
+
+
 class Settlements:
     """Runs the settlements and refunds that this process claimed."""
 
@@ -57,17 +68,19 @@ class Settlements:
         directory: Directory,
         service: SettlementService,
         clock: Clock,
+        claims: Claims,
         settings: EngineSettings,
         on_change: Callable[[Payment], None],
     ) -> None:
         self._store = store
+        self._claims = claims
         self._directory = directory
         self._service = service
         self._clock = clock
         self._settings = settings
         self._on_change = on_change
         self._deadlines = Deadlines(settings.settlement_timeout_s)
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, Running] = {}
         self.set_aside = 0
         """How many payments wait for an operator, as the agenda told last."""
 
@@ -79,35 +92,52 @@ class Settlements:
     def begin(self, claimed: Claimed) -> None:
         """Begin a settlement or a refund; one too many stays on the agenda, where it is found again."""
         payment_id = claimed.payment.id
-        if len(self._running) >= self._settings.settlements_max or payment_id in self._running:
+        running = self._running.get(payment_id)
+        if running and not running.claim.is_lost:
+            _take_over(running, claimed)
             return
-        task = asyncio.get_running_loop().create_task(self._finish(claimed))
-        self._running[payment_id] = task
-        task.add_done_callback(lambda _: self._running.pop(payment_id, None))
+        if not running and len(self._running) >= self._settings.settlements_max:
+            return
+        claim = self._claims.hold("payment", payment_id, claimed.claim)
+        task = asyncio.get_running_loop().create_task(self._finish(claimed, claim))
+        begun = self._running[payment_id] = Running(claimed, claim, task)
+
+        def end(task: asyncio.Task[None]) -> None:
+            if self._running.get(payment_id) is begun:
+                del self._running[payment_id]
+            if not task.cancelled():
+                self._claims.release(claim)
+
+        task.add_done_callback(end)
 
     async def drain(self, drain_s: float) -> None:
         """Wait for what runs; give up the claims of what takes longer, so that nobody waits for them."""
         if self._running:
-            _, late = await asyncio.wait(self._running.values(), timeout=drain_s)
+            _, late = await asyncio.wait([each.task for each in self._running.values()], timeout=drain_s)
             for task in late:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            if late:
+                await asyncio.wait(late, timeout=drain_s)
+            await self._claims.give_up("payment")
 
-    async def _finish(self, claimed: Claimed) -> None:
-        payment, claim = claimed.payment, claimed.claim
-        dialogue = Dialogue(self._store, self._service, self._clock, self._settings, self._deadlines, claimed)
+    async def _finish(self, claimed: Claimed, claim: Claim) -> None:
+        payment = claimed.payment
+        dialogue = Dialogue(self._service, self._clock, self._settings, self._deadlines, claimed, claim)
         try:
             verdict = await (dialogue.reverse() if payment.status == "refunding" else dialogue.decide())
-            completion = CompletePayment(payment.id, claim, verdict)
+            self._claims.release(claim)
+            completion = CompletePayment(payment.id, claim.token, verdict)
             outcome = await self._directory.complete(payment.id, completion)
             if outcome.value is not None:
                 self._on_change(outcome.value)
+            else:
+                self._claims.lose(claim)
         except ClaimLostError:
-            logger.info("another process finishes payment %s", payment.id, extra=_about(payment))
+            pass  # logged and counted where it was noticed
         except SilenceError:
             await self._set_aside(payment, claim)
         except asyncio.CancelledError:
-            await self._store.renew_claim(payment.id, claim, 0, set_aside=False)
+            self._claims.keep(claim)
             raise
         except TechnopayError as error:
             # The claim runs out and the agenda hands the payment out again.
@@ -118,9 +148,12 @@ class Settlements:
             about = _about(payment)
             logger.exception("the settlement of %s crashed; the agenda has it", payment.id, extra=about)
 
-    async def _set_aside(self, payment: Payment, claim: str) -> None:
+    async def _set_aside(self, payment: Payment, claim: Claim) -> None:
+        self._claims.release(claim)
         interval_ms = round(self._settings.set_aside_interval_s * 1000)
-        if await self._store.renew_claim(payment.id, claim, interval_ms, set_aside=True):
+        if not await self._store.set_aside(payment.id, claim.token, interval_ms):
+            self._claims.lose(claim)
+        else:
             about = _about(payment)
             logger.warning("payment %s is set aside: the service is silent", payment.id, extra=about)
             outcome = await self._store.read_payment(payment.id, None)
@@ -133,27 +166,35 @@ def _about(payment: Payment) -> dict[str, str]:
     return {"payment_id": payment.id, "wallet_id": payment.wallet_id}
 
 
+def _take_over(running: Running, claimed: Claimed) -> None:
+    """Go on under the claim that was handed out because the one before had run out."""
+    before, after = running.claimed, claimed
+    is_same = before.payment.status == after.payment.status and (
+        before.payment.status == "processing" or before.refund_id == after.refund_id
+    )
+    if is_same and int(after.claim) > int(running.claim.token):
+        running.claim.token = after.claim
+
+
 class Dialogue:
     """What is said to the settlement service about one payment, until it is decided."""
 
     def __init__(
         self,
-        store: Store,
         service: SettlementService,
         clock: Clock,
         settings: EngineSettings,
         deadlines: Deadlines,
         claimed: Claimed,
+        claim: Claim,
     ) -> None:
-        self._store = store
         self._service = service
         self._clock = clock
         self._settings = settings
         self._deadlines = deadlines
         self._payment_id = claimed.payment.id
-        self._claim = claimed.claim
-        self._claimed_at = clock.monotonic()
-        self._heard_at = self._claimed_at
+        self._claim = claim
+        self._heard_at = clock.monotonic()
         payment = claimed.payment
         self._terms = PaymentTerms(payment.id, payment.amount, payment.currency, payment.merchant)
         self._refund = RefundTerms(claimed.refund_id, payment.amount)
@@ -195,13 +236,19 @@ class Dialogue:
         self, answers: Mapping[str, Answer], question: Callable[..., Awaitable[Any]], *terms: Any
     ) -> Answer | None:
         """Ask one question under a live claim; None when the answer is unknown."""
-        if self._clock.monotonic() - self._heard_at >= self._settings.settlement_silence_s:
+        now = self._clock.monotonic()
+        if self._claim.is_lost:
+            raise ClaimLostError
+        if now - self._heard_at >= self._settings.settlement_silence_s:
             raise SilenceError
-        await self._keep_claim()
+        self._claim.work_ends_at = now + self._settings.settlement_timeout_s + CLAIM_S["payment"]
         try:
             with self._deadlines.begin():
                 answer = await question(*terms)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
+                raise
             # An error is no answer: a service that only fails is as silent as one that only times out.
             about = {"payment_id": self._payment_id}
             logger.info("settlement service, payment %s: no answer (%r)", self._payment_id, error, extra=about)
@@ -211,13 +258,3 @@ class Dialogue:
         if meaning:
             self._heard_at = self._clock.monotonic()
         return meaning
-
-    async def _keep_claim(self) -> None:
-        """Renew a claim that a call could outlast."""
-        age_s = self._clock.monotonic() - self._claimed_at
-        if age_s < self._settings.claim_s - 2 * self._settings.settlement_timeout_s:
-            return
-        claim_ms = round(self._settings.claim_s * 1000)
-        if not await self._store.renew_claim(self._payment_id, self._claim, claim_ms, set_aside=False):
-            raise ClaimLostError
-        self._claimed_at = self._clock.monotonic()

@@ -56,6 +56,8 @@ class Statistics:
     lease_waits: int = 0
     """How often a command came to a wallet that another process had."""
     settlements_in_flight: int = 0
+    claims_lost: int = 0
+    """How often another process took over what this one still worked on."""
     payments_set_aside: int = 0
     """Of all engines on this store, as it was when the agenda was looked at last."""
     listeners: int = 0

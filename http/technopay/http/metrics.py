@@ -99,6 +99,11 @@ class EngineCollector(Collector):
             "Commands that came to a wallet that another process had.",
             engine.lease_waits,
         )
+        yield CounterMetricFamily(
+            "technopay_claims_lost",
+            "Settlements and messages that another process took over while this one worked on them.",
+            engine.claims_lost,
+        )
         mocks = GaugeMetricFamily("technopay_service_is_mock", "Services that are mocks.", labels=["service"])
         for name in engine.mocks:
             mocks.add_metric([name], 1)

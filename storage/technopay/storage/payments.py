@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from technopay.engine.models import Entry, Page, Payment
-from technopay.engine.ports import Operation, Outcome
+from technopay.engine.ports import ClaimKind, Operation, Outcome
 from technopay.storage.base import Reply, operated
 from technopay.storage.commands import CommandScripts, payment_outcome
 from technopay.storage.records import entry_from, payment_from
@@ -14,15 +15,15 @@ from technopay.storage.records import entry_from, payment_from
 class PaymentScripts(CommandScripts):
     """What happens to payments and wallets."""
 
-    async def renew_claim(self, payment_id: str, claim: str, claim_ms: int, *, set_aside: bool) -> bool:
-        """Keep a claim, give it up, or leave the payment to an operator."""
-        reply = await self._run(
-            "renew_claim",
-            payment=payment_id,
-            claim=claim,
-            claim_ms=claim_ms,
-            set_aside="1" if set_aside else "0",
-        )
+    async def renew_claims(self, claims: Sequence[tuple[ClaimKind, str, str]], *, keep: bool) -> list[bool]:
+        """Renew claims or give them up; answer which were current."""
+        flat = [part for claim in claims for part in claim]
+        reply = await self._run("renew_claims", keep="1" if keep else "0", claims=flat)
+        return [is_current == 1 for is_current in reply.record]
+
+    async def set_aside(self, payment_id: str, claim: str, interval_ms: int) -> bool:
+        """Leave a payment to an operator."""
+        reply = await self._run("set_aside", payment=payment_id, claim=claim, interval_ms=interval_ms)
         return reply.code == "ok"
 
     async def resolve_payment(

@@ -189,7 +189,7 @@ class Handed:
     def begin(self, claimed: Claimed) -> None:
         self.payments.append(claimed)
 
-    async def deliver_again(self, message: ClaimedMessage) -> None:
+    def begin_again(self, message: ClaimedMessage) -> None:
         self.messages.append(message)
 
 

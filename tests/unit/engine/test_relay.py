@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from support.scenes import quick_settings
-from support.stand_ins import make_parcel, settle
+from support.stand_ins import ManualClock, make_parcel, settle
 
 from technopay.engine import FixedCode, MessageCode, RecordingChannel
+from technopay.engine.claims import Claims
 from technopay.engine.code_keys import CodeKeys
 from technopay.engine.ports import (
     ClaimedMessage,
@@ -101,9 +102,9 @@ class Office:
     @property
     def relay(self) -> Relay:
         store: Any = self.store
-        return Relay(
-            store, {"email": self.email, "sms": self.sms}, CodeKeys(SETTINGS, self.verifier), SETTINGS, "owner"
-        )
+        channels: dict[Any, Any] = {"email": self.email, "sms": self.sms}
+        keys, claims = CodeKeys(SETTINGS, self.verifier), Claims(store, ManualClock())
+        return Relay(store, channels, keys, SETTINGS, "owner", claims)
 
     async def tell(self, *notices: Notice, entries: int | None = None) -> bool:
         """Relay a stretch with these notices; answer whether there may be more."""

@@ -37,7 +37,8 @@ def test_the_secret_is_not_shown() -> None:
         {"codes_per_hour": 0},
         {"confirms_per_minute": 0},
         {"failures_per_day": -1},
-        {"claim_s": 10.0, "settlement_timeout_s": 5.0},
+        {"settlement_timeout_s": 0},
+        {"message_timeout_s": -1.0},
     ],
 )
 def test_values_that_cannot_work_together_are_refused(wrong: dict[str, Any]) -> None:

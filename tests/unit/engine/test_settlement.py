@@ -18,6 +18,7 @@ from technopay.engine import (
     ScriptedSettlementService,
     StoreUnavailable,
 )
+from technopay.engine.claims import Claims
 from technopay.engine.directory import Directory
 from technopay.engine.ports import Claimed, PaymentTerms
 from technopay.engine.settlement import Settlements
@@ -28,13 +29,17 @@ DOWN = ConnectionError("down")
 class Desk:
     """Settlements with a service, and what they changed."""
 
-    def __init__(self, service: ScriptedSettlementService, **settings: Any) -> None:
-        self.store = ClaimingStore()
+    def __init__(self, service: ScriptedSettlementService, *, timeout_s: float = 0.02, **settings: Any) -> None:
+        self.clock = ManualClock()
+        self.store = ClaimingStore(self.clock)
         self.changed: list[Payment] = []
         store: Any = self.store
-        clock, chosen = ManualClock(), quick_settings(settlement_timeout_s=0.02, **settings)
+        clock, chosen = self.clock, quick_settings(settlement_timeout_s=timeout_s, **settings)
         directory = Directory(store, clock, chosen, "owner")
-        self.settlements = Settlements(store, directory, service, clock, chosen, self.changed.append)
+        self.claims = Claims(store, clock)
+        self.settlements = Settlements(
+            store, directory, service, clock, self.claims, chosen, self.changed.append
+        )
 
     def begin(self, claim: str = "1", **fields: Any) -> None:
         self.settlements.begin(Claimed(make_payment(**fields), claim))
@@ -88,7 +93,7 @@ async def test_a_payment_whose_service_is_silent_is_set_aside_and_announced() ->
     desk.begin()
     await desk.end()
 
-    assert (0, 300_000, True) in desk.store.renewed
+    assert desk.store.asides == [("pay_001", 300_000)]
     assert desk.store.completed == []
     assert [payment.set_aside for payment in desk.changed] == [True]
 
@@ -100,18 +105,106 @@ async def test_who_lost_the_claim_sets_nothing_aside() -> None:
     await desk.end()
 
     assert desk.changed == []
+    assert desk.claims.lost == 1
 
 
-async def test_what_another_process_took_over_is_left_to_it() -> None:
-    service = ScriptedSettlementService(settle=[DOWN], status=["not_found"])
-    desk = Desk(service, settlement_backoff_s=3.0, claim_s=1.0, settlement_silence_s=100)
+async def test_what_another_process_took_over_is_left_to_it(caplog: pytest.LogCaptureFixture) -> None:
+    async def lose(_: PaymentTerms) -> str:
+        desk.clock.now += 6
+        desk.store.claim = "2"
+        await desk.claims.renew()
+        raise DOWN
 
-    desk.begin("0")
+    service = ScriptedSettlementService(settle=[lose], status=["not_found"])
+    desk = Desk(service)
+
+    desk.begin()
     await desk.end()
 
-    assert "call_off" not in service.calls
+    assert service.calls == ["settle"]
     assert desk.store.completed == []
     assert desk.changed == []
+    assert desk.claims.lost == 1
+    assert caplog.text.count("pay_001") == 1, "a lost claim is logged once"
+
+
+async def test_a_claim_is_renewed_while_a_call_runs() -> None:
+    async def take_long(_: PaymentTerms) -> str:
+        for _second in range(60):
+            desk.clock.now += 1
+            await desk.claims.renew()
+        return "settled"
+
+    desk = Desk(ScriptedSettlementService(settle=[take_long]), timeout_s=90)
+
+    desk.begin()
+    await desk.end()
+
+    assert [verdict for _, _, verdict in desk.store.completed] == ["settled"]
+    assert [now - 1_000 for now, _, _ in desk.store.renewed] == list(range(5, 61, 5))
+    assert desk.claims.lost == 0
+
+
+async def test_a_claim_that_ran_out_and_came_back_to_the_same_process_is_worked_under() -> None:
+    """As after a store that was away for longer than a claim lasts."""
+
+    async def run_out(_: PaymentTerms) -> str:
+        desk.store.claim = "2"
+        desk.begin("2")
+        desk.begin("1")
+        return "settled"
+
+    desk = Desk(ScriptedSettlementService(settle=[run_out]))
+
+    desk.begin()
+    await desk.end()
+
+    assert desk.store.completed == [("pay_001", "2", "settled")]
+
+
+async def test_a_service_that_takes_no_notice_of_its_deadline_does_not_keep_the_payment() -> None:
+    asked = 0
+
+    async def hang(_: PaymentTerms) -> str:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            return "settled"
+        while True:
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                if ended:
+                    raise
+
+    ended = False
+    desk = Desk(ScriptedSettlementService(settle=[hang]))
+    desk.begin()
+    await asyncio.sleep(0.05)
+
+    desk.clock.now += 16
+    await desk.claims.renew()
+    desk.store.claim = "2"
+    desk.begin("2")
+
+    async def settled() -> bool:
+        return desk.store.completed == [("pay_001", "2", "settled")]
+
+    await wait_for(settled)
+    assert desk.claims.lost == 1
+    ended = True
+
+
+async def test_a_service_that_cancels_itself_has_not_answered() -> None:
+    async def cancel(_: PaymentTerms) -> str:
+        raise asyncio.CancelledError
+
+    desk = Desk(ScriptedSettlementService(settle=[cancel], status=["settled"]))
+
+    desk.begin()
+    await desk.end()
+
+    assert [verdict for _, _, verdict in desk.store.completed] == ["settled"]
 
 
 async def test_a_service_that_talks_nonsense_is_asked_on(caplog: pytest.LogCaptureFixture) -> None:
@@ -166,7 +259,7 @@ async def test_a_drain_gives_up_the_claims_of_what_takes_longer() -> None:
     await desk.settlements.drain(0.001)
 
     assert desk.settlements.in_flight == 0
-    assert desk.store.renewed == [(0, 0, False)]
+    assert [(token, keep) for _, token, keep in desk.store.renewed] == [("1", False)]
     assert desk.store.completed == []
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.stand_ins import ClaimingStore, ManualClock, make_payment
+from support.stand_ins import ManualClock, make_payment
 
 from technopay.engine import SILENCE, EngineSettings, ScriptedSettlementService
+from technopay.engine.claims import Claim
 from technopay.engine.deadlines import Deadlines
 from technopay.engine.ports import Claimed, PaymentTerms, RefundTerms
 from technopay.engine.settlement import ClaimLostError, Dialogue, SilenceError
@@ -26,23 +27,19 @@ class Talk:
 
     def __init__(self, settings: EngineSettings = SETTINGS, **answers: list[Any]) -> None:
         self.clock = ManualClock()
-        self.store = ClaimingStore(self.clock)
         self.settings = settings
         self.service = ScriptedSettlementService(
             **{question: [self._timed(answer) for answer in script] for question, script in answers.items()}
         )
-        store: Any = self.store
         claimed = Claimed(make_payment(), "1", "ref_001")
         deadlines = Deadlines(settings.settlement_timeout_s)
-        self.dialogue = Dialogue(store, self.service, self.clock, settings, deadlines, claimed)
-        self.claim_ages: list[float] = []
+        self.claim = Claim("payment", "pay_001", "1", 0.0)
+        self.dialogue = Dialogue(self.service, self.clock, settings, deadlines, claimed, self.claim)
 
     def _timed(self, answer: Any) -> Callable[[PaymentTerms], Any]:
         """Answer at once, but be silent for as long as the engine waits."""
 
         async def give(terms: PaymentTerms) -> Any:
-            claimed_at = self.store.renewed[-1][0] if self.store.renewed else 1_000.0
-            self.claim_ages.append(self.clock.now - claimed_at)
             if answer == SILENCE:
                 self.clock.now += self.settings.settlement_timeout_s
                 raise TimeoutError
@@ -191,32 +188,14 @@ def test_money_goes_back_only_on_a_clear_no(settle: list[Any], status: list[Any]
     asyncio.run(run())
 
 
-async def test_every_question_is_asked_under_a_claim_that_outlasts_it() -> None:
-    talk = Talk(settle=[SILENCE], status=["not_found"], call_off=["called_off"])
-
-    assert await talk.dialogue.decide() == "given_back"
-
-    assert max(talk.claim_ages) + SETTINGS.settlement_timeout_s < SETTINGS.claim_s
-    assert len(talk.store.renewed) >= 4
-    assert {(claim_ms, set_aside) for _, claim_ms, set_aside in talk.store.renewed} == {(15_000, False)}
-
-
-async def test_a_claim_that_is_young_is_not_renewed() -> None:
-    talk = Talk(settle=[DOWN, "settled"], status=["not_found"])
-
-    await talk.dialogue.decide()
-
-    assert talk.store.renewed == []
-
-
 async def test_whoever_lost_the_claim_asks_nothing_more() -> None:
     talk = Talk(settle=[SILENCE], status=["not_found"])
-    talk.store.claim = "2"
+    talk.claim.is_lost = True
 
     with pytest.raises(ClaimLostError):
         await talk.dialogue.decide()
 
-    assert talk.calls == ["settle"]
+    assert talk.calls == []
 
 
 async def test_a_reversal_is_asked_for_until_it_is_answered_ever_more_slowly() -> None:

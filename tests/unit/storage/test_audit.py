@@ -65,7 +65,7 @@ async def world(scene: Scene) -> World:
     payments["refunded"], claim = await scene.refunding(wallet)
     await scene.complete(payments["refunded"], claim, "reversed")
     payments["set_aside"], claim = await scene.processing(other)
-    assert await scene.store.renew_claim(payments["set_aside"], claim, DAY_MS, set_aside=True)
+    assert await scene.store.set_aside(payments["set_aside"], claim, DAY_MS)
     invoices = {"open": await scene.invoice(), "void": await scene.invoice(), "waiting": await scene.invoice()}
     await scene.store.void_invoice(operation(), invoices["void"])
     payments["canceled"] = await scene.started(wallet, invoices["waiting"])

@@ -7,7 +7,8 @@ from support.audit import assert_clean
 from support.scene import ALONE, AMOUNT_MAX, DAY_MS, RIGHT, Scene, client_of, dump, operation, unrecorded
 
 from technopay.engine import commands
-from technopay.engine.ports import Lease, PaymentTerms, Verdict
+from technopay.engine.claims import CLAIM_S
+from technopay.engine.ports import ClaimKind, Lease, PaymentTerms, Verdict
 
 
 async def invoice_of(scene: Scene, payment_id: str) -> dict[str, str]:
@@ -15,7 +16,7 @@ async def invoice_of(scene: Scene, payment_id: str) -> dict[str, str]:
 
 
 async def set_aside(scene: Scene, payment_id: str, claim: str) -> None:
-    assert await scene.store.renew_claim(payment_id, claim, 15_000, set_aside=True)
+    assert await scene.store.set_aside(payment_id, claim, 15_000)
 
 
 async def test_settled_pays_the_invoice_and_nothing_can_come_back_any_more(scene: Scene) -> None:
@@ -117,9 +118,11 @@ async def test_an_old_claim_changes_nothing(scene: Scene, verdict: Verdict) -> N
     before = await dump(scene.store)
 
     assert (await scene.complete(payment_id, old, verdict)).code == "claim_lost"
-    assert not await scene.store.renew_claim(payment_id, old, 15_000, set_aside=True)
+    assert not await scene.store.set_aside(payment_id, old, 15_000)
     assert (await scene.complete("pay_00none", old, verdict)).code == "payment_not_found"
-    assert not await scene.store.renew_claim("pay_00none", old, 15_000, set_aside=False)
+    claims: list[tuple[ClaimKind, str, str]] = [("payment", payment_id, old), ("payment", "pay_00none", old)]
+    for keep in (True, False):
+        assert await scene.store.renew_claims(claims, keep=keep) == [False, False]
 
     assert await dump(scene.store) == before
     assert (await scene.complete(payment_id, taken.claim, verdict)).code == "ok"
@@ -133,7 +136,8 @@ async def test_what_was_decided_stays_decided(scene: Scene, done: Verdict, again
     assert (await scene.complete(payment_id, claim, done)).code == "ok"
     assert (await scene.complete(payment_id, claim, again)).code == "claim_lost"
     assert (await scene.complete(payment_id, claim, "reversed")).code == "claim_lost"
-    assert not await scene.store.renew_claim(payment_id, claim, 0, set_aside=True)
+    assert not await scene.store.set_aside(payment_id, claim, 0)
+    assert await scene.store.renew_claims([("payment", payment_id, claim)], keep=True) == [False]
     assert await dump(scene.store) == before
 
 
@@ -143,7 +147,7 @@ async def test_a_settlements_claim_is_worth_nothing_in_the_refund(scene: Scene) 
     begun = await scene.begin_refund(payment_id)
     assert int(begun.details["claim"]) > int(old)
     before = await dump(scene.store)
-    assert not await scene.store.renew_claim(payment_id, old, 0, set_aside=True)
+    assert not await scene.store.set_aside(payment_id, old, 0)
     assert (await scene.complete(payment_id, old, "reversed")).code == "claim_lost"
     assert (await scene.complete(payment_id, old, "given_back")).code == "claim_lost"
     assert await dump(scene.store) == before
@@ -159,11 +163,12 @@ async def test_a_confirmation_that_waits_is_not_settled(scene: Scene) -> None:
 
 async def test_a_claim_is_renewed_and_given_up(scene: Scene) -> None:
     payment_id, claim = await scene.processing(await scene.wallet())
+    await scene.make_due(payment_id)
     now_ms = await scene.now_ms()
-    assert await scene.store.renew_claim(payment_id, claim, 60_000, set_aside=False)
-    assert (await scene.due_at(payment_id) or 0) >= now_ms + 60_000
+    assert await scene.store.renew_claims([("payment", payment_id, claim)], keep=True) == [True]
+    assert (await scene.due_at(payment_id) or 0) >= now_ms + 1_000 * CLAIM_S["payment"]
     assert (await scene.store.take_due(10)).payments == []
-    assert await scene.store.renew_claim(payment_id, claim, 0, set_aside=False)
+    assert await scene.store.renew_claims([("payment", payment_id, claim)], keep=False) == [True]
     assert [taken.payment.id for taken in (await scene.store.take_due(10)).payments] == [payment_id]
 
 

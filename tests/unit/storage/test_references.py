@@ -101,7 +101,7 @@ async def processing(scene: Scene, wallet: str, invoice: str) -> tuple[str, str]
 
 
 async def set_aside(scene: Scene, wallet: str, invoice: str) -> None:
-    assert await scene.store.renew_claim(*await processing(scene, wallet, invoice), 60_000, set_aside=True)
+    assert await scene.store.set_aside(*await processing(scene, wallet, invoice), 60_000)
 
 
 async def succeeded(scene: Scene, wallet: str, invoice: str) -> str:

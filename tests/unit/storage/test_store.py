@@ -123,7 +123,7 @@ async def test_reading_changes_nothing(scene: Scene) -> None:
 async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(scene: Scene) -> None:
     wallet = await scene.wallet()
     payment, claim = await scene.processing(wallet)
-    await scene.store.renew_claim(payment, claim, 60_000, set_aside=True)
+    await scene.store.set_aside(payment, claim, 60_000)
     await scene.store.create_invoice(operation(), new_invoice("alice", 1, "EUR", FAR, reference="R-1"))
     outbox = await scene.store.read_outbox("relay-a", 100)
     assert outbox is not None

@@ -36,7 +36,7 @@ async def resend(scene: Scene, payment_id: str, issue: int) -> None:
 
 async def set_aside(scene: Scene, payment_id: str, claim: str) -> None:
     for _ in range(2):
-        assert await scene.store.renew_claim(payment_id, claim, DAY_MS, set_aside=True)
+        assert await scene.store.set_aside(payment_id, claim, DAY_MS)
 
 
 async def resolve(scene: Scene, payment_id: str, verdict: str) -> None:

@@ -11,6 +11,7 @@
 --@include lease
 --@include pack
 --@include payment
+--@include claim
 --@include amount
 --@include record
 

@@ -4,9 +4,8 @@
 --
 -- Returns {code, now, claim, last entry relayed}: 'nothing', or 'busy' while another process relays
 --@include base
+--@include claim
 
--- A stretch is delivered within the two seconds that a first attempt has; who is late is fenced off.
-local RELAY_MS = 4000
 local owner = ARGV[1]
 
 local cursor, relay_owner, claimed_until = fields('relay', nil, 'cursor', 'owner', 'claimed_until')

@@ -17,6 +17,7 @@
 --@include lease
 --@include pack
 --@include payment
+--@include claim
 --@include challenge
 --@include unconfirmed
 --@include limit

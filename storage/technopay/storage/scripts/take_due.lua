@@ -7,6 +7,7 @@
 --@include base
 --@include pack
 --@include payment
+--@include claim
 --@include challenge
 --@include unconfirmed
 --@include message

@@ -3,8 +3,6 @@
 -- A payment carries its own terms (user, amount, currency, merchant), which are what was confirmed and never
 -- change: nobody has to read its invoice to work on it.
 
-local CLAIM_MS = 15000
-
 -- The version of the next change of a payment: every entry of the journal about it is one, the first is 1. What goes
 -- straight (started, processing, succeeded) says no version, neither in its record nor in its entries; from the first
 -- change on that is another one, both say it. Read it before the status is written.
