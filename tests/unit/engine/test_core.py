@@ -156,7 +156,7 @@ async def test_the_statistics_tell_what_is_going_on(fake_store: RedisStore) -> N
     service = ScriptedSettlementService(settle=[SILENCE])
     settings = quick_settings(settlement_timeout_s=5, drain_s=0.01)
     async with Engine(fake_store, settings, settlement_service=service) as engine:
-        assert replace(engine.statistics, script_times={}) == Statistics()
+        assert replace(engine.statistics, script_times={}, mocks=()) == Statistics()
         assert engine.settings is settings
         alice = await make_scene(engine, fake_store)
 
