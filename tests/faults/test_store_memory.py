@@ -82,7 +82,7 @@ ALL = {
 }
 FREEING = {"set_wallet_status__under_a_lease", "set_limit__removed"}
 """Calls that free something first, which a server without memory allows; and then it allows the rest."""
-EXEMPT = {"complete_payment", "take_due", "renew_claim", "record_attempt", "mock_settlement"}
+EXEMPT = {"complete_payment", "take_due", "renew_claims", "set_aside", "record_attempt", "mock_settlement"}
 """Scripts that work on what was accepted before: no money that was taken waits for memory."""
 
 

@@ -80,7 +80,7 @@ async def world(engine: Engine, store: RedisStore) -> World:
 
     message = await wait_for(dead_message)
     assert message
-    assert await store.renew_claim(stuck.id, "1", 3_600_000, set_aside=True)
+    assert await store.set_aside(stuck.id, "1", 3_600_000)
     return World(alice, bob, waiting, stuck, message.removeprefix("msg_00"))
 
 

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 CALLS_PER_WRITE_MAX = 32
 """So many calls leave at once: the store works on them while this tick goes on."""
 
-FINISHING = {"complete_payment", "renew_claim", "take_due", "record_attempt", "mock_settlement"}
+FINISHING = {"complete_payment", "renew_claims", "set_aside", "take_due", "record_attempt", "mock_settlement"}
 """The scripts that write to a store without memory."""
 
 NOT_EXECUTED = (

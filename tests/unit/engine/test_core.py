@@ -163,7 +163,7 @@ async def test_the_statistics_tell_what_is_going_on(fake_store: RedisStore) -> N
         await alice.confirm(await alice.start(), wait_s=0)
 
         async def idle() -> bool:
-            return replace(engine.statistics, script_times={}) == Statistics(settlements_in_flight=1)
+            return replace(engine.statistics, script_times={}, mocks=()) == Statistics(settlements_in_flight=1)
 
         await wait_for(idle)
         times = engine.statistics.script_times
