@@ -141,7 +141,10 @@ not send. 'left': a code of a key that only other processes know; that was no at
 
 @dataclass(frozen=True, slots=True)
 class UntoldNotice:
-    """A notice that was not delivered at the first attempt; `error` only for one that is tried again."""
+    """A notice that was not delivered at the first attempt, or by another channel than its entry implies.
+
+    There is an `error` only for one that is tried again.
+    """
 
     notice: Notice
     channel: Method

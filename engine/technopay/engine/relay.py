@@ -110,7 +110,7 @@ class Relay:
         """
         if not notices:
             return []
-        reached = [channel or _channel_for(notice) for notice in notices]
+        reached = [channel or self._channel_for(notice) for notice in notices]
         deliveries = [
             asyncio.create_task(self._deliver(notice, through))
             for notice, through in zip(notices, reached, strict=True)
@@ -127,8 +127,16 @@ class Relay:
         return [
             UntoldNotice(notice, through, fate, error)
             for notice, through, (fate, error) in zip(notices, reached, fates, strict=True)
-            if fate != "sent"
+            if fate != "sent" or through != _usual_channel(notice)
         ]
+
+    def _channel_for(self, notice: Notice) -> Method:
+        """Return the usual channel of a message or, where this engine lacks it, another that the user has."""
+        usual, parcel = _usual_channel(notice), notice.parcel
+        if usual in self._channels or parcel is None or notice.kind == "confirmation.code":
+            return usual
+        other: Method = "sms" if usual == "email" else "email"
+        return other if other in self._channels and parcel.phone and parcel.email else usual
 
     async def _deliver(self, notice: Notice, channel: Method) -> Fate:
         """Deliver, unless there is nothing to send."""
@@ -161,7 +169,10 @@ class Relay:
             currency=parcel.currency,
             payee=parcel.merchant,
         )
-        await self._channels[channel].deliver(message)
+        through = self._channels.get(channel)
+        if through is None:
+            raise ConnectionError(f"there is no channel for {channel}")
+        await through.deliver(message)
         return "sent"
 
 
@@ -182,8 +193,11 @@ def _fate_of(delivery: asyncio.Task[Fate]) -> tuple[Fate, str]:
     return delivery.result(), ""
 
 
-def _channel_for(notice: Notice) -> Method:
-    """Answer where a user is told first: codes where it was chosen, the rest by e-mail if there is one."""
+def _usual_channel(notice: Notice) -> Method:
+    """Return the channel that a journal entry implies: the one chosen for a code, else e-mail if there is one.
+
+    A message that was sent by it needs no record of its own.
+    """
     parcel = notice.parcel
     if parcel is None:
         return "email"

@@ -103,8 +103,9 @@ class Office:
     def relay(self) -> Relay:
         store: Any = self.store
         channels: dict[Any, Any] = {"email": self.email, "sms": self.sms}
+        there = {name: channel for name, channel in channels.items() if channel}
         keys, claims = CodeKeys(SETTINGS, self.verifier), Claims(store, ManualClock())
-        return Relay(store, channels, keys, SETTINGS, "owner", claims)
+        return Relay(store, there, keys, SETTINGS, "owner", claims)
 
     async def tell(self, *notices: Notice, entries: int | None = None) -> bool:
         """Relay a stretch with these notices; answer whether there may be more."""
@@ -115,7 +116,7 @@ class Office:
     async def sent(self, *notices: Notice) -> list[OutgoingMessage]:
         """Relay a stretch with these notices; answer the messages that went out."""
         await self.tell(*notices)
-        return [*self.email.messages, *self.sms.messages]
+        return [each for channel in (self.email, self.sms) if channel for each in channel.messages]
 
     @property
     def fates(self) -> list[str]:
@@ -241,6 +242,34 @@ async def test_a_code_goes_the_way_that_was_chosen_and_news_the_first_way_there_
         office = Office()
         (told,) = await office.sent(news(email=email, phone=phone, method="sms"))
         assert (told.channel, told.to) == (channel, email or phone)
+
+
+async def test_news_go_by_the_channel_that_there_is_and_are_recorded_under_it() -> None:
+    office = Office(email=None)
+    notice = news(email="a@b.c", phone="+15550100")
+
+    (told,) = await office.sent(notice)
+
+    assert (told.channel, told.to) == ("sms", "+15550100")
+    assert office.store.recorded == [("7", "1-0", 1_000, [UntoldNotice(notice, "sms", "sent", "")])]
+
+
+@pytest.mark.parametrize(
+    ("notice", "missing"),
+    [
+        (news(email=None, phone="+15550100"), "sms"),
+        (news(email="a@b.c", phone=None), "email"),
+        (code_notice(parcel=BY_SMS), "sms"),
+    ],
+)
+async def test_a_message_without_a_channel_is_never_sent(notice: Notice, missing: str) -> None:
+    office = Office()
+    setattr(office, missing, None)
+
+    assert await office.sent(notice) == []
+
+    assert office.fates == ["waiting"]
+    assert office.untold == [("1-0", missing, f"there is no channel for {missing}")]
 
 
 async def test_what_a_channel_does_not_take_waits_with_the_reason() -> None:
