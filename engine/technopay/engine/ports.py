@@ -141,10 +141,7 @@ not send. 'left': a code of a key that only other processes know; that was no at
 
 @dataclass(frozen=True, slots=True)
 class UntoldNotice:
-    """A notice that was not delivered at the first attempt, or by another channel than its entry implies.
-
-    There is an `error` only for one that is tried again.
-    """
+    """A notice not delivered at first (an `error` if it is tried again), or not by the channel its entry implies."""
 
     notice: Notice
     channel: Method

@@ -244,16 +244,6 @@ async def test_a_code_goes_the_way_that_was_chosen_and_news_the_first_way_there_
         assert (told.channel, told.to) == (channel, email or phone)
 
 
-async def test_news_go_by_the_channel_that_there_is_and_are_recorded_under_it() -> None:
-    office = Office(email=None)
-    notice = news(email="a@b.c", phone="+15550100")
-
-    (told,) = await office.sent(notice)
-
-    assert (told.channel, told.to) == ("sms", "+15550100")
-    assert office.store.recorded == [("7", "1-0", 1_000, [UntoldNotice(notice, "sms", "sent", "")])]
-
-
 @pytest.mark.parametrize(
     ("notice", "missing"),
     [
