@@ -141,7 +141,7 @@ not send. 'left': a code of a key that only other processes know; that was no at
 
 @dataclass(frozen=True, slots=True)
 class UntoldNotice:
-    """A notice not delivered at first (an `error` if it is tried again), or not by the channel its entry implies."""
+    """A notice not sent at once (`error`: it is tried again), or not by the channel its entry implies."""
 
     notice: Notice
     channel: Method
