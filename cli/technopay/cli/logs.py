@@ -49,7 +49,11 @@ def set_up_logging(
         message = f"{count} lines of the log were dropped: nobody read them, or they could not be written"
         return show(_fields("WARNING", __name__, message))
 
-    writer = LogWriter(stream.fileno(), show_dropped, is_shared=worker is not None)
+    try:
+        descriptor = stream.fileno()
+    except OSError:
+        descriptor = 2  # a stream that a program has put in the place of standard error
+    writer = LogWriter(descriptor, show_dropped, is_shared=worker is not None)
     _writers[:] = [writer]
     atexit.register(writer.close)
     logging.basicConfig(level=level.upper(), handlers=[_Handler(writer, show)], force=True)

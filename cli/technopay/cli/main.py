@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from technopay.cli.logs import set_up_logging
 from technopay.cli.process import catch_signals, fit_connections, open_standard_streams, run_loop, say
 from technopay.cli.purchase import PurchaseError, make_purchase, print_receipt
 from technopay.cli.service import running_service, serve_at
+from technopay.cli.setting_types import parse_duration, writable_file
 from technopay.cli.settings import ConfigurationError, Settings, UsageError, load_settings
 from technopay.cli.sign_in import make_sign_in
 from technopay.cli.workers.supervisor import WorkerFailed
@@ -52,6 +54,28 @@ Port = Annotated[
     typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.", show_default="8080"),
 ]
 
+
+def _output_file(text: str) -> Path:
+    """Read the name of a file that will be written, before anything is run."""
+    try:
+        return writable_file(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _seconds(given: str | float) -> float:
+    """Read a duration: seconds, or like 30s and 5m; the default, too."""
+    text = str(given)
+    try:
+        seconds = float(text) if text.replace(".", "", 1).isdecimal() else parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if not 1 <= seconds <= DURATION_S_MAX:
+        raise typer.BadParameter(f"has to be 1 to {DURATION_S_MAX} seconds")
+    return seconds
+
+
+DURATION_S_MAX = 86_400
 LIFETIME = re.compile(r"([0-9]{1,6})([smhd])")
 UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -144,7 +168,10 @@ def demo(
 
 @app.command()
 def bench(
-    json: Annotated[Path | None, typer.Option(help="File to write the figures to.", show_default=False)] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(parser=_output_file, metavar="FILE", help="For all figures.", show_default=False),
+    ] = None,
 ) -> None:
     """Measure the engine on an embedded store beside its ceiling and a rival, as ratios."""
     from technopay.cli.bench.report import run_bench
@@ -167,12 +194,18 @@ def load(
         float | None,
         typer.Option(min=0.1, max=100_000, help="Purchases that begin each second, whatever the server does."),
     ] = None,
-    duration: Annotated[float, typer.Option(min=1, max=86_400, help="Seconds.")] = 30,
+    duration: Annotated[
+        float, typer.Option(parser=_seconds, metavar="DURATION", help="Seconds, or like 5m.")
+    ] = 30,
     scenario: Annotated[ScenarioName, typer.Option(help="Which purchases.")] = ScenarioName.MIXED,
     report: Annotated[
-        Path | None, typer.Option(help="File for a page with charts.", show_default=False)
+        Path | None,
+        typer.Option(parser=_output_file, metavar="FILE", help="For a page with charts.", show_default=False),
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="File for all figures.", show_default=False)] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(parser=_output_file, metavar="FILE", help="For all figures.", show_default=False),
+    ] = None,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -189,6 +222,8 @@ def load(
     from technopay.cli.load.plan import make_plan
 
     try:
+        if admin_token is not None and not admin_token.strip():
+            raise UsageError("--admin-token is empty")
         conditions = read_conditions(fail_if or [])
         plan = make_plan(url, scenario, duration, users, concurrency, rate)
         plan = fit_plan(plan, is_default=concurrency is None)
@@ -298,6 +333,7 @@ def _fail_to_run(what: str, error: Exception) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    for line in message.split("\n"):
-        print(f"technopay: {line}", file=sys.stderr)
+    with suppress(OSError):
+        for line in message.split("\n"):
+            print(f"technopay: {line}", file=sys.stderr)
     return status

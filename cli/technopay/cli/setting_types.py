@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -54,6 +55,23 @@ def expand_path(path: Path) -> Path:
         return path.expanduser()
     except RuntimeError:
         raise ValueError(f"has no home directory to put in the place of {path.parts[0]}") from None
+
+
+def writable_file(name: str) -> Path:
+    """Return the path of a file that can be written.
+
+    Raises:
+        ValueError: it cannot; says why.
+
+    """
+    if not name.strip():
+        raise ValueError("is empty")
+    path = expand_path(Path(name))
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no directory {path.parent} to write {path.name} to")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"{path} cannot be written")
+    return path
 
 
 def _known_zone(name: str) -> str:

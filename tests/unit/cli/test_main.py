@@ -138,6 +138,15 @@ def test_without_arguments_it_shows_help(run: Run) -> None:
         ("load --url http://h --scenario hot-wallet --concurrency 64", "--concurrency"),
         ("load --url http://h --json nowhere/figures.json", "nowhere"),
         ("load --url http://h --report .", "written"),
+        ("load --url http://h --report=", "empty"),
+        ("load --url http://h --json ~nobody-of-this-name/x", "home directory"),
+        ("load --url http://h --admin-token=", "--admin-token is empty"),
+        ("load --url=", "--url"),
+        ("load --url http://h --duration 0s", "--duration"),
+        ("load --url http://h --duration 2d", "--duration"),
+        ("load --url http://h --duration 1.5m", "--duration"),
+        ("bench --json nowhere/figures.json", "nowhere"),
+        ("bench --json=", "empty"),
     ],
 )
 def test_a_wrong_argument_is_named_in_one_line_with_status_2(run: Run, arguments: str, word: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from pathlib import Path
 from rich.console import Console
 
 from technopay.cli.load.conditions import Condition, failures
-from technopay.cli.load.errors import LoadError
 from technopay.cli.load.figures import make_result
 from technopay.cli.load.journal import Journal
 from technopay.cli.load.page import page_html
@@ -52,9 +50,6 @@ def run_load(
         LoadError: there is none to be had.
 
     """
-    for file in (report, json):
-        if file is not None:
-            _look_at(file)
     screen = Screen(console)
     with screen.shown():
         result = run_loop(measure(plan, admin_token, screen))
@@ -144,11 +139,3 @@ def stop_on_signal() -> Iterator[asyncio.Event]:
         raise
     finally:
         loop.remove_signal_handler(signal.SIGINT)
-
-
-def _look_at(file: Path) -> None:
-    """Look whether a file can be written, before the run and not after it."""
-    if not file.parent.is_dir():
-        raise LoadError(f"there is no directory {file.parent} to write {file.name} to")
-    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise LoadError(f"{file} cannot be written")
