@@ -30,6 +30,7 @@ from technopay.engine.errors import (
 from technopay.engine.feed import Feed
 from technopay.engine.mocks import MockChannel, MockSettlementService
 from technopay.engine.models import Audit, Method, Payment, Record
+from technopay.engine.owners import Owners
 from technopay.engine.ports import (
     Channel,
     Claimed,
@@ -123,6 +124,7 @@ class EngineCore:
         self._feed = Feed(store, self._clock, settings)
         self._state = State.UNSTARTED
         self._routes: dict[str, Route] = {}
+        self._owners = Owners(store, self._directory)
         self._watchers: dict[str, set[asyncio.Future[Payment | None]]] = {}
         self._calls: set[asyncio.Task[Any]] = set()
         self._audit: asyncio.Task[Audit] | None = None

@@ -48,6 +48,10 @@ class Directory:
         """How often a command came to a wallet that another process had."""
         return self._around.lease_waits
 
+    def has_actor(self, wallet_id: str) -> bool:
+        """Tell whether commands of this wallet are under way or wait."""
+        return wallet_id in self._live
+
     async def ask(
         self, wallet_id: str, command: Command, follow: Callable[[Outcome[Any]], None] | None = None
     ) -> Outcome[Any]:

@@ -63,8 +63,10 @@ class PaymentOperations(EngineCore):
             resends=self._settings.code_resends,
             codes_per_hour=self._settings.codes_per_hour,
         )
-        outcome: Outcome[Payment] = await self._directory.ask(command.wallet_id, command, self._follow)
-        return unwrap(outcome)
+        mailbox = await self._owners.mailbox_for(command)
+        payment: Payment = unwrap(await self._directory.ask(mailbox, command, self._follow))
+        self._owners.note(payment.wallet_id, user_id)
+        return payment
 
     async def confirm_payment(
         self, *, user_id: str, payment_id: str, code: str, wait_s: float = 4.0
