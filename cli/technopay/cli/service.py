@@ -10,7 +10,7 @@ from functools import partial
 
 from technopay.cli.logs import LogCollector
 from technopay.cli.seed import seed
-from technopay.cli.services import require_services, running_services, warn_of_mocks
+from technopay.cli.services import require_services, running_services, warn_of_services
 from technopay.cli.settings import Settings
 from technopay.cli.sign_in import SignIn, make_sign_in
 from technopay.engine import Engine, EngineSettings
@@ -146,7 +146,6 @@ async def running_service(
 
 def warn(settings: Settings, *, demo: bool) -> None:
     """Log at each start what is not for real use."""
-    if not demo:
-        warn_of_mocks(settings)
-    elif not is_loopback(settings.host):
+    warn_of_services(settings, demo=demo)
+    if demo and not is_loopback(settings.host):
         logger.warning(EXPOSED, settings.host)

@@ -80,11 +80,14 @@ def require_services(settings: Settings, *, demo: bool) -> None:
             _load_factory(name, factory)
 
 
-def warn_of_mocks(settings: Settings) -> None:
-    """Log each service that is a mock on purpose."""
-    for name, factory in _named(settings, demo=False).items():
-        if factory == MOCK:
+def warn_of_services(settings: Settings, *, demo: bool) -> None:
+    """Log each service that is a mock outside a demo, and each that is real in one."""
+    for name in PORTS:
+        factory = getattr(settings, name)
+        if factory == MOCK and not demo:
             logger.warning("TECHNOPAY_%s=mock: %s", name.upper(), MOCK_EFFECTS[name])
+        elif demo and factory not in (None, MOCK):
+            logger.warning("%s: the demo uses this service for real", _setting(name, factory))
 
 
 @dataclass(frozen=True, slots=True)

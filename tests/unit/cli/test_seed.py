@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from support.http import Api
+from support.scene import client_of
 from support.scenes import SECRET
 
 from technopay.cli.guide import guide_text
@@ -12,6 +14,7 @@ from technopay.cli.purchase import make_purchase
 from technopay.cli.seed import seed
 from technopay.cli.service import Service
 from technopay.cli.sign_in import SignIn
+from technopay.engine import StoreUnavailable
 from technopay.http import TokenAuthenticator
 
 
@@ -54,3 +57,37 @@ async def test_a_client_makes_a_whole_purchase_over_http(api: Api) -> None:
     assert purchase.started.confirmation is not None
     assert purchase.started.confirmation.sent_to == "a***@example.com"
     assert purchase.payment.limits[0].used == purchase.limit_before.used + purchase.payment.amount
+
+
+async def test_a_seeding_that_was_cut_off_is_repeated_without_overwriting_anything(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cut_off(**_: object) -> None:
+        raise StoreUnavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(api.engine, "deactivate_wallet", cut_off)
+        with pytest.raises(StoreUnavailable):
+            await seed(api.engine)
+    await api.engine.set_limit(currency="EUR", amount=7)
+    for _ in range(2):
+        await seed(api.engine)
+        await api.engine.unblock_user(user_id="demo-blocked")
+
+    assert [limit.limit for limit in await api.engine.list_all_limits()] == [7]
+    assert (await api.engine.get_user(user_id="demo-blocked")).status == "active"
+    for user in ("demo-alice", "demo-blocked", "demo-inactive", "demo-poor", "demo-unreachable"):
+        (wallet,) = (await api.engine.list_wallets(user_id=user)).data
+        assert wallet.balance == (100 if user == "demo-poor" else 50_000)
+        assert wallet.status == ("inactive" if user == "demo-inactive" else "active")
+        merchants = [each.merchant for each in (await api.engine.list_invoices(user_id=user, limit=100)).data]
+        assert len(merchants) == len(set(merchants))
+
+
+async def test_demo_users_have_ids_of_their_own(api: Api) -> None:
+    await seed(api.engine)
+
+    entries = await client_of(api.store).xrange(api.store._keys.journal)
+    users = [entry[1] for _, entry in entries if entry[0] == "user.created"]
+    assert len(users) == 5
+    assert all(user.startswith("demo-") for user in users)

@@ -13,7 +13,7 @@ import pytest
 from support.scenes import SECRET
 
 from technopay.cli import services as module
-from technopay.cli.services import require_services, running_services, warn_of_mocks
+from technopay.cli.services import require_services, running_services, warn_of_services
 from technopay.cli.settings import ConfigurationError, Settings
 from technopay.engine import FixedCode, read_mock_inbox
 from technopay.engine.mocks import MockChannel, MockSettlementService
@@ -271,10 +271,18 @@ async def test_an_address_that_begins_with_dead_takes_nothing_in_a_demo_also_by_
 
 
 def test_each_mock_that_is_named_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    warn_of_mocks(make_settings(sms="bank:make", verifier="mock"))
+    warn_of_services(make_settings(sms="bank:make", verifier="mock"), demo=False)
 
     assert [(each.levelno, each.getMessage()) for each in caplog.records] == [
         (logging.WARNING, "TECHNOPAY_SETTLEMENT=mock: no money is settled"),
         (logging.WARNING, "TECHNOPAY_EMAIL=mock: no message is sent by e-mail"),
         (logging.WARNING, "TECHNOPAY_VERIFIER=mock: every payment is confirmed with 000000"),
+    ]
+
+
+def test_a_demo_warns_of_services_that_are_real(caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_services(make_settings(sms="bank:make"), demo=True)
+
+    assert [each.getMessage() for each in caplog.records] == [
+        "TECHNOPAY_SMS=bank:make: the demo uses this service for real"
     ]

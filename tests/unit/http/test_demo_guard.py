@@ -112,6 +112,9 @@ async def test_every_address_is_guarded(api: Api, path: str) -> None:
     )
     async with TestClient(OwnServer(app)) as client:
         for header in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
+            for method in ("HEAD", "OPTIONS", "POST", "PUT"):
+                async with client.request(method, path, headers=header) as answer:
+                    assert answer.status == 403
             async with client.get(path, headers=header) as answer:
                 problem = await answer.json()
                 assert (answer.status, problem["code"]) == (403, "forbidden")
