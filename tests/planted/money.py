@@ -214,9 +214,9 @@ ENDINGS = (
         (
             engine(
                 "settlement",
-                "        except Exception as error:\n            # An error",
-                "        except TimeoutError:\n            return 'declined'\n"
-                "        except Exception as error:\n            # An error",
+                "        except (Exception, asyncio.CancelledError) as error:\n",
+                "        except TimeoutError:\n            return answers['declined']\n"
+                "        except (Exception, asyncio.CancelledError) as error:\n",
             ),
         ),
         (
@@ -230,8 +230,8 @@ ENDINGS = (
         (
             engine(
                 "settlement",
-                'if answer == "not_found":\n                return None\n',
-                'if answer == "not_found":\n                return "given_back"\n',
+                'return None if answer == "not_found" else answer\n',
+                'return "given_back" if answer == "not_found" else answer\n',
             ),
         ),
         (
@@ -271,11 +271,11 @@ ENDINGS = (
         (
             lua(
                 "complete_payment",
-                "if verdict == 'given_back' then\n",
+                "if verdict ~= 'settled' then\n",
                 "if fields('wallet', wallet, 'status') ~= 'active' then\n"
                 "    return {'claim_lost', at, ''}\n"
                 "end\n"
-                "if verdict == 'given_back' then\n",
+                "if verdict ~= 'settled' then\n",
             ),
         ),
         (

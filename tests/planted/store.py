@@ -5,6 +5,7 @@ from __future__ import annotations
 from planted.breakage import Breakage, engine, lua, storage
 
 FAULTS = "tests/unit/storage/test_link_faults.py"
+AGAIN = "tests/unit/engine/test_actor_again.py"
 REFERENCES = "tests/unit/storage/test_references.py"
 OLD_STORE = "tests/feature/test_old_store.py"
 FITNESS = "tests/unit/storage/test_fitness.py"
@@ -67,13 +68,31 @@ STORE_AND_REPLIES = (
         (
             engine(
                 "settlement",
-                "            completion = CompletePayment(payment.id, claim, verdict)\n",
+                "            completion = CompletePayment(payment.id, claim.token, verdict)\n",
                 "            ended = 'succeeded' if verdict == 'settled' else 'failed'\n"
                 "            self._on_change(payment.model_copy(update={'status': ended}))\n"
-                "            completion = CompletePayment(payment.id, claim, verdict)\n",
+                "            completion = CompletePayment(payment.id, claim.token, verdict)\n",
             ),
         ),
         ("tests/unit/engine/test_settlement.py::test_what_cannot_be_written_down_is_left_to_the_agenda",),
+    ),
+    Breakage(
+        "follows-from-the-caller",
+        "What follows from an outcome follows also when the caller has left.",
+        (
+            engine(
+                "actor",
+                "    if envelope.follow is not None and isinstance",
+                "    if envelope.follow is not None and not envelope.reply.cancelled() and isinstance",
+            ),
+        ),
+        (f"{AGAIN}::test_a_lost_reply_is_asked_for_again_and_followed_when_the_asker_has_left",),
+    ),
+    Breakage(
+        "claim-not-renewed",
+        "A claim is renewed while a call runs that needs longer than the claim lasts.",
+        (engine("claims", "if now - each.renewed_at >= CLAIM_S", "if now - each.renewed_at >= 10 * CLAIM_S"),),
+        ("tests/unit/engine/test_settlement.py::test_a_claim_is_renewed_while_a_call_runs",),
     ),
     Breakage(
         "message-ticked-off-before-delivery",
