@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
+from itertools import count
 from types import TracebackType
 from typing import Self, cast
 
@@ -33,6 +34,10 @@ STRETCH = 500
 PAUSE_S = 0.01
 """Between two looks at the end of the journal: what comes meanwhile is read together."""
 
+PAUSE_PER_READ = 3
+"""After a reading for a listener who catches up, in the time that it took: any past can be asked for."""
+CATCH_UP_PAUSE_S_MAX = 0.2
+
 Place = tuple[int, int]
 """A place in the journal, as it can be compared."""
 
@@ -50,6 +55,9 @@ class Subscription:
         self.begins_after = ""
         """The id after which the events come: who has not got one yet goes on after it, too."""
         self.taken_at_s = now_s
+        self.is_live = after is None
+        """Whether the end of the journal was reached; until then, it takes turns with others."""
+        self.turn = 0
         self._feed = feed
         self._waiting: deque[Event] = deque()
         self._changed = asyncio.Event()
@@ -111,6 +119,7 @@ class Feed:
         self._listeners: set[Subscription] = set()
         self._loop = Loop("feed", self.step, settings.events_interval_s, clock)
         self._has_stopped = False
+        self._turns = count(1)
 
     @property
     def listeners(self) -> int:
@@ -144,8 +153,10 @@ class Feed:
         """
         listener = self._admit(user_id, after)
         try:
-            if listener.place is None:
-                listener.place = place_of(await self._journal.read_end())
+            # In this order: what begins after that has its entries after this end.
+            end = place_of(await self._journal.read_end())
+            if listener.place is None or not await self._journal.has_records(user_id):
+                listener.place = end
         except BaseException:
             self.let_go(listener)
             raise
@@ -167,21 +178,42 @@ class Feed:
             self.wake()
 
     async def step(self) -> bool:
-        """Read a stretch for everybody who has room; answer whether there may be more."""
+        """Read what came for the live listeners, and a stretch for one who catches up; answer if there is more.
+
+        Those who catch up take turns, and share a part of the time, however many they are.
+        """
         self._let_slow_ones_go()
-        behind = sorted(self._ready(), key=lambda pair: pair[0])
+        live, late = self._ready()
         is_last, was_quiet = True, True
-        while behind:
-            start = behind[0][0]
-            stretch = await self._journal.read_changes(f"{start[0]}-{start[1]}", STRETCH)
-            end = place_of(stretch.end)
-            riders = [listener for place, listener in behind if stretch.is_last or place < end]
-            await self._carry(stretch, end, riders)
-            behind = behind[len(riders) :]
+        while live:
+            stretch, riders = await self._read(min(live, key=_place), live)
+            live = [listener for listener in live if listener not in riders]
             is_last, was_quiet = is_last and stretch.is_last, was_quiet and not stretch.changes
+        if late:
+            began_s = self._clock.monotonic()
+            stretch, riders = await self._read(min(late, key=lambda listener: listener.turn), late)
+            for listener in riders:
+                listener.is_live, listener.turn = stretch.is_last, next(self._turns)
+            if not stretch.is_last or len(late) > len(riders):
+                spent_s = self._clock.monotonic() - began_s
+                await self._clock.sleep(min(PAUSE_PER_READ * spent_s, CATCH_UP_PAUSE_S_MAX))
+                return True
         if is_last and not was_quiet:
             await self._clock.sleep(PAUSE_S)
         return not is_last
+
+    async def _read(
+        self, first: Subscription, listeners: Collection[Subscription]
+    ) -> tuple[Stretch, set[Subscription]]:
+        """Read a stretch for a listener, and for those on its way."""
+        start = _place(first)
+        stretch = await self._journal.read_changes(f"{start[0]}-{start[1]}", STRETCH)
+        end = place_of(stretch.end)
+        riders = {
+            each for each in listeners if start <= _place(each) and (stretch.is_last or _place(each) < end)
+        }
+        await self._carry(stretch, end, riders)
+        return stretch, riders
 
     def _admit(self, user_id: str, after: str | None) -> Subscription:
         if self._has_stopped:
@@ -193,19 +225,24 @@ class Feed:
         seen = EVENT_ID.fullmatch(after or "")
         place = (int(seen[1]), int(seen[2])) if seen else None
         listener = Subscription(self, user_id, place, self._clock.monotonic())
+        listener.turn = next(self._turns)
         self._listeners.add(listener)
         return listener
 
-    def _ready(self) -> list[tuple[Place, Subscription]]:
-        """Answer who has room, and where each is."""
+    def _ready(self) -> tuple[list[Subscription], list[Subscription]]:
+        """Answer who has room: who is live, and who catches up. One without room has to catch up later."""
         room = self._settings.events_waiting_max // 2
-        return [
-            (listener.place, listener)
-            for listener in self._listeners
-            if listener.place is not None and listener.waiting <= room
-        ]
+        ready: tuple[list[Subscription], list[Subscription]] = ([], [])
+        for listener in self._listeners:
+            if listener.place is None:
+                continue
+            if listener.waiting <= room:
+                ready[not listener.is_live].append(listener)
+            else:
+                listener.is_live = False
+        return ready
 
-    async def _carry(self, stretch: Stretch, end: Place, riders: Sequence[Subscription]) -> None:
+    async def _carry(self, stretch: Stretch, end: Place, riders: Collection[Subscription]) -> None:
         """Tell these listeners of a stretch, each from its own place on."""
         by_user: dict[str, list[Subscription]] = {}
         for listener in riders:
@@ -244,6 +281,11 @@ class Feed:
             if listener.waiting > room and now_s - listener.taken_at_s > self._settings.events_patience_s:
                 logger.info("a listener took nothing for %g s", self._settings.events_patience_s)
                 self.let_go(listener)
+
+
+def _place(listener: Subscription) -> Place:
+    assert listener.place is not None, "it is not read for before"
+    return listener.place
 
 
 def place_of(entry_id: str) -> Place:

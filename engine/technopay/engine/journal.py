@@ -37,6 +37,10 @@ class Journal(Protocol):
         """Answer the last entry."""
         ...
 
+    async def has_records(self, user_id: str) -> bool:
+        """Answer whether a user has a payment or an invoice."""
+        ...
+
     async def read_changes(self, after: str, count: int) -> Stretch:
         """Read the next entries after one that need not exist."""
         ...

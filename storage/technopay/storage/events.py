@@ -27,6 +27,11 @@ class EventScripts(ScriptRunner):
         entries = await self._fetch("XREVRANGE", self._keys.journal, "+", "-", "COUNT", 1)
         return entries[0][0] if entries else START
 
+    async def has_records(self, user_id: str) -> bool:
+        """Answer whether a user has a payment or an invoice."""
+        indexes = (self._keys.key(kind, user_id) for kind in ("invoices", "payments"))
+        return any([await self._fetch("EXISTS", index) for index in indexes])
+
     async def read_changes(self, after: str, count: int) -> Stretch:
         """Read the next entries of the journal after one that need not exist."""
         entries = await self._fetch("XRANGE", self._keys.journal, f"({after}", "+", "COUNT", count)

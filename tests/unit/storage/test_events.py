@@ -85,6 +85,13 @@ async def test_the_end_of_a_journal_without_entries_is_its_beginning(store: Redi
     assert await store.read_end() == "0-0"
 
 
+async def test_a_user_has_records_from_the_first_invoice_on(scene: Scene) -> None:
+    assert not await scene.store.has_records("alice")
+    await scene.invoice()
+    assert await scene.store.has_records("alice")
+    assert not await scene.store.has_records("ali")
+
+
 @pytest.mark.parametrize("user_ids", [["alice"], ["bob"], ["alice", "bob"], ["ali"], ["alice-bob"]])
 async def test_records_are_read_for_those_whose_they_are(scene: Scene, user_ids: list[str]) -> None:
     await scene.user("bob")
