@@ -21,7 +21,7 @@ from technopay.engine.ports import Channel, OutgoingMessage
 from technopay.storage import RedisStore
 
 PURCHASES = 60
-CONFIRM_S_MAX = 0.25
+CONFIRM_S_MAX = 1.0  # a send that is waited for takes two seconds
 FIRST_ATTEMPT_S, SLACK_S = 2.0, 1.0
 ROUNDS, JUST_AFTER_S = 3, 0.05
 BACKOFF_S, ATTEMPTS = 0.2, 4

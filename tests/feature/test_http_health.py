@@ -99,7 +99,7 @@ async def test_a_server_that_drains_finishes_what_runs_and_says_that_it_drains(
                 async with session.get("/readyz") as response:
                     return response.status == 503 and (await response.json())["status"] == "draining"
 
-            await wait_for(draining, within_s=1)
+            await wait_for(draining)
             assert await reading == (200, "succeeded")
         await server
 

@@ -130,7 +130,7 @@ def test_a_drain_answers_what_was_asked_before(home: Path) -> None:
 
         eventually(begun)
         service.process.send_signal(signal.SIGTERM)
-        eventually(lambda: is_draining(service), within_s=2)
+        eventually(lambda: is_draining(service))
         assert service.process.wait(30) == 0
         asking.join(30)
 

@@ -24,7 +24,7 @@ from technopay.engine.ports import PaymentTerms, Store
 Seen = TypeVar("Seen")
 
 SECRET = "a secret for tests, and for tests alone"
-WAIT_S_MAX = 15.0
+WAIT_S_MAX = 60.0
 
 
 def lax_settings(**changes: Any) -> EngineSettings:

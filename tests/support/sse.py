@@ -13,7 +13,7 @@ from aiohttp import ClientResponse
 from support.http import Api
 
 PATH = "/v1/events"
-WAIT_S_MAX = 15.0
+WAIT_S_MAX = 60.0
 
 
 @dataclass(frozen=True, slots=True)
