@@ -294,7 +294,10 @@ async def test_an_address_with_a_separator_stops_nobody(served: Api, caplog: pyt
     store = served.store
     await store._fetch("HSET", store._keys.key("user", "alice"), "email", EMAIL)
 
-    started = await alice.start()
+    invoice = await alice.invoice()
+    started = (await alice.ask_to_start(invoice, key="k")).expect(201)
+    again = await alice.ask_to_start(invoice, key="k")
+    assert (again.expect(201), again.headers["Idempotent-Replayed"]) == (started, "true")
     assert started["confirmation"]["sent_to"] == "\x1f***@example.com"
     assert (await alice.get(f"/payments/{started['id']}")).expect(200)["id"] == started["id"]
     payment = await bob.start()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.old_store import OldStore
-from support.scene import dump, dump_keys
+from support.scene import client_of, dump, dump_keys
 from support.scenes import wait_for
 
 from technopay.engine import (
@@ -74,6 +74,19 @@ async def test_references_are_keyed_by_their_normal_form_and_those_that_collide_
     async with old_store.make():
         assert await dump_keys(old_store.client, keys_of(store)) == before, "it is migrated once"
         assert not [each for each in caplog.records if each.name == migration.__name__]
+
+
+async def test_an_invoice_that_cannot_be_read_does_not_keep_the_others_from_being_keyed(
+    old_store: OldStore,
+) -> None:
+    key = keys_of(old_store.make()).key("invoice", old_store.invoice("keyed")["id"])
+    await old_store.client.delete(key)
+    await old_store.client.set(key, "rubbish")
+    async with old_store.make() as store:
+        references = (await client_of(store).hgetall(keys_of(store).key("references"))).values()
+        assert len(references) == 9
+        assert "5:Caf\u00e9\u00d6-1" in await client_of(store).hkeys(keys_of(store).key("references"))
+        assert any(each.invariant == "every_record_can_be_read" for each in await differences(store))
 
 
 async def differences(store: RedisStore) -> list[Difference]:

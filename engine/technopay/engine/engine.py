@@ -45,9 +45,8 @@ class Engine(PaymentOperations):
                 ("idempotency_key", values.key_error(idempotency_key)),
             ]
         )
-        email = values.nfc(email)
         operation = self._operation("create_user", (), idempotency_key, [user_id, email, phone])
-        return unwrap(await self._store.create_user(operation, user_id, email, phone))
+        return unwrap(await self._store.create_user(operation, user_id, values.nfc(email), phone))
 
     async def get_user(self, *, user_id: str) -> User:
         """Read a user.
@@ -163,9 +162,10 @@ class Engine(PaymentOperations):
                 ("expires_at", values.time_error(expires_at)),
             ]
         )
-        merchant, description, reference = values.nfc(merchant), values.nfc(description), values.nfc(reference)
+        # A repeat is known by its arguments as they came.
         arguments = [user_id, amount, currency, merchant, description, reference, expires_at.isoformat()]
         operation = self._keyed("create_invoice", (), idempotency_key, arguments)
+        merchant, description, reference = values.nfc(merchant), values.nfc(description), values.nfc(reference)
         invoice = NewInvoice(
             self._ids.new("inv"), user_id, amount, currency, merchant, description, reference, expires_at
         )
@@ -256,8 +256,8 @@ class Engine(PaymentOperations):
                 ("by", values.text_error(by, 1, 128)),
             ]
         )
-        note, by = values.nfc(note), values.nfc(by)
         operation = self._keyed("resolve", (payment_id,), idempotency_key, [outcome, note])
+        note, by = values.nfc(note), values.nfc(by)
         call = partial(self._store.resolve_payment, operation, known(payment_id), outcome, note, by)
         return unwrap(await self._finish(call, self._follow))
 

@@ -15,8 +15,9 @@ do and `admin` for what operators do. With `serve --demo`, `POST /mock/token` gi
 `GET /mock/inbox/{user_id}`.
 
 **Values**: amounts are integers in the currency's minor unit (1250 is 12.50 EUR), times are RFC 3339 in UTC,
-ids are opaque strings. Members that a request does not know are refused; answers may get new members and codes
-at any time, so ignore those that you do not know.
+ids are opaque strings, percent-encoded in paths. Text of any script is accepted and kept in NFC; refused are
+control characters, bidirectional overrides, and white space at its ends. Members that a request does not know
+are refused; answers may get new members and codes at any time, so ignore those that you do not know.
 
 **Repeats**: every POST but confirm takes an `Idempotency-Key`; a repeat within 72 hours gets the first answer
 with `Idempotent-Replayed: true`. For a confirm the payment itself is the record: send it again after a lost

@@ -32,9 +32,11 @@ def _judge_with(judge: Callable[[Any], str | None], kind: type = str) -> Callabl
 
 
 def _text_rule(least: int, most: int, *, lines: bool = False) -> BeforeValidator:
-    judge = _judge_with(partial(values.text_error, least=least, most=most, lines=lines))
-    # In the form that is kept, because its length counts.
-    return BeforeValidator(lambda value: values.nfc(judge(value)) if isinstance(value, str) else value)
+    return BeforeValidator(
+        _judge_with(partial(values.text_error, least=least, most=most, lines=lines)),
+        # Its length counts in NFC, so only the engine's rule judges it.
+        json_schema_input_type=Annotated[str, Field(min_length=least or None, max_length=most)],
+    )
 
 
 Amount = Annotated[
@@ -54,7 +56,7 @@ DECIMAL = re.compile(r"-?[0-9]{1,10}(\.[0-9]{1,20})?")
 RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})", re.IGNORECASE
 )
-Text128 = Annotated[str, Field(min_length=1, max_length=128), _text_rule(1, 128)]
+Text128 = Annotated[str, _text_rule(1, 128)]
 
 
 def _digits(value: object) -> object:
@@ -180,7 +182,7 @@ class CreateInvoiceBody(Form):
     currency: CurrencyCode
     merchant: Text128
     """Who gets the money."""
-    description: Annotated[str, Field(max_length=500), _text_rule(0, 500, lines=True)] | None = None
+    description: Annotated[str, _text_rule(0, 500, lines=True)] | None = None
     """What was bought."""
     reference: Text128 | None = None
     """The merchant's own name for it; used once per merchant."""
@@ -217,7 +219,7 @@ class ResolveBody(Form):
 
     outcome: Literal["settled", "refund"]
     """`settled` when the merchant got the money, `refund` when it goes back into the wallet."""
-    note: Annotated[str, Field(min_length=1, max_length=500), _text_rule(1, 500, lines=True)]
+    note: Annotated[str, _text_rule(1, 500, lines=True)]
     """Why; for operators only."""
 
 

@@ -14,7 +14,8 @@ local references = key('references')
 local kept = {}
 for i = 3, #ARGV, 5 do
     local name, moved, id, reference, by_name = unpack(ARGV, i, i + 4)
-    if redis.call('HGET', references, name) == id then
+    -- The reference of an invoice that cannot be read stays as it is.
+    if redis.call('HGET', references, name) == id and pcall(fields, 'invoice', id, 'user') then
         local other = redis.call('HGET', references, moved)
         if other and other ~= id then
             kept[#kept + 1] = {id, other}

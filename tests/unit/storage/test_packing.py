@@ -1,0 +1,47 @@
+"""What scripts answer in one piece can hold any text: the separator, too, and in replies that are kept."""
+
+from __future__ import annotations
+
+import pytest
+from support.relaying import read
+from support.scene import DAY_MS, Scene, operation
+
+pytestmark = pytest.mark.corrupts
+
+TEXTS = ["\x1f", "a\x1fb", "\x1f\x1f\x1f", "\x1e\x1b\x00\n", " ", "|,:", "é\x1f👩\u200d👧", '"\\\x1f\u2028']
+
+
+@pytest.mark.parametrize("text", TEXTS)
+async def test_a_payment_and_its_message_hold_any_text(scene: Scene, text: str) -> None:
+    store, keys = scene.store, scene.keys
+    wallet = await scene.wallet()
+    payment_id = await scene.started(wallet, await scene.invoice())
+    await store._fetch("HSET", keys.key("payment", payment_id), "merchant", text)
+    await store._fetch("HSET", keys.key("user", "alice"), "email", text, "phone", text)
+
+    payment = (await store.read_payment(payment_id, "alice")).value
+
+    assert payment is not None
+    assert (payment.id, payment.merchant, payment.user_id, payment.amount) == (payment_id, text, "alice", 1_000)
+    assert (await store.list_payments("alice", "", 10)).data == [payment]
+    assert (await store.search_payments(None, "alice", set_aside=None, cursor="", limit=10)).data == [payment]
+    assert await store.read_owned([payment_id], ["alice"]) == {payment_id: payment}
+    [parcel] = [notice.parcel for notice in (await read(scene)).notices]
+    assert parcel is not None
+    assert (parcel.merchant, parcel.email, parcel.phone, parcel.status) == (text, text, text, payment.status)
+    assert not store.unreadable.counts
+
+
+@pytest.mark.parametrize("text", TEXTS)
+async def test_what_is_kept_to_be_answered_again_holds_any_text(scene: Scene, text: str) -> None:
+    payment_id, claim = await scene.processing(await scene.wallet())
+    assert await scene.store.renew_claim(payment_id, claim, DAY_MS, set_aside=True)
+    call = operation()
+
+    first = await scene.store.resolve_payment(call, payment_id, "refund", text, "operator")
+    again = await scene.store.resolve_payment(call, payment_id, "refund", text, "operator")
+
+    assert first.value is not None
+    assert first.value.resolution is not None
+    assert first.value.resolution.note == text
+    assert (again.value, again.replayed) == (first.value, True)
