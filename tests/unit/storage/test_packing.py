@@ -35,7 +35,7 @@ async def test_a_payment_and_its_message_hold_any_text(scene: Scene, text: str) 
 @pytest.mark.parametrize("text", TEXTS)
 async def test_what_is_kept_to_be_answered_again_holds_any_text(scene: Scene, text: str) -> None:
     payment_id, claim = await scene.processing(await scene.wallet())
-    assert await scene.store.renew_claim(payment_id, claim, DAY_MS, set_aside=True)
+    assert await scene.store.set_aside(payment_id, claim, DAY_MS)
     call = operation()
 
     first = await scene.store.resolve_payment(call, payment_id, "refund", text, "operator")
