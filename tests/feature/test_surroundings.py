@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.service import DEADLINE_S, Service, environment, eventually, running_command
+from support.service import (
+    DEADLINE_S,
+    Service,
+    assert_one_line,
+    environment,
+    eventually,
+    run_command,
+    running_command,
+)
 
 SERVE = ("serve", "--demo", "--port", "0", "--data-dir", "data")
 
@@ -118,3 +126,16 @@ def test_a_log_that_nobody_reads_stops_nobody(home: Path, workers: str) -> None:
 def metrics(service: Service) -> bytes:
     with urllib.request.urlopen(f"{service.url}/metrics", timeout=DEADLINE_S) as answer:
         return bytes(answer.read())
+
+
+@pytest.mark.parametrize(
+    "arguments", [("serve", "--demo", "--workers", "2", "--port", "0"), ("demo", "--once")]
+)
+def test_a_temporary_directory_whose_path_is_too_long_for_a_socket_is_said(
+    home: Path, arguments: tuple[str, ...]
+) -> None:
+    (home / ("x" * 120)).mkdir()
+    ended = run_command(home, *arguments, settings={"TMPDIR": str(home / ("x" * 120))})
+
+    assert_one_line(ended, 1, "too long for a socket; set TMPDIR")
+    assert list((home / ("x" * 120)).iterdir()) == []

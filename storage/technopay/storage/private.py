@@ -95,10 +95,23 @@ def socket_path(directory: Path) -> Path:
         return path
     elsewhere = Path(tempfile.mkdtemp(prefix="technopay-")) / "s"
     path.symlink_to(elsewhere)
-    if len(os.fsencode(elsewhere)) > SOCKET_PATH_BYTES_MAX:
+    try:
+        require_socket_path(elsewhere)
+    except StoreUnfit:
         remove_socket(path)
-        raise StoreUnfit(f"the path {elsewhere} is too long for a socket; set TMPDIR to a shorter directory")
+        raise
     return elsewhere
+
+
+def require_socket_path(path: Path) -> None:
+    """Refuse a path below the temporary directory that is too long for a socket.
+
+    Raises:
+        StoreUnfit: it is; says what to do.
+
+    """
+    if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
+        raise StoreUnfit(f"the path {path} is too long for a socket; set TMPDIR to a shorter directory")
 
 
 def remove_socket(path: Path) -> None:

@@ -12,6 +12,7 @@ from support.own_server import OwnServer, own_server
 
 from technopay.engine.errors import StoreUnavailable
 from technopay.storage import RedisStore
+from technopay.storage import store as store_module
 from technopay.storage.reasons import address_of
 
 
@@ -33,8 +34,13 @@ async def silent(tmp_path: Path) -> AsyncIterator[str]:
         yield f"unix://{path}"
 
 
-async def reason(url: str) -> str:
-    store = RedisStore.connect(url, reply_timeout_s=0.2)
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "CONNECT_TIMEOUT_S", 30)
+
+
+async def reason(url: str, *, within_s: float = 30) -> str:
+    store = RedisStore.connect(url, reply_timeout_s=within_s)
     with pytest.raises(StoreUnavailable) as refused:
         await store.open()
     said = str(refused.value)
@@ -65,18 +71,20 @@ async def test_a_database_that_is_not_there_is_said(server: OwnServer) -> None:
     assert said.endswith("there is no database of this number")
 
 
-async def test_an_address_where_nothing_is_is_said(tmp_path: Path) -> None:
+async def test_an_address_where_nothing_is_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     assert await reason(f"redis://:sesame@127.0.0.1:{port}") == f"127.0.0.1:{port}: nothing listens there"
     assert await reason(f"unix://{tmp_path}/none") == f"{tmp_path}/none: there is no such socket"
-    assert (await reason("redis://nowhere.invalid")).startswith(
-        "nowhere.invalid:6379: there is no host of this"
-    )
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    assert await reason("redis://nowhere.example") == "nowhere.example:6379: there is no host of this name"
 
 
 async def test_silence_is_said(silent: str) -> None:
-    assert await reason(silent) == f"{silent.removeprefix('unix://')}: it does not answer"
+    assert await reason(silent, within_s=0.1) == f"{silent.removeprefix('unix://')}: it does not answer"
 
 
 async def test_a_server_that_speaks_no_tls_is_said() -> None:
@@ -87,8 +95,8 @@ async def test_a_server_that_speaks_no_tls_is_said() -> None:
 
     server = await asyncio.start_server(greet, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    assert (await reason(f"rediss://127.0.0.1:{port}")).startswith(f"127.0.0.1:{port}: TLS fails: ")
-    server.close()
+    async with server:
+        assert (await reason(f"rediss://127.0.0.1:{port}")).startswith(f"127.0.0.1:{port}: TLS fails: ")
 
 
 def test_an_address_is_shown_without_user_and_password() -> None:

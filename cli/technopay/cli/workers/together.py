@@ -24,6 +24,7 @@ from technopay.cli.workers.supervisor import Supervisor
 from technopay.engine import Engine
 from technopay.http import listen
 from technopay.http.team import write_families
+from technopay.storage.private import require_socket_path
 
 
 async def serve_together(settings: Settings, *, initialise: bool, demo: bool) -> None:
@@ -45,6 +46,7 @@ async def serve_together(settings: Settings, *, initialise: bool, demo: bool) ->
     secret, _ = settle_sign_in(settings, demo=demo)
     with tempfile.TemporaryDirectory(prefix="technopay-workers-") as name, ExitStack() as listening:
         folder = Path(name)
+        require_socket_path(folder / SUPERVISOR)
         sockets = [listening.enter_context(each) for each in await listen(settings.host, settings.port)]
         async with _running_store(settings, secret, initialise=initialise, demo=demo) as store_url:
             values = settle(settings, secret, store_url, folder).reveal()
