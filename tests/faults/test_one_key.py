@@ -28,6 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ENGINES, CALLS = 4, 100
 KEPT = timedelta(hours=72)
+FAILURES = 1_000
 
 Json = Mapping[str, Any]
 
@@ -37,7 +38,7 @@ EFFECTS = {
     "resend_code": "payment.code_resent", "cancel_payment": "payment.canceled",
     "refund_payment": "payment.refunding", "void_invoice": "invoice.voided, payment.canceled",
     "resolve_payment": "payment.resolved, payment.succeeded", "send_message_again": "",
-    "block_user": "user.blocked", "unblock_user": "user.active",
+    "block_user": "user.blocked", "unblock_user": "user.active", "unlock_user": "user.unlocked",
     "deactivate_wallet": "wallet.inactive", "activate_wallet": "wallet.active",
 }  # fmt: skip
 """What each operation writes down, once."""
@@ -56,13 +57,13 @@ class Field:
 async def field(request: pytest.FixtureRequest) -> AsyncIterator[Field]:
     url: str = request.getfixturevalue(f"{request.param}_url")
     namespace = f"key{os.getpid()}{request.param}"
-    settings = {"message_attempts": 1}
+    settings = {"message_attempts": 1, "failures_per_day": FAILURES}
     role = Role(url, namespace, settings=settings)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(url, namespace, "UTC"))
         starting = (stack.enter_async_context(running_far_engine(role)) for _ in range(ENGINES))
         far = await asyncio.gather(*starting)
-        engine = await stack.enter_async_context(make_engine(store))
+        engine = await stack.enter_async_context(make_engine(store, failures_per_day=FAILURES))
         yield Field(far, engine, Scene(store))
     await assert_books_balance(url, namespace)
 
@@ -84,6 +85,7 @@ async def ready_calls(field: Field, user_id: str) -> dict[str, tuple[Call, Json]
     whose = {"user_id": user_id}
     decision = {"payment_id": stuck, "outcome": "settled", "note": "asked", "by": "operator"}
     message = await dead_message(field, f"{user_id}-dead")
+    await field.scene.lock_out(f"{user_id}-dead", FAILURES)
     return {
         "create_user": (("create_user", {"user_id": f"{user_id}-new"}), {"user_id": f"{user_id}-newer"}),
         "create_wallet": (("create_wallet", {**whose, "currency": "USD"}), {"currency": "CHF"}),
@@ -98,6 +100,7 @@ async def ready_calls(field: Field, user_id: str) -> dict[str, tuple[Call, Json]
         "send_message_again": (("send_message_again", {"message_id": message}), {}),
         "block_user": (("block_user", whose), {}),
         "unblock_user": (("unblock_user", whose), {}),
+        "unlock_user": (("unlock_user", {"user_id": f"{user_id}-dead"}), {}),
         "deactivate_wallet": (("deactivate_wallet", wallet), {}),
         "activate_wallet": (("activate_wallet", wallet), {}),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from support.http import Api, Person, make_person, right_code, running_api, wrong
+from support.http import USER, Api, Person, make_person, right_code, running_api, wrong
 
 from technopay.storage import RedisStore
 
@@ -66,3 +66,19 @@ async def test_429_for_confirms_within_a_minute(alice: Person) -> None:
     code = await right_code(alice.api, payment)
     path = f"/v1/payments/{payment['id']}/confirm"
     await waiting(alice.api, reason, (1, 60), path, body={"code": code})
+
+
+async def test_a_lock_out_says_until_when_and_an_operator_clears_it(alice: Person) -> None:
+    payment = await alice.start()
+    (await alice.confirm(payment, code=wrong(await right_code(alice.api, payment)))).expect(422)
+
+    user = (await alice.api.get("/v1/admin/users/alice", admin=True)).expect(200)
+    body = {"invoice_id": (await alice.invoice())["id"], "wallet_id": alice.wallet_id}
+    problem = (await alice.api.post("/v1/payments", body)).refuse(429, "rate_limited")
+    assert problem["locked_until"] == user["locked_until"] > user["created_at"]
+
+    for _ in range(2):
+        user = (await alice.api.operate("POST", "/users/alice/unlock")).expect(200)
+        assert (set(user), user["locked_until"]) == (USER, None)
+    (await alice.confirm(payment)).expect(200)
+    (await alice.api.operate("POST", "/users/nobody/unlock")).refuse(404, "user_not_found")

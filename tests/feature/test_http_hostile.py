@@ -220,6 +220,7 @@ async def test_a_strange_id_does_not_exist(api: Api, alice: Person, strange: str
     for kind, action in (
         ("users", "block"),
         ("users", "unblock"),
+        ("users", "unlock"),
         ("wallets", "activate"),
         ("invoices", "void"),
         ("payments", "refund"),

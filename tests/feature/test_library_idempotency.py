@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.clock import FakeClock
+from support.scene import Scene as AtRest
 from support.scenes import Scene, make_scene, quick_settings, wait_for
 
 from technopay.engine import (
@@ -22,6 +23,7 @@ from technopay.engine import (
 )
 from technopay.storage import RedisStore
 
+FAILURES = 1_000
 EXPIRES_AT = datetime(2100, 1, 1, tzinfo=UTC)
 
 Prepare = Callable[[Scene], Awaitable[dict[str, Any]]]
@@ -29,7 +31,7 @@ Prepare = Callable[[Scene], Awaitable[dict[str, Any]]]
 
 @pytest.fixture
 def settings() -> EngineSettings:
-    return quick_settings()
+    return quick_settings(failures_per_day=FAILURES)
 
 
 @pytest.fixture
@@ -56,6 +58,13 @@ async def the_wallet(scene: Scene) -> dict[str, Any]:
 async def a_blocked_user(scene: Scene) -> dict[str, Any]:
     await scene.engine.block_user(user_id="alice")
     return {"user_id": "alice"}
+
+
+async def a_locked_out_user(scene: Scene) -> dict[str, Any]:
+    user = await scene.engine.create_user(user_id="locked-out")
+    assert isinstance(scene.store, RedisStore)
+    await AtRest(scene.store).lock_out(user.id, FAILURES)
+    return {"user_id": user.id}
 
 
 async def an_inactive_wallet(scene: Scene) -> dict[str, Any]:
@@ -104,6 +113,7 @@ OPERATIONS: dict[str, Prepare] = {
     "create_user": new_user,
     "block_user": the_user,
     "unblock_user": a_blocked_user,
+    "unlock_user": a_locked_out_user,
     "create_wallet": new_wallet,
     "deposit": some_money,
     "activate_wallet": an_inactive_wallet,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from planted.breakage import Breakage, lua
 
 BEHAVIOUR = "tests/unit/storage/test_behaviour.py"
+LOCK_OUT = "tests/feature/test_library_lock_out.py"
 OVER_HTTP = "tests/feature/test_http_behaviour.py"
 
 COUNTED_ONCE = f"{BEHAVIOUR}::test_a_confirm_that_comes_again_is_counted_once_and_answered_over_the_limit"
 RIGHT_CODE = f"{BEHAVIOUR}::test_the_right_code_is_refused_when_it_was_tried_too_often_and_taken_afterwards"
-WAIT = "local wait = too_often('confirms', confirms_left_ms, 'failures', failures_left_ms)"
+WAIT = "local wait = too_often('confirms', confirms_left_ms)"
 
 LIMITS_ON_BEHAVIOUR = (
     Breakage(
@@ -33,7 +34,7 @@ LIMITS_ON_BEHAVIOUR = (
         ),
         (
             f"{RIGHT_CODE}[fake]",
-            f"{OVER_HTTP}::test_429_for_confirms_and_wrong_codes_and_never_for_a_replay[fake]",
+            f"{OVER_HTTP}::test_429_for_confirms_within_a_minute[fake]",
         ),
     ),
     Breakage(
@@ -66,5 +67,11 @@ LIMITS_ON_BEHAVIOUR = (
             ),
         ),
         (f"{RIGHT_CODE}[fake]",),
+    ),
+    Breakage(
+        "locked-out-user-gets-codes",
+        "While wrong codes lock a user out, nothing is started and no code is sent.",
+        (lua("start_payment", "elseif locked then\n    return refuse('rate_limited', locked)\n", ""),),
+        (f"{LOCK_OUT}::test_nothing_is_started_confirmed_or_resent_and_nothing_is_sent[fake]",),
     ),
 )

@@ -49,6 +49,13 @@ async def set_user_status(scene: Scene) -> Call:
 
 
 @case
+async def unlock_user(scene: Scene) -> Call:
+    who = operation()
+    await scene.lock_out("alice", 3)
+    return lambda: scene.store.unlock_user(who, "alice", 3)
+
+
+@case
 async def read_gauges(scene: Scene) -> Call:
     async def measure() -> Any:
         # Whatever waits gets older from one call to the next.

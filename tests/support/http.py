@@ -34,7 +34,7 @@ def members(names: str) -> set[str]:
     return set(names.replace(",", "").split())
 
 
-USER = members("id, status, email, phone, created_at")
+USER = members("id, status, email, phone, locked_until, created_at")
 WALLET = members("id, user_id, currency, balance, status, created_at")
 INVOICE = members(
     "id, user_id, amount, currency, merchant, description, reference, status, refunded_amount, expires_at, "

@@ -230,6 +230,12 @@ class Scene:
         """Write into a record behind the scripts' back."""
         await client_of(self.store).hset(self.keys.key(kind, record_id), mapping=fields)
 
+    async def lock_out(self, user_id: str, failures: int, *, left_ms: int = DAY_MS) -> int:
+        """Make so many wrong codes of a user, behind the scripts' back; return when their window ends."""
+        until = await self.now_ms() + left_ms
+        await self.write("user", user_id, failures=f"{until} {failures}")
+        return until
+
     async def challenge(self, payment_id: str) -> dict[str, str]:
         """Read the state of a payment's code by the names of its parts; nothing when it has done its work."""
         parts = (await self.fields("payment", payment_id))["challenge"].split(" ")

@@ -24,6 +24,7 @@ class StartPayment:
     attempts: int
     resends: int
     codes_per_hour: int | None = None
+    failures_per_day: int | None = None
 
 
 class Evidence(NamedTuple):
@@ -59,6 +60,7 @@ class ResendCode:
     issue: int
     code_lifetime_ms: int
     codes_per_hour: int | None = None
+    failures_per_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

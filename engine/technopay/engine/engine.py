@@ -56,7 +56,8 @@ class Engine(PaymentOperations):
 
         """
         self._require_running()
-        return unwrap(await self._store.read_user(known_user(user_id)))
+        most = self._settings.failures_per_day
+        return unwrap(await self._store.read_user(known_user(user_id), most))
 
     async def block_user(self, *, user_id: str, idempotency_key: str | None = None) -> User:
         """Block a user: nothing is started, confirmed or resent any more. What is under way is finished.
@@ -66,7 +67,7 @@ class Engine(PaymentOperations):
 
         """
         operation = self._keyed("block_user", (user_id,), idempotency_key, [])
-        return unwrap(await self._store.set_user_status(operation, known_user(user_id), "blocked"))
+        return await self._set_user_status(operation, user_id, "blocked")
 
     async def unblock_user(self, *, user_id: str, idempotency_key: str | None = None) -> User:
         """Let a blocked user pay again.
@@ -76,7 +77,18 @@ class Engine(PaymentOperations):
 
         """
         operation = self._keyed("unblock_user", (user_id,), idempotency_key, [])
-        return unwrap(await self._store.set_user_status(operation, known_user(user_id), "active"))
+        return await self._set_user_status(operation, user_id, "active")
+
+    async def unlock_user(self, *, user_id: str, idempotency_key: str | None = None) -> User:
+        """Clear a lock-out by wrong codes.
+
+        Raises:
+            UserNotFound, IdempotencyKeyReused, ValidationFailed; any Fault.
+
+        """
+        operation = self._keyed("unlock_user", (user_id,), idempotency_key, [])
+        most = self._settings.failures_per_day
+        return unwrap(await self._store.unlock_user(operation, known_user(user_id), most))
 
     async def create_wallet(self, *, user_id: str, currency: str, idempotency_key: str | None = None) -> Wallet:
         """Open an active wallet with nothing in it.
@@ -318,6 +330,10 @@ class Engine(PaymentOperations):
         """
         self._require_running()
         return await self._share_audit()
+
+    async def _set_user_status(self, operation: Operation, user_id: str, status: str) -> User:
+        most = self._settings.failures_per_day
+        return unwrap(await self._store.set_user_status(operation, known_user(user_id), status, most))
 
     async def _set_wallet_status(self, wallet_id: str, status: str, key: str | None) -> Wallet:
         operation = self._keyed(f"set_wallet_{status}", (wallet_id,), key, [])

@@ -4,17 +4,14 @@ TechnopayError                 every error of the engine; has `code` and `retrya
 ├── Refusal                    a rule said no; nothing changed (unless the class says otherwise)
 │   ├── UserNotFound, WalletNotFound, InvoiceNotFound, PaymentNotFound, MessageNotFound
 │   │                          it does not exist, or belongs to somebody else
-│   ├── UserBlocked, WalletInactive
-│   ├── UserExists, ReferenceUsed
+│   ├── UserBlocked, WalletInactive, UserExists, ReferenceUsed
 │   ├── InvoiceAlreadyPaid, InvoiceNotPayable, InvoiceNotVoidable, PaymentInProgress,
 │   │   PaymentNotConfirmable, PaymentNotCancelable, PaymentNotRefundable, PaymentNotResolvable
 │   ├── InvoiceExpired, ConfirmationExpired
 │   ├── ConfirmationInvalid    costs an attempt
 │   ├── InsufficientFunds, DailyLimitExceeded
 │   ├── SettlementFailed       the debit was given back
-│   ├── CurrencyMismatch, BalanceTooLarge, NoChannel
-│   ├── RateLimited
-│   ├── IdempotencyKeyReused
+│   ├── CurrencyMismatch, BalanceTooLarge, NoChannel, RateLimited, IdempotencyKeyReused
 │   └── ValidationFailed       an argument is not of the right form
 └── Fault                      no rule said no; trying again may help
     ├── WalletBusy             another process works on the wallet; nothing happened
@@ -36,6 +33,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from technopay.engine.models import Limit, Payment
 
 
@@ -73,6 +72,7 @@ class Refusal(TechnopayError):
         self.available: int | None = details.get("available")
         self.attempts_remaining: int | None = details.get("attempts_remaining")
         self.retry_after_s: float | None = details.get("retry_after_s")
+        self.locked_until: datetime | None = details.get("locked_until")
         self.replayed: bool = details.get("replayed", False)
 
 
@@ -281,9 +281,9 @@ TOO_MANY = {
 
 
 class RateLimited(Refusal):
-    """Raised when something was done too often; `retry_after_s` says when it can be tried again.
+    """Raised when something was done too often; `retry_after_s` says when to try again.
 
-    `too_many` names what: 'resends' of this code, or of this user the 'codes', 'confirms', 'failures' or
+    That is named by `too_many`: 'resends', or a user's 'codes', 'confirms', 'failures' (see `locked_until`) or
     'listeners'.
     """
 

@@ -80,10 +80,7 @@ class Record(BaseModel):
 
     @classmethod
     def trusted(cls, **values: Any) -> Self:
-        """Build a record from values that are right already, all of them, in a fraction of the time.
-
-        This is what pydantic's `model_construct` does, without looking for defaults and aliases.
-        """
+        """Build a record from all of its values, which are right already: a faster `model_construct`."""
         record = cls.__new__(cls)
         set_attribute = object.__setattr__
         set_attribute(record, "__dict__", values)
@@ -121,6 +118,8 @@ class User(Record):
     """Where codes and messages are sent, unless they go by text message."""
     phone: str | None
     """In E.164 form, like +15550100; where text messages are sent."""
+    locked_until: Timestamp | None = None
+    """Until when wrong codes lock the user out; null when they do not. Only operators see users."""
     created_at: CreatedAt
 
 

@@ -62,6 +62,7 @@ class PaymentOperations(EngineCore):
             attempts=self._settings.code_attempts,
             resends=self._settings.code_resends,
             codes_per_hour=self._settings.codes_per_hour,
+            failures_per_day=self._settings.failures_per_day,
         )
         mailbox = await self._owners.mailbox_for(command)
         payment: Payment = unwrap(await self._directory.ask(mailbox, command, self._follow))
@@ -128,6 +129,7 @@ class PaymentOperations(EngineCore):
                 issue=issue,
                 code_lifetime_ms=self._settings.code_lifetime_s * 1000,
                 codes_per_hour=self._settings.codes_per_hour,
+                failures_per_day=self._settings.failures_per_day,
             )
             outcome: Outcome[Payment] = await self._directory.ask(route.wallet_id, command, self._follow)
             if outcome.code != "issue":

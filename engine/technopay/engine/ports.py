@@ -294,8 +294,15 @@ class Store(Journal, Protocol):
         """Make a user known."""
         ...
 
-    async def set_user_status(self, operation: Operation, user_id: str, status: str) -> Outcome[User]:
+    async def set_user_status(
+        self, operation: Operation, user_id: str, status: str, failures_per_day: int | None
+    ) -> Outcome[User]:
         """Block or unblock a user."""
+
+    async def unlock_user(
+        self, operation: Operation, user_id: str, failures_per_day: int | None
+    ) -> Outcome[User]:
+        """Clear a lock-out by so many wrong codes."""
         ...
 
     async def create_wallet(
@@ -319,8 +326,8 @@ class Store(Journal, Protocol):
     async def read_limits(self, user_id: str | None) -> list[Limit]:
         """Read all limits, or those that bind a user."""
 
-    async def read_user(self, user_id: str) -> Outcome[User]:
-        """Read a user."""
+    async def read_user(self, user_id: str, failures_per_day: int | None) -> Outcome[User]:
+        """Read a user, with the end of a lock-out by so many wrong codes."""
 
     async def read_wallet(self, wallet_id: str, user_id: str | None) -> Outcome[Wallet]:
         """Read a wallet, with a user only that user's own."""

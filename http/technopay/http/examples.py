@@ -49,6 +49,7 @@ USER = User(
     status="active",
     email="alice@example.com",
     phone="+15550100",
+    locked_until=None,
     created_at=AT - timedelta(days=30),
 )
 WALLET = Wallet(

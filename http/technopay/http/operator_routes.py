@@ -48,6 +48,12 @@ async def unblock_user(call: Call) -> Answer:
     return answer_with(await call.engine.unblock_user(user_id=user_id, idempotency_key=call.key))
 
 
+async def unlock_user(call: Call) -> Answer:
+    """Clear a lock-out by wrong codes."""
+    user_id = call.path["user_id"]
+    return answer_with(await call.engine.unlock_user(user_id=user_id, idempotency_key=call.key))
+
+
 async def create_wallet(call: Call) -> Answer:
     """Open a wallet."""
     body = cast("CreateWalletBody", call.body)
@@ -197,6 +203,10 @@ OPERATOR_ROUTES = (
     Route(
         "POST", USERS + "/{user_id}/unblock", "unblockUser", "Unblock a user", ADMIN, unblock_user, User,
         ("user_not_found",), takes_key=True,
+    ),
+    Route(
+        "POST", USERS + "/{user_id}/unlock", "unlockUser", "Clear a lock-out by wrong codes", ADMIN,
+        unlock_user, User, ("user_not_found",), takes_key=True,
     ),
     Route(
         "POST", WALLETS, "createWallet", "Open a wallet", ADMIN, create_wallet, Wallet, ("user_not_found",),

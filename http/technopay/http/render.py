@@ -20,6 +20,7 @@ from technopay.engine import (
     TechnopayError,
     ValidationFailed,
 )
+from technopay.engine.models import rfc3339
 from technopay.http.answer import Answer
 from technopay.http.problems import PROBLEMS, RETRY_AFTER_S, Forbidden, MethodNotAllowed, Unauthenticated
 from technopay.http.seen import Seen
@@ -87,6 +88,8 @@ def _helpful(error: Refusal, *, operator: bool) -> dict[str, Any]:
         for name in ("attempts_remaining", "required", "available", "invoice_id")
         if (value := getattr(error, name)) is not None
     }
+    if error.locked_until is not None:
+        found["locked_until"] = rfc3339(error.locked_until)
     if error.limit is not None:
         found["limit"] = json.loads(record_json(error.limit, operator=operator))
     if error.payment is not None:

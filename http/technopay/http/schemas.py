@@ -51,6 +51,11 @@ PROBLEM: dict[str, Any] = {
         "available": {"type": "integer", "description": "The amount that is there, in minor units"},
         "limit": {"$ref": REF.format(model="Limit"), "description": "The limit that refused it"},
         "payment": {"$ref": REF.format(model="Payment"), "description": "The payment as it is now"},
+        "locked_until": {
+            "type": "string",
+            "format": "date-time",
+            "description": "Until when wrong codes lock the user out",
+        },
         "invoice_id": {"type": "string", "description": "The invoice that has the reference"},
         "errors": {
             "type": "array",

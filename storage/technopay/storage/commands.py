@@ -21,7 +21,7 @@ from technopay.engine.commands import (
     StartPayment,
 )
 from technopay.engine.errors import Fault, InternalError
-from technopay.engine.models import Payment, Wallet
+from technopay.engine.models import Payment, Wallet, from_ms
 from technopay.engine.ports import Lease, Outcome
 from technopay.storage.base import Reply, ScriptRunner, ask_until_known, outcome_of, resolve
 from technopay.storage.link import Argument
@@ -76,7 +76,7 @@ def _start(command: StartPayment, lease: Lease) -> Values:
         operation.id, operation.fingerprint, operation.kept_ms, lease.owner, lease.token, _keep(lease),
         command.payment_id, command.user_id, command.wallet_id, command.invoice_id, command.method,
         command.key_id, command.code_lifetime_ms, command.attempts, command.resends,
-        _most(command.codes_per_hour),
+        most_of(command.codes_per_hour), most_of(command.failures_per_day),
     )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def _confirm(command: ConfirmPayment, lease: Lease) -> Values:
     return (
         command.operation.id, lease.owner, lease.token, _keep(lease),
         command.payment_id, command.user_id, *command.evidence,
-        _most(command.confirms_per_minute), _most(command.failures_per_day),
+        most_of(command.confirms_per_minute), most_of(command.failures_per_day),
     )  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def _resend(command: ResendCode, lease: Lease) -> Values:
     return (
         *_named(command, lease),
         command.payment_id, command.user_id, command.issue, command.code_lifetime_ms,
-        _most(command.codes_per_hour),
+        most_of(command.codes_per_hour), most_of(command.failures_per_day),
     )  # fmt: skip
 
 
@@ -129,7 +129,8 @@ def _keep(lease: Lease) -> str:
     return "1" if lease.keep else "0"
 
 
-def _most(limit: int | None) -> str:
+def most_of(limit: int | None) -> str:
+    """Write a limit on behaviour for a script."""
     return str(limit or "")
 
 
@@ -158,6 +159,8 @@ def payment_details(reply: Reply) -> Mapping[str, Any]:
         details["limit"] = limit_from(texts)
     if "retry_after_ms" in texts:
         details |= {"retry_after_s": int(texts["retry_after_ms"]) / 1000, "too_many": texts["too_many"]}
+    if "locked_until" in texts:
+        details["locked_until"] = from_ms(texts["locked_until"])
     if reply.code == "replayed":
         details["replayed"] = True
     return details

@@ -93,6 +93,7 @@ def user_from(reply: Sequence[Any]) -> User:
         status=one_of(STATUSES, fields["status"]),
         email=fields.get("email"),
         phone=fields.get("phone"),
+        locked_until=_at(fields.get("locked_until")),
         created_at=from_ms(fields["created_at"]),
     )
 

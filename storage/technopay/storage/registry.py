@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from technopay.engine import commands
 from technopay.engine.models import Invoice, Limit, Page, User, Wallet, to_ms
 from technopay.engine.ports import Operation, Outcome
-from technopay.storage.base import ScriptRunner, operated, outcome_of
+from technopay.storage.base import Reply, ScriptRunner, operated, outcome_of
+from technopay.storage.commands import most_of
 from technopay.storage.payments import page_of
 from technopay.storage.records import fields_of, invoice_from, limit_from, payment_from, user_from, wallet_from
 
@@ -24,9 +25,22 @@ class RegistryScripts(ScriptRunner):
         )
         return outcome_of(reply, user_from)
 
-    async def set_user_status(self, operation: Operation, user_id: str, status: str) -> Outcome[User]:
+    async def set_user_status(
+        self, operation: Operation, user_id: str, status: str, failures_per_day: int | None = None
+    ) -> Outcome[User]:
         """Block or unblock a user."""
-        reply = await self._run("set_user_status", **operated(operation), user=user_id, status=status)
+        most = most_of(failures_per_day)
+        reply = await self._run(
+            "set_user_status", **operated(operation), user=user_id, status=status, failures_per_day=most
+        )
+        return outcome_of(reply, user_from)
+
+    async def unlock_user(
+        self, operation: Operation, user_id: str, failures_per_day: int | None
+    ) -> Outcome[User]:
+        """Clear a lock-out by wrong codes."""
+        most = most_of(failures_per_day)
+        reply = await self._run("unlock_user", **operated(operation), user=user_id, failures_per_day=most)
         return outcome_of(reply, user_from)
 
     async def create_wallet(
@@ -71,18 +85,22 @@ class RegistryScripts(ScriptRunner):
         reply = await self._run_dated("read_limits", user=user_id or "")
         return self._read_each("limit", reply.record, lambda limit: limit_from(fields_of(limit)), _currency_of)
 
-    async def read_user(self, user_id: str) -> Outcome[User]:
+    async def read_user(self, user_id: str, failures_per_day: int | None = None) -> Outcome[User]:
         """Read a user."""
-        return outcome_of(await self._run("read_record", kind="user", id=user_id, user=""), user_from)
+        return outcome_of(await self._read_record("user", user_id, None, most_of(failures_per_day)), user_from)
 
     async def read_wallet(self, wallet_id: str, user_id: str | None) -> Outcome[Wallet]:
         """Read a wallet, with a user only that user's own."""
-        reply = await self._run("read_record", kind="wallet", id=wallet_id, user=user_id or "")
+        reply = await self._run(
+            "read_record", kind="wallet", id=wallet_id, user=user_id or "", failures_per_day=""
+        )
         return outcome_of(reply, wallet_from)
 
     async def read_invoice(self, invoice_id: str, user_id: str | None) -> Outcome[Invoice]:
         """Read an invoice, with a user only that user's own."""
-        reply = await self._run("read_record", kind="invoice", id=invoice_id, user=user_id or "")
+        reply = await self._run(
+            "read_record", kind="invoice", id=invoice_id, user=user_id or "", failures_per_day=""
+        )
         return outcome_of(reply, lambda record: invoice_from(record, reply.now_ms))
 
     async def list_wallets(self, user_id: str, cursor: str, limit: int) -> Page[Wallet]:
@@ -97,6 +115,13 @@ class RegistryScripts(ScriptRunner):
         )
         invoices = self._read_each("invoice", reply.record, lambda record: invoice_from(record, reply.now_ms))
         return page_of(reply, invoices)
+
+    async def _read_record(
+        self, kind: str, record_id: str, user_id: str | None, failures_per_day: str = ""
+    ) -> Reply:
+        return await self._run(
+            "read_record", kind=kind, id=record_id, user=user_id or "", failures_per_day=failures_per_day
+        )
 
 
 def _currency_of(limit: Sequence[str]) -> str:

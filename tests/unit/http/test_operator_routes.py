@@ -12,6 +12,7 @@ CONTRACT = {
     "GET /users/{}",
     "POST /users/{}/block",
     "POST /users/{}/unblock",
+    "POST /users/{}/unlock",
     "POST /wallets",
     "GET /wallets/{}",
     "POST /wallets/{}/deposit",

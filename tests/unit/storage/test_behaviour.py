@@ -7,7 +7,7 @@ from support.clock import FakeClock
 from support.scene import ALONE, CODE_MS, RIGHT, WRONG, Scene, dump, operation, start_command, unrecorded
 
 from technopay.engine import commands
-from technopay.engine.models import Payment
+from technopay.engine.models import Payment, from_ms
 from technopay.engine.ports import Operation, Outcome
 
 WINDOW_MS = {"codes": 3_600_000, "confirms": 60_000, "failures": 86_400_000}
@@ -161,18 +161,19 @@ async def test_the_right_code_is_refused_when_it_was_tried_too_often_and_taken_a
     assert await scene.money(wallet) == (9_000, 1_000)
 
 
-async def test_of_two_full_windows_the_one_that_ends_last_says_how_long_to_wait(
+async def test_a_lock_out_is_judged_before_how_often_somebody_confirms(
     clocked: Scene, fake_clock: FakeClock
 ) -> None:
     payment = await clocked.started(await clocked.wallet(), await clocked.invoice())
-    for failures_end_in, name in ((20_000, "confirms"), (40_000, "failures")):
-        ends = {"confirms": fake_clock.now_ms + 30_000, "failures": fake_clock.now_ms + failures_end_in}
-        await clocked.write("user", "alice", **{each: f"{at} 1" for each, at in ends.items()})
-        refused = await clocked.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)
-        assert dict(refused.details) == {
-            "retry_after_s": (ends[name] - fake_clock.now_ms) / 1000,
-            "too_many": name,
-        }
+    until = fake_clock.now_ms + 20_000
+    await clocked.write("user", "alice", confirms=f"{until + 10_000} 1", failures=f"{until} 1")
+    refused = await clocked.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)
+    assert dict(refused.details) == {
+        "retry_after_s": 20, "too_many": "failures", "locked_until": from_ms(until),
+    }  # fmt: skip
+    fake_clock.advance(20_000)
+    refused = await clocked.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)
+    assert dict(refused.details) == {"retry_after_s": 10, "too_many": "confirms"}
 
 
 async def test_nobody_pays_for_what_another_user_does(scene: Scene, habit: Habit) -> None:

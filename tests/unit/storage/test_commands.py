@@ -23,7 +23,7 @@ COMMANDS = get_args(Command)
 OPERATION = Operation("the operation's id", "the fingerprint", 777)
 FIELDS = {
     "payment": "payment_id", "user": "user_id", "wallet": "wallet_id", "invoice": "invoice_id",
-    "lifetime_ms": "code_lifetime_ms",
+    "lifetime_ms": "code_lifetime_ms", "refund": "refund_id",
 }  # fmt: skip
 """The fields of commands that go by another name in scripts."""
 

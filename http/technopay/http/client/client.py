@@ -56,6 +56,10 @@ class Client(UserCalls):
         """Let a blocked user pay again."""
         return await self._post(User, f"{USERS}/{part(user_id)}/unblock", key=idempotency_key)
 
+    async def unlock_user(self, *, user_id: str, idempotency_key: str | None = None) -> User:
+        """Clear a lock-out by wrong codes."""
+        return await self._post(User, f"{USERS}/{part(user_id)}/unlock", key=idempotency_key)
+
     async def create_wallet(self, *, user_id: str, currency: str, idempotency_key: str | None = None) -> Wallet:
         """Open an active wallet with nothing in it."""
         body = {"user_id": user_id, "currency": currency}

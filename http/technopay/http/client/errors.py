@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pydantic import BaseModel, ValidationError
 
 from technopay.engine.errors import (
@@ -72,6 +74,7 @@ class _Problem(BaseModel):
     required: int | None = None
     available: int | None = None
     attempts_remaining: int | None = None
+    locked_until: datetime | None = None
     errors: tuple[_FieldProblem, ...] = ()
 
 
@@ -99,6 +102,7 @@ def _error(problem: _Problem, *, replayed: bool, retry_after_s: float | None) ->
             required=problem.required,
             available=problem.available,
             attempts_remaining=problem.attempts_remaining,
+            locked_until=problem.locked_until,
             retry_after_s=retry_after_s,
             replayed=replayed,
         )

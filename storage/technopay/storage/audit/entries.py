@@ -153,10 +153,17 @@ def _noted(books: Books, entry: JournalEntry) -> None:
         books.doubt(CHANGE, entry, "payment", "one that was started", "none")
 
 
+def _user_unlocked(books: Books, entry: JournalEntry) -> None:
+    """Enter what changes nothing that is compared; its user has to be there."""
+    if books.record("user", entry.subject) is None:
+        books.doubt(CHANGE, entry, "user", "one that was created", "none")
+
+
 ENTRIES: dict[str, Callable[[Books, JournalEntry], None]] = {
     "user.created": _user_created,
     "user.active": _user_status,
     "user.blocked": _user_status,
+    "user.unlocked": _user_unlocked,
     "wallet.created": _wallet_created,
     "wallet.active": _wallet_status,
     "wallet.inactive": _wallet_status,

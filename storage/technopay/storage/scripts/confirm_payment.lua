@@ -93,8 +93,11 @@ if taken and kept_digest then
     end
 end
 local user_status, confirms_before, failures_before = fields('user', user_id, 'status', 'confirms', 'failures')
+local locked = locked_out(failures_before, failures_per_day)
 if user_status ~= 'active' then
     return answer('user_blocked')
+elseif locked then
+    return answer('rate_limited', locked)
 elseif wallet_status ~= 'active' then
     return answer('wallet_inactive')
 elseif status == 'expired' then
@@ -111,8 +114,8 @@ end
 
 -- Whoever tried too often learns nothing of the code, be it right or wrong, and it costs nothing.
 local confirms, confirms_left_ms = one_more(MINUTE_MS, confirms_before, confirms_per_minute)
-local failures, failures_left_ms = one_more(DAY_MS, failures_before, failures_per_day)
-local wait = too_often('confirms', confirms_left_ms, 'failures', failures_left_ms)
+local failures = one_more(DAY_MS, failures_before, failures_per_day)
+local wait = too_often('confirms', confirms_left_ms)
 if wait then
     return answer('rate_limited', wait)
 end

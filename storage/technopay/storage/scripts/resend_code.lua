@@ -1,8 +1,8 @@
--- resend_code(keys=[journal], args=[operation, fingerprint, kept_ms, owner, token, keep_it, payment, user, issue, lifetime_ms, codes_per_hour])
+-- resend_code(keys=[journal], args=[operation, fingerprint, kept_ms, owner, token, keep_it, payment, user, issue, lifetime_ms, codes_per_hour, failures_per_day])
 --
 -- Replace the code of a payment: a fresh code, a fresh expiry, the same attempts; the old code is dead.
 --
--- For codes_per_hour see shared/behaviour.lua.
+-- For codes_per_hour and failures_per_day see shared/behaviour.lua.
 --
 -- issue   the number of the new code; it has to follow the current one, so that a late copy of a call does nothing
 --
@@ -17,7 +17,7 @@
 --@include behaviour
 
 local operation, fingerprint, kept_ms, owner, token, keep_it = unpack(ARGV, 1, 6)
-local id, user_id, issue, lifetime_ms, codes_per_hour = unpack(ARGV, 7, 11)
+local id, user_id, issue, lifetime_ms, codes_per_hour, failures_per_day = unpack(ARGV, 7, 12)
 
 local answered = earlier(operation, fingerprint)
 if answered then
@@ -28,7 +28,8 @@ if not payment or payment.user ~= user_id then
     return {'payment_not_found', at, ''}
 end
 local wallet = read('wallet', payment.wallet)
-local user_status, email, phone, codes_before = fields('user', user_id, 'status', 'email', 'phone', 'codes')
+local user_status, email, phone, codes_before, failures =
+    fields('user', user_id, 'status', 'email', 'phone', 'codes', 'failures')
 if payment.last_call == operation then
     return {'ok', at, '', view(id), {}}
 end
@@ -46,8 +47,11 @@ end
 
 local codes, codes_left_ms = one_more(HOUR_MS, codes_before, codes_per_hour)
 local wait = too_often('codes', codes_left_ms)
+local locked = locked_out(failures, failures_per_day)
 if user_status ~= 'active' then
     return answer('user_blocked')
+elseif locked then
+    return answer('rate_limited', locked)
 elseif wallet.status ~= 'active' then
     return answer('wallet_inactive')
 elseif payment.status == 'expired' then

@@ -1,4 +1,4 @@
--- set_user_status(keys=[journal], args=[operation, fingerprint, kept_ms, user, status])
+-- set_user_status(keys=[journal], args=[operation, fingerprint, kept_ms, user, status, failures_per_day])
 --
 -- Make a user 'active' or 'blocked'; if the user is already, nothing changes.
 --
@@ -6,15 +6,16 @@
 --@include base
 --@include operation
 --@include record
+--@include behaviour
 --@include user
 
-local operation, fingerprint, kept_ms, id, status = unpack(ARGV, 1, 5)
+local operation, fingerprint, kept_ms, id, status, failures_per_day = unpack(ARGV, 1, 6)
 
 local answered = earlier(operation, fingerprint)
 if answered then
     return answered
 end
-local user = read_user(id)
+local user = read_user(id, failures_per_day)
 if not user then
     return {'user_not_found', at, ''}
 end

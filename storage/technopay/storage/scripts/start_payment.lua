@@ -1,4 +1,4 @@
--- start_payment(keys=[journal], args=[operation, fingerprint, kept_ms, owner, token, keep_it, payment, user, wallet, invoice, method, key_id, lifetime_ms, attempts, resends, codes_per_hour, days])
+-- start_payment(keys=[journal], args=[operation, fingerprint, kept_ms, owner, token, keep_it, payment, user, wallet, invoice, method, key_id, lifetime_ms, attempts, resends, codes_per_hour, failures_per_day, days])
 --
 -- Begin to pay an invoice: a payment that waits for its confirmation. Nothing is deducted.
 --
@@ -7,7 +7,7 @@
 -- key_id       id of the key that the codes of this payment are derived from
 -- lifetime_ms  how long the code can be used; attempts, resends: how often
 --
--- For codes_per_hour see shared/behaviour.lua, for days shared/limit.lua.
+-- For codes_per_hour and failures_per_day see shared/behaviour.lua, for days shared/limit.lua.
 --
 -- Returns {code, now, token, view, details}; 'bounds' when the clock lies outside `days`.
 --@include base
@@ -22,7 +22,7 @@
 
 local operation, fingerprint, kept_ms, owner, token, keep_it = unpack(ARGV, 1, 6)
 local id, user_id, wallet_id, invoice_id, method, key_id = unpack(ARGV, 7, 12)
-local lifetime_ms, attempts, resends, codes_per_hour, days = unpack(ARGV, 13, 17)
+local lifetime_ms, attempts, resends, codes_per_hour, failures_per_day, days = unpack(ARGV, 13, 18)
 
 local answered = earlier(operation, fingerprint)
 if answered then
@@ -30,7 +30,8 @@ if answered then
 elseif exists('payment', id) then
     return {'ok', at, '', view(id), {}}
 end
-local user_status, email, phone, codes_before = fields('user', user_id, 'status', 'email', 'phone', 'codes')
+local user_status, email, phone, codes_before, failures =
+    fields('user', user_id, 'status', 'email', 'phone', 'codes', 'failures')
 if not user_status then
     return {'user_not_found', at, ''}
 end
@@ -56,10 +57,13 @@ local function refuse(code, details)
     return {code, at, close_lease(wallet_id, wallet, owner, keep_it), in_the_way, details or {}}
 end
 
+local locked = locked_out(failures, failures_per_day)
 if invoice_user ~= user_id then
     return refuse('invoice_not_found')
 elseif user_status ~= 'active' then
     return refuse('user_blocked')
+elseif locked then
+    return refuse('rate_limited', locked)
 elseif wallet_status ~= 'active' then
     return refuse('wallet_inactive')
 elseif invoice_status == 'void' then

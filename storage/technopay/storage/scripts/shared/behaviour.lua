@@ -25,12 +25,18 @@ local function one_more(length_ms, window, most)
     return string.sub(window, 1, 14) .. int(count + 1)
 end
 
--- The details of a refusal if there is too much of one thing or the other: of the one that lasts longer. Else nil.
-local function too_often(name, left_ms, other, other_left_ms)
-    if other_left_ms and other_left_ms > (left_ms or 0) then
-        name, left_ms = other, other_left_ms
-    end
+-- The details of a refusal if there is too much of a thing, or nil.
+local function too_often(name, left_ms)
     return left_ms and {'retry_after_ms', int(left_ms), 'too_many', name}
+end
+
+-- The details of a refusal while wrong codes lock a user out, or nil.
+local function locked_out(failures, failures_per_day)
+    local left_ms = failures and failures_per_day ~= '' and string.sub(failures, 1, 13) - now or 0
+    if left_ms <= 0 or left_ms > DAY_MS or tonumber(string.sub(failures, 15)) < tonumber(failures_per_day) then
+        return nil
+    end
+    return {'retry_after_ms', int(left_ms), 'too_many', 'failures', 'locked_until', string.sub(failures, 1, 13)}
 end
 
 -- Take back one event that was counted and did not happen.
