@@ -6,11 +6,12 @@
 --@include base
 --@include each
 --@include record
+--@include behaviour
 --@include user
 --@include position
 
 local function read_one(id)
-    return flat(read_user(id))
+    return flat(read_user(id, ''))
 end
 
 return {'ok', at, '', position(), read_each(ARGV, read_one)}
