@@ -135,8 +135,7 @@ class ClaimedMessage:
 
 
 Fate = Literal["sent", "waiting", "dead", "stale", "unsent", "left"]
-"""What became of a message. 'stale': there is nothing to tell any more. 'unsent': a code that its verifier does
-not send. 'left': a code of a key that only other processes know; that was no attempt."""
+"""What became of a message. 'stale': of no use any more; 'unsent': not sent by its verifier; 'left': for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +198,7 @@ class Ids(Protocol):
         """Make an id that sorts after those made before: prefix, '_', partition, the rest."""
 
 
-class _AnyVersion(Enum):
-    ANY = "any"
-
-
+_AnyVersion = Enum("_AnyVersion", "ANY")
 ANY: Final = _AnyVersion.ANY
 """What a verifier without versions returns for a right answer."""
 
