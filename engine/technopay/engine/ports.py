@@ -135,7 +135,7 @@ class ClaimedMessage:
 
 
 Fate = Literal["sent", "waiting", "dead", "stale", "unsent", "left"]
-"""What became of a message: 'stale' is of no use any more, 'unsent' not sent by its verifier, 'left' for others."""
+"""What became of a message; 'stale': of no use any more, 'unsent': not sent by its verifier, 'left': to others."""
 
 
 @dataclass(frozen=True, slots=True)
