@@ -78,6 +78,7 @@ def _seconds(given: str | float) -> float:
 DURATION_S_MAX = 86_400
 LIFETIME = re.compile(r"([0-9]{1,6})([smhd])")
 UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+LIFETIME_S_MAX = 366 * 86_400
 
 
 def _show_version(*, wanted: bool) -> None:
@@ -261,14 +262,15 @@ def token(
     admin: Annotated[bool, typer.Option("--admin", help="With the scope of an operator.")] = False,
     expires: Annotated[str, typer.Option(help="Lifetime: a number with s, m, h or d.")] = "1h",
 ) -> None:
-    """Print a bearer token signed with TECHNOPAY_TOKEN_SECRET or, where it is not set, TECHNOPAY_SECRET."""
+    """Print a bearer token signed with TECHNOPAY_TOKEN_SECRET, or else a key derived from TECHNOPAY_SECRET."""
     if error := user_id_error(user):
         raise UsageError(f"--user {error}")
     lifetime = LIFETIME.fullmatch(expires)
-    if not lifetime or int(lifetime[1]) == 0:
-        raise UsageError("--expires has to be a number with s, m, h or d, like 1h")
+    lifetime_s = int(lifetime[1]) * UNIT_S[lifetime[2]] if lifetime else 0
+    if not 0 < lifetime_s <= LIFETIME_S_MAX:
+        raise UsageError("--expires has to be a number with s, m, h or d, like 1h, and at most 366d")
     signer = make_sign_in(load_settings()).require_signer("this command")
-    print(signer.sign(user, admin=admin, lifetime_s=int(lifetime[1]) * UNIT_S[lifetime[2]]))
+    print(signer.sign(user, admin=admin, lifetime_s=lifetime_s))
 
 
 def run() -> None:

@@ -59,6 +59,7 @@ def engine_settings(settings: Settings, secret: str, *, demo: bool) -> EngineSet
 
     return EngineSettings(
         secret=secret,
+        previous_secrets=settings.previous_secrets,
         code_lifetime_s=settings.code_lifetime_s,
         codes_per_hour=limit(settings.codes_per_hour),
         confirms_per_minute=limit(settings.confirms_per_minute),

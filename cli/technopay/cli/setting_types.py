@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, SerializationInfo
 
-from technopay.engine.settings import SECRET_LENGTH_MIN
+from technopay.engine.settings import SECRET_LENGTH_MIN, secret_error
 
 REVEAL = "reveal secrets"
 """The context of a dump that holds secrets as they are."""
@@ -146,12 +146,20 @@ def _conceal(secret: SecretStr, info: SerializationInfo) -> str:
     return secret.get_secret_value() if info.context == REVEAL else str(secret)
 
 
+def _strong(secret: SecretStr) -> SecretStr:
+    if error := secret_error(secret.get_secret_value()):
+        raise ValueError(error)
+    return secret
+
+
 AnyCase = BeforeValidator(_lower)
 UpperCase = BeforeValidator(_upper)
 Seconds = Annotated[int, BeforeValidator(_seconds)]
 Host = Annotated[str, AfterValidator(_host)]
 FilePath = Annotated[Path, AfterValidator(expand_path)]
-Secret = Annotated[SecretStr, Field(min_length=SECRET_LENGTH_MIN), PlainSerializer(_conceal)]
+Secret = Annotated[
+    SecretStr, Field(min_length=SECRET_LENGTH_MIN), AfterValidator(_strong), PlainSerializer(_conceal)
+]
 Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_split)]
 Factory = Annotated[str, AfterValidator(_factory)]
 Zone = Annotated[str, AfterValidator(_known_zone)]

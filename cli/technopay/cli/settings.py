@@ -120,6 +120,11 @@ class Settings(BaseModel):
             )
         return self.secret.get_secret_value()
 
+    @property
+    def previous_secrets(self) -> tuple[str, ...]:
+        """The other secrets whose codes and tokens are taken."""
+        return tuple(each.get_secret_value() for each in self.secret_previous)
+
     def demo_secret(self) -> str:
         """Answer the secret or, for a demo, a random one that is kept in the data directory."""
         if self.secret is not None:

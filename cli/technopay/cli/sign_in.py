@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from technopay.cli.settings import ConfigurationError, Settings
+from technopay.engine.settings import derive_key
 from technopay.http import Authenticator, Caller, Key, TokenAuthenticator, TokenSigner, read_public_keys
 from technopay.http.keys import HS256
 from technopay.http.problems import UnknownKey
@@ -70,9 +71,7 @@ def make_sign_in(settings: Settings, secret: str | None = None) -> SignIn:
     named = {"issuer": settings.token_issuer, "audience": settings.token_audience}
     signer, keys = None, _public_keys(settings)
     if not keys:
-        signing = settings.token_secret.get_secret_value() if settings.token_secret else secret
-        signing = signing or settings.require_secret()
-        keys = (signing, *(each.get_secret_value() for each in settings.token_secret_previous))
+        keys = _secret_keys(settings, secret)
     try:
         authenticator = TokenAuthenticator(*keys, algorithm=settings.token_algorithm, **named)
         if settings.token_algorithm == HS256:
@@ -80,6 +79,18 @@ def make_sign_in(settings: Settings, secret: str | None = None) -> SignIn:
     except ValueError as error:
         raise ConfigurationError(f"TECHNOPAY_SECRET or {NAME}SECRET: {error}") from None
     return SignIn(authenticator, signer)
+
+
+def _secret_keys(settings: Settings, secret: str | None) -> tuple[str, ...]:
+    """Answer the keys of HS256, the one to sign with first.
+
+    Without a secret for tokens they are derived, so that codes cannot be computed from a key of tokens.
+    """
+    previous = tuple(each.get_secret_value() for each in settings.token_secret_previous)
+    if settings.token_secret:
+        return (settings.token_secret.get_secret_value(), *previous)
+    secrets = (secret or settings.require_secret(), *settings.previous_secrets)
+    return (*(derive_key(each, "token").hex() for each in secrets), *previous)
 
 
 def _public_keys(settings: Settings) -> tuple[Key, ...]:

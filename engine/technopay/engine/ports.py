@@ -135,7 +135,7 @@ class ClaimedMessage:
 
 
 Fate = Literal["sent", "waiting", "dead", "stale", "unsent", "left"]
-"""What became of a message; 'stale': of no use any more, 'unsent': not sent by its verifier, 'left': to others."""
+"""What became of a message. Without a use any more it is stale; a code that no verifier sends, unsent."""
 
 
 @dataclass(frozen=True, slots=True)

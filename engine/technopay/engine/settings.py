@@ -7,7 +7,17 @@ import hmac
 from dataclasses import dataclass, field
 
 SECRET_LENGTH_MIN = 32
+SECRET_CHARACTERS_MIN = 8
 SECRETS_MAX = 8
+
+
+def secret_error(secret: str) -> str | None:
+    """Say what is wrong with a secret, without saying what it is."""
+    if len(secret) < SECRET_LENGTH_MIN:
+        return f"has {len(secret)} characters; it needs {SECRET_LENGTH_MIN}"
+    if len(set(secret)) < SECRET_CHARACTERS_MIN:
+        return f"has only {len(set(secret))} different characters; take a random text"
+    return None
 
 
 def derive_key(secret: str, purpose: str) -> bytes:
@@ -81,8 +91,8 @@ class EngineSettings:
         """Refuse values that cannot work together."""
         secrets = (self.secret, *self.previous_secrets)
         for secret in secrets:
-            if len(secret) < SECRET_LENGTH_MIN:
-                raise ValueError(f"the secret has {len(secret)} characters; it needs {SECRET_LENGTH_MIN}")
+            if error := secret_error(secret):
+                raise ValueError(f"the secret {error}")
         if len(secrets) > SECRETS_MAX or len({key_id_of(secret) for secret in secrets}) < len(secrets):
             raise ValueError(f"the previous secrets have to be different ones, at most {SECRETS_MAX - 1}")
         assert 1 <= self.code_attempts <= 5, "PSD2 RTS, Article 4: at most five attempts"

@@ -18,6 +18,7 @@ from technopay.http.problems import InvalidToken, Unauthenticated, UnknownKey
 
 PAYMENTS, ADMIN = "payments", "admin"
 KNOWN_TOKENS_MAX = 4_096
+TIMES, TIME_MAX = {"exp", "nbf", "iat"}, 2**40
 OPTIONS: Any = {"require": ["exp", "sub"], "verify_iat": False}
 """When a token was issued is no condition: the clock of whoever issued it may be ahead of ours."""
 
@@ -45,7 +46,7 @@ class Authenticator(Protocol):
 
 
 class TokenAuthenticator:
-    """Checks tokens of one algorithm with one key, or with two while keys are rotated.
+    """Checks tokens of one algorithm with one key, or with several while keys are rotated.
 
     A token has to name its user (`sub`) and its end (`exp`, to the second: there is no leeway), and the issuer
     and the audience that are given here. One that names an audience while none is given here is for another.
@@ -105,7 +106,7 @@ class TokenAuthenticator:
                 return self._decode(token, key)
             except jwt.InvalidSignatureError:
                 continue
-            except (jwt.InvalidTokenError, ValueError) as error:
+            except (jwt.InvalidTokenError, ValueError, OverflowError) as error:
                 raise _refusal(error, self._algorithm) from None
         raise UnknownKey("The token is signed with none of the keys that are valid here.")
 
@@ -143,16 +144,13 @@ def _refusal(error: Exception, algorithm: Algorithm) -> InvalidToken:
 
 def _caller(claims: Mapping[str, Any]) -> Caller:
     user_id, scope = claims["sub"], claims.get("scope", "")
-    if not USER_ID.fullmatch(user_id):
+    if not isinstance(user_id, str) or not USER_ID.fullmatch(user_id):
         raise InvalidToken("The token names no user in the form that is used here.")
     if not isinstance(scope, str):
         raise InvalidToken("The scope of the token has to be a text.")
-    return Caller(user_id, frozenset(scope.split()), _expiry(claims))
-
-
-def _expiry(claims: Mapping[str, Any]) -> float:
-    expires_at = claims["exp"]
-    # The library also takes what can be made a number: a text, or true.
-    if isinstance(expires_at, bool) or not isinstance(expires_at, int | float):
-        raise InvalidToken("The token cannot be read.")
-    return math.floor(expires_at)
+    for name in TIMES & claims.keys():
+        at = claims[name]
+        # The library also takes what can be made a number: a text, or true. NaN is within no bounds.
+        if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at <= TIME_MAX:
+            raise InvalidToken("The token cannot be read.")
+    return Caller(user_id, frozenset(scope.split()), math.floor(claims["exp"]))

@@ -17,7 +17,7 @@ Key = str | RSAPublicKey | EllipticCurvePublicKey
 """A secret for HS256; a public key for the other two."""
 
 HS256: Algorithm = "HS256"
-KEYS_MAX = 2
+KEYS_MAX = 16
 SECRET_BYTES_MIN = 32
 RSA_BITS_MIN = 2048
 KINDS = {"HS256": "a secret", "RS256": "a public RSA key", "ES256": "a public key on the curve P-256"}
@@ -25,21 +25,21 @@ PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
 
 
 def require_keys(keys: Sequence[Key], algorithm: Algorithm) -> tuple[Key, ...]:
-    """Answer the keys, if they are one or two and right for the algorithm.
+    """Answer the keys, if they are not too many, and right for the algorithm.
 
     Raises:
         ValueError: says what is wrong, never what a key is.
 
     """
     if not 1 <= len(keys) <= KEYS_MAX:
-        raise ValueError(f"there have to be one or {KEYS_MAX} keys, not {len(keys)}")
+        raise ValueError(f"there have to be 1 to {KEYS_MAX} keys, not {len(keys)}")
     for key in keys:
         _require_key(key, algorithm)
     return tuple(keys)
 
 
 def read_public_keys(pem: bytes, algorithm: Algorithm) -> tuple[Key, ...]:
-    """Read one or two public keys from PEM.
+    """Read public keys from PEM.
 
     Raises:
         ValueError: says what is wrong.

@@ -17,8 +17,11 @@ from multidict import CIMultiDict
 from support.scenes import SECRET
 
 from technopay.cli import main
+from technopay.cli.service import engine_settings
 from technopay.cli.settings import ConfigurationError, load_settings
 from technopay.cli.sign_in import make_sign_in
+from technopay.engine import EngineSettings
+from technopay.engine.settings import derive_key
 from technopay.http import Authenticator, TokenAuthenticator, TokenSigner, Unauthenticated
 
 OTHER, PREVIOUS = "a secret for tokens, and for tokens alone", "the secret of before, and of before alone"
@@ -56,17 +59,30 @@ def takes_token(authenticator: Authenticator, token: str) -> bool:
         return False
 
 
-def test_tokens_are_signed_with_the_secret_unless_they_have_their_own(settings: Set) -> None:
-    assert takes(make_sign_in(load_settings()).authenticator, SECRET)
-    assert takes(make_sign_in(load_settings(), OTHER).authenticator, OTHER)
+def derived(secret: str) -> str:
+    return derive_key(secret, "token").hex()
+
+
+def test_tokens_are_signed_with_a_derived_key_unless_they_have_their_own(settings: Set) -> None:
+    assert takes(make_sign_in(load_settings()).authenticator, derived(SECRET))
+    assert not takes(make_sign_in(load_settings()).authenticator, SECRET), "codes are derived from it"
+    assert takes(make_sign_in(load_settings(), OTHER).authenticator, derived(OTHER))
 
     settings(secret=OTHER)
     sign_in = make_sign_in(load_settings(), SECRET)
 
     assert takes(sign_in.authenticator, OTHER)
-    assert not takes(sign_in.authenticator, SECRET)
+    assert not takes(sign_in.authenticator, derived(SECRET))
     token = sign_in.require_signer("a test").sign("alice", admin=False, lifetime_s=60)
     assert jwt.decode(token, OTHER, algorithms=["HS256"])
+
+
+def test_no_key_of_tokens_is_a_key_of_codes() -> None:
+    keys = EngineSettings(secret=SECRET)
+    of_codes = {keys.derive_key(purpose).hex() for purpose in ("code", "digest", "secret id")}
+    assert derived(SECRET) not in of_codes
+    # What is derived from a key of tokens, as from a secret, is another key.
+    assert EngineSettings(secret=derived(SECRET)).derive_key("code").hex() not in of_codes
 
 
 def test_the_secret_of_before_is_taken_too_but_nothing_is_signed_with_it(settings: Set) -> None:
@@ -74,10 +90,29 @@ def test_the_secret_of_before_is_taken_too_but_nothing_is_signed_with_it(setting
     settings(secret_previous_file="previous")
     sign_in = make_sign_in(load_settings())
 
-    assert takes(sign_in.authenticator, SECRET)
+    assert takes(sign_in.authenticator, derived(SECRET))
     assert takes(sign_in.authenticator, PREVIOUS)
     token = sign_in.require_signer("a test").sign("alice", admin=False, lifetime_s=60)
-    assert jwt.decode(token, SECRET, algorithms=["HS256"])
+    assert jwt.decode(token, derived(SECRET), algorithms=["HS256"])
+
+
+def test_tokens_of_the_other_secrets_are_taken_too(settings: Set, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("previous").write_text(f"{PREVIOUS}\n{OTHER}")
+    monkeypatch.setenv("TECHNOPAY_SECRET_PREVIOUS_FILE", "previous")
+    sign_in = make_sign_in(load_settings())
+    for secret in (SECRET, PREVIOUS, OTHER):
+        assert takes(sign_in.authenticator, derived(secret))
+        assert not takes(sign_in.authenticator, secret)
+    assert engine_settings(load_settings(), SECRET, demo=False).previous_secrets == (PREVIOUS, OTHER)
+
+
+@pytest.mark.parametrize("name", ["SECRET", "SECRET_PREVIOUS", "TOKEN_SECRET", "TOKEN_SECRET_PREVIOUS"])
+def test_a_secret_of_few_different_characters_is_refused(
+    settings: Set, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"TECHNOPAY_{name}", "abcdefg" * 6)
+    with pytest.raises(ConfigurationError, match=rf"^TECHNOPAY_{name}.* only 7 different characters"):
+        load_settings()
 
 
 def test_a_public_key_takes_what_the_private_one_signed_and_signs_nothing(settings: Set) -> None:
@@ -95,7 +130,7 @@ def test_a_public_key_takes_what_the_private_one_signed_and_signs_nothing(settin
 def test_a_demo_signs_with_a_key_of_its_own_store_and_takes_all_other_tokens_too(
     settings: Set, algorithm: str
 ) -> None:
-    key: Any = SECRET
+    key: Any = derived(SECRET)
     if algorithm == "ES256":
         settings(algorithm="ES256", public_key_file="public.pem")
         key = CURVE

@@ -17,7 +17,7 @@ from technopay.engine.deadlines import Deadlines
 from technopay.engine.ports import Claimed, PaymentTerms, RefundTerms
 from technopay.engine.settlement import ClaimLostError, Dialogue, SilenceError
 
-SETTINGS = EngineSettings(secret="x" * 32)
+SETTINGS = EngineSettings(secret="a secret for tests, and for tests alone")
 SETTLED, DECLINED = {"settled", "already_settled"}, {"declined", "called_off", "already_declined"}
 DOWN = ConnectionError("down")
 

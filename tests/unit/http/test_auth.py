@@ -196,3 +196,54 @@ def test_what_is_refused_is_not_remembered_and_what_is_is_bounded(
         assert len(tokens._known) <= 2
         assert token.encode() not in tokens._known
     assert checked[1:] == [*valid, valid[0]]
+
+
+TIME_OUT_OF_BOUNDS = [
+    "-1",
+    "1099511627777",
+    "1" + "0" * 400,
+    "1e400",
+    "-1e400",
+    "NaN",
+    "Infinity",
+    "true",
+    '"1"',
+    "[]",
+]
+
+
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize("value", TIME_OUT_OF_BOUNDS, ids=lambda value: value[:12])
+def test_a_time_that_is_none_or_out_of_bounds_makes_no_token(name: str, value: str) -> None:
+    claims = {"sub": '"alice"', "exp": "1099511627776", "nbf": "0", "iat": "0"}
+    assert TokenAuthenticator(SECRET).caller_of(f"Bearer {by_hand(claims)}").expires_at == 2**40
+    with pytest.raises(InvalidToken):
+        TokenAuthenticator(SECRET).caller_of(f"Bearer {by_hand(claims | {name: value})}")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sub": "1"},
+        {"sub": "null"},
+        {"sub": '["alice"]'},
+        {"sub": '"."'},
+        {"scope": '["admin"]'},
+        {"scope": "1"},
+    ],
+    ids=str,
+)
+def test_a_subject_and_a_scope_are_texts(wrong: dict[str, str]) -> None:
+    claims = {"sub": '"alice"', "exp": "1099511627776"}
+    with pytest.raises(InvalidToken):
+        TokenAuthenticator(SECRET).caller_of(f"Bearer {by_hand(claims | wrong)}")
+
+
+def by_hand(claims: dict[str, str]) -> str:
+    """Sign claims as they are written, which may be no JSON that a library would make."""
+    body = "{" + ",".join(f'"{name}":{value}' for name, value in claims.items()) + "}"
+    parts = [
+        base64.urlsafe_b64encode(part).rstrip(b"=") for part in (b'{"alg":"HS256","typ":"JWT"}', body.encode())
+    ]
+    signature = hmac.digest(SECRET.encode(), b".".join(parts), "sha256")
+    return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
