@@ -292,7 +292,7 @@ def test_workers_and_store_die_with_whoever_looks_after_them(home: Path, folder:
         assert len(children) == 3
 
     # With another secret no worker can start on this store: that ends all, in one line.
-    settings = {"TMPDIR": str(folder), "TECHNOPAY_SECRET": "s" * 40}
+    settings = {"TMPDIR": str(folder), "TECHNOPAY_SECRET": "another secret, just as long as that"}
     ended = run_command(home, *SERVE, settings=settings)
     assert_one_line(ended, 1, "TECHNOPAY_SECRET")
 

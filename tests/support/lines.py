@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 from support.http import invoice_body
 from support.patience import see
-from support.scenes import SECRET
+from support.scenes import TOKEN_KEY
 from support.service import Service
 from support.shoppers import right_code
 
@@ -29,7 +29,7 @@ class Line:
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self._url = url
         self._session = session
-        self._signer = TokenSigner(SECRET)
+        self._signer = TokenSigner(TOKEN_KEY)
 
     async def ask(
         self,

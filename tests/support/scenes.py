@@ -20,10 +20,13 @@ from technopay.engine import (
     read_mock_inbox,
 )
 from technopay.engine.ports import PaymentTerms, Store
+from technopay.engine.settings import derive_key
 
 Seen = TypeVar("Seen")
 
 SECRET = "a secret for tests, and for tests alone"
+TOKEN_KEY = derive_key(SECRET, "token").hex()
+"""What `serve` signs tokens with, where they have no secret of their own."""
 WAIT_S_MAX = 60.0
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 from support.http import Json, in_seconds, wrong
-from support.scenes import SECRET
+from support.scenes import SECRET, TOKEN_KEY
 
 from technopay.engine import EngineSettings, MessageCode
 from technopay.engine.ports import PaymentTerms
@@ -96,7 +96,7 @@ class Line:
     def __init__(self, session: aiohttp.ClientSession, urls: Sequence[str], journal: Journal) -> None:
         self._session = session
         self._urls = urls
-        self._signer = TokenSigner(SECRET)
+        self._signer = TokenSigner(TOKEN_KEY)
         self.journal = journal
 
     async def ask(

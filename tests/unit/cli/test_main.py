@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jwt
 import pytest
-from support.scenes import SECRET
+from support.scenes import SECRET, TOKEN_KEY
 
 from technopay.cli import main
 from technopay.engine import OutcomeUnknown, StoreUnfit, __version__
@@ -159,14 +159,14 @@ def test_a_wrong_argument_is_named_in_one_line_with_status_2(run: Run, arguments
 def test_a_token_names_its_user_and_lives_as_long_as_was_said(run: Run, expires: str, seconds: int) -> None:
     status, out, err = run("token", "--user", "alice", "--expires", expires)
 
-    claims = jwt.decode(out.strip(), SECRET, algorithms=["HS256"])
+    claims = jwt.decode(out.strip(), TOKEN_KEY, algorithms=["HS256"])
     assert (status, err, out.count("\n")) == (0, "", 1)
     assert (claims["sub"], claims["scope"]) == ("alice", "payments")
     assert claims["exp"] - claims["iat"] == seconds
 
 
 def test_a_token_of_an_operator_opens_both_tables_for_an_hour(run: Run) -> None:
-    claims = jwt.decode(run("token", "--user", "op", "--admin")[1].strip(), SECRET, algorithms=["HS256"])
+    claims = jwt.decode(run("token", "--user", "op", "--admin")[1].strip(), TOKEN_KEY, algorithms=["HS256"])
 
     assert claims["scope"].split() == ["payments", "admin"]
     assert claims["exp"] - claims["iat"] == 3_600
