@@ -241,6 +241,7 @@ async def test_a_body_of_16_kib_is_read_and_one_byte_more_is_not(api: Api, alice
 
 MEDIA_TYPES = ["", "json", "text/plain", "text/json", "application/x-www-form-urlencoded"]
 MEDIA_TYPES += ["application/json; charset=utf-16", "application/json; charset=latin-1"]
+MEDIA_TYPES += [f"application/json; x={'x' * 128}", "application/json;" + 'x="' * 2_000]
 MEDIA_TYPES += ["application/problem+json", "multipart/form-data; boundary=x"]
 
 

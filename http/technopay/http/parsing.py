@@ -18,6 +18,7 @@ from technopay.http.words import rule_in_words
 BODY_LENGTH_MAX = 16 * 1024
 DEPTH_MAX = 32
 DIGITS_MAX = 20
+CONTENT_TYPE_LENGTH_MAX = 128
 PARAMETERS_MAX = 32
 MEMBERS_MAX = 64
 """Of one object."""
@@ -138,7 +139,9 @@ def require_plain_json(raw: bytes) -> None:
 
 
 def _require_json(request: web.Request) -> None:
-    """Refuse what says to be anything else, however it is written."""
+    """Refuse what says to be anything else, however it is written; to read a long one would take its time."""
+    if len(request.headers.get("Content-Type", "")) > CONTENT_TYPE_LENGTH_MAX:
+        raise UnsupportedMediaType
     if request.content_type != "application/json" or (request.charset or "utf-8").lower() != "utf-8":
         raise UnsupportedMediaType
 

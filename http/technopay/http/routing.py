@@ -75,6 +75,8 @@ class RouteTable(web.AbstractResource):
                 following = place.after.get(ANY)
                 found.append(part)
             place = following or NOWHERE
+            if place is NOWHERE:
+                break
         if place.refuse_method is None:
             return web.UrlMappingMatchInfo({}, self._unknown_path), set()
         route = place.routes.get(request.method, place.refuse_method)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from technopay.http import routing
 from technopay.http.routing import RouteTable, WebHandler
 
 
@@ -66,6 +69,19 @@ async def test_a_path_leads_to_its_route(method: str, path: str, name: str, ids:
 async def test_a_path_that_is_not_there_is_refused_whatever_the_method(path: str) -> None:
     for method in ("GET", "POST", "BREW"):
         assert await found(make_table(), method, path) == ("no path", {})
+
+
+async def test_beyond_a_place_that_is_not_there_nothing_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+
+    class Nothing(dict[str, routing.Place]):
+        def get(self, part: str, default: object = None) -> Any:
+            looks.append(part)
+
+    monkeypatch.setattr(routing.NOWHERE, "after", Nothing())
+    for path in ("/" * 8_000, "/users/bob/" + "x/" * 4_000):
+        assert await found(make_table(), "GET", path) == ("no path", {})
+    assert not looks
 
 
 async def test_a_method_that_a_path_does_not_take_is_refused_with_those_that_it_takes() -> None:
