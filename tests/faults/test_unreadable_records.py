@@ -283,6 +283,14 @@ async def test_all_others_go_on(
     assert "pauses" not in caplog.text
 
 
+async def test_claims_are_renewed_beside_one_that_cannot_be_read(world: World) -> None:
+    await world.replace("payment", world.waiting.id)
+
+    claims: list[Any] = [("payment", world.waiting.id, "1"), ("payment", world.stuck.id, "1")]
+
+    assert await world.store.renew_claims(claims, keep=True) == [False, True]
+
+
 @pytest.fixture
 def served(any_api: Api) -> Api:
     any_api.faults_expected = True
