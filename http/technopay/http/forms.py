@@ -218,7 +218,8 @@ class ResolveBody(Form):
     )
 
     outcome: Literal["settled", "refund"]
-    """`settled` when the merchant got the money, `refund` when it goes back into the wallet."""
+    """`settled` when the merchant got the money, `refund` when it goes back into the wallet. Of a payment in
+    `refunding`: `settled` when the refund failed."""
     note: Annotated[str, _text_rule(1, 500, lines=True)]
     """Why; for operators only."""
 

@@ -232,6 +232,27 @@ async def test_an_operator_decides_a_payment_that_was_set_aside(
     assert await scene.money(wallet) == money
 
 
+async def test_a_decision_of_an_earlier_version_that_a_refund_fails_is_audited_clean(scene: Scene) -> None:
+    """It was one entry: the payment succeeded again by the decision alone."""
+    wallet = await scene.wallet(balance=10_000)
+    payment_id, claim = await scene.refunding(wallet)
+    await set_aside(scene, payment_id, claim)
+    client, key = client_of(scene.store), scene.keys.key
+    await client.xadd(
+        scene.keys.journal, {"payment.resolved": payment_id, "version": "6", "outcome": "settled"}
+    )
+    await scene.write("payment", payment_id, status="succeeded", claim=int(claim) + 1, version=6)
+    await client.hdel(key("payment", payment_id), "set_aside")
+    await client.zrem(key("agenda"), payment_id)
+    await client.zrem(key("set_aside"), payment_id)
+    await client.hincrby(key("wallet", wallet), "ledger", -1_000)
+
+    await assert_clean(scene.store)
+    begun = await scene.begin_refund(payment_id)
+    assert (await scene.complete(payment_id, begun.details["claim"], "reversed")).code == "ok"
+    await assert_clean(scene.store)
+
+
 async def test_only_what_was_set_aside_can_be_resolved(scene: Scene) -> None:
     payment_id, _ = await scene.processing(await scene.wallet())
     before = await dump(scene.store)
