@@ -11,7 +11,7 @@ from hypothesis.stateful import initialize, precondition, rule
 from property import snapshot
 from property.machine import GHOST, LONG_MS, StoreMachine
 from property.model import ATTEMPTS, RESENDS, WAITING, Refused, Verdict
-from support.scene import evidence_of
+from support.scene import KEY_ID, evidence_of
 
 from technopay.engine.commands import (
     BeginRefund,
@@ -192,7 +192,7 @@ class Purchases(StoreMachine):
     def _start(self, user: str, wallet: str, invoice: str, method: str, *, keyed: bool) -> None:
         payment, operation = self.ids.new("pay"), self.operation(keyed=keyed)
         command = StartPayment(
-            operation, payment, user, wallet, invoice, method, f"{payment}/1", LONG_MS, ATTEMPTS, RESENDS
+            operation, payment, user, wallet, invoice, method, KEY_ID, LONG_MS, ATTEMPTS, RESENDS
         )
         self.check(
             self.command(command),

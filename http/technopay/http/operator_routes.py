@@ -257,8 +257,8 @@ OPERATOR_ROUTES = (
         "POST", PAYMENTS + "/{payment_id}/refund", "refundPayment", "Refund a succeeded payment", ADMIN,
         refund_payment, Payment, ("payment_not_found", "payment_not_refundable", "balance_too_large"),
         takes_key=True,
-        description="The amount goes back into the wallet. The invoice stays closed. When the settlement service "
-        "declines, the payment is `succeeded` again, and can be refunded later.",
+        description="The amount goes back into the wallet. The invoice stays closed. When the settlement "
+        "service declines, the payment is `succeeded` again, and can be refunded later.",
     ),
     Route(
         "POST", PAYMENTS + "/{payment_id}/resolve", "resolvePayment", "Decide a payment that was set aside",
