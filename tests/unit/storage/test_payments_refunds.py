@@ -1,0 +1,75 @@
+"""Refunds that fail, their ids, and what an earlier version left of them."""
+
+from __future__ import annotations
+
+import pytest
+from support.audit import assert_clean
+from support.scene import Scene, client_of
+
+
+async def test_a_declined_reversal_credits_nothing_and_the_refund_can_be_tried_again(
+    scene: Scene,
+) -> None:
+    wallet = await scene.wallet(balance=10_000)
+    payment_id = await scene.succeeded(wallet)
+    begun = await scene.begin_refund(payment_id, "ref_001")
+    before = await scene.journal()
+
+    failed = await scene.complete(payment_id, begun.details["claim"], "refund_failed")
+
+    assert failed.code == "ok"
+    assert failed.value is not None
+    assert failed.value == await scene.payment(payment_id)
+    assert (failed.value.status, failed.value.refunds) == ("succeeded", [])
+    assert await scene.money(wallet) == (9_000, 0)
+    assert await scene.due_at(payment_id) is None
+    assert await scene.news(before) == [("payment.refund_failed", {"payment": payment_id, "version": "5"})]
+    assert (await scene.complete(payment_id, begun.details["claim"], "refund_failed")).code == "ok", "a repeat"
+    assert (await scene.complete(payment_id, begun.details["claim"], "reversed")).code == "claim_lost"
+    await assert_clean(scene.store)
+
+    again = await scene.begin_refund(payment_id, "ref_002")
+    assert (await scene.complete(payment_id, begun.details["claim"], "refund_failed")).code == "claim_lost"
+    assert (await scene.complete(payment_id, again.details["claim"], "reversed")).code == "ok"
+    assert await scene.money(wallet) == (10_000, 0)
+    await assert_clean(scene.store)
+
+
+async def test_the_agenda_hands_out_the_id_of_the_refund(scene: Scene) -> None:
+    payment_id = await scene.succeeded(await scene.wallet())
+    await scene.begin_refund(payment_id, "ref_007")
+    await scene.make_due(payment_id)
+    (taken,) = (await scene.store.take_due(10)).payments
+    assert taken.refund_id == "ref_007"
+
+
+@pytest.mark.corrupts
+async def test_a_refund_that_an_earlier_version_began_has_an_id_that_stays(scene: Scene) -> None:
+    payment_id = await scene.succeeded(await scene.wallet())
+    await scene.begin_refund(payment_id)
+    await client_of(scene.store).hdel(scene.keys.key("payment", payment_id), "refund")
+    for _ in range(2):
+        await scene.make_due(payment_id)
+        (taken,) = (await scene.store.take_due(10)).payments
+        assert taken.refund_id == payment_id.replace("pay_", "ref_")
+
+
+async def test_a_decision_of_an_earlier_version_that_a_refund_fails_is_audited_clean(scene: Scene) -> None:
+    """It was one entry: the payment succeeded again by the decision alone."""
+    wallet = await scene.wallet(balance=10_000)
+    payment_id, claim = await scene.refunding(wallet)
+    assert await scene.store.set_aside(payment_id, claim, 15_000)
+    client, key = client_of(scene.store), scene.keys.key
+    await client.xadd(
+        scene.keys.journal, {"payment.resolved": payment_id, "version": "6", "outcome": "settled"}
+    )
+    await scene.write("payment", payment_id, status="succeeded", claim=int(claim) + 1, version=6)
+    await client.hdel(key("payment", payment_id), "set_aside")
+    await client.zrem(key("agenda"), payment_id)
+    await client.zrem(key("set_aside"), payment_id)
+    await client.hincrby(key("wallet", wallet), "ledger", -1_000)
+
+    await assert_clean(scene.store)
+    begun = await scene.begin_refund(payment_id)
+    assert (await scene.complete(payment_id, begun.details["claim"], "reversed")).code == "ok"
+    await assert_clean(scene.store)
