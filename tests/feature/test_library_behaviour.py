@@ -8,9 +8,18 @@ from typing import Any
 
 import pytest
 from support.clock import FakeClock
-from support.scenes import SECRET, Scene, make_scene, other_than
+from support.scene import Scene as AtRest
+from support.scenes import SECRET, Scene, make_scene, other_than, wait_for
 
-from technopay.engine import ConfirmationInvalid, Engine, EngineSettings, Payment, RateLimited
+from technopay.engine import (
+    ConfirmationInvalid,
+    Engine,
+    EngineSettings,
+    FixedCode,
+    Payment,
+    PaymentTerms,
+    RateLimited,
+)
 from technopay.storage import RedisStore
 
 DAYS_S = 3 * 86_400
@@ -89,3 +98,36 @@ async def test_a_start_that_was_refused_can_be_made_again_under_its_key(
     fake_clock.advance(3_600_000)
     payment = await alice.start(invoice, key="mine")
     assert (payment.status, payment.replayed) == ("requires_confirmation", False)
+
+
+async def test_a_verifier_that_sends_no_codes_counts_none(fake_store: RedisStore) -> None:
+    settings = EngineSettings(secret=SECRET, codes_per_hour=2, confirms_per_minute=None)
+    async with Engine(fake_store, settings, verifier=FixedCode("4711")) as engine:
+        alice = await make_scene(engine, fake_store, balance=100_000)
+        payments = [await alice.start() for _ in range(6)]
+        for _ in range(3):
+            await engine.resend_code(user_id="alice", payment_id=payments[0].id)
+
+        async def nothing_is_counted() -> bool:
+            counted = (await AtRest(fake_store).fields("user", "alice"))["codes"].split(" ")[1]
+            return counted == "0"
+
+        await wait_for(nothing_is_counted)
+
+
+async def test_a_code_that_is_sent_is_counted_also_beside_some_that_are_not(fake_store: RedisStore) -> None:
+    class Mixed(FixedCode):
+        """Sends a code for large amounts only."""
+
+        async def code(self, terms: PaymentTerms, version: int) -> str | None:
+            return "123456" if terms.amount >= 1_000 else None
+
+    settings = EngineSettings(secret=SECRET, codes_per_hour=2)
+    async with Engine(fake_store, settings, verifier=Mixed()) as engine:
+        alice = await make_scene(engine, fake_store, balance=100_000)
+        for _ in range(2):
+            await alice.start(await alice.invoice(1_000))
+        for _ in range(3):
+            await alice.start(await alice.invoice(999))
+        with pytest.raises(RateLimited):
+            await alice.start(await alice.invoice(1_000))

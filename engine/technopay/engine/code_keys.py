@@ -42,6 +42,7 @@ class CodeKeys:
         self._digest_keys = [
             (key_id, derive_key(secret, "digest")) for key_id, secret in zip(self.ids, secrets, strict=True)
         ]
+        self.is_own = verifier is not None
         self._verifiers: dict[str, Verifier] = {
             key_id: verifier or MessageCode(code_key=derive_key(secret, "code"))
             for key_id, secret in zip(self.ids, secrets, strict=True)

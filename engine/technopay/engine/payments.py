@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from technopay.engine import values
 from technopay.engine.code_keys import matching_versions
@@ -11,10 +12,12 @@ from technopay.engine.core import EngineCore, Route, known, unwrap
 from technopay.engine.errors import SettlementFailed, StoreUnavailable
 from technopay.engine.feed import Subscription
 from technopay.engine.models import Entry, Invoice, Limit, Method, Page, Payment, Wallet
-from technopay.engine.ports import Operation, Outcome, Verifier
+from technopay.engine.ports import Operation, Outcome, PaymentTerms, Verifier
 
 WAIT_S_MAX = 10.0
 NO_KEY = "-"
+CODES_UNREACHED = 1_000_000_000
+"""A limit that counts and never refuses: the relay takes the count back when it finds that nothing is sent."""
 KEY_UNKNOWN = "The code belongs to a secret that this process does not have. Nothing happened; try again."
 
 
@@ -65,7 +68,7 @@ class PaymentOperations(EngineCore):
             failures_per_day=self._settings.failures_per_day,
         )
         mailbox = await self._owners.mailbox_for(command)
-        payment: Payment = unwrap(await self._directory.ask(mailbox, command, self._follow))
+        payment = unwrap(await self._send_code(mailbox, command, None))
         self._owners.note(payment.wallet_id, user_id)
         return payment
 
@@ -131,7 +134,7 @@ class PaymentOperations(EngineCore):
                 codes_per_hour=self._settings.codes_per_hour,
                 failures_per_day=self._settings.failures_per_day,
             )
-            outcome: Outcome[Payment] = await self._directory.ask(route.wallet_id, command, self._follow)
+            outcome = await self._send_code(route.wallet_id, command, route)
             if outcome.code != "issue":
                 return unwrap(outcome)
             issue = outcome.details["issue"] + 1
@@ -250,6 +253,26 @@ class PaymentOperations(EngineCore):
             return Evidence(NO_KEY, ",", digests)
         matching = await matching_versions(verifier, route.terms, answer, route.code.version_max)
         return Evidence(route.code.key_id, matching, digests)
+
+    async def _send_code(
+        self, mailbox: str, command: StartPayment | ResendCode, route: Route | None
+    ) -> Outcome[Payment]:
+        """Start or resend. Whoever got too many codes is refused only a code that would be sent."""
+        outcome: Outcome[Payment] = await self._directory.ask(mailbox, command, self._follow)
+        is_too_many = self._keys.is_own and outcome.details.get("too_many") == "codes"
+        if is_too_many and await self._sends_none(command, route):
+            uncounted = replace(command, codes_per_hour=CODES_UNREACHED)
+            outcome = await self._directory.ask(mailbox, uncounted, self._follow)
+        return outcome
+
+    async def _sends_none(self, command: StartPayment | ResendCode, route: Route | None) -> bool:
+        if isinstance(command, ResendCode):
+            verifier = self._verifier_of(route) if route else None
+            return bool(verifier and route and await verifier.code(route.terms, command.issue) is None)
+        invoice = unwrap(await self._store.read_invoice(command.invoice_id, command.user_id))
+        terms = PaymentTerms(command.payment_id, invoice.amount, invoice.currency, invoice.merchant)
+        verifier = self._keys.verifier(self._keys.current)
+        return bool(verifier and await verifier.code(terms, 1) is None)
 
     def _verifier_of(self, route: Route) -> Verifier | None:
         """Return the verifier of a payment that waits for its code.

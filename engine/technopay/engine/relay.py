@@ -95,6 +95,8 @@ class Relay:
             untold = await self._deliver_all([message.notice], message.channel)
         attempts = message.attempts + 1
         fate, error = (untold[0].fate, untold[0].error) if untold else ("sent", "")
+        if fate == "unsent" and message.attempts:
+            fate = "stale"  # an earlier attempt may have sent it
         if fate == "waiting" and attempts >= self._settings.message_attempts:
             fate = "dead"
         backoff_s = self._settings.message_backoff_s * 2 ** (attempts - 1)
@@ -149,7 +151,7 @@ class Relay:
             raise UnreadableError("the record or its address cannot be read")
         if notice.kind == "confirmation.code":
             if parcel.status != "requires_confirmation" or notice.issue is None or parcel.issue != notice.issue:
-                return "stale"  # a code that is not current any more
+                return "unsent"  # a code that is not current any more
             verifier = self._keys.verifier(parcel.key_id)
             if verifier is None:
                 return "left"
