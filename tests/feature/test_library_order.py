@@ -37,7 +37,7 @@ async def deposit_all(engine: Engine, alice: Scene, amounts: Sequence[int]) -> N
 
 
 async def test_what_is_asked_of_a_wallet_at_once_happens_in_the_order_of_asking(store: RedisStore) -> None:
-    async with Engine(store, quick_settings()) as engine:
+    async with Engine(store, quick_settings(command_deadline_s=60)) as engine:
         alice = await make_scene(engine, store, balance=0)
 
         await deposit_all(engine, alice, range(1, COUNT + 1))
@@ -47,7 +47,7 @@ async def test_what_is_asked_of_a_wallet_at_once_happens_in_the_order_of_asking(
 
 async def test_what_is_asked_again_and_again_happens_in_the_order_of_asking(store: RedisStore) -> None:
     """Commands come at every moment of the life of an actor, not only all at once."""
-    async with Engine(store, quick_settings()) as engine:
+    async with Engine(store, quick_settings(command_deadline_s=60)) as engine:
         alice = await make_scene(engine, store, balance=0)
         asked = []
         for amount in range(1, COUNT + 1):
@@ -64,7 +64,7 @@ async def test_a_call_that_is_repeated_among_others_changes_nothing_about_their_
     store: RedisStore, before: int
 ) -> None:
     """What it answers again tells nothing of the lease that the wallet has now."""
-    async with Engine(store, quick_settings()) as engine:
+    async with Engine(store, quick_settings(command_deadline_s=60)) as engine:
         alice = await make_scene(engine, store, balance=0)
         repeated: dict[str, Any] = {"wallet_id": alice.wallet_id, "amount": 1_000, "idempotency_key": "key"}
         first = await engine.deposit(**repeated)
@@ -104,7 +104,7 @@ async def test_a_server_that_forgot_the_scripts_keeps_the_order(server_url: str,
     """As after its restart. Nothing overtakes a command whose script has to be loaded again."""
     async with (
         RedisStore.connect(server_url, initialise=True, namespace=namespace) as store,
-        Engine(store, quick_settings()) as engine,
+        Engine(store, quick_settings(command_deadline_s=60)) as engine,
     ):
         alice = await make_scene(engine, store)
         payment = await alice.start()

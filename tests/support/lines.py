@@ -74,9 +74,13 @@ class Line:
         return await self.get("POST", "/v1/payments", body, user=user)
 
     async def confirm(self, user: str, payment: Any, query: str = "") -> tuple[int, Any]:
-        """Confirm a payment."""
-        path, code = f"/v1/payments/{payment['id']}/confirm{query}", await right_code(payment)
-        status, answer, _ = await self.ask("POST", path, {"code": code}, user=user)
+        """Confirm a payment; without a query, wait for its end however long that takes."""
+        path = f"/v1/payments/{payment['id']}"
+        body = {"code": await right_code(payment)}
+        status, answer, _ = await self.ask("POST", f"{path}/confirm{query}", body, user=user)
+        while status == 202 and not query:
+            answer = await self.get("GET", f"{path}?wait=10", user=user)
+            status = 202 if answer["status"] == "processing" else 200
         return status, answer
 
 
