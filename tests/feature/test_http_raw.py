@@ -77,7 +77,7 @@ NO_HTTP: dict[str, Attack] = {
     "a long header": lambda a: deposit(a, b"X: " + b"y" * 9_000, b"Content-Length: 13"),
     "a long name": lambda a: deposit(a, b"X" * 9_000 + b": y", b"Content-Length: 13"),
     "a long line": lambda a: request(f"GET /v1/wallets?cursor={'x' * 9_000}"),
-    "a line without end": lambda a: b"GET /" + b"x" * 20_000,  # no more than is read at once, or the answer is lost with a reset
+    "a line without end": lambda a: b"GET /" + b"x" * 20_000,  # more than is read at once loses the answer
     "HTTP of the future": lambda a: request("GET /v1/wallets").replace(b"HTTP/1.1", b"HTTP/9.9"),
     "HTTP without a version": lambda a: request("GET /v1/wallets").replace(b"HTTP/1.1", b"HTTP/x"),
     "the preface of HTTP 2": lambda a: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00" * 9,
