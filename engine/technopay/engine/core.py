@@ -97,6 +97,8 @@ class EngineCore:
         clock: Clock | None = None,
         ids: Ids | None = None,
     ) -> None:
+        if not isinstance(settings, EngineSettings) or not hasattr(store, "bind_secret"):
+            raise TypeError("an engine takes a store and EngineSettings")
         self._store = store
         self._settings = settings
         self._clock = clock or SystemClock()
@@ -123,6 +125,7 @@ class EngineCore:
         self._renewal = Loop("claims", self._claims.renew, RENEW_INTERVAL_S, self._clock)
         self._feed = Feed(store, self._clock, settings)
         self._state = State.UNSTARTED
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._routes: dict[str, Route] = {}
         self._owners = Owners(store, self._directory)
         self._watchers: dict[str, set[asyncio.Future[Payment | None]]] = {}
@@ -145,6 +148,7 @@ class EngineCore:
                 "TECHNOPAY_SECRET_PREVIOUS"
             )
         self._keys.adopt(bound.value or "")
+        self._loop = asyncio.get_running_loop()
         self._agenda.start()
         self._relay.start()
         self._feed.start()
@@ -154,6 +158,7 @@ class EngineCore:
     async def aclose(self) -> None:
         """Refuse new commands, finish the accepted ones, give up what takes longer than `drain_s`."""
         if self._state is State.RUNNING:
+            self._require_loop()
             self._state = State.DRAINING
             drain_s = self._settings.drain_s
             await self._feed.stop(drain_s)
@@ -209,7 +214,6 @@ class EngineCore:
             any Fault.
 
         """
-        self._require_running()
         return await self._store.measure()
 
     async def check(self) -> None:
@@ -219,12 +223,17 @@ class EngineCore:
             StoreUnavailable: the engine is not running, or the store does not answer.
 
         """
-        self._require_running()
         await self._store.ping()
 
-    def _require_running(self) -> None:
+    def require_running(self) -> None:
+        """Refuse calls while the engine does not run, and those from another event loop (RuntimeError)."""
         if self._state is not State.RUNNING:
             raise EngineClosed(f"The engine {self._state.value}. Nothing happened.")
+        self._require_loop()
+
+    def _require_loop(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("the engine was started in another event loop; nothing happened")
 
     async def _share_audit(self) -> Audit:
         """Wait for the audit that runs, or for a new one. It goes on when whoever asked first has left."""
@@ -246,7 +255,6 @@ class EngineCore:
 
         A call that is not `recorded` without a key leaves its trace in the payment itself.
         """
-        self._require_running()
         if key is None:
             fingerprint = _digest(arguments) if recorded else ""
             return Operation(self._new_call(), fingerprint, UNKEYED_KEPT_MS)

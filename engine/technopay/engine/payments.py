@@ -43,11 +43,9 @@ class PaymentOperations(EngineCore):
             any Fault.
 
         """
-        method_error = None if method in (None, "email", "sms") else "has to be email or sms"
         values.require(
             [
                 ("user_id", values.user_id_error(user_id)),
-                ("method", method_error),
                 ("idempotency_key", values.key_error(idempotency_key)),
             ]
         )
@@ -290,11 +288,9 @@ class PaymentOperations(EngineCore):
 
     def _require_user(self, user_id: str) -> None:
         """Refuse what is no user id: to the store, no user would be an operator, who sees everything."""
-        self._require_running()
         values.require([("user_id", values.user_id_error(user_id))])
 
     def _require_page(self, limit: int, cursor: str, form: re.Pattern[str]) -> None:
-        self._require_running()
         values.require([("limit", values.page_error(limit)), ("cursor", values.cursor_error(cursor, form))])
 
 

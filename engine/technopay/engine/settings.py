@@ -5,10 +5,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass, field
+from functools import cache
+from typing import get_type_hints
+
+from technopay.engine.arguments import Form
 
 SECRET_LENGTH_MIN = 32
 SECRET_CHARACTERS_MIN = 8
 SECRETS_MAX = 8
+NUMBER_MAX = 10**10
+"""Durations are counted in milliseconds, whose sums stay exact."""
+AT_LEAST_ONE = {
+    "code_lifetime_s", "code_attempts", "mailbox_capacity", "commands_waiting_max", "settlement_attempts",
+    "settlements_max", "message_attempts", "events_waiting_max", "listeners_per_user_max", "listeners_max",
+}  # fmt: skip
 
 
 def secret_error(secret: str) -> str | None:
@@ -45,7 +55,7 @@ class EngineSettings:
     code_resends: int = 3
 
     codes_per_hour: int | None = 5
-    """Codes that a user may be sent, by all payments together; None lifts this limit, as the next two."""
+    """Codes that a user may be sent, by all payments together; 0 or None lifts this limit, as the next two."""
     confirms_per_minute: int | None = 5
     """Confirms of a user that get as far as the code."""
     failures_per_day: int | None = 10
@@ -88,20 +98,44 @@ class EngineSettings:
     drain_s: float = 10.0
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work together."""
+        """Refuse values of a wrong type, and those that cannot work together.
+
+        Raises:
+            ValueError: names the setting and the rule.
+
+        """
+        forms = _forms()
+        for name, form in forms.items():
+            value = getattr(self, name)
+            try:
+                form.take(value)
+            except TypeError as error:
+                raise ValueError(f"{name} {error}") from None
+            least = 1 if name in AT_LEAST_ONE else 0
+            if isinstance(value, int | float) and not least <= value <= NUMBER_MAX:
+                raise ValueError(f"{name} has to be {least} to {NUMBER_MAX}")
+        if not isinstance(self.previous_secrets, tuple):
+            raise ValueError("previous_secrets has to be a tuple of texts")
         secrets = (self.secret, *self.previous_secrets)
         for secret in secrets:
-            if error := secret_error(secret):
-                raise ValueError(f"the secret {error}")
+            if type(secret) is not str:
+                raise ValueError("previous_secrets has to be a tuple of texts")
+            if wrong := secret_error(secret):
+                raise ValueError(f"the secret {wrong}")
         if len(secrets) > SECRETS_MAX or len({key_id_of(secret) for secret in secrets}) < len(secrets):
             raise ValueError(f"the previous secrets have to be different ones, at most {SECRETS_MAX - 1}")
-        assert 1 <= self.code_attempts <= 5, "PSD2 RTS, Article 4: at most five attempts"
-        for limit in (self.codes_per_hour, self.confirms_per_minute, self.failures_per_day):
-            assert limit is None or limit >= 1, "None lifts a limit; 0 would stop everybody"
-        assert self.mailbox_capacity >= 1
-        assert self.settlement_timeout_s > 0
-        assert self.message_timeout_s > 0
+        if self.code_attempts > 5:
+            raise ValueError("code_attempts has to be 1 to 5 (PSD2 RTS, Article 4)")
+        for name in ("settlement_timeout_s", "message_timeout_s"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} has to be more than 0")
 
     def derive_key(self, purpose: str) -> bytes:
         """Derive the key for one purpose from the secret."""
         return derive_key(self.secret, purpose)
+
+
+@cache
+def _forms() -> dict[str, Form]:
+    hints = get_type_hints(EngineSettings)
+    return {name: Form(hint) for name, hint in hints.items() if name != "previous_secrets"}

@@ -59,7 +59,7 @@ def currencies() -> frozenset[str]:
 
 def amount_error(amount: object, *, least: int = 1) -> str | None:
     """Answer what is wrong with an amount of minor units."""
-    if isinstance(amount, bool) or not isinstance(amount, int):
+    if type(amount) is not int:  # neither a bool nor a member of an IntEnum
         return "has to be a whole number of minor units"
     if not least <= amount <= AMOUNT_MAX:
         return f"has to be {least} to {AMOUNT_MAX}"
@@ -158,7 +158,7 @@ def key_error(key: str | None) -> str | None:
 
 def time_error(at: datetime) -> str | None:
     """Answer what is wrong with a time."""
-    if at.tzinfo is None:
+    if at.utcoffset() is None:
         return "has to name its offset from UTC"
     try:
         at.astimezone(UTC)

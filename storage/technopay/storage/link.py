@@ -28,6 +28,7 @@ Argument = str | int
 Hear = Callable[[Any], None]
 """Gets a reply, or the fault that came instead of it."""
 
+OTHER_LOOP = "the store was opened in another event loop; nothing happened"
 CALLS_MAX = 20_000
 """Calls without a reply; one more is refused."""
 
@@ -141,6 +142,8 @@ class ServerLink:
         await self._pool.disconnect()
 
     def _send(self, call: Call) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError(OTHER_LOOP)
         wire = self._wire
         if self._unfit is not None and not (isinstance(self._unfit, StoreFull) and call.finishes):
             self._loop.call_soon(call.tell, refusal(self._unfit))
@@ -262,6 +265,7 @@ class DirectLink:
         self._journal = journal
         self._running: set[asyncio.Future[Any]] = set()
         self._in_order = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
 
     def send(self, script: Script, arguments: Sequence[Argument], hear: Hear) -> None:
         """Run a script."""
@@ -272,7 +276,10 @@ class DirectLink:
         self._start(self._run(None, *words), hear)
 
     def _start(self, run: Coroutine[Any, Any, Any], hear: Hear) -> None:
-        task = asyncio.get_running_loop().create_task(run)
+        if asyncio.get_running_loop() is not self._loop:
+            run.close()
+            raise RuntimeError(OTHER_LOOP)
+        task = self._loop.create_task(run)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         task.add_done_callback(lambda run: hear(OutcomeUnknown() if run.cancelled() else run.result()))

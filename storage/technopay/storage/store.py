@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import secrets
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Self
 
+from technopay.engine.arguments import require_type
 from technopay.engine.errors import (
     InternalError,
     OutcomeUnknown,
@@ -24,7 +27,7 @@ from technopay.storage.events import EventScripts
 from technopay.storage.fitness import PARTITIONS, SCHEMA, SCHEMA_BEFORE, Durability, require_ours
 from technopay.storage.inspector import Inspector
 from technopay.storage.keys import Keys
-from technopay.storage.link import DirectLink, ServerLink
+from technopay.storage.link import OTHER_LOOP, DirectLink, ServerLink
 from technopay.storage.migration import migrate
 from technopay.storage.outbox import OutboxScripts
 from technopay.storage.payments import PaymentScripts
@@ -33,6 +36,9 @@ from technopay.storage.registry import RegistryScripts
 
 CONNECT_TIMEOUT_S = 1.0
 REPLY_TIMEOUT_S = 2.0
+REPLY_TIMEOUT_S_MAX = 3600.0
+NAMESPACE = re.compile("[A-Za-z0-9._-]{1,64}")
+SCHEMES = ("redis://", "rediss://", "unix://")
 LOOK_INTERVAL_S = 1.0
 """So often the store is looked at while it is used: its configuration and role can change at any time."""
 
@@ -52,13 +58,29 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
         reply_timeout_s: float = REPLY_TIMEOUT_S,
     ) -> None:
         super().__init__(Keys(namespace))
+        require_type("timezone", timezone, str)
+        require_type("namespace", namespace, str)
+        require_type("durability", durability, Durability)
+        require_type("reply_timeout_s", reply_timeout_s, float)
+        require_type("initialise", initialise, bool)
+        if not NAMESPACE.fullmatch(namespace):
+            raise ValueError("namespace has to be 1 to 64 characters of A-Z a-z 0-9 . _ -")
+        if not 0 < reply_timeout_s <= REPLY_TIMEOUT_S_MAX:
+            raise ValueError(f"reply_timeout_s has to be more than 0, and at most {REPLY_TIMEOUT_S_MAX}")
         self._url = url
         self._server = server
         self._initialise = initialise
         self._timezone = timezone
+        try:
+            self._calendar = Calendar(timezone)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(
+                f"timezone has to be one that this system knows, like Europe/Berlin, not {timezone!r}"
+            ) from None
         self._inspector = Inspector(self._keys, timezone=timezone, durability=durability)
         self._reply_timeout_s = reply_timeout_s
         self._resources = AsyncExitStack()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
     def connect(
@@ -71,7 +93,16 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
         durability: Durability = "always",
         reply_timeout_s: float = REPLY_TIMEOUT_S,
     ) -> Self:
-        """Use a server: redis://, rediss:// or unix://. With `initialise` it may be one that was never used."""
+        """Use a server: redis://, rediss:// or unix://. With `initialise` it may be one that was never used.
+
+        Raises:
+            TypeError: an argument is of a wrong type; for every way to make a store.
+            ValueError: it is of the right type, and wrong.
+
+        """
+        require_type("url", url, str)
+        if not url.startswith(SCHEMES):
+            raise ValueError(f"url has to begin with {' or '.join(SCHEMES)}")
         return cls(
             url=url,
             initialise=initialise,
@@ -120,6 +151,8 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
 
     async def aclose(self) -> None:
         """Disconnect, then stop the embedded server. Can be called more than once."""
+        if self._link is not None and asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError(OTHER_LOOP)
         self._link = None
         await self._resources.aclose()
 
@@ -186,6 +219,7 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
         await self._run("mark_demo", state="seeded")
 
     async def _open(self) -> None:
+        self._loop = asyncio.get_running_loop()
         is_new = self._initialise
         if self._server:
             is_new = self._server.is_new
@@ -216,7 +250,6 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
             link.watch(LOOK_INTERVAL_S)
         if self._server:
             self._server.mark_initialised()
-        self._calendar = Calendar(self._timezone)
 
     async def _take_over(self, *, is_new: bool) -> None:
         """Read what the store says of itself, initialise or migrate it if need be, and hold it to that."""

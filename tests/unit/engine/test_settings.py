@@ -34,16 +34,34 @@ def test_the_secret_is_not_shown() -> None:
         {"code_attempts": 6},
         {"code_attempts": 0},
         {"mailbox_capacity": 0},
-        {"codes_per_hour": 0},
-        {"confirms_per_minute": 0},
+        {"codes_per_hour": -1},
+        {"confirms_per_minute": True},
+        {"code_lifetime_s": 300.0},
+        {"code_lifetime_s": "300"},
+        {"drain_s": float("nan")},
+        {"drain_s": float("inf")},
+        {"agenda_interval_s": None},
+        {"secret": None},
+        {"secret": SECRET.encode()},
+        {"secret": 10**40},
+        {"previous_secrets": SECRET[::-1]},
+        {"previous_secrets": (5,)},
         {"failures_per_day": -1},
         {"settlement_timeout_s": 0},
         {"message_timeout_s": -1.0},
     ],
 )
 def test_values_that_cannot_work_together_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(AssertionError):
-        EngineSettings(secret=SECRET, **wrong)
+    with pytest.raises(ValueError, match=r"has to be|the secret has") as refused:
+        EngineSettings(**({"secret": SECRET} | wrong))
+    assert next(iter(wrong)) in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["codes_per_hour", "confirms_per_minute", "failures_per_day"])
+@pytest.mark.parametrize("lifted", [0, None])
+def test_a_limit_on_behaviour_can_be_lifted(name: str, lifted: int | None) -> None:
+    lifting: dict[str, Any] = {name: lifted}
+    assert not getattr(EngineSettings(secret=SECRET, **lifting), name)
 
 
 def test_each_purpose_and_each_secret_has_a_key_of_its_own() -> None:
