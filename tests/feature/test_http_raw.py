@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from aiohttp import web
 from support.http import Api, Person, make_person
 from support.raw import PATIENCE_S, Served, deposit, heard, request, served
 from support.scene import dump
@@ -165,6 +166,25 @@ async def test_nothing_is_unpacked_wherever_it_is_sent(
     assert told.raw.count(b"HTTP/1.1 ") == 2
     assert told.raw.count(b"HTTP/1.1 400") == 0
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_path_of_thousands_of_parts_is_shown_to_no_router(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routed: list[str] = []
+    resolve = web.UrlDispatcher.resolve
+
+    async def spy(router: web.UrlDispatcher, asked: web.Request) -> web.UrlMappingMatchInfo:
+        routed.append(asked.path)
+        return await resolve(router, asked)
+
+    monkeypatch.setattr(web.UrlDispatcher, "resolve", spy)
+    for path in ("/" * 4_000, "/v1/wallets" + "/x" * 2_000, "/%2F" * 1_000 + "?a=b"):
+        told = await server.say(request(f"GET {path}", close=True))
+        assert (told.status, told.problem["code"]) == (404, "not_found")
+    assert (await server.say(request(f"GET /livez?{'/' * 4_000}", close=True))).status == 200
+
+    assert set(routed) == {"/././.", "/livez", "/v1/wallets"}
 
 
 async def test_a_client_who_leaves_amid_a_body_is_no_defect(

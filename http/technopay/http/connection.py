@@ -7,10 +7,13 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 from operator import itemgetter
 from typing import Any, cast
 
 from aiohttp import HttpVersion11, web
+from aiohttp.http import RawRequestMessage
+from yarl import URL
 
 from technopay.engine import InternalError, Overloaded, TechnopayError
 from technopay.http.bounds import Bounds
@@ -23,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 LINE_LENGTH_MAX = 8190
 HEADERS_MAX = 64
+SLASHES_MAX = 64
+"""In the path of a request: aiohttp's router takes time with their square. No path of ours has as many."""
+NOWHERE = "/." * 3
 RESERVE = 16
 """Connections beyond the bound, for health checks: one request each, and nothing that needs sign-in."""
 
@@ -57,6 +63,7 @@ class Connection(web.RequestHandler):
             # A body is read after sign-in, and what is left of one is thrown away: nothing is unpacked.
             auto_decompress=False,
         )
+        self._request_factory = partial(_make_request, self._request_factory)
         self.is_reserve = is_reserve
         self._head_deadline_s = min(self._keepalive_timeout, bounds.head_deadline_s)
         self._write_deadline_s = bounds.write_deadline_s
@@ -255,6 +262,13 @@ class Connections:
 
     def _count_out(self) -> None:
         self._open -= 1
+
+
+def _make_request(make: Any, message: RawRequestMessage, *others: Any) -> web.BaseRequest:
+    """Make a request of what was read; one with too many slashes is for a path that leads nowhere."""
+    if message.path.count("/", 0, message.path.find("?") + 1 or None) > SLASHES_MAX:
+        message = message._replace(url=URL(NOWHERE, encoded=True), path=NOWHERE)
+    return cast("web.BaseRequest", make(message, *others))
 
 
 def _nothing() -> None:
