@@ -68,14 +68,14 @@ class Inspector:
         self._seen = BEGINNING
         self._proved = BEGINNING
         self._is_full = False
-        self._was_here = False
+        self._written_by: str | None = None
         self.memory: Memory | None = None
         """As it was at the last look; None before it, or where it is not told."""
 
     def leave(self) -> None:
         """Forget the store: until one is adopted, only the server is looked at."""
         self._incarnation = None
-        self._was_here = False
+        self._written_by = None
         self._seen = self._proved = BEGINNING
 
     def adopt(self, meta: Mapping[str, str]) -> None:
@@ -106,7 +106,7 @@ class Inspector:
             )
         )
         try:
-            self._judge_server(answers[0], answers[1])
+            await self._judge_server(ask, answers[0], answers[1])
             if self._incarnation is not None:
                 last, kept, meta = map(_told, answers[2:])
                 self._judge_data(fields_of(meta), last, seen, is_kept=bool(kept))
@@ -117,10 +117,13 @@ class Inspector:
         except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise StoreUnavailable(f"What the store says of itself cannot be read: {error!r}.") from error
 
-    def _judge_server(self, info: Any, settings: Any) -> None:
+    async def _judge_server(self, ask: Ask, info: Any, settings: Any) -> None:
         said = _lines_of(_told(info))
         self._note_memory(said)
         require_primary(said)
+        if said.get("loading", "0") != "0":
+            # Until it has loaded its data, it neither writes its file nor has it open.
+            raise StoreUnavailable("The store does not work: it is loading the dataset (LOADING).")
         if self._durability == "unchecked":
             return
         if isinstance(settings, Exception) and str(settings).startswith(NOT_TOLD):
@@ -128,13 +131,25 @@ class Inspector:
         told = fields_of(_told(settings))
         require_durable(said | told, self._durability)
         require_written(said)
+        await self._require_file(ask, said, told)
+
+    async def _require_file(self, ask: Ask, said: Mapping[str, str], told: Mapping[str, str]) -> None:
+        """Refuse a server whose file was seen here since it runs, and is gone. Another run begins anew."""
+        run = said.get("run_id")
         is_here = is_written_here(said, told)
-        if self._was_here and not is_here:
-            raise StoreUnfit(
-                "the append-only file of the store was deleted or replaced while the server writes it; save "
-                "the data before the server ends (BGREWRITEAOF writes a new file, where its directory is there)"
-            )
-        self._was_here = is_here
+        if is_here:
+            self._written_by = run
+        elif self._written_by != run:
+            self._written_by = None
+        elif is_here is False and run is not None:
+            # A server that ended since it answered has nothing open: only one that still answers lost its file.
+            [again] = await ask((("INFO", "server"),))
+            if _lines_of(_told(again)).get("run_id") == run:
+                raise StoreUnfit(
+                    "the append-only file of the store was deleted or replaced while the server writes it; "
+                    "save the data before the server ends (BGREWRITEAOF writes a new file, where its "
+                    "directory is there)"
+                )
 
     def _note_memory(self, said: Mapping[str, str]) -> None:
         if "used_memory" not in said:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import resource
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,11 +29,14 @@ class FakeServer:
         self.settings: Any = SETTINGS
         self.meta: Any = dict(META)
         self.journal: Any = ["100-0", "200-0"]
+        self.again: Any = None
 
     async def ask(self, questions: Sequence[Question]) -> list[Any]:
         return [self._answer(question) for question in questions]
 
     def _answer(self, question: Question) -> Any:
+        if question == ("INFO", "server") and self.again is not None:
+            return self.again
         if question[0] == "INFO":
             return self.info
         if question[0] == "CONFIG":
@@ -213,3 +219,136 @@ async def test_answers_that_cannot_be_read_are_no_reason_to_go_on(
     setattr(server, part, nonsense)
     with pytest.raises(StoreUnavailable, match="cannot be read"):
         await make_inspector().look(server.ask)
+
+
+class Files:
+    """The append-only file of a server whose process is this one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "appendonlydir"
+        self.folder.mkdir()
+        self.number = 0
+        self.settings = [
+            *SETTINGS,
+            "dir",
+            str(folder),
+            "appenddirname",
+            "appendonlydir",
+            "appendfilename",
+            "aof",
+        ]
+        self._open: list[int] = []
+
+    def write(self) -> None:
+        """Begin a new file, as a rewrite does: it is opened, then named, then the old one is closed."""
+        self.number += 1
+        name = f"aof.{self.number}.incr.aof"
+        self._open.append(os.open(self.folder / name, os.O_CREAT | os.O_WRONLY))
+        text = f"file aof.1.base.rdb seq 1 type b\nfile {name} seq {self.number} type i startoffset 0\n"
+        (self.folder / "new").write_text(text)
+        (self.folder / "new").rename(self.folder / "aof.manifest")
+        self.close(but=1)
+
+    def close(self, but: int = 0) -> None:
+        while len(self._open) > but:
+            os.close(self._open.pop(0))
+
+
+@pytest.fixture
+def files(server: FakeServer, tmp_path: Path) -> Iterator[Files]:
+    files = Files(tmp_path)
+    files.write()
+    server.settings = files.settings
+    server.info = info_of("first")
+    yield files
+    files.close()
+
+
+def info_of(run: str, pid: int | None = None) -> str:
+    return f"{INFO}run_id:{run}\r\nprocess_id:{os.getpid() if pid is None else pid}\r\n"
+
+
+async def test_a_server_whose_file_is_gone_is_unfit_until_it_writes_another(
+    server: FakeServer, files: Files
+) -> None:
+    inspector = make_inspector()
+    await inspector.look(server.ask)
+    (files.folder / f"aof.{files.number}.incr.aof").unlink()
+    for _ in range(2):
+        with pytest.raises(StoreUnfit, match="was deleted or replaced"):
+            await inspector.look(server.ask)
+    files.write()
+    await inspector.look(server.ask)
+
+
+async def test_a_server_that_was_started_again_may_have_no_file_open_yet(
+    server: FakeServer, files: Files
+) -> None:
+    inspector = make_inspector()
+    await inspector.look(server.ask)
+    files.close()
+    server.info = info_of("second")
+    for _ in range(2):
+        await inspector.look(server.ask)
+    files.write()
+    await inspector.look(server.ask)
+    files.close()
+    with pytest.raises(StoreUnfit, match="was deleted or replaced"):
+        await inspector.look(server.ask)
+
+
+@pytest.mark.parametrize("durability", ["always", "unchecked"])
+async def test_a_server_that_loads_its_data_is_unavailable_whatever_else_it_says(
+    server: FakeServer, files: Files, durability: Durability
+) -> None:
+    inspector = make_inspector(durability)
+    await inspector.look(server.ask)
+    files.close()
+    server.info = f"{info_of('first')}loading:1\r\naof_enabled:0\r\n"
+    with pytest.raises(StoreUnavailable, match="is loading"):
+        await inspector.look(server.ask)
+
+
+@pytest.mark.parametrize("again", [OutcomeUnknown(), StoreUnavailable()])
+async def test_a_server_that_ended_after_its_answer_is_unavailable_and_lost_no_file(
+    server: FakeServer, files: Files, again: Exception
+) -> None:
+    inspector = make_inspector()
+    await inspector.look(server.ask)
+    files.close()  # as the end of its process does
+    server.again = again
+    with pytest.raises(StoreUnavailable):
+        await inspector.look(server.ask)
+
+
+async def test_what_cannot_be_seen_is_not_lost(server: FakeServer, files: Files) -> None:
+    inspector = make_inspector()
+    await inspector.look(server.ask)
+    server.info = info_of("first", pid=2**22 + 1)  # more than any process has
+    await inspector.look(server.ask)
+    server.info = info_of("first")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        await inspector.look(server.ask)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_rewrite_during_the_look_is_no_loss(
+    server: FakeServer, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspector = make_inspector()
+    await inspector.look(server.ask)
+    read = Path.read_text
+
+    def read_before_a_rewrite(path: Path, *arguments: Any) -> str:
+        text = read(path, *arguments)
+        if files.number < most:
+            files.write()
+        return text
+
+    monkeypatch.setattr(Path, "read_text", read_before_a_rewrite)
+    for rewrites in (1, 2, 3, 50):
+        most = files.number + rewrites
+        await inspector.look(server.ask)
