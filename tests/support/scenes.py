@@ -24,7 +24,7 @@ from technopay.engine.settings import derive_key
 
 Seen = TypeVar("Seen")
 
-SECRET = "a secret for tests, and for tests alone"
+SECRET = "9f2c1e-of-tests-only-7b40d8-unprinted"
 TOKEN_KEY = derive_key(SECRET, "token").hex()
 """What `serve` signs tokens with, where they have no secret of their own."""
 WAIT_S_MAX = 60.0

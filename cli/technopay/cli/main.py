@@ -279,7 +279,7 @@ def run() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an encoding that lacks a letter is no reason to fail
     try:
-        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        status = app(sys.argv[1:] or ["--help"], prog_name="technopay", standalone_mode=False)
     except TyperException as error:
         status = _fail(error.format_message(), 2)
     except UsageError as error:

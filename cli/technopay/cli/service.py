@@ -11,7 +11,7 @@ from functools import partial
 from technopay.cli.logs import LogCollector
 from technopay.cli.seed import seed
 from technopay.cli.services import require_services, running_services, warn_of_services
-from technopay.cli.settings import Settings
+from technopay.cli.settings import ConfigurationError, Settings
 from technopay.cli.sign_in import SignIn, make_sign_in
 from technopay.engine import Engine, EngineSettings
 from technopay.http import Bounds, OnRequest, create_app, mock_routes, serving
@@ -71,12 +71,21 @@ def settle_sign_in(settings: Settings, *, demo: bool) -> tuple[str, SignIn]:
     """Answer the secret and who may call, before anything is started.
 
     Raises:
-        ConfigurationError: something is set wrongly; one line says what.
+        ConfigurationError: something is set wrongly; a line each says what.
 
     """
-    secret = settings.demo_secret() if demo else settings.require_secret()
-    sign_in = make_sign_in(settings, secret)
-    require_services(settings, demo=demo)
+    wrong = []
+    try:
+        require_services(settings, demo=demo)
+    except ConfigurationError as error:
+        wrong.append(str(error))
+    try:
+        secret = settings.demo_secret() if demo else settings.require_secret()
+        sign_in = make_sign_in(settings, secret)
+    except ConfigurationError as error:
+        wrong.insert(0, str(error))
+    if wrong:
+        raise ConfigurationError("\n".join(wrong))
     return secret, sign_in
 
 

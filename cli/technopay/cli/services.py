@@ -183,7 +183,7 @@ def _load_factory(name: str, factory: str) -> Callable[[ServiceContext], Any]:
     except (Exception, SystemExit) as error:
         raise ConfigurationError(f"{setting}: {_one_line(error)}") from error
     if not callable(found):
-        raise ConfigurationError(f"{setting}: {type(found).__name__} cannot be called")
+        raise ConfigurationError(f"{setting}: is of type {type(found).__name__}, which cannot be called")
     make: Callable[[ServiceContext], Any] = found
     return make
 

@@ -25,6 +25,13 @@ SCHEMES = ("redis", "rediss", "unix")
 LATER_SCHEMES = ("redis+sentinel", "redis+cluster", "rediss+cluster")
 MOCK = "mock"
 """In the place of a factory: the mock service, on purpose."""
+HOW_TO_MAKE_ONE = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
+PRINTED_SECRETS = (
+    "a random text of 32 characters or more",
+    "a secret for tests, and for tests alone",
+    "a secret of the benchmark, and of it alone",
+)
+"""Examples of our documents and programs, past ones too: anybody knows them."""
 FACTORY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -149,6 +156,8 @@ def _conceal(secret: SecretStr, info: SerializationInfo) -> str:
 def _strong(secret: SecretStr) -> SecretStr:
     if error := secret_error(secret.get_secret_value()):
         raise ValueError(error)
+    if secret.get_secret_value().strip() in PRINTED_SECRETS:
+        raise ValueError(f"is an example that is printed in the documentation; {HOW_TO_MAKE_ONE}")
     return secret
 
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from technopay.cli.setting_sources import EMPTY, PREFIX, read_sources
 from technopay.cli.setting_types import (
+    HOW_TO_MAKE_ONE,
     MOCK,
     REVEAL,
     AnyCase,
@@ -27,7 +28,7 @@ from technopay.cli.setting_types import (
     UpperCase,
     Zone,
 )  # fmt: skip
-from technopay.engine.settings import SECRET_LENGTH_MIN
+from technopay.engine.settings import SECRET_LENGTH_MIN, SECRETS_MAX
 from technopay.http import Algorithm, Bounds
 from technopay.http.keys import HS256
 from technopay.storage import EmbeddedValkey
@@ -94,6 +95,15 @@ class Settings(BaseModel):
     cors_origins: Origins = ()
     trusted_proxies: Networks = ()
 
+    @field_validator("secret_previous")
+    @classmethod
+    def _each_once(cls, previous: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        if info.data.get("secret") in previous or len(set(previous)) < len(previous):
+            raise ValueError("has to name each secret once, and not the one of TECHNOPAY_SECRET")
+        if len(previous) >= SECRETS_MAX:
+            raise ValueError(f"has to have at most {SECRETS_MAX - 1} secrets")
+        return previous
+
     def variables_of(self, service: str) -> dict[str, str]:
         """Return the variables of one service, without `TECHNOPAY_<SERVICE>_` before them."""
         prefix = f"{service}_".upper()
@@ -116,7 +126,8 @@ class Settings(BaseModel):
         """
         if self.secret is None:
             raise ConfigurationError(
-                f"TECHNOPAY_SECRET is not set: give a random text of at least {SECRET_LENGTH_MIN} characters"
+                f"TECHNOPAY_SECRET is not set: give a random text of at least {SECRET_LENGTH_MIN} characters; "
+                f"{HOW_TO_MAKE_ONE}"
             )
         return self.secret.get_secret_value()
 
@@ -185,7 +196,7 @@ def _problems(error: ValidationError) -> dict[str, str]:
     problems: dict[str, str] = {}
     for problem in error.errors(include_url=False, include_input=False):
         name, *rest = problem["loc"]
-        message = problem["msg"].removeprefix("Value error, ")
+        message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "has to be")
         if problem["type"] in ("too_short", "string_too_short"):
             # Pydantic counts the characters of a secret as items.
             message = f"has to have at least {problem['ctx']['min_length']} characters"

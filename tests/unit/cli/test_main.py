@@ -127,6 +127,9 @@ def test_without_arguments_it_shows_help(run: Run) -> None:
         ("token --user a --expires 1y", "--expires"),
         ("token --user a --expires 1.5h", "--expires"),
         ("token --user a --expires ١h", "--expires"),
+        ("token --user a --expires 367d", "at most 366d"),
+        ("token --user a --expires 8785h", "at most 366d"),
+        ("token --user a --expires 31622401s", "at most 366d"),
         ("load", "--url"),
         ("load --url 127.0.0.1:8080", "--url"),
         ("load --url http://h:99999", "--url"),
@@ -154,7 +157,8 @@ def test_a_wrong_argument_is_named_in_one_line_with_status_2(run: Run, arguments
 
 
 @pytest.mark.parametrize(
-    ("expires", "seconds"), [("30s", 30), ("5m", 300), ("1h", 3_600), ("12h", 43_200), ("7d", 604_800)]
+    ("expires", "seconds"),
+    [("30s", 30), ("5m", 300), ("1h", 3_600), ("12h", 43_200), ("7d", 604_800), ("366d", 31_622_400)],
 )
 def test_a_token_names_its_user_and_lives_as_long_as_was_said(run: Run, expires: str, seconds: int) -> None:
     status, out, err = run("token", "--user", "alice", "--expires", expires)
@@ -197,7 +201,24 @@ def test_a_missing_secret_is_one_line_with_status_1(
 ) -> None:
     monkeypatch.delenv("TECHNOPAY_SECRET")
 
-    assert_one_line(run(*command), 1, "TECHNOPAY_SECRET", "32")
+    monkeypatch.setenv("TECHNOPAY_SETTLEMENT", "mock")
+    monkeypatch.setenv("TECHNOPAY_SMS", "mock")
+
+    assert_one_line(run(*command), 1, "TECHNOPAY_SECRET", "32", "secrets.token_urlsafe")
+    assert not Path("d").exists()
+
+
+def test_all_that_serve_lacks_is_named_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SECRET", "SETTLEMENT", "EMAIL"):
+        monkeypatch.delenv(f"TECHNOPAY_{name}", raising=False)
+
+    status, out, err = run("serve", "--data-dir", "d")
+
+    assert (status, out) == (1, "")
+    assert [line.split(":")[1] for line in err.splitlines()] == [
+        " TECHNOPAY_SECRET is not set",
+        " set TECHNOPAY_SETTLEMENT and TECHNOPAY_EMAIL or TECHNOPAY_SMS",
+    ]
     assert not Path("d").exists()
 
 

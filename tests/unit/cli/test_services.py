@@ -104,7 +104,7 @@ def test_one_channel_is_enough(channel: str) -> None:
     [
         ("", "nowhere_at_all:make", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
         ("", "{}:make", "AttributeError: module '{}' has no attribute 'make'"),
-        ("make = 7", "{}:make", "int cannot be called"),
+        ("make = 7", "{}:make", "is of type int, which cannot be called"),
         ("import nowhere_at_all", "{}:make", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
         ("raise ValueError('no\\n way')", "{}:make", "ValueError: no way"),
         ("raise SystemExit(3)", "{}:make", "SystemExit: 3"),

@@ -106,7 +106,7 @@ def test_a_setting_is_taken_in_every_form_that_is_meant(
         ("trusted_proxies", "10.0.0.0/8,nginx", "item 2 has to be an address or a network"),
         ("trusted_proxies", "10.0.0.1/8", "host bits"),
         ("data_dir", "~nobody-of-this-name/x", "home directory"),
-        ("secret_previous", f"{SECRET[:-1]},short", "item 1 has to have at least 32 characters"),
+        ("secret_previous", f"{SECRET[:-1]},short", "item 2 has to have at least 32 characters"),
     ],
 )  # fmt: skip
 def test_what_has_another_form_is_refused_by_name_and_rule(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from support.scenes import SECRET
 
 from technopay.cli import main
 from technopay.cli.service import engine_settings
+from technopay.cli.setting_types import PRINTED_SECRETS
 from technopay.cli.settings import ConfigurationError, load_settings
 from technopay.cli.sign_in import make_sign_in
 from technopay.engine import EngineSettings
@@ -25,6 +27,14 @@ from technopay.engine.settings import derive_key
 from technopay.http import Authenticator, TokenAuthenticator, TokenSigner, Unauthenticated
 
 OTHER, PREVIOUS = "a secret for tokens, and for tokens alone", "the secret of before, and of before alone"
+ROOT = Path(__file__).parents[3]
+PRINTING = (
+    "*.md",
+    "*.yml",
+    "docs/**/*.md",
+    "docs/**/*.py",
+    *(f"{part}/**/*.py" for part in ("cli", "engine", "http")),
+)
 CURVE = ec.generate_private_key(ec.SECP256R1())
 PUBLIC = CURVE.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
@@ -115,6 +125,46 @@ def test_a_secret_of_few_different_characters_is_refused(
         load_settings()
 
 
+@pytest.mark.parametrize("name", ["SECRET", "SECRET_PREVIOUS", "TOKEN_SECRET", "TOKEN_SECRET_PREVIOUS"])
+@pytest.mark.parametrize("printed", PRINTED_SECRETS)
+def test_an_example_of_the_documentation_is_refused_as_a_secret(
+    settings: Set, monkeypatch: pytest.MonkeyPatch, name: str, printed: str
+) -> None:
+    # A list has commas: there, such an example can come from a file only.
+    Path("printed").write_text(f"{printed} \n")
+    monkeypatch.delenv(f"TECHNOPAY_{name}", raising=False)
+    monkeypatch.setenv(f"TECHNOPAY_{name}_FILE", "printed")
+    with pytest.raises(ConfigurationError, match=rf"^TECHNOPAY_{name}: .*is an example.*token_urlsafe\(32\)"):
+        load_settings()
+
+
+def test_every_secret_that_a_document_or_the_product_prints_is_refused() -> None:
+    files = [file for pattern in PRINTING for file in ROOT.glob(pattern) if ".venv" not in file.parts]
+    printed = [
+        found for file in files for found in re.findall(r'(?i)secret *[=:] *"([^"{]{32,})"', file.read_text())
+    ]
+    assert len(files) > 50
+    assert printed
+    assert set(printed) <= set(PRINTED_SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("previous", "rule"),
+    [
+        ([SECRET], "each secret once, and not the one of TECHNOPAY_SECRET"),
+        ([PREVIOUS, PREVIOUS], "each secret once"),
+        ([f"{number}{PREVIOUS}" for number in range(8)], "at most 7 secrets"),
+    ],
+)
+def test_previous_secrets_are_other_ones_and_few(
+    settings: Set, monkeypatch: pytest.MonkeyPatch, previous: list[str], rule: str
+) -> None:
+    Path("previous").write_text("\n".join(previous))
+    monkeypatch.setenv("TECHNOPAY_SECRET_PREVIOUS_FILE", "previous")
+    with pytest.raises(ConfigurationError, match=f"^TECHNOPAY_SECRET_PREVIOUS: has to .*{rule}"):
+        load_settings()
+
+
 def test_a_public_key_takes_what_the_private_one_signed_and_signs_nothing(settings: Set) -> None:
     settings(algorithm="ES256", public_key_file="public.pem", issuer="issuer", audience="us")
     sign_in = make_sign_in(load_settings())
@@ -179,6 +229,8 @@ def test_what_does_not_fit_is_one_line_before_anything_is_started(
     values: dict[str, str], told: str, command: list[str],
 ) -> None:  # fmt: skip
     settings(**values)
+    for service in ("SETTLEMENT", "EMAIL"):
+        monkeypatch.setenv(f"TECHNOPAY_{service}", "mock")
     monkeypatch.setattr(sys, "argv", ["technopay", *command])
 
     with pytest.raises(SystemExit) as ended:

@@ -58,7 +58,7 @@ def test_a_worker_has_the_settings_that_were_settled_whatever_the_environment_sa
     settled = Settings.model_validate(
         {
             "secret": SECRET,
-            "secret_previous": [SECRET, SECRET + ","],
+            "secret_previous": [SECRET + ",", SECRET + ";"],
             "codes_per_hour": 3,
             "token_public_key_file": "keys.pem",
             "trusted_proxies": "10.0.0.0/8,::1",
