@@ -92,6 +92,8 @@ async def _value_of(client: Any, key: str) -> Any:
             return await client.smembers(key)
         case "stream":
             return await read_stream(client, key)
+        case "string":
+            return await client.get(key)
         case other:
             raise AssertionError(f"{key} is a {other}")
 

@@ -36,8 +36,8 @@ if held then
 end
 
 local function answer(code, details)
-    local closed = close_lease(payment.wallet, wallet, owner, keep_it)
-    return {code, at, closed, view(id), details or {}}
+    local payment_now = view(id)
+    return {code, at, close_lease(payment.wallet, wallet, owner, keep_it), payment_now, details or {}}
 end
 
 if payment.status == 'refunding' or payment.status == 'refunded' then
@@ -47,6 +47,8 @@ elseif payment.status ~= 'succeeded' then
 elseif tonumber(payment.amount) > MAX_AMOUNT - tonumber(wallet.ledger) then
     return answer('balance_too_large')
 end
+require_integer(payment.amount)
+require_integer(wallet.ledger)
 local version = next_version(payment.status, payment.version)
 local claim = int(redis.call('HINCRBY', key('payment', id), 'claim', 1))
 redis.call('HSET', key('payment', id), 'status', 'refunding', 'refund', refund, 'version', version)

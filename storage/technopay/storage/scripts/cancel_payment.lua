@@ -26,6 +26,7 @@ if payment.last_call == operation then
     return {'ok', at, '', view(id), {}}
 end
 local wallet = read('wallet', payment.wallet)
+fields('user', user_id, 'status') -- what is shown has to be readable before anything is written
 local held = lease_refusal(wallet, owner, token)
 if held then
     return {held, at, ''}

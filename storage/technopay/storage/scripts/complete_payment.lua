@@ -31,6 +31,7 @@ local payment = {
     invoice = invoice, wallet = wallet, amount = amount, currency = currency, limit = limit,
     claim = claim, set_aside = set_aside, status = status, version = version,
 }
+require_writable(payment, verdict == 'given_back' or verdict == 'reversed')
 if verdict ~= 'settled' then
     local END = {given_back = give_back, reversed = refund, refund_failed = fail_refund}
     END[verdict](id, payment)

@@ -153,8 +153,13 @@ elseif over_sum(limit, amount) then
     return refuse('balance_too_large')
 end
 
-count(user_id, 'confirms', confirms)
+require_integer(amount)
+require_integer(balance)
+require_integer(limit.used)
+require_integer(limit.limit or '0')
+redis.call('LLEN', key('entries', wallet_id)) -- it has to be a list before anything is written
 local said = version and {'version', next_version(status, version)} or {}
+count(user_id, 'confirms', confirms)
 local after = int(redis.call('HINCRBY', key('wallet', wallet_id), 'balance', '-' .. amount))
 local used = int(redis.call('HINCRBY', key('limit', currency), limit.day, amount))
 local entry = append('payment.processing', id, 'wallet', wallet_id, 'amount', '-' .. amount,

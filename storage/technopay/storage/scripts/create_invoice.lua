@@ -39,6 +39,7 @@ if holder then
         return {'reference_used', at, '', '', {'invoice_id', holder}}
     end
     if is_due then
+        redis.call('ZCARD', key('invoices', user_id)) -- it has to be a sorted set before anything is written
         if payment then
             end_unconfirmed(payment, holder, 'expired')
         end
@@ -46,6 +47,7 @@ if holder then
         append('invoice.expired', holder)
     end
 end
+redis.call('ZADD', key('invoices', user_id), 0, id)
 if reference ~= '' then
     redis.call('HSET', key('references'), referred, id)
 end
@@ -60,6 +62,5 @@ if reference ~= '' then
     invoice.reference = reference
 end
 redis.call('HSET', key('invoice', id), unpack(flat(invoice)))
-redis.call('ZADD', key('invoices', user_id), 0, id)
 append('invoice.created', id, 'user', user_id, 'amount', amount, 'currency', currency)
 return keep(operation, fingerprint, kept_ms, {'ok', at, '', {id, flat(invoice)}})

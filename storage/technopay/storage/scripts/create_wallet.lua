@@ -17,7 +17,7 @@ if not exists('user', user_id) then
 end
 local wallet = {'user', user_id, 'currency', currency, 'balance', '0', 'ledger', '0', 'status', 'active',
     'created_at', at}
-redis.call('HSET', key('wallet', id), unpack(wallet))
 redis.call('HSET', key('user', user_id), id, '')
+redis.call('HSET', key('wallet', id), unpack(wallet))
 append('wallet.created', id, 'user', user_id, 'currency', currency)
 return keep(operation, fingerprint, kept_ms, {'ok', at, '', {id, wallet}})

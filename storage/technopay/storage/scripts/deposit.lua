@@ -34,6 +34,9 @@ end
 if tonumber(amount) > MAX_AMOUNT - tonumber(wallet.ledger) then
     return answer('balance_too_large')
 end
+require_integer(wallet.balance)
+require_integer(wallet.ledger)
+redis.call('LLEN', key('entries', id)) -- it has to be a list before anything is written
 wallet.balance = int(redis.call('HINCRBY', key('wallet', id), 'balance', amount))
 redis.call('HINCRBY', key('wallet', id), 'ledger', amount)
 local entry = append('wallet.deposited', id, 'amount', amount, 'balance', wallet.balance)

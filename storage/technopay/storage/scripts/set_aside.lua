@@ -13,12 +13,12 @@ local current, is_set_aside, status, version = fields('payment', id, 'claim', 's
 if current ~= claim then
     return {'fenced', at, ''}
 end
+local changed = next_version(status, version)
 exempt_from_memory_limit()
+redis.call('ZADD', key('set_aside'), 0, id)
 redis.call('ZADD', key('agenda'), int(now + interval_ms), id)
 if not is_set_aside then
-    local changed = next_version(status, version)
     redis.call('HSET', key('payment', id), 'set_aside', '1', 'version', changed)
-    redis.call('ZADD', key('set_aside'), 0, id)
     append('payment.set_aside', id, 'version', changed)
 end
 return {'ok', at, ''}

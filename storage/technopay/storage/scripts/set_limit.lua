@@ -23,6 +23,7 @@ local limit = read_limit(currency, days)
 if not limit then
     return {'bounds', at, ''}
 end
+redis.call('SCARD', key('limits')) -- it has to be a set before anything is written
 if (limit.limit or '') ~= amount then
     if amount == '' then
         redis.call('HDEL', key('limit', currency), 'limit')

@@ -100,16 +100,17 @@ if wait then
 end
 
 if live then
+    redis.call('ZCARD', key('payments', user_id)) -- it has to be a sorted set before anything is written
     end_earlier(live, invoice_id, 'restart')
 end
 local expires_at = int(now + lifetime_ms)
 local challenge = pack_challenge(method, '1', attempts, resends, expires_at, payable_until, '', key_id)
 local limit_now = limit_shown(limit, limit.used)
+redis.call('ZADD', key('payments', user_id), 0, id)
 redis.call('HSET', key('payment', id), 'invoice', invoice_id, 'wallet', wallet_id, 'user', user_id,
     'amount', amount, 'currency', currency, 'merchant', merchant, 'status', 'requires_confirmation',
     'created_at', at, 'limit', limit_now, 'challenge', challenge)
 redis.call('HSET', key('invoice', invoice_id), 'payment', id)
-redis.call('ZADD', key('payments', user_id), 0, id)
 redis.call('ZADD', key('agenda'), expires_at, id)
 append_code('payment.started', id, method, email, '1')
 count(user_id, 'codes', codes)

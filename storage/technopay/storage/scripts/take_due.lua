@@ -29,7 +29,6 @@ local function take_payment(id)
     local user, invoice, status, challenge, refund = fields('payment', id,
         'user', 'invoice', 'status', 'challenge', 'refund')
     if status == 'requires_confirmation' and is_expired(challenge) then
-        fields('invoice', invoice, 'payment') -- it has to be readable before anything is written
         end_unconfirmed(id, invoice, 'expired')
     elseif status == 'requires_confirmation' then
         local _, _, _, _, expires_at = unpack_challenge(challenge)

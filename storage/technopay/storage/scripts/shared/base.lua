@@ -21,6 +21,16 @@ local function int(number)
     return string.format('%d', number)
 end
 
+-- Doubles are exact up to here.
+local MAX_AMOUNT = 9007199254740991
+
+-- What is counted up or down has to be an exact integer before anything is written: a script that stops later keeps
+-- what it wrote. tonumber would take 'nan', '0x10' and '1e3', too.
+local function require_integer(text)
+    local number = tonumber(text)
+    assert(number and math.abs(number) <= MAX_AMOUNT and int(number) == text, 'a number has to be an exact integer')
+end
+
 local function exists(kind, id)
     return redis.call('EXISTS', key(kind, id)) == 1
 end

@@ -9,6 +9,9 @@ local LEASE_MS = 100
 -- Why this owner may not go on now ('busy' or 'fenced'), or nil.
 local function lease_refusal(wallet, owner, token)
     local remaining_ms = tonumber(wallet.lease_until or '0') - now
+    if wallet.token then
+        require_integer(wallet.token)
+    end
     -- A clock that jumped back must not make a lease longer than it ever was.
     local live = remaining_ms > 0 and remaining_ms <= LEASE_MS
     if live and wallet.lease_owner ~= owner then

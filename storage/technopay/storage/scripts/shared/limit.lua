@@ -4,9 +4,6 @@
 -- time zone; milliseconds in 13 digits), because only the caller knows the zone and only this clock knows the
 -- time. Every part has its place, so none has to be searched for.
 
--- With a limit or without, the sum of a day has to stay an exact integer.
-local MAX_SUM = 9007199254740991
-
 local function read_limit(currency, days)
     if at < string.sub(days, 1, 13) then
         return nil
@@ -26,8 +23,9 @@ local function over_limit(limit, amount)
     return limit.limit and tonumber(amount) > limit.limit - limit.used
 end
 
+-- With a limit or without, the sum of a day has to stay an exact integer.
 local function over_sum(limit, amount)
-    return tonumber(amount) > MAX_SUM - limit.used
+    return tonumber(amount) > MAX_AMOUNT - limit.used
 end
 
 -- '<day> <limit> <used> <resets_at>' as a payment keeps and shows it; without a limit only the day.

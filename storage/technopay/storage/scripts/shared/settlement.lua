@@ -3,6 +3,25 @@
 -- They look at the payment's claim only: neither a lease nor the status of wallet or user stands in their way.
 -- `payment` has to have invoice, wallet, amount, currency, limit, claim, set_aside, status and version.
 
+-- What is written to besides the payment has to be as it should be, before anything is written.
+local function require_writable(payment, credits)
+    local balance, ledger = fields('wallet', payment.wallet, 'balance', 'ledger')
+    require_integer(payment.amount)
+    require_integer(payment.claim)
+    require_integer(balance)
+    require_integer(ledger)
+    if payment.set_aside then
+        redis.call('ZCARD', key('set_aside'))
+    end
+    if credits then
+        redis.call('LLEN', key('entries', payment.wallet))
+    end
+    if credits and payment.status == 'processing' then
+        fields('invoice', payment.invoice, 'payment')
+        require_integer(fields('limit', payment.currency, string.sub(payment.limit, 1, 10)) or '0')
+    end
+end
+
 -- A claim only grows, so that a holder that slept finds nothing that it could still write down.
 local function end_payment(id, payment, status, ...)
     -- This comes first: it needs no memory, and after a script's first write a server that has none refuses nothing.

@@ -1,0 +1,181 @@
+"""Rubbish in any record that a script uses: the script does its work, or stops before its first write."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from support.scene import ALONE, RIGHT, WRONG, Scene, client_of, dump, new_id, operation, start_command
+
+from technopay.engine import commands
+from technopay.engine.errors import InternalError
+from technopay.engine.ports import Outcome, Verdict
+
+pytestmark = pytest.mark.corrupts
+
+VALUES = ("rubbish", "1e3", "007", "9223372036854775807")
+
+
+@dataclass
+class World:
+    """What can be acted on: a payment that came as far as the act needs it, and an invoice that nobody pays."""
+
+    scene: Scene
+    wallet: str
+    invoice: str
+    payment: str
+    claim: str
+    day: str
+    unpaid: str
+
+    @property
+    def store(self) -> Any:
+        return self.scene.store
+
+    async def run(self, command: commands.Command) -> Outcome[Any]:
+        return await self.scene.store.run(command, ALONE)
+
+
+async def make_world(scene: Scene, status: str) -> World:
+    """Make everything anew. The journal stays: a store without it has lost data."""
+    for name in (await dump(scene.store)).keys() - {"journal", "meta"}:
+        await client_of(scene.store).delete(scene.keys.journal.removesuffix("journal") + name)
+    await scene.user("alice")
+    await scene.set_limit("EUR", 1_000_000)
+    wallet, invoice, unpaid = await scene.wallet(), await scene.invoice(), await scene.invoice()
+    payment, claim = await scene.started(wallet, invoice), "1"
+    if status == "waiting":
+        await scene.write_challenge(payment, attempts=1)
+    else:
+        assert (await scene.confirm(payment)).code == "ok"
+    if status in ("succeeded", "refunding"):
+        assert (await scene.complete(payment, claim, "settled")).code == "ok"
+    if status == "refunding":
+        claim = (await scene.begin_refund(payment)).details["claim"]
+    if status in ("processing", "refunding"):
+        assert await scene.store.set_aside(payment, claim, 60_000)
+    # A lease that ran out is another's: to take it raises the token.
+    await scene.write("wallet", wallet, lease_owner="owner-b", lease_until=0, token=1)
+    return World(scene, wallet, invoice, payment, claim, await scene.day(payment), unpaid)
+
+
+Act = Callable[[World], Awaitable[Any]]
+
+
+def confirm(evidence: commands.Evidence) -> Act:
+    return lambda world: world.run(
+        commands.ConfirmPayment(
+            operation(), world.payment, "alice", evidence, confirms_per_minute=10, failures_per_day=10
+        )
+    )
+
+
+def complete(verdict: Verdict) -> Act:
+    return lambda world: world.scene.complete(world.payment, world.claim, verdict)
+
+
+def resolve(verdict: str) -> Act:
+    return lambda world: world.store.resolve_payment(operation(), world.payment, verdict, "note", "operator")
+
+
+def start(*, again: bool) -> Act:
+    return lambda world: world.run(
+        start_command(
+            world.wallet, world.invoice if again else world.unpaid, identity=operation(), codes_per_hour=10
+        )
+    )
+
+
+async def resend(world: World) -> Outcome[Any]:
+    return await world.run(
+        commands.ResendCode(operation(), world.payment, "alice", 2, 60_000, codes_per_hour=10)
+    )
+
+
+ACTS: dict[str, tuple[str, Act]] = {
+    "start": ("waiting", start(again=False)),
+    "start again": ("waiting", start(again=True)),
+    "confirm": ("waiting", confirm(RIGHT)),
+    "last wrong code": ("waiting", confirm(WRONG)),
+    "resend": ("waiting", resend),
+    "cancel": ("waiting", lambda world: world.run(commands.CancelPayment(operation(), world.payment, "alice"))),
+    "void": ("waiting", lambda world: world.store.void_invoice(operation(), world.invoice)),
+    "settle": ("processing", complete("settled")),
+    "give back": ("processing", complete("given_back")),
+    "resolve as settled": ("processing", resolve("settled")),
+    "resolve as refunded": ("processing", resolve("refund")),
+    "begin a refund": ("succeeded", lambda world: world.scene.begin_refund(world.payment)),
+    "refund": ("refunding", complete("reversed")),
+    "fail a refund": ("refunding", complete("refund_failed")),
+    "resolve a refund as failed": ("refunding", resolve("settled")),
+    "resolve a refund as done": ("refunding", resolve("refund")),
+    "deposit": ("waiting", lambda world: world.scene.deposit(world.wallet, 500)),
+    "deactivate": ("waiting", lambda world: world.scene.set_wallet_status(world.wallet, "inactive")),
+    "create a wallet": (
+        "waiting",
+        lambda world: world.store.create_wallet(operation(), new_id("wal"), "alice", "EUR"),
+    ),
+    "create an invoice": ("waiting", lambda world: world.scene.invoice()),
+    "set a limit": ("waiting", lambda world: world.scene.set_limit("EUR", 5)),
+}
+
+
+RECORDS = (
+    "user alice", "wallet wallet", "entries wallet", "invoice invoice", "invoice unpaid", "payment payment",
+    "payments alice", "invoices alice", "limit EUR", "limits", "set_aside", "references",
+)  # fmt: skip
+FIELDS = (
+    "wallet wallet balance", "wallet wallet ledger", "wallet wallet token", "payment payment amount",
+    "payment payment claim", "payment payment version", "payment payment limit", "payment payment challenge",
+    "invoice unpaid amount", "limit EUR limit", "limit EUR day", "user alice codes", "user alice confirms",
+    "user alice failures",
+)  # fmt: skip
+"""What is broken: the kind of a record, whose it is, a field of it; names of World stand for their values."""
+
+
+@asynccontextmanager
+async def broken(world: World, place: str, value: str) -> AsyncIterator[None]:
+    """Put rubbish in the place of a field, or of a whole record; afterwards put back what was there."""
+    kind, *rest = place.split()
+    record_id, *field = [getattr(world, name, name) for name in rest] or [None]
+    key, client = world.scene.keys.key(kind, record_id), client_of(world.store)
+    kept = await client.copy(key, f"kept:{key}")
+    if field:
+        await client.hset(key, field[0], value)
+    else:
+        await client.delete(key)
+        await client.set(key, value)
+    yield
+    await client.delete(key)
+    if kept:
+        await client.rename(f"kept:{key}", key)
+
+
+@pytest.mark.parametrize("name", ACTS)
+async def test_a_script_does_its_work_or_stops_before_its_first_write(
+    scene: Scene, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    status, act = ACTS[name]
+    half_done, stopped, world = [], 0, await make_world(scene, status)
+    for place in RECORDS + FIELDS:
+        for value in VALUES if place in FIELDS else VALUES[:1]:
+            async with broken(world, place, value):
+                before = await dump(scene.store)
+                caplog.clear()
+                with suppress(InternalError):
+                    await act(world)
+                is_changed = await dump(scene.store) != before
+            is_stopped = "a script failed" in caplog.text
+            stopped += is_stopped
+            if is_changed:
+                half_done += [(place, value)] * is_stopped
+                world = await make_world(scene, status)
+            if not is_stopped:
+                break  # it was not in the way
+    assert half_done == []
+    assert stopped, "no rubbish was in the way"
+    outcome = await act(world)
+    assert isinstance(outcome, str) or outcome.code in ("ok", "confirmation_invalid")
