@@ -12,7 +12,6 @@
 --@include pack
 --@include payment
 --@include claim
---@include amount
 --@include record
 
 local operation, fingerprint, kept_ms, owner, token, keep_it, id, refund = unpack(ARGV, 1, 8)
