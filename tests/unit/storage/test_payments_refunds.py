@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from support.audit import assert_clean
-from support.scene import Scene, client_of
+from support.scene import ALONE, Scene, client_of, operation
+
+from technopay.engine import commands
 
 
 async def test_a_declined_reversal_credits_nothing_and_the_refund_can_be_tried_again(
@@ -73,3 +77,24 @@ async def test_a_decision_of_an_earlier_version_that_a_refund_fails_is_audited_c
     begun = await scene.begin_refund(payment_id)
     assert (await scene.complete(payment_id, begun.details["claim"], "reversed")).code == "ok"
     await assert_clean(scene.store)
+
+
+@pytest.mark.parametrize("has_id", [True, False])
+async def test_a_repeat_of_a_refund_that_an_earlier_version_began_works_under_the_id_of_the_agenda(
+    scene: Scene, *, has_id: bool
+) -> None:
+    payment_id = await scene.succeeded(await scene.wallet())
+    begin = commands.BeginRefund(operation(), payment_id, "ref_001")
+    first = await scene.store.run(begin, ALONE)
+    key, client = scene.keys.key("operation", begin.operation.id), client_of(scene.store)
+    reply = json.loads(await client.hget(key, "reply"))
+    await client.hset(key, "reply", json.dumps([*reply[:4], ["claim", first.details["claim"]]]))
+    if not has_id:
+        await client.hdel(scene.keys.key("payment", payment_id), "refund")
+
+    again = await scene.store.run(begin, ALONE)
+
+    assert (again.code, again.replayed, again.details["claim"]) == ("ok", True, first.details["claim"])
+    await scene.make_due(payment_id)
+    (taken,) = (await scene.store.take_due(10)).payments
+    assert again.details["refund"] == taken.refund_id

@@ -19,7 +19,11 @@ local operation, fingerprint, kept_ms, owner, token, keep_it, id, refund = unpac
 local answered = earlier(operation, fingerprint)
 if answered then
     -- The claim goes to a repeat, too, while it is current: whoever got it first may not have heard of it.
-    if answered[5] and answered[5][2] ~= fields('payment', id, 'claim') then
+    local current, refund_now = fields('payment', id, 'claim', 'refund')
+    if answered[5] and answered[5][2] == current then
+        -- An earlier version wrote down no id.
+        answered[5] = {'claim', current, 'refund', refund_now or 'ref_' .. string.sub(id, 5)}
+    else
         answered[5] = {}
     end
     return answered
