@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AsyncExitStack
@@ -30,6 +31,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--faults", type=int, metavar="N", help="kill the engine N times and the store half as often"
     )
     parser.addoption("--cases", type=int, metavar="N", help="search the API with at least N cases")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take signals that are ignored under nohup or in the background, and do nothing.
+
+    Commands inherit what is ignored, but not what is taken, and those that tests start have to hear signals.
+    """
+    if getattr(config.option, "numprocesses", None) is None or hasattr(config, "workerinput"):
+        for name in (signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(name) is signal.SIG_IGN:
+                signal.signal(name, lambda *_: None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -37,7 +37,8 @@ JUMPS = [5 * MINUTE, DAY, -HOUR, -DAY, 3 * DAY, -2 * DAY, -5 * MINUTE]
 BETWEEN_S = 0.5
 CROWD = 250
 USERS, LIMIT, PRICE = 6, 350, 7
-USABLE_S_MAX, RECOVERED_S_MAX = 3.0, 25.0
+USABLE_S_MAX, RECOVERED_S_MAX = 40.0, 40.0
+"""Jumps are of a minute or more: they do not pass by waiting."""
 
 
 @pytest.fixture(scope="module")

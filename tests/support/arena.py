@@ -14,6 +14,8 @@ from support.worker import Call, Result, Team
 from technopay.engine import Engine, Invoice, Payment, Wallet
 
 WORKERS = 4
+PATIENCE_S = 60.0
+"""A slow machine drops no command."""
 
 
 class Arena:
@@ -55,6 +57,7 @@ class Arena:
 
     async def race_apart(self, *calls: Sequence[Call], **settings: Any) -> list[list[Result]]:
         """Give every worker its own calls, let all begin at once, answer the results; then audit the store."""
-        results = await asyncio.to_thread(self._team.run, *self._place, *calls, **settings)
+        patient = {"command_deadline_s": PATIENCE_S} | settings
+        results = await asyncio.to_thread(self._team.run, *self._place, *calls, **patient)
         await assert_books_balance(*self._place[:2])
         return results

@@ -66,7 +66,6 @@ class ServerLink:
         journal: str,
         *,
         scripts: Collection[Script] = (),
-        connect_timeout_s: float,
         reply_timeout_s: float,
         inspector: Inspector | None = None,
     ) -> None:
@@ -75,7 +74,7 @@ class ServerLink:
         self._pool: ConnectionPool = ConnectionPool.from_url(
             url,
             socket_timeout=None,
-            socket_connect_timeout=connect_timeout_s,
+            socket_connect_timeout=reply_timeout_s,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
             decode_responses=True,

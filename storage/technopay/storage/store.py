@@ -34,7 +34,6 @@ from technopay.storage.payments import PaymentScripts
 from technopay.storage.records import fields_of
 from technopay.storage.registry import RegistryScripts
 
-CONNECT_TIMEOUT_S = 1.0
 REPLY_TIMEOUT_S = 2.0
 REPLY_TIMEOUT_S_MAX = 3600.0
 NAMESPACE = re.compile("[A-Za-z0-9._-]{1,64}")
@@ -238,7 +237,6 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
                 self._url,
                 self._keys.journal,
                 scripts=self._scripts.values(),
-                connect_timeout_s=CONNECT_TIMEOUT_S,
                 reply_timeout_s=self._reply_timeout_s,
                 inspector=self._inspector,
             )

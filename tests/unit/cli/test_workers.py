@@ -47,7 +47,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
 
 
 async def see(look: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not look():  # noqa: ASYNC110 - there is nothing to wait on
             await asyncio.sleep(0.005)
 
@@ -177,13 +177,15 @@ async def test_when_no_worker_can_serve_any_more_all_ends(
     workers: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = workers(SERVES + "exit 3", """echo '{"failure": "the store is gone"}'""")
-    monkeypatch.setattr(module, "NOBODY_S_MAX", 0.05)
+    monkeypatch.setattr(module, "PAUSE_S_MAX", 0.001)
+    monkeypatch.setattr(module, "NOBODY_S_MAX", 600)
 
     async with Supervisor([orders(0)]) as supervisor:
+        await see(lambda: len(started) > 2)
+        monkeypatch.setattr(module, "NOBODY_S_MAX", 0)
         with pytest.raises(WorkerFailed, match="the store is gone"):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await supervisor.wait_unless_failed(asyncio.Event())
-    assert len(started) > 2
 
 
 async def test_as_long_as_another_serves_it_is_tried_on(

@@ -118,7 +118,7 @@ async def test_commands_take_effect_in_the_order_in_which_they_were_sent_on_a_se
 
 
 async def test_what_is_sent_while_the_link_connects_in_vain_never_happened() -> None:
-    link = ServerLink("unix:///no/such/socket", "j", connect_timeout_s=1, reply_timeout_s=1)
+    link = ServerLink("unix:///no/such/socket", "j", reply_timeout_s=1)
     results = await asyncio.gather(*(ask(link, READ_META) for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [StoreUnavailable] * 3
     assert all(isinstance(result.__cause__, Exception) for result in results if isinstance(result, Exception))
@@ -126,7 +126,7 @@ async def test_what_is_sent_while_the_link_connects_in_vain_never_happened() -> 
 
 
 async def test_a_link_that_was_closed_sends_nothing(server_url: str) -> None:
-    link = ServerLink(server_url, "j", connect_timeout_s=1, reply_timeout_s=1)
+    link = ServerLink(server_url, "j", reply_timeout_s=1)
     connecting = asyncio.create_task(ask(link, READ_META))
     await asyncio.sleep(0)
     await link.aclose()
@@ -138,7 +138,7 @@ async def test_a_link_that_was_closed_sends_nothing(server_url: str) -> None:
 async def test_no_outcome_is_heard_before_the_call_that_asked_for_it_returned(
     server_store: RedisStore, fake_store: RedisStore
 ) -> None:
-    closed = ServerLink("unix:///no/such/socket", "j", connect_timeout_s=1, reply_timeout_s=1)
+    closed = ServerLink("unix:///no/such/socket", "j", reply_timeout_s=1)
     await closed.aclose()
     for link in (server_store._link, fake_store._link, closed):
         assert link is not None
@@ -167,7 +167,7 @@ async def test_a_reply_that_cannot_be_read_is_a_defect_for_that_call_alone(
 ) -> None:
     store = RedisStore.connect("redis://unused")
     async with answering_server({"EVALSHA": reply + b"\r\n", "XRANGE": b"+fine\r\n"}) as url:
-        link = store._link = ServerLink(url, "j", connect_timeout_s=1, reply_timeout_s=1)
+        link = store._link = ServerLink(url, "j", reply_timeout_s=1)
         other = asyncio.create_task(store._fetch("XRANGE"))
         with pytest.raises(InternalError):
             await store.read_meta()
@@ -183,7 +183,7 @@ async def test_a_command_whose_outcome_cannot_be_read_has_a_defect_for_that_comm
     store = RedisStore.connect("redis://unused")
     reply = f"*4\r\n$2\r\nok\r\n$1\r\n1\r\n$0\r\n\r\n${len(view)}\r\n{view}\r\n"
     async with answering_server({"EVALSHA": reply.encode()}) as url:
-        link = store._link = ServerLink(url, "j", connect_timeout_s=1, reply_timeout_s=1)
+        link = store._link = ServerLink(url, "j", reply_timeout_s=1)
         with pytest.raises(InternalError):
             await store.run(CompletePayment("pay_1", "1", "settled"), ALONE)
         assert link._wire is not None
@@ -222,7 +222,7 @@ async def test_no_client_of_ours_sends_anything_twice(tmp_path: Path) -> None:
     stores.append(RedisStore.embedded(tmp_path))
     for store in stores:
         assert store._url is not None
-        link = ServerLink(store._url, "j", connect_timeout_s=1, reply_timeout_s=1)
+        link = ServerLink(store._url, "j", reply_timeout_s=1)
         connection = link._pool.make_connection()  # type: ignore[no-untyped-call]
         assert connection.retry.get_retries() == 0
         assert connection.socket_timeout is None
@@ -243,7 +243,7 @@ async def test_a_store_that_is_not_open_is_unavailable() -> None:
 async def answered(error: str) -> BaseException:
     """Run a script on a server that answers with an error."""
     async with answering_server({"EVALSHA": f"-{error}\r\n".encode()}) as url:
-        link = ServerLink(url, "j", connect_timeout_s=1, reply_timeout_s=1)
+        link = ServerLink(url, "j", reply_timeout_s=1)
         try:
             await ask(link, READ_META)
         except Exception as failure:
@@ -357,3 +357,18 @@ async def test_closing_waits_for_what_is_under_way(server_url: str, namespace: s
     await store.aclose()
     metas = await asyncio.gather(*calls)
     assert all(meta["schema"] == SCHEMA for meta in metas)
+
+
+async def test_a_connection_may_take_as_long_as_a_reply(
+    server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = asyncio.open_unix_connection
+
+    async def connect_slowly(*arguments: Any, **options: Any) -> Any:
+        await asyncio.sleep(1.1)  # a packet that was lost is sent again after a second
+        return await connect(*arguments, **options)
+
+    monkeypatch.setattr(asyncio, "open_unix_connection", connect_slowly)
+    link = ServerLink(server_url, "j", reply_timeout_s=30)
+    await link.look()
+    await link.aclose()

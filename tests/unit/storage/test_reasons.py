@@ -12,7 +12,6 @@ from support.own_server import OwnServer, own_server
 
 from technopay.engine.errors import StoreUnavailable
 from technopay.storage import RedisStore
-from technopay.storage import store as store_module
 from technopay.storage.reasons import address_of
 
 
@@ -32,11 +31,6 @@ async def silent(tmp_path: Path) -> AsyncIterator[str]:
         listening.bind(str(path))
         listening.listen()
         yield f"unix://{path}"
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "CONNECT_TIMEOUT_S", 30)
 
 
 async def reason(url: str, *, within_s: float = 30) -> str:
