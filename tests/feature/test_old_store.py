@@ -227,3 +227,14 @@ async def test_a_store_of_another_zone_is_left_as_it_is(old_store: OldStore) -> 
         await old_store.make().open()
     meta = await old_store.client.hgetall(keys_of(old_store.make()).key("meta"))
     assert meta["schema"] == "4"
+
+
+async def test_a_demo_refuses_it_before_it_is_migrated(old_store: OldStore) -> None:
+    store = old_store.make()
+    store.is_for_demo = True
+    before = await dump_keys(old_store.client, keys_of(store))
+
+    with pytest.raises(StoreUnfit, match="was not made by --demo"):
+        await store.open()
+
+    assert await dump_keys(old_store.client, keys_of(store)) == before

@@ -187,6 +187,19 @@ def test_a_data_directory_is_used_by_one_process_and_with_one_secret(home: Path)
     assert_one_line(ended, 1, "TECHNOPAY_SECRET")
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_tells_once_how_many_live_codes_each_secret_has(home: Path, workers: str) -> None:
+    serve = ("serve", "--port", "0", "--data-dir", "data", "--workers", workers)
+    settings = {"TECHNOPAY_SECRET_PREVIOUS": "the next secret of tests and of tests alone"}
+
+    with running_command(home, *serve, settings=settings) as service:
+        assert service.stop() == 0
+
+    told = [line for line in service.output.read_text().splitlines() if "live codes" in line]
+    assert len(told) == 1
+    assert "live codes: 0 of TECHNOPAY_SECRET, 0 of item 1 of TECHNOPAY_SECRET_PREVIOUS, 0 of" in told[0]
+
+
 def test_a_port_in_use_is_named(home: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -354,6 +354,13 @@ async def mark_demo(scene: Scene) -> Call:
 
 
 @case
+async def count_live_codes(scene: Scene) -> Call:
+    wallet = await scene.wallet()
+    await scene.started(wallet, await scene.invoice())
+    return scene.store.count_live_codes
+
+
+@case
 async def read_meta(scene: Scene) -> Call:
     return scene.store.read_meta
 

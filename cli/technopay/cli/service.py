@@ -14,6 +14,7 @@ from technopay.cli.services import require_services, running_services, warn_of_s
 from technopay.cli.settings import ConfigurationError, Settings
 from technopay.cli.sign_in import SignIn, make_sign_in
 from technopay.engine import Engine, EngineSettings
+from technopay.engine.settings import key_id_of
 from technopay.http import Bounds, OnRequest, create_app, mock_routes, serving
 from technopay.http.app import METRICS
 from technopay.http.demo_guard import DemoGuard, is_loopback
@@ -39,16 +40,19 @@ class Service:
     """Writes down the metrics of this process, for the others of a team."""
 
 
-def make_store(settings: Settings, *, initialise: bool) -> RedisStore:
+def make_store(settings: Settings, *, initialise: bool, demo: bool) -> RedisStore:
     """Make the store that the settings name; it is not opened yet."""
     if settings.redis_url:
-        return RedisStore.connect(
+        store = RedisStore.connect(
             settings.redis_url,
             initialise=initialise,
             timezone=settings.timezone,
             durability=settings.durability,
         )
-    return RedisStore.embedded(settings.data_dir, timezone=settings.timezone)
+    else:
+        store = RedisStore.embedded(settings.data_dir, timezone=settings.timezone)
+    store.is_for_demo = demo
+    return store
 
 
 def engine_settings(settings: Settings, secret: str, *, demo: bool) -> EngineSettings:
@@ -117,7 +121,7 @@ async def running_service(
         keepalive_s=settings.keepalive_s,
     )
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(make_store(settings, initialise=initialise))
+        store = await stack.enter_async_context(make_store(settings, initialise=initialise, demo=demo))
         # Before anything is written to it.
         is_unseeded = demo and await store.mark_demo()
         if demo:
@@ -151,6 +155,7 @@ async def running_service(
         async with serve(app, bounds=bounds) as (host, port):
             if team is None:
                 warn(settings, demo=demo)
+                await report_live_codes(store, settings, secret)
             yield Service(show_url(host, port), engine, sign_in, app[METRICS].tell)
 
 
@@ -159,3 +164,16 @@ def warn(settings: Settings, *, demo: bool) -> None:
     warn_of_services(settings, demo=demo)
     if demo and not is_loopback(settings.host):
         logger.warning(EXPOSED, settings.host)
+
+
+async def report_live_codes(store: RedisStore, settings: Settings, secret: str) -> None:
+    """Log how many codes that can still be used each secret has, where a store has seen more than one."""
+    known = (await store.read_meta()).get("secret_ids", "").split()
+    if not settings.previous_secrets and known in ([], [key_id_of(secret)]):
+        return
+    counts, is_all = await store.count_live_codes()
+    told = [f"{counts.pop(key_id_of(secret), 0)} of TECHNOPAY_SECRET"]
+    for number, each in enumerate(settings.previous_secrets, 1):
+        told.append(f"{counts.pop(key_id_of(each), 0)} of item {number} of TECHNOPAY_SECRET_PREVIOUS")
+    told.append(f"{counts.total()} of secrets that are not set here")
+    logger.info("live codes%s: %s", "" if is_all else ", at least", ", ".join(told))

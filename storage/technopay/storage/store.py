@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -40,6 +41,13 @@ NAMESPACE = re.compile("[A-Za-z0-9._-]{1,64}")
 SCHEMES = ("redis://", "rediss://", "unix://")
 LOOK_INTERVAL_S = 1.0
 """So often the store is looked at while it is used: its configuration and role can change at any time."""
+
+LOOKED_AT, LOOKED_AT_MAX = 2_000, 200_000
+"""Members of the agenda, by one script and together, when codes are counted."""
+NO_DEMO = (
+    "this store is in use and was not made by --demo, which gives tokens for any user to anybody; "
+    "leave --demo out, or use another store"
+)
 
 
 class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, AuditScripts):
@@ -80,6 +88,8 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
         self._reply_timeout_s = reply_timeout_s
         self._resources = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.is_for_demo = False
+        """Whether a store in use that no demo made is refused before anything is written to it."""
 
     @classmethod
     def connect(
@@ -198,6 +208,16 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
         reply = await self._run("bind_secret", key_ids=key_ids)
         return Outcome(reply.code, str(reply.record))
 
+    async def count_live_codes(self) -> tuple[Counter[str], bool]:
+        """Count the codes that can still be used, by the id of their key; tell whether that is all of them."""
+        counts: Counter[str] = Counter()
+        for offset in range(0, LOOKED_AT_MAX, LOOKED_AT):
+            reply = await self._run("count_live_codes", offset=offset, looked_at=LOOKED_AT)
+            counts.update({key_id: int(number) for key_id, number in fields_of(reply.record).items()})
+            if reply.code == "ok":
+                return counts, True
+        return counts, False
+
     async def mark_demo(self) -> bool:
         """Mark a store that was never used as a demo's; return whether the demo data has to be added.
 
@@ -207,10 +227,7 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
         """
         code = (await self._run("mark_demo", state="seeding")).code
         if code == "in_use":
-            raise StoreUnfit(
-                "this store is in use and was not made by --demo, which gives tokens for any user to anybody; "
-                "leave --demo out, or use another store"
-            )
+            raise StoreUnfit(NO_DEMO)
         return code == "ok"
 
     async def mark_seeded(self) -> None:
@@ -257,6 +274,8 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
             meta = await self._initialise_store()
         if meta.get("schema") == SCHEMA_BEFORE:
             require_ours(meta | {"schema": SCHEMA}, self._timezone)
+            if self.is_for_demo and "demo" not in meta and await self._fetch("EXISTS", self._keys.journal):
+                raise StoreUnfit(NO_DEMO)
             await migrate(self._run, self._fetch, self._keys)
             meta = await self.read_meta()
         require_ours(meta, self._timezone)

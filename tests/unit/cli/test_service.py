@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
+from support.scene import Scene
 from support.scenes import SECRET
 
-from technopay.cli.service import engine_settings
+from technopay.cli.service import engine_settings, make_store, report_live_codes
 from technopay.cli.settings import Settings
+from technopay.engine.settings import key_id_of
+from technopay.storage import RedisStore
+
+NEXT = "the next secret, of tests and of tests alone"
 
 
 @pytest.mark.parametrize(
@@ -27,3 +34,35 @@ def test_the_limits_on_behaviour_are_those_that_are_set_and_none_in_a_demo(
 
     assert (made.codes_per_hour, made.confirms_per_minute, made.failures_per_day) == expected
     assert (made.secret, made.code_lifetime_s) == (SECRET, 60)
+
+
+async def test_live_codes_of_each_secret_are_told_where_there_was_more_than_one(
+    fake_store: RedisStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    scene = Scene(fake_store)
+    await scene.user("alice")
+    wallet = await scene.wallet()
+    for secret in (SECRET, SECRET, NEXT):
+        payment_id = await scene.started(wallet, await scene.invoice())
+        await scene.write_challenge(payment_id, key_id=key_id_of(secret))
+
+    await fake_store.bind_secret([key_id_of(SECRET)])
+    await report_live_codes(fake_store, Settings(secret=SECRET), SECRET)
+    assert not caplog.messages
+    await report_live_codes(fake_store, Settings(secret=NEXT, secret_previous=[SECRET]), NEXT)
+    await fake_store.bind_secret([key_id_of(SECRET), key_id_of(NEXT)])
+    await report_live_codes(fake_store, Settings(secret=NEXT), NEXT)
+    previous = "2 of item 1 of TECHNOPAY_SECRET_PREVIOUS"
+    assert caplog.messages == [
+        f"live codes: 1 of TECHNOPAY_SECRET, {previous}, 0 of secrets that are not set here",
+        "live codes: 1 of TECHNOPAY_SECRET, 2 of secrets that are not set here",
+    ]
+
+
+@pytest.mark.parametrize("redis_url", [None, "redis://127.0.0.1:1"])
+@pytest.mark.parametrize("demo", [False, True])
+def test_only_a_store_for_a_demo_refuses_one_that_no_demo_made(redis_url: str | None, demo: bool) -> None:
+    store = make_store(Settings(redis_url=redis_url), initialise=False, demo=demo)
+
+    assert store.is_for_demo is demo

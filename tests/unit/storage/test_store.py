@@ -152,3 +152,29 @@ def test_the_store_keeps_the_engines_port() -> None:
     assert wanted <= set(dir(RedisStore))
     port: type[Store] = RedisStore
     assert port is RedisStore
+
+
+async def test_live_codes_are_counted_by_the_key_that_they_are_derived_from(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(store)
+    await scene.user("alice")
+    wallet = await scene.wallet()
+    await store.bind_secret(["aaaaaaaa"])
+    ids = [await scene.started(wallet, await scene.invoice()) for _ in range(7)]
+    for payment_id, key_id in zip(ids[:4], ("bbbbbbbb", "bbbbbbbb", "", "cccccccc"), strict=True):
+        await scene.write_challenge(payment_id, key_id=key_id)
+    await scene.write_challenge(ids[4], key_id="cccccccc", expires_at=1)
+    kept = (await scene.fields("payment", ids[5]))["challenge"]
+    await scene.write("payment", ids[5], challenge="rubbish")
+    await scene.cancel(ids[6])
+
+    expected = {"aaaaaaaa": 1, "bbbbbbbb": 2, "cccccccc": 1}
+    assert await store.count_live_codes() == (expected, True)
+    monkeypatch.setattr("technopay.storage.store.LOOKED_AT", 2)
+    assert await store.count_live_codes() == (expected, True)
+    monkeypatch.setattr("technopay.storage.store.LOOKED_AT_MAX", 2)
+    counts, is_all = await store.count_live_codes()
+    assert not is_all
+    assert counts.total() <= 2
+    await scene.write("payment", ids[5], challenge=kept)

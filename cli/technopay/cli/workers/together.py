@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from technopay.cli.logs import LogCollector, set_up_logging
 from technopay.cli.process import ENDING, catch_signals, fit_connections, say
 from technopay.cli.seed import seed
-from technopay.cli.service import engine_settings, make_store, settle_sign_in, show_url, warn
+from technopay.cli.service import engine_settings, make_store, report_live_codes, settle_sign_in, show_url, warn
 from technopay.cli.settings import Settings
 from technopay.cli.workers.orders import Orders
 from technopay.cli.workers.siblings import SUPERVISOR, Siblings
@@ -71,11 +71,12 @@ async def _running_store(
     settings: Settings, secret: str, *, initialise: bool, demo: bool
 ) -> AsyncIterator[str]:
     """Have the store ready for workers until the block is left; answer where it is."""
-    async with make_store(settings, initialise=initialise) as store:
+    async with make_store(settings, initialise=initialise, demo=demo) as store:
         if demo and await store.mark_demo():
             async with Engine(store, engine_settings(settings, secret, demo=True)) as engine:
                 await seed(engine)
             await store.mark_seeded()
+        await report_live_codes(store, settings, secret)
         assert store.url is not None
         yield store.url
 
