@@ -25,6 +25,7 @@ end
 if payment.set_aside ~= '1' then
     return {'payment_not_resolvable', at, '', view(id), {}}
 end
+require_integer(payment.claim)
 require_writable(payment, verdict == 'refund')
 
 -- In the journal of an earlier version a decision alone made a refund fail: here the failure has its entry before it.

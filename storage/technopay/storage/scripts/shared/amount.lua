@@ -2,5 +2,6 @@
 
 local function require_amount(text, least)
     require_integer(text)
-    assert(tonumber(text) >= least, 'an amount has to be within the bounds')
+    local number = tonumber(text)
+    assert(number >= least and number <= MAX_AMOUNT, 'an amount has to be within the bounds')
 end

@@ -24,11 +24,10 @@ end
 -- Doubles are exact up to here.
 local MAX_AMOUNT = 9007199254740991
 
--- What is counted up or down has to be an exact integer before anything is written: a script that stops later keeps
--- what it wrote. tonumber would take 'nan', '0x10' and '1e3', too.
+-- What is counted up or down has to be an integer far from any overflow, before anything is written: a script that
+-- stops later keeps what it wrote. tonumber would take 'nan', '0x10' and '1e3', too.
 local function require_integer(text)
-    local number = tonumber(text)
-    assert(number and math.abs(number) <= MAX_AMOUNT and int(number) == text, 'a number has to be an exact integer')
+    assert(text == '0' or #text <= 17 and string.find(text, '^-?[1-9]%d*$'), 'a number has to be an integer')
 end
 
 local function exists(kind, id)

@@ -5,15 +5,13 @@
 
 -- What is written to besides the payment has to be as it should be, before anything is written.
 local function require_writable(payment, credits)
-    local balance, ledger = fields('wallet', payment.wallet, 'balance', 'ledger')
     require_integer(payment.amount)
-    require_integer(payment.claim)
-    require_integer(balance)
-    require_integer(ledger)
+    require_integer(fields('wallet', payment.wallet, 'ledger'))
     if payment.set_aside then
         redis.call('ZCARD', key('set_aside'))
     end
     if credits then
+        require_integer(fields('wallet', payment.wallet, 'balance'))
         redis.call('LLEN', key('entries', payment.wallet))
     end
     if credits and payment.status == 'processing' then
