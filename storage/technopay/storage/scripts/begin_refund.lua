@@ -51,11 +51,12 @@ elseif tonumber(payment.amount) > MAX_AMOUNT - tonumber(wallet.ledger) then
     return answer('balance_too_large')
 end
 require_integer(payment.amount)
+require_integer(payment.claim or '0')
 require_integer(wallet.ledger)
 local version = next_version(payment.status, payment.version)
+redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), id)
 local claim = int(redis.call('HINCRBY', key('payment', id), 'claim', 1))
 redis.call('HSET', key('payment', id), 'status', 'refunding', 'refund', refund, 'version', version)
 redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', payment.amount)
-redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), id)
 append('payment.refunding', id, 'version', version)
 return keep(operation, fingerprint, kept_ms, answer('ok', {'claim', claim, 'refund', refund}))

@@ -159,6 +159,8 @@ require_integer(limit.used)
 require_integer(limit.limit or '0')
 redis.call('LLEN', key('entries', wallet_id)) -- it has to be a list before anything is written
 local said = version and {'version', next_version(status, version)} or {}
+-- This comes first: an agenda that is none stops it here, before money is taken.
+redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), id)
 count(user_id, 'confirms', confirms)
 local after = int(redis.call('HINCRBY', key('wallet', wallet_id), 'balance', '-' .. amount))
 local used = int(redis.call('HINCRBY', key('limit', currency), limit.day, amount))
@@ -166,7 +168,6 @@ local entry = append('payment.processing', id, 'wallet', wallet_id, 'amount', '-
     'balance', after, 'currency', currency, 'day', limit.day, 'used', used,
     unpack(limit.limit and {'limit', limit.limit, unpack(said)} or said))
 redis.call('RPUSH', key('entries', wallet_id), entry)
-redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), id)
 local limit_now = limit_shown(limit, used)
 redis.call('HSET', key('payment', id), 'status', 'processing', 'paid_at', at, 'balance', after,
     'limit', limit_now, 'challenge', '', 'digest', string.match(digests, '^%S+'), 'claim', FIRST_CLAIM, 'last_call', operation,

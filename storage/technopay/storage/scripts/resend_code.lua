@@ -74,10 +74,10 @@ end
 
 local ends_at = int(now + lifetime_ms)
 local version = next_version(payment.status, payment.version)
+redis.call('ZADD', key('agenda'), ends_at, id)
 redis.call('HSET', key('payment', id), 'last_call', operation, 'version', version,
     'challenge', pack_challenge(method, issue, attempts, int(resends - 1), ends_at, payable_until, guesses,
         key_id))
-redis.call('ZADD', key('agenda'), ends_at, id)
 append_code('payment.code_resent', id, method, email, issue, 'version', version)
 count(user_id, 'codes', codes)
 return keep(operation, fingerprint, kept_ms, answer('ok'))
