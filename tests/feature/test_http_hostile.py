@@ -346,7 +346,7 @@ BYTES = [
     ([b"POST /v1/admin/users HTTP/1.1", b"Content-Length: 0", b"Content-Encoding: br"], 415),
     ([b"POST /v1/admin/users HTTP/1.1", b"Content-Length: 0", b"Expect: a miracle"], 400),
     ([b"POST /nowhere HTTP/1.1", b"Content-Length: 0", b"Expect: a miracle"], 400),
-    ([b"OPTIONS * HTTP/1.1"], 404),
+    ([b"OPTIONS * HTTP/1.1"], 405),
     ([b"GET /v1/payments/{} HTTP/1.1"], 404),
     ([b"GET http://elsewhere/v1/admin/limits HTTP/1.1", b"X-Request-Id: \xff"], 200),
 ]

@@ -109,7 +109,7 @@ async def test_errors_are_problems_inside_and_plain_outside(engine: Engine) -> N
         for path, status, code in (
             ("/shop/pay/v1/wallets", 401, "unauthenticated"),
             ("/shop/pay/v1/nothing", 404, "not_found"),
-            ("/shop/pay/", 404, "not_found"),
+            ("/shop/pay/v1/", 404, "not_found"),
         ):
             answer = await browser.get(path)
             assert answer.content_type == "application/problem+json"

@@ -150,14 +150,17 @@ class Relay:
             self._store.unreadable.note("message", notice.entry_id)
             raise UnreadableError("the record or its address cannot be read")
         if notice.kind == "confirmation.code":
-            if parcel.status != "requires_confirmation" or notice.issue is None or parcel.issue != notice.issue:
-                return "unsent"  # a code that is not current any more
+            is_current = parcel.status == "requires_confirmation" and parcel.issue == notice.issue
             verifier = self._keys.verifier(parcel.key_id)
+            if notice.issue is None or (verifier is None and not is_current):
+                return "stale"
             if verifier is None:
                 return "left"
             code = await verifier.code(parcel.terms, notice.issue)
             if code is None:
                 return "unsent"
+            if not is_current:
+                return "stale"  # it counts: another one took its place before it could leave
         message = OutgoingMessage(
             event_id=event_id(notice.entry_id),
             user_id=parcel.user_id,

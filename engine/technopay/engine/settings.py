@@ -16,8 +16,8 @@ SECRETS_MAX = 8
 NUMBER_MAX = 10**10
 """Durations are counted in milliseconds, whose sums stay exact."""
 AT_LEAST_ONE = {
-    "code_lifetime_s", "code_attempts", "mailbox_capacity", "commands_waiting_max", "settlement_attempts",
-    "settlements_max", "message_attempts", "events_waiting_max", "listeners_per_user_max", "listeners_max",
+    "code_attempts", "mailbox_capacity", "settlement_attempts", "message_attempts", "events_waiting_max",
+    "listeners_per_user_max", "listeners_max",
 }  # fmt: skip
 
 

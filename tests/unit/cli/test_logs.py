@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -50,15 +49,9 @@ class Log:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Log]:
-    root = logging.getLogger()
-    handlers, level, hooks = root.handlers[:], root.level, (sys.unraisablehook, threading.excepthook)
     opened = Log(tmp_path / "log")
     yield opened
     opened._file.close()
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    sys.unraisablehook, threading.excepthook = hooks
 
 
 def a_confirm(payment_id: str = "pay_001") -> Seen:

@@ -19,7 +19,13 @@ LIMIT: dict[str, Any] = {
     "resets_at": AT,
 }  # fmt: skip
 FIELDS: list[tuple[type[Record], dict[str, Any]]] = [
-    (User, {"id": "alice", "status": "active", "email": "a@b.c", "phone": None, "created_at": AT}),
+    (
+        User,
+        {
+            "id": "alice", "status": "active", "email": "a@b.c", "phone": None, "locked_until": None,
+            "created_at": AT,
+        },
+    ),
     (
         Wallet,
         {

@@ -1,0 +1,21 @@
+"""What a command sets up for its process does not outlive a test."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level, hooks = root.handlers[:], root.level, (sys.unraisablehook, threading.excepthook)
+    yield
+    logging.captureWarnings(False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    sys.unraisablehook, threading.excepthook = hooks
