@@ -89,7 +89,8 @@ def catch_signals() -> asyncio.Event:
 def say(text: str) -> None:
     """Print a line for whoever started us; a full disk or a reader that is gone does no harm."""
     try:
-        print(text, flush=True)
+        # In one write: between two of them, a line of the log could come where both go to one file.
+        print(f"{text}\n", end="", flush=True)
     except OSError:
         # What could not be written would be tried again at the end, and be the exit status then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

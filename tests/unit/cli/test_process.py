@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import resource
+import sys
 
 import pytest
 
 from technopay.cli.load.command import fit_plan
 from technopay.cli.load.plan import ScenarioName, make_plan
-from technopay.cli.process import OTHER_FILES, allow_connections, fit_connections
+from technopay.cli.process import OTHER_FILES, allow_connections, fit_connections, say
 from technopay.cli.settings import ConfigurationError, Settings
 
 Limit = tuple[int, int]
 UNLIMITED = resource.RLIM_INFINITY
+
+
+def test_a_line_is_written_in_one_piece_so_that_none_of_the_log_comes_into_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[str] = []
+
+    class Output(io.StringIO):
+        def write(self, piece: str) -> int:
+            written.append(piece)
+            return len(piece)
+
+    # With PYTHONUNBUFFERED, which containers set, each of them is a write of its own.
+    monkeypatch.setattr(sys, "stdout", Output())
+    say("technopay: draining")
+
+    assert list(filter(None, written)) == ["technopay: draining\n"]
 
 
 @pytest.mark.parametrize(
