@@ -28,7 +28,7 @@ from technopay.engine.ports import Lease
 from technopay.storage import RedisStore
 from technopay.storage.scripts import load_scripts
 
-WRITING = {name for name in load_scripts() if not name.startswith(("read_", "list_", "audit_"))}
+WRITING = {name for name in load_scripts() if not name.startswith(("read_", "list_", "audit_", "count_"))}
 KEPT = Lease("owner-a", "", keep=True)
 
 
