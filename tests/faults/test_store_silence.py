@@ -268,11 +268,11 @@ async def test_what_a_server_refuses_did_not_happen_and_is_taken_up_again(quick_
 
 async def test_a_store_that_loads_for_long_is_unavailable_and_then_used(world: GatedWorld) -> None:
     payment, before = await world.scene.start(), await world.scene.balance()
-    fill(world, commands=100_000)
+    fill(world, commands=20_000)
     world.server.end()
-    # A loading server answers after each 1,024 commands: short waits between many of them, so that it is asked
-    # while it loads, and answers in time. Below zero, it waits at one key out of so many.
-    world.server.start("--key-load-delay", "-4", wait=False)
+    # A loading server answers after each 1,024 commands. It waits at each, at least 20 us: so it is asked while it
+    # loads, and answers in time.
+    world.server.start("--key-load-delay", "20", wait=False)
     reasons = set()
 
     async def is_ready() -> bool:
@@ -292,5 +292,5 @@ async def test_a_store_that_loads_for_long_is_unavailable_and_then_used(world: G
 def fill(world: GatedWorld, commands: int) -> None:
     """Write much into the append-only file, of what is nobody's."""
     each = "for number = 1, tonumber(ARGV[1]) do redis.call('SET', KEYS[1] .. number, number) end"
-    with Redis.from_url(world.server.url) as client:
+    with Redis.from_url(world.server.url, socket_timeout=60) as client:
         client.eval(each, 1, Keys("other").key("meta"), commands)

@@ -96,7 +96,7 @@ class Executions:
             await self._look(story, raw, memory)
         except Exception as error:  # every point is to be tried, whatever becomes of the others
             notes = " ".join(getattr(error, "__notes__", ()))
-            self.tally.failures.append(f"{story}, killed {point}: {type(error).__name__}: {error} {notes}")
+            self.tally.failures.append(f"{story}, killed {point}: {error!r} {notes}, {error.__cause__!r}")
 
     async def _live(self, story: str, point: Point | None) -> tuple[int, Memory, RawStore]:
         """Let a process live, in a namespace of its own; answer how it ended and what its client knows."""

@@ -92,7 +92,7 @@ class OwnServer:
 
     def say(self, *words: str | int) -> Any:
         """Send one command past everybody."""
-        with Redis.from_url(self.url, decode_responses=True) as client:
+        with Redis.from_url(self.url, decode_responses=True, socket_timeout=60) as client:
             return client.execute_command(*words)
 
     def _is_ready(self) -> bool:
