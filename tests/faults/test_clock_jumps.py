@@ -15,8 +15,8 @@ from support.faked_server import FakedServer, running_faked_server
 from support.figures import report
 from support.relaying import relay_anew
 from support.scene import Scene, client_of, new_invoice, operation
+from support.scenes import SECRET, make_scene, quick_settings, wait_for
 from support.scenes import Scene as Person
-from support.scenes import make_scene, quick_settings, wait_for
 from support.worker import CODE, make_engine, open_store
 
 from technopay.engine import (
@@ -28,6 +28,7 @@ from technopay.engine import (
     TechnopayError,
 )
 from technopay.engine.ports import Lease
+from technopay.engine.settings import key_id_of
 from technopay.storage import RedisStore
 
 NOON = datetime(2026, 7, 5, 12, tzinfo=UTC)
@@ -276,8 +277,9 @@ async def test_one_invoice_of_an_order_can_be_paid_when_the_clock_jumps_back_aft
 
 
 async def test_a_message_that_waits_is_tried_again_after_a_jump_back(
-    clock: FakedServer, store: RedisStore, scene: Scene
+    clock: FakedServer, store: RedisStore, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("support.scene.KEY_ID", key_id_of(SECRET))
     channel = RecordingChannel()
     [entry] = await relay_anew(scene, "the channel is down")
 

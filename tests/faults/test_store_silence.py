@@ -270,8 +270,8 @@ async def test_a_store_that_loads_for_long_is_unavailable_and_then_used(world: G
     payment, before = await world.scene.start(), await world.scene.balance()
     fill(world, commands=20_000)
     world.server.end()
-    # A loading server answers after each 1,024 commands. It waits at each, at least 20 us: so it is asked while it
-    # loads, and answers in time.
+    # A loading server answers after each 1,024 commands. It waits at each, 20 us or more: so it is asked
+    # while it loads, and answers in time.
     world.server.start("--key-load-delay", "20", wait=False)
     reasons = set()
 
