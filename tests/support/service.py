@@ -138,7 +138,7 @@ def running_command(
     """
     home.mkdir(exist_ok=True)
     output = home / f"output-{time.monotonic_ns()}"
-    with output.open("wb") as file:
+    with output.open("ab") as file:  # two streams append: neither writes over the other
         process = subprocess.Popen(
             [sys.executable, "-m", "technopay.cli", *arguments],
             cwd=home, env=environment(home, settings), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
