@@ -156,7 +156,7 @@ async def test_the_embedded_store_on_a_full_disk_refuses_and_goes_on_by_itself_w
             await till.deposit(20)
             assert len(till.keys) < 5_000, "the disk does not get full"
         assert till.acknowledged > 0
-        assert "the embedded store ended with status 1; it is started again" in caplog.text
+        assert "the embedded store is started again: it ended with status 1" in caplog.text
         disk.make_room()
         assert store._url is not None
         await till.assert_nothing_was_lost(store._url, before)

@@ -33,8 +33,9 @@ NO_STORE = "technopay: The store "
 """How the line begins with which a server ends that finds no store at its start."""
 EXPECTED_ERRORS = (
     NO_STORE,
-    "the embedded store ended with status -9",
-    "the embedded store does not start again",
+    "the embedded store is started again: it ended with status -9",
+    "the store cannot be reached",
+    "fails and goes on",
 )
 """What servers may log as errors when their store is killed."""
 
@@ -90,7 +91,7 @@ class DoomedServer:
         return [
             line
             for line in lines
-            if (" ERROR " in line or line.startswith(("Traceback", "technopay: ")))
+            if ('"level":"ERROR"' in line or line.startswith(("Traceback", "technopay: ")))
             and "serving on" not in line
             and "draining" not in line
             and not any(expected in line for expected in EXPECTED_ERRORS)
