@@ -35,6 +35,7 @@ EXPECTED_ERRORS = (
     NO_STORE,
     "the embedded store is started again: it ended with status -9",
     "the store cannot be reached",
+    "the store refuses calls: LOADING",
     "fails and goes on",
 )
 """What servers may log as errors when their store is killed."""
