@@ -90,7 +90,7 @@ async def test_a_server_that_drains_finishes_what_runs_and_says_that_it_drains(
             reading = asyncio.create_task(read())
 
             async def begun() -> bool:
-                return app[ADMISSION].running == 1
+                return app[ADMISSION]._waits == 1
 
             await wait_for(begun)
             leave.set()

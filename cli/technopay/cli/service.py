@@ -168,8 +168,10 @@ def warn(settings: Settings, *, demo: bool) -> None:
 
 async def report_live_codes(store: RedisStore, settings: Settings, secret: str) -> None:
     """Log how many codes that can still be used each secret has, where a store has seen more than one."""
-    known = (await store.read_meta()).get("secret_ids", "").split()
-    if not settings.previous_secrets and known in ([], [key_id_of(secret)]):
+    known = set((await store.read_meta()).get("secret_ids", "").split())
+    ours = {key_id_of(each) for each in (secret, *settings.previous_secrets)}
+    is_refused = known and known.isdisjoint(ours)
+    if is_refused or (len(ours) == 1 and known <= ours):
         return
     counts, is_all = await store.count_live_codes()
     told = [f"{counts.pop(key_id_of(secret), 0)} of TECHNOPAY_SECRET"]
