@@ -24,6 +24,10 @@ MISTAKES = (NameError, SyntaxError, ImportError, AttributeError, TypeError)
 HANGS = "Failed: Timeout"
 
 
+OUTAGES = ("the store cannot be reached", "the store refuses calls")
+"""What an engine logs of a store that a test takes away."""
+
+
 class Defects(logging.Handler):
     """Collects what the product logs as a defect of its own, and mistakes in tasks nobody waits for."""
 
@@ -33,6 +37,8 @@ class Defects(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
+        if error is None and record.getMessage().startswith(OUTAGES):
+            return
         if record.name != "asyncio" or isinstance(error, MISTAKES):
             self.seen.append(f"{record.getMessage().splitlines()[0]} {error!r}")
 
