@@ -37,8 +37,8 @@ LOAD = (
     Breakage(
         "load-is-clean-without-an-audit",
         "Without the server's audit there is no verdict.",
-        (load("verdict", "audit is not None and audit.clean", "(audit is None or audit.clean)"),
-         load("verdict", "and not audit.differences,", "and not (audit and audit.differences),")),
+        (load("verdict", "problem is None and audit is not None and audit.clean and not audit.differences",
+              "(audit is None or audit.clean)"),),
         (f"{VERDICT}::test_where_the_server_does_not_tell_there_is_no_verdict_and_it_is_said_why",),
     ),
     Breakage(
