@@ -53,7 +53,7 @@ Another user's token:
 {warning}Ctrl-C ends it."""
 
 EXPOSED = """\
-Other machines reach this demo: whoever does can get a token of any user and of an operator.
+Other machines can reach this demo: every client there can get a token of any user and of an operator.
 Have it listen on 127.0.0.1 (TECHNOPAY_HOST), or let nobody else into this network.
 
 """

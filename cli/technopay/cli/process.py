@@ -87,7 +87,7 @@ def catch_signals() -> asyncio.Event:
 
 
 def say(text: str) -> None:
-    """Print a line for whoever started us; a full disk or a reader that is gone does no harm."""
+    """Print a line on standard output; a full disk or a reader that is gone does no harm."""
     try:
         # In one write: between two of them, a line of the log could come where both go to one file.
         print(f"{text}\n", end="", flush=True)

@@ -24,7 +24,7 @@ from technopay.storage import RedisStore
 
 logger = logging.getLogger(__name__)
 
-EXPOSED = "the demo listens on %s: whoever reaches it there is an operator, and no money in it is safe"
+EXPOSED = "the demo listens on %s: every client that reaches this address can act as an operator"
 Serve = Callable[..., AbstractAsyncContextManager[tuple[str, int]]]
 """Serves an application within its bounds: `serving` or `serving_on`, told where."""
 
