@@ -117,4 +117,4 @@ def test_the_guide_warns_of_a_wide_address(home: Path) -> None:
     for host, warned in (("0.0.0.0", True), ("127.0.0.1", False)):
         with running_command(home, "demo", "--port", "0", settings={"TECHNOPAY_HOST": host}) as service:
             guide = eventually(partial(read_guide, service))
-            assert ("Other machines reach this demo" in guide) is warned
+            assert ("Other machines can reach this demo" in guide) is warned
