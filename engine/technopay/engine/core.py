@@ -55,7 +55,7 @@ MOCKS = (MockSettlementService, MockChannel, FixedCode)
 ROUTES_MAX = 50_000
 WATCH_INTERVAL_S = 0.5
 TOLD_REFUSALS = frozenset({"insufficient_funds", "daily_limit_exceeded", "confirmation_invalid"})
-"""Refusals of a confirm that the journal, and so the user, is told of."""
+"""Refusals of a confirm that are written to the journal, and so cause a message."""
 CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 UNKEYED_KEPT_MS = 600_000
 """How long a call without an idempotency key is remembered, for our own repeats after a lost reply."""

@@ -230,7 +230,7 @@ class Feed:
         return listener
 
     def _ready(self) -> tuple[list[Subscription], list[Subscription]]:
-        """Answer who has room: who is live, and who catches up. One without room has to catch up later."""
+        """Return the listeners with room: the live ones, and those that catch up. The others catch up later."""
         room = self._settings.events_waiting_max // 2
         ready: tuple[list[Subscription], list[Subscription]] = ([], [])
         for listener in self._listeners:

@@ -255,7 +255,7 @@ class PaymentOperations(EngineCore):
     async def _send_code(
         self, mailbox: str, command: StartPayment | ResendCode, route: Route | None
     ) -> Outcome[Payment]:
-        """Start or resend. Whoever got too many codes is refused only a code that would be sent."""
+        """Start or resend. A user over the limit of codes is refused only a code that would be sent."""
         outcome: Outcome[Payment] = await self._directory.ask(mailbox, command, self._follow)
         is_too_many = self._keys.is_own and outcome.details.get("too_many") == "codes"
         if is_too_many and await self._sends_none(command, route):

@@ -239,7 +239,7 @@ class ServerLink:
         return unfit
 
     def _note_outage(self, error: Exception) -> None:
-        # Before the store is watched, whoever opens it hears the reason.
+        # Before the store is watched, the call that opens it raises the reason.
         if self._watching is not None and not self._closed:
             self._outage.fail(self._reason(error))
 

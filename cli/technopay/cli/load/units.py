@@ -16,7 +16,7 @@ def written_rate(per_s: float) -> str:
 
 
 def written_share(share: float) -> str:
-    """Write a share; what is there is never written as nothing."""
+    """Write a share; one above zero is never written as 0 %."""
     return f"{100 * share:.1f} %" if share >= 0.0005 or not share else "< 0.1 %"
 
 

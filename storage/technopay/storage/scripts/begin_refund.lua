@@ -18,7 +18,7 @@ local operation, fingerprint, kept_ms, owner, token, keep_it, id, refund = unpac
 
 local answered = earlier(operation, fingerprint)
 if answered then
-    -- The claim goes to a repeat, too, while it is current: whoever got it first may not have heard of it.
+    -- A repeat gets the claim, too, while it is current: the first reply may have been lost.
     local current, refund_now = fields('payment', id, 'claim', 'refund')
     if answered[5] and answered[5][2] == current then
         -- An earlier version wrote down no id.

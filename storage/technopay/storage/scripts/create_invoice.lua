@@ -2,8 +2,8 @@
 --
 -- Enter an invoice that a user has to pay; '' for no description or no reference.
 --
--- The reference of an invoice that is void or expired unpaid is taken over. What is expired is so for good then:
--- by a clock that goes back, both could be paid.
+-- The reference of an invoice that is void or expired unpaid is taken over. The old invoice stays expired for good:
+-- otherwise, once the clock goes back, both could be paid.
 --
 -- Returns {code, now, '', {invoice, fields}, details}; 'expiry_past' when it would be expired from the start.
 --@include base

@@ -1,4 +1,4 @@
--- claim: how long somebody has to work on something before others may take it. Whoever works renews it.
+-- claim: how long a process may work on a record before others take it over. It is renewed while the work runs.
 
 local CLAIM_MS = 15000
 -- The relay is renewed more often: all messages wait for it.
