@@ -82,11 +82,14 @@ class ContendedStore:
         """Deal with some commands, then lose the connection: every reply and every other command.
 
         Faults are not lost. What was refused by one may well go through when it is asked for again; an actor
-        that heard nothing of it cannot know that what it sent behind that was first.
+        that heard nothing of it cannot know that what it sent behind that was first. Replies come in the order
+        of their commands, so none is lost that comes before a fault.
         """
         self.work(count)
-        for each in list(self.under_way):
-            if not isinstance(each.reply, Fault):
+        faults = [place for place, each in enumerate(self.under_way, 1) if isinstance(each.reply, Fault)]
+        first_lost = max(faults, default=0)
+        for place, each in enumerate(list(self.under_way)):
+            if place >= first_lost:
                 self.lost.add(each.name)
                 each.reply = OutcomeUnknown()
             self._tell(each)

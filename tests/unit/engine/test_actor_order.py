@@ -182,6 +182,7 @@ REPEATED: list[Step] = [("put", 0), ("repeat", 0), *[("put", 0)] * 3, *[("work",
 @example([*PIPELINED, ("cut", 0), ("work", 1), ("answer", 0), ("refuse", 0), ("work", 9)], False)
 @example([*PIPELINED, ("cut", 2), ("work", 1), ("answer", 0), ("work", 1), ("refuse", 0), ("work", 9)], False)
 @example([*PIPELINED, ("cut", 2), ("work", 1)], True)
+@example([*PIPELINED, ("break off", 1), ("put", 0), ("cut", 1)], False)
 def test_commands_take_effect_in_the_order_in_which_they_came(steps: list[Step], gives_up: bool) -> None:
     """Each at most once, and each asker is told once, and truly."""
 
