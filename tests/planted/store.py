@@ -82,8 +82,8 @@ STORE_AND_REPLIES = (
         (
             engine(
                 "actor",
-                "    if envelope.follow is not None and isinstance",
-                "    if envelope.follow is not None and not envelope.reply.cancelled() and isinstance",
+                "    if envelope.follow is not None:",
+                "    if envelope.follow is not None and not reply.cancelled():",
             ),
         ),
         (f"{AGAIN}::test_a_lost_reply_is_asked_for_again_and_followed_when_the_asker_has_left",),

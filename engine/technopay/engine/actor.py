@@ -207,18 +207,19 @@ class Actor:
 
 def _tell(envelope: Envelope, heard: Outcome[Any] | Fault) -> None:
     """Tell an asker the outcome, unless the asker left; then do what follows from it."""
-    if isinstance(heard, Outcome) and heard.code == "busy":
-        heard = WalletBusy()
-    elif isinstance(heard, StoreUnavailable) and envelope.known_by is not None:
-        heard = OutcomeUnknown()
-    if envelope.reply.done():
-        pass
-    elif isinstance(heard, Outcome):
-        envelope.reply.set_result(heard)
-    else:
-        envelope.reply.set_exception(heard)
-        envelope.reply.exception()  # an asker who left will not look at it
-    if envelope.follow is not None and isinstance(heard, Outcome):
+    reply = envelope.reply
+    if isinstance(heard, Fault) or heard.code == "busy":
+        if isinstance(heard, Outcome):
+            heard = WalletBusy()
+        elif isinstance(heard, StoreUnavailable) and envelope.known_by is not None:
+            heard = OutcomeUnknown()
+        if not reply.done():
+            reply.set_exception(heard)
+            reply.exception()  # an asker who left will not look at it
+        return
+    if not reply.done():
+        reply.set_result(heard)
+    if envelope.follow is not None:
         try:
             envelope.follow(heard)
         except Exception:

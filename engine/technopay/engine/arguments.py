@@ -31,6 +31,8 @@ class Form:
         types = [str if get_origin(option) is Literal else option for option in options]
         self.rule = f"has to be {' or '.join(self.choices)}" if self.choices else RULES[types[0]]
         self.types = frozenset([*types, *([int] if float in types else [])])
+        self.plain_types = frozenset() if self.choices else self.types
+        """The types of which every value is taken as it is."""
 
     def take(self, value: Any) -> Any:
         """Return the value, a text as a plain one.
@@ -71,10 +73,9 @@ def take_all(forms: Mapping[str, Form], arguments: dict[str, Any]) -> None:
     """
     errors = []
     for name, value in arguments.items():
-        form = forms.get(name)
-        if form is not None and (type(value) not in form.types or form.choices):
+        if name in forms and type(value) not in forms[name].plain_types:
             try:
-                arguments[name] = form.take(value)
+                arguments[name] = forms[name].take(value)
             except TypeError as error:
                 errors.append(FieldError(name, str(error)))
     if errors:

@@ -40,7 +40,8 @@ class CodeKeys:
         secrets = (settings.secret, *settings.previous_secrets)
         self.ids = tuple(key_id_of(secret) for secret in secrets)
         self._digest_keys = [
-            (key_id, derive_key(secret, "digest")) for key_id, secret in zip(self.ids, secrets, strict=True)
+            (key_id, hmac.new(derive_key(secret, "digest"), digestmod=hashlib.sha256))
+            for key_id, secret in zip(self.ids, secrets, strict=True)
         ]
         self.is_own = verifier is not None
         self._verifiers: dict[str, Verifier] = {
@@ -65,7 +66,7 @@ class CodeKeys:
     def digests(self, payment_id: str, answer: str) -> str:
         """Return '<key id>:<digest of the answer>' under every key, the current one first."""
         bound = f"{payment_id}|{answer}".encode("utf-8", "surrogatepass")
-        return " ".join(f"{key_id}:{_digest(key, bound)}" for key_id, key in self._digest_keys)
+        return " ".join([f"{key_id}:{_digest(keyed, bound)}" for key_id, keyed in self._digest_keys])
 
 
 async def matching_versions(verifier: Verifier, terms: PaymentTerms, answer: str, version_max: int) -> str:
@@ -74,8 +75,10 @@ async def matching_versions(verifier: Verifier, terms: PaymentTerms, answer: str
     matching = await verifier.check(terms, answer, versions)
     if matching is ANY:
         return "*"
-    return "".join(f",{version}" for version in versions if version in matching) + ","
+    return "".join([f",{version}" for version in versions if version in matching]) + ","
 
 
-def _digest(key: bytes, bound: bytes) -> str:
-    return base64.urlsafe_b64encode(hmac.digest(key, bound, hashlib.sha256)[:16]).rstrip(b"=").decode()
+def _digest(keyed: hmac.HMAC, bound: bytes) -> str:
+    digest = keyed.copy()
+    digest.update(bound)
+    return base64.urlsafe_b64encode(digest.digest()[:16])[:22].decode()

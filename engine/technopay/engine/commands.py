@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 from technopay.engine.ports import Operation, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class StartPayment:
+class StartPayment(NamedTuple):
     """Begin to pay an invoice."""
 
     operation: Operation
@@ -38,8 +36,7 @@ class Evidence(NamedTuple):
     digests: str
 
 
-@dataclass(frozen=True, slots=True)
-class ConfirmPayment:
+class ConfirmPayment(NamedTuple):
     """Show evidence of the second step; take the money."""
 
     operation: Operation
@@ -50,8 +47,7 @@ class ConfirmPayment:
     failures_per_day: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ResendCode:
+class ResendCode(NamedTuple):
     """Replace the code of a payment by the one with this issue number."""
 
     operation: Operation
@@ -63,8 +59,7 @@ class ResendCode:
     failures_per_day: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CancelPayment:
+class CancelPayment(NamedTuple):
     """Give up an unconfirmed payment."""
 
     operation: Operation
@@ -72,8 +67,7 @@ class CancelPayment:
     user_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Deposit:
+class Deposit(NamedTuple):
     """Put money into a wallet."""
 
     operation: Operation
@@ -81,8 +75,7 @@ class Deposit:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetWalletStatus:
+class SetWalletStatus(NamedTuple):
     """Activate or deactivate a wallet."""
 
     operation: Operation
@@ -90,8 +83,7 @@ class SetWalletStatus:
     status: str
 
 
-@dataclass(frozen=True, slots=True)
-class BeginRefund:
+class BeginRefund(NamedTuple):
     """Begin to give a succeeded payment back."""
 
     operation: Operation
@@ -99,8 +91,7 @@ class BeginRefund:
     refund_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class CompletePayment:
+class CompletePayment(NamedTuple):
     """Write down what the settlement service decided. The claim decides here, not the lease."""
 
     payment_id: str
@@ -120,8 +111,7 @@ Command = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NewInvoice:
+class NewInvoice(NamedTuple):
     """An invoice to enter."""
 
     id: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from technopay.engine import values
 from technopay.engine.code_keys import matching_versions
@@ -84,8 +83,13 @@ class PaymentOperations(EngineCore):
             BalanceTooLarge, ValidationFailed; any Fault.
 
         """
-        self._require_user(user_id)
-        values.require([("code", values.code_error(code)), ("wait_s", _wait_error(wait_s))])
+        values.require(
+            [
+                ("user_id", values.user_id_error(user_id)),
+                ("code", values.code_error(code)),
+                ("wait_s", _wait_error(wait_s)),
+            ]
+        )
         route = await self._route_of(payment_id, user_id)
         command = ConfirmPayment(
             operation=Operation(self._new_call()),
@@ -259,7 +263,7 @@ class PaymentOperations(EngineCore):
         outcome: Outcome[Payment] = await self._directory.ask(mailbox, command, self._follow)
         is_too_many = self._keys.is_own and outcome.details.get("too_many") == "codes"
         if is_too_many and await self._sends_none(command, route):
-            uncounted = replace(command, codes_per_hour=CODES_UNREACHED)
+            uncounted = command._replace(codes_per_hour=CODES_UNREACHED)
             outcome = await self._directory.ask(mailbox, uncounted, self._follow)
         return outcome
 

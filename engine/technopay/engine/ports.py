@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from technopay.engine.journal import Journal
@@ -23,13 +24,12 @@ ClaimKind = Literal["payment", "message", "relay"]
 Verdict = Literal["settled", "given_back", "reversed", "refund_failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[Value]):
+class Outcome(NamedTuple, Generic[Value]):
     """The answer to a command: `code` is 'ok' or the code of a refusal; a refusal is a value in here."""
 
     code: str
     value: Value | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = MappingProxyType({})
     token: str = ""
     replayed: bool = False
 
@@ -69,8 +69,7 @@ class RefundTerms(NamedTuple):
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A payment that this process may settle or reverse, under this claim, until the claim runs out."""
 
     payment: Payment

@@ -112,7 +112,8 @@ class Relay:
         """
         if not notices:
             return []
-        reached = [channel or self._channel_for(notice) for notice in notices]
+        usual = [_usual_channel(notice) for notice in notices]
+        reached = [channel or self._channel_for(*each) for each in zip(notices, usual, strict=True)]
         deliveries = [
             asyncio.create_task(self._deliver(notice, through))
             for notice, through in zip(notices, reached, strict=True)
@@ -128,13 +129,13 @@ class Relay:
         fates = [_fate_of(delivery) for delivery in deliveries]
         return [
             UntoldNotice(notice, through, fate, error)
-            for notice, through, (fate, error) in zip(notices, reached, fates, strict=True)
-            if fate != "sent" or through != _usual_channel(notice)
+            for notice, own, through, (fate, error) in zip(notices, usual, reached, fates, strict=True)
+            if fate != "sent" or through != own
         ]
 
-    def _channel_for(self, notice: Notice) -> Method:
+    def _channel_for(self, notice: Notice, usual: Method) -> Method:
         """Return the usual channel of a message or, where this engine lacks it, another that the user has."""
-        usual, parcel = _usual_channel(notice), notice.parcel
+        parcel = notice.parcel
         if usual in self._channels or parcel is None or notice.kind == "confirmation.code":
             return usual
         other: Method = "sms" if usual == "email" else "email"

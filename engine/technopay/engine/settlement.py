@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from technopay.engine.claims import CLAIM_S, Claim, Claims
 from technopay.engine.commands import CompletePayment
@@ -50,8 +49,7 @@ class SilenceError(Exception):
     """Raised when the settlement service has not answered anything for too long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(NamedTuple):
     """A settlement or a refund that runs."""
 
     claimed: Claimed
@@ -195,9 +193,9 @@ class Dialogue:
         self._payment_id = claimed.payment.id
         self._claim = claim
         self._heard_at = clock.monotonic()
+        self._refund_id = claimed.refund_id
         payment = claimed.payment
         self._terms = PaymentTerms(payment.id, payment.amount, payment.currency, payment.merchant)
-        self._refund = RefundTerms(claimed.refund_id, payment.amount)
 
     async def decide(self) -> Verdict:
         """Settle; on trouble ask; on 'not found' send again, a bounded number of times; then call off."""
@@ -219,7 +217,8 @@ class Dialogue:
     async def reverse(self) -> Verdict:
         """Undo a settlement; ask until it is answered."""
         backoff_s = self._settings.settlement_backoff_s
-        while not (verdict := await self._ask(REVERSE, self._service.reverse, self._terms, self._refund)):
+        refund = RefundTerms(self._refund_id, self._terms.amount)
+        while not (verdict := await self._ask(REVERSE, self._service.reverse, self._terms, refund)):
             await self._clock.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, REVERSE_BACKOFF_S_MAX)
         return verdict

@@ -121,6 +121,8 @@ def nfc(text: Text) -> Text:
 
 def is_line(text: str) -> bool:
     """Whether a text, an address for example, can be written as a line of its own."""
+    if text.isascii():
+        return text.isprintable() and text == text.strip()
     return not NOT_IN_LINES.search(text) and not NEW_LINE.search(text) and text == text.strip()
 
 

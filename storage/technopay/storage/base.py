@@ -204,10 +204,6 @@ def outcome_of(
     except UNREADABLE as error:
         logger.error("%.200r cannot be read", id_of(reply.record))
         raise InternalError from error
-    return Outcome(
-        code="ok" if replayed else reply.code,
-        value=value,
-        details=details or {},
-        token="" if replayed else reply.token,
-        replayed=replayed,
-    )
+    if replayed:
+        return Outcome("ok", value, details or {}, replayed=True)
+    return Outcome(reply.code, value, details or {}, reply.token)

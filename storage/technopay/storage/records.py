@@ -207,10 +207,10 @@ def payment_from(view: Packed, now_ms: int) -> Payment:
 
 def _limits_from(text: str, currency: str) -> list[Limit]:
     """Build the limit as it was at the start, or at the debit with the payment's own amount."""
-    _, *limit = text.split(" ")
-    if not limit:
+    limit = text.split(" ")
+    if len(limit) == 1:
         return []
-    return [_limit(currency, int(limit[0]), int(limit[1]), limit[2])]
+    return [_limit(currency, int(limit[1]), int(limit[2]), limit[3])]
 
 
 def _resolution_from(outcome: str, note: str, by: str, at: str) -> Resolution | None:

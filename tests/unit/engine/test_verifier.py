@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -77,9 +78,10 @@ async def test_all_versions_are_derived_whatever_the_answer_is(monkeypatch: pyte
     derived: list[int] = []
     derive = MessageCode._derive
 
-    def spy(self: MessageCode, terms: PaymentTerms, version: int) -> str:
-        derived.append(version)
-        return derive(self, terms, version)
+    def spy(self: MessageCode, terms: PaymentTerms, versions: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+        for version, code in derive(self, terms, versions):
+            derived.append(version)
+            yield version, code
 
     answers = [await code_of(TERMS, version) for version in VERSIONS] + ["", "wrong"]
     monkeypatch.setattr(MessageCode, "_derive", spy)

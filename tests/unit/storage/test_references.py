@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ HOUR_MS = 3_600_000
 
 async def enter(scene: Scene, *, lasts_ms: int = DAY_MS, **changes: Any) -> Outcome[Invoice]:
     at = from_ms(await scene.now_ms() + lasts_ms)
-    invoice = replace(new_invoice("alice", 1_000, "EUR", at, reference="order-7"), **changes)
+    invoice = new_invoice("alice", 1_000, "EUR", at, reference="order-7")._replace(**changes)
     return await scene.store.create_invoice(operation(), invoice)
 
 
