@@ -25,7 +25,10 @@ class LogWriter:
         self._descriptor = descriptor
         self._show_dropped = show_dropped
         self._piece_bytes_max = WHOLE_BYTES_MAX if is_shared else PIECE_BYTES_MAX
-        self._changed = threading.Condition()
+        # A plain lock: that of a condition costs each line as much as the rest of this.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._is_idle = False
         self._waiting: list[str] = []
         self._characters = 0
         self._unreported = 0
@@ -38,13 +41,15 @@ class LogWriter:
 
     def write(self, line: str) -> None:
         """Have a line written soon. It never waits."""
-        with self._changed:
+        with self._lock:
             if self._characters + len(line) > WAITING_CHARACTERS_MAX:
                 self._drop(1)
                 return
             self._waiting.append(line)
             self._characters += len(line)
-            self._changed.notify()
+            if self._is_idle:
+                self._is_idle = False
+                self._changed.notify()
 
     def close(self, within_s: float = FLUSH_S_MAX) -> None:
         """Write what waits, but not for longer than this."""
@@ -63,7 +68,9 @@ class LogWriter:
                 while not self._waiting:
                     if self._ending.is_set():
                         return
+                    self._is_idle = True
                     self._changed.wait()
+                    self._is_idle = False
                 lines, self._waiting = self._waiting, []
             is_last_try = self._ending.is_set()
             written = self._write(lines)

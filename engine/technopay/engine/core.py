@@ -50,6 +50,7 @@ from technopay.engine.statistics import Statistics, StoreGauges
 from technopay.engine.values import USER_ID, is_record_id
 
 RecordT = TypeVar("RecordT", bound=Record)
+Follow = Callable[[Outcome[RecordT]], None]
 
 MOCKS = (MockSettlementService, MockChannel, FixedCode)
 ROUTES_MAX = 50_000
@@ -105,9 +106,8 @@ class EngineCore:
         self._ids = ids or RandomIds()
         self._keys = CodeKeys(settings, verifier)
         service = settlement_service or MockSettlementService(store)
-        reached = channels
-        if reached is None:
-            reached = {"email": MockChannel(store), "sms": MockChannel(store)}
+        mock = MockChannel(store)
+        reached: Mapping[Method, Channel] = {"email": mock, "sms": mock} if channels is None else channels
         self._channels = frozenset(reached)
         services = [("settlement", service), *reached.items(), ("verifier", verifier)]
         self._mocks = tuple(name for name, each in services if isinstance(each, MOCKS))
@@ -287,9 +287,7 @@ class EngineCore:
             self._settlements.begin(Claimed(payment, claim, outcome.details.get("refund", "")))
 
     async def _finish(
-        self,
-        call: Callable[[], Coroutine[Any, Any, Outcome[RecordT]]],
-        follow: Callable[[Outcome[RecordT]], None],
+        self, call: Callable[[], Coroutine[Any, Any, Outcome[RecordT]]], follow: Follow[RecordT]
     ) -> Outcome[RecordT]:
         """Wait for a call of the store that runs to its end, and on to what follows, if its asker leaves."""
         if len(self._calls) >= self._settings.commands_waiting_max:
@@ -303,10 +301,12 @@ class EngineCore:
         task = asyncio.get_running_loop().create_task(call())
         self._calls.add(task)
         task.add_done_callback(end)
-        await asyncio.wait([task])
-        if task.cancelled():
-            raise OutcomeUnknown
-        return task.result()
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise OutcomeUnknown from None
+            raise
 
     def _remember(self, payment: Payment) -> None:
         if len(self._routes) >= ROUTES_MAX:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -31,8 +30,8 @@ class Admission:
         self._running = 0
         self._streams = 0
         self._waits = 0
-        self._by_user: Counter[str] = Counter()
-        self._waits_by_user: Counter[str] = Counter()
+        self._by_user: dict[str, int] = {}
+        self._waits_by_user: dict[str, int] = {}
         self._draining = asyncio.Event()
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -113,21 +112,23 @@ class Admission:
 
     def has_wait_for(self, user_id: str) -> bool:
         """Whether one more request of a user may wait."""
-        return self._waits < self._waits_max and self._waits_by_user[user_id] < self._waits_per_user_max
+        return self._waits < self._waits_max and self._waits_by_user.get(user_id, 0) < self._waits_per_user_max
 
-    @contextmanager
-    def as_wait(self, user_id: str) -> Iterator[None]:
+    def begin_wait(self, user_id: str) -> None:
         """Count a request as a wait: it takes no place of others, of its user neither; a drain waits for it."""
         self._waits += 1
-        self._waits_by_user[user_id] += 1
+        self._waits_by_user[user_id] = self._waits_by_user.get(user_id, 0) + 1
         self.leave_for(user_id)
-        try:
-            with self.as_stream():
-                yield
-        finally:
-            self._waits -= 1
-            _take_one(self._waits_by_user, user_id)
-            self._by_user[user_id] += 1
+        self._running -= 1
+        self._streams += 1
+
+    def end_wait(self, user_id: str) -> None:
+        """Count a request as one that is under way again."""
+        self._waits -= 1
+        _take_one(self._waits_by_user, user_id)
+        self._by_user[user_id] = self._by_user.get(user_id, 0) + 1
+        self._running += 1
+        self._streams -= 1
 
     def _look_for_quiet(self) -> None:
         if not self._running and not self._streams:
@@ -144,8 +145,9 @@ class Admission:
         await self._draining.wait()
 
 
-def _take_one(counts: Counter[str], user_id: str) -> None:
+def _take_one(counts: dict[str, int], user_id: str) -> None:
     """Count one less; a user with none left is not kept."""
-    counts[user_id] -= 1
-    if not counts[user_id]:
+    if counts[user_id] == 1:
         del counts[user_id]
+    else:
+        counts[user_id] -= 1

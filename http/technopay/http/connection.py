@@ -266,7 +266,8 @@ class Connections:
 
 def _make_request(make: Any, message: RawRequestMessage, *others: Any) -> web.BaseRequest:
     """Make a request of what was read; one with too many slashes is for a path that leads nowhere."""
-    if message.path.count("/", 0, message.path.find("?") + 1 or None) > SLASHES_MAX:
+    slashes = message.path.count("/")
+    if slashes > SLASHES_MAX and slashes - message.path.partition("?")[2].count("/") > SLASHES_MAX:
         message = message._replace(url=URL(NOWHERE, encoded=True), path=NOWHERE)
     return cast("web.BaseRequest", make(message, *others))
 

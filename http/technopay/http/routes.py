@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 from aiohttp import web
@@ -19,6 +20,7 @@ from technopay.http.forms import Form, NoBody, NoQuery, PageQuery
 from technopay.http.problems import RETRY_AFTER_S
 from technopay.http.render import record_json
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 LIMIT_CURSOR = re.compile("[a-z]{3}")
 
 
@@ -50,11 +52,15 @@ class Call:
         Where no wait is free, it is as if it had run out at once.
         """
         if payment.is_at_rest or not wait_s:
-            return payment, {}
-        if not self.admission.has_wait_for(self.caller.user_id):
+            return payment, NO_HEADERS
+        admission, user_id = self.admission, self.caller.user_id
+        if not admission.has_wait_for(user_id):
             return payment, {"Retry-After": RETRY_AFTER_S}
-        with self.admission.as_wait(self.caller.user_id):
-            return await self.engine.wait_for_rest(payment, wait_s, lambda: self.is_wanted), {}
+        admission.begin_wait(user_id)
+        try:
+            return await self.engine.wait_for_rest(payment, wait_s, lambda: self.is_wanted), NO_HEADERS
+        finally:
+            admission.end_wait(user_id)
 
 
 class Chunks(Protocol):
@@ -115,14 +121,19 @@ class Route:
     """The name of the bound by which there has to be an answer."""
 
 
-def answer_with(record: BaseModel, *, operator: bool = False, location: str | None = None) -> Answer:
+def answer_with(
+    record: BaseModel,
+    *,
+    operator: bool = False,
+    location: str | None = None,
+    status: int = 200,
+    headers: Mapping[str, str] = NO_HEADERS,
+) -> Answer:
     """Answer with a record; with a location it was made, unless this answer is given again."""
-    headers = {}
     if location is not None:
-        headers["Location"] = location
+        status, headers = 201, {"Location": location}
     if isinstance(record, Record) and record.replayed:
-        headers["Idempotent-Replayed"] = "true"
-    status = 201 if location is not None else 200
+        headers = {**headers, "Idempotent-Replayed": "true"}
     return Answer(record_json(record, operator=operator), status, headers, record=record)
 
 

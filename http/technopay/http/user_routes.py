@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import cast
 
 from technopay.engine import Entry, Invoice, Limit, Payment, SettlementFailed, Wallet
@@ -82,11 +81,12 @@ async def confirm_payment(call: Call) -> Answer:
     payment, _ = await call.wait_for_rest(payment, cast("ConfirmQuery", call.query).wait)
     if payment.status == "failed":
         raise SettlementFailed(payment=payment, replayed=replayed)
-    answer = answer_with(payment.as_replay() if replayed else payment)
+    if replayed:
+        payment = payment.as_replay()
     if payment.status != "processing":
-        return answer
+        return answer_with(payment)
     pending = {"Location": f"{call.mount}/v1/payments/{payment.id}", "Retry-After": RETRY_AFTER_S}
-    return replace(answer, status=202, headers={**answer.headers, **pending})
+    return answer_with(payment, status=202, headers=pending)
 
 
 async def resend_code(call: Call) -> Answer:
@@ -119,8 +119,7 @@ async def get_payment(call: Call) -> Answer:
         payment_id=call.path["payment_id"],
     )
     payment, headers = await call.wait_for_rest(payment, cast("WaitQuery", call.query).wait)
-    answer = answer_with(payment)
-    return replace(answer, headers={**answer.headers, **headers})
+    return answer_with(payment, headers=headers)
 
 
 async def list_limits(call: Call) -> Answer:

@@ -92,7 +92,7 @@ def test_each_field_of_a_command_reaches_the_argument_of_its_name(
     assert dict(zip(script.arguments, arguments, strict=True)) == {
         argument: expected(command, lease, argument, days) for argument in script.arguments
     }
-    said = set(kind._fields) - MADE.keys()
+    said = set(command._fields) - MADE.keys()
     assert said <= {FIELDS.get(argument, argument) for argument in script.arguments}
 
 
