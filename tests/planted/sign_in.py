@@ -76,7 +76,7 @@ SIGN_IN_AND_BOUNDS = (
     Breakage(
         "header-ends-its-line",
         "No header holds the end of a line, whatever was put into it.",
-        (http("whole", "if any(not line.isprintable() for line in lines):", "if not lines:"),),
+        (http("whole", "if not all(map(str.isprintable, lines)):", "if not lines:"),),
         ("tests/unit/http/test_whole.py::test_no_header_ends_before_its_line[lines]",),
     ),
     Breakage(

@@ -85,19 +85,21 @@ class RequestLog:
 
     def __call__(self, seen: Seen) -> None:
         """Write down a request."""
-        fields = _fields("INFO", "technopay.requests", "request")
-        fields["request_id"] = seen.request_id
-        fields["method"] = seen.method
-        fields["route"] = seen.template
-        fields["status"] = seen.status
-        fields["took_ms"] = round(seen.took_s * 1000, 3)
+        fields = {
+            **_fields("INFO", "technopay.requests", "request"),
+            "request_id": seen.request_id,
+            "method": seen.method,
+            "route": seen.template,
+            "status": seen.status,
+            "took_ms": round(seen.took_s * 1000, 3),
+        }
         if seen.client:
             fields["client"] = seen.client
         if seen.code:
             fields["code"] = seen.code
         if seen.user_id:
             fields["caller"] = seen.user_id
-        fields.update(seen.ids())
+        fields |= seen.ids()
         self._writer.write(self._show(fields))
 
 
@@ -136,12 +138,12 @@ _second = (0, "")
 def _show_time(at: float) -> str:
     """Write a time as RFC 3339; to the second, it stays the same for many lines."""
     global _second
-    second, milliseconds = divmod(int(at * 1000), 1000)
+    second = int(at)
     known, text = _second
     if second != known:
-        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
         _second = (second, text)
-    return f"{text}.{milliseconds:03d}Z"
+    return f"{text}{int((at - second) * 1000):03d}Z"
 
 
 def _json_line(fields: Mapping[str, Any]) -> str:

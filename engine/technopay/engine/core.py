@@ -158,7 +158,7 @@ class EngineCore:
     async def aclose(self) -> None:
         """Refuse new commands, finish the accepted ones, give up what takes longer than `drain_s`."""
         if self._state is State.RUNNING:
-            self._require_loop()
+            self.require_running()
             self._state = State.DRAINING
             drain_s = self._settings.drain_s
             await self._feed.stop(drain_s)
@@ -229,9 +229,6 @@ class EngineCore:
         """Refuse calls while the engine does not run, and those from another event loop (RuntimeError)."""
         if self._state is not State.RUNNING:
             raise EngineClosed(f"The engine {self._state.value}. Nothing happened.")
-        self._require_loop()
-
-    def _require_loop(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError("the engine was started in another event loop; nothing happened")
 
@@ -311,7 +308,10 @@ class EngineCore:
     def _remember(self, payment: Payment) -> None:
         if len(self._routes) >= ROUTES_MAX:
             del self._routes[next(iter(self._routes))]
-        terms = PaymentTerms(payment.id, payment.amount, payment.currency, payment.merchant)
+        old = self._routes.get(payment.id)  # its terms never change
+        terms = (
+            old.terms if old else PaymentTerms(payment.id, payment.amount, payment.currency, payment.merchant)
+        )
         self._routes[payment.id] = Route(payment.wallet_id, payment.user_id, terms, code_state_of(payment))
 
     async def _route_of(self, payment_id: str, user_id: str | None) -> Route:

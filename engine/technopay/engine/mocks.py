@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NoReturn
 
@@ -108,8 +108,8 @@ class MockChannel:
         """Put the message into the inbox."""
         require_live(message)
         if message.code is not None and not self._keeps_codes:
-            message = replace(message, code=None, text=message.text.replace(message.code, HIDDEN_CODE))
-        said = {name: value for name, value in asdict(message).items() if value is not None}
+            message = message._replace(code=None, text=message.text.replace(message.code, HIDDEN_CODE))
+        said = {name: value for name, value in message._asdict().items() if value is not None}
         await self._store.mock_inbox(said.pop("user_id"), json.dumps(said, separators=(",", ":")))
 
 

@@ -103,7 +103,9 @@ class PaymentOperations(EngineCore):
         if outcome.code == "key_unknown":
             self._routes.pop(payment_id, None)
             raise StoreUnavailable(KEY_UNKNOWN)
-        payment = await self.wait_for_rest(unwrap(outcome), wait_s)
+        payment = unwrap(outcome)
+        if wait_s:
+            payment = await self.wait_for_rest(payment, wait_s)
         if payment.status == "failed":
             raise SettlementFailed(payment=payment, replayed=outcome.replayed)
         return payment.as_replay() if outcome.replayed else payment
@@ -168,7 +170,7 @@ class PaymentOperations(EngineCore):
         self._require_user(user_id)
         values.require([("wait_s", _wait_error(wait_s))])
         payment = unwrap(await self._store.read_payment(known(payment_id), user_id))
-        return await self.wait_for_rest(payment, wait_s)
+        return await self.wait_for_rest(payment, wait_s) if wait_s else payment
 
     async def list_payments(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Payment]:
         """List a user's payments, newest first."""

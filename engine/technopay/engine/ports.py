@@ -160,8 +160,7 @@ class Due:
     set_aside: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutgoingMessage:
+class OutgoingMessage(NamedTuple):
     """A message as a channel gets it. By `event_id`, the same on every try, a repeat is known.
 
     `text` is complete. `payee` is the merchant's name, `amount` is in minor units of `currency`.
@@ -173,11 +172,11 @@ class OutgoingMessage:
     to: str
     kind: str
     text: str
-    code: str | None = None
     payment_id: str
     amount: int
     currency: str
     payee: str
+    code: str | None = None
 
 
 class Clock(Protocol):

@@ -132,7 +132,8 @@ def text_error(text: str | None, least: int, most: int, *, lines: bool = False) 
         return None
     if len(text) > most * NFC_GROWTH_MAX or not least <= len(text := nfc(text)) <= most:
         return f"has to be {least} to {most} characters"
-    if NOT_IN_LINES.search(text) or (not lines and NEW_LINE.search(text)):
+    is_plain = text.isascii() and text.isprintable()
+    if not is_plain and (NOT_IN_LINES.search(text) or (not lines and NEW_LINE.search(text))):
         return f"has to be {'' if lines else 'one line '}without control characters or bidirectional overrides"
     return None if text == text.strip() else "has to begin and end without white space"
 

@@ -40,7 +40,6 @@ class Call:
     request: web.Request
     admission: Admission
 
-    @property
     def is_wanted(self) -> bool:
         """Whether the client is still there."""
         transport = self.request.transport
@@ -58,7 +57,7 @@ class Call:
             return payment, {"Retry-After": RETRY_AFTER_S}
         admission.begin_wait(user_id)
         try:
-            return await self.engine.wait_for_rest(payment, wait_s, lambda: self.is_wanted), NO_HEADERS
+            return await self.engine.wait_for_rest(payment, wait_s, self.is_wanted), NO_HEADERS
         finally:
             admission.end_wait(user_id)
 

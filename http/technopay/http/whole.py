@@ -69,9 +69,9 @@ def write_headers(headers: Mapping[str, str]) -> str:
 
     """
     lines = [f"{name}: {value}" for name, value in headers.items()]
-    if any(not line.isprintable() for line in lines):
+    if not all(map(str.isprintable, lines)):
         raise ValueError("a header holds what would end it")
-    return "".join(f"{line}\r\n" for line in lines)
+    return "\r\n".join([*lines, ""])
 
 
 class HttpDate:
