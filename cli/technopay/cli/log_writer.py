@@ -12,7 +12,7 @@ WAITING_CHARACTERS_MAX = 4 * 1024 * 1024
 WHOLE_BYTES_MAX = 4_096
 """Where several processes write into one pipe, so many bytes stay together there."""
 PIECE_BYTES_MAX = 65_536
-PAUSE_S = 0.02
+PAUSE_S = 0.1
 """Between two writes: a thread that is woken for each line would slow down the event loop."""
 FAILED_PAUSE_S = 1.0
 FLUSH_S_MAX = 1.0
@@ -89,14 +89,16 @@ class LogWriter:
 
     def _write(self, lines: list[str]) -> int:
         """Write lines in pieces that stay together; return how many were written to their end."""
-        written, piece, count = 0, b"\n" if self._is_torn else b"", 0
+        written, piece = 0, [b"\n"] if self._is_torn else []
+        size = count = 0
         for line in [*lines, ""]:
             encoded = line.encode(errors="backslashreplace")
-            if piece and (not encoded or len(piece) + len(encoded) > self._piece_bytes_max):
-                if not self._write_piece(piece):
+            if piece and (not encoded or size + len(encoded) > self._piece_bytes_max):
+                if not self._write_piece(b"".join(piece)):
                     return written
-                written, piece, count = written + count, b"", 0
-            piece += encoded
+                written, piece, size, count = written + count, [], 0, 0
+            piece.append(encoded)
+            size += len(encoded)
             count += 1
         return written
 

@@ -23,8 +23,6 @@ from technopay.engine.errors import (
     EngineClosed,
     Fault,
     InternalError,
-    OutcomeUnknown,
-    Overloaded,
     StoreUnfit,
 )
 from technopay.engine.feed import Feed
@@ -51,6 +49,7 @@ from technopay.engine.values import USER_ID, is_record_id
 
 RecordT = TypeVar("RecordT", bound=Record)
 Follow = Callable[[Outcome[RecordT]], None]
+StoreCall = Callable[[], Coroutine[Any, Any, Outcome[RecordT]]]
 
 MOCKS = (MockSettlementService, MockChannel, FixedCode)
 ROUTES_MAX = 50_000
@@ -129,7 +128,7 @@ class EngineCore:
         self._routes: dict[str, Route] = {}
         self._owners = Owners(store, self._directory)
         self._watchers: dict[str, set[asyncio.Future[Payment | None]]] = {}
-        self._calls: set[asyncio.Task[Any]] = set()
+        self._calls: set[asyncio.Task[None]] = set()
         self._audit: asyncio.Task[Audit] | None = None
 
     async def start(self) -> None:
@@ -283,27 +282,26 @@ class EngineCore:
         if claim := outcome.details.get("claim"):
             self._settlements.begin(Claimed(payment, claim, outcome.details.get("refund", "")))
 
-    async def _finish(
-        self, call: Callable[[], Coroutine[Any, Any, Outcome[RecordT]]], follow: Follow[RecordT]
-    ) -> Outcome[RecordT]:
-        """Wait for a call of the store that runs to its end, and on to what follows, if its asker leaves."""
-        if len(self._calls) >= self._settings.commands_waiting_max:
-            raise Overloaded
-
-        def end(task: asyncio.Task[Outcome[RecordT]]) -> None:
-            self._calls.discard(task)
-            if not task.cancelled() and task.exception() is None and task.result().code == "ok":
-                follow(task.result())
-
-        task = asyncio.get_running_loop().create_task(call())
-        self._calls.add(task)
-        task.add_done_callback(end)
+    async def _finish(self, call: StoreCall[RecordT], follow: Follow[RecordT]) -> Outcome[RecordT]:
+        """Wait for a call of the store, and do what follows; a task goes on with both if the asker leaves."""
         try:
-            return await asyncio.shield(task)
+            outcome = await call()
         except asyncio.CancelledError:
-            if task.cancelled():
-                raise OutcomeUnknown from None
+            if len(self._calls) < self._settings.commands_waiting_max:
+                task = asyncio.get_running_loop().create_task(self._go_on(call, follow))
+                self._calls.add(task)
+                task.add_done_callback(self._calls.discard)
             raise
+        if outcome.code == "ok":
+            follow(outcome)
+        return outcome
+
+    async def _go_on(self, call: StoreCall[RecordT], follow: Follow[RecordT]) -> None:
+        """Ask again for what may have run: it knows its own earlier result."""
+        with suppress(Fault):
+            outcome = await call()
+            if outcome.code == "ok":
+                follow(outcome)
 
     def _remember(self, payment: Payment) -> None:
         if len(self._routes) >= ROUTES_MAX:
