@@ -339,8 +339,10 @@ class EngineCore:
         any more, within half a second.
         """
         deadline = self._clock.monotonic() + wait_s
-        while not payment.is_at_rest and is_wanted() and (left_s := deadline - self._clock.monotonic()) > 0:
+        while not payment.is_at_rest and (left_s := deadline - self._clock.monotonic()) > 0:
             seen = await self._next_change(payment.id, min(left_s, WATCH_INTERVAL_S))
+            if seen is None and not is_wanted():
+                break
             # What was acknowledged stays so, whether or not we can look again.
             with suppress(Fault):
                 payment = seen or unwrap(await self._store.read_payment(payment.id, None))

@@ -5,11 +5,10 @@ The code is never stored. It is derived, from a key and from what the user agree
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
+from technopay.engine.keyed_hash import KeyedHash
 from technopay.engine.ports import PaymentTerms
 
 DIGITS = 6
@@ -19,25 +18,28 @@ class MessageCode:
     """Codes of six digits, bound to amount and payee (PSD2 RTS, Article 5)."""
 
     def __init__(self, *, code_key: bytes) -> None:
-        # Half of the work of an HMAC is its key: it is done once.
-        self._keyed = hmac.new(code_key, digestmod=hashlib.sha256)
+        self._code_key = KeyedHash(code_key)
 
     async def code(self, terms: PaymentTerms, version: int) -> str | None:
         """Return the code to send: always the same for one version."""
-        return next(self._derive(terms, (version,)))[1].decode()
+        return self._derive(*_bound(terms), version).decode()
 
     async def check(self, terms: PaymentTerms, answer: str, versions: AbstractSet[int]) -> AbstractSet[int]:
         """Compare with the codes of all versions, in constant time."""
         # An answer can be any string, a lone half of a surrogate pair included.
         given = answer.encode("utf-8", "surrogatepass")
-        return {version for version, code in self._derive(terms, versions) if hmac.compare_digest(code, given)}
+        begin, end = _bound(terms)
+        return {
+            version for version in versions if hmac.compare_digest(self._derive(begin, end, version), given)
+        }
 
-    def _derive(self, terms: PaymentTerms, versions: Iterable[int]) -> Iterator[tuple[int, bytes]]:
-        """Derive the codes of some versions."""
-        payee = terms.merchant.encode()
-        begin = f"{terms.payment_id}|".encode()
-        end = f"|{terms.amount}|{terms.currency}|{len(payee)}|".encode() + payee
-        for version in versions:
-            keyed = self._keyed.copy()
-            keyed.update(b"%b%d%b" % (begin, version, end))
-            yield version, b"%0*d" % (DIGITS, int.from_bytes(keyed.digest()[:8]) % 10**DIGITS)
+    def _derive(self, begin: bytes, end: bytes, version: int) -> bytes:
+        number = int.from_bytes(self._code_key.digest(b"%b%d%b" % (begin, version, end))[:8])
+        return b"%0*d" % (DIGITS, number % 10**DIGITS)
+
+
+def _bound(terms: PaymentTerms) -> tuple[bytes, bytes]:
+    """Return what a code is bound to, before and behind its version."""
+    payee = terms.merchant.encode()
+    end = f"|{terms.amount}|{terms.currency}|{len(payee)}|".encode() + payee
+    return f"{terms.payment_id}|".encode(), end
