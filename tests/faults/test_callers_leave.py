@@ -23,7 +23,7 @@ Seen = Callable[[], Awaitable[Any]]
 
 @pytest.fixture
 def changes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr("technopay.engine.core.WATCH_INTERVAL_S", BY_THEMSELVES_S)
+    monkeypatch.setattr("technopay.engine.watchers.WATCH_INTERVAL_S", BY_THEMSELVES_S)
     return {"agenda_interval_s": BY_THEMSELVES_S, "events_interval_s": BY_THEMSELVES_S, "message_attempts": 1}
 
 
@@ -133,7 +133,7 @@ async def watch(world: GatedWorld, payment_id: str) -> Seen:
         return waiting.done()
 
     async def begun() -> bool:
-        return payment_id in world.engine._watchers
+        return world.engine._watchers.count(payment_id) > 0
 
     await wait_for(begun)
     return seen

@@ -46,6 +46,7 @@ from technopay.engine.settings import EngineSettings
 from technopay.engine.settlement import Settlements
 from technopay.engine.statistics import Statistics, StoreGauges
 from technopay.engine.values import USER_ID, is_record_id
+from technopay.engine.watchers import Watchers
 
 RecordT = TypeVar("RecordT", bound=Record)
 Follow = Callable[[Outcome[RecordT]], None]
@@ -53,7 +54,6 @@ StoreCall = Callable[[], Coroutine[Any, Any, Outcome[RecordT]]]
 
 MOCKS = (MockSettlementService, MockChannel, FixedCode)
 ROUTES_MAX = 50_000
-WATCH_INTERVAL_S = 0.5
 TOLD_REFUSALS = frozenset({"insufficient_funds", "daily_limit_exceeded", "confirmation_invalid"})
 """Refusals of a confirm that are written to the journal, and so cause a message."""
 CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -127,7 +127,7 @@ class EngineCore:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._routes: dict[str, Route] = {}
         self._owners = Owners(store, self._directory)
-        self._watchers: dict[str, set[asyncio.Future[Payment | None]]] = {}
+        self._watchers = Watchers()
         self._calls: set[asyncio.Task[None]] = set()
         self._audit: asyncio.Task[Audit] | None = None
 
@@ -327,8 +327,7 @@ class EngineCore:
 
     def _announce(self, payment: Payment) -> None:
         self._wake_tellers()
-        for watcher in self._watchers.pop(payment.id, ()):
-            _see(watcher, payment)
+        self._watchers.announce(payment)
 
     async def wait_for_rest(
         self, payment: Payment, wait_s: float, is_wanted: Callable[[], bool] = lambda: True
@@ -340,29 +339,13 @@ class EngineCore:
         """
         deadline = self._clock.monotonic() + wait_s
         while not payment.is_at_rest and (left_s := deadline - self._clock.monotonic()) > 0:
-            seen = await self._next_change(payment.id, min(left_s, WATCH_INTERVAL_S))
+            seen = await self._watchers.next_change(payment.id, left_s)
             if seen is None and not is_wanted():
                 break
             # What was acknowledged stays so, whether or not we can look again.
             with suppress(Fault):
                 payment = seen or unwrap(await self._store.read_payment(payment.id, None))
         return payment
-
-    async def _next_change(self, payment_id: str, wait_s: float) -> Payment | None:
-        """Wait for a change that this process makes; None when there was none in time."""
-        loop = asyncio.get_running_loop()
-        watcher: asyncio.Future[Payment | None] = loop.create_future()
-        self._watchers.setdefault(payment_id, set()).add(watcher)
-        # A timer of our own costs a quarter of asyncio.timeout, and every confirm waits here.
-        timer = loop.call_later(wait_s, _see, watcher, None)
-        try:
-            return await watcher
-        finally:
-            timer.cancel()
-            watchers = self._watchers.get(payment_id, set())
-            watchers.discard(watcher)
-            if not watchers:
-                self._watchers.pop(payment_id, None)
 
 
 def unwrap(outcome: Outcome[RecordT]) -> RecordT:
@@ -388,11 +371,6 @@ def known(record_id: str) -> str:
 def known_user(user_id: str) -> str:
     """Answer a user's id as it is if it can be one, else one that no user has."""
     return user_id if USER_ID.fullmatch(user_id) else ""
-
-
-def _see(watcher: asyncio.Future[Payment | None], payment: Payment | None) -> None:
-    if not watcher.done():
-        watcher.set_result(payment)
 
 
 def _digest(value: object) -> str:

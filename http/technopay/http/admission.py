@@ -110,17 +110,20 @@ class Admission:
             self._running += 1
             self._streams -= 1
 
-    def has_wait_for(self, user_id: str) -> bool:
-        """Whether one more request of a user may wait."""
-        return self._waits < self._waits_max and self._waits_by_user.get(user_id, 0) < self._waits_per_user_max
+    def begin_wait(self, user_id: str) -> bool:
+        """Count a request as a wait, if one more may be; return whether it has to end one.
 
-    def begin_wait(self, user_id: str) -> None:
-        """Count a request as a wait: it takes no place of others, of its user neither; a drain waits for it."""
+        It takes no place of others, of its user neither; a drain waits for it.
+        """
+        waits = self._waits_by_user.get(user_id, 0)
+        if self._waits >= self._waits_max or waits >= self._waits_per_user_max:
+            return False
         self._waits += 1
-        self._waits_by_user[user_id] = self._waits_by_user.get(user_id, 0) + 1
+        self._waits_by_user[user_id] = waits + 1
         self.leave_for(user_id)
         self._running -= 1
         self._streams += 1
+        return True
 
     def end_wait(self, user_id: str) -> None:
         """Count a request as one that is under way again."""

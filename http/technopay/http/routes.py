@@ -53,9 +53,8 @@ class Call:
         if payment.is_at_rest or not wait_s:
             return payment, NO_HEADERS
         admission, user_id = self.admission, self.caller.user_id
-        if not admission.has_wait_for(user_id):
+        if not admission.begin_wait(user_id):
             return payment, {"Retry-After": RETRY_AFTER_S}
-        admission.begin_wait(user_id)
         try:
             return await self.engine.wait_for_rest(payment, wait_s, self.is_wanted), NO_HEADERS
         finally:

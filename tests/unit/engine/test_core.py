@@ -27,6 +27,7 @@ from technopay.engine import (
     StoreUnfit,
 )
 from technopay.engine import core as core_module
+from technopay.engine import watchers as watchers_module
 from technopay.engine.core import known, unwrap
 from technopay.engine.ports import Outcome
 from technopay.storage import RedisStore
@@ -201,14 +202,14 @@ async def test_a_wait_leaves_nothing_behind(fake_store: RedisStore) -> None:
         payment = await alice.start()
         await engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=0.01)
 
-        assert engine._watchers == {}
+        assert engine._watchers.count(payment.id) == 0
 
 
 def watched_by(engine: Engine, payment: Payment, count: int) -> Callable[[], Awaitable[bool]]:
     """Look whether so many wait for a change of a payment."""
 
     async def look() -> bool:
-        return len(engine._watchers.get(payment.id, ())) == count
+        return engine._watchers.count(payment.id) == count
 
     return look
 
@@ -228,7 +229,7 @@ async def test_a_wait_ends_when_its_time_is_over(fake_store: RedisStore) -> None
 async def test_a_wait_ends_with_the_change_that_this_process_makes(
     fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core_module, "WATCH_INTERVAL_S", 60)
+    monkeypatch.setattr(watchers_module, "WATCH_INTERVAL_S", 60)
     async with Engine(fake_store, quick_settings()) as engine:
         alice = await make_scene(engine, fake_store)
         payment = await alice.start()
@@ -268,11 +269,11 @@ async def test_who_leaves_while_waiting_leaves_nothing_behind(fake_store: RedisS
 
         waits[0].cancel()
         await asyncio.wait(waits[:1])
-        assert len(engine._watchers[payment.id]) == 1, "the other one goes on waiting"
+        assert engine._watchers.count(payment.id) == 1, "the other one goes on waiting"
         waits[1].cancel()
         await asyncio.wait(waits[1:])
 
-        assert engine._watchers == {}
+        assert engine._watchers.count(payment.id) == 0
 
 
 async def test_what_was_acknowledged_stays_so_when_the_store_cannot_be_looked_at(
@@ -283,7 +284,7 @@ async def test_what_was_acknowledged_stays_so_when_the_store_cannot_be_looked_at
 
     service = ScriptedSettlementService(settle=[SILENCE])
     settings = quick_settings(settlement_timeout_s=5, drain_s=0.01)
-    monkeypatch.setattr(core_module, "WATCH_INTERVAL_S", 0.01)
+    monkeypatch.setattr(watchers_module, "WATCH_INTERVAL_S", 0.01)
     async with Engine(fake_store, settings, settlement_service=service) as engine:
         alice = await make_scene(engine, fake_store)
         payment = await alice.start()

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import asyncio
+from unittest import mock
+
+import pytest
+from support.stand_ins import make_payment
+
+from technopay.engine import watchers as watchers_module
+from technopay.engine.watchers import Watchers
+
+
+async def test_one_timer_ends_all_waits_that_nothing_else_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchers_module, "WATCH_INTERVAL_S", 0.02)
+    watchers, loop = Watchers(), asyncio.get_running_loop()
+    call_later = mock.Mock(wraps=loop.call_later)
+    monkeypatch.setattr(loop, "call_later", call_later)
+    for times in (1, 2):
+        waits = [asyncio.create_task(watchers.next_change(f"pay_{each}", 60)) for each in range(100)]
+        await asyncio.wait(waits)
+        assert [wait.result() for wait in waits] == [None] * 100
+        assert call_later.call_count == times
+    assert [watchers.count(f"pay_{each}") for each in range(100)] == [0] * 100
+
+
+async def test_a_wait_that_is_shorter_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchers_module, "WATCH_INTERVAL_S", 60)
+    async with asyncio.timeout(5):
+        assert await Watchers().next_change("pay_1", 0.01) is None
+
+
+async def test_a_change_ends_only_the_waits_for_its_payment() -> None:
+    watchers, payment = Watchers(), make_payment()
+    ours, others = (
+        asyncio.create_task(watchers.next_change(payment_id, 60)) for payment_id in (payment.id, "pay_other")
+    )
+    await asyncio.sleep(0)
+
+    watchers.announce(payment)
+
+    assert await ours == payment
+    assert not others.done()
+    others.cancel()
+    await asyncio.wait([others])
+    assert (watchers.count(payment.id), watchers.count("pay_other")) == (0, 0)
