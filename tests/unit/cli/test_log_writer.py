@@ -66,9 +66,10 @@ def test_the_end_is_bounded_where_nobody_reads_and_writes_all_where_somebody_doe
     assert stuck._thread.is_alive()
     assert time.monotonic() - began < 30
 
+    # Before anybody reads: once all is written, a writer that was closed ends.
+    stuck.write("last\n")
     reading = threading.Thread(target=read_until, args=(pipe[0], b"last\n"))
     reading.start()
-    stuck.write("last\n")
     stuck.close(30)
     reading.join(30)
     assert not reading.is_alive()
