@@ -74,10 +74,9 @@ REPEATS_AND_CLAIMS = (
                 "        self._sent.append(envelope)\n",
                 "        self._sent.append(envelope)\n"
                 "        if envelope.known_by is not None and hasattr(envelope.command, 'operation'):\n"
-                "            from dataclasses import replace\n"
                 "            was = envelope.command.operation\n"
                 "            another = was._replace(id=was.id + 'x')\n"
-                "            envelope.command = replace(envelope.command, operation=another)\n",
+                "            envelope.command = envelope.command._replace(operation=another)\n",
             ),
         ),
         (
