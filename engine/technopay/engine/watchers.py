@@ -19,6 +19,9 @@ class Watchers:
 
     def __init__(self) -> None:
         self._by_payment: dict[str, set[Watcher]] = {}
+        # Those that began since the timer was set, and those before: only these have waited long enough.
+        self._young: set[Watcher] = set()
+        self._old: set[Watcher] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def count(self, payment_id: str) -> int:
@@ -38,24 +41,30 @@ class Watchers:
         own_timer = None
         if wait_s < WATCH_INTERVAL_S:
             own_timer = loop.call_later(wait_s, _end, watcher, None)
-        elif self._timer is None:
-            self._timer = loop.call_later(WATCH_INTERVAL_S, self._end_all)
+        else:
+            self._young.add(watcher)
+            if self._timer is None:
+                self._timer = loop.call_later(WATCH_INTERVAL_S / 2, self._end_old)
         try:
             return await watcher
         finally:
             if own_timer:
                 own_timer.cancel()
+            self._young.discard(watcher)
+            self._old.discard(watcher)
             watchers = self._by_payment.get(payment_id)
             if watchers:
                 watchers.discard(watcher)
                 if not watchers:
                     del self._by_payment[payment_id]
 
-    def _end_all(self) -> None:
+    def _end_old(self) -> None:
+        for watcher in self._old:
+            _end(watcher, None)
+        self._old, self._young = self._young, set()
         self._timer = None
-        for watchers in self._by_payment.values():
-            for watcher in watchers:
-                _end(watcher, None)
+        if self._old:
+            self._timer = asyncio.get_running_loop().call_later(WATCH_INTERVAL_S / 2, self._end_old)
 
 
 def _end(watcher: Watcher, payment: Payment | None) -> None:
