@@ -28,7 +28,6 @@ class LogWriter:
         # A plain lock: that of a condition costs each line as much as the rest of this.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._is_idle = False
         self._waiting: list[str] = []
         self._characters = 0
         self._unreported = 0
@@ -45,11 +44,10 @@ class LogWriter:
             if self._characters + len(line) > WAITING_CHARACTERS_MAX:
                 self._drop(1)
                 return
+            if not self._waiting:
+                self._changed.notify()
             self._waiting.append(line)
             self._characters += len(line)
-            if self._is_idle:
-                self._is_idle = False
-                self._changed.notify()
 
     def close(self, within_s: float = FLUSH_S_MAX) -> None:
         """Write what waits, but not for longer than this."""
@@ -68,9 +66,7 @@ class LogWriter:
                 while not self._waiting:
                     if self._ending.is_set():
                         return
-                    self._is_idle = True
                     self._changed.wait()
-                    self._is_idle = False
                 lines, self._waiting = self._waiting, []
             is_last_try = self._ending.is_set()
             written = self._write(lines)

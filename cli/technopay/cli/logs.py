@@ -138,12 +138,12 @@ _second = (0, "")
 def _show_time(at: float) -> str:
     """Write a time as RFC 3339; to the second, it stays the same for many lines."""
     global _second
-    second = int(at)
+    second, milliseconds = divmod(int(at * 1000), 1000)
     known, text = _second
     if second != known:
         text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
         _second = (second, text)
-    return f"{text}{int((at - second) * 1000):03d}Z"
+    return f"{text}{milliseconds:03d}Z"
 
 
 def _json_line(fields: Mapping[str, Any]) -> str:

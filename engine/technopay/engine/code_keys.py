@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from technopay.engine.keyed_hash import KeyedHash
 from technopay.engine.models import Payment
 from technopay.engine.ports import ANY, PaymentTerms, Verifier
 from technopay.engine.settings import EngineSettings, derive_key, key_id_of
@@ -39,7 +40,7 @@ class CodeKeys:
         secrets = (settings.secret, *settings.previous_secrets)
         self.ids = tuple(key_id_of(secret) for secret in secrets)
         self._digest_keys = [
-            (key_id, KeyedHash(derive_key(secret, "digest")))
+            (key_id, hmac.new(derive_key(secret, "digest"), digestmod=hashlib.sha256))
             for key_id, secret in zip(self.ids, secrets, strict=True)
         ]
         self.is_own = verifier is not None
@@ -77,5 +78,7 @@ async def matching_versions(verifier: Verifier, terms: PaymentTerms, answer: str
     return "".join([f",{version}" for version in versions if version in matching]) + ","
 
 
-def _digest(keyed: KeyedHash, bound: bytes) -> str:
-    return base64.urlsafe_b64encode(keyed.digest(bound)[:16])[:22].decode()
+def _digest(keyed: hmac.HMAC, bound: bytes) -> str:
+    digest = keyed.copy()
+    digest.update(bound)
+    return base64.urlsafe_b64encode(digest.digest()[:16])[:22].decode()

@@ -121,9 +121,14 @@ def nfc(text: Text) -> Text:
 
 def is_line(text: str) -> bool:
     """Whether a text, an address for example, can be written as a line of its own."""
-    if text.isascii():
-        return text.isprintable() and text == text.strip()
-    return not NOT_IN_LINES.search(text) and not NEW_LINE.search(text) and text == text.strip()
+    return not _is_broken(text, lines=False) and text == text.strip()
+
+
+def _is_broken(text: str, *, lines: bool) -> bool:
+    """Whether a text holds what no text may hold or, without `lines`, the end of a line."""
+    if text.isascii() and text.isprintable():
+        return False
+    return bool(NOT_IN_LINES.search(text) or (not lines and NEW_LINE.search(text)))
 
 
 def text_error(text: str | None, least: int, most: int, *, lines: bool = False) -> str | None:
@@ -132,8 +137,7 @@ def text_error(text: str | None, least: int, most: int, *, lines: bool = False) 
         return None
     if len(text) > most * NFC_GROWTH_MAX or not least <= len(text := nfc(text)) <= most:
         return f"has to be {least} to {most} characters"
-    is_plain = text.isascii() and text.isprintable()
-    if not is_plain and (NOT_IN_LINES.search(text) or (not lines and NEW_LINE.search(text))):
+    if _is_broken(text, lines=lines):
         return f"has to be {'' if lines else 'one line '}without control characters or bidirectional overrides"
     return None if text == text.strip() else "has to begin and end without white space"
 

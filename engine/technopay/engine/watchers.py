@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from technopay.engine.deadlines import Deadlines
 from technopay.engine.models import Payment
 
 WATCH_INTERVAL_S = 0.5
@@ -12,17 +13,11 @@ Watcher = asyncio.Future[Payment | None]
 
 
 class Watchers:
-    """Waits for changes of payments that this process makes.
-
-    One timer serves all of them: one for each wait, which hardly ever runs out, costs more than the wait.
-    """
+    """Waits for changes of payments that this process makes."""
 
     def __init__(self) -> None:
         self._by_payment: dict[str, set[Watcher]] = {}
-        # Those that began since the timer was set, and those before: only these have waited long enough.
-        self._young: set[Watcher] = set()
-        self._old: set[Watcher] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadlines = Deadlines(WATCH_INTERVAL_S)
 
     def count(self, payment_id: str) -> int:
         """Return how many calls wait for a payment."""
@@ -38,33 +33,20 @@ class Watchers:
         loop = asyncio.get_running_loop()
         watcher: Watcher = loop.create_future()
         self._by_payment.setdefault(payment_id, set()).add(watcher)
-        own_timer = None
-        if wait_s < WATCH_INTERVAL_S:
-            own_timer = loop.call_later(wait_s, _end, watcher, None)
-        else:
-            self._young.add(watcher)
-            if self._timer is None:
-                self._timer = loop.call_later(WATCH_INTERVAL_S / 2, self._end_old)
+        timer = loop.call_later(wait_s, _end, watcher, None) if wait_s < WATCH_INTERVAL_S else None
         try:
-            return await watcher
+            with self._deadlines.begin():
+                return await watcher
+        except TimeoutError:
+            return None
         finally:
-            if own_timer:
-                own_timer.cancel()
-            self._young.discard(watcher)
-            self._old.discard(watcher)
+            if timer:
+                timer.cancel()
             watchers = self._by_payment.get(payment_id)
             if watchers:
                 watchers.discard(watcher)
                 if not watchers:
                     del self._by_payment[payment_id]
-
-    def _end_old(self) -> None:
-        for watcher in self._old:
-            _end(watcher, None)
-        self._old, self._young = self._young, set()
-        self._timer = None
-        if self._old:
-            self._timer = asyncio.get_running_loop().call_later(WATCH_INTERVAL_S / 2, self._end_old)
 
 
 def _end(watcher: Watcher, payment: Payment | None) -> None:

@@ -122,7 +122,6 @@ class Admission:
         self._waits_by_user[user_id] = waits + 1
         self.leave_for(user_id)
         self._running -= 1
-        self._streams += 1
         return True
 
     def end_wait(self, user_id: str) -> None:
@@ -131,10 +130,9 @@ class Admission:
         _take_one(self._waits_by_user, user_id)
         self._by_user[user_id] = self._by_user.get(user_id, 0) + 1
         self._running += 1
-        self._streams -= 1
 
     def _look_for_quiet(self) -> None:
-        if not self._running and not self._streams:
+        if not self._running and not self._streams and not self._waits:
             self._quiet.set()
 
     async def drain(self, within_s: float) -> None:
