@@ -91,7 +91,7 @@ async def test_a_drain_waits_for_what_runs() -> None:
     admission = Admission(10)
     admission.enter()
     draining = asyncio.create_task(admission.drain(10))
-    await asyncio.sleep(0)
+    await asyncio.wait([draining], timeout=0.05)
     assert admission.draining
     assert not draining.done()
     admission.leave()
@@ -181,8 +181,7 @@ async def test_a_stream_takes_no_requests_place_and_a_drain_waits_for_it() -> No
         admission.enter()
         admission.leave()
         draining = asyncio.create_task(admission.drain(10))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await asyncio.wait([draining], timeout=0.05)
         assert not draining.done()
     admission.leave()
     await draining
@@ -205,8 +204,7 @@ async def test_a_wait_takes_no_place_of_its_users_requests_and_a_drain_waits_for
     admission.leave_for("bob")
     admission.leave()
     draining = asyncio.create_task(admission.drain(10))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await asyncio.wait([draining], timeout=0.05)
     assert not draining.done()
     admission.end_wait("alice")
     assert admission.begin_wait("alice")
