@@ -72,7 +72,7 @@ class Wallet:
                 if await self.lease_left_ms() > 0:
                     # Stopped, it can be looked at: it may have done all in the meantime.
                     self.far.signal(signal.SIGSTOP)
-                    if await self.lease_left_ms() > 0 and len(await self.entries()) < amounts[-1]:
+                    if await self.lease_left_ms() > 0 and amounts[-1] not in await self.entries():
                         self.far.signal(name)
                         return futures
                     self.far.signal(signal.SIGCONT)
