@@ -60,10 +60,8 @@ LIMITS_ON_BEHAVIOUR = (
             ),
             lua(
                 "confirm_payment",
-                "if tonumber(amount) > tonumber(balance) then",
-                f"{WAIT}\nif wait then\n"
-                "    return answer('rate_limited', wait)\nend\n"
-                "if tonumber(amount) > tonumber(balance) then",
+                "local refused =",
+                f"{WAIT}\nif wait then\n    return answer('rate_limited', wait)\nend\nlocal refused =",
             ),
         ),
         (f"{RIGHT_CODE}[fake]",),

@@ -24,13 +24,13 @@ CONFIRMATION = (
     Breakage(
         "confirm-ignores-balance",
         "A wallet pays no more than it holds, judged in the script that takes the money.",
-        (lua("confirm_payment", "if tonumber(amount) > tonumber(balance) then", "if false then"),),
+        (lua("confirm_payment", "tonumber(amount) > tonumber(balance) and 'insufficient_funds'", "false"),),
         (LAST_UNIT, f"{BURNS_NOTHING}[fake-insufficient_funds]"),
     ),
     Breakage(
         "confirm-ignores-limit",
         "All payments of a day stay within the limit, judged in the script that takes the money.",
-        (lua("confirm_payment", "elseif over_limit(limit, amount) then", "elseif false then"),),
+        (lua("confirm_payment", "or limit_refusal(limit, amount)", "or nil"),),
         (
             LAST_UNIT,
             f"{PURCHASE}::test_payments_at_the_same_time_never_pass_the_limit[fake]",
@@ -42,9 +42,9 @@ CONFIRMATION = (
         (
             lua(
                 "confirm_payment",
-                "if tonumber(amount) > tonumber(balance) then",
+                "local refused =",
                 "local used = int(redis.call('HINCRBY', key('limit', currency), limit.day, amount))\n"
-                "if tonumber(amount) > tonumber(balance) then",
+                "local refused =",
             ),
             lua(
                 "confirm_payment",
@@ -61,9 +61,11 @@ CONFIRMATION = (
         (
             lua(
                 "confirm_payment",
-                "elseif over_limit(limit, amount) then\n",
-                "elseif over_limit(limit, amount) then\n"
-                "    redis.call('HINCRBY', key('limit', currency), limit.day, amount)\n",
+                "    local changed = next_version(status, version)\n",
+                "    if refused == 'daily_limit_exceeded' then\n"
+                "        redis.call('HINCRBY', key('limit', currency), limit.day, amount)\n"
+                "    end\n"
+                "    local changed = next_version(status, version)\n",
             ),
             lua(
                 "shared/limit",
@@ -92,10 +94,10 @@ CONFIRMATION = (
         (
             lua(
                 "confirm_payment",
-                "if tonumber(amount) > tonumber(balance) then",
+                "local refused =",
                 "redis.call('HSET', key('payment', id), 'challenge', pack_challenge(method, int(issue + 1),\n"
                 "    attempts, resends, expires_at, payable_until, guesses, own_key_id))\n"
-                "if tonumber(amount) > tonumber(balance) then",
+                "local refused =",
             ),
         ),
         (
@@ -256,7 +258,7 @@ ENDINGS = (
         "The limit is given back to the day that was charged.",
         (
             lua(
-                "shared/settlement",
+                "shared/credit",
                 "local day = string.sub(payment.limit, 1, 10)\n",
                 "local day = ''\n"
                 "    for _, each in ipairs(redis.call('HKEYS', key('limit', payment.currency))) do\n"
@@ -271,11 +273,11 @@ ENDINGS = (
         (
             lua(
                 "complete_payment",
-                "if verdict ~= 'settled' then\n",
+                "require_writable(payment,",
                 "if fields('wallet', wallet, 'status') ~= 'active' then\n"
                 "    return {'claim_lost', at, ''}\n"
                 "end\n"
-                "if verdict ~= 'settled' then\n",
+                "require_writable(payment,",
             ),
         ),
         (

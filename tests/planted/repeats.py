@@ -38,10 +38,8 @@ REPEATS_AND_CLAIMS = (
         (
             lua(
                 "complete_payment",
-                "elseif status == TO[verdict] then",
-                "elseif current ~= claim then\n"
-                "    return {'claim_lost', at, ''}\n"
-                "elseif status == TO[verdict] then",
+                "if status == TO[verdict] then",
+                "if current == claim and status == TO[verdict] then",
             ),
         ),
         (
@@ -129,8 +127,8 @@ REPEATS_AND_CLAIMS = (
         (
             lua(
                 "complete_payment",
-                "elseif status ~= FROM[verdict] or current ~= claim then",
-                "elseif status ~= FROM[verdict] then",
+                "(is_debit and 'processing' or 'refunding') or current ~= claim then",
+                "(is_debit and 'processing' or 'refunding') then",
             ),
         ),
         (

@@ -16,8 +16,10 @@ ANOTHER_DEBIT = "redis.call('HINCRBY', key('wallet', wallet_id), 'balance', '-' 
 
 DOUBLE_DEBIT = {"scripts/confirm_payment.lua": (DEBIT, ANOTHER_DEBIT + DEBIT)}
 LEAKING_LIMIT = {
-    f"scripts/{name}_payment.lua": ("elseif over_limit(limit, amount) then", "elseif false then")
-    for name in ("start", "confirm")
+    "scripts/shared/limit.lua": (
+        "if limit.limit and tonumber(amount) > limit.limit - limit.used then",
+        "if false then",
+    )
 }
 UNCOUNTED_DEBITS = {
     "scripts/confirm_payment.lua": (

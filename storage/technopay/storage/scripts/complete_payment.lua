@@ -7,23 +7,25 @@
 --
 -- Returns {code, now, '', view}: 'ok', also when it was done before; 'claim_lost' for an old claim.
 --@include base
+--@include finishing
 --@include pack
 --@include payment
 --@include settlement
 
-local FROM = {settled = 'processing', given_back = 'processing', reversed = 'refunding', refund_failed = 'refunding'}
-local TO = {settled = 'succeeded', given_back = 'failed', reversed = 'refunded', refund_failed = 'succeeded'}
 local id, claim, verdict = unpack(ARGV, 1, 3)
 
 local status, current, invoice, wallet, amount, currency, paid_at, set_aside, user, merchant, created_at,
     balance_after, limit, version = fields('payment', id,
     'status', 'claim', 'invoice', 'wallet', 'amount', 'currency', 'paid_at', 'set_aside', 'user', 'merchant',
     'created_at', 'balance', 'limit', 'version')
+local is_debit = verdict == 'settled' or verdict == 'given_back'
 if not status then
     return {'payment_not_found', at, ''}
-elseif status == TO[verdict] then
-    return {'ok', at, '', view(id)}
-elseif status ~= FROM[verdict] or current ~= claim then
+elseif status ~= (is_debit and 'processing' or 'refunding') or current ~= claim then
+    local TO = {settled = 'succeeded', given_back = 'failed', reversed = 'refunded', refund_failed = 'succeeded'}
+    if status == TO[verdict] then
+        return {'ok', at, '', view(id)}
+    end
     return {'claim_lost', at, ''}
 end
 
@@ -31,12 +33,15 @@ local payment = {
     invoice = invoice, wallet = wallet, amount = amount, currency = currency, limit = limit,
     claim = claim, set_aside = set_aside, status = status, version = version,
 }
-require_writable(payment, verdict == 'given_back' or verdict == 'reversed')
-if verdict ~= 'settled' then
-    local END = {given_back = give_back, reversed = refund, refund_failed = fail_refund}
-    END[verdict](id, payment)
-    return {'ok', at, '', view(id)}
+if verdict == 'settled' then
+    settle(id, payment)
+    return {'ok', at, '', shown(id, '', '', invoice, wallet, user, amount, currency, merchant,
+        'succeeded', created_at, limit, '', paid_at, balance_after, at)}
 end
-settle(id, payment)
-return {'ok', at, '', shown(id, '', '', invoice, wallet, user, amount, currency, merchant,
-    'succeeded', created_at, limit, '', paid_at, balance_after, at)}
+
+-- Here, because a settled payment is what has to be fast, and each function costs.
+--@include credit
+require_writable(payment, verdict ~= 'refund_failed')
+local END = {given_back = give_back, reversed = refund, refund_failed = fail_refund}
+END[verdict](id, payment)
+return {'ok', at, '', view(id)}

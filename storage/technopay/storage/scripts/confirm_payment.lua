@@ -19,7 +19,6 @@
 --@include payment
 --@include claim
 --@include challenge
---@include unconfirmed
 --@include limit
 --@include behaviour
 
@@ -127,15 +126,10 @@ local function refuse(code, ...)
     return answer(code)
 end
 
-local function refuse_debit(reason)
-    local changed = next_version(status, version)
-    append('payment.refused', id, 'version', changed, 'reason', reason)
-    return refuse(reason, 'version', changed)
-end
-
 if versions ~= '*' and not string.find(versions, ',' .. issue .. ',', 1, true) then
     attempts = int(attempts - 1)
     if attempts == '0' then
+--@include unconfirmed
         end_unconfirmed(id, invoice_id, 'failed', 'reason', 'too_many_attempts')
         return refuse('confirmation_invalid', 'challenge', '', 'failure', 'too_many_attempts')
     end
@@ -145,12 +139,14 @@ if versions ~= '*' and not string.find(versions, ',' .. issue .. ',', 1, true) t
 end
 
 -- The right code refused for another reason burns nothing: the user may put it right and try again.
-if tonumber(amount) > tonumber(balance) then
-    return refuse_debit('insufficient_funds')
-elseif over_limit(limit, amount) then
-    return refuse_debit('daily_limit_exceeded')
-elseif over_sum(limit, amount) then
-    return refuse('balance_too_large')
+local refused = tonumber(amount) > tonumber(balance) and 'insufficient_funds'
+    or limit_refusal(limit, amount)
+if refused == 'balance_too_large' then
+    return refuse(refused)
+elseif refused then
+    local changed = next_version(status, version)
+    append('payment.refused', id, 'version', changed, 'reason', refused)
+    return refuse(refused, 'version', changed)
 end
 
 require_integer(amount)

@@ -9,6 +9,7 @@
 --
 -- Returns {code, now, ''}: the state the payment has in the book, 'not_found' or 'error'.
 --@include base
+--@include finishing
 
 local action, id, errors, refund = unpack(ARGV, 1, 4)
 

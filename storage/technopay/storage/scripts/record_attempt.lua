@@ -4,11 +4,11 @@
 --
 -- Returns {code, now, ''}: 'ok', or 'fenced' for an old claim.
 --@include base
+--@include finishing
 --@include challenge
 --@include pack
 --@include message
 --@include record
---@include behaviour
 --@include fate
 
 local id, claim, fate, failure, retry_ms = unpack(ARGV, 1, 5)

@@ -13,7 +13,6 @@
 --@include challenge
 --@include pack
 --@include message
---@include behaviour
 --@include fate
 
 local claim, cursor, retry_ms = unpack(ARGV, 1, 3)

@@ -6,6 +6,7 @@
 --
 -- Returns {code, now, '', [1 or 0]}: which are still current, in the order asked
 --@include base
+--@include finishing
 --@include claim
 
 local keep = ARGV[1]

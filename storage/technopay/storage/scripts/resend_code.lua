@@ -13,6 +13,7 @@
 --@include pack
 --@include payment
 --@include challenge
+--@include code
 --@include record
 --@include behaviour
 

@@ -6,11 +6,13 @@
 --
 -- Returns {code, now, '', view, details}
 --@include base
+--@include finishing
 --@include operation
 --@include record
 --@include pack
 --@include payment
 --@include settlement
+--@include credit
 
 local operation, fingerprint, kept_ms, id, verdict, note, by = unpack(ARGV, 1, 7)
 

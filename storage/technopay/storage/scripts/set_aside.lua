@@ -4,6 +4,7 @@
 --
 -- Returns {code, now, ''}: 'ok', or 'fenced' for an old claim.
 --@include base
+--@include finishing
 --@include pack
 --@include payment
 

@@ -16,7 +16,7 @@
 --@include pack
 --@include payment
 --@include challenge
---@include unconfirmed
+--@include code
 --@include limit
 --@include behaviour
 
@@ -88,10 +88,10 @@ end
 local limit = read_limit(currency, days)
 if not limit then
     return {'bounds', at, ''}
-elseif over_limit(limit, amount) then
-    return refuse('daily_limit_exceeded', limit_details(limit))
-elseif over_sum(limit, amount) then
-    return refuse('balance_too_large', {'too_large', 'day'})
+end
+local over = limit_refusal(limit, amount)
+if over then
+    return refuse(over, over == 'daily_limit_exceeded' and limit_details(limit) or {'too_large', 'day'})
 end
 local codes, codes_left_ms = one_more(HOUR_MS, codes_before, codes_per_hour)
 local wait = too_often('codes', codes_left_ms)
@@ -100,6 +100,8 @@ if wait then
 end
 
 if live then
+--@include unconfirmed
+--@include replaced
     redis.call('ZCARD', key('payments', user_id)) -- it has to be a sorted set before anything is written
     end_earlier(live, invoice_id, 'restart')
 end

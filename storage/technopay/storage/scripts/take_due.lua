@@ -5,6 +5,7 @@
 --
 -- Returns {code, now, '', [{view, claim, id of the refund}], [{message, kind, channel, attempts, claim, issue, reason, parcel}], due_at of the next or '', how many are set aside, [members of the agenda that cannot be read]}
 --@include base
+--@include finishing
 --@include pack
 --@include payment
 --@include claim

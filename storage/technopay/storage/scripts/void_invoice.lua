@@ -9,6 +9,7 @@
 --@include payment
 --@include challenge
 --@include unconfirmed
+--@include replaced
 --@include record
 --@include invoice
 

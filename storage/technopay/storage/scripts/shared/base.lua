@@ -34,12 +34,6 @@ local function exists(kind, id)
     return redis.call('EXISTS', key(kind, id)) == 1
 end
 
--- Let this script write on a server that has no memory left: only a script's first write is refused, and this one needs
--- no memory. For scripts that work on what was accepted before, so that no money waits for memory.
-local function exempt_from_memory_limit()
-    redis.call('ZREM', key('agenda'), '')
-end
-
 -- The named fields of a record, in their order; false for one that is not there.
 local function fields(kind, id, ...)
     return unpack(redis.call('HMGET', key(kind, id), ...))

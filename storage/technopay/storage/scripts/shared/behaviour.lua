@@ -39,15 +39,6 @@ local function locked_out(failures, failures_per_day)
     return {'retry_after_ms', int(left_ms), 'too_many', 'failures', 'locked_until', string.sub(failures, 1, 13)}
 end
 
--- Take back one event that was counted and did not happen.
-local function uncount(user_id, name)
-    local window = fields('user', user_id, name)
-    local count = window and tonumber(string.sub(window, 15)) or 0
-    if count > 0 then
-        redis.call('HSET', key('user', user_id), name, string.sub(window, 1, 14) .. int(count - 1))
-    end
-end
-
 -- Write down what was counted, of one thing or of two.
 local function count(user_id, name, window, other, other_window)
     if window and other_window then

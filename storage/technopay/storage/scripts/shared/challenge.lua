@@ -19,12 +19,3 @@ local function is_expired(challenge)
     local _, _, _, _, expires_at = unpack_challenge(challenge)
     return now >= tonumber(expires_at)
 end
-
--- Write down that a code has to be sent. The entry names the method where it is not the one that messages take.
-local function append_code(type, id, method, email, issue, ...)
-    if method == 'sms' and email then
-        append(type, id, 'issue', issue, 'method', method, ...)
-    else
-        append(type, id, 'issue', issue, ...)
-    end
-end

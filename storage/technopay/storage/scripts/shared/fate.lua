@@ -4,6 +4,15 @@
 -- its verifier does not send, so it does not count as one. 'left' is a code of a key that only other processes know:
 -- that was no attempt.
 
+-- Take back one event that was counted and did not happen.
+local function uncount(user_id, name)
+    local window = fields('user', user_id, name)
+    local count = window and tonumber(string.sub(window, 15)) or 0
+    if count > 0 then
+        redis.call('HSET', key('user', user_id), name, string.sub(window, 1, 14) .. int(count - 1))
+    end
+end
+
 -- The status to keep, how many attempts that was, and after how long the agenda looks at it again.
 local function judge(fate, user_id, retry_ms)
     if fate == 'unsent' then

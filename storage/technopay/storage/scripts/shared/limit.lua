@@ -19,13 +19,14 @@ local function read_limit(currency, days)
     return nil
 end
 
-local function over_limit(limit, amount)
-    return limit.limit and tonumber(amount) > limit.limit - limit.used
-end
-
--- With a limit or without, the sum of a day has to stay an exact integer.
-local function over_sum(limit, amount)
-    return tonumber(amount) > MAX_AMOUNT - limit.used
+-- Why the day has no room for an amount, or nil. With a limit or without, its sum has to stay an exact integer.
+local function limit_refusal(limit, amount)
+    if limit.limit and tonumber(amount) > limit.limit - limit.used then
+        return 'daily_limit_exceeded'
+    elseif tonumber(amount) > MAX_AMOUNT - limit.used then
+        return 'balance_too_large'
+    end
+    return nil
 end
 
 -- '<day> <limit> <used> <resets_at>' as a payment keeps and shows it; without a limit only the day.

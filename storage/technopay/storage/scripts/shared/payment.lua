@@ -14,8 +14,8 @@ end
 -- A payment packed: id, e-mail, phone, then values in the order of VIEW. What is empty can be left out from `paid_at`
 -- on, or from `failure` on.
 local function shown(id, email, phone, ...)
-    local merchant = select(6, ...)
-    return pack({id, email or '', phone or '', ...}, (email or '') .. (phone or '') .. merchant)
+    email, phone = email or '', phone or ''
+    return pack({id, email, phone, ...}, email .. phone .. select(6, ...))
 end
 
 -- A payment that exists, as it is now.

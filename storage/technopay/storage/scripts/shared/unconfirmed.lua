@@ -11,12 +11,3 @@ local function end_unconfirmed(id, invoice_id, status, ...)
     redis.call('HDEL', key('invoice', invoice_id), 'payment')
     append('payment.' .. status, id, 'version', version, ...)
 end
-
--- End the unconfirmed payment of an invoice because something else happens to the invoice.
-local function end_earlier(id, invoice_id, by)
-    if is_expired(fields('payment', id, 'challenge')) then
-        end_unconfirmed(id, invoice_id, 'expired')
-    else
-        end_unconfirmed(id, invoice_id, 'canceled', 'by', by)
-    end
-end

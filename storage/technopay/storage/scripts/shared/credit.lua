@@ -1,0 +1,54 @@
+-- credit: how a debit is given back, and how a refund ends.
+--
+-- As in settlement, the payment's claim is all that is looked at. `payment` has to have invoice, currency and limit, too.
+
+-- What is written to besides the payment has to be as it should be, before anything is written.
+local function require_writable(payment, credits)
+    require_integer(payment.amount)
+    require_integer(fields('wallet', payment.wallet, 'ledger'))
+    if payment.set_aside then
+        redis.call('ZCARD', key('set_aside'))
+    end
+    if credits then
+        require_integer(fields('wallet', payment.wallet, 'balance'))
+        redis.call('LLEN', key('entries', payment.wallet))
+    end
+    if credits and payment.status == 'processing' then
+        fields('invoice', payment.invoice, 'payment')
+        require_integer(fields('limit', payment.currency, string.sub(payment.limit, 1, 10)) or '0')
+    end
+end
+
+local function credit(type, id, payment, version, ...)
+    local balance = redis.call('HINCRBY', key('wallet', payment.wallet), 'balance', payment.amount)
+    local entry = append(type, id, 'version', version, 'wallet', payment.wallet, 'amount', payment.amount,
+        'balance', int(balance), ...)
+    redis.call('RPUSH', key('entries', payment.wallet), entry)
+end
+
+local function give_back(id, payment)
+    local version = next_version(payment.status, payment.version)
+    end_payment(id, payment, 'failed', 'failure', 'settlement_failed', 'refunded_at', at,
+        'refund_reason', 'settlement_failed', 'version', version)
+    redis.call('HDEL', key('invoice', payment.invoice), 'payment')
+    -- Back to the day that was charged, which need not be today: its limit begins with it.
+    local day = string.sub(payment.limit, 1, 10)
+    redis.call('HINCRBY', key('limit', payment.currency), day, '-' .. payment.amount)
+    credit('payment.failed', id, payment, version, 'reason', 'settlement_failed', 'day', day)
+end
+
+local function refund(id, payment)
+    local version = next_version(payment.status, payment.version)
+    end_payment(id, payment, 'refunded', 'refunded_at', at, 'refund_reason', 'requested_by_operator',
+        'version', version)
+    credit('payment.refunded', id, payment, version)
+end
+
+-- The money stays settled; another refund can be tried.
+local function fail_refund(id, payment)
+    local version = next_version(payment.status, payment.version)
+    end_payment(id, payment, 'succeeded', 'version', version)
+    redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', '-' .. payment.amount)
+    append('payment.refund_failed', id, 'version', version)
+    return version
+end
