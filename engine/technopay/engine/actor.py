@@ -24,7 +24,9 @@ from technopay.engine.ports import Clock, Lease, Outcome, Store
 
 logger = logging.getLogger(__name__)
 
-COMMANDS_SENT_MAX = 128
+COMMANDS_SENT_MAX = 64
+"""So many of a wallet are under way. With more, engine and store work in turns instead of side by side."""
+
 LEASE_COMMANDS_MAX = 64
 LEASE_S_MAX = 0.1
 BUSY_PAUSE_S_MAX = 0.02
