@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, cast, get_args
 
 from technopay.engine.code_keys import CodeState, keep_code_state
@@ -41,6 +42,9 @@ INVOICE_STATUSES = frozenset(get_args(InvoiceStatus))
 STATUSES = frozenset({"active", "blocked", "inactive"})
 METHODS = frozenset(get_args(Method))
 MESSAGE_STATUSES = frozenset({"sent", "waiting", "dead"})
+
+LIMITS_KEPT = 256
+"""Limits as payments show them: a settled payment shows what it showed when it was confirmed."""
 
 FAILURES = {
     "too_many_attempts": "Too many wrong codes.",
@@ -196,7 +200,7 @@ def payment_from(view: Packed, now_ms: int) -> Payment:
         failure=Failure.trusted(code=failure, message=FAILURES[failure]) if failure else None,
         refunded_amount=amount if refunds else 0,
         refunds=refunds,
-        limits=_limits_from(limit, currency),
+        limits=[known] if (known := _limit_from(limit, currency)) else [],
         set_aside=set_aside == "1",
         resolution=_resolution_from(*resolution) if resolution else None,
     )
@@ -205,12 +209,13 @@ def payment_from(view: Packed, now_ms: int) -> Payment:
     return payment
 
 
-def _limits_from(text: str, currency: str) -> list[Limit]:
+@lru_cache(maxsize=LIMITS_KEPT)
+def _limit_from(text: str, currency: str) -> Limit | None:
     """Build the limit as it was at the start, or at the debit with the payment's own amount."""
     limit = text.split(" ")
     if len(limit) == 1:
-        return []
-    return [_limit(currency, int(limit[1]), int(limit[2]), limit[3])]
+        return None
+    return _limit(currency, int(limit[1]), int(limit[2]), limit[3])
 
 
 def _resolution_from(outcome: str, note: str, by: str, at: str) -> Resolution | None:
