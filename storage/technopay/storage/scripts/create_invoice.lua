@@ -11,7 +11,6 @@
 --@include amount
 --@include pack
 --@include payment
---@include challenge
 --@include unconfirmed
 --@include record
 
