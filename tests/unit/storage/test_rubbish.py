@@ -158,6 +158,18 @@ async def broken(world: World, place: str, value: str) -> AsyncIterator[None]:
         await client.rename(f"kept:{key}", key)
 
 
+async def test_a_settlement_stops_before_its_first_write_where_the_wallet_is_gone(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = await make_world(scene, "processing")
+    await client_of(scene.store).delete(scene.keys.key("wallet", world.wallet))
+    before = await dump(scene.store)
+    with pytest.raises(InternalError):
+        await ACTS["settle"][1](world)
+    assert await dump(scene.store) == before
+    assert "a script failed" in caplog.text
+
+
 @pytest.mark.parametrize("name", ACTS)
 async def test_a_script_does_its_work_or_stops_before_its_first_write(
     scene: Scene, name: str, caplog: pytest.LogCaptureFixture

@@ -7,7 +7,6 @@
 --
 -- Returns {code, now, '', view}: 'ok', also when it was done before; 'claim_lost' for an old claim.
 --@include base
---@include finishing
 --@include pack
 --@include payment
 --@include settlement
@@ -34,6 +33,7 @@ local payment = {
     claim = claim, set_aside = set_aside, status = status, version = version,
 }
 if verdict == 'settled' then
+    require_debit(payment)
     settle(id, payment)
     return {'ok', at, '', shown(id, '', '', invoice, wallet, user, amount, currency, merchant,
         'succeeded', created_at, limit, '', paid_at, balance_after, at)}

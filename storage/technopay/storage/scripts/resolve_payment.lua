@@ -6,7 +6,6 @@
 --
 -- Returns {code, now, '', view, details}
 --@include base
---@include finishing
 --@include operation
 --@include record
 --@include pack

@@ -2,13 +2,9 @@
 --
 -- As in settlement, the payment's claim is all that is looked at. `payment` has to have invoice, currency and limit, too.
 
--- What is written to besides the payment has to be as it should be, before anything is written.
+-- As require_debit, for all that a credit writes to.
 local function require_writable(payment, credits)
-    require_integer(payment.amount)
-    require_integer(fields('wallet', payment.wallet, 'ledger'))
-    if payment.set_aside then
-        redis.call('ZCARD', key('set_aside'))
-    end
+    require_debit(payment)
     if credits then
         require_integer(fields('wallet', payment.wallet, 'balance'))
         redis.call('LLEN', key('entries', payment.wallet))

@@ -3,9 +3,18 @@
 -- It looks at the payment's claim only: neither a lease nor the status of wallet or user stands in its way.
 -- `payment` has to have wallet, amount, claim, set_aside, status and version.
 
+-- What is written to besides the payment has to be as it should be, before anything is written.
+local function require_debit(payment)
+    require_integer(payment.amount)
+    require_integer(fields('wallet', payment.wallet, 'ledger'))
+    if payment.set_aside then
+        redis.call('ZCARD', key('set_aside'))
+    end
+end
+
 -- A claim only grows, so that a holder that slept finds nothing that it could still write down.
 local function end_payment(id, payment, status, ...)
-    -- This comes before all that needs memory: after a script's first write, a server that has none refuses nothing.
+    -- This comes first: it needs no memory, and after a script's first write a server that has none refuses nothing.
     redis.call('ZREM', key('agenda'), id)
     redis.call('HSET', key('payment', id), 'status', status, 'claim', int(payment.claim + 1), ...)
     if payment.set_aside then
@@ -16,13 +25,7 @@ end
 
 local function settle(id, payment)
     local said = payment.version and {'version', next_version(payment.status, payment.version)} or {}
-    require_integer(payment.amount)
-    if payment.set_aside then
-        redis.call('ZCARD', key('set_aside')) -- it has to be a sorted set before anything is written
-    end
-    exempt_from_memory_limit()
-    -- This comes first: a ledger that is no integer stops it here.
-    redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', '-' .. payment.amount)
     end_payment(id, payment, 'succeeded', 'settled_at', at, unpack(said))
+    redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', '-' .. payment.amount)
     append('payment.succeeded', id, unpack(said))
 end
