@@ -73,7 +73,7 @@ def take_all(forms: Mapping[str, Form], arguments: dict[str, Any]) -> None:
     """
     errors = []
     for name, value in arguments.items():
-        if name in forms:
+        if name in forms and type(value) not in forms[name].plain_types:
             try:
                 arguments[name] = forms[name].take(value)
             except TypeError as error:
@@ -96,15 +96,11 @@ def _checked(method: Callable[..., Any], names: list[str]) -> Callable[..., Any]
     annotations = {name: method.__annotations__[name] for name in names}
     hints = get_type_hints(type("", (), {"__annotations__": annotations, "__module__": method.__module__}))
     forms = {name: Form(hint) for name, hint in hints.items()}
-    plain_types = {name: form.plain_types for name, form in forms.items()}
 
     @wraps(method)
     async def call(self: Any, **arguments: Any) -> Any:
         self.require_running()
-        for name, value in arguments.items():
-            if type(value) not in plain_types.get(name, ()):
-                take_all(forms, arguments)
-                break
+        take_all(forms, arguments)
         return await method(self, **arguments)
 
     return call

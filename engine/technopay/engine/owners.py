@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from technopay.engine.commands import StartPayment
 from technopay.engine.directory import Directory
 from technopay.engine.ports import Store
@@ -18,23 +16,20 @@ class Owners:
         self._store = store
         self._directory = directory
         self._owners: dict[str, str] = {}
-        self._reads: dict[str, asyncio.Task[str]] = {}
 
     async def mailbox_for(self, command: StartPayment) -> str:
         """Return whose mailbox a start goes through: its own, if it names somebody else's wallet.
 
         The script refuses it there as it would anywhere. The owner is read only if it is not known yet and the
-        wallet is busy; starts that come together share one read.
+        wallet is busy.
         """
         wallet_id = command.wallet_id
         owner = self._owners.get(wallet_id)
         if owner is None and self._directory.has_actor(wallet_id):
-            read = self._reads.get(wallet_id)
-            if read is None:
-                read = self._reads[wallet_id] = asyncio.get_running_loop().create_task(self._read(wallet_id))
-                # Its error is looked at also when all who waited have left.
-                read.add_done_callback(lambda read: read.cancelled() or read.exception())
-            owner = await asyncio.shield(read)
+            wallet = (await self._store.read_wallet(wallet_id, None)).value
+            owner = wallet.user_id if wallet else ""
+            if wallet:
+                self.note(wallet_id, owner)
         return wallet_id if owner in (None, command.user_id) else command.payment_id
 
     def note(self, wallet_id: str, user_id: str) -> None:
@@ -43,14 +38,3 @@ class Owners:
             if len(self._owners) >= OWNERS_MAX:
                 del self._owners[next(iter(self._owners))]
             self._owners[wallet_id] = user_id
-
-    async def _read(self, wallet_id: str) -> str:
-        """Return the owner of a wallet, '' if there is no such wallet."""
-        try:
-            wallet = (await self._store.read_wallet(wallet_id, None)).value
-        finally:
-            del self._reads[wallet_id]
-        if wallet is None:
-            return ""
-        self.note(wallet_id, wallet.user_id)
-        return wallet.user_id

@@ -116,7 +116,7 @@ def phone_error(phone: str | None) -> str | None:
 
 def nfc(text: Text) -> Text:
     """Answer a text in the form in which it is kept and compared; None is a text left out."""
-    return text if text is None or text.isascii() else unicodedata.normalize("NFC", text)
+    return text if text is None else unicodedata.normalize("NFC", text)
 
 
 def is_line(text: str) -> bool:

@@ -65,7 +65,7 @@ class Frame:
             if given is None or not REQUEST_ID.fullmatch(given):
                 given = f"{self._random_bits(64):016x}"
             method = request.method if request.method in METHODS else "unknown"
-            client = self._client_address.of(request) if self._watchers else None
+            client = self._client_address.of(request)
             seen = Seen(given, time.monotonic(), request.match_info, route, method, client)
             if self._cors:
                 seen.more_headers = self._cors.headers_for(request)

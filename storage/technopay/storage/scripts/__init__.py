@@ -1,4 +1,8 @@
-"""The Lua scripts: one file per operation; shared parts in `shared/`, put in where one says `--@include`."""
+"""The Lua scripts: one file per operation; shared parts in `shared/`, put in where one says `--@include`.
+
+That is at the top or, for a part that only a rare case needs, in the branch of that case: each call makes the
+functions that it comes past, and each costs the store as much as a third of a small command.
+"""
 
 from __future__ import annotations
 

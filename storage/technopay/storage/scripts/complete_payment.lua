@@ -39,7 +39,6 @@ if verdict == 'settled' then
         'succeeded', created_at, limit, '', paid_at, balance_after, at)}
 end
 
--- Here, because a settled payment is what has to be fast, and each function costs.
 --@include credit
 require_writable(payment, verdict ~= 'refund_failed')
 local END = {given_back = give_back, reversed = refund, refund_failed = fail_refund}
