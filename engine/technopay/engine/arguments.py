@@ -6,13 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import wraps
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from technopay.engine.errors import FieldError, ValidationFailed
+from technopay.engine.errors import FieldError, Refusal, ValidationFailed
 
-ClassT = TypeVar("ClassT", bound=type)
+MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 
-ALWAYS = {"start", "aclose"}
 RULES = {
     str: "has to be text",
     int: "has to be a whole number",
@@ -82,25 +81,30 @@ def take_all(forms: Mapping[str, Form], arguments: dict[str, Any]) -> None:
         raise ValidationFailed(errors)
 
 
-def checks_arguments(cls: ClassT) -> ClassT:
-    """Judge, on every call of an operation, that the engine runs in this loop, then the arguments."""
-    for name, method in inspect.getmembers(cls, inspect.iscoroutinefunction):
-        parameters = list(inspect.signature(method).parameters.values())[1:]
-        if name not in ALWAYS and name[0] != "_" and all(each.kind is each.KEYWORD_ONLY for each in parameters):
-            setattr(cls, name, _checked(method, [each.name for each in parameters]))
-    return cls
+def operation(*errors: type[Refusal]) -> Callable[[MethodT], MethodT]:
+    """Make a method an operation of the engine, with the refusals that it can raise.
 
+    Every call is judged first: whether the engine runs in this loop, then the types of the arguments.
+    """
 
-def _checked(method: Callable[..., Any], names: list[str]) -> Callable[..., Any]:
-    # Without the answer's type: to build a page of records takes longer than all else here.
-    annotations = {name: method.__annotations__[name] for name in names}
-    hints = get_type_hints(type("", (), {"__annotations__": annotations, "__module__": method.__module__}))
-    forms = {name: Form(hint) for name, hint in hints.items()}
+    def decorate(method: MethodT) -> MethodT:
+        # Without the type of the result: to build a page of records takes longer than all else here.
+        names = list(inspect.signature(method).parameters)[1:]
+        annotations = {name: method.__annotations__[name] for name in names}
+        owner = type("", (), {"__annotations__": annotations, "__module__": method.__module__})
+        forms: dict[str, Form] = {}
 
-    @wraps(method)
-    async def call(self: Any, **arguments: Any) -> Any:
-        self.require_running()
-        take_all(forms, arguments)
-        return await method(self, **arguments)
+        @wraps(method)
+        async def call(self: Any, **arguments: Any) -> Any:
+            if not forms and annotations:
+                forms.update({name: Form(hint) for name, hint in get_type_hints(owner).items()})
+            self.require_running()
+            take_all(forms, arguments)
+            return await method(self, **arguments)
 
-    return call
+        raises = ", ".join([error.__name__ for error in errors])
+        call.__doc__ = f"{method.__doc__}\n\nRaises:\n    {raises}{'; ' if raises else ''}any Fault.\n"
+        call.errors = errors  # type: ignore[attr-defined]
+        return cast("MethodT", call)
+
+    return decorate

@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any, NamedTuple, Self, TypeVar
 
 from technopay.engine.agenda import Loop, make_loops
+from technopay.engine.arguments import operation
 from technopay.engine.claims import RENEW_INTERVAL_S, Claims
 from technopay.engine.clock import RandomIds, SystemClock
 from technopay.engine.code_keys import CodeKeys, CodeState, code_state_of
@@ -206,6 +207,7 @@ class EngineCore:
             unreadable=self._store.unreadable.counts,
         )
 
+    @operation()
     async def measure(self) -> StoreGauges:
         """Ask the store about all engines on it.
 
@@ -215,6 +217,7 @@ class EngineCore:
         """
         return await self._store.measure()
 
+    @operation()
     async def check(self) -> None:
         """Find out whether the engine can work now.
 

@@ -7,10 +7,25 @@ from functools import partial
 from typing import Literal
 
 from technopay.engine import values
-from technopay.engine.arguments import checks_arguments
+from technopay.engine.arguments import operation
 from technopay.engine.commands import BeginRefund, Deposit, NewInvoice, SetWalletStatus
 from technopay.engine.core import known, known_user, unwrap
-from technopay.engine.errors import FieldError, ValidationFailed
+from technopay.engine.errors import (
+    BalanceTooLarge,
+    FieldError,
+    IdempotencyKeyReused,
+    InvoiceNotFound,
+    InvoiceNotVoidable,
+    MessageNotFound,
+    PaymentNotFound,
+    PaymentNotRefundable,
+    PaymentNotResolvable,
+    ReferenceUsed,
+    UserExists,
+    UserNotFound,
+    ValidationFailed,
+    WalletNotFound,
+)
 from technopay.engine.models import Audit, Invoice, Limit, Message, Page, Payment, PaymentStatus, User, Wallet
 from technopay.engine.payments import PaymentOperations
 from technopay.engine.ports import Operation, Outcome
@@ -18,13 +33,13 @@ from technopay.engine.ports import Operation, Outcome
 REFUND_WAIT_S = 4.0
 
 
-@checks_arguments
 class Engine(PaymentOperations):
     """technopay's engine: pays invoices from wallets, exactly once or not at all.
 
     One method per operation; arguments by keyword, frozen records as answers, one exception per refusal.
     """
 
+    @operation(UserExists, IdempotencyKeyReused, ValidationFailed)
     async def create_user(
         self,
         *,
@@ -33,12 +48,7 @@ class Engine(PaymentOperations):
         phone: str | None = None,
         idempotency_key: str | None = None,
     ) -> User:
-        """Make a user of the caller's identity system known.
-
-        Raises:
-            UserExists, IdempotencyKeyReused, ValidationFailed; any Fault.
-
-        """
+        """Make a user of the caller's identity system known."""
         values.require(
             [
                 ("id", values.user_id_error(user_id)),
@@ -50,100 +60,65 @@ class Engine(PaymentOperations):
         operation = self._operation("create_user", (), idempotency_key, [user_id, email, phone])
         return unwrap(await self._store.create_user(operation, user_id, values.nfc(email), phone))
 
+    @operation(UserNotFound)
     async def get_user(self, *, user_id: str) -> User:
-        """Read a user.
-
-        Raises:
-            UserNotFound; any Fault.
-
-        """
+        """Read a user."""
         most = self._settings.failures_per_day
         return unwrap(await self._store.read_user(known_user(user_id), most))
 
+    @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
     async def block_user(self, *, user_id: str, idempotency_key: str | None = None) -> User:
-        """Block a user: nothing is started, confirmed or resent any more. What is under way is finished.
-
-        Raises:
-            UserNotFound, IdempotencyKeyReused, ValidationFailed; any Fault.
-
-        """
+        """Block a user: nothing is started, confirmed or resent any more. What is under way is finished."""
         operation = self._keyed("block_user", (user_id,), idempotency_key, [])
         return await self._set_user_status(operation, user_id, "blocked")
 
+    @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
     async def unblock_user(self, *, user_id: str, idempotency_key: str | None = None) -> User:
-        """Let a blocked user pay again.
-
-        Raises:
-            UserNotFound, IdempotencyKeyReused, ValidationFailed; any Fault.
-
-        """
+        """Let a blocked user pay again."""
         operation = self._keyed("unblock_user", (user_id,), idempotency_key, [])
         return await self._set_user_status(operation, user_id, "active")
 
+    @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
     async def unlock_user(self, *, user_id: str, idempotency_key: str | None = None) -> User:
-        """Clear a lock-out by wrong codes.
-
-        Raises:
-            UserNotFound, IdempotencyKeyReused, ValidationFailed; any Fault.
-
-        """
+        """Clear a lock-out by wrong codes."""
         operation = self._keyed("unlock_user", (user_id,), idempotency_key, [])
         most = self._settings.failures_per_day
         return unwrap(await self._store.unlock_user(operation, known_user(user_id), most))
 
+    @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
     async def create_wallet(self, *, user_id: str, currency: str, idempotency_key: str | None = None) -> Wallet:
-        """Open an active wallet with nothing in it.
-
-        Raises:
-            UserNotFound, IdempotencyKeyReused, ValidationFailed; any Fault.
-
-        """
+        """Open an active wallet with nothing in it."""
         values.require(
             [("user_id", values.user_id_error(user_id)), ("currency", values.currency_error(currency))]
         )
         operation = self._keyed("create_wallet", (), idempotency_key, [user_id, currency])
         return unwrap(await self._store.create_wallet(operation, self._ids.new("wal"), user_id, currency))
 
+    @operation(WalletNotFound)
     async def find_wallet(self, *, wallet_id: str) -> Wallet:
-        """Read a wallet of any user.
-
-        Raises:
-            WalletNotFound; any Fault.
-
-        """
+        """Read a wallet of any user."""
         return unwrap(await self._store.read_wallet(known(wallet_id), None))
 
+    @operation(WalletNotFound, BalanceTooLarge, IdempotencyKeyReused, ValidationFailed)
     async def deposit(self, *, wallet_id: str, amount: int, idempotency_key: str | None = None) -> Wallet:
-        """Put money into a wallet, whatever its status.
-
-        Raises:
-            WalletNotFound, BalanceTooLarge, IdempotencyKeyReused, ValidationFailed; any Fault.
-
-        """
+        """Put money into a wallet, whatever its status."""
         values.require([("amount", values.amount_error(amount))])
         operation = self._keyed("deposit", (wallet_id,), idempotency_key, [amount])
         command = Deposit(operation, known(wallet_id), amount)
         outcome: Outcome[Wallet] = await self._directory.ask(command.wallet_id, command)
         return unwrap(outcome)
 
+    @operation(WalletNotFound, IdempotencyKeyReused, ValidationFailed)
     async def activate_wallet(self, *, wallet_id: str, idempotency_key: str | None = None) -> Wallet:
-        """Let a wallet pay again.
-
-        Raises:
-            WalletNotFound, IdempotencyKeyReused, ValidationFailed; any Fault.
-
-        """
+        """Let a wallet pay again."""
         return await self._set_wallet_status(wallet_id, "active", idempotency_key)
 
+    @operation(WalletNotFound, IdempotencyKeyReused, ValidationFailed)
     async def deactivate_wallet(self, *, wallet_id: str, idempotency_key: str | None = None) -> Wallet:
-        """Keep a wallet from paying; what is under way is finished, and refunds still go in.
-
-        Raises:
-            WalletNotFound, IdempotencyKeyReused, ValidationFailed; any Fault.
-
-        """
+        """Keep a wallet from paying; what is under way is finished, and refunds still go in."""
         return await self._set_wallet_status(wallet_id, "inactive", idempotency_key)
 
+    @operation(UserNotFound, ReferenceUsed, IdempotencyKeyReused, ValidationFailed)
     async def create_invoice(
         self,
         *,
@@ -156,13 +131,7 @@ class Engine(PaymentOperations):
         reference: str | None = None,
         idempotency_key: str | None = None,
     ) -> Invoice:
-        """Enter an invoice that a user has to pay before it expires.
-
-        Raises:
-            UserNotFound, ReferenceUsed, IdempotencyKeyReused; any Fault.
-            ValidationFailed: among others, for an expiry in the past by the store's clock.
-
-        """
+        """Enter an invoice that a user has to pay before it expires."""
         values.require(
             [
                 ("user_id", values.user_id_error(user_id)),
@@ -187,52 +156,37 @@ class Engine(PaymentOperations):
             raise ValidationFailed([FieldError("expires_at", "has to be in the future")])
         return unwrap(outcome)
 
+    @operation(InvoiceNotFound)
     async def find_invoice(self, *, invoice_id: str) -> Invoice:
-        """Read an invoice of any user.
-
-        Raises:
-            InvoiceNotFound; any Fault.
-
-        """
+        """Read an invoice of any user."""
         return unwrap(await self._store.read_invoice(known(invoice_id), None))
 
+    @operation(InvoiceNotFound, InvoiceNotVoidable, IdempotencyKeyReused, ValidationFailed)
     async def void_invoice(self, *, invoice_id: str, idempotency_key: str | None = None) -> Invoice:
-        """Withdraw an invoice; a payment of it that waits for its code is canceled.
-
-        Raises:
-            InvoiceNotFound, InvoiceNotVoidable, IdempotencyKeyReused, ValidationFailed; any Fault.
-
-        """
+        """Withdraw an invoice; a payment of it that waits for its code is canceled."""
         operation = self._keyed("void_invoice", (invoice_id,), idempotency_key, [])
         call = partial(self._store.void_invoice, operation, known(invoice_id))
         return unwrap(await self._finish(call, lambda _: self._wake_tellers()))
 
+    @operation(ValidationFailed)
     async def set_limit(self, *, currency: str, amount: int | None) -> Limit:
-        """Set the global daily limit of a currency; None lifts it, 0 stops all payments.
-
-        Raises:
-            ValidationFailed; any Fault.
-
-        """
+        """Set the global daily limit of a currency; None lifts it, 0 stops all payments."""
         amount_error = None if amount is None else values.amount_error(amount, least=0)
         values.require([("currency", values.currency_error(currency)), ("amount", amount_error)])
         operation = self._operation("set_limit", (currency,), None, [amount])
         return unwrap(await self._store.set_limit(operation, currency, amount))
 
+    @operation(ValidationFailed)
     async def list_all_limits(self) -> list[Limit]:
         """List the limits that were ever set; a lifted one has the limit None."""
         return await self._store.read_limits(None)
 
+    @operation(PaymentNotFound, PaymentNotRefundable, BalanceTooLarge, IdempotencyKeyReused, ValidationFailed)
     async def refund_payment(self, *, payment_id: str, idempotency_key: str | None = None) -> Payment:
         """Give a succeeded payment back: reverse it, then credit the wallet. The invoice stays paid.
 
         Answers the payment 'refunded', 'succeeded' when the settlement service declined the reversal (it can be
         refunded again later), or 'refunding' when the service takes its time.
-
-        Raises:
-            PaymentNotFound, PaymentNotRefundable, BalanceTooLarge, IdempotencyKeyReused, ValidationFailed;
-            any Fault.
-
         """
         operation = self._keyed("refund", (payment_id,), idempotency_key, [])
         route = await self._route_of(payment_id, None)
@@ -241,6 +195,7 @@ class Engine(PaymentOperations):
         payment = await self.wait_for_rest(unwrap(outcome), REFUND_WAIT_S)
         return payment.as_replay() if outcome.replayed else payment
 
+    @operation(PaymentNotFound, PaymentNotResolvable, IdempotencyKeyReused, ValidationFailed)
     async def resolve_payment(
         self,
         *,
@@ -253,10 +208,6 @@ class Engine(PaymentOperations):
         """Decide a payment that was set aside; `by` is who decides.
 
         A payment in 'refunding' is credited by 'refund', and succeeded again, its refund failed, by 'settled'.
-
-        Raises:
-            PaymentNotFound, PaymentNotResolvable, IdempotencyKeyReused, ValidationFailed; any Fault.
-
         """
         values.require(
             [
@@ -269,15 +220,12 @@ class Engine(PaymentOperations):
         call = partial(self._store.resolve_payment, operation, known(payment_id), outcome, note, by)
         return unwrap(await self._finish(call, self._follow))
 
+    @operation(PaymentNotFound)
     async def find_payment(self, *, payment_id: str) -> Payment:
-        """Read a payment of any user.
-
-        Raises:
-            PaymentNotFound; any Fault.
-
-        """
+        """Read a payment of any user."""
         return unwrap(await self._store.read_payment(known(payment_id), None))
 
+    @operation(ValidationFailed)
     async def search_payments(
         self,
         *,
@@ -294,6 +242,7 @@ class Engine(PaymentOperations):
             status, user_id, set_aside=set_aside, cursor=cursor, limit=limit
         )
 
+    @operation(ValidationFailed)
     async def list_messages(
         self,
         *,
@@ -307,17 +256,14 @@ class Engine(PaymentOperations):
         self._require_filter(user_id)
         return await self._store.list_messages(status, user_id, cursor, limit)
 
+    @operation(MessageNotFound, IdempotencyKeyReused, ValidationFailed)
     async def send_message_again(self, *, message_id: str, idempotency_key: str | None = None) -> Message:
-        """Try a dead message again; one that is not dead stays as it is.
-
-        Raises:
-            MessageNotFound, IdempotencyKeyReused, ValidationFailed; any Fault.
-
-        """
+        """Try a dead message again; one that is not dead stays as it is."""
         operation = self._keyed("send_again", (message_id,), idempotency_key, [])
         call = partial(self._store.send_again, operation, known(message_id))
         return unwrap(await self._finish(call, lambda _: self._agenda.wake()))
 
+    @operation(ValidationFailed)
     async def audit(self) -> Audit:
         """Recompute every invariant from the journal and compare, beside whatever goes on.
 

@@ -5,10 +5,36 @@ from __future__ import annotations
 import re
 
 from technopay.engine import values
+from technopay.engine.arguments import operation
 from technopay.engine.code_keys import matching_versions
 from technopay.engine.commands import CancelPayment, ConfirmPayment, Evidence, ResendCode, StartPayment
 from technopay.engine.core import EngineCore, Route, known, unwrap
-from technopay.engine.errors import SettlementFailed, StoreUnavailable
+from technopay.engine.errors import (
+    BalanceTooLarge,
+    ConfirmationExpired,
+    ConfirmationInvalid,
+    CurrencyMismatch,
+    DailyLimitExceeded,
+    IdempotencyKeyReused,
+    InsufficientFunds,
+    InvoiceAlreadyPaid,
+    InvoiceExpired,
+    InvoiceNotFound,
+    InvoiceNotPayable,
+    NoChannel,
+    PaymentInProgress,
+    PaymentNotCancelable,
+    PaymentNotConfirmable,
+    PaymentNotFound,
+    RateLimited,
+    SettlementFailed,
+    StoreUnavailable,
+    UserBlocked,
+    UserNotFound,
+    ValidationFailed,
+    WalletInactive,
+    WalletNotFound,
+)
 from technopay.engine.feed import Subscription
 from technopay.engine.models import Entry, Invoice, Limit, Method, Page, Payment, Wallet
 from technopay.engine.ports import Operation, Outcome, PaymentTerms, Verifier
@@ -23,6 +49,25 @@ KEY_UNKNOWN = "The code belongs to a secret that this process does not have. Not
 class PaymentOperations(EngineCore):
     """The operations of a user. Everything is judged for this user: what is somebody else's does not exist."""
 
+    @operation(
+        UserNotFound,
+        WalletNotFound,
+        InvoiceNotFound,
+        UserBlocked,
+        WalletInactive,
+        InvoiceAlreadyPaid,
+        InvoiceNotPayable,
+        PaymentInProgress,
+        CurrencyMismatch,
+        InvoiceExpired,
+        NoChannel,
+        InsufficientFunds,
+        DailyLimitExceeded,
+        BalanceTooLarge,
+        RateLimited,
+        IdempotencyKeyReused,
+        ValidationFailed,
+    )
     async def start_payment(
         self,
         *,
@@ -32,16 +77,7 @@ class PaymentOperations(EngineCore):
         method: Method | None = None,
         idempotency_key: str | None = None,
     ) -> Payment:
-        """Begin to pay an invoice, and send the user a code. Nothing is deducted.
-
-        Raises:
-            UserNotFound, WalletNotFound, InvoiceNotFound, UserBlocked, WalletInactive, InvoiceAlreadyPaid,
-            InvoiceNotPayable, PaymentInProgress, CurrencyMismatch, InvoiceExpired, NoChannel,
-            InsufficientFunds, DailyLimitExceeded, BalanceTooLarge, RateLimited, IdempotencyKeyReused,
-            ValidationFailed;
-            any Fault.
-
-        """
+        """Begin to pay an invoice, and send the user a code. Nothing is deducted."""
         values.require(
             [
                 ("user_id", values.user_id_error(user_id)),
@@ -69,19 +105,27 @@ class PaymentOperations(EngineCore):
         self._owners.note(payment.wallet_id, user_id)
         return payment
 
+    @operation(
+        SettlementFailed,
+        PaymentNotFound,
+        UserBlocked,
+        WalletInactive,
+        PaymentNotConfirmable,
+        ConfirmationExpired,
+        InvoiceExpired,
+        RateLimited,
+        ConfirmationInvalid,
+        InsufficientFunds,
+        DailyLimitExceeded,
+        BalanceTooLarge,
+        ValidationFailed,
+    )
     async def confirm_payment(
         self, *, user_id: str, payment_id: str, code: str, wait_s: float = 4.0
     ) -> Payment:
         """Confirm a payment with its code, take the money, and wait for the settlement.
 
         Answers the payment 'succeeded', or 'processing' when the wait ran out.
-
-        Raises:
-            SettlementFailed: the money is back in the wallet.
-            PaymentNotFound, UserBlocked, WalletInactive, PaymentNotConfirmable, ConfirmationExpired,
-            InvoiceExpired, RateLimited, ConfirmationInvalid, InsufficientFunds, DailyLimitExceeded,
-            BalanceTooLarge, ValidationFailed; any Fault.
-
         """
         values.require(
             [
@@ -110,16 +154,22 @@ class PaymentOperations(EngineCore):
             raise SettlementFailed(payment=payment, replayed=outcome.replayed)
         return payment.as_replay() if outcome.replayed else payment
 
+    @operation(
+        PaymentNotFound,
+        UserBlocked,
+        WalletInactive,
+        PaymentNotConfirmable,
+        ConfirmationExpired,
+        InvoiceExpired,
+        NoChannel,
+        RateLimited,
+        IdempotencyKeyReused,
+        ValidationFailed,
+    )
     async def resend_code(
         self, *, user_id: str, payment_id: str, idempotency_key: str | None = None
     ) -> Payment:
-        """Send a fresh code with a fresh expiry; the old one is dead, the attempts stay.
-
-        Raises:
-            PaymentNotFound, UserBlocked, WalletInactive, PaymentNotConfirmable, ConfirmationExpired,
-            InvoiceExpired, NoChannel, RateLimited, IdempotencyKeyReused, ValidationFailed; any Fault.
-
-        """
+        """Send a fresh code with a fresh expiry; the old one is dead, the attempts stay."""
         self._require_user(user_id)
         values.require([("idempotency_key", values.key_error(idempotency_key))])
         operation = self._operation("resend", (user_id, payment_id), idempotency_key, [], recorded=False)
@@ -143,15 +193,11 @@ class PaymentOperations(EngineCore):
                 return unwrap(outcome)
             issue = outcome.details["issue"] + 1
 
+    @operation(PaymentNotFound, PaymentNotCancelable, IdempotencyKeyReused, ValidationFailed)
     async def cancel_payment(
         self, *, user_id: str, payment_id: str, idempotency_key: str | None = None
     ) -> Payment:
-        """Give up a payment that waits for its code.
-
-        Raises:
-            PaymentNotFound, PaymentNotCancelable, IdempotencyKeyReused, ValidationFailed; any Fault.
-
-        """
+        """Give up a payment that waits for its code."""
         self._require_user(user_id)
         values.require([("idempotency_key", values.key_error(idempotency_key))])
         operation = self._operation("cancel", (user_id, payment_id), idempotency_key, [], recorded=False)
@@ -160,74 +206,63 @@ class PaymentOperations(EngineCore):
         outcome: Outcome[Payment] = await self._directory.ask(route.wallet_id, command, self._follow)
         return unwrap(outcome)
 
+    @operation(PaymentNotFound, ValidationFailed)
     async def get_payment(self, *, user_id: str, payment_id: str, wait_s: float = 0.0) -> Payment:
-        """Read a payment; with a wait, as soon as it is final or set aside or the wait ran out.
-
-        Raises:
-            PaymentNotFound, ValidationFailed; any Fault.
-
-        """
+        """Read a payment; with a wait, as soon as it is final or set aside or the wait ran out."""
         self._require_user(user_id)
         values.require([("wait_s", _wait_error(wait_s))])
         payment = unwrap(await self._store.read_payment(known(payment_id), user_id))
         return await self.wait_for_rest(payment, wait_s) if wait_s else payment
 
+    @operation(ValidationFailed)
     async def list_payments(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Payment]:
         """List a user's payments, newest first."""
         self._require_user(user_id)
         self._require_page(limit, cursor, values.PAYMENT_CURSOR)
         return await self._store.list_payments(user_id, cursor, limit)
 
+    @operation(WalletNotFound)
     async def get_wallet(self, *, user_id: str, wallet_id: str) -> Wallet:
-        """Read a wallet.
-
-        Raises:
-            WalletNotFound; any Fault.
-
-        """
+        """Read a wallet."""
         self._require_user(user_id)
         return unwrap(await self._store.read_wallet(known(wallet_id), user_id))
 
+    @operation(ValidationFailed)
     async def list_wallets(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Wallet]:
         """List a user's wallets, newest first."""
         self._require_user(user_id)
         self._require_page(limit, cursor, values.WALLET_CURSOR)
         return await self._store.list_wallets(user_id, cursor, limit)
 
+    @operation(WalletNotFound, ValidationFailed)
     async def list_entries(
         self, *, user_id: str, wallet_id: str, limit: int = 20, cursor: str = ""
     ) -> Page[Entry]:
-        """List the movements of a wallet, newest first.
-
-        Raises:
-            WalletNotFound, ValidationFailed; any Fault.
-
-        """
+        """List the movements of a wallet, newest first."""
         self._require_user(user_id)
         self._require_page(limit, cursor, values.ENTRY_CURSOR)
         return unwrap(await self._store.list_entries(known(wallet_id), user_id, cursor, limit))
 
+    @operation(InvoiceNotFound)
     async def get_invoice(self, *, user_id: str, invoice_id: str) -> Invoice:
-        """Read an invoice.
-
-        Raises:
-            InvoiceNotFound; any Fault.
-
-        """
+        """Read an invoice."""
         self._require_user(user_id)
         return unwrap(await self._store.read_invoice(known(invoice_id), user_id))
 
+    @operation(ValidationFailed)
     async def list_invoices(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Invoice]:
         """List a user's invoices, newest first."""
         self._require_user(user_id)
         self._require_page(limit, cursor, values.INVOICE_CURSOR)
         return await self._store.list_invoices(user_id, cursor, limit)
 
+    @operation(ValidationFailed)
     async def list_limits(self, *, user_id: str) -> list[Limit]:
         """List the limits that bind a user: those of the currencies of the user's wallets."""
         self._require_user(user_id)
         return await self._store.read_limits(user_id)
 
+    @operation(RateLimited, ValidationFailed)
     async def events(self, *, user_id: str, after: str | None = None) -> Subscription:
         """Listen to what happens to a user's payments and invoices: from now on, or after an event seen before.
 
@@ -236,11 +271,6 @@ class PaymentOperations(EngineCore):
 
         The iteration ends when the engine drains, and for a listener who does not keep up; nothing is lost by
         that: go on `after` the last event's id. Close what you listen with: a user has only so many places.
-
-        Raises:
-            RateLimited: the user has as many listeners as may be.
-            ValidationFailed; any Fault.
-
         """
         self._require_user(user_id)
         values.require([("after", values.event_id_error(after))])
