@@ -18,8 +18,8 @@ from support.scenes import wait_for
 
 from technopay.engine import StoreUnavailable, StoreUnfit
 from technopay.storage import RedisStore, initialise_store
-from technopay.storage.fitness import SCHEMA
-from technopay.storage.link import ServerLink
+from technopay.storage.server.client import ServerClient
+from technopay.storage.server.health import SCHEMA
 from technopay.storage.store import LOOK_INTERVAL_S
 
 META = "{tp:00}:meta"
@@ -86,9 +86,9 @@ async def wait_for_relay(world: GatedWorld) -> None:
     await wait_for(look)
 
 
-def link_of(world: GatedWorld) -> ServerLink:
+def link_of(world: GatedWorld) -> ServerClient:
     link = world.store._link
-    assert isinstance(link, ServerLink)
+    assert isinstance(link, ServerClient)
     return link
 
 
@@ -104,7 +104,7 @@ def said(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
     return [
         record.message
         for record in caplog.records
-        if record.name == "technopay.storage.link"
+        if record.name == "technopay.storage.server.client"
         and record.levelno == level
         and re.match("the store (must not|may) be used", record.message)
     ]

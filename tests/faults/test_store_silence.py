@@ -19,9 +19,9 @@ from support.scenes import wait_for
 
 from technopay.engine import OutcomeUnknown, Overloaded, StoreUnavailable, Wallet
 from technopay.storage import RedisStore
-from technopay.storage.fitness import SCHEMA
 from technopay.storage.keys import Keys
-from technopay.storage.link import ServerLink
+from technopay.storage.server.client import ServerClient
+from technopay.storage.server.health import SCHEMA
 
 AMOUNT = 7
 CALLS = 20
@@ -250,7 +250,7 @@ async def test_what_a_server_refuses_did_not_happen_and_is_taken_up_again(quick_
                 await store.set_limit(operation(), "EUR", 1)
             # The next call needs a new connection, on which the store does not say what it is.
             link = store._link
-            assert isinstance(link, ServerLink)
+            assert isinstance(link, ServerClient)
             if link._wire is not None:
                 link._wire.abort()
             await asyncio.sleep(0)

@@ -17,7 +17,7 @@ import yaml
 from redis import Redis
 from support.service import assert_one_line, eventually, run_command, running_command
 
-from technopay.storage.embedded import server_binary
+from technopay.storage.server.embedded import server_binary
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: Any = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))

@@ -20,8 +20,8 @@ from technopay.engine import (
     StoreUnfit,
 )
 from technopay.storage import RedisStore, migration
-from technopay.storage.fitness import SCHEMA
 from technopay.storage.keys import Keys
+from technopay.storage.server.health import SCHEMA
 
 NEW_NAMES = {
     "8:bookshopBestellung \u00c4-7": "keyed",

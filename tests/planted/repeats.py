@@ -6,7 +6,7 @@ from planted.breakage import Breakage, engine, lua, storage
 
 LEASE = "tests/unit/storage/test_lease.py"
 REPEATS = "tests/unit/storage/test_repeats.py::test_a_repeat_gets_the_same_outcome_and_changes_nothing"
-FAULTS = "tests/unit/storage/test_link_faults.py"
+FAULTS = "tests/unit/storage/server/test_client_faults.py"
 SETTLEMENT = "tests/unit/storage/test_payments_settlement.py"
 OPERATIONS = (
     "tests/unit/storage/test_operations.py"

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 from planted.breakage import Breakage, engine, lua, storage
 
-FAULTS = "tests/unit/storage/test_link_faults.py"
+FAULTS = "tests/unit/storage/server/test_client_faults.py"
 AGAIN = "tests/unit/engine/test_actor_again.py"
 REFERENCES = "tests/unit/storage/test_references.py"
 OLD_STORE = "tests/feature/test_old_store.py"
-FITNESS = "tests/unit/storage/test_fitness.py"
+FITNESS = "tests/unit/storage/server/test_health_rules.py"
 OVERRULED = f"{FITNESS}::test_a_store_that_can_lose_or_forget_is_refused_and_can_be_overruled_by_name"
 
 STORE_AND_REPLIES = (
     Breakage(
         "redis-py-retries-ten-times",
         "redis-py never sends anything a second time.",
-        (storage("link", "retry=Retry(NoBackoff(), 0)", "retry=Retry(NoBackoff(), 10)"),),
-        ("tests/unit/storage/test_link.py::test_no_client_of_ours_sends_anything_twice",),
+        (storage("server/client", "retry=Retry(NoBackoff(), 0)", "retry=Retry(NoBackoff(), 10)"),),
+        ("tests/unit/storage/server/test_client.py::test_no_client_of_ours_sends_anything_twice",),
     ),
     Breakage(
         "link-repeats-lost-calls",
         "A call whose reply was lost is not sent again behind its asker's back.",
         (
             storage(
-                "link",
-                'self._send(Call(script, pack("EVALSHA", script.sha, 1, self._journal, *arguments), hear))\n',
-                'command, tries = pack("EVALSHA", script.sha, 1, self._journal, *arguments), [10]\n\n'
-                "        def hear_or_repeat(reply: Any) -> None:\n"
+                "server/client",
+                "        self._send(PendingCall(script, pack(",
+                "        heard, tries = on_result, [10]\n\n"
+                "        def on_result(reply: Any) -> None:\n"
                 "            if isinstance(reply, OutcomeUnknown) and tries[0]:\n"
                 "                tries[0] -= 1\n"
-                "                self._loop.call_soon(self._send, Call(script, command, hear_or_repeat))\n"
+                "                self._loop.call_soon(self._send, call)\n"
                 "            else:\n"
-                "                hear(reply)\n\n"
-                "        self._send(Call(script, command, hear_or_repeat))\n",
+                "                heard(reply)\n\n"
+                "        self._send(call := PendingCall(script, pack(",
             ),
         ),
         (f"{FAULTS}::test_a_call_that_may_have_run_is_unknown_even_if_the_store_is_gone_afterwards",),
@@ -42,11 +42,13 @@ STORE_AND_REPLIES = (
         "A call whose connection was lost may have run: its outcome is unknown.",
         (
             storage(
-                "wire", "call.tell(fault(OutcomeUnknown(), exc))", "call.tell(fault(StoreUnavailable(), exc))"
+                "server/connection",
+                "call.tell(fault(OutcomeUnknown(), exc))",
+                "call.tell(fault(StoreUnavailable(), exc))",
             ),
         ),
         (
-            "tests/unit/storage/test_wire.py::test_a_cut_loses_what_was_sent_and_refuses_what_was_not",
+            "tests/unit/storage/server/test_connection.py::test_a_cut_loses_what_was_sent_and_refuses_what_was_not",
             f"{FAULTS}::test_a_call_that_may_have_run_is_unknown_even_if_the_store_is_gone_afterwards",
         ),
     ),
@@ -55,12 +57,14 @@ STORE_AND_REPLIES = (
         "A reply that comes after its time reaches nobody.",
         (
             storage(
-                "wire",
+                "server/connection",
                 "            self.abort()\n        else:\n",
                 "            self._sent.popleft().tell(OutcomeUnknown())\n        else:\n",
             ),
         ),
-        ("tests/unit/storage/test_wire_late.py::test_a_reply_that_comes_after_its_time_reaches_nobody",),
+        (
+            "tests/unit/storage/server/test_connection_late.py::test_a_reply_that_comes_after_its_time_reaches_nobody",
+        ),
     ),
     Breakage(
         "told-before-written",
@@ -116,7 +120,7 @@ STORE_AND_REPLIES = (
         "A store that writes to its disk once a second loses what it acknowledged, and is refused.",
         (
             storage(
-                "fitness",
+                "server/health",
                 'accepted = ("always",) if durability == "always" else ("always", "everysec")',
                 'accepted = ("always", "everysec")',
             ),

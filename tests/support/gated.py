@@ -14,7 +14,7 @@ from support.scenes import Scene, make_scene, quick_settings, wait_for
 
 from technopay.engine import Engine, Payment, StoreUnavailable, StoreUnfit
 from technopay.storage import RedisStore
-from technopay.storage.link import ServerLink
+from technopay.storage.server.client import ServerClient
 
 CLOSED_WITHIN_S = 3.0
 
@@ -38,7 +38,7 @@ class GatedWorld:
     async def is_cut(self) -> bool:
         """Whether the store has noticed that its connection is gone."""
         link = self.store._link
-        assert isinstance(link, ServerLink)
+        assert isinstance(link, ServerClient)
         return link._wire is None or link._wire.is_lost
 
     async def refused(self) -> str:

@@ -18,7 +18,7 @@ from technopay.engine.errors import Fault
 from technopay.engine.ports import Channel, OutgoingMessage, PaymentTerms, RefundTerms, SettlementService
 from technopay.storage import RedisStore
 from technopay.storage.base import Reply
-from technopay.storage.link import Argument
+from technopay.storage.server.client import Argument
 
 Answer = TypeVar("Answer")
 

@@ -14,8 +14,8 @@ from technopay.engine.models import Limit, Payment, Wallet, from_ms
 from technopay.engine.ports import Lease, Operation, Outcome, Parcel, Verdict
 from technopay.storage import RedisStore
 from technopay.storage.keys import Keys
-from technopay.storage.link import DirectLink, ServerLink
 from technopay.storage.records import parcel_from
+from technopay.storage.server.client import FakeClient, ServerClient
 
 ALONE = Lease("owner-a", "", keep=False)
 KEY_ID = "0123abcd"
@@ -61,9 +61,9 @@ def unrecorded() -> Operation:
 def client_of(store: RedisStore) -> Any:
     """Answer a client to look behind the scripts."""
     link = store._link
-    if isinstance(link, DirectLink):
+    if isinstance(link, FakeClient):
         return link._client
-    assert isinstance(link, ServerLink)
+    assert isinstance(link, ServerClient)
     return Redis(connection_pool=link._pool)
 
 

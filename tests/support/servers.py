@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from technopay.storage.embedded import server_binary
+from technopay.storage.server.embedded import server_binary
 
 
 def find_server(kind: str) -> str | None:

@@ -122,8 +122,8 @@ def test_every_test_that_is_meant_to_catch_it_has_to() -> None:
 @pytest.mark.parametrize(
     ("logger", "level", "error", "is_defect"),
     [
-        ("technopay.storage.wire", logging.ERROR, None, True),
-        ("technopay.storage.wire", logging.WARNING, None, False),
+        ("technopay.storage.server.connection", logging.ERROR, None, True),
+        ("technopay.storage.server.connection", logging.WARNING, None, False),
         ("asyncio", logging.ERROR, TypeError("no such argument"), True),
         ("asyncio", logging.ERROR, OutcomeUnknown(), False),
         ("asyncio", logging.ERROR, None, False),

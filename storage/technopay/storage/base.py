@@ -16,9 +16,9 @@ from technopay.engine.ports import Operation, Outcome
 from technopay.engine.statistics import ScriptTime, UnreadableRecords
 from technopay.storage.days import Calendar
 from technopay.storage.keys import Keys
-from technopay.storage.link import Argument, Link
 from technopay.storage.records import UNREADABLE, id_of
 from technopay.storage.scripts import load_scripts
+from technopay.storage.server.client import Argument, Client
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class ScriptRunner:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._scripts = load_scripts()
-        self._link: Link | None = None
+        self._link: Client | None = None
         self._calendar = Calendar("UTC")
         self._now_ms = 0
         self.unreadable = UnreadableRecords()
@@ -96,7 +96,7 @@ class ScriptRunner:
                     self._now_ms = now_ms
                 hear(Reply(code, now_ms, token, body))
 
-        self._link.send(self._scripts[name], values, read)
+        self._link.send(self._scripts[name], (self._keys.journal,), values, read)
 
     def _ask(self, name: str, values: Sequence[Argument]) -> Future[Reply]:
         """Send a script and answer where its reply will be."""

@@ -24,8 +24,8 @@ from technopay.engine.errors import Fault, InternalError
 from technopay.engine.models import Payment, Wallet, from_ms
 from technopay.engine.ports import Lease, Outcome
 from technopay.storage.base import Reply, ScriptRunner, ask_until_known, outcome_of, resolve
-from technopay.storage.link import Argument
 from technopay.storage.records import limit_from, payment_from, wallet_from
+from technopay.storage.server.client import Argument
 
 logger = logging.getLogger(__name__)
 

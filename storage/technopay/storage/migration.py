@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from technopay.storage.fitness import SCHEMA, SCHEMA_BEFORE
 from technopay.storage.keys import Keys
+from technopay.storage.server.health import SCHEMA, SCHEMA_BEFORE
 
 logger = logging.getLogger(__name__)
 

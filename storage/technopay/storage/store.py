@@ -23,17 +23,23 @@ from technopay.engine.ports import Outbox, Outcome
 from technopay.engine.statistics import StoreGauges
 from technopay.storage.audit import AuditScripts
 from technopay.storage.days import Calendar
-from technopay.storage.embedded import EmbeddedValkey
 from technopay.storage.events import EventScripts
-from technopay.storage.fitness import PARTITIONS, SCHEMA, SCHEMA_BEFORE, Durability, require_ours
-from technopay.storage.inspector import Inspector
 from technopay.storage.keys import Keys
-from technopay.storage.link import OTHER_LOOP, DirectLink, ServerLink
 from technopay.storage.migration import migrate
 from technopay.storage.outbox import OutboxScripts
 from technopay.storage.payments import PaymentScripts
 from technopay.storage.records import fields_of
 from technopay.storage.registry import RegistryScripts
+from technopay.storage.server.client import OTHER_LOOP, FakeClient, ServerClient
+from technopay.storage.server.embedded import EmbeddedValkey
+from technopay.storage.server.health import (
+    PARTITIONS,
+    SCHEMA,
+    SCHEMA_BEFORE,
+    Durability,
+    HealthCheck,
+    require_ours,
+)
 
 REPLY_TIMEOUT_S = 2.0
 REPLY_TIMEOUT_S_MAX = 3600.0
@@ -84,7 +90,12 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
             raise ValueError(
                 f"timezone has to be one that this system knows, like Europe/Berlin, not {timezone!r}"
             ) from None
-        self._inspector = Inspector(self._keys, timezone=timezone, durability=durability)
+        self._health = HealthCheck(
+            meta=self._keys.key("meta"),
+            journal=self._keys.journal,
+            timezone=timezone,
+            durability=durability,
+        )
         self._reply_timeout_s = reply_timeout_s
         self._resources = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -183,7 +194,7 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
         """Tell what can be known of all engines on the store."""
         reply = await self._run("read_gauges")
         ages = [max(0, reply.now_ms - int(since)) if since.isdigit() else 0 for since in reply.record]
-        memory = self._inspector.memory
+        memory = self._health.memory
         return StoreGauges(
             message_age_ms=ages[0],
             set_aside_age_ms=ages[1],
@@ -200,7 +211,7 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
         """Claim the relay and read on in the journal; what was read there has to stay there."""
         outbox = await super().read_outbox(owner, count)
         if outbox is not None:
-            self._inspector.saw(outbox.cursor)
+            self._health.saw(outbox.cursor)
         return outbox
 
     async def bind_secret(self, key_ids: Sequence[str]) -> Outcome[str]:
@@ -244,21 +255,18 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
         if self._url is None:
             from fakeredis import FakeAsyncRedis
 
-            self._link = DirectLink(
-                FakeAsyncRedis(decode_responses=True, encoding_errors="replace"), self._keys.journal
-            )
+            self._link = FakeClient(FakeAsyncRedis(decode_responses=True, encoding_errors="replace"))
             self._resources.push_async_callback(self._link.aclose)
             await self._take_over(is_new=is_new)
         else:
-            link = self._link = ServerLink(
+            link = self._link = ServerClient(
                 self._url,
-                self._keys.journal,
                 scripts=self._scripts.values(),
                 reply_timeout_s=self._reply_timeout_s,
-                inspector=self._inspector,
+                health=self._health,
             )
             self._resources.push_async_callback(link.aclose)
-            self._inspector.leave()
+            self._health.leave()
             await link.look()
             await self._take_over(is_new=is_new)
             await link.look()
@@ -279,7 +287,7 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
             await migrate(self._run, self._fetch, self._keys)
             meta = await self.read_meta()
         require_ours(meta, self._timezone)
-        self._inspector.adopt(meta)
+        self._health.adopt(meta)
 
     async def _require_empty(self) -> None:
         """Refuse a database of somebody else; a namespace of our own says that it is shared on purpose."""

@@ -15,8 +15,8 @@ from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreU
 from technopay.engine.ports import Lease, Operation
 from technopay.storage import RedisStore
 from technopay.storage.commands import CALLS, DATED
-from technopay.storage.link import Argument, Hear
 from technopay.storage.scripts import Script, load_scripts
+from technopay.storage.server.client import Argument, OnResult
 
 COMMANDS = get_args(Command)
 OPERATION = Operation("the operation's id", "the fingerprint", 777)
@@ -28,15 +28,18 @@ FIELDS = {
 
 
 class Pipe:
-    """A link that keeps what is sent, and answers it when a test says so."""
+    """A client that keeps what is sent, and answers it when a test says so."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[Script, tuple[Argument, ...], Hear]] = []
+        self.sent: list[tuple[Script, tuple[Argument, ...], OnResult]] = []
 
-    def send(self, script: Script, arguments: Sequence[Argument], hear: Hear) -> None:
-        self.sent.append((script, tuple(arguments), hear))
+    def send(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], on_result: OnResult
+    ) -> None:
+        assert keys == ("{tp:00}:journal",)
+        self.sent.append((script, tuple(arguments), on_result))
 
-    def send_command(self, words: Sequence[Argument], hear: Hear) -> None:
+    def send_command(self, words: Sequence[Argument], on_result: OnResult) -> None:
         raise AssertionError(f"no script: {words}")
 
     async def info(self) -> dict[str, str]:

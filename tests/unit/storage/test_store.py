@@ -12,8 +12,8 @@ from support.scene import Scene, client_of, dump, new_invoice, operation
 from technopay.engine import StoreUnfit
 from technopay.engine.ports import Store, UntoldNotice
 from technopay.storage import RedisStore
-from technopay.storage.fitness import SCHEMA
 from technopay.storage.keys import KINDS, Keys
+from technopay.storage.server.health import SCHEMA
 
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
 

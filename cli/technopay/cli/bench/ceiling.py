@@ -14,8 +14,8 @@ from technopay.engine.commands import CompletePayment, ConfirmPayment, Evidence,
 from technopay.engine.ports import Lease, Operation, PaymentTerms
 from technopay.engine.settings import key_id_of
 from technopay.storage import RedisStore
-from technopay.storage.link import Argument
 from technopay.storage.scripts import Script, load_scripts
+from technopay.storage.server.client import Argument
 
 CHUNK = 128
 LANES = 2

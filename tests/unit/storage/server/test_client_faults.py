@@ -14,7 +14,7 @@ from technopay.engine import commands
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable
 from technopay.engine.ports import Outcome
 from technopay.storage import RedisStore
-from technopay.storage.link import ServerLink
+from technopay.storage.server.client import ServerClient
 
 REPLY_TIMEOUT_S = 0.5
 
@@ -53,7 +53,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def disconnect(scene: Scene) -> None:
     """Let go of the idle connections, so that the next call needs a new one."""
     link = scene.store._link
-    assert isinstance(link, ServerLink)
+    assert isinstance(link, ServerClient)
     assert link._wire is not None
     link._wire.abort()
     await asyncio.sleep(0)

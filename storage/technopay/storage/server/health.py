@@ -5,22 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit
-from technopay.storage.append_only import is_written_here
-from technopay.storage.fitness import (
-    Durability,
-    StoreFull,
-    require_durable,
-    require_ours,
-    require_primary,
-    require_written,
-)
-from technopay.storage.keys import Keys
+from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit, StoreUninitialised
 from technopay.storage.records import fields_of
+from technopay.storage.server.append_only import is_written_here
 
 logger = logging.getLogger(__name__)
+
+Durability = Literal["always", "everysec", "unchecked"]
+
+SCHEMA = "5"
+SCHEMA_BEFORE = "4"
+"""What is migrated when it is opened."""
+PARTITIONS = "1"
+REDIS_VERSION_MIN = (7, 0)
 
 Question = tuple[str | int, ...]
 Ask = Callable[[Sequence[Question]], Awaitable[Sequence[Any]]]
@@ -41,6 +40,90 @@ FREED = 0.99
 """Of its bound: what a store that was full has to come to, lest the gate open and close all the time."""
 
 
+class StoreFull(StoreUnfit):
+    """Raised when there is no memory for anything new. What was begun can be finished."""
+
+
+def require_durable(info: Mapping[str, str], durability: Durability) -> None:
+    """Refuse a server that could lose what it acknowledged, or forget what it must keep.
+
+    Raises:
+        StoreUnfit: says what is wrong, and how to overrule it.
+
+    """
+    if durability == "unchecked":
+        return
+    accepted = ("always",) if durability == "always" else ("always", "everysec")
+    overrule = "; TECHNOPAY_DURABILITY=unchecked overrules this"
+    if "appendonly" not in info:
+        raise StoreUnfit(f"the store does not tell its configuration (CONFIG GET){overrule}")
+    if info["appendonly"] != "yes":
+        raise StoreUnfit(f"the store is not durable: appendonly is {info['appendonly']}, not yes{overrule}")
+    if info["appendfsync"] not in accepted:
+        raise StoreUnfit(
+            f"the store can lose acknowledged payments: appendfsync is {info['appendfsync']}, not always; "
+            f"TECHNOPAY_DURABILITY={info['appendfsync']} overrules this"
+            if info["appendfsync"] == "everysec"
+            else f"the store is not durable: appendfsync is {info['appendfsync']}, not always{overrule}"
+        )
+    if info["no-appendfsync-on-rewrite"] != "no":
+        raise StoreUnfit(
+            f"the store is not durable during rewrites: no-appendfsync-on-rewrite is yes{overrule}"
+        )
+    if info["maxmemory-policy"] != "noeviction":
+        raise StoreUnfit(f"the store may forget: maxmemory-policy is {info['maxmemory-policy']}{overrule}")
+
+
+def require_written(info: Mapping[str, str]) -> None:
+    """Refuse a server that is configured to write its append-only file, but does not.
+
+    Raises:
+        StoreUnfit: says what is wrong.
+
+    """
+    if info.get("aof_enabled", "1") != "1":
+        raise StoreUnfit(
+            "the store does not write its append-only file (aof_enabled is 0), although it is set to"
+        )
+    if (status := info.get("aof_last_write_status", "ok")) != "ok":
+        raise StoreUnfit(
+            f"the store cannot write its append-only file (aof_last_write_status is {status}): look at its disk"
+        )
+
+
+def require_primary(info: Mapping[str, str]) -> None:
+    """Refuse a replica, a cluster, and a server that is too old.
+
+    Raises:
+        StoreUnfit: says what is wrong.
+
+    """
+    if info["role"] != "master":
+        raise StoreUnfit("the store is a replica; payments need the writable primary")
+    if info["cluster_enabled"] != "0":
+        raise StoreUnfit("the store is a cluster; use a single primary")
+    version = tuple(int(part) for part in info["redis_version"].split(".")[:2])
+    if version < REDIS_VERSION_MIN:
+        raise StoreUnfit(f"the store is version {info['redis_version']}; 7.0 or later is needed")
+
+
+def require_ours(meta: Mapping[str, str], timezone: str) -> None:
+    """Refuse a store that was never initialised or lost its data, or that is used in another way.
+
+    Raises:
+        StoreUnfit: says what is wrong.
+
+    """
+    if not meta:
+        raise StoreUninitialised(
+            "the store was never initialised, or it lost its data; "
+            "if it is new, run `technopay init` or `serve --init`, else restore it"
+        )
+    for name, ours in (("schema", SCHEMA), ("partitions", PARTITIONS), ("timezone", timezone)):
+        if meta.get(name) != ours:
+            raise StoreUnfit(f"the store has {name} {meta.get(name)}, this program {ours}")
+
+
 class Memory(NamedTuple):
     """What a store has used, and may use; None if it has no bound."""
 
@@ -53,15 +136,16 @@ class Memory(NamedTuple):
         return self.max_bytes is not None and self.used_bytes >= MEMORY_WARNING * self.max_bytes
 
 
-class Inspector:
+class HealthCheck:
     """Knows what the store has to be, and the newest entry of the journal that this process has seen in it.
 
     The journal only grows: while that entry is there, nothing before it was lost. That the last entry is later
     would not say so, because a store that came back older goes on with later ones.
     """
 
-    def __init__(self, keys: Keys, *, timezone: str, durability: Durability) -> None:
-        self._keys = keys
+    def __init__(self, *, meta: str, journal: str, timezone: str, durability: Durability) -> None:
+        self._meta = meta
+        self._journal = journal
         self._timezone = timezone
         self._durability: Durability = durability
         self._incarnation: str | None = None
@@ -94,7 +178,7 @@ class Inspector:
             StoreUnavailable: it does not say.
 
         """
-        seen, journal = self._seen, self._keys.journal
+        seen, journal = self._seen, self._journal
         # The meta record comes after the journal: if it is still there, the journal was that of the same store.
         answers = await ask(
             (
@@ -102,7 +186,7 @@ class Inspector:
                 ("CONFIG", "GET", *SETTINGS),
                 ("XREVRANGE", journal, "+", "-", "COUNT", 1),
                 ("XRANGE", journal, seen, seen),
-                ("HGETALL", self._keys.key("meta")),
+                ("HGETALL", self._meta),
             )
         )
         try:

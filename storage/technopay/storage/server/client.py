@@ -16,16 +16,15 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable, StoreUnfit
 from technopay.engine.outage import Outage
-from technopay.storage.fitness import StoreFull
-from technopay.storage.inspector import Inspector, Question
-from technopay.storage.reasons import reason_for
 from technopay.storage.scripts import Script
-from technopay.storage.wire import Call, Wire, error_for, fault, pack
+from technopay.storage.server.connection import PendingCall, PipelinedConnection, error_for, fault, pack
+from technopay.storage.server.health import HealthCheck, Question, StoreFull
+from technopay.storage.server.reasons import reason_for
 
 logger = logging.getLogger(__name__)
 
 Argument = str | int
-Hear = Callable[[Any], None]
+OnResult = Callable[[Any], None]
 """Gets a reply, or the fault that came instead of it."""
 
 OTHER_LOOP = "the store was opened in another event loop; nothing happened"
@@ -33,18 +32,20 @@ CALLS_MAX = 20_000
 """Calls without a reply; one more is refused."""
 
 
-class Link(Protocol):
+class Client(Protocol):
     """A way to run scripts."""
 
-    def send(self, script: Script, arguments: Sequence[Argument], hear: Hear) -> None:
-        """Send a script behind those that were sent before; `hear` gets its reply, later and once.
+    def send(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], on_result: OnResult
+    ) -> None:
+        """Send a script behind those that were sent before; `on_result` gets its reply, later and once.
 
         Or a fault instead: StoreUnavailable (it was not executed), OutcomeUnknown (it may have been
         executed), InternalError (it has a defect).
         """
         ...
 
-    def send_command(self, words: Sequence[Argument], hear: Hear) -> None:
+    def send_command(self, words: Sequence[Argument], on_result: OnResult) -> None:
         """Send a command that only reads, in the same way."""
         ...
 
@@ -53,21 +54,20 @@ class Link(Protocol):
         ...
 
 
-class ServerLink:
+class ServerClient:
     """A link to a real server. redis-py connects: sockets, TLS, sign-in, database number.
 
-    With an inspector it is a gate, too: on every new connection the store is looked at before any call leaves,
-    and as long as it is unfit, every call is refused.
+    With a health check it is a gate, too: each new connection is checked before any call leaves, and while the
+    store is unfit every call is refused.
     """
 
     def __init__(
         self,
         url: str,
-        journal: str,
         *,
         scripts: Collection[Script] = (),
         reply_timeout_s: float,
-        inspector: Inspector | None = None,
+        health: HealthCheck | None = None,
     ) -> None:
         # No retries: redis-py would send a script again whose reply was lost. No socket timeout: with one,
         # Python 3.11 swallows cancellation.
@@ -80,12 +80,11 @@ class ServerLink:
             decode_responses=True,
         )
         self._url = url
-        self._journal = journal
         self._scripts = scripts
         self._reply_timeout_s = reply_timeout_s
-        self._inspector = inspector
+        self._health = health
         self._loop = asyncio.get_running_loop()
-        self._unsent: list[Call] = []
+        self._unsent: list[PendingCall] = []
         self._connecting: asyncio.Task[Exception | None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._unfit: StoreUnfit | None = None
@@ -93,16 +92,18 @@ class ServerLink:
         self._outage = Outage(logger, "the store cannot be reached", "the store is back")
         self._refusals = Outage(logger, "the store refuses calls", "the store takes calls again")
         self._connection: AbstractConnection | None = None
-        self._wire: Wire | None = None
+        self._wire: PipelinedConnection | None = None
         self._closed = False
 
-    def send(self, script: Script, arguments: Sequence[Argument], hear: Hear) -> None:
+    def send(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], on_result: OnResult
+    ) -> None:
         """Send a script with all others of this loop tick."""
-        self._send(Call(script, pack("EVALSHA", script.sha, 1, self._journal, *arguments), hear))
+        self._send(PendingCall(script, pack("EVALSHA", script.sha, len(keys), *keys, *arguments), on_result))
 
-    def send_command(self, words: Sequence[Argument], hear: Hear) -> None:
+    def send_command(self, words: Sequence[Argument], on_result: OnResult) -> None:
         """Send a command with all scripts of this loop tick."""
-        self._send(Call(None, pack(*words), hear))
+        self._send(PendingCall(None, pack(*words), on_result))
 
     def watch(self, interval_s: float) -> None:
         """Look at the store again and again from now on, and say so when the gate closes or opens."""
@@ -140,7 +141,7 @@ class ServerLink:
         await self._forget_connection()
         await self._pool.disconnect()
 
-    def _send(self, call: Call) -> None:
+    def _send(self, call: PendingCall) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError(OTHER_LOOP)
         wire = self._wire
@@ -195,7 +196,7 @@ class ServerLink:
                     self._wire.send(call)
         return error
 
-    async def _open_wire(self) -> Wire:
+    async def _open_wire(self) -> PipelinedConnection:
         await self._forget_connection()
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         self._connection = connection
@@ -204,27 +205,27 @@ class ServerLink:
         # The connection is set up and silent: from here on its transport is ours.
         writer = connection._writer  # noqa: SLF001
         assert writer is not None
-        wire = Wire(self._reply_timeout_s, self._refusals)
+        wire = PipelinedConnection(self._reply_timeout_s, self._refusals)
         wire.take_over(cast("asyncio.Transport", writer.transport))
         # A script that has to be loaded on the way runs behind those that were sent after it.
         for script in self._scripts:
             wire.load(script)
         return wire
 
-    async def _inspect(self, wire: Wire) -> StoreUnfit | None:
+    async def _inspect(self, wire: PipelinedConnection) -> StoreUnfit | None:
         """Look at the store through a wire; close the gate if it is unfit, and open it when it is fit again."""
-        if self._inspector is None:
+        if self._health is None:
             return None
 
         async def ask(questions: Sequence[Question]) -> Sequence[Any]:
             answers = [self._loop.create_future() for _ in questions]
             for question, answer in zip(questions, answers, strict=True):
-                wire.send(Call(None, pack(*question), partial(_put, answer), takes_errors=True))
+                wire.send(PendingCall(None, pack(*question), partial(_put, answer), takes_errors=True))
             return [await answer for answer in answers]
 
         unfit: StoreUnfit | None = None
         try:
-            await self._inspector.look(ask)
+            await self._health.look(ask)
         except StoreUnfit as error:
             unfit = error
         except StoreUnavailable as error:
@@ -253,35 +254,36 @@ class ServerLink:
             await connection.disconnect(nowait=True)
 
 
-class DirectLink:
+class FakeClient:
     """A link to a fakeredis client: no batches, no lost replies."""
 
-    def __init__(self, client: Redis, journal: str) -> None:
+    def __init__(self, client: Redis) -> None:
         self._client = client
         # As a server answers it, not as redis-py would show it.
         for command in ("XRANGE", "HSCAN", "ZSCAN"):
             client.set_response_callback(command, lambda reply, **_: reply)  # type: ignore[arg-type]
-        self._journal = journal
         self._running: set[asyncio.Future[Any]] = set()
         self._in_order = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
 
-    def send(self, script: Script, arguments: Sequence[Argument], hear: Hear) -> None:
+    def send(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], on_result: OnResult
+    ) -> None:
         """Run a script."""
-        self._start(self._run(script, "EVALSHA", script.sha, 1, self._journal, *arguments), hear)
+        self._start(self._run(script, "EVALSHA", script.sha, len(keys), *keys, *arguments), on_result)
 
-    def send_command(self, words: Sequence[Argument], hear: Hear) -> None:
+    def send_command(self, words: Sequence[Argument], on_result: OnResult) -> None:
         """Run a command."""
-        self._start(self._run(None, *words), hear)
+        self._start(self._run(None, *words), on_result)
 
-    def _start(self, run: Coroutine[Any, Any, Any], hear: Hear) -> None:
+    def _start(self, run: Coroutine[Any, Any, Any], on_result: OnResult) -> None:
         if asyncio.get_running_loop() is not self._loop:
             run.close()
             raise RuntimeError(OTHER_LOOP)
         task = self._loop.create_task(run)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        task.add_done_callback(lambda run: hear(OutcomeUnknown() if run.cancelled() else run.result()))
+        task.add_done_callback(lambda run: on_result(OutcomeUnknown() if run.cancelled() else run.result()))
 
     async def _run(self, script: Script | None, *words: Argument) -> Any:
         try:

@@ -14,7 +14,7 @@ from support.servers import running_server
 
 from technopay.engine.errors import StoreUnavailable, StoreUnfit, StoreUninitialised
 from technopay.storage import RedisStore, initialise_store
-from technopay.storage.fitness import SCHEMA, Durability, require_durable, require_ours, require_primary
+from technopay.storage.server.health import SCHEMA, Durability, require_durable, require_ours, require_primary
 
 GOOD = {
     "appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no",

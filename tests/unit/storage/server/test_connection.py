@@ -12,7 +12,7 @@ import pytest
 from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.storage.base import resolve
 from technopay.storage.scripts import Script
-from technopay.storage.wire import Call, Wire, pack
+from technopay.storage.server.connection import PendingCall, PipelinedConnection, pack
 
 SCRIPT = Script("ask", "return ARGV[1]", "f" * 40, ("what",))
 
@@ -46,8 +46,8 @@ def cable() -> Cable:
 
 
 @pytest.fixture
-async def wire(cable: Cable) -> Wire:
-    wire = Wire(reply_timeout_s=0.05)
+async def wire(cable: Cable) -> PipelinedConnection:
+    wire = PipelinedConnection(reply_timeout_s=0.05)
     wire.take_over(cast("asyncio.Transport", cable))
     return wire
 
@@ -69,10 +69,10 @@ class Heard:
         self.once.set()
 
 
-def send(wire: Wire, *arguments: str | int) -> Heard:
+def send(wire: PipelinedConnection, *arguments: str | int) -> Heard:
     """Send a script; answer what will be heard of it."""
     heard = Heard()
-    wire.send(Call(SCRIPT, pack("EVALSHA", SCRIPT.sha, 1, "journal", *arguments), heard.hear))
+    wire.send(PendingCall(SCRIPT, pack("EVALSHA", SCRIPT.sha, 1, "journal", *arguments), heard.hear))
     return heard
 
 
@@ -81,7 +81,9 @@ async def ticks(count: int = 2) -> None:
         await asyncio.sleep(0)
 
 
-async def test_each_tick_is_one_write_and_none_waits_for_a_reply(wire: Wire, cable: Cable) -> None:
+async def test_each_tick_is_one_write_and_none_waits_for_a_reply(
+    wire: PipelinedConnection, cable: Cable
+) -> None:
     for _ in range(3):
         for number in range(10):
             send(wire, number)
@@ -92,7 +94,7 @@ async def test_each_tick_is_one_write_and_none_waits_for_a_reply(wire: Wire, cab
     wire.abort()
 
 
-async def test_replies_reach_their_calls_in_order_however_they_are_cut(wire: Wire) -> None:
+async def test_replies_reach_their_calls_in_order_however_they_are_cut(wire: PipelinedConnection) -> None:
     calls = [send(wire, number) for number in range(50)]
     await ticks()
     answer = b"".join(b"$%d\r\n%d\r\n" % (len(str(number)), number) for number in range(50))
@@ -103,11 +105,13 @@ async def test_replies_reach_their_calls_in_order_however_they_are_cut(wire: Wir
     wire.abort()
 
 
-async def test_replies_are_heard_in_the_order_of_the_calls(wire: Wire) -> None:
+async def test_replies_are_heard_in_the_order_of_the_calls(wire: PipelinedConnection) -> None:
     order: list[int] = []
     for number in range(5):
         wire.send(
-            Call(SCRIPT, pack("EVALSHA", SCRIPT.sha), partial(lambda number, _: order.append(number), number))
+            PendingCall(
+                SCRIPT, pack("EVALSHA", SCRIPT.sha), partial(lambda number, _: order.append(number), number)
+            )
         )
     await ticks()
     wire.data_received(b"+ok\r\n" * 5)
@@ -116,11 +120,11 @@ async def test_replies_are_heard_in_the_order_of_the_calls(wire: Wire) -> None:
 
 
 async def test_what_is_sent_while_a_reply_is_heard_leaves_in_one_write_behind_it(
-    wire: Wire, cable: Cable
+    wire: PipelinedConnection, cable: Cable
 ) -> None:
     answers: list[Heard] = []
     for _ in range(3):
-        wire.send(Call(SCRIPT, b"first", lambda _: answers.append(send(wire, "next"))))
+        wire.send(PendingCall(SCRIPT, b"first", lambda _: answers.append(send(wire, "next"))))
     await ticks()
     wire.data_received(b"+ok\r\n" * 3)
     assert len(cable.writes) == 1
@@ -131,9 +135,11 @@ async def test_what_is_sent_while_a_reply_is_heard_leaves_in_one_write_behind_it
     wire.abort()
 
 
-async def test_a_command_that_is_no_script_has_its_place_among_them(wire: Wire, cable: Cable) -> None:
+async def test_a_command_that_is_no_script_has_its_place_among_them(
+    wire: PipelinedConnection, cable: Cable
+) -> None:
     first, command = send(wire, 1), Heard()
-    wire.send(Call(None, pack("XRANGE", "journal", "-", "+"), command.hear))
+    wire.send(PendingCall(None, pack("XRANGE", "journal", "-", "+"), command.hear))
     last = send(wire, 2)
     await ticks()
     assert len(cable.writes) == 1
@@ -142,9 +148,9 @@ async def test_a_command_that_is_no_script_has_its_place_among_them(wire: Wire, 
     wire.abort()
 
 
-async def test_a_caller_who_left_leaves_the_order_alone(wire: Wire) -> None:
+async def test_a_caller_who_left_leaves_the_order_alone(wire: PipelinedConnection) -> None:
     left: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    wire.send(Call(SCRIPT, b"first", partial(resolve, left)))
+    wire.send(PendingCall(SCRIPT, b"first", partial(resolve, left)))
     second = send(wire, 2)
     await ticks()
     left.cancel()
@@ -153,7 +159,9 @@ async def test_a_caller_who_left_leaves_the_order_alone(wire: Wire) -> None:
     wire.abort()
 
 
-async def test_a_forgotten_script_is_loaded_and_called_again_once(wire: Wire, cable: Cable) -> None:
+async def test_a_forgotten_script_is_loaded_and_called_again_once(
+    wire: PipelinedConnection, cable: Cable
+) -> None:
     call = send(wire, "x")
     await ticks()
     wire.data_received(b"-NOSCRIPT No matching script.\r\n")
@@ -173,7 +181,9 @@ async def test_a_forgotten_script_is_loaded_and_called_again_once(wire: Wire, ca
     wire.abort()
 
 
-async def test_one_load_serves_all_calls_that_were_sent_before_it(wire: Wire, cable: Cable) -> None:
+async def test_one_load_serves_all_calls_that_were_sent_before_it(
+    wire: PipelinedConnection, cable: Cable
+) -> None:
     calls = [send(wire, number) for number in range(20)]
     await ticks()
     wire.data_received(b"-NOSCRIPT No matching script.\r\n" * 20)
@@ -185,7 +195,9 @@ async def test_one_load_serves_all_calls_that_were_sent_before_it(wire: Wire, ca
     wire.abort()
 
 
-async def test_a_script_that_is_loaded_ahead_leaves_before_its_calls(wire: Wire, cable: Cable) -> None:
+async def test_a_script_that_is_loaded_ahead_leaves_before_its_calls(
+    wire: PipelinedConnection, cable: Cable
+) -> None:
     wire.load(SCRIPT)
     call = send(wire, "x")
     await ticks()
@@ -205,7 +217,7 @@ async def test_a_script_that_is_loaded_ahead_leaves_before_its_calls(wire: Wire,
     wire.abort()
 
 
-async def test_an_error_reply_is_for_its_call_alone(wire: Wire) -> None:
+async def test_an_error_reply_is_for_its_call_alone(wire: PipelinedConnection) -> None:
     calls = [send(wire, number) for number in range(3)]
     await ticks()
     wire.data_received(b"+one\r\n-ERR no\r\n+three\r\n")
@@ -215,7 +227,9 @@ async def test_an_error_reply_is_for_its_call_alone(wire: Wire) -> None:
     wire.abort()
 
 
-async def test_a_cut_loses_what_was_sent_and_refuses_what_was_not(wire: Wire, cable: Cable) -> None:
+async def test_a_cut_loses_what_was_sent_and_refuses_what_was_not(
+    wire: PipelinedConnection, cable: Cable
+) -> None:
     sent = send(wire, "sent")
     await ticks()
     unsent = send(wire, "unsent")
@@ -227,7 +241,7 @@ async def test_a_cut_loses_what_was_sent_and_refuses_what_was_not(wire: Wire, ca
     assert len(cable.writes) == 1
 
 
-async def test_what_is_sent_on_a_cut_wire_never_happened(wire: Wire, cable: Cable) -> None:
+async def test_what_is_sent_on_a_cut_wire_never_happened(wire: PipelinedConnection, cable: Cable) -> None:
     cable.abort()
     call = send(wire, "late")
     assert call.replies == []
@@ -236,12 +250,14 @@ async def test_what_is_sent_on_a_cut_wire_never_happened(wire: Wire, cable: Cabl
     assert cable.writes == []
 
 
-async def test_on_a_wire_that_is_being_cut_calls_hear_of_it_in_their_order(wire: Wire, cable: Cable) -> None:
+async def test_on_a_wire_that_is_being_cut_calls_hear_of_it_in_their_order(
+    wire: PipelinedConnection, cable: Cable
+) -> None:
     faults: list[Any] = []
-    wire.send(Call(SCRIPT, b"sent", faults.append))
+    wire.send(PendingCall(SCRIPT, b"sent", faults.append))
     await ticks()
     cable.is_cut = True
-    wire.send(Call(SCRIPT, b"unsent", faults.append))
+    wire.send(PendingCall(SCRIPT, b"unsent", faults.append))
     await ticks()
     assert faults == []
     assert not wire.is_lost
@@ -251,7 +267,9 @@ async def test_on_a_wire_that_is_being_cut_calls_hear_of_it_in_their_order(wire:
     assert cable.writes == [b"sent"]
 
 
-async def test_a_wire_whose_oldest_reply_is_overdue_is_given_up(wire: Wire, cable: Cable) -> None:
+async def test_a_wire_whose_oldest_reply_is_overdue_is_given_up(
+    wire: PipelinedConnection, cable: Cable
+) -> None:
     first = send(wire, "first")
     async with asyncio.timeout(5):
         await first.once.wait()
@@ -259,7 +277,7 @@ async def test_a_wire_whose_oldest_reply_is_overdue_is_given_up(wire: Wire, cabl
     assert cable.is_cut
 
 
-async def test_a_wire_that_answers_in_time_is_kept(wire: Wire, cable: Cable) -> None:
+async def test_a_wire_that_answers_in_time_is_kept(wire: PipelinedConnection, cable: Cable) -> None:
     for number in range(5):
         call = send(wire, number)
         await asyncio.sleep(0.02)
@@ -269,7 +287,7 @@ async def test_a_wire_that_answers_in_time_is_kept(wire: Wire, cable: Cable) -> 
     wire.abort()
 
 
-async def test_draining_waits_for_every_reply_and_no_longer(wire: Wire) -> None:
+async def test_draining_waits_for_every_reply_and_no_longer(wire: PipelinedConnection) -> None:
     async with asyncio.timeout(5):
         await wire.drain()
         calls = [send(wire, number) for number in range(2)]
@@ -284,7 +302,7 @@ async def test_draining_waits_for_every_reply_and_no_longer(wire: Wire) -> None:
     wire.abort()
 
 
-async def test_draining_ends_when_the_wire_is_cut(wire: Wire, cable: Cable) -> None:
+async def test_draining_ends_when_the_wire_is_cut(wire: PipelinedConnection, cable: Cable) -> None:
     sent = send(wire, "sent")
     draining = asyncio.create_task(wire.drain())
     await ticks()
@@ -295,6 +313,8 @@ async def test_draining_ends_when_the_wire_is_cut(wire: Wire, cable: Cable) -> N
 
 
 @pytest.mark.parametrize("noise", [b"!what is this\r\n", b"+nobody asked\r\n"])
-async def test_a_store_that_talks_nonsense_is_hung_up_on(wire: Wire, cable: Cable, noise: bytes) -> None:
+async def test_a_store_that_talks_nonsense_is_hung_up_on(
+    wire: PipelinedConnection, cable: Cable, noise: bytes
+) -> None:
     wire.data_received(noise)
     assert cable.is_cut

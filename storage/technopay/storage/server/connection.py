@@ -46,7 +46,7 @@ WITHIN_SCRIPT = " script: "
 
 
 @dataclass(slots=True)
-class Call:
+class PendingCall:
     """A command, packed, the script that it calls if it does, and who hears its reply or the fault, once.
 
     With `takes_errors` an error reply is heard as it is.
@@ -72,7 +72,7 @@ class Call:
             logger.exception("a reply could not be taken")
 
 
-class Wire(asyncio.Protocol):
+class PipelinedConnection(asyncio.Protocol):
     """Writes once per loop tick, in parts when there is much, and never waits for a reply before it writes.
 
     When the oldest reply is overdue the connection is given up: all that came after it is late, too.
@@ -84,8 +84,8 @@ class Wire(asyncio.Protocol):
         self._refusals = refusals
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(encoding="utf-8", errors="replace")
-        self._unsent: list[Call] = []
-        self._sent: deque[Call] = deque()
+        self._unsent: list[PendingCall] = []
+        self._sent: deque[PendingCall] = deque()
         self._loads: dict[str, float] = {}
         self._watchdog: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -105,7 +105,7 @@ class Wire(asyncio.Protocol):
         self._transport = transport
         transport.set_protocol(self)
 
-    def send(self, call: Call) -> None:
+    def send(self, call: PendingCall) -> None:
         """Send a call with all others of this loop tick, behind those that were sent before."""
         if not self._unsent:
             self._loop.call_soon(self._flush)
@@ -116,7 +116,7 @@ class Wire(asyncio.Protocol):
     def load(self, script: Script) -> None:
         """Have the server know a script before the calls that are sent behind this."""
         self._loads[script.sha] = self._loop.time()
-        self.send(Call(None, pack("SCRIPT", "LOAD", script.text), ignore))
+        self.send(PendingCall(None, pack("SCRIPT", "LOAD", script.text), ignore))
 
     async def drain(self) -> None:
         """Wait until every call has its outcome; the watchdog bounds it."""
@@ -168,7 +168,7 @@ class Wire(asyncio.Protocol):
         if self._watchdog is None:
             self._watchdog = self._loop.call_later(self._reply_timeout_s, self._watch)
 
-    def _answer(self, call: Call, reply: Any) -> None:
+    def _answer(self, call: PendingCall, reply: Any) -> None:
         if call.takes_errors or not isinstance(reply, hiredis.ReplyError):
             call.tell(reply)
             return

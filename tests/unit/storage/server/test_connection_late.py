@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable
-from technopay.storage.wire import Call, Wire
+from technopay.storage.server.connection import PendingCall, PipelinedConnection
 
 
 class SlowServer:
     """A transport whose other end answers after the call was given up."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: PipelinedConnection) -> None:
         self.wire = wire
         self.is_cut = False
 
@@ -37,7 +37,7 @@ class SlowServer:
 
 
 async def test_a_reply_that_comes_after_its_time_reaches_nobody() -> None:
-    wire = Wire(reply_timeout_s=0.05)
+    wire = PipelinedConnection(reply_timeout_s=0.05)
     server = SlowServer(wire)
     wire.take_over(cast("asyncio.Transport", server))
     given_up = asyncio.Event()
@@ -48,10 +48,10 @@ async def test_a_reply_that_comes_after_its_time_reaches_nobody() -> None:
         first.append(reply)
         given_up.set()
 
-    wire.send(Call(None, b"first", give_up))
+    wire.send(PendingCall(None, b"first", give_up))
     async with asyncio.timeout(5):
         await given_up.wait()
-    wire.send(Call(None, b"second", second.append))
+    wire.send(PendingCall(None, b"second", second.append))
     await asyncio.sleep(0)
     server.say(b"+the answer to the first\r\n")
     wire.abort()

@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable, StoreUnfit
-from technopay.storage.fitness import SCHEMA, Durability
-from technopay.storage.inspector import Inspector, Question
-from technopay.storage.keys import Keys
+from technopay.storage.server.health import SCHEMA, Durability, HealthCheck, Question
 
 INFO = "# Server\r\nredis_version:7.0.15\r\n\r\n# Replication\r\nrole:master\r\ncluster_enabled:0\r\n"
 SETTINGS = ["appendonly", "yes", "appendfsync", "always", "no-appendfsync-on-rewrite", "no",
@@ -58,8 +56,10 @@ def server() -> FakeServer:
     return FakeServer()
 
 
-def make_inspector(durability: Durability = "always") -> Inspector:
-    inspector = Inspector(Keys(), timezone="UTC", durability=durability)
+def make_inspector(durability: Durability = "always") -> HealthCheck:
+    inspector = HealthCheck(
+        meta="{tp:00}:meta", journal="{tp:00}:journal", timezone="UTC", durability=durability
+    )
     inspector.adopt(META)
     return inspector
 
@@ -118,7 +118,7 @@ async def test_a_store_is_full_when_the_server_says_so_and_until_there_is_room(s
 
 async def test_until_a_store_is_adopted_only_the_server_is_looked_at(server: FakeServer) -> None:
     server.meta, server.journal = {}, []
-    inspector = Inspector(Keys(), timezone="UTC", durability="always")
+    inspector = HealthCheck(meta="{tp:00}:meta", journal="{tp:00}:journal", timezone="UTC", durability="always")
     await inspector.look(server.ask)
     server.info = INFO.replace("master", "slave")
     with pytest.raises(StoreUnfit, match="is a replica"):

@@ -16,14 +16,15 @@ from support.scene import ALONE, Scene, client_of
 from technopay.engine.commands import CompletePayment
 from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.storage import RedisStore
-from technopay.storage import link as link_module
 from technopay.storage.base import resolve
-from technopay.storage.fitness import SCHEMA
-from technopay.storage.link import Argument, DirectLink, Link, ServerLink
 from technopay.storage.scripts import Script, load_scripts
-from technopay.storage.wire import CALLS_PER_WRITE_MAX, Wire
+from technopay.storage.server import client as client_module
+from technopay.storage.server.client import Argument, Client, FakeClient, ServerClient
+from technopay.storage.server.connection import CALLS_PER_WRITE_MAX, PipelinedConnection
+from technopay.storage.server.health import SCHEMA
 
 READ_META = load_scripts()["read_meta"]
+KEY = "{none:00}:journal"
 QUESTIONS = 5
 """So many a store is asked on every new connection."""
 
@@ -44,21 +45,21 @@ async def server_store(server_url: str, namespace: str) -> AsyncIterator[RedisSt
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Note how many calls leave in each write."""
     written: list[int] = []
-    flush = Wire._flush
+    flush = PipelinedConnection._flush
 
-    def spy(self: Wire) -> None:
+    def spy(self: PipelinedConnection) -> None:
         if self._unsent:
             written.append(len(self._unsent))
         flush(self)
 
-    monkeypatch.setattr(Wire, "_flush", spy)
+    monkeypatch.setattr(PipelinedConnection, "_flush", spy)
     return written
 
 
-async def ask(link: Link, script: Script, *arguments: Argument) -> Any:
+async def ask(link: Client, script: Script, *arguments: Argument) -> Any:
     """Send a script and wait for its reply; a fault is raised."""
     reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    link.send(script, arguments, partial(resolve, reply))
+    link.send(script, (KEY,), arguments, partial(resolve, reply))
     return await reply
 
 
@@ -80,7 +81,7 @@ async def test_calls_without_a_reply_are_bounded(
 ) -> None:
     if not connected:
         await disconnect(server_store)
-    monkeypatch.setattr(link_module, "CALLS_MAX", 5)
+    monkeypatch.setattr(client_module, "CALLS_MAX", 5)
     results = await asyncio.gather(*(server_store.ping() for _ in range(8)), return_exceptions=True)
     assert [type(result) for result in results] == [type(None)] * 5 + [StoreUnavailable] * 3
     await server_store.ping()
@@ -118,7 +119,7 @@ async def test_commands_take_effect_in_the_order_in_which_they_were_sent_on_a_se
 
 
 async def test_what_is_sent_while_the_link_connects_in_vain_never_happened() -> None:
-    link = ServerLink("unix:///no/such/socket", "j", reply_timeout_s=1)
+    link = ServerClient("unix:///no/such/socket", reply_timeout_s=1)
     results = await asyncio.gather(*(ask(link, READ_META) for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [StoreUnavailable] * 3
     assert all(isinstance(result.__cause__, Exception) for result in results if isinstance(result, Exception))
@@ -126,7 +127,7 @@ async def test_what_is_sent_while_the_link_connects_in_vain_never_happened() -> 
 
 
 async def test_a_link_that_was_closed_sends_nothing(server_url: str) -> None:
-    link = ServerLink(server_url, "j", reply_timeout_s=1)
+    link = ServerClient(server_url, reply_timeout_s=1)
     connecting = asyncio.create_task(ask(link, READ_META))
     await asyncio.sleep(0)
     await link.aclose()
@@ -138,12 +139,12 @@ async def test_a_link_that_was_closed_sends_nothing(server_url: str) -> None:
 async def test_no_outcome_is_heard_before_the_call_that_asked_for_it_returned(
     server_store: RedisStore, fake_store: RedisStore
 ) -> None:
-    closed = ServerLink("unix:///no/such/socket", "j", reply_timeout_s=1)
+    closed = ServerClient("unix:///no/such/socket", reply_timeout_s=1)
     await closed.aclose()
     for link in (server_store._link, fake_store._link, closed):
         assert link is not None
         heard: list[Any] = []
-        link.send(READ_META, (), heard.append)
+        link.send(READ_META, (KEY,), (), heard.append)
         link.send_command(("XRANGE", "{none:00}:journal", "-", "+"), heard.append)
         assert heard == []
         async with asyncio.timeout(5):
@@ -167,7 +168,7 @@ async def test_a_reply_that_cannot_be_read_is_a_defect_for_that_call_alone(
 ) -> None:
     store = RedisStore.connect("redis://unused")
     async with answering_server({"EVALSHA": reply + b"\r\n", "XRANGE": b"+fine\r\n"}) as url:
-        link = store._link = ServerLink(url, "j", reply_timeout_s=1)
+        link = store._link = ServerClient(url, reply_timeout_s=1)
         other = asyncio.create_task(store._fetch("XRANGE"))
         with pytest.raises(InternalError):
             await store.read_meta()
@@ -183,7 +184,7 @@ async def test_a_command_whose_outcome_cannot_be_read_has_a_defect_for_that_comm
     store = RedisStore.connect("redis://unused")
     reply = f"*4\r\n$2\r\nok\r\n$1\r\n1\r\n$0\r\n\r\n${len(view)}\r\n{view}\r\n"
     async with answering_server({"EVALSHA": reply.encode()}) as url:
-        link = store._link = ServerLink(url, "j", reply_timeout_s=1)
+        link = store._link = ServerClient(url, reply_timeout_s=1)
         with pytest.raises(InternalError):
             await store.run(CompletePayment("pay_1", "1", "settled"), ALONE)
         assert link._wire is not None
@@ -195,7 +196,7 @@ async def test_a_command_whose_outcome_cannot_be_read_has_a_defect_for_that_comm
 async def disconnect(store: RedisStore) -> None:
     """Cut the connection, so that the next call needs a new one."""
     link = store._link
-    assert isinstance(link, ServerLink)
+    assert isinstance(link, ServerClient)
     assert link._wire is not None
     link._wire.abort()
     await asyncio.sleep(0)
@@ -222,7 +223,7 @@ async def test_no_client_of_ours_sends_anything_twice(tmp_path: Path) -> None:
     stores.append(RedisStore.embedded(tmp_path))
     for store in stores:
         assert store._url is not None
-        link = ServerLink(store._url, "j", reply_timeout_s=1)
+        link = ServerClient(store._url, reply_timeout_s=1)
         connection = link._pool.make_connection()  # type: ignore[no-untyped-call]
         assert connection.retry.get_retries() == 0
         assert connection.socket_timeout is None
@@ -243,7 +244,7 @@ async def test_a_store_that_is_not_open_is_unavailable() -> None:
 async def answered(error: str) -> BaseException:
     """Run a script on a server that answers with an error."""
     async with answering_server({"EVALSHA": f"-{error}\r\n".encode()}) as url:
-        link = ServerLink(url, "j", reply_timeout_s=1)
+        link = ServerClient(url, reply_timeout_s=1)
         try:
             await ask(link, READ_META)
         except Exception as failure:
@@ -317,7 +318,7 @@ async def test_a_failing_script_fails_alone(server_store: RedisStore, caplog: py
 
 async def test_a_faked_store_tells_a_defect_on_the_first_run_of_a_script_too(fake_store: RedisStore) -> None:
     link = fake_store._link
-    assert isinstance(link, DirectLink)
+    assert isinstance(link, FakeClient)
     broken = Script("broken", "return redis.call('NOSUCH')", "0" * 40, ())
     with pytest.raises(InternalError):
         await ask(link, broken)
@@ -331,7 +332,7 @@ async def test_a_faked_store_that_is_gone_leaves_the_outcome_unknown(
         raise RedisConnectionError("gone")
 
     link = fake_store._link
-    assert isinstance(link, DirectLink)
+    assert isinstance(link, FakeClient)
     monkeypatch.setattr(link._client, "execute_command", refuse)
     with pytest.raises(OutcomeUnknown):
         await ask(link, READ_META)
@@ -339,7 +340,7 @@ async def test_a_faked_store_that_is_gone_leaves_the_outcome_unknown(
 
 async def test_a_faked_store_whose_loop_ends_leaves_the_outcome_unknown(fake_store: RedisStore) -> None:
     link = fake_store._link
-    assert isinstance(link, DirectLink)
+    assert isinstance(link, FakeClient)
     asking = asyncio.create_task(ask(link, READ_META))
     await asyncio.sleep(0)
     for run in link._running:
@@ -369,6 +370,6 @@ async def test_a_connection_may_take_as_long_as_a_reply(
         return await connect(*arguments, **options)
 
     monkeypatch.setattr(asyncio, "open_unix_connection", connect_slowly)
-    link = ServerLink(server_url, "j", reply_timeout_s=30)
+    link = ServerClient(server_url, reply_timeout_s=30)
     await link.look()
     await link.aclose()

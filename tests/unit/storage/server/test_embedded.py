@@ -17,13 +17,14 @@ from support.scene import Scene
 
 from technopay.engine.errors import StoreUnfit, StoreUninitialised
 from technopay.storage import EmbeddedValkey, RedisStore
-from technopay.storage.fitness import SCHEMA
+from technopay.storage.server.health import SCHEMA
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
-from technopay.storage import EmbeddedValkey, embedded
+from technopay.storage import EmbeddedValkey
+from technopay.storage.server import embedded
 if sys.argv[2] == "False":
     embedded.make_parent_death_handler = lambda: None
 async def main():
@@ -235,7 +236,7 @@ async def test_only_the_owner_may_read_the_data(tmp_path: Path) -> None:
 async def test_a_server_that_does_not_start_says_where_to_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("technopay.storage.embedded.server_binary", lambda: "/bin/false")
+    monkeypatch.setattr("technopay.storage.server.embedded.server_binary", lambda: "/bin/false")
     with pytest.raises(StoreUnfit, match=r"does not start; see .*valkey\.log"):
         await EmbeddedValkey(tmp_path).start()
     monkeypatch.undo()
