@@ -162,7 +162,7 @@ def main() -> int:
     arguments = sys.argv[1:] or ["--help"]
     is_test = arguments[0] == "test"
     try:
-        set_up("[dev]" if is_test else "")
+        set_up("[dev]" if is_test else "[load]")
     except KeyboardInterrupt:
         return 130
     if is_test:

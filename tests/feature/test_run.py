@@ -42,7 +42,8 @@ import time
 import zipfile
 
 HERE = pathlib.Path(__file__).parent
-METADATA = "Metadata-Version: 2.1\\nName: technopay\\nVersion: 0.1.0\\nProvides-Extra: dev\\n"
+METADATA = "Metadata-Version: 2.1\\nName: technopay\\nVersion: 0.1.0\\n"
+METADATA += "Provides-Extra: dev\\nProvides-Extra: load\\n"
 
 
 def build_editable(folder, config_settings=None, metadata_directory=None):

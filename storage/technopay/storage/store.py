@@ -253,7 +253,12 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
             await self._resources.enter_async_context(self._server)
             self._url = self._server.url
         if self._url is None:
-            from fakeredis import FakeAsyncRedis
+            try:
+                from fakeredis import FakeAsyncRedis
+            except ImportError:
+                raise StoreUnfit(
+                    "RedisStore.fake() needs fakeredis: pip install 'technopay[testing]'"
+                ) from None
 
             self._link = FakeClient(FakeAsyncRedis(decode_responses=True, encoding_errors="replace"))
             self._resources.push_async_callback(self._link.aclose)

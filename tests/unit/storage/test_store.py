@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -25,6 +26,12 @@ async def test_a_store_says_what_it_is(store: RedisStore) -> None:
     }  # fmt: skip
     assert len(meta["incarnation"]) == 16
     assert int(meta["created_at"]) > 0
+
+
+async def test_without_its_library_a_fake_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fakeredis", None)
+    with pytest.raises(StoreUnfit, match=r"pip install 'technopay\[testing\]'$"):
+        await RedisStore.fake().open()
 
 
 async def test_a_store_on_a_server_is_the_same_for_all_and_a_fake_is_always_a_new_one(
