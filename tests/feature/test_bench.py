@@ -1,4 +1,4 @@
-"""`technopay bench`, in small: every figure is measured and written down."""
+"""`technopay bench` and the measurements of developers, in small: every figure is measured and written down."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from measure import __main__ as measurements
+from measure import process_costs
 from rich.console import Console
 
-from technopay.cli.bench import memory, report
+from technopay.cli.bench import report
+from technopay.cli.process import run_loop
 
 FIGURES = {
     "engine_vs_ceiling",
@@ -21,34 +24,37 @@ FIGURES = {
     "million_vs_thousand",
     "confirm_p99_vs_script",
     "vs_redis_lock",
+    "purchase_bytes",
+    "idle_wallet_bytes",
+}
+MEASURED = {
     "http_request_vs_bare",
     "http_confirm_vs_bare",
     "http_watched_vs_quiet",
     "http_refused_vs_bare",
     "foreign_vs_missing",
-    "purchase_bytes",
-    "idle_wallet_bytes",
     "live_actor_bytes",
     "ready_s",
 }
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = {
-        "PURCHASES": 200, "WARM_UP": 200, "RIVAL_PURCHASES": 40, "WALLETS": 20, "MANY_WALLETS": 500,
-        "FOREIGN_TRIES": 10,
-    }  # fmt: skip
+def test_every_figure_is_shown_and_written_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sizes = {"PURCHASES": 200, "WARM_UP": 200, "BASELINE_PURCHASES": 40, "WALLETS": 20, "MANY_WALLETS": 500}
     for name, size in sizes.items():
         monkeypatch.setattr(report, name, size)
-    monkeypatch.setattr(memory, "ACTORS", 200)
-    monkeypatch.setattr(memory, "STARTS", 1)
-
-
-def test_every_figure_is_shown_and_written_down(small: None, tmp_path: Path) -> None:
     shown = StringIO()
     report.run_bench(tmp_path / "figures.json", Console(file=shown, width=160))
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert set(figures) == FIGURES
     assert all(value > 0 for name, value in figures.items() if name != "purchase_bytes")
     assert all(name in shown.getvalue() for name in FIGURES)
+
+
+def test_every_measurement_of_developers_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in {"PURCHASES": 200, "WALLETS": 20, "FOREIGN_TRIES": 10}.items():
+        monkeypatch.setattr(measurements, name, size)
+    monkeypatch.setattr(process_costs, "ACTORS", 200)
+    monkeypatch.setattr(process_costs, "STARTS", 1)
+    figures = run_loop(measurements.measure())
+    assert {figure.name for figure in figures} == MEASURED
+    assert all(figure.value > 0 for figure in figures)

@@ -1,4 +1,4 @@
-"""The ceiling: the very scripts of the purchases, packed and sent straight to the store, in chunks."""
+"""The ceiling: the scripts of the purchases, packed and sent straight to the store, in chunks."""
 
 from __future__ import annotations
 
@@ -8,25 +8,31 @@ from collections.abc import Mapping, Sequence
 
 import hiredis
 
-from technopay.cli.bench.ground import AMOUNT, CURRENCY, KEYS, Bill, Ground
+from technopay.cli.bench.environment import (
+    AMOUNT,
+    CURRENCY,
+    KEYS,
+    NO_LEASE,
+    NOT_RECORDED,
+    Environment,
+    OpenInvoice,
+)
 from technopay.cli.bench.purchases import Run, measured
 from technopay.engine.commands import CompletePayment, ConfirmPayment, Evidence, StartPayment
-from technopay.engine.ports import Lease, Operation, PaymentTerms
+from technopay.engine.ports import Operation, PaymentTerms
 from technopay.engine.settings import key_id_of
 from technopay.storage import RedisStore
 from technopay.storage.scripts import Script, load_scripts
 from technopay.storage.server.client import Argument
 
 CHUNK = 128
-LANES = 2
-NOBODY = Lease("bench", "", keep=False)
-NOT_RECORDED = Operation("bench")
+CONNECTIONS = 2
 
 Step = tuple[str, Sequence[Argument]]
 
 
 class Recorder(RedisStore):
-    """A store that sends nothing and writes down which script it would have sent, with which arguments."""
+    """A store that sends nothing: it records the scripts that it would have sent, with their arguments."""
 
     def __init__(self) -> None:
         super().__init__(url=None, initialise=False, timezone="UTC", namespace="tp", durability="unchecked")
@@ -37,50 +43,50 @@ class Recorder(RedisStore):
         self.steps.append((name, values))
 
 
-async def record_purchase(ground: Ground, recorder: Recorder, bill: Bill) -> list[Step]:
-    """Write down the three scripts of one purchase."""
+async def record_purchase(environment: Environment, recorder: Recorder, invoice: OpenInvoice) -> list[Step]:
+    """Return the three scripts of one purchase."""
     recorder.steps = []
-    payment_id = ground.ids.new("pay")
+    payment_id = environment.ids.new("pay")
     terms = PaymentTerms(payment_id, AMOUNT, CURRENCY, "Bookshop")
-    key_id = key_id_of(ground.settings.secret)
-    answer = await ground.verifier.code(terms, 1) or ""
+    key_id = key_id_of(environment.settings.secret)
+    answer = await environment.verifier.code(terms, 1) or ""
     evidence = Evidence(key_id, ",1,", f"{key_id}:{answer}")
-    settings = ground.settings
+    settings = environment.settings
     start = StartPayment(
         NOT_RECORDED,
         payment_id,
-        bill.user_id,
-        bill.wallet_id,
-        bill.invoice_id,
+        invoice.user_id,
+        invoice.wallet_id,
+        invoice.invoice_id,
         "",
         key_id,
         settings.code_lifetime_s * 1000,
         settings.code_attempts,
         settings.code_resends,
     )
-    confirm = ConfirmPayment(Operation("op"), payment_id, bill.user_id, evidence)
+    confirm = ConfirmPayment(Operation("op"), payment_id, invoice.user_id, evidence)
     for command in (start, confirm, CompletePayment(payment_id, "1", "settled")):
-        recorder.send(command, NOBODY, lambda _: None)
+        recorder.send(command, NO_LEASE, lambda _: None)
     return recorder.steps
 
 
-async def run_ceiling(ground: Ground, bills: Sequence[Bill]) -> Run:
-    """Pay all bills without an engine: a chunk's starts in one write, then its confirms, its completions."""
+async def run_ceiling(environment: Environment, invoices: Sequence[OpenInvoice]) -> Run:
+    """Pay all invoices without an engine: a chunk's starts in one write, then its confirms, its completions."""
     recorder, scripts = Recorder(), load_scripts()
-    purchases = [await record_purchase(ground, recorder, bill) for bill in bills]
+    purchases = [await record_purchase(environment, recorder, invoice) for invoice in invoices]
     chunks = iter([purchases[first : first + CHUNK] for first in range(0, len(purchases), CHUNK)])
 
-    async def lane() -> None:
-        reader, writer = await asyncio.open_unix_connection(str(ground.data_dir / "valkey.sock"))
+    async def send_chunks() -> None:
+        reader, writer = await asyncio.open_unix_connection(str(environment.data_dir / "valkey.sock"))
         for chunk in chunks:
             for step in range(3):
                 await send(reader, writer, scripts, [purchase[step] for purchase in chunk])
         writer.close()
 
     async def work() -> None:
-        await asyncio.gather(*(lane() for _ in range(LANES)))
+        await asyncio.gather(*(send_chunks() for _ in range(CONNECTIONS)))
 
-    return await measured(ground, len(bills), work)
+    return await measured(environment, len(invoices), work)
 
 
 async def send(
@@ -89,7 +95,7 @@ async def send(
     scripts: Mapping[str, Script],
     steps: Sequence[Step],
 ) -> None:
-    """Send scripts in one write and see that each succeeds."""
+    """Send scripts in one write; each has to succeed."""
     writer.write(
         b"".join(
             hiredis.pack_command(("EVALSHA", scripts[name].sha, 1, KEYS.journal, *values))  # type: ignore[arg-type]
@@ -97,10 +103,10 @@ async def send(
         )
     )
     parser = hiredis.Reader()
-    answered = 0
-    while answered < len(steps):
+    replies = 0
+    while replies < len(steps):
         parser.feed(await reader.read(1 << 20))
         while (reply := parser.gets()) is not False:
             assert not isinstance(reply, hiredis.ReplyError), reply
             assert reply[0] == b"ok", reply
-            answered += 1
+            replies += 1

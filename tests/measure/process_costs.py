@@ -1,4 +1,4 @@
-"""What a live actor costs in memory, and how long a service takes to be ready."""
+"""The memory of a live actor, and the time until a service is ready."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tracemalloc
 import urllib.request
 from typing import cast
 
-from technopay.cli.bench.ground import SECRET
+from technopay.cli.bench.environment import SECRET
 from technopay.engine import EngineSettings
 from technopay.engine.clock import SystemClock
 from technopay.engine.commands import CancelPayment
@@ -25,14 +25,14 @@ OPERATION = Operation("bench")
 
 
 class SilentStore:
-    """A store that never answers: every command that was asked stays where it is."""
+    """A store that never replies: every command stays under way."""
 
     def send(self, *_: object) -> None:
-        """Never answer."""
+        pass
 
 
 async def live_actor_bytes() -> float:
-    """Answer the memory of the engine per actor with one command: actor, task, mailbox, envelope, asker."""
+    """Return the memory of the engine per actor with one command: actor, task, mailbox, envelope, caller."""
     settings = EngineSettings(secret=SECRET)
     directory = Directory(cast("Store", SilentStore()), SystemClock(), settings, "bench")
     wallet_ids = [f"wal_{number}" for number in range(ACTORS)]
@@ -53,7 +53,7 @@ async def live_actor_bytes() -> float:
 
 
 def ready_s() -> float:
-    """Answer the median time from the start of a service on an initialised store to its readiness."""
+    """Return the median time from the start of a service on an initialised store to its readiness."""
     with tempfile.TemporaryDirectory(prefix="technopay-bench-") as folder:
         return statistics.median([_start_s(folder) for _ in range(STARTS + 1)][1:])
 
@@ -61,10 +61,10 @@ def ready_s() -> float:
 def _start_s(folder: str) -> float:
     command = [sys.executable, "-m", "technopay.cli", "serve", "--demo", "--port", "0", "--data-dir", folder]
     began = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().split()[-1]
-        with urllib.request.urlopen(f"{url}/readyz", timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"{url}/readyz", timeout=10) as answer:
             assert answer.status == 200
         took_s = time.perf_counter() - began
         process.terminate()

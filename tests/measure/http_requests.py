@@ -1,6 +1,6 @@
-"""What requests over HTTP cost the server's process, beside a bare handler that answers as many bytes.
+"""The CPU of the server's process per request over HTTP, beside a bare handler that returns as many bytes.
 
-`python -m technopay.cli.bench.requests` shows every kind of request of a purchase, and what is refused.
+`cd tests && python -m measure.http_requests` shows every kind of request of a purchase, and refusals.
 """
 
 from __future__ import annotations
@@ -15,23 +15,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from measure.http_client import connected, open_line, write_request
 from rich.console import Console
 from rich.table import Table
 
-from technopay.cli.bench.client import connected, open_line, write_request
-from technopay.cli.bench.ground import AMOUNT, CURRENCY, SECRET, Ground, open_ground
+from technopay.cli.bench.environment import AMOUNT, CURRENCY, SECRET, Environment, open_environment
 from technopay.cli.process import run_loop
 from technopay.engine.ports import PaymentTerms
 from technopay.http import TokenSigner
 
 CONNECTIONS = 64
-"""At a time: a loaded server has many. With as many as are let in under pressure, some would be refused."""
+"""At a time: a loaded server has many. More would be refused under load."""
 
 ROUNDS = 6
+TESTS = Path(__file__).parents[1]
 BARE_TIMES = 4
-"""What is quick is done more often, for as long as the rest takes."""
+"""A quick request is repeated, to last as long as the others."""
 
 WALLETS = 1_000
 PURCHASES = 6_000
@@ -42,7 +44,7 @@ Wallets = Sequence[tuple[str, str]]
 
 
 @dataclass(slots=True)
-class Served:
+class ServerProcess:
     """A server process and the tokens of its clients."""
 
     kind: str
@@ -52,7 +54,7 @@ class Served:
     tokens: dict[str, str] = field(default_factory=dict)
 
     def used_us(self) -> float:
-        """Answer the processor time that the process has used so far."""
+        """Return the processor time of the process so far."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write("\n")
@@ -78,9 +80,9 @@ class RequestCosts:
     watched: Mapping[str, float]
     """With both; by kind."""
     refused: float
-    """When as many requests as may be are under way."""
+    """While the server is at capacity."""
     turned_away: float
-    """When as many connections as may be are open."""
+    """While no connection is free."""
 
     @property
     def purchase(self) -> float:
@@ -93,19 +95,19 @@ class RequestCosts:
         return statistics.fmean(self.quiet[kind] for kind in PURCHASE)
 
 
-async def request_costs(ground: Ground, wallets: Wallets, purchases: int) -> RequestCosts:
-    """Make so many purchases over HTTP and whatever is beside them, and answer what requests cost."""
+async def request_costs(environment: Environment, wallets: Wallets, purchases: int) -> RequestCosts:
+    """Make so many purchases over HTTP, with the requests beside them; return the CPU per request."""
     rounds: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     share = purchases // (ROUNDS + 1) // 2
     buyers = [wallets[number % len(wallets)] for number in range(share)]
     with ExitStack() as stack:
         servers = {
-            kind: stack.enter_context(_served(kind, ground.url))
+            kind: stack.enter_context(_server_process(kind, environment.url))
             for kind in ("bare", "quiet", "watched", "full", "crowded")
         }
         for number in range(ROUNDS + 1):
             for kind in ("quiet", "watched"):
-                found = await _buy(ground, servers[kind], buyers)
+                found = await _buy(environment, servers[kind], buyers)
                 found |= await _be_refused(servers, buyers) if kind == "watched" else {}
                 if number:  # the first round warms up
                     for request, used_us in found.items():
@@ -122,22 +124,22 @@ async def request_costs(ground: Ground, wallets: Wallets, purchases: int) -> Req
 
 
 @contextmanager
-def _served(kind: str, url: str) -> Iterator[Served]:
-    command = [sys.executable, "-m", "technopay.cli.bench.served", kind, url]
+def _server_process(kind: str, url: str) -> Iterator[ServerProcess]:
+    command = [sys.executable, "-m", "measure.server_process", kind, url]
     with (
         tempfile.TemporaryFile() as log,
-        subprocess.Popen(  # noqa: S603
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=TESTS
         ) as process,
     ):
         assert process.stdin is not None
         assert process.stdout is not None
-        yield Served(kind, process, process.stdout.readline().strip())
+        yield ServerProcess(kind, process, process.stdout.readline().strip())
         process.stdin.close()
 
 
-async def _buy(ground: Ground, server: Served, buyers: Wallets) -> dict[str, float]:
-    """Make a purchase for every buyer, one kind of request after the other; answer what each kind used.
+async def _buy(environment: Environment, server: ServerProcess, buyers: Wallets) -> dict[str, float]:
+    """Make a purchase for every buyer, one kind of request after the other; return the CPU of each kind.
 
     A start has its code's message with it, a confirm its settlement and the message of that.
     """
@@ -149,7 +151,7 @@ async def _buy(ground: Ground, server: Served, buyers: Wallets) -> dict[str, flo
         [server.write("POST", "/v1/admin/invoices", user, {"user_id": user, **terms}) for user, _ in buyers],
         201,
     )
-    await ground.wait_for_relay()
+    await environment.wait_for_relay()
     used["start"], payments = await _spend(
         server,
         [
@@ -157,7 +159,7 @@ async def _buy(ground: Ground, server: Served, buyers: Wallets) -> dict[str, flo
             for (user, wallet), invoice in zip(buyers, invoices, strict=True)
         ],
         201,
-        ground,
+        environment,
     )
     used["read"], _ = await _spend(
         server,
@@ -165,34 +167,34 @@ async def _buy(ground: Ground, server: Served, buyers: Wallets) -> dict[str, flo
         200,
     )
     used["confirm"], paid = await _spend(
-        server, [await _confirm(ground, server, payment) for payment in payments], 200, ground
+        server, [await _confirm(environment, server, payment) for payment in payments], 200, environment
     )
     assert all(payment["status"] == "succeeded" for payment in paid)
     return used
 
 
-async def _confirm(ground: Ground, server: Served, payment: Mapping[str, Any]) -> bytes:
+async def _confirm(environment: Environment, server: ServerProcess, payment: Mapping[str, Any]) -> bytes:
     terms = PaymentTerms(payment["id"], payment["amount"], payment["currency"], payment["merchant"])
-    code = await ground.verifier.code(terms, 1)
+    code = await environment.verifier.code(terms, 1)
     path = f"/v1/payments/{payment['id']}/confirm"
     return server.write("POST", path, payment["user_id"], {"code": code})
 
 
 async def _spend(
-    server: Served, requests: Sequence[bytes], status: int, ground: Ground | None = None
+    server: ServerProcess, requests: Sequence[bytes], status: int, environment: Environment | None = None
 ) -> tuple[float, list[dict[str, Any]]]:
-    """Send requests; answer what they used, with the messages where a ground is given, and the answers."""
+    """Send requests; return their CPU, with the messages where an environment is given, and the replies."""
     async with connected(server.url, CONNECTIONS) as client:
         before_us = server.used_us()
-        answers = await client.ask_all(requests, status)
-        if ground:
-            await ground.wait_for_relay()
+        answers = await client.send_all(requests, status)
+        if environment:
+            await environment.wait_for_relay()
         used_us = server.used_us() - before_us
     return used_us, [json.loads(answer) for answer in answers]
 
 
-async def _be_refused(servers: Mapping[str, Served], buyers: Wallets) -> dict[str, float]:
-    """Send as many requests to the bare server and to those that refuse; answer what each kind used."""
+async def _be_refused(servers: Mapping[str, ServerProcess], buyers: Wallets) -> dict[str, float]:
+    """Send as many requests to the bare server and to those that refuse; return the CPU of each kind."""
     path, body = "/v1/payments/pay_0006p4ssQ5RFh8aTqkZ2nD4L/confirm", {"code": "123456"}
     bare, full = (
         [servers[kind].write("POST", path, user_id, body) for user_id, _ in buyers] for kind in ("bare", "full")
@@ -205,19 +207,19 @@ async def _be_refused(servers: Mapping[str, Served], buyers: Wallets) -> dict[st
     }
 
 
-async def _spend_once_each(server: Served, requests: Sequence[bytes], status: int) -> float:
-    """Send requests, each on a connection of its own; answer what they and their connections used."""
+async def _spend_once_each(server: ServerProcess, requests: Sequence[bytes], status: int) -> float:
+    """Send requests, each on a connection of its own; return their CPU with their connections."""
     before_us = server.used_us()
     for request in requests:
         line = await open_line(server.url)
-        await line.ask(iter([(0, request)]), [b""], b"HTTP/1.1 %d " % status)
+        await line.send(iter([(0, request)]), [b""], b"HTTP/1.1 %d " % status)
         line.transport.close()
     return server.used_us() - before_us
 
 
 async def _show(console: Console) -> None:
-    async with open_ground() as ground:
-        costs = await request_costs(ground, await ground.seed_wallets(WALLETS), PURCHASES)
+    async with open_environment() as environment:
+        costs = await request_costs(environment, await environment.seed_wallets(WALLETS), PURCHASES)
     table = Table("request", "µs", "÷ bare", title=f"the server's CPU, {CONNECTIONS} connections, medians")
     table.add_row("bare POST", f"{costs.bare:.0f}", "1.00")
     shown = {**costs.watched, "a purchase's, mean": costs.purchase, "… quiet": costs.quiet_purchase}

@@ -1,4 +1,4 @@
-"""A client that costs little: on a machine of two cores, the server is to be what is loaded."""
+"""A client that costs little: on a machine of two cores, the load has to be on the server."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Client:
     def __init__(self, lines: Sequence[Line]) -> None:
         self._lines = lines
 
-    async def ask_all(self, requests: Sequence[bytes], status: int) -> list[bytes]:
-        """Send all requests, one at a time on each connection; answer the bodies in their order."""
+    async def send_all(self, requests: Sequence[bytes], status: int) -> list[bytes]:
+        """Send all requests, one at a time on each connection; return the bodies in their order."""
         answers = [b""] * len(requests)
         waiting = iter(enumerate(requests))
-        await asyncio.gather(*(line.ask(waiting, answers, b"HTTP/1.1 %d " % status) for line in self._lines))
+        await asyncio.gather(*(line.send(waiting, answers, b"HTTP/1.1 %d " % status) for line in self._lines))
         return answers
 
 
@@ -60,7 +60,7 @@ async def open_line(url: str) -> Line:
 
 
 class Line(asyncio.Protocol):
-    """One connection: sends its next request as soon as it has the answer to the one before."""
+    """One connection: sends its next request as soon as it has the reply to the one before."""
 
     transport: asyncio.Transport
 
@@ -68,33 +68,33 @@ class Line(asyncio.Protocol):
         """Begin."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        self._heard = b""
+        self._received = b""
 
-    async def ask(self, waiting: Iterator[tuple[int, bytes]], answers: list[bytes], status: bytes) -> None:
-        """Send requests as long as some wait, and put down the bodies of the answers."""
+    async def send(self, waiting: Iterator[tuple[int, bytes]], answers: list[bytes], status: bytes) -> None:
+        """Send requests as long as some wait, and keep the bodies of the replies."""
         self._waiting, self._answers, self._status = waiting, answers, status
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ask_next()
+        self._send_next()
         await self._done
 
     def data_received(self, data: bytes) -> None:
-        """Take in a piece of an answer."""
-        self._heard += data
-        head, end, body = self._heard.partition(HEAD_END)
+        """Take a piece of a reply."""
+        self._received += data
+        head, end, body = self._received.partition(HEAD_END)
         if not end or len(body) < int(head.lower().partition(LENGTH)[2].partition(b"\r\n")[0]):
             return
         if head.startswith(self._status):
-            self._answers[self._place], self._heard = body, b""
-            self._ask_next()
+            self._answers[self._place], self._received = body, b""
+            self._send_next()
         else:
-            self._done.set_exception(AssertionError(self._heard.decode(errors="replace")))
+            self._done.set_exception(AssertionError(self._received.decode(errors="replace")))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End; before the last answer this is an error."""
+        """Before the last reply this is an error."""
         if not self._done.done():
             self._done.set_exception(ConnectionError(f"the server hung up: {exc!r}"))
 
-    def _ask_next(self) -> None:
+    def _send_next(self) -> None:
         self._place, request = next(self._waiting, (0, b""))
         if request:
             self.transport.write(request)

@@ -1,6 +1,6 @@
-"""Whether a foreign id can be told from a missing one by how long the answer takes.
+"""The timing side channel: does a reply for a foreign id take longer than one for a missing id?
 
-`python -m technopay.cli.bench.foreign` shows every call. The answers themselves are compared by a test.
+`cd tests && python -m measure.timing_side_channel` shows every call. A test compares the replies themselves.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from technopay.cli.bench.ground import SECRET, Bill, Ground, open_ground
+from technopay.cli.bench.environment import SECRET, Environment, OpenInvoice, open_environment
 from technopay.cli.process import run_loop
 from technopay.http import TokenAuthenticator, TokenSigner, create_app, serving
 
 TRIES = 1_000
 OTHERS = 50
-"""Foreign users, who take turns."""
+"""Foreign users, in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Ids:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """How long a call takes with foreign ids and with missing ones, by their medians."""
+    """The duration of a call with foreign ids and with missing ones: medians."""
 
     call: str
     foreign_us: float
@@ -65,18 +65,21 @@ CALLS = {
 """Method, path and body of every call that takes an id."""
 
 
-async def compare_foreign(ground: Ground, tries: int) -> list[Compared]:
+async def compare_foreign(environment: Environment, tries: int) -> list[Compared]:
     """Make every call with foreign and with missing ids in turn, over HTTP."""
-    wallets = await ground.seed_wallets(1 + OTHERS)
-    (mine, *_), theirs = await ground.seed_bills(wallets[:1], 1), await ground.seed_bills(wallets[1:], OTHERS)
-    async with ground.engine() as engine:
+    wallets = await environment.seed_wallets(1 + OTHERS)
+    (mine, *_), theirs = (
+        await environment.seed_invoices(wallets[:1], 1),
+        await environment.seed_invoices(wallets[1:], OTHERS),
+    )
+    async with environment.engine() as engine:
         payments = [
             await engine.start_payment(
-                user_id=bill.user_id, invoice_id=bill.invoice_id, wallet_id=bill.wallet_id
+                user_id=invoice.user_id, invoice_id=invoice.invoice_id, wallet_id=invoice.wallet_id
             )
-            for bill in theirs
+            for invoice in theirs
         ]
-        await ground.wait_for_relay()
+        await environment.wait_for_relay()
         foreign = [Ids(payment.wallet_id, payment.invoice_id, payment.id) for payment in payments]
         app = create_app(engine, TokenAuthenticator(SECRET))
         async with serving(app, "127.0.0.1", 0) as (host, port), _line(host, port) as line:
@@ -94,33 +97,33 @@ async def _line(host: str, port: int) -> AsyncIterator[Line]:
     await writer.wait_closed()
 
 
-async def _compare(line: Line, call: str, mine: Bill, foreign: Sequence[Ids], tries: int) -> Compared:
+async def _compare(line: Line, call: str, mine: OpenInvoice, foreign: Sequence[Ids], tries: int) -> Compared:
     took: dict[bool, list[float]] = {True: [], False: []}
     token = TokenSigner(SECRET).sign(mine.user_id, admin=False, lifetime_s=3600)
     for number in range(tries + OTHERS):
         ids = foreign[number % len(foreign)]
-        # Whatever is warm after the first of two calls is not always the same one's advantage.
+        # The second of two calls profits from the first: they take turns.
         for is_foreign in (True, False) if number % 2 else (False, True):
             request = _request(call, mine, token, ids if is_foreign else ids.missing())
-            took_s = await _ask(line, request)
+            took_s = await _send(line, request)
             if number >= OTHERS:  # those before warm up
                 took[is_foreign].append(1e6 * took_s)
     return Compared(call, statistics.median(took[True]), statistics.median(took[False]))
 
 
-def _request(call: str, mine: Bill, token: str, ids: Ids) -> bytes:
+def _request(call: str, mine: OpenInvoice, token: str, ids: Ids) -> bytes:
     method, path, body = CALLS[call]
     names = {"wallet": ids.wallet, "invoice": ids.invoice, "payment": ids.payment}
-    said = body.format(**names, own=mine.invoice_id, mine=mine.wallet_id)
+    text = body.format(**names, own=mine.invoice_id, mine=mine.wallet_id)
     head = (
         f"{method} {path.format(**names)} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {token}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(said)}\r\n\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n"
     )
-    return (head + said).encode()
+    return (head + text).encode()
 
 
-async def _ask(line: Line, request: bytes) -> float:
-    """Ask, and answer how long it took until the whole answer was there: that there is no such thing."""
+async def _send(line: Line, request: bytes) -> float:
+    """Send a request; return how long the whole reply, a 404, took."""
     reader, writer = line
     began = time.perf_counter()
     writer.write(request)
@@ -133,8 +136,8 @@ async def _ask(line: Line, request: bytes) -> float:
 
 
 async def _show(console: Console) -> None:
-    async with open_ground() as ground:
-        compared = await compare_foreign(ground, TRIES)
+    async with open_environment() as environment:
+        compared = await compare_foreign(environment, TRIES)
     table = Table("call", "foreign, µs", "missing, µs", "ratio", title="foreign and missing ids, medians")
     for each in compared:
         table.add_row(each.call, f"{each.foreign_us:,.0f}", f"{each.missing_us:,.0f}", f"{each.ratio:.3f}")

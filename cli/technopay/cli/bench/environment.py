@@ -1,4 +1,4 @@
-"""What a measurement stands on: an embedded store with users, wallets and invoices, and its own figures."""
+"""The environment of a measurement: an embedded store with users, wallets and invoices, and its figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from redis.asyncio import Redis
 
@@ -28,41 +28,38 @@ BALANCE = 1_000_000_000
 CURRENCY = "EUR"
 LIMIT = 10**15
 SECRET = "a secret of the benchmark, and of it alone"  # noqa: S105
+NO_LEASE = Lease("bench", "", keep=False)
+NOT_RECORDED = Operation("bench")
+Item = TypeVar("Item")
 
 
 class ImmediateSettlement:
-    """Settles at once, without asking anybody."""
+    """Settles at once, without calling a service."""
 
     async def settle(self, terms: PaymentTerms) -> Literal["settled"]:  # noqa: ARG002
-        """Settle."""
         return "settled"
 
     async def status(self, terms: PaymentTerms) -> Literal["settled"]:  # noqa: ARG002
-        """Say so."""
         return "settled"
 
     async def call_off(self, terms: PaymentTerms) -> Literal["already_settled"]:  # noqa: ARG002
-        """Refuse."""
         return "already_settled"
 
     async def reverse(self, terms: PaymentTerms, refund: RefundTerms) -> Literal["reversed"]:  # noqa: ARG002
-        """Reverse."""
         return "reversed"
 
 
-class Phones:
-    """The users' phones: take every message, and show the code of a payment to whoever waits for it."""
+class CodeCollector:
+    """A channel that takes every message and returns the code of a payment as soon as it has come."""
 
     def __init__(self) -> None:
         self._codes: dict[str, asyncio.Future[str]] = {}
 
     async def deliver(self, message: OutgoingMessage) -> None:
-        """Take a message."""
         if message.code is not None:
             self._code_of(message.payment_id).set_result(message.code)
 
     async def read_code(self, payment_id: str) -> str:
-        """Wait for the code of a payment."""
         code = await self._code_of(payment_id)
         del self._codes[payment_id]
         return code
@@ -74,8 +71,8 @@ class Phones:
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
-    """An invoice to pay, by whom and from what."""
+class OpenInvoice:
+    """An invoice to pay, with its user and wallet."""
 
     user_id: str
     wallet_id: str
@@ -84,7 +81,7 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class StoreFigures:
-    """What the store has used so far."""
+    """The totals of the store since its start."""
 
     script_us: int
     aof_bytes: int
@@ -92,73 +89,63 @@ class StoreFigures:
 
 
 @dataclass(slots=True)
-class Ground:
-    """A store that can be measured."""
+class Environment:
+    """A store to measure, with everything that an engine on it takes."""
 
     store: RedisStore
     client: Redis
     data_dir: Path
     verifier: MessageCode
     settings: EngineSettings
-    phones: Phones
+    codes: CodeCollector
     ids: RandomIds
     url: str
     users: int = 0
 
     def engine(self) -> Engine:
-        """Make an engine that settles at once and whose messages are taken at once."""
+        """Make an engine with an immediate settlement and immediate channels."""
         return Engine(
             self.store,
             self.settings,
             settlement_service=ImmediateSettlement(),
-            channels={"email": self.phones, "sms": self.phones},
+            channels={"email": self.codes, "sms": self.codes},
             verifier=self.verifier,
         )
 
     async def seed_wallets(self, count: int) -> list[tuple[str, str]]:
-        """Make users with one wallet each, full of money; answer their ids."""
-        first, self.users = self.users, self.users + count
-        pairs = [(f"user{number}", self.ids.new("wal")) for number in range(first, first + count)]
-        await self._all(pairs, self._seed_wallet)
+        """Make users with one full wallet each; return their ids."""
+        pairs = self._new_pairs(count)
+        await self._for_each(pairs, self._seed_wallet)
         return pairs
 
     async def seed_many_wallets(self, count: int) -> list[tuple[str, str]]:
-        """Make very many users with one wallet each, by plain commands: their scripts would take minutes."""
-        first, self.users = self.users, self.users + count
-        pairs = [(f"user{number}", self.ids.new("wal")) for number in range(first, first + count)]
-        user: dict[Any, Any] = {
-            "status": "active",
-            "email": "someone@example.com",
-            "created_at": "1763856000000",
-        }
+        """Make very many users with one wallet each by plain commands: scripts would take minutes."""
+        pairs = self._new_pairs(count)
+        created_at = "1763856000000"
+        user: dict[Any, Any] = {"status": "active", "email": "someone@example.com", "created_at": created_at}
+        money = {"currency": CURRENCY, "balance": str(BALANCE), "ledger": str(BALANCE)}
         for begin in range(0, count, SEEDING_CHUNK):
             async with self.client.pipeline(transaction=False) as writing:
                 for user_id, wallet_id in pairs[begin : begin + SEEDING_CHUNK]:
-                    wallet: dict[Any, Any] = {"user": user_id, "currency": CURRENCY, "balance": str(BALANCE)}
-                    wallet |= {
-                        "ledger": str(BALANCE),
-                        "status": "active",
-                        "created_at": "1763856000000",
-                    }
+                    wallet: dict[Any, Any] = {"user": user_id, **money, "status": "active"}
                     writing.hset(KEYS.key("user", user_id), mapping=user | {wallet_id: ""})
-                    writing.hset(KEYS.key("wallet", wallet_id), mapping=wallet)
+                    writing.hset(KEYS.key("wallet", wallet_id), mapping=wallet | {"created_at": created_at})
                 await writing.execute()
         return pairs
 
-    async def seed_bills(self, pairs: list[tuple[str, str]], count: int) -> list[Bill]:
-        """Enter invoices, for one user after the other."""
-        bills = [Bill(*pairs[number % len(pairs)], self.ids.new("inv")) for number in range(count)]
-        await self._all(bills, self._seed_bill)
-        return bills
+    async def seed_invoices(self, pairs: list[tuple[str, str]], count: int) -> list[OpenInvoice]:
+        """Make invoices, for one user after the other."""
+        invoices = [OpenInvoice(*pairs[number % len(pairs)], self.ids.new("inv")) for number in range(count)]
+        await self._for_each(invoices, self._seed_invoice)
+        return invoices
 
     async def figures(self) -> StoreFigures:
-        """Ask the store what it has used."""
         info = await self.client.info("everything")
         script = info.get("cmdstat_evalsha", {"usec": 0})
         return StoreFigures(script["usec"], info["aof_current_size"], info["used_memory"])
 
     async def wait_for_relay(self) -> None:
-        """Wait until every message of the journal is delivered, also of what is written meanwhile."""
+        """Wait until every message of the journal is delivered, also of entries written meanwhile."""
         async with asyncio.timeout(60):
             while not await self._is_relayed():  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
@@ -167,21 +154,24 @@ class Ground:
         newest: Any = await self.client.xrevrange(KEYS.journal, count=1)
         return bool(await self.client.hget(KEYS.key("relay"), "cursor") == newest[0][0])
 
+    def _new_pairs(self, count: int) -> list[tuple[str, str]]:
+        first, self.users = self.users, self.users + count
+        return [(f"user{number}", self.ids.new("wal")) for number in range(first, first + count)]
+
     async def _seed_wallet(self, pair: tuple[str, str]) -> None:
         user_id, wallet_id = pair
-        nobody, once = Lease("bench", "", keep=False), Operation("bench")
-        await self.store.create_user(once, user_id, f"{user_id}@example.com", None)
-        await self.store.create_wallet(once, wallet_id, user_id, CURRENCY)
-        await self.store.run(Deposit(once, wallet_id, BALANCE), nobody)
+        await self.store.create_user(NOT_RECORDED, user_id, f"{user_id}@example.com", None)
+        await self.store.create_wallet(NOT_RECORDED, wallet_id, user_id, CURRENCY)
+        await self.store.run(Deposit(NOT_RECORDED, wallet_id, BALANCE), NO_LEASE)
 
-    async def _seed_bill(self, bill: Bill) -> None:
+    async def _seed_invoice(self, each: OpenInvoice) -> None:
         expires_at = datetime.now(UTC) + timedelta(days=30)
         invoice = NewInvoice(
-            bill.invoice_id, bill.user_id, AMOUNT, CURRENCY, "Bookshop", None, None, expires_at
+            each.invoice_id, each.user_id, AMOUNT, CURRENCY, "Bookshop", None, None, expires_at
         )
-        await self.store.create_invoice(Operation("bench"), invoice)
+        await self.store.create_invoice(NOT_RECORDED, invoice)
 
-    async def _all(self, items: Iterable[Any], seed: Callable[[Any], Awaitable[None]]) -> None:
+    async def _for_each(self, items: Iterable[Item], seed: Callable[[Item], Awaitable[None]]) -> None:
         waiting = iter(items)
 
         async def worker() -> None:
@@ -192,7 +182,7 @@ class Ground:
 
 
 def lax_settings(**changes: Any) -> EngineSettings:
-    """Choose what an engine is set to. Limits on behaviour are lifted: one user buys thousands of times."""
+    """Return settings without limits on behaviour: one user buys thousands of times."""
     return EngineSettings(
         secret=SECRET,
         codes_per_hour=None,
@@ -203,8 +193,8 @@ def lax_settings(**changes: Any) -> EngineSettings:
 
 
 @asynccontextmanager
-async def open_ground() -> AsyncIterator[Ground]:
-    """Open a store of our own on a directory that goes away afterwards."""
+async def open_environment() -> AsyncIterator[Environment]:
+    """Open a store of its own in a temporary directory."""
     settings = lax_settings(mailbox_capacity=100_000, commands_waiting_max=100_000)
     verifier = MessageCode(code_key=settings.derive_key("code"))
     with tempfile.TemporaryDirectory(prefix="technopay-bench-") as folder:
@@ -213,6 +203,8 @@ async def open_ground() -> AsyncIterator[Ground]:
             client: Redis = Redis.from_url(store.url, decode_responses=True)
             try:
                 await store.set_limit(Operation("limit"), CURRENCY, LIMIT)
-                yield Ground(store, client, Path(folder), verifier, settings, Phones(), RandomIds(), store.url)
+                yield Environment(
+                    store, client, Path(folder), verifier, settings, CodeCollector(), RandomIds(), store.url
+                )
             finally:
                 await client.aclose()

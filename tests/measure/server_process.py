@@ -1,9 +1,8 @@
-"""A server in a process of its own, to be measured: `python -m technopay.cli.bench.served KIND URL`.
+"""A server in a process of its own, for measurements: `python -m measure.server_process KIND URL`.
 
-The kind `bare` is an aiohttp handler that reads the body and answers as many bytes; `quiet` is technopay
-without logs and metrics, `watched` with both. `full` is watched and takes no request any more, `crowded` no
-connection. It prints its address, then the processor time that it has used for every line that comes in, and
-ends when its standard input does.
+The kind `bare` is an aiohttp handler that reads the body and returns as many bytes; `quiet` is technopay
+without logs and metrics, `watched` with both. `full` is watched and takes no request, `crowded` no connection.
+It prints its address, then its processor time for every line on its standard input, and ends with that.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import time
 
 from aiohttp import web
 
-from technopay.cli.bench.ground import SECRET, ImmediateSettlement, Phones, lax_settings
+from technopay.cli.bench.environment import SECRET, CodeCollector, ImmediateSettlement, lax_settings
 from technopay.cli.logs import set_up_logging
 from technopay.cli.process import run_loop
 from technopay.engine import Engine
@@ -27,7 +26,7 @@ ANSWER_BYTES = 760
 
 
 async def serve_bare() -> None:
-    """Serve the handler that everything is compared with."""
+    """Serve the handler of the comparison."""
     answer = b'"%s"' % (b"x" * (ANSWER_BYTES - 2))
 
     async def confirm(request: web.Request) -> web.Response:
@@ -41,13 +40,13 @@ async def serve_bare() -> None:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
-    await _tell_and_wait(f"http://{host}:{port}")
+    await _report_and_wait(f"http://{host}:{port}")
     await runner.cleanup()
 
 
 async def serve_technopay(url: str, *, is_watched: bool, bounds: Bounds) -> None:
     """Serve technopay, settling at once, on a store that runs already."""
-    phones = Phones()
+    codes = CodeCollector()
     on_request = set_up_logging("info", "json") if is_watched else None
     async with (
         RedisStore.connect(url) as store,
@@ -55,7 +54,7 @@ async def serve_technopay(url: str, *, is_watched: bool, bounds: Bounds) -> None
             store,
             lax_settings(),
             settlement_service=ImmediateSettlement(),
-            channels={"email": phones, "sms": phones},
+            channels={"email": codes, "sms": codes},
         ) as engine,
         serving(
             create_app(
@@ -70,16 +69,16 @@ async def serve_technopay(url: str, *, is_watched: bool, bounds: Bounds) -> None
             bounds=bounds,
         ) as (host, port),
     ):
-        await _tell_and_wait(f"http://{host}:{port}")
+        await _report_and_wait(f"http://{host}:{port}")
 
 
-async def _tell_and_wait(address: str) -> None:
+async def _report_and_wait(address: str) -> None:
     print(address, flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, _tell_used_time)
+    await asyncio.get_running_loop().run_in_executor(None, _report_used_time)
 
 
-def _tell_used_time() -> None:
-    """Tell the processor time that this process has used so far, whenever a line comes in."""
+def _report_used_time() -> None:
+    """Print the processor time of this process for every line of input."""
     for _ in sys.stdin:
         print(time.process_time(), flush=True)
 
