@@ -117,7 +117,7 @@ CONFIRMATION = (
         ),
         (
             f"{CODES}::test_any_string_that_does_not_match_costs_an_attempt[fake-1]",
-            "tests/unit/engine/test_values.py::test_a_code_is_any_string_of_1_to_64_characters",
+            "tests/unit/engine/test_fields.py::test_a_code_is_any_string_of_1_to_64_characters",
         ),
     ),
     Breakage(

@@ -29,7 +29,7 @@ from technopay.cli.sign_in import make_sign_in
 from technopay.cli.workers.supervisor import WorkerFailed
 from technopay.cli.workers.together import serve_together
 from technopay.engine import StoreUnfit, StoreUninitialised, TechnopayError, __version__
-from technopay.engine.values import user_id_error
+from technopay.engine.fields import user_id_error
 from technopay.storage import initialise_store
 
 logger = logging.getLogger(__name__)

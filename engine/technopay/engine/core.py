@@ -27,6 +27,7 @@ from technopay.engine.errors import (
     StoreUnfit,
 )
 from technopay.engine.feed import Feed
+from technopay.engine.fields import USER_ID, is_record_id
 from technopay.engine.mocks import MockChannel, MockSettlementService
 from technopay.engine.models import Audit, Method, Payment, Record
 from technopay.engine.owners import Owners
@@ -46,7 +47,6 @@ from technopay.engine.relay import Relay
 from technopay.engine.settings import EngineSettings
 from technopay.engine.settlement import Settlements
 from technopay.engine.statistics import Statistics, StoreGauges
-from technopay.engine.values import USER_ID, is_record_id
 from technopay.engine.watchers import Watchers
 
 RecordT = TypeVar("RecordT", bound=Record)

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Literal
 
-from technopay.engine import values
+from technopay.engine import fields
 from technopay.engine.arguments import operation
 from technopay.engine.commands import BeginRefund, Deposit, NewInvoice, SetWalletStatus
 from technopay.engine.core import known, known_user, unwrap
@@ -49,16 +49,16 @@ class Engine(PaymentOperations):
         idempotency_key: str | None = None,
     ) -> User:
         """Make a user of the caller's identity system known."""
-        values.require(
+        fields.require(
             [
-                ("id", values.user_id_error(user_id)),
-                ("email", values.email_error(email)),
-                ("phone", values.phone_error(phone)),
-                ("idempotency_key", values.key_error(idempotency_key)),
+                ("id", fields.user_id_error(user_id)),
+                ("email", fields.email_error(email)),
+                ("phone", fields.phone_error(phone)),
+                ("idempotency_key", fields.key_error(idempotency_key)),
             ]
         )
         operation = self._operation("create_user", (), idempotency_key, [user_id, email, phone])
-        return unwrap(await self._store.create_user(operation, user_id, values.nfc(email), phone))
+        return unwrap(await self._store.create_user(operation, user_id, fields.nfc(email), phone))
 
     @operation(UserNotFound)
     async def get_user(self, *, user_id: str) -> User:
@@ -88,8 +88,8 @@ class Engine(PaymentOperations):
     @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
     async def create_wallet(self, *, user_id: str, currency: str, idempotency_key: str | None = None) -> Wallet:
         """Open an active wallet with nothing in it."""
-        values.require(
-            [("user_id", values.user_id_error(user_id)), ("currency", values.currency_error(currency))]
+        fields.require(
+            [("user_id", fields.user_id_error(user_id)), ("currency", fields.currency_error(currency))]
         )
         operation = self._keyed("create_wallet", (), idempotency_key, [user_id, currency])
         return unwrap(await self._store.create_wallet(operation, self._ids.new("wal"), user_id, currency))
@@ -102,7 +102,7 @@ class Engine(PaymentOperations):
     @operation(WalletNotFound, BalanceTooLarge, IdempotencyKeyReused, ValidationFailed)
     async def deposit(self, *, wallet_id: str, amount: int, idempotency_key: str | None = None) -> Wallet:
         """Put money into a wallet, whatever its status."""
-        values.require([("amount", values.amount_error(amount))])
+        fields.require([("amount", fields.amount_error(amount))])
         operation = self._keyed("deposit", (wallet_id,), idempotency_key, [amount])
         command = Deposit(operation, known(wallet_id), amount)
         outcome: Outcome[Wallet] = await self._directory.ask(command.wallet_id, command)
@@ -132,21 +132,21 @@ class Engine(PaymentOperations):
         idempotency_key: str | None = None,
     ) -> Invoice:
         """Enter an invoice that a user has to pay before it expires."""
-        values.require(
+        fields.require(
             [
-                ("user_id", values.user_id_error(user_id)),
-                ("amount", values.amount_error(amount)),
-                ("currency", values.currency_error(currency)),
-                ("merchant", values.text_error(merchant, 1, 128)),
-                ("description", values.text_error(description, 0, 500, lines=True)),
-                ("reference", values.text_error(reference, 1, 128)),
-                ("expires_at", values.time_error(expires_at)),
+                ("user_id", fields.user_id_error(user_id)),
+                ("amount", fields.amount_error(amount)),
+                ("currency", fields.currency_error(currency)),
+                ("merchant", fields.text_error(merchant, 1, 128)),
+                ("description", fields.text_error(description, 0, 500, lines=True)),
+                ("reference", fields.text_error(reference, 1, 128)),
+                ("expires_at", fields.time_error(expires_at)),
             ]
         )
         # A repeat is known by its arguments as they came.
         arguments = [user_id, amount, currency, merchant, description, reference, expires_at.isoformat()]
         operation = self._keyed("create_invoice", (), idempotency_key, arguments)
-        merchant, description, reference = values.nfc(merchant), values.nfc(description), values.nfc(reference)
+        merchant, description, reference = fields.nfc(merchant), fields.nfc(description), fields.nfc(reference)
         invoice = NewInvoice(
             self._ids.new("inv"), user_id, amount, currency, merchant, description, reference, expires_at
         )
@@ -171,8 +171,8 @@ class Engine(PaymentOperations):
     @operation(ValidationFailed)
     async def set_limit(self, *, currency: str, amount: int | None) -> Limit:
         """Set the global daily limit of a currency; None lifts it, 0 stops all payments."""
-        amount_error = None if amount is None else values.amount_error(amount, least=0)
-        values.require([("currency", values.currency_error(currency)), ("amount", amount_error)])
+        amount_error = None if amount is None else fields.amount_error(amount, least=0)
+        fields.require([("currency", fields.currency_error(currency)), ("amount", amount_error)])
         operation = self._operation("set_limit", (currency,), None, [amount])
         return unwrap(await self._store.set_limit(operation, currency, amount))
 
@@ -209,14 +209,14 @@ class Engine(PaymentOperations):
 
         A payment in 'refunding' is credited by 'refund', and succeeded again, its refund failed, by 'settled'.
         """
-        values.require(
+        fields.require(
             [
-                ("note", values.text_error(note, 1, 500, lines=True)),
-                ("by", values.text_error(by, 1, 128)),
+                ("note", fields.text_error(note, 1, 500, lines=True)),
+                ("by", fields.text_error(by, 1, 128)),
             ]
         )
         operation = self._keyed("resolve", (payment_id,), idempotency_key, [outcome, note])
-        note, by = values.nfc(note), values.nfc(by)
+        note, by = fields.nfc(note), fields.nfc(by)
         call = partial(self._store.resolve_payment, operation, known(payment_id), outcome, note, by)
         return unwrap(await self._finish(call, self._follow))
 
@@ -236,7 +236,7 @@ class Engine(PaymentOperations):
         cursor: str = "",
     ) -> Page[Payment]:
         """List payments of all users, newest first. A page can be short while there is a next one."""
-        self._require_page(limit, cursor, values.PAYMENT_CURSOR if set_aside else values.JOURNAL_CURSOR)
+        self._require_page(limit, cursor, fields.PAYMENT_CURSOR if set_aside else fields.JOURNAL_CURSOR)
         self._require_filter(user_id)
         return await self._store.search_payments(
             status, user_id, set_aside=set_aside, cursor=cursor, limit=limit
@@ -252,7 +252,7 @@ class Engine(PaymentOperations):
         cursor: str = "",
     ) -> Page[Message]:
         """List messages, newest first. A page can be short while there is a next one."""
-        self._require_page(limit, cursor, values.JOURNAL_CURSOR)
+        self._require_page(limit, cursor, fields.JOURNAL_CURSOR)
         self._require_filter(user_id)
         return await self._store.list_messages(status, user_id, cursor, limit)
 
@@ -283,8 +283,8 @@ class Engine(PaymentOperations):
 
     def _require_filter(self, user_id: str | None) -> None:
         if user_id is not None:
-            values.require([("user_id", values.user_id_error(user_id))])
+            fields.require([("user_id", fields.user_id_error(user_id))])
 
     def _keyed(self, name: str, scope: tuple[str, ...], key: str | None, arguments: object) -> Operation:
-        values.require([("idempotency_key", values.key_error(key))])
+        fields.require([("idempotency_key", fields.key_error(key))])
         return self._operation(name, scope, key, arguments)

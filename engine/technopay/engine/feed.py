@@ -12,6 +12,7 @@ from typing import Self, cast
 
 from technopay.engine.agenda import Loop
 from technopay.engine.errors import EngineClosed, Overloaded, RateLimited
+from technopay.engine.fields import EVENT_ID
 from technopay.engine.journal import Change, Journal, Stretch
 from technopay.engine.models import (
     Event,
@@ -25,7 +26,6 @@ from technopay.engine.models import (
 from technopay.engine.ports import Clock
 from technopay.engine.relay import event_id
 from technopay.engine.settings import EngineSettings
-from technopay.engine.values import EVENT_ID
 
 logger = logging.getLogger(__name__)
 

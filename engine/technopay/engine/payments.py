@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from technopay.engine import values
+from technopay.engine import fields
 from technopay.engine.arguments import operation
 from technopay.engine.code_keys import matching_versions
 from technopay.engine.commands import CancelPayment, ConfirmPayment, Evidence, ResendCode, StartPayment
@@ -78,10 +78,10 @@ class PaymentOperations(EngineCore):
         idempotency_key: str | None = None,
     ) -> Payment:
         """Begin to pay an invoice, and send the user a code. Nothing is deducted."""
-        values.require(
+        fields.require(
             [
-                ("user_id", values.user_id_error(user_id)),
-                ("idempotency_key", values.key_error(idempotency_key)),
+                ("user_id", fields.user_id_error(user_id)),
+                ("idempotency_key", fields.key_error(idempotency_key)),
             ]
         )
         arguments = [invoice_id, wallet_id, method]
@@ -127,10 +127,10 @@ class PaymentOperations(EngineCore):
 
         Answers the payment 'succeeded', or 'processing' when the wait ran out.
         """
-        values.require(
+        fields.require(
             [
-                ("user_id", values.user_id_error(user_id)),
-                ("code", values.code_error(code)),
+                ("user_id", fields.user_id_error(user_id)),
+                ("code", fields.code_error(code)),
                 ("wait_s", _wait_error(wait_s)),
             ]
         )
@@ -139,7 +139,7 @@ class PaymentOperations(EngineCore):
             operation=Operation(self._new_call()),
             payment_id=payment_id,
             user_id=user_id,
-            evidence=await self._evidence(route, values.normalise_code(code)),
+            evidence=await self._evidence(route, fields.normalise_code(code)),
             confirms_per_minute=self._settings.confirms_per_minute,
             failures_per_day=self._settings.failures_per_day,
         )
@@ -171,7 +171,7 @@ class PaymentOperations(EngineCore):
     ) -> Payment:
         """Send a fresh code with a fresh expiry; the old one is dead, the attempts stay."""
         self._require_user(user_id)
-        values.require([("idempotency_key", values.key_error(idempotency_key))])
+        fields.require([("idempotency_key", fields.key_error(idempotency_key))])
         operation = self._operation("resend", (user_id, payment_id), idempotency_key, [], recorded=False)
         # A foreign payment is refused by the same question as one that does not exist.
         route = await self._route_of(payment_id, user_id)
@@ -199,7 +199,7 @@ class PaymentOperations(EngineCore):
     ) -> Payment:
         """Give up a payment that waits for its code."""
         self._require_user(user_id)
-        values.require([("idempotency_key", values.key_error(idempotency_key))])
+        fields.require([("idempotency_key", fields.key_error(idempotency_key))])
         operation = self._operation("cancel", (user_id, payment_id), idempotency_key, [], recorded=False)
         command = CancelPayment(operation, payment_id, user_id)
         route = await self._route_of(payment_id, user_id)
@@ -210,7 +210,7 @@ class PaymentOperations(EngineCore):
     async def get_payment(self, *, user_id: str, payment_id: str, wait_s: float = 0.0) -> Payment:
         """Read a payment; with a wait, as soon as it is final or set aside or the wait ran out."""
         self._require_user(user_id)
-        values.require([("wait_s", _wait_error(wait_s))])
+        fields.require([("wait_s", _wait_error(wait_s))])
         payment = unwrap(await self._store.read_payment(known(payment_id), user_id))
         return await self.wait_for_rest(payment, wait_s) if wait_s else payment
 
@@ -218,7 +218,7 @@ class PaymentOperations(EngineCore):
     async def list_payments(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Payment]:
         """List a user's payments, newest first."""
         self._require_user(user_id)
-        self._require_page(limit, cursor, values.PAYMENT_CURSOR)
+        self._require_page(limit, cursor, fields.PAYMENT_CURSOR)
         return await self._store.list_payments(user_id, cursor, limit)
 
     @operation(WalletNotFound)
@@ -231,7 +231,7 @@ class PaymentOperations(EngineCore):
     async def list_wallets(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Wallet]:
         """List a user's wallets, newest first."""
         self._require_user(user_id)
-        self._require_page(limit, cursor, values.WALLET_CURSOR)
+        self._require_page(limit, cursor, fields.WALLET_CURSOR)
         return await self._store.list_wallets(user_id, cursor, limit)
 
     @operation(WalletNotFound, ValidationFailed)
@@ -240,7 +240,7 @@ class PaymentOperations(EngineCore):
     ) -> Page[Entry]:
         """List the movements of a wallet, newest first."""
         self._require_user(user_id)
-        self._require_page(limit, cursor, values.ENTRY_CURSOR)
+        self._require_page(limit, cursor, fields.ENTRY_CURSOR)
         return unwrap(await self._store.list_entries(known(wallet_id), user_id, cursor, limit))
 
     @operation(InvoiceNotFound)
@@ -253,7 +253,7 @@ class PaymentOperations(EngineCore):
     async def list_invoices(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Invoice]:
         """List a user's invoices, newest first."""
         self._require_user(user_id)
-        self._require_page(limit, cursor, values.INVOICE_CURSOR)
+        self._require_page(limit, cursor, fields.INVOICE_CURSOR)
         return await self._store.list_invoices(user_id, cursor, limit)
 
     @operation(ValidationFailed)
@@ -273,7 +273,7 @@ class PaymentOperations(EngineCore):
         that: go on `after` the last event's id. Close what you listen with: a user has only so many places.
         """
         self._require_user(user_id)
-        values.require([("after", values.event_id_error(after))])
+        fields.require([("after", fields.event_id_error(after))])
         return await self._feed.listen(user_id, after)
 
     async def _evidence(self, route: Route, answer: str) -> Evidence:
@@ -324,10 +324,10 @@ class PaymentOperations(EngineCore):
 
     def _require_user(self, user_id: str) -> None:
         """Refuse what is no user id: to the store, no user would be an operator, who sees everything."""
-        values.require([("user_id", values.user_id_error(user_id))])
+        fields.require([("user_id", fields.user_id_error(user_id))])
 
     def _require_page(self, limit: int, cursor: str, form: re.Pattern[str]) -> None:
-        values.require([("limit", values.page_error(limit)), ("cursor", values.cursor_error(cursor, form))])
+        fields.require([("limit", fields.page_error(limit)), ("cursor", fields.cursor_error(cursor, form))])
 
 
 def _wait_error(wait_s: float) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from technopay.engine.claims import Claims
 from technopay.engine.code_keys import CodeKeys
 from technopay.engine.errors import Fault
+from technopay.engine.fields import is_line
 from technopay.engine.messages import message_text
 from technopay.engine.models import Method
 from technopay.engine.ports import (
@@ -21,7 +22,6 @@ from technopay.engine.ports import (
     UntoldNotice,
 )
 from technopay.engine.settings import EngineSettings
-from technopay.engine.values import is_line
 
 logger = logging.getLogger(__name__)
 

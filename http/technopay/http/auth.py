@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import jwt
 from aiohttp import web
 
-from technopay.engine.values import USER_ID
+from technopay.engine.fields import USER_ID
 from technopay.http.keys import HS256, Algorithm, Key, require_keys
 from technopay.http.problems import InvalidToken, Unauthenticated, UnknownKey
 

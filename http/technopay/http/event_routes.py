@@ -8,8 +8,8 @@ from typing import get_args
 from pydantic import RootModel
 
 from technopay.engine import InvoiceEvent, PaymentEvent
+from technopay.engine.fields import event_id_error
 from technopay.engine.models import InvoiceEventType, PaymentEventType
-from technopay.engine.values import event_id_error
 from technopay.http.auth import PAYMENTS
 from technopay.http.problems import MalformedRequest
 from technopay.http.routes import Call, Route, Stream

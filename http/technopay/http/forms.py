@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from technopay.engine import values
+from technopay.engine import fields
+from technopay.engine.fields import AMOUNT_MAX, PHONE, USER_ID
 from technopay.engine.mocks import INBOX_LENGTH
 from technopay.engine.models import PaymentStatus
-from technopay.engine.values import AMOUNT_MAX, PHONE, USER_ID
 
 
 def _judge_with(judge: Callable[[Any], str | None], kind: type = str) -> Callable[[Any], Any]:
@@ -33,7 +33,7 @@ def _judge_with(judge: Callable[[Any], str | None], kind: type = str) -> Callabl
 
 def _text_rule(least: int, most: int, *, lines: bool = False) -> BeforeValidator:
     return BeforeValidator(
-        _judge_with(partial(values.text_error, least=least, most=most, lines=lines)),
+        _judge_with(partial(fields.text_error, least=least, most=most, lines=lines)),
         # Its length counts in NFC, so only the engine's rule judges it.
         json_schema_input_type=Annotated[str, Field(min_length=least or None, max_length=most)],
     )
@@ -42,15 +42,15 @@ def _text_rule(least: int, most: int, *, lines: bool = False) -> BeforeValidator
 Amount = Annotated[
     int,
     Field(ge=1, le=AMOUNT_MAX, description="Minor units of the currency"),
-    BeforeValidator(_judge_with(values.amount_error, object)),
+    BeforeValidator(_judge_with(fields.amount_error, object)),
 ]
 UserId = Annotated[
-    str, Field(pattern=f"^{USER_ID.pattern}$"), BeforeValidator(_judge_with(values.user_id_error))
+    str, Field(pattern=f"^{USER_ID.pattern}$"), BeforeValidator(_judge_with(fields.user_id_error))
 ]
 CurrencyCode = Annotated[
     str,
     Field(pattern="^[A-Z]{3}$", description="ISO 4217 code"),
-    BeforeValidator(_judge_with(values.currency_error)),
+    BeforeValidator(_judge_with(fields.currency_error)),
 ]
 DECIMAL = re.compile(r"-?[0-9]{1,10}(\.[0-9]{1,20})?")
 RFC3339 = re.compile(
@@ -121,7 +121,7 @@ class ConfirmBody(Form):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"code": "123456"}]})
 
-    code: Annotated[str, Field(min_length=1, max_length=64), BeforeValidator(_judge_with(values.code_error))]
+    code: Annotated[str, Field(min_length=1, max_length=64), BeforeValidator(_judge_with(fields.code_error))]
     """As the user typed it. One that does not match costs an attempt."""
 
 
@@ -132,10 +132,10 @@ class CreateUserBody(Form):
 
     id: UserId
     """As in your identity system."""
-    email: Annotated[str, Field(max_length=254), BeforeValidator(_judge_with(values.email_error))] | None = None
+    email: Annotated[str, Field(max_length=254), BeforeValidator(_judge_with(fields.email_error))] | None = None
     """Where codes are sent."""
     phone: (
-        Annotated[str, Field(pattern=f"^{PHONE.pattern}$"), BeforeValidator(_judge_with(values.phone_error))]
+        Annotated[str, Field(pattern=f"^{PHONE.pattern}$"), BeforeValidator(_judge_with(fields.phone_error))]
         | None
     ) = None
     """In E.164 form; where codes are sent by text message."""
@@ -189,7 +189,7 @@ class CreateInvoiceBody(Form):
     expires_at: Annotated[
         AwareDatetime,
         BeforeValidator(_rfc3339),
-        AfterValidator(_judge_with(values.time_error, datetime)),
+        AfterValidator(_judge_with(fields.time_error, datetime)),
     ]
     """Until when it can be paid; RFC 3339, in the future."""
 
@@ -203,7 +203,7 @@ class SetLimitBody(Form):
         Annotated[
             int,
             Field(ge=0, le=AMOUNT_MAX),
-            BeforeValidator(_judge_with(partial(values.amount_error, least=0), object)),
+            BeforeValidator(_judge_with(partial(fields.amount_error, least=0), object)),
         ]
         | None
     )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from technopay.engine.values import USER_ID
+from technopay.engine.fields import USER_ID
 from technopay.http.about import ABOUT, TAGS
 from technopay.http.answer import JSON
 from technopay.http.auth import ADMIN

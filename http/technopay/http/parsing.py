@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from technopay.engine import FieldError, ValidationFailed
-from technopay.engine.values import key_error
+from technopay.engine.fields import key_error
 from technopay.http.problems import BodyTooLarge, MalformedRequest, UnsupportedMediaType
 from technopay.http.words import rule_in_words
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from technopay.engine import Invoice, Payment, User, Wallet
-from technopay.engine.values import USER_ID, is_record_id
+from technopay.engine.fields import USER_ID, is_record_id
 
 if TYPE_CHECKING:
     from technopay.http.routes import Route

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from technopay.engine import ValidationFailed, values
+from technopay.engine import ValidationFailed, fields
 from technopay.engine.models import rfc3339
 from technopay.http import forms
 from technopay.http.parsing import fill, parse
@@ -34,14 +34,14 @@ def test_no_form_takes_unknown_members(form: type[forms.Form]) -> None:
 
 
 @settings(max_examples=50)
-@given(st.text(max_size=70) | st.from_regex(values.USER_ID, fullmatch=True))
+@given(st.text(max_size=70) | st.from_regex(fields.USER_ID, fullmatch=True))
 def test_a_user_id_is_judged_as_the_engine_judges_it(user_id: str) -> None:
     try:
         fill(forms.TokenBody, {"user_id": user_id})
     except ValidationFailed:
-        assert values.user_id_error(user_id)
+        assert fields.user_id_error(user_id)
     else:
-        assert not values.user_id_error(user_id)
+        assert not fields.user_id_error(user_id)
 
 
 def wrong_fields(form: type[forms.Form], **given: object) -> dict[str, str]:
@@ -53,7 +53,7 @@ def wrong_fields(form: type[forms.Form], **given: object) -> dict[str, str]:
 
 def test_all_that_is_wrong_is_named_in_one_answer_in_our_words() -> None:
     assert wrong_fields(forms.CreateUserBody, id="a/b", email="nobody", phone="5550100", x=1) == {
-        "id": values.USER_ID_RULE,
+        "id": fields.USER_ID_RULE,
         "email": "has to be an e-mail address",
         "phone": "has to be a phone number like +15550100 (E.164)",
         "x": "is not known here",
@@ -62,7 +62,7 @@ def test_all_that_is_wrong_is_named_in_one_answer_in_our_words() -> None:
         forms.CreateInvoiceBody, user_id=5, amount=0, currency="XXX", merchant="", expires_at="soon"
     ) == {
         "user_id": "has to be a text",
-        "amount": f"has to be 1 to {values.AMOUNT_MAX}",
+        "amount": f"has to be 1 to {fields.AMOUNT_MAX}",
         "currency": "has to be an ISO 4217 code like EUR, of a currency with a minor unit",
         "merchant": "has to be 1 to 128 characters",
         "expires_at": "has to be a time like 2036-01-01T00:00:00.000Z",
@@ -83,7 +83,7 @@ def test_all_that_is_wrong_is_named_in_one_answer_in_our_words() -> None:
         fill(forms.PaymentQuery, {"limit": "0", "set_aside": "maybe", "user_id": "a/b"})
     assert [error.message for error in refused.value.errors] == [
         "has to be at least 1",
-        values.USER_ID_RULE,
+        fields.USER_ID_RULE,
         "has to be true or false",
     ]
     with pytest.raises(ValidationFailed, match=r"^wait: has to be at most 10"):

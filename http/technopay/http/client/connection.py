@@ -14,7 +14,7 @@ import aiohttp
 from pydantic import ValidationError
 from yarl import URL
 
-from technopay.engine import values
+from technopay.engine import fields
 from technopay.engine.clock import SystemClock
 from technopay.engine.errors import OutcomeUnknown
 from technopay.engine.models import Record
@@ -113,7 +113,7 @@ class Connection:
         key: str | None,
     ) -> RecordT:
         """Ask for a change under a key: the given one, or one that is made for this call."""
-        values.require([("idempotency_key", values.key_error(key))])
+        fields.require([("idempotency_key", fields.key_error(key))])
         return await self._call(answer, Request("POST", path, body, key or secrets.token_urlsafe(16)))
 
     async def _call(self, answer: type[RecordT], request: Request) -> RecordT:

@@ -10,7 +10,7 @@ import aiohttp
 from pydantic import TypeAdapter, ValidationError
 from yarl import URL
 
-from technopay.engine import values
+from technopay.engine import fields
 from technopay.engine.models import Event, InvoiceEventType, PaymentEventType
 from technopay.http.client.connection import Connection
 from technopay.http.client.errors import ServerUnreachable, UnexpectedAnswer
@@ -48,7 +48,7 @@ class EventStream(Connection):
             ValidationFailed; any Fault: the policy's tries in a row were in vain.
 
         """
-        values.require([("after", values.event_id_error(after))])
+        fields.require([("after", fields.event_id_error(after))])
         tries, token, was_refused = 0, await self._token.get(), False
         pause_s: float | None = None
         while True:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
+from technopay.engine.fields import PAGE_MAX
 from technopay.engine.models import Page
-from technopay.engine.values import PAGE_MAX
 
 Item = TypeVar("Item")
 

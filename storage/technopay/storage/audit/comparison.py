@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unicodedata import normalize
 
+from technopay.engine.fields import is_line
 from technopay.engine.models import Difference
-from technopay.engine.values import is_line
 from technopay.storage.audit.books import Row
 from technopay.storage.audit.invariants import (
     BALANCE,
