@@ -1,12 +1,5 @@
 """technopay's engine: pays invoices from wallets, exactly once or not at all."""
 
-from technopay.engine.doubles import (
-    SILENCE,
-    FixedCode,
-    RecordingChannel,
-    ScriptedSettlementService,
-    SequentialIds,
-)
 from technopay.engine.engine import Engine
 from technopay.engine.errors import (
     BalanceTooLarge,
@@ -51,8 +44,7 @@ from technopay.engine.errors import (
     WalletInactive,
     WalletNotFound,
 )
-from technopay.engine.feed import Subscription
-from technopay.engine.mocks import InboxMessage, MockChannel, MockSettlementService, read_mock_inbox
+from technopay.engine.events.feed import Subscription
 from technopay.engine.models import (
     Audit,
     Checked,
@@ -80,7 +72,6 @@ from technopay.engine.ports import (
     Ids,
     MatchingVersions,
     OutgoingMessage,
-    PaymentTerms,
     RefundTerms,
     SettlementService,
     Store,
@@ -88,7 +79,16 @@ from technopay.engine.ports import (
 )
 from technopay.engine.settings import EngineSettings
 from technopay.engine.statistics import ScriptTime, Statistics, StoreGauges
-from technopay.engine.verifier import MessageCode
+from technopay.engine.testing.doubles import (
+    SILENCE,
+    FixedCode,
+    RecordingChannel,
+    ScriptedSettlementService,
+    SequentialIds,
+)
+from technopay.engine.testing.mocks import InboxMessage, MockChannel, MockSettlementService, read_mock_inbox
+from technopay.engine.values import PaymentTerms
+from technopay.engine.verifiers.message_code import MessageCode
 
 __version__ = "0.1.0"
 

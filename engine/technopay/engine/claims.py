@@ -1,4 +1,4 @@
-"""Claims: what this process works on, so that no other one does meanwhile.
+"""Claims: the work of this process, so that no other process does it meanwhile.
 
 A claim runs out after a while, so that others finish what a dead process began. It is renewed while the work
 goes on, however long one call to the outside takes, and given up when the work is broken off.
@@ -11,15 +11,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from technopay.engine.commands import RenewClaims
 from technopay.engine.errors import Fault
-from technopay.engine.ports import ClaimKind, Clock, Store
+from technopay.engine.ports import Clock, Store
+from technopay.engine.values import ClaimKind, HeldClaim
 
 logger = logging.getLogger(__name__)
 
 CLAIM_S = {"payment": 15.0, "message": 15.0, "relay": 4.0}
 """How long each kind lasts; the scripts say so, see shared/claim.lua."""
 RENEW_INTERVAL_S = 1.0
-PORTION = 100
+BATCH = 100
 """Claims that one script renews."""
 
 
@@ -28,11 +30,12 @@ class Claim:
     """The right to work on something, by the token that the store gave out for it."""
 
     kind: ClaimKind
+    partition: int
     id: str
     token: str
     renewed_at: float
     work_ends_at: float = float("inf")
-    """By then the work is over, if nothing hangs: the claim of what hangs is left to others."""
+    """By then the work is over unless it hangs: then the claim is left to other processes."""
     is_lost: bool = False
 
 
@@ -44,18 +47,18 @@ class Claims:
         self._clock = clock
         self._held: set[Claim] = set()
         self.lost = 0
-        """How many were lost while this process worked on what they are for."""
+        """How many were lost while this process worked under them."""
 
-    def hold(self, kind: ClaimKind, record_id: str, token: str) -> Claim:
+    def hold(self, kind: ClaimKind, partition: int, record_id: str, token: str) -> Claim:
         """Hold a claim that the store just gave out."""
-        claim = Claim(kind, record_id, token, self._clock.monotonic())
+        claim = Claim(kind, partition, record_id, token, self._clock.monotonic())
         self._held.add(claim)
         return claim
 
     @contextmanager
-    def holding(self, kind: ClaimKind, record_id: str, token: str) -> Iterator[Claim]:
-        """Hold a claim during a block. That of a block that is cancelled stays until it is given up."""
-        claim = self.hold(kind, record_id, token)
+    def holding(self, kind: ClaimKind, partition: int, record_id: str, token: str) -> Iterator[Claim]:
+        """Hold a claim during a block. If the block is cancelled, the claim stays until it is given up."""
+        claim = self.hold(kind, partition, record_id, token)
         try:
             yield claim
         except Exception:
@@ -72,7 +75,7 @@ class Claims:
         self._held.discard(claim)
 
     def lose(self, claim: Claim, why: str = "another process has it") -> None:
-        """Note that a claim was lost. What is done under it changes nothing any more."""
+        """Note that a claim was lost. The store refuses what is done under it."""
         self._held.discard(claim)
         if not claim.is_lost:
             claim.is_lost = True
@@ -81,7 +84,7 @@ class Claims:
             logger.warning("the claim of %s %s was lost: %s", claim.kind, claim.id, why, extra=about)
 
     async def renew(self) -> bool:
-        """Renew what is older than a third of its length; a step of a loop."""
+        """Renew the claims that are older than a third of their length; a step of a loop."""
         now = self._clock.monotonic()
         for claim in [each for each in self._held if now > each.work_ends_at]:
             self.lose(claim, "its service goes on past the deadline")
@@ -91,20 +94,23 @@ class Claims:
         return False
 
     async def give_up(self, *kinds: ClaimKind) -> None:
-        """Give up all claims of these kinds, so that nobody has to wait until they run out."""
+        """Give up all claims of these kinds, so that no process has to wait until they run out."""
         held = [each for each in self._held if each.kind in kinds]
         self._held.difference_update(held)
         with suppress(Fault):
             await self._renew(held, keep=False)
 
     async def _renew(self, claims: Sequence[Claim], *, keep: bool) -> None:
-        for first in range(0, len(claims), PORTION):
-            portion = claims[first : first + PORTION]
-            now, sent = self._clock.monotonic(), [(each.kind, each.id, each.token) for each in portion]
-            for claim, is_ours, (_, _, token) in zip(
-                portion, await self._store.renew_claims(sent, keep=keep), sent, strict=True
-            ):
-                if is_ours:
-                    claim.renewed_at = now
-                elif claim in self._held and claim.token == token:
-                    self.lose(claim)
+        for partition in self._store.partitions:
+            ours = [claim for claim in claims if claim.partition == partition]
+            for first in range(0, len(ours), BATCH):
+                await self._renew_batch(partition, ours[first : first + BATCH], keep=keep)
+
+    async def _renew_batch(self, partition: int, batch: Sequence[Claim], *, keep: bool) -> None:
+        now, sent = self._clock.monotonic(), [HeldClaim(each.kind, each.id, each.token) for each in batch]
+        renewed = (await self._store.run(RenewClaims(partition, keep, sent))).value or []
+        for claim, is_current, (_, _, token) in zip(batch, renewed, sent, strict=True):
+            if is_current:
+                claim.renewed_at = now
+            elif claim in self._held and claim.token == token:
+                self.lose(claim)

@@ -1,14 +1,41 @@
-"""The commands of a wallet: imperative, frozen, each one atomic step of the store."""
+"""Every change and every read of the store, as data.
+
+The name of a command is the name of its script in snake case, its fields are the arguments of the script by
+name, and its type parameter is what the script returns. A field that is a NamedTuple stands for its own fields.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Generic, TypeVar
 
-from technopay.engine.ports import Operation, Verdict
+from technopay.engine.models import Entry, Invoice, Limit, Message, Page, Payment, User, Wallet
+from technopay.engine.values import (
+    Due,
+    Evidence,
+    FailedDelivery,
+    Fate,
+    HeldClaim,
+    NotificationContext,
+    Operation,
+    Verdict,
+)
+
+Value = TypeVar("Value", covariant=True)
 
 
-class StartPayment(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Command(Generic[Value]):
+    """One atomic step of the store, which returns a value."""
+
+
+# What a wallet's actor sends: these need a lease.
+
+
+@dataclass(frozen=True, slots=True)
+class StartPayment(Command[Payment]):
     """Begin to pay an invoice."""
 
     operation: Operation
@@ -25,21 +52,11 @@ class StartPayment(NamedTuple):
     failures_per_day: int | None = None
 
 
-class Evidence(NamedTuple):
-    """What an answer is worth: the versions that it matches under a key, ',1,3,' or '*' for all of them.
-
-    `digests` are '<key id>:<digest of the answer>' under every key of the engine, the current one first.
-    """
-
-    key_id: str
-    versions: str
-    digests: str
-
-
-class ConfirmPayment(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ConfirmPayment(Command[Payment]):
     """Show evidence of the second step; take the money."""
 
-    operation: Operation
+    operation_id: str
     payment_id: str
     user_id: str
     evidence: Evidence
@@ -47,74 +64,138 @@ class ConfirmPayment(NamedTuple):
     failures_per_day: int | None = None
 
 
-class ResendCode(NamedTuple):
-    """Replace the code of a payment by the one with this issue number."""
+@dataclass(frozen=True, slots=True)
+class ResendCode(Command[Payment]):
+    """Replace the code of a payment by that of this version."""
 
     operation: Operation
     payment_id: str
     user_id: str
-    issue: int
+    code_version: int
     code_lifetime_ms: int
     codes_per_hour: int | None = None
     failures_per_day: int | None = None
 
 
-class CancelPayment(NamedTuple):
-    """Give up an unconfirmed payment."""
-
+@dataclass(frozen=True, slots=True)
+class CancelPayment(Command[Payment]):
     operation: Operation
     payment_id: str
     user_id: str
 
 
-class Deposit(NamedTuple):
-    """Put money into a wallet."""
-
+@dataclass(frozen=True, slots=True)
+class Deposit(Command[Wallet]):
     operation: Operation
     wallet_id: str
     amount: int
 
 
-class SetWalletStatus(NamedTuple):
-    """Activate or deactivate a wallet."""
-
+@dataclass(frozen=True, slots=True)
+class SetWalletStatus(Command[Wallet]):
     operation: Operation
     wallet_id: str
     status: str
 
 
-class BeginRefund(NamedTuple):
-    """Begin to give a succeeded payment back."""
-
+@dataclass(frozen=True, slots=True)
+class BeginRefund(Command[Payment]):
     operation: Operation
     payment_id: str
     refund_id: str
 
 
-class CompletePayment(NamedTuple):
-    """Write down what the settlement service decided. The claim decides here, not the lease."""
+# Payments whose money was taken: the claim decides, not the lease.
+
+
+@dataclass(frozen=True, slots=True)
+class CompletePayment(Command[Payment]):
+    """Record what the settlement service decided."""
 
     payment_id: str
     claim: str
     verdict: Verdict
 
 
-Command = (
-    StartPayment
-    | ConfirmPayment
-    | ResendCode
-    | CancelPayment
-    | Deposit
-    | SetWalletStatus
-    | BeginRefund
-    | CompletePayment
-)
+@dataclass(frozen=True, slots=True)
+class SetAside(Command[None]):
+    """Leave a payment to an operator; its service is asked again after the interval. 'fenced': an old claim."""
+
+    payment_id: str
+    claim: str
+    interval_ms: int
 
 
-class NewInvoice(NamedTuple):
-    """An invoice to enter."""
+@dataclass(frozen=True, slots=True)
+class ResolvePayment(Command[Payment]):
+    """Decide a payment that was set aside."""
 
-    id: str
+    operation: Operation
+    payment_id: str
+    outcome: str
+    note: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenewClaims(Command[list[bool]]):
+    """Renew claims or give them up; returns which were current."""
+
+    partition: int
+    keep: bool
+    claims: Sequence[HeldClaim]
+
+
+@dataclass(frozen=True, slots=True)
+class TakeDue(Command[Due]):
+    """Take what is due on the agenda."""
+
+    partition: int
+    limit: int
+
+
+# Users, wallets, invoices and limits.
+
+
+@dataclass(frozen=True, slots=True)
+class CreateUser(Command[User]):
+    operation: Operation
+    user_id: str
+    email: str | None
+    phone: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetUserStatus(Command[User]):
+    operation: Operation
+    user_id: str
+    status: str
+    failures_per_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnlockUser(Command[User]):
+    """Clear a lock-out by so many wrong codes."""
+
+    operation: Operation
+    user_id: str
+    failures_per_day: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateWallet(Command[Wallet]):
+    operation: Operation
+    wallet_id: str
+    user_id: str
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateInvoice(Command[Invoice]):
+    """Enter an invoice. 'expiry_past': it would be expired from the start."""
+
+    operation: Operation
+    invoice_id: str
     user_id: str
     amount: int
     currency: str
@@ -122,3 +203,181 @@ class NewInvoice(NamedTuple):
     description: str | None
     reference: str | None
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VoidInvoice(Command[Invoice]):
+    """Withdraw an invoice. details: `payment` when one stands in the way."""
+
+    operation: Operation
+    invoice_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetLimit(Command[Limit]):
+    operation: Operation
+    currency: str
+    amount: int | None
+
+
+# Messages.
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRelay(Command[str]):
+    """Claim the relay; returns its last entry. 'nothing': no entry follows; 'busy': another process has it."""
+
+    partition: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDeliveries(Command[None]):
+    """Move the relay on and record what was not delivered. 'fenced': an old claim."""
+
+    partition: int
+    claim: str
+    cursor: str
+    retry_ms: int
+    failed: Sequence[FailedDelivery]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAttempt(Command[None]):
+    """Record another attempt at a message. 'fenced': an old claim."""
+
+    partition: int
+    entry_id: str
+    claim: str
+    fate: Fate
+    error: str
+    retry_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendMessageAgain(Command[Message]):
+    """Try a dead message again."""
+
+    operation: Operation
+    partition: int
+    entry_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BindSecret(Command[str]):
+    """Add an engine's keys to those of the store; 'foreign': it knows none of them.
+
+    Returns the id of the key that challenges without one belong to.
+    """
+
+    key_ids: Sequence[str]
+
+
+# Reads. With a user, only records of that user exist.
+
+
+@dataclass(frozen=True, slots=True)
+class ReadUser(Command[User]):
+    """Read a user, with the end of a lock-out by so many wrong codes."""
+
+    user_id: str
+    failures_per_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadWallet(Command[Wallet]):
+    wallet_id: str
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadInvoice(Command[Invoice]):
+    invoice_id: str
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPayment(Command[Payment]):
+    payment_id: str
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLimits(Command[list[Limit]]):
+    """Read all limits that were ever set, or those that bind a user."""
+
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOwned(Command[Mapping[str, Payment | Invoice]]):
+    """Read the payments and invoices among these that belong to one of these users."""
+
+    partition: int
+    user_ids: Sequence[str]
+    record_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadNotificationContexts(Command[list[NotificationContext | None]]):
+    """Read what messages say of payments, in this order; None for a payment that is gone."""
+
+    partition: int
+    payment_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class HasRecords(Command[bool]):
+    """Return whether a user has a payment or an invoice."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListWallets(Command[Page[Wallet]]):
+    user_id: str
+    cursor: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListInvoices(Command[Page[Invoice]]):
+    user_id: str
+    cursor: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListPayments(Command[Page[Payment]]):
+    user_id: str
+    cursor: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListEntries(Command[Page[Entry]]):
+    wallet_id: str
+    user_id: str | None
+    cursor: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPayments(Command[Page[Payment]]):
+    """List the payments of all users that match. A page can be short while there is a next one."""
+
+    status: str | None
+    user_id: str | None
+    set_aside: bool | None
+    cursor: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListMessages(Command[Page[Message]]):
+    """List the messages that match. A page can be short while there is a next one."""
+
+    status: str | None
+    user_id: str | None
+    cursor: str
+    limit: int

@@ -1,197 +1,284 @@
-"""What an operator can do: users, wallets, invoices, limits, refunds, and what was set aside."""
+"""The engine: every operation of the library, by noun."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from functools import partial
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Literal, Self, TypeVar
 
-from technopay.engine import fields
-from technopay.engine.arguments import operation
-from technopay.engine.commands import BeginRefund, Deposit, NewInvoice, SetWalletStatus
-from technopay.engine.core import known, known_user, unwrap
+from technopay.engine import commands, fields
+from technopay.engine.commands import Command
+from technopay.engine.confirmations import Confirmations
 from technopay.engine.errors import (
     BalanceTooLarge,
+    ConfirmationExpired,
+    ConfirmationInvalid,
+    CurrencyMismatch,
+    DailyLimitExceeded,
     FieldError,
     IdempotencyKeyReused,
+    InsufficientFunds,
+    InvoiceAlreadyPaid,
+    InvoiceExpired,
     InvoiceNotFound,
+    InvoiceNotPayable,
     InvoiceNotVoidable,
     MessageNotFound,
+    NoChannel,
+    PaymentInProgress,
+    PaymentNotCancelable,
+    PaymentNotConfirmable,
     PaymentNotFound,
     PaymentNotRefundable,
     PaymentNotResolvable,
+    RateLimited,
     ReferenceUsed,
+    SettlementFailed,
+    UserBlocked,
     UserExists,
     UserNotFound,
     ValidationFailed,
+    WalletInactive,
     WalletNotFound,
-)
-from technopay.engine.models import Audit, Invoice, Limit, Message, Page, Payment, PaymentStatus, User, Wallet
-from technopay.engine.payments import PaymentOperations
-from technopay.engine.ports import Operation, Outcome
+)  # fmt: skip
+from technopay.engine.events.feed import Subscription
+from technopay.engine.fields import (
+    Amount,
+    Code,
+    Currency,
+    Description,
+    Email,
+    EntryCursor,
+    EventId,
+    IdempotencyKey,
+    InvoiceCursor,
+    JournalCursor,
+    LimitAmount,
+    Name,
+    Note,
+    PageLimit,
+    PaymentCursor,
+    Phone,
+    Time,
+    UserId,
+    WaitSeconds,
+    WalletCursor,
+    id_or_unknown,
+    nfc,
+    user_or_unknown,
+)  # fmt: skip
+from technopay.engine.models import (
+    Audit,
+    Entry,
+    Invoice,
+    Limit,
+    Message,
+    Method,
+    Page,
+    Payment,
+    PaymentStatus,
+    Record,
+    User,
+    Wallet,
+)  # fmt: skip
+from technopay.engine.operations import operation
+from technopay.engine.ports import Channel, Clock, Ids, SettlementService, Store, Verifier
+from technopay.engine.runtime import Runtime, unwrap
+from technopay.engine.settings import EngineSettings
+from technopay.engine.statistics import Statistics, StoreGauges
+
+Value = TypeVar("Value")
+RecordT = TypeVar("RecordT", bound=Record)
 
 REFUND_WAIT_S = 4.0
 
 
-class Engine(PaymentOperations):
+class Engine:
     """technopay's engine: pays invoices from wallets, exactly once or not at all.
 
-    One method per operation; arguments by keyword, frozen records as answers, one exception per refusal.
+    One method per operation; arguments by keyword, frozen records as results, one exception per refusal. `async
+    with` starts and closes; `aclose` can be called more than once, and before the start. The constructor does
+    no I/O. The store is not closed: its owner closes it.
     """
 
-    @operation(UserExists, IdempotencyKeyReused, ValidationFailed)
-    async def create_user(
+    def __init__(
+        self,
+        store: Store,
+        settings: EngineSettings,
+        *,
+        settlement_service: SettlementService | None = None,
+        channels: Mapping[Method, Channel] | None = None,
+        verifier: Verifier | None = None,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+    ) -> None:
+        if not isinstance(settings, EngineSettings) or not hasattr(store, "read_journal"):
+            raise TypeError("an engine takes a store and EngineSettings")
+        self._store = store
+        self._settings = settings
+        self._runtime = Runtime(store, settings, settlement_service, channels, verifier, clock, ids)
+        self._confirmations = Confirmations(self._runtime)
+
+    async def start(self) -> None:
+        """Bind the store to the secret and begin the background work.
+
+        Raises:
+            StoreUnfit: the store was used with another secret.
+
+        """
+        await self._runtime.start()
+
+    async def aclose(self) -> None:
+        """Refuse new commands, finish the accepted ones, give up what takes longer than `drain_s`."""
+        await self._runtime.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    @property
+    def settings(self) -> EngineSettings:
+        return self._settings
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the engine is doing right now."""
+        return self._runtime.statistics
+
+    def require_running(self) -> None:
+        """Refuse calls while the engine does not run, and those from another event loop (RuntimeError)."""
+        self._runtime.require_running()
+
+    @operation()
+    async def check(self) -> None:
+        """Find out whether the engine can work now."""
+        await self._store.ping()
+
+    @operation()
+    async def measure(self) -> StoreGauges:
+        """Measure what concerns all engines on the store."""
+        return await self._store.measure()
+
+    @operation()
+    async def audit(self) -> Audit:
+        """Recompute every invariant from the journal and compare, beside all other work.
+
+        It takes a minute for millions of entries; callers meanwhile get the same result.
+        """
+        return await self._runtime.audit()
+
+    # Payments
+
+    @operation(
+        UserNotFound, WalletNotFound, InvoiceNotFound, UserBlocked, WalletInactive, InvoiceAlreadyPaid,
+        InvoiceNotPayable, PaymentInProgress, CurrencyMismatch, InvoiceExpired, NoChannel, InsufficientFunds,
+        DailyLimitExceeded, BalanceTooLarge, RateLimited, IdempotencyKeyReused, ValidationFailed,
+    )  # fmt: skip
+    async def start_payment(
         self,
         *,
-        user_id: str,
-        email: str | None = None,
-        phone: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> User:
-        """Make a user of the caller's identity system known."""
-        fields.require(
-            [
-                ("id", fields.user_id_error(user_id)),
-                ("email", fields.email_error(email)),
-                ("phone", fields.phone_error(phone)),
-                ("idempotency_key", fields.key_error(idempotency_key)),
-            ]
-        )
-        operation = self._operation("create_user", (), idempotency_key, [user_id, email, phone])
-        return unwrap(await self._store.create_user(operation, user_id, fields.nfc(email), phone))
+        user_id: UserId,
+        invoice_id: str,
+        wallet_id: str,
+        method: Method | None = None,
+        idempotency_key: IdempotencyKey | None = None,
+    ) -> Payment:
+        """Begin to pay an invoice, and send the user a code. Nothing is deducted."""
+        arguments = [invoice_id, wallet_id, method]
+        called = self._runtime.operation("start", (user_id,), idempotency_key, arguments, recorded=False)
+        return await self._confirmations.start(called, user_id, wallet_id, invoice_id, method)
 
-    @operation(UserNotFound)
-    async def get_user(self, *, user_id: str) -> User:
-        """Read a user."""
-        most = self._settings.failures_per_day
-        return unwrap(await self._store.read_user(known_user(user_id), most))
+    @operation(
+        SettlementFailed, PaymentNotFound, UserBlocked, WalletInactive, PaymentNotConfirmable,
+        ConfirmationExpired, InvoiceExpired, RateLimited, ConfirmationInvalid, InsufficientFunds,
+        DailyLimitExceeded, BalanceTooLarge, ValidationFailed,
+    )  # fmt: skip
+    async def confirm_payment(
+        self, *, user_id: UserId, payment_id: str, code: Code, wait_s: WaitSeconds = 4.0
+    ) -> Payment:
+        """Confirm a payment with its code, take the money, and wait for the settlement.
 
-    @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
-    async def block_user(self, *, user_id: str, idempotency_key: str | None = None) -> User:
-        """Block a user: nothing is started, confirmed or resent any more. What is under way is finished."""
-        operation = self._keyed("block_user", (user_id,), idempotency_key, [])
-        return await self._set_user_status(operation, user_id, "blocked")
+        Returns the payment 'succeeded', or 'processing' when the wait ran out. SettlementFailed: the money is
+        back in the wallet.
+        """
+        outcome = await self._confirmations.confirm(user_id, payment_id, code)
+        payment = unwrap(outcome)
+        if wait_s:
+            payment = await self.wait_for_rest(payment, wait_s)
+        if payment.status == "failed":
+            raise SettlementFailed(payment=payment, replayed=outcome.replayed)
+        return payment.as_replay() if outcome.replayed else payment
 
-    @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
-    async def unblock_user(self, *, user_id: str, idempotency_key: str | None = None) -> User:
-        """Let a blocked user pay again."""
-        operation = self._keyed("unblock_user", (user_id,), idempotency_key, [])
-        return await self._set_user_status(operation, user_id, "active")
+    @operation(
+        PaymentNotFound, UserBlocked, WalletInactive, PaymentNotConfirmable, ConfirmationExpired,
+        InvoiceExpired, NoChannel, RateLimited, IdempotencyKeyReused, ValidationFailed,
+    )  # fmt: skip
+    async def resend_code(
+        self, *, user_id: UserId, payment_id: str, idempotency_key: IdempotencyKey | None = None
+    ) -> Payment:
+        """Send a fresh code with a fresh expiry; the old one is dead, the attempts stay."""
+        scope = (user_id, payment_id)
+        called = self._runtime.operation("resend", scope, idempotency_key, [], recorded=False)
+        return await self._confirmations.resend(called, user_id, payment_id)
 
-    @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
-    async def unlock_user(self, *, user_id: str, idempotency_key: str | None = None) -> User:
-        """Clear a lock-out by wrong codes."""
-        operation = self._keyed("unlock_user", (user_id,), idempotency_key, [])
-        most = self._settings.failures_per_day
-        return unwrap(await self._store.unlock_user(operation, known_user(user_id), most))
+    @operation(PaymentNotFound, PaymentNotCancelable, IdempotencyKeyReused, ValidationFailed)
+    async def cancel_payment(
+        self, *, user_id: UserId, payment_id: str, idempotency_key: IdempotencyKey | None = None
+    ) -> Payment:
+        """Give up a payment that waits for its code."""
+        scope = (user_id, payment_id)
+        called = self._runtime.operation("cancel", scope, idempotency_key, [], recorded=False)
+        return await self._confirmations.cancel(called, user_id, payment_id)
 
-    @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
-    async def create_wallet(self, *, user_id: str, currency: str, idempotency_key: str | None = None) -> Wallet:
-        """Open an active wallet with nothing in it."""
-        fields.require(
-            [("user_id", fields.user_id_error(user_id)), ("currency", fields.currency_error(currency))]
-        )
-        operation = self._keyed("create_wallet", (), idempotency_key, [user_id, currency])
-        return unwrap(await self._store.create_wallet(operation, self._ids.new("wal"), user_id, currency))
+    @operation(PaymentNotFound, ValidationFailed)
+    async def get_payment(self, *, user_id: UserId, payment_id: str, wait_s: WaitSeconds = 0.0) -> Payment:
+        """Read a payment; with a wait, as soon as it is final or set aside or the wait ran out."""
+        payment = await self._run(commands.ReadPayment(id_or_unknown(payment_id), user_id))
+        return await self.wait_for_rest(payment, wait_s) if wait_s else payment
 
-    @operation(WalletNotFound)
-    async def find_wallet(self, *, wallet_id: str) -> Wallet:
-        """Read a wallet of any user."""
-        return unwrap(await self._store.read_wallet(known(wallet_id), None))
+    @operation(ValidationFailed)
+    async def list_payments(
+        self, *, user_id: UserId, limit: PageLimit = 20, cursor: PaymentCursor = ""
+    ) -> Page[Payment]:
+        """List a user's payments, newest first."""
+        return await self._run(commands.ListPayments(user_id, cursor, limit))
 
-    @operation(WalletNotFound, BalanceTooLarge, IdempotencyKeyReused, ValidationFailed)
-    async def deposit(self, *, wallet_id: str, amount: int, idempotency_key: str | None = None) -> Wallet:
-        """Put money into a wallet, whatever its status."""
-        fields.require([("amount", fields.amount_error(amount))])
-        operation = self._keyed("deposit", (wallet_id,), idempotency_key, [amount])
-        command = Deposit(operation, known(wallet_id), amount)
-        outcome: Outcome[Wallet] = await self._directory.ask(command.wallet_id, command)
-        return unwrap(outcome)
+    @operation(PaymentNotFound)
+    async def find_payment(self, *, payment_id: str) -> Payment:
+        """Read a payment of any user."""
+        return await self._run(commands.ReadPayment(id_or_unknown(payment_id)))
 
-    @operation(WalletNotFound, IdempotencyKeyReused, ValidationFailed)
-    async def activate_wallet(self, *, wallet_id: str, idempotency_key: str | None = None) -> Wallet:
-        """Let a wallet pay again."""
-        return await self._set_wallet_status(wallet_id, "active", idempotency_key)
-
-    @operation(WalletNotFound, IdempotencyKeyReused, ValidationFailed)
-    async def deactivate_wallet(self, *, wallet_id: str, idempotency_key: str | None = None) -> Wallet:
-        """Keep a wallet from paying; what is under way is finished, and refunds still go in."""
-        return await self._set_wallet_status(wallet_id, "inactive", idempotency_key)
-
-    @operation(UserNotFound, ReferenceUsed, IdempotencyKeyReused, ValidationFailed)
-    async def create_invoice(
+    @operation(ValidationFailed)
+    async def search_payments(
         self,
         *,
-        user_id: str,
-        amount: int,
-        currency: str,
-        merchant: str,
-        expires_at: datetime,
-        description: str | None = None,
-        reference: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Invoice:
-        """Enter an invoice that a user has to pay before it expires."""
-        fields.require(
-            [
-                ("user_id", fields.user_id_error(user_id)),
-                ("amount", fields.amount_error(amount)),
-                ("currency", fields.currency_error(currency)),
-                ("merchant", fields.text_error(merchant, 1, 128)),
-                ("description", fields.text_error(description, 0, 500, lines=True)),
-                ("reference", fields.text_error(reference, 1, 128)),
-                ("expires_at", fields.time_error(expires_at)),
-            ]
-        )
-        # A repeat is known by its arguments as they came.
-        arguments = [user_id, amount, currency, merchant, description, reference, expires_at.isoformat()]
-        operation = self._keyed("create_invoice", (), idempotency_key, arguments)
-        merchant, description, reference = fields.nfc(merchant), fields.nfc(description), fields.nfc(reference)
-        invoice = NewInvoice(
-            self._ids.new("inv"), user_id, amount, currency, merchant, description, reference, expires_at
-        )
-        call = partial(self._store.create_invoice, operation, invoice)
-        outcome = await self._finish(call, lambda _: self._feed.wake())
-        if outcome.code == "expiry_past":
-            raise ValidationFailed([FieldError("expires_at", "has to be in the future")])
-        return unwrap(outcome)
-
-    @operation(InvoiceNotFound)
-    async def find_invoice(self, *, invoice_id: str) -> Invoice:
-        """Read an invoice of any user."""
-        return unwrap(await self._store.read_invoice(known(invoice_id), None))
-
-    @operation(InvoiceNotFound, InvoiceNotVoidable, IdempotencyKeyReused, ValidationFailed)
-    async def void_invoice(self, *, invoice_id: str, idempotency_key: str | None = None) -> Invoice:
-        """Withdraw an invoice; a payment of it that waits for its code is canceled."""
-        operation = self._keyed("void_invoice", (invoice_id,), idempotency_key, [])
-        call = partial(self._store.void_invoice, operation, known(invoice_id))
-        return unwrap(await self._finish(call, lambda _: self._wake_tellers()))
-
-    @operation(ValidationFailed)
-    async def set_limit(self, *, currency: str, amount: int | None) -> Limit:
-        """Set the global daily limit of a currency; None lifts it, 0 stops all payments."""
-        amount_error = None if amount is None else fields.amount_error(amount, least=0)
-        fields.require([("currency", fields.currency_error(currency)), ("amount", amount_error)])
-        operation = self._operation("set_limit", (currency,), None, [amount])
-        return unwrap(await self._store.set_limit(operation, currency, amount))
-
-    @operation(ValidationFailed)
-    async def list_all_limits(self) -> list[Limit]:
-        """List the limits that were ever set; a lifted one has the limit None."""
-        return await self._store.read_limits(None)
+        status: PaymentStatus | None = None,
+        user_id: UserId | None = None,
+        set_aside: bool | None = None,
+        limit: PageLimit = 20,
+        cursor: str = "",
+    ) -> Page[Payment]:
+        """List payments of all users, newest first. A page can be short while there is a next one."""
+        form = fields.PAYMENT_CURSOR if set_aside else fields.JOURNAL_CURSOR
+        fields.require([("cursor", fields.cursor_error(cursor, form))])
+        return await self._run(commands.SearchPayments(status, user_id, set_aside, cursor, limit))
 
     @operation(PaymentNotFound, PaymentNotRefundable, BalanceTooLarge, IdempotencyKeyReused, ValidationFailed)
-    async def refund_payment(self, *, payment_id: str, idempotency_key: str | None = None) -> Payment:
+    async def refund_payment(
+        self, *, payment_id: str, idempotency_key: IdempotencyKey | None = None
+    ) -> Payment:
         """Give a succeeded payment back: reverse it, then credit the wallet. The invoice stays paid.
 
-        Answers the payment 'refunded', 'succeeded' when the settlement service declined the reversal (it can be
+        Returns the payment 'refunded', 'succeeded' when the settlement service declined the reversal (it can be
         refunded again later), or 'refunding' when the service takes its time.
         """
-        operation = self._keyed("refund", (payment_id,), idempotency_key, [])
-        route = await self._route_of(payment_id, None)
-        command = BeginRefund(operation, payment_id, self._ids.new("ref"))
-        outcome: Outcome[Payment] = await self._directory.ask(route.wallet_id, command, self._follow)
+        called = self._runtime.operation("refund", (payment_id,), idempotency_key, [])
+        route = await self._confirmations.route_of(payment_id, None)
+        refund_id = self._runtime.ids.new("ref", fields.partition_in(payment_id))
+        command = commands.BeginRefund(called, payment_id, refund_id)
+        outcome = await self._runtime.directory.run(route.wallet_id, command, self._runtime.follow)
         payment = await self.wait_for_rest(unwrap(outcome), REFUND_WAIT_S)
         return payment.as_replay() if outcome.replayed else payment
 
@@ -201,90 +288,259 @@ class Engine(PaymentOperations):
         *,
         payment_id: str,
         outcome: Literal["settled", "refund"],
-        note: str,
-        by: str,
-        idempotency_key: str | None = None,
+        note: Note,
+        by: Name,
+        idempotency_key: IdempotencyKey | None = None,
     ) -> Payment:
-        """Decide a payment that was set aside; `by` is who decides.
+        """Decide a payment that was set aside; `by` is the operator.
 
         A payment in 'refunding' is credited by 'refund', and succeeded again, its refund failed, by 'settled'.
         """
-        fields.require(
-            [
-                ("note", fields.text_error(note, 1, 500, lines=True)),
-                ("by", fields.text_error(by, 1, 128)),
-            ]
-        )
-        operation = self._keyed("resolve", (payment_id,), idempotency_key, [outcome, note])
-        note, by = fields.nfc(note), fields.nfc(by)
-        call = partial(self._store.resolve_payment, operation, known(payment_id), outcome, note, by)
-        return unwrap(await self._finish(call, self._follow))
+        called = self._runtime.operation("resolve", (payment_id,), idempotency_key, [outcome, note])
+        command = commands.ResolvePayment(called, id_or_unknown(payment_id), outcome, nfc(note), nfc(by))
+        return unwrap(await self._runtime.run(command, self._runtime.follow))
 
-    @operation(PaymentNotFound)
-    async def find_payment(self, *, payment_id: str) -> Payment:
-        """Read a payment of any user."""
-        return unwrap(await self._store.read_payment(known(payment_id), None))
+    async def wait_for_rest(
+        self, payment: Payment, wait_s: float, is_wanted: Callable[[], bool] = lambda: True
+    ) -> Payment:
+        """Wait until a payment is at rest, but not longer than `wait_s`; return it as it is then.
 
-    @operation(ValidationFailed)
-    async def search_payments(
+        A change by this process ends the wait at once; one by another process, or an unwanted wait, within half
+        a second.
+        """
+        return await self._runtime.wait_for_rest(payment, wait_s, is_wanted)
+
+    # Wallets
+
+    @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
+    async def create_wallet(
         self,
         *,
-        status: PaymentStatus | None = None,
-        user_id: str | None = None,
-        set_aside: bool | None = None,
-        limit: int = 20,
-        cursor: str = "",
-    ) -> Page[Payment]:
-        """List payments of all users, newest first. A page can be short while there is a next one."""
-        self._require_page(limit, cursor, fields.PAYMENT_CURSOR if set_aside else fields.JOURNAL_CURSOR)
-        self._require_filter(user_id)
-        return await self._store.search_payments(
-            status, user_id, set_aside=set_aside, cursor=cursor, limit=limit
+        user_id: UserId,
+        currency: Currency,
+        idempotency_key: IdempotencyKey | None = None,
+    ) -> Wallet:
+        """Open an active wallet with nothing in it."""
+        called = self._runtime.operation("create_wallet", (), idempotency_key, [user_id, currency])
+        wallet_id = self._runtime.ids.new("wal", self._store.partition_of(user_id))
+        return await self._run(commands.CreateWallet(called, wallet_id, user_id, currency))
+
+    @operation(WalletNotFound)
+    async def get_wallet(self, *, user_id: UserId, wallet_id: str) -> Wallet:
+        """Read a wallet."""
+        return await self._run(commands.ReadWallet(id_or_unknown(wallet_id), user_id))
+
+    @operation(ValidationFailed)
+    async def list_wallets(
+        self, *, user_id: UserId, limit: PageLimit = 20, cursor: WalletCursor = ""
+    ) -> Page[Wallet]:
+        """List a user's wallets, newest first."""
+        return await self._run(commands.ListWallets(user_id, cursor, limit))
+
+    @operation(WalletNotFound, ValidationFailed)
+    async def list_entries(
+        self,
+        *,
+        user_id: UserId,
+        wallet_id: str,
+        limit: PageLimit = 20,
+        cursor: EntryCursor = "",
+    ) -> Page[Entry]:
+        """List the movements of a wallet, newest first."""
+        return await self._run(commands.ListEntries(id_or_unknown(wallet_id), user_id, cursor, limit))
+
+    @operation(WalletNotFound)
+    async def find_wallet(self, *, wallet_id: str) -> Wallet:
+        """Read a wallet of any user."""
+        return await self._run(commands.ReadWallet(id_or_unknown(wallet_id)))
+
+    @operation(WalletNotFound, BalanceTooLarge, IdempotencyKeyReused, ValidationFailed)
+    async def deposit(
+        self, *, wallet_id: str, amount: Amount, idempotency_key: IdempotencyKey | None = None
+    ) -> Wallet:
+        """Put money into a wallet, whatever its status."""
+        called = self._runtime.operation("deposit", (wallet_id,), idempotency_key, [amount])
+        command = commands.Deposit(called, id_or_unknown(wallet_id), amount)
+        return unwrap(await self._runtime.directory.run(command.wallet_id, command))
+
+    @operation(WalletNotFound, IdempotencyKeyReused, ValidationFailed)
+    async def activate_wallet(self, *, wallet_id: str, idempotency_key: IdempotencyKey | None = None) -> Wallet:
+        """Let a wallet pay again."""
+        return await self._set_wallet_status(wallet_id, "active", idempotency_key)
+
+    @operation(WalletNotFound, IdempotencyKeyReused, ValidationFailed)
+    async def deactivate_wallet(
+        self, *, wallet_id: str, idempotency_key: IdempotencyKey | None = None
+    ) -> Wallet:
+        """Keep a wallet from paying; payments under way are finished, and refunds still go in."""
+        return await self._set_wallet_status(wallet_id, "inactive", idempotency_key)
+
+    # Invoices
+
+    @operation(UserNotFound, ReferenceUsed, IdempotencyKeyReused, ValidationFailed)
+    async def create_invoice(
+        self,
+        *,
+        user_id: UserId,
+        amount: Amount,
+        currency: Currency,
+        merchant: Name,
+        expires_at: Time,
+        description: Description | None = None,
+        reference: Name | None = None,
+        idempotency_key: IdempotencyKey | None = None,
+    ) -> Invoice:
+        """Enter an invoice that a user has to pay before it expires, by the store's clock."""
+        # A repeat is recognised by its arguments as they came.
+        arguments = [user_id, amount, currency, merchant, description, reference, expires_at.isoformat()]
+        command = commands.CreateInvoice(
+            self._runtime.operation("create_invoice", (), idempotency_key, arguments),
+            self._runtime.ids.new("inv", self._store.partition_of(user_id)),
+            user_id,
+            amount,
+            currency,
+            nfc(merchant),
+            nfc(description),
+            nfc(reference),
+            expires_at,
         )
+        outcome = await self._runtime.run(command, lambda _: self._runtime.feed.wake())
+        if outcome.code == "expiry_past":
+            raise ValidationFailed([FieldError("expires_at", "has to be in the future")])
+        return unwrap(outcome)
+
+    @operation(InvoiceNotFound)
+    async def get_invoice(self, *, user_id: UserId, invoice_id: str) -> Invoice:
+        """Read an invoice."""
+        return await self._run(commands.ReadInvoice(id_or_unknown(invoice_id), user_id))
+
+    @operation(ValidationFailed)
+    async def list_invoices(
+        self, *, user_id: UserId, limit: PageLimit = 20, cursor: InvoiceCursor = ""
+    ) -> Page[Invoice]:
+        """List a user's invoices, newest first."""
+        return await self._run(commands.ListInvoices(user_id, cursor, limit))
+
+    @operation(InvoiceNotFound)
+    async def find_invoice(self, *, invoice_id: str) -> Invoice:
+        """Read an invoice of any user."""
+        return await self._run(commands.ReadInvoice(id_or_unknown(invoice_id)))
+
+    @operation(InvoiceNotFound, InvoiceNotVoidable, IdempotencyKeyReused, ValidationFailed)
+    async def void_invoice(self, *, invoice_id: str, idempotency_key: IdempotencyKey | None = None) -> Invoice:
+        """Withdraw an invoice; a payment of it that waits for its code is canceled."""
+        called = self._runtime.operation("void_invoice", (invoice_id,), idempotency_key, [])
+        command = commands.VoidInvoice(called, id_or_unknown(invoice_id))
+        return unwrap(await self._runtime.run(command, lambda _: self._runtime.wake_journal_readers()))
+
+    # Users
+
+    @operation(UserExists, IdempotencyKeyReused, ValidationFailed)
+    async def create_user(
+        self,
+        *,
+        user_id: UserId,
+        email: Email | None = None,
+        phone: Phone | None = None,
+        idempotency_key: IdempotencyKey | None = None,
+    ) -> User:
+        """Make a user of the caller's identity system known."""
+        called = self._runtime.operation("create_user", (), idempotency_key, [user_id, email, phone])
+        return await self._run(commands.CreateUser(called, user_id, nfc(email), phone))
+
+    @operation(UserNotFound)
+    async def get_user(self, *, user_id: str) -> User:
+        """Read a user."""
+        return await self._run(commands.ReadUser(user_or_unknown(user_id), self._settings.failures_per_day))
+
+    @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
+    async def block_user(self, *, user_id: str, idempotency_key: IdempotencyKey | None = None) -> User:
+        """Block a user: nothing is started, confirmed or resent any more. Payments under way are finished."""
+        return await self._set_user_status("block_user", user_id, "blocked", idempotency_key)
+
+    @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
+    async def unblock_user(self, *, user_id: str, idempotency_key: IdempotencyKey | None = None) -> User:
+        """Let a blocked user pay again."""
+        return await self._set_user_status("unblock_user", user_id, "active", idempotency_key)
+
+    @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
+    async def unlock_user(self, *, user_id: str, idempotency_key: IdempotencyKey | None = None) -> User:
+        """Clear a lock-out by wrong codes."""
+        called = self._runtime.operation("unlock_user", (user_id,), idempotency_key, [])
+        failures_per_day = self._settings.failures_per_day
+        return await self._run(commands.UnlockUser(called, user_or_unknown(user_id), failures_per_day))
+
+    # Limits
+
+    @operation(ValidationFailed)
+    async def set_limit(self, *, currency: Currency, amount: LimitAmount | None) -> Limit:
+        """Set the global daily limit of a currency; None lifts it, 0 stops all payments."""
+        called = self._runtime.operation("set_limit", (currency,), None, [amount])
+        return await self._run(commands.SetLimit(called, currency, amount))
+
+    @operation(ValidationFailed)
+    async def list_limits(self, *, user_id: UserId) -> list[Limit]:
+        """List the limits that bind a user: those of the currencies of the user's wallets."""
+        return await self._run(commands.ReadLimits(user_id))
+
+    @operation()
+    async def list_all_limits(self) -> list[Limit]:
+        """List the limits that were ever set; a lifted one has the limit None."""
+        return await self._run(commands.ReadLimits())
+
+    # Notifications
 
     @operation(ValidationFailed)
     async def list_messages(
         self,
         *,
         status: Literal["sent", "waiting", "dead"] | None = None,
-        user_id: str | None = None,
-        limit: int = 20,
-        cursor: str = "",
+        user_id: UserId | None = None,
+        limit: PageLimit = 20,
+        cursor: JournalCursor = "",
     ) -> Page[Message]:
         """List messages, newest first. A page can be short while there is a next one."""
-        self._require_page(limit, cursor, fields.JOURNAL_CURSOR)
-        self._require_filter(user_id)
-        return await self._store.list_messages(status, user_id, cursor, limit)
+        return await self._run(commands.ListMessages(status, user_id, cursor, limit))
 
     @operation(MessageNotFound, IdempotencyKeyReused, ValidationFailed)
-    async def send_message_again(self, *, message_id: str, idempotency_key: str | None = None) -> Message:
+    async def send_message_again(
+        self, *, message_id: str, idempotency_key: IdempotencyKey | None = None
+    ) -> Message:
         """Try a dead message again; one that is not dead stays as it is."""
-        operation = self._keyed("send_again", (message_id,), idempotency_key, [])
-        call = partial(self._store.send_again, operation, known(message_id))
-        return unwrap(await self._finish(call, lambda _: self._agenda.wake()))
+        called = self._runtime.operation("send_again", (message_id,), idempotency_key, [])
+        found = fields.MESSAGE_ID.fullmatch(message_id)
+        if not found:
+            raise MessageNotFound
+        command = commands.SendMessageAgain(called, int(found[1], 16), found[2])
+        return unwrap(await self._runtime.run(command, lambda _: self._runtime.agenda.wake()))
 
-    @operation(ValidationFailed)
-    async def audit(self) -> Audit:
-        """Recompute every invariant from the journal and compare, beside whatever goes on.
+    # Events
 
-        It takes a minute for millions of entries; those who ask meanwhile get the same answer.
+    @operation(RateLimited, ValidationFailed)
+    async def events(self, *, user_id: UserId, after: EventId | None = None) -> Subscription:
+        """Listen to the changes of a user's payments and invoices: from now on, or after an earlier event.
+
+            async with await engine.events(user_id="alice") as events:
+                async for event in events: ...
+
+        The iteration ends when the engine drains, and for a listener that does not keep up; nothing is lost by
+        that: go on `after` the last event's id. Close the subscription: a user has a bounded number of them.
         """
-        return await self._share_audit()
+        seen = fields.EVENT_ID.fullmatch(after or "")
+        if seen and int(seen[1], 16) != self._store.partition_of(user_id):
+            raise ValidationFailed([FieldError("after", fields.EVENT_ID_RULE)])
+        return await self._runtime.feed.listen(user_id, after)
 
-    async def _set_user_status(self, operation: Operation, user_id: str, status: str) -> User:
-        most = self._settings.failures_per_day
-        return unwrap(await self._store.set_user_status(operation, known_user(user_id), status, most))
+    async def _run(self, command: Command[Value]) -> Value:
+        return unwrap(await self._store.run(command))
+
+    async def _set_user_status(self, name: str, user_id: str, status: str, key: str | None) -> User:
+        called = self._runtime.operation(name, (user_id,), key, [])
+        failures_per_day = self._settings.failures_per_day
+        user_id = user_or_unknown(user_id)
+        return await self._run(commands.SetUserStatus(called, user_id, status, failures_per_day))
 
     async def _set_wallet_status(self, wallet_id: str, status: str, key: str | None) -> Wallet:
-        operation = self._keyed(f"set_wallet_{status}", (wallet_id,), key, [])
-        command = SetWalletStatus(operation, known(wallet_id), status)
-        outcome: Outcome[Wallet] = await self._directory.ask(command.wallet_id, command)
-        return unwrap(outcome)
-
-    def _require_filter(self, user_id: str | None) -> None:
-        if user_id is not None:
-            fields.require([("user_id", fields.user_id_error(user_id))])
-
-    def _keyed(self, name: str, scope: tuple[str, ...], key: str | None, arguments: object) -> Operation:
-        fields.require([("idempotency_key", fields.key_error(key))])
-        return self._operation(name, scope, key, arguments)
+        called = self._runtime.operation(f"set_wallet_{status}", (wallet_id,), key, [])
+        command = commands.SetWalletStatus(called, id_or_unknown(wallet_id), status)
+        return unwrap(await self._runtime.directory.run(command.wallet_id, command))

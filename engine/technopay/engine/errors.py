@@ -30,12 +30,10 @@ import copyreg
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from datetime import datetime
+from typing import Any, ClassVar
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from technopay.engine.models import Limit, Payment
+from technopay.engine.models import Limit, Payment
 
 
 class TechnopayError(Exception):

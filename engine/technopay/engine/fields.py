@@ -1,13 +1,14 @@
-"""The forms of arguments, judged before anything is sent to the store. Every error names field and rule."""
+"""The types of arguments with their rules, each written once. Every error says the rule."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import TypeVar
+from functools import lru_cache, partial
+from typing import Annotated, Any, TypeVar
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from iso4217 import Currency as IsoCurrency
@@ -32,23 +33,41 @@ SPECIAL_USE_DOMAIN = re.compile(rf"(?<=[@.])(?:{'|'.join(SPECIAL_USE_DOMAIN_NAME
 NOT_IN_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 """What no text holds: control characters, lone surrogates, and what makes text seem to be in another order."""
 NEW_LINE = re.compile("[\t\n\u2028\u2029]")
+EVENT_ID_RULE = "has to be the id of an event"
 NFC_GROWTH_MAX = 4
 """A text is at most this much shorter in NFC than without; what is longer is not normalised at all."""
 PAGE_MAX = 100
-RECORD_ID = re.compile(r"(?:wal|inv|pay|msg)_[0-9A-Za-z_-]{1,60}")
+WAIT_S_MAX = 10.0
+RECORD_ID = re.compile(r"(?:wal|inv|pay|msg)_[0-9a-f]{2}[0-9A-Za-z_-]{1,58}")
 WALLET_CURSOR, INVOICE_CURSOR, PAYMENT_CURSOR = (
     re.compile(rf"{prefix}_[0-9A-Za-z_-]{{1,60}}") for prefix in ("wal", "inv", "pay")
 )
 JOURNAL_CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
 ENTRY_CURSOR = re.compile(r"[0-9]{1,15}")
 """What pages go on from: a record, a place in the journal, a number of entries."""
-EVENT_ID = re.compile(r"evt_00([0-9]{1,18})-([0-9]{1,18})")
-"""An event, and its place in the journal."""
+EVENT_ID = re.compile(r"evt_([0-9a-f]{2})([0-9]{1,18}-[0-9]{1,18})")
+MESSAGE_ID = re.compile(r"msg_([0-9a-f]{2})([0-9]{1,18}-[0-9]{1,18})")
+"""An event or a message: its partition and its entry of the journal."""
 
 
 def is_record_id(text: str) -> bool:
     """Whether a text can be the id of a record of ours."""
     return RECORD_ID.fullmatch(text) is not None
+
+
+def id_or_unknown(record_id: str) -> str:
+    """Return an id that can be one of ours as it is, else one that does not exist."""
+    return record_id if is_record_id(record_id) else "unknown"
+
+
+def user_or_unknown(user_id: str) -> str:
+    """Return an id that a user can have as it is, else one that no user has."""
+    return user_id if USER_ID.fullmatch(user_id) else ""
+
+
+def partition_in(record_id: str) -> int:
+    """Return the partition that the id of a record names."""
+    return int(record_id[4:6], 16)
 
 
 @lru_cache(maxsize=1)
@@ -187,9 +206,42 @@ def require(errors: Iterable[tuple[str, str | None]]) -> None:
 
 def event_id_error(event_id: str | None) -> str | None:
     """Answer what is wrong with the id of an event, which need not exist."""
-    return None if event_id is None or EVENT_ID.fullmatch(event_id) else "has to be the id of an event"
+    return None if event_id is None or EVENT_ID.fullmatch(event_id) else EVENT_ID_RULE
 
 
 def cursor_error(cursor: str, form: re.Pattern[str]) -> str | None:
     """Answer what is wrong with a cursor; an empty one is the beginning."""
     return None if not cursor or form.fullmatch(cursor) else "has to be the next_cursor of an earlier page"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a value has to fulfil beside its type; `error` says what is wrong with one, or None."""
+
+    error: Callable[[Any], str | None]
+
+
+def _wait_error(wait_s: float) -> str | None:
+    return None if 0 <= wait_s <= WAIT_S_MAX else f"has to be 0 to {WAIT_S_MAX:g} seconds"
+
+
+UserId = Annotated[str, Rule(user_id_error)]
+Email = Annotated[str, Rule(email_error)]
+Phone = Annotated[str, Rule(phone_error)]
+Currency = Annotated[str, Rule(currency_error)]
+Amount = Annotated[int, Rule(amount_error)]
+LimitAmount = Annotated[int, Rule(partial(amount_error, least=0))]
+Name = Annotated[str, Rule(partial(text_error, least=1, most=128))]
+Note = Annotated[str, Rule(partial(text_error, least=1, most=500, lines=True))]
+Description = Annotated[str, Rule(partial(text_error, least=0, most=500, lines=True))]
+Code = Annotated[str, Rule(code_error)]
+IdempotencyKey = Annotated[str, Rule(key_error)]
+Time = Annotated[datetime, Rule(time_error)]
+WaitSeconds = Annotated[float, Rule(_wait_error)]
+PageLimit = Annotated[int, Rule(page_error)]
+WalletCursor = Annotated[str, Rule(partial(cursor_error, form=WALLET_CURSOR))]
+InvoiceCursor = Annotated[str, Rule(partial(cursor_error, form=INVOICE_CURSOR))]
+PaymentCursor = Annotated[str, Rule(partial(cursor_error, form=PAYMENT_CURSOR))]
+JournalCursor = Annotated[str, Rule(partial(cursor_error, form=JOURNAL_CURSOR))]
+EntryCursor = Annotated[str, Rule(partial(cursor_error, form=ENTRY_CURSOR))]
+EventId = Annotated[str, Rule(event_id_error)]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import unicodedata
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from technopay.storage.keys import Keys
+from technopay.storage.commands import Migrate
+from technopay.storage.partition import Partition
 from technopay.storage.server.health import SCHEMA, SCHEMA_BEFORE
 
 logger = logging.getLogger(__name__)
@@ -16,18 +16,17 @@ SCANNED = 500
 MOVED = 100
 """References that one script moves: it holds up all others."""
 
-Run = Callable[..., Awaitable[Any]]
 
-
-async def migrate(run: Run, fetch: Run, keys: Keys) -> None:
+async def migrate(partition: Partition) -> None:
     """Key the references by their normal form (NFC), then raise the schema; after a crash it goes on."""
-    cursor, raised = "0", {"before": SCHEMA_BEFORE, "schema": SCHEMA}
+    cursor, references = "0", partition.keys.key("references")
     while True:
-        cursor, flat = await fetch("HSCAN", keys.key("references"), cursor, "COUNT", SCANNED)
+        cursor, flat = await partition.fetch("HSCAN", references, cursor, "COUNT", SCANNED)
         moves = [move for move in map(_move_of, flat[::2], flat[1::2]) if move]
         for first in range(0, len(moves), MOVED):
             words = [word for move in moves[first : first + MOVED] for word in move]
-            for invoice_id, other in (await run("migrate", **raised, moves=words)).record:
+            (kept,) = (await partition.run(Migrate(SCHEMA_BEFORE, SCHEMA, words))).value or ((),)
+            for invoice_id, other in kept:
                 logger.warning(
                     "invoices %s and %s of one merchant have the same reference in normal form (NFC); "
                     "both are kept: void the one that must not be paid",
@@ -36,7 +35,7 @@ async def migrate(run: Run, fetch: Run, keys: Keys) -> None:
                 )
         if str(cursor) == "0":
             break
-    await run("migrate", **raised, moves=())
+    await partition.run(Migrate(SCHEMA_BEFORE, SCHEMA, ()))
 
 
 def _move_of(name: str, invoice_id: str) -> Sequence[str] | None:

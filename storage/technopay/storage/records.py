@@ -1,4 +1,4 @@
-"""Turns the replies of scripts into the engine's records."""
+"""The replies of scripts as the engine's records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, cast, get_args
 
-from technopay.engine.code_keys import CodeState, keep_code_state
 from technopay.engine.models import (
     Confirmation,
     Entry,
@@ -24,17 +23,17 @@ from technopay.engine.models import (
     Wallet,
     from_ms,
 )
-from technopay.engine.ports import Notice, Parcel
-from technopay.storage.keys import PARTITION
+from technopay.engine.values import NotificationContext
+from technopay.engine.verifiers.code_keys import CodeState, keep_code_state
 
 Fields = dict[str, str]
 
 SEPARATOR = "\x1f"
-"""Between the parts of what scripts answer in one piece; a list if a text holds it, see shared/pack.lua."""
+"""Between the parts of a packed value; it is a list if a text holds the separator, see shared/pack.lua."""
 Packed = str | Sequence[str]
 
 UNREADABLE = (ArithmeticError, LookupError, TypeError, ValueError)
-"""What is raised when a record does not hold what it has to hold."""
+"""The errors that a record raises which does not hold what it has to hold."""
 UNREADABLE_TEXT = "cannot be read"
 """How the last error of a message ends that cannot be sent, see take_due.lua and the relay."""
 PAYMENT_STATUSES = frozenset(get_args(PaymentStatus))
@@ -44,7 +43,7 @@ METHODS = frozenset(get_args(Method))
 MESSAGE_STATUSES = frozenset({"sent", "waiting", "dead"})
 
 LIMITS_KEPT = 256
-"""Limits as payments show them: a settled payment shows what it showed when it was confirmed."""
+"""Limits as payments show them: a settled payment shows that of its confirmation."""
 
 FAILURES = {
     "too_many_attempts": "Too many wrong codes.",
@@ -69,7 +68,7 @@ def unpack(packed: Packed) -> Sequence[str]:
 
 
 def id_of(reply: Any) -> str:
-    """Return the id of what a script answered about a record: its first part, whatever the rest is."""
+    """Return the id of a record in a reply: its first part, whatever the rest is."""
     return str((unpack(reply) or [""])[0])
 
 
@@ -224,12 +223,13 @@ def _resolution_from(outcome: str, note: str, by: str, at: str) -> Resolution | 
     return Resolution.trusted(outcome=outcome, note=note, by=by, at=from_ms(at))
 
 
-def parcel_from(parcel: Packed) -> Parcel:
-    """Build a parcel, see shared/message.lua."""
+def context_from(packed: Packed) -> NotificationContext:
+    """Build what a message says of a payment, see shared/message.lua."""
     (
-        payment_id, user_id, wallet_id, amount, currency, merchant, status, method, issue, key_id, email, phone
-    ) = unpack(parcel)  # fmt: skip
-    return Parcel(
+        payment_id, user_id, wallet_id, amount, currency, merchant, status, method, version, key_id, email,
+        phone
+    ) = unpack(packed)  # fmt: skip
+    return NotificationContext(
         payment_id=payment_id,
         user_id=user_id,
         wallet_id=wallet_id,
@@ -238,27 +238,22 @@ def parcel_from(parcel: Packed) -> Parcel:
         merchant=merchant,
         status=status,
         method=cast("Method", method) if method else None,
-        issue=int(issue) if issue else None,
+        code_version=int(version) if version else None,
         key_id=key_id,
         email=email or None,
         phone=phone or None,
     )
 
 
-def unreadable_parcel(parcel: Packed) -> Parcel:
-    """Build what stands for a parcel that cannot be read: only the payment is known, perhaps the user."""
-    payment_id, user_id, *_ = *unpack(parcel), ""
-    return Parcel(payment_id, user_id, "", 0, "", "", "unreadable", None, None, "", None, None)
-
-
-def notice_from(entry_id: str, kind: str, issue: str, reason: str, parcel: Packed | None) -> Notice:
-    """Build a notice from what a script says of it; one that cannot be read has a parcel that says so."""
+def readable_context_from(packed: Packed) -> NotificationContext | None:
+    """Build a context, None for a payment that is gone; of an unreadable one, only the ids are known."""
+    if not packed:
+        return None
     try:
-        number = int(issue) if issue else None
-        found = parcel_from(parcel) if parcel else None
+        return context_from(packed)
     except UNREADABLE:
-        number, found = None, unreadable_parcel(parcel or entry_id)
-    return Notice(entry_id, kind, number, reason, found)
+        payment_id, user_id, *_ = *unpack(packed), ""
+        return NotificationContext(payment_id, user_id, "", 0, "", "", "unreadable", None, None, "", None, None)
 
 
 def entry_from(reply: Sequence[Any]) -> Entry:
@@ -275,13 +270,13 @@ def entry_from(reply: Sequence[Any]) -> Entry:
     )
 
 
-def message_from(reply: Sequence[Any]) -> Message:
+def message_from(reply: Sequence[Any], partition: int) -> Message:
     """Build a message from {journal id, fields, {email, phone}}; operators see the address whole."""
     fields = fields_of(reply[1])
     channel = one_of(METHODS, fields["channel"])
     return Message.trusted(
-        id=f"msg_{PARTITION}{reply[0]}",
-        event_id=f"evt_{PARTITION}{reply[0]}",
+        id=f"msg_{partition:02x}{reply[0]}",
+        event_id=f"evt_{partition:02x}{reply[0]}",
         user_id=fields["user"],
         channel=channel,
         to=(reply[2][0] if channel == "email" else reply[2][1]) or "",
@@ -293,12 +288,12 @@ def message_from(reply: Sequence[Any]) -> Message:
     )
 
 
-def unreadable_message(reply: Sequence[Any]) -> Message:
+def unreadable_message(reply: Sequence[Any], partition: int) -> Message:
     """Build what operators see of a message that cannot be read, and so is not sent."""
     fields = dict(zip(reply[1][::2], reply[1][1::2], strict=False))
     return Message.trusted(
-        id=f"msg_{PARTITION}{reply[0]}",
-        event_id=f"evt_{PARTITION}{reply[0]}",
+        id=f"msg_{partition:02x}{reply[0]}",
+        event_id=f"evt_{partition:02x}{reply[0]}",
         user_id=fields.get("user", ""),
         channel="email",
         to="",

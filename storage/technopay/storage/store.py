@@ -5,31 +5,33 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
-from technopay.engine.arguments import require_type
+from technopay.engine.commands import Command, ReadLimits
 from technopay.engine.errors import (
+    Fault,
     InternalError,
     OutcomeUnknown,
     StoreUnavailable,
     StoreUnfit,
     StoreUninitialised,
 )
-from technopay.engine.ports import Outbox, Outcome
-from technopay.engine.statistics import StoreGauges
-from technopay.storage.audit import AuditScripts
-from technopay.storage.days import Calendar
-from technopay.storage.events import EventScripts
-from technopay.storage.keys import Keys
+from technopay.engine.models import Audit
+from technopay.engine.operations import require_type
+from technopay.engine.ports import Outcome
+from technopay.engine.statistics import ScriptTime, StoreGauges, UnreadableRecords
+from technopay.engine.values import JournalBatch, Lease, Position
+from technopay.storage.audit.audit import audit
+from technopay.storage.business_days import Calendar
+from technopay.storage.commands import CountLiveCodes, Initialise, MarkDemo, ReadGauges, ReadMeta
 from technopay.storage.migration import migrate
-from technopay.storage.outbox import OutboxScripts
-from technopay.storage.payments import PaymentScripts
-from technopay.storage.records import fields_of
-from technopay.storage.registry import RegistryScripts
+from technopay.storage.partition import Partition
+from technopay.storage.redis_keys import Keys
+from technopay.storage.scripts.loader import load_scripts
 from technopay.storage.server.client import OTHER_LOOP, FakeClient, ServerClient
 from technopay.storage.server.embedded import EmbeddedValkey
 from technopay.storage.server.health import (
@@ -40,6 +42,8 @@ from technopay.storage.server.health import (
     HealthCheck,
     require_ours,
 )
+
+Value = TypeVar("Value")
 
 REPLY_TIMEOUT_S = 2.0
 REPLY_TIMEOUT_S_MAX = 3600.0
@@ -56,7 +60,7 @@ NO_DEMO = (
 )
 
 
-class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, AuditScripts):
+class RedisStore:
     """The engine's store. Make one with `connect`, `embedded` or `fake`; `async with` opens and closes it."""
 
     def __init__(
@@ -69,8 +73,8 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
         namespace: str,
         durability: Durability,
         reply_timeout_s: float = REPLY_TIMEOUT_S,
+        partition: int = 0,
     ) -> None:
-        super().__init__(Keys(namespace))
         require_type("timezone", timezone, str)
         require_type("namespace", namespace, str)
         require_type("durability", durability, Durability)
@@ -85,16 +89,18 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
         self._initialise = initialise
         self._timezone = timezone
         try:
-            self._calendar = Calendar(timezone)
+            calendar = Calendar(timezone)
         except (KeyError, ValueError, OSError):
             raise ValueError(
                 f"timezone has to be one that this system knows, like Europe/Berlin, not {timezone!r}"
             ) from None
+        self._keys = Keys(namespace, partition)
+        self._scripts = load_scripts()
+        self._script_times: defaultdict[str, ScriptTime] = defaultdict(ScriptTime)
+        self.unreadable = UnreadableRecords()
+        self._partition = Partition(self._keys, self._scripts, calendar, self._script_times, self.unreadable)
         self._health = HealthCheck(
-            meta=self._keys.key("meta"),
-            journal=self._keys.journal,
-            timezone=timezone,
-            durability=durability,
+            meta=self._keys.key("meta"), journal=self._keys.journal, timezone=timezone, durability=durability
         )
         self._reply_timeout_s = reply_timeout_s
         self._resources = AsyncExitStack()
@@ -171,9 +177,9 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
 
     async def aclose(self) -> None:
         """Disconnect, then stop the embedded server. Can be called more than once."""
-        if self._link is not None and asyncio.get_running_loop() is not self._loop:
+        if self._partition.client is not None and asyncio.get_running_loop() is not self._loop:
             raise RuntimeError(OTHER_LOOP)
-        self._link = None
+        self._partition.client = None
         await self._resources.aclose()
 
     async def __aenter__(self) -> Self:
@@ -183,49 +189,77 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    @property
+    def partitions(self) -> Sequence[int]:
+        return (self._keys.partition,)
+
+    @property
+    def script_times(self) -> Mapping[str, ScriptTime]:
+        """How long the scripts took that this process sent."""
+        return self._script_times
+
+    def partition_of(self, user_id: str) -> int:  # noqa: ARG002 - there is one partition
+        return self._keys.partition
+
+    def send(
+        self,
+        command: Command[Value],
+        lease: Lease,
+        on_result: Callable[[Outcome[Value] | Fault], None],
+    ) -> None:
+        """Send a command with all others of this loop tick; see the engine's store port."""
+        self._partition.send(command, lease, on_result)
+
+    async def run(self, command: Command[Value], lease: Lease | None = None) -> Outcome[Value]:
+        """Send a command and wait for its outcome. A lost reply is asked for again, a bounded time."""
+        return await self._partition.run(command, lease)
+
+    async def read_end(self, partition: int) -> Position:  # noqa: ARG002 - there is one partition
+        """Return the position of the last entry of the journal."""
+        return await self._partition.read_end()
+
+    async def read_journal(self, partition: int, after: Position, limit: int) -> JournalBatch:  # noqa: ARG002
+        """Read the entries after a position; the journal has to keep them from then on."""
+        batch = await self._partition.read_journal(after, limit)
+        self._health.saw(str(batch.end))
+        return batch
+
     async def ping(self) -> None:
-        """Find out whether the store works: now, so a lost reply is not asked for again."""
+        """Find out whether the store works now: a lost reply is not asked for again."""
         try:
-            await self._ask("read_meta", ())
+            await self._partition.ask(ReadMeta())
         except OutcomeUnknown as error:
             raise StoreUnavailable("The store did not answer.") from error
 
     async def measure(self) -> StoreGauges:
-        """Tell what can be known of all engines on the store."""
-        reply = await self._run("read_gauges")
-        ages = [max(0, reply.now_ms - int(since)) if since.isdigit() else 0 for since in reply.record]
+        """Measure what concerns all engines on the store."""
+        ((message_age_ms, set_aside_age_ms),) = (await self.run(ReadGauges())).value or ((0, 0),)
         memory = self._health.memory
         return StoreGauges(
-            message_age_ms=ages[0],
-            set_aside_age_ms=ages[1],
-            limits=await self.read_limits(None),
+            message_age_ms=int(message_age_ms),
+            set_aside_age_ms=int(set_aside_age_ms),
+            limits=(await self.run(ReadLimits())).value or [],
             memory_bytes=memory.used_bytes if memory else None,
             memory_bytes_max=memory.max_bytes if memory else None,
         )
 
-    async def read_meta(self) -> dict[str, str]:
-        """Read what the store says of itself; nothing when it was never initialised."""
-        return fields_of((await self._run("read_meta")).record)
+    async def audit(self) -> Audit:
+        """Recompute the invariants from the journal and compare; memory stays bounded, however long it is."""
+        return await audit(self._partition)
 
-    async def read_outbox(self, owner: str, count: int) -> Outbox | None:
-        """Claim the relay and read on in the journal; what was read there has to stay there."""
-        outbox = await super().read_outbox(owner, count)
-        if outbox is not None:
-            self._health.saw(outbox.cursor)
-        return outbox
-
-    async def bind_secret(self, key_ids: Sequence[str]) -> Outcome[str]:
-        """Add an engine's keys to those of the store; the value is the id of the first key of all."""
-        reply = await self._run("bind_secret", key_ids=key_ids)
-        return Outcome(reply.code, str(reply.record))
+    async def read_meta(self) -> Mapping[str, str]:
+        """Read the meta record; nothing when the store was never initialised."""
+        return (await self.run(ReadMeta())).value or {}
 
     async def count_live_codes(self) -> tuple[Counter[str], bool]:
-        """Count the codes that can still be used, by the id of their key; tell whether that is all of them."""
+        """Count the codes that can still be used, by the id of their key; return whether that is all of
+        them.
+        """
         counts: Counter[str] = Counter()
         for offset in range(0, LOOKED_AT_MAX, LOOKED_AT):
-            reply = await self._run("count_live_codes", offset=offset, looked_at=LOOKED_AT)
-            counts.update({key_id: int(number) for key_id, number in fields_of(reply.record).items()})
-            if reply.code == "ok":
+            outcome = await self.run(CountLiveCodes(offset, LOOKED_AT))
+            counts.update({key_id: int(number) for key_id, number in (outcome.value or {}).items()})
+            if outcome.code == "ok":
                 return counts, True
         return counts, False
 
@@ -236,14 +270,14 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
             StoreUnfit: the store is in use, and no demo's. Nothing was written.
 
         """
-        code = (await self._run("mark_demo", state="seeding")).code
+        code = (await self.run(MarkDemo("seeding"))).code
         if code == "in_use":
             raise StoreUnfit(NO_DEMO)
         return code == "ok"
 
     async def mark_seeded(self) -> None:
         """Note down that the demo data was added."""
-        await self._run("mark_demo", state="seeded")
+        await self.run(MarkDemo("seeded"))
 
     async def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -260,22 +294,23 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
                     "RedisStore.fake() needs fakeredis: pip install 'technopay[testing]'"
                 ) from None
 
-            self._link = FakeClient(FakeAsyncRedis(decode_responses=True, encoding_errors="replace"))
-            self._resources.push_async_callback(self._link.aclose)
+            fake = FakeClient(FakeAsyncRedis(decode_responses=True, encoding_errors="replace"))
+            self._partition.client = fake
+            self._resources.push_async_callback(fake.aclose)
             await self._take_over(is_new=is_new)
         else:
-            link = self._link = ServerClient(
+            client = self._partition.client = ServerClient(
                 self._url,
                 scripts=self._scripts.values(),
                 reply_timeout_s=self._reply_timeout_s,
                 health=self._health,
             )
-            self._resources.push_async_callback(link.aclose)
+            self._resources.push_async_callback(client.aclose)
             self._health.leave()
-            await link.look()
+            await client.look()
             await self._take_over(is_new=is_new)
-            await link.look()
-            link.watch(LOOK_INTERVAL_S)
+            await client.look()
+            client.watch(LOOK_INTERVAL_S)
         if self._server:
             self._server.mark_initialised()
 
@@ -286,37 +321,35 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
             await self._require_empty()
             meta = await self._initialise_store()
         if meta.get("schema") == SCHEMA_BEFORE:
-            require_ours(meta | {"schema": SCHEMA}, self._timezone)
-            if self.is_for_demo and "demo" not in meta and await self._fetch("EXISTS", self._keys.journal):
+            require_ours({**meta, "schema": SCHEMA}, self._timezone)
+            if (
+                self.is_for_demo
+                and "demo" not in meta
+                and await self._partition.fetch("EXISTS", self._keys.journal)
+            ):
                 raise StoreUnfit(NO_DEMO)
-            await migrate(self._run, self._fetch, self._keys)
+            await migrate(self._partition)
             meta = await self.read_meta()
         require_ours(meta, self._timezone)
         self._health.adopt(meta)
 
     async def _require_empty(self) -> None:
         """Refuse a database of somebody else; a namespace of our own says that it is shared on purpose."""
-        if self._server or self._keys != Keys():
+        if self._server or self._keys.namespace != Keys().namespace:
             return
         count = 0
         with suppress(InternalError, StoreUnavailable):  # the right to ask may be missing
-            count = int(await self._fetch("DBSIZE"))
-        if count and not await self._fetch("EXISTS", self._keys.journal):
+            count = int(await self._partition.fetch("DBSIZE"))
+        if count and not await self._partition.fetch("EXISTS", self._keys.journal):
             raise StoreUnfit(
                 f"the database holds {count} keys that are not technopay's; use an empty one, like redis://host:6379/1"
             )
 
-    async def _initialise_store(self) -> dict[str, str]:
-        reply = await self._run(
-            "initialise",
-            incarnation=secrets.token_hex(8),
-            schema=SCHEMA,
-            partitions=PARTITIONS,
-            timezone=self._timezone,
-        )
-        if reply.code == "in_use" and not reply.record:
+    async def _initialise_store(self) -> Mapping[str, str]:
+        outcome = await self.run(Initialise(secrets.token_hex(8), SCHEMA, PARTITIONS, self._timezone))
+        if outcome.code == "in_use" and not outcome.value:
             raise StoreUnfit("the store holds a journal but no meta record: it lost data; restore it")
-        return fields_of(reply.record)
+        return outcome.value or {}
 
 
 async def initialise_store(url: str, *, timezone: str, durability: Durability, may_be_new: bool = True) -> bool:

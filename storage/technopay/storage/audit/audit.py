@@ -13,9 +13,11 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
+from technopay.engine.commands import Command
 from technopay.engine.errors import InternalError
 from technopay.engine.models import Audit, Checked, Difference
-from technopay.storage.audit.books import Books, JournalEntry
+from technopay.engine.values import BEGINNING, Position
+from technopay.storage.audit.books import Books
 from technopay.storage.audit.comparison import (
     compare_invoice,
     compare_limit,
@@ -27,39 +29,45 @@ from technopay.storage.audit.comparison import (
 )
 from technopay.storage.audit.entries import enter
 from technopay.storage.audit.invariants import BALANCE, CHANGE, MESSAGE, READABLE, differ
-from technopay.storage.base import ScriptRunner
-from technopay.storage.keys import KINDS, Keys
+from technopay.storage.commands import (
+    AuditInvoices,
+    AuditKeys,
+    AuditLimits,
+    AuditMessages,
+    AuditPayments,
+    AuditPosition,
+    AuditUsers,
+    AuditWallets,
+)
+from technopay.storage.decode import Raw
+from technopay.storage.partition import Partition
 from technopay.storage.records import UNREADABLE, fields_of
+from technopay.storage.redis_keys import KINDS
 
-STRETCH = 500
+BATCH = 500
 """Entries of the journal, or keys, that are read at a time; whoever shares the loop has a turn between."""
 PORTION = 50
 """Records that one script reads: it holds up all others."""
 DIFFERENCES_MAX = 1_000
 """What is more is not listed."""
 
-Fetch = Callable[..., Awaitable[Any]]
 Compare = Callable[[str, Any, Any], Iterable[Difference]]
 
 
-class AuditScripts(ScriptRunner):
-    """Audits a store."""
-
-    async def audit(self) -> Audit:
-        """Recompute the invariants from the journal and compare; memory stays bounded, however long it is."""
-        auditor = Auditor(self._run, self._fetch, self._keys)
-        with closing(auditor.books):
-            return await auditor.audit()
+async def audit(partition: Partition) -> Audit:
+    """Recompute the invariants from the journal and compare; memory stays bounded, however long it is."""
+    auditor = Auditor(partition)
+    with closing(auditor.books):
+        return await auditor.audit()
 
 
 class Auditor:
-    """One audit: the books as far as they were read, and what was found."""
+    """One audit: the books as far as they were read, and the differences."""
 
-    def __init__(self, run: Fetch, fetch: Fetch, keys: Keys) -> None:
-        self._run = run
-        self._fetch = fetch
-        self._keys = keys
-        self._position = "0-0"
+    def __init__(self, partition: Partition) -> None:
+        self._partition = partition
+        self._keys = partition.keys
+        self._position = BEGINNING
         self._messages = 0
         self._differences: list[Difference] = []
         self.books = Books(self._report)
@@ -69,13 +77,13 @@ class Auditor:
         relay = await self._catch_up()
         if not POSITION.fullmatch(relay):
             self._report(differ(READABLE, "relay", "position", "a position of the journal", relay))
-        elif place(relay) > place(self._position):
+        elif Position.of(relay) > self._position:
             self._report(differ(MESSAGE, "relay", "position", f"at most {self._position}", relay))
-        await self._compare_all("user", "audit_users", compare_user)
-        await self._compare_all("wallet", "audit_wallets", self._compare_wallet, self._compare_entries)
-        await self._compare_all("invoice", "audit_invoices", compare_invoice)
-        await self._compare_all("payment", "audit_payments", compare_payment)
-        await self._compare_all("day_limit", "audit_limits", self._compare_limit)
+        await self._compare_all("user", AuditUsers, compare_user)
+        await self._compare_all("wallet", AuditWallets, self._compare_wallet, self._compare_entries)
+        await self._compare_all("invoice", AuditInvoices, compare_invoice)
+        await self._compare_all("payment", AuditPayments, compare_payment)
+        await self._compare_all("day_limit", AuditLimits, self._compare_limit)
         await self._look_at_keys()
         await self._look_at_agenda()
         for difference in self.books.compare_totals():
@@ -94,14 +102,14 @@ class Auditor:
     async def _compare_all(
         self,
         kind: str,
-        script: str,
+        read: Callable[[Sequence[str]], Command[Raw]],
         compare: Compare,
         then: Callable[[Sequence[str]], Awaitable[None]] | None = None,
     ) -> None:
         """Compare all records of a kind that the books have now."""
         for ids in self.books.ids(kind, PORTION):
-            position, found = (await self._run(script, ids=ids)).body
-            await self._read_to(position)
+            position, found = await self._run(read(ids))
+            await self._read_to(Position.of(position))
             for record_id, record in zip(ids, found, strict=True):
                 expected = self.books.record(kind, record_id)
                 self._report_all(kind, record_id, record, partial(compare, record_id, expected, record))
@@ -122,9 +130,9 @@ class Auditor:
 
     async def _compare_entries_of(self, wallet_id: str) -> None:
         first, key = 0, self._keys.key("entries", wallet_id)
-        while expected := self.books.places(wallet_id, first, STRETCH):
+        while expected := self.books.places(wallet_id, first, BATCH):
             try:
-                found = await self._fetch("LRANGE", key, first, first + len(expected) - 1)
+                found = await self._partition.fetch("LRANGE", key, first, first + len(expected) - 1)
             except InternalError:
                 self._report(differ(READABLE, wallet_id, "entries", "a list that can be read", "none"))
                 return
@@ -136,8 +144,8 @@ class Auditor:
         """Look for records that the journal does not speak of, and at the records of messages."""
         prefix, cursor = self._keys.key("meta").removesuffix("meta"), "0"
         while True:
-            words = ("MATCH", f"{prefix}*", "COUNT", STRETCH)
-            scanned, keys = await self._fetch("SCAN", cursor, *words)
+            words = ("MATCH", f"{prefix}*", "COUNT", BATCH)
+            scanned, keys = await self._partition.fetch("SCAN", cursor, *words)
             await self._catch_up()
             names = [key.removeprefix(prefix).partition(":") for key in keys]
             for kind, _, record_id in names:
@@ -154,7 +162,7 @@ class Auditor:
         """Look whether keys are of the types that their kinds have."""
         known = [name for name in names if type_of(name)]
         if known:
-            (found,) = (await self._run("audit_keys", names=known)).body
+            (found,) = await self._run(AuditKeys(known))
             for name, key_type in zip(known, found, strict=True):
                 for difference in compare_type(name, type_of(name), key_type):
                     self._report(difference)
@@ -163,7 +171,9 @@ class Auditor:
         """Look for members of the agenda that nothing is done about."""
         cursor = "0"
         while True:
-            scanned, flat = await self._fetch("ZSCAN", self._keys.key("agenda"), cursor, "COUNT", STRETCH)
+            scanned, flat = await self._partition.fetch(
+                "ZSCAN", self._keys.key("agenda"), cursor, "COUNT", BATCH
+            )
             for member in flat[::2]:
                 if not member.startswith(("pay_", "msg_", "op_")):
                     self._report(differ(READABLE, member, "agenda", "a payment, message or operation", "none"))
@@ -174,28 +184,29 @@ class Auditor:
     async def _compare_messages(self, ids: Sequence[str]) -> None:
         for first in range(0, len(ids), PORTION):
             portion = ids[first : first + PORTION]
-            _, found = (await self._run("audit_messages", ids=portion)).body
+            _, found = await self._run(AuditMessages(portion))
             for message_id, message in zip(portion, found, strict=True):
                 self._report_all("message", message_id, message, partial(compare_message, message_id, message))
             self._messages += len(portion)
 
     async def _catch_up(self) -> str:
         """Read the journal to its end; answer how far the relay has come."""
-        position, relay = (await self._run("audit_position")).body
-        await self._read_to(position)
+        position, relay = await self._run(AuditPosition())
+        await self._read_to(Position.of(position))
         return str(relay)
 
-    async def _read_to(self, position: str) -> None:
+    async def _read_to(self, position: Position) -> None:
         """Enter all that the journal has up to a position."""
-        while place(self._position) < place(position):
-            entries = await self._fetch(
-                "XRANGE", self._keys.journal, f"({self._position}", position, "COUNT", STRETCH
-            )
-            if not entries:
+        while self._position < position:
+            batch = await self._partition.read_journal(self._position, BATCH, str(position))
+            for entry in batch.entries:
+                enter(self.books, entry)
+            self._position = batch.end
+            if batch.is_last:
                 break  # its last entry was taken out
-            for entry in entries:
-                enter(self.books, JournalEntry.of(entry))
-            self._position = entries[-1][0]
+
+    async def _run(self, command: Command[Raw]) -> Raw:
+        return (await self._partition.run(command)).value or ()
 
     def _report_all(
         self, kind: str, record_id: str, found: Any, compare: Callable[[], Iterable[Difference]]
@@ -225,9 +236,3 @@ RECORDS = frozenset({"user", "wallet", "invoice", "payment", "day_limit"})
 def type_of(name: str) -> str:
     """Answer the type that a key has to have, by its name without the tag; '' for one that is not known."""
     return TYPES.get(name) or TYPES.get(name.partition(":")[0]) or TYPES.get(":".join(name.split(":")[:2]), "")
-
-
-def place(position: str) -> tuple[int, int]:
-    """Turn a position of the journal into what can be compared."""
-    at, _, number = position.partition("-")
-    return int(at), int(number)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from technopay.engine.models import Difference
+from technopay.engine.values import JournalEntry
 from technopay.storage.audit.invariants import BALANCE, CHANGE, DEBIT, MONEY, differ
-from technopay.storage.records import fields_of
 
 CACHE_KIB = 16 * 1024
 TABLES = """
@@ -30,23 +30,6 @@ CREATE TABLE used (currency TEXT, day TEXT, amount INT, PRIMARY KEY (currency, d
 """
 
 Row = sqlite3.Row
-
-
-class JournalEntry(NamedTuple):
-    """One entry of the journal: when it was written, of which type, about what, and what it says."""
-
-    id: str
-    at: str
-    type: str
-    subject: str
-    said: dict[str, str]
-
-    @classmethod
-    def of(cls, entry: tuple[str, Sequence[str]]) -> JournalEntry:
-        """Read an entry {id, [type, subject, name, value, ...]}."""
-        entry_id, (entry_type, subject, *flat) = entry
-        said = fields_of(flat)
-        return cls(entry_id, said.get("at") or entry_id.partition("-")[0], entry_type, subject, said)
 
 
 class Books:
@@ -134,10 +117,10 @@ class Books:
 
     def credit(self, entry: JournalEntry, payment: Row) -> None:
         """Enter money that comes back: to the wallet that it came from, in full."""
-        self.expect(DEBIT, entry, "amount", payment["amount"], int(entry.said["amount"]))
-        self.expect(DEBIT, entry, "wallet", payment["wallet"], entry.said["wallet"])
-        self.do("UPDATE payment SET refunded_at = ? WHERE id = ?", entry.at, entry.subject)
-        self.move(entry, entry.said["wallet"], int(entry.said["amount"]), -payment["amount"])
+        self.expect(DEBIT, entry, "amount", payment["amount"], int(entry.fields["amount"]))
+        self.expect(DEBIT, entry, "wallet", payment["wallet"], entry.fields["wallet"])
+        self.do("UPDATE payment SET refunded_at = ? WHERE id = ?", str(entry.at_ms), entry.subject)
+        self.move(entry, entry.fields["wallet"], int(entry.fields["amount"]), -payment["amount"])
 
     def land(self, entry: JournalEntry) -> None:
         """Enter that nothing of a payment can come back any more."""
@@ -154,7 +137,7 @@ class Books:
             self.doubt(BALANCE, entry, "wallet", "one that was created", wallet_id)
             return
         balance = wallet["balance"] + amount
-        self.expect(BALANCE, entry, "balance", balance, int(entry.said["balance"]))
+        self.expect(BALANCE, entry, "balance", balance, int(entry.fields["balance"]))
         if balance < 0:
             self.doubt(BALANCE, entry, "balance", "at least 0", balance)
         self.do(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from technopay.storage.audit.books import Books, JournalEntry
+from technopay.engine.values import JournalEntry
+from technopay.storage.audit.books import Books
 from technopay.storage.audit.invariants import CHANGE, DEBIT, LIMIT
 from technopay.storage.records import UNREADABLE
-from technopay.storage.versions import entry_version
 
 
 def enter(books: Books, entry: JournalEntry) -> None:
@@ -21,7 +21,7 @@ def enter(books: Books, entry: JournalEntry) -> None:
     try:
         handle(books, entry)
         if entry.type.startswith("payment."):
-            books.count_change(entry, entry_version(entry.type, entry.said))
+            books.count_change(entry, entry.version)
     except (*UNREADABLE, sqlite3.IntegrityError) as error:
         books.doubt(CHANGE, entry, "entry", "one that can be entered", f"{entry.type}: {error!r}")
 
@@ -35,7 +35,7 @@ def _user_status(books: Books, entry: JournalEntry) -> None:
 
 
 def _wallet_created(books: Books, entry: JournalEntry) -> None:
-    said = entry.said
+    said = entry.fields
     books.do(
         "INSERT INTO wallet (id, user, currency) VALUES (?, ?, ?)",
         entry.subject, said["user"], said["currency"],
@@ -47,13 +47,13 @@ def _wallet_status(books: Books, entry: JournalEntry) -> None:
 
 
 def _wallet_deposited(books: Books, entry: JournalEntry) -> None:
-    amount = int(entry.said["amount"])
+    amount = int(entry.fields["amount"])
     books.do("UPDATE wallet SET deposits = deposits + ? WHERE id = ?", amount, entry.subject)
     books.move(entry, entry.subject, amount, 0)
 
 
 def _invoice_created(books: Books, entry: JournalEntry) -> None:
-    said = entry.said
+    said = entry.fields
     books.do(
         "INSERT INTO invoice (id, user, amount, currency) VALUES (?, ?, ?, ?)",
         entry.subject, said["user"], said["amount"], said["currency"],
@@ -66,21 +66,21 @@ def _invoice_ended(books: Books, entry: JournalEntry) -> None:
 
 
 def _limit_set(books: Books, entry: JournalEntry) -> None:
-    books.do("INSERT OR REPLACE INTO day_limit VALUES (?, ?, 1)", entry.subject, entry.said["limit"])
+    books.do("INSERT OR REPLACE INTO day_limit VALUES (?, ?, 1)", entry.subject, entry.fields["limit"])
 
 
 def _started(books: Books, entry: JournalEntry) -> None:
-    books.do("INSERT INTO payment (id, created_at) VALUES (?, ?)", entry.subject, entry.at)
+    books.do("INSERT INTO payment (id, created_at) VALUES (?, ?)", entry.subject, str(entry.at_ms))
 
 
 def _processing(books: Books, entry: JournalEntry) -> None:
-    said, amount = entry.said, -int(entry.said["amount"])
+    said, amount = entry.fields, -int(entry.fields["amount"])
     if not books.change(entry, "requires_confirmation", "processing"):
         return
     books.do(
         "UPDATE payment SET wallet = ?, amount = ?, currency = ?, day = ?, paid_at = ?, balance = ?"
         " WHERE id = ?",
-        said["wallet"], amount, said["currency"], said["day"], entry.at, said["balance"], entry.subject,
+        said["wallet"], amount, said["currency"], said["day"], str(entry.at_ms), said["balance"], entry.subject,
     )  # fmt: skip
     if amount <= 0:
         books.doubt(DEBIT, entry, "amount", "less than 0", -amount)
@@ -93,16 +93,16 @@ def _processing(books: Books, entry: JournalEntry) -> None:
 
 def _succeeded(books: Books, entry: JournalEntry) -> None:
     if books.change(entry, "processing", "succeeded"):
-        books.do("UPDATE payment SET settled_at = ? WHERE id = ?", entry.at, entry.subject)
+        books.do("UPDATE payment SET settled_at = ? WHERE id = ?", str(entry.at_ms), entry.subject)
         books.land(entry)
 
 
 def _failed(books: Books, entry: JournalEntry) -> None:
-    reason = entry.said["reason"]
+    reason = entry.fields["reason"]
     if reason == "too_many_attempts":
         books.change(entry, "requires_confirmation", "failed")
     elif payment := books.change(entry, "processing", "failed"):
-        books.expect(LIMIT, entry, "day", payment["day"], entry.said["day"])
+        books.expect(LIMIT, entry, "day", payment["day"], entry.fields["day"])
         if books.use(payment["currency"], payment["day"], -payment["amount"]) < 0:
             books.doubt(LIMIT, entry, "used", "at least 0", "less")
         books.credit(entry, payment)
@@ -130,7 +130,7 @@ def _refund_failed(books: Books, entry: JournalEntry) -> None:
 def _resolved(books: Books, entry: JournalEntry) -> None:
     """Enter a decision. Its effect has its own entry, but for a refund that failed in an earlier version."""
     payment = books.record("payment", entry.subject)
-    if payment and payment["status"] == "refunding" and entry.said["outcome"] == "settled":
+    if payment and payment["status"] == "refunding" and entry.fields["outcome"] == "settled":
         books.change(entry, "refunding", "succeeded")
         books.land(entry)
 

@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable, StoreUnfit
 from technopay.engine.outage import Outage
-from technopay.storage.scripts import Script
+from technopay.storage.scripts.loader import Script
 from technopay.storage.server.connection import PendingCall, PipelinedConnection, error_for, fault, pack
 from technopay.storage.server.health import HealthCheck, Question, StoreFull
 from technopay.storage.server.reasons import reason_for

@@ -17,7 +17,7 @@ import hiredis
 
 from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.engine.outage import Outage
-from technopay.storage.scripts import Script
+from technopay.storage.scripts.loader import Script
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,17 @@
--- base: the partition's keys, the store's clock, exact integers, fields of records, and the journal.
+-- base: the keys of the partition, the store's clock, exact integers, fields of records, and the journal.
 --
--- KEYS[1] is always the partition's journal; its hash tag is the only one under which keys are built.
+-- `begin` comes first in every script: it reads TIME once, because that moves within a script on Redis 7.0. `at` is
+-- `now` in digits, for what is written. Keys are built under the hash tag of the partition's journal only.
 
-local tag = string.sub(KEYS[1], 1, -1 - #':journal')
+local journal, tag, at, now
+
+local function begin(first_key)
+    journal = first_key
+    tag = string.sub(first_key, 1, -1 - #':journal')
+    local clock = redis.call('TIME')
+    at = clock[1] .. string.sub('00000' .. clock[2], -6, -4)
+    now = tonumber(at)
+end
 
 local function key(kind, id)
     if id then
@@ -10,11 +19,6 @@ local function key(kind, id)
     end
     return tag .. ':' .. kind
 end
-
--- TIME is read once: it moves within a script on Redis 7.0. `at` is `now` in digits, for what is written.
-local clock = redis.call('TIME')
-local at = clock[1] .. string.sub('00000' .. clock[2], -6, -4)
-local now = tonumber(at)
 
 -- Numbers leave a script as digits: tostring(1e14) would be '1e+14'.
 local function int(number)
@@ -42,11 +46,11 @@ end
 -- Write an entry of the journal: its type and what it is about, then whatever there is to say. Its id says when it
 -- was written; where the clock went back, a field does.
 local function append(type, subject, ...)
-    local entry = redis.pcall('XADD', KEYS[1], at .. '-*', type, subject, ...)
+    local entry = redis.pcall('XADD', journal, at .. '-*', type, subject, ...)
     if entry.err then
         local said = {...}
         said[#said + 1], said[#said + 2] = 'at', at
-        entry = redis.call('XADD', KEYS[1], '*', type, subject, unpack(said))
+        entry = redis.call('XADD', journal, '*', type, subject, unpack(said))
     end
     return entry
 end

@@ -9,7 +9,7 @@ local HOUR_MS = 60 * MINUTE_MS
 local DAY_MS = 24 * HOUR_MS
 
 -- The window with one event more; or false, and how long it still lasts if there is no room in it.
-local function one_more(length_ms, window, most)
+local function increment_window(length_ms, window, most)
     if most == '' then
         return false
     end
@@ -26,7 +26,7 @@ local function one_more(length_ms, window, most)
 end
 
 -- The details of a refusal if there is too much of a thing, or nil.
-local function too_often(name, left_ms)
+local function exceeded(name, left_ms)
     return left_ms and {'retry_after_ms', int(left_ms), 'too_many', name}
 end
 

@@ -2,11 +2,11 @@
 --
 -- An empty fingerprint means that the operation keeps no record of its own.
 
-local function earlier(operation, fingerprint)
+local function earlier(operation_id, fingerprint)
     if fingerprint == '' then
         return nil
     end
-    local kept = redis.call('HMGET', key('operation', operation), 'fingerprint', 'reply')
+    local kept = redis.call('HMGET', key('operation', operation_id), 'fingerprint', 'reply')
     if not kept[1] then
         return nil
     end
@@ -18,10 +18,10 @@ local function earlier(operation, fingerprint)
     return reply
 end
 
-local function keep(operation, fingerprint, kept_ms, reply)
+local function remember(operation_id, fingerprint, kept_ms, reply)
     if fingerprint ~= '' then
-        redis.call('HSET', key('operation', operation), 'fingerprint', fingerprint, 'reply', cjson.encode(reply))
-        redis.call('ZADD', key('agenda'), int(now + kept_ms), 'op_' .. operation)
+        redis.call('HSET', key('operation', operation_id), 'fingerprint', fingerprint, 'reply', cjson.encode(reply))
+        redis.call('ZADD', key('agenda'), int(now + kept_ms), 'op_' .. operation_id)
     end
     return reply
 end

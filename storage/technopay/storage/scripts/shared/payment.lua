@@ -13,7 +13,7 @@ end
 
 -- A payment packed: id, e-mail, phone, then values in the order of VIEW. What is empty can be left out from `paid_at`
 -- on, or from `failure` on.
-local function shown(id, email, phone, ...)
+local function pack_view(id, email, phone, ...)
     email, phone = email or '', phone or ''
     return pack({id, email, phone, ...}, email .. phone .. select(6, ...))
 end

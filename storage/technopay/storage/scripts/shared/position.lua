@@ -1,6 +1,6 @@
 -- position: how far the journal has come.
 
 local function position()
-    local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+    local last = redis.call('XREVRANGE', journal, '+', '-', 'COUNT', 1)[1]
     return last and last[1] or '0-0'
 end

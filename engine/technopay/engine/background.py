@@ -1,0 +1,87 @@
+"""A loop of background work: it repeats one step, can be woken, and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from technopay.engine.errors import Fault, OutcomeUnknown, StoreUnavailable
+from technopay.engine.outage import Outage
+from technopay.engine.ports import Clock
+
+logger = logging.getLogger(__name__)
+
+PAUSE_AFTER_FAULT_S = 0.5
+
+
+class Loop:
+    """Repeats one step: at once while there is more, else when it is woken or after an interval.
+
+    Between two steps there can be a pause, so that a step has more to do. A fault or a crash of a step is
+    logged, and the loop goes on after a pause.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], Awaitable[bool]],
+        interval_s: float,
+        clock: Clock,
+        *,
+        pause_s: float = 0.0,
+    ) -> None:
+        self._pause_s = pause_s
+        self._name = name
+        self._step = step
+        self._interval_s = interval_s
+        self._clock = clock
+        self._outage = Outage(logger, f"{name} fails and goes on", f"{name} works again")
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=self._name)
+
+    def wake(self) -> None:
+        """Make the next step come now."""
+        self._wake.set()
+
+    async def stop(self, drain_s: float) -> None:
+        """Let the step that runs finish, but do not wait longer than `drain_s`."""
+        self._stopping = True
+        self._wake.set()
+        if self._task:
+            _, late = await asyncio.wait([self._task], timeout=drain_s)
+            for task in late:
+                task.cancel()
+
+    async def _run(self) -> None:
+        task = asyncio.current_task()
+        # A library below can swallow the cancellation: the task still counts it.
+        while not self._stopping and not (task and task.cancelling()):
+            self._wake.clear()
+            try:
+                more = await self._step()
+            except (StoreUnavailable, OutcomeUnknown) as fault:
+                logger.debug("%s pauses: %s", self._name, fault)  # the store logs the reason
+                await self._clock.sleep(PAUSE_AFTER_FAULT_S)
+                continue
+            except Exception as error:
+                self._outage.fail(repr(error), exc_info=not isinstance(error, Fault))
+                await self._clock.sleep(PAUSE_AFTER_FAULT_S)
+                continue
+            self._outage.end()
+            if not more and not self._stopping:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        if self._pause_s:
+            await self._clock.sleep(self._pause_s)
+        try:
+            async with asyncio.timeout(self._interval_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass

@@ -1,0 +1,248 @@
+"""The relay: reads the journal as an outbox and delivers every message at least once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+
+from technopay.engine.claims import Claims
+from technopay.engine.commands import ClaimRelay, ReadNotificationContexts, RecordAttempt, RecordDeliveries
+from technopay.engine.errors import Fault
+from technopay.engine.fields import is_line
+from technopay.engine.models import Method
+from technopay.engine.notifications.texts import message_kind, message_text
+from technopay.engine.ports import Channel, OutgoingMessage, Store
+from technopay.engine.settings import EngineSettings
+from technopay.engine.values import (
+    ClaimedMessage,
+    FailedDelivery,
+    Fate,
+    JournalEntry,
+    Notification,
+    NotificationContext,
+    Position,
+)
+from technopay.engine.verifiers.code_keys import CodeKeys
+
+logger = logging.getLogger(__name__)
+
+BATCH = 1_000
+"""Entries of the journal that are read at a time."""
+ERROR_LENGTH_MAX = 200
+RETRIES_MAX = 1_000
+"""Messages that are tried again at a time."""
+
+
+class UnreadableError(Exception):
+    """Raised when the store does not hold what a message needs: the message is dead."""
+
+
+class Relay:
+    """Delivers messages. A channel that is down delays only its own messages."""
+
+    def __init__(
+        self,
+        store: Store,
+        channels: Mapping[Method, Channel],
+        keys: CodeKeys,
+        settings: EngineSettings,
+        owner: str,
+        claims: Claims,
+    ) -> None:
+        self._store = store
+        self._claims = claims
+        self._retries: set[asyncio.Task[None]] = set()
+        self._channels = channels
+        self._keys = keys
+        self._settings = settings
+        self._owner = owner
+
+    async def step(self) -> bool:
+        """Deliver the messages of one batch of the journal; return whether there may be more."""
+        return any([await self._relay(partition) for partition in self._store.partitions])
+
+    async def _relay(self, partition: int) -> bool:
+        claimed = await self._store.run(ClaimRelay(partition, self._owner))
+        if claimed.code != "ok" or claimed.value is None:
+            return False
+        token = claimed.token
+        batch = await self._store.read_journal(partition, Position.of(claimed.value), BATCH)
+        kinds = [(entry, kind) for entry in batch.entries if (kind := message_kind(entry))]
+        contexts = (
+            await self._store.run(ReadNotificationContexts(partition, [entry.subject for entry, _ in kinds]))
+            if kinds
+            else None
+        )
+        notifications = [
+            _notification(entry, kind, context)
+            for (entry, kind), context in zip(kinds, (contexts and contexts.value) or (), strict=True)
+            if context
+        ]
+        with self._claims.holding("relay", partition, "", token) as claim:
+            failed = await self._deliver_all(notifications)
+        retry_ms = round(self._settings.message_backoff_s * 1000)
+        recorded = RecordDeliveries(partition, token, str(batch.end), retry_ms, failed)
+        if (await self._store.run(recorded)).code != "ok":
+            self._claims.lose(claim)
+        return not batch.is_last
+
+    def retry(self, partition: int, message: ClaimedMessage) -> None:
+        """Begin to try a message again; one beyond the bound stays on the agenda."""
+        if len(self._retries) < RETRIES_MAX:
+            task = asyncio.get_running_loop().create_task(self._try_again(partition, message))
+            self._retries.add(task)
+            task.add_done_callback(self._retries.discard)
+
+    async def drain(self, drain_s: float) -> None:
+        """Wait for the messages that are being tried again, but not longer than `drain_s`."""
+        if self._retries:
+            _, late = await asyncio.wait(self._retries, timeout=drain_s)
+            for task in late:
+                task.cancel()
+
+    async def _try_again(self, partition: int, message: ClaimedMessage) -> None:
+        entry_id = message.notification.entry_id
+        try:
+            await self.deliver_again(partition, message)
+        except Fault as fault:
+            logger.warning("message %s is left to the agenda: %s", entry_id, fault.code)
+        except Exception:
+            logger.exception("message %s crashed; the agenda has it", entry_id)
+
+    async def deliver_again(self, partition: int, message: ClaimedMessage) -> None:
+        """Try a failed message; after the last attempt it is dead until an operator sends it again."""
+        entry_id = message.notification.entry_id
+        with self._claims.holding("message", partition, entry_id, message.claim) as claim:
+            failed = await self._deliver_all([message.notification], message.channel)
+        attempts = message.attempts + 1
+        fate, error = (failed[0].fate, failed[0].error) if failed else ("sent", "")
+        if fate == "unsent" and message.attempts:
+            fate = "stale"  # an earlier attempt may have sent it
+        if fate == "waiting" and attempts >= self._settings.message_attempts:
+            fate = "dead"
+        retry_ms = round(self._settings.message_backoff_s * 2 ** (attempts - 1) * 1000)
+        attempt = RecordAttempt(partition, entry_id, message.claim, fate, error, retry_ms)
+        if (await self._store.run(attempt)).code != "ok":
+            self._claims.lose(claim)
+
+    async def _deliver_all(
+        self, notifications: Sequence[Notification], channel: Method | None = None
+    ) -> list[FailedDelivery]:
+        """Deliver side by side, within the time for one; return what was not delivered.
+
+        A fault of one message must not hold up the others.
+        """
+        if not notifications:
+            return []
+        usual = [_usual_channel(notification) for notification in notifications]
+        reached = [channel or self._channel_for(*each) for each in zip(notifications, usual, strict=True)]
+        deliveries = [
+            asyncio.create_task(self._deliver(notification, through))
+            for notification, through in zip(notifications, reached, strict=True)
+        ]
+        try:
+            await asyncio.wait(deliveries, timeout=self._settings.message_timeout_s)
+        finally:
+            late = [delivery for delivery in deliveries if not delivery.done()]
+            for delivery in late:
+                delivery.cancel()
+        if late:
+            await asyncio.wait(late, timeout=self._settings.message_timeout_s)
+        fates = [_fate_of(delivery) for delivery in deliveries]
+        return [
+            _failed(notification, through, fate, error)
+            for notification, own, through, (fate, error) in zip(
+                notifications, usual, reached, fates, strict=True
+            )
+            if fate != "sent" or through != own
+        ]
+
+    def _channel_for(self, notification: Notification, usual: Method) -> Method:
+        """Return the usual channel of a message or, where this engine lacks it, another one of the user."""
+        context = notification.context
+        if usual in self._channels or context is None or notification.kind == "confirmation.code":
+            return usual
+        other: Method = "sms" if usual == "email" else "email"
+        return other if other in self._channels and context.phone and context.email else usual
+
+    async def _deliver(self, notification: Notification, channel: Method) -> Fate:
+        """Deliver a message, unless there is nothing to send."""
+        context, code = notification.context, None
+        if context is None:
+            return "stale"
+        to = (context.email if channel == "email" else context.phone) or ""
+        if context.status == "unreadable" or not is_line(to):
+            self._store.unreadable.note("message", notification.entry_id)
+            raise UnreadableError("the record or its address cannot be read")
+        if notification.kind == "confirmation.code":
+            version = notification.code_version
+            is_current = context.status == "requires_confirmation" and context.code_version == version
+            verifier = self._keys.verifier(context.key_id)
+            if version is None or (verifier is None and not is_current):
+                return "stale"
+            if verifier is None:
+                return "left"
+            code = await verifier.code(context.terms, version)
+            if code is None:
+                return "unsent"
+            if not is_current:
+                return "stale"  # it counts: a newer code replaced it before it was sent
+        message = OutgoingMessage(
+            event_id=f"evt_{context.partition:02x}{notification.entry_id}",
+            user_id=context.user_id,
+            channel=channel,
+            to=to,
+            kind=notification.kind,
+            text=message_text(notification, context, code),
+            code=code,
+            payment_id=context.payment_id,
+            amount=context.amount,
+            currency=context.currency,
+            payee=context.merchant,
+        )
+        through = self._channels.get(channel)
+        if through is None:
+            raise ConnectionError(f"there is no channel for {channel}")
+        await through.deliver(message)
+        return "sent"
+
+
+def _notification(entry: JournalEntry, kind: str, context: NotificationContext) -> Notification:
+    version, reason = entry.fields.get("issue", ""), entry.fields.get("reason", "")
+    if version and not version.isdecimal():
+        version, context = "", context._replace(status="unreadable")
+    return Notification(entry.id, kind, int(version) if version else None, reason, context)
+
+
+def _fate_of(delivery: asyncio.Task[Fate]) -> tuple[Fate, str]:
+    """Return what became of a message, and the error."""
+    if not delivery.done() or delivery.cancelled():
+        return "waiting", "TimeoutError"
+    error = delivery.exception()
+    if error is not None:
+        logger.info("a message was not taken: %r", error)
+        fate: Fate = "dead" if isinstance(error, UnreadableError) else "waiting"
+        return fate, (str(error) or type(error).__name__)[:ERROR_LENGTH_MAX]
+    return delivery.result(), ""
+
+
+def _failed(notification: Notification, channel: Method, fate: Fate, error: str) -> FailedDelivery:
+    context = notification.context
+    assert context is not None, "a notification without a context has nothing to deliver"
+    return FailedDelivery(
+        notification.entry_id, context.user_id, channel, notification.kind, context.payment_id, fate, error
+    )
+
+
+def _usual_channel(notification: Notification) -> Method:
+    """Return the channel that a journal entry implies: the one chosen for a code, else e-mail if there is one.
+
+    A message that was sent by it needs no record of its own.
+    """
+    context = notification.context
+    if context is None:
+        return "email"
+    if notification.kind == "confirmation.code" and context.method:
+        return context.method
+    return "email" if context.email else "sms"

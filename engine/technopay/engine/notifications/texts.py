@@ -1,0 +1,72 @@
+"""Which entries of the journal cause a message, of which kind, and its text."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from iso4217 import Currency
+
+from technopay.engine.values import JournalEntry, Notification, NotificationContext
+
+MESSAGE_KINDS = {
+    "payment.started": "confirmation.code",
+    "payment.code_resent": "confirmation.code",
+    "payment.succeeded": "payment.succeeded",
+    "payment.failed": "payment.failed",
+    "payment.refunded": "payment.refunded",
+    "payment.refused": "payment.refused",
+    "payment.canceled": "payment.canceled",
+    "payment.expired": "payment.expired",
+}
+"""The kinds of messages, by the type of the entry; the scripts know them, too."""
+
+
+def message_kind(entry: JournalEntry) -> str | None:
+    """Return the kind of message that an entry causes, or None."""
+    # A user who cancels needs no message; a user whose invoice was withdrawn does.
+    if entry.type == "payment.canceled" and entry.fields.get("by") != "void":
+        return None
+    return MESSAGE_KINDS.get(entry.type)
+
+
+def money(amount: int, currency: str) -> str:
+    """Write an amount of minor units as people do: 1234 EUR as '12.34 EUR'."""
+    exponent = _exponent(currency)
+    if exponent == 0:
+        return f"{amount} {currency}"
+    whole, part = divmod(amount, 10**exponent)
+    return f"{whole}.{part:0{exponent}d} {currency}"
+
+
+@cache
+def _exponent(currency: str) -> int:
+    return Currency(currency).exponent or 0
+
+
+REFUSAL_REASONS = {
+    "insufficient_funds": "the wallet holds less than that",
+    "daily_limit_exceeded": "it would pass the limit for today",
+}
+
+
+def message_text(notification: Notification, context: NotificationContext, code: str | None) -> str:
+    """Write the text of a message. Amount and payee are always in it (PSD2 RTS, Article 5)."""
+    what = f"{money(context.amount, context.currency)} to {context.merchant}"
+    match notification.kind:
+        case "confirmation.code":
+            return f"{code} is your code to pay {what}. Give it to nobody."
+        case "payment.succeeded":
+            return f"You paid {what}."
+        case "payment.failed" if notification.reason == "settlement_failed":
+            return f"Your payment of {what} could not be settled. The amount is back in your wallet."
+        case "payment.failed":
+            return f"Your payment of {what} failed after too many wrong codes. Nothing was deducted."
+        case "payment.refunded":
+            return f"Your payment of {what} was refunded to your wallet."
+        case "payment.refused":
+            reason = REFUSAL_REASONS[notification.reason]
+            return f"Your payment of {what} was refused: {reason}. Nothing was deducted."
+        case "payment.canceled":
+            return f"Your payment of {what} was canceled, because the invoice was withdrawn."
+        case _:
+            return f"The code for your payment of {what} has expired. Nothing was deducted."

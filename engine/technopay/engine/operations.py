@@ -1,0 +1,129 @@
+"""Operations of the engine: annotations judge their arguments, their refusals stand on the method."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import wraps
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+
+from technopay.engine.errors import FieldError, Refusal, ValidationFailed
+from technopay.engine.fields import Rule
+
+MethodT = TypeVar("MethodT", bound=Callable[..., Any])
+
+RULES = {
+    str: "has to be text",
+    int: "has to be a whole number",
+    float: "has to be a number",
+    bool: "has to be true or false",
+    datetime: "has to be a time with its offset from UTC",
+}
+
+
+class Form:
+    """What an annotation takes: no subclass of int (a bool, a member of an IntEnum), but any of str."""
+
+    def __init__(self, annotation: Any) -> None:
+        options = [annotation]
+        if get_origin(annotation) not in (Literal, Annotated):
+            options = list(get_args(annotation)) or options
+        self.rules: list[Rule] = []
+        """What a value of the type has to fulfil, too."""
+        for place, option in enumerate(options):
+            if get_origin(option) is Annotated:
+                options[place], *metadata = get_args(option)
+                self.rules += [each for each in metadata if isinstance(each, Rule)]
+        self.choices = [choice for option in options for choice in get_args(option)]
+        types = [str if get_origin(option) is Literal else option for option in options]
+        self.rule = f"has to be {' or '.join(self.choices)}" if self.choices else RULES[types[0]]
+        self.types = frozenset([*types, *([int] if float in types else [])])
+        self.plain_types = self.types - {str} if self.choices else self.types
+        """The types of which every value is taken as it is."""
+
+    def take(self, value: Any) -> Any:
+        """Return the value, a text as a plain one.
+
+        Raises:
+            TypeError: it is not of this form.
+
+        """
+        if type(value) not in self.types:
+            if str in self.types and isinstance(value, str):
+                value = str.__str__(value)
+            elif not (datetime in self.types and isinstance(value, datetime)):
+                raise TypeError(self.rule)
+        if self.choices and value is not None and value not in self.choices:
+            raise TypeError(self.rule)
+        return value
+
+
+def require_type(name: str, value: object, annotation: Any) -> None:
+    """Judge one argument of a constructor.
+
+    Raises:
+        TypeError: names it, and the rule.
+
+    """
+    try:
+        Form(annotation).take(value)
+    except TypeError as error:
+        raise TypeError(f"{name} {error}") from None
+
+
+def take_all(forms: Mapping[str, Form], arguments: dict[str, Any]) -> None:
+    """Judge the arguments that are there: their types first, then their rules.
+
+    Raises:
+        ValidationFailed: names each that is wrong.
+
+    """
+    errors = []
+    for name, value in arguments.items():
+        if name in forms and type(value) not in forms[name].plain_types:
+            try:
+                arguments[name] = forms[name].take(value)
+            except TypeError as error:
+                errors.append(FieldError(name, str(error)))
+    if not errors:
+        errors = [
+            FieldError(name, wrong)
+            for name, value in arguments.items()
+            if name in forms and value is not None
+            for rule in forms[name].rules
+            if (wrong := rule.error(value))
+        ]
+    if errors:
+        raise ValidationFailed(errors)
+
+
+def operation(*errors: type[Refusal]) -> Callable[[MethodT], MethodT]:
+    """Make a method an operation of the engine, with the refusals that it can raise.
+
+    Every call is judged first: whether the engine runs in this loop, then the types of the arguments.
+    """
+
+    def decorate(method: MethodT) -> MethodT:
+        # Without the type of the result: to build a page of records takes longer than all else here.
+        names = list(inspect.signature(method).parameters)[1:]
+        annotations = {name: method.__annotations__[name] for name in names}
+        owner = type("", (), {"__annotations__": annotations, "__module__": method.__module__})
+        forms: dict[str, Form] = {}
+
+        @wraps(method)
+        async def call(self: Any, **arguments: Any) -> Any:
+            if not forms and annotations:
+                forms.update(
+                    {name: Form(hint) for name, hint in get_type_hints(owner, include_extras=True).items()}
+                )
+            self.require_running()
+            take_all(forms, arguments)
+            return await method(self, **arguments)
+
+        raises = ", ".join([error.__name__ for error in errors])
+        call.__doc__ = f"{method.__doc__}\n\nRaises:\n    {raises}{'; ' if raises else ''}any Fault.\n"
+        call.errors = errors  # type: ignore[attr-defined]
+        return cast("MethodT", call)
+
+    return decorate

@@ -1,0 +1,307 @@
+"""The parts of an engine and its life: start, drain, close; and what follows from an outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from enum import Enum
+from itertools import count
+from typing import TypeVar
+
+from technopay.engine.actors.directory import Directory
+from technopay.engine.actors.owners import Owners
+from technopay.engine.background import Loop
+from technopay.engine.claims import RENEW_INTERVAL_S, Claims
+from technopay.engine.commands import BindSecret, Command, ReadPayment, TakeDue
+from technopay.engine.errors import REFUSALS, EngineClosed, Fault, InternalError, StoreUnfit
+from technopay.engine.events.feed import Feed
+from technopay.engine.events.waiters import Waiters
+from technopay.engine.models import Audit, Method, Payment, Record
+from technopay.engine.notifications.relay import Relay
+from technopay.engine.ports import Channel, Clock, Ids, Outcome, SettlementService, Store, Verifier
+from technopay.engine.settings import EngineSettings
+from technopay.engine.settlement.settlements import Settlements
+from technopay.engine.statistics import Statistics
+from technopay.engine.system import RandomIds, SystemClock
+from technopay.engine.testing.doubles import FixedCode
+from technopay.engine.testing.mocks import MockChannel, MockSettlementService
+from technopay.engine.values import Claimed, Operation
+from technopay.engine.verifiers.code_keys import CodeKeys
+from technopay.engine.verifiers.second_step import PaymentRoute, SecondStep
+
+Value = TypeVar("Value")
+
+MOCKS = (MockSettlementService, MockChannel, FixedCode)
+ROUTES_MAX = 50_000
+DUE_MAX = 100
+RELAY_PAUSE_S = 0.01
+"""Between two readings of the journal: the entries of that time are relayed together."""
+NOTIFIED_REFUSALS = frozenset({"insufficient_funds", "daily_limit_exceeded", "confirmation_invalid"})
+"""Refusals of a confirm that are written to the journal, and so cause a message."""
+CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+UNKEYED_KEPT_MS = 600_000
+"""How long a call without an idempotency key is remembered, for our own repeats after a lost reply."""
+
+
+class State(Enum):
+    """The life of an engine, in this order."""
+
+    UNSTARTED = "was not started"
+    RUNNING = "is running"
+    DRAINING = "is draining"
+    CLOSED = "is closed"
+
+
+class Runtime:
+    """Everything that an engine consists of below its operations. The constructor does no I/O."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: EngineSettings,
+        settlement_service: SettlementService | None,
+        channels: Mapping[Method, Channel] | None,
+        verifier: Verifier | None,
+        clock: Clock | None,
+        ids: Ids | None,
+    ) -> None:
+        self.store = store
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.ids = ids or RandomIds()
+        self.keys = CodeKeys(settings, verifier)
+        self.second_step = SecondStep(self.keys)
+        service = settlement_service or MockSettlementService(store)
+        mock = MockChannel(store)
+        reached: Mapping[Method, Channel] = {"email": mock, "sms": mock} if channels is None else channels
+        self.channels = frozenset(reached)
+        services = [("settlement", service), *reached.items(), ("verifier", verifier)]
+        self._mocks = tuple(name for name, each in services if isinstance(each, MOCKS))
+        owner = self.ids.new("eng", 0)
+        # The end of a version 7 UUID is random: with a number behind it, it names a call of this engine.
+        self._calls_named = count(1)
+        self._call_prefix = owner[-8:]
+        self.directory = Directory(store, self.clock, settings, owner)
+        self.owners = Owners(store, self.directory)
+        self._claims = Claims(store, self.clock)
+        self.settlements = Settlements(store, service, self.clock, self._claims, settings, self._announce)
+        self._relay = Relay(store, reached, self.keys, settings, owner, self._claims)
+        self.feed = Feed(store, self.clock, settings)
+        self.waiters = Waiters()
+        interval_s = settings.agenda_interval_s
+        self.agenda = Loop("agenda", self._take_due, interval_s, self.clock)
+        self.relay = Loop("relay", self._relay.step, interval_s, self.clock, pause_s=RELAY_PAUSE_S)
+        self._renewal = Loop("claims", self._claims.renew, RENEW_INTERVAL_S, self.clock)
+        self._state = State.UNSTARTED
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._routes: dict[str, PaymentRoute] = {}
+        self._calls: set[asyncio.Task[None]] = set()
+        self._audit: asyncio.Task[Audit] | None = None
+
+    async def start(self) -> None:
+        """Bind the store to the secret and begin the background work.
+
+        Raises:
+            StoreUnfit: the store was used with another secret.
+
+        """
+        if self._state is not State.UNSTARTED:
+            raise EngineClosed(f"The engine {self._state.value} and cannot be started.")
+        bound = await self.store.run(BindSecret(self.keys.ids))
+        if bound.code != "ok":
+            raise StoreUnfit(
+                "this store was used with another TECHNOPAY_SECRET; to change it, name that one in "
+                "TECHNOPAY_SECRET_PREVIOUS"
+            )
+        self.keys.adopt(bound.value or "")
+        self._loop = asyncio.get_running_loop()
+        for part in (self.agenda, self.relay, self.feed, self._renewal):
+            part.start()
+        self._state = State.RUNNING
+
+    async def aclose(self) -> None:
+        """Refuse new commands, finish the accepted ones, give up what takes longer than `drain_s`."""
+        if self._state is State.RUNNING:
+            self.require_running()
+            self._state = State.DRAINING
+            drain_s = self.settings.drain_s
+            await self.feed.stop(drain_s)
+            await self.agenda.stop(drain_s)
+            await self.directory.drain(drain_s)
+            if self._calls:
+                _, late = await asyncio.wait(self._calls, timeout=drain_s)
+                for call in late:
+                    call.cancel()
+            await self.settlements.drain(drain_s)
+            await self.relay.stop(drain_s)
+            await self._relay.drain(drain_s)
+            await self._renewal.stop(drain_s)
+            await self._claims.give_up("message", "relay")
+            if self._audit is not None:
+                self._audit.cancel()
+                await asyncio.wait([self._audit])
+        self._state = State.CLOSED
+
+    def require_running(self) -> None:
+        """Refuse calls while the engine does not run, and those from another event loop (RuntimeError)."""
+        if self._state is not State.RUNNING:
+            raise EngineClosed(f"The engine {self._state.value}. Nothing happened.")
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("the engine was started in another event loop; nothing happened")
+
+    @property
+    def statistics(self) -> Statistics:
+        return Statistics(
+            live_actors=self.directory.live_actors,
+            commands_waiting=self.directory.commands_waiting,
+            mailbox_depth_max=self.directory.mailbox_depth_max,
+            lease_waits=self.directory.lease_waits,
+            settlements_in_flight=self.settlements.in_flight,
+            claims_lost=self._claims.lost,
+            listeners=self.feed.listeners,
+            payments_set_aside=self.settlements.set_aside,
+            mocks=self._mocks,
+            script_times=self.store.script_times,
+            unreadable=self.store.unreadable.counts,
+        )
+
+    async def audit(self) -> Audit:
+        """Wait for the running audit, or for a new one. It goes on when its first caller has left."""
+        if self._audit is None or self._audit.done():
+            self._audit = asyncio.get_running_loop().create_task(self.store.audit())
+            self._audit.add_done_callback(lambda audit: audit.cancelled() or audit.exception())
+        audit = self._audit
+        try:
+            return await asyncio.shield(audit)
+        except asyncio.CancelledError:
+            if audit.cancelled():
+                raise EngineClosed from None
+            raise
+
+    def operation(
+        self, name: str, scope: tuple[str, ...], key: str | None, arguments: object, *, recorded: bool = True
+    ) -> Operation:
+        """Name a call, so that a repeat is recognised: by its key or, without one, for our own repeats only.
+
+        A call that is not `recorded` without a key leaves its trace in the payment itself.
+        """
+        if key is None:
+            fingerprint = _digest(arguments) if recorded else ""
+            return Operation(self.new_call(), fingerprint, UNKEYED_KEPT_MS)
+        kept_ms = self.settings.idempotency_kept_s * 1000
+        return Operation(_digest([name, *scope, key]), _digest(arguments), kept_ms)
+
+    def new_call(self) -> str:
+        return f"{self._call_prefix}.{next(self._calls_named)}"
+
+    def follow(self, outcome: Outcome[Payment]) -> None:
+        """Do what follows from an outcome about a payment, whether or not its caller has left.
+
+        Remember its wallet, wake waiters and relay, begin the settlement or the refund.
+        """
+        payment = outcome.value
+        if payment is None or (outcome.code != "ok" and outcome.code not in NOTIFIED_REFUSALS):
+            return
+        self.remember(payment)
+        self._announce(payment)
+        if claim := outcome.details.get("claim"):
+            self.settlements.begin(Claimed(payment, claim, outcome.details.get("refund", "")))
+
+    async def run(
+        self, command: Command[Value], on_outcome: Callable[[Outcome[Value]], None]
+    ) -> Outcome[Value]:
+        """Run a command and do what follows; a task goes on with both if the caller leaves."""
+        try:
+            outcome = await self.store.run(command)
+        except asyncio.CancelledError:
+            if len(self._calls) < self.settings.commands_waiting_max:
+                task = asyncio.get_running_loop().create_task(self._go_on(command, on_outcome))
+                self._calls.add(task)
+                task.add_done_callback(self._calls.discard)
+            raise
+        if outcome.code == "ok":
+            on_outcome(outcome)
+        return outcome
+
+    async def _go_on(self, command: Command[Value], on_outcome: Callable[[Outcome[Value]], None]) -> None:
+        """Send a command again that may have run: the store knows its own earlier result."""
+        with suppress(Fault):
+            outcome = await self.store.run(command)
+            if outcome.code == "ok":
+                on_outcome(outcome)
+
+    def route(self, payment_id: str, user_id: str | None) -> PaymentRoute | None:
+        """Return what is remembered of a payment; None for one that has to be read."""
+        route = self._routes.get(payment_id)
+        return route if route and user_id in (None, route.user_id) else None
+
+    def remember(self, payment: Payment) -> PaymentRoute:
+        """Remember the wallet of a payment, and the state of its codes."""
+        if len(self._routes) >= ROUTES_MAX:
+            del self._routes[next(iter(self._routes))]
+        route = self._routes[payment.id] = PaymentRoute.of(payment)
+        return route
+
+    def forget(self, payment_id: str) -> None:
+        self._routes.pop(payment_id, None)
+
+    def wake_journal_readers(self) -> None:
+        self.relay.wake()
+        self.feed.wake()
+
+    def _announce(self, payment: Payment) -> None:
+        self.wake_journal_readers()
+        self.waiters.announce(payment)
+
+    async def _take_due(self) -> bool:
+        """Take what is due on the agenda; return whether there may be more."""
+        has_more, set_aside = False, 0
+        for partition in self.store.partitions:
+            due = (await self.store.run(TakeDue(partition, DUE_MAX))).value
+            if due is None:
+                continue
+            set_aside += due.set_aside
+            for claimed in due.payments:
+                self.settlements.begin(claimed)
+            for message in due.messages:
+                self._relay.retry(partition, message)
+            has_more |= due.next_in_ms is not None and due.next_in_ms <= 0
+        self.settlements.set_aside = set_aside
+        return has_more
+
+    async def wait_for_rest(self, payment: Payment, wait_s: float, is_wanted: Callable[[], bool]) -> Payment:
+        deadline = self.clock.monotonic() + wait_s
+        while not payment.is_at_rest and (left_s := deadline - self.clock.monotonic()) > 0:
+            seen = await self.waiters.next_change(payment.id, left_s)
+            if seen is None and not is_wanted():
+                break
+            # An acknowledged payment stays so, whether or not it can be read again.
+            with suppress(Fault):
+                payment = seen or (await self.store.run(ReadPayment(payment.id))).value or payment
+        return payment
+
+
+def _digest(value: object) -> str:
+    digest = hashlib.sha256(CANONICAL.encode(value).encode("utf-8", "surrogatepass")).digest()
+    return base64.urlsafe_b64encode(digest[:18]).decode()
+
+
+def unwrap(outcome: Outcome[Value]) -> Value:
+    """Return the value of an outcome, or raise the refusal that it is."""
+    if outcome.code == "ok":
+        if outcome.value is None:
+            raise InternalError
+        if outcome.replayed and isinstance(outcome.value, Record):
+            return outcome.value.as_replay()
+        return outcome.value
+    refusal = REFUSALS.get(outcome.code)
+    if refusal is None:
+        raise InternalError(f"the store answered {outcome.code!r}")
+    details = dict(outcome.details)
+    if isinstance(outcome.value, Payment):
+        details["payment"] = outcome.value
+    raise refusal(**details)

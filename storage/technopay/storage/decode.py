@@ -1,0 +1,222 @@
+"""The replies of scripts as outcomes of the engine, by the type that a command returns."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar, cast
+
+from technopay.engine.errors import InternalError
+from technopay.engine.models import Entry, Invoice, Limit, Message, Method, Page, Payment, User, Wallet, from_ms
+from technopay.engine.ports import Outcome
+from technopay.engine.statistics import UnreadableRecords
+from technopay.engine.values import Claimed, ClaimedMessage, Due, Notification, NotificationContext
+from technopay.storage.records import (
+    UNREADABLE,
+    entry_from,
+    fields_of,
+    id_of,
+    invoice_from,
+    limit_from,
+    message_from,
+    payment_from,
+    readable_context_from,
+    unreadable_message,
+    user_from,
+    wallet_from,
+)
+
+logger = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
+Raw = Sequence[Any]
+"""As a command's result: the parts of the reply as they are."""
+
+NO_DETAILS: Mapping[str, Any] = {}
+NUMBERS = ("required", "available", "attempts_remaining", "code_version")
+TEXTS = ("claim", "refund", "too_large", "invoice_id")
+
+
+class Reply(NamedTuple):
+    """What every script returns: a code, the store's time, a lease or claim token, and the rest."""
+
+    code: str
+    now_ms: int
+    token: str
+    body: Sequence[Any]
+
+    @property
+    def record(self) -> Any:
+        """The record that the reply is about; None when there is none."""
+        return self.body[0] if self.body else None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a value in a reply means depends on."""
+
+    now_ms: int
+    partition: int
+    unreadable: UnreadableRecords
+
+    def each(
+        self,
+        kind: str,
+        found: Iterable[Any],
+        build: Callable[[Any], Value],
+        name: Callable[[Any], str] = id_of,
+    ) -> list[Value]:
+        """Build many records; one that cannot be read is noted and left out."""
+        built = []
+        for each in found:
+            try:
+                built.append(build(each))
+            except UNREADABLE as error:
+                self.unreadable.note(kind, name(each), error)
+        return built
+
+    def payment(self, view: Any) -> Payment:
+        return payment_from(view, self.now_ms)
+
+    def invoice(self, record: Any) -> Invoice:
+        return invoice_from(record, self.now_ms)
+
+    def message(self, record: Any) -> Message:
+        return message_from(record, self.partition)
+
+    def listed_message(self, record: Any) -> Message:
+        """Build a message; one that cannot be read is shown as dead."""
+        try:
+            return self.message(record)
+        except UNREADABLE as error:
+            self.unreadable.note("message", record[0], error)
+            return unreadable_message(record, self.partition)
+
+
+def outcome_of(result: Any, reply: Reply, partition: int, unreadable: UnreadableRecords) -> Outcome[Any]:
+    """Turn a reply into an outcome; a replayed one is as good as a fresh one.
+
+    Raises:
+        InternalError: the record cannot be read.
+
+    """
+    context = Context(reply.now_ms, partition, unreadable)
+    is_replayed = reply.code == "replayed"
+    value = None
+    if reply.body and (reply.code in ("ok", "replayed") or reply.record):
+        try:
+            value = DECODERS[result](reply.body, context)
+        except UNREADABLE as error:
+            logger.error("%.200r cannot be read", id_of(reply.record))
+            raise InternalError from error
+    details = _details_of(result, reply, context)
+    if is_replayed:
+        return Outcome("ok", value, details, replayed=True)
+    return Outcome(reply.code, value, details, reply.token)
+
+
+def _details_of(result: Any, reply: Reply, context: Context) -> Mapping[str, Any]:
+    """Give the details of a reply about a record their types."""
+    if len(reply.body) < 2 or result not in DETAILED:
+        return {"replayed": True} if reply.code == "replayed" else NO_DETAILS
+    texts = fields_of(reply.body[1])
+    if not texts and reply.code != "replayed":
+        return NO_DETAILS
+    details: dict[str, Any] = {name: int(texts[name]) for name in NUMBERS if name in texts}
+    details |= {name: texts[name] for name in TEXTS if name in texts}
+    if "payment" in texts:
+        details["payment"] = context.payment(texts["payment"])
+    if "limit" in texts:
+        details["limit"] = limit_from(texts)
+    if "retry_after_ms" in texts:
+        details |= {"retry_after_s": int(texts["retry_after_ms"]) / 1000, "too_many": texts["too_many"]}
+    if "locked_until" in texts:
+        details["locked_until"] = from_ms(texts["locked_until"])
+    if reply.code == "replayed":
+        details["replayed"] = True
+    return details
+
+
+def _one(build: Callable[[Any], Any]) -> Callable[[Sequence[Any], Context], Any]:
+    return lambda body, _: build(body[0]) if body[0] else None
+
+
+def _page(items: list[Any], body: Sequence[Any]) -> Page[Any]:
+    next_cursor = body[1] or None
+    return Page(data=items, has_more=next_cursor is not None, next_cursor=next_cursor)
+
+
+def _limit(flat: Sequence[str]) -> Limit:
+    return limit_from(fields_of(flat))
+
+
+def _currency_of(flat: Sequence[str]) -> str:
+    """Return the currency of a limit in a reply, which is its name only if it cannot be read."""
+    return dict(zip(flat[::2], flat[1::2], strict=False)).get("currency", flat[0])
+
+
+def _due(body: Sequence[Any], context: Context) -> Due:
+    payments, messages, next_at, set_aside, unreadable = body
+    for member in unreadable:
+        context.unreadable.note("agenda", member)
+
+    def claimed_from(found: Sequence[Any]) -> Claimed:
+        view, claim, refund_id = found
+        return Claimed(context.payment(view), claim, refund_id)
+
+    return Due(
+        payments=context.each("payment", payments, claimed_from, lambda found: id_of(found[0])),
+        messages=[_claimed_message(message) for message in messages],
+        next_in_ms=int(float(next_at)) - context.now_ms if next_at else None,
+        set_aside=set_aside,
+    )
+
+
+def _claimed_message(found: Sequence[Any]) -> ClaimedMessage:
+    entry_id, kind, channel, attempts, claim, version, reason, packed = found
+    context = readable_context_from(packed)
+    if version and not version.isdecimal():
+        version, context = "", context and context._replace(status="unreadable")
+    notification = Notification(entry_id, kind, int(version) if version else None, reason, context)
+    return ClaimedMessage(notification, cast("Method", channel), int(attempts), claim)
+
+
+def _owned(body: Sequence[Any], context: Context) -> Mapping[str, Payment | Invoice]:
+    invoices = [record for record in body[0] if id_of(record).startswith("inv_")]
+    payments = [record for record in body[0] if id_of(record).startswith("pay_")]
+    found: list[Payment | Invoice] = [
+        *context.each("invoice", invoices, context.invoice),
+        *context.each("payment", payments, context.payment),
+    ]
+    return {each.id: each for each in found}
+
+
+DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
+    type(None): lambda _, __: None,
+    bool: lambda body, _: body[0] == 1,
+    str: lambda body, _: body[0],
+    list[bool]: lambda body, _: [is_current == 1 for is_current in body[0]],
+    list[str]: lambda body, _: list(body[0]),
+    Mapping[str, str]: lambda body, _: fields_of(body[0]),
+    Raw: lambda body, _: body,
+    User: _one(user_from),
+    Wallet: _one(wallet_from),
+    Limit: _one(_limit),
+    Invoice: lambda body, context: context.invoice(body[0]) if body[0] else None,
+    Payment: lambda body, context: context.payment(body[0]) if body[0] else None,
+    Message: lambda body, context: context.message(body[0]) if body[0] else None,
+    list[Limit]: lambda body, context: context.each("limit", body[0], _limit, _currency_of),
+    Page[Wallet]: lambda body, context: _page(context.each("wallet", body[0], wallet_from), body),
+    Page[Invoice]: lambda body, context: _page(context.each("invoice", body[0], context.invoice), body),
+    Page[Payment]: lambda body, context: _page(context.each("payment", body[0], context.payment), body),
+    Page[Entry]: lambda body, context: _page(context.each("entry", body[0], entry_from), body),
+    Page[Message]: lambda body, context: _page([context.listed_message(each) for each in body[0]], body),
+    Due: _due,
+    Mapping[str, Payment | Invoice]: _owned,
+    list[NotificationContext | None]: lambda body, _: [readable_context_from(each) for each in body[0]],
+}
+"""What the body of a reply becomes, by the type that its command returns."""
+
+DETAILED = frozenset({Payment, Invoice})
+"""The results whose replies have details behind the record."""

@@ -1,0 +1,49 @@
+"""Every key of a store, in one place.
+
+A key is `{<namespace>:<partition>}:<kind>` or `…:<kind>:<id>`. The part in braces is the hash tag: all keys of
+a partition lie in one slot. Scripts build their keys the same way, under the tag of the key that they get.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KINDS = {
+    "meta": "hash: incarnation, schema, partitions, timezone, secret_id, secret_ids, created_at, demo",
+    "journal": "stream: every movement and every change of state, in commit order; first type and subject",
+    "agenda": "zset: what has to be done, by due time; pay_…, msg_…, op_…",
+    "set_aside": "zset: payments that wait for an operator",
+    "limits": "set: currencies whose limit was ever set",
+    "references": "hash: <length of merchant>:<merchant><reference>, in NFC, to invoice",
+    "relay": "hash: cursor in the journal, claim, owner, claimed_until",
+    "user": "hash by user: status, email, phone, created_at, a field for each wallet; counts of behaviour.lua",
+    "invoices": "zset by user: invoice ids",
+    "payments": "zset by user: payment ids",
+    "wallet": "hash by wallet: user, currency, balance, ledger (with what may return), status, lease",
+    "entries": "list by wallet: places in the journal",
+    "invoice": "hash by invoice",
+    "payment": "hash by payment",
+    "limit": "hash by currency: limit, and what was used by day",
+    "operation": "hash by operation: fingerprint and reply, for 72 hours",
+    "message": "hash by journal entry: a message that was not delivered at once, for 72 hours",
+    "mock:settlement": "hash by payment: the book of the mock settlement service",
+    "mock:inbox": "list by user: what the mock channels delivered",
+}
+"""The kinds of keys, what type each has and what is in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one partition. A namespace keeps stores in one database apart."""
+
+    namespace: str = "tp"
+    partition: int = 0
+
+    def key(self, kind: str, record_id: str | None = None) -> str:
+        assert kind in KINDS, kind
+        key = f"{{{self.namespace}:{self.partition:02x}}}:{kind}"
+        return key if record_id is None else f"{key}:{record_id}"
+
+    @property
+    def journal(self) -> str:
+        return self.key("journal")

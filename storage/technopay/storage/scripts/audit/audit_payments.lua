@@ -1,0 +1,21 @@
+-- audit_payments(record_ids...) no-writes
+--
+-- Read payments whole, with what has to agree with them, at one position of the journal.
+--
+-- Returns {code, now, '', position, [{fields, on the agenda, set aside, whether its user has it, state in the book of the mock service or '', fields of its invoice}], {id} for what cannot be read}
+
+local function has(sorted_set, id)
+    return redis.call('ZSCORE', sorted_set, id) and 1 or 0
+end
+
+local function read_one(id)
+    local payment = read('payment', id) or {}
+    return {
+        flat(payment), has(key('agenda'), id), has(key('set_aside'), id),
+        payment.user and has(key('payments', payment.user), id) or 0,
+        fields('mock:settlement', id, 'state') or '',
+        flat(payment.invoice and read('invoice', payment.invoice)),
+    }
+end
+
+return {'ok', at, '', position(), read_each(record_ids, read_one)}

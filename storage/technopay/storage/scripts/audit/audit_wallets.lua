@@ -1,0 +1,13 @@
+-- audit_wallets(record_ids...) no-writes
+--
+-- Read wallets whole, with what has to agree with them, at one position of the journal.
+--
+-- Returns {code, now, '', position, [{fields, how many entries, whether its user has it}], {id} for what cannot be read}
+
+local function read_one(id)
+    local wallet = read('wallet', id)
+    local listed = wallet and wallet.user and redis.call('HEXISTS', key('user', wallet.user), id) or 0
+    return {flat(wallet), redis.call('LLEN', key('entries', id)), listed}
+end
+
+return {'ok', at, '', position(), read_each(record_ids, read_one)}

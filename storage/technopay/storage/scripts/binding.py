@@ -1,0 +1,110 @@
+"""Binds commands to scripts: the arguments of a script by name, in the order of its header."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from technopay.engine.commands import Command
+from technopay.engine.models import to_ms
+from technopay.storage.scripts.loader import Script
+
+Argument = str | int
+LEASE = ("owner", "token", "keep")
+DAYS = "days"
+WORD = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """How the arguments of a script follow from a command.
+
+    Behind the command's own come those of the lease, if the script is for a wallet's actor, and the days around
+    the store's clock.
+    """
+
+    script: Script
+    result: Any
+    values_of: Callable[[Any], tuple[Any, ...]]
+    conversions: Sequence[tuple[int, Callable[[Any], Argument]]]
+    is_many: bool
+    takes_lease: bool
+    is_dated: bool
+
+    def arguments(self, command: Command[Any]) -> list[Argument]:
+        values = list(self.values_of(command))
+        for place, convert in self.conversions:
+            values[place] = convert(values[place])
+        if self.is_many:
+            values[-1:] = _flatten(values[-1])
+        return values
+
+
+def bind(command_type: type[Command[Any]], scripts: Mapping[str, Script]) -> Binding:
+    """Bind a command to the script of its name."""
+    script = scripts[WORD.sub("_", command_type.__name__).lower()]
+    own = [name for name in script.arguments if name != DAYS]
+    hints = get_type_hints(command_type)
+    takes_lease = tuple(own[-3:]) == LEASE and "keep" not in hints
+    if takes_lease:
+        own = own[:-3]
+    paths: dict[str, tuple[str, Any]] = {}
+    for field in fields(command_type):
+        hint = hints[field.name]
+        if nested := getattr(hint, "_fields", None):
+            parts = get_type_hints(hint)
+            paths |= {part: (f"{field.name}.{part}", parts[part]) for part in nested}
+        elif field.name in script.arguments:
+            paths[field.name] = (field.name, hint)
+        else:
+            assert field.name == "partition", f"{script.name} has no argument {field.name}"
+    assert set(own) == set(paths), f"{script.name} takes {own}, {command_type.__name__} has {list(paths)}"
+    chosen = [paths[name] for name in own]
+    converted = [(place, _conversion(hint)) for place, (_, hint) in enumerate(chosen)]
+    is_many = script.takes_many
+    return Binding(
+        script=script,
+        result=get_args(command_type.__orig_bases__[0])[0],  # type: ignore[attr-defined]
+        values_of=_getter([path for path, _ in chosen]),
+        conversions=[
+            (place, each) for place, each in converted if each and not (is_many and place == len(own) - 1)
+        ],
+        is_many=is_many,
+        takes_lease=takes_lease,
+        is_dated=DAYS in script.arguments,
+    )
+
+
+def _getter(paths: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(paths) > 1:
+        return attrgetter(*paths)
+    return lambda command: tuple(attrgetter(path)(command) for path in paths)
+
+
+def _conversion(hint: Any) -> Callable[[Any], Argument] | None:
+    """Return how values of a type are written for a script; None if they are text or whole numbers already."""
+    options: Collection[Any] = get_args(hint) if get_origin(hint) in (Union, type(str | None)) else (hint,)
+    if datetime in options:
+        return to_ms
+    if bool in options:
+        return _write_bool
+    if get_origin(hint) is Sequence:
+        return " ".join
+    return _write_optional if type(None) in options else None
+
+
+def _write_bool(value: bool | None) -> Argument:  # noqa: FBT001 - it writes one
+    return "" if value is None else "1" if value else "0"
+
+
+def _write_optional(value: Any) -> Argument:
+    return "" if value is None else value
+
+
+def _flatten(items: Sequence[Any]) -> list[Argument]:
+    """Return the arguments that a sequence stands for: its items, or the fields of its items."""
+    return [part for item in items for part in (item if isinstance(item, tuple) else (item,))]

@@ -1,0 +1,11 @@
+-- list_invoices(user_id, cursor, limit) no-writes
+--
+-- List a user's invoices, newest first; see shared/list.lua.
+--
+-- Returns {code, now, '', [{invoice, fields}], next cursor}, with {invoice} for what cannot be read
+
+local function read_one(id)
+    return {id, flat(read_invoice(id))}
+end
+
+return {'ok', at, '', list(key('invoices', user_id), 'invoice', cursor, limit, read_one)}

@@ -1,0 +1,51 @@
+-- list_messages(status, user_id, cursor, limit) no-writes
+--
+-- List messages, newest first, by walking the journal back from where the relay is; '' for a filter not wanted.
+--
+-- cursor  the journal entry after which to go on, '' for the newest
+--
+-- One call reads a bounded batch, so a page can be short while there is a next one.
+--
+-- Returns {code, now, '', [{message, fields, {email, phone}}], next cursor}; of what cannot be read, the fields are only
+-- its kind, and it counts as dead
+
+local BATCH, BATCHES = 200, 5
+
+local function shown(entry)
+    local message = read('message', entry[1])
+    if message then
+        return {entry[1], flat(message), {fields('user', message.user, 'email', 'phone')}}, message.user, message.status
+    end
+    local built = delivered(entry)
+    return built, built and built[2][2], 'sent'
+end
+
+local messages = {}
+local relayed = fields('relay', nil, 'cursor') or '0-0'
+for _ = 1, BATCHES do
+    local from = cursor == '' and relayed or '(' .. cursor
+    local entries = redis.call('XREVRANGE', journal, from, '-', 'COUNT', BATCH)
+    for _, entry in ipairs(entries) do
+        cursor = entry[1]
+        -- The record of a message that was tried for long outlives its entry's 72 hours.
+        if tonumber(string.match(cursor, '^%d+')) <= now - 2 * MESSAGE_KEPT_MS then
+            return {'ok', at, '', messages, ''}
+        end
+        local is_read, message, user, state = pcall(shown, entry)
+        if not is_read then
+            local kind = MESSAGE_KINDS[entry[2][1]]
+            message, user, state = kind and {cursor, {'kind', kind}, {'', ''}}, '', 'dead'
+        end
+        if message and state ~= 'stale' and (status == '' or state == status)
+            and (user_id == '' or user == user_id) then
+            messages[#messages + 1] = message
+        end
+        if #messages == tonumber(limit) then
+            return {'ok', at, '', messages, cursor}
+        end
+    end
+    if #entries < BATCH then
+        return {'ok', at, '', messages, ''}
+    end
+end
+return {'ok', at, '', messages, cursor}

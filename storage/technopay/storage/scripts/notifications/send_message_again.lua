@@ -1,0 +1,31 @@
+-- send_message_again(operation_id, fingerprint, kept_ms, entry_id)
+--
+-- Take a dead message out of its grave: it is due now, with all its attempts. One that is not dead stays as it is.
+--
+-- Returns {code, now, '', {message, fields, {email, phone}}}
+
+local answered = earlier(operation_id, fingerprint)
+if answered then
+    return answered
+end
+local message = read('message', entry_id)
+if not message then
+    -- Behind the relay nothing was tried yet.
+    local relayed = fields('relay', nil, 'cursor') or '0-0'
+    local entry = redis.call('XRANGE', journal, entry_id, relayed, 'COUNT', 1)[1]
+    local sent = entry and entry[1] == entry_id and delivered(entry)
+    if not sent then
+        return {'message_not_found', at, ''}
+    end
+    return {'ok', at, '', sent}
+elseif message.status == 'stale' then
+    return {'message_not_found', at, ''}
+end
+local addresses = {fields('user', message.user, 'email', 'phone')}
+if message.status ~= 'dead' then
+    return {'ok', at, '', {entry_id, flat(message), addresses}}
+end
+message.status, message.attempts = 'waiting', '0'
+redis.call('HSET', key('message', entry_id), 'status', 'waiting', 'attempts', '0')
+redis.call('ZADD', key('agenda'), at, 'msg_' .. entry_id)
+return remember(operation_id, fingerprint, kept_ms, {'ok', at, '', {entry_id, flat(message), addresses}})

@@ -1,0 +1,53 @@
+-- begin_refund(operation_id, fingerprint, kept_ms, payment_id, refund_id, owner, token, keep)
+--
+-- Begin to give a succeeded payment back; the credit follows when the settlement service has reversed it.
+--
+-- refund_id  id of this refund, the key of its reversal
+--
+-- Returns {code, now, token, view, details}; details: the claim to work under while it is
+-- current, and the refund
+
+local answered = earlier(operation_id, fingerprint)
+if answered then
+    -- A repeat gets the claim, too, while it is current: the first reply may have been lost.
+    local current, refund_now = fields('payment', payment_id, 'claim', 'refund')
+    if answered[5] and answered[5][2] == current then
+        -- An earlier version wrote down no payment_id.
+        answered[5] = {'claim', current, 'refund', refund_now or 'ref_' .. string.sub(payment_id, 5)}
+    else
+        answered[5] = {}
+    end
+    return answered
+end
+local payment = read('payment', payment_id)
+if not payment then
+    return {'payment_not_found', at, ''}
+end
+local wallet = read('wallet', payment.wallet)
+local held = lease_refusal(wallet, owner, token)
+if held then
+    return {held, at, ''}
+end
+
+local function answer(code, details)
+    local payment_now = view(payment_id)
+    return {code, at, close_lease(payment.wallet, wallet, owner, keep), payment_now, details or {}}
+end
+
+if payment.status == 'refunding' or payment.status == 'refunded' then
+    return answer('ok')
+elseif payment.status ~= 'succeeded' then
+    return answer('payment_not_refundable')
+elseif tonumber(payment.amount) > MAX_AMOUNT - tonumber(wallet.ledger) then
+    return answer('balance_too_large')
+end
+require_integer(payment.amount)
+require_integer(payment.claim or '0')
+require_integer(wallet.ledger)
+local version = next_version(payment.status, payment.version)
+redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), payment_id)
+local claim = int(redis.call('HINCRBY', key('payment', payment_id), 'claim', 1))
+redis.call('HSET', key('payment', payment_id), 'status', 'refunding', 'refund', refund_id, 'version', version)
+redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', payment.amount)
+append('payment.refunding', payment_id, 'version', version)
+return remember(operation_id, fingerprint, kept_ms, answer('ok', {'claim', claim, 'refund', refund_id}))

@@ -1,0 +1,7 @@
+-- list_payments(user_id, cursor, limit) no-writes
+--
+-- List a user's payments, newest first; see shared/list.lua.
+--
+-- Returns {code, now, '', [view], next cursor}, with {payment} for what cannot be read
+
+return {'ok', at, '', list(key('payments', user_id), 'payment', cursor, limit, view)}

@@ -1,0 +1,72 @@
+-- resend_code(operation_id, fingerprint, kept_ms, payment_id, user_id, code_version, code_lifetime_ms, codes_per_hour, failures_per_day, owner, token, keep)
+--
+-- Replace the code of a payment: a fresh code, a fresh expiry, the same attempts; the old code is dead.
+--
+-- For codes_per_hour and failures_per_day see shared/behaviour.lua.
+--
+-- code_version   the number of the new code; it has to follow the current one, so that a late copy of a call does nothing
+--
+-- Returns {code, now, token, view, details}; 'issue' (details: the current one) when `issue` does not follow.
+
+local answered = earlier(operation_id, fingerprint)
+if answered then
+    return answered
+end
+local payment = read('payment', payment_id)
+if not payment or payment.user ~= user_id then
+    return {'payment_not_found', at, ''}
+end
+local wallet = read('wallet', payment.wallet)
+local user_status, email, phone, codes_before, failures =
+    fields('user', user_id, 'status', 'email', 'phone', 'codes', 'failures')
+if payment.last_call == operation_id then
+    return {'ok', at, '', view(payment_id), {}}
+end
+local method, current, attempts, resends, expires_at, payable_until, wrong_attempts, key_id =
+    unpack_challenge(payment.challenge)
+local held = lease_refusal(wallet, owner, token)
+if held then
+    return {held, at, ''}
+end
+
+local function answer(code, details)
+    local closed = close_lease(payment.wallet, wallet, owner, keep)
+    return {code, at, closed, view(payment_id), details or {}}
+end
+
+local codes, codes_left_ms = increment_window(HOUR_MS, codes_before, codes_per_hour)
+local wait = exceeded('codes', codes_left_ms)
+local locked = locked_out(failures, failures_per_day)
+if user_status ~= 'active' then
+    return answer('user_blocked')
+elseif locked then
+    return answer('rate_limited', locked)
+elseif wallet.status ~= 'active' then
+    return answer('wallet_inactive')
+elseif payment.status == 'expired' then
+    return answer('confirmation_expired')
+elseif payment.status ~= 'requires_confirmation' then
+    return answer('payment_not_confirmable')
+elseif now >= tonumber(expires_at) then
+    return answer('confirmation_expired')
+elseif now >= tonumber(payable_until) then
+    return answer('invoice_expired')
+elseif not (method == 'email' and email or method == 'sms' and phone) then
+    return answer('no_channel')
+elseif resends == '0' then
+    return answer('rate_limited', {'retry_after_ms', int(expires_at - now), 'too_many', 'resends'})
+elseif wait then
+    return answer('rate_limited', wait)
+elseif tonumber(code_version) ~= current + 1 then
+    return answer('issue', {'issue', current})
+end
+
+local ends_at = int(now + code_lifetime_ms)
+local version = next_version(payment.status, payment.version)
+redis.call('ZADD', key('agenda'), ends_at, payment_id)
+redis.call('HSET', key('payment', payment_id), 'last_call', operation_id, 'version', version,
+    'challenge', pack_challenge(method, code_version, attempts, int(resends - 1), ends_at, payable_until, wrong_attempts,
+        key_id))
+append_code('payment.code_resent', payment_id, method, email, code_version, 'version', version)
+count(user_id, 'codes', codes)
+return remember(operation_id, fingerprint, kept_ms, answer('ok'))

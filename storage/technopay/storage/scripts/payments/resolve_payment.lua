@@ -1,0 +1,38 @@
+-- resolve_payment(operation_id, fingerprint, kept_ms, payment_id, outcome, note, by) allow-oom
+--
+-- Decide a payment that was set aside: an operator found out what the settlement service did not tell.
+--
+-- outcome  'settled' or 'refund'
+--
+-- Returns {code, now, '', view, details}
+
+local answered = earlier(operation_id, fingerprint)
+if answered then
+    return answered
+end
+local payment = read('payment', payment_id)
+if not payment then
+    return {'payment_not_found', at, ''}
+end
+if payment.set_aside ~= '1' then
+    return {'payment_not_resolvable', at, '', view(payment_id), {}}
+end
+require_integer(payment.claim)
+require_writable(payment, outcome == 'refund')
+
+-- In the journal of an earlier version a decision alone made a refund fail: here the failure has its entry before it.
+if payment.status == 'refunding' and outcome == 'settled' then
+    payment.version = fail_refund(payment_id, payment)
+end
+payment.version = next_version(payment.status, payment.version)
+redis.call('HSET', key('payment', payment_id), 'resolution', outcome, 'resolution_note', note, 'resolution_by', by,
+    'resolution_at', at, 'version', payment.version)
+append('payment.resolved', payment_id, 'version', payment.version, 'outcome', outcome)
+if payment.status == 'refunding' and outcome == 'refund' then
+    refund(payment_id, payment)
+elseif payment.status == 'processing' and outcome == 'settled' then
+    settle(payment_id, payment)
+elseif payment.status == 'processing' then
+    give_back(payment_id, payment)
+end
+return remember(operation_id, fingerprint, kept_ms, {'ok', at, '', view(payment_id), {}})

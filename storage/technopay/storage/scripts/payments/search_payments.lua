@@ -1,0 +1,58 @@
+-- search_payments(status, user_id, set_aside, cursor, limit) no-writes
+--
+-- List payments of all users, newest first; '' for a filter not wanted.
+--
+-- status     as it is shown: an unconfirmed payment past its expiry is 'expired'
+-- set_aside  '1' lists their index, see shared/list.lua; otherwise the journal is read backwards
+-- cursor     the payment or the journal entry after which to go on, '' for the newest
+--
+-- One call reads a bounded batch, so a page can be short while there is a next one.
+--
+-- Returns {code, now, '', [view], next cursor}, with {payment} for what cannot be read
+
+local BATCH, BATCHES = 200, 10
+
+-- The view of a payment that matches, else ''.
+local function matching(id)
+    local user, state, challenge, is_set_aside = fields('payment', id, 'user', 'status', 'challenge', 'set_aside')
+    if state == 'requires_confirmation' and is_expired(challenge) then
+        state = 'expired'
+    end
+    if user and (status == '' or state == status) and (user_id == '' or user == user_id)
+        and (set_aside == '' or set_aside == (is_set_aside and '1' or '0')) then
+        return view(id)
+    end
+    return ''
+end
+
+local views = {}
+local function add(found)
+    if found ~= '' then
+        views[#views + 1] = found
+    end
+end
+
+if set_aside == '1' then
+    local listed, next_cursor = list(key('set_aside'), 'payment', cursor, limit, matching)
+    for _, found in ipairs(listed) do
+        add(found)
+    end
+    return {'ok', at, '', views, next_cursor}
+end
+for _ = 1, BATCHES do
+    local from = cursor == '' and '+' or '(' .. cursor
+    local entries = redis.call('XREVRANGE', journal, from, '-', 'COUNT', BATCH)
+    for _, entry in ipairs(entries) do
+        cursor = entry[1]
+        if entry[2][1] == 'payment.started' then
+            add(read_each({entry[2][2]}, matching)[1])
+        end
+        if #views == tonumber(limit) then
+            return {'ok', at, '', views, cursor}
+        end
+    end
+    if #entries < BATCH then
+        return {'ok', at, '', views, ''}
+    end
+end
+return {'ok', at, '', views, cursor}

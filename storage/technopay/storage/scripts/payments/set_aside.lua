@@ -1,0 +1,19 @@
+-- set_aside(payment_id, claim, interval_ms) allow-oom
+--
+-- Leave a payment to an operator, and its service to be asked again after a while.
+--
+-- Returns {code, now, ''}: 'ok', or 'fenced' for an old claim.
+
+local current, is_set_aside, status, version = fields('payment', payment_id, 'claim', 'set_aside', 'status', 'version')
+if current ~= claim then
+    return {'fenced', at, ''}
+end
+local changed = next_version(status, version)
+exempt_from_memory_limit()
+redis.call('ZADD', key('set_aside'), 0, payment_id)
+redis.call('ZADD', key('agenda'), int(now + interval_ms), payment_id)
+if not is_set_aside then
+    redis.call('HSET', key('payment', payment_id), 'set_aside', '1', 'version', changed)
+    append('payment.set_aside', payment_id, 'version', changed)
+end
+return {'ok', at, ''}

@@ -1,0 +1,107 @@
+-- start_payment(operation_id, fingerprint, kept_ms, payment_id, user_id, wallet_id, invoice_id, method, key_id, code_lifetime_ms, attempts, resends, codes_per_hour, failures_per_day, owner, token, keep, days)
+--
+-- Begin to pay an invoice: a payment that waits for its confirmation. Nothing is deducted.
+--
+-- payment_id      id of the payment to make; if it exists, this call was made before
+-- method       '', 'email' or 'sms'; '' takes the first that the user has
+-- key_id       id of the key that the codes of this payment are derived from
+-- code_lifetime_ms  how long the code can be used; attempts, resends: how often
+--
+-- For codes_per_hour and failures_per_day see shared/behaviour.lua, for days shared/limit.lua.
+--
+-- Returns {code, now, token, view, details}; 'bounds' when the clock lies outside `days`.
+
+local answered = earlier(operation_id, fingerprint)
+if answered then
+    return answered
+elseif exists('payment', payment_id) then
+    return {'ok', at, '', view(payment_id), {}}
+end
+local user_status, email, phone, codes_before, failures =
+    fields('user', user_id, 'status', 'email', 'phone', 'codes', 'failures')
+if not user_status then
+    return {'user_not_found', at, ''}
+end
+local wallet_user, wallet_status, wallet_currency, balance, lease_owner, lease_until, lease_token =
+    fields('wallet', wallet_id, 'user', 'status', 'currency', 'balance', 'lease_owner', 'lease_until', 'token')
+if wallet_user ~= user_id then
+    return {'wallet_not_found', at, ''}
+end
+local wallet = {lease_owner = lease_owner, lease_until = lease_until, token = lease_token}
+local held = lease_refusal(wallet, owner, token)
+if held then
+    return {held, at, ''}
+end
+local invoice_user, invoice_status, amount, currency, merchant, payable_until, live = fields('invoice', invoice_id,
+    'user', 'status', 'amount', 'currency', 'merchant', 'expires_at', 'payment')
+local live_status = live and invoice_user == user_id and fields('payment', live, 'status')
+
+local function refuse(code, details)
+    local in_the_way = ''
+    if live and (code == 'payment_in_progress' or code == 'invoice_already_paid') then
+        in_the_way = view(live)
+    end
+    return {code, at, close_lease(wallet_id, wallet, owner, keep), in_the_way, details or {}}
+end
+
+local locked = locked_out(failures, failures_per_day)
+if invoice_user ~= user_id then
+    return refuse('invoice_not_found')
+elseif user_status ~= 'active' then
+    return refuse('user_blocked')
+elseif locked then
+    return refuse('rate_limited', locked)
+elseif wallet_status ~= 'active' then
+    return refuse('wallet_inactive')
+elseif invoice_status == 'void' then
+    return refuse('invoice_not_payable')
+elseif live_status == 'processing' then
+    return refuse('payment_in_progress')
+elseif live_status and live_status ~= 'requires_confirmation' then
+    return refuse('invoice_already_paid')
+elseif currency ~= wallet_currency then
+    return refuse('currency_mismatch')
+elseif invoice_status == 'expired' or now >= tonumber(payable_until) then
+    return refuse('invoice_expired')
+end
+if method == '' then
+    method = email and 'email' or 'sms'
+end
+if not (method == 'email' and email or method == 'sms' and phone) then
+    return refuse('no_channel')
+elseif tonumber(amount) > tonumber(balance) then
+    return refuse('insufficient_funds', {'required', amount, 'available', balance})
+end
+local limit = read_limit(currency, days)
+if not limit then
+    return {'bounds', at, ''}
+end
+local over = limit_refusal(limit, amount)
+if over then
+    return refuse(over, over == 'daily_limit_exceeded' and limit_details(limit) or {'too_large', 'day'})
+end
+local codes, codes_left_ms = increment_window(HOUR_MS, codes_before, codes_per_hour)
+local wait = exceeded('codes', codes_left_ms)
+if wait then
+    return refuse('rate_limited', wait)
+end
+
+if live then
+    redis.call('ZCARD', key('payments', user_id)) -- it has to be a sorted set before anything is written
+    end_earlier(live, invoice_id, 'restart')
+end
+local expires_at = int(now + code_lifetime_ms)
+local challenge = pack_challenge(method, '1', attempts, resends, expires_at, payable_until, '', key_id)
+local limit_now = limit_shown(limit, limit.used)
+redis.call('ZADD', key('payments', user_id), 0, payment_id)
+redis.call('HSET', key('payment', payment_id), 'invoice', invoice_id, 'wallet', wallet_id, 'user', user_id,
+    'amount', amount, 'currency', currency, 'merchant', merchant, 'status', 'requires_confirmation',
+    'created_at', at, 'limit', limit_now, 'challenge', challenge)
+redis.call('HSET', key('invoice', invoice_id), 'payment', payment_id)
+redis.call('ZADD', key('agenda'), expires_at, payment_id)
+append_code('payment.started', payment_id, method, email, '1')
+count(user_id, 'codes', codes)
+local closed = close_lease(wallet_id, wallet, owner, keep)
+local payment = pack_view(payment_id, email, phone, invoice_id, wallet_id, user_id, amount, currency, merchant,
+    'requires_confirmation', at, limit_now, challenge)
+return remember(operation_id, fingerprint, kept_ms, {'ok', at, closed, payment, {}})

@@ -1,0 +1,30 @@
+-- count_live_codes(offset, limit) no-writes
+--
+-- Count the codes that can still be used, by the key that they are derived from; a batch of the agenda at a time.
+--
+-- Returns {code, now, '', [key id, how many, …]}: 'ok', or 'more' when the agenda goes on
+
+local first = string.sub(fields('meta', nil, 'secret_id') or '', 1, 8)
+local counts = {}
+
+local function count(id)
+    local status, challenge = fields('payment', id, 'status', 'challenge')
+    if status == 'requires_confirmation' and not is_expired(challenge) then
+        local key_id = select(8, unpack_challenge(challenge))
+        key_id = key_id == '' and first or key_id
+        counts[key_id] = (counts[key_id] or 0) + 1
+    end
+end
+
+-- A payment that waits for its code is due when that expires: what is due by now is none.
+local members = redis.call('ZRANGEBYSCORE', key('agenda'), at, '+inf', 'LIMIT', offset, limit)
+for _, member in ipairs(members) do
+    if string.sub(member, 1, 4) == 'pay_' then
+        pcall(count, member)
+    end
+end
+local found = {}
+for key_id, number in pairs(counts) do
+    found[#found + 1], found[#found + 2] = key_id, int(number)
+end
+return {#members == tonumber(limit) and 'more' or 'ok', at, '', found}

@@ -1,0 +1,128 @@
+-- take_due(limit) allow-oom
+--
+-- Take what the agenda says is due. What needs only the store is done here (expiries, reaping);
+-- settlements and messages are claimed and handed out.
+--
+-- Returns {code, now, '', [{view, claim, id of the refund}], [{message, kind, channel, attempts, claim, issue, reason, parcel}], due_at of the next or '', how many are set aside, [members of the agenda that cannot be read]}
+
+-- Nothing under way is left alone for longer than this: a payment that is set aside waits for five minutes.
+local LEFT_ALONE_MS = 330000
+local BATCH = 100
+local UNREADABLE_MS = 300000
+local REAPED = {failed = true, canceled = true, expired = true, sent = true, dead = true, stale = true}
+local agenda = key('agenda')
+local payments, messages, unreadable = {}, {}, {}
+
+local function claim(kind, id, member)
+    redis.call('ZADD', agenda, int(now + CLAIM_MS), member)
+    return int(redis.call('HINCRBY', key(kind, id), 'claim', 1))
+end
+
+local function take_payment(id)
+    local user, invoice, status, challenge, refund = fields('payment', id,
+        'user', 'invoice', 'status', 'challenge', 'refund')
+    if status == 'requires_confirmation' and is_expired(challenge) then
+        end_unconfirmed(id, invoice, 'expired')
+    elseif status == 'requires_confirmation' then
+        local _, _, _, _, expires_at = unpack_challenge(challenge)
+        redis.call('ZADD', agenda, expires_at, id)
+    elseif status == 'processing' or status == 'refunding' then
+        local payment = view(id)
+        -- A refund that an earlier version began has no id.
+        payments[#payments + 1] = {payment, claim('payment', id, id), refund or 'ref_' .. string.sub(id, 5)}
+    else
+        assert(REAPED[status] or not status and not user, 'a status that nothing is done about')
+        if user then
+            redis.call('ZREM', key('payments', user), id)
+        end
+        redis.call('DEL', key('payment', id))
+        redis.call('ZREM', agenda, id)
+    end
+end
+
+local function take_message(member)
+    local id = string.sub(member, 5)
+    local status, kind, channel, attempts, payment = fields('message', id,
+        'status', 'kind', 'channel', 'attempts', 'payment')
+    if status == 'waiting' then
+        local said = named(redis.call('XRANGE', journal, id, id)[1])
+        assert(kind == message_kind(said) and (channel == 'email' or channel == 'sms') and string.match(attempts, '^%d+$'))
+        local is_read, found = pcall(parcel, payment)
+        messages[#messages + 1] = {id, kind, channel, attempts, claim('message', id, member),
+            said.issue or '', said.reason or '', is_read and found or {payment}}
+    else
+        assert(REAPED[status] or not status and not kind, 'a status that nothing is done about')
+        redis.call('DEL', key('message', id))
+        redis.call('ZREM', agenda, member)
+    end
+end
+
+local function take(member)
+    local kind = string.sub(member, 1, 4)
+    if kind == 'pay_' then
+        take_payment(member)
+    elseif kind == 'msg_' then
+        take_message(member)
+    else
+        assert(string.sub(kind, 1, 3) == 'op_', 'no member of the agenda')
+        redis.call('DEL', key('operation', string.sub(member, 4)))
+        redis.call('ZREM', agenda, member)
+    end
+end
+
+-- Take one of many. What cannot be read is put off, so that it is not in the way of the others; a message is dead.
+local function take_if_readable(member, take_it)
+    if pcall(take_it, member) then
+        return
+    end
+    unreadable[#unreadable + 1] = member
+    local put_off_ms = UNREADABLE_MS
+    if string.sub(member, 1, 4) == 'msg_' then
+        put_off_ms = MESSAGE_KEPT_MS
+        redis.pcall('HSET', key('message', string.sub(member, 5)), 'status', 'dead', 'at', at,
+            'last_error', 'the record cannot be read')
+    end
+    redis.call('ZADD', agenda, int(now + put_off_ms), member)
+end
+
+exempt_from_memory_limit()
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', agenda, '-inf', at, 'LIMIT', 0, limit)) do
+    take_if_readable(member, take)
+end
+
+-- A clock that went back puts what is under way out of reach: it is due later than anything may be. So while the
+-- clock is behind the journal, that part of the agenda is looked through, at any batch of it each time.
+local function overdue_after_clock_jump()
+    local newest = redis.call('XREVRANGE', journal, '+', '-', 'COUNT', 1)[1]
+    local written_at = newest and tonumber(string.match(newest[1], '^%d+')) or 0
+    if written_at <= now then
+        return {}
+    end
+    local first, last = '(' .. int(now + LEFT_ALONE_MS), int(written_at + LEFT_ALONE_MS)
+    local batches = math.ceil(redis.call('ZCOUNT', agenda, first, last) / BATCH)
+    if batches == 0 then
+        return {}
+    end
+    local batch = tonumber(clock[2]) % batches
+    return redis.call('ZRANGEBYSCORE', agenda, first, last, 'LIMIT', batch * BATCH, BATCH)
+end
+
+local function take_overdue_after_clock_jump(member)
+    if string.sub(member, 1, 4) == 'msg_' then
+        if fields('message', string.sub(member, 5), 'status') == 'waiting' then
+            take_message(member)
+        end
+    else
+        -- What is no payment has no status.
+        local status = fields('payment', member, 'status')
+        if status == 'processing' or status == 'refunding' then
+            take_payment(member)
+        end
+    end
+end
+
+for _, member in ipairs(overdue_after_clock_jump()) do
+    take_if_readable(member, take_overdue_after_clock_jump)
+end
+local coming = redis.call('ZRANGE', agenda, 0, 0, 'WITHSCORES')
+return {'ok', at, '', payments, messages, coming[2] or '', redis.call('ZCARD', key('set_aside')), unreadable}

@@ -1,0 +1,11 @@
+-- read_user(user_id, failures_per_day) no-writes
+--
+-- Read a user. For failures_per_day see shared/behaviour.lua: it says whether the user is locked out.
+--
+-- Returns {code, now, '', {user, fields}}
+
+local user = read_user(user_id, failures_per_day)
+if not user then
+    return {'user_not_found', at, ''}
+end
+return {'ok', at, '', {user_id, flat(user)}}
