@@ -11,8 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from technopay.storage.keys import KINDS
-from technopay.storage.scripts import load_scripts
+from technopay.storage.redis_keys import KINDS
+from technopay.storage.scripts.loader import load_scripts
 
 ROOT = Path(__file__).parents[1]
 ROOTS = ("engine", "http", "storage", "cli")

@@ -5,7 +5,10 @@ import secrets
 from datetime import UTC, datetime, timedelta
 
 from technopay.engine import Engine, EngineSettings, InsufficientFunds, OutcomeUnknown, read_mock_inbox
-from technopay.http import TokenAuthenticator, TokenSigner, create_app, serving
+from technopay.http.auth import TokenAuthenticator
+from technopay.http.signing import TokenSigner
+from technopay.http.app import create_app
+from technopay.http.server import serving
 from technopay.http.client import Client, all_of
 from technopay.storage import RedisStore
 

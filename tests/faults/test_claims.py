@@ -11,10 +11,11 @@ from support.audit import assert_books_balance
 from support.far_engine import Answer
 from support.figures import report
 from support.scene import ALONE, Scene, dump
+from support.store import set_aside, take_due
 from support.worker import open_store
 
 from technopay.engine.commands import CompletePayment
-from technopay.engine.ports import Verdict
+from technopay.engine.values import Verdict
 
 VERDICTS: tuple[Verdict, Verdict] = "given_back", "settled"
 CLAIM_S, AGENDA_S_MAX = 15.0, 10.0
@@ -110,13 +111,13 @@ async def test_what_a_process_leaves_that_stalls_or_dies_is_finished_once_by_oth
 async def test_who_lost_a_claim_changes_nothing_while_another_works_on_the_payment(scene: Scene) -> None:
     payment_id, claim = await scene.processing(await scene.wallet())
     await scene.make_due(payment_id)
-    [taken] = (await scene.store.take_due(10)).payments
+    [taken] = (await take_due(scene.store, 10)).payments
     before = await dump(scene.store)
 
     for verdict in VERDICTS:
         late = await scene.store.run(CompletePayment(payment_id, claim, verdict), ALONE)
         assert late.code == "claim_lost"
-    assert not await scene.store.set_aside(payment_id, claim, 60_000)
+    assert not await set_aside(scene.store, payment_id, claim, 60_000)
 
     assert await dump(scene.store) == before
     assert (await scene.complete(payment_id, taken.claim, "settled")).code == "ok"

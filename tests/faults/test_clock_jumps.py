@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,6 +18,7 @@ from support.relaying import relay_anew
 from support.scene import Scene, client_of, new_invoice, operation
 from support.scenes import SECRET, make_scene, quick_settings, wait_for
 from support.scenes import Scene as Person
+from support.store import read_outbox, record_deliveries, search_payments
 from support.worker import CODE, make_engine, open_store
 
 from technopay.engine import (
@@ -27,8 +29,8 @@ from technopay.engine import (
     ScriptedSettlementService,
     TechnopayError,
 )
-from technopay.engine.ports import Lease
 from technopay.engine.settings import key_id_of
+from technopay.engine.values import Lease
 from technopay.storage import RedisStore
 
 NOON = datetime(2026, 7, 5, 12, tzinfo=UTC)
@@ -138,7 +140,7 @@ async def test_money_is_right_and_no_limit_is_passed_while_the_clock_jumps_under
 
 async def is_at_rest(scene: Scene) -> bool:
     """Whether no payment is under way any more."""
-    page = await scene.store.search_payments("processing", None, set_aside=None, cursor="", limit=100)
+    page = await search_payments(scene.store, "processing", None, set_aside=None, cursor="", limit=100)
     return not page.data
 
 
@@ -177,16 +179,16 @@ async def test_a_code_is_dead_after_its_time_by_the_clock_of_the_store(
 
 async def test_the_relay_goes_on_at_once_after_a_jump(clock: FakedServer, scene: Scene) -> None:
     await scene.started(await scene.wallet(), await scene.invoice())
-    abandoned = await scene.store.read_outbox("owner-a", 100)
+    abandoned = await read_outbox(scene.store, "owner-a", 100)
     assert abandoned
-    assert await scene.store.read_outbox("owner-b", 100) is None
+    assert await read_outbox(scene.store, "owner-b", 100) is None
 
     clock.move(-HOUR)
 
-    taken = await scene.store.read_outbox("owner-b", 100)
+    taken = await read_outbox(scene.store, "owner-b", 100)
     assert taken
-    assert taken.notices == abandoned.notices
-    assert not await scene.store.record_deliveries(abandoned.claim, abandoned.cursor, 0, [])
+    assert taken.notifications == abandoned.notifications
+    assert not await record_deliveries(scene.store, abandoned.claim, abandoned.cursor, 0, [])
 
 
 @pytest.mark.parametrize("jump", [HOUR, DAY], ids=str)
@@ -261,7 +263,7 @@ async def test_one_invoice_of_an_order_can_be_paid_when_the_clock_jumps_back_aft
 ) -> None:
     async def enter(lasts: timedelta) -> str:
         invoice = new_invoice("alice", PRICE, "EUR", clock.now() + lasts, reference="order-7")
-        assert (await scene.store.create_invoice(operation(), invoice)).code == "ok"
+        assert (await scene.store.run(replace(invoice, operation=operation()))).code == "ok"
         return invoice.id
 
     wallet, old = await scene.wallet(), await enter(MINUTE)

@@ -21,7 +21,7 @@ from support.scenes import make_scene, quick_settings
 from support.worker import CODE, open_store
 
 from technopay.engine import Engine, FixedCode, ScriptedSettlementService
-from technopay.storage.scripts import Script, load_scripts
+from technopay.storage.scripts.loader import Script, load_scripts
 
 LEASE_MS = 3_600_000
 END_S_MAX = 10.0

@@ -24,7 +24,8 @@ from technopay.engine import (
     Payment,
     SettlementFailed,
 )
-from technopay.engine.ports import PaymentTerms, RefundTerms
+from technopay.engine.ports import RefundTerms
+from technopay.engine.values import PaymentTerms
 
 LIMIT = 1_000
 FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC)

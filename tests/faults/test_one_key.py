@@ -19,6 +19,7 @@ from support.far_engine import Answer, FarEngine, Role, running_far_engine
 from support.http import invoice_body, make_person, running_api
 from support.scene import Scene, client_of
 from support.scenes import make_scene, wait_for
+from support.store import set_aside
 from support.worker import CODE, Call, make_engine, open_store
 
 from technopay.engine import Engine, InvoiceAlreadyPaid
@@ -79,7 +80,7 @@ async def ready_calls(field: Field, user_id: str) -> dict[str, tuple[Call, Json]
     await field.far[0].ask("confirm_payment", **confirm(paid)[1])
     wallet = {"wallet_id": waiting["wallet_id"]}
     stuck, claim = await field.scene.processing(waiting["wallet_id"], PRICE, user_id)
-    assert await field.scene.store.set_aside(stuck, claim, 300_000)
+    assert await set_aside(field.scene.store, stuck, claim, 300_000)
     invoice = {"user_id": user_id, "amount": 5, "currency": "EUR", "merchant": "m", "expires_at": FAR_AHEAD}
     begin = {"user_id": user_id, "invoice_id": other["invoice_id"], **wallet}
     whose = {"user_id": user_id}

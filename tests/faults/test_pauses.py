@@ -17,7 +17,7 @@ from support.scenes import wait_for
 from support.worker import Call, make_engine, open_store
 
 from technopay.engine import Engine
-from technopay.engine.ports import Lease
+from technopay.engine.values import Lease
 
 BATCH = 900
 ROUNDS_MAX = 20

@@ -18,11 +18,12 @@ from support.far_engine import Answer, FarEngine, Role, running_far_engine
 from support.figures import report
 from support.scene import Scene
 from support.scenes import wait_for
+from support.store import set_aside
 from support.worker import Call, make_engine, open_store
 
 from technopay.engine import Engine, Payment
 from technopay.engine.commands import CompletePayment
-from technopay.engine.ports import Lease, Verdict
+from technopay.engine.values import Lease, Verdict
 
 ENGINES, PAYMENTS, MANY = 4, 24, 80
 BEFORE = 10
@@ -128,7 +129,7 @@ async def test_of_two_decisions_and_a_late_answer_exactly_one_counts(field: Fiel
     store = field.scene.store
     ids = [await field.scene.processing(like["wallet_id"], PRICE, like["user_id"]) for _ in range(PAYMENTS)]
     for payment_id, claim in ids:
-        assert await store.set_aside(payment_id, claim, 300_000)
+        assert await set_aside(store, payment_id, claim, 300_000)
     before = await field.balance(like)
     stuck = [{"id": payment_id} for payment_id, _ in ids]
 

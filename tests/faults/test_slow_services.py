@@ -14,7 +14,7 @@ from support.scenes import lax_settings, make_scene, wait_for
 
 from technopay.engine import Engine, OutgoingMessage, PaymentTerms
 from technopay.engine.claims import CLAIM_S
-from technopay.engine.mocks import MockSettlementService
+from technopay.engine.testing.mocks import MockSettlementService
 from technopay.storage import RedisStore
 
 TIMEOUT_S = 20.0

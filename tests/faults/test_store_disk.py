@@ -22,7 +22,7 @@ from support.small_disk import SmallDisk, small_disk
 
 from technopay.engine import Engine, OutcomeUnknown, Overloaded, StoreUnavailable, Wallet
 from technopay.storage import RedisStore
-from technopay.storage.keys import Keys
+from technopay.storage.redis_keys import Keys
 
 CUTS = 120
 DEADLINE_S = 1.0

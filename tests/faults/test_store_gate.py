@@ -17,6 +17,7 @@ from support.scene import operation
 from support.scenes import wait_for
 
 from technopay.engine import StoreUnavailable, StoreUnfit
+from technopay.engine.commands import SetLimit
 from technopay.storage import RedisStore, initialise_store
 from technopay.storage.server.client import ServerClient
 from technopay.storage.server.health import SCHEMA
@@ -55,7 +56,11 @@ Command = tuple[str, ...]
     ],
 )  # fmt: skip
 async def test_a_store_that_becomes_unfit_while_it_is_used_is_closed_until_it_is_put_right(
-    world: GatedWorld, spoil: Command, words: str, put_right: Command, caplog: pytest.LogCaptureFixture
+    world: GatedWorld,
+    spoil: Command[Any],
+    words: str,
+    put_right: Command[Any],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "technopay.storage")
     payment = await world.scene.start()
@@ -87,7 +92,7 @@ async def wait_for_relay(world: GatedWorld) -> None:
 
 
 def link_of(world: GatedWorld) -> ServerClient:
-    link = world.store._link
+    link = world.store._partition.client
     assert isinstance(link, ServerClient)
     return link
 
@@ -255,8 +260,8 @@ async def test_a_store_that_comes_back_older_is_closed_even_when_others_go_on_wi
     # Somebody who does not remember uses it: its journal becomes longer than it ever was.
     async with RedisStore.connect(world.server.url) as other:
         for _ in range(20):
-            await other.set_limit(operation(), "EUR", None)
-            await other.set_limit(operation(), "EUR", 10**9)
+            await other.run(SetLimit(operation(), "EUR", None))
+            await other.run(SetLimit(operation(), "EUR", 10**9))
     await world.wait_until_closed("came back older")
     await world.assert_nothing_moves(payment)
 

@@ -15,6 +15,7 @@ from support.gated import GatedWorld
 from support.own_server import OwnServer, own_server
 from support.scene import ALONE, Scene, dump, operation
 from support.scenes import make_scene, quick_settings, wait_for
+from support.store import take_due
 
 from technopay.engine import (
     Engine,
@@ -24,9 +25,9 @@ from technopay.engine import (
     StoreUnfit,
     commands,
 )
-from technopay.engine.ports import Lease
+from technopay.engine.values import Lease
 from technopay.storage import RedisStore
-from technopay.storage.scripts import load_scripts
+from technopay.storage.scripts.loader import load_scripts
 
 WRITING = {name for name in load_scripts() if not name.startswith(("read_", "list_", "audit_", "count_"))}
 KEPT = Lease("owner-a", "", keep=True)
@@ -67,7 +68,7 @@ async def take_due__with_something_to_forget_first(scene: Scene) -> Call:
     # What is due at the same time is taken in the order of the names.
     for member in (*records, expired, taken):
         await scene.make_due(member)
-    return lambda: scene.store.take_due(100)
+    return lambda: take_due(scene.store, 100)
 
 
 MORE: dict[str, Case] = {

@@ -18,8 +18,9 @@ from support.scene import operation
 from support.scenes import wait_for
 
 from technopay.engine import OutcomeUnknown, Overloaded, StoreUnavailable, Wallet
+from technopay.engine.commands import SetLimit
 from technopay.storage import RedisStore
-from technopay.storage.keys import Keys
+from technopay.storage.redis_keys import Keys
 from technopay.storage.server.client import ServerClient
 from technopay.storage.server.health import SCHEMA
 
@@ -247,9 +248,9 @@ async def test_what_a_server_refuses_did_not_happen_and_is_taken_up_again(quick_
             replies[command] = f"-{error}\r\n".encode()
         for _ in range(2):
             with pytest.raises(StoreUnavailable):
-                await store.set_limit(operation(), "EUR", 1)
+                await store.run(SetLimit(operation(), "EUR", 1))
             # The next call needs a new connection, on which the store does not say what it is.
-            link = store._link
+            link = store._partition.client
             assert isinstance(link, ServerClient)
             if link._wire is not None:
                 link._wire.abort()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.http import Api, inbox, make_person
 from support.scenes import Scene, make_scene, quick_settings, wait_for
+from support.store import renew_claims, set_aside
 
 from technopay.engine import (
     Engine,
@@ -80,7 +81,7 @@ async def world(engine: Engine, store: RedisStore) -> World:
 
     message = await wait_for(dead_message)
     assert message
-    assert await store.set_aside(stuck.id, "1", 3_600_000)
+    assert await set_aside(store, stuck.id, "1", 3_600_000)
     return World(alice, bob, waiting, stuck, message.removeprefix("msg_00"))
 
 
@@ -288,7 +289,7 @@ async def test_claims_are_renewed_beside_one_that_cannot_be_read(world: World) -
 
     claims: list[Any] = [("payment", world.waiting.id, "1"), ("payment", world.stuck.id, "1")]
 
-    assert await world.store.renew_claims(claims, keep=True) == [False, True]
+    assert await renew_claims(world.store, claims, keep=True) == [False, True]
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from aiohttp.test_utils import TestClient
 from support.http import Api, OwnServer, Person, make_person
 from support.scenes import SECRET, wait_for
 
-from technopay.http import Seen, TokenAuthenticator, create_app
-from technopay.http.app import TABLE
+from technopay.http.app import TABLE, create_app
+from technopay.http.auth import TokenAuthenticator
+from technopay.http.seen import Seen
 
 SHOP = "https://shop.example"
 ASKED = {

@@ -29,9 +29,8 @@ from technopay.engine import (
     ValidationFailed,
     Wallet,
 )
-from technopay.http import Unauthenticated
 from technopay.http.client import Client, all_of
-from technopay.http.problems import Forbidden, NotFound
+from technopay.http.problems import Forbidden, NotFound, Unauthenticated
 
 
 @pytest.fixture

@@ -11,8 +11,10 @@ from aiohttp.test_utils import TestServer
 from support.scenes import SECRET, derive_code, other_than, quick_settings
 
 from technopay.engine import ConfirmationInvalid, Engine, OutcomeUnknown, Wallet
-from technopay.http import TokenAuthenticator, TokenSigner, create_app
+from technopay.http.app import create_app
+from technopay.http.auth import TokenAuthenticator
 from technopay.http.client import Client, RetryPolicy, all_of
+from technopay.http.signing import TokenSigner
 from technopay.storage import RedisStore
 
 AT_ONCE = RetryPolicy(backoff_s=0)

@@ -31,7 +31,8 @@ from technopay.engine import (
     StoreUnavailable,
     WalletBusy,
 )
-from technopay.http import TokenAuthenticator, create_app
+from technopay.http.app import create_app
+from technopay.http.auth import TokenAuthenticator
 from technopay.storage import RedisStore
 
 

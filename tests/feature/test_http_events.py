@@ -15,9 +15,10 @@ from support.scenes import SECRET, quick_settings, wait_for
 from support.sse import Listener, Told, listening
 
 from technopay.engine import Engine
-from technopay.http import TokenAuthenticator, create_app, serving
-from technopay.http.app import ADMISSION
+from technopay.http.app import ADMISSION, create_app
+from technopay.http.auth import TokenAuthenticator
 from technopay.http.bounds import Bounds
+from technopay.http.server import serving
 from technopay.storage import RedisStore
 
 PURCHASE = [("payment.started", 1), ("payment.processing", 2), ("payment.succeeded", 3)]

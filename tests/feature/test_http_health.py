@@ -10,8 +10,9 @@ from support.http import TIME, Api, inbox, make_person, running_api
 from support.scenes import SECRET, quick_settings, wait_for
 
 from technopay.engine import Engine, StoreUnavailable, mocks
-from technopay.http import TokenAuthenticator, create_app, serving
-from technopay.http.app import ADMISSION
+from technopay.http.app import ADMISSION, create_app
+from technopay.http.auth import TokenAuthenticator
+from technopay.http.server import serving
 from technopay.storage import RedisStore
 
 MOCKS = ["settlement", "email", "sms"]

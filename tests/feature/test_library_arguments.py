@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from support.scene import dump
 from support.scenes import SECRET, Scene, make_scene, quick_settings
+from support.store import read_journal
 
 from technopay.engine import (
     DailyLimitExceeded,
@@ -254,7 +255,7 @@ def test_use_from_another_loop_is_refused_at_once() -> None:
 
         for call in (
             engine.list_all_limits, engine.check, engine.measure, engine.aclose, store.ping, store.aclose,
-            lambda: engine.get_user(user_id="alice"), lambda: store.read_changes("0-0", 1),
+            lambda: engine.get_user(user_id="alice"), lambda: read_journal(store, "0-0", 1),
         ):  # fmt: skip
             with pytest.raises(RuntimeError, match="in another event loop"):
                 second.run(asyncio.wait_for(call(), 1))

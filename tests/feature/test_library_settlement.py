@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from support.scenes import Scene, make_scene, quick_settings, wait_for
+from support.store import mock_settlement, renew_claims
 
 from technopay.engine import (
     SILENCE,
@@ -127,8 +128,8 @@ async def test_a_settlement_that_is_never_answered_is_called_off_before_money_co
     with pytest.raises(SettlementFailed):
         await alice.confirm(payment)
 
-    assert await alice.store.mock_settlement("status", payment.id, 0) == "called_off"
-    assert await alice.store.mock_settlement("settle", payment.id, 0) == "called_off", "a late request is void"
+    assert await mock_settlement(alice.store, "status", payment.id, 0) == "called_off"
+    assert await mock_settlement(alice.store, "settle", payment.id, 0) == "called_off", "a late request is void"
 
 
 async def test_a_silent_settlement_is_set_aside_and_nothing_is_given_back(alice: Scene) -> None:
@@ -211,7 +212,7 @@ async def test_an_operator_refunds_a_payment_and_its_invoice_stays_paid(alice: S
     assert (shown.status, shown.refunded_amount, shown.payment_id) == ("paid", 2_500, paid.id)
     (limit,) = await alice.engine.list_limits(user_id="alice")
     assert limit.used == 2_500, "the limit is not given back"
-    assert await alice.store.mock_settlement("status", paid.id, 0) == "reversed"
+    assert await mock_settlement(alice.store, "status", paid.id, 0) == "reversed"
 
 
 async def test_a_refund_is_credited_once_however_often_it_is_asked_for(alice: Scene) -> None:
@@ -307,7 +308,7 @@ async def test_a_debit_left_alone_by_every_process_is_found_by_the_agenda(
         payment = await alice.confirm(await alice.start(), wait_s=0)
         assert full.statistics.settlements_in_flight == 0
     # Only now: the agenda of an engine that is full would take it, and could not begin it.
-    await fake_store.renew_claims([("payment", payment.id, "1")], keep=False)
+    await renew_claims(fake_store, [("payment", payment.id, "1")], keep=False)
 
     async with Engine(fake_store, settings) as engine:
         ended = await engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=5)

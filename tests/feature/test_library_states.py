@@ -18,7 +18,8 @@ from technopay.engine import (
 )
 from technopay.engine import engine as operations
 from technopay.engine.commands import CompletePayment
-from technopay.engine.ports import Outcome, Verdict
+from technopay.engine.ports import Outcome
+from technopay.engine.values import Verdict
 from technopay.storage import RedisStore
 
 AMOUNT, BALANCE = 2_500, 10_000

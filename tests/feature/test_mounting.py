@@ -12,14 +12,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from support.scenes import derive_code, quick_settings
+from support.store import list_wallets
 
 from technopay.engine import Engine, Invoice, ScriptedSettlementService, Wallet
-from technopay.engine.ports import PaymentTerms
-from technopay.http import Caller, Unauthenticated, create_app
-from technopay.http.app import ADMISSION
-from technopay.http.auth import PAYMENTS
+from technopay.engine.values import PaymentTerms
+from technopay.http.app import ADMISSION, create_app
+from technopay.http.auth import PAYMENTS, Caller
 from technopay.http.client import Client, UnexpectedAnswer
-from technopay.http.problems import NotFound
+from technopay.http.problems import NotFound, Unauthenticated
 from technopay.http.routes import Call, Route, Stream
 from technopay.storage import RedisStore
 
@@ -192,7 +192,7 @@ async def test_two_engines_live_in_one_process(engine: Engine) -> None:
             async with one, other:
                 await prepare(one)
                 assert len((await one.list_wallets()).data) == 1
-                assert (await other.list_wallets()).data == []
+                assert (await list_wallets(other)).data == []
             metrics = [await (await browser.get(f"/{path}/metrics")).text() for path in ("one", "other")]
             assert ["/v1/admin/users" in text for text in metrics] == [True, False]
 

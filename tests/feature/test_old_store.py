@@ -20,7 +20,7 @@ from technopay.engine import (
     StoreUnfit,
 )
 from technopay.storage import RedisStore, migration
-from technopay.storage.keys import Keys
+from technopay.storage.redis_keys import Keys
 from technopay.storage.server.health import SCHEMA
 
 NEW_NAMES = {

@@ -14,10 +14,11 @@ from typing import cast
 
 from technopay.cli.bench.environment import SECRET
 from technopay.engine import EngineSettings
-from technopay.engine.clock import SystemClock
+from technopay.engine.actors.directory import Directory
 from technopay.engine.commands import CancelPayment
-from technopay.engine.directory import Directory
-from technopay.engine.ports import Operation, Store
+from technopay.engine.ports import Store
+from technopay.engine.system import SystemClock
+from technopay.engine.values import Operation
 
 ACTORS = 10_000
 STARTS = 3

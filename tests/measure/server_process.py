@@ -17,8 +17,11 @@ from technopay.cli.bench.environment import SECRET, CodeCollector, ImmediateSett
 from technopay.cli.logs import set_up_logging
 from technopay.cli.process import run_loop
 from technopay.engine import Engine
-from technopay.http import Bounds, TokenAuthenticator, create_app, serving
+from technopay.http.app import create_app
+from technopay.http.auth import TokenAuthenticator
+from technopay.http.bounds import Bounds
 from technopay.http.connection import RESERVE
+from technopay.http.server import serving
 from technopay.storage import RedisStore
 
 ANSWER_BYTES = 760

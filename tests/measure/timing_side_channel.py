@@ -17,7 +17,10 @@ from rich.table import Table
 
 from technopay.cli.bench.environment import SECRET, Environment, OpenInvoice, open_environment
 from technopay.cli.process import run_loop
-from technopay.http import TokenAuthenticator, TokenSigner, create_app, serving
+from technopay.http.app import create_app
+from technopay.http.auth import TokenAuthenticator
+from technopay.http.server import serving
+from technopay.http.signing import TokenSigner
 
 TRIES = 1_000
 OTHERS = 50

@@ -104,7 +104,7 @@ REPEATS_AND_CLAIMS = (
                 "                    import json\n"
                 "                    head = (reply.code, str(reply.now_ms), reply.token)\n"
                 "                    kept = json.dumps([*head, *reply.body])\n"
-                "                    key = self._keys.key('operation', command.operation.id)\n"
+                "                    key = self._keys.key('operation', command.operation.operation_id)\n"
                 "                    record = ('fingerprint', command.operation.fingerprint, 'reply', kept)\n"
                 "                    self._link.send_command(('HSET', key, *record), lambda _: None)\n"
                 "                hear(outcome)\n",

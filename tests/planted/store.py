@@ -104,13 +104,13 @@ STORE_AND_REPLIES = (
         (
             engine(
                 "relay",
-                "        untold = await self._deliver_all(outbox.notices)\n",
+                "        untold = await self._deliver_all(outbox.notifications)\n",
                 "        untold = []\n",
             ),
             engine(
                 "relay",
                 "        return outbox.entries == STRETCH\n",
-                "        await self._deliver_all(outbox.notices)\n        return outbox.entries == STRETCH\n",
+                "        await self._deliver_all(outbox.notifications)\n        return outbox.entries == STRETCH\n",
             ),
         ),
         ("tests/unit/engine/test_relay.py::test_what_a_channel_does_not_take_waits_with_the_reason",),

@@ -18,12 +18,14 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from support.audit import assert_books_balance
+from support.store import read_limits
 from support.zones import zone_at_midday
 
 from technopay.engine import Page, Refusal, SequentialIds
 from technopay.engine.commands import Command
-from technopay.engine.core import unwrap
-from technopay.engine.ports import Lease, Operation, Outcome
+from technopay.engine.ports import Outcome
+from technopay.engine.runtime import unwrap
+from technopay.engine.values import Lease, Operation
 from technopay.storage import RedisStore
 from technopay.storage.commands import CALLS
 
@@ -97,7 +99,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Name a call."""
         return Operation(self.ids.new("op"), "the arguments" if keyed else "", LONG_MS)
 
-    def command(self, command: Command) -> Call:
+    def command(self, command: Command[Any]) -> Call:
         """Make the call that sends a command under a lease that is free, or ours."""
         return partial(self.store.run, command, Lease("the machine", "", keep=False))
 
@@ -156,7 +158,7 @@ class StoreMachine(RuleBasedStateMachine):
         lists = (self.store.list_wallets, self.store.list_invoices, self.store.list_payments)
         users = self.contract.users
         pages = await asyncio.gather(*(read(user, "", 100) for read in lists for user in users))
-        limits = await self.store.read_limits(None)
+        limits = await read_limits(self.store, None)
         records: list[Any] = [record for page in pages for record in cast("Page[Any]", page).data]
         found = {record.id: views.found(record) for record in records}
         return found | {limit.currency: views.found(limit) for limit in limits}

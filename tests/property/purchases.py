@@ -12,6 +12,7 @@ from property import snapshot
 from property.machine import GHOST, LONG_MS, StoreMachine
 from property.model import ATTEMPTS, RESENDS, WAITING, Refused, Verdict
 from support.scene import KEY_ID, evidence_of
+from support.store import renew_claims, take_due
 
 from technopay.engine.commands import (
     BeginRefund,
@@ -25,7 +26,8 @@ from technopay.engine.commands import (
     StartPayment,
 )
 from technopay.engine.models import Wallet
-from technopay.engine.ports import Operation, Outcome
+from technopay.engine.ports import Outcome
+from technopay.engine.values import Operation
 
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
 MERCHANT = "shop"
@@ -102,7 +104,7 @@ class Purchases(StoreMachine):
         wallet, operation = self.pick(list(self.contract.wallets), number), self.operation()
         outcome = self._deposit(wallet, amount, operation)
         if reuse_key and outcome.code == "ok":
-            other = Deposit(Operation(operation.id, "other arguments", LONG_MS), wallet, amount)
+            other = Deposit(Operation(operation.operation_id, "other arguments", LONG_MS), wallet, amount)
             self.check(self.command(other), refuse_reused_key)
 
     def _deposit(self, wallet: str, amount: int, operation: Operation) -> Outcome[Wallet]:
@@ -347,15 +349,15 @@ class Purchases(StoreMachine):
             return
         claim = "forged" if forged else known.claim
         if set_aside:
-            renewed = self.run(self.store.set_aside(payment, claim, LONG_MS))
+            renewed = self.run(set_aside(self.store, payment, claim, LONG_MS))
         else:
-            renewed = self.run(self.store.renew_claims([("payment", payment, claim)], keep=not give_up))[0]
+            renewed = self.run(renew_claims(self.store, [("payment", payment, claim)], keep=not give_up))[0]
         give_up = give_up and not set_aside
         assert renewed == self.contract.renew_claim(payment, claim, set_aside=set_aside, give_up=give_up)
 
     @rule()
     def take_due(self) -> None:
-        due = self.run(self.store.take_due(100))
+        due = self.run(take_due(self.store, 100))
         taken = {claimed.payment.id: claimed.claim for claimed in due.payments}
         given_up = {each for each, payment in self.contract.payments.items() if payment.given_up}
         assert taken.keys() == given_up, f"due {taken}, given up {given_up}"

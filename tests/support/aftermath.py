@@ -17,6 +17,7 @@ from support.audit import assert_books_balance
 from support.far_engine import Answer, FarEngine, Role, running_far_engine
 from support.scene import Dump, Scene, client_of, dump
 from support.scenes import wait_for
+from support.store import list_entries
 from support.worker import CODE, Call, open_store
 
 from technopay.engine import Entry, Payment
@@ -136,7 +137,7 @@ async def stall(url: str, namespace: str) -> Stalled:
         await answer
         told = await far.ask("confirm_payment", **confirm(payment)[1])
         late = await scene.complete(payment["id"], "1", "settled")
-        entries = await store.list_entries(payment["wallet_id"], None, "", 100)
+        entries = await list_entries(store, payment["wallet_id"], None, "", 100)
         assert entries.value
         return Stalled(
             taken_over_s=taken_over_s,

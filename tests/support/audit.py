@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 
 from technopay.engine.models import Audit
 from technopay.storage import RedisStore
-from technopay.storage.keys import Keys
+from technopay.storage.redis_keys import Keys
 
 
 async def assert_clean(store: RedisStore) -> Audit:

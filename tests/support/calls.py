@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+from support import store as run
 from support.scene import (
     ALONE,
     DAY_MS,
@@ -21,8 +22,23 @@ from support.scene import (
 )
 
 from technopay.engine import commands
+from technopay.engine.commands import (
+    BindSecret,
+    CreateUser,
+    CreateWallet,
+    ReadInvoice,
+    ReadPayment,
+    ReadUser,
+    ReadWallet,
+    ResolvePayment,
+    SetLimit,
+    SetUserStatus,
+    UnlockUser,
+    VoidInvoice,
+)
 from technopay.engine.models import from_ms
-from technopay.engine.ports import ClaimedMessage, UntoldNotice
+from technopay.engine.values import ClaimedMessage, Evidence
+from technopay.storage.commands import Migrate
 
 Call = Callable[[], Awaitable[Any]]
 Case = Callable[[Scene], Awaitable[Call]]
@@ -39,20 +55,20 @@ def case(make: Case) -> Case:
 @case
 async def create_user(scene: Scene) -> Call:
     who = operation()
-    return lambda: scene.store.create_user(who, "bob", "bob@example.com", None)
+    return lambda: scene.store.run(CreateUser(who, "bob", "bob@example.com", None))
 
 
 @case
 async def set_user_status(scene: Scene) -> Call:
     who = operation()
-    return lambda: scene.store.set_user_status(who, "alice", "blocked")
+    return lambda: scene.store.run(SetUserStatus(who, "alice", "blocked"))
 
 
 @case
 async def unlock_user(scene: Scene) -> Call:
     who = operation()
     await scene.lock_out("alice", 3)
-    return lambda: scene.store.unlock_user(who, "alice", 3)
+    return lambda: scene.store.run(UnlockUser(who, "alice", 3))
 
 
 @case
@@ -67,7 +83,7 @@ async def read_gauges(scene: Scene) -> Call:
 @case
 async def create_wallet(scene: Scene) -> Call:
     who, wallet = operation(), new_id("wal")
-    return lambda: scene.store.create_wallet(who, wallet, "alice", "EUR")
+    return lambda: scene.store.run(CreateWallet(who, wallet, "alice", "EUR"))
 
 
 @case
@@ -86,55 +102,73 @@ async def deposit(scene: Scene) -> Call:
 async def create_invoice(scene: Scene) -> Call:
     who = operation()
     invoice = new_invoice("alice", 100, "EUR", from_ms(await scene.now_ms() + DAY_MS), reference="R-1")
-    return lambda: scene.store.create_invoice(who, invoice)
+    return lambda: scene.store.run(replace(invoice, operation=who))
 
 
 @case
 async def void_invoice(scene: Scene) -> Call:
     who, invoice = operation(), await scene.invoice()
     await scene.started(await scene.wallet(), invoice)
-    return lambda: scene.store.void_invoice(who, invoice)
+    return lambda: scene.store.run(VoidInvoice(who, invoice))
 
 
 @case
 async def set_limit(scene: Scene) -> Call:
     who = operation()
-    return lambda: scene.store.set_limit(who, "EUR", 5_000)
+    return lambda: scene.store.run(SetLimit(who, "EUR", 5_000))
 
 
 @case
 async def read_limits(scene: Scene) -> Call:
     await scene.set_limit("EUR", 5_000)
-    return lambda: scene.store.read_limits(None)
+    return lambda: run.read_limits(scene.store, None)
 
 
 @case
-async def read_record(scene: Scene) -> Call:
-    return lambda: scene.store.read_user("alice")
+async def read_user(scene: Scene) -> Call:
+    return lambda: scene.store.run(ReadUser("alice"))
 
 
 @case
-async def list_records(scene: Scene) -> Call:
+async def read_wallet(scene: Scene) -> Call:
+    wallet_id = await scene.wallet()
+    return lambda: scene.store.run(ReadWallet(wallet_id))
+
+
+@case
+async def read_invoice(scene: Scene) -> Call:
+    invoice_id = await scene.invoice()
+    return lambda: scene.store.run(ReadInvoice(invoice_id))
+
+
+@case
+async def has_records(scene: Scene) -> Call:
     await scene.invoice()
-    return lambda: scene.store.list_invoices("alice", "", 10)
+    return lambda: run.has_records(scene.store, "alice")
+
+
+@case
+async def list_invoices(scene: Scene) -> Call:
+    await scene.invoice()
+    return lambda: run.list_invoices(scene.store, "alice", "", 10)
 
 
 @case
 async def list_wallets(scene: Scene) -> Call:
     await scene.wallet()
-    return lambda: scene.store.list_wallets("alice", "", 10)
+    return lambda: run.list_wallets(scene.store, "alice", "", 10)
 
 
 @case
 async def list_entries(scene: Scene) -> Call:
     wallet = await scene.wallet()
-    return lambda: scene.store.list_entries(wallet, None, "", 10)
+    return lambda: run.list_entries(scene.store, wallet, None, "", 10)
 
 
 @case
 async def list_payments(scene: Scene) -> Call:
     await scene.processing(await scene.wallet())
-    return lambda: scene.store.search_payments(None, None, set_aside=None, cursor="", limit=10)
+    return lambda: run.search_payments(scene.store, None, None, set_aside=None, cursor="", limit=10)
 
 
 @case
@@ -149,13 +183,11 @@ async def start_payment__recorded(scene: Scene) -> Call:
     return lambda: scene.store.run(command, ALONE)
 
 
-async def confirmation(
-    scene: Scene, evidence: commands.Evidence, *, balance: int = 10_000, attempts: int = 5
-) -> Call:
+async def confirmation(scene: Scene, evidence: Evidence, *, balance: int = 10_000, attempts: int = 5) -> Call:
     wallet = await scene.wallet(balance=10_000)
     payment = await scene.started(wallet, await scene.invoice(), attempts=attempts)
     await scene.write("wallet", wallet, balance=balance)
-    command = commands.ConfirmPayment(unrecorded(), payment, "alice", evidence)
+    command = commands.ConfirmPayment(new_id("op"), payment, "alice", evidence)
     return lambda: scene.store.run(command, ALONE)
 
 
@@ -203,7 +235,7 @@ async def cancel_payment(scene: Scene) -> Call:
 @case
 async def read_payment(scene: Scene) -> Call:
     payment, _ = await scene.processing(await scene.wallet())
-    return lambda: scene.store.read_payment(payment, "alice")
+    return lambda: scene.store.run(ReadPayment(payment, "alice"))
 
 
 @case
@@ -216,7 +248,7 @@ async def read_parcels(scene: Scene) -> Call:
 async def read_owned(scene: Scene) -> Call:
     invoice = await scene.invoice()
     payment = await scene.started(await scene.wallet(), invoice)
-    return lambda: scene.store.read_owned([payment, invoice], ["alice", "bob"])
+    return lambda: run.read_owned(scene.store, [payment, invoice], ["alice", "bob"])
 
 
 @case
@@ -240,21 +272,21 @@ async def complete_payment__reversed(scene: Scene) -> Call:
 @case
 async def renew_claims(scene: Scene) -> Call:
     payment, claim = await scene.processing(await scene.wallet())
-    return lambda: scene.store.renew_claims([("payment", payment, claim)], keep=True)
+    return lambda: run.renew_claims(scene.store, [("payment", payment, claim)], keep=True)
 
 
 @case
 async def set_aside(scene: Scene) -> Call:
     payment, claim = await scene.processing(await scene.wallet())
-    return lambda: scene.store.set_aside(payment, claim, 15_000)
+    return lambda: run.set_aside(scene.store, payment, claim, 15_000)
 
 
 @case
 async def resolve_payment(scene: Scene) -> Call:
     payment, claim = await scene.processing(await scene.wallet())
-    assert await scene.store.set_aside(payment, claim, 15_000)
+    assert await run.set_aside(scene.store, payment, claim, 15_000)
     who = operation()
-    return lambda: scene.store.resolve_payment(who, payment, "refund", "called them", "root")
+    return lambda: scene.store.run(ResolvePayment(who, payment, "refund", "called them", "root"))
 
 
 @case
@@ -267,7 +299,7 @@ async def begin_refund(scene: Scene) -> Call:
 async def take_due__expiries(scene: Scene) -> Call:
     payment = await scene.started(await scene.wallet(), await scene.invoice(), lifetime_ms=0)
     await scene.make_due(payment)
-    return lambda: codes(scene.store.take_due(10))
+    return lambda: codes(run.take_due(scene.store, 10))
 
 
 @case
@@ -275,9 +307,9 @@ async def claim_relay(scene: Scene) -> Call:
     await scene.started(await scene.wallet(), await scene.invoice())
 
     async def read() -> Any:
-        outbox = await scene.store.read_outbox("relay-a", 10)
+        outbox = await run.read_outbox(scene.store, "relay-a", 10)
         assert outbox is not None
-        return outbox.notices, outbox.cursor, outbox.entries
+        return outbox.notifications, outbox.cursor, outbox.entries
 
     return read
 
@@ -285,11 +317,11 @@ async def claim_relay(scene: Scene) -> Call:
 async def failed_delivery(scene: Scene, retry_ms: int) -> Call:
     """Bring a message to where its first delivery failed; answer how that is written down."""
     await scene.started(await scene.wallet(), await scene.invoice())
-    outbox = await scene.store.read_outbox("relay-a", 100)
+    outbox = await run.read_outbox(scene.store, "relay-a", 100)
     assert outbox is not None
-    untold = [UntoldNotice(notice, "email", "waiting", "it bounced") for notice in outbox.notices]
-    assert len(untold) == 1
-    return lambda: scene.store.record_deliveries(outbox.claim, outbox.cursor, retry_ms, untold)
+    failed = [run.failed_delivery(each, "email", "waiting", "it bounced") for each in outbox.notifications]
+    assert len(failed) == 1
+    return lambda: run.record_deliveries(scene.store, outbox.claim, outbox.cursor, retry_ms, failed)
 
 
 @case
@@ -300,34 +332,34 @@ async def record_deliveries(scene: Scene) -> Call:
 async def retried_message(scene: Scene) -> ClaimedMessage:
     record = await failed_delivery(scene, 0)
     assert await record()
-    due = await scene.store.take_due(10)
+    due = await run.take_due(scene.store, 10)
     return due.messages[0]
 
 
 @case
 async def record_attempt(scene: Scene) -> Call:
     message = await retried_message(scene)
-    return lambda: scene.store.record_attempt(message, "waiting", "it bounced again", 500)
+    return lambda: run.record_attempt(scene.store, message, "waiting", "it bounced again", 500)
 
 
 @case
 async def record_attempt__the_last(scene: Scene) -> Call:
     message = await retried_message(scene)
-    return lambda: scene.store.record_attempt(message, "dead", "it bounced again", 500)
+    return lambda: run.record_attempt(scene.store, message, "dead", "it bounced again", 500)
 
 
 @case
-async def send_again(scene: Scene) -> Call:
+async def send_message_again(scene: Scene) -> Call:
     message = await retried_message(scene)
-    assert await scene.store.record_attempt(message, "dead", "it bounced again", 500)
+    assert await run.record_attempt(scene.store, message, "dead", "it bounced again", 500)
     who = operation()
-    return lambda: scene.store.send_again(who, f"msg_00{message.notice.entry_id}")
+    return lambda: run.send_again(scene.store, who, f"msg_00{message.notification.entry_id}")
 
 
 @case
 async def list_messages(scene: Scene) -> Call:
     await retried_message(scene)
-    return lambda: scene.store.list_messages(None, None, "", 10)
+    return lambda: run.list_messages(scene.store, None, None, "", 10)
 
 
 @case
@@ -338,11 +370,11 @@ async def initialise(scene: Scene) -> Call:
 @case
 async def migrate(scene: Scene) -> Call:
     invoice = new_invoice("alice", 100, "EUR", from_ms(await scene.now_ms() + DAY_MS), reference="e\u0301")
-    assert (await scene.store.create_invoice(operation(), invoice)).code == "ok"
-    moves = ["4:Shope\u0301", "4:Shop\u00e9", invoice.id, "\u00e9", "0"]
+    assert (await scene.store.run(invoice)).code == "ok"
+    moves = ["4:Shope\u0301", "4:Shop\u00e9", invoice.invoice_id, "\u00e9", "0"]
 
     async def move() -> Any:
-        return (await scene.store._run("migrate", before="4", schema="5", moves=moves)).record
+        return (await scene.store.run(Migrate("4", "5", moves))).value
 
     return move
 
@@ -367,23 +399,23 @@ async def read_meta(scene: Scene) -> Call:
 
 @case
 async def bind_secret(scene: Scene) -> Call:
-    return lambda: scene.store.bind_secret(["0123abcd", "4567abcd"])
+    return lambda: scene.store.run(BindSecret(["0123abcd", "4567abcd"]))
 
 
 @case
 async def mock_settlement(scene: Scene) -> Call:
-    return lambda: scene.store.mock_settlement("settle", "pay_1", 0)
+    return lambda: run.mock_settlement(scene.store, "settle", "pay_1", 0)
 
 
 @case
-async def mock_inbox(scene: Scene) -> Call:
-    return lambda: scene.store.mock_inbox("alice", '{"kind": "payment.succeeded"}')
+async def add_to_mock_inbox(scene: Scene) -> Call:
+    return lambda: run.mock_inbox(scene.store, "alice", '{"kind": "payment.succeeded"}')
 
 
 @case
 async def read_mock_inbox(scene: Scene) -> Call:
-    await scene.store.mock_inbox("alice", "{}")
-    return lambda: scene.store.read_mock_inbox("alice", 200)
+    await run.mock_inbox(scene.store, "alice", "{}")
+    return lambda: run.read_inbox(scene.store, "alice", 200)
 
 
 async def codes(call: Awaitable[Any]) -> Any:

@@ -9,7 +9,8 @@ from support.stand_ins import Heard
 
 from technopay.engine import Fault, InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.engine.commands import Command, Deposit
-from technopay.engine.ports import Lease, Outcome
+from technopay.engine.ports import Outcome
+from technopay.engine.values import Lease
 
 
 @dataclass(slots=True, eq=False)
@@ -43,14 +44,14 @@ class ContendedStore:
         self._owner = ""
         self._is_live = False
 
-    def send(self, command: Command, lease: Lease, hear: Callable[[Heard], None]) -> None:
+    def send(self, command: Command[Any], lease: Lease, hear: Callable[[Heard], None]) -> None:
         """Take a command of the actor, and see that it keeps the rules of sending."""
         assert isinstance(command, Deposit)
         assert lease.owner == "owner"
         assert not self.under_way or lease.token, "a newcomer goes out alone"
         assert all(each.lease.token == lease.token for each in self.under_way), "nothing follows a newcomer"
-        self.under_way.append(UnderWay(command.operation.id, lease, hear))
-        self.sent.add(command.operation.id)
+        self.under_way.append(UnderWay(command.operation.operation_id, lease, hear))
+        self.sent.add(command.operation.operation_id)
         self.most_under_way = max(self.most_under_way, len(self.under_way))
 
     def work(self, count: int) -> None:

@@ -10,6 +10,8 @@ from enum import Enum
 from itertools import count
 from typing import TypeVar
 
+from support.store import list_entries, list_payments
+
 from technopay.engine import Entry, Payment, Refusal
 from technopay.engine.models import Record
 from technopay.storage import RedisStore
@@ -149,7 +151,7 @@ async def read_entries(store: RedisStore, accounts: Sequence[Account]) -> dict[i
     found: defaultdict[int, list[tuple[str, Entry]]] = defaultdict(list)
 
     async def read(account: Account, cursor: str) -> str | None:
-        page = (await store.list_entries(account.wallet_id, account.user_id, cursor, PAGE)).value
+        page = (await list_entries(store, account.wallet_id, account.user_id, cursor, PAGE)).value
         assert page
         for entry in page.data:
             found[entry.amount].append((account.wallet_id, entry))
@@ -164,7 +166,7 @@ async def read_payments(store: RedisStore, accounts: Sequence[Account]) -> dict[
     found: defaultdict[str, list[Payment]] = defaultdict(list)
 
     async def read(account: Account, cursor: str) -> str | None:
-        page = await store.list_payments(account.user_id, cursor, PAGE)
+        page = await list_payments(store, account.user_id, cursor, PAGE)
         for payment in page.data:
             found[payment.invoice_id].append(payment)
         return page.next_cursor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -11,8 +12,10 @@ from support.scene import KEY_ID, evidence_of
 from support.worker import CODE
 
 from technopay.engine import Engine, Invoice, Payment, Wallet, WalletBusy, commands
-from technopay.engine.core import unwrap
-from technopay.engine.ports import Lease, Operation, Outcome
+from technopay.engine.commands import ReadPayment, ReadWallet
+from technopay.engine.ports import Outcome
+from technopay.engine.runtime import unwrap
+from technopay.engine.values import Lease, Operation
 from technopay.storage import RedisStore
 
 ALONE = Lease("a caller", "", keep=False)
@@ -71,10 +74,10 @@ class StoreDoor:
         return unwrap(outcome)
 
     async def wallet(self, user_id: str, wallet_id: str) -> Wallet:
-        return unwrap(await self._store.read_wallet(wallet_id, user_id))
+        return unwrap(await self._store.run(ReadWallet(wallet_id, user_id)))
 
     async def invoice(self, purchase: Purchase) -> Invoice:
-        invoice = commands.NewInvoice(
+        invoice = commands.CreateInvoice(
             id=f"inv_00{purchase.number:06d}",
             user_id=purchase.account.user_id,
             amount=purchase.amount,
@@ -84,7 +87,7 @@ class StoreDoor:
             reference=None,
             expires_at=EXPIRES_AT,
         )
-        return unwrap(await self._store.create_invoice(_operation("i", purchase.number), invoice))
+        return unwrap(await self._store.run(replace(invoice, operation=_operation("i", purchase.number))))
 
     async def start(self, purchase: Purchase) -> Payment:
         command = commands.StartPayment(
@@ -123,13 +126,13 @@ class StoreDoor:
         return await self._change(command)
 
     async def payment(self, user_id: str, payment_id: str) -> Payment:
-        return unwrap(await self._store.read_payment(payment_id, user_id))
+        return unwrap(await self._store.run(ReadPayment(payment_id, user_id)))
 
-    async def _change(self, command: commands.Command) -> Payment:
+    async def _change(self, command: commands.Command[Any]) -> Payment:
         outcome: Outcome[Payment] = await self._carry_out(command)
         return unwrap(outcome)
 
-    async def _carry_out(self, command: commands.Command) -> Outcome[Any]:
+    async def _carry_out(self, command: commands.Command[Any]) -> Outcome[Any]:
         """Ask again while an engine holds the wallet, as an actor does."""
         for _ in range(BUSY_MAX):
             outcome: Outcome[Any] = await self._store.run(command, ALONE)

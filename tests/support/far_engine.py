@@ -23,7 +23,8 @@ from support.scenes import quick_settings
 from support.worker import CLOSING_S, CODE, Call, open_store, purchase
 
 from technopay.engine import Engine, FixedCode, MockChannel, MockSettlementService, TechnopayError
-from technopay.engine.ports import OutgoingMessage, PaymentTerms
+from technopay.engine.ports import OutgoingMessage
+from technopay.engine.values import PaymentTerms
 from technopay.storage import RedisStore
 
 ANSWER_S_MAX = 60.0

@@ -37,7 +37,7 @@ class GatedWorld:
 
     async def is_cut(self) -> bool:
         """Whether the store has noticed that its connection is gone."""
-        link = self.store._link
+        link = self.store._partition.client
         assert isinstance(link, ServerClient)
         return link._wire is None or link._wire.is_lost
 

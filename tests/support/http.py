@@ -16,9 +16,14 @@ from support.scenes import SECRET, quick_settings, wait_for
 from yarl import URL
 
 from technopay.engine import Engine, MessageCode
-from technopay.engine.ports import PaymentTerms
-from technopay.http import PROBLEMS, Bounds, TokenAuthenticator, TokenSigner, create_app, mock_routes
+from technopay.engine.values import PaymentTerms
+from technopay.http.app import create_app
+from technopay.http.auth import TokenAuthenticator
+from technopay.http.bounds import Bounds
 from technopay.http.connection import Connections
+from technopay.http.mocks import mock_routes
+from technopay.http.problems import PROBLEMS
+from technopay.http.signing import TokenSigner
 from technopay.storage import RedisStore
 
 Json = dict[str, Any]

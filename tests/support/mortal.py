@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from technopay.engine.agenda import RELAY_PAUSE_S
-from technopay.engine.clock import SystemClock
 from technopay.engine.errors import Fault
-from technopay.engine.ports import Channel, OutgoingMessage, PaymentTerms, RefundTerms, SettlementService
+from technopay.engine.ports import Channel, OutgoingMessage, RefundTerms, SettlementService
+from technopay.engine.runtime import RELAY_PAUSE_S
+from technopay.engine.system import SystemClock
+from technopay.engine.values import PaymentTerms
 from technopay.storage import RedisStore
-from technopay.storage.base import Reply
+from technopay.storage.decode import Reply
 from technopay.storage.server.client import Argument
 
 Answer = TypeVar("Answer")

@@ -7,10 +7,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from support.stand_ins import ManualClock, make_payment
+from technopay.engine.feed import place_of
+from technopay.engine.journal import Change, Stretch
 
 from technopay.engine import EngineSettings, Event, Invoice, Payment, Subscription
-from technopay.engine.feed import Feed, place_of
-from technopay.engine.journal import Change, Stretch
+from technopay.engine.events.feed import Feed
 from technopay.engine.models import from_ms
 
 SECRET = "a secret for tests, and for tests alone"

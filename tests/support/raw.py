@@ -14,7 +14,11 @@ from support.http import Person
 from support.scenes import SECRET
 
 from technopay.engine import Engine
-from technopay.http import Bounds, TokenAuthenticator, TokenSigner, create_app, serving
+from technopay.http.app import create_app
+from technopay.http.auth import TokenAuthenticator
+from technopay.http.bounds import Bounds
+from technopay.http.server import serving
+from technopay.http.signing import TokenSigner
 
 QUICK = Bounds(head_deadline_s=0.3, keepalive_s=0.3, body_deadline_s=0.3, write_deadline_s=0.3)
 """Bounds under which nobody is waited for long."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from support.scene import Scene
+from support.store import OutboxBatch, failed_delivery, read_outbox, record_deliveries
 
-from technopay.engine.ports import Outbox, UntoldNotice
 
-
-async def read(scene: Scene, owner: str = "relay-a", count: int = 1_000) -> Outbox:
+async def read(scene: Scene, owner: str = "relay-a", count: int = 1_000) -> OutboxBatch:
     """Claim the relay and read on; there has to be something."""
-    outbox = await scene.store.read_outbox(owner, count)
+    outbox = await read_outbox(scene.store, owner, count)
     assert outbox is not None
     return outbox
 
@@ -17,14 +16,14 @@ async def read(scene: Scene, owner: str = "relay-a", count: int = 1_000) -> Outb
 async def relay(scene: Scene, *errors: str | None) -> list[str]:
     """Deliver what the journal has; answer the entries of the last notices, which have these errors or None."""
     outbox = await read(scene)
-    told = outbox.notices[-len(errors) :]
-    untold = [
-        UntoldNotice(notice, "email", "waiting" if error else "stale", error)
-        for notice, error in zip(told, errors, strict=True)
+    notifications = outbox.notifications[-len(errors) :]
+    failed = [
+        failed_delivery(notification, "email", "waiting" if error else "stale", error)
+        for notification, error in zip(notifications, errors, strict=True)
         if error is not None
     ]
-    assert await scene.store.record_deliveries(outbox.claim, outbox.cursor, 0, untold)
-    return [notice.entry_id for notice in told]
+    assert await record_deliveries(scene.store, outbox.claim, outbox.cursor, 0, failed)
+    return [notification.entry_id for notification in notifications]
 
 
 async def relay_anew(scene: Scene, *errors: str | None) -> list[str]:
@@ -38,4 +37,4 @@ async def relay_anew(scene: Scene, *errors: str | None) -> list[str]:
 
 async def relay_all(scene: Scene) -> None:
     outbox = await read(scene)
-    assert await scene.store.record_deliveries(outbox.claim, outbox.cursor, 0, [])
+    assert await record_deliveries(scene.store, outbox.claim, outbox.cursor, 0, [])

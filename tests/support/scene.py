@@ -8,23 +8,25 @@ from typing import Any
 
 from redis.asyncio import Redis
 from support.journal import named
+from support.store import partition, read_limits
 
 from technopay.engine import commands
+from technopay.engine.commands import CreateUser, CreateWallet, ReadPayment, SetLimit
 from technopay.engine.models import Limit, Payment, Wallet, from_ms
-from technopay.engine.ports import Lease, Operation, Outcome, Parcel, Verdict
+from technopay.engine.ports import Outcome
+from technopay.engine.values import Evidence, Lease, NotificationContext, Operation, Verdict
 from technopay.storage import RedisStore
-from technopay.storage.keys import Keys
-from technopay.storage.records import parcel_from
+from technopay.storage.redis_keys import Keys
 from technopay.storage.server.client import FakeClient, ServerClient
 
 ALONE = Lease("owner-a", "", keep=False)
 KEY_ID = "0123abcd"
 
 
-def evidence_of(answer: str, *versions: int, key_id: str = KEY_ID) -> commands.Evidence:
+def evidence_of(answer: str, *versions: int, key_id: str = KEY_ID) -> Evidence:
     """Make the evidence of an answer that matches these versions."""
     matching = "".join(f",{version}" for version in versions) + ","
-    return commands.Evidence(key_id, matching, f"{key_id}:{answer}")
+    return Evidence(key_id, matching, f"{key_id}:{answer}")
 
 
 RIGHT, WRONG = evidence_of("right", 1), evidence_of("wrong")
@@ -60,11 +62,11 @@ def unrecorded() -> Operation:
 
 def client_of(store: RedisStore) -> Any:
     """Answer a client to look behind the scripts."""
-    link = store._link
-    if isinstance(link, FakeClient):
-        return link._client
-    assert isinstance(link, ServerClient)
-    return Redis(connection_pool=link._pool)
+    client = store._partition.client
+    if isinstance(client, FakeClient):
+        return client._client
+    assert isinstance(client, ServerClient)
+    return Redis(connection_pool=client._pool)
 
 
 async def dump(store: RedisStore) -> Dump:
@@ -118,13 +120,13 @@ class Scene:
     async def user(self, user_id: str, email: str | None = None, phone: str | None = None) -> str:
         """Make a user, with an e-mail address unless told otherwise."""
         address = email if email or phone else f"{user_id}@example.com"
-        assert (await self.store.create_user(operation(), user_id, address, phone)).code == "ok"
+        assert (await self.store.run(CreateUser(operation(), user_id, address, phone))).code == "ok"
         return user_id
 
     async def wallet(self, user_id: str = "alice", balance: int = 10_000, currency: str = "EUR") -> str:
         """Make a wallet with money in it."""
         wallet_id = new_id("wal")
-        assert (await self.store.create_wallet(operation(), wallet_id, user_id, currency)).code == "ok"
+        assert (await self.store.run(CreateWallet(operation(), wallet_id, user_id, currency))).code == "ok"
         if balance:
             assert (await self.deposit(wallet_id, balance)).code == "ok"
         return wallet_id
@@ -143,8 +145,8 @@ class Scene:
         """Enter an invoice, which is due in a day unless told otherwise."""
         at = from_ms(expires_at_ms if expires_at_ms is not None else await self.now_ms() + DAY_MS)
         invoice = new_invoice(user_id, amount, currency, at)
-        assert (await self.store.create_invoice(operation(), invoice)).code == "ok"
-        return invoice.id
+        assert (await self.store.run(invoice)).code == "ok"
+        return invoice.invoice_id
 
     async def start(
         self, wallet_id: str, invoice_id: str, user_id: str = "alice", lease: Lease = ALONE, **changes: Any
@@ -160,10 +162,10 @@ class Scene:
         return outcome.value.id
 
     async def confirm(
-        self, payment_id: str, evidence: commands.Evidence = RIGHT, user_id: str = "alice", lease: Lease = ALONE
+        self, payment_id: str, evidence: Evidence = RIGHT, user_id: str = "alice", lease: Lease = ALONE
     ) -> Outcome[Payment]:
         """Confirm a payment."""
-        command = commands.ConfirmPayment(unrecorded(), payment_id, user_id, evidence)
+        command = commands.ConfirmPayment(new_id("op"), payment_id, user_id, evidence)
         return await self.store.run(command, lease)
 
     async def processing(self, wallet_id: str, amount: int = 1_000, user_id: str = "alice") -> tuple[str, str]:
@@ -204,24 +206,25 @@ class Scene:
 
     async def payment(self, payment_id: str) -> Payment:
         """Read a payment."""
-        outcome = await self.store.read_payment(payment_id, None)
+        outcome = await self.store.run(ReadPayment(payment_id, None))
         assert outcome.value is not None
         return outcome.value
 
-    async def parcel(self, payment_id: str) -> Parcel | None:
-        """Read what has to be known of a payment to tell its user."""
-        (parcel,) = (await self.store._run("read_parcels", payments=[payment_id])).record
-        return parcel_from(parcel) if parcel else None
+    async def context(self, payment_id: str) -> NotificationContext | None:
+        """Read what a message says of a payment."""
+        command = commands.ReadNotificationContexts(partition(self.store), [payment_id])
+        (context,) = (await self.store.run(command)).value or ()
+        return context
 
     async def limit(self, currency: str = "EUR") -> Limit:
         """Read the one limit."""
-        (limit,) = await self.store.read_limits(None)
+        (limit,) = await read_limits(self.store, None)
         assert limit.currency == currency
         return limit
 
     async def set_limit(self, currency: str, amount: int | None) -> Outcome[Limit]:
         """Set or lift a limit."""
-        return await self.store.set_limit(operation(), currency, amount)
+        return await self.store.run(SetLimit(operation(), currency, amount))
 
     async def fields(self, kind: str, record_id: str) -> dict[str, str]:
         """Read a record as it is stored."""
@@ -313,11 +316,17 @@ def start_command(
 
 
 def new_invoice(
-    user_id: str, amount: int, currency: str, expires_at: datetime, reference: str | None = None
-) -> commands.NewInvoice:
+    user_id: str,
+    amount: int,
+    currency: str,
+    expires_at: datetime,
+    reference: str | None = None,
+    identity: Operation | None = None,
+) -> commands.CreateInvoice:
     """Make an invoice to enter."""
-    return commands.NewInvoice(
-        id=new_id("inv"),
+    return commands.CreateInvoice(
+        operation=identity or operation(),
+        invoice_id=new_id("inv"),
         user_id=user_id,
         amount=amount,
         currency=currency,

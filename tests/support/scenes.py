@@ -19,8 +19,9 @@ from technopay.engine import (
     Wallet,
     read_mock_inbox,
 )
-from technopay.engine.ports import PaymentTerms, Store
+from technopay.engine.ports import Store
 from technopay.engine.settings import derive_key
+from technopay.engine.values import PaymentTerms
 
 Seen = TypeVar("Seen")
 

@@ -14,8 +14,8 @@ from aiohttp.test_utils import TestServer
 
 from technopay.engine import Wallet
 from technopay.engine.models import from_ms
-from technopay.http import PROBLEMS
 from technopay.http.client import Client
+from technopay.http.problems import PROBLEMS
 
 RESET = "reset"
 """As an answer: read the request, then cut the connection."""

@@ -19,8 +19,8 @@ from support.http import Json, in_seconds, wrong
 from support.scenes import SECRET, TOKEN_KEY
 
 from technopay.engine import EngineSettings, MessageCode
-from technopay.engine.ports import PaymentTerms
-from technopay.http import TokenSigner
+from technopay.engine.values import PaymentTerms
+from technopay.http.signing import TokenSigner
 
 ANSWER_S_MAX = 90.0
 CALL_S_MAX = 15.0

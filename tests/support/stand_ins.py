@@ -10,12 +10,13 @@ from typing import Any
 from support.scenes import SECRET
 
 from technopay.engine import Fault, Payment
-from technopay.engine.actor import Actor, Surroundings
+from technopay.engine.actors.actor import Actor, ActorContext
+from technopay.engine.actors.mailbox import Envelope
 from technopay.engine.commands import Command, CompletePayment, Deposit
-from technopay.engine.mailbox import Envelope
 from technopay.engine.models import from_ms
-from technopay.engine.ports import ClaimKind, Lease, Operation, Outcome, Parcel
+from technopay.engine.ports import Outcome
 from technopay.engine.settings import key_id_of
+from technopay.engine.values import ClaimKind, Lease, NotificationContext, Operation
 
 Heard = Outcome[Any] | Fault
 Reply = asyncio.Future[Outcome[Any]]
@@ -45,7 +46,7 @@ class ManualClock:
         await asyncio.sleep(0)
 
 
-def make_command(name: str = "command") -> Command:
+def make_command(name: str = "command") -> Command[Any]:
     """Make a command that a test knows by its name."""
     return Deposit(Operation(name), "wal_001", 1)
 
@@ -80,11 +81,11 @@ class ScriptedStore:
         """How often a command was sent."""
         return self.names.count(name)
 
-    def send(self, command: Command, lease: Lease, hear: Callable[[Heard], None]) -> None:
+    def send(self, command: Command[Any], lease: Lease, hear: Callable[[Heard], None]) -> None:
         if self.error:
             raise self.error
         assert isinstance(command, Deposit)
-        sent = Sent(command.operation.id, lease, hear)
+        sent = Sent(command.operation.operation_id, lease, hear)
         self.sent.append(sent)
         if self.always is None:
             self.under_way.append(sent)
@@ -109,7 +110,7 @@ class Stage:
         self.clock = ManualClock()
         self.passivated: list[str] = []
         store: Any = self.store
-        around = Surroundings(store, self.clock, "owner", capacity, self.passivated.append)
+        around = ActorContext(store, self.clock, "owner", capacity, self.passivated.append)
         self.actor = Actor(around, "wal_001")
 
     def put(
@@ -117,12 +118,12 @@ class Stage:
         name: str,
         *,
         deadline_s: float = float("inf"),
-        always: bool = False,
+        ,
         follow: Callable[[Outcome[Any]], None] | None = None,
     ) -> Reply:
         """Put a command into the mailbox; it has to begin within `deadline_s`."""
         reply: Reply = asyncio.get_running_loop().create_future()
-        self.actor.put(Envelope(make_command(name), reply, self.clock.now + deadline_s, follow), always=always)
+        self.actor.put(Envelope(make_command(name), reply, self.clock.now + deadline_s, follow))
         return reply
 
     def put_all(self, names: str) -> list[Reply]:
@@ -171,7 +172,7 @@ def make_payment(**changes: Any) -> Payment:
     return Payment(**(fields | changes))
 
 
-def make_parcel(**changes: Any) -> Parcel:
+def make_parcel(**changes: Any) -> NotificationContext:
     """Make what is known of a payment that waits for its code, unless something else is said."""
     fields: dict[str, Any] = {
         "payment_id": "pay_001",
@@ -187,7 +188,7 @@ def make_parcel(**changes: Any) -> Parcel:
         "email": "alice@example.com",
         "phone": "+15550100",
     }
-    return Parcel(**(fields | changes))
+    return NotificationContext(**(fields | changes))
 
 
 class ClaimingStore:
@@ -210,7 +211,7 @@ class ClaimingStore:
         self.asides.append((payment_id, interval_ms))
         return claim == self.claim
 
-    def send(self, command: Command, lease: Lease, hear: Callable[[Heard], None]) -> None:
+    def send(self, command: Command[Any], lease: Lease, hear: Callable[[Heard], None]) -> None:
         assert isinstance(command, CompletePayment)
         asyncio.get_running_loop().call_soon(hear, self.error or self._complete(command))
 

@@ -19,7 +19,7 @@ from typing import IO, Any
 from support.scenes import lax_settings
 
 from technopay.engine import Engine, FixedCode, TechnopayError
-from technopay.engine.ports import PaymentTerms
+from technopay.engine.values import PaymentTerms
 from technopay.storage import RedisStore
 
 CODE = "123456"

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from pydantic_core import to_json
 
 from technopay.cli.log_writer import LogWriter
-from technopay.http import OnRequest, Seen
+from technopay.http.seen import OnRequest, Seen
 
 LogFormat = Literal["auto", "json", "text"]
 Show = Callable[[Mapping[str, Any]], str]

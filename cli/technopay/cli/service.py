@@ -15,10 +15,13 @@ from technopay.cli.settings import ConfigurationError, Settings
 from technopay.cli.sign_in import SignIn, make_sign_in
 from technopay.engine import Engine, EngineSettings
 from technopay.engine.settings import key_id_of
-from technopay.http import Bounds, OnRequest, create_app, mock_routes, serving
-from technopay.http.app import METRICS
+from technopay.http.app import METRICS, create_app
+from technopay.http.bounds import Bounds
 from technopay.http.demo_guard import DemoGuard, is_loopback
 from technopay.http.listening import show_address
+from technopay.http.mocks import mock_routes
+from technopay.http.seen import OnRequest
+from technopay.http.server import serving
 from technopay.http.team import Team
 from technopay.storage import RedisStore
 

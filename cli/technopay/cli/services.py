@@ -19,11 +19,11 @@ import aiohttp
 
 from technopay.cli.setting_types import MOCK
 from technopay.cli.settings import ConfigurationError, Settings
-from technopay.engine.clock import SystemClock
-from technopay.engine.doubles import FixedCode
-from technopay.engine.mocks import MockChannel, MockSettlementService, require_live
 from technopay.engine.models import Method
 from technopay.engine.ports import Channel, Clock, OutgoingMessage, SettlementService, Store, Verifier
+from technopay.engine.system import SystemClock
+from technopay.engine.testing.doubles import FixedCode
+from technopay.engine.testing.mocks import MockChannel, MockSettlementService, require_live
 
 logger = logging.getLogger(__name__)
 

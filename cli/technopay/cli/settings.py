@@ -29,8 +29,8 @@ from technopay.cli.setting_types import (
     Zone,
 )  # fmt: skip
 from technopay.engine.settings import SECRET_LENGTH_MIN, SECRETS_MAX
-from technopay.http import Algorithm, Bounds
-from technopay.http.keys import HS256
+from technopay.http.bounds import Bounds
+from technopay.http.keys import HS256, Algorithm
 from technopay.storage import EmbeddedValkey
 from technopay.storage.private import make_private, read_private, write_private
 

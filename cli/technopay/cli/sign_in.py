@@ -9,9 +9,10 @@ from aiohttp import web
 
 from technopay.cli.settings import ConfigurationError, Settings
 from technopay.engine.settings import derive_key
-from technopay.http import Authenticator, Caller, Key, TokenAuthenticator, TokenSigner, read_public_keys
-from technopay.http.keys import HS256
+from technopay.http.auth import Authenticator, Caller, TokenAuthenticator
+from technopay.http.keys import HS256, Key, read_public_keys
 from technopay.http.problems import UnknownKey
+from technopay.http.signing import TokenSigner
 
 NAME = "TECHNOPAY_TOKEN_"
 

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from technopay.engine import fields
 from technopay.engine.fields import AMOUNT_MAX, PHONE, USER_ID
-from technopay.engine.mocks import INBOX_LENGTH
+from technopay.engine.testing.mocks import INBOX_LENGTH
 from technopay.engine.models import PaymentStatus
 
 

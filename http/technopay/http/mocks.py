@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import SkipJsonSchema
 
 from technopay.engine import InboxMessage
-from technopay.engine.mocks import read_mock_inbox
+from technopay.engine.testing.mocks import read_mock_inbox
 from technopay.engine.models import Method, Timestamp
 from technopay.engine.ports import Store
 from technopay.http.answer import Answer

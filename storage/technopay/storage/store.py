@@ -190,6 +190,11 @@ class RedisStore:
         await self.aclose()
 
     @property
+    def is_open(self) -> bool:
+        """Whether there is a client of a server, which may be down."""
+        return self._partition.client is not None
+
+    @property
     def partitions(self) -> Sequence[int]:
         return (self._keys.partition,)
 

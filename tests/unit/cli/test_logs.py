@@ -15,7 +15,7 @@ import pytest
 
 from technopay.cli import logs
 from technopay.cli.logs import set_up_logging
-from technopay.http import OnRequest, Seen
+from technopay.http.seen import OnRequest, Seen
 from technopay.http.user_routes import USER_ROUTES
 
 CONFIRM = next(route for route in USER_ROUTES if route.operation_id == "confirmPayment")

@@ -15,7 +15,7 @@ from technopay.cli.seed import seed
 from technopay.cli.service import Service
 from technopay.cli.sign_in import SignIn
 from technopay.engine import StoreUnavailable
-from technopay.http import TokenAuthenticator
+from technopay.http.auth import TokenAuthenticator
 
 
 async def test_every_refusal_that_the_guide_names_is_really_refused(api: Api) -> None:

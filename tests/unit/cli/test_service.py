@@ -10,6 +10,7 @@ from support.scenes import SECRET
 
 from technopay.cli.service import engine_settings, make_store, report_live_codes
 from technopay.cli.settings import Settings
+from technopay.engine.commands import BindSecret
 from technopay.engine.settings import key_id_of
 from technopay.storage import RedisStore
 
@@ -47,11 +48,11 @@ async def test_live_codes_of_each_secret_are_told_where_there_was_more_than_one(
         payment_id = await scene.started(wallet, await scene.invoice())
         await scene.write_challenge(payment_id, key_id=key_id_of(secret))
 
-    await fake_store.bind_secret([key_id_of(SECRET)])
+    await fake_store.run(BindSecret([key_id_of(SECRET)]))
     await report_live_codes(fake_store, Settings(secret=SECRET), SECRET)
     assert not caplog.messages
     await report_live_codes(fake_store, Settings(secret=NEXT, secret_previous=[SECRET]), NEXT)
-    await fake_store.bind_secret([key_id_of(SECRET), key_id_of(NEXT)])
+    await fake_store.run(BindSecret([key_id_of(SECRET), key_id_of(NEXT)]))
     await report_live_codes(fake_store, Settings(secret=NEXT), NEXT)
     previous = "2 of item 1 of TECHNOPAY_SECRET_PREVIOUS"
     assert caplog.messages == [

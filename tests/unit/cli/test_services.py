@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 from support.scenes import SECRET
+from support.store import read_inbox
 
 from technopay.cli import services as module
 from technopay.cli.services import require_services, running_services, warn_of_services
 from technopay.cli.settings import ConfigurationError, Settings
 from technopay.engine import FixedCode, read_mock_inbox
-from technopay.engine.mocks import MockChannel, MockSettlementService
 from technopay.engine.ports import OutgoingMessage
+from technopay.engine.testing.mocks import MockChannel, MockSettlementService
 from technopay.storage import RedisStore
 
 BANK = """
@@ -245,7 +246,7 @@ async def test_a_mock_channel_keeps_codes_in_a_demo_only(fake_store: RedisStore,
     async with running_services(make_settings(), fake_store, demo=demo) as services:
         await services.channels["email"].deliver(message)
 
-    (kept,) = await fake_store.read_mock_inbox("alice", 10)
+    (kept,) = await read_inbox(fake_store, "alice", 10)
     assert ("123456" in kept) is demo
     assert (await read_mock_inbox(fake_store, "alice"))[0].message.text.endswith(" is your code")
 

@@ -24,7 +24,9 @@ from technopay.cli.settings import ConfigurationError, load_settings
 from technopay.cli.sign_in import make_sign_in
 from technopay.engine import EngineSettings
 from technopay.engine.settings import derive_key
-from technopay.http import Authenticator, TokenAuthenticator, TokenSigner, Unauthenticated
+from technopay.http.auth import Authenticator, TokenAuthenticator
+from technopay.http.problems import Unauthenticated
+from technopay.http.signing import TokenSigner
 
 OTHER, PREVIOUS = "a secret for tokens, and for tokens alone", "the secret of before, and of before alone"
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,7 @@ import pytest
 from support.stand_ins import Heard, Stage, settle
 
 from technopay.engine import EngineClosed, InternalError, OutcomeUnknown, Overloaded, StoreUnavailable
-from technopay.engine.actor import COMMANDS_SENT_MAX, LEASE_COMMANDS_MAX, LEASE_S_MAX
+from technopay.engine.actors.actor import COMMANDS_SENT_MAX, LEASE_COMMANDS_MAX, LEASE_S_MAX
 from technopay.engine.ports import Outcome
 
 OK: Outcome[Any] = Outcome("ok")

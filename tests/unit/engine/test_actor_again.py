@@ -8,7 +8,7 @@ import pytest
 from support.stand_ins import Heard, Stage, settle
 
 from technopay.engine import EngineClosed, InternalError, OutcomeUnknown, StoreUnavailable, WalletBusy
-from technopay.engine.actor import ASK_AGAIN_S_MAX
+from technopay.engine.actors.actor import ASK_AGAIN_S_MAX
 from technopay.engine.ports import Outcome
 
 OK: Outcome[Any] = Outcome("ok")

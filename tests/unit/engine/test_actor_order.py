@@ -22,8 +22,8 @@ from technopay.engine import (
     StoreUnavailable,
     WalletBusy,
 )
-from technopay.engine.actor import Actor, Surroundings
-from technopay.engine.mailbox import Envelope
+from technopay.engine.actors.actor import Actor, ActorContext
+from technopay.engine.actors.mailbox import Envelope
 from technopay.engine.ports import Outcome
 
 Step = tuple[str, int]
@@ -55,7 +55,7 @@ class Wallet:
         self.replies: dict[str, asyncio.Future[Outcome[Any]]] = {}
         self.abandoned = False
         store: Any = self.store
-        self._around = Surroundings(store, self.clock, "owner", 10_000, self._passivate)
+        self._around = ActorContext(store, self.clock, "owner", 10_000, self._passivate)
         self._actor: Actor | None = None
 
     def put(self, deadline_s: float = float("inf")) -> None:

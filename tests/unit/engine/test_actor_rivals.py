@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from support.clock import FakeClock
 from support.scene import Scene, operation
 from support.stand_ins import Heard, ManualClock, Reply, settle
+from support.store import list_entries
 
-from technopay.engine.actor import Actor, Surroundings
+from technopay.engine.actors.actor import Actor, ActorContext
+from technopay.engine.actors.mailbox import Envelope
 from technopay.engine.commands import Command, Deposit
-from technopay.engine.mailbox import Envelope
-from technopay.engine.ports import Lease
+from technopay.engine.values import Lease
 from technopay.storage import RedisStore
 
 Step = tuple[str, int]
@@ -27,7 +28,7 @@ Step = tuple[str, int]
 class UnderWay:
     """A command that was sent; with its reply, once the store has carried it out."""
 
-    command: Command
+    command: Command[Any]
     lease: Lease
     hear: Callable[[Heard], None]
     reply: Heard | None = None
@@ -43,11 +44,11 @@ class Process:
         self._wallet_id = wallet_id
         self._clock = ManualClock()
         port: Any = self
-        self._around = Surroundings(port, self._clock, owner, 1_000, self._passivate)
+        self._around = ActorContext(port, self._clock, owner, 1_000, self._passivate)
         self._actor: Actor | None = None
         self._under_way: list[UnderWay] = []
 
-    def send(self, command: Command, lease: Lease, hear: Callable[[Heard], None]) -> None:
+    def send(self, command: Command[Any], lease: Lease, hear: Callable[[Heard], None]) -> None:
         self._under_way.append(UnderWay(command, lease, hear))
 
     def put(self, amount: int) -> None:
@@ -145,7 +146,7 @@ def test_rivals_each_keep_their_order(steps: list[Step]) -> None:
                 clock.advance(1_000)
                 await process.finish()
 
-            page = (await store.list_entries(wallet_id, None, "", 1_000)).value
+            page = (await list_entries(store, wallet_id, None, "", 1_000)).value
             assert page is not None
             amounts = [entry.amount for entry in page.data][::-1]
             for process in (rivalry.one, rivalry.other):

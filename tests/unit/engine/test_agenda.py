@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from support.scenes import wait_for
 from support.stand_ins import ManualClock, make_payment
+from technopay.engine.agenda import Agenda
 
 from technopay.engine import StoreUnavailable
-from technopay.engine.agenda import DUE_MAX, PAUSE_AFTER_FAULT_S, Agenda, Loop
-from technopay.engine.ports import Claimed, ClaimedMessage, Due, Notice
+from technopay.engine.background import PAUSE_AFTER_FAULT_S, Loop
+from technopay.engine.runtime import DUE_MAX
+from technopay.engine.values import Claimed, ClaimedMessage, Due, Notification
 
 FOREVER_S = 3_600
 
@@ -200,7 +202,7 @@ async def test_the_agenda_hands_out_what_is_due_and_tells_whether_there_is_more(
     next_in_ms: int | None, more: bool
 ) -> None:
     claimed = Claimed(make_payment(), "1")
-    message = ClaimedMessage(Notice("1-0", "payment.succeeded", None, "", None), "sms", 1, "1")
+    message = ClaimedMessage(Notification("1-0", "payment.succeeded", None, "", None), "sms", 1, "1")
     store: Any = DueStore(Due([claimed], [message], next_in_ms))
     handed: Any = Handed()
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from technopay.engine import clock
-from technopay.engine.clock import RandomIds, SystemClock
+from technopay.engine.system import RandomIds, SystemClock
 
 ID = re.compile(r"pay_00[0-9A-Za-z_-]{22}")
 UUIDS = st.binary(min_size=16, max_size=16)

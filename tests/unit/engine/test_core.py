@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.scenes import make_scene, quick_settings, wait_for
 from support.stand_ins import make_payment
+from support.store import list_wallets
 
 from technopay.engine import (
     SILENCE,
@@ -28,8 +29,9 @@ from technopay.engine import (
 )
 from technopay.engine import core as core_module
 from technopay.engine import watchers as watchers_module
-from technopay.engine.core import known, unwrap
+from technopay.engine.fields import id_or_unknown
 from technopay.engine.ports import Outcome
+from technopay.engine.runtime import unwrap
 from technopay.storage import RedisStore
 
 OPERATIONS: list[Callable[[Engine], Awaitable[object]]] = [
@@ -139,7 +141,7 @@ async def test_two_engines_on_two_stores_know_nothing_of_each_other(fake_store: 
         await make_scene(one, fake_store)
         await make_scene(other, other_store)
 
-        assert len((await other.list_wallets(user_id="alice")).data) == 1
+        assert len((await list_wallets(other, user_id="alice")).data) == 1
 
 
 async def test_commands_accepted_before_the_close_are_finished(fake_store: RedisStore) -> None:
@@ -302,8 +304,8 @@ async def test_calls_without_a_key_have_names_of_their_own(fake_store: RedisStor
             for _ in range(100)
         ]
 
-        assert len({operation.id for operation in named}) == 200
-        assert {re.sub(r"\.\d+$", "", operation.id) for operation in named} == {
+        assert len({operation.operation_id for operation in named}) == 200
+        assert {re.sub(r"\.\d+$", "", operation.operation_id) for operation in named} == {
             one._call_prefix, other._call_prefix,
         }  # fmt: skip
         assert {len(engine._call_prefix) for engine in (one, other)} == {8}
@@ -321,7 +323,7 @@ async def test_calls_with_a_key_are_named_by_it_and_by_whose_it_is(fake_store: R
         }
 
         assert len(same) == 1
-        assert len(others | {operation.id for operation in same}) == 5
+        assert len(others | {operation.operation_id for operation in same}) == 5
 
 
 def test_an_outcome_is_its_value_or_its_refusal() -> None:
@@ -344,7 +346,7 @@ def test_an_outcome_that_makes_no_sense_is_a_defect(code: str) -> None:
 
 @pytest.mark.parametrize("record_id", ["pay_00v", "wal_0", "inv_001-1", "msg_001-0", "pay_00Az-_9"])
 def test_an_id_that_can_be_ours_is_asked_for(record_id: str) -> None:
-    assert known(record_id) == record_id
+    assert id_or_unknown(record_id) == record_id
 
 
 @pytest.mark.parametrize(
@@ -352,4 +354,4 @@ def test_an_id_that_can_be_ours_is_asked_for(record_id: str) -> None:
     ["", "x", "pay_", "pay_é", "pay_ z", "pay_0\n", "pay_0}", "PAY_0", "}:meta", "usr_0", "pay_" + "0" * 61],
 )
 def test_an_id_that_cannot_be_ours_is_unknown(record_id: str) -> None:
-    assert known(record_id) == "unknown"
+    assert id_or_unknown(record_id) == "unknown"

@@ -9,8 +9,8 @@ from support.scenes import quick_settings
 from support.stand_ins import ManualClock, ScriptedStore, make_command, settle
 
 from technopay.engine import EngineClosed, OutcomeUnknown, Overloaded, StoreUnavailable
-from technopay.engine.actor import Actor
-from technopay.engine.directory import Directory
+from technopay.engine.actors.actor import Actor
+from technopay.engine.actors.directory import Directory
 from technopay.engine.ports import Outcome
 
 OK: Outcome[Any] = Outcome("ok")

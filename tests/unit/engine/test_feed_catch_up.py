@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from support.paper_journal import SECRET, Desk, PaperJournal, take
 from support.stand_ins import ManualClock
+from technopay.engine.journal import Stretch
 
 from technopay.engine import EngineSettings, Subscription
 from technopay.engine import feed as feeding
-from technopay.engine.feed import Feed
-from technopay.engine.journal import Stretch
+from technopay.engine.events.feed import Feed
 
 
 class SlowJournal(PaperJournal):

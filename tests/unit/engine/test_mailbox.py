@@ -7,7 +7,7 @@ import pytest
 from support.stand_ins import make_command
 
 from technopay.engine import Overloaded
-from technopay.engine.mailbox import Envelope, Mailbox
+from technopay.engine.actors.mailbox import Envelope, Mailbox
 
 
 def envelope() -> Envelope:

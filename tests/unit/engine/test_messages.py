@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from support.stand_ins import make_parcel
 
-from technopay.engine.messages import message_text, money
-from technopay.engine.ports import Notice
+from technopay.engine.notifications.texts import message_text, money
+from technopay.engine.values import Notification
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ SAID = [
 @pytest.mark.parametrize(("kind", "reason", "text"), SAID)
 def test_every_message_names_amount_and_payee(kind: str, reason: str, text: str) -> None:
     parcel = make_parcel()
-    notice = Notice("1-0", kind, 1, reason, parcel)
+    notice = Notification("1-0", kind, 1, reason, parcel)
 
     assert message_text(notice, parcel, "123456") == text
 
@@ -74,6 +74,8 @@ def test_every_message_names_amount_and_payee(kind: str, reason: str, text: str)
 def test_only_a_code_is_in_the_text_of_its_message() -> None:
     parcel = make_parcel()
 
-    told = [message_text(Notice("1-0", kind, 1, reason, parcel), parcel, "123456") for kind, reason, _ in SAID]
+    told = [
+        message_text(Notification("1-0", kind, 1, reason, parcel), parcel, "123456") for kind, reason, _ in SAID
+    ]
 
     assert ["123456" in text for text in told] == [True] + [False] * (len(SAID) - 1)

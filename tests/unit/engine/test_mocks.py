@@ -7,6 +7,7 @@ import json
 from collections.abc import Awaitable
 
 import pytest
+from support.store import mock_inbox
 
 from technopay.engine import (
     SILENCE,
@@ -17,9 +18,10 @@ from technopay.engine import (
     SequentialIds,
     read_mock_inbox,
 )
-from technopay.engine.clock import RandomIds
-from technopay.engine.mocks import MockSettlementError
-from technopay.engine.ports import OutgoingMessage, PaymentTerms, RefundTerms
+from technopay.engine.ports import OutgoingMessage, RefundTerms
+from technopay.engine.system import RandomIds
+from technopay.engine.testing.mocks import MockSettlementError
+from technopay.engine.values import PaymentTerms
 from technopay.storage import RedisStore
 
 Service = MockSettlementService
@@ -143,7 +145,7 @@ async def test_the_mock_channel_keeps_messages_newest_first(fake_store: RedisSto
 async def test_a_message_of_an_earlier_version_can_still_be_read(fake_store: RedisStore) -> None:
     kept = {"event_id": "evt_1", "user_id": "alice", "channel": "email", "to": "a@b.example", "kind": "k",
             "text": "Hi.", "payment_id": "pay_001", "code": None}  # fmt: skip
-    await fake_store.mock_inbox("alice", json.dumps(kept))
+    await mock_inbox(fake_store, "alice", json.dumps(kept))
 
     (found,) = await read_mock_inbox(fake_store, "alice")
 

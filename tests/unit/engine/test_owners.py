@@ -11,7 +11,8 @@ from support.scenes import make_scene, quick_settings
 
 from technopay.engine import Engine, SequentialIds, Wallet, WalletNotFound
 from technopay.engine.commands import Command, Deposit
-from technopay.engine.ports import Lease, Outcome
+from technopay.engine.ports import Outcome
+from technopay.engine.values import Lease
 from technopay.storage import RedisStore
 
 
@@ -21,7 +22,7 @@ async def test_a_start_of_somebody_elses_wallet_stays_out_of_its_mailbox(
     held: list[Callable[[], None]] = []
     send = fake_store.send
 
-    def hold(command: Command, lease: Lease, hear: Callable[..., None]) -> None:
+    def hold(command: Command[Any], lease: Lease, hear: Callable[..., None]) -> None:
         call = partial(send, command, lease, hear)
         if isinstance(command, Deposit):
             held.append(call)

@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 from support.scenes import quick_settings
 from support.stand_ins import ManualClock, make_parcel, settle
+from technopay.engine.relay import STRETCH
 
 from technopay.engine import FixedCode, MessageCode, RecordingChannel
 from technopay.engine.claims import Claims
-from technopay.engine.code_keys import CodeKeys
-from technopay.engine.ports import (
+from technopay.engine.notifications.relay import Relay
+from technopay.engine.ports import Outbox, OutgoingMessage
+from technopay.engine.values import (
     ClaimedMessage,
+    FailedDelivery,
     Fate,
-    Notice,
-    Outbox,
-    OutgoingMessage,
-    Parcel,
+    Notification,
+    NotificationContext,
     PaymentTerms,
-    UntoldNotice,
 )
-from technopay.engine.relay import STRETCH, Relay
+from technopay.engine.verifiers.code_keys import CodeKeys
 
 SETTINGS = quick_settings(message_backoff_s=1.0, message_attempts=3, message_timeout_s=0.05)
 VERIFIER = MessageCode(code_key=b"code")
@@ -31,13 +31,17 @@ TERMS = PaymentTerms("pay_001", 1_234, "EUR", "bookshop")
 BY_SMS = make_parcel(method="sms")
 
 
-def code_notice(number: int = 1, parcel: Parcel | None = BY_SMS, issue: int | None = 1) -> Notice:
+def code_notice(
+    number: int = 1, parcel: NotificationContext | None = BY_SMS, issue: int | None = 1
+) -> Notification:
     """A notice of a code. By sms, unless its parcel says otherwise: the news below go by e-mail."""
-    return Notice(f"{number}-0", "confirmation.code", issue, "", parcel)
+    return Notification(f"{number}-0", "confirmation.code", issue, "", parcel)
 
 
-def news(number: int = 1, kind: str = "payment.succeeded", reason: str = "", **changes: Any) -> Notice:
-    return Notice(f"{number}-0", kind, None, reason, make_parcel(status="succeeded", issue=None, **changes))
+def news(number: int = 1, kind: str = "payment.succeeded", reason: str = "", **changes: Any) -> Notification:
+    return Notification(
+        f"{number}-0", kind, None, reason, make_parcel(status="succeeded", issue=None, **changes)
+    )
 
 
 @dataclass
@@ -45,7 +49,7 @@ class OutboxStore:
     """Of a store, what the relay needs of it."""
 
     outbox: Outbox | None = None
-    recorded: list[tuple[str, str, int, list[UntoldNotice]]] = field(default_factory=list)
+    recorded: list[tuple[str, str, int, list[FailedDelivery]]] = field(default_factory=list)
     attempts: list[tuple[str, str, int]] = field(default_factory=list)
 
     async def read_outbox(self, owner: str, count: int) -> Outbox | None:
@@ -53,7 +57,7 @@ class OutboxStore:
         return self.outbox
 
     async def record_deliveries(
-        self, claim: str, cursor: str, retry_ms: int, untold: Sequence[UntoldNotice]
+        self, claim: str, cursor: str, retry_ms: int, untold: Sequence[FailedDelivery]
     ) -> bool:
         self.recorded.append((claim, cursor, retry_ms, list(untold)))
         return True
@@ -107,13 +111,13 @@ class Office:
         keys, claims = CodeKeys(SETTINGS, self.verifier), Claims(store, ManualClock())
         return Relay(store, there, keys, SETTINGS, "owner", claims)
 
-    async def tell(self, *notices: Notice, entries: int | None = None) -> bool:
+    async def tell(self, *notices: Notification, entries: int | None = None) -> bool:
         """Relay a stretch with these notices; answer whether there may be more."""
         cursor = notices[-1].entry_id if notices else "9-0"
         self.store.outbox = Outbox("7", notices, cursor, len(notices) if entries is None else entries)
         return await self.relay.relay()
 
-    async def sent(self, *notices: Notice) -> list[OutgoingMessage]:
+    async def sent(self, *notices: Notification) -> list[OutgoingMessage]:
         """Relay a stretch with these notices; answer the messages that went out."""
         await self.tell(*notices)
         return [each for channel in (self.email, self.sms) if channel for each in channel.messages]
@@ -193,7 +197,7 @@ async def test_a_stretch_without_messages_is_passed_over_and_read_once() -> None
     ],
     ids=["resent since", "confirmed since", "expired since", "of no issue", "gone since"],
 )
-async def test_a_stale_code_is_not_sent_and_recorded_without_an_error(notice: Notice) -> None:
+async def test_a_stale_code_is_not_sent_and_recorded_without_an_error(notice: Notification) -> None:
     office = Office()
 
     assert await office.sent(notice) == []
@@ -246,7 +250,7 @@ async def test_a_code_goes_the_way_that_was_chosen_and_news_the_first_way_there_
 
 
 @pytest.mark.parametrize(("notice", "missing"), [(news(email=None), "sms"), (code_notice(), "sms")])
-async def test_a_message_without_a_channel_is_never_sent(notice: Notice, missing: str) -> None:
+async def test_a_message_without_a_channel_is_never_sent(notice: Notification, missing: str) -> None:
     office = Office(sms=None)
 
     assert await office.sent(notice) == []
@@ -261,7 +265,9 @@ async def test_what_a_channel_does_not_take_waits_with_the_reason() -> None:
 
     await office.tell(notice)
 
-    assert office.store.recorded == [("7", "1-0", 1_000, [UntoldNotice(notice, "email", "waiting", "x" * 200)])]
+    assert office.store.recorded == [
+        ("7", "1-0", 1_000, [FailedDelivery(notice, "email", "waiting", "x" * 200)])
+    ]
 
 
 @pytest.mark.parametrize(("error", "reason"), [(ValueError(), "ValueError"), (KeyError("sms"), "'sms'")])
@@ -387,7 +393,7 @@ async def test_a_message_that_hangs_again_waits_again() -> None:
 
 
 @pytest.mark.parametrize("parcel", [make_parcel(issue=2), None], ids=["resent since", "gone since"])
-async def test_a_code_that_went_stale_while_it_waited_is_given_up(parcel: Parcel | None) -> None:
+async def test_a_code_that_went_stale_while_it_waited_is_given_up(parcel: NotificationContext | None) -> None:
     office = Office()
 
     await office.relay.deliver_again(ClaimedMessage(code_notice(parcel=parcel), "email", 1, "3"))

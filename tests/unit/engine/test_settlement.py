@@ -18,10 +18,10 @@ from technopay.engine import (
     ScriptedSettlementService,
     StoreUnavailable,
 )
+from technopay.engine.actors.directory import Directory
 from technopay.engine.claims import Claims
-from technopay.engine.directory import Directory
-from technopay.engine.ports import Claimed, PaymentTerms
-from technopay.engine.settlement import Settlements
+from technopay.engine.settlement.settlements import Settlements
+from technopay.engine.values import Claimed, PaymentTerms
 
 DOWN = ConnectionError("down")
 

@@ -14,8 +14,9 @@ from support.stand_ins import ManualClock, make_payment
 from technopay.engine import SILENCE, EngineSettings, ScriptedSettlementService
 from technopay.engine.claims import Claim
 from technopay.engine.deadlines import Deadlines
-from technopay.engine.ports import Claimed, PaymentTerms, RefundTerms
-from technopay.engine.settlement import ClaimLostError, Dialogue, SilenceError
+from technopay.engine.ports import RefundTerms
+from technopay.engine.settlement.protocol import ClaimLostError, SettlementProtocol, SilenceError
+from technopay.engine.values import Claimed, PaymentTerms
 
 SETTINGS = EngineSettings(secret="a secret for tests, and for tests alone")
 SETTLED, DECLINED = {"settled", "already_settled"}, {"declined", "called_off", "already_declined"}
@@ -34,7 +35,7 @@ class Talk:
         claimed = Claimed(make_payment(), "1", "ref_001")
         deadlines = Deadlines(settings.settlement_timeout_s)
         self.claim = Claim("payment", "pay_001", "1", 0.0)
-        self.dialogue = Dialogue(self.service, self.clock, settings, deadlines, claimed, self.claim)
+        self.dialogue = SettlementProtocol(self.service, self.clock, settings, deadlines, claimed, self.claim)
 
     def _timed(self, answer: Any) -> Callable[[PaymentTerms], Any]:
         """Answer at once, but be silent for as long as the engine waits."""

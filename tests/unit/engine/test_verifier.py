@@ -6,8 +6,8 @@ import pytest
 from support.scenes import SECRET, quick_settings
 
 from technopay.engine import ANY, FixedCode, MessageCode
-from technopay.engine.code_keys import CodeKeys, matching_versions
-from technopay.engine.ports import PaymentTerms
+from technopay.engine.values import PaymentTerms
+from technopay.engine.verifiers.code_keys import CodeKeys, matching_versions
 
 TERMS = PaymentTerms("pay_001", 1_234, "EUR", "bookshop")
 VERIFIER = MessageCode(code_key=b"code key")

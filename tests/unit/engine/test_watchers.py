@@ -7,12 +7,12 @@ import pytest
 from support.stand_ins import make_payment
 
 from technopay.engine import watchers as watchers_module
-from technopay.engine.watchers import Watchers
+from technopay.engine.events.waiters import Waiters
 
 
 async def test_one_timer_ends_all_waits_that_nothing_else_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchers_module, "WATCH_INTERVAL_S", 0.02)
-    watchers, loop = Watchers(), asyncio.get_running_loop()
+    watchers, loop = Waiters(), asyncio.get_running_loop()
     call_at = mock.Mock(wraps=loop.call_at)
     monkeypatch.setattr(loop, "call_at", call_at)
     for _ in range(2):
@@ -26,11 +26,11 @@ async def test_one_timer_ends_all_waits_that_nothing_else_ends(monkeypatch: pyte
 async def test_a_wait_that_is_shorter_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchers_module, "WATCH_INTERVAL_S", 60)
     async with asyncio.timeout(5):
-        assert await Watchers().next_change("pay_1", 0.01) is None
+        assert await Waiters().next_change("pay_1", 0.01) is None
 
 
 async def test_a_change_ends_only_the_waits_for_its_payment() -> None:
-    watchers, payment = Watchers(), make_payment()
+    watchers, payment = Waiters(), make_payment()
     ours, others = (
         asyncio.create_task(watchers.next_change(payment_id, 60)) for payment_id in (payment.id, "pay_other")
     )

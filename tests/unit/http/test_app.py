@@ -8,7 +8,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from support.scenes import SECRET, quick_settings
 
 from technopay.engine import Engine
-from technopay.http import Caller, TokenAuthenticator, Unauthenticated, create_app
+from technopay.http.app import create_app
+from technopay.http.auth import Caller, TokenAuthenticator
+from technopay.http.problems import Unauthenticated
 from technopay.storage import RedisStore
 
 

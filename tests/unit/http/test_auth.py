@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.scenes import SECRET
 
-from technopay.http import Caller, TokenAuthenticator, TokenSigner, Unauthenticated, auth
-from technopay.http.problems import InvalidToken
+from technopay.http import auth
+from technopay.http.auth import Caller, TokenAuthenticator
+from technopay.http.problems import InvalidToken, Unauthenticated
+from technopay.http.signing import TokenSigner
 
 TOKENS, SIGNER = TokenAuthenticator(SECRET), TokenSigner(SECRET)
 PREVIOUS = "the secret of before, and of before alone"

@@ -10,8 +10,8 @@ import pytest
 from support.scripted_server import DONE, WALLET, RecordedClock, ScriptedServer, Tokens, deposit, problem
 
 from technopay.engine import InsufficientFunds, UserNotFound
-from technopay.http import Unauthenticated
 from technopay.http.client import Client
+from technopay.http.problems import Unauthenticated
 
 
 def tokens_of(server: ScriptedServer) -> list[str]:

@@ -18,10 +18,10 @@ from technopay.engine import (
 )
 from technopay.engine.errors import REFUSALS
 from technopay.engine.models import from_ms
-from technopay.http import PROBLEMS, Seen
 from technopay.http.client.errors import CODES, PLAIN, UnexpectedAnswer, read_problem
-from technopay.http.problems import NotFound
+from technopay.http.problems import PROBLEMS, NotFound
 from technopay.http.render import problem_response
+from technopay.http.seen import Seen
 
 LIMIT = Limit(currency="EUR", limit=9, used=8, remaining=1, resets_at=from_ms(1_000))
 DETAILS: dict[str, Any] = {

@@ -10,8 +10,8 @@ from support.stand_ins import make_payment
 
 from technopay.engine import PaymentEvent, RateLimited, StoreUnavailable, ValidationFailed
 from technopay.engine.models import Event, from_ms
-from technopay.http import Unauthenticated
 from technopay.http.client import Client, ServerUnreachable, UnexpectedAnswer
+from technopay.http.problems import Unauthenticated
 
 
 def event(number: int) -> PaymentEvent:

@@ -33,9 +33,9 @@ from technopay.engine import (
     ValidationFailed,
     WalletBusy,
 )
-from technopay.http import Unauthenticated
 from technopay.http.client import Client, RetryPolicy, ServerUnreachable, UnexpectedAnswer
 from technopay.http.client.retries import Reply
+from technopay.http.problems import Unauthenticated
 
 BUSY = problem("wallet_busy", headers={"Retry-After": "1"})
 UNKNOWN = problem("outcome_unknown")

@@ -10,7 +10,8 @@ from unittest.mock import Mock
 from aiohttp import web
 from support.scenes import SECRET, wait_for
 
-from technopay.http import TokenAuthenticator, create_app
+from technopay.http.app import create_app
+from technopay.http.auth import TokenAuthenticator
 from technopay.http.bounds import Bounds
 from technopay.http.connection import Connection, Connections
 

@@ -10,9 +10,12 @@ from aiohttp.test_utils import TestClient
 from multidict import CIMultiDict
 from support.http import Api, OwnServer
 
-from technopay.http import TokenAuthenticator, TokenSigner, create_app, mock_routes
+from technopay.http.app import create_app
+from technopay.http.auth import TokenAuthenticator
 from technopay.http.demo_guard import DemoGuard, is_loopback
+from technopay.http.mocks import mock_routes
 from technopay.http.problems import ForeignRequest
+from technopay.http.signing import TokenSigner
 
 
 def is_let_in(guard: DemoGuard, *headers: tuple[str, str], reached: str = "127.0.0.1") -> bool:

@@ -14,8 +14,9 @@ from support.scenes import SECRET
 from yarl import URL
 
 from technopay.engine import Engine, EngineSettings
-from technopay.http import TokenAuthenticator, create_app
 from technopay.http import docs as docs_module
+from technopay.http.app import create_app
+from technopay.http.auth import TokenAuthenticator
 from technopay.storage import RedisStore
 
 FOLDER = Path(docs_module.__file__).with_name("docs_page")

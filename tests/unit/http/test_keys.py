@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from support.scenes import SECRET
 
-from technopay.http import TokenSigner, read_public_keys
-from technopay.http.keys import require_keys
+from technopay.http.keys import read_public_keys, require_keys
+from technopay.http.signing import TokenSigner
 
 RSA = rsa.generate_private_key(65_537, 2_048)
 SHORT = rsa.generate_private_key(65_537, 1_024)

@@ -10,9 +10,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from technopay.http import CannotListen, listen
 from technopay.http import listening as module
-from technopay.http.listening import SharedListener, accept_alone, show_address
+from technopay.http.listening import CannotListen, SharedListener, accept_alone, listen, show_address
 
 CLIENTS = 32
 

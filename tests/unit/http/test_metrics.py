@@ -10,10 +10,10 @@ import pytest
 
 from technopay.engine import Limit, ScriptTime, Statistics, StoreGauges, StoreUnavailable
 from technopay.engine.models import from_ms
-from technopay.http import Seen
 from technopay.http import metrics as module
 from technopay.http.admission import Admission
 from technopay.http.metrics import Metrics
+from technopay.http.seen import Seen
 from technopay.http.user_routes import USER_ROUTES
 
 GAUGES = StoreGauges(

@@ -15,12 +15,13 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from support.scenes import SECRET
 
 from technopay.engine import Engine, EngineSettings, Payment
-from technopay.http import TokenAuthenticator, TokenSigner, create_app, mock_routes
-from technopay.http.app import TABLE, VERSION
-from technopay.http.auth import ADMIN
+from technopay.http.app import TABLE, VERSION, create_app
+from technopay.http.auth import ADMIN, TokenAuthenticator
+from technopay.http.mocks import mock_routes
 from technopay.http.openapi import openapi_document
 from technopay.http.problems import PROBLEMS
 from technopay.http.routes import Route
+from technopay.http.signing import TokenSigner
 from technopay.storage import RedisStore
 
 SNAPSHOT = Path(__file__).with_name("openapi.json")

@@ -14,8 +14,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from support.scenes import SECRET, wait_for
 
 from technopay.engine import Engine
-from technopay.http import TokenAuthenticator, create_app
-from technopay.http.app import ADMISSION
+from technopay.http.app import ADMISSION, create_app
+from technopay.http.auth import TokenAuthenticator
 from technopay.http.routes import Call, Route, Stream
 
 

@@ -19,8 +19,9 @@ from technopay.engine import (
     ValidationFailed,
 )
 from technopay.engine.models import from_ms
-from technopay.http import PROBLEMS, Seen
+from technopay.http.problems import PROBLEMS
 from technopay.http.render import problem_response
+from technopay.http.seen import Seen
 
 CONTRACT = {
     400: {"malformed_request"},

@@ -11,10 +11,12 @@ import pytest
 from aiohttp import web
 
 from technopay.engine import Overloaded, RateLimited
-from technopay.http import listen, listening, serving, serving_on
+from technopay.http import listening
 from technopay.http.admission import Admission
 from technopay.http.app import ADMISSION
+from technopay.http.listening import listen
 from technopay.http.pressure import LATE_S, LOOK_EVERY_S
+from technopay.http.server import serving, serving_on
 
 ANSWERED = web.AppKey("answered", list[str])
 

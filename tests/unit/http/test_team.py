@@ -9,9 +9,9 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from technopay.engine import Statistics, StoreGauges
-from technopay.http import Seen
 from technopay.http.admission import Admission
 from technopay.http.metrics import Metrics
+from technopay.http.seen import Seen
 from technopay.http.team import merge, read_families, write_families
 
 GAUGES = StoreGauges(message_age_ms=0, set_aside_age_ms=0, limits=[], memory_bytes=1_000, memory_bytes_max=None)

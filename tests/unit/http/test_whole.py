@@ -12,10 +12,12 @@ import pytest
 from aiohttp import web
 from support.scenes import SECRET
 
-from technopay.http import TokenAuthenticator, create_app, serving
 from technopay.http.answer import Answer
+from technopay.http.app import create_app
+from technopay.http.auth import TokenAuthenticator
 from technopay.http.routes import Call, Route
 from technopay.http.seen import Seen
+from technopay.http.server import serving
 from technopay.http.whole import HttpDate, WholeResponse, write_headers
 
 HEAD_END = b"\r\n\r\n"

@@ -11,8 +11,10 @@ import pytest
 from support.audit import assert_clean
 from support.relaying import relay_all, relay_anew
 from support.scene import ALONE, DAY_MS, WRONG, Scene, client_of, dump, operation, read_stream, unrecorded
+from support.store import set_aside
 
 from technopay.engine import commands
+from technopay.engine.commands import ReadPayment, SetUserStatus, VoidInvoice
 from technopay.engine.models import Audit
 from technopay.storage.audit import audit as auditing
 from technopay.storage.audit.invariants import BALANCE, CHANGE, DEBIT, INVOICE, LIMIT, MESSAGE, MONEY
@@ -65,14 +67,14 @@ async def world(scene: Scene) -> World:
     payments["refunded"], claim = await scene.refunding(wallet)
     await scene.complete(payments["refunded"], claim, "reversed")
     payments["set_aside"], claim = await scene.processing(other)
-    assert await scene.store.set_aside(payments["set_aside"], claim, DAY_MS)
+    assert await set_aside(scene.store, payments["set_aside"], claim, DAY_MS)
     invoices = {"open": await scene.invoice(), "void": await scene.invoice(), "waiting": await scene.invoice()}
-    await scene.store.void_invoice(operation(), invoices["void"])
+    await scene.store.run(VoidInvoice(operation(), invoices["void"]))
     payments["canceled"] = await scene.started(wallet, invoices["waiting"])
     payments["waiting"] = await scene.started(wallet, invoices["waiting"])
     payments["failed"] = await scene.started(wallet, await scene.invoice(), attempts=1)
     await scene.confirm(payments["failed"], WRONG)
-    payment = (await scene.store.read_payment(payments["succeeded"], None)).value
+    payment = (await scene.store.run(ReadPayment(payments["succeeded"], None))).value
     assert payment
     invoices["paid"] = payment.invoice_id
     await relay_all(scene)
@@ -272,7 +274,7 @@ async def a_wallet_out_of_nothing(world: World) -> None:
 
 @corruption(CHANGE)
 async def a_user_unblocked_behind_the_journal(world: World) -> None:
-    await world.scene.store.set_user_status(operation(), "alice", "blocked")
+    await world.scene.store.run(SetUserStatus(operation(), "alice", "blocked"))
     await world.client.hset(world.key("user", "alice"), "status", "active")
 
 

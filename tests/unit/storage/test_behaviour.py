@@ -8,7 +8,8 @@ from support.scene import ALONE, CODE_MS, RIGHT, WRONG, Scene, dump, operation, 
 
 from technopay.engine import commands
 from technopay.engine.models import Payment, from_ms
-from technopay.engine.ports import Operation, Outcome
+from technopay.engine.ports import Outcome
+from technopay.engine.values import Evidence, Operation
 
 WINDOW_MS = {"codes": 3_600_000, "confirms": 60_000, "failures": 86_400_000}
 DAYS_MS = 2 * 86_400_000
@@ -16,7 +17,7 @@ DAYS_MS = 2 * 86_400_000
 
 def guess(
     payment: str,
-    evidence: commands.Evidence = WRONG,
+    evidence: Evidence = WRONG,
     *,
     identity: Operation | None = None,
     confirms: int | None = None,
@@ -182,7 +183,7 @@ async def test_nobody_pays_for_what_another_user_does(scene: Scene, habit: Habit
     await scene.user("bob")
     invoice = await scene.invoice("bob")
     payment = await scene.started(await scene.wallet("bob"), invoice, "bob", codes_per_hour=1)
-    command = commands.ConfirmPayment(unrecorded(), payment, "bob", RIGHT, 1, 1)
+    command = commands.ConfirmPayment(new_id("op"), payment, "bob", RIGHT, 1, 1)
     assert (await scene.store.run(command, ALONE)).code == "ok"
 
 
@@ -236,7 +237,7 @@ async def test_what_never_reaches_the_code_is_not_counted(scene: Scene) -> None:
 
 @pytest.mark.parametrize("evidence", [RIGHT, WRONG], ids=["right", "wrong"])
 async def test_a_confirm_that_comes_again_is_counted_once_and_answered_over_the_limit(
-    scene: Scene, evidence: commands.Evidence
+    scene: Scene, evidence: Evidence
 ) -> None:
     payment = await scene.started(await scene.wallet(), await scene.invoice())
     command = guess(payment, evidence, confirms=1, failures=1)

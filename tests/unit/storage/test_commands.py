@@ -12,10 +12,10 @@ from support.scene import ALONE, DAY_MS, RIGHT, WRONG, Scene, operation, unrecor
 from technopay.engine import commands
 from technopay.engine.commands import Command
 from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
-from technopay.engine.ports import Lease, Operation
+from technopay.engine.values import Evidence, Lease, Operation
 from technopay.storage import RedisStore
 from technopay.storage.commands import CALLS, DATED
-from technopay.storage.scripts import Script, load_scripts
+from technopay.storage.scripts.loader import Script, load_scripts
 from technopay.storage.server.client import Argument, OnResult
 
 COMMANDS = get_args(Command)
@@ -57,21 +57,21 @@ def pipe() -> Pipe:
 @pytest.fixture
 def piped(pipe: Pipe) -> RedisStore:
     store = RedisStore.connect("redis://unused")
-    store._link = pipe
+    store._partition.client = pipe
     return store
 
 
-MADE = {"operation": OPERATION, "evidence": commands.Evidence("the key_id", "the versions", "the digests")}
+MADE = {"operation": OPERATION, "evidence": Evidence("the key_id", "the versions", "the digests")}
 
 
-def make(kind: Any) -> Command:
+def make(kind: Any) -> Command[Any]:
     """Make a command in which every field has a value of its own."""
     values = {name: f"the {name}" for name in kind._fields}
-    command: Command = kind(**(values | {name: made for name, made in MADE.items() if name in values}))
+    command: Command[Any] = kind(**(values | {name: made for name, made in MADE.items() if name in values}))
     return command
 
 
-def expected(command: Command, lease: Lease, argument: str, days: str) -> object:
+def expected(command: Command[Any], lease: Lease, argument: str, days: str) -> object:
     """Answer what a script has to get under an argument's name."""
     named = {
         "operation": OPERATION.id, "fingerprint": OPERATION.fingerprint, "kept_ms": OPERATION.kept_ms,
@@ -79,7 +79,7 @@ def expected(command: Command, lease: Lease, argument: str, days: str) -> object
     }  # fmt: skip
     if argument in named:
         return named[argument]
-    holder = getattr(command, "evidence", command) if argument in commands.Evidence._fields else command
+    holder = getattr(command, "evidence", command) if argument in Evidence._fields else command
     return getattr(holder, FIELDS.get(argument, argument))
 
 
@@ -169,7 +169,7 @@ def test_an_outcome_that_cannot_be_read_is_a_defect(
 
 
 async def test_a_store_that_is_not_open_is_unavailable_and_says_so_later(piped: RedisStore) -> None:
-    piped._link = None
+    piped._partition.client = None
     heard: list[Any] = []
     piped.send(make(commands.Deposit), ALONE, heard.append)
     assert heard == []

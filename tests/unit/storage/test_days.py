@@ -14,7 +14,7 @@ from support.clock import FakeClock
 from support.scene import Scene
 
 from technopay.storage import RedisStore
-from technopay.storage.days import Calendar
+from technopay.storage.business_days import Calendar
 
 ZONES = ["UTC", "Europe/Berlin", "America/Havana", "America/Asuncion", "Asia/Kolkata", "Pacific/Kiritimati"]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from support.clock import FakeClock
 from support.scene import ALONE, CODE_MS, Scene, operation, unrecorded
+from support.store import take_due
 
 from technopay.engine import commands
+from technopay.engine.commands import CreateUser, ReadInvoice
 
 
 async def test_a_code_is_good_to_its_last_millisecond(clocked: Scene, fake_clock: FakeClock) -> None:
@@ -37,7 +39,7 @@ async def test_an_invoice_is_payable_to_its_last_millisecond(
     payment_id = await clocked.started(wallet, first)
     resend = commands.ResendCode(unrecorded(), payment_id, "alice", 2, 60_000)
     fake_clock.now_ms = expires_at + late_ms
-    outcome = await clocked.store.read_invoice(second, None)
+    outcome = await clocked.store.run(ReadInvoice(second, None))
     assert outcome.value is not None
     assert outcome.value.status == ("open" if late_ms else "expired")
     assert (await clocked.start(wallet, second)).code == start
@@ -69,32 +71,32 @@ async def test_the_agenda_expires_a_payment_at_its_last_millisecond_and_not_befo
 ) -> None:
     payment_id = await clocked.started(await clocked.wallet(), await clocked.invoice())
     fake_clock.advance(CODE_MS - 1)
-    assert (await clocked.store.take_due(10)).next_in_ms == 1
+    assert (await take_due(clocked.store, 10)).next_in_ms == 1
     assert (await clocked.fields("payment", payment_id))["status"] == "requires_confirmation"
     fake_clock.advance(1)
-    await clocked.store.take_due(10)
+    await take_due(clocked.store, 10)
     assert (await clocked.fields("payment", payment_id))["status"] == "expired"
 
 
 async def test_a_settlement_claim_lasts_fifteen_seconds(clocked: Scene, fake_clock: FakeClock) -> None:
     payment_id, _ = await clocked.processing(await clocked.wallet())
     fake_clock.advance(14_999)
-    assert (await clocked.store.take_due(10)).payments == []
+    assert (await take_due(clocked.store, 10)).payments == []
     fake_clock.advance(1)
-    assert [taken.payment.id for taken in (await clocked.store.take_due(10)).payments] == [payment_id]
+    assert [taken.payment.id for taken in (await take_due(clocked.store, 10)).payments] == [payment_id]
 
 
 async def test_an_operation_is_remembered_as_long_as_it_was_asked_for(
     clocked: Scene, fake_clock: FakeClock
 ) -> None:
     who = operation(kept_ms=1_000)
-    await clocked.store.create_user(who, "bob", None, "+15550100")
+    await clocked.store.run(CreateUser(who, "bob", None, "+15550100"))
     fake_clock.advance(999)
-    await clocked.store.take_due(10)
-    assert (await clocked.store.create_user(who, "bob", None, "+15550100")).replayed
+    await take_due(clocked.store, 10)
+    assert (await clocked.store.run(CreateUser(who, "bob", None, "+15550100"))).replayed
     fake_clock.advance(1)
-    await clocked.store.take_due(10)
-    assert (await clocked.store.create_user(who, "bob", None, "+15550100")).code == "user_exists"
+    await take_due(clocked.store, 10)
+    assert (await clocked.store.run(CreateUser(who, "bob", None, "+15550100"))).code == "user_exists"
 
 
 async def test_the_debit_is_dated_by_the_stores_clock(clocked: Scene, fake_clock: FakeClock) -> None:

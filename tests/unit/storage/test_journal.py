@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from support.clock import FakeClock
 from support.scene import Scene, client_of
+from support.store import list_entries, list_messages, read_outbox, record_deliveries, search_payments
 
 from technopay.engine.models import from_ms, to_ms
 
@@ -36,7 +37,7 @@ async def test_an_entrys_id_says_when_it_was_written_and_no_field_says_it_again(
     assert earliest <= sequence(first)[0] <= sequence(second)[0] <= await scene.now_ms()
     assert sequence(first) < sequence(second)
     assert "at" not in fields
-    page = (await scene.store.list_entries(wallet, None, "", 1)).value
+    page = (await list_entries(scene.store, wallet, None, "", 1)).value
     assert page is not None
     assert to_ms(page.data[0].at) == sequence(second)[0]
 
@@ -59,7 +60,7 @@ async def test_what_is_written_after_the_clock_went_back_keeps_the_order_and_say
     assert earliest <= int(fields.pop("at")) <= await scene.now_ms()
     assert fields == {"type": "wallet.deposited", "wallet": wallet, "amount": "2", "balance": "3"}
 
-    page = (await scene.store.list_entries(wallet, None, "", 10)).value
+    page = (await list_entries(scene.store, wallet, None, "", 10)).value
     assert page is not None
     assert [(entry.amount, entry.balance_after) for entry in page.data] == [(2, 3), (1, 1)]
     assert [earliest <= to_ms(entry.at) for entry in page.data] == [True, False]
@@ -74,18 +75,18 @@ async def test_a_purchase_after_the_clock_went_back_is_written_listed_and_told_a
     earliest = await scene.now_ms()
     payment_id = await scene.succeeded(wallet)
 
-    page = await scene.store.search_payments(None, None, set_aside=None, cursor="", limit=10)
+    page = await search_payments(scene.store, None, None, set_aside=None, cursor="", limit=10)
     assert [payment.id for payment in page.data] == [payment_id]
-    outbox = await scene.store.read_outbox("relay-a", 100)
+    outbox = await read_outbox(scene.store, "relay-a", 100)
     assert outbox is not None
-    assert [notice.kind for notice in outbox.notices] == ["confirmation.code", "payment.succeeded"]
-    assert await scene.store.record_deliveries(outbox.claim, outbox.cursor, 0, [])
-    messages = (await scene.store.list_messages(None, None, "", 10)).data
+    assert [notice.kind for notice in outbox.notifications] == ["confirmation.code", "payment.succeeded"]
+    assert await record_deliveries(scene.store, outbox.claim, outbox.cursor, 0, [])
+    messages = (await list_messages(scene.store, None, None, "", 10)).data
     assert [message.kind for message in messages] == ["payment.succeeded", "confirmation.code"]
     latest = await scene.now_ms()
     assert all(earliest <= to_ms(message.at) <= latest for message in messages)
-    assert await scene.store.read_outbox("relay-a", 100) is None
-    entries: Any = (await scene.store.list_entries(wallet, None, "", 1)).value
+    assert await read_outbox(scene.store, "relay-a", 100) is None
+    entries: Any = (await list_entries(scene.store, wallet, None, "", 1)).value
     assert entries.data[0].at == (await scene.payment(payment_id)).paid_at
 
 
@@ -96,7 +97,7 @@ async def test_entries_are_dated_by_the_clock_while_the_journal_is_ahead_of_it(
     for step_ms in (0, -2, 1, 1, 1):
         fake_clock.advance(step_ms)
         await clocked.deposit(wallet, 1)
-    page = (await clocked.store.list_entries(wallet, None, "", 10)).value
+    page = (await list_entries(clocked.store, wallet, None, "", 10)).value
     assert page is not None
     times = [noon, noon - 2, noon - 1, noon, noon + 1]
     assert [entry.at for entry in reversed(page.data)] == [from_ms(at) for at in times]

@@ -10,7 +10,8 @@ from support.clock import FakeClock
 from support.scene import ALONE, RIGHT, Scene, dump, operation, start_command, unrecorded
 
 from technopay.engine import commands
-from technopay.engine.ports import Lease, Outcome
+from technopay.engine.ports import Outcome
+from technopay.engine.values import Lease
 
 OTHERS = Lease("owner-b", "", keep=True)
 LEASE_MS = 100
@@ -35,7 +36,7 @@ async def prepare(scene: Scene, name: str) -> tuple[str, Call]:
         return wallet, lambda lease: store.run(start, lease)
     payment = await scene.started(wallet, await scene.invoice())
     if name == "confirm_payment":
-        confirm = commands.ConfirmPayment(unrecorded(), payment, "alice", RIGHT)
+        confirm = commands.ConfirmPayment(new_id("op"), payment, "alice", RIGHT)
         return wallet, lambda lease: store.run(confirm, lease)
     if name == "resend_code":
         resend = commands.ResendCode(unrecorded(), payment, "alice", 2, 60_000)

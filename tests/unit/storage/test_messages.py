@@ -6,34 +6,36 @@ import pytest
 from support.clock import FakeClock
 from support.relaying import read, relay, relay_all, relay_anew
 from support.scene import DAY_MS, WRONG, Scene, dump, operation, unrecorded
+from support.store import list_messages, record_attempt, send_again, take_due
 
+from technopay.engine.commands import CreateUser
 from technopay.engine.models import from_ms
-from technopay.engine.ports import ClaimedMessage
+from technopay.engine.values import ClaimedMessage
 
 STALE = ""
 
 
 async def claimed(scene: Scene) -> ClaimedMessage:
-    (message,) = (await scene.store.take_due(10)).messages
+    (message,) = (await take_due(scene.store, 10)).messages
     return message
 
 
 async def listed(
     scene: Scene, status: str | None = None, user: str | None = None
 ) -> list[tuple[str, str, int]]:
-    page = await scene.store.list_messages(status, user, "", 10)
+    page = await list_messages(scene.store, status, user, "", 10)
     return [(message.id, message.status, message.attempts) for message in page.data]
 
 
 async def test_what_was_delivered_at_once_is_listed_and_leaves_no_record(scene: Scene) -> None:
-    await scene.store.create_user(operation(), "bob", "bob@example.com", "+15550100")
+    await scene.store.run(CreateUser(operation(), "bob", "bob@example.com", "+15550100"))
     wallet = await scene.wallet("bob")
     await relay_all(scene)
     payment_id = await scene.started(wallet, await scene.invoice("bob"), "bob", method="sms")
     await scene.confirm(payment_id, user_id="bob")
     await scene.complete(payment_id, "1", "settled")
     code, succeeded = await relay(scene, None, None)
-    page = await scene.store.list_messages(None, None, "", 10)
+    page = await list_messages(scene.store, None, None, "", 10)
     newest, oldest = page.data
     assert (newest.id, newest.event_id) == (f"msg_00{succeeded}", f"evt_00{succeeded}")
     assert (newest.user_id, newest.channel, newest.to) == ("bob", "email", "bob@example.com")
@@ -50,30 +52,30 @@ async def test_what_was_delivered_at_once_is_listed_and_leaves_no_record(scene: 
 
 async def test_a_message_that_was_not_tried_yet_is_not_listed(scene: Scene) -> None:
     await scene.started(await scene.wallet(), await scene.invoice())
-    assert len((await read(scene)).notices) == 1
+    assert len((await read(scene)).notifications) == 1
     assert await listed(scene) == []
 
 
 async def test_a_message_that_was_not_tried_yet_is_not_sent_again(scene: Scene) -> None:
     await scene.started(await scene.wallet(), await scene.invoice())
-    (notice,) = (await read(scene)).notices
+    (notice,) = (await read(scene)).notifications
     message_id = f"msg_00{notice.entry_id}"
-    assert (await scene.store.send_again(operation(), message_id)).code == "message_not_found"
+    assert (await send_again(scene.store, operation(), message_id)).code == "message_not_found"
 
 
 async def test_a_message_that_failed_is_tried_again_under_a_claim(scene: Scene) -> None:
     (entry,) = await relay_anew(scene, "it bounced")
     assert await listed(scene, "waiting") == [(f"msg_00{entry}", "waiting", 1)]
     message = await claimed(scene)
-    assert (message.notice.entry_id, message.notice.kind) == (entry, "confirmation.code")
-    assert (message.notice.issue, message.notice.reason) == (1, "")
-    assert message.notice.parcel is not None
-    assert message.notice.parcel.email == "alice@example.com"
+    assert (message.notification.entry_id, message.notification.kind) == (entry, "confirmation.code")
+    assert (message.notification.issue, message.notification.reason) == (1, "")
+    assert message.notification.context is not None
+    assert message.notification.context.email == "alice@example.com"
     assert (message.channel, message.attempts, message.claim) == ("email", 1, "1")
-    assert (await scene.store.take_due(10)).messages == []
-    assert await scene.store.record_attempt(message, "sent", "", 0)
+    assert (await take_due(scene.store, 10)).messages == []
+    assert await record_attempt(scene.store, message, "sent", "", 0)
     assert await listed(scene) == [(f"msg_00{entry}", "sent", 2)]
-    assert (await scene.store.take_due(10)).messages == []
+    assert (await take_due(scene.store, 10)).messages == []
 
 
 async def test_the_reason_of_a_failure_is_told_again_too(scene: Scene) -> None:
@@ -90,9 +92,9 @@ async def test_an_old_claim_of_a_message_changes_nothing(scene: Scene) -> None:
     await scene.make_due(f"msg_{entry}")
     taken = await claimed(scene)
     before = await dump(scene.store)
-    assert not await scene.store.record_attempt(slept, "sent", "", 0)
+    assert not await record_attempt(scene.store, slept, "sent", "", 0)
     assert await dump(scene.store) == before
-    assert await scene.store.record_attempt(taken, "waiting", "again", 60_000)
+    assert await record_attempt(scene.store, taken, "waiting", "again", 60_000)
     assert 55_000 < (await scene.due_at(f"msg_{entry}") or 0) - await scene.now_ms() <= 60_000
 
 
@@ -100,9 +102,9 @@ async def stale_message(scene: Scene, *, at_first: bool) -> str:
     """Bring a message to where there is nothing to tell any more, at the first attempt or later."""
     (entry,) = await relay_anew(scene, STALE if at_first else "it bounced")
     if at_first:
-        assert (await scene.store.take_due(10)).messages == []
+        assert (await take_due(scene.store, 10)).messages == []
     else:
-        assert await scene.store.record_attempt(await claimed(scene), "stale", "", 0)
+        assert await record_attempt(scene.store, await claimed(scene), "stale", "", 0)
     return entry
 
 
@@ -119,39 +121,39 @@ async def test_a_message_that_has_nothing_to_tell_any_more_is_not_sent_again(
     scene: Scene, at_first: bool
 ) -> None:
     entry = await stale_message(scene, at_first=at_first)
-    assert (await scene.store.send_again(operation(), f"msg_00{entry}")).code == "message_not_found"
+    assert (await send_again(scene.store, operation(), f"msg_00{entry}")).code == "message_not_found"
 
 
 async def test_a_dead_message_is_sent_again_with_all_its_attempts(scene: Scene) -> None:
     (entry,) = await relay_anew(scene, "it bounced")
-    await scene.store.record_attempt(await claimed(scene), "dead", "gone", 0)
+    await record_attempt(scene.store, await claimed(scene), "dead", "gone", 0)
     assert await listed(scene, "dead") == [(f"msg_00{entry}", "dead", 2)]
-    assert (await scene.store.take_due(10)).messages == []
-    outcome = await scene.store.send_again(operation(), f"msg_00{entry}")
+    assert (await take_due(scene.store, 10)).messages == []
+    outcome = await send_again(scene.store, operation(), f"msg_00{entry}")
     assert outcome.value is not None
     assert (outcome.value.status, outcome.value.last_error) == ("waiting", "gone")
     assert outcome.value.to == "alice@example.com"
     again = await claimed(scene)
     assert again.attempts == 0
-    assert await scene.store.record_attempt(again, "waiting", "still", 0)
+    assert await record_attempt(scene.store, again, "waiting", "still", 0)
 
 
 async def test_only_a_dead_message_is_sent_again(scene: Scene) -> None:
     sent, waiting = await relay_anew(scene, None, "it bounced")
     before = await dump(scene.store)
     for entry, status in ((sent, "sent"), (waiting, "waiting")):
-        outcome = await scene.store.send_again(unrecorded(), f"msg_00{entry}")
+        outcome = await send_again(scene.store, unrecorded(), f"msg_00{entry}")
         assert outcome.value is not None
         assert outcome.value.status == status
     no_message, _ = (await scene.entries())[0]
     for message_id in (f"msg_00{no_message}", "msg_001-1", "msg_00x", "pay_001", ""):
-        assert (await scene.store.send_again(operation(), message_id)).code == "message_not_found"
+        assert (await send_again(scene.store, operation(), message_id)).code == "message_not_found"
     assert await dump(scene.store) == before
 
 
 async def test_a_message_whose_id_can_be_no_place_in_the_journal_is_not_found(scene: Scene) -> None:
     for place in (f"{'9' * 30}-1", f"1-{'9' * 30}", "1-٣"):
-        assert (await scene.store.send_again(operation(), f"msg_00{place}")).code == "message_not_found"
+        assert (await send_again(scene.store, operation(), f"msg_00{place}")).code == "message_not_found"
 
 
 async def test_a_place_in_front_of_a_message_is_no_message(clocked: Scene, fake_clock: FakeClock) -> None:
@@ -161,7 +163,7 @@ async def test_a_place_in_front_of_a_message_is_no_message(clocked: Scene, fake_
     (entry,) = await relay(clocked, None)
     in_front = f"{fake_clock.now_ms - 1}-0"
     for place, code in ((entry, "ok"), (in_front, "message_not_found")):
-        assert (await clocked.store.send_again(operation(), f"msg_00{place}")).code == code
+        assert (await send_again(clocked.store, operation(), f"msg_00{place}")).code == code
 
 
 async def test_messages_are_found_by_state_and_user_page_by_page(scene: Scene) -> None:
@@ -170,8 +172,8 @@ async def test_messages_are_found_by_state_and_user_page_by_page(scene: Scene) -
     assert [found[0] for found in await listed(scene)] == [f"msg_00{waiting}", f"msg_00{sent}"]
     assert [found[0] for found in await listed(scene, "sent")] == [f"msg_00{sent}"]
     assert await listed(scene, user="bob") == []
-    first = await scene.store.list_messages(None, "alice", "", 1)
-    rest = await scene.store.list_messages(None, "alice", first.next_cursor or "", 1)
+    first = await list_messages(scene.store, None, "alice", "", 1)
+    rest = await list_messages(scene.store, None, "alice", first.next_cursor or "", 1)
     assert [message.id for message in first.data + rest.data] == [f"msg_00{waiting}", f"msg_00{sent}"]
 
 
@@ -181,15 +183,15 @@ async def test_a_message_is_forgotten_after_three_days(
 ) -> None:
     (entry,) = await relay_anew(clocked, "it bounced" if status == "dead" else None)
     if status == "dead":
-        await clocked.store.record_attempt(await claimed(clocked), "dead", "gone", 0)
+        await record_attempt(clocked.store, await claimed(clocked), "dead", "gone", 0)
     fake_clock.advance(3 * DAY_MS - 1)
-    await clocked.store.take_due(10)
+    await take_due(clocked.store, 10)
     assert [found[1] for found in await listed(clocked)] == [status]
     fake_clock.advance(1)
-    await clocked.store.take_due(10)
+    await take_due(clocked.store, 10)
     assert await listed(clocked) == []
     assert await clocked.fields("message", entry) == {}
-    assert (await clocked.store.send_again(operation(), f"msg_00{entry}")).code == "message_not_found"
+    assert (await send_again(clocked.store, operation(), f"msg_00{entry}")).code == "message_not_found"
 
 
 async def test_a_message_that_was_tried_for_long_is_listed_longer_than_its_entry_is_kept(
@@ -197,7 +199,7 @@ async def test_a_message_that_was_tried_for_long_is_listed_longer_than_its_entry
 ) -> None:
     (entry,) = await relay_anew(clocked, "it bounced")
     fake_clock.advance(2 * DAY_MS)
-    await clocked.store.record_attempt(await claimed(clocked), "dead", "gone", 0)
+    await record_attempt(clocked.store, await claimed(clocked), "dead", "gone", 0)
     fake_clock.advance(3 * DAY_MS - 1)
-    await clocked.store.take_due(10)
+    await take_due(clocked.store, 10)
     assert await listed(clocked) == [(f"msg_00{entry}", "dead", 2)]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from support.scene import ALONE, DAY_MS, Scene, dump, new_invoice, operation, start_command
+from support.store import send_again
 
 from technopay.engine import commands
+from technopay.engine.commands import CreateUser, CreateWallet, ResolvePayment, SetUserStatus, VoidInvoice
 from technopay.engine.models import from_ms
-from technopay.engine.ports import Operation
+from technopay.engine.values import Operation
 
 Call = Callable[[], Awaitable[Any]]
 
@@ -27,8 +30,8 @@ async def test_an_operation_id_with_another_fingerprint_is_refused_and_changes_n
     scene: Scene, name: str
 ) -> None:
     who = operation(fingerprint="one thing")
-    other = Operation(who.id, "another thing", who.kept_ms)
-    assert (await scene.store.create_user(who, "bob", None, "+15550100")).code == "ok"
+    other = Operation(who.operation_id, "another thing", who.kept_ms)
+    assert (await scene.store.run(CreateUser(who, "bob", None, "+15550100"))).code == "ok"
     wallet = await scene.wallet()
     invoice = await scene.invoice()
     payment = await scene.started(wallet, invoice)
@@ -37,19 +40,19 @@ async def test_an_operation_id_with_another_fingerprint_is_refused_and_changes_n
     store = scene.store
     at = from_ms(await scene.now_ms() + DAY_MS)
     call: dict[str, Call] = {
-        "create_user": lambda: store.create_user(other, "carol", None, None),
-        "create_wallet": lambda: store.create_wallet(other, "wal_x", "alice", "EUR"),
-        "create_invoice": lambda: store.create_invoice(other, new_invoice("alice", 1, "EUR", at)),
+        "create_user": lambda: store.run(CreateUser(other, "carol", None, None)),
+        "create_wallet": lambda: store.run(CreateWallet(other, "wal_x", "alice", "EUR")),
+        "create_invoice": lambda: store.run(replace(new_invoice("alice", 1, "EUR", at), operation=other)),
         "deposit": lambda: store.run(commands.Deposit(other, wallet, 1), ALONE),
-        "set_user_status": lambda: store.set_user_status(other, "alice", "blocked"),
+        "set_user_status": lambda: store.run(SetUserStatus(other, "alice", "blocked")),
         "set_wallet_status": lambda: store.run(commands.SetWalletStatus(other, wallet, "inactive"), ALONE),
         "start_payment": lambda: store.run(start_command(wallet, invoice, identity=other), ALONE),
         "resend_code": lambda: store.run(commands.ResendCode(other, payment, "alice", 2, 1), ALONE),
         "cancel_payment": lambda: store.run(commands.CancelPayment(other, payment, "alice"), ALONE),
         "begin_refund": lambda: store.run(commands.BeginRefund(other, payment, "ref_001"), ALONE),
-        "resolve_payment": lambda: store.resolve_payment(other, payment, "refund", "", "root"),
-        "void_invoice": lambda: store.void_invoice(other, invoice),
-        "send_again": lambda: store.send_again(other, "msg_001-1"),
+        "resolve_payment": lambda: store.run(ResolvePayment(other, payment, "refund", "", "root")),
+        "void_invoice": lambda: store.run(VoidInvoice(other, invoice)),
+        "send_again": lambda: send_again(store, other, "msg_001-1"),
     }
     assert (await call[name]()).code == "idempotency_key_reused"
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from support.scene import Scene, client_of, operation
+from support.store import list_payments, mock_inbox, mock_settlement, read_inbox, take_due
 
+from technopay.engine.commands import CreateUser
 from technopay.storage import RedisStore
 
 
 async def test_a_settlement_that_is_due_is_handed_out_once_under_a_new_claim(scene: Scene) -> None:
     payment_id, _ = await scene.processing(await scene.wallet())
-    assert (await scene.store.take_due(10)).payments == []
+    assert (await take_due(scene.store, 10)).payments == []
     await scene.make_due(payment_id)
-    due = await scene.store.take_due(10)
+    due = await take_due(scene.store, 10)
     assert [(taken.payment, taken.claim) for taken in due.payments] == [(await scene.payment(payment_id), "2")]
     assert 10_000 < (due.next_in_ms or 0) <= 15_000
-    assert (await scene.store.take_due(10)).payments == []
+    assert (await take_due(scene.store, 10)).payments == []
 
 
 async def test_a_refund_that_is_due_is_handed_out_too(scene: Scene) -> None:
     payment_id, claim = await scene.refunding(await scene.wallet())
     await scene.make_due(payment_id)
-    (taken,) = (await scene.store.take_due(10)).payments
+    (taken,) = (await take_due(scene.store, 10)).payments
     assert taken.payment.status == "refunding"
     assert int(taken.claim) > int(claim)
 
@@ -30,14 +32,14 @@ async def test_no_more_is_taken_than_was_asked_for(scene: Scene) -> None:
     for _ in range(3):
         payment_id, _ = await scene.processing(wallet)
         await scene.make_due(payment_id)
-    due = await scene.store.take_due(2)
+    due = await take_due(scene.store, 2)
     assert len(due.payments) == 2
     assert (due.next_in_ms or 0) < 0
-    assert len((await scene.store.take_due(2)).payments) == 1
+    assert len((await take_due(scene.store, 2)).payments) == 1
 
 
 async def test_an_empty_agenda_has_no_next(fake_store: RedisStore) -> None:
-    due = await fake_store.take_due(10)
+    due = await take_due(fake_store, 10)
     assert (due.payments, due.messages, due.next_in_ms) == ([], [], None)
 
 
@@ -46,7 +48,7 @@ async def test_a_code_that_ran_out_expires_its_payment_and_frees_the_invoice(sce
     payment_id = await scene.started(await scene.wallet(), invoice, lifetime_ms=0)
     assert (await scene.payment(payment_id)).status == "expired"
     before = await scene.journal()
-    assert (await scene.store.take_due(10)).payments == []
+    assert (await take_due(scene.store, 10)).payments == []
     assert (await scene.fields("payment", payment_id))["status"] == "expired"
     assert "payment" not in await scene.fields("invoice", invoice)
     assert await scene.news(before) == [("payment.expired", {"payment": payment_id, "version": "2"})]
@@ -56,7 +58,7 @@ async def test_a_payment_that_is_not_expired_yet_is_due_again_at_its_expiry(scen
     payment_id = await scene.started(await scene.wallet(), await scene.invoice())
     await scene.make_due(payment_id)
     before = await scene.journal()
-    await scene.store.take_due(10)
+    await take_due(scene.store, 10)
     expires_at = int((await scene.challenge(payment_id))["expires_at"])
     assert await scene.due_at(payment_id) == expires_at
     assert await scene.news(before) == []
@@ -66,24 +68,24 @@ async def test_dead_payments_and_old_operations_are_reaped_and_live_ones_are_not
     wallet = await scene.wallet()
     kept, _ = await scene.processing(wallet)
     dead = await scene.started(wallet, await scene.invoice(), lifetime_ms=0)
-    await scene.store.take_due(10)
+    await take_due(scene.store, 10)
     old = operation()
-    await scene.store.create_user(old, "bob", None, "+15550100")
+    await scene.store.run(CreateUser(old, "bob", None, "+15550100"))
     await scene.make_due(dead)
     await scene.make_due(f"op_{old.id}")
-    await scene.store.take_due(10)
+    await take_due(scene.store, 10)
     assert await scene.fields("payment", dead) == {}
     assert await scene.fields("operation", old.id) == {}
     assert await scene.due_at(dead) is None
     assert await scene.due_at(f"op_{old.id}") is None
-    assert [payment.id for payment in (await scene.store.list_payments("alice", "", 10)).data] == [kept]
-    assert (await scene.store.create_user(old, "bob", None, "+15550100")).code == "user_exists"
+    assert [payment.id for payment in (await list_payments(scene.store, "alice", "", 10)).data] == [kept]
+    assert (await scene.store.run(CreateUser(old, "bob", None, "+15550100"))).code == "user_exists"
 
 
 async def test_the_agenda_forgets_what_is_gone(scene: Scene) -> None:
     for member in ("pay_00none", "msg_1-1", "op_none"):
         await scene.make_due(member)
-    assert (await scene.store.take_due(10)).payments == []
+    assert (await take_due(scene.store, 10)).payments == []
     for member in ("pay_00none", "msg_1-1", "op_none"):
         assert await scene.due_at(member) is None
 
@@ -109,18 +111,18 @@ async def test_a_call_off_leaves_a_tombstone_even_for_a_payment_never_seen(scene
 
 
 async def test_the_mock_service_fails_as_often_as_it_is_told(scene: Scene) -> None:
-    answers = [await scene.store.mock_settlement("settle", "pay_1", 2) for _ in range(3)]
+    answers = [await mock_settlement(scene.store, "settle", "pay_1", 2) for _ in range(3)]
     assert answers == ["error", "error", "settled"]
 
 
 async def test_the_mock_inbox_is_per_user_newest_first_and_bounded(scene: Scene) -> None:
     now_ms = await scene.now_ms()
     for number in range(202):
-        await scene.store.mock_inbox("alice", f'{{"number": {number}}}')
-    inbox = await scene.store.read_mock_inbox("alice", 200)
+        await mock_inbox(scene.store, "alice", f'{{"number": {number}}}')
+    inbox = await read_inbox(scene.store, "alice", 200)
     assert len(inbox) == 200
     at_ms, _, message = inbox[0].partition(" ")
     assert (int(at_ms) >= now_ms, message) == (True, '{"number": 201}')
-    assert await scene.store.read_mock_inbox("alice", 3) == inbox[:3]
-    assert await scene.store.read_mock_inbox("bob", 200) == []
+    assert await read_inbox(scene.store, "alice", 3) == inbox[:3]
+    assert await read_inbox(scene.store, "bob", 200) == []
     assert await client_of(scene.store).exists(scene.keys.key("mock:inbox", "bob")) == 0

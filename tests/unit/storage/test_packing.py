@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from support.relaying import read
 from support.scene import DAY_MS, Scene, operation
+from support.store import list_payments, read_owned, search_payments, set_aside
+
+from technopay.engine.commands import ReadPayment, ResolvePayment
 
 pytestmark = pytest.mark.corrupts
 
@@ -19,14 +22,14 @@ async def test_a_payment_and_its_message_hold_any_text(scene: Scene, text: str) 
     await store._fetch("HSET", keys.key("payment", payment_id), "merchant", text)
     await store._fetch("HSET", keys.key("user", "alice"), "email", text, "phone", text)
 
-    payment = (await store.read_payment(payment_id, "alice")).value
+    payment = (await store.run(ReadPayment(payment_id, "alice"))).value
 
     assert payment is not None
     assert (payment.id, payment.merchant, payment.user_id, payment.amount) == (payment_id, text, "alice", 1_000)
-    assert (await store.list_payments("alice", "", 10)).data == [payment]
-    assert (await store.search_payments(None, "alice", set_aside=None, cursor="", limit=10)).data == [payment]
-    assert await store.read_owned([payment_id], ["alice"]) == {payment_id: payment}
-    [parcel] = [notice.parcel for notice in (await read(scene)).notices]
+    assert (await list_payments(store, "alice", "", 10)).data == [payment]
+    assert (await search_payments(store, None, "alice", set_aside=None, cursor="", limit=10)).data == [payment]
+    assert await read_owned(store, [payment_id], ["alice"]) == {payment_id: payment}
+    [parcel] = [notice.context for notice in (await read(scene)).notifications]
     assert parcel is not None
     assert (parcel.merchant, parcel.email, parcel.phone, parcel.status) == (text, text, text, payment.status)
     assert not store.unreadable.counts
@@ -35,11 +38,11 @@ async def test_a_payment_and_its_message_hold_any_text(scene: Scene, text: str) 
 @pytest.mark.parametrize("text", TEXTS)
 async def test_what_is_kept_to_be_answered_again_holds_any_text(scene: Scene, text: str) -> None:
     payment_id, claim = await scene.processing(await scene.wallet())
-    assert await scene.store.set_aside(payment_id, claim, DAY_MS)
+    assert await set_aside(scene.store, payment_id, claim, DAY_MS)
     call = operation()
 
-    first = await scene.store.resolve_payment(call, payment_id, "refund", text, "operator")
-    again = await scene.store.resolve_payment(call, payment_id, "refund", text, "operator")
+    first = await scene.store.run(ResolvePayment(call, payment_id, "refund", text, "operator"))
+    again = await scene.store.run(ResolvePayment(call, payment_id, "refund", text, "operator"))
 
     assert first.value is not None
     assert first.value.resolution is not None

@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from support.scene import ALONE, AMOUNT_MAX, RIGHT, WRONG, Scene, dump, operation, unrecorded
+from support.store import list_entries, take_due
 
 from technopay.engine import commands
-from technopay.engine.ports import Operation
+from technopay.engine.commands import ReadInvoice, ReadPayment, SetUserStatus
+from technopay.engine.values import Operation
 
 
 async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(scene: Scene) -> None:
@@ -35,7 +37,7 @@ async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(scene: Sce
     assert fields["challenge"] == ""
     stored = await scene.fields("invoice", invoice)
     assert (stored["status"], stored["payment"]) == ("open", payment_id)
-    shown = (await scene.store.read_invoice(invoice, None)).value
+    shown = (await scene.store.run(ReadInvoice(invoice, None))).value
     assert shown is not None
     assert shown.status == "processing"
     assert (await scene.limit()).used == 1_000
@@ -51,7 +53,7 @@ async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(scene: Sce
             },
         )
     ]  # fmt: skip
-    page = (await scene.store.list_entries(wallet, "alice", "", 10)).value
+    page = (await list_entries(scene.store, wallet, "alice", "", 10)).value
     assert page is not None
     newest = page.data[0]
     assert (newest.amount, newest.balance_after, newest.kind, newest.payment_id) == (
@@ -101,11 +103,11 @@ async def test_the_accepted_code_again_gets_the_current_state_and_changes_nothin
 
 async def test_a_repeat_after_another_process_took_the_settlement_over_gets_no_claim(scene: Scene) -> None:
     payment_id = await scene.started(await scene.wallet(), await scene.invoice())
-    command = commands.ConfirmPayment(unrecorded(), payment_id, "alice", RIGHT)
+    command = commands.ConfirmPayment(new_id("op"), payment_id, "alice", RIGHT)
     assert (await scene.store.run(command, ALONE)).details == {"claim": "1"}
     assert (await scene.store.run(command, ALONE)).details == {"claim": "1"}
     await scene.make_due(payment_id)
-    (taken,) = (await scene.store.take_due(10)).payments
+    (taken,) = (await take_due(scene.store, 10)).payments
     assert taken.claim == "2"
     assert (await scene.store.run(command, ALONE)).details == {}
 
@@ -231,7 +233,7 @@ Break = Callable[[Scene, str, str, str], Awaitable[None]]
 
 async def blocked(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
     await inactive(scene, payment, wallet, invoice)
-    await scene.store.set_user_status(operation(), "alice", "blocked")
+    await scene.store.run(SetUserStatus(operation(), "alice", "blocked"))
 
 
 async def inactive(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
@@ -251,7 +253,7 @@ async def past_its_expiry(scene: Scene, payment: str, wallet: str, invoice: str)
 async def expired_by_the_agenda(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
     await scene.write_challenge(payment, expires_at=1)
     await scene.make_due(payment)
-    await scene.store.take_due(10)
+    await take_due(scene.store, 10)
 
 
 async def invoice_past_its_expiry(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
@@ -298,7 +300,7 @@ async def test_somebody_elses_payment_looks_like_none(scene: Scene) -> None:
         assert (await scene.store.run(resend, ALONE)).code == "payment_not_found"
         cancel = commands.CancelPayment(operation(), payment_id, user)
         assert (await scene.store.run(cancel, ALONE)).code == "payment_not_found"
-        assert (await scene.store.read_payment(payment_id, user)).code == "payment_not_found"
+        assert (await scene.store.run(ReadPayment(payment_id, user))).code == "payment_not_found"
     assert await dump(scene.store) == before
 
 
@@ -320,7 +322,7 @@ async def test_the_last_unit_of_balance_and_limit_can_be_paid_and_one_more_canno
 async def test_a_refusal_for_a_limit_that_was_lifted_since_is_answered_again_without_it(scene: Scene) -> None:
     payment = await scene.started(await scene.wallet(), await scene.invoice())
     await scene.set_limit("EUR", 0)
-    command = commands.ConfirmPayment(unrecorded(), payment, "alice", RIGHT)
+    command = commands.ConfirmPayment(new_id("op"), payment, "alice", RIGHT)
     assert (await scene.store.run(command, ALONE)).details["limit"].limit == 0
     await scene.set_limit("EUR", None)
     again = await scene.store.run(command, ALONE)
@@ -356,7 +358,7 @@ async def test_a_confirm_that_would_make_a_days_sum_too_large_is_refused_without
     payment_id = await scene.started(wallet, await scene.invoice("bob", 1), "bob")
     await scene.processing(await scene.wallet(balance=AMOUNT_MAX), AMOUNT_MAX)
     before = await scene.journal()
-    command = commands.ConfirmPayment(unrecorded(), payment_id, "bob", RIGHT)
+    command = commands.ConfirmPayment(new_id("op"), payment_id, "bob", RIGHT)
     for _ in range(2):
         outcome = await scene.store.run(command, ALONE)
         assert (outcome.code, outcome.details) == ("balance_too_large", {"too_large": "day"})

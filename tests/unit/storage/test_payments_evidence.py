@@ -6,18 +6,19 @@ import pytest
 from support.scene import ALONE, RIGHT, WRONG, Scene, dump, evidence_of, unrecorded
 
 from technopay.engine import commands
-from technopay.engine.code_keys import CodeState, code_state_of
+from technopay.engine.values import Evidence
+from technopay.engine.verifiers.code_keys import CodeState, code_state_of
 
 
 @pytest.mark.parametrize("evidence", [RIGHT, WRONG], ids=["right", "wrong"])
 async def test_an_answer_that_was_compared_under_another_key_is_not_judged_and_not_counted(
-    scene: Scene, evidence: commands.Evidence
+    scene: Scene, evidence: Evidence
 ) -> None:
     payment_id = await scene.started(await scene.wallet(), await scene.invoice())
     before = await dump(scene.store)
     for key_id in ("ffffffff", "", "-"):
         other = evidence._replace(key_id=key_id)
-        command = commands.ConfirmPayment(unrecorded(), payment_id, "alice", other, 5, 5)
+        command = commands.ConfirmPayment(new_id("op"), payment_id, "alice", other, 5, 5)
         assert (await scene.store.run(command, ALONE)).code == "key_unknown"
     assert await dump(scene.store) == before
     assert (await scene.confirm(payment_id)).code == "ok"
@@ -55,20 +56,20 @@ async def test_a_replay_is_known_by_the_digest_under_any_key_and_asks_for_no_ver
     assert (await scene.fields("payment", payment_id))["digest"] == RIGHT.digests
     before = await dump(scene.store)
     for digests in (RIGHT.digests, f"ffffffff:other {RIGHT.digests}"):
-        outcome = await scene.confirm(payment_id, commands.Evidence("-", ",", digests))
+        outcome = await scene.confirm(payment_id, Evidence("-", ",", digests))
         assert (outcome.code, outcome.replayed) == ("ok", True)
     for digests, code in (
         (WRONG.digests, "payment_not_confirmable"),
         (f"{RIGHT.digests}x", "payment_not_confirmable"),
         ("ffffffff:right", "key_unknown"),
     ):
-        assert (await scene.confirm(payment_id, commands.Evidence("-", ",", digests))).code == code
+        assert (await scene.confirm(payment_id, Evidence("-", ",", digests))).code == code
     assert await dump(scene.store) == before
 
 
 async def test_a_payment_that_ended_is_not_confirmable_under_a_key_that_is_gone(scene: Scene) -> None:
     payment_id = await scene.succeeded(await scene.wallet())
-    gone = commands.Evidence("-", ",", "ffffffff:right")
+    gone = Evidence("-", ",", "ffffffff:right")
     assert (await scene.confirm(payment_id, gone)).code == "payment_not_confirmable"
 
 

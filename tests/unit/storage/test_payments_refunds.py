@@ -7,6 +7,7 @@ import json
 import pytest
 from support.audit import assert_clean
 from support.scene import ALONE, Scene, client_of, operation
+from support.store import set_aside, take_due
 
 from technopay.engine import commands
 
@@ -43,7 +44,7 @@ async def test_the_agenda_hands_out_the_id_of_the_refund(scene: Scene) -> None:
     payment_id = await scene.succeeded(await scene.wallet())
     await scene.begin_refund(payment_id, "ref_007")
     await scene.make_due(payment_id)
-    (taken,) = (await scene.store.take_due(10)).payments
+    (taken,) = (await take_due(scene.store, 10)).payments
     assert taken.refund_id == "ref_007"
 
 
@@ -54,7 +55,7 @@ async def test_a_refund_that_an_earlier_version_began_has_an_id_that_stays(scene
     await client_of(scene.store).hdel(scene.keys.key("payment", payment_id), "refund")
     for _ in range(2):
         await scene.make_due(payment_id)
-        (taken,) = (await scene.store.take_due(10)).payments
+        (taken,) = (await take_due(scene.store, 10)).payments
         assert taken.refund_id == payment_id.replace("pay_", "ref_")
 
 
@@ -62,7 +63,7 @@ async def test_a_decision_of_an_earlier_version_that_a_refund_fails_is_audited_c
     """It was one entry: the payment succeeded again by the decision alone."""
     wallet = await scene.wallet(balance=10_000)
     payment_id, claim = await scene.refunding(wallet)
-    assert await scene.store.set_aside(payment_id, claim, 15_000)
+    assert await set_aside(scene.store, payment_id, claim, 15_000)
     client, key = client_of(scene.store), scene.keys.key
     await client.xadd(
         scene.keys.journal, {"payment.resolved": payment_id, "version": "6", "outcome": "settled"}
@@ -86,7 +87,7 @@ async def test_a_repeat_of_a_refund_that_an_earlier_version_began_works_under_th
     payment_id = await scene.succeeded(await scene.wallet())
     begin = commands.BeginRefund(operation(), payment_id, "ref_001")
     first = await scene.store.run(begin, ALONE)
-    key, client = scene.keys.key("operation", begin.operation.id), client_of(scene.store)
+    key, client = scene.keys.key("operation", begin.operation.operation_id), client_of(scene.store)
     reply = json.loads(await client.hget(key, "reply"))
     await client.hset(key, "reply", json.dumps([*reply[:4], ["claim", first.details["claim"]]]))
     if not has_id:
@@ -96,5 +97,5 @@ async def test_a_repeat_of_a_refund_that_an_earlier_version_began_works_under_th
 
     assert (again.code, again.replayed, again.details["claim"]) == ("ok", True, first.details["claim"])
     await scene.make_due(payment_id)
-    (taken,) = (await scene.store.take_due(10)).payments
+    (taken,) = (await take_due(scene.store, 10)).payments
     assert again.details["refund"] == taken.refund_id

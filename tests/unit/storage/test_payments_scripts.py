@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from support.scene import ALONE, AMOUNT_MAX, NEXT, RIGHT, WRONG, Scene, dump, operation, unrecorded
+from support.store import list_entries, list_payments, search_payments
 
 from technopay.engine import commands
+from technopay.engine.commands import SetUserStatus
 from technopay.engine.errors import InternalError
 from technopay.engine.models import Payment
 from technopay.engine.ports import Outcome
@@ -75,7 +77,7 @@ async def test_a_code_is_not_sent_to_an_address_that_is_gone(scene: Scene) -> No
 async def test_a_waiting_payment_is_canceled_even_by_a_blocked_user(scene: Scene) -> None:
     wallet, invoice = await scene.wallet(), await scene.invoice()
     payment_id = await scene.started(wallet, invoice)
-    await scene.store.set_user_status(operation(), "alice", "blocked")
+    await scene.store.run(SetUserStatus(operation(), "alice", "blocked"))
     before = await scene.journal()
 
     outcome = await scene.cancel(payment_id)
@@ -119,7 +121,7 @@ async def test_a_deposit_is_an_entry_and_a_line_of_the_journal(scene: Scene) -> 
 
 async def test_a_deposit_reaches_an_inactive_wallet_of_a_blocked_user(scene: Scene) -> None:
     wallet = await scene.wallet(balance=0)
-    await scene.store.set_user_status(operation(), "alice", "blocked")
+    await scene.store.run(SetUserStatus(operation(), "alice", "blocked"))
     await scene.set_wallet_status(wallet, "inactive")
     assert (await scene.deposit(wallet, 1)).code == "ok"
 
@@ -177,19 +179,19 @@ async def test_entries_are_listed_page_by_page_while_new_ones_come(scene: Scene)
     wallet = await scene.wallet(balance=0)
     for amount in range(1, 6):
         await scene.deposit(wallet, amount)
-    first = (await scene.store.list_entries(wallet, "alice", "", 2)).value
+    first = (await list_entries(scene.store, wallet, "alice", "", 2)).value
     assert first is not None
     assert [entry.amount for entry in first.data] == [5, 4]
     await scene.deposit(wallet, 6)
-    second = (await scene.store.list_entries(wallet, "alice", first.next_cursor or "", 2)).value
+    second = (await list_entries(scene.store, wallet, "alice", first.next_cursor or "", 2)).value
     assert second is not None
     assert [entry.amount for entry in second.data] == [3, 2]
-    third = (await scene.store.list_entries(wallet, "alice", second.next_cursor or "", 2)).value
+    third = (await list_entries(scene.store, wallet, "alice", second.next_cursor or "", 2)).value
     assert third is not None
     assert ([entry.amount for entry in third.data], third.has_more) == ([1], False)
-    assert (await scene.store.list_entries(wallet, "bob", "", 2)).code == "wallet_not_found"
-    assert (await scene.store.list_entries("wal_00none", None, "", 2)).code == "wallet_not_found"
-    empty = (await scene.store.list_entries(await scene.wallet(balance=0), None, "", 2)).value
+    assert (await list_entries(scene.store, wallet, "bob", "", 2)).code == "wallet_not_found"
+    assert (await list_entries(scene.store, "wal_00none", None, "", 2)).code == "wallet_not_found"
+    empty = (await list_entries(scene.store, await scene.wallet(balance=0), None, "", 2)).value
     assert empty is not None
     assert (empty.data, empty.has_more) == ([], False)
 
@@ -202,13 +204,13 @@ async def test_payments_are_listed_newest_first_and_found_by_state_and_user(scen
     taken, _ = await scene.processing(wallet)
     of_bob, _ = await scene.processing(bobs, user_id="bob")
 
-    first = await scene.store.list_payments("alice", "", 2)
+    first = await list_payments(scene.store, "alice", "", 2)
     assert [payment.id for payment in first.data] == [taken, expired]
-    second = await scene.store.list_payments("alice", first.next_cursor or "", 2)
+    second = await list_payments(scene.store, "alice", first.next_cursor or "", 2)
     assert ([payment.id for payment in second.data], second.has_more) == ([waiting], False)
 
     async def found(status: str | None, user: str | None, *, aside: bool | None = None) -> list[str]:
-        page = await scene.store.search_payments(status, user, set_aside=aside, cursor="", limit=10)
+        page = await search_payments(scene.store, status, user, set_aside=aside, cursor="", limit=10)
         return [payment.id for payment in page.data]
 
     assert await found(None, None) == [of_bob, taken, expired, waiting]
@@ -219,6 +221,8 @@ async def test_payments_are_listed_newest_first_and_found_by_state_and_user(scen
     assert await found(None, None, aside=False) == [of_bob, taken, expired, waiting]
     assert await found(None, None, aside=True) == []
 
-    page = await scene.store.search_payments(None, None, set_aside=None, cursor="", limit=3)
-    rest = await scene.store.search_payments(None, None, set_aside=None, cursor=page.next_cursor or "", limit=3)
+    page = await search_payments(scene.store, None, None, set_aside=None, cursor="", limit=3)
+    rest = await search_payments(
+        scene.store, None, None, set_aside=None, cursor=page.next_cursor or "", limit=3
+    )
     assert [payment.id for payment in rest.data] == [waiting]

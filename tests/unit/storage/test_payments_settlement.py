@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from support.audit import assert_clean
 from support.scene import ALONE, AMOUNT_MAX, DAY_MS, RIGHT, Scene, dump, operation, unrecorded
+from support.store import list_entries, renew_claims, search_payments, set_aside, take_due
 
 from technopay.engine import commands
 from technopay.engine.claims import CLAIM_S
-from technopay.engine.ports import ClaimKind, Lease, PaymentTerms, Verdict
+from technopay.engine.commands import ReadInvoice, ResolvePayment, SetUserStatus
+from technopay.engine.values import ClaimKind, Lease, PaymentTerms, Verdict
 
 
 async def invoice_of(scene: Scene, payment_id: str) -> dict[str, str]:
@@ -16,7 +18,7 @@ async def invoice_of(scene: Scene, payment_id: str) -> dict[str, str]:
 
 
 async def set_aside(scene: Scene, payment_id: str, claim: str) -> None:
-    assert await scene.store.set_aside(payment_id, claim, 15_000)
+    assert await set_aside(scene.store, payment_id, claim, 15_000)
 
 
 async def test_settled_pays_the_invoice_and_nothing_can_come_back_any_more(scene: Scene) -> None:
@@ -33,13 +35,13 @@ async def test_settled_pays_the_invoice_and_nothing_can_come_back_any_more(scene
     assert outcome.value.settled_at is not None
     assert await scene.money(wallet) == (9_000, 0)
     assert (await invoice_of(scene, payment_id))["payment"] == payment_id
-    invoice = (await scene.store.read_invoice(outcome.value.invoice_id, None)).value
+    invoice = (await scene.store.run(ReadInvoice(outcome.value.invoice_id, None))).value
     assert invoice is not None
     assert (invoice.status, invoice.payment_id) == ("paid", payment_id)
     assert invoice.paid_at == outcome.value.paid_at
     assert await scene.due_at(payment_id) is None
     assert await scene.news(before) == [("payment.succeeded", {"payment": payment_id})]
-    entries = (await scene.store.list_entries(wallet, None, "", 10)).value
+    entries = (await list_entries(scene.store, wallet, None, "", 10)).value
     assert entries is not None
     assert len(entries.data) == 2
 
@@ -64,7 +66,7 @@ async def test_given_back_puts_the_amount_the_limit_and_the_invoice_back(scene: 
     assert (await scene.limit()).used == 0
     invoice = await invoice_of(scene, payment_id)
     assert (invoice["status"], "payment" in invoice) == ("open", False)
-    shown = (await scene.store.read_invoice(payment.invoice_id, None)).value
+    shown = (await scene.store.run(ReadInvoice(payment.invoice_id, None))).value
     assert shown is not None
     assert (shown.status, shown.payment_id, shown.paid_at) == ("open", None, None)
     assert await scene.due_at(payment_id) is None
@@ -77,7 +79,7 @@ async def test_given_back_puts_the_amount_the_limit_and_the_invoice_back(scene: 
             },
         )
     ]  # fmt: skip
-    entries = (await scene.store.list_entries(wallet, None, "", 10)).value
+    entries = (await list_entries(scene.store, wallet, None, "", 10)).value
     assert entries is not None
     assert [(entry.kind, entry.amount, entry.balance_after) for entry in entries.data] == [
         ("refund", 1_000, 10_000), ("payment", -1_000, 9_000), ("deposit", 10_000, 10_000),
@@ -91,7 +93,7 @@ async def test_money_comes_back_to_an_inactive_wallet_of_a_blocked_user_past_ano
     wallet = await scene.wallet()
     payment_id, claim = await scene.processing(wallet)
     await scene.set_wallet_status(wallet, "inactive", Lease("owner-b", "", keep=True))
-    await scene.store.set_user_status(operation(), "alice", "blocked")
+    await scene.store.run(SetUserStatus(operation(), "alice", "blocked"))
     assert (await scene.complete(payment_id, claim, "given_back")).code == "ok"
     assert await scene.money(wallet) == (10_000, 0)
 
@@ -113,16 +115,16 @@ async def test_the_limit_is_given_back_to_the_day_that_was_charged(scene: Scene,
 async def test_an_old_claim_changes_nothing(scene: Scene, verdict: Verdict) -> None:
     payment_id, old = await scene.processing(await scene.wallet())
     await scene.make_due(payment_id)
-    (taken,) = (await scene.store.take_due(10)).payments
+    (taken,) = (await take_due(scene.store, 10)).payments
     assert taken.claim != old
     before = await dump(scene.store)
 
     assert (await scene.complete(payment_id, old, verdict)).code == "claim_lost"
-    assert not await scene.store.set_aside(payment_id, old, 15_000)
+    assert not await set_aside(scene.store, payment_id, old, 15_000)
     assert (await scene.complete("pay_00none", old, verdict)).code == "payment_not_found"
     claims: list[tuple[ClaimKind, str, str]] = [("payment", payment_id, old), ("payment", "pay_00none", old)]
     for keep in (True, False):
-        assert await scene.store.renew_claims(claims, keep=keep) == [False, False]
+        assert await renew_claims(scene.store, claims, keep=keep) == [False, False]
 
     assert await dump(scene.store) == before
     assert (await scene.complete(payment_id, taken.claim, verdict)).code == "ok"
@@ -136,8 +138,8 @@ async def test_what_was_decided_stays_decided(scene: Scene, done: Verdict, again
     assert (await scene.complete(payment_id, claim, done)).code == "ok"
     assert (await scene.complete(payment_id, claim, again)).code == "claim_lost"
     assert (await scene.complete(payment_id, claim, "reversed")).code == "claim_lost"
-    assert not await scene.store.set_aside(payment_id, claim, 0)
-    assert await scene.store.renew_claims([("payment", payment_id, claim)], keep=True) == [False]
+    assert not await set_aside(scene.store, payment_id, claim, 0)
+    assert await renew_claims(scene.store, [("payment", payment_id, claim)], keep=True) == [False]
     assert await dump(scene.store) == before
 
 
@@ -147,7 +149,7 @@ async def test_a_settlements_claim_is_worth_nothing_in_the_refund(scene: Scene) 
     begun = await scene.begin_refund(payment_id)
     assert int(begun.details["claim"]) > int(old)
     before = await dump(scene.store)
-    assert not await scene.store.set_aside(payment_id, old, 0)
+    assert not await set_aside(scene.store, payment_id, old, 0)
     assert (await scene.complete(payment_id, old, "reversed")).code == "claim_lost"
     assert (await scene.complete(payment_id, old, "given_back")).code == "claim_lost"
     assert await dump(scene.store) == before
@@ -165,11 +167,11 @@ async def test_a_claim_is_renewed_and_given_up(scene: Scene) -> None:
     payment_id, claim = await scene.processing(await scene.wallet())
     await scene.make_due(payment_id)
     now_ms = await scene.now_ms()
-    assert await scene.store.renew_claims([("payment", payment_id, claim)], keep=True) == [True]
+    assert await renew_claims(scene.store, [("payment", payment_id, claim)], keep=True) == [True]
     assert (await scene.due_at(payment_id) or 0) >= now_ms + 1_000 * CLAIM_S["payment"]
-    assert (await scene.store.take_due(10)).payments == []
-    assert await scene.store.renew_claims([("payment", payment_id, claim)], keep=False) == [True]
-    assert [taken.payment.id for taken in (await scene.store.take_due(10)).payments] == [payment_id]
+    assert (await take_due(scene.store, 10)).payments == []
+    assert await renew_claims(scene.store, [("payment", payment_id, claim)], keep=False) == [True]
+    assert [taken.payment.id for taken in (await take_due(scene.store, 10)).payments] == [payment_id]
 
 
 async def test_a_payment_set_aside_is_visible_still_asked_for_and_said_once(scene: Scene) -> None:
@@ -181,11 +183,11 @@ async def test_a_payment_set_aside_is_visible_still_asked_for_and_said_once(scen
     assert (await scene.payment(payment_id)).set_aside
     assert await scene.due_at(payment_id) is not None
     assert await scene.news(before) == [("payment.set_aside", {"payment": payment_id, "version": "3"})]
-    found = await scene.store.search_payments(None, None, set_aside=True, cursor="", limit=10)
+    found = await search_payments(scene.store, None, None, set_aside=True, cursor="", limit=10)
     assert [payment.id for payment in found.data] == [payment_id]
     await scene.complete(payment_id, claim, "settled")
     assert not (await scene.payment(payment_id)).set_aside
-    found = await scene.store.search_payments(None, None, set_aside=True, cursor="", limit=10)
+    found = await search_payments(scene.store, None, None, set_aside=True, cursor="", limit=10)
     assert found.data == []
 
 
@@ -206,7 +208,7 @@ async def test_an_operator_decides_a_payment_that_was_set_aside(
     await set_aside(scene, payment_id, claim)
     before = await scene.journal()
 
-    outcome = await scene.store.resolve_payment(operation(), payment_id, verdict, "they said so", "root")
+    outcome = await scene.store.run(ResolvePayment(operation(), payment_id, verdict, "they said so", "root"))
 
     assert outcome.code == "ok"
     payment = outcome.value
@@ -235,9 +237,9 @@ async def test_an_operator_decides_a_payment_that_was_set_aside(
 async def test_only_what_was_set_aside_can_be_resolved(scene: Scene) -> None:
     payment_id, _ = await scene.processing(await scene.wallet())
     before = await dump(scene.store)
-    outcome = await scene.store.resolve_payment(operation(), payment_id, "refund", "", "root")
+    outcome = await scene.store.run(ResolvePayment(operation(), payment_id, "refund", "", "root"))
     assert (outcome.code, outcome.value) == ("payment_not_resolvable", await scene.payment(payment_id))
-    missing = await scene.store.resolve_payment(operation(), "pay_00none", "refund", "", "root")
+    missing = await scene.store.run(ResolvePayment(operation(), "pay_00none", "refund", "", "root"))
     assert missing.code == "payment_not_found"
     assert await dump(scene.store) == before
 
@@ -257,7 +259,7 @@ async def test_a_refund_is_begun_then_credited_and_the_limit_and_the_invoice_sta
     assert begun.value.status == "refunding"
     assert await scene.money(wallet) == (9_000, 1_000)
     assert await scene.due_at(payment_id) is not None
-    invoice = await scene.store.read_invoice(begun.value.invoice_id, None)
+    invoice = await scene.store.run(ReadInvoice(begun.value.invoice_id, None))
     assert invoice.value is not None
     assert (invoice.value.status, invoice.value.refunded_amount) == ("paid", 0)
     again = await scene.begin_refund(payment_id)
@@ -273,7 +275,7 @@ async def test_a_refund_is_begun_then_credited_and_the_limit_and_the_invoice_sta
     ]
     assert await scene.money(wallet) == (10_000, 0)
     assert (await scene.limit()).used == 1_000
-    invoice = await scene.store.read_invoice(done.value.invoice_id, None)
+    invoice = await scene.store.run(ReadInvoice(done.value.invoice_id, None))
     assert invoice.value is not None
     assert (invoice.value.status, invoice.value.refunded_amount) == ("paid", 1_000)
     assert [kind for kind, _ in await scene.news(before)] == ["payment.refunding", "payment.refunded"]
@@ -313,7 +315,7 @@ async def test_a_payment_given_back_after_its_invoice_expired_leaves_an_expired_
     payment = await scene.payment(payment_id)
     await scene.write("invoice", payment.invoice_id, expires_at=await scene.now_ms() - DAY_MS)
     await scene.complete(payment_id, claim, "given_back")
-    invoice = await scene.store.read_invoice(payment.invoice_id, "alice")
+    invoice = await scene.store.run(ReadInvoice(payment.invoice_id, "alice"))
     assert invoice.value is not None
     assert invoice.value.status == "expired"
 

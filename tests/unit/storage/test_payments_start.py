@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from support.scene import ALONE, CODE_MS, Scene, dump, new_id, operation, start_command, unrecorded
+from support.store import list_payments
 
 from technopay.engine import commands
+from technopay.engine.commands import CreateUser, SetUserStatus, VoidInvoice
 
 Prepare = Callable[[Scene], Awaitable[tuple[str, str]]]
 
@@ -49,7 +51,7 @@ async def test_a_start_writes_a_payment_that_waits_and_touches_no_money(scene: S
         await scene.fields("invoice", invoice)
     )
     assert await scene.news(before) == [("payment.started", {"payment": payment.id, "issue": "1"})]
-    page = await scene.store.list_payments("alice", "", 10)
+    page = await list_payments(scene.store, "alice", "", 10)
     assert [listed.id for listed in page.data] == [payment.id]
 
 
@@ -121,7 +123,7 @@ async def set_up(scene: Scene, **options: int | str) -> tuple[str, str]:
 
 
 async def block(scene: Scene) -> None:
-    assert (await scene.store.set_user_status(operation(), "alice", "blocked")).code == "ok"
+    assert (await scene.store.run(SetUserStatus(operation(), "alice", "blocked"))).code == "ok"
 
 
 async def deactivate(scene: Scene, wallet: str) -> None:
@@ -178,7 +180,7 @@ async def paid_invoice_in_another_currency(scene: Scene) -> tuple[str, str]:
 
 async def voided_invoice_in_another_currency(scene: Scene) -> tuple[str, str]:
     wallet, invoice = await set_up(scene, currency="USD")
-    assert (await scene.store.void_invoice(operation(), invoice)).code == "ok"
+    assert (await scene.store.run(VoidInvoice(operation(), invoice))).code == "ok"
     return wallet, invoice
 
 
@@ -202,7 +204,7 @@ async def expired_invoice_and_no_channel(scene: Scene) -> tuple[str, str]:
 
 async def no_channel_and_no_funds(scene: Scene) -> tuple[str, str]:
     wallet, invoice = await set_up(scene, balance=0)
-    await scene.store.create_user(operation(), "carol", None, None)
+    await scene.store.run(CreateUser(operation(), "carol", None, None))
     await scene.write("wallet", wallet, user="carol")
     await scene.write("invoice", invoice, user="carol")
     return wallet, invoice

@@ -7,10 +7,11 @@ import re
 import pytest
 
 from technopay.engine.models import from_ms
-from technopay.engine.ports import PaymentTerms
-from technopay.storage.base import Reply, outcome_of
+from technopay.engine.values import PaymentTerms
+from technopay.storage.decode import Reply, outcome_of
 from technopay.storage.records import (
     SEPARATOR,
+    context_from,
     entry_from,
     fields_of,
     invoice_from,
@@ -19,10 +20,9 @@ from technopay.storage.records import (
     mask_phone,
     message_from,
     notice_from,
-    parcel_from,
     payment_from,
 )
-from technopay.storage.scripts import load_scripts
+from technopay.storage.scripts.loader import load_scripts
 
 VIEW = re.findall(r"'(\w+)'", re.findall(r"local VIEW = \{([^}]*)\}", load_scripts()["read_payment"].text)[0])
 """The parts of a view behind the id and the addresses, as shared/payment.lua lists them."""
@@ -128,7 +128,7 @@ def test_a_payment_shows_its_limit_its_failure_its_refund_and_its_resolution() -
 
 def test_a_parcel_names_a_code_and_addresses_only_where_there_are_some() -> None:
     parts = ["pay_1", "alice", "wal_1", "700", "EUR", "Shop"]
-    waiting = parcel_from(
+    waiting = context_from(
         SEPARATOR.join([*parts, "requires_confirmation", "sms", "2", "0123abcd", "", "+15550100"])
     )
     assert (waiting.payment_id, waiting.user_id, waiting.wallet_id) == ("pay_1", "alice", "wal_1")
@@ -136,7 +136,7 @@ def test_a_parcel_names_a_code_and_addresses_only_where_there_are_some() -> None
     assert (waiting.status, waiting.method, waiting.issue) == ("requires_confirmation", "sms", 2)
     assert waiting.key_id == "0123abcd"
     assert (waiting.email, waiting.phone) == (None, "+15550100")
-    done = parcel_from(SEPARATOR.join([*parts, "succeeded", "", "", "", "alice@example.com", ""]))
+    done = context_from(SEPARATOR.join([*parts, "succeeded", "", "", "", "alice@example.com", ""]))
     assert (done.status, done.method, done.issue, done.email, done.phone) == (
         "succeeded", None, None, "alice@example.com", None,
     )  # fmt: skip
@@ -144,7 +144,7 @@ def test_a_parcel_names_a_code_and_addresses_only_where_there_are_some() -> None
 
 def test_a_notice_of_a_payment_that_is_gone_has_no_parcel() -> None:
     notice = notice_from("5-1", "payment.failed", "", "too_many_attempts", "")
-    assert (notice.parcel, notice.issue, notice.reason) == (None, None, "too_many_attempts")
+    assert (notice.context, notice.issue, notice.reason) == (None, None, "too_many_attempts")
 
 
 def test_an_entry_is_dated_by_its_id_unless_it_says_otherwise() -> None:

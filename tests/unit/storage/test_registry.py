@@ -2,42 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.scene import DAY_MS, RIGHT, Scene, dump, new_id, new_invoice, operation
+from support.store import list_invoices, list_wallets, read_limits
 
+from technopay.engine.commands import (
+    CreateUser,
+    CreateWallet,
+    ReadInvoice,
+    ReadUser,
+    ReadWallet,
+    SetLimit,
+    SetUserStatus,
+    VoidInvoice,
+)
 from technopay.engine.models import Invoice, from_ms
 
 
 async def test_a_user_is_active_and_known_by_the_callers_id(scene: Scene) -> None:
     before = await scene.journal()
-    outcome = await scene.store.create_user(operation(), "bob", "bob@example.com", "+15550100")
+    outcome = await scene.store.run(CreateUser(operation(), "bob", "bob@example.com", "+15550100"))
     user = outcome.value
     assert user is not None
     assert (user.id, user.status, user.email, user.phone) == ("bob", "active", "bob@example.com", "+15550100")
-    assert (await scene.store.read_user("bob")).value == user
+    assert (await scene.store.run(ReadUser("bob"))).value == user
     assert await scene.news(before) == [("user.created", {"user": "bob"})]
 
 
 async def test_a_user_id_is_taken_once(scene: Scene) -> None:
     before = await dump(scene.store)
-    assert (await scene.store.create_user(operation(), "alice", None, "+15550100")).code == "user_exists"
+    assert (await scene.store.run(CreateUser(operation(), "alice", None, "+15550100"))).code == "user_exists"
     assert await dump(scene.store) == before
 
 
 async def test_a_user_is_blocked_and_unblocked_and_said_only_when_it_changed(scene: Scene) -> None:
     before = await scene.journal()
     for status in ("blocked", "blocked", "active"):
-        outcome = await scene.store.set_user_status(operation(), "alice", status)
+        outcome = await scene.store.run(SetUserStatus(operation(), "alice", status))
         assert outcome.value is not None
         assert outcome.value.status == status
     assert await scene.news(before) == [("user.blocked", {"user": "alice"}), ("user.active", {"user": "alice"})]
-    assert (await scene.store.set_user_status(operation(), "nobody", "blocked")).code == "user_not_found"
+    assert (await scene.store.run(SetUserStatus(operation(), "nobody", "blocked"))).code == "user_not_found"
 
 
 async def test_a_wallet_is_active_and_empty(scene: Scene) -> None:
     before = await scene.journal()
     wallet_id = new_id("wal")
-    outcome = await scene.store.create_wallet(operation(), wallet_id, "alice", "EUR")
+    outcome = await scene.store.run(CreateWallet(operation(), wallet_id, "alice", "EUR"))
     wallet = outcome.value
     assert wallet is not None
     assert (wallet.id, wallet.user_id, wallet.currency, wallet.balance, wallet.status) == (
@@ -46,16 +59,16 @@ async def test_a_wallet_is_active_and_empty(scene: Scene) -> None:
     assert await scene.news(before) == [
         ("wallet.created", {"wallet": wallet_id, "user": "alice", "currency": "EUR"})
     ]
-    assert (await scene.store.create_wallet(operation(), "wal_x", "nobody", "EUR")).code == "user_not_found"
+    assert (await scene.store.run(CreateWallet(operation(), "wal_x", "nobody", "EUR"))).code == "user_not_found"
 
 
 async def test_records_of_somebody_else_look_like_none(scene: Scene) -> None:
     wallet, invoice = await scene.wallet(), await scene.invoice()
     for user, code in (("alice", "ok"), (None, "ok"), ("bob", "wallet_not_found")):
-        assert (await scene.store.read_wallet(wallet, user)).code == code
+        assert (await scene.store.run(ReadWallet(wallet, user))).code == code
     for user, code in (("alice", "ok"), (None, "ok"), ("bob", "invoice_not_found")):
-        assert (await scene.store.read_invoice(invoice, user)).code == code
-    assert (await scene.store.read_user("bob")).code == "user_not_found"
+        assert (await scene.store.run(ReadInvoice(invoice, user))).code == code
+    assert (await scene.store.run(ReadUser("bob"))).code == "user_not_found"
 
 
 async def test_lists_are_pages_newest_first_of_ones_own(scene: Scene) -> None:
@@ -65,27 +78,27 @@ async def test_lists_are_pages_newest_first_of_ones_own(scene: Scene) -> None:
     wallets = [await scene.wallet() for _ in range(3)]
     invoices = [await scene.invoice() for _ in range(3)]
 
-    first = await scene.store.list_wallets("alice", "", 2)
+    first = await list_wallets(scene.store, "alice", "", 2)
     assert ([wallet.id for wallet in first.data], first.has_more) == ([wallets[2], wallets[1]], True)
-    second = await scene.store.list_wallets("alice", first.next_cursor or "", 2)
+    second = await list_wallets(scene.store, "alice", first.next_cursor or "", 2)
     assert ([wallet.id for wallet in second.data], second.next_cursor) == ([wallets[0]], None)
-    exact = await scene.store.list_invoices("alice", "", 3)
+    exact = await list_invoices(scene.store, "alice", "", 3)
     assert ([invoice.id for invoice in exact.data], exact.has_more) == (invoices[::-1], False)
-    assert (await scene.store.list_invoices("nobody", "", 3)).data == []
+    assert (await list_invoices(scene.store, "nobody", "", 3)).data == []
 
 
 async def test_wallets_are_listed_in_the_order_of_their_bytes(scene: Scene) -> None:
-    await scene.store.create_user(operation(), "wal_bob", "bob@example.com", None)
+    await scene.store.run(CreateUser(operation(), "wal_bob", "bob@example.com", None))
     wallets = [f"wal_00{letters}" for letters in ("-a", "09", "0a", "AZ", "Aa", "_0", "aB", "ab")]
     for wallet in (*wallets[::2], *wallets[1::2]):
-        assert (await scene.store.create_wallet(operation(), wallet, "wal_bob", "EUR")).code == "ok"
-    page = await scene.store.list_wallets("wal_bob", "", 10)
+        assert (await scene.store.run(CreateWallet(operation(), wallet, "wal_bob", "EUR"))).code == "ok"
+    page = await list_wallets(scene.store, "wal_bob", "", 10)
     assert [wallet.id for wallet in page.data] == wallets[::-1]
-    rest = await scene.store.list_wallets("wal_bob", "wal_00B", 10)
+    rest = await list_wallets(scene.store, "wal_bob", "wal_00B", 10)
     assert [wallet.id for wallet in rest.data] == wallets[4::-1]
     fields = await scene.fields("user", "wal_bob")
     assert {name for name in fields if name.startswith("wal_")} == set(wallets)
-    assert (await scene.store.read_user("wal_bob")).value is not None
+    assert (await scene.store.run(ReadUser("wal_bob"))).value is not None
 
 
 async def test_an_invoice_is_open_until_it_expires(scene: Scene) -> None:
@@ -93,7 +106,7 @@ async def test_an_invoice_is_open_until_it_expires(scene: Scene) -> None:
     entry = new_invoice("alice", 700, "EUR", expires_at, reference="R-1")
     entry = entry._replace(description="Two books", merchant="Books")
     before = await scene.journal()
-    invoice = (await scene.store.create_invoice(operation(), entry)).value
+    invoice = (await scene.store.run(replace(entry, operation=operation()))).value
     assert invoice is not None
     assert (invoice.user_id, invoice.amount, invoice.currency, invoice.merchant) == (
         "alice",
@@ -117,7 +130,7 @@ async def test_an_invoice_is_refused_for_nobody_and_when_it_would_be_expired_alr
         ("nobody", now_ms, "expiry_past"),
     ):
         invoice = new_invoice(user, 1, "EUR", from_ms(at_ms), reference="R-1")
-        assert (await scene.store.create_invoice(operation(), invoice)).code == code
+        assert (await scene.store.run(replace(invoice, operation=operation()))).code == code
     assert await dump(scene.store) == before
 
 
@@ -126,7 +139,7 @@ async def test_a_reference_is_used_once_per_merchant(scene: Scene) -> None:
 
     async def enter(merchant: str, reference: str | None) -> str:
         invoice = new_invoice("alice", 1, "EUR", at, reference=reference)._replace(merchant=merchant)
-        return (await scene.store.create_invoice(operation(), invoice)).code
+        return (await scene.store.run(replace(invoice, operation=operation()))).code
 
     assert await enter("ab", "c") == "ok"
     before = await dump(scene.store)
@@ -142,7 +155,7 @@ async def test_a_void_invoice_cancels_the_payment_that_waits_and_tells_who_did_i
     wallet, invoice_id = await scene.wallet(), await scene.invoice()
     payment = await scene.started(wallet, invoice_id)
     before = await scene.journal()
-    outcome = await scene.store.void_invoice(operation(), invoice_id)
+    outcome = await scene.store.run(VoidInvoice(operation(), invoice_id))
     assert outcome.value is not None
     assert outcome.value.status == "void"
     assert await scene.news(before) == [
@@ -151,7 +164,7 @@ async def test_a_void_invoice_cancels_the_payment_that_waits_and_tells_who_did_i
     ]
     assert (await scene.payment(payment)).status == "canceled"
     assert "payment" not in await scene.fields("invoice", invoice_id)
-    again = await scene.store.void_invoice(operation(), invoice_id)
+    again = await scene.store.run(VoidInvoice(operation(), invoice_id))
     assert (again.code, again.value) == ("ok", outcome.value)
     assert len(await scene.news(before)) == 2
 
@@ -160,7 +173,7 @@ async def test_a_payment_whose_code_expired_is_expired_by_the_void(scene: Scene)
     invoice_id = await scene.invoice()
     payment = await scene.started(await scene.wallet(), invoice_id, lifetime_ms=0)
     before = await scene.journal()
-    await scene.store.void_invoice(operation(), invoice_id)
+    await scene.store.run(VoidInvoice(operation(), invoice_id))
     assert (await scene.news(before))[0] == ("payment.expired", {"payment": payment, "version": "2"})
 
 
@@ -170,17 +183,17 @@ async def test_an_invoice_that_is_or_gets_paid_is_not_voidable(scene: Scene, set
     payment_id = await scene.succeeded(wallet) if settled else (await scene.processing(wallet))[0]
     payment = await scene.payment(payment_id)
     before = await dump(scene.store)
-    outcome = await scene.store.void_invoice(operation(), payment.invoice_id)
+    outcome = await scene.store.run(VoidInvoice(operation(), payment.invoice_id))
     assert (outcome.code, outcome.details["payment"]) == ("invoice_not_voidable", payment)
     assert outcome.value is not None
-    assert (await scene.store.void_invoice(operation(), "inv_00none")).code == "invoice_not_found"
+    assert (await scene.store.run(VoidInvoice(operation(), "inv_00none"))).code == "invoice_not_found"
     assert await dump(scene.store) == before
 
 
 async def test_an_invoice_shows_its_payment_only_when_it_is_paid(scene: Scene) -> None:
     async def shown() -> Invoice:
-        invoice = (await scene.store.read_invoice(invoice_id, None)).value
-        (listed,) = (await scene.store.list_invoices("alice", "", 10)).data
+        invoice = (await scene.store.run(ReadInvoice(invoice_id, None))).value
+        (listed,) = (await list_invoices(scene.store, "alice", "", 10)).data
         assert invoice == listed
         return listed
 
@@ -219,19 +232,19 @@ async def test_a_limit_is_set_changed_lifted_and_keeps_what_was_used(scene: Scen
 
 async def test_a_late_copy_of_a_limit_does_not_undo_what_was_set_since(scene: Scene) -> None:
     early = operation()
-    await scene.store.set_limit(early, "EUR", 5_000)
+    await scene.store.run(SetLimit(early, "EUR", 5_000))
     unchanged = operation()
-    await scene.store.set_limit(unchanged, "EUR", 5_000)
+    await scene.store.run(SetLimit(unchanged, "EUR", 5_000))
     await scene.set_limit("EUR", 0)
     before = await scene.journal()
 
     for late in (early, unchanged):
-        answer = await scene.store.set_limit(late, "EUR", 5_000)
+        answer = await scene.store.run(SetLimit(late, "EUR", 5_000))
         assert answer.value
         assert (answer.code, answer.replayed, answer.value.limit) == ("ok", True, 5_000)
 
     assert await scene.news(before) == []
-    [limit] = await scene.store.read_limits(None)
+    [limit] = await read_limits(scene.store, None)
     assert limit.limit == 0
 
 
@@ -240,9 +253,9 @@ async def test_users_see_the_limits_of_their_wallets_currencies_and_operators_se
     await scene.wallet(balance=0, currency="JPY")
     for currency, amount in (("USD", 1), ("EUR", 2), ("JPY", None), ("CHF", None)):
         await scene.set_limit(currency, amount)
-    assert [limit.currency for limit in await scene.store.read_limits("alice")] == ["EUR"]
-    assert [limit.currency for limit in await scene.store.read_limits(None)] == ["CHF", "EUR", "JPY", "USD"]
-    assert await scene.store.read_limits("nobody") == []
+    assert [limit.currency for limit in await read_limits(scene.store, "alice")] == ["EUR"]
+    assert [limit.currency for limit in await read_limits(scene.store, None)] == ["CHF", "EUR", "JPY", "USD"]
+    assert await read_limits(scene.store, "nobody") == []
 
 
 async def test_a_limit_binds_its_own_currency_only(scene: Scene) -> None:

@@ -7,25 +7,27 @@ import re
 from support.clock import FakeClock
 from support.relaying import read
 from support.scene import ALONE, RIGHT, WRONG, Scene, dump, operation, unrecorded
+from support.store import list_messages, read_outbox, record_deliveries, take_due
 
 from technopay.engine import commands
-from technopay.engine.ports import Notice, PaymentTerms, UntoldNotice
-from technopay.storage.outbox import MESSAGE_KINDS
-from technopay.storage.scripts import load_scripts
+from technopay.engine.commands import VoidInvoice
+from technopay.engine.notifications.texts import MESSAGE_KINDS
+from technopay.engine.values import FailedDelivery, Notification, PaymentTerms
+from technopay.storage.scripts.loader import load_scripts
 
 
 async def test_one_process_relays_at_a_time_and_goes_on_behind_the_last_delivery(scene: Scene) -> None:
     first = await read(scene, "relay-a", 1)
     ((entry, _),) = await scene.entries()
-    assert (first.cursor, first.entries, list(first.notices)) == (entry, 1, [])
-    assert await scene.store.read_outbox("relay-b", 1) is None
-    assert await scene.store.record_deliveries(first.claim, first.cursor, 0, [])
+    assert (first.cursor, first.entries, list(first.notifications)) == (entry, 1, [])
+    assert await read_outbox(scene.store, "relay-b", 1) is None
+    assert await record_deliveries(scene.store, first.claim, first.cursor, 0, [])
     await scene.user("bob")
     second = await read(scene, "relay-b", 10)
     assert (second.cursor, second.entries) == ((await scene.entries())[-1][0], 1)
-    assert await scene.store.record_deliveries(second.claim, second.cursor, 0, [])
+    assert await record_deliveries(scene.store, second.claim, second.cursor, 0, [])
     before = await dump(scene.store)
-    assert await scene.store.read_outbox("relay-a", 10) is None
+    assert await read_outbox(scene.store, "relay-a", 10) is None
     assert await dump(scene.store) == before
 
 
@@ -33,27 +35,27 @@ async def test_a_relay_that_slept_is_fenced(clocked: Scene, fake_clock: FakeCloc
     await clocked.started(await clocked.wallet(), await clocked.invoice())
     slept = await read(clocked)
     fake_clock.advance(3_999)
-    assert await clocked.store.read_outbox("relay-b", 10) is None
+    assert await read_outbox(clocked.store, "relay-b", 10) is None
     fake_clock.advance(1)
     awake = await read(clocked, "relay-b")
     before = await dump(clocked.store)
-    late = [UntoldNotice(notice, "email", "waiting", "it bounced") for notice in slept.notices]
+    late = [FailedDelivery(notice, "email", "waiting", "it bounced") for notice in slept.notifications]
     assert len(late) == 1
-    assert not await clocked.store.record_deliveries(slept.claim, slept.cursor, 0, late)
+    assert not await record_deliveries(clocked.store, slept.claim, slept.cursor, 0, late)
     assert await dump(clocked.store) == before
-    assert await clocked.store.record_deliveries(awake.claim, awake.cursor, 0, [])
+    assert await record_deliveries(clocked.store, awake.claim, awake.cursor, 0, [])
 
 
 async def test_a_relay_claim_from_a_clock_that_jumped_back_does_not_count(
     clocked: Scene, fake_clock: FakeClock
 ) -> None:
-    await clocked.store.read_outbox("relay-a", 10)
+    await read_outbox(clocked.store, "relay-a", 10)
     fake_clock.advance(-1)
-    assert await clocked.store.read_outbox("relay-b", 10) is not None
+    assert await read_outbox(clocked.store, "relay-b", 10) is not None
 
 
 async def test_nobody_records_deliveries_who_never_relayed(scene: Scene) -> None:
-    assert not await scene.store.record_deliveries("1", "1-1", 0, [])
+    assert not await record_deliveries(scene.store, "1", "1-1", 0, [])
 
 
 def test_the_kinds_of_messages_are_those_of_the_scripts() -> None:
@@ -91,9 +93,9 @@ async def every_kind(scene: Scene) -> dict[str, str]:
                 ends["the second start"] = await scene.started(wallet, invoice)
                 await scene.cancel(ends["the second start"])
             case "voided":
-                await scene.store.void_invoice(operation(), invoice)
+                await scene.store.run(VoidInvoice(operation(), invoice))
             case "expired":
-                await scene.store.take_due(10)
+                await take_due(scene.store, 10)
     resend = commands.ResendCode(unrecorded(), ends["refused"], "alice", 2, 60_000)
     assert (await scene.store.run(resend, ALONE)).code == "ok"
     return ends
@@ -112,7 +114,7 @@ async def test_users_are_told_of_what_they_do_not_know_and_in_the_order_in_which
 ) -> None:
     ends = await every_kind(scene)
     outbox = await read(scene)
-    notices = [(named(notice), notice.kind, notice.issue, notice.reason) for notice in outbox.notices]
+    notices = [(named(notice), notice.kind, notice.issue, notice.reason) for notice in outbox.notifications]
     assert notices == [
         code(ends["refunded"]),
         told(ends["refunded"], "succeeded"),
@@ -134,32 +136,32 @@ async def test_users_are_told_of_what_they_do_not_know_and_in_the_order_in_which
     ]
     journal = await scene.entries()
     ids = [entry for entry, _ in journal]
-    places = [ids.index(notice.entry_id) for notice in outbox.notices]
+    places = [ids.index(notice.entry_id) for notice in outbox.notifications]
     assert places == sorted(places)
     assert {journal[place][1]["type"] for place in places} == set(MESSAGE_KINDS)
     assert (outbox.entries, outbox.cursor) == (len(journal), ids[-1])
 
 
-def named(notice: Notice) -> str:
-    assert notice.parcel is not None
-    return notice.parcel.payment_id
+def named(notice: Notification) -> str:
+    assert notice.context is not None
+    return notice.context.payment_id
 
 
 async def test_the_list_names_the_same_messages_as_the_relay(scene: Scene) -> None:
     await every_kind(scene)
     outbox = await read(scene)
-    assert await scene.store.record_deliveries(outbox.claim, outbox.cursor, 0, [])
-    page = await scene.store.list_messages(None, None, "", 100)
+    assert await record_deliveries(scene.store, outbox.claim, outbox.cursor, 0, [])
+    page = await list_messages(scene.store, None, None, "", 100)
     assert [(message.id, message.kind) for message in page.data] == [
-        (f"msg_00{notice.entry_id}", notice.kind) for notice in reversed(outbox.notices)
+        (f"msg_00{notice.entry_id}", notice.kind) for notice in reversed(outbox.notifications)
     ]
 
 
 async def test_a_notice_comes_with_what_has_to_be_known_to_tell_it(scene: Scene) -> None:
     wallet = await scene.wallet()
     payment_id = await scene.started(wallet, await scene.invoice(amount=700))
-    (notice,) = (await read(scene)).notices
-    parcel = notice.parcel
+    (notice,) = (await read(scene)).notifications
+    parcel = notice.context
     assert parcel is not None
     assert parcel == await scene.parcel(payment_id)
     assert (parcel.user_id, parcel.wallet_id, parcel.status) == ("alice", wallet, "requires_confirmation")
@@ -171,26 +173,26 @@ async def test_a_payment_that_was_reaped_is_told_to_nobody(scene: Scene) -> None
     wallet = await scene.wallet()
     gone = await scene.started(wallet, await scene.invoice(), lifetime_ms=0)
     kept = await scene.started(wallet, await scene.invoice())
-    await scene.store.take_due(10)
+    await take_due(scene.store, 10)
     await scene.make_due(gone)
-    await scene.store.take_due(10)
+    await take_due(scene.store, 10)
     assert await scene.fields("payment", gone) == {}
     outbox = await read(scene)
-    assert [named(notice) for notice in outbox.notices] == [kept]
+    assert [named(notice) for notice in outbox.notifications] == [kept]
     assert outbox.cursor == (await scene.entries())[-1][0]
-    assert await scene.store.record_deliveries(outbox.claim, outbox.cursor, 0, [])
-    messages = (await scene.store.list_messages(None, None, "", 10)).data
-    assert [message.id for message in messages] == [f"msg_00{outbox.notices[0].entry_id}"]
+    assert await record_deliveries(scene.store, outbox.claim, outbox.cursor, 0, [])
+    messages = (await list_messages(scene.store, None, None, "", 10)).data
+    assert [message.id for message in messages] == [f"msg_00{outbox.notifications[0].entry_id}"]
 
 
 async def test_a_stretch_that_is_longer_than_asked_for_is_read_in_parts(scene: Scene) -> None:
     await every_kind(scene)
     journal = [entry for entry, _ in await scene.entries()]
     read_on: list[str] = []
-    while outbox := await scene.store.read_outbox("relay-a", 7):
+    while outbox := await read_outbox(scene.store, "relay-a", 7):
         assert outbox.cursor == journal[min(len(journal), len(read_on) * 7 + 7) - 1]
         assert outbox.entries == min(7, len(journal) - 7 * len(read_on))
-        assert await scene.store.record_deliveries(outbox.claim, outbox.cursor, 0, [])
+        assert await record_deliveries(scene.store, outbox.claim, outbox.cursor, 0, [])
         read_on.append(outbox.cursor)
     assert read_on[-1] == journal[-1]
-    assert len((await scene.store.list_messages(None, None, "", 100)).data) == 17
+    assert len((await list_messages(scene.store, None, None, "", 100)).data) == 17

@@ -9,7 +9,7 @@ from support.calls import CASES
 from support.scene import Scene, dump
 
 from technopay.engine.ports import Outcome
-from technopay.storage.scripts import load_scripts
+from technopay.storage.scripts.loader import load_scripts
 
 
 def timeless(found: dict[str, Any]) -> dict[str, Any]:

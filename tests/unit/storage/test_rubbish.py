@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 from support.scene import ALONE, RIGHT, WRONG, Scene, client_of, dump, new_id, operation, start_command
+from support.store import set_aside
 
 from technopay.engine import commands
+from technopay.engine.commands import CreateWallet, ResolvePayment, VoidInvoice
 from technopay.engine.errors import InternalError
-from technopay.engine.ports import Outcome, Verdict
+from technopay.engine.ports import Outcome
+from technopay.engine.values import Evidence, Verdict
 
 pytestmark = pytest.mark.corrupts
 
@@ -35,7 +38,7 @@ class World:
     def store(self) -> Any:
         return self.scene.store
 
-    async def run(self, command: commands.Command) -> Outcome[Any]:
+    async def run(self, command: commands.Command[Any]) -> Outcome[Any]:
         return await self.scene.store.run(command, ALONE)
 
 
@@ -56,7 +59,7 @@ async def make_world(scene: Scene, status: str) -> World:
     if status == "refunding":
         claim = (await scene.begin_refund(payment)).details["claim"]
     if status in ("processing", "refunding"):
-        assert await scene.store.set_aside(payment, claim, 60_000)
+        assert await set_aside(scene.store, payment, claim, 60_000)
     # A lease that ran out is another's: to take it raises the token.
     await scene.write("wallet", wallet, lease_owner="owner-b", lease_until=0, token=1)
     return World(scene, wallet, invoice, payment, claim, await scene.day(payment), unpaid)
@@ -65,7 +68,7 @@ async def make_world(scene: Scene, status: str) -> World:
 Act = Callable[[World], Awaitable[Any]]
 
 
-def confirm(evidence: commands.Evidence) -> Act:
+def confirm(evidence: Evidence) -> Act:
     return lambda world: world.run(
         commands.ConfirmPayment(
             operation(), world.payment, "alice", evidence, confirms_per_minute=10, failures_per_day=10
@@ -78,7 +81,9 @@ def complete(verdict: Verdict) -> Act:
 
 
 def resolve(verdict: str) -> Act:
-    return lambda world: world.store.resolve_payment(operation(), world.payment, verdict, "note", "operator")
+    return lambda world: world.store.run(
+        ResolvePayment(operation(), world.payment, verdict, "note", "operator")
+    )
 
 
 def start(*, again: bool) -> Act:
@@ -102,7 +107,7 @@ ACTS: dict[str, tuple[str, Act]] = {
     "last wrong code": ("waiting", confirm(WRONG)),
     "resend": ("waiting", resend),
     "cancel": ("waiting", lambda world: world.run(commands.CancelPayment(operation(), world.payment, "alice"))),
-    "void": ("waiting", lambda world: world.store.void_invoice(operation(), world.invoice)),
+    "void": ("waiting", lambda world: world.store.run(VoidInvoice(operation(), world.invoice))),
     "settle": ("processing", complete("settled")),
     "give back": ("processing", complete("given_back")),
     "resolve as settled": ("processing", resolve("settled")),
@@ -116,7 +121,7 @@ ACTS: dict[str, tuple[str, Act]] = {
     "deactivate": ("waiting", lambda world: world.scene.set_wallet_status(world.wallet, "inactive")),
     "create a wallet": (
         "waiting",
-        lambda world: world.store.create_wallet(operation(), new_id("wal"), "alice", "EUR"),
+        lambda world: world.store.run(CreateWallet(operation(), new_id("wal"), "alice", "EUR")),
     ),
     "create an invoice": ("waiting", lambda world: world.scene.invoice()),
     "set a limit": ("waiting", lambda world: world.scene.set_limit("EUR", 5)),

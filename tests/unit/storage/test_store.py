@@ -5,15 +5,34 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from support.scene import Scene, client_of, dump, new_invoice, operation
+from support.store import (
+    list_entries,
+    list_invoices,
+    list_messages,
+    list_payments,
+    list_wallets,
+    mock_inbox,
+    mock_settlement,
+    read_inbox,
+    read_limits,
+    read_outbox,
+    record_deliveries,
+    search_payments,
+    set_aside,
+    take_due,
+)
 
 from technopay.engine import StoreUnfit
-from technopay.engine.ports import Store, UntoldNotice
+from technopay.engine.commands import BindSecret, ReadPayment, ReadUser
+from technopay.engine.ports import Store
+from technopay.engine.values import FailedDelivery
 from technopay.storage import RedisStore
-from technopay.storage.keys import KINDS, Keys
+from technopay.storage.redis_keys import KINDS, Keys
 from technopay.storage.server.health import SCHEMA
 
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
@@ -40,7 +59,7 @@ async def test_a_store_on_a_server_is_the_same_for_all_and_a_fake_is_always_a_ne
     async with make_store() as one, make_store() as other:
         await Scene(one).user("alice")
         is_fake = one._url is None
-        assert (await other.read_user("alice")).code == ("user_not_found" if is_fake else "ok")
+        assert (await other.run(ReadUser("alice"))).code == ("user_not_found" if is_fake else "ok")
         same = (await one.read_meta())["incarnation"] == (await other.read_meta())["incarnation"]
         assert same != is_fake
 
@@ -51,7 +70,7 @@ async def test_namespaces_keep_stores_apart(server_url: str, namespace: str) -> 
         RedisStore.connect(server_url, initialise=True, namespace=f"{namespace}b") as other,
     ):
         await Scene(one).user("alice")
-        assert (await other.read_user("alice")).code == "user_not_found"
+        assert (await other.run(ReadUser("alice"))).code == "user_not_found"
         assert set(await dump(other)) == {"meta"}
 
 
@@ -64,7 +83,7 @@ async def test_a_store_is_tied_to_the_secret_that_is_used_first(store: RedisStor
         (["bbbbbbbb", "cccccccc"], "ok"),
         (["dddddddd"], "foreign"),
     ):
-        bound = await store.bind_secret(key_ids)
+        bound = await store.run(BindSecret(key_ids))
         assert (bound.code, bound.value) == (code, "aaaaaaaa"), key_ids
 
 
@@ -113,32 +132,32 @@ async def test_reading_changes_nothing(scene: Scene) -> None:
     payment, _ = await scene.processing(wallet)
     before = await dump(scene.store)
     store = scene.store
-    await store.read_payment(payment, None)
+    await store.run(ReadPayment(payment, None))
     await scene.parcel(payment)
-    await store.read_limits("alice")
-    await store.list_wallets("alice", "", 10)
-    await store.list_invoices("alice", "", 10)
-    await store.list_payments("alice", "", 10)
-    await store.list_entries(wallet, None, "", 10)
-    await store.list_messages(None, None, "", 10)
-    await store.search_payments(None, None, set_aside=None, cursor="", limit=10)
-    await store.read_mock_inbox("alice", 200)
-    await store.take_due(10)
+    await read_limits(store, "alice")
+    await list_wallets(store, "alice", "", 10)
+    await list_invoices(store, "alice", "", 10)
+    await list_payments(store, "alice", "", 10)
+    await list_entries(store, wallet, None, "", 10)
+    await list_messages(store, None, None, "", 10)
+    await search_payments(store, None, None, set_aside=None, cursor="", limit=10)
+    await read_inbox(store, "alice", 200)
+    await take_due(store, 10)
     assert await dump(scene.store) == before
 
 
 async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(scene: Scene) -> None:
     wallet = await scene.wallet()
     payment, claim = await scene.processing(wallet)
-    await scene.store.set_aside(payment, claim, 60_000)
-    await scene.store.create_invoice(operation(), new_invoice("alice", 1, "EUR", FAR, reference="R-1"))
-    outbox = await scene.store.read_outbox("relay-a", 100)
+    await set_aside(scene.store, payment, claim, 60_000)
+    await scene.store.run(replace(new_invoice("alice", 1, "EUR", FAR, reference="R-1"), operation=operation()))
+    outbox = await read_outbox(scene.store, "relay-a", 100)
     assert outbox is not None
-    untold = [UntoldNotice(notice, "email", "waiting", "it bounced") for notice in outbox.notices]
-    await scene.store.record_deliveries(outbox.claim, outbox.cursor, 0, untold)
+    untold = [FailedDelivery(notice, "email", "waiting", "it bounced") for notice in outbox.notifications]
+    await record_deliveries(scene.store, outbox.claim, outbox.cursor, 0, untold)
     await scene.set_limit("EUR", 5)
-    await scene.store.mock_settlement("settle", payment, 0)
-    await scene.store.mock_inbox("alice", "{}")
+    await mock_settlement(scene.store, "settle", payment, 0)
+    await mock_inbox(scene.store, "alice", "{}")
     types = {}
     for name in await dump(scene.store):
         (kind,) = (kind for kind in KINDS if name == kind or name.startswith(f"{kind}:"))
@@ -167,7 +186,7 @@ async def test_live_codes_are_counted_by_the_key_that_they_are_derived_from(
     scene = Scene(store)
     await scene.user("alice")
     wallet = await scene.wallet()
-    await store.bind_secret(["aaaaaaaa"])
+    await store.run(BindSecret(["aaaaaaaa"]))
     ids = [await scene.started(wallet, await scene.invoice()) for _ in range(7)]
     for payment_id, key_id in zip(ids[:4], ("bbbbbbbb", "bbbbbbbb", "", "cccccccc"), strict=True):
         await scene.write_challenge(payment_id, key_id=key_id)

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from support.scene import ALONE, DAY_MS, WRONG, Scene, operation, unrecorded
+from support.store import set_aside, take_due
+from technopay.storage.versions import entry_version, record_version
 
 from technopay.engine import commands
-from technopay.storage.versions import entry_version, record_version
+from technopay.engine.commands import ResolvePayment, VoidInvoice
 
 Story = Callable[[Scene], Awaitable[str]]
 
@@ -36,11 +38,11 @@ async def resend(scene: Scene, payment_id: str, issue: int) -> None:
 
 async def set_aside(scene: Scene, payment_id: str, claim: str) -> None:
     for _ in range(2):
-        assert await scene.store.set_aside(payment_id, claim, DAY_MS)
+        assert await set_aside(scene.store, payment_id, claim, DAY_MS)
 
 
 async def resolve(scene: Scene, payment_id: str, verdict: str) -> None:
-    outcome = await scene.store.resolve_payment(operation(), payment_id, verdict, "they said so", "root")
+    outcome = await scene.store.run(ResolvePayment(operation(), payment_id, verdict, "they said so", "root"))
     assert outcome.code == "ok"
 
 
@@ -76,7 +78,7 @@ async def its_user_cancels_it(scene: Scene) -> str:
 async def its_invoice_is_withdrawn(scene: Scene) -> str:
     invoice = await scene.invoice()
     payment_id = await scene.started(await scene.wallet(), invoice)
-    assert (await scene.store.void_invoice(operation(), invoice)).code == "ok"
+    assert (await scene.store.run(VoidInvoice(operation(), invoice))).code == "ok"
     return payment_id
 
 
@@ -84,7 +86,7 @@ async def its_invoice_is_withdrawn(scene: Scene) -> str:
 async def its_code_runs_out(scene: Scene) -> str:
     payment_id = await begin(scene, lifetime_ms=0)
     await scene.make_due(payment_id)
-    await scene.store.take_due(10)
+    await take_due(scene.store, 10)
     return payment_id
 
 

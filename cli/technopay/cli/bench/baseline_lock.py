@@ -14,7 +14,7 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from technopay.cli.bench.environment import Environment, OpenInvoice
-from technopay.engine.clock import RandomIds
+from technopay.engine.system import RandomIds
 
 AT_A_TIME = 64
 CONNECTIONS = 32
@@ -30,7 +30,7 @@ class LockDesign:
         self._day = time.strftime("%Y-%m-%d", time.gmtime())
 
     async def purchase(self, open_invoice: OpenInvoice) -> None:
-        payment_id = self._ids.new("pay")
+        payment_id = self._ids.new("pay", 0)
         await self._start(open_invoice, payment_id)
         await self._confirm(open_invoice, payment_id)
         await self._settle(open_invoice, payment_id)

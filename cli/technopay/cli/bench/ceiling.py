@@ -18,11 +18,11 @@ from technopay.cli.bench.environment import (
     OpenInvoice,
 )
 from technopay.cli.bench.purchases import Run, measured
-from technopay.engine.commands import CompletePayment, ConfirmPayment, Evidence, StartPayment
-from technopay.engine.ports import Operation, PaymentTerms
+from technopay.engine.commands import CompletePayment, ConfirmPayment, StartPayment
 from technopay.engine.settings import key_id_of
+from technopay.engine.values import Evidence, Operation, PaymentTerms
 from technopay.storage import RedisStore
-from technopay.storage.scripts import Script, load_scripts
+from technopay.storage.scripts.loader import Script, load_scripts
 from technopay.storage.server.client import Argument
 
 CHUNK = 128
@@ -46,7 +46,7 @@ class Recorder(RedisStore):
 async def record_purchase(environment: Environment, recorder: Recorder, invoice: OpenInvoice) -> list[Step]:
     """Return the three scripts of one purchase."""
     recorder.steps = []
-    payment_id = environment.ids.new("pay")
+    payment_id = environment.ids.new("pay", 0)
     terms = PaymentTerms(payment_id, AMOUNT, CURRENCY, "Bookshop")
     key_id = key_id_of(environment.settings.secret)
     answer = await environment.verifier.code(terms, 1) or ""

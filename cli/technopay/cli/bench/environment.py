@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -14,11 +14,12 @@ from typing import Any, Literal, TypeVar
 from redis.asyncio import Redis
 
 from technopay.engine import Engine, EngineSettings, MessageCode
-from technopay.engine.clock import RandomIds
-from technopay.engine.commands import Deposit, NewInvoice
-from technopay.engine.ports import Lease, Operation, OutgoingMessage, PaymentTerms, RefundTerms
+from technopay.engine.commands import CreateUser, CreateWallet, Deposit, NewInvoice, SetLimit
+from technopay.engine.ports import OutgoingMessage, RefundTerms
+from technopay.engine.system import RandomIds
+from technopay.engine.values import Lease, Operation, PaymentTerms
 from technopay.storage import RedisStore
-from technopay.storage.keys import Keys
+from technopay.storage.redis_keys import Keys
 
 SEEDING_AT_A_TIME = 512
 SEEDING_CHUNK = 2_000
@@ -135,7 +136,7 @@ class Environment:
 
     async def seed_invoices(self, pairs: list[tuple[str, str]], count: int) -> list[OpenInvoice]:
         """Make invoices, for one user after the other."""
-        invoices = [OpenInvoice(*pairs[number % len(pairs)], self.ids.new("inv")) for number in range(count)]
+        invoices = [OpenInvoice(*pairs[number % len(pairs)], self.ids.new("inv", 0)) for number in range(count)]
         await self._for_each(invoices, self._seed_invoice)
         return invoices
 
@@ -156,12 +157,12 @@ class Environment:
 
     def _new_pairs(self, count: int) -> list[tuple[str, str]]:
         first, self.users = self.users, self.users + count
-        return [(f"user{number}", self.ids.new("wal")) for number in range(first, first + count)]
+        return [(f"user{number}", self.ids.new("wal", 0)) for number in range(first, first + count)]
 
     async def _seed_wallet(self, pair: tuple[str, str]) -> None:
         user_id, wallet_id = pair
-        await self.store.create_user(NOT_RECORDED, user_id, f"{user_id}@example.com", None)
-        await self.store.create_wallet(NOT_RECORDED, wallet_id, user_id, CURRENCY)
+        await self.store.run(CreateUser(NOT_RECORDED, user_id, f"{user_id}@example.com", None))
+        await self.store.run(CreateWallet(NOT_RECORDED, wallet_id, user_id, CURRENCY))
         await self.store.run(Deposit(NOT_RECORDED, wallet_id, BALANCE), NO_LEASE)
 
     async def _seed_invoice(self, each: OpenInvoice) -> None:
@@ -169,7 +170,7 @@ class Environment:
         invoice = NewInvoice(
             each.invoice_id, each.user_id, AMOUNT, CURRENCY, "Bookshop", None, None, expires_at
         )
-        await self.store.create_invoice(NOT_RECORDED, invoice)
+        await self.store.run(replace(invoice, operation=NOT_RECORDED))
 
     async def _for_each(self, items: Iterable[Item], seed: Callable[[Item], Awaitable[None]]) -> None:
         waiting = iter(items)
@@ -202,7 +203,7 @@ async def open_environment() -> AsyncIterator[Environment]:
             assert store.url is not None
             client: Redis = Redis.from_url(store.url, decode_responses=True)
             try:
-                await store.set_limit(Operation("limit"), CURRENCY, LIMIT)
+                await store.run(SetLimit(Operation("limit"), CURRENCY, LIMIT))
                 yield Environment(
                     store, client, Path(folder), verifier, settings, CodeCollector(), RandomIds(), store.url
                 )

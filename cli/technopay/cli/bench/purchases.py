@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from technopay.cli.bench.environment import NO_LEASE, NOT_RECORDED, Environment, OpenInvoice
 from technopay.engine import Engine, Payment
-from technopay.engine.commands import ConfirmPayment, Evidence
-from technopay.engine.ports import Operation
+from technopay.engine.commands import ConfirmPayment
 from technopay.engine.settings import key_id_of
+from technopay.engine.values import Evidence, Operation
 
 AT_A_TIME = 256
 

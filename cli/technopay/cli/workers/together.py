@@ -22,7 +22,7 @@ from technopay.cli.workers.orders import Orders
 from technopay.cli.workers.siblings import SUPERVISOR, Siblings
 from technopay.cli.workers.supervisor import Supervisor
 from technopay.engine import Engine
-from technopay.http import listen
+from technopay.http.listening import listen
 from technopay.http.team import write_families
 from technopay.storage.private import require_socket_path
 

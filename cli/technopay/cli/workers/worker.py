@@ -15,7 +15,7 @@ from technopay.cli.process import catch_signals, run_loop, sockets_of
 from technopay.cli.service import running_service
 from technopay.cli.workers.orders import Orders, Report
 from technopay.cli.workers.siblings import Siblings
-from technopay.http import serving_on
+from technopay.http.server import serving_on
 from technopay.storage.server.embedded import make_parent_death_handler
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from yarl import URL
 
 from technopay.engine import fields
-from technopay.engine.clock import SystemClock
+from technopay.engine.system import SystemClock
 from technopay.engine.errors import OutcomeUnknown
 from technopay.engine.models import Record
 from technopay.engine.ports import Clock

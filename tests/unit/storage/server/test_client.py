@@ -12,12 +12,12 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from support.proxy import answering_server
 from support.scene import ALONE, Scene, client_of
+from technopay.storage.base import resolve
 
-from technopay.engine.commands import CompletePayment
+from technopay.engine.commands import CompletePayment, ReadUser, ReadWallet
 from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.storage import RedisStore
-from technopay.storage.base import resolve
-from technopay.storage.scripts import Script, load_scripts
+from technopay.storage.scripts.loader import Script, load_scripts
 from technopay.storage.server import client as client_module
 from technopay.storage.server.client import Argument, Client, FakeClient, ServerClient
 from technopay.storage.server.connection import CALLS_PER_WRITE_MAX, PipelinedConnection
@@ -141,7 +141,7 @@ async def test_no_outcome_is_heard_before_the_call_that_asked_for_it_returned(
 ) -> None:
     closed = ServerClient("unix:///no/such/socket", reply_timeout_s=1)
     await closed.aclose()
-    for link in (server_store._link, fake_store._link, closed):
+    for link in (server_store._partition.client, fake_store._partition.client, closed):
         assert link is not None
         heard: list[Any] = []
         link.send(READ_META, (KEY,), (), heard.append)
@@ -154,7 +154,7 @@ async def test_no_outcome_is_heard_before_the_call_that_asked_for_it_returned(
 
 async def test_a_command_that_only_reads_goes_without_a_script(store: RedisStore) -> None:
     await Scene(store).user("alice")
-    link, heard = store._link, asyncio.get_running_loop().create_future()
+    link, heard = store._partition.client, asyncio.get_running_loop().create_future()
     assert link is not None
     link.send_command(("XRANGE", store._keys.journal, "-", "+", "COUNT", 1), heard.set_result)
     ((entry, flat),) = await heard
@@ -168,7 +168,7 @@ async def test_a_reply_that_cannot_be_read_is_a_defect_for_that_call_alone(
 ) -> None:
     store = RedisStore.connect("redis://unused")
     async with answering_server({"EVALSHA": reply + b"\r\n", "XRANGE": b"+fine\r\n"}) as url:
-        link = store._link = ServerClient(url, reply_timeout_s=1)
+        link = store._partition.client = ServerClient(url, reply_timeout_s=1)
         other = asyncio.create_task(store._fetch("XRANGE"))
         with pytest.raises(InternalError):
             await store.read_meta()
@@ -184,7 +184,7 @@ async def test_a_command_whose_outcome_cannot_be_read_has_a_defect_for_that_comm
     store = RedisStore.connect("redis://unused")
     reply = f"*4\r\n$2\r\nok\r\n$1\r\n1\r\n$0\r\n\r\n${len(view)}\r\n{view}\r\n"
     async with answering_server({"EVALSHA": reply.encode()}) as url:
-        link = store._link = ServerClient(url, reply_timeout_s=1)
+        link = store._partition.client = ServerClient(url, reply_timeout_s=1)
         with pytest.raises(InternalError):
             await store.run(CompletePayment("pay_1", "1", "settled"), ALONE)
         assert link._wire is not None
@@ -195,7 +195,7 @@ async def test_a_command_whose_outcome_cannot_be_read_has_a_defect_for_that_comm
 
 async def disconnect(store: RedisStore) -> None:
     """Cut the connection, so that the next call needs a new one."""
-    link = store._link
+    link = store._partition.client
     assert isinstance(link, ServerClient)
     assert link._wire is not None
     link._wire.abort()
@@ -210,7 +210,7 @@ async def test_scripts_that_the_server_forgot_are_loaded_within_the_batch(server
     await server_store.ping()
     results: list[Any] = await asyncio.gather(
         server_store.read_meta(),
-        server_store.read_user("alice"),
+        server_store.run(ReadUser("alice")),
         *(scene.deposit(wallet, 1) for _ in range(6)),
     )
     assert results.pop(0)["schema"] == SCHEMA
@@ -306,9 +306,9 @@ async def test_a_failing_script_fails_alone(server_store: RedisStore, caplog: py
     await scene.user("alice")
     await client_of(server_store).set(scene.keys.key("wallet", "wal_broken"), "not a hash")
     results = await asyncio.gather(
-        server_store.read_user("alice"),
-        server_store.read_wallet("wal_broken", None),
-        server_store.read_user("alice"),
+        server_store.run(ReadUser("alice")),
+        server_store.run(ReadWallet("wal_broken", None)),
+        server_store.run(ReadUser("alice")),
         return_exceptions=True,
     )
     assert isinstance(results[1], InternalError)
@@ -317,7 +317,7 @@ async def test_a_failing_script_fails_alone(server_store: RedisStore, caplog: py
 
 
 async def test_a_faked_store_tells_a_defect_on_the_first_run_of_a_script_too(fake_store: RedisStore) -> None:
-    link = fake_store._link
+    link = fake_store._partition.client
     assert isinstance(link, FakeClient)
     broken = Script("broken", "return redis.call('NOSUCH')", "0" * 40, ())
     with pytest.raises(InternalError):
@@ -331,7 +331,7 @@ async def test_a_faked_store_that_is_gone_leaves_the_outcome_unknown(
     async def refuse(*_: object) -> None:
         raise RedisConnectionError("gone")
 
-    link = fake_store._link
+    link = fake_store._partition.client
     assert isinstance(link, FakeClient)
     monkeypatch.setattr(link._client, "execute_command", refuse)
     with pytest.raises(OutcomeUnknown):
@@ -339,7 +339,7 @@ async def test_a_faked_store_that_is_gone_leaves_the_outcome_unknown(
 
 
 async def test_a_faked_store_whose_loop_ends_leaves_the_outcome_unknown(fake_store: RedisStore) -> None:
-    link = fake_store._link
+    link = fake_store._partition.client
     assert isinstance(link, FakeClient)
     asking = asyncio.create_task(ask(link, READ_META))
     await asyncio.sleep(0)

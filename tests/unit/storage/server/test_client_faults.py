@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 from support.proxy import Fault, Proxy, running_proxy
 from support.scene import ALONE, Scene, operation
+from support.store import read_outbox
 
 from technopay.engine import commands
+from technopay.engine.commands import ReadWallet
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable
 from technopay.engine.ports import Outcome
 from technopay.storage import RedisStore
@@ -52,7 +54,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def disconnect(scene: Scene) -> None:
     """Let go of the idle connections, so that the next call needs a new one."""
-    link = scene.store._link
+    link = scene.store._partition.client
     assert isinstance(link, ServerClient)
     assert link._wire is not None
     link._wire.abort()
@@ -101,7 +103,7 @@ async def test_a_lost_reply_of_a_read_without_a_script_is_asked_for_again(
     far: Scene, truth: Scene, proxy: Proxy, fault: Fault
 ) -> None:
     proxy.strike(fault, victim=b"XRANGE")
-    outbox = await far.store.read_outbox("relay-a", 100)
+    outbox = await read_outbox(far.store, "relay-a", 100)
     assert outbox is not None
     assert outbox.entries == len(await truth.entries())
 
@@ -169,7 +171,7 @@ async def test_no_answer_is_ever_given_to_another_call(
     deposited = dict.fromkeys(wallets, 0)
 
     async def read(wallet: str) -> None:
-        outcome = await far.store.read_wallet(wallet, "alice")
+        outcome = await far.store.run(ReadWallet(wallet, "alice"))
         assert outcome.value is not None
         assert outcome.value.id == wallet
 
@@ -222,7 +224,7 @@ async def test_an_answer_that_comes_after_the_timeout_reaches_nobody(
 ) -> None:
     first, second = [await truth.wallet(balance=0) for _ in range(2)]
     proxy.strike(Fault.NEVER_ANSWER)
-    slow, quick = await asyncio.gather(far.deposit(first, 1), far.store.read_wallet(second, None))
+    slow, quick = await asyncio.gather(far.deposit(first, 1), far.store.run(ReadWallet(second, None)))
     assert slow.value is not None
     assert quick.value is not None
     assert (slow.value.id, quick.value.id) == (first, second)

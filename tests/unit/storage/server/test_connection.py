@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any, cast
 
 import pytest
+from technopay.storage.base import resolve
 
 from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable
-from technopay.storage.base import resolve
-from technopay.storage.scripts import Script
+from technopay.storage.scripts.loader import Script
 from technopay.storage.server.connection import PendingCall, PipelinedConnection, pack
 
 SCRIPT = Script("ask", "return ARGV[1]", "f" * 40, ("what",))
