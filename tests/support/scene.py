@@ -213,8 +213,9 @@ class Scene:
     async def context(self, payment_id: str) -> NotificationContext | None:
         """Read what a message says of a payment."""
         command = commands.ReadNotificationContexts(partition(self.store), [payment_id])
-        (context,) = (await self.store.run(command)).value or ()
-        return context
+        contexts = (await self.store.run(command)).value
+        assert contexts is not None
+        return contexts[0]
 
     async def limit(self, currency: str = "EUR") -> Limit:
         """Read the one limit."""
