@@ -54,6 +54,11 @@ class Client(Protocol):
         ...
 
 
+def packed_call(script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> bytes:
+    """Return the call of a script as the server reads it."""
+    return pack("FCALL", script.function, len(keys), *keys, *arguments)
+
+
 class ServerClient:
     """A link to a real server. redis-py connects: sockets, TLS, sign-in, database number.
 
@@ -99,7 +104,7 @@ class ServerClient:
         self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], on_result: OnResult
     ) -> None:
         """Send a script with all others of this loop tick."""
-        self._send(PendingCall(script, pack("EVALSHA", script.sha, len(keys), *keys, *arguments), on_result))
+        self._send(PendingCall(script, packed_call(script, keys, arguments), on_result))
 
     def send_command(self, words: Sequence[Argument], on_result: OnResult) -> None:
         """Send a command with all scripts of this loop tick."""
@@ -208,7 +213,7 @@ class ServerClient:
         wire = PipelinedConnection(self._reply_timeout_s, self._refusals)
         wire.take_over(cast("asyncio.Transport", writer.transport))
         # A script that has to be loaded on the way runs behind those that were sent after it.
-        for script in self._scripts:
+        for script in list(self._scripts)[:1]:
             wire.load(script)
         return wire
 

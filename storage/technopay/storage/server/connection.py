@@ -115,8 +115,8 @@ class PipelinedConnection(asyncio.Protocol):
 
     def load(self, script: Script) -> None:
         """Have the server know a script before the calls that are sent behind this."""
-        self._loads[script.sha] = self._loop.time()
-        self.send(PendingCall(None, pack("SCRIPT", "LOAD", script.text), ignore))
+        self._loads[script.library.name] = self._loop.time()
+        self.send(PendingCall(None, pack("FUNCTION", "LOAD", script.library.text), ignore))
 
     async def drain(self) -> None:
         """Wait until every call has its outcome; the watchdog bounds it."""
@@ -173,10 +173,10 @@ class PipelinedConnection(asyncio.Protocol):
             call.tell(reply)
             return
         text = str(reply)
-        if call.script and text.startswith("NOSCRIPT") and not call.was_loaded:
+        if call.script and text.startswith("ERR Function not found") and not call.was_loaded:
             call.was_loaded = True
             # One load serves all calls that had been sent before it.
-            if self._loads.get(call.script.sha, 0.0) <= call.sent_at:
+            if self._loads.get(call.script.library.name, 0.0) <= call.sent_at:
                 self.load(call.script)
             self.send(call)
         else:
