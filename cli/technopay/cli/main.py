@@ -218,17 +218,18 @@ def load(
 
     Exit status: 0 clean, 1 an invariant is broken, 2 could not run, 3 a condition of --fail-if holds.
     """
-    from technopay.cli.load.command import fit_plan, run_load
-    from technopay.cli.load.conditions import read_conditions
-    from technopay.cli.load.plan import make_plan
-
     try:
+        from technopay.cli.load.command import fit_plan, run_load
+        from technopay.cli.load.plan import make_plan, read_condition
+
         if admin_token is not None and not admin_token.strip():
             raise UsageError("--admin-token is empty")
-        conditions = read_conditions(fail_if or [])
+        conditions = [read_condition(text) for text in fail_if or []]
         plan = make_plan(url, scenario, duration, users, concurrency, rate)
         plan = fit_plan(plan, is_default=concurrency is None)
         return run_load(plan, admin_token, report, json, Console(), conditions)
+    except ImportError as error:
+        raise UsageError(f"load needs {error.name}: pip install 'technopay[load]'") from error
     except Exception as error:
         # Status 1 would say that an invariant is broken.
         return _fail_to_run("the load test", error)

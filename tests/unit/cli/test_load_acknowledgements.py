@@ -1,4 +1,4 @@
-"""The load test's own journal: what was told once has to stay true."""
+"""The acknowledgements of a load test: no later reply may contradict one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.load import DEPOSIT, limit_json, payment_json
 
-from technopay.cli.load.journal import Journal
+from technopay.cli.load.acknowledgements import Acknowledgements
 
 WAYS = [
     ("requires_confirmation", "processing"), ("requires_confirmation", "succeeded"),
@@ -21,37 +21,37 @@ NO_WAYS = [
 ]  # fmt: skip
 
 
-def heard(*payments: dict[str, Any]) -> list[str]:
-    """Hear of payments, one after the other; answer what cannot be."""
-    journal = Journal()
+def violations(*payments: dict[str, Any]) -> list[str]:
+    """Add payments, one after the other; return the violations."""
+    kept = Acknowledgements()
     for payment in payments:
-        journal.hear(payment)
-    assert journal.acknowledged == len(payments)
-    return list(journal.broken)
+        kept.add(payment)
+    assert kept.count == len(payments)
+    return list(kept.violations)
 
 
 @pytest.mark.parametrize(("before", "after"), WAYS)
 def test_a_payment_may_go_on(before: str, after: str) -> None:
-    assert heard(payment_json(before), payment_json(after)) == []
+    assert violations(payment_json(before), payment_json(after)) == []
 
 
 @pytest.mark.parametrize(("before", "after"), NO_WAYS)
 def test_a_payment_that_is_final_stays_what_it_is(before: str, after: str) -> None:
     unpaid = {"paid_at": None, "balance_after": None}
-    (line,) = heard(payment_json(before, **unpaid), payment_json(after, **unpaid))
+    (line,) = violations(payment_json(before, **unpaid), payment_json(after, **unpaid))
 
     earlier, later = (after, before) if (before, after) == ("canceled", "processing") else (before, after)
-    assert line == f"acknowledged_is_kept: pay_1 was told {earlier} and is {later}"
+    assert line == f"acknowledged_is_kept: pay_1 was acknowledged as {earlier} and is {later}"
 
 
-def test_answers_that_overtake_one_another_are_no_difference_and_the_furthest_is_kept() -> None:
-    journal = Journal()
+def test_replies_that_overtake_one_another_are_no_difference_and_the_furthest_is_kept() -> None:
+    kept = Acknowledgements()
     for status in ("succeeded", "processing", "requires_confirmation"):
-        journal.hear(payment_json(status))
+        kept.add(payment_json(status))
 
-    assert list(journal.broken) == []
-    assert journal.payments["pay_1"].status == "succeeded"
-    assert journal.payments["pay_1"].paid_at is not None
+    assert list(kept.violations) == []
+    assert kept.payments["pay_1"].status == "succeeded"
+    assert kept.payments["pay_1"].paid_at is not None
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_answers_that_overtake_one_another_are_no_difference_and_the_furthest_is
         ("paid_at", "2026-11-23T12:00:00.001Z"), ("balance_after", DEPOSIT - 99), ("paid_at", None),
     ],
 )  # fmt: skip
-def test_what_was_told_of_a_payment_does_not_change(name: str, value: Any) -> None:
+def test_an_acknowledged_field_does_not_change(name: str, value: Any) -> None:
     changed = payment_json(**{name: value})
 
-    lines = heard(payment_json(), changed)
+    lines = violations(payment_json(), changed)
 
-    assert any(line.startswith(f"acknowledged_is_kept: pay_1 was told {name} ") for line in lines)
+    assert any(line.startswith(f"acknowledged_is_kept: pay_1 was acknowledged with {name} ") for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_what_was_told_of_a_payment_does_not_change(name: str, value: Any) -> No
     ids=["twice", "not at all", "below zero"],
 )
 def test_a_debit_takes_the_amount_once_and_never_more_than_there_is(before: int, after: int) -> None:
-    (line,) = heard(payment_json(balance_before=before, balance_after=after))
+    (line,) = violations(payment_json(balance_before=before, balance_after=after))
 
     assert line == (f"balance_is_sum_of_entries: pay_1 took 100 and the balance went from {before} to {after}")
 
@@ -83,29 +83,29 @@ def test_a_debit_takes_the_amount_once_and_never_more_than_there_is(before: int,
 def test_the_last_of_a_wallet_and_the_last_of_a_limit_can_be_used() -> None:
     limits = [limit_json(limit=100, used=100), limit_json(limit=None, used=100)]
 
-    assert heard(payment_json(balance_before=100, balance_after=0, limits=limits)) == []
+    assert violations(payment_json(balance_before=100, balance_after=0, limits=limits)) == []
 
 
 def test_no_debit_passes_a_limit() -> None:
-    (line,) = heard(payment_json(limits=[limit_json(limit=100, used=101)]))
+    (line,) = violations(payment_json(limits=[limit_json(limit=100, used=101)]))
 
     assert line == "limit_is_sum_of_debits: pay_1 was paid with 101 used of a limit of 100"
 
 
-def test_what_is_told_again_is_one_difference() -> None:
-    assert len(heard(payment_json(balance_after=0), payment_json(balance_after=0))) == 1
+def test_a_repeated_violation_is_one() -> None:
+    assert len(violations(payment_json(balance_after=0), payment_json(balance_after=0))) == 1
 
 
-def test_a_payment_that_a_refusal_shows_is_heard_too() -> None:
-    journal = Journal()
-    journal.hear({"code": "payment_not_confirmable", "payment": payment_json("canceled")})
+def test_the_payment_in_a_refusal_is_kept_too() -> None:
+    kept = Acknowledgements()
+    kept.add({"code": "payment_not_confirmable", "payment": payment_json("canceled")})
 
-    assert journal.payments["pay_1"].status == "canceled"
+    assert kept.payments["pay_1"].status == "canceled"
 
 
 @pytest.mark.parametrize("body", [{}, {"id": "inv_1", "status": "open"}, {"payment": None}, {"data": []}])
-def test_what_is_no_payment_is_not_heard(body: dict[str, Any]) -> None:
-    journal = Journal()
-    journal.hear(body)
+def test_a_body_without_a_payment_is_ignored(body: dict[str, Any]) -> None:
+    kept = Acknowledgements()
+    kept.add(body)
 
-    assert (journal.acknowledged, dict(journal.payments)) == (0, {})
+    assert (kept.count, dict(kept.payments)) == (0, {})

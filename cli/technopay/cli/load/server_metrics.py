@@ -1,4 +1,4 @@
-"""What the server says of itself while a run goes on: its `/metrics`, once a second."""
+"""The server's own `/metrics` during a run, once a second."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ DEADLINE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Vital:
-    """What the server used, at one time of the loop's clock; None where it does not tell."""
+class MetricsSample:
+    """The use of resources at one time of the loop's clock; None is not known."""
 
     at_s: float
     cpu_s: float | None
@@ -29,15 +29,14 @@ class Vital:
     store_memory_bytes: float | None
 
 
-class Vitals:
-    """Reads the metrics, all workers' together."""
+class ServerMetrics:
+    """Samples of all workers together."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
         self._clock = asyncio.get_running_loop().time
-        self.all: list[Vital] = []
-        self.reads = 0
-        """Requests that this made."""
+        self.samples: list[MetricsSample] = []
+        self.requests = 0
 
     async def watch(self) -> None:
         """Read once a second, until it is cancelled."""
@@ -45,29 +44,24 @@ class Vitals:
             await self.read()
             await asyncio.sleep(INTERVAL_S)
 
-    async def read(self) -> Vital:
-        """Read once."""
+    async def read(self) -> None:
         text = ""
-        self.reads += 1
-        try:
+        self.requests += 1
+        with suppress(aiohttp.ClientError, OSError, TimeoutError, UnicodeDecodeError):
             async with asyncio.timeout(DEADLINE_S), self._session.get("/metrics") as response:
                 if response.status == 200:
                     text = await response.text()
-        except (aiohttp.ClientError, OSError, TimeoutError, UnicodeDecodeError):
-            text = ""
-        found = read_vital(self._clock(), text)
-        self.all.append(found)
-        return found
+        self.samples.append(read_sample(self._clock(), text))
 
 
-def read_vital(at_s: float, text: str) -> Vital:
-    """Read metrics in Prometheus' text format; what several workers tell is added up."""
+def read_sample(at_s: float, text: str) -> MetricsSample:
+    """Parse metrics in Prometheus' text format; the values of several workers are added up."""
     sums: dict[str, float] = {}
     for name, value in SAMPLE.findall(text):
         with suppress(ValueError):
             sums[name] = sums.get(name, 0.0) + float(value)
     sums = {name: value for name, value in sums.items() if math.isfinite(value)}
-    return Vital(
+    return MetricsSample(
         at_s,
         sums.get("process_cpu_seconds_total"),
         sums.get("process_resident_memory_bytes"),
