@@ -211,7 +211,7 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
         """Claim the relay and read on in the journal; what was read there has to stay there."""
         outbox = await super().read_outbox(owner, count)
         if outbox is not None:
-            self._health.saw(outbox.cursor)
+            self._health.note_entry(outbox.cursor)
         return outbox
 
     async def bind_secret(self, key_ids: Sequence[str]) -> Outcome[str]:
@@ -254,13 +254,15 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
             self._url = self._server.url
         if self._url is None:
             try:
-                from fakeredis import FakeAsyncRedis
+                from fakeredis import FakeRedis, FakeServer
             except ImportError:
                 raise StoreUnfit(
                     "RedisStore.fake() needs fakeredis: pip install 'technopay[testing]'"
                 ) from None
 
-            self._link = FakeClient(FakeAsyncRedis(decode_responses=True, encoding_errors="replace"))
+            self._link = FakeClient(
+                FakeRedis(server=FakeServer(), decode_responses=True, encoding_errors="replace")
+            )
             self._resources.push_async_callback(self._link.aclose)
             await self._take_over(is_new=is_new)
         else:
@@ -271,10 +273,10 @@ class RedisStore(PaymentScripts, RegistryScripts, OutboxScripts, EventScripts, A
                 health=self._health,
             )
             self._resources.push_async_callback(link.aclose)
-            self._health.leave()
-            await link.look()
+            self._health.reset()
+            await link.check()
             await self._take_over(is_new=is_new)
-            await link.look()
+            await link.check()
             link.watch(LOOK_INTERVAL_S)
         if self._server:
             self._server.mark_initialised()

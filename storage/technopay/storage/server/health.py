@@ -1,15 +1,18 @@
-"""What a store is asked before it is used and while it is used, and what its answers mean."""
+"""Whether a store may be used: durable, a writable primary, ours, and not one that lost its data."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from math import inf
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit, StoreUninitialised
 from technopay.storage.records import fields_of
-from technopay.storage.server.append_only import is_written_here
+from technopay.storage.server.connection import Command
 
 logger = logging.getLogger(__name__)
 
@@ -21,27 +24,188 @@ SCHEMA_BEFORE = "4"
 PARTITIONS = "1"
 REDIS_VERSION_MIN = (7, 0)
 
-Question = tuple[str | int, ...]
-Ask = Callable[[Sequence[Question]], Awaitable[Sequence[Any]]]
-"""Asks on the very connection that is going to be used: a reply, an error reply or a fault for each."""
+Request = Callable[[Sequence[Command]], Awaitable[Sequence[Any]]]
+"""Sends commands on the connection that is going to be used; returns a reply, error reply or fault for each."""
 
 BEGINNING = "0-0"
 SETTINGS = (
     "appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy",
     "dir", "appenddirname", "appendfilename",
 )  # fmt: skip
-NOT_TOLD = ("ERR", "NOPERM")
-"""How the error replies begin that say that the server never tells its configuration."""
-
+SETTINGS_REFUSED = ("ERR", "NOPERM")
+"""Error replies with these prefixes mean that the server never shows its configuration."""
 
 MEMORY_WARNING = 0.8
-"""Of its bound: what a store has used when it is said that it will be full."""
-FREED = 0.99
-"""Of its bound: what a store that was full has to come to, lest the gate open and close all the time."""
+"""The share of maxmemory from which on a warning is logged."""
+MEMORY_FREED = 0.99
+"""The share of maxmemory that a full store must come down to, lest the gate open and close all the time."""
+MANIFEST_READS = 3
 
 
 class StoreFull(StoreUnfit):
-    """Raised when there is no memory for anything new. What was begun can be finished."""
+    """Raised when there is no memory for anything new. Accepted payments can be finished."""
+
+
+class Memory(NamedTuple):
+    """The memory that a store uses, and its bound if it has one."""
+
+    used_bytes: int
+    max_bytes: int | None
+
+    @property
+    def is_short(self) -> bool:
+        return self.max_bytes is not None and self.used_bytes >= MEMORY_WARNING * self.max_bytes
+
+
+class HealthCheck:
+    """Checks the server, and that the data are those that this process has seen in it.
+
+    The journal only grows: while the newest entry that was seen is there, nothing before it was lost. A later
+    last entry would not prove that, because a store that came back older goes on with later ones.
+    """
+
+    def __init__(self, *, meta: str, journal: str, timezone: str, durability: Durability) -> None:
+        self._meta = meta
+        self._journal = journal
+        self._timezone = timezone
+        self._durability: Durability = durability
+        self._incarnation: str | None = None
+        self._seen = BEGINNING
+        self._proved = BEGINNING
+        self._is_full = False
+        self._run_with_file: str | None = None
+        """The run of the server whose append-only file was found open."""
+        self.memory: Memory | None = None
+        """As of the last check; None before it, or where the server does not show it."""
+
+    def reset(self) -> None:
+        """Forget the store: until one is adopted, only the server is checked."""
+        self._incarnation = None
+        self._run_with_file = None
+        self._seen = self._proved = BEGINNING
+
+    def adopt(self, meta: Mapping[str, str]) -> None:
+        """Expect this incarnation from now on."""
+        self._incarnation = meta["incarnation"]
+
+    def note_entry(self, entry: str) -> None:
+        """Expect that the journal keeps this entry."""
+        self._seen = max(self._seen, entry, key=_order_of)
+
+    async def check(self, request: Request) -> None:
+        """Check whether the store may be used.
+
+        Raises:
+            StoreUnfit: it may not; says why.
+            StoreUnavailable: it does not reply.
+
+        """
+        seen = self._seen
+        # The meta record is read after the journal: if it is right, the journal was that of the same store.
+        info, settings, *data = await request(
+            (
+                ("INFO",),
+                ("CONFIG", "GET", *SETTINGS),
+                ("XREVRANGE", self._journal, "+", "-", "COUNT", 1),
+                ("XRANGE", self._journal, seen, seen),
+                ("HGETALL", self._meta),
+            )
+        )
+        try:
+            await self._check_server(request, info, settings)
+            if self._incarnation is not None:
+                last, kept, meta = map(_reply_of, data)
+                self._check_data(fields_of(meta), last, seen, is_kept=bool(kept))
+            if self._is_full and self._durability != "unchecked" and self.memory is not None:
+                raise StoreFull(
+                    f"the store is full: it uses more than its maxmemory of {self.memory.max_bytes} bytes"
+                )
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+            raise StoreUnavailable(f"What the store says of itself cannot be read: {error!r}.") from error
+
+    async def _check_server(self, request: Request, reply: Any, settings: Any) -> None:
+        info = _info_of(reply)
+        self._note_memory(info)
+        require_primary(info)
+        if info.get("loading", "0") != "0":
+            # Until it has loaded its data, it neither writes its file nor has it open.
+            raise StoreUnavailable("The store does not work: it is loading the dataset (LOADING).")
+        if self._durability == "unchecked":
+            return
+        if isinstance(settings, Exception) and str(settings).startswith(SETTINGS_REFUSED):
+            settings = ()
+        configured = fields_of(_reply_of(settings))
+        require_durable(info | configured, self._durability)
+        await self._require_file(request, info, configured)
+
+    async def _require_file(
+        self, request: Request, info: Mapping[str, str], settings: Mapping[str, str]
+    ) -> None:
+        """Refuse a server whose append-only file was found open in this run of it, and is gone."""
+        run = info.get("run_id")
+        is_open = has_file_open(info, settings)
+        if is_open:
+            self._run_with_file = run
+        elif self._run_with_file != run:
+            self._run_with_file = None
+        elif is_open is False and run is not None:
+            # A server that ended since its reply has no file open: only one that still replies lost it.
+            [again] = await request((("INFO", "server"),))
+            if _info_of(again).get("run_id") == run:
+                raise StoreUnfit(
+                    "the append-only file of the store was deleted or replaced while the server writes it; "
+                    "save the data before the server ends (BGREWRITEAOF writes a new file, where its "
+                    "directory is there)"
+                )
+
+    def _note_memory(self, info: Mapping[str, str]) -> None:
+        if "used_memory" not in info:
+            return
+        was_short = self.memory is not None and self.memory.is_short
+        self.memory = Memory(int(info["used_memory"]), int(info.get("maxmemory", "0")) or None)
+        if self.memory.is_short and not was_short:
+            logger.warning("the store has used %d of %s bytes of its maxmemory", *self.memory)
+        # used_memory includes buffers that the server does not count against its bound.
+        counted = self.memory.used_bytes - int(info.get("mem_not_counted_for_evict", "0"))
+        self._is_full = counted > (self.memory.max_bytes or inf) * (MEMORY_FREED if self._is_full else 1)
+
+    def _check_data(self, meta: Mapping[str, str], last: Sequence[Any], seen: str, *, is_kept: bool) -> None:
+        try:
+            if not meta:
+                raise StoreUnfit("the store came back empty: it lost its data; restore it")
+            require_ours(meta, self._timezone)
+            if meta.get("incarnation") != self._incarnation:
+                raise StoreUnfit(
+                    "the store came back as another one (its incarnation differs); bring the right one back, "
+                    "or start again to use this one"
+                )
+        except StoreUnfit:
+            # Entries since the last check may have been seen in the wrong store.
+            self._seen = self._proved
+            raise
+        if seen != BEGINNING and not is_kept:
+            raise StoreUnfit(
+                f"the store came back older: its journal lost entry {seen}; restore what is newer, "
+                "or start again to use it as it is"
+            )
+        self._proved = max(self._proved, seen, last[0][0] if last else BEGINNING, key=_order_of)
+        self.note_entry(self._proved)
+
+
+def require_primary(info: Mapping[str, str]) -> None:
+    """Refuse a replica, a cluster, and a server that is too old.
+
+    Raises:
+        StoreUnfit: says what is wrong.
+
+    """
+    if info["role"] != "master":
+        raise StoreUnfit("the store is a replica; payments need the writable primary")
+    if info["cluster_enabled"] != "0":
+        raise StoreUnfit("the store is a cluster; use a single primary")
+    version = tuple(int(part) for part in info["redis_version"].split(".")[:2])
+    if version < REDIS_VERSION_MIN:
+        raise StoreUnfit(f"the store is version {info['redis_version']}; 7.0 or later is needed")
 
 
 def require_durable(info: Mapping[str, str], durability: Durability) -> None:
@@ -72,15 +236,6 @@ def require_durable(info: Mapping[str, str], durability: Durability) -> None:
         )
     if info["maxmemory-policy"] != "noeviction":
         raise StoreUnfit(f"the store may forget: maxmemory-policy is {info['maxmemory-policy']}{overrule}")
-
-
-def require_written(info: Mapping[str, str]) -> None:
-    """Refuse a server that is configured to write its append-only file, but does not.
-
-    Raises:
-        StoreUnfit: says what is wrong.
-
-    """
     if info.get("aof_enabled", "1") != "1":
         raise StoreUnfit(
             "the store does not write its append-only file (aof_enabled is 0), although it is set to"
@@ -89,22 +244,6 @@ def require_written(info: Mapping[str, str]) -> None:
         raise StoreUnfit(
             f"the store cannot write its append-only file (aof_last_write_status is {status}): look at its disk"
         )
-
-
-def require_primary(info: Mapping[str, str]) -> None:
-    """Refuse a replica, a cluster, and a server that is too old.
-
-    Raises:
-        StoreUnfit: says what is wrong.
-
-    """
-    if info["role"] != "master":
-        raise StoreUnfit("the store is a replica; payments need the writable primary")
-    if info["cluster_enabled"] != "0":
-        raise StoreUnfit("the store is a cluster; use a single primary")
-    version = tuple(int(part) for part in info["redis_version"].split(".")[:2])
-    if version < REDIS_VERSION_MIN:
-        raise StoreUnfit(f"the store is version {info['redis_version']}; 7.0 or later is needed")
 
 
 def require_ours(meta: Mapping[str, str], timezone: str) -> None:
@@ -124,168 +263,60 @@ def require_ours(meta: Mapping[str, str], timezone: str) -> None:
             raise StoreUnfit(f"the store has {name} {meta.get(name)}, this program {ours}")
 
 
-class Memory(NamedTuple):
-    """What a store has used, and may use; None if it has no bound."""
-
-    used_bytes: int
-    max_bytes: int | None
-
-    @property
-    def is_short(self) -> bool:
-        """Whether the store will be full before long."""
-        return self.max_bytes is not None and self.used_bytes >= MEMORY_WARNING * self.max_bytes
-
-
-class HealthCheck:
-    """Knows what the store has to be, and the newest entry of the journal that this process has seen in it.
-
-    The journal only grows: while that entry is there, nothing before it was lost. That the last entry is later
-    would not say so, because a store that came back older goes on with later ones.
-    """
-
-    def __init__(self, *, meta: str, journal: str, timezone: str, durability: Durability) -> None:
-        self._meta = meta
-        self._journal = journal
-        self._timezone = timezone
-        self._durability: Durability = durability
-        self._incarnation: str | None = None
-        self._seen = BEGINNING
-        self._proved = BEGINNING
-        self._is_full = False
-        self._written_by: str | None = None
-        self.memory: Memory | None = None
-        """As it was at the last look; None before it, or where it is not told."""
-
-    def leave(self) -> None:
-        """Forget the store: until one is adopted, only the server is looked at."""
-        self._incarnation = None
-        self._written_by = None
-        self._seen = self._proved = BEGINNING
-
-    def adopt(self, meta: Mapping[str, str]) -> None:
-        """Hold the store to what it is now."""
-        self._incarnation = meta["incarnation"]
-
-    def saw(self, entry: str) -> None:
-        """Remember that the journal has this entry."""
-        self._seen = max(self._seen, entry, key=_order_of)
-
-    async def look(self, ask: Ask) -> None:
-        """Look whether the store may be used.
-
-        Raises:
-            StoreUnfit: it may not; says why.
-            StoreUnavailable: it does not say.
-
-        """
-        seen, journal = self._seen, self._journal
-        # The meta record comes after the journal: if it is still there, the journal was that of the same store.
-        answers = await ask(
-            (
-                ("INFO",),
-                ("CONFIG", "GET", *SETTINGS),
-                ("XREVRANGE", journal, "+", "-", "COUNT", 1),
-                ("XRANGE", journal, seen, seen),
-                ("HGETALL", self._meta),
-            )
-        )
-        try:
-            await self._judge_server(ask, answers[0], answers[1])
-            if self._incarnation is not None:
-                last, kept, meta = map(_told, answers[2:])
-                self._judge_data(fields_of(meta), last, seen, is_kept=bool(kept))
-            if self._is_full and self._durability != "unchecked" and self.memory is not None:
-                raise StoreFull(
-                    f"the store is full: it uses more than its maxmemory of {self.memory.max_bytes} bytes"
-                )
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-            raise StoreUnavailable(f"What the store says of itself cannot be read: {error!r}.") from error
-
-    async def _judge_server(self, ask: Ask, info: Any, settings: Any) -> None:
-        said = _lines_of(_told(info))
-        self._note_memory(said)
-        require_primary(said)
-        if said.get("loading", "0") != "0":
-            # Until it has loaded its data, it neither writes its file nor has it open.
-            raise StoreUnavailable("The store does not work: it is loading the dataset (LOADING).")
-        if self._durability == "unchecked":
-            return
-        if isinstance(settings, Exception) and str(settings).startswith(NOT_TOLD):
-            settings = ()
-        told = fields_of(_told(settings))
-        require_durable(said | told, self._durability)
-        require_written(said)
-        await self._require_file(ask, said, told)
-
-    async def _require_file(self, ask: Ask, said: Mapping[str, str], told: Mapping[str, str]) -> None:
-        """Refuse a server whose file was seen here since it runs, and is gone. Another run begins anew."""
-        run = said.get("run_id")
-        is_here = is_written_here(said, told)
-        if is_here:
-            self._written_by = run
-        elif self._written_by != run:
-            self._written_by = None
-        elif is_here is False and run is not None:
-            # A server that ended since it answered has nothing open: only one that still answers lost its file.
-            [again] = await ask((("INFO", "server"),))
-            if _lines_of(_told(again)).get("run_id") == run:
-                raise StoreUnfit(
-                    "the append-only file of the store was deleted or replaced while the server writes it; "
-                    "save the data before the server ends (BGREWRITEAOF writes a new file, where its "
-                    "directory is there)"
-                )
-
-    def _note_memory(self, said: Mapping[str, str]) -> None:
-        if "used_memory" not in said:
-            return
-        was_short = self.memory is not None and self.memory.is_short
-        self.memory = Memory(int(said["used_memory"]), int(said.get("maxmemory", "0")) or None)
-        if self.memory.is_short and not was_short:
-            logger.warning("the store has used %d of %s bytes of its maxmemory", *self.memory)
-        # What the server leaves out when it compares, INFO counts.
-        counted = self.memory.used_bytes - int(said.get("mem_not_counted_for_evict", "0"))
-        most = (self.memory.max_bytes or inf) * (FREED if self._is_full else 1)
-        self._is_full = counted > most
-
-    def _judge_data(self, meta: Mapping[str, str], last: Sequence[Any], seen: str, *, is_kept: bool) -> None:
-        try:
-            if not meta:
-                raise StoreUnfit("the store came back empty: it lost its data; restore it")
-            require_ours(meta, self._timezone)
-            if meta.get("incarnation") != self._incarnation:
-                raise StoreUnfit(
-                    "the store came back as another one (its incarnation differs); bring the right one back, "
-                    "or start again to use this one"
-                )
-        except StoreUnfit:
-            # What was seen since the last look may have been seen in the wrong store.
-            self._seen = self._proved
-            raise
-        if seen != BEGINNING and not is_kept:
-            raise StoreUnfit(
-                f"the store came back older: its journal lost entry {seen}; restore what is newer, "
-                "or start again to use it as it is"
-            )
-        self._proved = max(self._proved, seen, last[0][0] if last else BEGINNING, key=_order_of)
-        self.saw(self._proved)
+def has_file_open(info: Mapping[str, str], settings: Mapping[str, str]) -> bool | None:
+    """Whether the server has the newest append-only file of its manifest open; None if we cannot see it."""
+    try:
+        folder = Path(settings["dir"]) / settings["appenddirname"]
+        manifest = folder / f"{settings['appendfilename']}.manifest"
+        descriptors = Path("/proc") / info["process_id"] / "fd"
+        # A rewrite replaces the manifest, then closes the old file: look again if it changed meanwhile.
+        for _ in range(MANIFEST_READS):
+            name = _newest_file(manifest)
+            if name is not None and _is_open(folder / name, descriptors):
+                return True
+            if _newest_file(manifest) == name:
+                return False
+    except (KeyError, OSError):
+        pass  # not shown, or the server ended, runs elsewhere or as another user, or we are out of files
+    return None
 
 
-def _told(answer: Any) -> Any:
-    """Answer what was answered, unless that is an error."""
-    if isinstance(answer, Fault):
-        raise StoreUnavailable("The store did not answer when it was asked about itself.") from answer
-    if isinstance(answer, Exception):
-        raise StoreUnavailable(f"The store does not work: {answer}.") from answer
-    return answer
+def _newest_file(manifest: Path) -> str | None:
+    try:
+        lines = manifest.read_text("utf-8", "surrogateescape").splitlines()
+    except FileNotFoundError:
+        return None
+    names = [line.split()[1] for line in lines if line.startswith("file ") and " type i" in line]
+    return names[-1] if names else None
 
 
-def _lines_of(info: str) -> dict[str, str]:
-    """Read what INFO answers: `name:value` in lines, under headings."""
-    pairs = (line.partition(":") for line in info.splitlines() if not line.startswith("#"))
+def _is_open(file: Path, descriptors: Path) -> bool:
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return False
+    for descriptor in descriptors.iterdir():
+        with suppress(OSError):  # it was closed meanwhile
+            if os.path.samestat(status, descriptor.stat()):
+                return True
+    return False
+
+
+def _reply_of(result: Any) -> Any:
+    """Return a reply; raise if it is an error reply or a fault."""
+    if isinstance(result, Fault):
+        raise StoreUnavailable("The store did not answer when it was asked about itself.") from result
+    if isinstance(result, Exception):
+        raise StoreUnavailable(f"The store does not work: {result}.") from result
+    return result
+
+
+def _info_of(result: Any) -> dict[str, str]:
+    """Read the reply of INFO: lines of `name:value` under headings."""
+    pairs = (line.partition(":") for line in _reply_of(result).splitlines() if not line.startswith("#"))
     return {name: value for name, _, value in pairs if name}
 
 
 def _order_of(entry: str) -> tuple[int, int]:
-    """Answer what entries of the journal are sorted by."""
     milliseconds, _, number = entry.partition("-")
     return int(milliseconds), int(number)

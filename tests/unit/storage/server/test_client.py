@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from redis.exceptions import ConnectionError as RedisConnectionError
 from support.proxy import answering_server
 from support.scene import ALONE, Scene, client_of
@@ -187,8 +193,8 @@ async def test_a_command_whose_outcome_cannot_be_read_has_a_defect_for_that_comm
         link = store._link = ServerClient(url, reply_timeout_s=1)
         with pytest.raises(InternalError):
             await store.run(CompletePayment("pay_1", "1", "settled"), ALONE)
-        assert link._wire is not None
-        assert not link._wire.is_lost
+        assert link._connection is not None
+        assert not link._connection.is_lost
         await link.aclose()
     assert "the reply of complete_payment cannot be read" in caplog.text
 
@@ -197,8 +203,8 @@ async def disconnect(store: RedisStore) -> None:
     """Cut the connection, so that the next call needs a new one."""
     link = store._link
     assert isinstance(link, ServerClient)
-    assert link._wire is not None
-    link._wire.abort()
+    assert link._connection is not None
+    link._connection.abort()
     await asyncio.sleep(0)
 
 
@@ -218,16 +224,47 @@ async def test_scripts_that_the_server_forgot_are_loaded_within_the_batch(server
     assert await scene.money(wallet) == (6, 0)
 
 
-async def test_no_client_of_ours_sends_anything_twice(tmp_path: Path) -> None:
-    stores = [RedisStore.connect(url) for url in ("redis://h", "rediss://h", "unix:///s")]
-    stores.append(RedisStore.embedded(tmp_path))
-    for store in stores:
-        assert store._url is not None
-        link = ServerClient(store._url, reply_timeout_s=1)
-        connection = link._pool.make_connection()  # type: ignore[no-untyped-call]
-        assert connection.retry.get_retries() == 0
-        assert connection.socket_timeout is None
-        assert not getattr(connection, "retry_on_error", None)
+async def test_redis_py_reads_the_url_and_never_connects(
+    server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would send a command again whose reply was lost."""
+    monkeypatch.delattr("redis.asyncio.connection.AbstractConnection.connect_check_health")
+    client = ServerClient(f"{server_url}?db=3&client_name=till", reply_timeout_s=1)
+    listed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    client.send_command(("CLIENT", "LIST"), listed.set_result)
+    (ours,) = [line for line in (await listed).splitlines() if " name=till " in line]
+    assert " db=3 " in ours
+    await client.aclose()
+
+
+async def test_a_server_with_tls_is_used_if_its_certificate_is_trusted(tmp_path: Path) -> None:
+    tls, authority = make_tls(tmp_path)
+    async with answering_server({"EVALSHA": b"+over TLS\r\n"}, tls=tls) as url:
+        url = url.replace("redis://127.0.0.1", "rediss://localhost")
+        trusting = ServerClient(f"{url}?ssl_ca_certs={authority}", reply_timeout_s=5)
+        assert await ask(trusting, READ_META) == "over TLS"
+        await trusting.aclose()
+        careful = ServerClient(url, reply_timeout_s=5)
+        with pytest.raises(StoreUnavailable, match="TLS fails: CERTIFICATE_VERIFY_FAILED"):
+            await careful.check()
+
+
+def make_tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """Make the TLS of a server at localhost, and the file of the certificate that has to be trusted."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "server.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(secret + certificate.public_bytes(Encoding.PEM))
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(file)
+    return tls, file
 
 
 async def test_a_store_that_is_not_open_is_unavailable() -> None:
@@ -328,7 +365,7 @@ async def test_a_faked_store_tells_a_defect_on_the_first_run_of_a_script_too(fak
 async def test_a_faked_store_that_is_gone_leaves_the_outcome_unknown(
     fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(*_: object) -> None:
+    def refuse(*_: object) -> None:
         raise RedisConnectionError("gone")
 
     link = fake_store._link
@@ -336,17 +373,6 @@ async def test_a_faked_store_that_is_gone_leaves_the_outcome_unknown(
     monkeypatch.setattr(link._client, "execute_command", refuse)
     with pytest.raises(OutcomeUnknown):
         await ask(link, READ_META)
-
-
-async def test_a_faked_store_whose_loop_ends_leaves_the_outcome_unknown(fake_store: RedisStore) -> None:
-    link = fake_store._link
-    assert isinstance(link, FakeClient)
-    asking = asyncio.create_task(ask(link, READ_META))
-    await asyncio.sleep(0)
-    for run in link._running:
-        run.cancel()
-    with pytest.raises(OutcomeUnknown):
-        await asking
 
 
 async def test_closing_waits_for_what_is_under_way(server_url: str, namespace: str) -> None:
@@ -363,13 +389,14 @@ async def test_closing_waits_for_what_is_under_way(server_url: str, namespace: s
 async def test_a_connection_may_take_as_long_as_a_reply(
     server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect = asyncio.open_unix_connection
+    loop = asyncio.get_running_loop()
+    connect = loop.create_unix_connection
 
     async def connect_slowly(*arguments: Any, **options: Any) -> Any:
         await asyncio.sleep(1.1)  # a packet that was lost is sent again after a second
         return await connect(*arguments, **options)
 
-    monkeypatch.setattr(asyncio, "open_unix_connection", connect_slowly)
+    monkeypatch.setattr(loop, "create_unix_connection", connect_slowly)
     link = ServerClient(server_url, reply_timeout_s=30)
-    await link.look()
+    await link.check()
     await link.aclose()

@@ -54,8 +54,8 @@ async def disconnect(scene: Scene) -> None:
     """Let go of the idle connections, so that the next call needs a new one."""
     link = scene.store._link
     assert isinstance(link, ServerClient)
-    assert link._wire is not None
-    link._wire.abort()
+    assert link._connection is not None
+    link._connection.abort()
     await asyncio.sleep(0)
 
 

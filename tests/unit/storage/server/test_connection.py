@@ -25,9 +25,6 @@ class Cable:
         self.protocol: asyncio.Protocol | None = None
         self.is_cut = False
 
-    def set_protocol(self, protocol: asyncio.Protocol) -> None:
-        self.protocol = protocol
-
     def is_closing(self) -> bool:
         return self.is_cut
 
@@ -48,7 +45,8 @@ def cable() -> Cable:
 @pytest.fixture
 async def wire(cable: Cable) -> PipelinedConnection:
     wire = PipelinedConnection(reply_timeout_s=0.05)
-    wire.take_over(cast("asyncio.Transport", cable))
+    cable.protocol = wire
+    wire.connection_made(cast("asyncio.Transport", cable))
     return wire
 
 
@@ -72,7 +70,7 @@ class Heard:
 def send(wire: PipelinedConnection, *arguments: str | int) -> Heard:
     """Send a script; answer what will be heard of it."""
     heard = Heard()
-    wire.send(PendingCall(SCRIPT, pack("EVALSHA", SCRIPT.sha, 1, "journal", *arguments), heard.hear))
+    wire.send(PendingCall(SCRIPT, pack(("EVALSHA", SCRIPT.sha, 1, "journal", *arguments)), heard.hear))
     return heard
 
 
@@ -110,7 +108,7 @@ async def test_replies_are_heard_in_the_order_of_the_calls(wire: PipelinedConnec
     for number in range(5):
         wire.send(
             PendingCall(
-                SCRIPT, pack("EVALSHA", SCRIPT.sha), partial(lambda number, _: order.append(number), number)
+                SCRIPT, pack(("EVALSHA", SCRIPT.sha)), partial(lambda number, _: order.append(number), number)
             )
         )
     await ticks()
@@ -139,7 +137,7 @@ async def test_a_command_that_is_no_script_has_its_place_among_them(
     wire: PipelinedConnection, cable: Cable
 ) -> None:
     first, command = send(wire, 1), Heard()
-    wire.send(PendingCall(None, pack("XRANGE", "journal", "-", "+"), command.hear))
+    wire.send(PendingCall(None, pack(("XRANGE", "journal", "-", "+")), command.hear))
     last = send(wire, 2)
     await ticks()
     assert len(cable.writes) == 1
@@ -287,28 +285,27 @@ async def test_a_wire_that_answers_in_time_is_kept(wire: PipelinedConnection, ca
     wire.abort()
 
 
-async def test_draining_waits_for_every_reply_and_no_longer(wire: PipelinedConnection) -> None:
+async def test_closing_waits_for_every_reply_and_no_longer(wire: PipelinedConnection, cable: Cable) -> None:
+    calls = [send(wire, number) for number in range(2)]
+    closing = asyncio.create_task(wire.aclose())
+    await ticks()
+    wire.data_received(b"+one\r\n")
+    await ticks()
+    assert not closing.done()
+    wire.data_received(b"+two\r\n+PONG\r\n")
     async with asyncio.timeout(5):
-        await wire.drain()
-        calls = [send(wire, number) for number in range(2)]
-        draining = asyncio.create_task(wire.drain())
-        await ticks()
-        wire.data_received(b"+one\r\n")
-        await ticks()
-        assert not draining.done()
-        wire.data_received(b"+two\r\n")
-        await draining
+        await closing
     assert [call.reply for call in calls] == ["one", "two"]
-    wire.abort()
+    assert cable.is_cut
 
 
-async def test_draining_ends_when_the_wire_is_cut(wire: PipelinedConnection, cable: Cable) -> None:
+async def test_closing_ends_when_the_wire_is_cut(wire: PipelinedConnection, cable: Cable) -> None:
     sent = send(wire, "sent")
-    draining = asyncio.create_task(wire.drain())
+    closing = asyncio.create_task(wire.aclose())
     await ticks()
     cable.abort()
     async with asyncio.timeout(5):
-        await draining
+        await closing
     assert type(sent.reply) is OutcomeUnknown
 
 

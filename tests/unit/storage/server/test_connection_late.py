@@ -17,9 +17,6 @@ class SlowServer:
         self.wire = wire
         self.is_cut = False
 
-    def set_protocol(self, protocol: asyncio.Protocol) -> None:
-        assert protocol is self.wire
-
     def is_closing(self) -> bool:
         return self.is_cut
 
@@ -39,7 +36,7 @@ class SlowServer:
 async def test_a_reply_that_comes_after_its_time_reaches_nobody() -> None:
     wire = PipelinedConnection(reply_timeout_s=0.05)
     server = SlowServer(wire)
-    wire.take_over(cast("asyncio.Transport", server))
+    wire.connection_made(cast("asyncio.Transport", server))
     given_up = asyncio.Event()
     first: list[Any] = []
     second: list[Any] = []

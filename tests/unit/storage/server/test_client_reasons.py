@@ -12,7 +12,7 @@ from support.own_server import OwnServer, own_server
 
 from technopay.engine.errors import StoreUnavailable
 from technopay.storage import RedisStore
-from technopay.storage.server.reasons import address_of
+from technopay.storage.server.client import address_of
 
 
 @pytest.fixture(scope="module")
