@@ -57,7 +57,7 @@ STORE_AND_REPLIES = (
             ),
         ),
         (
-            "tests/unit/storage/server/test_connection_late.py::test_a_reply_that_comes_after_its_time_reaches_nobody",
+            "tests/unit/storage/server/test_connection.py::test_a_connection_that_is_overdue_is_aborted_and_a_late_reply_reaches_nobody",
         ),
     ),
     Breakage(

@@ -278,66 +278,6 @@ async def test_a_store_that_is_not_open_is_unavailable() -> None:
         await store.ping()
 
 
-async def answered(error: str) -> BaseException:
-    """Run a script on a server that answers with an error."""
-    async with answering_server({"EVALSHA": f"-{error}\r\n".encode()}) as url:
-        link = ServerClient(url, reply_timeout_s=1)
-        try:
-            await ask(link, READ_META)
-        except Exception as failure:
-            return failure
-        finally:
-            await link.aclose()
-    raise AssertionError("no error came")
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        "LOADING Redis is loading the dataset in memory",
-        "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-        "READONLY You can't write against a read only replica. script: abc, on @user_script:1.",
-        "OOM command not allowed when used memory > 'maxmemory'. script: abc, on @user_script:1.",
-        "MISCONF Errors writing to the AOF file: No space left on device",
-        "CLUSTERDOWN The cluster is down",
-        "TRYAGAIN Multiple keys request during rehashing of slot",
-        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-        "NOREPLICAS Not enough good replicas to write.",
-        "NOSCRIPT No matching script. Please use EVAL.",
-        "NOAUTH Authentication required.",
-        "WRONGPASS invalid username-password pair or user is disabled.",
-        "NOPERM User shy has no permissions to run the 'evalsha' command",
-        "DENIED Redis is running in protected mode",
-        "MOVED 3999 127.0.0.1:6381",
-        "ASK 3999 127.0.0.1:6381",
-        "CROSSSLOT Keys in request don't hash to the same slot",
-        "ERR max number of clients reached",
-        "ERR Script killed by user with SCRIPT KILL. script: on @user_script:1.",
-        "ERR Script killed by user with SCRIPT KILL... script: abc, on @user_script:1.",
-    ],
-)
-async def test_an_error_that_says_that_nothing_ran_is_unavailable(error: str) -> None:
-    async with asyncio.timeout(5):
-        assert type(await answered(error)) is StoreUnavailable
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        "ERR user_script:3: Script attempted to access nonexistent global variable 'x'",
-        "WRONGTYPE Operation against a key holding the wrong kind of value",
-        "ERR ACL failure in script: User shy has no permissions to run 'set' script: on @user_script:1.",
-        "NOPERM ACL failure in script: no permissions to run the 'set' command script: on @user_script:1.",
-        "UNKILLABLE Sorry the script already executed write commands against the dataset.",
-    ],
-)
-async def test_any_other_error_is_a_defect_of_ours_and_is_logged(
-    error: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert type(await answered(error)) is InternalError
-    assert error.split(" ", 1)[1] in caplog.text
-
-
 async def test_a_failing_script_fails_alone(server_store: RedisStore, caplog: pytest.LogCaptureFixture) -> None:
     scene = Scene(server_store)
     await scene.user("alice")
