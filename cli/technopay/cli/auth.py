@@ -1,4 +1,4 @@
-"""Puts the sign-in together: who may call, by which keys, and who signs tokens."""
+"""Sign-in: the keys that tokens are verified with, and the key that signs them."""
 
 from __future__ import annotations
 
@@ -18,43 +18,37 @@ NAME = "TECHNOPAY_TOKEN_"
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """What checks tokens, and what signs them where we hold the secret."""
-
     authenticator: Authenticator
     signer: TokenSigner | None
+    """None with a public key."""
 
-    def require_signer(self, who: str) -> TokenSigner:
-        """Answer what signs tokens for whoever asks.
-
-        Raises:
-            ConfigurationError: only a public key is known.
-
-        """
+    def require_signer(self, command: str) -> TokenSigner:
+        """Return the signer for a command, else raise ConfigurationError."""
         if self.signer is None:
             raise ConfigurationError(
-                f"{who} signs tokens, which takes a secret: {NAME}ALGORITHM has to be HS256 for it; with a "
+                f"{command} signs tokens, which takes a secret: {NAME}ALGORITHM has to be HS256 for it; with a "
                 "public key, tokens come from whoever holds the private one"
             )
         return self.signer
 
     def for_demo(self, secret: str, incarnation: str) -> SignIn:
-        """Return a sign-in that also takes tokens of one demo, and signs these only.
+        """Return a sign-in that also accepts tokens of one demo, and signs only these.
 
-        Their key is of the secret and of the store: no other store takes them, nor this one without `--demo`.
+        Their key is derived from the secret and the store: no other store accepts them, nor this one without
+        `--demo`.
         """
         key = hmac.digest(secret.encode(), f"technopay demo tokens {incarnation}".encode(), "sha256").hex()
         return SignIn(DemoAuthenticator(TokenAuthenticator(key), self.authenticator), TokenSigner(key))
 
 
 class DemoAuthenticator:
-    """Takes tokens of the demo, and all others as without it."""
+    """Accepts tokens of the demo, and all others as without it."""
 
     def __init__(self, demo: Authenticator, others: Authenticator) -> None:
         self._demo = demo
         self._others = others
 
     async def authenticate(self, request: web.Request) -> Caller:
-        """Return the caller of a request with a token of either kind."""
         try:
             return await self._demo.authenticate(request)
         except UnknownKey:
@@ -62,29 +56,26 @@ class DemoAuthenticator:
 
 
 def make_sign_in(settings: Settings, secret: str | None = None) -> SignIn:
-    """Make the sign-in that is set; the secret is that of the settings unless another is given.
+    """Make the sign-in of the settings; the secret is that of the settings unless another is given.
 
     Raises:
-        ConfigurationError: something is set wrongly; one line says what.
+        ConfigurationError: a setting is wrong.
 
     """
-    named = {"issuer": settings.token_issuer, "audience": settings.token_audience}
-    signer, keys = None, _public_keys(settings)
-    if not keys:
-        keys = _secret_keys(settings, secret)
+    names = {"issuer": settings.token_issuer, "audience": settings.token_audience}
+    keys = _public_keys(settings) or _secret_keys(settings, secret)
     try:
-        authenticator = TokenAuthenticator(*keys, algorithm=settings.token_algorithm, **named)
-        if settings.token_algorithm == HS256:
-            signer = TokenSigner(str(keys[0]), **named)
+        authenticator = TokenAuthenticator(*keys, algorithm=settings.token_algorithm, **names)
+        signer = TokenSigner(str(keys[0]), **names) if settings.token_algorithm == HS256 else None
     except ValueError as error:
         raise ConfigurationError(f"TECHNOPAY_SECRET or {NAME}SECRET: {error}") from None
     return SignIn(authenticator, signer)
 
 
 def _secret_keys(settings: Settings, secret: str | None) -> tuple[str, ...]:
-    """Answer the keys of HS256, the one to sign with first.
+    """Return the keys of HS256; the first one signs.
 
-    Without a secret for tokens they are derived, so that codes cannot be computed from a key of tokens.
+    Without a secret for tokens they are derived: a key of tokens does not lead to codes.
     """
     previous = tuple(each.get_secret_value() for each in settings.token_secret_previous)
     if settings.token_secret:
@@ -94,7 +85,7 @@ def _secret_keys(settings: Settings, secret: str | None) -> tuple[str, ...]:
 
 
 def _public_keys(settings: Settings) -> tuple[Key, ...]:
-    """Answer the public keys that are set; none with a secret."""
+    """Return the public keys; none with a secret."""
     algorithm, file = settings.token_algorithm, settings.token_public_key_file
     if algorithm == HS256:
         if file:

@@ -1,4 +1,4 @@
-"""Services that settings name: found, started and left in order, or refused in one line that names it."""
+"""Plug-ins: imported, started and left in order, or refused in one line that names the setting."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from support.scenes import SECRET
 
-from technopay.cli import services as module
-from technopay.cli.services import require_services, running_services, warn_of_services
+from technopay.cli import service as module
+from technopay.cli.service import require_plugins, running_plugins, warn
 from technopay.cli.settings import ConfigurationError, Settings
 from technopay.engine import FixedCode, read_mock_inbox
 from technopay.engine.mocks import MockChannel, MockSettlementService
@@ -69,8 +69,8 @@ def make_settings(**changes: Any) -> Settings:
 
 
 async def start(settings: Settings, store: RedisStore, *, demo: bool = False) -> None:
-    require_services(settings, demo=demo)
-    async with running_services(settings, store, demo=demo):
+    require_plugins(settings, demo=demo)
+    async with running_plugins(settings, store, demo=demo):
         pass
 
 
@@ -86,17 +86,17 @@ def test_settlement_and_a_channel_are_required_outside_a_demo(named: dict[str, s
     settings = Settings(secret=SECRET, **named)
 
     with pytest.raises(ConfigurationError) as refused:
-        require_services(settings, demo=False)
+        require_plugins(settings, demo=False)
 
     assert str(refused.value).startswith(missing)
     assert "=package.module:factory" in str(refused.value)
     assert "\n" not in str(refused.value)
-    require_services(settings, demo=True)
+    require_plugins(settings, demo=True)
 
 
 @pytest.mark.parametrize("channel", ["email", "sms"])
 def test_one_channel_is_enough(channel: str) -> None:
-    require_services(Settings(secret=SECRET, settlement="mock", **{channel: "mock"}), demo=False)
+    require_plugins(Settings(secret=SECRET, settlement="mock", **{channel: "mock"}), demo=False)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_factory_that_cannot_be_found_is_one_line(write: Write, text: str, fac
     name = write(text)
 
     with pytest.raises(ConfigurationError) as refused:
-        require_services(make_settings(email=factory.format(name)), demo=False)
+        require_plugins(make_settings(email=factory.format(name)), demo=False)
 
     assert str(refused.value).startswith(f"TECHNOPAY_EMAIL={factory.format(name)}: {why.format(name)}")
     assert "\n" not in str(refused.value)
@@ -169,8 +169,8 @@ async def test_a_factory_can_return_a_service_a_coroutine_or_a_context(
     attribute = "Banks.make" if "Banks" in make else "make"
 
     settings = make_settings(settlement=f"{name}:{attribute}")
-    require_services(settings, demo=False)
-    async with running_services(settings, fake_store, demo=False) as services:
+    require_plugins(settings, demo=False)
+    async with running_plugins(settings, fake_store, demo=False) as services:
         assert isinstance(services.settlement, sys.modules[name].Bank)
 
 
@@ -185,7 +185,7 @@ async def test_a_factory_gets_its_own_variables_a_clock_and_a_session_that_outli
     variables = {"SETTLEMENT_URL": "https://bank.example", "SETTLEMENT_KEY": "only the bank's", "SMS_URL": "x"}
     settings = make_settings(settlement=f"{name}:make", service_variables=variables)
 
-    async with running_services(settings, fake_store, demo=False):
+    async with running_plugins(settings, fake_store, demo=False):
         (context,) = sys.modules[name].seen
         assert context.variables == {"URL": "https://bank.example", "KEY": "only the bank's"}
         assert "only the bank's" not in repr(context)
@@ -216,7 +216,7 @@ async def test_a_context_that_cannot_be_left_is_logged_and_the_others_are_left(
             await asyncio.sleep(60)
         """)
 
-    async with running_services(
+    async with running_plugins(
         make_settings(email=f"{name}:first", sms=f"{name}:second"), fake_store, demo=False
     ):
         pass
@@ -228,21 +228,21 @@ async def test_a_context_that_cannot_be_left_is_logged_and_the_others_are_left(
 
 async def test_mocks_are_made_by_name_and_by_default_in_a_demo_only(fake_store: RedisStore) -> None:
     every = make_settings(sms="mock", verifier="mock")
-    async with running_services(every, fake_store, demo=False) as services:
+    async with running_plugins(every, fake_store, demo=False) as services:
         assert isinstance(services.settlement, MockSettlementService)
         assert isinstance(services.verifier, FixedCode)
         assert services.channels.keys() == {"email", "sms"}
-    async with running_services(make_settings(), fake_store, demo=False) as services:
+    async with running_plugins(make_settings(), fake_store, demo=False) as services:
         assert services.channels.keys() == {"email"}
         assert services.verifier is None
-    async with running_services(Settings(), fake_store, demo=True) as services:
+    async with running_plugins(Settings(), fake_store, demo=True) as services:
         assert isinstance(services.channels["sms"], MockChannel)
 
 
 @pytest.mark.parametrize("demo", [False, True])
 async def test_a_mock_channel_keeps_codes_in_a_demo_only(fake_store: RedisStore, demo: bool) -> None:
     message = make_message(text="123456 is your code", code="123456")
-    async with running_services(make_settings(), fake_store, demo=demo) as services:
+    async with running_plugins(make_settings(), fake_store, demo=demo) as services:
         await services.channels["email"].deliver(message)
 
     (kept,) = await fake_store.read_mock_inbox("alice", 10)
@@ -260,18 +260,18 @@ async def test_an_address_that_begins_with_dead_takes_nothing_in_a_demo_also_by_
         make = lambda context: Channel()
         """)
     settings = make_settings(email=f"{name}:make")
-    async with running_services(settings, fake_store, demo=True) as services:
+    async with running_plugins(settings, fake_store, demo=True) as services:
         await services.channels["email"].deliver(make_message())
         with pytest.raises(ConnectionRefusedError):
             await services.channels["email"].deliver(make_message(to="dead@example.com"))
-    async with running_services(settings, fake_store, demo=False) as services:
+    async with running_plugins(settings, fake_store, demo=False) as services:
         await services.channels["email"].deliver(make_message(to="dead@example.com"))
 
     assert sys.modules[name].taken == ["alice@example.com", "dead@example.com"]
 
 
 def test_each_mock_that_is_named_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    warn_of_services(make_settings(sms="bank:make", verifier="mock"), demo=False)
+    warn(make_settings(sms="bank:make", verifier="mock"), demo=False)
 
     assert [(each.levelno, each.getMessage()) for each in caplog.records] == [
         (logging.WARNING, "TECHNOPAY_SETTLEMENT=mock: no money is settled"),
@@ -281,7 +281,7 @@ def test_each_mock_that_is_named_is_warned_of(caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_demo_warns_of_services_that_are_real(caplog: pytest.LogCaptureFixture) -> None:
-    warn_of_services(make_settings(sms="bank:make"), demo=True)
+    warn(make_settings(sms="bank:make"), demo=True)
 
     assert [each.getMessage() for each in caplog.records] == [
         "TECHNOPAY_SMS=bank:make: the demo uses this service for real"

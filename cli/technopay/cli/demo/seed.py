@@ -1,4 +1,4 @@
-"""The demo data: users, wallets and invoices with which every refusal can be tried."""
+"""The demo data: users, wallets and invoices for every refusal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MERCHANTS = (
 
 
 async def seed(engine: Engine) -> None:
-    """Add the demo data. Keys make a run that was cut off safe to repeat, and nothing is overwritten."""
+    """Add the demo data. Idempotency keys make a repeat safe, and nothing is overwritten."""
     if not await engine.list_all_limits():
         await engine.set_limit(currency=CURRENCY, amount=DAILY_LIMIT)
     await _add_user(engine, "demo-alice", "alice@example.com", 50_000)
@@ -50,7 +50,7 @@ async def _add_user(engine: Engine, user_id: str, email: str, balance: int) -> s
 async def _add_invoice(
     engine: Engine, user_id: str, merchant: str, amount: int, *, open_for: timedelta = OPEN_FOR
 ) -> None:
-    # A run before this one made it, with another expiry.
+    # An earlier run made it, with another expiry.
     with suppress(IdempotencyKeyReused):
         await engine.create_invoice(
             user_id=user_id,

@@ -18,10 +18,9 @@ from multidict import CIMultiDict
 from support.scenes import SECRET
 
 from technopay.cli import main
+from technopay.cli.auth import make_sign_in
 from technopay.cli.service import engine_settings
-from technopay.cli.setting_types import PRINTED_SECRETS
-from technopay.cli.settings import ConfigurationError, load_settings
-from technopay.cli.sign_in import make_sign_in
+from technopay.cli.settings import PRINTED_SECRETS, ConfigurationError, load_settings
 from technopay.engine import EngineSettings
 from technopay.engine.settings import derive_key
 from technopay.http import Authenticator, TokenAuthenticator, TokenSigner, Unauthenticated

@@ -1,4 +1,4 @@
-"""One whole purchase over HTTP, as a client makes it, and its receipt."""
+"""One whole purchase over HTTP by the typed client, and its receipt."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ POLL_S = 0.02
 
 
 class PurchaseError(Exception):
-    """Raised when the purchase did not go through; one line says why."""
+    """Raised when the purchase is not possible; one line says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What the client saw on the way."""
+    """The results of its steps."""
 
     limit_before: Limit
     started: Payment
@@ -36,7 +36,7 @@ class Purchase:
 
 
 async def make_purchase(url: str) -> Purchase:
-    """Pay the first open invoice of the demo user: look, start, read the code, confirm.
+    """Pay the invoice of the demo user: read it, start, read the code, confirm.
 
     Raises:
         PurchaseError: there is nothing to pay, or no code came.
@@ -64,7 +64,7 @@ async def make_purchase(url: str) -> Purchase:
 
 
 async def _read_code(session: aiohttp.ClientSession, payment_id: str) -> str:
-    """Read the code from the mock inbox, where it arrives a moment later."""
+    """Wait for the code in the mock inbox."""
     try:
         async with asyncio.timeout(CODE_WAIT_S):
             while True:
@@ -79,7 +79,6 @@ async def _read_code(session: aiohttp.ClientSession, payment_id: str) -> str:
 
 
 def print_receipt(purchase: Purchase, console: Console) -> None:
-    """Print a receipt that a person enjoys reading."""
     payment, confirmation, before = purchase.payment, purchase.started.confirmation, purchase.limit_before
     after = payment.limits[0]
 
@@ -97,8 +96,8 @@ def print_receipt(purchase: Purchase, console: Console) -> None:
     table.add_row("to", payment.merchant)
     table.add_row("when", f"{time(payment.paid_at)} (settled {time(payment.settled_at)})")
     if confirmation:
-        told = f"sent by {confirmation.method} to {confirmation.sent_to}"
-        table.add_row("confirmed", f"with code {purchase.code}, {told}")
+        sent = f"sent by {confirmation.method} to {confirmation.sent_to}"
+        table.add_row("confirmed", f"with code {purchase.code}, {sent}")
     table.add_row("balance", f"{amount(payment.balance_before)} → {amount(payment.balance_after)}")
     table.add_row(
         "daily limit",

@@ -9,11 +9,10 @@ from support.http import Api
 from support.scene import client_of
 from support.scenes import SECRET
 
-from technopay.cli.guide import guide_text
-from technopay.cli.purchase import make_purchase
-from technopay.cli.seed import seed
-from technopay.cli.service import Service
-from technopay.cli.sign_in import SignIn
+from technopay.cli.auth import SignIn
+from technopay.cli.demo.guide import guide_text
+from technopay.cli.demo.purchase import make_purchase
+from technopay.cli.demo.seed import seed
 from technopay.engine import StoreUnavailable
 from technopay.http import TokenAuthenticator
 
@@ -21,8 +20,8 @@ from technopay.http import TokenAuthenticator
 async def test_every_refusal_that_the_guide_names_is_really_refused(api: Api) -> None:
     await seed(api.engine)
     sign_in = SignIn(TokenAuthenticator(SECRET), api.signer)
-    service = Service(f"{api.client.server.make_url('')}".rstrip("/"), api.engine, sign_in, lambda: b"")
-    text = await guide_text(service)
+    url = f"{api.client.server.make_url('')}".rstrip("/")
+    text = await guide_text(url, api.engine, sign_in)
     alice = (await api.get("/v1/wallets", user="demo-alice")).expect(200)["data"][0]["id"]
 
     simple = re.findall(r"^  (\w+) +invoice (inv_\S+)$", text, re.MULTILINE)

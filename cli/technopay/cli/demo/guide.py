@@ -1,10 +1,10 @@
-"""What `demo` prints: the addresses, one purchase to try by hand, and how to see each refusal."""
+"""The guide that `demo` prints: the addresses, one purchase by hand, and a way to each refusal."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from technopay.cli.service import Service
+from technopay.cli.auth import SignIn
 from technopay.engine import Engine, Invoice, Wallet
 from technopay.http.demo_guard import is_loopback
 
@@ -15,7 +15,7 @@ technopay runs at {url}
 
   {url}/docs                    the API, to try it out
   {url}/openapi.json            the same as OpenAPI 3.1
-  {url}/mock/inbox/demo-alice   what the mock channels delivered
+  {url}/mock/inbox/demo-alice   the messages of the mock channels
   {url}/metrics                 Prometheus
 
 One purchase by hand, in another terminal:
@@ -59,9 +59,8 @@ Have it listen on 127.0.0.1 (TECHNOPAY_HOST), or let nobody else into this netwo
 """
 
 
-async def guide_text(service: Service) -> str:
-    """Write the guide for a service with demo data."""
-    engine, signer = service.engine, service.sign_in.require_signer("the guide")
+async def guide_text(url: str, engine: Engine, sign_in: SignIn) -> str:
+    signer = sign_in.require_signer("the guide")
     alice = await _wallet(engine, "demo-alice")
     invoices = await _invoices(engine, "demo-alice")
     refusals = [
@@ -78,8 +77,8 @@ async def guide_text(service: Service) -> str:
         wallet = await _wallet(engine, user_id)
         refusals.append(f"  {code:21} invoice {invoice.id}\n{'':24}wallet  {wallet.id}, {user_id}")
     return GUIDE.format(
-        warning="" if is_loopback(urlsplit(service.url).hostname or "") else EXPOSED,
-        url=service.url,
+        warning="" if is_loopback(urlsplit(url).hostname or "") else EXPOSED,
+        url=url,
         token=signer.sign("demo-alice", admin=False, lifetime_s=TOKEN_LIFETIME_S),
         admin=signer.sign("demo-admin", admin=True, lifetime_s=TOKEN_LIFETIME_S),
         invoice=invoices["Bookshop"].id,
