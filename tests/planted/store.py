@@ -115,8 +115,8 @@ STORE_AND_REPLIES = (
         (
             storage(
                 "server/health",
-                'accepted = ("always",) if durability == "always" else ("always", "everysec")',
-                'accepted = ("always", "everysec")',
+                'info["appendfsync"] == "everysec" and durability == "always"',
+                'info["appendfsync"] == "everysec" and durability == "never"',
             ),
         ),
         (

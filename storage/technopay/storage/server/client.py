@@ -153,8 +153,8 @@ class ServerClient:
         if self._connecting is not None:
             await self._connecting
         if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await connection.aclose()
+            await self._connection.aclose()
+            self._connection = None
 
     def _send(self, call: PendingCall) -> None:
         if asyncio.get_running_loop() is not self._loop:
@@ -194,21 +194,21 @@ class ServerClient:
     async def _connect(self) -> Exception | None:
         """Connect, check, and send the calls that wait in their order; refuse them if either fails."""
         error: Exception | None = None
-        self._connection = None
+        connection = self._connection = None
         try:
             connection = await connect(self._urls, self._reply_timeout_s, self._refusals)
             error = await self._check(connection)
-            if isinstance(error, StoreUnavailable):
-                connection.abort()
-                return error
-            # A script that had to be loaded later would run behind the calls that were sent after it.
-            for script in self._scripts:
-                connection.load(script)
-            self._connection = connection
+            if not isinstance(error, StoreUnavailable):
+                # A script that had to be loaded later would run behind the calls that were sent after it.
+                for script in self._scripts:
+                    connection.load(script)
+                self._connection = connection
         except (RedisError, OSError, TimeoutError, StoreUnavailable) as failure:
             error = failure
             self._note_outage(failure)
         finally:
+            if connection is not None and self._connection is None:
+                connection.abort()
             unsent, self._unsent, self._connecting = self._unsent, [], None
             for call in unsent:
                 if self._connection is None or error is not None:

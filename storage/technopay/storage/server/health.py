@@ -135,13 +135,14 @@ class HealthCheck:
         if isinstance(settings, Exception) and str(settings).startswith(SETTINGS_REFUSED):
             settings = ()
         configured = fields_of(_reply_of(settings))
-        require_durable(info | configured, self._durability)
+        require_durable(configured, self._durability)
+        require_written(info)
         await self._require_file(request, info, configured)
 
     async def _require_file(
         self, request: Request, info: Mapping[str, str], settings: Mapping[str, str]
     ) -> None:
-        """Refuse a server whose append-only file was found open in this run of it, and is gone."""
+        """Raise StoreUnfit if the append-only file was found open in this run of the server, and is gone."""
         run = info.get("run_id")
         is_open = has_file_open(info, settings)
         if is_open:
@@ -193,12 +194,7 @@ class HealthCheck:
 
 
 def require_primary(info: Mapping[str, str]) -> None:
-    """Refuse a replica, a cluster, and a server that is too old.
-
-    Raises:
-        StoreUnfit: says what is wrong.
-
-    """
+    """Raise StoreUnfit if the server is a replica, a cluster, or too old."""
     if info["role"] != "master":
         raise StoreUnfit("the store is a replica; payments need the writable primary")
     if info["cluster_enabled"] != "0":
@@ -209,33 +205,30 @@ def require_primary(info: Mapping[str, str]) -> None:
 
 
 def require_durable(info: Mapping[str, str], durability: Durability) -> None:
-    """Refuse a server that could lose what it acknowledged, or forget what it must keep.
-
-    Raises:
-        StoreUnfit: says what is wrong, and how to overrule it.
-
-    """
+    """Raise StoreUnfit if the server could lose what it acknowledged, or forget what it must keep."""
     if durability == "unchecked":
         return
-    accepted = ("always",) if durability == "always" else ("always", "everysec")
-    overrule = "; TECHNOPAY_DURABILITY=unchecked overrules this"
+    overruled_by = "unchecked"
     if "appendonly" not in info:
-        raise StoreUnfit(f"the store does not tell its configuration (CONFIG GET){overrule}")
-    if info["appendonly"] != "yes":
-        raise StoreUnfit(f"the store is not durable: appendonly is {info['appendonly']}, not yes{overrule}")
-    if info["appendfsync"] not in accepted:
-        raise StoreUnfit(
-            f"the store can lose acknowledged payments: appendfsync is {info['appendfsync']}, not always; "
-            f"TECHNOPAY_DURABILITY={info['appendfsync']} overrules this"
-            if info["appendfsync"] == "everysec"
-            else f"the store is not durable: appendfsync is {info['appendfsync']}, not always{overrule}"
-        )
-    if info["no-appendfsync-on-rewrite"] != "no":
-        raise StoreUnfit(
-            f"the store is not durable during rewrites: no-appendfsync-on-rewrite is yes{overrule}"
-        )
-    if info["maxmemory-policy"] != "noeviction":
-        raise StoreUnfit(f"the store may forget: maxmemory-policy is {info['maxmemory-policy']}{overrule}")
+        wrong = "the store does not tell its configuration (CONFIG GET)"
+    elif info["appendonly"] != "yes":
+        wrong = f"the store is not durable: appendonly is {info['appendonly']}, not yes"
+    elif info["appendfsync"] == "everysec" and durability == "always":
+        wrong = "the store can lose acknowledged payments: appendfsync is everysec, not always"
+        overruled_by = "everysec"
+    elif info["appendfsync"] not in ("always", "everysec"):
+        wrong = f"the store is not durable: appendfsync is {info['appendfsync']}, not always"
+    elif info["no-appendfsync-on-rewrite"] != "no":
+        wrong = "the store is not durable during rewrites: no-appendfsync-on-rewrite is yes"
+    elif info["maxmemory-policy"] != "noeviction":
+        wrong = f"the store may forget: maxmemory-policy is {info['maxmemory-policy']}"
+    else:
+        return
+    raise StoreUnfit(f"{wrong}; TECHNOPAY_DURABILITY={overruled_by} overrules this")
+
+
+def require_written(info: Mapping[str, str]) -> None:
+    """Raise StoreUnfit if the server is configured to write its append-only file, but does not."""
     if info.get("aof_enabled", "1") != "1":
         raise StoreUnfit(
             "the store does not write its append-only file (aof_enabled is 0), although it is set to"
@@ -247,12 +240,7 @@ def require_durable(info: Mapping[str, str], durability: Durability) -> None:
 
 
 def require_ours(meta: Mapping[str, str], timezone: str) -> None:
-    """Refuse a store that was never initialised or lost its data, or that is used in another way.
-
-    Raises:
-        StoreUnfit: says what is wrong.
-
-    """
+    """Raise StoreUnfit if the store was never initialised, lost its data, or is used in another way."""
     if not meta:
         raise StoreUninitialised(
             "the store was never initialised, or it lost its data; "

@@ -1,4 +1,4 @@
-"""The link: batches, scripts that the server forgot, and what error replies mean."""
+"""The clients: order, bounds, connecting, scripts that the server forgot; and the fake."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from technopay.storage.base import resolve
 from technopay.storage.scripts import Script, load_scripts
 from technopay.storage.server import client as client_module
 from technopay.storage.server.client import Argument, Client, FakeClient, ServerClient
-from technopay.storage.server.connection import CALLS_PER_WRITE_MAX, PipelinedConnection
+from technopay.storage.server.connection import PipelinedConnection
 from technopay.storage.server.health import SCHEMA
 
 READ_META = load_scripts()["read_meta"]
 KEY = "{none:00}:journal"
-QUESTIONS = 5
-"""So many a store is asked on every new connection."""
+CHECKS = 5
+"""So many commands check a store on every new connection."""
 
 
 @pytest.fixture(autouse=True)
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at the store on new connections only: what leaves is what a test sent."""
+    """Check the store on new connections only: all else that leaves is what a test sent."""
     monkeypatch.setattr("technopay.storage.store.LOOK_INTERVAL_S", 3600.0)
 
 
@@ -62,23 +62,11 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return written
 
 
-async def ask(link: Client, script: Script, *arguments: Argument) -> Any:
+async def ask(client: Client, script: Script, *arguments: Argument) -> Any:
     """Send a script and wait for its reply; a fault is raised."""
     reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    link.send(script, (KEY,), arguments, partial(resolve, reply))
+    client.send(script, (KEY,), arguments, partial(resolve, reply))
     return await reply
-
-
-async def test_the_scripts_of_one_tick_leave_in_one_write(server_store: RedisStore, writes: list[int]) -> None:
-    await asyncio.gather(*(server_store.ping() for _ in range(20)))
-    assert writes == [20]
-
-
-async def test_many_scripts_of_one_tick_leave_in_parts_so_that_the_store_can_begin(
-    server_store: RedisStore, writes: list[int]
-) -> None:
-    await asyncio.gather(*(server_store.ping() for _ in range(80)))
-    assert writes == [CALLS_PER_WRITE_MAX, CALLS_PER_WRITE_MAX, 80 - 2 * CALLS_PER_WRITE_MAX]
 
 
 @pytest.mark.parametrize("connected", [True, False])
@@ -93,7 +81,7 @@ async def test_calls_without_a_reply_are_bounded(
     await server_store.ping()
 
 
-async def test_what_is_sent_while_the_link_connects_leaves_behind_the_scripts_in_its_order(
+async def test_what_is_sent_while_the_client_connects_leaves_behind_the_scripts_in_its_order(
     server_store: RedisStore, writes: list[int]
 ) -> None:
     scene = Scene(server_store)
@@ -106,7 +94,7 @@ async def test_what_is_sent_while_the_link_connects_leaves_behind_the_scripts_in
         calls += [asyncio.create_task(scene.deposit(wallet, 10**tick)) for _ in range(2)]
         await asyncio.sleep(0)
     outcomes = await asyncio.gather(*calls)
-    assert sum(writes) == len(server_store._scripts) + QUESTIONS + 6, "the scripts, a look, then what waited"
+    assert sum(writes) == len(server_store._scripts) + CHECKS + 6, "the scripts, a look, then what waited"
     assert [outcome.value.balance for outcome in outcomes] == [1_001, 1_002, 1_012, 1_022, 1_122, 1_222]
 
 
@@ -124,34 +112,34 @@ async def test_commands_take_effect_in_the_order_in_which_they_were_sent_on_a_se
     assert (too_early.code, deposit.code) == ("insufficient_funds", "ok")
 
 
-async def test_what_is_sent_while_the_link_connects_in_vain_never_happened() -> None:
-    link = ServerClient("unix:///no/such/socket", reply_timeout_s=1)
-    results = await asyncio.gather(*(ask(link, READ_META) for _ in range(3)), return_exceptions=True)
+async def test_what_is_sent_while_the_client_connects_in_vain_never_happened() -> None:
+    client = ServerClient("unix:///no/such/socket", reply_timeout_s=1)
+    results = await asyncio.gather(*(ask(client, READ_META) for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [StoreUnavailable] * 3
     assert all(isinstance(result.__cause__, Exception) for result in results if isinstance(result, Exception))
-    await link.aclose()
+    await client.aclose()
 
 
-async def test_a_link_that_was_closed_sends_nothing(server_url: str) -> None:
-    link = ServerClient(server_url, reply_timeout_s=1)
-    connecting = asyncio.create_task(ask(link, READ_META))
+async def test_a_client_that_was_closed_sends_nothing(server_url: str) -> None:
+    client = ServerClient(server_url, reply_timeout_s=1)
+    connecting = asyncio.create_task(ask(client, READ_META))
     await asyncio.sleep(0)
-    await link.aclose()
+    await client.aclose()
     assert (await connecting)[0] == "ok"
     with pytest.raises(StoreUnavailable):
-        await ask(link, READ_META)
+        await ask(client, READ_META)
 
 
-async def test_no_outcome_is_heard_before_the_call_that_asked_for_it_returned(
+async def test_no_result_comes_before_the_call_returned(
     server_store: RedisStore, fake_store: RedisStore
 ) -> None:
     closed = ServerClient("unix:///no/such/socket", reply_timeout_s=1)
     await closed.aclose()
-    for link in (server_store._link, fake_store._link, closed):
-        assert link is not None
+    for client in (server_store._link, fake_store._link, closed):
+        assert client is not None
         heard: list[Any] = []
-        link.send(READ_META, (KEY,), (), heard.append)
-        link.send_command(("XRANGE", "{none:00}:journal", "-", "+"), heard.append)
+        client.send(READ_META, (KEY,), (), heard.append)
+        client.send_command(("XRANGE", "{none:00}:journal", "-", "+"), heard.append)
         assert heard == []
         async with asyncio.timeout(5):
             while len(heard) < 2:  # noqa: ASYNC110 - what hears is no coroutine
@@ -160,9 +148,9 @@ async def test_no_outcome_is_heard_before_the_call_that_asked_for_it_returned(
 
 async def test_a_command_that_only_reads_goes_without_a_script(store: RedisStore) -> None:
     await Scene(store).user("alice")
-    link, heard = store._link, asyncio.get_running_loop().create_future()
-    assert link is not None
-    link.send_command(("XRANGE", store._keys.journal, "-", "+", "COUNT", 1), heard.set_result)
+    client, heard = store._link, asyncio.get_running_loop().create_future()
+    assert client is not None
+    client.send_command(("XRANGE", store._keys.journal, "-", "+", "COUNT", 1), heard.set_result)
     ((entry, flat),) = await heard
     assert "-" in entry
     assert list(flat) == ["user.created", "alice"]
@@ -174,12 +162,12 @@ async def test_a_reply_that_cannot_be_read_is_a_defect_for_that_call_alone(
 ) -> None:
     store = RedisStore.connect("redis://unused")
     async with answering_server({"EVALSHA": reply + b"\r\n", "XRANGE": b"+fine\r\n"}) as url:
-        link = store._link = ServerClient(url, reply_timeout_s=1)
+        client = store._link = ServerClient(url, reply_timeout_s=1)
         other = asyncio.create_task(store._fetch("XRANGE"))
         with pytest.raises(InternalError):
             await store.read_meta()
         assert await other == "fine"
-        await link.aclose()
+        await client.aclose()
     assert "read_meta answered" in caplog.text
 
 
@@ -190,21 +178,21 @@ async def test_a_command_whose_outcome_cannot_be_read_has_a_defect_for_that_comm
     store = RedisStore.connect("redis://unused")
     reply = f"*4\r\n$2\r\nok\r\n$1\r\n1\r\n$0\r\n\r\n${len(view)}\r\n{view}\r\n"
     async with answering_server({"EVALSHA": reply.encode()}) as url:
-        link = store._link = ServerClient(url, reply_timeout_s=1)
+        client = store._link = ServerClient(url, reply_timeout_s=1)
         with pytest.raises(InternalError):
             await store.run(CompletePayment("pay_1", "1", "settled"), ALONE)
-        assert link._connection is not None
-        assert not link._connection.is_lost
-        await link.aclose()
+        assert client._connection is not None
+        assert not client._connection.is_lost
+        await client.aclose()
     assert "the reply of complete_payment cannot be read" in caplog.text
 
 
 async def disconnect(store: RedisStore) -> None:
     """Cut the connection, so that the next call needs a new one."""
-    link = store._link
-    assert isinstance(link, ServerClient)
-    assert link._connection is not None
-    link._connection.abort()
+    client = store._link
+    assert isinstance(client, ServerClient)
+    assert client._connection is not None
+    client._connection.abort()
     await asyncio.sleep(0)
 
 
@@ -278,27 +266,12 @@ async def test_a_store_that_is_not_open_is_unavailable() -> None:
         await store.ping()
 
 
-async def test_a_failing_script_fails_alone(server_store: RedisStore, caplog: pytest.LogCaptureFixture) -> None:
-    scene = Scene(server_store)
-    await scene.user("alice")
-    await client_of(server_store).set(scene.keys.key("wallet", "wal_broken"), "not a hash")
-    results = await asyncio.gather(
-        server_store.read_user("alice"),
-        server_store.read_wallet("wal_broken", None),
-        server_store.read_user("alice"),
-        return_exceptions=True,
-    )
-    assert isinstance(results[1], InternalError)
-    assert [getattr(result, "code", None) for result in results] == ["ok", "internal_error", "ok"]
-    assert "a script failed" in caplog.text
-
-
 async def test_a_faked_store_tells_a_defect_on_the_first_run_of_a_script_too(fake_store: RedisStore) -> None:
-    link = fake_store._link
-    assert isinstance(link, FakeClient)
+    client = fake_store._link
+    assert isinstance(client, FakeClient)
     broken = Script("broken", "return redis.call('NOSUCH')", "0" * 40, ())
     with pytest.raises(InternalError):
-        await ask(link, broken)
+        await ask(client, broken)
 
 
 @pytest.mark.corrupts
@@ -308,22 +281,11 @@ async def test_a_faked_store_that_is_gone_leaves_the_outcome_unknown(
     def refuse(*_: object) -> None:
         raise RedisConnectionError("gone")
 
-    link = fake_store._link
-    assert isinstance(link, FakeClient)
-    monkeypatch.setattr(link._client, "execute_command", refuse)
+    client = fake_store._link
+    assert isinstance(client, FakeClient)
+    monkeypatch.setattr(client._client, "execute_command", refuse)
     with pytest.raises(OutcomeUnknown):
-        await ask(link, READ_META)
-
-
-async def test_closing_waits_for_what_is_under_way(server_url: str, namespace: str) -> None:
-    store = RedisStore.connect(server_url, initialise=True, namespace=namespace)
-    await store.open()
-    calls = [asyncio.create_task(store.read_meta()) for _ in range(20)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    await store.aclose()
-    metas = await asyncio.gather(*calls)
-    assert all(meta["schema"] == SCHEMA for meta in metas)
+        await ask(client, READ_META)
 
 
 async def test_a_connection_may_take_as_long_as_a_reply(
@@ -337,6 +299,6 @@ async def test_a_connection_may_take_as_long_as_a_reply(
         return await connect(*arguments, **options)
 
     monkeypatch.setattr(loop, "create_unix_connection", connect_slowly)
-    link = ServerClient(server_url, reply_timeout_s=30)
-    await link.check()
-    await link.aclose()
+    client = ServerClient(server_url, reply_timeout_s=30)
+    await client.check()
+    await client.aclose()

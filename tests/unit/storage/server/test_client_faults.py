@@ -12,7 +12,6 @@ from support.scene import ALONE, Scene, operation
 
 from technopay.engine import commands
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable
-from technopay.engine.ports import Outcome
 from technopay.storage import RedisStore
 from technopay.storage.server.client import ServerClient
 
@@ -196,39 +195,3 @@ async def test_no_answer_is_ever_given_to_another_call(
         balance, _ = await truth.money(wallet)
         assert balance % 3 == 0
         assert balance <= deposited[wallet]
-
-
-async def test_a_caller_that_gives_up_does_not_disturb_the_others_of_its_batch(
-    far: Scene, truth: Scene, proxy: Proxy
-) -> None:
-    wallets = [await truth.wallet(balance=0) for _ in range(10)]
-    await far.store.ping()
-    batches = proxy.batches
-    calls = [asyncio.create_task(far.deposit(wallet, 5)) for wallet in wallets]
-    await asyncio.sleep(0)
-    calls[3].cancel()
-    outcomes: list[Outcome[object] | BaseException] = list(await asyncio.gather(*calls, return_exceptions=True))
-    assert isinstance(outcomes.pop(3), asyncio.CancelledError)
-    for outcome in outcomes:
-        assert isinstance(outcome, Outcome)
-        assert outcome.code == "ok"
-    assert proxy.batches - batches <= 2
-    for wallet in wallets:
-        assert (await truth.money(wallet))[0] == 5
-
-
-async def test_an_answer_that_comes_after_the_timeout_reaches_nobody(
-    far: Scene, truth: Scene, proxy: Proxy
-) -> None:
-    first, second = [await truth.wallet(balance=0) for _ in range(2)]
-    proxy.strike(Fault.NEVER_ANSWER)
-    slow, quick = await asyncio.gather(far.deposit(first, 1), far.store.read_wallet(second, None))
-    assert slow.value is not None
-    assert quick.value is not None
-    assert (slow.value.id, quick.value.id) == (first, second)
-
-
-async def test_a_store_that_cannot_be_reached_does_not_open(proxy: Proxy, namespace: str) -> None:
-    await proxy.stop()
-    with pytest.raises(StoreUnavailable):
-        await RedisStore.connect(proxy.url, namespace=namespace).open()

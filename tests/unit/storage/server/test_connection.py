@@ -12,7 +12,13 @@ import pytest
 from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.storage.base import resolve
 from technopay.storage.scripts import Script
-from technopay.storage.server.connection import PendingCall, PipelinedConnection, error_for, pack
+from technopay.storage.server.connection import (
+    CALLS_PER_WRITE_MAX,
+    PendingCall,
+    PipelinedConnection,
+    error_for,
+    pack,
+)
 
 SCRIPT = Script("ask", "return ARGV[1]", "f" * 40, ("what",))
 
@@ -100,28 +106,28 @@ async def test_each_tick_is_one_write_and_none_waits_for_a_reply(
     connection.abort()
 
 
-async def test_replies_reach_their_calls_in_order_however_they_are_cut(connection: PipelinedConnection) -> None:
-    calls = [send(connection, number) for number in range(50)]
+async def test_many_calls_of_one_tick_leave_in_parts_so_that_the_server_can_begin(
+    connection: PipelinedConnection, transport: FakeTransport
+) -> None:
+    for number in range(80):
+        send(connection, number)
     await ticks()
-    answer = b"".join(b"$%d\r\n%d\r\n" % (len(str(number)), number) for number in range(50))
-    for first in range(0, len(answer), 7):
-        connection.data_received(answer[first : first + 7])
-    assert [call.reply for call in calls] == [str(number) for number in range(50)]
-    assert connection.calls == 0
+    written = [each.count(b"EVALSHA") for each in transport.writes]
+    assert written == [CALLS_PER_WRITE_MAX, CALLS_PER_WRITE_MAX, 80 - 2 * CALLS_PER_WRITE_MAX]
     connection.abort()
 
 
-async def test_results_come_in_the_order_of_the_calls(connection: PipelinedConnection) -> None:
-    order: list[int] = []
-    for number in range(5):
-        connection.send(
-            PendingCall(
-                SCRIPT, pack(("EVALSHA", SCRIPT.sha)), partial(lambda number, _: order.append(number), number)
-            )
-        )
+async def test_replies_reach_their_calls_in_order_however_they_are_cut(connection: PipelinedConnection) -> None:
+    replies: list[tuple[int, str]] = []
+    for number in range(50):
+        on_reply = partial(lambda number, reply: replies.append((number, reply)), number)
+        connection.send(PendingCall(SCRIPT, b"call", on_reply))
     await ticks()
-    connection.data_received(b"+ok\r\n" * 5)
-    assert order == [0, 1, 2, 3, 4]
+    sent = b"".join(b"$%d\r\n%d\r\n" % (len(str(number)), number) for number in range(50))
+    for first in range(0, len(sent), 7):
+        connection.data_received(sent[first : first + 7])
+    assert replies == [(number, str(number)) for number in range(50)]
+    assert connection.calls == 0
     connection.abort()
 
 
