@@ -26,7 +26,7 @@ from technopay.engine.values import Evidence, PaymentTerms
 from technopay.storage.business_days import Calendar
 from technopay.storage.partition import Partition
 from technopay.storage.scripts.loader import Script, load_scripts
-from technopay.storage.server.client import Argument, packed_call
+from technopay.storage.server.client import Argument, pack_call
 
 CHUNK = 128
 CONNECTIONS = 2
@@ -51,7 +51,7 @@ class Recorder:
         arguments: Sequence[Argument],
         on_result: object,  # noqa: ARG002
     ) -> None:
-        self.calls.append(packed_call(script, keys, arguments))
+        self.calls.append(pack_call(script, keys, arguments))
 
     def send_command(self, words: Sequence[Argument], on_result: object) -> None:
         raise NotImplementedError

@@ -1,8 +1,8 @@
-"""Loads the Lua scripts: one file an operation, in folders by noun; functions that several use are in
-`shared/`.
+"""Loads the Lua scripts: one file an operation, in folders by noun; shared functions are in `shared/`.
 
 A script begins with its header, `-- name(argument, argument, many...) flag`. The loader puts its arguments into
-local variables of these names, behind the shared parts that the script uses.
+local variables of these names. A server gets all scripts as the functions of one library; a fake gets each by
+itself, behind the shared parts that it uses.
 """
 
 from __future__ import annotations
@@ -90,10 +90,10 @@ def _in_order(parts: Mapping[str, Part], owners: Mapping[str, str]) -> list[str]
 
 
 def _function(script: Script, source: str) -> str:
-    flags = f"flags = {{'{script.flag}'}}, " if script.flag else ""
+    flags = f"'{script.flag}'" if script.flag else ""
     return (
-        f"redis.register_function{{function_name = '{script.function}', {flags}callback = function(KEYS, ARGV)\n"
-        f"begin(KEYS[1])\n{_unpacking(script)}\n{source}\nend}}"
+        f"redis.register_function{{function_name = '{script.function}', flags = {{{flags}}},\n"
+        f"callback = function(KEYS, ARGV)\nbegin(KEYS[1])\n{_unpacking(script)}\n{source}\nend}}"
     )
 
 
