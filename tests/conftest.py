@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
-from fakeredis import FakeAsyncRedis
+from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import Redis
 from support.audit import assert_books_balance, assert_clean
 from support.clock import FakeClock
@@ -117,8 +117,9 @@ async def old_store(
 ) -> AsyncIterator[OldStore]:
     """A store of schema 4 with something of each kind in it, on each kind of store; nobody has opened it."""
     if request.param == "fake":
-        client = FakeAsyncRedis(decode_responses=True)
-        monkeypatch.setattr("fakeredis.FakeAsyncRedis", lambda **_: client)
+        shared = FakeServer()
+        client = FakeAsyncRedis(server=shared, decode_responses=True)
+        monkeypatch.setattr("fakeredis.FakeServer", lambda: shared)
         facts = await load_old_store(client, namespace)
         yield OldStore(lambda: RedisStore.fake(namespace=namespace), client, facts)
         return

@@ -72,7 +72,7 @@ async def test_a_store_that_becomes_unfit_while_it_is_used_is_closed_until_it_is
     await world.assert_nothing_moves(payment)
     for _ in range(3):
         with pytest.raises(StoreUnfit, match=words):
-            await link_of(world).look()
+            await link_of(world).check()
     assert said(caplog, logging.ERROR) == [f"the store must not be used any more: {await reason_of(world)}"]
 
     world.server.say(*put_right)
@@ -190,7 +190,7 @@ async def test_a_store_that_rewrites_its_file_stays_open(world: GatedWorld) -> N
 
     rewriting = asyncio.create_task(rewrite())
     while not ended.is_set():
-        await link.look()
+        await link.check()
     await rewriting
 
 
@@ -233,8 +233,7 @@ async def test_a_store_that_comes_back_empty_is_closed_until_it_comes_back_with_
 @pytest.mark.parametrize("quick_look", [3600.0], indirect=True)
 async def test_not_one_call_leaves_for_a_store_that_came_back_empty(world: GatedWorld) -> None:
     """The calls that wait for the connection are refused, too: a user could be created in an empty store."""
-    world.server.bring_back(None)
-    await wait_for(world.is_cut)
+    await world.bring_back(None)
     calls = [world.engine.create_user(user_id=f"bob{n}", email="bob@example.com") for n in range(3)]
     for result in await asyncio.gather(*calls, return_exceptions=True):
         assert isinstance(result, StoreUnavailable)
@@ -281,9 +280,8 @@ async def test_what_the_relay_read_has_to_be_there_when_the_store_comes_back(wor
     world.server.bring_back(older)
     await world.wait_until_closed("came back older")
     await world.assert_nothing_moves(payment)
-    world.server.bring_back(newest)
-    await wait_for(world.is_cut)
-    await link_of(world).look()
+    await world.bring_back(newest)
+    await link_of(world).check()
     await world.assert_goes_on(payment)
 
 

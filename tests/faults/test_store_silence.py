@@ -252,8 +252,8 @@ async def test_what_a_server_refuses_did_not_happen_and_is_taken_up_again(quick_
             # The next call needs a new connection, on which the store does not say what it is.
             link = store._partition.client
             assert isinstance(link, ServerClient)
-            if link._wire is not None:
-                link._wire.abort()
+            if link._connection is not None:
+                link._connection.abort()
             await asyncio.sleep(0)
         replies |= good
 

@@ -36,13 +36,15 @@ from support.service import (
     running_command,
 )
 
+from technopay.cli.load import fixtures as fixtures_module
 from technopay.cli.load import inbox as inbox_module
 from technopay.cli.load import verdict as verdict_module
 from technopay.cli.load.command import measure, run_load
-from technopay.cli.load.errors import LoadError
+from technopay.cli.load.console import ConsoleView
+from technopay.cli.load.flows import SCENARIOS
+from technopay.cli.load.plan import LoadError
 from technopay.cli.load.result import Result
-from technopay.cli.load.scenarios import SCENARIOS
-from technopay.cli.load.screen import Screen
+from technopay.http.client import RetryPolicy
 from technopay.storage import RedisStore
 
 DEMO = ("serve", "--demo", "--port", "0", "--data-dir", "data")
@@ -61,7 +63,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def run(service: Service, **plan: Any) -> Result:
     """Run a load test in this process."""
     asked = make_plan(url=service.url, **plan)
-    return asyncio.run(measure(asked, None, Screen(Console(file=StringIO()))))
+    return asyncio.run(measure(asked, None, ConsoleView(Console(file=StringIO()))))
 
 
 def count(result: Result, operation: str, code: str) -> int:
@@ -76,9 +78,7 @@ def assert_sound(result: Result) -> None:
     assert sum(story.as_expected for story in result.stories) > 0
 
 
-def test_a_mixture_at_a_rate_is_clean_and_every_story_ends_as_it_has_to(
-    service: Service, tmp_path: Path
-) -> None:
+def test_a_mixture_at_a_rate_is_clean_and_every_flow_ends_as_expected(service: Service, tmp_path: Path) -> None:
     ended = run_command(
         tmp_path, "load", "--url", service.url, "--users", "10", "--rate", "20", "--duration", "3",
         "--report", "report.html", "--json", "figures.json",
@@ -91,7 +91,7 @@ def test_a_mixture_at_a_rate_is_clean_and_every_story_ends_as_it_has_to(
     result = Result.model_validate_json((tmp_path / "figures.json").read_text())
     assert_sound(result)
     begun = {story.name: story.begun for story in result.stories}
-    assert set(begun) == {story.__name__ for story in SCENARIOS[next(iter(SCENARIOS))].stories}
+    assert set(begun) == {flow.__name__ for flow in SCENARIOS[next(iter(SCENARIOS))].flows}
     assert all(begun.values()), begun
     assert sum(begun.values()) == pytest.approx(60, abs=1)
     assert all(story.begun == story.ended for story in result.stories)
@@ -222,7 +222,7 @@ def test_control_c_ends_the_run_and_not_its_verdict(service: Service, tmp_path: 
 
     output = (tmp_path / "output").read_text()
     assert status == CLEAN, output
-    assert "how purchases ended" in output
+    assert "Outcomes" in output
     assert any(line.startswith("clean: ") for line in output.splitlines())
     assert (tmp_path / "report.html").stat().st_size > 0
     result = json.loads((tmp_path / "figures.json").read_text())
@@ -254,17 +254,18 @@ def test_a_server_that_dies_leaves_no_verdict_and_the_figures_until_then(
 ) -> None:
     monkeypatch.setattr(inbox_module, "CODE_WAIT_S", 1.0)
     monkeypatch.setattr(verdict_module, "LOOK_PAUSE_S", 0.01)
+    monkeypatch.setattr(fixtures_module, "PATIENCE", RetryPolicy(retries=1, backoff_s=0.01))
     shown = StringIO()
     with running_command(tmp_path, *DEMO, is_audited=False) as served:
 
-        class Killer(Screen):
+        class Killer(ConsoleView):
             """Kills the server after the first second."""
 
-            def running(self, *arguments: Any) -> None:
-                super().running(*arguments)
+            def show(self, *arguments: Any) -> None:
+                super().show(*arguments)
                 served.process.kill()
 
-        monkeypatch.setattr("technopay.cli.load.command.Screen", Killer)
+        monkeypatch.setattr("technopay.cli.load.command.ConsoleView", Killer)
         plan = make_plan(url=served.url, scenario="plain", duration_s=4.0)
         status = run_load(
             plan, None, tmp_path / "report.html", tmp_path / "figures.json", Console(file=shown, width=120)
@@ -272,9 +273,9 @@ def test_a_server_that_dies_leaves_no_verdict_and_the_figures_until_then(
 
     assert status == COULD_NOT_RUN
     result = Result.model_validate_json((tmp_path / "figures.json").read_text())
-    assert not result.verdict.is_broken
+    assert result.verdict.judgement == "unknown"
     assert result.verdict.problem is not None
-    assert result.verdict.problem.startswith("GET /v1/")
+    assert result.verdict.problem.startswith("reading the payments failed: The server cannot be reached.")
     assert f"no verdict: {result.verdict.problem}" in " ".join(shown.getvalue().split())
     assert count(result, "purchase", "succeeded") > 0
     assert count(result, "invoice", "not_connected") > 0
@@ -286,7 +287,9 @@ def test_what_is_no_demo_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
         async with RedisStore.fake() as store, running_api(store, demo=False) as api:
             url = str(api.client.make_url("/")).rstrip("/")
             with pytest.raises(LoadError, match="start it with --demo"):
-                await measure(make_plan(url=url), api.token("op", admin=True), Screen(Console(file=StringIO())))
+                await measure(
+                    make_plan(url=url), api.token("op", admin=True), ConsoleView(Console(file=StringIO()))
+                )
 
             assert (await api.operate("GET", "/limits")).expect(200)["data"] == []
 
@@ -296,4 +299,4 @@ def test_what_is_no_demo_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
 def test_a_token_that_is_none_of_an_operator_is_refused(service: Service, tmp_path: Path) -> None:
     for token, code in ((service.token(), "forbidden"), ("nonsense", "unauthenticated")):
         with pytest.raises(LoadError, match=code):
-            asyncio.run(measure(make_plan(url=service.url), token, Screen(Console(file=StringIO()))))
+            asyncio.run(measure(make_plan(url=service.url), token, ConsoleView(Console(file=StringIO()))))

@@ -1,10 +1,10 @@
-"""Breakages of what judges others: a load test that misses what it should find, or measures too kindly."""
+"""Breakages of the load test itself: a difference that it misses, a latency that it measures too kindly."""
 
 from __future__ import annotations
 
 from planted.breakage import Breakage, Edit
 
-JOURNAL = "tests/unit/cli/test_load_journal.py"
+ACKNOWLEDGEMENTS = "tests/unit/cli/test_load_acknowledgements.py"
 VERDICT = "tests/unit/cli/test_load_verdict.py"
 TRAFFIC = "tests/unit/cli/test_load_traffic.py"
 
@@ -17,7 +17,7 @@ def load(module: str, old: str, new: str) -> Edit:
 LOAD = (
     Breakage(
         "load-trusts-the-audit",
-        "A load test compares the store with what it was told, whatever the server's audit says.",
+        "A load test compares the store with the acknowledgements, whatever the server's audit says.",
         (load("verdict", "return strange + lines", "return []"),),
         (
             f"{VERDICT}::test_a_balance_that_is_not_what_its_payments_leave_is_a_difference",
@@ -27,11 +27,11 @@ LOAD = (
     ),
     Breakage(
         "load-believes-the-last-answer",
-        "What was told of a payment once is held against what is told of it later.",
-        (load("journal", "if before is not None:", "if False:"),),
+        "Every acknowledgement of a payment is compared with the later ones.",
+        (load("acknowledgements", "if before is not None:", "if False:"),),
         (
-            f"{JOURNAL}::test_a_payment_that_is_final_stays_what_it_is",
-            f"{JOURNAL}::test_what_was_told_of_a_payment_does_not_change",
+            f"{ACKNOWLEDGEMENTS}::test_a_payment_that_is_final_stays_what_it_is",
+            f"{ACKNOWLEDGEMENTS}::test_an_acknowledged_field_does_not_change",
         ),
     ),
     Breakage(

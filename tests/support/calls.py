@@ -168,6 +168,12 @@ async def list_entries(scene: Scene) -> Call:
 @case
 async def list_payments(scene: Scene) -> Call:
     await scene.processing(await scene.wallet())
+    return lambda: run.list_payments(scene.store, "alice", "", 10)
+
+
+@case
+async def search_payments(scene: Scene) -> Call:
+    await scene.processing(await scene.wallet())
     return lambda: run.search_payments(scene.store, None, None, set_aside=None, cursor="", limit=10)
 
 
@@ -239,9 +245,9 @@ async def read_payment(scene: Scene) -> Call:
 
 
 @case
-async def read_parcels(scene: Scene) -> Call:
+async def read_notification_contexts(scene: Scene) -> Call:
     payment = await scene.started(await scene.wallet(), await scene.invoice())
-    return lambda: scene.parcel(payment)
+    return lambda: scene.context(payment)
 
 
 @case

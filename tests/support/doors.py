@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -77,8 +76,9 @@ class StoreDoor:
         return unwrap(await self._store.run(ReadWallet(wallet_id, user_id)))
 
     async def invoice(self, purchase: Purchase) -> Invoice:
-        invoice = commands.CreateInvoice(
-            id=f"inv_00{purchase.number:06d}",
+        command = commands.CreateInvoice(
+            operation=_operation("i", purchase.number),
+            invoice_id=f"inv_00{purchase.number:06d}",
             user_id=purchase.account.user_id,
             amount=purchase.amount,
             currency="EUR",
@@ -87,7 +87,7 @@ class StoreDoor:
             reference=None,
             expires_at=EXPIRES_AT,
         )
-        return unwrap(await self._store.run(replace(invoice, operation=_operation("i", purchase.number))))
+        return unwrap(await self._store.run(command))
 
     async def start(self, purchase: Purchase) -> Payment:
         command = commands.StartPayment(
@@ -105,9 +105,9 @@ class StoreDoor:
         return await self._change(command)
 
     async def confirm(self, purchase: Purchase, *, is_right: bool, wait_s: float = 0) -> Payment:
-        operation = _operation(f"c{purchase.guesses}", purchase.number, is_recorded=False)
+        operation_id = _operation(f"c{purchase.guesses}", purchase.number).operation_id
         user_id, evidence = purchase.account.user_id, RIGHT if is_right else WRONG
-        command = commands.ConfirmPayment(operation, purchase.payment_id, user_id, evidence)
+        command = commands.ConfirmPayment(operation_id, purchase.payment_id, user_id, evidence)
         return await self._change(command)
 
     async def resend(self, purchase: Purchase) -> Payment:
@@ -115,7 +115,7 @@ class StoreDoor:
             operation=_operation("r", purchase.number),
             payment_id=purchase.payment_id,
             user_id=purchase.account.user_id,
-            issue=2,
+            code_version=2,
             code_lifetime_ms=KEPT_MS,
         )
         return await self._change(command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from support.scenes import Scene, make_scene, quick_settings, wait_for
 from technopay.engine import Engine, Payment, StoreUnavailable, StoreUnfit
 from technopay.storage import RedisStore
 from technopay.storage.server.client import ServerClient
+from technopay.storage.server.connection import PipelinedConnection
 
 CLOSED_WITHIN_S = 3.0
 
@@ -37,9 +39,24 @@ class GatedWorld:
 
     async def is_cut(self) -> bool:
         """Whether the store has noticed that its connection is gone."""
-        link = self.store._partition.client
-        assert isinstance(link, ServerClient)
-        return link._wire is None or link._wire.is_lost
+        connection = self._connection()
+        return connection is None or connection.is_lost
+
+    async def bring_back(self, kept: Path | None) -> None:
+        """Kill the server, start it on these data, and wait until the store has noticed it."""
+        connection = self._connection()
+        assert connection is not None
+        self.server.bring_back(kept)
+
+        async def is_lost() -> bool:
+            return connection.is_lost
+
+        await wait_for(is_lost)
+
+    def _connection(self) -> PipelinedConnection | None:
+        client = self.store._partition.client
+        assert isinstance(client, ServerClient)
+        return client._connection
 
     async def refused(self) -> str:
         """Answer why calls are refused because of what the store is; '' when they are not."""

@@ -1,4 +1,4 @@
-"""What a load test is tried on: a loop that leaps, a server that answers as told, scenes and payments."""
+"""The stand-ins of load tests: a loop that leaps, a scripted server, fixtures and payments."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from technopay.cli.load.acknowledgements import Acknowledgements
+from technopay.cli.load.fixtures import CURRENCY, LIMIT, Fixtures, VirtualUser
 from technopay.cli.load.inbox import Inbox
-from technopay.cli.load.journal import Journal
 from technopay.cli.load.recorder import Recorder
 from technopay.cli.load.result import Plan
-from technopay.cli.load.scene import CURRENCY, LIMIT, Headers, Scene, Shopper
-from technopay.cli.load.wire import Reply, Wire, open_session
+from technopay.cli.load.timed_client import Headers, Reply, TimedClient, open_session
+from technopay.engine import Limit
+from technopay.http.client import Client, RetryPolicy
 
 Outcome = TypeVar("Outcome")
 Json = dict[str, Any]
 
 DEPOSIT = 10_000
+NOW = "2026-11-23T12:00:00.000Z"
 NO_SESSION = cast("aiohttp.ClientSession", None)
+QUICK = RetryPolicy(retries=9, deadline_s=1.0, timeout_s=1.0, backoff_s=0.0)
 LOST = "lost"
-"""As an answer: the request is read, then the connection is cut."""
+"""As a reply: the request is read, then the connection is cut."""
 SILENCE = "silence"
-"""As an answer: none, for as long as the test takes."""
+"""As a reply: none, for as long as the test takes."""
 
 
 class LeapingLoop(asyncio.SelectorEventLoop):
@@ -57,16 +61,16 @@ def leap(main: Coroutine[Any, Any, Outcome]) -> Outcome:
         return runner.run(main)
 
 
-class ToldWire(Wire):
-    """A wire to nobody: what is asked is kept, and a function answers it."""
+class ScriptedClient(TimedClient):
+    """A client without a server: a function returns the replies, and requests are kept."""
 
     def __init__(self, answer: Callable[[str], Reply]) -> None:
-        super().__init__(NO_SESSION, Recorder(), Journal())
+        super().__init__(NO_SESSION, Recorder(), Acknowledgements())
         self.asked: list[str] = []
         self.bodies: list[Json] = []
         self._answer = answer
 
-    async def ask(
+    async def send(
         self,
         operation: str,
         method: str,
@@ -129,30 +133,65 @@ def make_plan(**changes: Any) -> Plan:
 
 
 def limit_json(**changes: Any) -> Json:
-    """Write the daily limit as the server does."""
-    usual = {"currency": CURRENCY, "limit": LIMIT, "used": 0, "resets_at": "2026-11-24T00:00:00.000Z"}
-    return {**usual, **changes}
+    """Return the daily limit in the server's JSON."""
+    limit = {"currency": CURRENCY, "limit": LIMIT, "used": 0, "remaining": None, **changes}
+    return {"rule": "global", "window": "day", "resets_at": "2026-11-24T00:00:00.000Z", **limit}
 
 
-def make_scene(recorder: Recorder | None = None, users: Sequence[str] = ("alice",), used: int = 0) -> Scene:
-    """Make a scene with users whose wallets have money in them."""
-    wire = Wire(NO_SESSION, recorder or Recorder(), Journal())
-    shoppers = [Shopper(user, f"wal_{user}", DEPOSIT, {}, Inbox(wire, user)) for user in users]
-    return Scene(wire, {"Authorization": "Bearer admin"}, limit_json(used=used), timedelta(0), [{}], shoppers)
+class ScriptedOperator:
+    """An operator without a server: the limit as a test gives it, and the amounts to which it was set."""
+
+    def __init__(self, read: Callable[[], Json | None] = limit_json) -> None:
+        self.amounts: list[int] = []
+        self._read = read
+
+    async def list_all_limits(self, **_: Any) -> Any:
+        limit = self._read()
+        return type("Page", (), {"data": [Limit.model_validate(limit)] if limit else []})
+
+    async def set_limit(self, *, currency: str, amount: int) -> Limit:
+        self.amounts.append(amount)
+        return Limit.model_validate(limit_json(currency=currency, limit=amount))
+
+
+def load_fixtures(
+    recorder: Recorder | None = None,
+    users: Sequence[str] = ("alice",),
+    *,
+    used: int = 0,
+    session: aiohttp.ClientSession = NO_SESSION,
+    url: str = "http://127.0.0.1:1",
+) -> Fixtures:
+    """Make fixtures with users whose wallets have money in them."""
+    timed = TimedClient(session, recorder or Recorder(), Acknowledgements())
+    limit = Limit.model_validate(limit_json(used=used))
+    client = Client(url, "token", session=session, retry_policy=QUICK)
+    everybody = [VirtualUser(user, f"wal_{user}", DEPOSIT, {}, client, Inbox(timed, user)) for user in users]
+    return Fixtures(timed, client, limit, timedelta(0), [{}], everybody)
 
 
 def payment_json(status: str = "succeeded", **changes: Any) -> Json:
-    """Write a payment of 100 as the server does."""
+    """Return a payment of 100 in the server's JSON."""
     is_debited = status not in ("requires_confirmation", "canceled", "expired")
     usual = {
         "id": "pay_1",
         "wallet_id": "wal_alice",
         "invoice_id": "inv_1",
+        "user_id": "alice",
         "amount": 100,
+        "currency": CURRENCY,
+        "merchant": "Load test",
         "status": status,
-        "paid_at": "2026-11-23T12:00:00.000Z" if is_debited else None,
+        "created_at": NOW,
+        "paid_at": NOW if is_debited else None,
+        "settled_at": None,
         "balance_before": DEPOSIT if is_debited else None,
         "balance_after": DEPOSIT - 100 if is_debited else None,
+        "confirmation": None,
+        "failure": None,
+        "refunded_amount": 0,
+        "refunds": [],
         "limits": [limit_json(used=100)],
+        "set_aside": False,
     }
     return {**usual, **changes}

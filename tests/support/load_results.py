@@ -7,6 +7,7 @@ import random
 from datetime import UTC, datetime
 
 from technopay.cli.load.result import (
+    FlowResult,
     Generator,
     Latency,
     Operation,
@@ -15,7 +16,6 @@ from technopay.cli.load.result import (
     Result,
     Series,
     Server,
-    Story,
     Verdict,
 )
 from technopay.engine import Audit, Checked, Difference
@@ -66,7 +66,7 @@ def clean_result(seconds: int = 60, rate_per_s: float | None = None) -> Result:
         ),
         operations=[*operations, whole],
         outcomes=_outcomes(purchases),
-        stories=_stories(purchases),
+        stories=_flows(purchases),
         series=series,
         server=Server(
             cpu_us_per_request=212.4,
@@ -260,7 +260,7 @@ def _outcome(operation: str, status: int, code: str, count: float) -> Outcome:
     return Outcome(operation=operation, status=status, code=code, count=round(count), latency=latency)
 
 
-def _stories(purchases: int) -> list[Story]:
+def _flows(purchases: int) -> list[FlowResult]:
     shares = {
         "pays": 0.7,
         "pays_on_second_try": 0.1,
@@ -270,7 +270,7 @@ def _stories(purchases: int) -> list[Story]:
         "is_given_back": 0.05,
     }
     return [
-        Story(
+        FlowResult(
             name=name,
             begun=round(purchases * share) + 3,
             ended=round(purchases * share),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -163,7 +164,9 @@ async def running_proxy(server_url: str) -> AsyncIterator[Proxy]:
 
 
 @asynccontextmanager
-async def answering_server(replies: Mapping[str, bytes]) -> AsyncIterator[str]:
+async def answering_server(
+    replies: Mapping[str, bytes], *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """Run a server that gives each command its fixed reply, OK if there is none; answer its URL."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -178,7 +181,7 @@ async def answering_server(replies: Mapping[str, bytes]) -> AsyncIterator[str]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     try:
         yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:

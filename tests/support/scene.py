@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from itertools import count
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from fakeredis import FakeAsyncRedis
 from redis.asyncio import Redis
 from support.journal import named
 from support.store import partition, read_limits
@@ -43,6 +45,7 @@ CHALLENGE = ("method", "issue", "attempts", "resends", "expires_at", "payable_un
 Dump = dict[str, Any]
 
 _numbers = count(1)
+_clients: WeakKeyDictionary[RedisStore, Any] = WeakKeyDictionary()
 
 
 def new_id(prefix: str) -> str:
@@ -64,9 +67,17 @@ def client_of(store: RedisStore) -> Any:
     """Answer a client to look behind the scripts."""
     client = store._partition.client
     if isinstance(client, FakeClient):
-        return client._client
+        kept_by = client._client.connection_pool.connection_kwargs["server"]
+        return FakeAsyncRedis(server=kept_by, decode_responses=True, encoding_errors="replace")
     assert isinstance(client, ServerClient)
-    return Redis(connection_pool=client._pool)
+    if store not in _clients:
+        _clients[store] = Redis.from_url(str(store.url), decode_responses=True, encoding_errors="replace")
+        store._resources.push_async_callback(_close_client, store)
+    return _clients[store]
+
+
+async def _close_client(store: RedisStore) -> None:
+    await _clients.pop(store).aclose()
 
 
 async def dump(store: RedisStore) -> Dump:
@@ -101,8 +112,8 @@ async def _value_of(client: Any, key: str) -> Any:
 
 
 async def read_stream(client: Any, key: str) -> list[tuple[str, dict[str, str]]]:
-    """Read a stream: ids and fields, in order. Backwards, as a faked store's client answers XRANGE raw."""
-    return [(entry, named(fields)) for entry, fields in reversed(await client.xrevrange(key))]
+    """Read a stream: ids and fields, in order."""
+    return [(entry, named(fields)) for entry, fields in await client.xrange(key)]
 
 
 class Scene:
@@ -213,8 +224,9 @@ class Scene:
     async def context(self, payment_id: str) -> NotificationContext | None:
         """Read what a message says of a payment."""
         command = commands.ReadNotificationContexts(partition(self.store), [payment_id])
-        (context,) = (await self.store.run(command)).value or ()
-        return context
+        contexts = (await self.store.run(command)).value
+        assert contexts is not None
+        return contexts[0]
 
     async def limit(self, currency: str = "EUR") -> Limit:
         """Read the one limit."""

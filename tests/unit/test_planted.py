@@ -17,7 +17,7 @@ from technopay.engine import OutcomeUnknown
 
 REQUIRED = {
     "result-after-lease", "result-after-claim", "operation-forgotten", "new-operation-on-every-repeat",
-    "any-claim-completes", "redis-py-retries-ten-times", "link-repeats-lost-calls", "refund-on-time-out",
+    "any-claim-completes", "link-repeats-lost-calls", "refund-on-time-out",
     "refund-on-not-found", "call-off-without-tombstone", "limit-counted-before-judging",
     "limit-given-back-to-today", "told-before-written", "everysec-accepted", "code-burnt-before-the-balance",
     "limit-counted-and-given-back", "malformed-code-is-free", "success-without-event",

@@ -1,32 +1,32 @@
-"""`technopay audit`: the books of a store, in use or not, and what differs, by name."""
+"""`technopay audit`: audits a store, in use or not, and prints the differences."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from technopay.cli.settings import Settings
-from technopay.engine import Audit, StoreUninitialised
+from technopay.engine import Audit, Difference, StoreUninitialised
 from technopay.storage import EmbeddedValkey, RedisStore
 from technopay.storage.private import make_private
 
 
 async def run_audit(settings: Settings) -> Audit:
-    """Audit the store that the settings name."""
     async with audited_store(settings) as store:
         return await store.audit()
 
 
 @asynccontextmanager
 async def audited_store(settings: Settings) -> AsyncIterator[RedisStore]:
-    """Open a store only to read it: beside the process that runs it, if one does."""
+    """Open a store for reading: beside the process that runs it, if there is one."""
     url = settings.redis_url
     if url is None:
         if settings.data_dir.exists():
-            make_private(settings.data_dir)  # what listens in there has to be ours
+            make_private(settings.data_dir)  # a socket in a directory of another user is not ours
         server = EmbeddedValkey(settings.data_dir)
         if server.is_new:
             raise StoreUninitialised(f"there is no store in {settings.data_dir}")
@@ -34,21 +34,23 @@ async def audited_store(settings: Settings) -> AsyncIterator[RedisStore]:
     if url is None:
         store = RedisStore.embedded(settings.data_dir, timezone=settings.timezone)
     else:
-        # How durable it is, those judge who write.
+        # Its durability matters only to writers.
         store = RedisStore.connect(url, timezone=settings.timezone, durability="unchecked")
     async with store:
         yield store
 
 
+def differences_table(differences: Iterable[Difference], title: str) -> Table:
+    table = Table("invariant", "subject", "field", "expected", "found", title=title)
+    for each in differences:
+        cells = (each.invariant, each.subject, each.what, each.expected, each.found)
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
 def print_audit(audit: Audit, console: Console) -> None:
-    """Print what was checked and what differs."""
     if audit.differences:
-        table = Table("invariant", "of", "what", "expected", "found", title="Differences")
-        for difference in audit.differences:
-            table.add_row(
-                difference.invariant, difference.subject, difference.what, difference.expected, difference.found
-            )
-        console.print(table)
+        console.print(differences_table(audit.differences, "Differences"))
     checked = ", ".join(f"{count:,} {name}" for name, count in audit.checked.model_dump().items())
     console.print(f"checked: {checked}", soft_wrap=True)
     console.print("clean" if audit.clean else f"BROKEN: {len(audit.differences)} differences")

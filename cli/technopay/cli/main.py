@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-import re
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -17,17 +16,23 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from technopay.cli.audit import print_audit, run_audit
-from technopay.cli.guide import guide_text
+from technopay.cli.auth import make_sign_in
+from technopay.cli.demo.guide import guide_text
+from technopay.cli.demo.purchase import PurchaseError, make_purchase, print_receipt
 from technopay.cli.load.plan import ScenarioName
 from technopay.cli.logs import set_up_logging
 from technopay.cli.process import catch_signals, fit_connections, open_standard_streams, run_loop, say
-from technopay.cli.purchase import PurchaseError, make_purchase, print_receipt
-from technopay.cli.service import running_service, serve_at
-from technopay.cli.setting_types import parse_duration, writable_file
-from technopay.cli.settings import ConfigurationError, Settings, UsageError, load_settings
-from technopay.cli.sign_in import make_sign_in
+from technopay.cli.service import Service, running_service
+from technopay.cli.settings import (
+    ConfigurationError,
+    Settings,
+    UsageError,
+    load_settings,
+    parse_duration,
+    writable_file,
+)
+from technopay.cli.workers.parent import serve_with_workers
 from technopay.cli.workers.supervisor import WorkerFailed
-from technopay.cli.workers.together import serve_together
 from technopay.engine import StoreUnfit, StoreUninitialised, TechnopayError, __version__
 from technopay.engine.fields import user_id_error
 from technopay.storage import initialise_store
@@ -55,8 +60,12 @@ Port = Annotated[
 ]
 
 
+DURATION_S_MAX = 86_400
+LIFETIME_S_MAX = 366 * 86_400
+
+
 def _output_file(text: str) -> Path:
-    """Read the name of a file that will be written, before anything is run."""
+    """Check the name of a file that is written at the end, before anything runs."""
     try:
         return writable_file(text)
     except ValueError as error:
@@ -64,7 +73,6 @@ def _output_file(text: str) -> Path:
 
 
 def _seconds(given: str | float) -> float:
-    """Read a duration: seconds, or like 30s and 5m; the default, too."""
     text = str(given)
     try:
         seconds = float(text) if text.replace(".", "", 1).isdecimal() else parse_duration(text)
@@ -75,10 +83,19 @@ def _seconds(given: str | float) -> float:
     return seconds
 
 
-DURATION_S_MAX = 86_400
-LIFETIME = re.compile(r"([0-9]{1,6})([smhd])")
-UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-LIFETIME_S_MAX = 366 * 86_400
+def _lifetime_s(text: str) -> int:
+    try:
+        lifetime_s = 0 if text.isdecimal() else parse_duration(text)
+    except ValueError:
+        lifetime_s = 0
+    if not 0 < lifetime_s <= LIFETIME_S_MAX:
+        raise UsageError("--expires has to be a number with s, m, h or d, like 1h, and at most 366d")
+    return lifetime_s
+
+
+JsonFile = Annotated[
+    Path | None, typer.Option(parser=_output_file, metavar="FILE", help="For all figures.", show_default=False)
+]
 
 
 def _show_version(*, wanted: bool) -> None:
@@ -112,7 +129,7 @@ def serve(
 ) -> None:
     """Run the HTTP server, on a server's store or on an embedded one."""
     settings = load_settings(redis_url=redis, data_dir=data_dir, host=host, port=port, workers=workers)
-    serve = serve_together if settings.workers > 1 else _serve
+    serve = serve_with_workers if settings.workers > 1 else _serve
     run_loop(serve(settings, initialise=init, demo=demo))
 
 
@@ -168,13 +185,8 @@ def demo(
 
 
 @app.command()
-def bench(
-    json: Annotated[
-        Path | None,
-        typer.Option(parser=_output_file, metavar="FILE", help="For all figures.", show_default=False),
-    ] = None,
-) -> None:
-    """Measure the engine on an embedded store beside its ceiling and a rival, as ratios."""
+def bench(json: JsonFile = None) -> None:
+    """Measure the engine on an embedded store beside its ceiling and a baseline, as ratios."""
     from technopay.cli.bench.report import run_bench
 
     run_bench(json, Console())
@@ -203,10 +215,7 @@ def load(
         Path | None,
         typer.Option(parser=_output_file, metavar="FILE", help="For a page with charts.", show_default=False),
     ] = None,
-    json: Annotated[
-        Path | None,
-        typer.Option(parser=_output_file, metavar="FILE", help="For all figures.", show_default=False),
-    ] = None,
+    json: JsonFile = None,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -218,17 +227,18 @@ def load(
 
     Exit status: 0 clean, 1 an invariant is broken, 2 could not run, 3 a condition of --fail-if holds.
     """
-    from technopay.cli.load.command import fit_plan, run_load
-    from technopay.cli.load.conditions import read_conditions
-    from technopay.cli.load.plan import make_plan
-
     try:
+        from technopay.cli.load.command import fit_plan, run_load
+        from technopay.cli.load.plan import make_plan, read_condition
+
         if admin_token is not None and not admin_token.strip():
             raise UsageError("--admin-token is empty")
-        conditions = read_conditions(fail_if or [])
+        conditions = [read_condition(text) for text in fail_if or []]
         plan = make_plan(url, scenario, duration, users, concurrency, rate)
         plan = fit_plan(plan, is_default=concurrency is None)
         return run_load(plan, admin_token, report, json, Console(), conditions)
+    except ImportError as error:
+        raise UsageError(f"load needs {error.name}: pip install 'technopay[load]'") from error
     except Exception as error:
         # Status 1 would say that an invariant is broken.
         return _fail_to_run("the load test", error)
@@ -265,19 +275,16 @@ def token(
     """Print a bearer token signed with TECHNOPAY_TOKEN_SECRET, or else a key derived from TECHNOPAY_SECRET."""
     if error := user_id_error(user):
         raise UsageError(f"--user {error}")
-    lifetime = LIFETIME.fullmatch(expires)
-    lifetime_s = int(lifetime[1]) * UNIT_S[lifetime[2]] if lifetime else 0
-    if not 0 < lifetime_s <= LIFETIME_S_MAX:
-        raise UsageError("--expires has to be a number with s, m, h or d, like 1h, and at most 366d")
+    lifetime_s = _lifetime_s(expires)
     signer = make_sign_in(load_settings()).require_signer("this command")
     print(signer.sign(user, admin=admin, lifetime_s=lifetime_s))
 
 
 def run() -> None:
-    """Run the command; whatever goes wrong is one line, never a traceback."""
+    """Run the command; an error is one line, never a traceback."""
     open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # an encoding that lacks a letter is no reason to fail
+        sys.stdout.reconfigure(errors="replace")  # for encodings without a letter of ours
     try:
         status = app(sys.argv[1:] or ["--help"], prog_name="technopay", standalone_mode=False)
     except TyperException as error:
@@ -299,34 +306,29 @@ def run() -> None:
 
 
 async def _serve(settings: Settings, *, initialise: bool, demo: bool) -> None:
-    on_request = set_up_logging(settings.log_level, settings.log_format)
-    settings = fit_connections(settings)
-    async with running_service(
-        settings,
-        serve_at(settings.host, settings.port),
-        initialise=initialise,
-        demo=demo,
-        on_request=on_request,
-    ) as service:
-        # Whoever reads the address may send a signal at once.
-        stopped = catch_signals()
+    async with _running(settings, settings.log_level, initialise=initialise, demo=demo) as service:
+        stopped = catch_signals()  # before a reader of the address can send one
         say(f"technopay: serving on {service.url}")
         await stopped.wait()
         say("technopay: draining")
 
 
 async def _demo(settings: Settings, *, once: bool) -> None:
-    on_request = set_up_logging("warning" if once else settings.log_level, settings.log_format)
-    settings = fit_connections(settings)
-    async with running_service(
-        settings, serve_at(settings.host, settings.port), demo=True, on_request=on_request
-    ) as service:
+    async with _running(settings, "warning" if once else settings.log_level, demo=True) as service:
         if once:
             print_receipt(await make_purchase(service.url), Console())
             return
         stopped = catch_signals()
-        say(await guide_text(service))
+        say(await guide_text(service.url, service.engine, service.sign_in))
         await stopped.wait()
+
+
+def _running(
+    settings: Settings, log_level: str, *, initialise: bool = False, demo: bool
+) -> AbstractAsyncContextManager[Service]:
+    on_request = set_up_logging(log_level, settings.log_format)
+    settings = fit_connections(settings)
+    return running_service(settings, initialise=initialise, demo=demo, on_request=on_request)
 
 
 def _fail_to_run(what: str, error: Exception) -> int:

@@ -1,4 +1,4 @@
-"""How a process of ours runs its event loop. A library leaves this to its program; here we are the program."""
+"""The process: its event loop, signals, standard streams and limits. The library leaves these to programs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Result = TypeVar("Result")
 COLLECT_AFTER_OBJECTS = 50_000
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 OTHER_FILES = 128
-"""Files that are open besides connections: the store, the reserve, logs, modules."""
+"""Open files besides connections: the store, the reserve, logs, modules."""
 
 
 def run_loop(main: Coroutine[Any, Any, Result]) -> Result:
     """Run a coroutine to its end.
 
-    Purchases make many objects that live for milliseconds and hardly a cycle: to look for cycles after every
-    700 of them, as is the default, costs a sixth of the engine's time. What is loaded by now is never garbage.
+    Purchases make many objects that live for milliseconds, and hardly a cycle: to look for cycles after every
+    700 of them, as is the default, costs a sixth of the engine's time. Loaded modules are never garbage.
     """
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER_OBJECTS, 10, 10)
@@ -37,12 +37,12 @@ def run_loop(main: Coroutine[Any, Any, Result]) -> Result:
 
 
 def allow_connections(count: int, asked_by: str, *, is_default: bool = False) -> int:
-    """Let this process have as many connections open, if the system does; return how many it may have.
+    """Raise this process's limit of open files for so many connections; return the number that it allows.
 
-    A default is lowered to what the system allows, with a warning.
+    A default is lowered to the system's limit, with a warning.
 
     Raises:
-        ConfigurationError: the system allows less than what was set; one line says what to do.
+        ConfigurationError: the system allows less than was set.
 
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -66,19 +66,14 @@ def allow_connections(count: int, asked_by: str, *, is_default: bool = False) ->
 
 
 def fit_connections(settings: Settings) -> Settings:
-    """Let this process have as many connections open as are set; lower the default to what the system allows.
-
-    Raises:
-        ConfigurationError: the system allows less than what was set.
-
-    """
+    """Raise the limit of open files for the connections of the settings; a default is lowered if need be."""
     is_default = "connections_max" not in settings.model_fields_set
     count = allow_connections(settings.connections_max, "TECHNOPAY_CONNECTIONS_MAX", is_default=is_default)
     return settings.model_copy(update={"connections_max": count})
 
 
 def catch_signals() -> asyncio.Event:
-    """Answer an event that SIGTERM, SIGINT and SIGHUP set from now on; nohup keeps its meaning."""
+    """Return an event that SIGTERM, SIGINT and SIGHUP set from now on; an ignored signal stays ignored."""
     stopped = asyncio.Event()
     for name in ENDING:
         if signal.getsignal(name) is not signal.SIG_IGN:
@@ -87,17 +82,17 @@ def catch_signals() -> asyncio.Event:
 
 
 def say(text: str) -> None:
-    """Print a line on standard output; a full disk or a reader that is gone does no harm."""
+    """Print a line on standard output; a full disk or a closed pipe does no harm."""
     try:
-        # In one write: between two of them, a line of the log could come where both go to one file.
+        # In one write: a line of the log could come between two, if both go to one file.
         print(f"{text}\n", end="", flush=True)
     except OSError:
-        # What could not be written would be tried again at the end, and be the exit status then.
+        # A later flush would fail again, and change the exit status.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def open_standard_streams() -> None:
-    """Put /dev/null in the place of standard streams that are closed: else the next file gets their number."""
+    """Replace closed standard streams by /dev/null: else the next file gets their number."""
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)
@@ -108,5 +103,5 @@ def open_standard_streams() -> None:
 
 
 def sockets_of(descriptors: Iterable[int]) -> list[socket.socket]:
-    """Take over sockets that were inherited."""
+    """Take over inherited sockets."""
     return [socket.socket(fileno=each) for each in descriptors]

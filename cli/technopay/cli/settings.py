@@ -2,77 +2,206 @@
 
 from __future__ import annotations
 
+import difflib
+import ipaddress
 import os
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
-from technopay.cli.setting_sources import EMPTY, PREFIX, read_sources
-from technopay.cli.setting_types import (
-    HOW_TO_MAKE_ONE,
-    MOCK,
-    REVEAL,
-    AnyCase,
-    Factory,
-    FilePath,
-    Host,
-    Networks,
-    Origins,
-    Seconds,
-    Secret,
-    Secrets,
-    ServerUrl,
-    UpperCase,
-    Zone,
-)  # fmt: skip
-from technopay.engine.settings import SECRET_LENGTH_MIN, SECRETS_MAX
+from technopay.engine.settings import SECRET_LENGTH_MIN, SECRETS_MAX, secret_error
 from technopay.http.bounds import Bounds
 from technopay.http.keys import HS256, Algorithm
 from technopay.storage import EmbeddedValkey
 from technopay.storage.private import make_private, read_private, write_private
 
+PREFIX = "TECHNOPAY_"
 FLAGS = {"redis_url": "--redis"}
-"""Flags that are not called as their settings."""
+"""Flags with another name than their settings."""
 FROM_FILES = ("secret", "secret_previous", "token_secret", "token_secret_previous", "redis_url")
 """Settings that hold a secret: each also as `…_FILE`."""
 SERVICES = ("settlement", "email", "sms", "verifier")
+MOCK = "mock"
+"""In the place of a factory: the mock service, on purpose."""
+FILE_BYTES_MAX = 65_536
+EMPTY = "is empty; leave it out for the default"
+HOW_TO_MAKE_ONE = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
+PRINTED_SECRETS = (
+    "a random text of 32 characters or more",
+    "a secret for tests, and for tests alone",
+    "a secret of the benchmark, and of it alone",
+)
+"""Examples of our documents and programs, past ones too: they are public."""
+UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+SCHEMES = ("redis", "rediss", "unix")
+LATER_SCHEMES = ("redis+sentinel", "redis+cluster", "rediss+cluster")
+FACTORY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+LINKED_BY_KUBERNETES = re.compile(r"SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?")
+"""Kubernetes sets these in every container if a service of the cluster is called technopay, and
+TECHNOPAY_PORT=tcp://…"""
 
 
 class ConfigurationError(Exception):
-    """Raised when something is set wrongly; each line names one setting."""
+    """Raised when a setting is wrong; each line names one."""
 
 
 class UsageError(Exception):
     """Raised when an argument of a command is wrong; each line names one."""
 
 
+def parse_duration(text: str) -> int:
+    """Return the seconds of `10s`, `5m`, `1h`, `7d` or a plain number, else raise ValueError."""
+    found = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text.strip().lower())
+    if not found:
+        raise ValueError("has to be a whole number with s, m, h or d, like 10s or 5m")
+    return int(found[1]) * UNIT_S[found[2]]
+
+
+def expand_path(path: Path) -> Path:
+    """Replace `~` by the home directory; raise ValueError for a path that is none."""
+    if re.search(r"[\x00-\x1f\x7f]", str(path)):
+        raise ValueError("has a control character in it")
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"has no home directory to put in the place of {path.parts[0]}") from None
+
+
+def writable_file(name: str) -> Path:
+    """Return the path of a file that can be written, else raise ValueError with the reason."""
+    if not name.strip():
+        raise ValueError("is empty")
+    path = expand_path(Path(name))
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no directory {path.parent} to write {path.name} to")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"{path} cannot be written")
+    return path
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        for known in available_timezones():
+            if known.lower() == name.lower():
+                return known
+        raise ValueError("has to be a time zone like Europe/Berlin") from None
+    return name
+
+
+def _server_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme in LATER_SCHEMES:
+        raise ValueError(f"{parts.scheme}:// is not supported yet; give one server, as redis://host:6379")
+    # To read the port raises ValueError if it is no number.
+    place = parts.path if parts.scheme == "unix" else parts.hostname
+    if parts.scheme not in SCHEMES or not place or parts.port == 0:
+        raise ValueError("has to be a URL like redis://host:6379 or unix:///run/valkey.sock")
+    return parts.scheme + url[len(parts.scheme) :]
+
+
+def _factory(name: str) -> str:
+    if name.lower() == MOCK:
+        return MOCK
+    if not FACTORY.fullmatch(name):
+        raise ValueError("has to be package.module:factory, or mock")
+    return name
+
+
+def _origin(text: str) -> str:
+    parts = urlsplit(text.lower())
+    # To read the port raises ValueError if it is no number.
+    is_plain = parts.port != 0 and not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_plain:
+        raise ValueError("has to be an origin like https://shop.example, without a path")
+    return text.lower()
+
+
+def _network(text: Any) -> Any:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"has to be an address or a network like 10.0.0.0/8: {error}") from None
+
+
+def _host(text: str) -> str:
+    if not text.strip() or re.search(r"[\s/\x00-\x1f\x7f]", text):
+        raise ValueError("has to be a name or an address to listen on, like 127.0.0.1")
+    return text
+
+
+def _secret(secret: SecretStr) -> SecretStr:
+    if error := secret_error(secret.get_secret_value()):
+        raise ValueError(error)
+    if secret.get_secret_value().strip() in PRINTED_SECRETS:
+        raise ValueError(f"is an example that is printed in the documentation; {HOW_TO_MAKE_ONE}")
+    return secret
+
+
+def _of_text(convert: Callable[[str], Any]) -> BeforeValidator:
+    """Convert a value that is text; others are taken as they are."""
+    return BeforeValidator(lambda value: convert(value) if isinstance(value, str) else value)
+
+
+def _items(text: str, end: str = "") -> list[str]:
+    return [item.strip().removesuffix(end) for item in text.split(",")]
+
+
+AnyCase = _of_text(lambda text: text.strip().lower())
+UpperCase = _of_text(lambda text: text.strip().upper())
+Seconds = Annotated[int, _of_text(parse_duration)]
+FilePath = Annotated[Path, AfterValidator(expand_path)]
+Secret = Annotated[SecretStr, Field(min_length=SECRET_LENGTH_MIN), AfterValidator(_secret)]
+Secrets = Annotated[tuple[Secret, ...], _of_text(_items)]
+Factory = Annotated[str, AfterValidator(_factory)]
+Limit = Annotated[int, Field(ge=0)]
+Bound = Annotated[int, Field(ge=1, le=100_000)]
+Text = Annotated[str, Field(min_length=1)]
+Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
+Origin = Annotated[str, AfterValidator(_origin)]
+
+
 def _default_data_dir() -> Path:
-    # The XDG specification has a path that is not absolute ignored.
+    # The XDG specification ignores a path that is not absolute.
     base = Path(os.environ.get("XDG_DATA_HOME", ""))
     return (base if base.is_absolute() else Path("~/.local/share")) / "technopay"
 
 
 class Settings(BaseModel):
-    """All that can be set from outside."""
-
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
     secret: Secret | None = None
     secret_previous: Secrets = ()
     """Accepted, not used."""
-    host: Host = "127.0.0.1"
+    host: Annotated[str, AfterValidator(_host)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     workers: Annotated[int, Field(ge=1, le=64)] = 1
-    redis_url: Annotated[ServerUrl | None, Field(repr=False)] = None
+    redis_url: Annotated[Annotated[str, AfterValidator(_server_url)] | None, Field(repr=False)] = None
     data_dir: FilePath = Field(default_factory=_default_data_dir)
-    timezone: Zone = "UTC"
+    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     code_lifetime_s: Annotated[Seconds, Field(ge=10, le=600)] = 300
-    codes_per_hour: Annotated[int, Field(ge=0)] = 5
-    confirms_per_minute: Annotated[int, Field(ge=0)] = 5
-    failures_per_day: Annotated[int, Field(ge=0)] = 10
+    codes_per_hour: Limit = 5
+    confirms_per_minute: Limit = 5
+    failures_per_day: Limit = 10
     durability: Annotated[Literal["always", "everysec", "unchecked"], AnyCase] = "always"
     settlement: Factory | None = None
     email: Factory | None = None
@@ -87,13 +216,13 @@ class Settings(BaseModel):
     token_secret: Secret | None = None
     token_secret_previous: Secrets = ()
     token_public_key_file: FilePath | None = None
-    token_issuer: Annotated[str, Field(min_length=1)] | None = None
-    token_audience: Annotated[str, Field(min_length=1)] | None = None
-    connections_max: Annotated[int, Field(ge=1, le=100_000)] = Bounds().connections_max
-    requests_max: Annotated[int, Field(ge=1, le=100_000)] = Bounds().requests_max
+    token_issuer: Text | None = None
+    token_audience: Text | None = None
+    connections_max: Bound = Bounds().connections_max
+    requests_max: Bound = Bounds().requests_max
     keepalive_s: Annotated[Seconds, Field(ge=1, le=3600)] = 75
-    cors_origins: Origins = ()
-    trusted_proxies: Networks = ()
+    cors_origins: Annotated[tuple[Origin, ...], _of_text(partial(_items, end="/"))] = ()
+    trusted_proxies: Annotated[tuple[Network, ...], _of_text(_items)] = ()
 
     @field_validator("secret_previous")
     @classmethod
@@ -107,23 +236,10 @@ class Settings(BaseModel):
     def variables_of(self, service: str) -> dict[str, str]:
         """Return the variables of one service, without `TECHNOPAY_<SERVICE>_` before them."""
         prefix = f"{service}_".upper()
-        return {
-            name.removeprefix(prefix): value
-            for name, value in self.service_variables.items()
-            if name.startswith(prefix)
-        }
-
-    def reveal(self) -> dict[str, Any]:
-        """Return all settings as JSON has them, secrets included."""
-        return self.model_dump(mode="json", context=REVEAL)
+        variables = self.service_variables.items()
+        return {name.removeprefix(prefix): value for name, value in variables if name.startswith(prefix)}
 
     def require_secret(self) -> str:
-        """Answer the secret.
-
-        Raises:
-            ConfigurationError: it is not set.
-
-        """
         if self.secret is None:
             raise ConfigurationError(
                 f"TECHNOPAY_SECRET is not set: give a random text of at least {SECRET_LENGTH_MIN} characters; "
@@ -133,11 +249,10 @@ class Settings(BaseModel):
 
     @property
     def previous_secrets(self) -> tuple[str, ...]:
-        """The other secrets whose codes and tokens are taken."""
         return tuple(each.get_secret_value() for each in self.secret_previous)
 
     def demo_secret(self) -> str:
-        """Answer the secret or, for a demo, a random one that is kept in the data directory."""
+        """Return the secret or, for a demo, a random one that is kept in the data directory."""
         if self.secret is not None:
             return self.secret.get_secret_value()
         kept = make_private(self.data_dir) / "demo-secret"
@@ -157,42 +272,112 @@ class Settings(BaseModel):
 
 
 def load_settings(**flags: Any) -> Settings:
-    """Read the settings; flags go before all else, None is a flag that was not given.
+    """Read the settings; flags come before the environment, None is a flag that was not given.
 
     Raises:
-        UsageError, ConfigurationError: some are set wrongly; names each in a line of its own.
+        UsageError, ConfigurationError: settings are wrong; each line names one.
 
     """
     given = {name: value for name, value in flags.items() if value is not None}
     if "redis_url" in given and "data_dir" in given:
         raise UsageError("--redis and --data-dir exclude each other")
-    try:
-        sources = read_sources(set(Settings.model_fields) - {"service_variables"}, FROM_FILES, set(given))
-    except UnicodeDecodeError:
-        raise ConfigurationError("the file .env is not in UTF-8") from None
-    values: dict[str, Any] = {**sources.values, **given}
+    values, wrong = _read_environment(given)
+    values |= given
     if "data_dir" in given:
-        # It means the embedded store, whatever the environment says of a server.
+        # It means the embedded store, also if the environment names a server.
         values["redis_url"] = None
-    wrong = sources.take_service_variables(values, SERVICES, MOCK)
+    names = Settings.model_fields.keys() - {"service_variables"}
+    variables = _take_service_variables(values, wrong)
+    wrong |= _unknown(values.keys() - names, [*names, *(f"{name}_file" for name in FROM_FILES)])
     wrong |= {name: EMPTY for name, value in values.items() if isinstance(value, str) and not value.strip()}
+    right = {name: value for name, value in values.items() if name in names and name not in wrong}
     try:
-        settings = Settings.model_validate(
-            {name: value for name, value in values.items() if name not in wrong}
-            | {"service_variables": sources.service_variables}
-        )
+        settings = Settings.model_validate(right | {"service_variables": variables})
     except ValidationError as error:
         wrong |= _problems(error)
     if not wrong:
         return settings
-    lines = [_line(name, wrong[name], given) for name in wrong]
-    if wrong.keys() & given.keys():
-        raise UsageError("\n".join(lines))
-    raise ConfigurationError("\n".join(lines))
+    message = "\n".join(_line(name, problem, given) for name, problem in wrong.items())
+    raise UsageError(message) if wrong.keys() & given.keys() else ConfigurationError(message)
+
+
+def _read_environment(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the settings by name, with the contents of `…_FILE`, and the problems of these files."""
+    values: dict[str, Any] = {}
+    wrong: dict[str, str] = {}
+    try:
+        in_file = dotenv_values(".env")
+    except UnicodeDecodeError:
+        raise ConfigurationError("the file .env is not in UTF-8") from None
+    for source in (in_file, os.environ):
+        for variable, value in source.items():
+            name = variable.upper().removeprefix(PREFIX)
+            is_linked = LINKED_BY_KUBERNETES.fullmatch(name) or f"{name}={value}".startswith("PORT=tcp://")
+            if variable.upper().startswith(PREFIX) and not is_linked:
+                values[name.lower()] = value or ""
+    for name in FROM_FILES:
+        path = values.pop(f"{name}_file", None)
+        if path is None:
+            continue
+        if not path.strip():
+            wrong[f"{name}_file"] = EMPTY
+        elif name in values:
+            wrong[f"{name}_file"] = f"is set, and {PREFIX}{name.upper()} as well; leave one out"
+        elif name not in given:
+            try:
+                content = _read_file(path)
+                # A secret may have a comma in it, but no new line.
+                values[name] = content.split("\n") if name.endswith("_previous") else content
+            except ValueError as error:
+                wrong[f"{name}_file"] = str(error)
+    return values, wrong
+
+
+def _read_file(name: str) -> str:
+    """Return the content of a file, without a new line at its end; a ValueError shows nothing of it."""
+    path = expand_path(Path(name))
+    try:
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+        text = content.decode()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: is not in UTF-8") from None
+    if len(content) > FILE_BYTES_MAX:
+        raise ValueError(f"{path}: is longer than {FILE_BYTES_MAX} bytes")
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise ValueError(f"{path}: is empty")
+    return text
+
+
+def _take_service_variables(values: dict[str, Any], wrong: dict[str, str]) -> dict[str, str]:
+    """Take the variables of factories out of the values, by their names in upper case."""
+    variables = {}
+    for name in list(values):
+        service = next((each for each in SERVICES if name.startswith(f"{each}_")), None)
+        if service is None:
+            continue
+        value = values.pop(name)
+        if str(values.get(service) or MOCK).lower() == MOCK:
+            wrong[name] = f"is for a factory, and {PREFIX}{service.upper()} names none"
+        else:
+            variables[name.upper()] = value
+    return variables
+
+
+def _unknown(names: set[str], known: list[str]) -> dict[str, str]:
+    problems = {}
+    for name in sorted(names):
+        nearest = difflib.get_close_matches(name, known, 1)
+        hint = f"; the nearest one is {PREFIX}{nearest[0].upper()}" if nearest else ""
+        problems[name] = f"is not a setting{hint}"
+    return problems
 
 
 def _problems(error: ValidationError) -> dict[str, str]:
-    """Return what is wrong with each setting, without what it was set to."""
+    """Return the problem of each setting, without its value."""
     problems: dict[str, str] = {}
     for problem in error.errors(include_url=False, include_input=False):
         name, *rest = problem["loc"]
@@ -202,12 +387,12 @@ def _problems(error: ValidationError) -> dict[str, str]:
             message = f"has to have at least {problem['ctx']['min_length']} characters"
             if "actual_length" in problem["ctx"]:
                 message += f", not {problem['ctx']['actual_length']}"
-        where = f"item {rest[0] + 1} " if rest and isinstance(rest[0], int) else ""
-        problems.setdefault(str(name), where + message)
+        item = f"item {rest[0] + 1} " if rest and isinstance(rest[0], int) else ""
+        problems.setdefault(str(name), item + message)
     return problems
 
 
-def _line(name: str, message: str, flags: Mapping[str, Any]) -> str:
-    if name in flags:
-        return f"{FLAGS.get(name) or '--' + name.replace('_', '-')} {message}"
-    return f"{PREFIX}{name.upper()}: {message}"
+def _line(name: str, problem: str, given: Mapping[str, Any]) -> str:
+    if name in given:
+        return f"{FLAGS.get(name) or '--' + name.replace('_', '-')} {problem}"
+    return f"{PREFIX}{name.upper()}: {problem}"

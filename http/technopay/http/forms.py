@@ -16,8 +16,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from technopay.engine import fields
 from technopay.engine.fields import AMOUNT_MAX, PHONE, USER_ID
-from technopay.engine.testing.mocks import INBOX_LENGTH
 from technopay.engine.models import PaymentStatus
+from technopay.engine.testing.mocks import INBOX_LENGTH
 
 
 def _judge_with(judge: Callable[[Any], str | None], kind: type = str) -> Callable[[Any], Any]:

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import SkipJsonSchema
 
 from technopay.engine import InboxMessage
-from technopay.engine.testing.mocks import read_mock_inbox
 from technopay.engine.models import Method, Timestamp
 from technopay.engine.ports import Store
+from technopay.engine.testing.mocks import read_mock_inbox
 from technopay.http.answer import Answer
 from technopay.http.forms import InboxQuery, TokenBody
 from technopay.http.routes import Call, Route

@@ -16,9 +16,7 @@ class ReadMeta(Command[Mapping[str, str]]):
 
 @dataclass(frozen=True, slots=True)
 class Initialise(Command[Mapping[str, str]]):
-    """Make an unused store one of technopay's. 'in_use': returns the meta record of the store, if it has
-    one.
-    """
+    """Make an unused store one of technopay's. 'in_use': returns its meta record, if it has one."""
 
     incarnation: str
     schema: str

@@ -226,7 +226,7 @@ class RedisStore:
     async def read_journal(self, partition: int, after: Position, limit: int) -> JournalBatch:  # noqa: ARG002
         """Read the entries after a position; the journal has to keep them from then on."""
         batch = await self._partition.read_journal(after, limit)
-        self._health.saw(str(batch.end))
+        self._health.note_entry(str(batch.end))
         return batch
 
     async def ping(self) -> None:
@@ -257,9 +257,7 @@ class RedisStore:
         return (await self.run(ReadMeta())).value or {}
 
     async def count_live_codes(self) -> tuple[Counter[str], bool]:
-        """Count the codes that can still be used, by the id of their key; return whether that is all of
-        them.
-        """
+        """Count the codes that can still be used, by the id of their key; return if that is all."""
         counts: Counter[str] = Counter()
         for offset in range(0, LOOKED_AT_MAX, LOOKED_AT):
             outcome = await self.run(CountLiveCodes(offset, LOOKED_AT))
@@ -293,28 +291,28 @@ class RedisStore:
             self._url = self._server.url
         if self._url is None:
             try:
-                from fakeredis import FakeAsyncRedis
+                from fakeredis import FakeRedis, FakeServer
             except ImportError:
                 raise StoreUnfit(
                     "RedisStore.fake() needs fakeredis: pip install 'technopay[testing]'"
                 ) from None
 
-            fake = FakeClient(FakeAsyncRedis(decode_responses=True, encoding_errors="replace"))
+            fake = FakeClient(FakeRedis(server=FakeServer(), decode_responses=True, encoding_errors="replace"))
             self._partition.client = fake
             self._resources.push_async_callback(fake.aclose)
             await self._take_over(is_new=is_new)
         else:
             client = self._partition.client = ServerClient(
                 self._url,
-                scripts=self._scripts.values(),
+                library=next(iter(self._scripts.values())).library,
                 reply_timeout_s=self._reply_timeout_s,
                 health=self._health,
             )
             self._resources.push_async_callback(client.aclose)
-            self._health.leave()
-            await client.look()
+            self._health.reset()
+            await client.check()
             await self._take_over(is_new=is_new)
-            await client.look()
+            await client.check()
             client.watch(LOOK_INTERVAL_S)
         if self._server:
             self._server.mark_initialised()

@@ -7,10 +7,10 @@ import itertools
 from typing import Any
 
 import pytest
-from support.load import ToldWire, leap
+from support.load import ScriptedClient, leap
 
 from technopay.cli.load.inbox import CODE_WAIT_S, LENGTH, Inbox
-from technopay.cli.load.wire import Reply
+from technopay.cli.load.timed_client import Reply
 
 Message = dict[str, Any]
 BUSY = Reply(503, "overloaded", {"code": "overloaded"})
@@ -32,13 +32,15 @@ async def nobody_reads() -> bool:
 
 def test_one_reader_reads_for_all_who_wait() -> None:
     async def main() -> None:
-        wire = ToldWire(lambda _: inbox(*(message(f"pay_{number}", f"{number}") for number in range(50))))
-        reader = Inbox(wire, "alice")
+        client = ScriptedClient(
+            lambda _: inbox(*(message(f"pay_{number}", f"{number}") for number in range(50)))
+        )
+        reader = Inbox(client, "alice")
 
         codes = await asyncio.gather(*(reader.read_code(f"pay_{number}") for number in range(50)))
 
         assert codes == [str(number) for number in range(50)]
-        assert wire.asked == ["/mock/inbox/alice?limit=100"], "twice as many as wait"
+        assert client.asked == ["/mock/inbox/alice?limit=100"], "twice as many as wait"
         assert await nobody_reads()
 
     leap(main())
@@ -53,25 +55,25 @@ def test_it_reads_further_back_after_reads_in_vain_and_a_server_that_is_busy_is_
             inbox(),
             inbox(message("pay_1")),
         ]
-        wire = ToldWire(lambda _: answers[min(len(wire.asked), len(answers)) - 1])
+        client = ScriptedClient(lambda _: answers[min(len(client.asked), len(answers)) - 1])
 
-        assert await Inbox(wire, "alice").read_code("pay_1") == "123456"
+        assert await Inbox(client, "alice").read_code("pay_1") == "123456"
 
-        assert [path.partition("limit=")[2] for path in wire.asked] == ["3", "6", "12", "24", "48"]
+        assert [path.partition("limit=")[2] for path in client.asked] == ["3", "6", "12", "24", "48"]
 
     leap(main())
 
 
 def test_a_code_that_does_not_come_is_waited_for_and_given_up() -> None:
     async def main() -> None:
-        wire = ToldWire(lambda _: inbox())
+        client = ScriptedClient(lambda _: inbox())
         began_s = asyncio.get_running_loop().time()
 
-        assert await Inbox(wire, "alice").read_code("pay_1") is None
+        assert await Inbox(client, "alice").read_code("pay_1") is None
 
         assert asyncio.get_running_loop().time() - began_s == pytest.approx(CODE_WAIT_S)
-        assert wire.asked[-1].endswith(f"limit={LENGTH}")
-        assert len(wire.asked) < 60
+        assert client.asked[-1].endswith(f"limit={LENGTH}")
+        assert len(client.asked) < 60
         assert await nobody_reads()
 
     leap(main())
@@ -79,8 +81,8 @@ def test_a_code_that_does_not_come_is_waited_for_and_given_up() -> None:
 
 def test_who_comes_after_the_others_are_gone_gets_a_code_too() -> None:
     async def main() -> None:
-        wire = ToldWire(lambda _: inbox(message("pay_1"), message("pay_2")))
-        reader = Inbox(wire, "alice")
+        client = ScriptedClient(lambda _: inbox(message("pay_1"), message("pay_2")))
+        reader = Inbox(client, "alice")
         impatient = asyncio.create_task(reader.read_code("pay_3"))
         await asyncio.sleep(0.01)
 
@@ -89,14 +91,14 @@ def test_who_comes_after_the_others_are_gone_gets_a_code_too() -> None:
         assert await reader.read_code("pay_1") == "123456"
         assert await reader.read_code("pay_2") == "123456"
 
-        assert len(wire.asked) == 2
+        assert len(client.asked) == 2
 
     leap(main())
 
 
 def test_nothing_goes_on_when_those_who_waited_are_gone() -> None:
     async def main() -> None:
-        reader = Inbox(ToldWire(lambda _: inbox()), "alice")
+        reader = Inbox(ScriptedClient(lambda _: inbox()), "alice")
         waiting = [asyncio.create_task(reader.read_code(f"pay_{number}")) for number in range(2)]
         await asyncio.sleep(1)
 
@@ -114,8 +116,8 @@ def test_nothing_goes_on_when_those_who_waited_are_gone() -> None:
 def test_an_inbox_that_is_not_understood_is_told_to_all_who_wait_at_once() -> None:
     async def main() -> None:
         answers = [Reply(200, "ok", {"data": [{"text": "hello"}]}), inbox(message("pay_1"))]
-        wire = ToldWire(lambda _: answers[len(wire.asked) - 1])
-        reader = Inbox(wire, "alice")
+        client = ScriptedClient(lambda _: answers[len(client.asked) - 1])
+        reader = Inbox(client, "alice")
 
         waited = await asyncio.gather(
             reader.read_code("pay_1"), reader.read_code("pay_2"), return_exceptions=True
@@ -139,11 +141,11 @@ def test_who_was_missed_is_found_though_others_are_found_at_every_read() -> None
 
         def answer(path: str) -> Reply:
             # Each read finds somebody, and buries the one who was missed a little deeper.
-            buried[:0] = [message(f"pay_{len(wire.asked)}"), *[message("nobody")] * 4]
+            buried[:0] = [message(f"pay_{len(client.asked)}"), *[message("nobody")] * 4]
             return inbox(*buried[: int(path.partition("limit=")[2])])
 
-        wire = ToldWire(answer)
-        reader = Inbox(wire, "alice")
+        client = ScriptedClient(answer)
+        reader = Inbox(client, "alice")
         others = asyncio.create_task(read_one_after_another(reader))
 
         async with asyncio.timeout(1.0):

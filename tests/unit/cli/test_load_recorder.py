@@ -1,42 +1,52 @@
-"""What a run writes down: latencies as they are, second by second."""
+"""The records of a run: latencies and outcomes, by second."""
 
 from __future__ import annotations
 
 import pytest
 
-from technopay.cli.load.recorder import PURCHASE, Recorder, percentile
+from technopay.cli.load.recorder import Histogram, Recorder
+from technopay.cli.load.result import PURCHASE, Latency
 
 
 @pytest.mark.parametrize(
-    ("count", "share", "expected"),
-    [
-        (1, 0.5, 1), (1, 0.99, 1), (2, 0.5, 1), (2, 0.51, 2), (2, 0.99, 2), (100, 0.5, 50), (100, 0.95, 95),
-        (100, 0.99, 99), (101, 0.5, 51), (101, 0.95, 96), (101, 0.99, 100), (1000, 0.999, 999), (100, 1, 100),
-    ],
-)  # fmt: skip
-def test_a_percentile_is_a_value_that_was_measured_by_nearest_rank(
-    count: int, share: float, expected: int
-) -> None:
-    assert percentile([float(number) for number in range(1, count + 1)], share) == expected
+    ("count", "percents"),
+    [(1, (1, 1, 1)), (2, (1, 2, 2)), (100, (50, 95, 99)), (101, (51, 96, 100)), (1000, (500, 950, 990))],
+)
+def test_a_percentile_is_the_nearest_rank_to_three_digits(count: int, percents: tuple[int, ...]) -> None:
+    histogram = Histogram()
+    for number in range(1, count + 1):
+        histogram.record(number / 1000)
+    found = histogram.latency()
+    assert found
+    expected = pytest.approx([*percents, count], rel=0.001)
+    assert [found.p50_ms, found.p95_ms, found.p99_ms, found.max_ms] == expected
 
 
-def test_of_nothing_there_is_no_percentile() -> None:
-    with pytest.raises(AssertionError):
-        percentile([], 0.5)
+def test_no_duration_is_lost_and_of_none_there_is_no_latency() -> None:
+    histogram = Histogram()
+    assert histogram.latency() is None
+    for seconds in (-1.0, 0.0, 1e9):
+        histogram.record(seconds)
+    assert histogram.count == 3
+
+
+def p50_ms(latency: Latency | None) -> float | None:
+    return round(latency.p50_ms) if latency else None
 
 
 def test_what_ends_belongs_to_the_second_in_which_it_ends() -> None:
     recorder = Recorder()
     recorder.request("start", 201, "requires_confirmation", 0.1)
     recorder.purchase(200, "succeeded", 0.5)
-    recorder.next_second(under_way=3)
+    recorder.end_second(under_way=3)
     recorder.request("start", 503, "overloaded", 0.2)
     recorder.request("start", 201, "requires_confirmation", 0.3)
     recorder.purchase(503, "overloaded", 0.2)
 
     first, second = recorder.seconds
-    assert (first.requests, first.purchases, first.under_way, list(first.latencies_s)) == (1, 1, 3, [0.1])
-    assert (second.requests, second.purchases, list(second.latencies_s)) == (2, 0, [0.3])
+    recorder.finish()
+    assert (first.requests, first.purchases, first.under_way, p50_ms(first.latency)) == (1, 1, 3, 100)
+    assert (second.requests, second.purchases, p50_ms(second.latency)) == (2, 0, 300)
     assert (first.outcomes, second.outcomes) == ({"succeeded": 1}, {"overloaded": 1})
     assert recorder.outcomes["start", 503, "overloaded"] == 1
     assert (recorder.requests, recorder.paid) == (3, 1)
@@ -47,22 +57,23 @@ def test_what_is_slow_on_purpose_is_counted_and_is_not_in_the_percentiles_over_t
     recorder = Recorder()
     recorder.request(operation, 200, "succeeded", 3.0)
 
-    assert (recorder.seconds[0].requests, list(recorder.seconds[0].latencies_s)) == (1, [])
-    assert recorder.successes_s(operation) == [3.0]
+    recorder.finish()
+    assert (recorder.seconds[0].requests, recorder.seconds[0].latency) == (1, None)
+    assert p50_ms(recorder.success_latency(operation)) == pytest.approx(3000, rel=0.001)
 
 
 def test_a_purchase_that_is_slow_on_purpose_is_counted_without_its_latency() -> None:
     recorder = Recorder()
     recorder.purchase(200, "succeeded", None)
 
-    assert (recorder.paid, recorder.successes_s(PURCHASE)) == (1, [])
+    assert (recorder.paid, recorder.success_latency(PURCHASE)) == (1, None)
 
 
 def test_a_wait_that_is_no_request_is_not_counted_as_one() -> None:
     recorder = Recorder()
-    recorder.waited("code", 0.3)
+    recorder.wait("code", 0.3)
 
-    assert (recorder.requests, recorder.successes_s("code")) == (0, [0.3])
+    assert (recorder.requests, p50_ms(recorder.success_latency("code"))) == (0, 300)
 
 
 def test_times_are_of_what_succeeded() -> None:
@@ -71,7 +82,7 @@ def test_times_are_of_what_succeeded() -> None:
         recorder.request("confirm", status, code, status / 1_000)
         recorder.purchase(status, code, status / 1_000)
 
-    assert recorder.successes_s("confirm") == [0.2, 0.2]
-    assert recorder.successes_s(PURCHASE) == [0.2], "money that came back is none that was paid"
-    assert list(recorder.latencies_s[PURCHASE, 503, "overloaded"]) == [0.503]
+    assert p50_ms(recorder.success_latency("confirm")) == 200
+    assert p50_ms(recorder.success_latency(PURCHASE)) == 200, "money that came back was not paid"
+    assert p50_ms(recorder.latencies[PURCHASE, 503, "overloaded"].latency()) == 503
     assert recorder.counts() == {"confirm": 4, PURCHASE: 1}

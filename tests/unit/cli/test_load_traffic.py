@@ -7,46 +7,54 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from support.load import ToldWire, leap, limit_json, make_plan, make_scene
+from support.load import ScriptedClient, ScriptedOperator, leap, limit_json, load_fixtures, make_plan
 
+from technopay.cli.load.flows import SCENARIOS, Flow, Scenario, blocked, too_poor
 from technopay.cli.load.plan import ScenarioName
-from technopay.cli.load.purchase import Purchase, SurpriseError, TurnedAwayError
-from technopay.cli.load.recorder import PURCHASE, Recorder
-from technopay.cli.load.scenarios import SCENARIOS, Scenario
-from technopay.cli.load.stories import Story, blocked, too_poor
+from technopay.cli.load.purchase import Purchase, Rejected, UnexpectedResult
+from technopay.cli.load.recorder import Recorder
+from technopay.cli.load.result import PURCHASE
+from technopay.cli.load.timed_client import Reply
 from technopay.cli.load.traffic import FINISH_EARLY_S, FINISH_S, Traffic
-from technopay.cli.load.wire import Reply
+from technopay.engine import Overloaded
 
 PAID = Reply(200, "succeeded", {})
 
 
-def lasting(duration_s: float) -> Story:
-    """Make a story that takes its time."""
+def lasting(duration_s: float) -> Flow:
+    """Make a flow that takes its time."""
 
-    async def story(buy: Purchase) -> Reply:
+    async def flow(purchase: Purchase) -> Reply:
         await asyncio.sleep(duration_s)
         return PAID
 
-    return story
+    return flow
 
 
 class Run:
-    """A run of one story, with what came of it."""
+    """A run of one flow, with what came of it."""
 
-    def __init__(self, story: Story, *, tightens_limit: bool = False, **plan: Any) -> None:
+    def __init__(self, flow: Flow, *, tightens_limit: bool = False, **plan: Any) -> None:
         self.recorder = Recorder()
         self.stopped = asyncio.Event()
-        self.scene = make_scene(self.recorder)
-        scenario = Scenario(ScenarioName.MIXED, {story: 1}, tightens_limit=tightens_limit)
-        self.traffic = Traffic(make_plan(**plan), scenario, self.scene, self.recorder, self.stopped)
-        self.tally = self.traffic.tallies[story]
+        self.fixtures = load_fixtures(self.recorder)
+        scenario = Scenario({flow: 1}, tightens_limit=tightens_limit)
+        self.traffic = Traffic(make_plan(**plan), scenario, self.fixtures, self.recorder, self.stopped)
+        self.tally = self.traffic.tallies[flow]
         self.took_s = 0.0
+        self._latencies_s: list[float] = []
+        record = self.recorder.purchase
+
+        def purchase(status: int, code: str, latency_s: float | None) -> None:
+            self._latencies_s += [] if latency_s is None else [latency_s]
+            record(status, code, latency_s)
+
+        self.recorder.purchase = purchase  # type: ignore[method-assign]
 
     @property
     def latencies_s(self) -> list[float]:
-        """All of purchases, whatever came of them."""
-        kept = (each for (name, *_), each in self.recorder.latencies_s.items() if name == PURCHASE)
-        return [latency_s for latencies_s in kept for latency_s in latencies_s]
+        """The latencies of all purchases, in their order."""
+        return self._latencies_s
 
     async def play(self, stop_after_s: float | None = None) -> Run:
         loop = asyncio.get_running_loop()
@@ -59,9 +67,9 @@ class Run:
         return self
 
 
-def played(story: Story, stop_after_s: float | None = None, **plan: Any) -> Run:
+def played(flow: Flow, stop_after_s: float | None = None, **plan: Any) -> Run:
     async def main() -> Run:
-        return await Run(story, **plan).play(stop_after_s)
+        return await Run(flow, **plan).play(stop_after_s)
 
     return leap(main())
 
@@ -87,12 +95,12 @@ def test_no_more_are_under_way_than_planned_and_never_fewer_while_there_are_some
     seen: list[int] = []
 
     async def main() -> None:
-        async def story(buy: Purchase) -> Reply:
+        async def flow(purchase: Purchase) -> Reply:
             await asyncio.sleep(0.25)
             seen.append(run.traffic.under_way)
             return PAID
 
-        run = Run(story, rate_per_s=rate_per_s, concurrency=4)
+        run = Run(flow, rate_per_s=rate_per_s, concurrency=4)
         await run.play()
         assert run.tally.begun == run.tally.ended == len(seen)
 
@@ -112,13 +120,13 @@ def test_what_is_under_way_when_the_time_is_over_may_finish() -> None:
 
 @pytest.mark.parametrize("later", range(12))
 def test_what_ends_in_the_moment_when_the_time_is_over_is_no_trouble(later: int) -> None:
-    async def story(buy: Purchase) -> Reply:
+    async def flow(purchase: Purchase) -> Reply:
         await asyncio.sleep(3)
         for _ in range(later):
             await asyncio.sleep(0)
         return PAID
 
-    run = played(story, concurrency=1, duration_s=3.0)
+    run = played(flow, concurrency=1, duration_s=3.0)
 
     assert run.tally.ended == run.tally.begun
 
@@ -150,47 +158,49 @@ def test_rates_are_made_of_what_ended_in_time() -> None:
     assert (run.recorder.paid, run.recorder.in_time[PURCHASE]) == (8, 4)
 
 
-async def turned_away(buy: Purchase) -> Reply:
-    raise TurnedAwayError(Reply(503, "overloaded", {}))
+async def turned_away(purchase: Purchase) -> Reply:
+    raise Rejected(Reply(503, "overloaded", {}))
 
 
-async def surprised(buy: Purchase) -> Reply:
-    raise SurpriseError("two answers with different id", Reply(200, "failed", {}))
+async def surprised(purchase: Purchase) -> Reply:
+    raise UnexpectedResult("two answers with different id", Reply(200, "failed", {}))
 
 
-async def puzzled(buy: Purchase) -> Reply:
+async def puzzled(purchase: Purchase) -> Reply:
     raise KeyError("id")
 
 
 @pytest.mark.parametrize(
-    ("story", "counts", "surprises", "outcome"),
+    ("flow", "counts", "unexpected", "outcome"),
     [
         (turned_away, (3, 0, 3), {}, (503, "overloaded")),
         (surprised, (3, 0, 0), {"two answers with different id": 3}, (200, "failed")),
-        (puzzled, (3, 0, 0), {"an answer was not understood: KeyError('id')": 3}, (0, "not_understood")),
+        (puzzled, (3, 0, 0), {"a reply could not be read: KeyError('id')": 3}, (0, "not_understood")),
         (lasting(0.0), (3, 3, 0), {}, (200, "succeeded")),
     ],
     ids=["turned away", "surprised", "puzzled", "as expected"],
 )
 def test_every_end_is_counted_as_what_it_is(
-    story: Story, counts: tuple[int, int, int], surprises: dict[str, int], outcome: tuple[int, str]
+    flow: Flow, counts: tuple[int, int, int], unexpected: dict[str, int], outcome: tuple[int, str]
 ) -> None:
-    run = played(story, rate_per_s=1.0, duration_s=2.95)
+    run = played(flow, rate_per_s=1.0, duration_s=2.95)
 
-    assert (run.tally.ended, run.tally.as_expected, run.tally.turned_away) == counts
-    assert run.tally.surprises == surprises
+    assert (run.tally.ended, run.tally.as_expected, run.tally.rejected) == counts
+    assert run.tally.unexpected == unexpected
     assert run.recorder.outcomes == {(PURCHASE, *outcome): 3}
 
 
 def test_a_surprise_that_breaks_an_invariant_is_kept_for_the_verdict() -> None:
     async def main() -> None:
-        async def story(buy: Purchase) -> Reply:
-            raise SurpriseError("200 succeeded", PAID, invariant="refused_is_refused")
+        async def flow(purchase: Purchase) -> Reply:
+            raise UnexpectedResult("200 succeeded", PAID, invariant="refused_is_refused")
 
-        run = Run(story, rate_per_s=1.0, duration_s=0.95)
-        run.scene.wire = ToldWire(lambda _: PAID)
+        run = Run(flow, rate_per_s=1.0, duration_s=0.95)
+        run.fixtures.timed = ScriptedClient(lambda _: PAID)
         await run.play()
-        assert list(run.scene.wire.journal.broken) == ["refused_is_refused: story was answered 200 succeeded"]
+        assert list(run.fixtures.timed.acknowledgements.violations) == [
+            "refused_is_refused: flow got 200 succeeded"
+        ]
 
     leap(main())
 
@@ -198,13 +208,13 @@ def test_a_surprise_that_breaks_an_invariant_is_kept_for_the_verdict() -> None:
 def test_who_is_turned_away_does_not_come_back_at_once() -> None:
     run = played(turned_away, concurrency=2, duration_s=0.95)
 
-    assert run.tally.turned_away == 2 * 10
+    assert run.tally.rejected == 2 * 10
     assert max(run.latencies_s) == 0.0, "the pause is no part of it"
 
 
 def test_a_story_that_takes_its_time_on_purpose_has_no_latency() -> None:
-    async def slow(buy: Purchase) -> Reply:
-        buy.is_slow = True
+    async def slow(purchase: Purchase) -> Reply:
+        purchase.is_slow = True
         return PAID
 
     run = played(slow, rate_per_s=1.0, duration_s=2.95)
@@ -218,50 +228,51 @@ def test_a_run_is_divided_into_seconds() -> None:
     assert [second.purchases for second in run.recorder.seconds] == [4, 4, 2]
 
 
-def test_who_is_poor_or_blocked_plays_that_and_nothing_else() -> None:
+def test_poor_and_blocked_users_run_their_flow_and_no_other() -> None:
     async def main() -> None:
-        scene = make_scene(users=("alice", "poor", "blocked"))
-        everybody = list(scene.shoppers)
-        scene.shoppers, scene.poor, scene.blocked = ([each] for each in everybody)
-        traffic = Traffic(make_plan(), SCENARIOS[ScenarioName.MIXED], scene, Recorder(), asyncio.Event())
+        fixtures = load_fixtures(users=("alice", "poor", "blocked"))
+        everybody = list(fixtures.users)
+        fixtures.users, fixtures.poor, fixtures.blocked = ([each] for each in everybody)
+        traffic = Traffic(make_plan(), SCENARIOS[ScenarioName.MIXED], fixtures, Recorder(), asyncio.Event())
 
-        assert traffic._shoppers(too_poor) == scene.poor
-        assert traffic._shoppers(blocked) == scene.blocked
-        others = [story for story in traffic.tallies if story not in (too_poor, blocked)]
-        assert all(traffic._shoppers(story) == scene.shoppers for story in others)
+        assert traffic._users(too_poor) == fixtures.poor
+        assert traffic._users(blocked) == fixtures.blocked
+        others = [flow for flow in traffic.tallies if flow not in (too_poor, blocked)]
+        assert all(traffic._users(flow) == fixtures.users for flow in others)
 
     leap(main())
 
 
-def tightened(told: Reply) -> list[Any]:
-    """Play a run that tightens the limit, of which a server tells; answer to what it was set."""
+def tightened(read: Callable[[], dict[str, Any] | None]) -> list[int]:
+    """Run a flow with a limit that a server returns; return the amounts to which it was set."""
 
-    async def main() -> list[Any]:
+    async def main() -> list[int]:
         run = Run(lasting(0.0), tightens_limit=True, rate_per_s=10.0, duration_s=9.95)
-        wire = run.scene.wire = ToldWire(lambda path: told)
+        operator: Any = ScriptedOperator(read)
+        run.fixtures.operator = operator
         await run.play()
-        return [body["amount"] for body in wire.bodies]
+        return list(operator.amounts)
 
     return leap(main())
 
 
+def overloaded() -> None:
+    raise Overloaded
+
+
 def test_a_limit_is_set_once_so_that_it_runs_out_on_the_way() -> None:
-    (limit,) = tightened(Reply(200, "ok", {"data": [limit_json(used=7_000)]}))
-
-    # 40 purchases in 4 seconds: what is left is for 20 more, and half of one.
-    assert limit == 7_000 + 20 * 100 + 50
+    # 40 purchases in 4 seconds: the rest is for 20 more, and half of one.
+    assert tightened(lambda: limit_json(used=7_000)) == [7_000 + 20 * 100 + 50]
 
 
-@pytest.mark.parametrize(
-    "told", [Reply(503, "overloaded", {}), Reply(200, "ok", {"data": [limit_json(currency="EUR")]})]
-)
-def test_a_limit_that_is_not_told_is_left_alone(told: Reply) -> None:
-    assert tightened(told) == []
+@pytest.mark.parametrize("read", [overloaded, lambda: limit_json(currency="EUR")])
+def test_an_unknown_limit_is_left_alone(read: Callable[[], dict[str, Any] | None]) -> None:
+    assert tightened(read) == []
 
 
-def test_what_goes_wrong_beside_the_purchases_is_raised_in_the_end() -> None:
-    with pytest.raises(KeyError, match="currency"):
-        tightened(Reply(200, "ok", {"data": [{}]}))
+def test_a_failure_beside_the_purchases_is_raised_in_the_end() -> None:
+    with pytest.raises(ZeroDivisionError):
+        tightened(lambda: {"used": 1 // 0})
 
 
 def test_the_same_plan_has_the_same_purchases_in_the_same_order() -> None:
@@ -269,18 +280,18 @@ def test_the_same_plan_has_the_same_purchases_in_the_same_order() -> None:
         names: list[str] = []
 
         def named(name: str) -> Callable[[Purchase], Awaitable[Reply]]:
-            async def story(buy: Purchase) -> Reply:
+            async def flow(purchase: Purchase) -> Reply:
                 names.append(name)
                 return PAID
 
-            return story
+            return flow
 
         async def main() -> None:
-            scenario = Scenario(ScenarioName.MIXED, {named("often"): 9, named("seldom"): 1})
+            scenario = Scenario({named("often"): 9, named("seldom"): 1})
             recorder = Recorder()
-            scene = make_scene(recorder)
+            fixtures = load_fixtures(recorder)
             plan = make_plan(rate_per_s=50.0)
-            await Traffic(plan, scenario, scene, recorder, asyncio.Event()).run()
+            await Traffic(plan, scenario, fixtures, recorder, asyncio.Event()).run()
 
         leap(main())
         return names

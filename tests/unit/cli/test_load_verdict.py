@@ -1,4 +1,4 @@
-"""The verdict of a load test, by what a server answers in the end."""
+"""The verdict of a load test, by the replies of a server in the end."""
 
 from __future__ import annotations
 
@@ -6,10 +6,21 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from support.load import DEPOSIT, LOST, SILENCE, FakeServer, fake_server, limit_json, make_scene, payment_json
+from support.load import (
+    DEPOSIT,
+    LOST,
+    NOW,
+    SILENCE,
+    FakeServer,
+    fake_server,
+    limit_json,
+    load_fixtures,
+    payment_json,
+)
 
 from technopay.cli.load import verdict as verdict_module
-from technopay.cli.load.journal import Journal
+from technopay.cli.load.acknowledgements import Acknowledgements
+from technopay.cli.load.fixtures import CURRENCY
 from technopay.cli.load.result import Verdict
 from technopay.cli.load.verdict import judge
 
@@ -18,7 +29,8 @@ CHECKED = {
 }  # fmt: skip
 CLEAN = {"clean": True, "checked": CHECKED, "differences": []}
 PAYMENTS = "/v1/payments"
-WALLET, LIMITS, AUDIT = (f"/v1/admin/{path}" for path in ("wallets/wal_alice", "limits", "audit"))
+WALLET = "/v1/wallets/wal_alice"
+LIMITS, AUDIT = "/v1/admin/limits", "/v1/admin/audit"
 OTHER = {"id": "pay_2", "invoice_id": "inv_2"}
 
 
@@ -32,7 +44,8 @@ def page(*data: Any, cursor: str | None = None) -> tuple[int, Any]:
 
 
 def balance(amount: int) -> tuple[int, Any]:
-    return 200, {"id": "wal_alice", "balance": amount}
+    wallet = {"user_id": "alice", "currency": CURRENCY, "status": "active", "created_at": NOW}
+    return 200, {"id": "wal_alice", "balance": amount, **wallet}
 
 
 class Court:
@@ -40,11 +53,11 @@ class Court:
 
     def __init__(self, server: FakeServer, session: Any) -> None:
         self.server = server
-        self.scene = make_scene()
-        self.journal = Journal()
+        self.session = session
+        self.fixtures = load_fixtures(session=session, url=server.url)
+        self.kept = Acknowledgements()
         self.steps: list[str] = []
-        self._session = session
-        self.journal.hear(payment_json())
+        self.kept.add(payment_json())
         self.answer(PAYMENTS, page(payment_json()))
         self.answer(WALLET, balance(DEPOSIT - 100))
         self.answer(LIMITS, page(limit_json(used=100)))
@@ -54,21 +67,21 @@ class Court:
         self.server.answers[path] = list(answers)
 
     async def judge(self) -> Verdict:
-        return await judge(self._session, self.scene, self.journal, self.steps.append)
+        return await judge(self.fixtures, self.kept, self.steps.append)
 
     async def find(self) -> list[str]:
         """Judge, and answer what this program found while the audit found nothing."""
         found = await self.judge()
-        assert found.clean is not found.is_broken
+        assert found.judgement != "unknown"
         assert (found.problem, found.audit is not None) == (None, True)
         return found.differences
 
 
-def only_started() -> Journal:
-    """Make a journal in which nothing is paid yet."""
-    journal = Journal()
-    journal.hear(payment_json("requires_confirmation", paid_at=None, balance_after=None))
-    return journal
+def only_started() -> Acknowledgements:
+    """Return acknowledgements without a paid payment."""
+    kept = Acknowledgements()
+    kept.add(payment_json("requires_confirmation", paid_at=None, balance_after=None))
+    return kept
 
 
 @pytest.fixture
@@ -81,7 +94,7 @@ async def court(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Court]:
 async def test_what_is_in_order_is_clean_at_the_first_look(court: Court) -> None:
     found = await court.judge()
 
-    assert (found.clean, found.is_broken, found.differences, found.problem) == (True, False, [], None)
+    assert (found.judgement, found.differences, found.problem) == ("clean", [], None)
     assert found.acknowledged == 1
     assert set(court.server.asked.values()) == {1}
     assert len(court.steps) == 2
@@ -116,9 +129,12 @@ async def test_a_payment_that_was_given_back_does_not_count_as_paid(court: Court
 @pytest.mark.parametrize(
     ("now", "line"),
     [
-        (None, "pay_1 was told succeeded and is not there"),
-        (payment_json("failed"), "pay_1 was told succeeded and is failed"),
-        (payment_json(paid_at="later"), "pay_1 was told paid_at 2026-11-23T12:00:00.000Z, then another"),
+        (None, "pay_1 was acknowledged as succeeded and is missing"),
+        (payment_json("failed"), "pay_1 was acknowledged as succeeded and is failed"),
+        (
+            payment_json(paid_at="2026-11-23T12:00:01Z"),
+            "pay_1 was acknowledged with paid_at 2026-11-23 12:00:00+00:00, and has 2026-11-23 12:00:01+00:00",
+        ),
     ],
 )
 async def test_what_was_acknowledged_and_is_not_kept_is_a_difference(court: Court, now: Any, line: str) -> None:
@@ -128,9 +144,9 @@ async def test_what_was_acknowledged_and_is_not_kept_is_a_difference(court: Cour
 
 
 async def test_what_was_refused_and_was_paid_all_the_same_is_a_difference(court: Court) -> None:
-    court.journal = only_started()
-    court.journal.confirm("pay_1")
-    court.journal.refuse("pay_1", "daily_limit_exceeded")
+    court.kept = only_started()
+    court.kept.confirm("pay_1")
+    court.kept.refuse("pay_1", "daily_limit_exceeded")
 
     (line,) = await court.find()
 
@@ -138,10 +154,10 @@ async def test_what_was_refused_and_was_paid_all_the_same_is_a_difference(court:
 
 
 async def test_what_was_refused_once_may_be_paid_by_another_confirm(court: Court) -> None:
-    court.journal = only_started()
-    court.journal.confirm("pay_1")
-    court.journal.refuse("pay_1", "confirmation_invalid")
-    court.journal.confirm("pay_1")
+    court.kept = only_started()
+    court.kept.confirm("pay_1")
+    court.kept.refuse("pay_1", "confirmation_invalid")
+    court.kept.confirm("pay_1")
 
     assert await court.find() == []
 
@@ -150,22 +166,22 @@ async def test_a_wallet_with_less_than_nothing_is_a_difference(court: Court) -> 
     court.answer(PAYMENTS, page(payment_json(amount=DEPOSIT + 1)))
     court.answer(WALLET, balance(-1))
 
-    assert "balance_is_sum_of_entries: wal_alice has -1, which is less than nothing" in await court.find()
+    assert "balance_is_sum_of_entries: wal_alice has -1, which is below zero" in await court.find()
 
 
 async def test_where_nothing_was_acknowledged_there_is_nothing_to_judge(court: Court) -> None:
-    court.journal = Journal()
+    court.kept = Acknowledgements()
     court.answer(PAYMENTS, page())
     court.answer(WALLET, balance(DEPOSIT))
 
     found = await court.judge()
 
-    assert (found.clean, found.is_broken) == (False, False)
-    assert found.problem == "nothing was acknowledged, so there is nothing to judge"
+    assert found.judgement == "unknown"
+    assert found.problem == "no payment was acknowledged, so there is nothing to judge"
 
 
 async def test_what_was_told_during_the_run_counts_too(court: Court) -> None:
-    court.journal.hear(payment_json(**OTHER, balance_after=0))
+    court.kept.add(payment_json(**OTHER, balance_after=0))
     court.answer(PAYMENTS, page(payment_json(), payment_json(**OTHER, balance_after=0)))
     court.answer(WALLET, balance(DEPOSIT - 200))
     court.answer(LIMITS, page(limit_json(used=200)))
@@ -175,9 +191,9 @@ async def test_what_was_told_during_the_run_counts_too(court: Court) -> None:
 
 
 async def test_a_payment_of_a_wallet_that_takes_no_part_is_a_difference(court: Court) -> None:
-    court.journal.hear(payment_json(**OTHER, wallet_id="wal_mallory"))
+    court.kept.add(payment_json(**OTHER, wallet_id="wal_mallory"))
 
-    assert await court.find() == ["acknowledged_is_kept: pay_2 was told to be of a stranger's wal_mallory"]
+    assert await court.find() == ["acknowledged_is_kept: pay_2 is of a foreign wallet wal_mallory"]
 
 
 @pytest.mark.parametrize(
@@ -201,7 +217,7 @@ async def test_a_limit_counts_all_that_was_paid_and_is_not_passed(
 
 
 async def test_what_was_used_before_the_run_is_not_ours(court: Court) -> None:
-    court.scene = make_scene(used=1_000)
+    court.fixtures = load_fixtures(used=1_000, session=court.session, url=court.server.url)
     court.answer(LIMITS, page(limit_json(used=1_099)))
 
     (line,) = await court.find()
@@ -209,7 +225,7 @@ async def test_what_was_used_before_the_run_is_not_ours(court: Court) -> None:
 
 
 async def test_a_limit_that_was_set_below_what_was_used_by_then_is_not_passed(court: Court) -> None:
-    court.scene.used_when_set = 100
+    court.fixtures.used_when_set = 100
     court.answer(LIMITS, page(limit_json(used=100, limit=50)))
     assert await court.find() == []
 
@@ -221,7 +237,7 @@ async def test_what_is_settled_between_two_looks_is_no_difference(court: Court) 
     court.answer(PAYMENTS, page(payment_json("processing")), page(payment_json("failed")))
     court.answer(WALLET, balance(DEPOSIT))
     court.answer(LIMITS, page(limit_json(used=0)))
-    court.journal = only_started()
+    court.kept = only_started()
 
     assert await court.find() == []
     assert court.server.asked[PAYMENTS] == 2
@@ -232,7 +248,7 @@ async def test_what_the_limit_gets_back_between_two_looks_is_no_difference(court
     court.answer(PAYMENTS, page(payment_json("processing")), page(payment_json("failed")))
     court.answer(WALLET, balance(DEPOSIT - 100), balance(DEPOSIT))
     court.answer(LIMITS, page(limit_json(used=0)))
-    court.journal = only_started()
+    court.kept = only_started()
 
     assert await court.find() == []
 
@@ -242,7 +258,7 @@ async def test_what_differs_for_as_long_as_something_is_under_way_is_given_up_in
 ) -> None:
     monkeypatch.setattr(verdict_module, "LOOKS", 5)
     court.answer(PAYMENTS, page(payment_json("processing")))
-    court.journal = only_started()
+    court.kept = only_started()
     court.answer(WALLET, balance(DEPOSIT))
 
     assert len(await court.find()) == 1
@@ -250,8 +266,8 @@ async def test_what_differs_for_as_long_as_something_is_under_way_is_given_up_in
 
 
 async def test_only_what_differs_is_looked_at_again(court: Court) -> None:
-    court.scene = make_scene(users=("alice", "bob"))
-    court.answer("/v1/admin/wallets/wal_bob", balance(DEPOSIT - 1))
+    court.fixtures = load_fixtures(users=("alice", "bob"), session=court.session, url=court.server.url)
+    court.answer("/v1/wallets/wal_bob", balance(DEPOSIT - 1))
     bob = [page(), page()]
     court.answer(PAYMENTS, page(payment_json()), *bob)
 
@@ -264,7 +280,7 @@ async def test_only_what_differs_is_looked_at_again(court: Court) -> None:
 
 
 async def test_all_pages_are_read(court: Court) -> None:
-    court.journal.hear(payment_json(**OTHER))
+    court.kept.add(payment_json(**OTHER))
     court.answer(PAYMENTS, page(payment_json(), cursor="next"), page(payment_json(**OTHER)))
     court.answer(WALLET, balance(DEPOSIT - 200))
     court.answer(LIMITS, page(limit_json(used=200)))
@@ -275,23 +291,23 @@ async def test_all_pages_are_read(court: Court) -> None:
 @every_path
 async def test_a_server_that_is_busy_for_a_while_is_asked_again(court: Court, path: str) -> None:
     answers = court.server.answers[path]
-    court.answer(path, (503, {}), LOST, LOST, (200, "<html>"), (429, {}), (504, {}), *answers)
+    court.answer(path, (503, {}), LOST, LOST, (504, {}), *answers)
 
-    assert (await court.judge()).clean
+    assert (await court.judge()).judgement == "clean"
 
 
 @every_path
 @pytest.mark.parametrize(
     ("answer", "why", "asked"),
     [
-        ((503, {}), "was answered 503", 10),
-        ((500, {}), "was answered 500", 1),
-        ((403, {}), "was answered 403", 1),
-        ((200, "<html>"), "was not answered: ContentTypeError", 10),
-        (LOST, "was not answered: ServerDisconnectedError", 20),
-        ((200, {}), "is not in the form that it has to have", 1),
-        ((200, []), "is not in the form that it has to have", 1),
-        ((200, {"data": [{}], "balance": "x"}), "is not in the form that it has to have", 1),
+        ((503, {}), "Something between here and the server answered 503.", 10),
+        ((500, {}), "Something that is not technopay, or another version of it, answered 500.", 1),
+        ((403, {}), "Something that is not technopay, or another version of it, answered 403.", 1),
+        ((200, "<html>"), "200 came with what is no ", 1),
+        (LOST, "The server cannot be reached.", 20),
+        ((200, {}), "200 came with what is no ", 1),
+        ((200, []), "200 came with what is no ", 1),
+        ((200, {"data": [{}], "balance": "x"}), "200 came with what is no ", 1),
     ],
     ids=["busy", "broken", "forbidden", "html", "lost", "empty", "a list", "other members"],
 )
@@ -302,29 +318,30 @@ async def test_where_the_server_does_not_tell_there_is_no_verdict_and_it_is_said
 
     found = await court.judge()
 
-    assert (found.clean, found.is_broken, found.audit) == (False, False, None)
+    assert (found.clean, found.judgement, found.audit) == (False, "unknown", None)
     assert found.problem is not None
-    assert found.problem.endswith(why)
+    assert found.problem.startswith("the audit failed: " if path == AUDIT else "reading the payments failed: ")
+    assert why in found.problem
     assert court.server.asked[path] == asked
 
 
-async def test_a_server_that_says_nothing_is_not_asked_for_ever(
-    court: Court, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(verdict_module, "AUDIT_DEADLINE_S", 0.05)
+async def test_a_silent_server_is_not_asked_for_ever(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdict_module, "AUDIT_WAIT_S", -0.95)
     court.answer(AUDIT, SILENCE)
 
-    assert (await court.judge()).problem == "GET /v1/admin/audit was not answered within 0 s"
+    assert (await court.judge()).problem == (
+        "the audit failed: The server cannot be reached. Nothing happened; try again."
+    )
     assert court.server.asked[AUDIT] == 1
 
 
 async def test_what_was_found_counts_even_if_the_server_tells_no_more(court: Court) -> None:
-    court.journal.hear(payment_json(**OTHER, balance_after=0))
+    court.kept.add(payment_json(**OTHER, balance_after=0))
     court.answer(PAYMENTS, (500, {}))
 
     found = await court.judge()
 
-    assert (found.clean, found.is_broken) == (False, True)
+    assert found.judgement == "broken"
     assert found.broken_invariants == ["balance_is_sum_of_entries"]
     assert found.problem is not None
 
@@ -347,5 +364,5 @@ async def test_an_audit_that_is_not_clean_and_names_nothing_is_no_verdict(court:
 
     found = await court.judge()
 
-    assert (found.clean, found.is_broken) == (False, False)
-    assert found.problem == "the server's audit is not clean and does not say what differs"
+    assert found.judgement == "unknown"
+    assert found.problem == "the server's audit is not clean and does not name a difference"

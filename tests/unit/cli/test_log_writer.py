@@ -11,15 +11,15 @@ from contextlib import suppress
 
 import pytest
 
-from technopay.cli import log_writer
-from technopay.cli.log_writer import LogWriter
+from technopay.cli import logs
+from technopay.cli.logs import LogWriter
 
 LINE = "x" * 99 + "\n"
 
 
 @pytest.fixture
 def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
-    monkeypatch.setattr(log_writer, "FAILED_PAUSE_S", 0.01)
+    monkeypatch.setattr(logs, "FAILED_PAUSE_S", 0.01)
     reading, writing = os.pipe()
     yield reading, writing
     for each in (reading, writing):
@@ -41,7 +41,7 @@ def make(descriptor: int, *, is_shared: bool = False) -> LogWriter:
 def test_a_reader_who_does_not_read_stops_nobody_and_hears_how_much_was_dropped(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_writer, "WAITING_CHARACTERS_MAX", 500_000)
+    monkeypatch.setattr(logs, "WAITING_CHARACTERS_MAX", 500_000)
     writer = make(pipe[1])
 
     for _ in range(20_000):

@@ -1,29 +1,29 @@
-"""Several workers: what they are told, what they tell one another, and how they are looked after."""
+"""Several workers: their configuration, their exports to one another, and their supervision."""
 
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.scenes import SECRET
 
 from technopay.cli.settings import Settings
-from technopay.cli.workers import siblings as siblings_module
+from technopay.cli.workers import peers as peers_module
 from technopay.cli.workers import supervisor as module
-from technopay.cli.workers.orders import Orders
-from technopay.cli.workers.siblings import SUPERVISOR, Siblings
+from technopay.cli.workers.config import WorkerConfig
+from technopay.cli.workers.parent import settle
+from technopay.cli.workers.peers import PARENT, Peers
 from technopay.cli.workers.supervisor import Supervisor, WorkerFailed
-from technopay.cli.workers.together import settle
 
-SERVES = """echo '{"failure": null}'; """
+SERVES = "echo null; "
 SERVES_ON = SERVES + "exec cat"
 
 
-def orders(number: int = 0, **values: Any) -> Orders:
-    return Orders(number=number, count=2, sockets=(), folder=Path(), demo=False, values=values)
+def config(number: int = 0, settings: Settings | None = None) -> WorkerConfig:
+    return WorkerConfig(number, 2, (), Path(), demo=False, settings=settings or Settings())
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
     def put(*scripts: str) -> list[int]:
         started: list[int] = []
 
-        async def start(orders: Orders) -> asyncio.subprocess.Process:
-            script = scripts[min(started.count(orders.number), len(scripts) - 1)]
-            started.append(orders.number)
+        async def start(config: WorkerConfig) -> asyncio.subprocess.Process:
+            script = scripts[min(started.count(config.number), len(scripts) - 1)]
+            started.append(config.number)
             pipe = asyncio.subprocess.PIPE
             return await asyncio.create_subprocess_exec("sh", "-c", script, stdin=pipe, stdout=pipe)
 
@@ -66,12 +66,13 @@ def test_a_worker_has_the_settings_that_were_settled_whatever_the_environment_sa
         }
     )
     assert SECRET not in settled.model_dump_json()
-    told = orders(**settled.reveal()).model_dump_json()
+    sent = pickle.dumps(config(settings=settled))
+    assert SECRET not in repr(settled)
     for name in ("SECRET", "TOKEN_SECRET"):
         monkeypatch.setenv(f"TECHNOPAY_{name}", "from the environment, which was changed")
     monkeypatch.setenv("TECHNOPAY_CODES_PER_HOUR", "9")
 
-    assert Orders.model_validate_json(told).settings == settled
+    assert pickle.loads(sent).settings == settled
 
 
 def test_keys_of_tokens_that_change_are_read_once_for_all_workers(tmp_path: Path) -> None:
@@ -90,16 +91,16 @@ def test_keys_of_tokens_that_change_are_read_once_for_all_workers(tmp_path: Path
     assert (settled.redis_url, settled.durability) == ("unix:///run/valkey.sock", "always")
 
 
-async def test_siblings_tell_one_another(tmp_path: Path) -> None:
-    first, second = Siblings(tmp_path, "0", 2), Siblings(tmp_path, "1", 2)
+async def test_peers_export_to_one_another(tmp_path: Path) -> None:
+    first, second = Peers(tmp_path, "0", 2), Peers(tmp_path, "1", 2)
     long = b"x" * 1_000_000
-    async with first.telling(lambda: b"I am 0"), second.telling(lambda: long):
-        assert await first.ask() == {"1": long, SUPERVISOR: None}
-        assert await second.ask() == {"0": b"I am 0", SUPERVISOR: None}
-        assert await Siblings(tmp_path, SUPERVISOR, 2).ask() == {"0": b"I am 0", "1": long}
+    async with first.exporting(lambda: b"I am 0"), second.exporting(lambda: long):
+        assert await first.ask() == {"1": long, PARENT: None}
+        assert await second.ask() == {"0": b"I am 0", PARENT: None}
+        assert await Peers(tmp_path, PARENT, 2).ask() == {"0": b"I am 0", "1": long}
 
 
-async def test_who_is_gone_silent_or_cut_off_has_told_nothing(
+async def test_a_peer_that_is_gone_silent_or_cut_off_has_no_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def half(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -110,25 +111,25 @@ async def test_who_is_gone_silent_or_cut_off_has_told_nothing(
         await reader.read()
         writer.close()
 
-    monkeypatch.setattr(siblings_module, "ANSWER_S_MAX", 0.05)
-    asking = Siblings(tmp_path, "0", 4)
-    async with Siblings(tmp_path, "1", 4).telling(lambda: b"gone"):
+    monkeypatch.setattr(peers_module, "REPLY_S_MAX", 0.05)
+    asking = Peers(tmp_path, "0", 4)
+    async with Peers(tmp_path, "1", 4).exporting(lambda: b"gone"):
         pass
     servers = [
         await asyncio.start_unix_server(each, tmp_path / name) for name, each in (("2", half), ("3", silent))
     ]
 
-    assert await asking.ask() == {"1": None, "2": None, "3": None, SUPERVISOR: None}
+    assert await asking.ask() == {"1": None, "2": None, "3": None, PARENT: None}
 
     for server in servers:
         server.close()
 
 
-async def test_whoever_comes_after_a_killed_worker_tells_in_its_place(tmp_path: Path) -> None:
+async def test_the_successor_of_a_killed_worker_exports_in_its_place(tmp_path: Path) -> None:
     killed = await asyncio.start_unix_server(lambda *_: None, tmp_path / "1")
     killed.close()
-    async with Siblings(tmp_path, "1", 2).telling(lambda: b"new"):
-        assert (await Siblings(tmp_path, "0", 2).ask())["1"] == b"new"
+    async with Peers(tmp_path, "1", 2).exporting(lambda: b"new"):
+        assert (await Peers(tmp_path, "0", 2).ask())["1"] == b"new"
 
 
 async def test_a_worker_that_ends_is_started_again_and_counted(
@@ -136,7 +137,7 @@ async def test_a_worker_that_ends_is_started_again_and_counted(
 ) -> None:
     started = workers(SERVES + "exit 3", SERVES_ON)
 
-    async with Supervisor([orders(0), orders(1)]) as supervisor:
+    async with Supervisor([config(0), config(1)]) as supervisor:
         await see(lambda: caplog.text.count("serves again") == 2)
 
     assert sorted(started) == [0, 0, 1, 1]
@@ -147,7 +148,7 @@ async def test_a_worker_that_ends_is_started_again_and_counted(
 @pytest.mark.parametrize(
     ("script", "why"),
     [
-        ("""echo '{"failure": "the store is unfit"}'; exit 1""", "^the store is unfit$"),
+        ("""echo '"the store is unfit"'; exit 1""", "^the store is unfit$"),
         ("exit 4", "it ended with status 4 before it served"),
     ],
 )
@@ -157,7 +158,7 @@ async def test_a_worker_that_fails_at_its_start_ends_all(
     started = workers(script)
 
     with pytest.raises(WorkerFailed, match=why):
-        async with Supervisor([orders(0), orders(1)]):
+        async with Supervisor([config(0), config(1)]):
             pass
     assert sorted(started) == [0, 1]
 
@@ -169,20 +170,20 @@ async def test_a_worker_that_is_never_ready_ends_all(
     monkeypatch.setattr(module, "START_S_MAX", 0.05)
 
     with pytest.raises(WorkerFailed, match="not ready after"):
-        async with Supervisor([orders(0)]):
+        async with Supervisor([config(0)]):
             pass
 
 
 async def test_when_no_worker_can_serve_any_more_all_ends(
     workers: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started = workers(SERVES + "exit 3", """echo '{"failure": "the store is gone"}'""")
+    started = workers(SERVES + "exit 3", """echo '"the store is gone"'""")
     monkeypatch.setattr(module, "PAUSE_S_MAX", 0.001)
-    monkeypatch.setattr(module, "NOBODY_S_MAX", 600)
+    monkeypatch.setattr(module, "WITHOUT_WORKERS_S_MAX", 600)
 
-    async with Supervisor([orders(0)]) as supervisor:
+    async with Supervisor([config(0)]) as supervisor:
         await see(lambda: len(started) > 2)
-        monkeypatch.setattr(module, "NOBODY_S_MAX", 0)
+        monkeypatch.setattr(module, "WITHOUT_WORKERS_S_MAX", 0)
         with pytest.raises(WorkerFailed, match="the store is gone"):
             async with asyncio.timeout(60):
                 await supervisor.wait_unless_failed(asyncio.Event())
@@ -191,11 +192,11 @@ async def test_when_no_worker_can_serve_any_more_all_ends(
 async def test_as_long_as_another_serves_it_is_tried_on(
     workers: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "NOBODY_S_MAX", 0.0)
+    monkeypatch.setattr(module, "WITHOUT_WORKERS_S_MAX", 0.0)
     monkeypatch.setattr(module, "PAUSE_S_MAX", 0.001)
     started = workers(SERVES_ON)
 
-    async with Supervisor([orders(0), orders(1)]) as supervisor:
+    async with Supervisor([config(0), config(1)]) as supervisor:
         workers("exit 3")
         supervisor._running[0].kill()
         await see(lambda: supervisor.restarts[0] >= 5)
@@ -210,7 +211,7 @@ async def test_a_worker_that_does_not_end_is_killed(
     workers("trap '' TERM; " + SERVES + "while true; do sleep 0.05; done")
     monkeypatch.setattr(module, "DRAIN_S_MAX", 0.05)
 
-    async with Supervisor([orders(0)]) as supervisor:
+    async with Supervisor([config(0)]) as supervisor:
         process = supervisor._running[0]
 
     assert process.returncode == -9

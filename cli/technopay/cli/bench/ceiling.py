@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
 
 import hiredis
 
@@ -18,34 +19,50 @@ from technopay.cli.bench.environment import (
     OpenInvoice,
 )
 from technopay.cli.bench.purchases import Run, measured
-from technopay.engine.commands import CompletePayment, ConfirmPayment, StartPayment
+from technopay.engine.commands import Command, CompletePayment, ConfirmPayment, StartPayment
 from technopay.engine.settings import key_id_of
-from technopay.engine.values import Evidence, Operation, PaymentTerms
-from technopay.storage import RedisStore
+from technopay.engine.statistics import ScriptTime, UnreadableRecords
+from technopay.engine.values import Evidence, PaymentTerms
+from technopay.storage.business_days import Calendar
+from technopay.storage.partition import Partition
 from technopay.storage.scripts.loader import Script, load_scripts
-from technopay.storage.server.client import Argument
+from technopay.storage.server.client import Argument, pack_call
 
 CHUNK = 128
 CONNECTIONS = 2
 
-Step = tuple[str, Sequence[Argument]]
 
-
-class Recorder(RedisStore):
-    """A store that sends nothing: it records the scripts that it would have sent, with their arguments."""
+class Recorder:
+    """A partition that sends nothing: it records the calls of scripts, packed."""
 
     def __init__(self) -> None:
-        super().__init__(url=None, initialise=False, timezone="UTC", namespace="tp", durability="unchecked")
-        self._now_ms = time.time_ns() // 1_000_000
-        self.steps: list[Step] = []
+        scripts, times = load_scripts(), defaultdict[str, ScriptTime](ScriptTime)
+        self._partition = Partition(KEYS, scripts, Calendar("UTC"), times, UnreadableRecords())
+        self._partition.client = self
+        self.calls: list[bytes] = []
 
-    def _send(self, name: str, values: Sequence[Argument], hear: object) -> None:  # noqa: ARG002
-        self.steps.append((name, values))
+    def record(self, command: Command[Any]) -> None:
+        self._partition.send(command, NO_LEASE, lambda _: None)
+
+    def send(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        arguments: Sequence[Argument],
+        on_result: object,  # noqa: ARG002
+    ) -> None:
+        self.calls.append(pack_call(script, keys, arguments))
+
+    def send_command(self, words: Sequence[Argument], on_result: object) -> None:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        pass
 
 
-async def record_purchase(environment: Environment, recorder: Recorder, invoice: OpenInvoice) -> list[Step]:
+async def record_purchase(environment: Environment, recorder: Recorder, invoice: OpenInvoice) -> list[bytes]:
     """Return the three scripts of one purchase."""
-    recorder.steps = []
+    recorder.calls = []
     payment_id = environment.ids.new("pay", 0)
     terms = PaymentTerms(payment_id, AMOUNT, CURRENCY, "Bookshop")
     key_id = key_id_of(environment.settings.secret)
@@ -64,15 +81,15 @@ async def record_purchase(environment: Environment, recorder: Recorder, invoice:
         settings.code_attempts,
         settings.code_resends,
     )
-    confirm = ConfirmPayment(Operation("op"), payment_id, invoice.user_id, evidence)
+    confirm = ConfirmPayment("op", payment_id, invoice.user_id, evidence)
     for command in (start, confirm, CompletePayment(payment_id, "1", "settled")):
-        recorder.send(command, NO_LEASE, lambda _: None)
-    return recorder.steps
+        recorder.record(command)
+    return recorder.calls
 
 
 async def run_ceiling(environment: Environment, invoices: Sequence[OpenInvoice]) -> Run:
     """Pay all invoices without an engine: a chunk's starts in one write, then its confirms, its completions."""
-    recorder, scripts = Recorder(), load_scripts()
+    recorder = Recorder()
     purchases = [await record_purchase(environment, recorder, invoice) for invoice in invoices]
     chunks = iter([purchases[first : first + CHUNK] for first in range(0, len(purchases), CHUNK)])
 
@@ -80,7 +97,7 @@ async def run_ceiling(environment: Environment, invoices: Sequence[OpenInvoice])
         reader, writer = await asyncio.open_unix_connection(str(environment.data_dir / "valkey.sock"))
         for chunk in chunks:
             for step in range(3):
-                await send(reader, writer, scripts, [purchase[step] for purchase in chunk])
+                await send(reader, writer, [purchase[step] for purchase in chunk])
         writer.close()
 
     async def work() -> None:
@@ -92,19 +109,13 @@ async def run_ceiling(environment: Environment, invoices: Sequence[OpenInvoice])
 async def send(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
-    scripts: Mapping[str, Script],
-    steps: Sequence[Step],
+    calls: Sequence[bytes],
 ) -> None:
     """Send scripts in one write; each has to succeed."""
-    writer.write(
-        b"".join(
-            hiredis.pack_command(("EVALSHA", scripts[name].sha, 1, KEYS.journal, *values))  # type: ignore[arg-type]
-            for name, values in steps
-        )
-    )
+    writer.write(b"".join(calls))
     parser = hiredis.Reader()
     replies = 0
-    while replies < len(steps):
+    while replies < len(calls):
         parser.feed(await reader.read(1 << 20))
         while (reply := parser.gets()) is not False:
             assert not isinstance(reply, hiredis.ReplyError), reply

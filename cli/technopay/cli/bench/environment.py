@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from redis.asyncio import Redis
 
 from technopay.engine import Engine, EngineSettings, MessageCode
-from technopay.engine.commands import CreateUser, CreateWallet, Deposit, NewInvoice, SetLimit
+from technopay.engine.commands import CreateInvoice, CreateUser, CreateWallet, Deposit, SetLimit
 from technopay.engine.ports import OutgoingMessage, RefundTerms
 from technopay.engine.system import RandomIds
 from technopay.engine.values import Lease, Operation, PaymentTerms
@@ -142,7 +142,7 @@ class Environment:
 
     async def figures(self) -> StoreFigures:
         info = await self.client.info("everything")
-        script = info.get("cmdstat_evalsha", {"usec": 0})
+        script = info.get("cmdstat_fcall", {"usec": 0})
         return StoreFigures(script["usec"], info["aof_current_size"], info["used_memory"])
 
     async def wait_for_relay(self) -> None:
@@ -167,10 +167,10 @@ class Environment:
 
     async def _seed_invoice(self, each: OpenInvoice) -> None:
         expires_at = datetime.now(UTC) + timedelta(days=30)
-        invoice = NewInvoice(
-            each.invoice_id, each.user_id, AMOUNT, CURRENCY, "Bookshop", None, None, expires_at
+        invoice = CreateInvoice(
+            NOT_RECORDED, each.invoice_id, each.user_id, AMOUNT, CURRENCY, "Bookshop", None, None, expires_at
         )
-        await self.store.run(replace(invoice, operation=NOT_RECORDED))
+        await self.store.run(invoice)
 
     async def _for_each(self, items: Iterable[Item], seed: Callable[[Item], Awaitable[None]]) -> None:
         waiting = iter(items)

@@ -11,7 +11,7 @@ from technopay.cli.bench.environment import NO_LEASE, NOT_RECORDED, Environment,
 from technopay.engine import Engine, Payment
 from technopay.engine.commands import ConfirmPayment
 from technopay.engine.settings import key_id_of
-from technopay.engine.values import Evidence, Operation
+from technopay.engine.values import Evidence
 
 AT_A_TIME = 256
 
@@ -108,10 +108,10 @@ async def confirm_p99_s(
         await environment.wait_for_relay()
 
     async def bare(payment: Payment) -> None:
-        operation = Operation(NOT_RECORDED.id + payment.id)
+        operation_id = NOT_RECORDED.operation_id + payment.id
         key_id = key_id_of(environment.settings.secret)
         evidence = Evidence(key_id, ",1,", f"{key_id}:{codes[payment.id]}")
-        command = ConfirmPayment(operation, payment.id, payment.user_id, evidence)
+        command = ConfirmPayment(operation_id, payment.id, payment.user_id, evidence)
         await environment.store.run(command, NO_LEASE)
 
     return with_engine, await _p99_s(bare, payments[half:], rate_per_s)

@@ -11,29 +11,29 @@ from pathlib import Path
 
 from rich.console import Console
 
-from technopay.cli.load.conditions import Condition, failures
+from technopay.cli.load.acknowledgements import Acknowledgements
+from technopay.cli.load.console import ConsoleView, print_result
 from technopay.cli.load.figures import make_result
-from technopay.cli.load.journal import Journal
-from technopay.cli.load.page import page_html
-from technopay.cli.load.plan import ScenarioName
+from technopay.cli.load.fixtures import make_fixtures
+from technopay.cli.load.flows import SCENARIOS
+from technopay.cli.load.plan import Condition, ScenarioName, failures
 from technopay.cli.load.recorder import Recorder
+from technopay.cli.load.report import report_html
 from technopay.cli.load.result import Plan, Result
-from technopay.cli.load.scenarios import SCENARIOS
-from technopay.cli.load.scene import make_scene
-from technopay.cli.load.screen import Screen, print_result
+from technopay.cli.load.server_metrics import ServerMetrics
+from technopay.cli.load.timed_client import open_session
 from technopay.cli.load.traffic import Traffic
 from technopay.cli.load.verdict import judge
-from technopay.cli.load.vitals import Vitals
-from technopay.cli.load.wire import open_session
 from technopay.cli.process import allow_connections, run_loop
 
 OTHER_CONNECTIONS = 16
-"""For the metrics, and for reading afterwards."""
+"""For the metrics, the set-up and the verdict."""
 
-AT_MOST_TWICE = 2
-"""Requests that one purchase has under way at a time."""
+REQUESTS_PER_PURCHASE = 2
+"""The most requests of one purchase under way at a time."""
 
-CLEAN, BROKEN, NO_VERDICT, FAILED = 0, 1, 2, 3
+EXIT_STATUS = {"clean": 0, "broken": 1, "unknown": 2}
+CONDITION_HOLDS = 3
 
 
 def run_load(
@@ -44,80 +44,82 @@ def run_load(
     console: Console,
     fail_if: Sequence[Condition] = (),
 ) -> int:
-    """Run a load test, show it, write it to the files that are named; answer the exit status.
+    """Run a load test, show it, write its files, and return the exit status.
 
     Raises:
-        LoadError: there is none to be had.
+        LoadError: it is not possible.
 
     """
-    screen = Screen(console)
-    with screen.shown():
-        result = run_loop(measure(plan, admin_token, screen))
+    view = ConsoleView(console)
+    with view.shown():
+        result = run_loop(measure(plan, admin_token, view))
     print_result(result, console)
     if json:
         json.write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
     if report:
-        report.write_text(page_html(result), encoding="utf-8")
+        report.write_text(report_html(result), encoding="utf-8")
         console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
     failed = failures(fail_if, result)
     for line in failed:
         console.print(f"failed: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
-    if not result.verdict.clean:
-        return BROKEN if result.verdict.is_broken else NO_VERDICT
-    return FAILED if failed else CLEAN
+    return EXIT_STATUS[result.verdict.judgement] or (CONDITION_HOLDS if failed else 0)
 
 
 def fit_plan(plan: Plan, *, is_default: bool) -> Plan:
-    """Let this process have the connections of a plan; a concurrency that was not given is lowered if need be.
+    """Raise the limit of open files for a plan; a default concurrency is lowered if need be.
 
     Raises:
-        ConfigurationError: the system allows less than what was given.
+        ConfigurationError: the system allows less than was given.
 
     """
-    connections = AT_MOST_TWICE * plan.concurrency + OTHER_CONNECTIONS
-    allowed = allow_connections(connections, "--concurrency", is_default=is_default)
-    concurrency = max(1, (allowed - OTHER_CONNECTIONS) // AT_MOST_TWICE)
+    allowed = allow_connections(_connections(plan), "--concurrency", is_default=is_default)
+    concurrency = max(1, (allowed - OTHER_CONNECTIONS) // REQUESTS_PER_PURCHASE)
     return plan.model_copy(update={"concurrency": concurrency})
 
 
-async def measure(plan: Plan, admin_token: str | None, screen: Screen) -> Result:
-    """Make users, let them buy, and judge what came of it."""
-    connections = AT_MOST_TWICE * plan.concurrency + OTHER_CONNECTIONS
+async def measure(plan: Plan, admin_token: str | None, view: ConsoleView) -> Result:
+    """Make users, let them buy, and judge the result."""
     scenario = SCENARIOS[ScenarioName(plan.scenario)]
-    recorder, journal = Recorder(), Journal()
-    async with open_session(plan.url, connections) as session:
-        screen.step("making users and wallets", plan.users)
-        scene = await make_scene(session, recorder, journal, admin_token, plan.users, screen.advance)
-        vitals = Vitals(session)
-        await vitals.read()
+    recorder, acknowledgements = Recorder(), Acknowledgements()
+    async with open_session(plan.url, _connections(plan)) as session:
+        view.step("making users and wallets", plan.users)
+        fixtures = await make_fixtures(
+            session, plan.url, recorder, acknowledgements, admin_token, plan.users, view.advance
+        )
+        metrics = ServerMetrics(session)
+        await metrics.read()
         with stop_on_signal() as stopped:
-            traffic = Traffic(plan, scenario, scene, recorder, stopped)
-            screen.step(f"{scenario.name}", round(plan.duration_s))
+            traffic = Traffic(plan, scenario, fixtures, recorder, stopped)
+            view.step(plan.scenario, round(plan.duration_s))
             began_at = datetime.now(UTC)
             watching = [
-                asyncio.create_task(vitals.watch()),
-                asyncio.create_task(_show(screen, traffic, recorder)),
+                asyncio.create_task(metrics.watch()),
+                asyncio.create_task(_show(view, traffic, recorder)),
             ]
             await traffic.run()
             for task in watching:
                 task.cancel()
             await asyncio.gather(*watching, return_exceptions=True)
-            await vitals.read()
-            verdict = await judge(session, scene, journal, screen.step)
-    return make_result(plan, began_at, recorder, traffic, vitals, verdict)
+            await metrics.read()
+            verdict = await judge(fixtures, acknowledgements, view.step)
+    return make_result(plan, began_at, recorder, traffic, metrics, verdict)
 
 
-async def _show(screen: Screen, traffic: Traffic, recorder: Recorder) -> None:
+def _connections(plan: Plan) -> int:
+    return REQUESTS_PER_PURCHASE * plan.concurrency + OTHER_CONNECTIONS
+
+
+async def _show(view: ConsoleView, traffic: Traffic, recorder: Recorder) -> None:
     second = 0
     while True:
         await asyncio.sleep(1)
         second += 1
-        screen.running(traffic, recorder, second)
+        view.show(traffic, recorder, second)
 
 
 @contextmanager
 def stop_on_signal() -> Iterator[asyncio.Event]:
-    """Give an event that the first Ctrl-C sets; the second one ends the program."""
+    """Return an event that the first Ctrl-C sets; the second one ends the program."""
     stopped = asyncio.Event()
     loop, running = asyncio.get_running_loop(), asyncio.current_task()
     assert running is not None

@@ -1,4 +1,4 @@
-"""Makes the result of a run out of what was written down."""
+"""Makes the result of a run from its records."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
 
-from technopay.cli.load.recorder import Recorder, percentile
+from technopay.cli.load.recorder import Recorder
 from technopay.cli.load.result import (
+    FlowResult,
     Generator,
     Latency,
     Operation,
@@ -19,16 +20,15 @@ from technopay.cli.load.result import (
     Result,
     Series,
     Server,
-    Story,
     Verdict,
 )
+from technopay.cli.load.server_metrics import MetricsSample, ServerMetrics
 from technopay.cli.load.traffic import Traffic
-from technopay.cli.load.vitals import Vital, Vitals
-from technopay.http.app import VERSION
+from technopay.engine import __version__
 
 CPU_MAX = 0.9
-LAG_S_MAX = 0.05
-"""Beyond these, this program is too busy to say how fast a server is."""
+LAG_MS_MAX = 50.0
+"""Beyond these, the load generator is too busy to measure a server."""
 
 SECONDS_MIN = 3
 
@@ -38,12 +38,14 @@ def make_result(
     began_at: datetime,
     recorder: Recorder,
     traffic: Traffic,
-    vitals: Vitals,
+    metrics: ServerMetrics,
     verdict: Verdict,
 ) -> Result:
-    """Put the result together."""
+    recorder.finish()
+    ended = sum(tally.ended for tally in traffic.tallies.values())
+    rejected = sum(tally.rejected for tally in traffic.tallies.values())
     return Result(
-        version=VERSION,
+        version=__version__,
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
         f"Python {platform.python_version()}",
         began_at=began_at,
@@ -51,77 +53,60 @@ def make_result(
         ended_early=traffic.ended_early,
         plan=plan,
         operations=[
-            _operation(name, count, recorder, traffic.ran_s)
+            Operation(
+                name=name,
+                count=count,
+                per_s=round(recorder.in_time[name] / traffic.ran_s, 2) if traffic.ran_s else 0.0,
+                latency=recorder.success_latency(name),
+            )
             for name, count in sorted(recorder.counts().items())
         ],
-        outcomes=[
-            Outcome(
-                operation=ending[0],
-                status=ending[1],
-                code=ending[2],
-                count=count,
-                latency=_latency(recorder.latencies_s.get(ending, ())),
-            )
-            for ending, count in sorted(recorder.outcomes.items())
-        ],
-        rejected=_rejected(traffic),
+        outcomes=[_outcome(recorder, *ending) for ending in sorted(recorder.outcomes)],
+        rejected=round(rejected / ended, 6) if ended else 0.0,
         never_begun=traffic.never_begun,
         stories=[
-            Story(
-                name=story.__name__,
+            FlowResult(
+                name=flow.__name__,
                 begun=tally.begun,
                 ended=tally.ended,
                 as_expected=tally.as_expected,
-                turned_away=tally.turned_away,
-                surprises=dict(tally.surprises.most_common()),
+                turned_away=tally.rejected,
+                surprises=dict(tally.unexpected.most_common()),
             )
-            for story, tally in traffic.tallies.items()
+            for flow, tally in traffic.tallies.items()
         ],
-        series=_series(recorder, vitals.all, traffic),
-        server=_server(recorder, vitals),
+        series=_series(recorder, metrics.samples, traffic),
+        server=_server(recorder, metrics),
         generator=_generator(traffic),
         verdict=verdict,
     )
 
 
-def _operation(name: str, count: int, recorder: Recorder, ran_s: float) -> Operation:
-    per_s = round(recorder.in_time[name] / ran_s, 2) if ran_s else 0.0
-    return Operation(name=name, count=count, per_s=per_s, latency=_latency(recorder.successes_s(name)))
+def _outcome(recorder: Recorder, operation: str, status: int, code: str) -> Outcome:
+    ending = operation, status, code
+    latency = recorder.latencies[ending].latency() if ending in recorder.latencies else None
+    count = recorder.outcomes[ending]
+    return Outcome(operation=operation, status=status, code=code, count=count, latency=latency)
 
 
-def _rejected(traffic: Traffic) -> float:
-    ended = sum(tally.ended for tally in traffic.tallies.values())
-    rejected = sum(tally.turned_away for tally in traffic.tallies.values())
-    return round(rejected / ended, 6) if ended else 0.0
-
-
-def _latency(latencies_s: Sequence[float]) -> Latency | None:
-    if not latencies_s:
-        return None
-    ordered = sorted(latencies_s)
-    p50_ms, p95_ms, p99_ms = (_ms(percentile(ordered, share)) for share in (0.5, 0.95, 0.99))
-    return Latency(p50_ms=p50_ms, p95_ms=p95_ms, p99_ms=p99_ms, max_ms=_ms(ordered[-1]))
-
-
-def _ms(seconds: float) -> float:
-    return round(1000 * seconds, 3)
-
-
-def _series(recorder: Recorder, vitals: Sequence[Vital], traffic: Traffic) -> Series:
-    # The last second is not over; it is shown where there would be next to nothing without it.
+def _series(recorder: Recorder, samples: Sequence[MetricsSample], traffic: Traffic) -> Series:
+    # The last second is not over; a short run has next to nothing without it.
     seconds = recorder.seconds[:-1] if len(recorder.seconds) > SECONDS_MIN else recorder.seconds
-    ordered = [sorted(second.latencies_s) for second in seconds]
     codes = Counter[str]()
     for second in seconds:
         codes.update(second.outcomes)
-    cpu, memory, store = _vital_series(vitals, traffic.began_s, len(seconds))
+    cpu, memory, store = _metrics_series(samples, traffic.began_s, len(seconds))
+
+    def percentiles(name: str) -> Known:
+        return [getattr(second.latency, name, None) for second in seconds]
+
     return Series(
         at_s=[float(number) for number in range(len(seconds))],
         purchases_per_s=[float(second.purchases) for second in seconds],
         requests_per_s=[float(second.requests) for second in seconds],
-        p50_ms=[_ms(percentile(each, 0.5)) if each else None for each in ordered],
-        p95_ms=[_ms(percentile(each, 0.95)) if each else None for each in ordered],
-        p99_ms=[_ms(percentile(each, 0.99)) if each else None for each in ordered],
+        p50_ms=percentiles("p50_ms"),
+        p95_ms=percentiles("p95_ms"),
+        p99_ms=percentiles("p99_ms"),
         outcomes={code: [second.outcomes[code] for second in seconds] for code, _ in codes.most_common()},
         under_way=[second.under_way for second in seconds],
         server_cpu=cpu,
@@ -133,35 +118,31 @@ def _series(recorder: Recorder, vitals: Sequence[Vital], traffic: Traffic) -> Se
 Known = list[float | None]
 
 
-def _vital_series(vitals: Sequence[Vital], began_s: float, count: int) -> tuple[Known, Known, Known]:
-    """Answer the server's figures by second; where it was not asked or did not tell, None."""
+def _metrics_series(samples: Sequence[MetricsSample], began_s: float, count: int) -> tuple[Known, Known, Known]:
+    """Return the server's figures by second; None for a second without a sample."""
     cpu: Known = [None] * count
     memory: Known = [None] * count
     store: Known = [None] * count
-    for before, vital in pairwise(vitals):
-        if vital.cpu_s is None:
+    for before, after in pairwise(samples):
+        if after.cpu_s is None:
             continue
-        # Each tells of the time since the one before, which can begin and end in different seconds.
-        for second in range(max(0, int(before.at_s - began_s)), min(count, int(vital.at_s - began_s) + 1)):
-            memory[second], store[second] = vital.memory_bytes, vital.store_memory_bytes
-            if before.cpu_s is not None and vital.cpu_s >= before.cpu_s:
-                # A worker that was started again counts from zero.
-                cpu[second] = round((vital.cpu_s - before.cpu_s) / (vital.at_s - before.at_s), 3)
+        # A sample covers the time since the one before, which can begin and end in different seconds.
+        for second in range(max(0, int(before.at_s - began_s)), min(count, int(after.at_s - began_s) + 1)):
+            memory[second], store[second] = after.memory_bytes, after.store_memory_bytes
+            if before.cpu_s is not None and after.cpu_s >= before.cpu_s:
+                # A restarted worker counts from zero.
+                cpu[second] = round((after.cpu_s - before.cpu_s) / (after.at_s - before.at_s), 3)
     return cpu, memory, store
 
 
-def _server(recorder: Recorder, vitals: Vitals) -> Server:
-    known = [vital for vital in vitals.all if vital.cpu_s is not None]
-    memories = [vital.memory_bytes for vital in known if vital.memory_bytes is not None]
-    stores = [vital.store_memory_bytes for vital in known if vital.store_memory_bytes is not None]
-    requests = recorder.requests + vitals.reads
-    cpu_s = 0.0
-    for before, after in pairwise(known):
-        assert before.cpu_s is not None
-        assert after.cpu_s is not None
-        cpu_s += max(0.0, after.cpu_s - before.cpu_s)
+def _server(recorder: Recorder, metrics: ServerMetrics) -> Server:
+    cpu = [sample.cpu_s for sample in metrics.samples if sample.cpu_s is not None]
+    memories = [sample.memory_bytes for sample in metrics.samples if sample.memory_bytes is not None]
+    stores = [sample.store_memory_bytes for sample in metrics.samples if sample.store_memory_bytes is not None]
+    requests = recorder.requests + metrics.requests
+    cpu_s = sum(max(0.0, after - before) for before, after in pairwise(cpu))
     return Server(
-        cpu_us_per_request=round(1e6 * cpu_s / requests, 1) if len(known) > 1 and requests else None,
+        cpu_us_per_request=round(1e6 * cpu_s / requests, 1) if len(cpu) > 1 and requests else None,
         memory_bytes_before=memories[0] if memories else None,
         memory_bytes_after=memories[-1] if memories else None,
         memory_bytes_max=max(memories, default=None),
@@ -173,9 +154,10 @@ def _server(recorder: Recorder, vitals: Vitals) -> Server:
 
 def _generator(traffic: Traffic) -> Generator:
     cpu = traffic.cpu_s / traffic.ran_s if traffic.ran_s else 0.0
-    lag_s = percentile(sorted(traffic.lags_s), 0.99) if traffic.lags_s else 0.0
+    lag: Latency | None = traffic.lags.latency()
+    lag_ms = lag.p99_ms if lag else 0.0
     return Generator(
         cpu=round(cpu, 3),
-        lag_p99_ms=_ms(lag_s),
-        is_to_be_trusted=cpu <= CPU_MAX and lag_s <= LAG_S_MAX,
+        lag_p99_ms=lag_ms,
+        is_to_be_trusted=cpu <= CPU_MAX and lag_ms <= LAG_MS_MAX,
     )

@@ -1,11 +1,11 @@
-"""A user's mock inbox: one reader for all purchases of the user that wait for a code."""
+"""The mock inbox of a user: one reader for all purchases that wait for a code."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
 
-from technopay.cli.load.wire import Wire
+from technopay.cli.load.timed_client import TimedClient
 
 CODE_WAIT_S = 20.0
 PAUSE_S_MIN = 0.02
@@ -13,20 +13,20 @@ PAUSE_S_MAX = 0.5
 LENGTH_FIRST = 3
 DOUBLINGS = 7
 LENGTH = 200
-"""Messages that an inbox keeps."""
+"""The messages that an inbox keeps."""
 
 
 class Inbox:
-    """Reads codes, for as long as somebody waits for one."""
+    """Reads codes while a purchase waits for one."""
 
-    def __init__(self, wire: Wire, user_id: str) -> None:
-        self._wire = wire
+    def __init__(self, timed: TimedClient, user_id: str) -> None:
+        self._timed = timed
         self._path = f"/mock/inbox/{user_id}"
         self._waiting: dict[str, Waiter] = {}
         self._reading: asyncio.Task[None] | None = None
 
     async def read_code(self, payment_id: str) -> str | None:
-        """Answer the code of a payment when it has come; None if it does not."""
+        """Return the code of a payment when it has come, None if it does not come."""
         waiter = self._waiting[payment_id] = Waiter(asyncio.get_running_loop().create_future())
         if self._reading is None:
             self._reading = asyncio.create_task(self._read())
@@ -42,23 +42,23 @@ class Inbox:
                 self._reading = None
 
     async def _read(self) -> None:
-        """Read for those who wait; if that goes wrong, it goes wrong for all of them."""
+        """Read for all purchases that wait; a failure fails all of them."""
         try:
-            await self._hand_out_codes()
+            await self._resolve_codes()
         except Exception as error:
             for waiter in self._waiting.values():
                 if not waiter.code.done():
                     waiter.code.set_exception(error)
             self._reading = None
 
-    async def _hand_out_codes(self) -> None:
-        """Read until nobody waits any more; after reads in vain later, and for who was missed further back."""
+    async def _resolve_codes(self) -> None:
+        """Read until cancelled: later after reads in vain, further back for a code that is not found yet."""
         pause_s = PAUSE_S_MIN
         while True:
             await asyncio.sleep(pause_s)
             missed = max((waiter.missed for waiter in self._waiting.values()), default=0)
             length = min(LENGTH, max(LENGTH_FIRST << missed, 2 * len(self._waiting)))
-            reply = await self._wire.ask("inbox", "GET", f"{self._path}?limit={length}", {})
+            reply = await self._timed.send("inbox", "GET", f"{self._path}?limit={length}", {})
             found = False
             for message in reply.body.get("data", ()):
                 waiter = self._waiting.get(message["payment_id"])
@@ -72,8 +72,8 @@ class Inbox:
 
 @dataclass(slots=True)
 class Waiter:
-    """Somebody who waits for a code."""
+    """A purchase that waits for its code."""
 
     code: asyncio.Future[str]
     missed: int = 0
-    """How many reads did not find it: more and more messages lie on top of what was missed."""
+    """Reads without this code: more and more messages lie on top of it."""

@@ -1,18 +1,17 @@
-"""One purchase on its way: the steps of which stories are made."""
+"""One purchase: the steps of every flow."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
-from technopay.cli.load.scene import AMOUNT, CURRENCY, OPEN_FOR_S, Scene, Shopper
-from technopay.cli.load.wire import Reply
+from technopay.cli.load.fixtures import AMOUNT, CURRENCY, OPEN_FOR_S, Fixtures, VirtualUser
+from technopay.cli.load.timed_client import Headers, Reply
 
 FINAL_WAIT_S = 60.0
 WAIT_S = 10
 
 
-class TurnedAwayError(Exception):
+class Rejected(Exception):
     """Raised when the server did not take a request; that is its right under too much load."""
 
     def __init__(self, reply: Reply) -> None:
@@ -20,110 +19,98 @@ class TurnedAwayError(Exception):
         self.reply = reply
 
 
-class SurpriseError(Exception):
-    """Raised when an answer is not what it has to be."""
+class UnexpectedResult(Exception):
+    """Raised when a reply is not the one that the flow has to get."""
 
-    def __init__(self, what: str, reply: Reply, *, invariant: str | None = None) -> None:
-        super().__init__(what)
+    def __init__(self, problem: str, reply: Reply, *, invariant: str | None = None) -> None:
+        super().__init__(problem)
         self.reply = reply
         self.invariant = invariant
-        """The name of the invariant that the answer breaks in itself, if it does."""
+        """The name of the invariant that the reply itself breaks, if it does."""
 
 
 class Purchase:
-    """A purchase by one user. The first request counts from when the purchase should have begun."""
+    """A purchase by one user. Its first request counts from when the purchase was due."""
 
-    def __init__(self, scene: Scene, shopper: Shopper, due_s: float) -> None:
-        self._scene = scene
-        self._wire = scene.wire
-        self._shop = scene.next_shop()
+    def __init__(self, fixtures: Fixtures, user: VirtualUser, due_s: float) -> None:
+        self._fixtures = fixtures
+        self._timed = fixtures.timed
+        self._shop = fixtures.next_shop()
         self._due_s: float | None = due_s
         self._expires_at = ""
-        self.shopper = shopper
+        self.user = user
         self.is_slow = False
-        """Whether the story takes its time on purpose, so that its latency says nothing."""
+        """Whether the flow is slow on purpose: its latency means nothing."""
 
     async def invoice(
-        self,
-        merchant: str = "Load test",
-        *,
-        amount: int = AMOUNT,
-        open_for_s: float = OPEN_FOR_S,
-        key: str | None = None,
+        self, merchant: str = "Load test", *, open_for_s: float = OPEN_FOR_S, key: str | None = None
     ) -> Reply:
-        """Make an invoice, as a shop does; the same again if it is asked for again."""
-        headers = self._shop if key is None else {**self._shop, "Idempotency-Key": key}
-        self._expires_at = self._expires_at or self._scene.expires_at(open_for_s)
+        """Make an invoice, as a shop does; each call sends the same body."""
+        self._expires_at = self._expires_at or self._fixtures.expires_at(open_for_s)
         body = {
-            "user_id": self.shopper.user_id,
-            "amount": amount,
+            "user_id": self.user.user_id,
+            "amount": AMOUNT,
             "currency": CURRENCY,
             "merchant": merchant,
             "expires_at": self._expires_at,
         }
         due_s, self._due_s = self._due_s, None
-        return await self._wire.ask("invoice", "POST", "/v1/admin/invoices", headers, body, due_s=due_s)
+        headers = _with_key(self._shop, key)
+        return await self._timed.send("invoice", "POST", "/v1/admin/invoices", headers, body, due_s=due_s)
 
     async def start(self, invoice: Reply, *, key: str | None = None) -> Reply:
-        """Start to pay an invoice."""
-        headers = self.shopper.headers if key is None else {**self.shopper.headers, "Idempotency-Key": key}
-        body = {"invoice_id": _id(invoice), "wallet_id": self.shopper.wallet_id}
-        return await self._wire.ask("start", "POST", "/v1/payments", headers, body)
+        body = {"invoice_id": invoice.body["id"], "wallet_id": self.user.wallet_id}
+        headers = _with_key(self.user.headers, key)
+        return await self._timed.send("start", "POST", "/v1/payments", headers, body)
 
     async def code(self, payment: Reply) -> str:
         """Wait for the code of a payment."""
         began_s = asyncio.get_running_loop().time()
-        code = await self.shopper.inbox.read_code(_id(payment))
+        code = await self.user.inbox.read_code(payment.body["id"])
         if code is None:
-            raise TurnedAwayError(Reply(0, "no_code_came", {}))
-        self._scene.wire.waited("code", began_s)
+            raise Rejected(Reply(0, "no_code_came", {}))
+        self._timed.wait("code", began_s)
         return code
 
     async def confirm(self, payment: Reply, code: str, *, is_slow: bool = False) -> Reply:
-        """Confirm a payment."""
         operation = "confirm_slow" if is_slow else "confirm"
-        return await self._wire.confirm(operation, _id(payment), self.shopper.headers, {"code": code})
+        return await self._timed.confirm(operation, payment.body["id"], self.user.headers, {"code": code})
 
-    async def look(self, payment: Reply) -> Reply:
-        """Read a payment."""
-        return await self._wire.ask("look", "GET", f"/v1/payments/{_id(payment)}", self.shopper.headers)
+    async def read(self, payment: Reply) -> Reply:
+        path = f"/v1/payments/{payment.body['id']}"
+        return await self._timed.send("look", "GET", path, self.user.headers)
 
-    async def final(self, payment: Reply) -> Reply:
-        """Wait until a payment is final."""
-        path = f"/v1/payments/{_id(payment)}?wait={WAIT_S}"
+    async def wait_until_final(self, payment: Reply) -> Reply:
+        path = f"/v1/payments/{payment.body['id']}?wait={WAIT_S}"
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + FINAL_WAIT_S
         while payment.code == "processing" and loop.time() < give_up_s:
-            payment = await self._wire.ask("wait", "GET", path, self.shopper.headers)
+            payment = await self._timed.send("wait", "GET", path, self.user.headers)
         return payment
 
 
 def expect(reply: Reply, status: int, code: str) -> Reply:
-    """Answer what was answered, if it is what it has to be.
+    """Return the reply if it has this status and code.
 
     Raises:
-        TurnedAwayError, SurpriseError.
+        Rejected, UnexpectedResult.
 
     """
     if (reply.status, reply.code) == (status, code):
         return reply
-    if reply.is_turned_away:
-        raise TurnedAwayError(reply)
+    if reply.is_rejected:
+        raise Rejected(reply)
     invariant = "refused_is_refused" if status >= 400 and 200 <= reply.status < 300 else None
-    raise SurpriseError(f"{reply.status} {reply.code} instead of {status} {code}", reply, invariant=invariant)
+    problem = f"{reply.status} {reply.code} instead of {status} {code}"
+    raise UnexpectedResult(problem, reply, invariant=invariant)
 
 
 def expect_same(one: Reply, other: Reply, *names: str) -> None:
-    """Check that two answers tell the same.
-
-    Raises:
-        SurpriseError: they do not.
-
-    """
+    """Raise UnexpectedResult if two replies differ in one of these fields."""
     for name in names:
         if one.body.get(name) != other.body.get(name):
-            raise SurpriseError(f"two answers with different {name}", other)
+            raise UnexpectedResult(f"two replies with different {name}", other)
 
 
-def _id(reply: Reply) -> Any:
-    return reply.body["id"]
+def _with_key(headers: Headers, key: str | None) -> Headers:
+    return headers if key is None else {**headers, "Idempotency-Key": key}

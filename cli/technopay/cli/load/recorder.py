@@ -1,112 +1,132 @@
-"""Writes down how long everything took and how it ended, second by second."""
+"""Records every duration and outcome, in histograms of three significant digits, and by second."""
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-PURCHASE = "purchase"
-"""The operation that is all requests of one purchase together."""
+from hdrh.histogram import HdrHistogram
+
+from technopay.cli.load.result import PURCHASE, Latency
 
 SLOW = frozenset({"wait", "confirm_slow"})
-"""Operations that take as long as a settlement does that is slow on purpose."""
+"""Operations on a settlement that is slow on purpose: their durations are not in the series."""
+
+LATENCY_US_MAX = 3_600_000_000
 
 
-def _latencies() -> array[float]:
-    return array("d")
+class Histogram:
+    """Durations in seconds; three digits are exact."""
+
+    def __init__(self) -> None:
+        self._counts = HdrHistogram(1, LATENCY_US_MAX, 3)
+
+    def record(self, seconds: float) -> None:
+        self._counts.record_value(min(LATENCY_US_MAX, max(1, round(1e6 * seconds))))
+
+    def add(self, other: Histogram) -> None:
+        self._counts.add(other._counts)
+
+    @property
+    def count(self) -> int:
+        return int(self._counts.get_total_count())
+
+    def percentile_ms(self, percent: float) -> float:
+        return float(round(self._counts.get_value_at_percentile(percent) / 1000, 3))
+
+    def latency(self) -> Latency | None:
+        if not self.count:
+            return None
+        p50_ms, p95_ms, p99_ms, max_ms = map(self.percentile_ms, (50, 95, 99, 100))
+        return Latency(p50_ms=p50_ms, p95_ms=p95_ms, p99_ms=p99_ms, max_ms=max_ms)
 
 
 @dataclass(slots=True)
 class Second:
-    """What ended in one second of the run."""
+    """The operations that ended in one second of the run."""
 
-    latencies_s: array[float] = field(default_factory=_latencies)
-    """Of requests that succeeded, but those that are slow on purpose."""
     requests: int = 0
     purchases: int = 0
-    """Those that were paid."""
+    """Paid ones."""
     outcomes: Counter[str] = field(default_factory=Counter)
     """Of purchases, by code."""
     under_way: int = 0
+    latency: Latency | None = None
+    """Of requests that succeeded and are not slow on purpose."""
 
 
 Ending = tuple[str, int, str]
-"""An operation, the status of its answer, and the code."""
+"""An operation, the status of its reply, and the code."""
 
 
 class Recorder:
-    """Keeps all latencies as they are: what is averaged away while recording cannot be asked for afterwards."""
-
     def __init__(self) -> None:
-        self.latencies_s: Mapping[Ending, array[float]] = defaultdict(_latencies)
+        self.latencies: defaultdict[Ending, Histogram] = defaultdict(Histogram)
         self.outcomes: Counter[Ending] = Counter()
         self.seconds: list[Second] = [Second()]
+        self._second_latencies = Histogram()
         self.requests = 0
         self.paid = 0
         self.in_time: Counter[str] = Counter()
-        """How much of each operation had ended when no more purchases began: what rates are made of."""
+        """The count of each operation when no more purchases began: rates are computed from it."""
 
     def request(self, operation: str, status: int, code: str, latency_s: float) -> None:
-        """Write down a request. Its latency counts from when it should have left."""
-        self.requests += 1
-        self.outcomes[operation, status, code] += 1
+        """Record a request. Its latency counts from when it was due."""
         ending = operation, status, code
-        self.latencies_s[ending].append(latency_s)
-        second = self.seconds[-1]
-        second.requests += 1
+        self.requests += 1
+        self.outcomes[ending] += 1
+        self.latencies[ending].record(latency_s)
+        self.seconds[-1].requests += 1
         if operation not in SLOW and is_success(ending):
-            second.latencies_s.append(latency_s)
+            self._second_latencies.record(latency_s)
 
-    def waited(self, operation: str, latency_s: float) -> None:
-        """Write down how long something took that is no request of its own."""
-        self.latencies_s[operation, 200, "ok"].append(latency_s)
+    def wait(self, operation: str, latency_s: float) -> None:
+        """Record a wait that is not a request."""
+        self.latencies[operation, 200, "ok"].record(latency_s)
 
     def purchase(self, status: int, code: str, latency_s: float | None) -> None:
-        """Write down how a purchase ended, counted from when it should have begun; None: slow on purpose."""
+        """Record the end of a purchase, counted from when it was due; None: slow on purpose."""
         self.outcomes[PURCHASE, status, code] += 1
         if latency_s is not None:
-            self.latencies_s[PURCHASE, status, code].append(latency_s)
+            self.latencies[PURCHASE, status, code].record(latency_s)
         second = self.seconds[-1]
         second.outcomes[code] += 1
         if code == "succeeded":
             second.purchases += 1
             self.paid += 1
 
-    def next_second(self, under_way: int) -> None:
-        """End a second and begin the next."""
+    def end_second(self, under_way: int) -> None:
         self.seconds[-1].under_way = under_way
+        self.seconds[-1].latency = self._second_latencies.latency()
+        self._second_latencies = Histogram()
         self.seconds.append(Second())
 
+    def finish(self) -> None:
+        """Complete the last second, which is not over."""
+        self.seconds[-1].latency = self._second_latencies.latency()
+
     def end_of_time(self) -> None:
-        """Note what was done in time; what still ends is counted, but makes no rate look higher."""
+        """Keep the counts for rates: operations that end later are counted, but do not raise a rate."""
         self.in_time = self.counts()
 
     def counts(self) -> Counter[str]:
-        """Count each operation; of purchases, those that were paid."""
+        """Count each operation; of purchases, the paid ones."""
         counts = Counter[str]()
-        for (operation, _, _), latencies_s in self.latencies_s.items():
-            counts[operation] += len(latencies_s)
+        for (operation, _, _), histogram in self.latencies.items():
+            counts[operation] += histogram.count
         counts[PURCHASE] = self.paid
         return counts
 
-    def successes_s(self, operation: str) -> list[float]:
-        """Return the latencies of an operation that succeeded: a refusal is quick and proves nothing."""
-        kept = (
-            each for ending, each in self.latencies_s.items() if ending[0] == operation and is_success(ending)
-        )
-        return [latency_s for latencies_s in kept for latency_s in latencies_s]
+    def success_latency(self, operation: str) -> Latency | None:
+        """Return the latency of an operation's successes: a refusal is quick and proves nothing."""
+        successes = Histogram()
+        for ending, histogram in self.latencies.items():
+            if ending[0] == operation and is_success(ending):
+                successes.add(histogram)
+        return successes.latency()
 
 
 def is_success(ending: Ending) -> bool:
-    """Whether an operation did what it is for: a purchase is paid, a request is answered with 2xx."""
+    """Return whether a purchase was paid, a request replied to with 2xx."""
     operation, status, code = ending
     return code == "succeeded" if operation == PURCHASE else 200 <= status < 300
-
-
-def percentile(ordered: array[float] | list[float], share: float) -> float:
-    """Answer the value that a share of the ordered ones does not pass (nearest rank)."""
-    assert ordered, "of nothing there are no percentiles"
-    rank = max(1, -(-len(ordered) * round(share * 1000) // 1000))
-    return ordered[rank - 1]

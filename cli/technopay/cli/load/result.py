@@ -1,12 +1,16 @@
-"""What a run found: figures, outcomes, series over time, and the verdict. It is what `--json` writes."""
+"""The result of a run: figures, outcomes, series over time, and the verdict. `--json` writes it."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from technopay.engine import Audit
+
+PURCHASE = "purchase"
+"""The operation that is all requests of one purchase together."""
 
 
 class Finding(BaseModel):
@@ -16,21 +20,19 @@ class Finding(BaseModel):
 
 
 class Plan(Finding):
-    """What was to be run."""
-
     url: str
     scenario: str
     duration_s: float
     users: int
-    """How many users, each with a wallet, took part."""
+    """Users, each with a wallet."""
     concurrency: int
-    """How many purchases may have been under way at a time."""
+    """Purchases under way at a time, at most."""
     rate_per_s: float | None
-    """Purchases that were to begin each second, whatever became of earlier ones; None with fixed users."""
+    """Purchases to begin each second, however long earlier ones take; None with a fixed number of users."""
 
 
 class Latency(Finding):
-    """How long something took, in milliseconds, counted from when it should have begun."""
+    """Durations in milliseconds, counted from when the operation was due."""
 
     p50_ms: float
     p95_ms: float
@@ -46,23 +48,23 @@ class Operation(Finding):
     count: int
     per_s: float
     latency: Latency | None
-    """Of what succeeded; None where nothing did."""
+    """Of successes; None without one."""
 
 
 class Outcome(Finding):
-    """How often an operation ended in one way."""
+    """The number of times that an operation ended in one way."""
 
     operation: str
     status: int
-    """Of HTTP; 0 where no answer came."""
+    """Of HTTP; 0 without a reply."""
     code: str
-    """Of the refusal; the payment's status where it was none; what failed where no answer came."""
+    """Of the refusal, else the payment's status; without a reply, the kind of failure."""
     count: int
     latency: Latency | None
 
 
-class Story(Finding):
-    """How often a kind of purchase went as it has to go."""
+class FlowResult(Finding):
+    """The purchases of one flow."""
 
     name: str
     begun: int
@@ -70,35 +72,35 @@ class Story(Finding):
     """The rest was cut off by the end of the run."""
     as_expected: int
     turned_away: int
-    """Answered that the server has too much to do, or not at all: the right end under too much load."""
+    """Rejected by a server at capacity, or not replied to: the right end under too much load."""
     surprises: dict[str, int]
-    """What else came of it, and how often."""
+    """Unexpected results, with their number."""
 
 
 class Series(Finding):
-    """What happened in each second: all lists are as long as `at_s`. None where nothing is known."""
+    """The run by second: all lists are as long as `at_s`. None is not known."""
 
     at_s: list[float]
     """Seconds since the beginning."""
     purchases_per_s: list[float]
     requests_per_s: list[float]
     p50_ms: list[float | None]
-    """Of requests, counted from when each should have left."""
+    """Of requests, counted from when each was due."""
     p95_ms: list[float | None]
     p99_ms: list[float | None]
     outcomes: dict[str, list[int]]
-    """How purchases ended, by code."""
+    """Of purchases, by code."""
     under_way: list[int]
     """Purchases under way at the end of the second."""
     server_cpu: list[float | None]
-    """Cores that the server used, all of its workers together."""
+    """Cores in use by the server, all of its workers together."""
     server_memory_bytes: list[float | None]
     """Resident memory of the server, all of its workers together."""
     store_memory_bytes: list[float | None]
 
 
 class Server(Finding):
-    """What the run cost the server, by its own metrics. None where they do not tell."""
+    """The cost of the run to the server, by its metrics. None is not known."""
 
     cpu_us_per_request: float | None
     memory_bytes_before: float | None
@@ -108,44 +110,42 @@ class Server(Finding):
 
 
 class Generator(Finding):
-    """How this program itself did: where it was too busy, the figures are its own and not the server's."""
+    """The load generator itself: if it is too busy, the figures are its own and not the server's."""
 
     cpu: float
-    """Cores that it used; one is the most that it can."""
+    """Cores in use; one is the most."""
     lag_p99_ms: float
-    """How much later than it should have a purchase began."""
+    """The delay of its event loop."""
     is_to_be_trusted: bool
 
 
 class Verdict(Finding):
-    """Whether money moved as it has to."""
+    """Whether every invariant of money held."""
 
     clean: bool
     acknowledged: int
-    """Answers that told of a payment, all kept and compared with what the server says in the end."""
+    """Replies with a payment, all kept and compared with the server's state in the end."""
     audit: Audit | None
-    """The server's own audit; None where it gave none."""
     differences: list[str]
-    """What this program's own journal found, each beginning with the name of the invariant."""
+    """The findings of this program; each line begins with the name of the invariant."""
     problem: str | None
-    """Why there is no verdict, where there is none."""
+    """Why there is no verdict."""
 
     @property
     def broken_invariants(self) -> list[str]:
-        """The names of the invariants that do not hold."""
         names = [line.partition(":")[0] for line in self.differences]
         names += [difference.invariant for difference in self.audit.differences] if self.audit else []
         return sorted(set(names))
 
     @property
-    def is_broken(self) -> bool:
-        """Whether an invariant is seen not to hold."""
-        return bool(self.broken_invariants)
+    def judgement(self) -> Literal["clean", "broken", "unknown"]:
+        """One difference is enough for broken, even if another check failed to run."""
+        if self.broken_invariants:
+            return "broken"
+        return "clean" if self.clean and self.problem is None else "unknown"
 
 
 class Result(Finding):
-    """All of it."""
-
     version: str
     machine: str
     began_at: datetime
@@ -156,11 +156,16 @@ class Result(Finding):
     operations: list[Operation]
     outcomes: list[Outcome]
     rejected: float
-    """The share of the ended purchases that were turned away: 429, 503, 504, or no answer."""
+    """The share of the ended purchases that were rejected: 429, 503, 504, or no reply."""
     never_begun: int
-    """Purchases that were due and waited in line until the time was over."""
-    stories: list[Story]
+    """Purchases that were due and still waited for a place at the end."""
+    stories: list[FlowResult]
     series: Series
     server: Server
     generator: Generator
     verdict: Verdict
+
+    @property
+    def unexpected(self) -> int:
+        """The number of purchases with an unexpected result."""
+        return sum(sum(flow.surprises.values()) for flow in self.stories)

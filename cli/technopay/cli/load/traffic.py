@@ -1,4 +1,4 @@
-"""The traffic of a run: purchases that begin at a fixed rate, or as many at a time as there are."""
+"""The traffic of a run: purchases that begin at a fixed rate, or a fixed number at a time."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from technopay.cli.load import stories
-from technopay.cli.load.purchase import Purchase, SurpriseError, TurnedAwayError
-from technopay.cli.load.recorder import Recorder
+from technopay.cli.load import flows
+from technopay.cli.load.fixtures import AMOUNT, Fixtures, VirtualUser
+from technopay.cli.load.flows import Flow, Scenario
+from technopay.cli.load.purchase import Purchase, Rejected, UnexpectedResult
+from technopay.cli.load.recorder import Histogram, Recorder
 from technopay.cli.load.result import Plan
-from technopay.cli.load.scenarios import Scenario
-from technopay.cli.load.scene import AMOUNT, Scene, Shopper
-from technopay.cli.load.stories import Story
-from technopay.cli.load.wire import Reply
+from technopay.cli.load.timed_client import Reply
+from technopay.engine import TechnopayError
 
 TIGHTEN_AT = 0.4
 RUNS_OUT_AFTER = 0.2
-"""Shares of the duration: when the limit is set, and how much later it runs out."""
+"""Shares of the duration: the time when the limit is set, and from then until it runs out."""
 
 FINISH_S = 90.0
-"""Longer than any story takes; what is not finished then is cut off."""
+"""Longer than any flow takes; a purchase that has not ended by then is cut off."""
 
 FINISH_EARLY_S = 10.0
-TURNED_AWAY_PAUSE_S = 0.1
+REJECTED_PAUSE_S = 0.1
 LOOK_EVERY_S = 0.05
 SEED = 1
 """The same plan has the same purchases, in the same order."""
@@ -35,33 +36,33 @@ SEED = 1
 
 @dataclass(slots=True)
 class Tally:
-    """How the purchases of one story went."""
+    """The purchases of one flow."""
 
     begun: int = 0
     ended: int = 0
     as_expected: int = 0
-    turned_away: int = 0
-    surprises: Counter[str] = field(default_factory=Counter)
+    rejected: int = 0
+    unexpected: Counter[str] = field(default_factory=Counter)
 
 
 class Traffic:
-    """Plays stories until the time is over or somebody stops it."""
+    """Runs flows until the time is over or the run is stopped."""
 
     def __init__(
-        self, plan: Plan, scenario: Scenario, scene: Scene, recorder: Recorder, stopped: asyncio.Event
+        self, plan: Plan, scenario: Scenario, fixtures: Fixtures, recorder: Recorder, stopped: asyncio.Event
     ) -> None:
         self._plan = plan
         self._scenario = scenario
-        self._scene = scene
+        self._fixtures = fixtures
         self._recorder = recorder
         self._stopped = stopped
-        self._chance = random.Random(SEED)  # noqa: S311 - it deals purchases, no secrets
+        self._chance = random.Random(SEED)  # noqa: S311 - not for secrets
         self._clock = asyncio.get_running_loop().time
-        self._playing: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(plan.concurrency)
         self._begun = 0
-        self.tallies = {story: Tally() for story in scenario.stories}
-        self.lags_s: list[float] = []
+        self.tallies = {flow: Tally() for flow in scenario.flows}
+        self.lags = Histogram()
         self.began_s = self._clock()
         self.ran_s = 0.0
         self.cpu_s = 0.0
@@ -69,24 +70,23 @@ class Traffic:
 
     @property
     def under_way(self) -> int:
-        """How many purchases are under way."""
-        return len(self._playing)
+        return len(self._running)
 
     @property
     def left_s(self) -> float:
-        """How much longer new purchases begin."""
+        """The time for which new purchases begin."""
         return max(0.0, self.began_s + self._plan.duration_s - self._clock())
 
     @property
     def never_begun(self) -> int:
-        """How many purchases were due, and waited in line until the time was over."""
+        """The number of purchases that were due and still waited for a place at the end."""
         if self._plan.rate_per_s is None:
             return 0
         due = math.ceil(min(self.ran_s, self._plan.duration_s) * self._plan.rate_per_s)
         return max(0, due - self._begun)
 
     async def run(self) -> None:
-        """Begin purchases for as long as planned, then let those under way finish."""
+        """Begin purchases for the planned time, then let those under way finish."""
         self.began_s, cpu_s = self._clock(), time.process_time()
         helpers = [asyncio.create_task(self._count_seconds())]
         if self._scenario.tightens_limit:
@@ -101,22 +101,22 @@ class Traffic:
         self.ran_s, self.cpu_s = self._clock() - self.began_s, time.process_time() - cpu_s
         self._recorder.end_of_time()
         await self._finish(stopping)
-        await _cancel([stopping, *helpers, *self._playing])
+        await _cancel([stopping, *helpers, *self._running])
 
     async def _finish(self, stopping: asyncio.Task[object]) -> None:
-        """Wait until nothing is under way any more, not for ever, and not for long when somebody stops it."""
-        if self._playing:
-            finishing = asyncio.create_task(asyncio.wait(set(self._playing)))
+        """Wait for purchases under way, in bounded time, and not for long once the run is stopped."""
+        if self._running:
+            finishing = asyncio.create_task(asyncio.wait(set(self._running)))
             await asyncio.wait({finishing, stopping}, timeout=FINISH_S, return_when=asyncio.FIRST_COMPLETED)
             if stopping.done():
                 await asyncio.wait({finishing}, timeout=FINISH_EARLY_S)
             await _cancel([finishing])
 
     async def _begin_all(self) -> None:
-        """Begin purchases: at a rate, when each is due; else whenever there is room for one.
+        """Begin purchases: at a rate, when each is due; else whenever a place is free.
 
-        What is due while too many are under way waits in line, and its latency counts from when it was due: a
-        server that is slow for a while does not get fewer purchases to be slow with.
+        A purchase that is due while too many are under way waits, and its latency counts from when it was due:
+        a server that is slow for a while does not get fewer purchases.
         """
         rate_per_s = self._plan.rate_per_s
         while self.left_s:
@@ -127,74 +127,72 @@ class Traffic:
 
     def _begin(self, due_s: float) -> None:
         self._begun += 1
-        story = self._scenario.deal(self._chance)
-        shopper = self._chance.choice(self._shoppers(story))
-        task = asyncio.create_task(self._play(story, Purchase(self._scene, shopper, due_s), due_s))
-        self._playing.add(task)
+        flow = self._scenario.pick(self._chance)
+        user = self._chance.choice(self._users(flow))
+        task = asyncio.create_task(self._run_flow(flow, Purchase(self._fixtures, user, due_s), due_s))
+        self._running.add(task)
         task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        self._playing.discard(task)
+        self._running.discard(task)
         self._room.release()
 
-    def _shoppers(self, story: Story) -> Sequence[Shopper]:
-        if story is stories.too_poor:
-            return self._scene.poor
-        return self._scene.blocked if story is stories.blocked else self._scene.shoppers
+    def _users(self, flow: Flow) -> Sequence[VirtualUser]:
+        if flow is flows.too_poor:
+            return self._fixtures.poor
+        return self._fixtures.blocked if flow is flows.blocked else self._fixtures.users
 
-    async def _play(self, story: Story, purchase: Purchase, due_s: float) -> None:
-        tally = self.tallies[story]
+    async def _run_flow(self, flow: Flow, purchase: Purchase, due_s: float) -> None:
+        tally = self.tallies[flow]
         tally.begun += 1
         try:
-            reply = await story(purchase)
+            reply = await flow(purchase)
             tally.as_expected += 1
-        except TurnedAwayError as error:
+        except Rejected as error:
             reply = error.reply
-            tally.turned_away += 1
-        except SurpriseError as error:
+            tally.rejected += 1
+        except UnexpectedResult as error:
             reply = error.reply
-            tally.surprises[str(error)] += 1
+            tally.unexpected[str(error)] += 1
             if error.invariant:
-                self._scene.wire.journal.complain(f"{error.invariant}: {story.__name__} was answered {error}")
+                self._fixtures.timed.acknowledgements.report_violation(
+                    f"{error.invariant}: {flow.__name__} got {error}"
+                )
         except Exception as error:
-            # An answer of a form that no answer has, or a defect of ours: both have to be seen.
+            # A malformed reply, or a defect of ours: both have to be seen.
             reply = Reply(0, "not_understood", {})
-            tally.surprises[f"an answer was not understood: {error!r:.100}"] += 1
+            tally.unexpected[f"a reply could not be read: {error!r:.100}"] += 1
         tally.ended += 1
         latency_s = None if purchase.is_slow else self._clock() - due_s
         self._recorder.purchase(reply.status, reply.code, latency_s)
-        if reply.is_turned_away and self._plan.rate_per_s is None:
-            # Whoever is turned away at the door does not run against it again at once.
-            await asyncio.sleep(TURNED_AWAY_PAUSE_S)
+        if reply.is_rejected and self._plan.rate_per_s is None:
+            # A rejected client does not try again at once.
+            await asyncio.sleep(REJECTED_PAUSE_S)
 
     async def _count_seconds(self) -> None:
-        """Divide the run into seconds, and look how late this program itself is."""
+        """Divide the run into seconds, and measure the delay of this event loop."""
         second_ends_s = self.began_s + 1
         while True:
             due_s = self._clock() + LOOK_EVERY_S
             await asyncio.sleep(LOOK_EVERY_S)
-            self.lags_s.append(self._clock() - due_s)
+            self.lags.record(self._clock() - due_s)
             while self._clock() >= second_ends_s:
-                self._recorder.next_second(self.under_way)
+                self._recorder.end_second(self.under_way)
                 second_ends_s += 1
 
     async def _tighten_limit(self) -> None:
-        """Set the limit so that it runs out on the way, at the speed that purchases have had so far."""
+        """Set the limit so that it runs out during the run; an unknown limit stays as it is."""
         await asyncio.sleep(TIGHTEN_AT * self._plan.duration_s)
         more = self._recorder.paid * RUNS_OUT_AFTER / TIGHTEN_AT
-        before = await self._scene.read_limit()
-        if before is not None:
-            # Half an amount more, so that what is left over in the end is not zero.
-            await self._scene.set_limit(before["used"] + round(more) * AMOUNT + AMOUNT // 2)
+        with suppress(TechnopayError):
+            before = await self._fixtures.read_limit()
+            if before is not None:
+                # Half an amount more, so that the remainder in the end is not zero.
+                await self._fixtures.set_limit(before.used + round(more) * AMOUNT + AMOUNT // 2)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[object]]) -> None:
-    """End tasks.
-
-    Raises:
-        Exception: one of them had failed.
-
-    """
+    """Cancel tasks; raise the exception of one that had failed."""
     for task in tasks:
         task.cancel()
     for error in await asyncio.gather(*tasks, return_exceptions=True):

@@ -1,57 +1,51 @@
-"""Whether money moved as it has to: the own journal, and the server's audit."""
+"""The verdict on a run: the acknowledgements against the server's state, and the server's audit."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import aiohttp
-
-from technopay.cli.load.journal import Journal, Told, differences, told_by
+from technopay.cli.load.acknowledgements import Acknowledgements, KnownPayment, differences
+from technopay.cli.load.fixtures import CURRENCY, Fixtures, VirtualUser
 from technopay.cli.load.result import Verdict
-from technopay.cli.load.scene import CURRENCY, Headers, Scene, Shopper
-from technopay.engine import Audit
+from technopay.engine import Audit, Limit, TechnopayError
+from technopay.http.client import all_of
 
-AUDIT_DEADLINE_S = 620.0
-READING_AT_A_TIME = 8
+AUDIT_WAIT_S = 600.0
+READING_CONCURRENCY = 8
 LOOKS = 30
 LOOK_PAUSE_S = 1.0
-"""What differs is looked at again: between two reads, a settlement may have ended."""
+"""A difference is looked at again: between two reads, a settlement may have ended."""
 
-TRIES = 10
 DEBITED = {"processing", "succeeded", "refunding"}
-"""In these states the wallet's money is away."""
+"""The statuses in which the money has left the wallet."""
 
 UNDER_WAY = {"processing", "refunding"}
 
 
-class UnreadableError(Exception):
-    """Raised when the server does not tell what is needed for a verdict; says what."""
-
-
 async def judge(
-    session: aiohttp.ClientSession, scene: Scene, journal: Journal, on_step: Callable[[str], None]
+    fixtures: Fixtures, acknowledgements: Acknowledgements, on_step: Callable[[str], None]
 ) -> Verdict:
-    """Compare what was acknowledged with what the server says now, and ask it for its audit."""
-    reader = Reader(session, scene)
-    found: list[str] = list(journal.broken)
-    audit = None
+    """Compare the acknowledgements with the server's state, and ask the server for its audit."""
+    found: list[str] = list(acknowledgements.violations)
+    audit: Audit | None = None
+    problem = None if acknowledgements.count else "no payment was acknowledged, so there is nothing to judge"
+    step = "reading the payments"
+    on_step("comparing acknowledgements with the store")
     try:
-        on_step("comparing what was acknowledged with what is in the store")
-        found += await compare(reader, scene, journal)
+        found += await compare(fixtures, acknowledgements)
+        step = "the audit"
         on_step("waiting for the server's audit")
-        audit = await reader.audit()
-    except UnreadableError as error:
-        problem: str | None = str(error)
-    else:
-        problem = None if journal.acknowledged else "nothing was acknowledged, so there is nothing to judge"
+        audit = await fixtures.operator.audit(wait_s=AUDIT_WAIT_S)
+    except* TechnopayError as errors:
+        problem = f"{step} failed: {errors.exceptions[0]}"
+    if audit and not audit.clean and not audit.differences:
+        audit, problem = None, "the server's audit is not clean and does not name a difference"
     return Verdict(
         clean=not found and problem is None and audit is not None and audit.clean and not audit.differences,
-        acknowledged=journal.acknowledged,
+        acknowledged=acknowledgements.count,
         audit=audit,
         differences=found,
         problem=problem,
@@ -59,98 +53,94 @@ async def judge(
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What was seen of a wallet: what differs, how much of its money is away, and whether more may happen."""
+class WalletCheck:
+    """One look at a wallet: differences, the sum of its debits, and whether more may happen."""
 
     lines: Sequence[str]
     debited: int
     is_under_way: bool
 
 
-async def compare(reader: Reader, scene: Scene, journal: Journal) -> list[str]:
-    """Answer what in the store is not as it has to be, by what was acknowledged.
+async def compare(fixtures: Fixtures, acknowledgements: Acknowledgements) -> list[str]:
+    """Return the differences between the acknowledgements and the store.
 
-    What differs is looked at again, until it is the same as before with nothing under way.
+    Wallets with a difference are looked at again, until the result is the same twice with nothing under way.
     """
-    told: dict[str, dict[str, Told]] = {shopper.wallet_id: {} for shopper in scene.everybody}
-    strange, refusals = [], journal.refusals
-    for payment_id, each in journal.payments.items():
-        if each.wallet_id in told:
-            told[each.wallet_id][payment_id] = each
+    known: dict[str, dict[str, KnownPayment]] = {user.wallet_id: {} for user in fixtures.all_users}
+    strange, refusals = [], acknowledgements.refusals
+    for payment_id, each in acknowledgements.payments.items():
+        if each.wallet_id in known:
+            known[each.wallet_id][payment_id] = each
         else:
-            strange.append(
-                f"acknowledged_is_kept: {payment_id} was told to be of a stranger's {each.wallet_id}"
-            )
-    looks: dict[str, Look] = {}
-    waiting: Sequence[Shopper] = scene.everybody
+            strange.append(f"acknowledged_is_kept: {payment_id} is of a foreign wallet {each.wallet_id}")
+    checks: dict[str, WalletCheck] = {}
+    waiting: Sequence[VirtualUser] = fixtures.all_users
     before: list[str] = []
     for number in range(LOOKS):
         if number:
             await asyncio.sleep(LOOK_PAUSE_S)
-        looks |= await _look_at_wallets(reader, waiting, told, refusals)
-        lines = [line for look in looks.values() for line in look.lines]
-        lines += _compare_limit(scene, await reader.limit(), sum(look.debited for look in looks.values()))
-        waiting = [each for each in scene.everybody if _may_change(looks[each.wallet_id])]
-        is_under_way = any(look.is_under_way for look in looks.values())
+        checks |= await _check_wallets(waiting, known, refusals)
+        lines = [line for check in checks.values() for line in check.lines]
+        debited = sum(check.debited for check in checks.values())
+        lines += _compare_limit(fixtures, await fixtures.read_limit(), debited)
+        waiting = [
+            user
+            for user in fixtures.all_users
+            if checks[user.wallet_id].lines or checks[user.wallet_id].is_under_way
+        ]
+        is_under_way = any(check.is_under_way for check in checks.values())
         if not lines or (lines == before and not is_under_way):
             break
         before = lines
     return strange + lines
 
 
-def _may_change(look: Look) -> bool:
-    return bool(look.lines) or look.is_under_way
-
-
-async def _look_at_wallets(
-    reader: Reader,
-    shoppers: Iterable[Shopper],
-    told: Mapping[str, Mapping[str, Told]],
+async def _check_wallets(
+    users: Iterable[VirtualUser],
+    known: Mapping[str, Mapping[str, KnownPayment]],
     refusals: Mapping[str, str],
-) -> dict[str, Look]:
-    looks: dict[str, Look] = {}
-    waiting = iter(shoppers)
+) -> dict[str, WalletCheck]:
+    checks: dict[str, WalletCheck] = {}
+    waiting = iter(users)
 
-    async def look_at_some() -> None:
-        for shopper in waiting:
-            look = await _look_at_wallet(reader, shopper, told[shopper.wallet_id], refusals)
-            looks[shopper.wallet_id] = look
+    async def check_some() -> None:
+        for user in waiting:
+            checks[user.wallet_id] = await _check_wallet(user, known[user.wallet_id], refusals)
 
-    try:
-        async with asyncio.TaskGroup() as looking:
-            for _ in range(READING_AT_A_TIME):
-                looking.create_task(look_at_some())
-    except* UnreadableError as errors:
-        raise errors.exceptions[0] from None
-    return looks
+    async with asyncio.TaskGroup() as checking:
+        for _ in range(READING_CONCURRENCY):
+            checking.create_task(check_some())
+    return checks
 
 
-async def _look_at_wallet(
-    reader: Reader, shopper: Shopper, told: Mapping[str, Told], refusals: Mapping[str, str]
-) -> Look:
-    with _understood(f"what the server tells of {shopper.user_id}"):
-        found = {each["id"]: told_by(each) async for each in reader.payments(shopper)}
-        balance = await reader.balance(shopper.wallet_id)
+async def _check_wallet(
+    user: VirtualUser, known: Mapping[str, KnownPayment], refusals: Mapping[str, str]
+) -> WalletCheck:
+    # As the user: an operator's list is of all users, and read whole.
+    found = {payment.id: KnownPayment.of(payment) async for payment in all_of(user.client.list_payments)}
+    balance = (await user.client.get_wallet(wallet_id=user.wallet_id)).balance
     debited = sum(each.amount for each in found.values() if each.status in DEBITED)
-    lines = list(_look(shopper, told, found, shopper.deposited - debited, balance))
-    lines += _look_for_refused(refusals, found)
-    return Look(lines, debited, any(each.status in UNDER_WAY for each in found.values()))
+    lines = [
+        *_check_balance(user, user.deposited - debited, balance),
+        *_check_payments(known, found),
+        *_check_refusals(refusals, found),
+    ]
+    return WalletCheck(lines, debited, any(each.status in UNDER_WAY for each in found.values()))
 
 
-def _look(
-    shopper: Shopper, told: Mapping[str, Told], found: Mapping[str, Told], expected: int, balance: int
-) -> Iterator[str]:
+def _check_balance(user: VirtualUser, expected: int, balance: int) -> Iterator[str]:
+    subject = f"balance_is_sum_of_entries: {user.wallet_id} has {balance}"
     if balance != expected:
-        yield (
-            f"balance_is_sum_of_entries: {shopper.wallet_id} has {balance} "
-            f"and should have {expected} by its payments"
-        )
+        yield f"{subject} and should have {expected} by its payments"
     if balance < 0:
-        yield f"balance_is_sum_of_entries: {shopper.wallet_id} has {balance}, which is less than nothing"
-    for payment_id, before in told.items():
+        yield f"{subject}, which is below zero"
+
+
+def _check_payments(known: Mapping[str, KnownPayment], found: Mapping[str, KnownPayment]) -> Iterator[str]:
+    for payment_id, before in known.items():
         now = found.get(payment_id)
         if now is None:
-            yield f"acknowledged_is_kept: {payment_id} was told {before.status} and is not there"
+            yield f"acknowledged_is_kept: {payment_id} was acknowledged as {before.status} and is missing"
         else:
             yield from differences(payment_id, before, now)
     paid = Counter(each.invoice_id for each in found.values() if each.status in DEBITED)
@@ -159,8 +149,8 @@ def _look(
             yield f"one_payment_per_invoice: {invoice_id} was paid {count} times"
 
 
-def _look_for_refused(refusals: Mapping[str, str], found: Mapping[str, Told]) -> Iterator[str]:
-    """Answer what was paid although its user was told that it was not."""
+def _check_refusals(refusals: Mapping[str, str], found: Mapping[str, KnownPayment]) -> Iterator[str]:
+    """Return the payments that were debited although every confirm was refused."""
     for payment_id, now in found.items():
         if payment_id in refusals and now.paid_at is not None:
             yield (
@@ -169,85 +159,16 @@ def _look_for_refused(refusals: Mapping[str, str], found: Mapping[str, Told]) ->
             )
 
 
-def _compare_limit(scene: Scene, after: Mapping[str, Any] | None, debited: int) -> Iterator[str]:
-    """Compare what was used of the limit; others may have used some, too, and at midnight it begins anew."""
-    with _understood("the server's limit"):
-        if after is None:
-            yield f"limit_is_sum_of_debits: {CURRENCY} had a limit and has none now"
-            return
-        if after["resets_at"] != scene.limit_before["resets_at"]:
-            return
-        used = after["used"] - scene.limit_before["used"]
-        if used < debited:
-            yield f"limit_is_sum_of_debits: {CURRENCY} counts {used} used since the run began, not {debited}"
-        # Set lower than what is used already, a limit refuses from then on: there is nothing wrong with it.
-        if after["limit"] is not None and after["used"] > max(after["limit"], scene.used_when_set):
-            yield f"limit_is_sum_of_debits: {CURRENCY} has {after['used']} used of a limit of {after['limit']}"
-
-
-@contextmanager
-def _understood(what: str) -> Iterator[None]:
-    """Take an answer of another form than it has to have for one that cannot be read."""
-    try:
-        yield
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise UnreadableError(f"{what} is not in the form that it has to have") from None
-
-
-class Reader:
-    """Reads the store's side of things, and tries again while the server is busy."""
-
-    def __init__(self, session: aiohttp.ClientSession, scene: Scene) -> None:
-        self._session = session
-        self._admin = scene.admin
-
-    async def payments(self, shopper: Shopper) -> AsyncIterator[Mapping[str, Any]]:
-        """Answer all payments of a user, as the user: an operator's list is of all users, and walked whole."""
-        cursor = ""
-        while True:
-            page = await self._get(f"/v1/payments?limit=100&cursor={cursor}", shopper.headers)
-            for payment in page["data"]:
-                yield payment
-            if not page["has_more"]:
-                return
-            cursor = page["next_cursor"]
-
-    async def balance(self, wallet_id: str) -> int:
-        """Answer the balance of a wallet."""
-        return int((await self._get(f"/v1/admin/wallets/{wallet_id}", self._admin))["balance"])
-
-    async def limit(self) -> Mapping[str, Any] | None:
-        """Answer the limit of the currency."""
-        page = await self._get("/v1/admin/limits?limit=100", self._admin)
-        with _understood("the server's limits"):
-            return next((each for each in page["data"] if each["currency"] == CURRENCY), None)
-
-    async def audit(self) -> Audit:
-        """Answer the server's audit."""
-        body = await self._get("/v1/admin/audit", self._admin, deadline_s=AUDIT_DEADLINE_S)
-        with _understood("the server's audit"):
-            audit = Audit.model_validate(body)
-        if not audit.clean and not audit.differences:
-            raise UnreadableError("the server's audit is not clean and does not say what differs")
-        return audit
-
-    async def _get(self, path: str, headers: Headers, deadline_s: float = 30.0) -> Any:
-        problem = ""
-        for attempt in range(TRIES):
-            if attempt:
-                await asyncio.sleep(LOOK_PAUSE_S)
-            timeout = aiohttp.ClientTimeout(total=deadline_s)
-            try:
-                async with self._session.get(path, headers=headers, timeout=timeout) as response:
-                    if response.status == 200:
-                        return await response.json()
-                    problem = f"was answered {response.status}"
-                    if response.status not in (429, 503, 504):
-                        break
-            except TimeoutError:
-                # Nobody else asks any more: it had all the time there is.
-                problem = f"was not answered within {deadline_s:.0f} s"
-                break
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                problem = f"was not answered: {type(error).__name__}"
-        raise UnreadableError(f"GET {path.partition('?')[0]} {problem}")
+def _compare_limit(fixtures: Fixtures, after: Limit | None, debited: int) -> Iterator[str]:
+    """Compare the use of the limit; other clients may have used some, too, and at midnight it is reset."""
+    if after is None:
+        yield f"limit_is_sum_of_debits: {CURRENCY} had a limit and has none now"
+        return
+    if after.resets_at != fixtures.limit_before.resets_at:
+        return
+    used = after.used - fixtures.limit_before.used
+    if used < debited:
+        yield f"limit_is_sum_of_debits: {CURRENCY} counts {used} used since the run began, not {debited}"
+    # A limit that was set below its use refuses from then on: that is no violation.
+    if after.limit is not None and after.used > max(after.limit, fixtures.used_when_set):
+        yield f"limit_is_sum_of_debits: {CURRENCY} has {after.used} used of a limit of {after.limit}"

@@ -1,1 +1,1 @@
-"""`serve --workers N`: several processes on one port and one store, and the one that looks after them."""
+"""`serve --workers N`: several processes on one port and one store, and the parent that supervises them."""

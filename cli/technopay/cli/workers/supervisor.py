@@ -1,16 +1,18 @@
-"""Looks after the workers: starts them, starts them again, and ends them all together."""
+"""Supervises the workers: starts them, restarts them, and ends them all together."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import pickle
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
 
-from technopay.cli.workers.orders import Orders, Report
+from technopay.cli.workers.config import WorkerConfig
 from technopay.storage.pauses import Pauses
 
 logger = logging.getLogger(__name__)
@@ -19,9 +21,9 @@ START_S_MAX = 60.0
 PAUSE_S_MIN = 0.1
 PAUSE_S_MAX = 5.0
 DRAIN_S_MAX = 30.0
-"""Workers that drain for longer are killed: whoever stops us has no endless patience; the store ends last."""
-NOBODY_S_MAX = 10.0
-"""Clients wait in line while no worker serves. When none can for so long, all ends, and they are told."""
+"""Workers that drain for longer are killed: a service manager waits no longer, and the store ends last."""
+WITHOUT_WORKERS_S_MAX = 10.0
+"""Clients wait in the backlog while no worker serves. After so long, all ends, and they are refused."""
 
 
 class WorkerFailed(Exception):
@@ -29,14 +31,14 @@ class WorkerFailed(Exception):
 
 
 class Supervisor:
-    """Keeps a worker for each of several orders."""
+    """Keeps a worker running for each configuration."""
 
-    def __init__(self, orders: Sequence[Orders]) -> None:
-        self._orders = orders
+    def __init__(self, configs: Sequence[WorkerConfig]) -> None:
+        self._configs = configs
         self._running: dict[int, asyncio.subprocess.Process] = {}
         self._serving: set[int] = set()
         self._known: set[int] = set()
-        """Who has served once: what is wrong with what workers were told shows at their first start."""
+        """Workers that served once: a wrong configuration shows at the first start."""
         self._served_at = asyncio.get_running_loop().time()
         self._all_serve = asyncio.Event()
         self._draining = asyncio.Event()
@@ -45,15 +47,10 @@ class Supervisor:
         self.restarts: Counter[int] = Counter()
 
     async def __aenter__(self) -> Self:
-        """Start all workers, and wait until they serve.
-
-        Raises:
-            WorkerFailed: one does not start; says why.
-
-        """
-        self._keepers = [asyncio.create_task(self._keep(each)) for each in self._orders]
+        """Start all workers, and wait until they serve; raise WorkerFailed if one does not."""
+        self._keepers = [asyncio.create_task(self._keep(each)) for each in self._configs]
         for keeper in self._keepers:
-            keeper.add_done_callback(self._miss)
+            keeper.add_done_callback(self._report_crash)
         try:
             await self.wait_unless_failed(self._all_serve)
         except BaseException:
@@ -62,7 +59,7 @@ class Supervisor:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End all workers, and whoever has not ended by then."""
+        """Terminate all workers; kill those that do not end in time."""
         self._draining.set()
         try:
             await self._end_all()
@@ -73,12 +70,7 @@ class Supervisor:
         await asyncio.gather(*self._keepers, return_exceptions=True)
 
     async def wait_unless_failed(self, event: asyncio.Event) -> None:
-        """Wait for an event.
-
-        Raises:
-            WorkerFailed: workers cannot serve meanwhile; says why.
-
-        """
+        """Wait for an event; raise WorkerFailed if workers cannot serve meanwhile."""
         waiting = asyncio.ensure_future(event.wait())
         futures: list[asyncio.Future[Any]] = [waiting, self._failure]
         try:
@@ -100,16 +92,16 @@ class Supervisor:
             late = [number for number, process in running.items() if process.returncode is None]
             logger.error("workers %s have not ended after %g s; they are killed", late, DRAIN_S_MAX)
 
-    async def _keep(self, orders: Orders) -> None:
-        """Run a worker, again and again, until all are to end."""
+    async def _keep(self, config: WorkerConfig) -> None:
+        """Run a worker, again and again, until the drain."""
         loop = asyncio.get_running_loop()
-        number, pauses = orders.number, Pauses(PAUSE_S_MIN, PAUSE_S_MAX)
+        number, pauses = config.number, Pauses(PAUSE_S_MIN, PAUSE_S_MAX)
         while not self._draining.is_set():
             started_at = loop.time()
-            failure = await self._run(orders)
+            failure = await self._run(config)
             if self._draining.is_set():
                 return
-            if number not in self._known or self._nobody_can():
+            if number not in self._known or self._is_hopeless():
                 self._fail(failure)
                 return
             logger.error("worker %s: %s; it is started again", number, failure)
@@ -118,44 +110,46 @@ class Supervisor:
                 pause_s = pauses.after(loop.time() - started_at)
                 await asyncio.wait_for(self._draining.wait(), pause_s)
 
-    async def _run(self, orders: Orders) -> str:
-        """Run a worker once, to its end; answer how it ended."""
+    async def _run(self, config: WorkerConfig) -> str:
+        """Run a worker once, to its end; return the reason of its end."""
+        number = config.number
         try:
-            process = await _start(orders)
+            process = await _start(config)
         except OSError as error:
             return f"it does not start: {error}"
-        self._running[orders.number] = process
+        self._running[number] = process
         if self._draining.is_set():
             with suppress(ProcessLookupError):
                 process.terminate()
         try:
-            failure = await _hear(process)
+            failure = await _read_report(process)
             if failure is None:
-                self._begin(orders.number)
+                self._worker_up(number)
             status = await process.wait()
         finally:
-            del self._running[orders.number]
-            self._end(orders.number)
+            del self._running[number]
+            self._worker_down(number)
         return failure or f"it ended with status {status}"
 
-    def _begin(self, number: int) -> None:
+    def _worker_up(self, number: int) -> None:
         if number in self._known:
             logger.warning("worker %s serves again", number)
         self._known.add(number)
         self._serving.add(number)
-        if len(self._serving) == len(self._orders):
+        if len(self._serving) == len(self._configs):
             self._all_serve.set()
 
-    def _end(self, number: int) -> None:
+    def _worker_down(self, number: int) -> None:
         if number in self._serving:
             self._serving.remove(number)
             self._served_at = asyncio.get_running_loop().time()
 
-    def _nobody_can(self) -> bool:
-        return not self._serving and asyncio.get_running_loop().time() - self._served_at > NOBODY_S_MAX
+    def _is_hopeless(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        return not self._serving and now - self._served_at > WITHOUT_WORKERS_S_MAX
 
-    def _miss(self, keeper: asyncio.Task[None]) -> None:
-        """Give up when a worker is not looked after any more."""
+    def _report_crash(self, keeper: asyncio.Task[None]) -> None:
+        """Give up when the task that keeps a worker fails."""
         if not keeper.cancelled() and (error := keeper.exception()):
             logger.error("the supervisor crashed", exc_info=error)
             self._fail(f"{type(error).__name__}: {error}")
@@ -165,31 +159,32 @@ class Supervisor:
             self._failure.set_result(failure)
 
 
-async def _start(orders: Orders) -> asyncio.subprocess.Process:
+async def _start(config: WorkerConfig) -> asyncio.subprocess.Process:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-P",  # no folder that we happen to be in has a say in what is loaded
+        "-P",  # do not import from the current directory
         "-m",
         "technopay.cli.workers.worker",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        # A Ctrl-C goes to whoever belongs to the terminal; when workers end is not its business but ours.
+        # A terminal sends Ctrl-C to every process of its session; only the parent ends workers.
         start_new_session=True,
-        pass_fds=orders.sockets,
+        pass_fds=config.sockets,
     )
     assert process.stdin is not None
-    # It stays open: when we are gone, however we went, the worker sees that it was closed.
-    process.stdin.write(orders.model_dump_json().encode() + b"\n")
+    # It stays open: its end shows a worker that the parent is gone, even a killed one.
+    process.stdin.write(pickle.dumps(config))
     return process
 
 
-async def _hear(process: asyncio.subprocess.Process) -> str | None:
-    """Wait until a worker serves; answer why it does not, if it does not."""
+async def _read_report(process: asyncio.subprocess.Process) -> str | None:
+    """Wait until a worker serves; return the reason if it does not."""
     assert process.stdout is not None
     try:
         async with asyncio.timeout(START_S_MAX):
-            if told := await process.stdout.readline():
-                return Report.model_validate_json(told).failure
+            if report := await process.stdout.readline():
+                failure: str | None = json.loads(report)
+                return failure
             return f"it ended with status {await process.wait()} before it served"
     except TimeoutError:
         with suppress(ProcessLookupError):

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from yarl import URL
 
 from technopay.engine import fields
-from technopay.engine.system import SystemClock
 from technopay.engine.errors import OutcomeUnknown
 from technopay.engine.models import Record
 from technopay.engine.ports import Clock
+from technopay.engine.system import SystemClock
 from technopay.http.client.errors import UnexpectedAnswer, is_refusal_for_good
 from technopay.http.client.retries import Failure, Reply, RetryPolicy, judge, no_answer
 

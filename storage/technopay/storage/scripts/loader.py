@@ -1,8 +1,8 @@
-"""Loads the Lua scripts: one file an operation, in folders by noun; functions that several use are in
-`shared/`.
+"""Loads the Lua scripts: one file an operation, in folders by noun; shared functions are in `shared/`.
 
 A script begins with its header, `-- name(argument, argument, many...) flag`. The loader puts its arguments into
-local variables of these names, behind the shared parts that the script uses.
+local variables of these names. A server gets all scripts as the functions of one library; a fake gets each by
+itself, behind the shared parts that it uses.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -27,7 +27,11 @@ class Script:
 
     name: str
     text: str
+    """For EVAL."""
     sha: str
+    function: str
+    """For FCALL."""
+    library: Library
     arguments: tuple[str, ...]
     flag: str
     """'no-writes' for a read, 'allow-oom' for one that finishes what was begun: no money waits for memory."""
@@ -47,19 +51,50 @@ class Part:
     defines: frozenset[str]
 
 
+@dataclass(slots=True)
+class Library:
+    """All scripts as the functions of one library: a server makes what they share once, not for each call."""
+
+    name: str = ""
+    text: str = ""
+
+
 def load_scripts() -> Mapping[str, Script]:
     """Read all scripts from the package, by name."""
     folder = files("technopay.storage") / "scripts"
     parts = {file.name.removesuffix(".lua"): _part(file) for file in _lua_files(folder / "shared")}
     owners = {name: part for part, content in parts.items() for name in content.defines}
     assert len(owners) == sum(len(part.defines) for part in parts.values()), "two parts define one name"
-    found = [
-        _load(file.read_text(encoding="utf-8"), parts, owners)
-        for noun in folder.iterdir()
+    sources = [
+        file.read_text(encoding="utf-8")
+        for noun in sorted(folder.iterdir(), key=lambda each: each.name)
         if noun.is_dir() and noun.name != "shared"
-        for file in _lua_files(noun)
+        for file in sorted(_lua_files(noun), key=lambda each: each.name)
     ]
-    return {script.name: script for script in found}
+    shared = "\n".join([parts[part].text for part in _in_order(parts, owners)])
+    digest = hashlib.sha1("".join([shared, *sources]).encode(), usedforsecurity=False).hexdigest()[:10]
+    library = Library(f"technopay_{digest}")
+    scripts = [_load(source, parts, owners, library, digest) for source in sources]
+    functions = [_function(script, source) for script, source in zip(scripts, sources, strict=True)]
+    library.text = "\n".join([f"#!lua name={library.name}", shared, *functions])
+    return {script.name: script for script in scripts}
+
+
+def _in_order(parts: Mapping[str, Part], owners: Mapping[str, str]) -> list[str]:
+    """Return all parts, each behind those that it uses."""
+    ordered: dict[str, None] = {}
+    for part in parts.values():
+        ordered |= dict.fromkeys(_parts_of(part.text, parts, owners))
+        ordered |= dict.fromkeys([owners[next(iter(part.defines))]])
+    return list(ordered)
+
+
+def _function(script: Script, source: str) -> str:
+    flags = f"'{script.flag}'" if script.flag else ""
+    return (
+        f"redis.register_function{{function_name = '{script.function}', flags = {{{flags}}},\n"
+        f"callback = function(KEYS, ARGV)\nbegin(KEYS[1])\n{_unpacking(script)}\n{source}\nend}}"
+    )
 
 
 def _lua_files(folder: Traversable) -> Iterator[Traversable]:
@@ -72,17 +107,19 @@ def _part(file: Traversable) -> Part:
     return Part(text, frozenset(names))
 
 
-def _load(source: str, parts: Mapping[str, Part], owners: Mapping[str, str]) -> Script:
+def _load(
+    source: str, parts: Mapping[str, Part], owners: Mapping[str, str], library: Library, digest: str
+) -> Script:
     header = HEADER.match(source)
     assert header, f"no header: {source[:60]!r}"
     name, listed, flag = header[1], header[2], (header[3] or "").strip()
     arguments = tuple(argument for argument in listed.split(", ") if argument)
     assert all("..." not in argument for argument in arguments[:-1]), "only the last argument can be many"
     used = _parts_of(source, parts, owners)
-    text = "\n".join([*(parts[part].text for part in used), "begin(KEYS[1])", _unpacking(arguments), source])
-    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     names = tuple(argument.removesuffix("...") for argument in arguments)
-    return Script(name, text, sha, names, flag, listed.endswith("..."))
+    script = Script(name, "", "", f"{name}_{digest}", library, names, flag, listed.endswith("..."))
+    text = "\n".join([*(parts[part].text for part in used), "begin(KEYS[1])", _unpacking(script), source])
+    return replace(script, text=text, sha=hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 def _parts_of(source: str, parts: Mapping[str, Part], owners: Mapping[str, str]) -> list[str]:
@@ -104,11 +141,12 @@ def _parts_of(source: str, parts: Mapping[str, Part], owners: Mapping[str, str])
     return list(ordered)
 
 
-def _unpacking(arguments: tuple[str, ...]) -> str:
-    if not arguments:
+def _unpacking(script: Script) -> str:
+    """Return the Lua text that gives the arguments their names."""
+    if not script.arguments:
         return ""
-    *fixed, last = arguments
-    if not last.endswith("..."):
-        return f"local {', '.join(arguments)} = unpack(ARGV)"
-    many = f"local {last.removesuffix('...')} = {{unpack(ARGV, {len(arguments)})}}"
+    *fixed, last = script.arguments
+    if not script.takes_many:
+        return f"local {', '.join(script.arguments)} = unpack(ARGV)"
+    many = f"local {last} = {{unpack(ARGV, {len(script.arguments)})}}"
     return f"local {', '.join(fixed)} = unpack(ARGV)\n{many}" if fixed else many

@@ -1,25 +1,33 @@
-"""The link to the store: one wire, connected when it is needed; or a fake."""
+"""Clients that run scripts in their order: of a server, connected on demand; or of a fake."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
-from collections.abc import Callable, Collection, Coroutine, Sequence
-from functools import partial
-from typing import Any, Protocol, cast
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis import Redis
+from redis.asyncio import ConnectionPool
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable, StoreUnfit
 from technopay.engine.outage import Outage
-from technopay.storage.scripts.loader import Script
-from technopay.storage.server.connection import PendingCall, PipelinedConnection, error_for, fault, pack
-from technopay.storage.server.health import HealthCheck, Question, StoreFull
-from technopay.storage.server.reasons import reason_for
+from technopay.storage.scripts.loader import Library, Script
+from technopay.storage.server.connection import (
+    Command,
+    PendingCall,
+    PipelinedConnection,
+    connect,
+    error_for,
+    fault,
+    pack,
+)
+from technopay.storage.server.health import HealthCheck, StoreFull
 
 logger = logging.getLogger(__name__)
 
@@ -29,33 +37,56 @@ OnResult = Callable[[Any], None]
 
 OTHER_LOOP = "the store was opened in another event loop; nothing happened"
 CALLS_MAX = 20_000
-"""Calls without a reply; one more is refused."""
+"""The bound of calls without a reply; one more is refused."""
+
+ERROR_REPLIES = {
+    "WRONGPASS": "it refuses the user or the password",
+    "NOAUTH": "it wants a password, and the URL has none",
+    "NOPERM": "the user lacks a right",
+    "DENIED": "it takes connections from its own machine only (protected mode)",
+    "LOADING": "it still loads its data",
+    "DB index": "there is no database of this number",
+    "max number of clients": "it has as many clients as it takes",
+}
+"""The meanings of error replies, by a part of their text."""
+ERRNOS = {
+    errno.ECONNREFUSED: "nothing listens there",
+    errno.ENOENT: "there is no such socket",
+    errno.EACCES: "we may not use the socket",
+    errno.ECONNRESET: "it closes the connection",
+    errno.EPIPE: "it closes the connection",
+}
 
 
 class Client(Protocol):
-    """A way to run scripts."""
+    """Runs scripts and commands in the order in which they are sent; never replies before `send` returned."""
 
     def send(
         self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], on_result: OnResult
     ) -> None:
-        """Send a script behind those that were sent before; `on_result` gets its reply, later and once.
+        """Send a script. `on_result` gets its reply, later and once.
 
         Or a fault instead: StoreUnavailable (it was not executed), OutcomeUnknown (it may have been
         executed), InternalError (it has a defect).
         """
         ...
 
-    def send_command(self, words: Sequence[Argument], on_result: OnResult) -> None:
+    def send_command(self, command: Command, on_result: OnResult) -> None:
         """Send a command that only reads, in the same way."""
         ...
 
     async def aclose(self) -> None:
-        """Close the link."""
+        """Wait for pending replies, then disconnect."""
         ...
 
 
+def pack_call(script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> bytes:
+    """Return the call of a script as the server reads it."""
+    return pack(("FCALL", script.function, len(keys), *keys, *arguments))
+
+
 class ServerClient:
-    """A link to a real server. redis-py connects: sockets, TLS, sign-in, database number.
+    """Connects to a server on demand; all calls of a loop tick leave together.
 
     With a health check it is a gate, too: each new connection is checked before any call leaves, and while the
     store is unfit every call is refused.
@@ -65,22 +96,13 @@ class ServerClient:
         self,
         url: str,
         *,
-        scripts: Collection[Script] = (),
+        library: Library | None = None,
         reply_timeout_s: float,
         health: HealthCheck | None = None,
     ) -> None:
-        # No retries: redis-py would send a script again whose reply was lost. No socket timeout: with one,
-        # Python 3.11 swallows cancellation.
-        self._pool: ConnectionPool = ConnectionPool.from_url(
-            url,
-            socket_timeout=None,
-            socket_connect_timeout=reply_timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-            decode_responses=True,
-        )
-        self._url = url
-        self._scripts = scripts
+        self._urls: ConnectionPool = ConnectionPool.from_url(url)
+        self._address = address_of(url)
+        self._library = library
         self._reply_timeout_s = reply_timeout_s
         self._health = health
         self._loop = asyncio.get_running_loop()
@@ -91,81 +113,75 @@ class ServerClient:
         self._misfit = Outage(logger, "the store must not be used any more", "the store may be used again")
         self._outage = Outage(logger, "the store cannot be reached", "the store is back")
         self._refusals = Outage(logger, "the store refuses calls", "the store takes calls again")
-        self._connection: AbstractConnection | None = None
-        self._wire: PipelinedConnection | None = None
+        self._connection: PipelinedConnection | None = None
         self._closed = False
 
     def send(
         self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], on_result: OnResult
     ) -> None:
-        """Send a script with all others of this loop tick."""
-        self._send(PendingCall(script, pack("EVALSHA", script.sha, len(keys), *keys, *arguments), on_result))
+        self._send(PendingCall(script, pack_call(script, keys, arguments), on_result))
 
-    def send_command(self, words: Sequence[Argument], on_result: OnResult) -> None:
-        """Send a command with all scripts of this loop tick."""
-        self._send(PendingCall(None, pack(*words), on_result))
+    def send_command(self, command: Command, on_result: OnResult) -> None:
+        self._send(PendingCall(None, pack(command), on_result))
 
     def watch(self, interval_s: float) -> None:
-        """Look at the store again and again from now on, and say so when the gate closes or opens."""
+        """Check the store at this interval from now on, and log when it becomes unfit, or fit again."""
         self._watching = self._loop.create_task(self._watch(interval_s), name="store watch")
 
-    async def look(self) -> None:
-        """Look at the store now; connect if need be.
+    async def check(self) -> None:
+        """Check the store now; connect if need be.
 
         Raises:
             StoreUnfit: it must not be used; says why.
-            StoreUnavailable: it cannot be reached, or does not answer.
+            StoreUnavailable: it cannot be reached, or does not reply.
 
         """
-        wire = self._wire
-        if wire is not None and not wire.is_lost:
-            error: Exception | None = await self._inspect(wire)
-        else:
+        connection = self._connection
+        if connection is None or connection.is_lost:
             error = await asyncio.shield(self._connect_once())
+        else:
+            error = await self._check(connection)
         if isinstance(error, StoreUnfit):
             raise error
         if error is not None:
             raise StoreUnavailable(f"The store cannot be reached: {self._reason(error)}") from error
 
     async def aclose(self) -> None:
-        """Wait for the replies that are due, then disconnect."""
         self._closed = True
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
         if self._connecting is not None:
             await self._connecting
-        if self._wire is not None:
-            await self._wire.drain()
-            self._wire.abort()
-        await self._forget_connection()
-        await self._pool.disconnect()
+        if self._connection is not None:
+            await self._connection.aclose()
+            self._connection = None
 
     def _send(self, call: PendingCall) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError(OTHER_LOOP)
-        wire = self._wire
-        if self._unfit is not None and not (isinstance(self._unfit, StoreFull) and call.finishes):
-            self._loop.call_soon(call.tell, refusal(self._unfit))
+        connection = self._connection
+        if self._unfit is not None and not (isinstance(self._unfit, StoreFull) and _finishes(call)):
+            self._loop.call_soon(call.complete, refusal(self._unfit))
             return
-        # Until all that was sent has heard that the connection is lost, nothing may take another one past it.
-        if wire is not None and not wire.is_lost:
-            if wire.calls < CALLS_MAX:
-                wire.send(call)
+        # Until every call on a lost connection has failed, do not reconnect: a new call could overtake them.
+        if connection is not None and not connection.is_lost:
+            if connection.calls < CALLS_MAX:
+                connection.send(call)
                 return
         elif not self._closed and len(self._unsent) < CALLS_MAX:
             self._unsent.append(call)
             self._connect_once()
             return
-        self._loop.call_soon(call.tell, StoreUnavailable())
+        self._loop.call_soon(call.complete, StoreUnavailable())
 
     async def _watch(self, interval_s: float) -> None:
         while True:
             await asyncio.sleep(interval_s)
             try:
-                await self.look()
+                await self.check()
             except (StoreUnfit, StoreUnavailable):
-                continue  # while it is so, calls hear of it
+                continue  # it is logged, and calls are refused meanwhile
             except Exception as error:
                 self._outage.fail(repr(error), exc_info=True)
                 continue
@@ -177,60 +193,42 @@ class ServerClient:
         return self._connecting
 
     async def _connect(self) -> Exception | None:
-        """Connect, look, and send what came meanwhile in its order; without a fit store none of it happened."""
+        """Connect, check, and send the calls that wait in their order; refuse them if either fails."""
         error: Exception | None = None
+        connection = self._connection = None
         try:
-            wire = await self._open_wire()
-            error = await self._inspect(wire)
-            self._wire = wire
+            connection = await connect(self._urls, self._reply_timeout_s, self._refusals)
+            error = await self._check(connection)
+            if not isinstance(error, StoreUnavailable):
+                # A library that had to be loaded later would let calls overtake the first one.
+                if self._library is not None:
+                    connection.load(self._library)
+                self._connection = connection
         except (RedisError, OSError, TimeoutError, StoreUnavailable) as failure:
             error = failure
             self._note_outage(failure)
-            await self._forget_connection()
         finally:
+            if connection is not None and self._connection is None:
+                connection.abort()
             unsent, self._unsent, self._connecting = self._unsent, [], None
             for call in unsent:
-                if self._wire is None or error is not None:
-                    call.tell(refusal(error))
+                if self._connection is None or error is not None:
+                    call.complete(refusal(error))
                 else:
-                    self._wire.send(call)
+                    self._connection.send(call)
         return error
 
-    async def _open_wire(self) -> PipelinedConnection:
-        await self._forget_connection()
-        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-        self._connection = connection
-        async with asyncio.timeout(self._reply_timeout_s):
-            await connection.connect()  # type: ignore[no-untyped-call]
-        # The connection is set up and silent: from here on its transport is ours.
-        writer = connection._writer  # noqa: SLF001
-        assert writer is not None
-        wire = PipelinedConnection(self._reply_timeout_s, self._refusals)
-        wire.take_over(cast("asyncio.Transport", writer.transport))
-        # A script that has to be loaded on the way runs behind those that were sent after it.
-        for script in self._scripts:
-            wire.load(script)
-        return wire
-
-    async def _inspect(self, wire: PipelinedConnection) -> StoreUnfit | None:
-        """Look at the store through a wire; close the gate if it is unfit, and open it when it is fit again."""
-        if self._health is None:
-            return None
-
-        async def ask(questions: Sequence[Question]) -> Sequence[Any]:
-            answers = [self._loop.create_future() for _ in questions]
-            for question, answer in zip(questions, answers, strict=True):
-                wire.send(PendingCall(None, pack(*question), partial(_put, answer), takes_errors=True))
-            return [await answer for answer in answers]
-
+    async def _check(self, connection: PipelinedConnection) -> StoreUnfit | StoreUnavailable | None:
+        """Check the store on a connection; close the gate if it is unfit, open it when it is fit again."""
         unfit: StoreUnfit | None = None
         try:
-            await self._health.look(ask)
+            if self._health is not None:
+                await self._health.check(connection.request)
         except StoreUnfit as error:
             unfit = error
         except StoreUnavailable as error:
             self._note_outage(error)
-            raise
+            return error
         self._outage.end()
         if unfit is None:
             self._misfit.end()
@@ -245,55 +243,43 @@ class ServerClient:
             self._outage.fail(self._reason(error))
 
     def _reason(self, error: Exception) -> str:
-        return reason_for(error, self._url)
-
-    async def _forget_connection(self) -> None:
-        self._wire = None
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await connection.disconnect(nowait=True)
+        return f"{self._address}: {meaning_of(error)}"
 
 
 class FakeClient:
-    """A link to a fakeredis client: no batches, no lost replies."""
+    """A client of fakeredis, which loses no reply. Commands run one by one, each in the next loop tick."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        # As a server answers it, not as redis-py would show it.
+        # Replies as a server gives them, not as redis-py would show them.
         for command in ("XRANGE", "HSCAN", "ZSCAN"):
-            client.set_response_callback(command, lambda reply, **_: reply)  # type: ignore[arg-type]
-        self._running: set[asyncio.Future[Any]] = set()
-        self._in_order = asyncio.Lock()
+            client.set_response_callback(command, lambda reply, **_: reply)
         self._loop = asyncio.get_running_loop()
 
     def send(
         self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], on_result: OnResult
     ) -> None:
-        """Run a script."""
-        self._start(self._run(script, "EVALSHA", script.sha, len(keys), *keys, *arguments), on_result)
+        self._send(script, ("EVALSHA", script.sha, len(keys), *keys, *arguments), on_result)
 
-    def send_command(self, words: Sequence[Argument], on_result: OnResult) -> None:
-        """Run a command."""
-        self._start(self._run(None, *words), on_result)
+    def send_command(self, command: Command, on_result: OnResult) -> None:
+        self._send(None, command, on_result)
 
-    def _start(self, run: Coroutine[Any, Any, Any], on_result: OnResult) -> None:
+    async def aclose(self) -> None:
+        self._client.close()
+
+    def _send(self, script: Script | None, command: Command, on_result: OnResult) -> None:
         if asyncio.get_running_loop() is not self._loop:
-            run.close()
             raise RuntimeError(OTHER_LOOP)
-        task = self._loop.create_task(run)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        task.add_done_callback(lambda run: on_result(OutcomeUnknown() if run.cancelled() else run.result()))
+        self._loop.call_soon(lambda: on_result(self._run(script, command)))
 
-    async def _run(self, script: Script | None, *words: Argument) -> Any:
+    def _run(self, script: Script | None, command: Command) -> Any:
         try:
-            async with self._in_order:
-                try:
-                    return await self._client.execute_command(*words)  # type: ignore[no-untyped-call,unused-ignore]
-                except NoScriptError:
-                    assert script is not None
-                    await self._client.script_load(script.text)
-                    return await self._client.execute_command(*words)  # type: ignore[no-untyped-call,unused-ignore]
+            try:
+                return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+            except NoScriptError:
+                assert script is not None
+                self._client.script_load(script.text)
+                return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
         except ResponseError as error:
             return fault(error_for(str(error)), error)
         except RedisError as error:
@@ -302,13 +288,9 @@ class FakeClient:
             logger.exception("the fake store crashed")
             return fault(InternalError(), error)
 
-    async def aclose(self) -> None:
-        """Close the client."""
-        await self._client.aclose()
-
 
 def refusal(reason: Exception | None) -> StoreUnavailable:
-    """Answer what a call hears that never left, and why."""
+    """Return the fault of a call that never left."""
     is_unfit = isinstance(reason, StoreUnfit)
     refused = StoreUnavailable(
         f"The store must not be used now: {reason}. Nothing happened." if is_unfit else None
@@ -317,7 +299,41 @@ def refusal(reason: Exception | None) -> StoreUnavailable:
     return refused
 
 
-def _put(answer: asyncio.Future[Any], heard: Any) -> None:
-    """Keep what was heard, an error too, unless nobody waits for it any more."""
-    if not answer.done():
-        answer.set_result(heard)
+def _finishes(call: PendingCall) -> bool:
+    return call.script is not None and call.script.finishes
+
+
+def address_of(url: str) -> str:
+    """Return the address of a store, without user and password."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return unquote(parts.path)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{host}:{parts.port or 6379}"
+
+
+def meaning_of(error: BaseException) -> str:
+    """Return why a store cannot be reached, in words that say what to put right."""
+    causes = list(_causes_of(error))
+    for cause in causes:
+        for part, meaning in ERROR_REPLIES.items():
+            if part in str(cause):
+                return f"{meaning}: {str(cause).partition('NOPERM ')[2]}" if part == "NOPERM" else meaning
+    for cause in reversed(causes):
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS fails: {cause.reason or cause}"
+        if isinstance(cause, socket.gaierror):
+            return "there is no host of this name"
+        if isinstance(cause, TimeoutError | OutcomeUnknown):
+            return "it does not answer"
+        if isinstance(cause, OSError) and cause.errno:
+            return ERRNOS.get(cause.errno) or (cause.strerror or str(cause)).lower()
+    return str(error) or type(error).__name__
+
+
+def _causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    for _ in range(8):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,7 +1,7 @@
-"""One connection to the store: calls leave once per loop tick, replies come back in the order of the calls.
+"""One connection to the server: calls leave once per loop tick, replies come back in the order of the calls.
 
-hiredis packs and parses under an asyncio protocol. A call whose script the server has forgotten is sent again
-behind the script itself: NOSCRIPT means that nothing ran.
+redis-py only reads the URL, asyncio connects, hiredis packs and parses; nothing private of them is used. A call
+whose script the server has forgotten is sent again behind the script itself: then nothing ran.
 """
 
 from __future__ import annotations
@@ -9,73 +9,69 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import hiredis
+from redis.asyncio import ConnectionPool, SSLConnection, UnixDomainSocketConnection
 
 from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.engine.outage import Outage
-from technopay.storage.scripts.loader import Script
+from technopay.storage.scripts.loader import Library, Script
 
 logger = logging.getLogger(__name__)
 
-CALLS_PER_WRITE_MAX = 32
-"""So many calls leave at once: the store works on them while this tick goes on."""
+Command = tuple[str | int, ...]
 
-FINISHING = {"complete_payment", "renew_claims", "set_aside", "take_due", "record_attempt", "mock_settlement"}
-"""The scripts that write to a store without memory."""
+CALLS_PER_WRITE_MAX = 32
+"""So many calls leave at once: the server works on them while this tick goes on."""
 
 NOT_EXECUTED = (
     "BUSY ", "LOADING ", "READONLY ", "OOM ", "MISCONF ", "CLUSTERDOWN ", "TRYAGAIN ", "MASTERDOWN ",
-    "NOREPLICAS ", "NOSCRIPT ", "NOAUTH ", "WRONGPASS ", "DENIED ", "MOVED ", "ASK ", "CROSSSLOT ",
+    "NOREPLICAS ", "NOAUTH ", "WRONGPASS ", "DENIED ", "MOVED ", "ASK ", "CROSSSLOT ",
     "ERR max number of clients reached",
 )  # fmt: skip
-"""How the error replies begin that say that the script did not run, or was stopped before its first write.
+"""Error replies with these prefixes mean that the script did not run, or was stopped before its first write.
 
 READONLY, OOM, MISCONF and NOREPLICAS come from within a script, too, but only from its first write: a server
 that let a script begin to write lets it go on.
 """
 
-KILLED = "Script killed by user with SCRIPT KILL"
+NOT_LOADED = "ERR Function not found"
+KILLED = "Script killed by user with FUNCTION KILL"
 """A script can be killed only as long as it has not written."""
 
 WITHIN_SCRIPT = " script: "
-"""What is in the error replies that come from within a script: NOPERM can come from each of its commands."""
+"""Marks error replies from within a script. NOPERM can come from any of its commands, also after a write."""
 
 
 @dataclass(slots=True)
 class PendingCall:
-    """A command, packed, the script that it calls if it does, and who hears its reply or the fault, once.
+    """A packed command without a reply yet. `on_reply` gets the reply or a fault, once.
 
-    With `takes_errors` an error reply is heard as it is.
+    With `takes_errors` it gets an error reply as it is.
     """
 
     script: Script | None
     command: bytes
-    hear: Callable[[Any], None]
+    on_reply: Callable[[Any], None]
     takes_errors: bool = False
     sent_at: float = 0.0
     was_loaded: bool = False
 
-    @property
-    def finishes(self) -> bool:
-        """Whether this only works on what was begun; no money that was taken waits for memory."""
-        return self.script is not None and self.script.name in FINISHING
-
-    def tell(self, reply: Any) -> None:
-        """Let the reply be heard. Whoever cannot take it must not cost the others theirs."""
+    def complete(self, reply: Any) -> None:
+        """Pass the reply on. A handler that fails must not cost other calls their replies."""
         try:
-            self.hear(reply)
+            self.on_reply(reply)
         except Exception:
-            logger.exception("a reply could not be taken")
+            logger.exception("the handler of a reply failed")
 
 
 class PipelinedConnection(asyncio.Protocol):
     """Writes once per loop tick, in parts when there is much, and never waits for a reply before it writes.
 
-    When the oldest reply is overdue the connection is given up: all that came after it is late, too.
+    When the oldest reply is overdue the connection is aborted: all later replies are late, too.
     """
 
     def __init__(self, reply_timeout_s: float, refusals: Outage | None = None) -> None:
@@ -86,24 +82,18 @@ class PipelinedConnection(asyncio.Protocol):
         self._reader = hiredis.Reader(encoding="utf-8", errors="replace")
         self._unsent: list[PendingCall] = []
         self._sent: deque[PendingCall] = deque()
-        self._loads: dict[str, float] = {}
+        self._loaded_at = 0.0
         self._watchdog: asyncio.TimerHandle | None = None
-        self._drained: asyncio.Future[None] | None = None
 
     @property
     def is_lost(self) -> bool:
-        """Whether every call has heard that the connection is gone."""
+        """Whether it is disconnected and every call has its outcome."""
         return self._transport is None
 
     @property
     def calls(self) -> int:
-        """How many calls have no reply yet."""
+        """The number of calls without a reply."""
         return len(self._sent) + len(self._unsent)
-
-    def take_over(self, transport: asyncio.Transport) -> None:
-        """Take a transport from whoever connected it."""
-        self._transport = transport
-        transport.set_protocol(self)
 
     def send(self, call: PendingCall) -> None:
         """Send a call with all others of this loop tick, behind those that were sent before."""
@@ -113,43 +103,66 @@ class PipelinedConnection(asyncio.Protocol):
         if len(self._unsent) == CALLS_PER_WRITE_MAX:
             self._flush()
 
-    def load(self, script: Script) -> None:
-        """Have the server know a script before the calls that are sent behind this."""
-        self._loads[script.sha] = self._loop.time()
-        self.send(PendingCall(None, pack("SCRIPT", "LOAD", script.text), ignore))
+    def load(self, library: Library) -> None:
+        """Load the scripts ahead of the calls that are sent behind this. A library that is there stays."""
+        self._loaded_at = self._loop.time()
+        self.send(
+            PendingCall(None, pack(("FUNCTION", "LOAD", library.text)), lambda _: None, takes_errors=True)
+        )
 
-    async def drain(self) -> None:
-        """Wait until every call has its outcome; the watchdog bounds it."""
-        self._drained = self._loop.create_future()
-        if self.calls:
-            await self._drained
+    async def request(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands and return the reply, error reply or fault of each."""
+        replies: list[Any] = []
+        all_replied: asyncio.Future[None] = self._loop.create_future()
+
+        def on_reply(reply: Any) -> None:
+            replies.append(reply)
+            if len(replies) == len(commands) and not all_replied.done():
+                all_replied.set_result(None)
+
+        for command in commands:
+            self.send(PendingCall(None, pack(command), on_reply, takes_errors=True))
+        await all_replied
+        return replies
+
+    async def aclose(self) -> None:
+        """Wait until every call has its outcome (the watchdog bounds it), then disconnect."""
+        while self.calls:
+            await self.request([("PING",)])
+        self.abort()
+        await asyncio.sleep(0)
 
     def abort(self) -> None:
-        """Give the connection up; what has no reply yet is lost."""
+        """Disconnect now. Calls without a reply fail."""
         if self._transport is not None:
             self._transport.abort()
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
     def data_received(self, data: bytes) -> None:
-        """Hand each reply to its call, in the order of the calls."""
+        """Complete a call with each reply, in the order of the calls."""
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
-                self._answer(self._sent.popleft(), reply)
-            self._tell_if_drained()
+                call = self._sent.popleft()
+                if isinstance(reply, hiredis.ReplyError) and not call.takes_errors:
+                    self._on_error_reply(call, reply)
+                else:
+                    call.complete(reply)
         except (hiredis.ProtocolError, IndexError):
-            logger.exception("what the store sends is not in its protocol")
+            logger.exception("the store breaks its protocol")
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell every call that has no reply what became of it."""
+        """Fail every call: one that was sent may have run, another did not."""
         self._transport = None
         if self._watchdog is not None:
             self._watchdog.cancel()
         for call in self._sent:
-            call.tell(fault(OutcomeUnknown(), exc))
+            call.complete(fault(OutcomeUnknown(), exc))
         self._sent.clear()
         self._refuse_unsent(exc)
-        self._tell_if_drained()
 
     def _flush(self) -> None:
         if not self._unsent:
@@ -158,7 +171,7 @@ class PipelinedConnection(asyncio.Protocol):
             self._refuse_unsent(None)
             return
         if self._transport.is_closing():
-            return  # the connection is lost: what was sent before hears of it first
+            return  # connection_lost comes: calls that were sent earlier fail first
         now = self._loop.time()
         for call in self._unsent:
             call.sent_at = now
@@ -168,35 +181,28 @@ class PipelinedConnection(asyncio.Protocol):
         if self._watchdog is None:
             self._watchdog = self._loop.call_later(self._reply_timeout_s, self._watch)
 
-    def _answer(self, call: PendingCall, reply: Any) -> None:
-        if call.takes_errors or not isinstance(reply, hiredis.ReplyError):
-            call.tell(reply)
-            return
+    def _on_error_reply(self, call: PendingCall, reply: Exception) -> None:
         text = str(reply)
-        if call.script and text.startswith("NOSCRIPT") and not call.was_loaded:
+        if call.script and text.startswith(NOT_LOADED) and not call.was_loaded:
             call.was_loaded = True
             # One load serves all calls that had been sent before it.
-            if self._loads.get(call.script.sha, 0.0) <= call.sent_at:
-                self.load(call.script)
+            if self._loaded_at <= call.sent_at:
+                self.load(call.script.library)
             self.send(call)
-        else:
-            error = error_for(text)
-            if self._refusals and isinstance(error, StoreUnavailable):
-                self._refusals.fail(text)
-            call.tell(fault(error, reply))
-
-    def _tell_if_drained(self) -> None:
-        if self._drained is not None and not self.calls and not self._drained.done():
-            self._drained.set_result(None)
+            return
+        error = error_for(text)
+        if self._refusals and isinstance(error, StoreUnavailable):
+            self._refusals.fail(text)
+        call.complete(fault(error, reply))
 
     def _watch(self) -> None:
-        """Look whether the oldest reply is overdue."""
+        """Abort the connection if the oldest reply is overdue."""
         self._watchdog = None
         if not self._sent:
             return
         left_s = self._sent[0].sent_at + self._reply_timeout_s - self._loop.time()
         if left_s <= 0:
-            logger.debug("the store did not answer within %g s", self._reply_timeout_s)
+            logger.debug("the store did not reply within %g s", self._reply_timeout_s)
             self.abort()
         else:
             self._watchdog = self._loop.call_later(left_s, self._watch)
@@ -204,17 +210,58 @@ class PipelinedConnection(asyncio.Protocol):
     def _refuse_unsent(self, cause: Exception | None) -> None:
         unsent, self._unsent = self._unsent, []
         for call in unsent:
-            call.tell(fault(StoreUnavailable(), cause))
+            call.complete(fault(StoreUnavailable(), cause))
 
 
-def pack(*words: str | int) -> bytes:
-    """Pack a command as the store's protocol wants it."""
-    return bytes(hiredis.pack_command(words))  # type: ignore[arg-type]
+async def connect(
+    urls: ConnectionPool, reply_timeout_s: float, refusals: Outage | None = None
+) -> PipelinedConnection:
+    """Connect to the server of a URL, sign in and select the database.
+
+    Raises:
+        StoreUnavailable, OSError, RedisError, TimeoutError: it failed; see `reason_for`.
+
+    """
+    loop = asyncio.get_running_loop()
+    # Never connected: it only holds what is in the URL.
+    server: Any = urls.make_connection()  # type: ignore[no-untyped-call]
+    connection = PipelinedConnection(reply_timeout_s, refusals)
+    try:
+        async with asyncio.timeout(reply_timeout_s):
+            if isinstance(server, UnixDomainSocketConnection):
+                await loop.create_unix_connection(lambda: connection, server.path)
+            else:
+                tls = server.ssl_context.get() if isinstance(server, SSLConnection) else None
+                await loop.create_connection(lambda: connection, server.host, server.port, ssl=tls)
+            for command in _handshake(server):
+                [reply] = await connection.request([command])
+                if isinstance(reply, Exception):
+                    raise StoreUnavailable(str(reply)) from reply
+    except BaseException:
+        connection.abort()
+        raise
+    return connection
+
+
+def _handshake(server: Any) -> Iterator[Command]:
+    if server.username:
+        yield "AUTH", server.username, server.password or ""
+    elif server.password:
+        yield "AUTH", server.password
+    if server.client_name:
+        yield "CLIENT", "SETNAME", server.client_name
+    if server.db:
+        yield "SELECT", server.db
+
+
+def pack(command: Command) -> bytes:
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]
+    return packed
 
 
 def error_for(text: str) -> StoreUnavailable | InternalError:
-    """Answer what an error reply means: the script did not run, or it has a defect."""
-    if text.startswith(NOT_EXECUTED) or KILLED in text:
+    """Return what an error reply means: the script did not run, or it has a defect."""
+    if text.startswith((*NOT_EXECUTED, NOT_LOADED)) or KILLED in text:
         return StoreUnavailable()
     if text.startswith("NOPERM ") and WITHIN_SCRIPT not in text:
         return StoreUnavailable()
@@ -223,10 +270,5 @@ def error_for(text: str) -> StoreUnavailable | InternalError:
 
 
 def fault(error: Fault, cause: BaseException | None) -> Fault:
-    """Answer a fault with its cause."""
     error.__cause__ = cause
     return error
-
-
-def ignore(reply: object) -> None:
-    """Hear nothing."""

@@ -1,4 +1,4 @@
-"""The embedded store: a real Valkey server, run by us, on a data directory of its own.
+"""The embedded store: a Valkey server that this process supervises, on a data directory of its own.
 
 The server listens on a unix socket only, fsyncs its append-only file on every write, lives in its own process
 group (a Ctrl-C must not stop it before the engine has drained), dies with us, and is started again if it dies.
@@ -36,6 +36,18 @@ RESTART_PAUSE_S_MIN = 0.02
 RESTART_PAUSE_S_MAX = 2.0
 PR_SET_PDEATHSIG = 1
 
+OPTIONS = {
+    "port": "0",
+    "unixsocketperm": "700",
+    "appendonly": "yes",
+    "appendfsync": "always",
+    "no-appendfsync-on-rewrite": "no",
+    "save": "",
+    "maxmemory-policy": "noeviction",
+    "loglevel": "warning",
+    "daemonize": "no",
+}
+
 
 class EmbeddedValkey:
     """Supervises one server on one data directory."""
@@ -45,11 +57,9 @@ class EmbeddedValkey:
         self._lock_fd: int | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._supervisor: asyncio.Task[None] | None = None
-        self._stopping = False
 
     @property
     def url(self) -> str:
-        """Where the server listens."""
         return f"unix://{quote(str(self._socket))}"
 
     @property
@@ -59,11 +69,11 @@ class EmbeddedValkey:
 
     @property
     def is_new(self) -> bool:
-        """Whether the data directory was never initialised. It stays new if we die before it is."""
+        """Whether the data directory was never initialised. It stays new if we die before that."""
         return not (self._data_dir / "initialised").exists()
 
     def mark_initialised(self) -> None:
-        """Note down beside the data that there is data: from now on, its absence means that it was lost."""
+        """Record beside the data that there are data: from now on, their absence means that they were lost."""
         (self._data_dir / "initialised").touch()
 
     @property
@@ -72,17 +82,16 @@ class EmbeddedValkey:
         return self._process.pid if self._process and self._process.returncode is None else None
 
     async def answers(self) -> bool:
-        """Find out whether a server, ours or another process's, runs on the directory."""
-        return await self._say("PING") == b"+PONG\r\n"
+        """Return whether a server, ours or another process's, runs on the directory."""
+        return await self._request("PING") == b"+PONG\r\n"
 
     async def start(self) -> None:
-        """Lock the data directory, start the server and wait until it answers.
+        """Lock the data directory, start the server and wait until it is ready.
 
         Raises:
             StoreUnfit: the directory is in use, or the server does not start; says why.
 
         """
-        self._stopping = False
         self._data_dir = make_private(self._data_dir)
         await self._lock()
         try:
@@ -91,11 +100,10 @@ class EmbeddedValkey:
         except BaseException:
             await self.aclose()
             raise
-        self._supervisor = asyncio.get_running_loop().create_task(self._supervise(), name="valkey supervisor")
+        self._supervisor = asyncio.create_task(self._supervise(), name="valkey supervisor")
 
     async def aclose(self) -> None:
         """Stop the server and unlock the directory. Can be called more than once."""
-        self._stopping = True
         if self._supervisor:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
@@ -122,12 +130,10 @@ class EmbeddedValkey:
         await self.aclose()
 
     async def _lock(self) -> None:
-        """Lock the directory; a server whose supervisor is dead is stopped, a living one is respected."""
+        """Lock the directory. Stop a server whose supervisor is dead; respect one whose supervisor lives."""
         lock_fd = os.open(self._data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + LOCK_WAIT_S
-        # A process that was killed just now is still there for a moment.
-        respect_at = loop.time() + DYING_WAIT_S
+        began_at = loop.time()
         while True:
             try:
                 fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -135,13 +141,14 @@ class EmbeddedValkey:
             except BlockingIOError:
                 owner = os.pread(lock_fd, 20, 0).decode(errors="replace").strip()
                 alive = _is_alive(owner)
-                if loop.time() >= (respect_at if alive else give_up_at):
+                # A process that was killed just now is still there for a moment.
+                if loop.time() - began_at >= (DYING_WAIT_S if alive else LOCK_WAIT_S):
                     os.close(lock_fd)
                     raise StoreUnfit(
                         f"the data directory {self._data_dir} is in use by process {owner or 'unknown'}"
                     ) from None
                 if not alive:
-                    await self._say("SHUTDOWN")
+                    await self._request("SHUTDOWN")
                 await asyncio.sleep(0.05)
         os.ftruncate(lock_fd, 0)
         os.pwrite(lock_fd, str(os.getpid()).encode(), 0)
@@ -150,19 +157,10 @@ class EmbeddedValkey:
     async def _spawn(self) -> None:
         assert self._lock_fd is not None
         self._socket.unlink(missing_ok=True)
-        options = {
+        options = OPTIONS | {
             "dir": str(self._data_dir),
-            "port": "0",
             "unixsocket": str(self._socket),
-            "unixsocketperm": "700",
-            "appendonly": "yes",
-            "appendfsync": "always",
-            "no-appendfsync-on-rewrite": "no",
-            "save": "",
-            "maxmemory-policy": "noeviction",
             "logfile": str(self._data_dir / "valkey.log"),
-            "loglevel": "warning",
-            "daemonize": "no",
         }
         die_with_parent = make_parent_death_handler()
 
@@ -171,10 +169,9 @@ class EmbeddedValkey:
             if die_with_parent:
                 die_with_parent()
 
-        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        self._process = await asyncio.create_subprocess_exec(
+        process = self._process = await asyncio.create_subprocess_exec(
             server_binary(),
-            *arguments,
+            *(part for name, value in options.items() for part in (f"--{name}", value)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -183,40 +180,37 @@ class EmbeddedValkey:
             # It runs between fork and exec, in this thread, and makes two system calls.
             preexec_fn=begin,
         )
-        await self._wait_until_ready(self._process)
+        try:
+            async with asyncio.timeout(START_WAIT_S):
+                while not await self.answers():
+                    if process.returncode is not None:
+                        log = self._data_dir / "valkey.log"
+                        raise StoreUnfit(f"the embedded store does not start; see {log}")
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            raise StoreUnfit(f"the embedded store is not ready after {START_WAIT_S:g} s; see its log") from None
 
-    async def _wait_until_ready(self, process: asyncio.subprocess.Process) -> None:
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + START_WAIT_S
-        while loop.time() < give_up_at:
-            if process.returncode is not None:
-                raise StoreUnfit(f"the embedded store does not start; see {self._data_dir / 'valkey.log'}")
-            if await self.answers():
-                return
-            await asyncio.sleep(0.005)
-        raise StoreUnfit(f"the embedded store is not ready after {START_WAIT_S:g} s; see its log")
-
-    async def _say(self, word: str) -> bytes:
-        """Send one word to the server and answer its reply; empty when it does not listen."""
+    async def _request(self, command: str) -> bytes:
+        """Send a command of one word and return the first line of the reply; empty if no server listens."""
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(1.0):
                 reader, writer = await asyncio.open_unix_connection(str(self._socket))
                 try:
-                    writer.write(f"{word}\r\n".encode())
+                    writer.write(f"{command}\r\n".encode())
                     return await reader.readline()
                 finally:
                     writer.close()
         return b""
 
     async def _supervise(self) -> None:
-        """Start the server again whenever it dies, after longer and longer pauses while it does not stay."""
+        """Start the server again when it dies, after longer and longer pauses while it does not stay."""
         loop = asyncio.get_running_loop()
         pauses, started_at = Pauses(RESTART_PAUSE_S_MIN, RESTART_PAUSE_S_MAX), loop.time()
         outage = Outage(logger, "the embedded store is started again", "")
-        while not self._stopping:
-            process = self._process
-            assert process is not None
-            status = await process.wait()
+        while True:
+            # A server that did not become ready may run all the same: wait for its end before another start.
+            assert self._process is not None
+            status = await self._process.wait()
             if loop.time() - started_at > REMINDER_S:
                 outage = Outage(logger, "the embedded store is started again", "")
             outage.fail(f"it ended with status {status}")
@@ -247,7 +241,7 @@ def server_binary() -> str:
 
 
 def make_parent_death_handler(number: int = signal.SIGTERM) -> Callable[[], None] | None:
-    """Make what asks the kernel to signal a process when its parent dies, however it dies; Linux only."""
+    """Return a function that makes the kernel signal this process when its parent dies; Linux only."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl

@@ -1,15 +1,18 @@
-"""What a store is asked before it is used and while it is used, and what its answers mean."""
+"""Whether a store may be used: durable, a writable primary, ours, and not one that lost its data."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from math import inf
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit, StoreUninitialised
 from technopay.storage.records import fields_of
-from technopay.storage.server.append_only import is_written_here
+from technopay.storage.server.connection import Command
 
 logger = logging.getLogger(__name__)
 
@@ -21,126 +24,44 @@ SCHEMA_BEFORE = "4"
 PARTITIONS = "1"
 REDIS_VERSION_MIN = (7, 0)
 
-Question = tuple[str | int, ...]
-Ask = Callable[[Sequence[Question]], Awaitable[Sequence[Any]]]
-"""Asks on the very connection that is going to be used: a reply, an error reply or a fault for each."""
+Request = Callable[[Sequence[Command]], Awaitable[Sequence[Any]]]
+"""Sends commands on the connection that is going to be used; returns a reply, error reply or fault for each."""
 
 BEGINNING = "0-0"
 SETTINGS = (
     "appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy",
     "dir", "appenddirname", "appendfilename",
 )  # fmt: skip
-NOT_TOLD = ("ERR", "NOPERM")
-"""How the error replies begin that say that the server never tells its configuration."""
-
+SETTINGS_REFUSED = ("ERR", "NOPERM")
+"""Error replies with these prefixes mean that the server never shows its configuration."""
 
 MEMORY_WARNING = 0.8
-"""Of its bound: what a store has used when it is said that it will be full."""
-FREED = 0.99
-"""Of its bound: what a store that was full has to come to, lest the gate open and close all the time."""
+"""The share of maxmemory from which on a warning is logged."""
+MEMORY_FREED = 0.99
+"""The share of maxmemory that a full store must come down to, lest the gate open and close all the time."""
+MANIFEST_READS = 3
 
 
 class StoreFull(StoreUnfit):
-    """Raised when there is no memory for anything new. What was begun can be finished."""
-
-
-def require_durable(info: Mapping[str, str], durability: Durability) -> None:
-    """Refuse a server that could lose what it acknowledged, or forget what it must keep.
-
-    Raises:
-        StoreUnfit: says what is wrong, and how to overrule it.
-
-    """
-    if durability == "unchecked":
-        return
-    accepted = ("always",) if durability == "always" else ("always", "everysec")
-    overrule = "; TECHNOPAY_DURABILITY=unchecked overrules this"
-    if "appendonly" not in info:
-        raise StoreUnfit(f"the store does not tell its configuration (CONFIG GET){overrule}")
-    if info["appendonly"] != "yes":
-        raise StoreUnfit(f"the store is not durable: appendonly is {info['appendonly']}, not yes{overrule}")
-    if info["appendfsync"] not in accepted:
-        raise StoreUnfit(
-            f"the store can lose acknowledged payments: appendfsync is {info['appendfsync']}, not always; "
-            f"TECHNOPAY_DURABILITY={info['appendfsync']} overrules this"
-            if info["appendfsync"] == "everysec"
-            else f"the store is not durable: appendfsync is {info['appendfsync']}, not always{overrule}"
-        )
-    if info["no-appendfsync-on-rewrite"] != "no":
-        raise StoreUnfit(
-            f"the store is not durable during rewrites: no-appendfsync-on-rewrite is yes{overrule}"
-        )
-    if info["maxmemory-policy"] != "noeviction":
-        raise StoreUnfit(f"the store may forget: maxmemory-policy is {info['maxmemory-policy']}{overrule}")
-
-
-def require_written(info: Mapping[str, str]) -> None:
-    """Refuse a server that is configured to write its append-only file, but does not.
-
-    Raises:
-        StoreUnfit: says what is wrong.
-
-    """
-    if info.get("aof_enabled", "1") != "1":
-        raise StoreUnfit(
-            "the store does not write its append-only file (aof_enabled is 0), although it is set to"
-        )
-    if (status := info.get("aof_last_write_status", "ok")) != "ok":
-        raise StoreUnfit(
-            f"the store cannot write its append-only file (aof_last_write_status is {status}): look at its disk"
-        )
-
-
-def require_primary(info: Mapping[str, str]) -> None:
-    """Refuse a replica, a cluster, and a server that is too old.
-
-    Raises:
-        StoreUnfit: says what is wrong.
-
-    """
-    if info["role"] != "master":
-        raise StoreUnfit("the store is a replica; payments need the writable primary")
-    if info["cluster_enabled"] != "0":
-        raise StoreUnfit("the store is a cluster; use a single primary")
-    version = tuple(int(part) for part in info["redis_version"].split(".")[:2])
-    if version < REDIS_VERSION_MIN:
-        raise StoreUnfit(f"the store is version {info['redis_version']}; 7.0 or later is needed")
-
-
-def require_ours(meta: Mapping[str, str], timezone: str) -> None:
-    """Refuse a store that was never initialised or lost its data, or that is used in another way.
-
-    Raises:
-        StoreUnfit: says what is wrong.
-
-    """
-    if not meta:
-        raise StoreUninitialised(
-            "the store was never initialised, or it lost its data; "
-            "if it is new, run `technopay init` or `serve --init`, else restore it"
-        )
-    for name, ours in (("schema", SCHEMA), ("partitions", PARTITIONS), ("timezone", timezone)):
-        if meta.get(name) != ours:
-            raise StoreUnfit(f"the store has {name} {meta.get(name)}, this program {ours}")
+    """Raised when there is no memory for anything new. Accepted payments can be finished."""
 
 
 class Memory(NamedTuple):
-    """What a store has used, and may use; None if it has no bound."""
+    """The memory that a store uses, and its bound if it has one."""
 
     used_bytes: int
     max_bytes: int | None
 
     @property
     def is_short(self) -> bool:
-        """Whether the store will be full before long."""
         return self.max_bytes is not None and self.used_bytes >= MEMORY_WARNING * self.max_bytes
 
 
 class HealthCheck:
-    """Knows what the store has to be, and the newest entry of the journal that this process has seen in it.
+    """Checks the server, and that the data are those that this process has seen in it.
 
-    The journal only grows: while that entry is there, nothing before it was lost. That the last entry is later
-    would not say so, because a store that came back older goes on with later ones.
+    The journal only grows: while the newest entry that was seen is there, nothing before it was lost. A later
+    last entry would not prove that, because a store that came back older goes on with later ones.
     """
 
     def __init__(self, *, meta: str, journal: str, timezone: str, durability: Durability) -> None:
@@ -152,48 +73,49 @@ class HealthCheck:
         self._seen = BEGINNING
         self._proved = BEGINNING
         self._is_full = False
-        self._written_by: str | None = None
+        self._run_with_file: str | None = None
+        """The run of the server whose append-only file was found open."""
         self.memory: Memory | None = None
-        """As it was at the last look; None before it, or where it is not told."""
+        """As of the last check; None before it, or where the server does not show it."""
 
-    def leave(self) -> None:
-        """Forget the store: until one is adopted, only the server is looked at."""
+    def reset(self) -> None:
+        """Forget the store: until one is adopted, only the server is checked."""
         self._incarnation = None
-        self._written_by = None
+        self._run_with_file = None
         self._seen = self._proved = BEGINNING
 
     def adopt(self, meta: Mapping[str, str]) -> None:
-        """Hold the store to what it is now."""
+        """Expect this incarnation from now on."""
         self._incarnation = meta["incarnation"]
 
-    def saw(self, entry: str) -> None:
-        """Remember that the journal has this entry."""
+    def note_entry(self, entry: str) -> None:
+        """Expect that the journal keeps this entry."""
         self._seen = max(self._seen, entry, key=_order_of)
 
-    async def look(self, ask: Ask) -> None:
-        """Look whether the store may be used.
+    async def check(self, request: Request) -> None:
+        """Check whether the store may be used.
 
         Raises:
             StoreUnfit: it may not; says why.
-            StoreUnavailable: it does not say.
+            StoreUnavailable: it does not reply.
 
         """
-        seen, journal = self._seen, self._journal
-        # The meta record comes after the journal: if it is still there, the journal was that of the same store.
-        answers = await ask(
+        seen = self._seen
+        # The meta record is read after the journal: if it is right, the journal was that of the same store.
+        info, settings, *data = await request(
             (
                 ("INFO",),
                 ("CONFIG", "GET", *SETTINGS),
-                ("XREVRANGE", journal, "+", "-", "COUNT", 1),
-                ("XRANGE", journal, seen, seen),
+                ("XREVRANGE", self._journal, "+", "-", "COUNT", 1),
+                ("XRANGE", self._journal, seen, seen),
                 ("HGETALL", self._meta),
             )
         )
         try:
-            await self._judge_server(ask, answers[0], answers[1])
+            await self._check_server(request, info, settings)
             if self._incarnation is not None:
-                last, kept, meta = map(_told, answers[2:])
-                self._judge_data(fields_of(meta), last, seen, is_kept=bool(kept))
+                last, kept, meta = map(_reply_of, data)
+                self._check_data(fields_of(meta), last, seen, is_kept=bool(kept))
             if self._is_full and self._durability != "unchecked" and self.memory is not None:
                 raise StoreFull(
                     f"the store is full: it uses more than its maxmemory of {self.memory.max_bytes} bytes"
@@ -201,53 +123,54 @@ class HealthCheck:
         except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise StoreUnavailable(f"What the store says of itself cannot be read: {error!r}.") from error
 
-    async def _judge_server(self, ask: Ask, info: Any, settings: Any) -> None:
-        said = _lines_of(_told(info))
-        self._note_memory(said)
-        require_primary(said)
-        if said.get("loading", "0") != "0":
+    async def _check_server(self, request: Request, reply: Any, settings: Any) -> None:
+        info = _info_of(reply)
+        self._note_memory(info)
+        require_primary(info)
+        if info.get("loading", "0") != "0":
             # Until it has loaded its data, it neither writes its file nor has it open.
             raise StoreUnavailable("The store does not work: it is loading the dataset (LOADING).")
         if self._durability == "unchecked":
             return
-        if isinstance(settings, Exception) and str(settings).startswith(NOT_TOLD):
+        if isinstance(settings, Exception) and str(settings).startswith(SETTINGS_REFUSED):
             settings = ()
-        told = fields_of(_told(settings))
-        require_durable(said | told, self._durability)
-        require_written(said)
-        await self._require_file(ask, said, told)
+        configured = fields_of(_reply_of(settings))
+        require_durable(configured, self._durability)
+        require_written(info)
+        await self._require_file(request, info, configured)
 
-    async def _require_file(self, ask: Ask, said: Mapping[str, str], told: Mapping[str, str]) -> None:
-        """Refuse a server whose file was seen here since it runs, and is gone. Another run begins anew."""
-        run = said.get("run_id")
-        is_here = is_written_here(said, told)
-        if is_here:
-            self._written_by = run
-        elif self._written_by != run:
-            self._written_by = None
-        elif is_here is False and run is not None:
-            # A server that ended since it answered has nothing open: only one that still answers lost its file.
-            [again] = await ask((("INFO", "server"),))
-            if _lines_of(_told(again)).get("run_id") == run:
+    async def _require_file(
+        self, request: Request, info: Mapping[str, str], settings: Mapping[str, str]
+    ) -> None:
+        """Raise StoreUnfit if the append-only file was found open in this run of the server, and is gone."""
+        run = info.get("run_id")
+        is_open = has_file_open(info, settings)
+        if is_open:
+            self._run_with_file = run
+        elif self._run_with_file != run:
+            self._run_with_file = None
+        elif is_open is False and run is not None:
+            # A server that ended since its reply has no file open: only one that still replies lost it.
+            [again] = await request((("INFO", "server"),))
+            if _info_of(again).get("run_id") == run:
                 raise StoreUnfit(
                     "the append-only file of the store was deleted or replaced while the server writes it; "
                     "save the data before the server ends (BGREWRITEAOF writes a new file, where its "
                     "directory is there)"
                 )
 
-    def _note_memory(self, said: Mapping[str, str]) -> None:
-        if "used_memory" not in said:
+    def _note_memory(self, info: Mapping[str, str]) -> None:
+        if "used_memory" not in info:
             return
         was_short = self.memory is not None and self.memory.is_short
-        self.memory = Memory(int(said["used_memory"]), int(said.get("maxmemory", "0")) or None)
+        self.memory = Memory(int(info["used_memory"]), int(info.get("maxmemory", "0")) or None)
         if self.memory.is_short and not was_short:
             logger.warning("the store has used %d of %s bytes of its maxmemory", *self.memory)
-        # What the server leaves out when it compares, INFO counts.
-        counted = self.memory.used_bytes - int(said.get("mem_not_counted_for_evict", "0"))
-        most = (self.memory.max_bytes or inf) * (FREED if self._is_full else 1)
-        self._is_full = counted > most
+        # used_memory includes buffers that the server does not count against its bound.
+        counted = self.memory.used_bytes - int(info.get("mem_not_counted_for_evict", "0"))
+        self._is_full = counted > (self.memory.max_bytes or inf) * (MEMORY_FREED if self._is_full else 1)
 
-    def _judge_data(self, meta: Mapping[str, str], last: Sequence[Any], seen: str, *, is_kept: bool) -> None:
+    def _check_data(self, meta: Mapping[str, str], last: Sequence[Any], seen: str, *, is_kept: bool) -> None:
         try:
             if not meta:
                 raise StoreUnfit("the store came back empty: it lost its data; restore it")
@@ -258,7 +181,7 @@ class HealthCheck:
                     "or start again to use this one"
                 )
         except StoreUnfit:
-            # What was seen since the last look may have been seen in the wrong store.
+            # Entries since the last check may have been seen in the wrong store.
             self._seen = self._proved
             raise
         if seen != BEGINNING and not is_kept:
@@ -267,25 +190,121 @@ class HealthCheck:
                 "or start again to use it as it is"
             )
         self._proved = max(self._proved, seen, last[0][0] if last else BEGINNING, key=_order_of)
-        self.saw(self._proved)
+        self.note_entry(self._proved)
 
 
-def _told(answer: Any) -> Any:
-    """Answer what was answered, unless that is an error."""
-    if isinstance(answer, Fault):
-        raise StoreUnavailable("The store did not answer when it was asked about itself.") from answer
-    if isinstance(answer, Exception):
-        raise StoreUnavailable(f"The store does not work: {answer}.") from answer
-    return answer
+def require_primary(info: Mapping[str, str]) -> None:
+    """Raise StoreUnfit if the server is a replica, a cluster, or too old."""
+    if info["role"] != "master":
+        raise StoreUnfit("the store is a replica; payments need the writable primary")
+    if info["cluster_enabled"] != "0":
+        raise StoreUnfit("the store is a cluster; use a single primary")
+    version = tuple(int(part) for part in info["redis_version"].split(".")[:2])
+    if version < REDIS_VERSION_MIN:
+        raise StoreUnfit(f"the store is version {info['redis_version']}; 7.0 or later is needed")
 
 
-def _lines_of(info: str) -> dict[str, str]:
-    """Read what INFO answers: `name:value` in lines, under headings."""
-    pairs = (line.partition(":") for line in info.splitlines() if not line.startswith("#"))
+def require_durable(info: Mapping[str, str], durability: Durability) -> None:
+    """Raise StoreUnfit if the server could lose what it acknowledged, or forget what it must keep."""
+    if durability == "unchecked":
+        return
+    overruled_by = "unchecked"
+    if "appendonly" not in info:
+        wrong = "the store does not tell its configuration (CONFIG GET)"
+    elif info["appendonly"] != "yes":
+        wrong = f"the store is not durable: appendonly is {info['appendonly']}, not yes"
+    elif info["appendfsync"] == "everysec" and durability == "always":
+        wrong = "the store can lose acknowledged payments: appendfsync is everysec, not always"
+        overruled_by = "everysec"
+    elif info["appendfsync"] not in ("always", "everysec"):
+        wrong = f"the store is not durable: appendfsync is {info['appendfsync']}, not always"
+    elif info["no-appendfsync-on-rewrite"] != "no":
+        wrong = "the store is not durable during rewrites: no-appendfsync-on-rewrite is yes"
+    elif info["maxmemory-policy"] != "noeviction":
+        wrong = f"the store may forget: maxmemory-policy is {info['maxmemory-policy']}"
+    else:
+        return
+    raise StoreUnfit(f"{wrong}; TECHNOPAY_DURABILITY={overruled_by} overrules this")
+
+
+def require_written(info: Mapping[str, str]) -> None:
+    """Raise StoreUnfit if the server is configured to write its append-only file, but does not."""
+    if info.get("aof_enabled", "1") != "1":
+        raise StoreUnfit(
+            "the store does not write its append-only file (aof_enabled is 0), although it is set to"
+        )
+    if (status := info.get("aof_last_write_status", "ok")) != "ok":
+        raise StoreUnfit(
+            f"the store cannot write its append-only file (aof_last_write_status is {status}): look at its disk"
+        )
+
+
+def require_ours(meta: Mapping[str, str], timezone: str) -> None:
+    """Raise StoreUnfit if the store was never initialised, lost its data, or is used in another way."""
+    if not meta:
+        raise StoreUninitialised(
+            "the store was never initialised, or it lost its data; "
+            "if it is new, run `technopay init` or `serve --init`, else restore it"
+        )
+    for name, ours in (("schema", SCHEMA), ("partitions", PARTITIONS), ("timezone", timezone)):
+        if meta.get(name) != ours:
+            raise StoreUnfit(f"the store has {name} {meta.get(name)}, this program {ours}")
+
+
+def has_file_open(info: Mapping[str, str], settings: Mapping[str, str]) -> bool | None:
+    """Whether the server has the newest append-only file of its manifest open; None if we cannot see it."""
+    try:
+        folder = Path(settings["dir"]) / settings["appenddirname"]
+        manifest = folder / f"{settings['appendfilename']}.manifest"
+        descriptors = Path("/proc") / info["process_id"] / "fd"
+        # A rewrite replaces the manifest, then closes the old file: look again if it changed meanwhile.
+        for _ in range(MANIFEST_READS):
+            name = _newest_file(manifest)
+            if name is not None and _is_open(folder / name, descriptors):
+                return True
+            if _newest_file(manifest) == name:
+                return False
+    except (KeyError, OSError):
+        pass  # not shown, or the server ended, runs elsewhere or as another user, or we are out of files
+    return None
+
+
+def _newest_file(manifest: Path) -> str | None:
+    try:
+        lines = manifest.read_text("utf-8", "surrogateescape").splitlines()
+    except FileNotFoundError:
+        return None
+    names = [line.split()[1] for line in lines if line.startswith("file ") and " type i" in line]
+    return names[-1] if names else None
+
+
+def _is_open(file: Path, descriptors: Path) -> bool:
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return False
+    for descriptor in descriptors.iterdir():
+        with suppress(OSError):  # it was closed meanwhile
+            if os.path.samestat(status, descriptor.stat()):
+                return True
+    return False
+
+
+def _reply_of(result: Any) -> Any:
+    """Return a reply; raise if it is an error reply or a fault."""
+    if isinstance(result, Fault):
+        raise StoreUnavailable("The store did not answer when it was asked about itself.") from result
+    if isinstance(result, Exception):
+        raise StoreUnavailable(f"The store does not work: {result}.") from result
+    return result
+
+
+def _info_of(result: Any) -> dict[str, str]:
+    """Read the reply of INFO: lines of `name:value` under headings."""
+    pairs = (line.partition(":") for line in _reply_of(result).splitlines() if not line.startswith("#"))
     return {name: value for name, _, value in pairs if name}
 
 
 def _order_of(entry: str) -> tuple[int, int]:
-    """Answer what entries of the journal are sorted by."""
     milliseconds, _, number = entry.partition("-")
     return int(milliseconds), int(number)

@@ -9,12 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 from support.proxy import Fault, Proxy, running_proxy
 from support.scene import ALONE, Scene, operation
-from support.store import read_outbox
 
 from technopay.engine import commands
-from technopay.engine.commands import ReadWallet
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable
-from technopay.engine.ports import Outcome
 from technopay.storage import RedisStore
 from technopay.storage.server.client import ServerClient
 
@@ -56,8 +53,8 @@ async def disconnect(scene: Scene) -> None:
     """Let go of the idle connections, so that the next call needs a new one."""
     link = scene.store._partition.client
     assert isinstance(link, ServerClient)
-    assert link._wire is not None
-    link._wire.abort()
+    assert link._connection is not None
+    link._connection.abort()
     await asyncio.sleep(0)
 
 
@@ -103,7 +100,7 @@ async def test_a_lost_reply_of_a_read_without_a_script_is_asked_for_again(
     far: Scene, truth: Scene, proxy: Proxy, fault: Fault
 ) -> None:
     proxy.strike(fault, victim=b"XRANGE")
-    outbox = await read_outbox(far.store, "relay-a", 100)
+    outbox = await far.store.read_outbox("relay-a", 100)
     assert outbox is not None
     assert outbox.entries == len(await truth.entries())
 
@@ -171,7 +168,7 @@ async def test_no_answer_is_ever_given_to_another_call(
     deposited = dict.fromkeys(wallets, 0)
 
     async def read(wallet: str) -> None:
-        outcome = await far.store.run(ReadWallet(wallet, "alice"))
+        outcome = await far.store.read_wallet(wallet, "alice")
         assert outcome.value is not None
         assert outcome.value.id == wallet
 
@@ -198,39 +195,3 @@ async def test_no_answer_is_ever_given_to_another_call(
         balance, _ = await truth.money(wallet)
         assert balance % 3 == 0
         assert balance <= deposited[wallet]
-
-
-async def test_a_caller_that_gives_up_does_not_disturb_the_others_of_its_batch(
-    far: Scene, truth: Scene, proxy: Proxy
-) -> None:
-    wallets = [await truth.wallet(balance=0) for _ in range(10)]
-    await far.store.ping()
-    batches = proxy.batches
-    calls = [asyncio.create_task(far.deposit(wallet, 5)) for wallet in wallets]
-    await asyncio.sleep(0)
-    calls[3].cancel()
-    outcomes: list[Outcome[object] | BaseException] = list(await asyncio.gather(*calls, return_exceptions=True))
-    assert isinstance(outcomes.pop(3), asyncio.CancelledError)
-    for outcome in outcomes:
-        assert isinstance(outcome, Outcome)
-        assert outcome.code == "ok"
-    assert proxy.batches - batches <= 2
-    for wallet in wallets:
-        assert (await truth.money(wallet))[0] == 5
-
-
-async def test_an_answer_that_comes_after_the_timeout_reaches_nobody(
-    far: Scene, truth: Scene, proxy: Proxy
-) -> None:
-    first, second = [await truth.wallet(balance=0) for _ in range(2)]
-    proxy.strike(Fault.NEVER_ANSWER)
-    slow, quick = await asyncio.gather(far.deposit(first, 1), far.store.run(ReadWallet(second, None)))
-    assert slow.value is not None
-    assert quick.value is not None
-    assert (slow.value.id, quick.value.id) == (first, second)
-
-
-async def test_a_store_that_cannot_be_reached_does_not_open(proxy: Proxy, namespace: str) -> None:
-    await proxy.stop()
-    with pytest.raises(StoreUnavailable):
-        await RedisStore.connect(proxy.url, namespace=namespace).open()

@@ -1,4 +1,4 @@
-"""The wire: when what is written, and who gets which reply."""
+"""The pipelined connection: when calls are written, which call gets which reply, what error replies mean."""
 
 from __future__ import annotations
 
@@ -12,27 +12,36 @@ from technopay.storage.base import resolve
 
 from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.storage.scripts.loader import Script
-from technopay.storage.server.connection import PendingCall, PipelinedConnection, pack
+from technopay.storage.server.connection import (
+    CALLS_PER_WRITE_MAX,
+    PendingCall,
+    PipelinedConnection,
+    error_for,
+    pack,
+)
 
 SCRIPT = Script("ask", "return ARGV[1]", "f" * 40, ("what",))
 
 
-class Cable:
-    """A transport that keeps what is written."""
+class FakeTransport:
+    """Keeps what is written."""
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
         self.protocol: asyncio.Protocol | None = None
         self.is_cut = False
 
-    def set_protocol(self, protocol: asyncio.Protocol) -> None:
-        self.protocol = protocol
-
     def is_closing(self) -> bool:
         return self.is_cut
 
     def writelines(self, parts: Iterable[bytes]) -> None:
         self.writes.append(b"".join(parts))
+
+    def receive(self, data: bytes) -> None:
+        """Pass data on, unless the connection is cut."""
+        assert self.protocol is not None
+        if not self.is_cut:
+            self.protocol.data_received(data)
 
     def abort(self) -> None:
         self.is_cut = True
@@ -41,19 +50,20 @@ class Cable:
 
 
 @pytest.fixture
-def cable() -> Cable:
-    return Cable()
+def transport() -> FakeTransport:
+    return FakeTransport()
 
 
 @pytest.fixture
-async def wire(cable: Cable) -> PipelinedConnection:
-    wire = PipelinedConnection(reply_timeout_s=0.05)
-    wire.take_over(cast("asyncio.Transport", cable))
-    return wire
+async def connection(transport: FakeTransport) -> PipelinedConnection:
+    connection = PipelinedConnection(reply_timeout_s=0.05)
+    transport.protocol = connection
+    connection.connection_made(cast("asyncio.Transport", transport))
+    return connection
 
 
-class Heard:
-    """What the caller of a script hears. `once` is set with the first reply; a second one fails the test."""
+class Result:
+    """The result of a call. `once` is set with the first reply; a second one fails the test."""
 
     def __init__(self) -> None:
         self.replies: list[Any] = []
@@ -64,16 +74,18 @@ class Heard:
         (reply,) = self.replies
         return reply
 
-    def hear(self, reply: Any) -> None:
+    def resolve(self, reply: Any) -> None:
         self.replies.append(reply)
         self.once.set()
 
 
-def send(wire: PipelinedConnection, *arguments: str | int) -> Heard:
-    """Send a script; answer what will be heard of it."""
-    heard = Heard()
-    wire.send(PendingCall(SCRIPT, pack("EVALSHA", SCRIPT.sha, 1, "journal", *arguments), heard.hear))
-    return heard
+def send(connection: PipelinedConnection, *arguments: str | int) -> Result:
+    """Send a script and return its result, which comes later."""
+    result = Result()
+    connection.send(
+        PendingCall(SCRIPT, pack(("EVALSHA", SCRIPT.sha, 1, "journal", *arguments)), result.resolve)
+    )
+    return result
 
 
 async def ticks(count: int = 2) -> None:
@@ -82,239 +94,297 @@ async def ticks(count: int = 2) -> None:
 
 
 async def test_each_tick_is_one_write_and_none_waits_for_a_reply(
-    wire: PipelinedConnection, cable: Cable
+    connection: PipelinedConnection, transport: FakeTransport
 ) -> None:
     for _ in range(3):
         for number in range(10):
-            send(wire, number)
+            send(connection, number)
         await ticks()
-    assert len(cable.writes) == 3
-    assert [written.count(b"EVALSHA") for written in cable.writes] == [10, 10, 10]
-    assert wire.calls == 30
-    wire.abort()
+    assert len(transport.writes) == 3
+    assert [written.count(b"EVALSHA") for written in transport.writes] == [10, 10, 10]
+    assert connection.calls == 30
+    connection.abort()
 
 
-async def test_replies_reach_their_calls_in_order_however_they_are_cut(wire: PipelinedConnection) -> None:
-    calls = [send(wire, number) for number in range(50)]
-    await ticks()
-    answer = b"".join(b"$%d\r\n%d\r\n" % (len(str(number)), number) for number in range(50))
-    for first in range(0, len(answer), 7):
-        wire.data_received(answer[first : first + 7])
-    assert [call.reply for call in calls] == [str(number) for number in range(50)]
-    assert wire.calls == 0
-    wire.abort()
-
-
-async def test_replies_are_heard_in_the_order_of_the_calls(wire: PipelinedConnection) -> None:
-    order: list[int] = []
-    for number in range(5):
-        wire.send(
-            PendingCall(
-                SCRIPT, pack("EVALSHA", SCRIPT.sha), partial(lambda number, _: order.append(number), number)
-            )
-        )
-    await ticks()
-    wire.data_received(b"+ok\r\n" * 5)
-    assert order == [0, 1, 2, 3, 4]
-    wire.abort()
-
-
-async def test_what_is_sent_while_a_reply_is_heard_leaves_in_one_write_behind_it(
-    wire: PipelinedConnection, cable: Cable
+async def test_many_calls_of_one_tick_leave_in_parts_so_that_the_server_can_begin(
+    connection: PipelinedConnection, transport: FakeTransport
 ) -> None:
-    answers: list[Heard] = []
+    for number in range(80):
+        send(connection, number)
+    await ticks()
+    written = [each.count(b"EVALSHA") for each in transport.writes]
+    assert written == [CALLS_PER_WRITE_MAX, CALLS_PER_WRITE_MAX, 80 - 2 * CALLS_PER_WRITE_MAX]
+    connection.abort()
+
+
+async def test_replies_reach_their_calls_in_order_however_they_are_cut(connection: PipelinedConnection) -> None:
+    replies: list[tuple[int, str]] = []
+    for number in range(50):
+        on_reply = partial(lambda number, reply: replies.append((number, reply)), number)
+        connection.send(PendingCall(SCRIPT, b"call", on_reply))
+    await ticks()
+    sent = b"".join(b"$%d\r\n%d\r\n" % (len(str(number)), number) for number in range(50))
+    for first in range(0, len(sent), 7):
+        connection.data_received(sent[first : first + 7])
+    assert replies == [(number, str(number)) for number in range(50)]
+    assert connection.calls == 0
+    connection.abort()
+
+
+async def test_what_is_sent_by_the_handler_of_a_reply_leaves_in_one_write_behind_it(
+    connection: PipelinedConnection, transport: FakeTransport
+) -> None:
+    answers: list[Result] = []
     for _ in range(3):
-        wire.send(PendingCall(SCRIPT, b"first", lambda _: answers.append(send(wire, "next"))))
+        connection.send(PendingCall(SCRIPT, b"first", lambda _: answers.append(send(connection, "next"))))
     await ticks()
-    wire.data_received(b"+ok\r\n" * 3)
-    assert len(cable.writes) == 1
+    connection.data_received(b"+ok\r\n" * 3)
+    assert len(transport.writes) == 1
     await ticks()
-    assert [written.count(b"EVALSHA") for written in cable.writes] == [0, 3]
-    wire.data_received(b"+a\r\n+b\r\n+c\r\n")
+    assert [written.count(b"EVALSHA") for written in transport.writes] == [0, 3]
+    connection.data_received(b"+a\r\n+b\r\n+c\r\n")
     assert [call.reply for call in answers] == ["a", "b", "c"]
-    wire.abort()
+    connection.abort()
 
 
 async def test_a_command_that_is_no_script_has_its_place_among_them(
-    wire: PipelinedConnection, cable: Cable
+    connection: PipelinedConnection, transport: FakeTransport
 ) -> None:
-    first, command = send(wire, 1), Heard()
-    wire.send(PendingCall(None, pack("XRANGE", "journal", "-", "+"), command.hear))
-    last = send(wire, 2)
+    first, command = send(connection, 1), Result()
+    connection.send(PendingCall(None, pack(("XRANGE", "journal", "-", "+")), command.resolve))
+    last = send(connection, 2)
     await ticks()
-    assert len(cable.writes) == 1
-    wire.data_received(b"+one\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$4\r\ntype\r\n$1\r\nx\r\n+two\r\n")
+    assert len(transport.writes) == 1
+    connection.data_received(b"+one\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$4\r\ntype\r\n$1\r\nx\r\n+two\r\n")
     assert (first.reply, command.reply, last.reply) == ("one", [["1-1", ["type", "x"]]], "two")
-    wire.abort()
+    connection.abort()
 
 
-async def test_a_caller_who_left_leaves_the_order_alone(wire: PipelinedConnection) -> None:
+async def test_a_caller_who_left_leaves_the_order_alone(connection: PipelinedConnection) -> None:
     left: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    wire.send(PendingCall(SCRIPT, b"first", partial(resolve, left)))
-    second = send(wire, 2)
+    connection.send(PendingCall(SCRIPT, b"first", partial(resolve, left)))
+    second = send(connection, 2)
     await ticks()
     left.cancel()
-    wire.data_received(b"+one\r\n+two\r\n")
+    connection.data_received(b"+one\r\n+two\r\n")
     assert second.reply == "two"
-    wire.abort()
+    connection.abort()
 
 
 async def test_a_forgotten_script_is_loaded_and_called_again_once(
-    wire: PipelinedConnection, cable: Cable
+    connection: PipelinedConnection, transport: FakeTransport
 ) -> None:
-    call = send(wire, "x")
+    call = send(connection, "x")
     await ticks()
-    wire.data_received(b"-NOSCRIPT No matching script.\r\n")
+    connection.data_received(b"-NOSCRIPT No matching script.\r\n")
     await ticks()
-    assert b"SCRIPT" in cable.writes[1]
-    assert cable.writes[1].index(b"LOAD") < cable.writes[1].index(b"EVALSHA")
+    assert b"SCRIPT" in transport.writes[1]
+    assert transport.writes[1].index(b"LOAD") < transport.writes[1].index(b"EVALSHA")
     assert call.replies == []
-    wire.data_received(b"+sha\r\n+done\r\n")
+    connection.data_received(b"+sha\r\n+done\r\n")
     assert call.reply == "done"
 
-    again = send(wire, "x")
+    again = send(connection, "x")
     await ticks()
-    wire.data_received(b"-NOSCRIPT No matching script.\r\n")
+    connection.data_received(b"-NOSCRIPT No matching script.\r\n")
     await ticks()
-    wire.data_received(b"+sha\r\n-NOSCRIPT No matching script.\r\n")
+    connection.data_received(b"+sha\r\n-NOSCRIPT No matching script.\r\n")
     assert type(again.reply) is StoreUnavailable
-    wire.abort()
+    connection.abort()
 
 
 async def test_one_load_serves_all_calls_that_were_sent_before_it(
-    wire: PipelinedConnection, cable: Cable
+    connection: PipelinedConnection, transport: FakeTransport
 ) -> None:
-    calls = [send(wire, number) for number in range(20)]
+    calls = [send(connection, number) for number in range(20)]
     await ticks()
-    wire.data_received(b"-NOSCRIPT No matching script.\r\n" * 20)
+    connection.data_received(b"-NOSCRIPT No matching script.\r\n" * 20)
     await ticks()
-    assert cable.writes[1].count(b"LOAD") == 1
-    assert cable.writes[1].count(b"EVALSHA") == 20
-    wire.data_received(b"+sha\r\n" + b"+done\r\n" * 20)
+    assert transport.writes[1].count(b"LOAD") == 1
+    assert transport.writes[1].count(b"EVALSHA") == 20
+    connection.data_received(b"+sha\r\n" + b"+done\r\n" * 20)
     assert [call.reply for call in calls] == ["done"] * 20
-    wire.abort()
+    connection.abort()
 
 
 async def test_a_script_that_is_loaded_ahead_leaves_before_its_calls(
-    wire: PipelinedConnection, cable: Cable
+    connection: PipelinedConnection, transport: FakeTransport
 ) -> None:
-    wire.load(SCRIPT)
-    call = send(wire, "x")
+    connection.load(SCRIPT)
+    call = send(connection, "x")
     await ticks()
-    (written,) = cable.writes
+    (written,) = transport.writes
     assert written.index(b"LOAD") < written.index(b"EVALSHA")
-    wire.data_received(b"+sha\r\n+done\r\n")
+    connection.data_received(b"+sha\r\n+done\r\n")
     assert call.reply == "done"
 
     # Forgotten all the same: loaded once more.
-    again = send(wire, "x")
+    again = send(connection, "x")
     await ticks()
-    wire.data_received(b"-NOSCRIPT No matching script.\r\n")
+    connection.data_received(b"-NOSCRIPT No matching script.\r\n")
     await ticks()
-    assert b"LOAD" in cable.writes[2]
-    wire.data_received(b"+sha\r\n+done\r\n")
+    assert b"LOAD" in transport.writes[2]
+    connection.data_received(b"+sha\r\n+done\r\n")
     assert again.reply == "done"
-    wire.abort()
+    connection.abort()
 
 
-async def test_an_error_reply_is_for_its_call_alone(wire: PipelinedConnection) -> None:
-    calls = [send(wire, number) for number in range(3)]
+async def test_an_error_reply_is_for_its_call_alone(connection: PipelinedConnection) -> None:
+    calls = [send(connection, number) for number in range(3)]
     await ticks()
-    wire.data_received(b"+one\r\n-ERR no\r\n+three\r\n")
+    connection.data_received(b"+one\r\n-ERR no\r\n+three\r\n")
     assert (calls[0].reply, calls[2].reply) == ("one", "three")
     assert type(calls[1].reply) is InternalError
     assert str(calls[1].reply.__cause__) == "ERR no"
-    wire.abort()
+    connection.abort()
 
 
 async def test_a_cut_loses_what_was_sent_and_refuses_what_was_not(
-    wire: PipelinedConnection, cable: Cable
+    connection: PipelinedConnection, transport: FakeTransport
 ) -> None:
-    sent = send(wire, "sent")
+    sent = send(connection, "sent")
     await ticks()
-    unsent = send(wire, "unsent")
-    cable.abort()
+    unsent = send(connection, "unsent")
+    transport.abort()
     await ticks()
     assert type(sent.reply) is OutcomeUnknown
     assert type(unsent.reply) is StoreUnavailable
-    assert wire.is_lost
-    assert len(cable.writes) == 1
+    assert connection.is_lost
+    assert len(transport.writes) == 1
 
 
-async def test_what_is_sent_on_a_cut_wire_never_happened(wire: PipelinedConnection, cable: Cable) -> None:
-    cable.abort()
-    call = send(wire, "late")
+async def test_what_is_sent_on_a_lost_connection_never_happened(
+    connection: PipelinedConnection, transport: FakeTransport
+) -> None:
+    transport.abort()
+    call = send(connection, "late")
     assert call.replies == []
     await ticks()
     assert type(call.reply) is StoreUnavailable
-    assert cable.writes == []
+    assert transport.writes == []
 
 
-async def test_on_a_wire_that_is_being_cut_calls_hear_of_it_in_their_order(
-    wire: PipelinedConnection, cable: Cable
+async def test_on_a_connection_that_is_being_cut_calls_fail_in_their_order(
+    connection: PipelinedConnection, transport: FakeTransport
 ) -> None:
     faults: list[Any] = []
-    wire.send(PendingCall(SCRIPT, b"sent", faults.append))
+    connection.send(PendingCall(SCRIPT, b"sent", faults.append))
     await ticks()
-    cable.is_cut = True
-    wire.send(PendingCall(SCRIPT, b"unsent", faults.append))
+    transport.is_cut = True
+    connection.send(PendingCall(SCRIPT, b"unsent", faults.append))
     await ticks()
     assert faults == []
-    assert not wire.is_lost
-    wire.connection_lost(None)
+    assert not connection.is_lost
+    connection.connection_lost(None)
     assert [type(fault) for fault in faults] == [OutcomeUnknown, StoreUnavailable]
-    assert wire.is_lost
-    assert cable.writes == [b"sent"]
+    assert connection.is_lost
+    assert transport.writes == [b"sent"]
 
 
-async def test_a_wire_whose_oldest_reply_is_overdue_is_given_up(
-    wire: PipelinedConnection, cable: Cable
+async def test_a_connection_that_is_overdue_is_aborted_and_a_late_reply_reaches_nobody(
+    connection: PipelinedConnection, transport: FakeTransport
 ) -> None:
-    first = send(wire, "first")
+    first = send(connection, "first")
     async with asyncio.timeout(5):
         await first.once.wait()
     assert type(first.reply) is OutcomeUnknown
-    assert cable.is_cut
 
-
-async def test_a_wire_that_answers_in_time_is_kept(wire: PipelinedConnection, cable: Cable) -> None:
-    for number in range(5):
-        call = send(wire, number)
-        await asyncio.sleep(0.02)
-        wire.data_received(b"+ok\r\n")
-        assert call.reply == "ok"
-    assert not cable.is_cut
-    wire.abort()
-
-
-async def test_draining_waits_for_every_reply_and_no_longer(wire: PipelinedConnection) -> None:
-    async with asyncio.timeout(5):
-        await wire.drain()
-        calls = [send(wire, number) for number in range(2)]
-        draining = asyncio.create_task(wire.drain())
-        await ticks()
-        wire.data_received(b"+one\r\n")
-        await ticks()
-        assert not draining.done()
-        wire.data_received(b"+two\r\n")
-        await draining
-    assert [call.reply for call in calls] == ["one", "two"]
-    wire.abort()
-
-
-async def test_draining_ends_when_the_wire_is_cut(wire: PipelinedConnection, cable: Cable) -> None:
-    sent = send(wire, "sent")
-    draining = asyncio.create_task(wire.drain())
+    second = send(connection, "second")
     await ticks()
-    cable.abort()
+    transport.receive(b"+the reply to the first\r\n")
+    assert type(second.reply) is StoreUnavailable
+    assert transport.is_cut
+
+
+async def test_a_connection_that_answers_in_time_is_kept(
+    connection: PipelinedConnection, transport: FakeTransport
+) -> None:
+    for number in range(5):
+        call = send(connection, number)
+        await asyncio.sleep(0.02)
+        connection.data_received(b"+ok\r\n")
+        assert call.reply == "ok"
+    assert not transport.is_cut
+    connection.abort()
+
+
+async def test_closing_waits_for_every_reply_and_no_longer(
+    connection: PipelinedConnection, transport: FakeTransport
+) -> None:
+    calls = [send(connection, number) for number in range(2)]
+    closing = asyncio.create_task(connection.aclose())
+    await ticks()
+    connection.data_received(b"+one\r\n")
+    await ticks()
+    assert not closing.done()
+    connection.data_received(b"+two\r\n+PONG\r\n")
     async with asyncio.timeout(5):
-        await draining
+        await closing
+    assert [call.reply for call in calls] == ["one", "two"]
+    assert transport.is_cut
+
+
+async def test_closing_ends_when_the_connection_is_cut(
+    connection: PipelinedConnection, transport: FakeTransport
+) -> None:
+    sent = send(connection, "sent")
+    closing = asyncio.create_task(connection.aclose())
+    await ticks()
+    transport.abort()
+    async with asyncio.timeout(5):
+        await closing
     assert type(sent.reply) is OutcomeUnknown
 
 
 @pytest.mark.parametrize("noise", [b"!what is this\r\n", b"+nobody asked\r\n"])
-async def test_a_store_that_talks_nonsense_is_hung_up_on(
-    wire: PipelinedConnection, cable: Cable, noise: bytes
+async def test_a_store_that_breaks_the_protocol_is_disconnected(
+    connection: PipelinedConnection, transport: FakeTransport, noise: bytes
 ) -> None:
-    wire.data_received(noise)
-    assert cable.is_cut
+    connection.data_received(noise)
+    assert transport.is_cut
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "LOADING Redis is loading the dataset in memory",
+        "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+        "READONLY You can't write against a read only replica. script: abc, on @user_script:1.",
+        "OOM command not allowed when used memory > 'maxmemory'. script: abc, on @user_script:1.",
+        "MISCONF Errors writing to the AOF file: No space left on device",
+        "CLUSTERDOWN The cluster is down",
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        "NOREPLICAS Not enough good replicas to write.",
+        "NOSCRIPT No matching script. Please use EVAL.",
+        "NOAUTH Authentication required.",
+        "WRONGPASS invalid username-password pair or user is disabled.",
+        "NOPERM User shy has no permissions to run the 'evalsha' command",
+        "DENIED Redis is running in protected mode",
+        "MOVED 3999 127.0.0.1:6381",
+        "ASK 3999 127.0.0.1:6381",
+        "CROSSSLOT Keys in request don't hash to the same slot",
+        "ERR max number of clients reached",
+        "ERR Script killed by user with SCRIPT KILL. script: on @user_script:1.",
+        "ERR Script killed by user with SCRIPT KILL... script: abc, on @user_script:1.",
+    ],
+)
+def test_an_error_that_says_that_nothing_ran_is_unavailable(error: str) -> None:
+    assert type(error_for(error)) is StoreUnavailable
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "ERR user_script:3: Script attempted to access nonexistent global variable 'x'",
+        "WRONGTYPE Operation against a key holding the wrong kind of value",
+        "ERR ACL failure in script: User shy has no permissions to run 'set' script: on @user_script:1.",
+        "NOPERM ACL failure in script: no permissions to run the 'set' command script: on @user_script:1.",
+        "UNKILLABLE Sorry the script already executed write commands against the dataset.",
+    ],
+)
+def test_any_other_error_is_a_defect_of_ours_and_is_logged(
+    error: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert type(error_for(error)) is InternalError
+    assert error.split(" ", 1)[1] in caplog.text

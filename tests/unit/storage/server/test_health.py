@@ -1,4 +1,4 @@
-"""The inspector: what a store is asked, what its answers mean, and what is remembered of it."""
+"""The health: what a store is asked, what its answers mean, and what is remembered of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable, StoreUnfit
-from technopay.storage.server.health import SCHEMA, Durability, HealthCheck, Question
+from technopay.storage.server.connection import Command
+from technopay.storage.server.health import SCHEMA, Durability, HealthCheck
 
 INFO = "# Server\r\nredis_version:7.0.15\r\n\r\n# Replication\r\nrole:master\r\ncluster_enabled:0\r\n"
 SETTINGS = ["appendonly", "yes", "appendfsync", "always", "no-appendfsync-on-rewrite", "no",
@@ -29,10 +30,10 @@ class FakeServer:
         self.journal: Any = ["100-0", "200-0"]
         self.again: Any = None
 
-    async def ask(self, questions: Sequence[Question]) -> list[Any]:
+    async def ask(self, questions: Sequence[Command]) -> list[Any]:
         return [self._answer(question) for question in questions]
 
-    def _answer(self, question: Question) -> Any:
+    def _answer(self, question: Command) -> Any:
         if question == ("INFO", "server") and self.again is not None:
             return self.again
         if question[0] == "INFO":
@@ -56,27 +57,25 @@ def server() -> FakeServer:
     return FakeServer()
 
 
-def make_inspector(durability: Durability = "always") -> HealthCheck:
-    inspector = HealthCheck(
-        meta="{tp:00}:meta", journal="{tp:00}:journal", timezone="UTC", durability=durability
-    )
-    inspector.adopt(META)
-    return inspector
+def make_health(durability: Durability = "always") -> HealthCheck:
+    health = HealthCheck(meta="{tp:00}:meta", journal="{tp:00}:journal", timezone="UTC", durability=durability)
+    health.adopt(META)
+    return health
 
 
 async def test_a_good_store_is_fit_again_and_again_while_its_journal_grows(server: FakeServer) -> None:
-    inspector = make_inspector()
+    health = make_health()
     for entry in ("300-0", "300-1", "1000-0"):
-        await inspector.look(server.ask)
+        await health.check(server.ask)
         server.journal.append(entry)
-    await inspector.look(server.ask)
+    await health.check(server.ask)
 
 
 async def test_a_store_without_any_entry_is_fit(server: FakeServer) -> None:
     server.journal = []
-    inspector = make_inspector()
-    await inspector.look(server.ask)
-    await inspector.look(server.ask)
+    health = make_health()
+    await health.check(server.ask)
+    await health.check(server.ask)
 
 
 @pytest.mark.parametrize(
@@ -92,17 +91,17 @@ async def test_a_store_without_any_entry_is_fit(server: FakeServer) -> None:
 async def test_a_store_that_does_not_write_its_file_is_unfit_until_it_does(
     server: FakeServer, line: str, words: str
 ) -> None:
-    inspector = make_inspector()
+    health = make_health()
     server.info = f"{INFO}{line}\r\n"
     with pytest.raises(StoreUnfit, match=words):
-        await inspector.look(server.ask)
-    await make_inspector("unchecked").look(server.ask)
+        await health.check(server.ask)
+    await make_health("unchecked").check(server.ask)
     server.info = INFO
-    await inspector.look(server.ask)
+    await health.check(server.ask)
 
 
 async def test_a_store_is_full_when_the_server_says_so_and_until_there_is_room(server: FakeServer) -> None:
-    inspector = make_inspector()
+    health = make_health()
     for used, not_counted, is_full in (
         (1000, 0, False), (1020, 20, False), (1001, 0, True), (995, 0, True), (990, 0, False), (1000, 0, False),
     ):  # fmt: skip
@@ -111,18 +110,18 @@ async def test_a_store_is_full_when_the_server_says_so_and_until_there_is_room(s
         )
         if is_full:
             with pytest.raises(StoreUnfit, match="uses more than its maxmemory of 1000 bytes"):
-                await inspector.look(server.ask)
+                await health.check(server.ask)
         else:
-            await inspector.look(server.ask)
+            await health.check(server.ask)
 
 
 async def test_until_a_store_is_adopted_only_the_server_is_looked_at(server: FakeServer) -> None:
     server.meta, server.journal = {}, []
-    inspector = HealthCheck(meta="{tp:00}:meta", journal="{tp:00}:journal", timezone="UTC", durability="always")
-    await inspector.look(server.ask)
+    health = HealthCheck(meta="{tp:00}:meta", journal="{tp:00}:journal", timezone="UTC", durability="always")
+    await health.check(server.ask)
     server.info = INFO.replace("master", "slave")
     with pytest.raises(StoreUnfit, match="is a replica"):
-        await inspector.look(server.ask)
+        await health.check(server.ask)
 
 
 @pytest.mark.parametrize(
@@ -139,53 +138,53 @@ async def test_until_a_store_is_adopted_only_the_server_is_looked_at(server: Fak
 async def test_a_store_that_is_not_the_one_of_before_is_unfit_until_it_is(
     server: FakeServer, meta: dict[str, str], words: str
 ) -> None:
-    inspector = make_inspector()
-    await inspector.look(server.ask)
+    health = make_health()
+    await health.check(server.ask)
     server.meta = meta
     for _ in range(2):
         with pytest.raises(StoreUnfit, match=words):
-            await inspector.look(server.ask)
+            await health.check(server.ask)
     server.meta = META
-    await inspector.look(server.ask)
+    await health.check(server.ask)
 
 
 @pytest.mark.parametrize("journal", [[], ["100-0"], ["100-0", "150-0"], ["100-0", "300-0", "400-0"]])
 async def test_a_store_that_came_back_older_is_unfit_even_if_it_went_on_since(
     server: FakeServer, journal: list[str]
 ) -> None:
-    inspector = make_inspector()
-    await inspector.look(server.ask)
+    health = make_health()
+    await health.check(server.ask)
     server.journal = journal
     for _ in range(2):
         with pytest.raises(StoreUnfit, match="came back older: its journal lost entry 200-0"):
-            await inspector.look(server.ask)
+            await health.check(server.ask)
     server.journal = ["100-0", "200-0", "500-0"]
-    await inspector.look(server.ask)
+    await health.check(server.ask)
 
 
 async def test_an_entry_that_the_relay_read_has_to_stay(server: FakeServer) -> None:
-    inspector = make_inspector()
-    await inspector.look(server.ask)
-    inspector.saw("1000-0")
-    inspector.saw("900-7")
+    health = make_health()
+    await health.check(server.ask)
+    health.note_entry("1000-0")
+    health.note_entry("900-7")
     with pytest.raises(StoreUnfit, match="lost entry 1000-0"):
-        await inspector.look(server.ask)
+        await health.check(server.ask)
     server.journal.append("1000-0")
-    await inspector.look(server.ask)
+    await health.check(server.ask)
 
 
 async def test_what_was_read_in_the_wrong_store_is_not_looked_for_in_the_right_one(server: FakeServer) -> None:
-    inspector = make_inspector()
-    await inspector.look(server.ask)
+    health = make_health()
+    await health.check(server.ask)
     server.meta, server.journal = {}, ["5000-0"]
-    inspector.saw("5000-0")
+    health.note_entry("5000-0")
     with pytest.raises(StoreUnfit, match="came back empty"):
-        await inspector.look(server.ask)
+        await health.check(server.ask)
     server.meta, server.journal = META, ["100-0", "200-0", "300-0"]
-    await inspector.look(server.ask)
+    await health.check(server.ask)
     server.journal = ["100-0", "200-0"]
     with pytest.raises(StoreUnfit, match="lost entry 300-0"):
-        await inspector.look(server.ask)
+        await health.check(server.ask)
 
 
 @pytest.mark.parametrize("part", ["info", "settings", "meta", "journal"])
@@ -193,10 +192,10 @@ async def test_what_was_read_in_the_wrong_store_is_not_looked_for_in_the_right_o
 async def test_a_store_that_does_not_answer_is_unavailable_and_nothing_is_said_of_it(
     server: FakeServer, part: str, error: Exception
 ) -> None:
-    inspector = make_inspector()
+    health = make_health()
     setattr(server, part, error)
     with pytest.raises(StoreUnavailable):
-        await inspector.look(server.ask)
+        await health.check(server.ask)
 
 
 @pytest.mark.parametrize("error", ["NOPERM no permissions", "ERR unknown command 'CONFIG'"])
@@ -205,8 +204,8 @@ async def test_a_store_that_never_tells_its_settings_is_unfit_unless_nobody_asks
 ) -> None:
     server.settings = Exception(error)
     with pytest.raises(StoreUnfit, match="does not tell its configuration"):
-        await make_inspector().look(server.ask)
-    await make_inspector("unchecked").look(server.ask)
+        await make_health().check(server.ask)
+    await make_health("unchecked").check(server.ask)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +217,7 @@ async def test_answers_that_cannot_be_read_are_no_reason_to_go_on(
 ) -> None:
     setattr(server, part, nonsense)
     with pytest.raises(StoreUnavailable, match="cannot be read"):
-        await make_inspector().look(server.ask)
+        await make_health().check(server.ask)
 
 
 class Files:
@@ -271,66 +270,66 @@ def info_of(run: str, pid: int | None = None) -> str:
 async def test_a_server_whose_file_is_gone_is_unfit_until_it_writes_another(
     server: FakeServer, files: Files
 ) -> None:
-    inspector = make_inspector()
-    await inspector.look(server.ask)
+    health = make_health()
+    await health.check(server.ask)
     (files.folder / f"aof.{files.number}.incr.aof").unlink()
     for _ in range(2):
         with pytest.raises(StoreUnfit, match="was deleted or replaced"):
-            await inspector.look(server.ask)
+            await health.check(server.ask)
     files.write()
-    await inspector.look(server.ask)
+    await health.check(server.ask)
 
 
 async def test_a_server_that_was_started_again_may_have_no_file_open_yet(
     server: FakeServer, files: Files
 ) -> None:
-    inspector = make_inspector()
-    await inspector.look(server.ask)
+    health = make_health()
+    await health.check(server.ask)
     files.close()
     server.info = info_of("second")
     for _ in range(2):
-        await inspector.look(server.ask)
+        await health.check(server.ask)
     files.write()
-    await inspector.look(server.ask)
+    await health.check(server.ask)
     files.close()
     with pytest.raises(StoreUnfit, match="was deleted or replaced"):
-        await inspector.look(server.ask)
+        await health.check(server.ask)
 
 
 @pytest.mark.parametrize("durability", ["always", "unchecked"])
 async def test_a_server_that_loads_its_data_is_unavailable_whatever_else_it_says(
     server: FakeServer, files: Files, durability: Durability
 ) -> None:
-    inspector = make_inspector(durability)
-    await inspector.look(server.ask)
+    health = make_health(durability)
+    await health.check(server.ask)
     files.close()
     server.info = f"{info_of('first')}loading:1\r\naof_enabled:0\r\n"
     with pytest.raises(StoreUnavailable, match="is loading"):
-        await inspector.look(server.ask)
+        await health.check(server.ask)
 
 
 @pytest.mark.parametrize("again", [OutcomeUnknown(), StoreUnavailable()])
 async def test_a_server_that_ended_after_its_answer_is_unavailable_and_lost_no_file(
     server: FakeServer, files: Files, again: Exception
 ) -> None:
-    inspector = make_inspector()
-    await inspector.look(server.ask)
+    health = make_health()
+    await health.check(server.ask)
     files.close()  # as the end of its process does
     server.again = again
     with pytest.raises(StoreUnavailable):
-        await inspector.look(server.ask)
+        await health.check(server.ask)
 
 
 async def test_what_cannot_be_seen_is_not_lost(server: FakeServer, files: Files) -> None:
-    inspector = make_inspector()
-    await inspector.look(server.ask)
+    health = make_health()
+    await health.check(server.ask)
     server.info = info_of("first", pid=2**22 + 1)  # more than any process has
-    await inspector.look(server.ask)
+    await health.check(server.ask)
     server.info = info_of("first")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
-        await inspector.look(server.ask)
+        await health.check(server.ask)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -338,8 +337,8 @@ async def test_what_cannot_be_seen_is_not_lost(server: FakeServer, files: Files)
 async def test_a_rewrite_during_the_look_is_no_loss(
     server: FakeServer, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inspector = make_inspector()
-    await inspector.look(server.ask)
+    health = make_health()
+    await health.check(server.ask)
     read = Path.read_text
 
     def read_before_a_rewrite(path: Path, *arguments: Any) -> str:
@@ -351,4 +350,4 @@ async def test_a_rewrite_during_the_look_is_no_loss(
     monkeypatch.setattr(Path, "read_text", read_before_a_rewrite)
     for rewrites in (1, 2, 3, 50):
         most = files.number + rewrites
-        await inspector.look(server.ask)
+        await health.check(server.ask)

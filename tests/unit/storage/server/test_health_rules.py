@@ -12,8 +12,7 @@ from support.proxy import answering_server
 from support.scene import operation
 from support.servers import running_server
 
-from technopay.engine.commands import SetLimit
-from technopay.engine.errors import StoreUnavailable, StoreUnfit, StoreUninitialised
+from technopay.engine.errors import StoreUnfit, StoreUninitialised
 from technopay.storage import RedisStore, initialise_store
 from technopay.storage.server.health import SCHEMA, Durability, require_durable, require_ours, require_primary
 
@@ -131,12 +130,6 @@ async def test_a_server_too_old_for_our_questions_is_told_that_it_is_old() -> No
             await RedisStore.connect(url).open()
 
 
-async def test_a_store_that_does_not_answer_questions_is_unavailable() -> None:
-    async with answering_server({"INFO": b"-LOADING Redis is loading the dataset in memory\r\n"}) as url:
-        with pytest.raises(StoreUnavailable):
-            await RedisStore.connect(url).open()
-
-
 @pytest.mark.parametrize("name", ["schema", "partitions", "timezone"])
 def test_a_store_that_is_used_in_another_way_is_refused(name: str) -> None:
     require_ours(META, "UTC")
@@ -182,7 +175,7 @@ async def test_a_store_with_a_journal_but_no_meta_record_lost_data_and_is_not_in
     own_url: str, client: Any
 ) -> None:
     async with RedisStore.connect(own_url, initialise=True) as store:
-        await store.run(SetLimit(operation(), "EUR", 5))
+        await store.set_limit(operation(), "EUR", 5)
     await client.delete("{tp:00}:meta")
     with pytest.raises(StoreUnfit, match="it lost data; restore it"):
         await initialise_store(own_url, timezone="UTC", durability="always")
@@ -196,8 +189,3 @@ async def test_a_store_that_must_not_be_used_is_not_initialised(own_url: str, cl
     with pytest.raises(StoreUnfit, match="appendfsync is everysec"):
         await initialise_store(own_url, timezone="UTC", durability="always")
     assert await client.dbsize() == 0
-
-
-def test_every_setting_that_is_missing_is_refused() -> None:
-    with pytest.raises(StoreUnfit, match="does not tell its configuration"):
-        require_durable(without("appendonly"), "always")

@@ -5,177 +5,119 @@ const root = document.documentElement;
 const HEIGHT = 240;
 const CODES_MAX = 7;
 const BARS_MAX = 150;
-const LINES_WIDE_MAX = 600;
-const CODE_COLOURS = ["blue", "orange", "sky", "red", "green", "purple", "yellow", "grey"];
-const STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400];
+const INKS = ["blue", "orange", "sky", "red", "green", "purple", "yellow", "grey"];
+const FIRST = Math.min(0, (series.at_s[0] ?? 0) - 0.5);
+const LAST = (series.at_s.at(-1) ?? 0) + 0.5;
 
 let charts = [];
 
 const colour = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
-const isKnown = (value) => value !== null && value !== undefined;
-
-function written(value) {
-  if (!isKnown(value)) return "–";
-  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
-  return value.toLocaleString("en", { maximumFractionDigits: digits });
-}
+const total = (counts) => counts.reduce((sum, count) => sum + count, 0);
+const number = (value) => (value == null ? "–" : value.toLocaleString("en", { maximumSignificantDigits: 3 }));
 
 function clock(seconds) {
-  if (!isKnown(seconds)) return "–";
-  const whole = Math.round(seconds);
-  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  const two = (part) => String(part).padStart(2, "0");
-  return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+  if (seconds == null) return "–";
+  const text = new Date(Math.round(seconds) * 1000).toISOString().slice(11, 19);
+  return seconds < 3600 ? text.slice(3) : text;
 }
 
 // A value between two gaps has no line: it is drawn as a point.
-function alone(u, index) {
+function isolated(u, index) {
   const values = u.data[index];
-  const found = [];
-  values.forEach((value, i) => {
-    if (isKnown(value) && !isKnown(values[i - 1]) && !isKnown(values[i + 1])) found.push(i);
-  });
-  return found;
+  return [...values.keys()].filter((i) => values[i] != null && values[i - 1] == null && values[i + 1] == null);
 }
 
 function line(label, ink, values, more = {}) {
-  const points = { show: false, filter: alone, size: 5, fill: colour(ink) };
-  return { values, label, stroke: colour(ink), width: series.at_s.length > LINES_WIDE_MAX ? 1 : 1.75, points, value: (_, value) => written(value), ...more };
+  const points = { show: false, filter: isolated, size: 5, fill: colour(ink) };
+  return { label, values, stroke: colour(ink), width: 1.5, points, value: (_, value) => number(value), ...more };
 }
 
-const FIRST = Math.min(0, (series.at_s[0] ?? 0) - 0.5);
-const LAST = (series.at_s.at(-1) ?? 0) + 0.5;
-
-// All of it has room for the first bar and the last; a part is as it was asked for.
-function range(u, min, max) {
-  return isKnown(min) && (min > u.data[0][0] || max < u.data[0].at(-1)) ? [min, max] : [FIRST, LAST];
-}
-
-function draw(name, lines, scale = {}, more = {}, at_s = series.at_s) {
-  const place = document.getElementById(`chart-${name}`);
-  // Where nothing is known, the page says so instead.
-  if (!place) return null;
-  const axis = {
-    stroke: colour("faint"),
-    grid: { stroke: colour("line"), width: 1 },
-    ticks: { stroke: colour("line"), width: 1 },
-  };
-  const options = {
+function options(place, lines, scale, hooks) {
+  const grid = { stroke: colour("line"), width: 1 };
+  const axis = { stroke: colour("faint"), grid, ticks: grid };
+  const isPart = (u, min, max) => min != null && (min > u.data[0][0] || max < u.data[0].at(-1));
+  return {
     width: place.clientWidth,
     height: HEIGHT,
-    series: [{ label: "at", value: (_, value) => clock(value) }, ...lines.map(({ values, ...rest }) => rest)],
+    series: [{ label: "at", value: (_, at) => clock(at) }, ...lines.map(({ values, ...rest }) => rest)],
     scales: {
-      x: { time: false, range },
+      x: { time: false, range: (u, min, max) => (isPart(u, min, max) ? [min, max] : [FIRST, LAST]) },
       y: { range: (_, min, max) => [0, max > 0 ? 1.05 * max : 1], ...scale },
     },
     axes: [
-      { ...axis, incrs: STEPS_S, space: 60, values: (_, marks) => marks.map(clock) },
-      {
-        ...axis,
-        size: (_, marks) => 18 + 7 * Math.max(0, ...(marks ?? []).map((mark) => mark.length)),
-        values: (_, marks) => marks.map((mark) => (isKnown(mark) ? written(mark) : "")),
-      },
+      { ...axis, incrs: [1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600, 14400], values: (_, at) => at.map(clock) },
+      { ...axis, size: 60, values: (_, marks) => marks.map((mark) => (mark == null ? "" : number(mark))) },
     ],
-    cursor: { y: false, sync: { key: "load", setSeries: false }, points: { size: 6 } },
-    ...more,
+    cursor: { y: false, sync: { key: "load", setSeries: false } },
+    hooks,
   };
-  const chart = new uPlot(options, [at_s, ...lines.map(({ values }) => values)], place);
-  charts.push(chart);
-  return chart;
 }
 
-function drawThroughput() {
-  const lines = [line("requests/s", "orange", series.requests_per_s), line("purchases/s", "blue", series.purchases_per_s)];
-  if (plan.rate_per_s !== null) {
-    lines.push(line("planned", "grey", series.at_s.map(() => plan.rate_per_s), { dash: [6, 4], width: 1.25 }));
-  }
-  draw("throughput", lines);
+function draw(name, lines, scale = {}, hooks = {}, at_s = series.at_s) {
+  const place = document.getElementById(`chart-${name}`);
+  if (!place) return; // nothing is known: the page says so instead
+  charts.push(new uPlot(options(place, lines, scale, hooks), [at_s, ...lines.map(({ values }) => values)], place));
 }
 
-function drawLatency() {
-  const positive = (values) => values.map((value) => (value > 0 ? value : null));
-  const lines = [
-    line("p50", "blue", positive(series.p50_ms)),
-    line("p95", "green", positive(series.p95_ms), { dash: [8, 3] }),
-    line("p99", "red", positive(series.p99_ms), { dash: [3, 3] }),
-  ];
-  const around = (_, min, max) => (isKnown(min) ? uPlot.rangeLog(min / 1.2, max * 1.2, 10, false) : [1, 10]);
-  draw("latency", lines, { distr: 3, range: around });
-}
-
-const total = (counts) => counts.reduce((sum, count) => sum + count, 0);
-
-// A bar for each second, or for as many as a long run needs: then it is their mean.
+// A bar for each second; in a long run, for the mean of several.
 function means(values, width) {
-  const found = [];
-  for (let i = 0; i < values.length; i += width) {
-    const part = values.slice(i, i + width);
-    found.push(total(part) / part.length);
-  }
-  return found;
+  const starts = values.map((_, i) => i).filter((i) => i % width === 0);
+  return starts.map((i) => values.slice(i, i + width)).map((part) => total(part) / part.length);
 }
 
-// What succeeded, then the most frequent codes, as many as there are colours; the rest together is the last.
-function codes() {
-  const rank = ([code, counts]) => (code === "succeeded" ? Infinity : total(counts));
-  const sorted = Object.entries(series.outcomes).sort((a, b) => rank(b) - rank(a));
-  const shown = sorted.slice(0, CODES_MAX);
-  const rest = sorted.slice(CODES_MAX).map(([, counts]) => counts);
-  if (rest.length) shown.push(["others", series.at_s.map((_, i) => total(rest.map((counts) => counts[i])))]);
-  return shown;
-}
-
-// Each is drawn over the sum of all up to it, the largest sum first.
+// Each code is drawn over the sum of all codes up to it, the largest sum first.
 function drawOutcomes() {
   const width = Math.max(1, Math.ceil(series.at_s.length / BARS_MAX));
   const at_s = means(series.at_s, width);
-  const shown = codes().map(([code, counts]) => [code, means(counts, width)]);
+  const rank = ([code, counts]) => (code === "succeeded" ? Infinity : total(counts));
+  const sorted = Object.entries(series.outcomes).sort((a, b) => rank(b) - rank(a));
+  const others = sorted.splice(CODES_MAX).map(([, counts]) => counts);
+  if (others.length) sorted.push(["others", series.at_s.map((_, i) => total(others.map((counts) => counts[i])))]);
+  const shown = sorted.map(([code, counts]) => [width > 1 ? `${code}, mean of ${width} s` : code, means(counts, width)]);
   const hidden = new Set();
-  const sums = () => {
+  const stacked = () => {
     const sum = at_s.map(() => 0);
-    const stacked = shown.map(([code, counts]) => counts.map((count, i) => (sum[i] += hidden.has(code) ? 0 : count)));
-    return stacked.reverse();
+    return shown.map(([code, counts]) => counts.map((count, i) => (sum[i] += hidden.has(code) ? 0 : count))).reverse();
   };
-  const paths = uPlot.paths.bars({ size: [0.9, 40] });
-  const lines = sums().map((values, i) => {
-    const place = shown.length - 1 - i;
-    const [code, counts] = shown[place];
-    const ink = colour(CODE_COLOURS[place]);
-    const value = (_, __, ___, at) => (isKnown(at) ? written(counts[at]) : "–");
-    return { values, label: code, paths, fill: ink, stroke: ink, width: 0, points: { show: false }, value };
+  const lines = stacked().map((values, i) => {
+    const [code, counts] = shown.at(-1 - i);
+    const fill = colour(INKS[shown.length - 1 - i]);
+    const paths = uPlot.paths.bars({ size: [0.9, 40] });
+    return line(code, "line", values, { fill, stroke: fill, paths, width: 0, value: (_, __, ___, at) => number(counts[at]) });
   });
   const toggle = (u, index, { show }) => {
     if (show === undefined) return;
-    const code = u.series[index].label;
-    show ? hidden.delete(code) : hidden.add(code);
+    hidden[show ? "delete" : "add"](u.series[index].label);
     const { min, max } = u.scales.x;
-    u.setData([at_s, ...sums()], false);
+    u.setData([at_s, ...stacked()], false);
     u.setScale("x", { min, max });
   };
-  const chart = draw("outcomes", lines, {}, { hooks: { setSeries: [toggle] } }, at_s);
-  if (!chart) return;
-  // The legend begins with the lowest, which is the one that matters.
-  for (const row of [...chart.root.querySelectorAll(".u-series")].slice(1).reverse()) row.parentNode.append(row);
-  if (width > 1) chart.root.querySelector(".u-series .u-label").textContent = `mean of ${width} s, at`;
-}
-
-function drawServer() {
-  const mebibytes = (values) => values.map((value) => (isKnown(value) ? value / 2 ** 20 : null));
-  draw("under_way", [line("under way", "blue", series.under_way)]);
-  draw("cpu", [line("cores", "blue", series.server_cpu)]);
-  draw("memory", [
-    line("server", "blue", mebibytes(series.server_memory_bytes)),
-    line("store", "orange", mebibytes(series.store_memory_bytes), { dash: [8, 3] }),
-  ]);
+  draw("outcomes", lines, {}, { setSeries: [toggle] }, at_s);
 }
 
 function drawAll() {
-  charts.forEach((chart) => chart.destroy());
-  charts = [];
-  drawThroughput();
-  drawLatency();
+  charts.splice(0).forEach((chart) => chart.destroy());
+  const constant = (value) => series.at_s.map(() => value);
+  draw("throughput", [
+    line("requests/s", "orange", series.requests_per_s),
+    line("purchases/s", "blue", series.purchases_per_s),
+    ...(plan.rate_per_s == null ? [] : [line("planned", "grey", constant(plan.rate_per_s), { dash: [6, 4] })]),
+  ]);
+  const positive = (values) => values.map((value) => (value > 0 ? value : null));
+  const around = (_, min, max) => (min == null ? [1, 10] : uPlot.rangeLog(min / 1.2, max * 1.2, 10, false));
+  draw("latency", [
+    line("p50", "blue", positive(series.p50_ms)),
+    line("p95", "green", positive(series.p95_ms), { dash: [8, 3] }),
+    line("p99", "red", positive(series.p99_ms), { dash: [3, 3] }),
+  ], { distr: 3, range: around });
   drawOutcomes();
-  drawServer();
+  draw("under_way", [line("under way", "blue", series.under_way)]);
+  draw("cpu", [line("cores", "blue", series.server_cpu)]);
+  const megabytes = (values) => values.map((value) => (value == null ? null : value / 1e6));
+  draw("memory", [
+    line("server", "blue", megabytes(series.server_memory_bytes)),
+    line("store", "orange", megabytes(series.store_memory_bytes), { dash: [8, 3] }),
+  ]);
 }
 
 function zoom(min, max) {
@@ -185,20 +127,20 @@ function zoom(min, max) {
 }
 
 function press(event) {
-  const chart = charts.find(({ root: drawn }) => event.currentTarget.contains(drawn));
+  const chart = charts.find((each) => event.currentTarget.contains(each.root));
   // With Ctrl and its like a key belongs to the browser.
   if (!chart || event.ctrlKey || event.metaKey || event.altKey) return;
   const { min, max } = chart.scales.x;
   const at_s = chart.data[0];
   const at = chart.cursor.idx ?? chart.valToIdx((min + max) / 2);
-  const middle = at_s[at];
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   const factor = { "+": 0.5, "=": 0.5, "-": 2 }[event.key];
   if (step) {
     const to = Math.min(Math.max(at + step, 0), at_s.length - 1);
     chart.setCursor({ left: chart.valToPos(at_s[to], "x"), top: 10 }, true, true);
   } else if (factor) {
-    zoom(middle - ((max - min) * factor) / 2, middle + ((max - min) * factor) / 2);
+    const half = ((max - min) * factor) / 2;
+    zoom(at_s[at] - half, at_s[at] + half);
   } else if (event.key === "0" || event.key === "Escape") {
     zoom(FIRST, LAST);
   } else {
@@ -214,19 +156,17 @@ function fit() {
   }
 }
 
-const places = document.querySelectorAll(".plot");
+function print(isPrinting) {
+  root.classList.toggle("printing", isPrinting);
+  drawAll();
+}
+
 const widths = new ResizeObserver(() => requestAnimationFrame(fit));
-places.forEach((place) => {
+for (const place of document.querySelectorAll(".plot")) {
   widths.observe(place);
   place.addEventListener("keydown", press);
-});
+}
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-window.addEventListener("beforeprint", () => {
-  root.classList.add("printing");
-  drawAll();
-});
-window.addEventListener("afterprint", () => {
-  root.classList.remove("printing");
-  drawAll();
-});
+window.addEventListener("beforeprint", () => print(true));
+window.addEventListener("afterprint", () => print(false));
 drawAll();

@@ -6,7 +6,7 @@
 --
 -- code_version   the number of the new code; it has to follow the current one, so that a late copy of a call does nothing
 --
--- Returns {code, now, token, view, details}; 'issue' (details: the current one) when `issue` does not follow.
+-- Returns {code, now, token, view, details}; 'code_version' (details: the current one) when `code_version` does not follow.
 
 local answered = earlier(operation_id, fingerprint)
 if answered then
@@ -58,7 +58,7 @@ elseif resends == '0' then
 elseif wait then
     return answer('rate_limited', wait)
 elseif tonumber(code_version) ~= current + 1 then
-    return answer('issue', {'issue', current})
+    return answer('code_version', {'code_version', current})
 end
 
 local ends_at = int(now + code_lifetime_ms)

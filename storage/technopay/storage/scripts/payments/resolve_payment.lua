@@ -1,4 +1,4 @@
--- resolve_payment(operation_id, fingerprint, kept_ms, payment_id, outcome, note, by) allow-oom
+-- resolve_payment(operation_id, fingerprint, kept_ms, payment_id, outcome, note, by)
 --
 -- Decide a payment that was set aside: an operator found out what the settlement service did not tell.
 --

@@ -1,0 +1,1 @@
+"""`technopay demo`: demo data, a guide to it, and one purchase."""

@@ -1,0 +1,101 @@
+"""The guide that `demo` prints: the addresses, one purchase by hand, and a way to each refusal."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from technopay.cli.auth import SignIn
+from technopay.engine import Engine, Invoice, Wallet
+from technopay.http.demo_guard import is_loopback
+
+TOKEN_LIFETIME_S = 12 * 3600.0
+
+GUIDE = """\
+technopay runs at {url}
+
+  {url}/docs                    the API, to try it out
+  {url}/openapi.json            the same as OpenAPI 3.1
+  {url}/mock/inbox/demo-alice   the messages of the mock channels
+  {url}/metrics                 Prometheus
+
+One purchase by hand, in another terminal:
+
+  export API={url}
+  export JSON='Content-Type: application/json'
+  export TOKEN={token}
+  export ADMIN={admin}
+
+  curl -sw '\\n' $API/v1/payments -H "Authorization: Bearer $TOKEN" -H "$JSON" \\
+       -d '{{"invoice_id": "{invoice}", "wallet_id": "{wallet}"}}'
+  curl -sw '\\n' $API/mock/inbox/demo-alice
+  curl -sw '\\n' $API/v1/payments/PAYMENT/confirm -H "Authorization: Bearer $TOKEN" -H "$JSON" \\
+       -d '{{"code": "CODE"}}'
+
+Refusals to see, by starting as the user named (of demo-alice where none is named):
+
+{refusals}
+
+  confirmation_invalid  confirm with a wrong code, five times
+
+As an operator, change the limit that all users share, then start again:
+
+  curl -sw '\\n' -X PUT $API/v1/admin/limits/EUR -H "Authorization: Bearer $ADMIN" -H "$JSON" \\
+       -d '{{"amount": 0}}'
+
+The settlement's troubles, by paying the invoice of a merchant:
+
+{troubles}
+
+Another user's token:
+
+  curl -sw '\\n' $API/mock/token -H "$JSON" -d '{{"user_id": "demo-poor"}}'
+
+{warning}Ctrl-C ends it."""
+
+EXPOSED = """\
+Other machines can reach this demo: every client there can get a token of any user and of an operator.
+Have it listen on 127.0.0.1 (TECHNOPAY_HOST), or let nobody else into this network.
+
+"""
+
+
+async def guide_text(url: str, engine: Engine, sign_in: SignIn) -> str:
+    signer = sign_in.require_signer("the guide")
+    alice = await _wallet(engine, "demo-alice")
+    invoices = await _invoices(engine, "demo-alice")
+    refusals = [
+        f"  invoice_expired       invoice {invoices['Cinema'].id}",
+        f"  daily_limit_exceeded  invoice {invoices['Jeweller'].id}",
+        f"  invoice_not_found     invoice {(await _invoices(engine, 'demo-poor'))['Bookshop'].id}",
+    ]
+    for code, user_id in (
+        ("insufficient_funds", "demo-poor"),
+        ("wallet_inactive", "demo-inactive"),
+        ("user_blocked", "demo-blocked"),
+    ):
+        invoice = (await _invoices(engine, user_id))["Bookshop"]
+        wallet = await _wallet(engine, user_id)
+        refusals.append(f"  {code:21} invoice {invoice.id}\n{'':24}wallet  {wallet.id}, {user_id}")
+    return GUIDE.format(
+        warning="" if is_loopback(urlsplit(url).hostname or "") else EXPOSED,
+        url=url,
+        token=signer.sign("demo-alice", admin=False, lifetime_s=TOKEN_LIFETIME_S),
+        admin=signer.sign("demo-admin", admin=True, lifetime_s=TOKEN_LIFETIME_S),
+        invoice=invoices["Bookshop"].id,
+        wallet=alice.id,
+        refusals="\n".join(refusals),
+        troubles="\n".join(
+            f"  {merchant:21} invoice {invoice.id}"
+            for merchant, invoice in sorted(invoices.items())
+            if merchant.startswith("acme-")
+        ),
+    )
+
+
+async def _wallet(engine: Engine, user_id: str) -> Wallet:
+    return (await engine.list_wallets(user_id=user_id)).data[0]
+
+
+async def _invoices(engine: Engine, user_id: str) -> dict[str, Invoice]:
+    page = await engine.list_invoices(user_id=user_id, limit=100)
+    return {invoice.merchant: invoice for invoice in page.data}

@@ -1,0 +1,190 @@
+"""The fixtures of a run: users with full wallets, in a currency of their own, and the code of each payment."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import cycle
+
+import aiohttp
+
+from technopay.cli.load.acknowledgements import Acknowledgements
+from technopay.cli.load.inbox import Inbox
+from technopay.cli.load.plan import LoadError
+from technopay.cli.load.recorder import Recorder
+from technopay.cli.load.timed_client import Headers, TimedClient
+from technopay.engine import Limit, TechnopayError
+from technopay.http.client import Client, RetryPolicy, ServerUnreachable, UnexpectedAnswer
+
+CURRENCY = "FKP"
+"""The Falkland pound: hardly in use, so that no limit of a currency in use is changed."""
+
+AMOUNT = 100
+DEPOSIT = 100_000_000_000
+POOR_DEPOSIT = AMOUNT - 1
+LIMIT = 1_000_000_000_000_000
+"""So high that it counts and never refuses."""
+
+OPEN_FOR_S = 86_400.0
+SETUP_CONCURRENCY = 16
+SHOPS = 16
+PATIENCE = RetryPolicy(retries=9, deadline_s=30.0, timeout_s=30.0, backoff_s=1.0)
+"""Of requests that are not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualUser:
+    user_id: str
+    wallet_id: str
+    deposited: int
+    headers: Headers
+    client: Client
+    inbox: Inbox
+
+
+@dataclass(slots=True)
+class Fixtures:
+    """The users of a run, and the clients for requests to the server."""
+
+    timed: TimedClient
+    operator: Client
+    limit_before: Limit
+    """The daily limit of the currency, as it was set."""
+    ahead: timedelta
+    """The server's clock less ours."""
+    shops: Sequence[Headers]
+    users: list[VirtualUser] = field(default_factory=list)
+    poor: list[VirtualUser] = field(default_factory=list)
+    blocked: list[VirtualUser] = field(default_factory=list)
+    used_when_set: int = 0
+    """The use of the limit when it was last set; that may be more than the limit."""
+    _shops: Iterator[Headers] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._shops = cycle(self.shops)
+
+    def next_shop(self) -> Headers:
+        """Return the caller of the next invoice: a server takes only so many requests of one caller."""
+        return next(self._shops)
+
+    @property
+    def all_users(self) -> Sequence[VirtualUser]:
+        return (*self.users, *self.poor, *self.blocked)
+
+    def expires_at(self, in_s: float) -> str:
+        """Return a time so far ahead on the server's clock."""
+        return (datetime.now(UTC) + self.ahead + timedelta(seconds=in_s)).isoformat()
+
+    async def set_limit(self, amount: int) -> None:
+        self.used_when_set = (await self.operator.set_limit(currency=CURRENCY, amount=amount)).used
+
+    async def read_limit(self) -> Limit | None:
+        page = await self.operator.list_all_limits(limit=100)
+        return next((each for each in page.data if each.currency == CURRENCY), None)
+
+
+async def make_fixtures(
+    session: aiohttp.ClientSession,
+    url: str,
+    recorder: Recorder,
+    acknowledgements: Acknowledgements,
+    admin_token: str | None,
+    users: int,
+    on_progress: Callable[[int], None],
+) -> Fixtures:
+    """Make the users and their wallets, and set a limit that never refuses.
+
+    Raises:
+        LoadError: the server cannot be reached, is no demo, or does not take the token.
+
+    """
+    setup = Setup(session, url, TimedClient(session, recorder, acknowledgements))
+    try:
+        return await setup.make(admin_token, users, on_progress)
+    except* (LoadError, TechnopayError) as errors:
+        raise _as_load_error(errors.exceptions[0]) from None
+
+
+class Setup:
+    """Makes the fixtures of one run. Its requests are not part of the figures."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, timed: TimedClient) -> None:
+        self._session = session
+        self._url = url
+        self._timed = timed
+        self._run_id = f"load-{secrets.token_hex(4)}"
+
+    async def make(self, admin_token: str | None, users: int, on_progress: Callable[[int], None]) -> Fixtures:
+        operator = self._client(admin_token or await self._token(self._run_id, admin=True))
+        await operator.list_all_limits()
+        # Only a demo signs shops in: a server that is none has not been changed by now.
+        shops = [
+            _bearer(await self._token(f"{self._run_id}-shop-{number}", admin=True)) for number in range(SHOPS)
+        ]
+        limit = await operator.set_limit(currency=CURRENCY, amount=LIMIT)
+        clock = await operator.create_user(user_id=f"{self._run_id}-clock")
+        ahead = clock.created_at - datetime.now(UTC)
+        fixtures = Fixtures(self._timed, operator, limit, ahead, shops)
+        plan = [
+            *((fixtures.users, DEPOSIT) for _ in range(users)),
+            (fixtures.poor, POOR_DEPOSIT),
+            (fixtures.blocked, DEPOSIT),
+        ]
+        waiting, made = enumerate(plan), 0
+
+        async def make_some() -> None:
+            nonlocal made
+            for number, (group, deposit) in waiting:
+                group.append(await self._make_user(operator, f"{self._run_id}-{number}", deposit))
+                made += 1
+                on_progress(made)
+
+        async with asyncio.TaskGroup() as making:
+            for _ in range(SETUP_CONCURRENCY):
+                making.create_task(make_some())
+        for user in fixtures.blocked:
+            await operator.block_user(user_id=user.user_id)
+        return fixtures
+
+    async def _make_user(self, operator: Client, user_id: str, deposit: int) -> VirtualUser:
+        await operator.create_user(user_id=user_id, email=f"{user_id}@example.com")
+        wallet = await operator.create_wallet(user_id=user_id, currency=CURRENCY)
+        await operator.deposit(wallet_id=wallet.id, amount=deposit)
+        token = await self._token(user_id, admin=False)
+        inbox = Inbox(self._timed, user_id)
+        return VirtualUser(user_id, wallet.id, deposit, _bearer(token), self._client(token), inbox)
+
+    def _client(self, token: str) -> Client:
+        return Client(self._url, token, session=self._session, retry_policy=PATIENCE)
+
+    async def _token(self, user_id: str, *, admin: bool) -> str:
+        body = {"user_id": user_id, "admin": admin}
+        try:
+            async with self._session.post("/mock/token", json=body) as response:
+                if response.status == 404:
+                    raise LoadError("the server has no mock inbox to read codes from: start it with --demo")
+                return str((await response.json())["token"])
+        except (aiohttp.ClientConnectionError, TimeoutError):
+            raise ServerUnreachable from None
+        except (aiohttp.ClientError, KeyError, ValueError):
+            raise UnexpectedAnswer from None
+
+
+def _bearer(token: str) -> Headers:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _as_load_error(error: Exception) -> LoadError:
+    match error:
+        case LoadError():
+            return error
+        case ServerUnreachable():
+            return LoadError("the server cannot be reached")
+        case UnexpectedAnswer():
+            return LoadError("the reply cannot be read: --url is not the address of a technopay server")
+        case TechnopayError():
+            return LoadError(f"the set-up failed: {error.code}: {error}")
+    return LoadError(f"the set-up failed: {error}")

@@ -1,0 +1,92 @@
+"""The demo data and the guide to it: every refusal can be tried with what they name."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from support.http import Api
+from support.scene import client_of
+from support.scenes import SECRET
+
+from technopay.cli.auth import SignIn
+from technopay.cli.demo.guide import guide_text
+from technopay.cli.demo.purchase import make_purchase
+from technopay.cli.demo.seed import seed
+from technopay.engine import StoreUnavailable
+from technopay.http.auth import TokenAuthenticator
+
+
+async def test_every_refusal_that_the_guide_names_is_really_refused(api: Api) -> None:
+    await seed(api.engine)
+    sign_in = SignIn(TokenAuthenticator(SECRET), api.signer)
+    url = f"{api.client.server.make_url('')}".rstrip("/")
+    text = await guide_text(url, api.engine, sign_in)
+    alice = (await api.get("/v1/wallets", user="demo-alice")).expect(200)["data"][0]["id"]
+
+    simple = re.findall(r"^  (\w+) +invoice (inv_\S+)$", text, re.MULTILINE)
+    others = re.findall(r"^  (\w+) +invoice (inv_\S+)\n +wallet  (wal_\S+), (\S+)$", text, re.MULTILINE)
+    cases = [(*case, alice, "demo-alice") for case in simple if case[0] != "invoice_expired"]
+    cases = [case for case in cases if case[0] not in {other[0] for other in others}] + others
+
+    assert len(cases) == 5
+    for code, invoice, wallet, user in cases:
+        reply = await api.post("/v1/payments", {"invoice_id": invoice, "wallet_id": wallet}, user=user)
+        assert reply.code == code
+
+
+async def test_the_demo_data_is_what_the_contract_promises(api: Api) -> None:
+    await seed(api.engine)
+
+    for user in ("demo-alice", "demo-blocked", "demo-inactive", "demo-poor", "demo-unreachable"):
+        (await api.operate("GET", f"/users/{user}")).expect(200)
+    invoices = (await api.get("/v1/invoices?limit=100", user="demo-alice")).expect(200)["data"]
+    merchants = {invoice["merchant"] for invoice in invoices}
+    endings = ("declines", "errors", "slow", "timeout", "lost", "flaky", "stuck")
+    assert merchants >= {f"acme-{ending}" for ending in endings}
+
+
+async def test_a_client_makes_a_whole_purchase_over_http(api: Api) -> None:
+    await seed(api.engine)
+
+    purchase = await make_purchase(f"{api.client.server.make_url('')}".rstrip("/"))
+
+    assert purchase.payment.status == "succeeded"
+    assert re.fullmatch(r"\d{6}", purchase.code)
+    assert purchase.started.confirmation is not None
+    assert purchase.started.confirmation.sent_to == "a***@example.com"
+    assert purchase.payment.limits[0].used == purchase.limit_before.used + purchase.payment.amount
+
+
+async def test_a_seeding_that_was_cut_off_is_repeated_without_overwriting_anything(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cut_off(**_: object) -> None:
+        raise StoreUnavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(api.engine, "deactivate_wallet", cut_off)
+        with pytest.raises(StoreUnavailable):
+            await seed(api.engine)
+    await api.engine.set_limit(currency="EUR", amount=7)
+    for _ in range(2):
+        await seed(api.engine)
+        await api.engine.unblock_user(user_id="demo-blocked")
+
+    assert [limit.limit for limit in await api.engine.list_all_limits()] == [7]
+    assert (await api.engine.get_user(user_id="demo-blocked")).status == "active"
+    for user in ("demo-alice", "demo-blocked", "demo-inactive", "demo-poor", "demo-unreachable"):
+        (wallet,) = (await api.engine.list_wallets(user_id=user)).data
+        assert wallet.balance == (100 if user == "demo-poor" else 50_000)
+        assert wallet.status == ("inactive" if user == "demo-inactive" else "active")
+        merchants = [each.merchant for each in (await api.engine.list_invoices(user_id=user, limit=100)).data]
+        assert len(merchants) == len(set(merchants))
+
+
+async def test_demo_users_have_ids_of_their_own(api: Api) -> None:
+    await seed(api.engine)
+
+    entries = await client_of(api.store).xrange(api.store._keys.journal)
+    users = [entry[1] for _, entry in entries if entry[0] == "user.created"]
+    assert len(users) == 5
+    assert all(user.startswith("demo-") for user in users)

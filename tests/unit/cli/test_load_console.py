@@ -1,0 +1,196 @@
+"""The console of a load test: during the run, and in the end."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from io import StringIO
+from typing import Any, cast
+
+import pytest
+from rich.console import Console
+from support.load import make_plan
+
+from technopay.cli.load.console import ConsoleView, print_result
+from technopay.cli.load.recorder import Recorder
+from technopay.cli.load.result import (
+    FlowResult,
+    Generator,
+    Latency,
+    Operation,
+    Outcome,
+    Result,
+    Series,
+    Server,
+    Verdict,
+)
+from technopay.cli.load.traffic import Traffic
+from technopay.engine import Audit
+from technopay.engine.models import Checked, Difference
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+NOTHING_CHECKED = Checked(entries=0, users=0, wallets=0, invoices=0, payments=0, limits=0, messages=0)
+CLEAN = Audit(clean=True, checked=NOTHING_CHECKED, differences=[])
+MARKUP = "[/red] [bold] [not a style]"
+"""What would be no markup of ours, wherever a server puts it."""
+DIFFERENCE = Difference(
+    invariant="no_money_made_or_lost", subject=MARKUP, what="total", expected="1", found="2"
+)
+BROKEN_AUDIT = CLEAN.model_copy(update={"clean": False, "differences": [DIFFERENCE]})
+LATENCY = Latency(p50_ms=1.25, p95_ms=2.0, p99_ms=1234.5, max_ms=2000.0)
+KNOWN = Server(
+    cpu_us_per_request=123.4, memory_bytes_before=2**20, memory_bytes_after=3 * 2**20,
+    memory_bytes_max=5 * 2**20, store_bytes_per_purchase=1_000.0,
+)  # fmt: skip
+
+
+class Running:
+    """A traffic that goes on."""
+
+    under_way = 7
+    left_s = 12.0
+
+
+def verdict(**changes: Any) -> Verdict:
+    usual = {"clean": True, "acknowledged": 1_234, "audit": CLEAN, "differences": [], "problem": None}
+    return Verdict(**{**usual, **changes})
+
+
+def result(found: Verdict | None = None, **changes: Any) -> Result:
+    series: dict[str, Any] = {name: [] for name in Series.model_fields if name != "outcomes"}
+    usual: dict[str, Any] = {
+        "version": "1", "machine": "this one", "began_at": datetime.now(UTC), "ran_s": 3.0,
+        "ended_early": False, "rejected": 0.2222, "never_begun": 0, "plan": make_plan(),
+        "operations": [
+            Operation(name="purchase", count=1_000, per_s=50.0, latency=None),
+            Operation(name="start", count=2_000, per_s=60.5, latency=LATENCY),
+        ],
+        "outcomes": [
+            Outcome(operation="purchase", status=200, code="succeeded", count=900, latency=None),
+            Outcome(operation="purchase", status=0, code=MARKUP, count=4_321, latency=LATENCY),
+            Outcome(operation="start", status=201, code="requires_confirmation", count=2_000, latency=None),
+        ],
+        "stories": [
+            FlowResult(
+                name="start_twice", begun=10, ended=9, as_expected=6, turned_away=2, surprises={MARKUP: 1}
+            )
+        ],
+        "series": Series(**series, outcomes={}), "server": KNOWN,
+        "generator": Generator(cpu=0.5, lag_p99_ms=1.0, is_to_be_trusted=True),
+        "verdict": found or verdict(),
+    }  # fmt: skip
+    return Result(**{**usual, **changes})
+
+
+def printed(found: Verdict | None = None, *, is_terminal: bool = False, **changes: Any) -> str:
+    shown = StringIO()
+    print_result(result(found, **changes), Console(file=shown, force_terminal=is_terminal, width=160))
+    return COLOURS.sub("", shown.getvalue())
+
+
+def cells(text: str, first: str) -> list[str]:
+    """Answer the cells of the row that begins with a word."""
+    line = next(line for line in text.splitlines() if line.strip("│ ").startswith(f"{first} ") and "│" in line)
+    return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_the_tables_show_all_figures_and_what_a_server_says_as_it_is(*, is_terminal: bool) -> None:
+    text = printed(is_terminal=is_terminal)
+
+    for word in ("technopay load · mixed · 3.0 s", "2,000", "60.5", "1.23 s", "start twice", "4,321"):
+        assert word in text
+    assert text.count(MARKUP) == 2
+    assert "123 µs of CPU per request; memory 1 → 3 MiB, at most 5" in text
+    assert "did not keep up" not in text
+
+
+def test_rows_have_their_figures_in_order() -> None:
+    text = printed()
+
+    assert cells(text, "start   ") == ["start", "2,000", "60.5", "1.2 ms", "2.0 ms", "1.23 s", "2.00 s"]
+    assert cells(text, "purchase")[:3] == ["purchase", "1,000", "50.0"]
+    assert cells(text, "start twice") == ["start twice", "10", "9", "6", "2", "1", f"1 × {MARKUP}"]
+    assert cells(text, f"purchase  │ {MARKUP}") == [
+        "purchase", MARKUP, "no reply", "4,321", "82.8 %", "1.2 ms", "2.0 ms", "1.23 s", "2.00 s"
+    ]  # fmt: skip
+    assert "rejected: 22.2 % of the purchases that ended\n" in text
+
+
+def test_a_server_that_does_not_tell_is_not_shown() -> None:
+    unknown = Server(**dict.fromkeys(Server.model_fields))
+
+    assert "µs" not in printed(server=unknown)
+    told = unknown.model_copy(update={"cpu_us_per_request": 1.0})
+    assert "memory not known" in printed(server=told)
+
+
+def test_a_generator_that_did_not_keep_up_is_said_to_be_what_was_measured() -> None:
+    slow = Generator(cpu=0.97, lag_p99_ms=80.0, is_to_be_trusted=False)
+
+    assert "did not keep up (0.97 cores, 80 ms late)" in printed(generator=slow)
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_the_last_line_is_the_verdict(*, is_terminal: bool) -> None:
+    clean = printed(is_terminal=is_terminal)
+    broken = printed(
+        verdict(clean=False, audit=BROKEN_AUDIT, differences=[f"acknowledged_is_kept: pay_1 {MARKUP}"]),
+        is_terminal=is_terminal,
+    )
+    unknown = printed(verdict(clean=False, audit=None, problem=f"nobody {MARKUP}"), is_terminal=is_terminal)
+
+    last = [text.splitlines()[-1] for text in (clean, broken, unknown)]
+    assert last[0].startswith("clean")
+    assert "1,234" in last[0]
+    assert "BROKEN" in last[1]
+    assert "acknowledged_is_kept, no_money_made_or_lost" in last[1]
+    assert "no verdict" in last[2]
+    assert MARKUP in last[2]
+    assert f"acknowledgements: acknowledged_is_kept: pay_1 {MARKUP}" in broken
+    assert f"audit: no_money_made_or_lost: {MARKUP} total: expected 1, found 2" in broken
+    assert "BROKEN" not in clean + unknown
+    assert "clean" not in last[1] + last[2]
+
+
+def test_what_is_broken_is_broken_even_if_the_audit_could_not_be_had() -> None:
+    found = verdict(
+        clean=False, audit=None, problem="nobody there", differences=["acknowledged_is_kept: pay_1"]
+    )
+
+    assert printed(found).splitlines()[-1] == "BROKEN: acknowledged_is_kept"
+
+
+def running(*, is_terminal: bool) -> str:
+    shown, recorder = StringIO(), Recorder()
+    view = ConsoleView(Console(file=shown, force_terminal=is_terminal, width=200))
+    with view.shown():
+        view.step("making users and wallets", 3)
+        view.advance(2)
+        view.step("mixed", 20)
+        view.show(cast("Traffic", Running()), recorder, 1)
+        for latency_s in (0.1, 0.2):
+            recorder.request("start", 201, "requires_confirmation", latency_s)
+        recorder.purchase(200, "succeeded", 0.5)
+        recorder.purchase(0, MARKUP, 0.5)
+        recorder.end_second(7)
+        view.show(cast("Traffic", Running()), recorder, 10)
+    return shown.getvalue()
+
+
+def test_without_a_terminal_each_step_is_a_line_and_so_are_ten_seconds() -> None:
+    first, second, third = running(is_terminal=False).splitlines()
+
+    assert (first, second) == ("making users and wallets …", "mixed …")
+    assert third == (
+        f"   10 s  1 purchases/s · 2 requests/s · p50 100 ms · p99 200 ms · 7 under way · "
+        f"succeeded 1 · {MARKUP} 1"
+    )
+
+
+def test_on_a_terminal_it_is_drawn_again() -> None:
+    text = running(is_terminal=True)
+
+    assert "7 under way" in text
+    assert "12 s left" in text
+    assert "\x1b[" in text

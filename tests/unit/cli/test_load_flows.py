@@ -1,0 +1,219 @@
+"""The expected and unexpected results of flows, run against scripted replies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from support.load import ScriptedClient, leap, load_fixtures, payment_json
+
+from technopay.cli.load import flows
+from technopay.cli.load.flows import SCENARIOS, Flow
+from technopay.cli.load.inbox import Inbox
+from technopay.cli.load.purchase import FINAL_WAIT_S, Purchase, Rejected, UnexpectedResult
+from technopay.cli.load.timed_client import Reply
+
+OPEN = Reply(201, "open", {"id": "inv_1"})
+WAITING = Reply(201, "requires_confirmation", payment_json("requires_confirmation", created_at="now"))
+LATER = Reply(201, "requires_confirmation", payment_json("requires_confirmation", created_at="later"))
+PROCESSING = Reply(202, "processing", payment_json("processing"))
+PAID = Reply(200, "succeeded", payment_json())
+FAILED = Reply(402, "settlement_failed", {"payment": {"refunds": [{"amount": 100}]}})
+BUSY = Reply(503, "overloaded", {})
+LIMITED = Reply(402, "daily_limit_exceeded", {})
+DEAD = Reply(409, "payment_not_confirmable", {})
+USUAL: dict[str, list[Reply]] = {
+    "invoice": [OPEN], "start": [WAITING], "confirm": [PAID], "confirm_slow": [PAID], "wait": [PAID],
+}  # fmt: skip
+
+
+DUE_S = 7.0
+
+
+class ScriptedServer(ScriptedClient):
+    """A server that answers each operation in order and repeats the last answer; the code is 123456."""
+
+    def __init__(self, answers: dict[str, list[Reply]]) -> None:
+        super().__init__(lambda _: OPEN)
+        self._answers = {name: list(replies) for name, replies in (USUAL | answers).items()}
+        self.operations: defaultdict[str, int] = defaultdict(int)
+        self.codes: list[Any] = []
+        self.due: list[tuple[str, float]] = []
+
+    async def send(self, operation: str, *arguments: Any, **more: Any) -> Reply:
+        await asyncio.sleep(0.01)
+        if operation == "inbox":
+            return Reply(200, "ok", {"data": [{"payment_id": "pay_1", "code": "123456"}]})
+        self.operations[operation] += 1
+        if more.get("due_s") is not None:
+            self.due.append((operation, more["due_s"]))
+        if operation.startswith("confirm"):
+            self.codes.append(arguments[3]["code"])
+        left = self._answers[operation]
+        return left.pop(0) if len(left) > 1 else left[0]
+
+
+def play(flow: Flow, **answers: list[Reply]) -> tuple[Reply, ScriptedServer]:
+    """Play a story against these answers, and what is usual where none is given."""
+
+    async def main() -> tuple[Reply, ScriptedServer]:
+        client = ScriptedServer(answers)
+        fixtures = load_fixtures()
+        fixtures.timed = client
+        user = replace(fixtures.users[0], inbox=Inbox(client, "alice"))
+        return await flow(Purchase(fixtures, user, DUE_S)), client
+
+    return leap(main())
+
+
+@pytest.mark.parametrize(
+    ("flow", "answers", "ends"),
+    [
+        (flows.pay, {}, "succeeded"),
+        (flows.pay, {"confirm": [PROCESSING], "wait": [PROCESSING, PAID]}, "succeeded"),
+        (flows.pay_within_limit, {}, "succeeded"),
+        (flows.pay_within_limit, {"start": [LIMITED]}, "daily_limit_exceeded"),
+        (flows.pay_within_limit, {"confirm": [LIMITED]}, "daily_limit_exceeded"),
+        (flows.wrong_code, {"confirm": [Reply(422, "confirmation_invalid", {"attempts_remaining": 4}), PAID]},
+            "succeeded"),
+        (flows.confirm_twice, {}, "succeeded"),
+        (flows.confirm_twice, {"confirm": [PAID, PROCESSING]}, "succeeded"),
+        (flows.start_twice, {"look": [Reply(200, "canceled", payment_json("canceled")),
+            Reply(200, "requires_confirmation", WAITING.body)], "confirm": [DEAD, PAID]}, "succeeded"),
+        (flows.send_everything_twice, {}, "succeeded"),
+        (flows.too_poor, {"start": [Reply(402, "insufficient_funds", {"required": 100, "available": 99})]},
+            "insufficient_funds"),
+        (flows.blocked, {"start": [Reply(403, "user_blocked", {})]}, "user_blocked"),
+        (flows.expired, {"start": [Reply(410, "invoice_expired", {})]}, "invoice_expired"),
+        (flows.declined, {"confirm": [FAILED]}, "settlement_failed"),
+        (flows.declined, {"confirm": [PROCESSING], "wait": [Reply(200, "failed", {})]}, "failed"),
+        (flows.slow, {}, "succeeded"),
+        (flows.lost, {"confirm_slow": [PROCESSING]}, "succeeded"),
+    ],
+)  # fmt: skip
+def test_what_has_to_come_of_it_is_as_expected(flow: Flow, answers: dict[str, list[Reply]], ends: str) -> None:
+    assert play(flow, **answers)[0].code == ends
+
+
+@pytest.mark.parametrize(
+    ("flow", "answers", "problem"),
+    [
+        (flows.pay, {"confirm": [Reply(200, "failed", {})]}, "200 failed instead of 200 succeeded"),
+        (flows.pay, {"start": [Reply(500, "internal_error", {})]},
+            "500 internal_error instead of 201 requires_confirmation"),
+        (flows.pay, {"invoice": [Reply(200, "not_json", {})]}, "200 not_json instead of 201 open"),
+        (flows.pay, {"confirm": [LIMITED]}, "402 daily_limit_exceeded instead of 200 succeeded"),
+        (flows.wrong_code, {}, "200 succeeded instead of 422 confirmation_invalid"),
+        (flows.wrong_code, {"confirm": [Reply(422, "confirmation_invalid", {"attempts_remaining": 3}), PAID]},
+            "a wrong code did not cost one attempt"),
+        (flows.confirm_twice, {"confirm": [PAID, Reply(200, "succeeded", payment_json(balance_after=0))]},
+            "two replies with different balance_after"),
+        (flows.send_everything_twice, {"invoice": [OPEN, Reply(201, "open", {"id": "inv_2"})]},
+            "two replies with different id"),
+        (flows.send_everything_twice, {"start": [WAITING, LATER]},
+            "two replies with different created_at"),
+        (flows.start_twice, {"look": [Reply(200, "requires_confirmation", WAITING.body)]},
+            "200 requires_confirmation instead of 200 canceled"),
+        (flows.start_twice, {"look": [Reply(200, "canceled", payment_json("canceled")),
+            Reply(200, "requires_confirmation", WAITING.body)], "confirm": [PAID]},
+            "200 succeeded instead of 409 payment_not_confirmable"),
+        (flows.too_poor, {"start": [Reply(402, "insufficient_funds", {"required": 100, "available": 98})]},
+            "insufficient_funds with wrong amounts"),
+        (flows.blocked, {}, "201 requires_confirmation instead of 403 user_blocked"),
+        (flows.expired, {}, "201 requires_confirmation instead of 410 invoice_expired"),
+        (flows.declined, {}, "200 succeeded instead of 402 settlement_failed"),
+        (flows.declined, {"confirm": [Reply(402, "settlement_failed", {"payment": {"refunds": [
+            {"amount": 100}, {"amount": 100}]}})]}, "a declined payment was not given back once"),
+        (flows.declined, {"confirm": [Reply(402, "settlement_failed", {"payment": {"refunds": []}})]},
+            "a declined payment was not given back once"),
+        (flows.pay, {"invoice": [Reply(201, "open", {"id": "inv_2"})]}, "a payment of something else"),
+        (flows.pay, {"start": [Reply(201, "requires_confirmation", payment_json(amount=99))]},
+            "a payment of something else"),
+    ],
+)  # fmt: skip
+def test_any_other_result_is_unexpected(flow: Flow, answers: dict[str, list[Reply]], problem: str) -> None:
+    with pytest.raises(UnexpectedResult) as raised:
+        play(flow, **answers)
+
+    assert str(raised.value) == problem
+
+
+@pytest.mark.parametrize("operation", ["invoice", "start", "confirm"])
+@pytest.mark.parametrize(
+    "reply",
+    [BUSY, Reply(0, "connection_lost", {}), Reply(504, "outcome_unknown", {}), Reply(429, "rate_limited", {})],
+)
+def test_a_server_may_turn_any_request_away(operation: str, reply: Reply) -> None:
+    with pytest.raises(Rejected) as raised:
+        play(flows.pay, **{operation: [reply]})
+
+    assert raised.value.reply is reply
+
+
+def test_an_invoice_that_was_too_long_on_its_way_is_turned_away() -> None:
+    with pytest.raises(Rejected):
+        play(flows.expired, invoice=[Reply(422, "validation_failed", {})])
+
+
+def test_a_code_that_does_not_come_is_turned_away() -> None:
+    other = payment_json("requires_confirmation", id="pay_2")
+    with pytest.raises(Rejected, match="no_code_came"):
+        play(flows.pay, start=[Reply(201, "requires_confirmation", other)])
+
+
+def test_a_payment_that_is_never_final_is_given_up() -> None:
+    with pytest.raises(UnexpectedResult, match="200 processing instead of 200 succeeded"):
+        play(flows.pay, confirm=[PROCESSING], wait=[Reply(200, "processing", payment_json("processing"))])
+
+    assert FINAL_WAIT_S < 90
+
+
+def test_a_wrong_code_is_wrong_and_the_right_one_follows() -> None:
+    refused = Reply(422, "confirmation_invalid", {"attempts_remaining": 4})
+    _, client = play(flows.wrong_code, confirm=[refused, PAID])
+
+    assert client.codes == ["123457", "123456"]
+
+
+def test_what_is_sent_twice_is_sent_twice() -> None:
+    _, client = play(flows.send_everything_twice)
+
+    assert dict(client.operations) == {"invoice": 2, "start": 2, "confirm": 2}
+
+
+@pytest.mark.parametrize("flow", [flows.pay, flows.send_everything_twice])
+def test_only_the_first_request_of_a_purchase_counts_from_when_the_purchase_was_due(
+    flow: Flow,
+) -> None:
+    _, client = play(flow)
+
+    assert client.due == [("invoice", DUE_S)]
+
+
+def test_every_scenario_is_a_hundred_purchases_of_stories_that_say_what_they_are() -> None:
+    for scenario in SCENARIOS.values():
+        assert sum(scenario.flows.values()) == 100
+        assert all(flow.__doc__ for flow in scenario.flows)
+
+
+@pytest.mark.parametrize(
+    ("flow", "answers", "invariant"),
+    [
+        (flows.wrong_code, {}, "refused_is_refused"),
+        (flows.blocked, {}, "refused_is_refused"),
+        (flows.too_poor, {}, "refused_is_refused"),
+        (flows.pay, {"invoice": [Reply(201, "open", {"id": "inv_2"})]}, "payment_is_of_its_invoice"),
+        (flows.pay, {"confirm": [LIMITED]}, None),
+        (flows.pay, {"confirm": [Reply(200, "failed", {})]}, None),
+    ],
+)
+def test_what_is_done_that_has_to_be_refused_breaks_an_invariant(
+    flow: Flow, answers: dict[str, list[Reply]], invariant: str | None
+) -> None:
+    with pytest.raises(UnexpectedResult) as raised:
+        play(flow, **answers)
+
+    assert raised.value.invariant == invariant

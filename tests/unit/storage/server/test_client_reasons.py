@@ -1,0 +1,99 @@
+"""Why a store cannot be reached is said in words, with its address and without the password."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from support.own_server import OwnServer, own_server
+
+from technopay.engine.errors import StoreUnavailable
+from technopay.storage import RedisStore
+from technopay.storage.server.client import address_of
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[OwnServer]:
+    with own_server("valkey") as server:
+        server.say("ACL", "SETUSER", "shy", "on", ">sesame", "~*", "+@all", "-info")
+        server.say("ACL", "SETUSER", "default", "resetpass", ">sesame")
+        yield server
+
+
+@pytest.fixture
+async def silent(tmp_path: Path) -> AsyncIterator[str]:
+    """A server that takes connections and says nothing."""
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        yield f"unix://{path}"
+
+
+async def reason(url: str, *, within_s: float = 30) -> str:
+    store = RedisStore.connect(url, reply_timeout_s=within_s)
+    with pytest.raises(StoreUnavailable) as refused:
+        await store.open()
+    said = str(refused.value)
+    assert "sesame" not in said
+    assert "\n" not in said
+    assert said.startswith("The store cannot be reached: ")
+    return said.removeprefix("The store cannot be reached: ")
+
+
+@pytest.mark.parametrize(
+    ("user", "meaning"),
+    [
+        ("", "it wants a password, and the URL has none"),
+        (":sesamy@", "it refuses the user or the password"),
+        ("nobody:sesame@", "it refuses the user or the password"),
+        ("shy:sesame@", "the user lacks a right: User shy has no permissions to run"),
+    ],
+)
+async def test_a_password_and_a_right_that_are_missing_are_said(
+    server: OwnServer, user: str, meaning: str
+) -> None:
+    said = await reason(server.url.replace("unix://", f"unix://{user}"))
+    assert said.startswith(f"{server.socket}: {meaning}")
+
+
+async def test_a_database_that_is_not_there_is_said(server: OwnServer) -> None:
+    said = await reason(server.url.replace("unix://", "unix://:sesame@") + "?db=99")
+    assert said.endswith("there is no database of this number")
+
+
+async def test_an_address_where_nothing_is_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert await reason(f"redis://:sesame@127.0.0.1:{port}") == f"127.0.0.1:{port}: nothing listens there"
+    assert await reason(f"unix://{tmp_path}/none") == f"{tmp_path}/none: there is no such socket"
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    assert await reason("redis://nowhere.example") == "nowhere.example:6379: there is no host of this name"
+
+
+async def test_silence_is_said(silent: str) -> None:
+    assert await reason(silent, within_s=0.1) == f"{silent.removeprefix('unix://')}: it does not answer"
+
+
+async def test_a_server_that_speaks_no_tls_is_said() -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"-ERR unknown command\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        assert (await reason(f"rediss://127.0.0.1:{port}")).startswith(f"127.0.0.1:{port}: TLS fails: ")
+
+
+def test_an_address_is_shown_without_user_and_password() -> None:
+    assert address_of("redis://me:sesame@h/3") == "h:6379"
+    assert address_of("rediss://[::1]:7") == "[::1]:7"
+    assert address_of("unix://me:sesame@/run/a%20b") == "/run/a b"
