@@ -9,6 +9,7 @@ from technopay.engine import commands
 from technopay.engine.models import Entry, Invoice, Limit, Message, Page, Payment, Wallet
 from technopay.engine.notifications.texts import message_kind
 from technopay.engine.ports import Outcome
+from technopay.engine.testing import mocks
 from technopay.engine.testing.mocks import AddToMockInbox, MockSettlement, ReadMockInbox
 from technopay.engine.values import (
     ClaimedMessage,
@@ -22,6 +23,16 @@ from technopay.engine.values import (
     Position,
 )
 from technopay.storage import RedisStore
+from technopay.storage import commands as storage_commands
+
+COMMANDS: Sequence[type[commands.Command[Any]]] = [
+    each
+    for module in (commands, mocks, storage_commands)
+    for each in vars(module).values()
+    if isinstance(each, type) and issubclass(each, commands.Command) and each.__module__ == module.__name__
+    if each is not commands.Command
+]
+"""All that there are."""
 
 
 class OutboxBatch(NamedTuple):
