@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import re
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar, TypeVar, cast
@@ -18,6 +17,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from support.audit import assert_clean
+from support.commands import script_of
 from support.store import read_limits
 from support.zones import zone_at_midday
 
@@ -191,11 +191,6 @@ class StoreMachine(RuleBasedStateMachine):
         payment = self.contract.payments.get(payment_id)
         owner = payment.user if payment else "ann"
         return ("ben" if owner == "ann" else "ann") if stranger else owner
-
-
-def script_of(command: Command[Any]) -> str:
-    """Return the name of the script of a command."""
-    return re.sub(r"\B([A-Z])", r"_\1", type(command).__name__).lower()
 
 
 def told_by(outcome: Outcome[Any]) -> dict[str, int]:
