@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from planted.breakage import Breakage, engine, lua
 
-FEED = "tests/unit/engine/test_feed.py"
+FEED = "tests/unit/engine/events/test_feed.py"
 STREAM = "tests/feature/test_http_events.py"
 VERSIONS = "tests/unit/storage/test_versions.py"
 

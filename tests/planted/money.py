@@ -8,7 +8,7 @@ EVIDENCE = "tests/unit/storage/test_payments_evidence.py"
 CONFIRM = "tests/unit/storage/test_payments_confirm.py"
 START = "tests/unit/storage/test_payments_start.py"
 SETTLEMENT = "tests/unit/storage/test_payments_settlement.py"
-DIALOGUE = "tests/unit/engine/test_settlement_dialogue.py"
+DIALOGUE = "tests/unit/engine/settlement/test_protocol.py"
 PURCHASE = "tests/feature/test_library_purchase.py"
 CODES = "tests/feature/test_library_codes.py"
 ENDS = "tests/feature/test_library_settlement.py"
@@ -181,7 +181,7 @@ CONFIRMATION = (
         "code-for-any-amount",
         "A code is bound to the amount that the user agreed to.",
         (engine("verifier", "{terms.amount}|{terms.currency}", "{terms.currency}"),),
-        ("tests/unit/engine/test_verifier.py::test_a_code_is_bound_to_what_the_user_agrees_to",),
+        ("tests/unit/engine/verifiers/test_message_code.py::test_a_code_is_bound_to_what_the_user_agrees_to",),
     ),
     Breakage(
         "confirm-for-somebody-else",
@@ -251,7 +251,7 @@ ENDINGS = (
                 "return {'called_off', at, ''}",
             ),
         ),
-        ("tests/unit/engine/test_mocks.py::test_what_was_called_off_is_not_settled_any_more",),
+        ("tests/unit/engine/testing/test_mocks.py::test_what_was_called_off_is_not_settled_any_more",),
     ),
     Breakage(
         "limit-given-back-to-today",

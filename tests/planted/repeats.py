@@ -14,8 +14,8 @@ OPERATIONS = (
 )
 CONFIRM = "tests/unit/storage/test_payments_confirm.py"
 ORDER = "tests/feature/test_library_order.py"
-DIRECTORY = "tests/unit/engine/test_directory.py"
-AGAIN = "tests/unit/engine/test_actor_again.py"
+DIRECTORY = "tests/unit/engine/actors/test_directory.py"
+AGAIN = "tests/unit/engine/actors/test_actor_again.py"
 
 REPEATS_AND_CLAIMS = (
     Breakage(
@@ -118,7 +118,7 @@ REPEATS_AND_CLAIMS = (
         (engine("core", "_digest([name, *scope, key])", "_digest([name, key])"),),
         (
             "tests/feature/test_library_idempotency.py::test_a_key_belongs_to_one_user[fake]",
-            "tests/unit/engine/test_core.py::test_calls_with_a_key_are_named_by_it_and_by_whose_it_is",
+            "tests/unit/engine/test_runtime.py::test_calls_with_a_key_are_named_by_it_and_by_whose_it_is",
         ),
     ),
     Breakage(
@@ -140,7 +140,7 @@ REPEATS_AND_CLAIMS = (
         "settles-after-losing-claim",
         "Who lost the claim of a payment asks the settlement service nothing more.",
         (engine("settlement", "            raise ClaimLostError\n", "            pass\n"),),
-        ("tests/unit/engine/test_settlement_dialogue.py::test_whoever_lost_the_claim_asks_nothing_more",),
+        ("tests/unit/engine/settlement/test_protocol.py::test_whoever_lost_the_claim_asks_nothing_more",),
     ),
     Breakage(
         "stale-token-accepted",
@@ -194,7 +194,7 @@ REPEATS_AND_CLAIMS = (
         "mailbox-without-end",
         "A mailbox takes no more than it has room for; one command too many is refused.",
         (engine("mailbox", "if not always and len(self) >= self._capacity:", "if False:"),),
-        ("tests/unit/engine/test_mailbox.py::test_a_full_mailbox_takes_no_more",),
+        ("tests/unit/engine/actors/test_mailbox.py::test_a_full_mailbox_takes_no_more",),
     ),
     Breakage(
         "late-command-runs",
@@ -206,12 +206,14 @@ REPEATS_AND_CLAIMS = (
                 "if envelope.deadline < 0:",
             ),
         ),
-        ("tests/unit/engine/test_actor.py::test_a_command_past_its_deadline_is_dropped_before_it_is_sent",),
+        (
+            "tests/unit/engine/actors/test_actor.py::test_a_command_past_its_deadline_is_dropped_before_it_is_sent",
+        ),
     ),
     Breakage(
         "close-drops-what-was-accepted",
         "What was accepted before the engine closes is finished.",
         (engine("core", "await self._directory.drain(drain_s)", "await self._directory.drain(0)"),),
-        ("tests/unit/engine/test_core.py::test_commands_accepted_before_the_close_are_finished",),
+        ("tests/unit/engine/test_runtime.py::test_commands_accepted_before_the_close_are_finished",),
     ),
 )

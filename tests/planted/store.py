@@ -5,7 +5,7 @@ from __future__ import annotations
 from planted.breakage import Breakage, engine, lua, storage
 
 FAULTS = "tests/unit/storage/server/test_client_faults.py"
-AGAIN = "tests/unit/engine/test_actor_again.py"
+AGAIN = "tests/unit/engine/actors/test_actor_again.py"
 REFERENCES = "tests/unit/storage/test_references.py"
 OLD_STORE = "tests/feature/test_old_store.py"
 FITNESS = "tests/unit/storage/server/test_health_rules.py"
@@ -72,7 +72,9 @@ STORE_AND_REPLIES = (
                 "            completion = CompletePayment(payment.id, claim.token, verdict)\n",
             ),
         ),
-        ("tests/unit/engine/test_settlement.py::test_what_cannot_be_written_down_is_left_to_the_agenda",),
+        (
+            "tests/unit/engine/settlement/test_settlements.py::test_what_cannot_be_written_down_is_left_to_the_agenda",
+        ),
     ),
     Breakage(
         "follows-from-the-caller",
@@ -90,7 +92,7 @@ STORE_AND_REPLIES = (
         "claim-not-renewed",
         "A claim is renewed while a call runs that needs longer than the claim lasts.",
         (engine("claims", "if now - each.renewed_at >= CLAIM_S", "if now - each.renewed_at >= 10 * CLAIM_S"),),
-        ("tests/unit/engine/test_settlement.py::test_a_claim_is_renewed_while_a_call_runs",),
+        ("tests/unit/engine/settlement/test_settlements.py::test_a_claim_is_renewed_while_a_call_runs",),
     ),
     Breakage(
         "message-ticked-off-before-delivery",
@@ -107,7 +109,9 @@ STORE_AND_REPLIES = (
                 "        await self._deliver_all(outbox.notifications)\n        return outbox.entries == STRETCH\n",
             ),
         ),
-        ("tests/unit/engine/test_relay.py::test_what_a_channel_does_not_take_waits_with_the_reason",),
+        (
+            "tests/unit/engine/notifications/test_relay.py::test_what_a_channel_does_not_take_waits_with_the_reason",
+        ),
     ),
     Breakage(
         "everysec-accepted",
