@@ -29,7 +29,7 @@ from technopay.engine.values import Lease
 from technopay.storage import RedisStore
 from technopay.storage.scripts.loader import load_scripts
 
-WRITING = {name for name in load_scripts() if not name.startswith(("read_", "list_", "audit_", "count_"))}
+WRITING = {name for name, script in load_scripts().items() if script.flag != "no-writes"}
 KEPT = Lease("owner-a", "", keep=True)
 
 

@@ -172,14 +172,14 @@ async def test_a_store_that_is_busy_with_a_script_of_others_is_unavailable_until
     await world.assert_goes_on(payment)
 
 
-async def test_scripts_that_are_forgotten_again_and_again_disturb_nobody(world: GatedWorld) -> None:
+async def test_functions_that_are_forgotten_again_and_again_disturb_nobody(world: GatedWorld) -> None:
     before, rounds = await world.scene.balance(), 15
     forgotten = 0
 
     async def forget() -> None:
         nonlocal forgotten
         while True:
-            await asyncio.to_thread(world.server.say, "SCRIPT", "FLUSH")
+            await asyncio.to_thread(world.server.say, "FUNCTION", "FLUSH")
             forgotten += 1
 
     forgetting = asyncio.create_task(forget())
