@@ -7,8 +7,7 @@ from typing import get_args
 
 from pydantic import RootModel
 
-from technopay.engine import InvoiceEvent, PaymentEvent
-from technopay.engine.fields import event_id_error
+from technopay.engine import InvoiceEvent, PaymentEvent, ValidationFailed
 from technopay.engine.models import InvoiceEventType, PaymentEventType
 from technopay.http.auth import PAYMENTS
 from technopay.http.problems import MalformedRequest
@@ -44,9 +43,10 @@ def event_routes(ping_interval_s: float) -> Sequence[Route]:
     async def stream_events(call: Call) -> Stream:
         """Stream what happens to the caller's payments and invoices."""
         after = call.headers.get("Last-Event-ID")
-        if event_id_error(after):
-            raise MalformedRequest("Last-Event-ID has to be the id of an event.")
-        events = await call.engine.events(user_id=call.caller.user_id, after=after)
+        try:
+            events = await call.engine.events(user_id=call.caller.user_id, after=after)
+        except ValidationFailed as error:
+            raise MalformedRequest("Last-Event-ID has to be the id of an event.") from error
         return Stream(Frames(events, ping_interval_s, call.caller.expires_at), MEDIA, HEADERS)
 
     return (
