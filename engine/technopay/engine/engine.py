@@ -451,7 +451,9 @@ class Engine:
     @operation(UserNotFound)
     async def get_user(self, *, user_id: str) -> User:
         """Read a user."""
-        return await self._run(commands.ReadUser(user_or_unknown(user_id), self._settings.failures_per_day or None))
+        return await self._run(
+            commands.ReadUser(user_or_unknown(user_id), self._settings.failures_per_day or None)
+        )
 
     @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
     async def block_user(self, *, user_id: str, idempotency_key: IdempotencyKey | None = None) -> User:
