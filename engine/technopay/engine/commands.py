@@ -216,6 +216,7 @@ class VoidInvoice(Command[Invoice]):
 @dataclass(frozen=True, slots=True)
 class SetLimit(Command[Limit]):
     operation: Operation
+    rule: str
     currency: str
     amount: int | None
 

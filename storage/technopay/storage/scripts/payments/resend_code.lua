@@ -22,8 +22,7 @@ local user_status, email, phone, codes_before, failures =
 if payment.last_call == operation_id then
     return {'ok', at, '', view(payment_id), {}}
 end
-local method, current, attempts, resends, expires_at, payable_until, wrong_attempts, key_id =
-    unpack_challenge(payment.challenge)
+local method = payment.code_method
 local held = lease_refusal(wallet, owner, token)
 if held then
     return {held, at, ''}
@@ -47,26 +46,25 @@ elseif payment.status == 'expired' then
     return answer('confirmation_expired')
 elseif payment.status ~= 'requires_confirmation' then
     return answer('payment_not_confirmable')
-elseif now >= tonumber(expires_at) then
+elseif is_expired(payment.code_expires_at) then
     return answer('confirmation_expired')
-elseif now >= tonumber(payable_until) then
+elseif now >= tonumber(payment.payable_until) then
     return answer('invoice_expired')
 elseif not (method == 'email' and email or method == 'sms' and phone) then
     return answer('no_channel')
-elseif resends == '0' then
-    return answer('rate_limited', {'retry_after_ms', int(expires_at - now), 'too_many', 'resends'})
+elseif payment.code_resends == '0' then
+    return answer('rate_limited', {'retry_after_ms', int(payment.code_expires_at - now), 'too_many', 'resends'})
 elseif wait then
     return answer('rate_limited', wait)
-elseif tonumber(code_version) ~= current + 1 then
-    return answer('code_version', {'code_version', current})
+elseif tonumber(code_version) ~= payment.code_version + 1 then
+    return answer('code_version', {'code_version', payment.code_version})
 end
 
-local ends_at = int(now + code_lifetime_ms)
-local version = next_version(payment.status, payment.version)
-redis.call('ZADD', key('agenda'), ends_at, payment_id)
+local code_expires_at = int(now + code_lifetime_ms)
+local version = next_version(payment.version)
+redis.call('ZADD', key('agenda'), code_expires_at, payment_id)
 redis.call('HSET', key('payment', payment_id), 'last_call', operation_id, 'version', version,
-    'challenge', pack_challenge(method, code_version, attempts, int(resends - 1), ends_at, payable_until, wrong_attempts,
-        key_id))
-append_code('payment.code_resent', payment_id, method, email, code_version, 'version', version)
+    'code_version', code_version, 'code_resends', int(payment.code_resends - 1), 'code_expires_at', code_expires_at)
+append_code('payment.code_resent', payment_id, method, email, code_version, version)
 count(user_id, 'codes', codes)
 return remember(operation_id, fingerprint, kept_ms, answer('ok'))

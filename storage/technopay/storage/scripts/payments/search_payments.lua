@@ -14,8 +14,9 @@ local BATCH, BATCHES = 200, 10
 
 -- The view of a payment that matches, else ''.
 local function matching(id)
-    local user, state, challenge, is_set_aside = fields('payment', id, 'user', 'status', 'challenge', 'set_aside')
-    if state == 'requires_confirmation' and is_expired(challenge) then
+    local user, state, code_expires_at, is_set_aside =
+        fields('payment', id, 'user', 'status', 'code_expires_at', 'set_aside')
+    if state == 'requires_confirmation' and is_expired(code_expires_at) then
         state = 'expired'
     end
     if user and (status == '' or state == status) and (user_id == '' or user == user_id)

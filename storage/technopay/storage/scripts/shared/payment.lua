@@ -1,38 +1,29 @@
 -- payment: how a payment is shown, and how its changes are counted.
 --
 -- A payment carries its own terms (user, amount, currency, merchant), which are what was confirmed and never
--- change: nobody has to read its invoice to work on it.
+-- change: no script has to read its invoice to work on it.
 
--- The version of the next change of a payment: every entry of the journal about it is one, the first is 1. What goes
--- straight (started, processing, succeeded) says no version, neither in its record nor in its entries; from the first
--- change on that is another one, both say it. Read it before the status is written.
-local function next_version(status, version)
-    local STRAIGHT = {requires_confirmation = 1, processing = 2, succeeded = 3}
-    return int((version or STRAIGHT[status]) + 1)
+-- The version of the next change of a payment: each of its entries in the journal is one, the first is 1.
+local function next_version(version)
+    require_integer(version)
+    return int(version + 1)
 end
 
--- A payment packed: id, e-mail, phone, then values in the order of VIEW. What is empty can be left out from `paid_at`
--- on, or from `failure` on.
-local function pack_view(id, email, phone, ...)
-    email, phone = email or '', phone or ''
-    return pack({id, email, phone, ...}, email .. phone .. select(6, ...))
+-- A payment packed: id, e-mail, phone, then the values of PAYMENT_VIEW in their order. `payment` has them by name.
+local function pack_view(id, payment, email, phone)
+    local values = {id, email or '', phone or ''}
+    for i, name in ipairs(PAYMENT_VIEW) do
+        values[i + 3] = payment[name] or ''
+    end
+    return pack(values, values[2] .. values[3] .. payment.merchant .. (payment.resolution_note or '') .. (payment.resolution_by or ''))
 end
 
 -- A payment that exists, as it is now.
 local function view(id)
-    local VIEW = {
-        'invoice', 'wallet', 'user', 'amount', 'currency', 'merchant', 'status', 'created_at', 'limit', 'challenge',
-        'paid_at', 'balance', 'settled_at', 'failure', 'refunded_at', 'refund_reason', 'set_aside',
-        'resolution', 'resolution_note', 'resolution_by', 'resolution_at',
-    }
-    local values = redis.call('HMGET', key('payment', id), unpack(VIEW))
-    for i, value in ipairs(values) do
-        values[i] = value or ''
+    local payment = named('payment', id, PAYMENT_VIEW)
+    local email, phone
+    if payment.code_method then
+        email, phone = fields('user', payment.user, 'email', 'phone')
     end
-    local challenge, email, phone = values[10], '', ''
-    if challenge ~= '' then
-        email, phone = fields('user', values[3], 'email', 'phone')
-    end
-    values = {id, email or '', phone or '', unpack(values)}
-    return pack(values, table.concat(values))
+    return pack_view(id, payment, email, phone)
 end
