@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from support.stand_ins import Heard
+from support.stand_ins import Result
 
 from technopay.engine import Fault, InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.engine.commands import Command, Deposit
@@ -19,8 +20,8 @@ class UnderWay:
 
     name: str
     lease: Lease
-    hear: Callable[[Heard], None]
-    reply: Heard | None = None
+    on_result: Callable[[Result], None]
+    reply: Result | None = None
 
 
 class ContendedStore:
@@ -44,13 +45,13 @@ class ContendedStore:
         self._owner = ""
         self._is_live = False
 
-    def send(self, command: Command[Any], lease: Lease, hear: Callable[[Heard], None]) -> None:
+    def send(self, command: Command[Any], lease: Lease, on_result: Callable[[Result], None]) -> None:
         """Take a command of the actor, and see that it keeps the rules of sending."""
         assert isinstance(command, Deposit)
         assert lease.owner == "owner"
         assert not self.under_way or lease.token, "a newcomer goes out alone"
         assert all(each.lease.token == lease.token for each in self.under_way), "nothing follows a newcomer"
-        self.under_way.append(UnderWay(command.operation.operation_id, lease, hear))
+        self.under_way.append(UnderWay(command.operation.operation_id, lease, on_result))
         self.sent.add(command.operation.operation_id)
         self.most_under_way = max(self.most_under_way, len(self.under_way))
 
@@ -59,7 +60,7 @@ class ContendedStore:
         for each in self._waiting[:count]:
             each.reply = self._carry_out(each)
 
-    def refuse(self, reply: Heard) -> None:
+    def refuse(self, reply: Result) -> None:
         """Deal with the next command by refusing it; what is under way behind it is then refused, too."""
         for each in self._waiting[:1]:
             each.reply = reply
@@ -77,7 +78,7 @@ class ContendedStore:
     def answer(self, which: int) -> None:
         """Let the actor hear one of the replies that are there; they can overtake each other."""
         if replied := [each for each in self.under_way if each.reply]:
-            self._tell(replied[which % len(replied)])
+            self._resolve(replied[which % len(replied)])
 
     def cut(self, count: int) -> None:
         """Deal with some commands, then lose the connection: every reply and every other command.
@@ -93,7 +94,7 @@ class ContendedStore:
             if place >= first_lost:
                 self.lost.add(each.name)
                 each.reply = OutcomeUnknown()
-            self._tell(each)
+            self._resolve(each)
 
     def break_off(self, count: int) -> None:
         """Deal with some commands; refuse the others, as when the store goes down between two of them."""
@@ -127,12 +128,12 @@ class ContendedStore:
     def _waiting(self) -> list[UnderWay]:
         return [each for each in self.under_way if each.reply is None]
 
-    def _tell(self, told: UnderWay) -> None:
-        assert told.reply is not None
-        self.under_way.remove(told)
-        told.hear(told.reply)
+    def _resolve(self, replied: UnderWay) -> None:
+        assert replied.reply is not None
+        self.under_way.remove(replied)
+        replied.on_result(replied.reply)
 
-    def _carry_out(self, each: UnderWay) -> Heard:
+    def _carry_out(self, each: UnderWay) -> Result:
         lease = each.lease
         if each.name in self.effects or each.name in self.repeats:
             return Outcome("ok", each.name, replayed=True)

@@ -40,7 +40,7 @@ class Proxy:
         self._port = 0
         self._fault: Fault | None = None
         self._times = 0
-        self._victim = b"EVALSHA"
+        self._victim = b"FCALL"
         self.batches = 0
         self.is_deaf = False
 
@@ -49,7 +49,7 @@ class Proxy:
         """Where the proxy listens."""
         return f"redis://127.0.0.1:{self._port}"
 
-    def strike(self, fault: Fault, times: int = 1, victim: bytes = b"EVALSHA") -> None:
+    def strike(self, fault: Fault, times: int = 1, victim: bytes = b"FCALL") -> None:
         """Let a fault strike the next batches that have this command in them."""
         self._fault, self._times, self._victim = fault, times, victim
 
@@ -90,7 +90,7 @@ class Proxy:
         requests = hiredis.Reader()
         try:
             while request := await reader.read(1 << 20):
-                self.batches += b"EVALSHA" in request
+                self.batches += b"FCALL" in request
                 fault = self._next_fault() if self._victim in request else None
                 if fault is Fault.CUT_BEFORE:
                     return _reset(writer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,20 @@ from support.scenes import SECRET
 from technopay.engine import Fault, Payment
 from technopay.engine.actors.actor import Actor, ActorContext
 from technopay.engine.actors.mailbox import Envelope
-from technopay.engine.commands import Command, CompletePayment, Deposit
+from technopay.engine.commands import (
+    Command,
+    CompletePayment,
+    Deposit,
+    ReadPayment,
+    RenewClaims,
+    SetAside,
+)
 from technopay.engine.models import from_ms
 from technopay.engine.ports import Outcome
 from technopay.engine.settings import key_id_of
-from technopay.engine.values import ClaimKind, Lease, NotificationContext, Operation
+from technopay.engine.values import Lease, NotificationContext, Operation
 
-Heard = Outcome[Any] | Fault
+Result = Outcome[Any] | Fault
 Reply = asyncio.Future[Outcome[Any]]
 
 CREATED_AT_MS = 1_783_252_800_000
@@ -53,11 +60,11 @@ def make_command(name: str = "command") -> Command[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A command under way: what an actor sent, what it brought, and who hears of it."""
+    """A command under way, with its lease, and the callback for its result."""
 
     name: str
     lease: Lease
-    hear: Callable[[Heard], None]
+    on_result: Callable[[Result], None]
 
 
 class ScriptedStore:
@@ -66,7 +73,7 @@ class ScriptedStore:
     With `always`, each is answered so in the next tick of the loop. While `error` is set, nothing can be sent.
     """
 
-    def __init__(self, always: Heard | None = None) -> None:
+    def __init__(self, always: Result | None = None) -> None:
         self.always = always
         self.error: Exception | None = None
         self.sent: list[Sent] = []
@@ -81,25 +88,25 @@ class ScriptedStore:
         """How often a command was sent."""
         return self.names.count(name)
 
-    def send(self, command: Command[Any], lease: Lease, hear: Callable[[Heard], None]) -> None:
+    def send(self, command: Command[Any], lease: Lease, on_result: Callable[[Result], None]) -> None:
         if self.error:
             raise self.error
         assert isinstance(command, Deposit)
-        sent = Sent(command.operation.operation_id, lease, hear)
+        sent = Sent(command.operation.operation_id, lease, on_result)
         self.sent.append(sent)
         if self.always is None:
             self.under_way.append(sent)
         else:
-            asyncio.get_running_loop().call_soon(hear, self.always)
+            asyncio.get_running_loop().call_soon(on_result, self.always)
 
-    def answer(self, *heard: Heard) -> None:
+    def answer(self, *results: Result) -> None:
         """Answer the commands that are under way, the oldest first, one with each."""
-        for each in heard:
-            self.under_way.pop(0).hear(each)
+        for result in results:
+            self.under_way.pop(0).on_result(result)
 
-    def answer_all(self, heard: Heard) -> None:
+    def answer_all(self, result: Result) -> None:
         """Answer all commands that are under way now in the same way."""
-        self.answer(*[heard] * len(self.under_way))
+        self.answer(*[result] * len(self.under_way))
 
 
 class Stage:
@@ -110,20 +117,19 @@ class Stage:
         self.clock = ManualClock()
         self.passivated: list[str] = []
         store: Any = self.store
-        around = ActorContext(store, self.clock, "owner", capacity, self.passivated.append)
-        self.actor = Actor(around, "wal_001")
+        context = ActorContext(store, self.clock, "owner", capacity, self.passivated.append)
+        self.actor = Actor(context, "wal_001")
 
     def put(
         self,
         name: str,
         *,
         deadline_s: float = float("inf"),
-        ,
-        follow: Callable[[Outcome[Any]], None] | None = None,
+        on_outcome: Callable[[Outcome[Any]], None] | None = None,
     ) -> Reply:
         """Put a command into the mailbox; it has to begin within `deadline_s`."""
         reply: Reply = asyncio.get_running_loop().create_future()
-        self.actor.put(Envelope(make_command(name), reply, self.clock.now + deadline_s, follow))
+        self.actor.put(Envelope(make_command(name), reply, self.clock.now + deadline_s, on_outcome))
         return reply
 
     def put_all(self, names: str) -> list[Reply]:
@@ -172,8 +178,8 @@ def make_payment(**changes: Any) -> Payment:
     return Payment(**(fields | changes))
 
 
-def make_parcel(**changes: Any) -> NotificationContext:
-    """Make what is known of a payment that waits for its code, unless something else is said."""
+def make_context(**changes: Any) -> NotificationContext:
+    """Make the context of a payment that waits for its code, unless something else is said."""
     fields: dict[str, Any] = {
         "payment_id": "pay_001",
         "user_id": "alice",
@@ -183,7 +189,7 @@ def make_parcel(**changes: Any) -> NotificationContext:
         "merchant": "bookshop",
         "status": "requires_confirmation",
         "method": "email",
-        "issue": 1,
+        "code_version": 1,
         "key_id": key_id_of(SECRET),
         "email": "alice@example.com",
         "phone": "+15550100",
@@ -194,6 +200,8 @@ def make_parcel(**changes: Any) -> NotificationContext:
 class ClaimingStore:
     """Of a store, what settlements need of it."""
 
+    partitions = (0,)
+
     def __init__(self, clock: ManualClock | None = None) -> None:
         self._clock = clock
         self.claim = "1"
@@ -202,24 +210,26 @@ class ClaimingStore:
         self.completed: list[tuple[str, str, str]] = []
         self.error: Fault | None = None
 
-    async def renew_claims(self, claims: Sequence[tuple[ClaimKind, str, str]], *, keep: bool) -> list[bool]:
-        now = self._clock.now if self._clock else 0
-        self.renewed += [(now, token, keep) for _, _, token in claims]
-        return [token == self.claim for _, _, token in claims]
-
-    async def set_aside(self, payment_id: str, claim: str, interval_ms: int) -> bool:
-        self.asides.append((payment_id, interval_ms))
-        return claim == self.claim
-
-    def send(self, command: Command[Any], lease: Lease, hear: Callable[[Heard], None]) -> None:
-        assert isinstance(command, CompletePayment)
-        asyncio.get_running_loop().call_soon(hear, self.error or self._complete(command))
+    async def run(self, command: Command[Any]) -> Outcome[Any]:
+        await asyncio.sleep(0)
+        match command:
+            case RenewClaims():
+                now = self._clock.now if self._clock else 0
+                self.renewed += [(now, claim.token, command.keep) for claim in command.claims]
+                return Outcome("ok", [claim.token == self.claim for claim in command.claims])
+            case SetAside():
+                self.asides.append((command.payment_id, command.interval_ms))
+                return Outcome("ok" if command.claim == self.claim else "fenced")
+            case ReadPayment():
+                return Outcome("ok", make_payment(set_aside=True))
+            case CompletePayment():
+                return self._complete(command)
+        raise AssertionError(command)
 
     def _complete(self, command: CompletePayment) -> Outcome[Payment]:
+        if self.error:
+            raise self.error
         if command.claim != self.claim:
             return Outcome("claim_lost")
         self.completed.append((command.payment_id, command.claim, command.verdict))
         return Outcome("ok", make_payment(status="succeeded"))
-
-    async def read_payment(self, payment_id: str, user_id: str | None) -> Outcome[Payment]:
-        return Outcome("ok", make_payment(set_aside=True))

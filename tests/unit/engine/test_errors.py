@@ -92,8 +92,8 @@ def codes_of_scripts() -> set[str]:
     """Collect every code that a script can answer."""
     found = set()
     scripts = resources.files("technopay.storage") / "scripts"
-    for folder in (scripts, scripts / "shared"):
-        for file in folder.iterdir():
+    for folder in scripts.iterdir():
+        for file in folder.iterdir() if folder.is_dir() else ():
             if not file.name.endswith(".lua"):
                 continue
             text = "\n".join(line.partition("--")[0] for line in file.read_text().splitlines())

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 from support.clock import FakeClock
-from support.scene import ALONE, CODE_MS, RIGHT, WRONG, Scene, dump, operation, start_command, unrecorded
+from support.scene import (
+    ALONE,
+    CODE_MS,
+    RIGHT,
+    WRONG,
+    Scene,
+    dump,
+    new_id,
+    operation,
+    start_command,
+    unrecorded,
+)
 
 from technopay.engine import commands
 from technopay.engine.models import Payment, from_ms
@@ -19,11 +30,10 @@ def guess(
     payment: str,
     evidence: Evidence = WRONG,
     *,
-    identity: Operation | None = None,
     confirms: int | None = None,
     failures: int | None = None,
 ) -> commands.ConfirmPayment:
-    return commands.ConfirmPayment(identity or unrecorded(), payment, "alice", evidence, confirms, failures)
+    return commands.ConfirmPayment(new_id("op"), payment, "alice", evidence, confirms, failures)
 
 
 def resend(

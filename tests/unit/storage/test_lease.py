@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.clock import FakeClock
-from support.scene import ALONE, RIGHT, Scene, dump, operation, start_command, unrecorded
+from support.scene import ALONE, RIGHT, Scene, dump, new_id, operation, start_command, unrecorded
 
 from technopay.engine import commands
 from technopay.engine.ports import Outcome

@@ -68,7 +68,7 @@ async def test_a_message_that_failed_is_tried_again_under_a_claim(scene: Scene) 
     assert await listed(scene, "waiting") == [(f"msg_00{entry}", "waiting", 1)]
     message = await claimed(scene)
     assert (message.notification.entry_id, message.notification.kind) == (entry, "confirmation.code")
-    assert (message.notification.issue, message.notification.reason) == (1, "")
+    assert (message.notification.code_version, message.notification.reason) == (1, "")
     assert message.notification.context is not None
     assert message.notification.context.email == "alice@example.com"
     assert (message.channel, message.attempts, message.claim) == ("email", 1, "1")
@@ -82,8 +82,8 @@ async def test_the_reason_of_a_failure_is_told_again_too(scene: Scene) -> None:
     payment_id = await scene.started(await scene.wallet(), await scene.invoice(), attempts=1)
     await scene.confirm(payment_id, WRONG)
     await relay(scene, "it bounced")
-    notice = (await claimed(scene)).notice
-    assert (notice.kind, notice.issue, notice.reason) == ("payment.failed", None, "too_many_attempts")
+    notice = (await claimed(scene)).notification
+    assert (notice.kind, notice.code_version, notice.reason) == ("payment.failed", None, "too_many_attempts")
 
 
 async def test_an_old_claim_of_a_message_changes_nothing(scene: Scene) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from support.scene import Scene, client_of, operation
 from support.store import list_payments, mock_inbox, mock_settlement, read_inbox, take_due
 
@@ -72,12 +74,12 @@ async def test_dead_payments_and_old_operations_are_reaped_and_live_ones_are_not
     old = operation()
     await scene.store.run(CreateUser(old, "bob", None, "+15550100"))
     await scene.make_due(dead)
-    await scene.make_due(f"op_{old.id}")
+    await scene.make_due(f"op_{old.operation_id}")
     await take_due(scene.store, 10)
     assert await scene.fields("payment", dead) == {}
-    assert await scene.fields("operation", old.id) == {}
+    assert await scene.fields("operation", old.operation_id) == {}
     assert await scene.due_at(dead) is None
-    assert await scene.due_at(f"op_{old.id}") is None
+    assert await scene.due_at(f"op_{old.operation_id}") is None
     assert [payment.id for payment in (await list_payments(scene.store, "alice", "", 10)).data] == [kept]
     assert (await scene.store.run(CreateUser(old, "bob", None, "+15550100"))).code == "user_exists"
 
@@ -91,7 +93,7 @@ async def test_the_agenda_forgets_what_is_gone(scene: Scene) -> None:
 
 
 async def test_the_mock_service_settles_declines_and_stays_with_what_it_said(scene: Scene) -> None:
-    ask = scene.store.mock_settlement
+    ask = partial(mock_settlement, scene.store)
     assert await ask("status", "pay_1", 0) == "not_found"
     assert await ask("reverse", "pay_1", 0) == "not_found"
     assert await ask("settle", "pay_1", 0) == "settled"
@@ -104,7 +106,7 @@ async def test_the_mock_service_settles_declines_and_stays_with_what_it_said(sce
 
 
 async def test_a_call_off_leaves_a_tombstone_even_for_a_payment_never_seen(scene: Scene) -> None:
-    ask = scene.store.mock_settlement
+    ask = partial(mock_settlement, scene.store)
     assert await ask("call_off", "pay_1", 0) == "called_off"
     assert await ask("settle", "pay_1", 0) == "called_off"
     assert await ask("status", "pay_1", 0) == "called_off"

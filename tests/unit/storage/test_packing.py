@@ -16,11 +16,11 @@ TEXTS = ["\x1f", "a\x1fb", "\x1f\x1f\x1f", "\x1e\x1b\x00\n", " ", "|,:", "é\x1f
 
 @pytest.mark.parametrize("text", TEXTS)
 async def test_a_payment_and_its_message_hold_any_text(scene: Scene, text: str) -> None:
-    store, keys = scene.store, scene.keys
+    store = scene.store
     wallet = await scene.wallet()
     payment_id = await scene.started(wallet, await scene.invoice())
-    await store._fetch("HSET", keys.key("payment", payment_id), "merchant", text)
-    await store._fetch("HSET", keys.key("user", "alice"), "email", text, "phone", text)
+    await scene.write("payment", payment_id, merchant=text)
+    await scene.write("user", "alice", email=text, phone=text)
 
     payment = (await store.run(ReadPayment(payment_id, "alice"))).value
 
@@ -29,9 +29,14 @@ async def test_a_payment_and_its_message_hold_any_text(scene: Scene, text: str) 
     assert (await list_payments(store, "alice", "", 10)).data == [payment]
     assert (await search_payments(store, None, "alice", set_aside=None, cursor="", limit=10)).data == [payment]
     assert await read_owned(store, [payment_id], ["alice"]) == {payment_id: payment}
-    [parcel] = [notice.context for notice in (await read(scene)).notifications]
-    assert parcel is not None
-    assert (parcel.merchant, parcel.email, parcel.phone, parcel.status) == (text, text, text, payment.status)
+    [context] = [notice.context for notice in (await read(scene)).notifications]
+    assert context is not None
+    assert (context.merchant, context.email, context.phone, context.status) == (
+        text,
+        text,
+        text,
+        payment.status,
+    )
     assert not store.unreadable.counts
 
 

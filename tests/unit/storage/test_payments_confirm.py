@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
-from support.scene import ALONE, AMOUNT_MAX, RIGHT, WRONG, Scene, dump, operation, unrecorded
+from support.scene import ALONE, AMOUNT_MAX, RIGHT, WRONG, Scene, dump, new_id, operation, unrecorded
 from support.store import list_entries, take_due
 
 from technopay.engine import commands
 from technopay.engine.commands import ReadInvoice, ReadPayment, SetUserStatus
-from technopay.engine.values import Operation
 
 
 async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(scene: Scene) -> None:
@@ -138,7 +137,7 @@ async def test_a_wrong_code_costs_one_attempt_however_late_its_call_comes_again(
     payment_id = await scene.started(await scene.wallet(), await scene.invoice())
     # The names begin and end alike: none is found in another.
     calls = ["call.1", "all.1", "call.11"]
-    guesses = [commands.ConfirmPayment(Operation(call), payment_id, "alice", WRONG) for call in calls]
+    guesses = [commands.ConfirmPayment(call, payment_id, "alice", WRONG) for call in calls]
     first = [await scene.store.run(guess, ALONE) for guess in guesses]
     assert [outcome.details for outcome in first] == [{"attempts_remaining": left} for left in (4, 3, 2)]
     if then == "guess":
@@ -214,7 +213,7 @@ async def test_a_call_whose_id_begins_like_that_of_the_last_one_is_another_call(
 ) -> None:
     payment_id = await scene.started(await scene.wallet(), await scene.invoice())
     for call, evidence, code in ((first, WRONG, "confirmation_invalid"), (second, RIGHT, "ok")):
-        command = commands.ConfirmPayment(Operation(call), payment_id, "alice", evidence)
+        command = commands.ConfirmPayment(call, payment_id, "alice", evidence)
         assert (await scene.store.run(command, ALONE)).code == code
 
 

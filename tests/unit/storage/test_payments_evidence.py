@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.scene import ALONE, RIGHT, WRONG, Scene, dump, evidence_of, unrecorded
+from support.scene import ALONE, RIGHT, WRONG, Scene, dump, evidence_of, new_id, unrecorded
 
 from technopay.engine import commands
 from technopay.engine.values import Evidence

@@ -60,7 +60,7 @@ async def test_a_code_whose_number_does_not_follow_is_not_taken(scene: Scene) ->
     before = await dump(scene.store)
     for issue in (1, 3):
         outcome = await resend(scene, payment_id, issue)
-        assert (outcome.code, dict(outcome.details)) == ("issue", {"issue": 1})
+        assert (outcome.code, dict(outcome.details)) == ("code_version", {"code_version": 1})
     assert await dump(scene.store) == before
 
 

@@ -17,7 +17,7 @@ async def invoice_of(scene: Scene, payment_id: str) -> dict[str, str]:
     return await scene.fields("invoice", (await scene.fields("payment", payment_id))["invoice"])
 
 
-async def set_aside(scene: Scene, payment_id: str, claim: str) -> None:
+async def leave_to_operator(scene: Scene, payment_id: str, claim: str) -> None:
     assert await set_aside(scene.store, payment_id, claim, 15_000)
 
 
@@ -178,8 +178,8 @@ async def test_a_payment_set_aside_is_visible_still_asked_for_and_said_once(scen
     wallet = await scene.wallet()
     payment_id, claim = await scene.processing(wallet)
     before = await scene.journal()
-    await set_aside(scene, payment_id, claim)
-    await set_aside(scene, payment_id, claim)
+    await leave_to_operator(scene, payment_id, claim)
+    await leave_to_operator(scene, payment_id, claim)
     assert (await scene.payment(payment_id)).set_aside
     assert await scene.due_at(payment_id) is not None
     assert await scene.news(before) == [("payment.set_aside", {"payment": payment_id, "version": "3"})]
@@ -205,7 +205,7 @@ async def test_an_operator_decides_a_payment_that_was_set_aside(
 ) -> None:
     wallet = await scene.wallet(balance=10_000)
     payment_id, claim = await getattr(scene, begin)(wallet)
-    await set_aside(scene, payment_id, claim)
+    await leave_to_operator(scene, payment_id, claim)
     before = await scene.journal()
 
     outcome = await scene.store.run(ResolvePayment(operation(), payment_id, verdict, "they said so", "root"))
@@ -320,23 +320,23 @@ async def test_a_payment_given_back_after_its_invoice_expired_leaves_an_expired_
     assert invoice.value.status == "expired"
 
 
-async def test_a_parcel_has_the_addresses_and_the_number_of_the_code(scene: Scene) -> None:
+async def test_a_context_has_the_addresses_and_the_number_of_the_code(scene: Scene) -> None:
     await scene.user("bob", email="bob@example.com", phone="+15550100")
     wallet = await scene.wallet("bob")
     payment_id = await scene.started(wallet, await scene.invoice("bob"), "bob")
     await scene.store.run(commands.ResendCode(unrecorded(), payment_id, "bob", 2, 60_000), ALONE)
-    parcel = await scene.parcel(payment_id)
-    assert parcel is not None
-    assert (parcel.email, parcel.phone, parcel.issue) == ("bob@example.com", "+15550100", 2)
-    assert (parcel.payment_id, parcel.user_id, parcel.wallet_id) == (payment_id, "bob", wallet)
-    assert parcel.terms == PaymentTerms(payment_id, 1_000, "EUR", "Shop")
-    assert (parcel.status, parcel.method) == ("requires_confirmation", "email")
-    assert await scene.parcel("pay_00none") is None
+    context = await scene.context(payment_id)
+    assert context is not None
+    assert (context.email, context.phone, context.code_version) == ("bob@example.com", "+15550100", 2)
+    assert (context.payment_id, context.user_id, context.wallet_id) == (payment_id, "bob", wallet)
+    assert context.terms == PaymentTerms(payment_id, 1_000, "EUR", "Shop")
+    assert (context.status, context.method) == ("requires_confirmation", "email")
+    assert await scene.context("pay_00none") is None
 
 
-async def test_a_parcel_of_a_payment_whose_code_has_done_its_work_names_none(scene: Scene) -> None:
+async def test_a_context_of_a_payment_whose_code_has_done_its_work_names_none(scene: Scene) -> None:
     payment_id = await scene.succeeded(await scene.wallet())
-    parcel = await scene.parcel(payment_id)
-    assert parcel is not None
-    assert (parcel.status, parcel.method, parcel.issue) == ("succeeded", None, None)
-    assert (parcel.email, parcel.phone) == ("alice@example.com", None)
+    context = await scene.context(payment_id)
+    assert context is not None
+    assert (context.status, context.method, context.code_version) == ("succeeded", None, None)
+    assert (context.email, context.phone) == ("alice@example.com", None)

@@ -21,8 +21,8 @@ HOUR_MS = 3_600_000
 
 async def enter(scene: Scene, *, lasts_ms: int = DAY_MS, **changes: Any) -> Outcome[Invoice]:
     at = from_ms(await scene.now_ms() + lasts_ms)
-    invoice = new_invoice("alice", 1_000, "EUR", at, reference="order-7")._replace(**changes)
-    return await scene.store.run(replace(invoice, operation=operation()))
+    invoice = new_invoice("alice", 1_000, "EUR", at, reference="order-7")
+    return await scene.store.run(replace(invoice, **changes))
 
 
 async def entered(scene: Scene, **changes: Any) -> str:
@@ -102,7 +102,7 @@ async def processing(scene: Scene, wallet: str, invoice: str) -> tuple[str, str]
     return payment, (await scene.confirm(payment)).details["claim"]
 
 
-async def set_aside(scene: Scene, wallet: str, invoice: str) -> None:
+async def is_set_aside(scene: Scene, wallet: str, invoice: str) -> None:
     assert await set_aside(scene.store, *await processing(scene, wallet, invoice), 60_000)
 
 
@@ -122,7 +122,7 @@ async def refunded(scene: Scene, wallet: str, invoice: str) -> None:
     assert (await scene.complete(payment, claim, "reversed")).code == "ok"
 
 
-@pytest.mark.parametrize("prepare", [processing, set_aside, succeeded, refunding, refunded])
+@pytest.mark.parametrize("prepare", [processing, is_set_aside, succeeded, refunding, refunded])
 async def test_an_invoice_that_is_or_gets_paid_keeps_its_reference_past_its_expiry(
     scene: Scene, prepare: Prepare
 ) -> None:

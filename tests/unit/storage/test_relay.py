@@ -7,12 +7,12 @@ import re
 from support.clock import FakeClock
 from support.relaying import read
 from support.scene import ALONE, RIGHT, WRONG, Scene, dump, operation, unrecorded
-from support.store import list_messages, read_outbox, record_deliveries, take_due
+from support.store import failed_delivery, list_messages, read_outbox, record_deliveries, take_due
 
 from technopay.engine import commands
 from technopay.engine.commands import VoidInvoice
 from technopay.engine.notifications.texts import MESSAGE_KINDS
-from technopay.engine.values import FailedDelivery, Notification, PaymentTerms
+from technopay.engine.values import Notification, PaymentTerms
 from technopay.storage.scripts.loader import load_scripts
 
 
@@ -39,7 +39,7 @@ async def test_a_relay_that_slept_is_fenced(clocked: Scene, fake_clock: FakeCloc
     fake_clock.advance(1)
     awake = await read(clocked, "relay-b")
     before = await dump(clocked.store)
-    late = [FailedDelivery(notice, "email", "waiting", "it bounced") for notice in slept.notifications]
+    late = [failed_delivery(notice, "email", "waiting", "it bounced") for notice in slept.notifications]
     assert len(late) == 1
     assert not await record_deliveries(clocked.store, slept.claim, slept.cursor, 0, late)
     assert await dump(clocked.store) == before
@@ -114,7 +114,9 @@ async def test_users_are_told_of_what_they_do_not_know_and_in_the_order_in_which
 ) -> None:
     ends = await every_kind(scene)
     outbox = await read(scene)
-    notices = [(named(notice), notice.kind, notice.issue, notice.reason) for notice in outbox.notifications]
+    notices = [
+        (named(notice), notice.kind, notice.code_version, notice.reason) for notice in outbox.notifications
+    ]
     assert notices == [
         code(ends["refunded"]),
         told(ends["refunded"], "succeeded"),
@@ -161,12 +163,13 @@ async def test_a_notice_comes_with_what_has_to_be_known_to_tell_it(scene: Scene)
     wallet = await scene.wallet()
     payment_id = await scene.started(wallet, await scene.invoice(amount=700))
     (notice,) = (await read(scene)).notifications
-    parcel = notice.context
-    assert parcel is not None
-    assert parcel == await scene.parcel(payment_id)
-    assert (parcel.user_id, parcel.wallet_id, parcel.status) == ("alice", wallet, "requires_confirmation")
-    assert parcel.terms == PaymentTerms(payment_id, 700, "EUR", "Shop")
-    assert (parcel.method, parcel.issue, parcel.email, parcel.phone) == ("email", 1, "alice@example.com", None)
+    context = notice.context
+    assert context is not None
+    assert context == await scene.context(payment_id)
+    assert (context.user_id, context.wallet_id, context.status) == ("alice", wallet, "requires_confirmation")
+    assert context.terms == PaymentTerms(payment_id, 700, "EUR", "Shop")
+    assert (context.method, context.code_version) == ("email", 1)
+    assert (context.email, context.phone) == ("alice@example.com", None)
 
 
 async def test_a_payment_that_was_reaped_is_told_to_nobody(scene: Scene) -> None:

@@ -71,7 +71,7 @@ Act = Callable[[World], Awaitable[Any]]
 def confirm(evidence: Evidence) -> Act:
     return lambda world: world.run(
         commands.ConfirmPayment(
-            operation(), world.payment, "alice", evidence, confirms_per_minute=10, failures_per_day=10
+            new_id("op"), world.payment, "alice", evidence, confirms_per_minute=10, failures_per_day=10
         )
     )
 

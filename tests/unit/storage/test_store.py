@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from support.scene import Scene, client_of, dump, new_invoice, operation
+from support.scene import Scene, client_of, dump, new_invoice
 from support.store import (
+    failed_delivery,
     list_entries,
     list_invoices,
     list_messages,
@@ -30,8 +30,8 @@ from support.store import (
 from technopay.engine import StoreUnfit
 from technopay.engine.commands import BindSecret, ReadPayment, ReadUser
 from technopay.engine.ports import Store
-from technopay.engine.values import FailedDelivery
 from technopay.storage import RedisStore
+from technopay.storage.commands import MarkDemo
 from technopay.storage.redis_keys import KINDS, Keys
 from technopay.storage.server.health import SCHEMA
 
@@ -100,7 +100,7 @@ async def test_demo_data_is_added_once_and_again_after_a_run_that_was_cut_off(st
 
 
 async def test_a_demo_of_an_earlier_version_is_one_still_and_has_its_data(store: RedisStore) -> None:
-    await store._run("mark_demo", state="0123456789abcdef")  # a claimant
+    await store.run(MarkDemo("0123456789abcdef"))  # a claimant
     await Scene(store).user("alice")
     before = await dump(store)
 
@@ -133,7 +133,7 @@ async def test_reading_changes_nothing(scene: Scene) -> None:
     before = await dump(scene.store)
     store = scene.store
     await store.run(ReadPayment(payment, None))
-    await scene.parcel(payment)
+    await scene.context(payment)
     await read_limits(store, "alice")
     await list_wallets(store, "alice", "", 10)
     await list_invoices(store, "alice", "", 10)
@@ -150,10 +150,10 @@ async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(scene
     wallet = await scene.wallet()
     payment, claim = await scene.processing(wallet)
     await set_aside(scene.store, payment, claim, 60_000)
-    await scene.store.run(replace(new_invoice("alice", 1, "EUR", FAR, reference="R-1"), operation=operation()))
+    await scene.store.run(new_invoice("alice", 1, "EUR", FAR, reference="R-1"))
     outbox = await read_outbox(scene.store, "relay-a", 100)
     assert outbox is not None
-    untold = [FailedDelivery(notice, "email", "waiting", "it bounced") for notice in outbox.notifications]
+    untold = [failed_delivery(notice, "email", "waiting", "it bounced") for notice in outbox.notifications]
     await record_deliveries(scene.store, outbox.claim, outbox.cursor, 0, untold)
     await scene.set_limit("EUR", 5)
     await mock_settlement(scene.store, "settle", payment, 0)

@@ -36,7 +36,7 @@ async def resend(scene: Scene, payment_id: str, issue: int) -> None:
     assert (await scene.store.run(command, ALONE)).code == "ok"
 
 
-async def set_aside(scene: Scene, payment_id: str, claim: str) -> None:
+async def leave_to_operator(scene: Scene, payment_id: str, claim: str) -> None:
     for _ in range(2):
         assert await set_aside(scene.store, payment_id, claim, DAY_MS)
 
@@ -162,7 +162,7 @@ async def it_is_refunded(scene: Scene) -> str:
 @story("started", "processing", "set_aside", "succeeded")
 async def it_is_set_aside_and_settled_after_all(scene: Scene) -> str:
     payment_id, claim = await scene.processing(await scene.wallet())
-    await set_aside(scene, payment_id, claim)
+    await leave_to_operator(scene, payment_id, claim)
     assert (await scene.complete(payment_id, claim, "settled")).code == "ok"
     return payment_id
 
@@ -170,7 +170,7 @@ async def it_is_set_aside_and_settled_after_all(scene: Scene) -> str:
 @story("started", "processing", "set_aside", "resolved", "succeeded", "refunding")
 async def an_operator_settles_it(scene: Scene) -> str:
     payment_id, claim = await scene.processing(await scene.wallet())
-    await set_aside(scene, payment_id, claim)
+    await leave_to_operator(scene, payment_id, claim)
     await resolve(scene, payment_id, "settled")
     assert (await scene.begin_refund(payment_id)).code == "ok"
     return payment_id
@@ -179,7 +179,7 @@ async def an_operator_settles_it(scene: Scene) -> str:
 @story("started", "processing", "set_aside", "resolved", "failed")
 async def an_operator_gives_it_back(scene: Scene) -> str:
     payment_id, claim = await scene.processing(await scene.wallet())
-    await set_aside(scene, payment_id, claim)
+    await leave_to_operator(scene, payment_id, claim)
     await resolve(scene, payment_id, "refund")
     return payment_id
 
@@ -197,7 +197,7 @@ async def an_operator_gives_it_back(scene: Scene) -> str:
 )
 async def an_operator_calls_its_refund_off_and_another_begins_one_again(scene: Scene) -> str:
     payment_id, claim = await scene.refunding(await scene.wallet())
-    await set_aside(scene, payment_id, claim)
+    await leave_to_operator(scene, payment_id, claim)
     await resolve(scene, payment_id, "settled")
     claim = (await scene.begin_refund(payment_id)).details["claim"]
     assert (await scene.complete(payment_id, claim, "reversed")).code == "ok"
@@ -207,7 +207,7 @@ async def an_operator_calls_its_refund_off_and_another_begins_one_again(scene: S
 @story("started", "processing", "succeeded", "refunding", "set_aside", "resolved", "refunded")
 async def an_operator_refunds_it(scene: Scene) -> str:
     payment_id, claim = await scene.refunding(await scene.wallet())
-    await set_aside(scene, payment_id, claim)
+    await leave_to_operator(scene, payment_id, claim)
     await resolve(scene, payment_id, "refund")
     return payment_id
 

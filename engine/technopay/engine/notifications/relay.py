@@ -18,6 +18,7 @@ from technopay.engine.values import (
     ClaimedMessage,
     FailedDelivery,
     Fate,
+    JournalBatch,
     JournalEntry,
     Notification,
     NotificationContext,
@@ -67,25 +68,27 @@ class Relay:
         if claimed.code != "ok" or claimed.value is None:
             return False
         token = claimed.token
-        batch = await self._store.read_journal(partition, Position.of(claimed.value), BATCH)
-        kinds = [(entry, kind) for entry in batch.entries if (kind := message_kind(entry))]
-        contexts = (
-            await self._store.run(ReadNotificationContexts(partition, [entry.subject for entry, _ in kinds]))
-            if kinds
-            else None
-        )
-        notifications = [
-            _notification(entry, kind, context)
-            for (entry, kind), context in zip(kinds, (contexts and contexts.value) or (), strict=True)
-            if context
-        ]
         with self._claims.holding("relay", partition, "", token) as claim:
-            failed = await self._deliver_all(notifications)
+            batch = await self._store.read_journal(partition, Position.of(claimed.value), BATCH)
+            failed = await self._deliver_all(await self._notifications(partition, batch))
         retry_ms = round(self._settings.message_backoff_s * 1000)
         recorded = RecordDeliveries(partition, token, str(batch.end), retry_ms, failed)
         if (await self._store.run(recorded)).code != "ok":
             self._claims.lose(claim)
         return not batch.is_last
+
+    async def _notifications(self, partition: int, batch: JournalBatch) -> list[Notification]:
+        """Return the notifications that a batch causes, but for payments that are gone."""
+        kinds = [(entry, kind) for entry in batch.entries if (kind := message_kind(entry))]
+        if not kinds:
+            return []
+        read = ReadNotificationContexts(partition, [entry.subject for entry, _ in kinds])
+        contexts = (await self._store.run(read)).value or []
+        return [
+            _notification(entry, kind, context)
+            for (entry, kind), context in zip(kinds, contexts, strict=True)
+            if context
+        ]
 
     def retry(self, partition: int, message: ClaimedMessage) -> None:
         """Begin to try a message again; one beyond the bound stays on the agenda."""
@@ -228,11 +231,10 @@ def _fate_of(delivery: asyncio.Task[Fate]) -> tuple[Fate, str]:
 
 
 def _failed(notification: Notification, channel: Method, fate: Fate, error: str) -> FailedDelivery:
+    # Without a context the payment is gone. Only a retried message can be of one, and its record exists.
     context = notification.context
-    assert context is not None, "a notification without a context has nothing to deliver"
-    return FailedDelivery(
-        notification.entry_id, context.user_id, channel, notification.kind, context.payment_id, fate, error
-    )
+    user_id, payment_id = (context.user_id, context.payment_id) if context else ("", "")
+    return FailedDelivery(notification.entry_id, user_id, channel, notification.kind, payment_id, fate, error)
 
 
 def _usual_channel(notification: Notification) -> Method:

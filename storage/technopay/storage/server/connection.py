@@ -39,8 +39,8 @@ that let a script begin to write lets it go on.
 """
 
 NOT_LOADED = "ERR Function not found"
-KILLED = "Script killed by user with FUNCTION KILL"
-"""A script can be killed only as long as it has not written."""
+KILLED = "Script killed by user with "
+"""A script can be killed only as long as it has not written. Redis says SCRIPT KILL, Valkey FUNCTION KILL."""
 
 WITHIN_SCRIPT = " script: "
 """Marks error replies from within a script. NOPERM can come from any of its commands, also after a write."""

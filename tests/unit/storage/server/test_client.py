@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from redis.exceptions import ConnectionError as RedisConnectionError
 from support.proxy import answering_server
 from support.scene import ALONE, Scene, client_of
-from technopay.storage.base import resolve
 
-from technopay.engine.commands import CompletePayment
-from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable
+from technopay.engine.commands import CompletePayment, ReadUser
+from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.storage import RedisStore
 from technopay.storage.scripts.loader import Script, load_scripts
 from technopay.storage.server import client as client_module
@@ -65,8 +64,11 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def ask(client: Client, script: Script, *arguments: Argument) -> Any:
     """Send a script and wait for its reply; a fault is raised."""
     reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    client.send(script, (KEY,), arguments, partial(resolve, reply))
-    return await reply
+    client.send(script, (KEY,), arguments, reply.set_result)
+    result = await reply
+    if isinstance(result, Fault):
+        raise result
+    return result
 
 
 @pytest.mark.parametrize("connected", [True, False])
@@ -94,7 +96,7 @@ async def test_what_is_sent_while_the_client_connects_leaves_behind_the_scripts_
         calls += [asyncio.create_task(scene.deposit(wallet, 10**tick)) for _ in range(2)]
         await asyncio.sleep(0)
     outcomes = await asyncio.gather(*calls)
-    assert sum(writes) == len(server_store._scripts) + CHECKS + 6, "the scripts, a look, then what waited"
+    assert sum(writes) == CHECKS + 1 + 6, "the checks, the scripts, then what waited"
     assert [outcome.value.balance for outcome in outcomes] == [1_001, 1_002, 1_012, 1_022, 1_122, 1_222]
 
 
@@ -104,7 +106,7 @@ async def test_commands_take_effect_in_the_order_in_which_they_were_sent_on_a_se
     scene = Scene(server_store)
     await scene.user("alice")
     wallet, invoice = await scene.wallet(balance=0), await scene.invoice(amount=1)
-    await client_of(server_store).script_flush()
+    await client_of(server_store).execute_command("FUNCTION", "FLUSH")
     await disconnect(server_store)
     # This script is known from here on; the one of the payment was not used yet.
     await scene.deposit(await scene.wallet(balance=0), 1)
@@ -161,14 +163,14 @@ async def test_a_reply_that_cannot_be_read_is_a_defect_for_that_call_alone(
     reply: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = RedisStore.connect("redis://unused")
-    async with answering_server({"EVALSHA": reply + b"\r\n", "XRANGE": b"+fine\r\n"}) as url:
+    async with answering_server({"FCALL": reply + b"\r\n", "XRANGE": b"+fine\r\n"}) as url:
         client = store._partition.client = ServerClient(url, reply_timeout_s=1)
-        other = asyncio.create_task(store._fetch("XRANGE"))
+        other = asyncio.create_task(store._partition.fetch("XRANGE"))
         with pytest.raises(InternalError):
             await store.read_meta()
         assert await other == "fine"
         await client.aclose()
-    assert "read_meta answered" in caplog.text
+    assert "the reply of read_meta cannot be read" in caplog.text
 
 
 @pytest.mark.parametrize("view", ["no view", "pay_1"])
@@ -177,7 +179,7 @@ async def test_a_command_whose_outcome_cannot_be_read_has_a_defect_for_that_comm
 ) -> None:
     store = RedisStore.connect("redis://unused")
     reply = f"*4\r\n$2\r\nok\r\n$1\r\n1\r\n$0\r\n\r\n${len(view)}\r\n{view}\r\n"
-    async with answering_server({"EVALSHA": reply.encode()}) as url:
+    async with answering_server({"FCALL": reply.encode()}) as url:
         client = store._partition.client = ServerClient(url, reply_timeout_s=1)
         with pytest.raises(InternalError):
             await store.run(CompletePayment("pay_1", "1", "settled"), ALONE)
@@ -200,11 +202,11 @@ async def test_scripts_that_the_server_forgot_are_loaded_within_the_batch(server
     scene = Scene(server_store)
     await scene.user("alice")
     wallet = await scene.wallet(balance=0)
-    await client_of(server_store).script_flush()
+    await client_of(server_store).execute_command("FUNCTION", "FLUSH")
     await server_store.ping()
     results: list[Any] = await asyncio.gather(
         server_store.read_meta(),
-        server_store.read_user("alice"),
+        server_store.run(ReadUser("alice")),
         *(scene.deposit(wallet, 1) for _ in range(6)),
     )
     assert results.pop(0)["schema"] == SCHEMA
@@ -227,7 +229,7 @@ async def test_redis_py_reads_the_url_and_never_connects(
 
 async def test_a_server_with_tls_is_used_if_its_certificate_is_trusted(tmp_path: Path) -> None:
     tls, authority = make_tls(tmp_path)
-    async with answering_server({"EVALSHA": b"+over TLS\r\n"}, tls=tls) as url:
+    async with answering_server({"FCALL": b"+over TLS\r\n"}, tls=tls) as url:
         url = url.replace("redis://127.0.0.1", "rediss://localhost")
         trusting = ServerClient(f"{url}?ssl_ca_certs={authority}", reply_timeout_s=5)
         assert await ask(trusting, READ_META) == "over TLS"
@@ -269,7 +271,7 @@ async def test_a_store_that_is_not_open_is_unavailable() -> None:
 async def test_a_faked_store_tells_a_defect_on_the_first_run_of_a_script_too(fake_store: RedisStore) -> None:
     client = fake_store._partition.client
     assert isinstance(client, FakeClient)
-    broken = Script("broken", "return redis.call('NOSUCH')", "0" * 40, ())
+    broken = replace(READ_META, text="return redis.call('NOSUCH')", sha="0" * 40)
     with pytest.raises(InternalError):
         await ask(client, broken)
 

@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 from support.proxy import Fault, Proxy, running_proxy
 from support.scene import ALONE, Scene, operation
+from support.store import read_outbox
 
 from technopay.engine import commands
+from technopay.engine.commands import ReadWallet
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable
 from technopay.storage import RedisStore
 from technopay.storage.server.client import ServerClient
@@ -46,7 +48,7 @@ async def far(proxy: Proxy, truth: Scene, namespace: str) -> AsyncIterator[Scene
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not ask again for long."""
-    monkeypatch.setattr("technopay.storage.base.ASK_AGAIN_S_MAX", 0.3)
+    monkeypatch.setattr("technopay.storage.partition.RETRY_S_MAX", 0.3)
 
 
 async def disconnect(scene: Scene) -> None:
@@ -100,7 +102,7 @@ async def test_a_lost_reply_of_a_read_without_a_script_is_asked_for_again(
     far: Scene, truth: Scene, proxy: Proxy, fault: Fault
 ) -> None:
     proxy.strike(fault, victim=b"XRANGE")
-    outbox = await far.store.read_outbox("relay-a", 100)
+    outbox = await read_outbox(far.store, "relay-a", 100)
     assert outbox is not None
     assert outbox.entries == len(await truth.entries())
 
@@ -168,7 +170,7 @@ async def test_no_answer_is_ever_given_to_another_call(
     deposited = dict.fromkeys(wallets, 0)
 
     async def read(wallet: str) -> None:
-        outcome = await far.store.read_wallet(wallet, "alice")
+        outcome = await far.store.run(ReadWallet(wallet, "alice"))
         assert outcome.value is not None
         assert outcome.value.id == wallet
 

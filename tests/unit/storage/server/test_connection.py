@@ -8,10 +8,9 @@ from functools import partial
 from typing import Any, cast
 
 import pytest
-from technopay.storage.base import resolve
 
 from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable
-from technopay.storage.scripts.loader import Script
+from technopay.storage.scripts.loader import Library, Script
 from technopay.storage.server.connection import (
     CALLS_PER_WRITE_MAX,
     PendingCall,
@@ -20,7 +19,8 @@ from technopay.storage.server.connection import (
     pack,
 )
 
-SCRIPT = Script("ask", "return ARGV[1]", "f" * 40, ("what",))
+LIBRARY = Library("scripts", "#!lua name=scripts")
+SCRIPT = Script("ask", "", "", "ask_1", LIBRARY, ("what",), "", takes_many=False)
 
 
 class FakeTransport:
@@ -82,9 +82,8 @@ class Result:
 def send(connection: PipelinedConnection, *arguments: str | int) -> Result:
     """Send a script and return its result, which comes later."""
     result = Result()
-    connection.send(
-        PendingCall(SCRIPT, pack(("EVALSHA", SCRIPT.sha, 1, "journal", *arguments)), result.resolve)
-    )
+    command = pack(("FCALL", SCRIPT.function, 1, "journal", *arguments))
+    connection.send(PendingCall(SCRIPT, command, result.resolve))
     return result
 
 
@@ -101,7 +100,7 @@ async def test_each_tick_is_one_write_and_none_waits_for_a_reply(
             send(connection, number)
         await ticks()
     assert len(transport.writes) == 3
-    assert [written.count(b"EVALSHA") for written in transport.writes] == [10, 10, 10]
+    assert [written.count(b"FCALL") for written in transport.writes] == [10, 10, 10]
     assert connection.calls == 30
     connection.abort()
 
@@ -112,7 +111,7 @@ async def test_many_calls_of_one_tick_leave_in_parts_so_that_the_server_can_begi
     for number in range(80):
         send(connection, number)
     await ticks()
-    written = [each.count(b"EVALSHA") for each in transport.writes]
+    written = [each.count(b"FCALL") for each in transport.writes]
     assert written == [CALLS_PER_WRITE_MAX, CALLS_PER_WRITE_MAX, 80 - 2 * CALLS_PER_WRITE_MAX]
     connection.abort()
 
@@ -141,7 +140,7 @@ async def test_what_is_sent_by_the_handler_of_a_reply_leaves_in_one_write_behind
     connection.data_received(b"+ok\r\n" * 3)
     assert len(transport.writes) == 1
     await ticks()
-    assert [written.count(b"EVALSHA") for written in transport.writes] == [0, 3]
+    assert [written.count(b"FCALL") for written in transport.writes] == [0, 3]
     connection.data_received(b"+a\r\n+b\r\n+c\r\n")
     assert [call.reply for call in answers] == ["a", "b", "c"]
     connection.abort()
@@ -162,7 +161,7 @@ async def test_a_command_that_is_no_script_has_its_place_among_them(
 
 async def test_a_caller_who_left_leaves_the_order_alone(connection: PipelinedConnection) -> None:
     left: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    connection.send(PendingCall(SCRIPT, b"first", partial(resolve, left)))
+    connection.send(PendingCall(SCRIPT, b"first", lambda reply: left.done() or left.set_result(reply)))
     second = send(connection, 2)
     await ticks()
     left.cancel()
@@ -176,19 +175,19 @@ async def test_a_forgotten_script_is_loaded_and_called_again_once(
 ) -> None:
     call = send(connection, "x")
     await ticks()
-    connection.data_received(b"-NOSCRIPT No matching script.\r\n")
+    connection.data_received(b"-ERR Function not found\r\n")
     await ticks()
-    assert b"SCRIPT" in transport.writes[1]
-    assert transport.writes[1].index(b"LOAD") < transport.writes[1].index(b"EVALSHA")
+    assert b"FUNCTION" in transport.writes[1]
+    assert transport.writes[1].index(b"LOAD") < transport.writes[1].index(b"FCALL")
     assert call.replies == []
-    connection.data_received(b"+sha\r\n+done\r\n")
+    connection.data_received(b"+scripts\r\n+done\r\n")
     assert call.reply == "done"
 
     again = send(connection, "x")
     await ticks()
-    connection.data_received(b"-NOSCRIPT No matching script.\r\n")
+    connection.data_received(b"-ERR Function not found\r\n")
     await ticks()
-    connection.data_received(b"+sha\r\n-NOSCRIPT No matching script.\r\n")
+    connection.data_received(b"+scripts\r\n-ERR Function not found\r\n")
     assert type(again.reply) is StoreUnavailable
     connection.abort()
 
@@ -198,11 +197,11 @@ async def test_one_load_serves_all_calls_that_were_sent_before_it(
 ) -> None:
     calls = [send(connection, number) for number in range(20)]
     await ticks()
-    connection.data_received(b"-NOSCRIPT No matching script.\r\n" * 20)
+    connection.data_received(b"-ERR Function not found\r\n" * 20)
     await ticks()
     assert transport.writes[1].count(b"LOAD") == 1
-    assert transport.writes[1].count(b"EVALSHA") == 20
-    connection.data_received(b"+sha\r\n" + b"+done\r\n" * 20)
+    assert transport.writes[1].count(b"FCALL") == 20
+    connection.data_received(b"+scripts\r\n" + b"+done\r\n" * 20)
     assert [call.reply for call in calls] == ["done"] * 20
     connection.abort()
 
@@ -210,21 +209,21 @@ async def test_one_load_serves_all_calls_that_were_sent_before_it(
 async def test_a_script_that_is_loaded_ahead_leaves_before_its_calls(
     connection: PipelinedConnection, transport: FakeTransport
 ) -> None:
-    connection.load(SCRIPT)
+    connection.load(LIBRARY)
     call = send(connection, "x")
     await ticks()
     (written,) = transport.writes
-    assert written.index(b"LOAD") < written.index(b"EVALSHA")
-    connection.data_received(b"+sha\r\n+done\r\n")
+    assert written.index(b"LOAD") < written.index(b"FCALL")
+    connection.data_received(b"+scripts\r\n+done\r\n")
     assert call.reply == "done"
 
     # Forgotten all the same: loaded once more.
     again = send(connection, "x")
     await ticks()
-    connection.data_received(b"-NOSCRIPT No matching script.\r\n")
+    connection.data_received(b"-ERR Function not found\r\n")
     await ticks()
     assert b"LOAD" in transport.writes[2]
-    connection.data_received(b"+sha\r\n+done\r\n")
+    connection.data_received(b"+scripts\r\n+done\r\n")
     assert again.reply == "done"
     connection.abort()
 
@@ -348,25 +347,25 @@ async def test_a_store_that_breaks_the_protocol_is_disconnected(
     "error",
     [
         "LOADING Redis is loading the dataset in memory",
-        "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-        "READONLY You can't write against a read only replica. script: abc, on @user_script:1.",
-        "OOM command not allowed when used memory > 'maxmemory'. script: abc, on @user_script:1.",
+        "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
+        "READONLY You can't write against a read only replica. script: abc, on @user_function:1.",
+        "OOM command not allowed when used memory > 'maxmemory'. script: abc, on @user_function:1.",
         "MISCONF Errors writing to the AOF file: No space left on device",
         "CLUSTERDOWN The cluster is down",
         "TRYAGAIN Multiple keys request during rehashing of slot",
         "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
         "NOREPLICAS Not enough good replicas to write.",
-        "NOSCRIPT No matching script. Please use EVAL.",
+        "ERR Function not found",
         "NOAUTH Authentication required.",
         "WRONGPASS invalid username-password pair or user is disabled.",
-        "NOPERM User shy has no permissions to run the 'evalsha' command",
+        "NOPERM User shy has no permissions to run the 'fcall' command",
         "DENIED Redis is running in protected mode",
         "MOVED 3999 127.0.0.1:6381",
         "ASK 3999 127.0.0.1:6381",
         "CROSSSLOT Keys in request don't hash to the same slot",
         "ERR max number of clients reached",
-        "ERR Script killed by user with SCRIPT KILL. script: on @user_script:1.",
-        "ERR Script killed by user with SCRIPT KILL... script: abc, on @user_script:1.",
+        "ERR Script killed by user with FUNCTION KILL. script: on @user_function:1.",
+        "ERR Script killed by user with SCRIPT KILL... script: abc, on @user_function:1.",
     ],
 )
 def test_an_error_that_says_that_nothing_ran_is_unavailable(error: str) -> None:
@@ -378,8 +377,8 @@ def test_an_error_that_says_that_nothing_ran_is_unavailable(error: str) -> None:
     [
         "ERR user_script:3: Script attempted to access nonexistent global variable 'x'",
         "WRONGTYPE Operation against a key holding the wrong kind of value",
-        "ERR ACL failure in script: User shy has no permissions to run 'set' script: on @user_script:1.",
-        "NOPERM ACL failure in script: no permissions to run the 'set' command script: on @user_script:1.",
+        "ERR ACL failure in script: User shy has no permissions to run 'set' script: on @user_function:1.",
+        "NOPERM ACL failure in script: no permissions to run the 'set' command script: on @user_function:1.",
         "UNKILLABLE Sorry the script already executed write commands against the dataset.",
     ],
 )

@@ -12,6 +12,7 @@ from support.proxy import answering_server
 from support.scene import operation
 from support.servers import running_server
 
+from technopay.engine.commands import SetLimit
 from technopay.engine.errors import StoreUnfit, StoreUninitialised
 from technopay.storage import RedisStore, initialise_store
 from technopay.storage.server.health import SCHEMA, Durability, require_durable, require_ours, require_primary
@@ -175,7 +176,7 @@ async def test_a_store_with_a_journal_but_no_meta_record_lost_data_and_is_not_in
     own_url: str, client: Any
 ) -> None:
     async with RedisStore.connect(own_url, initialise=True) as store:
-        await store.set_limit(operation(), "EUR", 5)
+        await store.run(SetLimit(operation(), "EUR", 5))
     await client.delete("{tp:00}:meta")
     with pytest.raises(StoreUnfit, match="it lost data; restore it"):
         await initialise_store(own_url, timezone="UTC", durability="always")

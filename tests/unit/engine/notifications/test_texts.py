@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from support.stand_ins import make_parcel
+from support.stand_ins import make_context
 
 from technopay.engine.notifications.texts import message_text, money
 from technopay.engine.values import Notification
@@ -26,7 +26,7 @@ def test_money_is_written_with_the_digits_of_its_currency(amount: int, currency:
 
 
 NOTHING = "Nothing was deducted."
-SAID = [
+TEXTS = [
     ("confirmation.code", "", "123456 is your code to pay 12.34 EUR to bookshop. Give it to nobody."),
     ("payment.succeeded", "", "You paid 12.34 EUR to bookshop."),
     (
@@ -63,19 +63,20 @@ SAID = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "reason", "text"), SAID)
+@pytest.mark.parametrize(("kind", "reason", "text"), TEXTS)
 def test_every_message_names_amount_and_payee(kind: str, reason: str, text: str) -> None:
-    parcel = make_parcel()
-    notice = Notification("1-0", kind, 1, reason, parcel)
+    context = make_context()
+    notification = Notification("1-0", kind, 1, reason, context)
 
-    assert message_text(notice, parcel, "123456") == text
+    assert message_text(notification, context, "123456") == text
 
 
 def test_only_a_code_is_in_the_text_of_its_message() -> None:
-    parcel = make_parcel()
+    context = make_context()
 
-    told = [
-        message_text(Notification("1-0", kind, 1, reason, parcel), parcel, "123456") for kind, reason, _ in SAID
+    texts = [
+        message_text(Notification("1-0", kind, 1, reason, context), context, "123456")
+        for kind, reason, _ in TEXTS
     ]
 
-    assert ["123456" in text for text in told] == [True] + [False] * (len(SAID) - 1)
+    assert ["123456" in text for text in texts] == [True] + [False] * (len(TEXTS) - 1)

@@ -91,7 +91,7 @@ async def test_slow_takes_three_seconds(service: Service, monkeypatch: pytest.Mo
     async def sleep(delay_s: float) -> None:
         slept.append(delay_s)
 
-    monkeypatch.setattr("technopay.engine.mocks.asyncio.sleep", sleep)
+    monkeypatch.setattr("technopay.engine.testing.mocks.asyncio.sleep", sleep)
 
     assert await service.settle(terms("shop-slow")) == "settled"
     assert slept == [3.0]
@@ -185,11 +185,11 @@ async def test_the_recording_channel_takes_nothing_while_it_has_an_error() -> No
 
 
 def test_ids_that_count_look_like_those_that_do_not() -> None:
-    ids, made = SequentialIds(), [RandomIds().new("pay")]
-    made += [ids.new("pay") for _ in range(1_000)]
+    ids, made = SequentialIds(), [RandomIds().new("pay", 0)]
+    made += [ids.new("pay", 0) for _ in range(1_000)]
 
     assert made[1:] == sorted(made[1:])
     assert len(set(made)) == 1_001
     assert {each[:6] for each in made} == {"pay_00"}
     assert {len(each) for each in made} == {28}
-    assert SequentialIds(7).new("wal") == "wal_00" + "7".zfill(22)
+    assert SequentialIds(7).new("wal", 0) == "wal_00" + "7".zfill(22)

@@ -6,13 +6,12 @@ from random import Random
 from typing import Any
 
 import pytest
-from support.paper_journal import SECRET, Desk, PaperJournal, take
+from support.paper_journal import Desk, PaperJournal, feed_of, take
 from support.stand_ins import ManualClock
-from technopay.engine.journal import Stretch
 
-from technopay.engine import EngineSettings, Subscription
-from technopay.engine import feed as feeding
-from technopay.engine.events.feed import Feed
+from technopay.engine import Subscription
+from technopay.engine.events import feed as feeding
+from technopay.engine.values import JournalBatch, Position
 
 
 class SlowJournal(PaperJournal):
@@ -23,17 +22,17 @@ class SlowJournal(PaperJournal):
         self.clock = clock
         self.begins: list[str] = []
 
-    async def read_changes(self, after: str, count: int) -> Stretch:
-        self.begins.append(after)
+    async def read_journal(self, partition: int, after: Position, limit: int) -> JournalBatch:
+        self.begins.append(str(after))
         self.clock.now += 0.01
-        return await super().read_changes(after, count)
+        return await super().read_journal(partition, after, limit)
 
 
 def slow_desk(**changes: Any) -> tuple[Desk, SlowJournal]:
     desk = Desk(**changes)
     journal = SlowJournal(desk.clock)
     desk.journal = journal
-    desk.feed = Feed(journal, desk.clock, EngineSettings(secret=SECRET, **changes))
+    desk.feed = feed_of(journal, desk.clock, **changes)
     return desk, journal
 
 
@@ -67,7 +66,7 @@ async def test_what_begins_while_somebody_asks_for_the_past_is_not_missed() -> N
 
 
 async def test_to_catch_up_takes_a_quarter_of_the_time_however_many_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeding, "STRETCH", 10)
+    monkeypatch.setattr(feeding, "BATCH", 10)
     desk, journal = slow_desk()
     journal.write(*["bob", "alice"] * 500)
     for place in range(0, 800, 100):
@@ -77,14 +76,14 @@ async def test_to_catch_up_takes_a_quarter_of_the_time_however_many_do(monkeypat
     for _ in range(20):
         assert await desk.feed.step()
 
-    assert len(journal.begins) == 20, "one stretch at a time"
+    assert len(journal.begins) == 20, "one batch at a time"
     assert desk.clock.now - began_s == pytest.approx(4 * 20 * 0.01)
 
 
 async def test_those_who_catch_up_take_turns_and_whoever_is_live_waits_for_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feeding, "STRETCH", 10)
+    monkeypatch.setattr(feeding, "BATCH", 10)
     desk, journal = slow_desk()
     journal.write(*["bob"] * 10_000)
     live = await desk.listen("alice")
@@ -111,7 +110,7 @@ async def test_those_who_catch_up_take_turns_and_whoever_is_live_waits_for_none(
 async def test_whoever_listens_from_wherever_hears_each_event_once_and_in_order(
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(feeding, "STRETCH", 3)
+    monkeypatch.setattr(feeding, "BATCH", 3)
     random = Random(seed)
     desk = Desk(events_waiting_max=4, listeners_per_user_max=100)
     users = ["alice", "bob", "carol"]

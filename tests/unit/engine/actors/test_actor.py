@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from support.stand_ins import Heard, Stage, settle
+from support.stand_ins import Result, Stage, settle
 
 from technopay.engine import EngineClosed, InternalError, OutcomeUnknown, Overloaded, StoreUnavailable
 from technopay.engine.actors.actor import COMMANDS_SENT_MAX, LEASE_COMMANDS_MAX, LEASE_S_MAX
@@ -56,7 +56,7 @@ async def test_with_a_token_all_that_wait_go_out_together_and_what_comes_follows
 
 
 async def test_what_brings_no_token_did_not_take_the_lease_so_the_next_one_has_to() -> None:
-    """An answer given again, or a completion, which is under its claim."""
+    """An answer given again."""
     stage = Stage()
     stage.put_all("abcde")
     stage.store.answer(TOKEN)
@@ -69,7 +69,7 @@ async def test_what_brings_no_token_did_not_take_the_lease_so_the_next_one_has_t
 
 
 async def test_a_token_is_known_until_another_one_is_told() -> None:
-    """Answers given again and those of completions bring none."""
+    """Refusals bring none."""
     stage = Stage()
     stage.go_together("ab")
 
@@ -89,7 +89,7 @@ async def test_each_asker_gets_its_own_outcome_in_whatever_order_they_come() -> 
     for which in (3, 0, 3, 0, 1, 0):
         sent = stage.store.under_way.pop(which)
         before = {name for name in names if replies[name].done()}
-        sent.hear(Outcome("ok", sent.name))
+        sent.on_result(Outcome("ok", sent.name))
         assert {name for name in names if replies[name].done()} == before | {sent.name}
 
     assert {name: replies[name].result().value for name in names} == {name: name for name in names}
@@ -118,33 +118,31 @@ async def test_what_is_under_way_takes_no_room_in_the_mailbox() -> None:
 
     with pytest.raises(Overloaded):
         stage.put("d")
-    completion = stage.put("e", always=True)
     stage.store.answer(TOKEN, TOKEN)
-    assert stage.store.names == [*"abce"], "what was refused is not sent, a completion is"
+    assert stage.store.names == [*"abc"], "what was refused is not sent"
     stage.put_all("fgh")
 
-    stage.store.answer_all(OK)
-    assert completion.result() == OK
+    assert stage.store.names == [*"abcfgh"]
 
 
 @pytest.mark.parametrize(
-    "heard",
+    "result",
     [StoreUnavailable(), InternalError(), Outcome("confirmation_invalid")],
     ids=["unavailable", "defect", "refusal"],
 )
 @pytest.mark.parametrize("token", ["", "7"], ids=["alone", "together"])
 async def test_a_fault_or_a_refusal_goes_to_its_asker_and_the_next_command_goes_on(
-    token: str, heard: Heard
+    token: str, result: Result
 ) -> None:
     stage = Stage()
     replies = stage.go_together("abc") if token else stage.put_all("abc")
 
-    stage.store.answer(OK, heard, OK)
+    stage.store.answer(OK, result, OK)
 
-    if isinstance(heard, Outcome):
-        assert replies[1].result() is heard
+    if isinstance(result, Outcome):
+        assert replies[1].result() is result
     else:
-        assert replies[1].exception() is heard
+        assert replies[1].exception() is result
     assert [replies[0].result(), replies[2].result()] == [OK, OK]
     assert stage.store.names == [*"abc"], "nothing is sent again"
 
@@ -239,8 +237,8 @@ async def test_an_actor_goes_when_the_last_outcome_was_told_and_not_before() -> 
     stage = Stage()
     stage.go_together("ab")
     stage.put("c")
-    for heard in (OK, StoreUnavailable()):
-        stage.store.answer(heard)
+    for result in (OK, StoreUnavailable()):
+        stage.store.answer(result)
         assert stage.passivated == []
 
     stage.store.answer(OK)
@@ -266,7 +264,6 @@ async def test_an_actor_that_is_abandoned_tells_what_is_known() -> None:
     stage.store.answer(OK)
     busy_since = Stage()
     alone, waits = busy_since.put_all("cd")
-    completion = busy_since.put("e", always=True)
 
     stage.actor.abandon()
     busy_since.actor.abandon()
@@ -275,21 +272,20 @@ async def test_an_actor_that_is_abandoned_tells_what_is_known() -> None:
     for unknown in (under_way[1], alone):
         with pytest.raises(OutcomeUnknown):
             unknown.result()
-    for closed in (waits, completion):
-        with pytest.raises(EngineClosed):
-            closed.result()
+    with pytest.raises(EngineClosed):
+        waits.result()
     assert stage.passivated == busy_since.passivated == ["wal_001"]
 
 
 @pytest.mark.parametrize(
-    "heard", [OK, Outcome("busy"), Outcome("fenced"), OutcomeUnknown(), StoreUnavailable()]
+    "result", [OK, Outcome("busy"), Outcome("fenced"), OutcomeUnknown(), StoreUnavailable()]
 )
-async def test_what_comes_after_an_actor_was_abandoned_changes_nothing(heard: Heard) -> None:
+async def test_what_comes_after_an_actor_was_abandoned_changes_nothing(result: Result) -> None:
     stage = Stage()
     replies = stage.go_together("ab")
     stage.actor.abandon()
 
-    stage.store.answer(heard, heard)
+    stage.store.answer(result, result)
     await settle()
 
     assert stage.store.names == [*"ab"]

@@ -3,17 +3,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 from support.scenes import wait_for
-from support.stand_ins import ManualClock, make_payment
-from technopay.engine.agenda import Agenda
+from support.stand_ins import ManualClock
 
 from technopay.engine import StoreUnavailable
 from technopay.engine.background import PAUSE_AFTER_FAULT_S, Loop
-from technopay.engine.runtime import DUE_MAX
-from technopay.engine.values import Claimed, ClaimedMessage, Due, Notification
 
 FOREVER_S = 3_600
 
@@ -168,45 +164,3 @@ async def test_a_cancel_that_a_step_swallows_still_ends_the_loop() -> None:
 
 async def test_a_loop_that_was_never_started_can_be_stopped() -> None:
     await Loop("test", Steps(), FOREVER_S, ManualClock()).stop(1)
-
-
-class DueStore:
-    """Of a store, what the agenda needs of it."""
-
-    def __init__(self, due: Due) -> None:
-        self._due = due
-
-    async def take_due(self, count: int) -> Due:
-        assert count == DUE_MAX
-        return self._due
-
-
-class Handed:
-    """Takes what the agenda hands out."""
-
-    def __init__(self) -> None:
-        self.payments: list[Claimed] = []
-        self.messages: list[ClaimedMessage] = []
-
-    def begin(self, claimed: Claimed) -> None:
-        self.payments.append(claimed)
-
-    def begin_again(self, message: ClaimedMessage) -> None:
-        self.messages.append(message)
-
-
-@pytest.mark.parametrize(
-    ("next_in_ms", "more"), [(None, False), (1, False), (5_000, False), (0, True), (-3, True)]
-)
-async def test_the_agenda_hands_out_what_is_due_and_tells_whether_there_is_more(
-    next_in_ms: int | None, more: bool
-) -> None:
-    claimed = Claimed(make_payment(), "1")
-    message = ClaimedMessage(Notification("1-0", "payment.succeeded", None, "", None), "sms", 1, "1")
-    store: Any = DueStore(Due([claimed], [message], next_in_ms))
-    handed: Any = Handed()
-
-    assert await Agenda(store, handed, handed).step() == more
-
-    assert handed.payments == [claimed]
-    assert handed.messages == [message]

@@ -1,4 +1,4 @@
-"""Who runs the dialogues with the settlement service, and what becomes of their verdicts."""
+"""Settlements that run, and their verdicts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from technopay.engine import (
     ScriptedSettlementService,
     StoreUnavailable,
 )
-from technopay.engine.actors.directory import Directory
 from technopay.engine.claims import Claims
 from technopay.engine.settlement.settlements import Settlements
 from technopay.engine.values import Claimed, PaymentTerms
@@ -35,11 +34,8 @@ class Desk:
         self.changed: list[Payment] = []
         store: Any = self.store
         clock, chosen = self.clock, quick_settings(settlement_timeout_s=timeout_s, **settings)
-        directory = Directory(store, clock, chosen, "owner")
         self.claims = Claims(store, clock)
-        self.settlements = Settlements(
-            store, directory, service, clock, self.claims, chosen, self.changed.append
-        )
+        self.settlements = Settlements(store, service, clock, self.claims, chosen, self.changed.append)
 
     def begin(self, claim: str = "1", **fields: Any) -> None:
         self.settlements.begin(Claimed(make_payment(**fields), claim))
@@ -244,7 +240,7 @@ async def test_one_settlement_too_many_is_left_to_the_agenda() -> None:
     desk = Desk(service, settlements_max=2)
 
     for number in range(3):
-        desk.begin(id=f"pay_{number}")
+        desk.begin(id=f"pay_00{number}")
     await asyncio.sleep(0)
 
     assert desk.settlements.in_flight == 2

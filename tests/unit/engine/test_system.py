@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from technopay.engine import clock
+from technopay.engine import system
 from technopay.engine.system import RandomIds, SystemClock
 
 ID = re.compile(r"pay_00[0-9A-Za-z_-]{22}")
@@ -26,12 +26,12 @@ class Uuid:
 def id_of(raw: bytes) -> str:
     """Make the id that stands for these bytes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clock, "uuid7", lambda: Uuid(raw))
-        return RandomIds().new("pay")
+        patch.setattr(system, "uuid7", lambda: Uuid(raw))
+        return RandomIds().new("pay", 0)
 
 
 def test_ids_have_prefix_and_partition_and_22_characters_that_need_no_escaping() -> None:
-    made = [RandomIds().new("pay") for _ in range(1_000)]
+    made = [RandomIds().new("pay", 0) for _ in range(1_000)]
 
     assert all(ID.fullmatch(each) for each in made)
 
@@ -39,7 +39,7 @@ def test_ids_have_prefix_and_partition_and_22_characters_that_need_no_escaping()
 def test_ids_sort_by_the_time_of_their_making() -> None:
     ids = RandomIds()
 
-    made = [ids.new("pay") for _ in range(20_000)]
+    made = [ids.new("pay", 0) for _ in range(20_000)]
 
     assert made == sorted(made)
     assert len(set(made)) == 20_000
@@ -65,19 +65,19 @@ def test_the_order_of_ids_holds_to_the_last_bit(raw: bytes, bit: int) -> None:
 
 def test_the_end_of_an_id_is_all_chance() -> None:
     """It names the calls of an engine, so it has to tell engines apart that start at the same moment."""
-    ends = [RandomIds().new("eng")[-8:] for _ in range(1_000)]
+    ends = [RandomIds().new("eng", 0)[-8:] for _ in range(1_000)]
 
     assert len(set(ends)) == 1_000
     assert all(len({end[place] for end in ends}) > 20 for place in range(1, 7))
 
 
 async def test_the_clock_never_goes_back_and_a_sleep_takes_its_time() -> None:
-    system = SystemClock()
-    before = system.monotonic()
+    clock = SystemClock()
+    before = clock.monotonic()
 
-    await system.sleep(0.01)
+    await clock.sleep(0.01)
 
-    assert system.monotonic() - before >= 0.009
-    assert abs(system.monotonic() - time.monotonic()) < 1
+    assert clock.monotonic() - before >= 0.009
+    assert abs(clock.monotonic() - time.monotonic()) < 1
     async with asyncio.timeout(1):
-        await system.sleep(0)
+        await clock.sleep(0)

@@ -14,7 +14,8 @@ from technopay.engine import (
     RateLimited,
     StoreUnavailable,
 )
-from technopay.engine import feed as feeding
+from technopay.engine.events import feed as feeding
+from technopay.engine.values import BEGINNING, Position
 
 
 async def test_a_listener_hears_what_happens_from_now_on_and_only_what_is_the_users() -> None:
@@ -64,7 +65,7 @@ async def test_whoever_begins_in_the_future_hears_what_comes_then() -> None:
 async def test_whoever_catches_up_joins_the_others_without_a_gap_and_hears_nothing_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feeding, "STRETCH", 3)
+    monkeypatch.setattr(feeding, "BATCH", 3)
     desk = Desk()
     desk.journal.write(*["alice"] * 10)
     live = await desk.listen()
@@ -79,7 +80,7 @@ async def test_whoever_catches_up_joins_the_others_without_a_gap_and_hears_nothi
         assert await take(listener) == list(range(after + 1, 21))
 
 
-async def test_one_reading_serves_all_whose_places_it_passes() -> None:
+async def test_one_reading_serves_all_whose_positions_it_passes() -> None:
     desk = Desk()
     desk.journal.write(*["alice", "bob"] * 5)
     listeners = [await desk.listen(user, after) for after in (0, 3, 9) for user in ("alice", "bob")]
@@ -89,7 +90,7 @@ async def test_one_reading_serves_all_whose_places_it_passes() -> None:
 
 
 async def test_who_catches_up_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeding, "STRETCH", 2)
+    monkeypatch.setattr(feeding, "BATCH", 2)
     desk = Desk()
     desk.journal.write(*["bob"] * 100)
     await desk.listen("bob", after=0)
@@ -100,7 +101,7 @@ async def test_who_catches_up_does_not_hold_up_the_others(monkeypatch: pytest.Mo
 
 
 async def test_what_has_no_room_waits_in_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeding, "STRETCH", 5)
+    monkeypatch.setattr(feeding, "BATCH", 5)
     desk = Desk(events_waiting_max=4)
     desk.journal.write(*["alice"] * 12)
     slow, quick = await desk.listen(after=0), await desk.listen(after=0)
@@ -176,7 +177,7 @@ async def test_who_cannot_begin_holds_no_place() -> None:
 
 
 async def test_a_fault_in_the_middle_costs_nobody_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeding, "STRETCH", 2)
+    monkeypatch.setattr(feeding, "BATCH", 2)
     desk = Desk()
     desk.journal.write(*["alice"] * 5)
     listener = await desk.listen(after=0)
@@ -237,11 +238,11 @@ async def test_an_end_while_somebody_begins_takes_them_not(monkeypatch: pytest.M
     desk = Desk()
     began = asyncio.Event()
 
-    async def read_end() -> str:
+    async def read_end(partition: int) -> Position:
         began.set()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        return "0-0"
+        return BEGINNING
 
     monkeypatch.setattr(desk.journal, "read_end", read_end)
     beginning = asyncio.ensure_future(desk.listen())

@@ -45,12 +45,12 @@ def live_actors() -> set[int]:
 async def test_a_command_gets_its_outcome() -> None:
     outcome: Outcome[Any] = Outcome("ok", token="7")
 
-    assert await make_directory(ScriptedStore(outcome)).ask("wal_1", make_command()) is outcome
+    assert await make_directory(ScriptedStore(outcome)).run("wal_1", make_command()) is outcome
 
 
 async def test_a_fault_is_raised() -> None:
     with pytest.raises(StoreUnavailable):
-        await make_directory(ScriptedStore(StoreUnavailable())).ask("wal_1", make_command())
+        await make_directory(ScriptedStore(StoreUnavailable())).run("wal_1", make_command())
 
 
 async def test_an_idle_wallet_is_no_task_and_no_object() -> None:
@@ -58,7 +58,7 @@ async def test_an_idle_wallet_is_no_task_and_no_object() -> None:
     directory = make_directory(store)
     tasks, actors = asyncio.all_tasks(), live_actors()
 
-    await directory.ask("wal_1", make_command())
+    await directory.run("wal_1", make_command())
     store.sent.clear()  # it knows who was to hear the outcome
 
     assert directory.live_actors == 0
@@ -71,12 +71,11 @@ async def test_a_wallet_at_work_is_no_task_either() -> None:
     directory = make_directory(store)
     tasks = asyncio.all_tasks()
 
-    reply = directory.complete("wal_1", make_command())
+    (caller,) = await begin(directory.run("wal_1", make_command()))
 
     assert directory.live_actors == 1
-    assert asyncio.all_tasks() == tasks
-    store.answer(OK)
-    assert reply.result() is OK
+    assert asyncio.all_tasks() == {*tasks, caller}
+    assert await finish(store, [caller]) == ["ok"]
 
 
 async def test_passivation_loses_no_command() -> None:
@@ -88,7 +87,7 @@ async def test_passivation_loses_no_command() -> None:
     async def ask_later(name: str, ticks: int) -> None:
         for _ in range(ticks):
             await asyncio.sleep(0)
-        await directory.ask("wal_1", make_command(name))
+        await directory.run("wal_1", make_command(name))
 
     async with asyncio.timeout(5):
         await asyncio.gather(*(ask_later(name, number // 3) for number, name in enumerate(names)))
@@ -99,23 +98,24 @@ async def test_passivation_loses_no_command() -> None:
 
 @pytest.mark.parametrize("last", [OK, StoreUnavailable()], ids=["outcome", "fault"])
 async def test_a_command_put_right_after_the_passivation_is_served(last: Any) -> None:
-    """Whoever hears the last outcome asks again before anything else happens."""
+    """The caller sends the next command as soon as it has its outcome, before anything else happens."""
     store = ScriptedStore()
     directory = make_directory(store)
-    reply = directory.complete("wal_1", make_command("a"))
-    directory.complete("wal_1", make_command("b"))
-    again: list[asyncio.Future[Outcome[Any]]] = []
-    reply.add_done_callback(lambda _: again.append(directory.complete("wal_1", make_command("c"))))
 
-    store.answer(OK)
+    async def run_twice() -> Outcome[Any]:
+        await directory.run("wal_1", make_command("a"))
+        return await directory.run("wal_1", make_command("c"))
+
+    twice, other = await begin(run_twice(), directory.run("wal_1", make_command("b")))
+    store.answer(Outcome("ok", token="7"))
     store.answer(last)
     assert directory.live_actors == 0
+    await asyncio.wait([other])
     await settle()
 
     assert store.names == ["a", "b", "c"]
     assert store.sent[-1].lease.token == "", "the new actor knows nothing of the old one"
-    store.answer(OK)
-    assert again[0].result() is OK
+    assert await finish(store, [twice]) == ["ok"]
     assert directory.live_actors == 0
 
 
@@ -123,9 +123,9 @@ async def test_one_wallet_has_one_actor_and_several_have_several() -> None:
     store = ScriptedStore()
     directory = make_directory(store)
     tasks = await begin(
-        directory.ask("wal_1", make_command("first")),
-        directory.ask("wal_1", make_command("second")),
-        directory.ask("wal_2", make_command("other")),
+        directory.run("wal_1", make_command("first")),
+        directory.run("wal_1", make_command("second")),
+        directory.run("wal_2", make_command("other")),
     )
 
     assert directory.live_actors == 2
@@ -139,13 +139,13 @@ async def test_one_wallet_has_one_actor_and_several_have_several() -> None:
 async def test_one_command_too_many_for_a_wallet_is_refused_as_overloaded() -> None:
     store = ScriptedStore()
     directory = make_directory(store, mailbox_capacity=2)
-    tasks = await begin(*(directory.ask("wal_1", make_command()) for _ in range(3)))
+    tasks = await begin(*(directory.run("wal_1", make_command()) for _ in range(3)))
 
     with pytest.raises(Overloaded):
-        await directory.ask("wal_1", make_command("one too many"))
+        await directory.run("wal_1", make_command("one too many"))
 
     assert directory.commands_waiting == 3
-    tasks += await begin(directory.ask("wal_2", make_command("another wallet has its own mailbox")))
+    tasks += await begin(directory.run("wal_2", make_command("another wallet has its own mailbox")))
     assert await finish(store, tasks) == ["ok"] * 4
     assert store.runs("one too many") == 0
 
@@ -153,64 +153,36 @@ async def test_one_command_too_many_for_a_wallet_is_refused_as_overloaded() -> N
 async def test_one_command_too_many_for_all_wallets_is_refused_as_overloaded() -> None:
     store = ScriptedStore()
     directory = make_directory(store, commands_waiting_max=2)
-    tasks = await begin(directory.ask("wal_1", make_command()), directory.ask("wal_2", make_command()))
+    tasks = await begin(directory.run("wal_1", make_command()), directory.run("wal_2", make_command()))
 
     with pytest.raises(Overloaded):
-        await directory.ask("wal_3", make_command())
+        await directory.run("wal_3", make_command())
 
     assert directory.live_actors == 2, "whoever is refused leaves nothing behind"
     assert await finish(store, tasks) == ["ok"] * 2
-    assert await finish(store, await begin(directory.ask("wal_3", make_command()))) == ["ok"]
+    assert await finish(store, await begin(directory.run("wal_3", make_command()))) == ["ok"]
 
 
 async def test_askers_who_leave_make_room() -> None:
     store = ScriptedStore()
     directory = make_directory(store, commands_waiting_max=1)
-    (task,) = await begin(directory.ask("wal_1", make_command()))
+    (task,) = await begin(directory.run("wal_1", make_command()))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
     assert directory.commands_waiting == 0
-    tasks = await begin(directory.ask("wal_2", make_command()))
+    tasks = await begin(directory.run("wal_2", make_command()))
     assert await finish(store, tasks) == ["ok"]
     assert directory.live_actors == 0
-
-
-async def test_a_completion_gets_in_when_everything_is_full() -> None:
-    store = ScriptedStore()
-    directory = make_directory(store, mailbox_capacity=1, commands_waiting_max=2)
-    tasks = await begin(*(directory.ask("wal_1", make_command()) for _ in range(2)))
-
-    completion = directory.complete("wal_1", make_command("completion"))
-
-    assert directory.commands_waiting == 2, "a completion takes nobody's place"
-    assert await finish(store, tasks) == ["ok"] * 2
-    assert completion.result() is OK
-
-
-async def test_a_completion_has_no_deadline() -> None:
-    clock, store = ManualClock(), ScriptedStore()
-    directory = make_directory(store, clock)
-    tasks = await begin(directory.ask("wal_1", make_command("first")))
-    completion = directory.complete("wal_1", make_command("completion"))
-    (late,) = await begin(directory.ask("wal_1", make_command("late")))
-    clock.now += 3_600
-
-    assert await finish(store, tasks) == ["ok"]
-
-    assert completion.result() is OK
-    with pytest.raises(Overloaded):
-        await late
-    assert store.names == ["first", "completion"]
 
 
 async def test_a_command_has_to_begin_within_the_deadline_of_the_settings() -> None:
     clock, store = ManualClock(), ScriptedStore()
     directory = make_directory(store, clock, command_deadline_s=2.0)
-    tasks = await begin(directory.ask("wal_1", make_command("first")))
-    early = await begin(directory.ask("wal_1", make_command("early")))
+    tasks = await begin(directory.run("wal_1", make_command("first")))
+    early = await begin(directory.run("wal_1", make_command("early")))
     clock.now += 0.001
-    tasks += await begin(directory.ask("wal_1", make_command("late")))
+    tasks += await begin(directory.run("wal_1", make_command("late")))
     clock.now += 1.999
 
     assert await finish(store, tasks) == ["ok", "ok"]
@@ -223,11 +195,11 @@ async def test_a_command_has_to_begin_within_the_deadline_of_the_settings() -> N
 async def test_a_drain_finishes_what_was_accepted_and_refuses_what_comes() -> None:
     store = ScriptedStore()
     directory = make_directory(store)
-    tasks = await begin(*(directory.ask("wal_1", make_command(name)) for name in "abc"))
+    tasks = await begin(*(directory.run("wal_1", make_command(name)) for name in "abc"))
     drain = await begin(directory.drain(60))
 
     with pytest.raises(EngineClosed):
-        await directory.ask("wal_1", make_command("too late"))
+        await directory.run("wal_1", make_command("too late"))
     assert not drain[0].done()
 
     assert await finish(store, tasks) == ["ok"] * 3
@@ -240,7 +212,7 @@ async def test_a_drain_finishes_what_was_accepted_and_refuses_what_comes() -> No
 async def test_a_drain_waits_for_a_command_that_has_to_be_sent_again() -> None:
     store = ScriptedStore()
     directory = make_directory(store)
-    tasks = await begin(directory.ask("wal_1", make_command()), directory.ask("wal_2", make_command()))
+    tasks = await begin(directory.run("wal_1", make_command()), directory.run("wal_2", make_command()))
     drain = await begin(directory.drain(60))
 
     store.answer(OK, LOST)
@@ -252,17 +224,9 @@ async def test_a_drain_waits_for_a_command_that_has_to_be_sent_again() -> None:
         await drain[0]
 
 
-async def test_a_completion_gets_in_while_draining() -> None:
-    directory = make_directory(ScriptedStore(OK))
-    await directory.drain(1)
-
-    assert (await directory.complete("wal_1", make_command())).code == "ok"
-    assert directory.live_actors == 0
-
-
 async def test_a_drain_with_nothing_to_wait_for_is_over_at_once() -> None:
     directory = make_directory(ScriptedStore(OK))
-    await directory.ask("wal_1", make_command())
+    await directory.run("wal_1", make_command())
 
     async with asyncio.timeout(1):
         await directory.drain(60)
@@ -272,14 +236,14 @@ async def test_a_drain_gives_up_what_takes_too_long() -> None:
     store = ScriptedStore()
     directory = make_directory(store)
     tasks = await begin(
-        directory.ask("wal_1", make_command("sent")),
-        directory.ask("wal_1", make_command("waiting")),
-        directory.ask("wal_2", make_command("sent, too")),
-        directory.ask("wal_3", make_command("in time")),
+        directory.run("wal_1", make_command("sent")),
+        directory.run("wal_1", make_command("waiting")),
+        directory.run("wal_2", make_command("sent, too")),
+        directory.run("wal_3", make_command("in time")),
     )
 
     drain = await begin(directory.drain(0.01))
-    store.under_way.pop().hear(OK)
+    store.under_way.pop().on_result(OK)
     await drain[0]
     sent, waiting, sent_too, in_time = await asyncio.gather(*tasks, return_exceptions=True)
 

@@ -55,14 +55,14 @@ class Wallet:
         self.replies: dict[str, asyncio.Future[Outcome[Any]]] = {}
         self.abandoned = False
         store: Any = self.store
-        self._around = ActorContext(store, self.clock, "owner", 10_000, self._passivate)
+        self._context = ActorContext(store, self.clock, "owner", 10_000, self._passivate)
         self._actor: Actor | None = None
 
     def put(self, deadline_s: float = float("inf")) -> None:
         """Put the next command; their names sort in the order in which they came."""
         name = self._next_name
         self.replies[name] = asyncio.get_running_loop().create_future()
-        self._actor = self._actor or Actor(self._around, "wal_001")
+        self._actor = self._actor or Actor(self._context, "wal_001")
         self._actor.put(Envelope(make_command(name), self.replies[name], self.clock.now + deadline_s))
 
     def repeat(self) -> None:

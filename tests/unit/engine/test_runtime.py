@@ -1,4 +1,4 @@
-"""The life of an engine, and how an outcome becomes an answer."""
+"""The life of an engine, and how an outcome becomes a result."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import pytest
 from support.scenes import make_scene, quick_settings, wait_for
 from support.stand_ins import make_payment
-from support.store import list_wallets
 
 from technopay.engine import (
     SILENCE,
@@ -20,6 +20,7 @@ from technopay.engine import (
     FixedCode,
     InsufficientFunds,
     InternalError,
+    Overloaded,
     Payment,
     ScriptedSettlementService,
     SequentialIds,
@@ -27,11 +28,14 @@ from technopay.engine import (
     StoreUnavailable,
     StoreUnfit,
 )
-from technopay.engine import core as core_module
-from technopay.engine import watchers as watchers_module
+from technopay.engine import runtime as runtime_module
+from technopay.engine.commands import Command, Deposit, ReadPayment, TakeDue
+from technopay.engine.events import waiters as waiters_module
 from technopay.engine.fields import id_or_unknown
 from technopay.engine.ports import Outcome
-from technopay.engine.runtime import unwrap
+from technopay.engine.runtime import DUE_MAX, Runtime, unwrap
+from technopay.engine.statistics import ScriptTime, UnreadableRecords
+from technopay.engine.values import Claimed, ClaimedMessage, Due, Lease, Notification, PaymentTerms
 from technopay.storage import RedisStore
 
 OPERATIONS: list[Callable[[Engine], Awaitable[object]]] = [
@@ -141,7 +145,7 @@ async def test_two_engines_on_two_stores_know_nothing_of_each_other(fake_store: 
         await make_scene(one, fake_store)
         await make_scene(other, other_store)
 
-        assert len((await list_wallets(other, user_id="alice")).data) == 1
+        assert len((await other.list_wallets(user_id="alice")).data) == 1
 
 
 async def test_commands_accepted_before_the_close_are_finished(fake_store: RedisStore) -> None:
@@ -153,6 +157,71 @@ async def test_commands_accepted_before_the_close_are_finished(fake_store: Redis
 
     async with Engine(fake_store, quick_settings()) as engine:
         assert (await engine.find_wallet(wallet_id=alice.wallet_id)).balance == 10_050
+
+
+async def test_a_settlement_that_ends_during_the_close_is_completed(fake_store: RedisStore) -> None:
+    """Its completion is not a new command, which a draining engine refuses."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def settle(_: PaymentTerms) -> str:
+        asked.set()
+        await go_on.wait()
+        return "settled"
+
+    service = ScriptedSettlementService(settle=[settle])
+    settings = quick_settings(settlement_timeout_s=5, drain_s=10)
+    engine = Engine(fake_store, settings, settlement_service=service)
+    await engine.start()
+    alice = await make_scene(engine, fake_store)
+    payment = await alice.confirm(await alice.start(), wait_s=0)
+    await asked.wait()
+
+    close = asyncio.create_task(engine.aclose())
+    await asyncio.sleep(0.05)
+    assert not close.done()
+    go_on.set()
+    await close
+
+    async with Engine(fake_store, quick_settings()) as after:
+        assert (await after.find_payment(payment_id=payment.id)).status == "succeeded"
+
+
+async def test_a_settlement_is_completed_while_its_wallet_is_stuck(
+    fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a full mailbox nor another holder of the lease stands in its way."""
+    held: list[Callable[[], None]] = []
+    send = fake_store.send
+
+    def hold(command: Command[Any], lease: Lease, on_result: Callable[..., None]) -> None:
+        assert isinstance(command, Deposit)
+        held.append(partial(send, command, lease, on_result))
+
+    go_on = asyncio.Event()
+
+    async def settle(_: PaymentTerms) -> str:
+        await go_on.wait()
+        return "settled"
+
+    settings = quick_settings(mailbox_capacity=1, commands_waiting_max=2, settlement_timeout_s=5)
+    service = ScriptedSettlementService(settle=[settle])
+    async with Engine(fake_store, settings, settlement_service=service) as engine:
+        alice = await make_scene(engine, fake_store)
+        payment = await alice.confirm(await alice.start(), wait_s=0)
+        monkeypatch.setattr(fake_store, "send", hold)
+        deposits = [asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=1)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await engine.deposit(wallet_id=alice.wallet_id, amount=1)
+        go_on.set()
+
+        settled = await engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=5)
+
+        assert settled.status == "succeeded"
+        assert not any(deposit.done() for deposit in deposits)
+        monkeypatch.undo()
+        held.pop()()
+        await asyncio.gather(*deposits)
 
 
 async def test_the_statistics_tell_what_is_going_on(fake_store: RedisStore) -> None:
@@ -189,12 +258,12 @@ async def test_a_run_with_counted_ids_and_a_fixed_code_can_be_repeated_exactly()
 async def test_what_was_learned_of_payments_is_bounded(
     fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core_module, "ROUTES_MAX", 2)
+    monkeypatch.setattr(runtime_module, "ROUTES_MAX", 2)
     async with Engine(fake_store, quick_settings()) as engine:
         alice = await make_scene(engine, fake_store)
         payments = [await alice.start() for _ in range(4)]
 
-        assert [*engine._routes] == [payment.id for payment in payments[2:]]
+        assert [*engine._runtime._routes] == [payment.id for payment in payments[2:]]
         assert (await alice.confirm(payments[0])).status == "succeeded", "what was forgotten is read again"
 
 
@@ -204,14 +273,14 @@ async def test_a_wait_leaves_nothing_behind(fake_store: RedisStore) -> None:
         payment = await alice.start()
         await engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=0.01)
 
-        assert engine._watchers.count(payment.id) == 0
+        assert engine._runtime.waiters.count(payment.id) == 0
 
 
 def watched_by(engine: Engine, payment: Payment, count: int) -> Callable[[], Awaitable[bool]]:
     """Look whether so many wait for a change of a payment."""
 
     async def look() -> bool:
-        return engine._watchers.count(payment.id) == count
+        return engine._runtime.waiters.count(payment.id) == count
 
     return look
 
@@ -231,7 +300,7 @@ async def test_a_wait_ends_when_its_time_is_over(fake_store: RedisStore) -> None
 async def test_a_wait_ends_with_the_change_that_this_process_makes(
     fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watchers_module, "WATCH_INTERVAL_S", 60)
+    monkeypatch.setattr(waiters_module, "WAIT_INTERVAL_S", 60)
     async with Engine(fake_store, quick_settings()) as engine:
         alice = await make_scene(engine, fake_store)
         payment = await alice.start()
@@ -253,7 +322,7 @@ async def test_who_waits_is_not_told_that_another_call_was_a_repeat(fake_store: 
         waiting = asyncio.create_task(engine.wait_for_rest(make_payment(), 5))
         await asyncio.sleep(0)
 
-        engine._follow(Outcome("ok", make_payment(status="succeeded"), replayed=True))
+        engine._runtime.follow(Outcome("ok", make_payment(status="succeeded"), replayed=True))
 
         seen = await waiting
         assert (seen.status, seen.replayed) == ("succeeded", False)
@@ -271,27 +340,30 @@ async def test_who_leaves_while_waiting_leaves_nothing_behind(fake_store: RedisS
 
         waits[0].cancel()
         await asyncio.wait(waits[:1])
-        assert engine._watchers.count(payment.id) == 1, "the other one goes on waiting"
+        assert engine._runtime.waiters.count(payment.id) == 1, "the other one goes on waiting"
         waits[1].cancel()
         await asyncio.wait(waits[1:])
 
-        assert engine._watchers.count(payment.id) == 0
+        assert engine._runtime.waiters.count(payment.id) == 0
 
 
 async def test_what_was_acknowledged_stays_so_when_the_store_cannot_be_looked_at(
     fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def unavailable(*_: object) -> None:
-        raise StoreUnavailable
+    async def be_away(command: Command[Any]) -> Outcome[Any]:
+        if isinstance(command, ReadPayment):
+            raise StoreUnavailable
+        return await run(command)
 
+    run = fake_store.run
     service = ScriptedSettlementService(settle=[SILENCE])
     settings = quick_settings(settlement_timeout_s=5, drain_s=0.01)
-    monkeypatch.setattr(watchers_module, "WATCH_INTERVAL_S", 0.01)
+    monkeypatch.setattr(waiters_module, "WAIT_INTERVAL_S", 0.01)
     async with Engine(fake_store, settings, settlement_service=service) as engine:
         alice = await make_scene(engine, fake_store)
         payment = await alice.start()
         with monkeypatch.context() as away:
-            away.setattr(fake_store, "read_payment", unavailable)
+            away.setattr(fake_store, "run", be_away)
 
             assert (await alice.confirm(payment, wait_s=0.1)).status == "processing"
 
@@ -299,31 +371,68 @@ async def test_what_was_acknowledged_stays_so_when_the_store_cannot_be_looked_at
 async def test_calls_without_a_key_have_names_of_their_own(fake_store: RedisStore) -> None:
     async with Engine(fake_store, quick_settings()) as one, Engine(fake_store, quick_settings()) as other:
         named = [
-            engine._operation("deposit", ("wal_001",), None, ["the same"])
+            engine._runtime.operation("deposit", ("wal_001",), None, ["the same"])
             for engine in (one, other)
             for _ in range(100)
         ]
 
         assert len({operation.operation_id for operation in named}) == 200
         assert {re.sub(r"\.\d+$", "", operation.operation_id) for operation in named} == {
-            one._call_prefix, other._call_prefix,
+            one._runtime._call_prefix, other._runtime._call_prefix,
         }  # fmt: skip
-        assert {len(engine._call_prefix) for engine in (one, other)} == {8}
+        assert {len(engine._runtime._call_prefix) for engine in (one, other)} == {8}
         assert len({operation.fingerprint for operation in named}) == 1
 
 
 async def test_calls_with_a_key_are_named_by_it_and_by_whose_it_is(fake_store: RedisStore) -> None:
     async with Engine(fake_store, quick_settings()) as one, Engine(fake_store, quick_settings()) as other:
-        same = {engine._operation("resend", ("alice", "pay_001"), "key", []) for engine in (one, other)}
+        same = {engine._runtime.operation("resend", ("alice", "pay_001"), "key", []) for engine in (one, other)}
         others = {
-            one._operation("cancel", ("alice", "pay_001"), "key", []).id,
-            one._operation("resend", ("bob", "pay_001"), "key", []).id,
-            one._operation("resend", ("alice", "pay_002"), "key", []).id,
-            one._operation("resend", ("alice", "pay_001"), "another key", []).id,
+            one._runtime.operation("cancel", ("alice", "pay_001"), "key", []).operation_id,
+            one._runtime.operation("resend", ("bob", "pay_001"), "key", []).operation_id,
+            one._runtime.operation("resend", ("alice", "pay_002"), "key", []).operation_id,
+            one._runtime.operation("resend", ("alice", "pay_001"), "another key", []).operation_id,
         }
 
         assert len(same) == 1
         assert len(others | {operation.operation_id for operation in same}) == 5
+
+
+class DueStore:
+    """Of a store, what the agenda needs of it."""
+
+    partitions = (0,)
+    script_times: ClassVar[dict[str, ScriptTime]] = {}
+    unreadable = UnreadableRecords()
+
+    def __init__(self, due: Due) -> None:
+        self._due = due
+
+    async def run(self, command: Command[Any]) -> Outcome[Any]:
+        assert command == TakeDue(0, DUE_MAX)
+        return Outcome("ok", self._due)
+
+
+@pytest.mark.parametrize(
+    ("next_in_ms", "more"), [(None, False), (1, False), (5_000, False), (0, True), (-3, True)]
+)
+async def test_the_agenda_hands_out_what_is_due_and_returns_whether_there_is_more(
+    monkeypatch: pytest.MonkeyPatch, next_in_ms: int | None, more: bool
+) -> None:
+    claimed = Claimed(make_payment(), "1")
+    message = ClaimedMessage(Notification("1-0", "payment.succeeded", None, "", None), "sms", 1, "1")
+    store: Any = DueStore(Due([claimed], [message], next_in_ms, set_aside=4))
+    runtime = Runtime(store, quick_settings(), None, None, None, None, None)
+    payments: list[Claimed] = []
+    messages: list[tuple[int, ClaimedMessage]] = []
+    monkeypatch.setattr(runtime.settlements, "begin", payments.append)
+    monkeypatch.setattr(runtime._relay, "retry", lambda *due: messages.append(due))
+
+    assert await runtime._take_due() == more
+
+    assert payments == [claimed]
+    assert messages == [(0, message)]
+    assert runtime.statistics.payments_set_aside == 4
 
 
 def test_an_outcome_is_its_value_or_its_refusal() -> None:
@@ -344,14 +453,28 @@ def test_an_outcome_that_makes_no_sense_is_a_defect(code: str) -> None:
         unwrap(nonsense)
 
 
-@pytest.mark.parametrize("record_id", ["pay_00v", "wal_0", "inv_001-1", "msg_001-0", "pay_00Az-_9"])
+@pytest.mark.parametrize("record_id", ["pay_00v", "wal_000", "inv_001-1", "msg_ff1-0", "pay_00Az-_9"])
 def test_an_id_that_can_be_ours_is_asked_for(record_id: str) -> None:
     assert id_or_unknown(record_id) == record_id
 
 
 @pytest.mark.parametrize(
     "record_id",
-    ["", "x", "pay_", "pay_é", "pay_ z", "pay_0\n", "pay_0}", "PAY_0", "}:meta", "usr_0", "pay_" + "0" * 61],
+    [
+        "",
+        "x",
+        "pay_",
+        "pay_é",
+        "pay_ z",
+        "pay_000\n",
+        "pay_00",
+        "pay_0g0",
+        "pay_00}",
+        "PAY_000",
+        "}:meta",
+        "usr_000",
+        "pay_" + "0" * 61,
+    ],
 )
 def test_an_id_that_cannot_be_ours_is_unknown(record_id: str) -> None:
     assert id_or_unknown(record_id) == "unknown"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.stand_ins import Heard, Stage, settle
+from support.stand_ins import Result, Stage, settle
 
 from technopay.engine import EngineClosed, InternalError, OutcomeUnknown, StoreUnavailable, WalletBusy
 from technopay.engine.actors.actor import ASK_AGAIN_S_MAX
@@ -18,21 +18,21 @@ BOUNDS: Outcome[Any] = Outcome("bounds")
 NEW_TOKEN: Outcome[Any] = Outcome("ok", token="9")
 LOST = OutcomeUnknown()
 
-REFUSALS: list[tuple[Heard, Heard]] = [
+REFUSALS: list[tuple[Result, Result]] = [
     (BUSY, FENCED),
     (FENCED, FENCED),
     (BUSY, BUSY),
     (BOUNDS, FENCED),
     (LOST, LOST),
 ]
-"""What the first of several commands gets, and what is then heard of all that were sent behind it."""
+"""What the first of several commands gets, and what is then result of all that were sent behind it."""
 refusals = pytest.mark.parametrize(
     ("first", "behind"), REFUSALS, ids=["busy then fenced", "fenced", "busy", "bounds", "lost"]
 )
 
 
 @refusals
-async def test_what_was_refused_or_lost_goes_out_again_in_its_old_order(first: Heard, behind: Heard) -> None:
+async def test_what_was_refused_or_lost_goes_out_again_in_its_old_order(first: Result, behind: Result) -> None:
     stage = Stage()
     replies = stage.go_together("abcd")
 
@@ -49,7 +49,7 @@ async def test_what_was_refused_or_lost_goes_out_again_in_its_old_order(first: H
 
 
 @refusals
-async def test_nothing_new_overtakes_what_has_to_be_sent_again(first: Heard, behind: Heard) -> None:
+async def test_nothing_new_overtakes_what_has_to_be_sent_again(first: Result, behind: Result) -> None:
     stage = Stage()
     stage.go_together("abc")
 
@@ -72,15 +72,15 @@ async def test_nothing_new_overtakes_what_has_to_be_sent_again(first: Heard, beh
 
 
 @refusals
-async def test_what_was_refused_goes_out_in_its_old_order_whatever_was_heard_first(
-    first: Heard, behind: Heard
+async def test_what_was_refused_goes_out_in_its_old_order_whatever_was_result_first(
+    first: Result, behind: Result
 ) -> None:
     """A script that has to be loaded first is answered later than those behind it."""
     stage = Stage()
     stage.go_together("abcd")
 
-    for name, heard in (("d", behind), ("b", behind), ("a", first), ("c", behind)):
-        next(sent for sent in stage.store.under_way if sent.name == name).hear(heard)
+    for name, result in (("d", behind), ("b", behind), ("a", first), ("c", behind)):
+        next(sent for sent in stage.store.under_way if sent.name == name).on_result(result)
     stage.store.under_way.clear()
     await settle()
     while stage.store.under_way:
@@ -94,19 +94,19 @@ async def test_an_outcome_that_comes_late_lets_nothing_new_out() -> None:
     stage.go_together("abc")
     late, refused, last = stage.store.under_way
 
-    refused.hear(FENCED)
-    late.hear(Outcome("ok", token="7"))
+    refused.on_result(FENCED)
+    late.on_result(Outcome("ok", token="7"))
     stage.put("x")
     await settle()
 
     assert stage.store.names == [*"abc"]
-    last.hear(FENCED)
+    last.on_result(FENCED)
     await settle()
     assert stage.store.names[3] == "b"
 
 
 @refusals
-async def test_what_went_well_in_between_is_not_sent_again(first: Heard, behind: Heard) -> None:
+async def test_what_went_well_in_between_is_not_sent_again(first: Result, behind: Result) -> None:
     """A completion is under its claim and takes no notice of the lease."""
     stage = Stage()
     replies = stage.go_together("abcd")
@@ -120,7 +120,7 @@ async def test_what_went_well_in_between_is_not_sent_again(first: Heard, behind:
 
 
 @pytest.mark.parametrize(("first", "behind"), REFUSALS[:-1])
-async def test_an_asker_who_leaves_meanwhile_is_not_served_again(first: Heard, behind: Heard) -> None:
+async def test_an_asker_who_leaves_meanwhile_is_not_served_again(first: Result, behind: Result) -> None:
     stage = Stage()
     left, stays = stage.go_together("ab")
     stage.store.answer(first, behind)
@@ -136,7 +136,7 @@ async def test_an_asker_who_leaves_meanwhile_is_not_served_again(first: Heard, b
 async def test_a_lost_reply_is_asked_for_again_and_followed_when_the_asker_has_left() -> None:
     stage = Stage()
     followed: list[Any] = []
-    left = stage.put("a", follow=followed.append)
+    left = stage.put("a", on_outcome=followed.append)
     stage.store.answer(LOST)
     left.cancel()
     await settle()
@@ -148,7 +148,7 @@ async def test_a_lost_reply_is_asked_for_again_and_followed_when_the_asker_has_l
 
 
 @refusals
-async def test_an_actor_stays_while_something_has_to_be_sent_again(first: Heard, behind: Heard) -> None:
+async def test_an_actor_stays_while_something_has_to_be_sent_again(first: Result, behind: Result) -> None:
     stage = Stage()
     stage.go_together("ab")
 
@@ -248,8 +248,8 @@ async def test_a_lost_reply_is_asked_for_again_until_it_comes() -> None:
     stage = Stage()
     reply = stage.put("a", deadline_s=0.1)
 
-    for heard in (LOST, LOST, StoreUnavailable(), FENCED, LOST):
-        stage.store.answer(heard)
+    for result in (LOST, LOST, StoreUnavailable(), FENCED, LOST):
+        stage.store.answer(result)
         await settle()
         assert not reply.done()
     assert stage.clock.slept == [0.05] * 4, "its deadline was for its beginning"
@@ -259,7 +259,7 @@ async def test_a_lost_reply_is_asked_for_again_until_it_comes() -> None:
 
 
 @pytest.mark.parametrize("last", [LOST, StoreUnavailable()], ids=["lost", "unavailable"])
-async def test_a_reply_that_stays_lost_is_unknown_after_5_s(last: Heard) -> None:
+async def test_a_reply_that_stays_lost_is_unknown_after_5_s(last: Result) -> None:
     """That the store is not available now does not mean that nothing happened then."""
     stage = Stage()
     began = stage.clock.now
@@ -316,7 +316,7 @@ async def test_nothing_overtakes_a_lost_command_that_is_refused_when_it_is_asked
 
 
 @pytest.mark.parametrize("refusal", [BUSY, FENCED, LOST], ids=["busy", "fenced", "lost"])
-async def test_an_actor_that_is_abandoned_in_a_pause_sends_nothing_more(refusal: Heard) -> None:
+async def test_an_actor_that_is_abandoned_in_a_pause_sends_nothing_more(refusal: Result) -> None:
     stage = Stage()
     sent = stage.go_together("ab")
     stage.store.answer(refusal, refusal)

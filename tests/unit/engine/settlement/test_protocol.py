@@ -1,4 +1,4 @@
-"""What is said to the settlement service. Money goes back only on 'declined' or 'called_off'."""
+"""The requests to the settlement service. Money goes back only on 'declined' or 'called_off'."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DOWN = ConnectionError("down")
 
 
 class Talk:
-    """A dialogue about one payment, on a clock that the service moves."""
+    """The requests about one payment, on a clock that the service moves."""
 
     def __init__(self, settings: EngineSettings = SETTINGS, **answers: list[Any]) -> None:
         self.clock = ManualClock()
@@ -34,8 +34,8 @@ class Talk:
         )
         claimed = Claimed(make_payment(), "1", "ref_001")
         deadlines = Deadlines(settings.settlement_timeout_s)
-        self.claim = Claim("payment", "pay_001", "1", 0.0)
-        self.dialogue = SettlementProtocol(self.service, self.clock, settings, deadlines, claimed, self.claim)
+        self.claim = Claim("payment", 0, "pay_001", "1", 0.0)
+        self.protocol = SettlementProtocol(self.service, self.clock, settings, deadlines, claimed, self.claim)
 
     def _timed(self, answer: Any) -> Callable[[PaymentTerms], Any]:
         """Answer at once, but be silent for as long as the engine waits."""
@@ -58,21 +58,21 @@ class Talk:
 async def test_what_is_settled_is_settled() -> None:
     talk = Talk(settle=["settled"])
 
-    assert await talk.dialogue.decide() == "settled"
+    assert await talk.protocol.decide() == "settled"
     assert talk.calls == ["settle"]
 
 
 async def test_what_is_declined_is_given_back() -> None:
     talk = Talk(settle=["declined"])
 
-    assert await talk.dialogue.decide() == "given_back"
+    assert await talk.protocol.decide() == "given_back"
     assert talk.calls == ["settle"]
 
 
 async def test_errors_and_not_found_are_sent_again_five_times_and_then_called_off() -> None:
     talk = Talk(settle=[DOWN], status=["not_found"], call_off=["called_off"])
 
-    assert await talk.dialogue.decide() == "given_back"
+    assert await talk.protocol.decide() == "given_back"
     assert talk.calls == ["settle", "status"] * 5 + ["call_off"]
     assert talk.clock.slept == [0.2, 0.4, 0.8, 1.6]
 
@@ -80,34 +80,34 @@ async def test_errors_and_not_found_are_sent_again_five_times_and_then_called_of
 async def test_a_settlement_that_works_the_third_time_is_settled() -> None:
     talk = Talk(settle=[DOWN, DOWN, "settled"], status=["not_found"])
 
-    assert await talk.dialogue.decide() == "settled"
+    assert await talk.protocol.decide() == "settled"
     assert talk.calls == ["settle", "status", "settle", "status", "settle"]
 
 
 async def test_a_call_off_that_comes_too_late_settles() -> None:
     talk = Talk(settle=[DOWN], status=["not_found"], call_off=["already_settled"])
 
-    assert await talk.dialogue.decide() == "settled"
+    assert await talk.protocol.decide() == "settled"
 
 
 async def test_a_call_off_of_what_was_declined_gives_back() -> None:
     talk = Talk(settle=[SILENCE], status=["not_found"], call_off=["already_declined"])
 
-    assert await talk.dialogue.decide() == "given_back"
+    assert await talk.protocol.decide() == "given_back"
 
 
 @pytest.mark.parametrize(("status", "verdict"), [("settled", "settled"), ("declined", "given_back")])
 async def test_a_lost_answer_is_asked_for(status: str, verdict: str) -> None:
     talk = Talk(settle=[SILENCE], status=[status])
 
-    assert await talk.dialogue.decide() == verdict
+    assert await talk.protocol.decide() == verdict
     assert talk.calls == ["settle", "status"]
 
 
 async def test_while_it_is_pending_the_service_is_asked_on_and_nothing_is_sent_again() -> None:
     talk = Talk(settle=[SILENCE], status=["pending"] * 40 + ["settled"])
 
-    assert await talk.dialogue.decide() == "settled"
+    assert await talk.protocol.decide() == "settled"
     assert talk.calls == ["settle"] + ["status"] * 41
 
 
@@ -116,7 +116,7 @@ async def test_a_service_that_says_nothing_is_silent() -> None:
     began = talk.clock.now
 
     with pytest.raises(SilenceError):
-        await talk.dialogue.decide()
+        await talk.protocol.decide()
 
     assert 15 <= talk.clock.now - began <= 15 + 5 + 1
 
@@ -126,7 +126,7 @@ async def test_a_service_that_only_fails_says_nothing_either() -> None:
     began = talk.clock.now
 
     with pytest.raises(SilenceError):
-        await talk.dialogue.decide()
+        await talk.protocol.decide()
 
     assert 15 <= talk.clock.now - began <= 16
 
@@ -135,7 +135,7 @@ async def test_a_service_that_cannot_call_off_never_gets_money_back() -> None:
     talk = Talk(settle=[DOWN], status=["not_found"], call_off=[NotImplementedError()])
 
     with pytest.raises(SilenceError):
-        await talk.dialogue.decide()
+        await talk.protocol.decide()
 
     assert "call_off" in talk.calls
 
@@ -145,7 +145,7 @@ async def test_a_payment_that_stays_pending_is_not_waited_for_for_ever() -> None
     began = talk.clock.now
 
     with pytest.raises(SilenceError):
-        await talk.dialogue.decide()
+        await talk.protocol.decide()
 
     assert 15 <= talk.clock.now - began <= 16
 
@@ -180,7 +180,7 @@ def test_money_goes_back_only_on_a_clear_no(settle: list[Any], status: list[Any]
 
         talk.service._answer = listen  # type: ignore[method-assign]
         try:
-            verdict = await talk.dialogue.decide()
+            verdict = await talk.protocol.decide()
         except SilenceError:
             return
         assert heard[-1] in (SETTLED if verdict == "settled" else DECLINED)
@@ -194,7 +194,7 @@ async def test_whoever_lost_the_claim_asks_nothing_more() -> None:
     talk.claim.is_lost = True
 
     with pytest.raises(ClaimLostError):
-        await talk.dialogue.decide()
+        await talk.protocol.decide()
 
     assert talk.calls == []
 
@@ -202,7 +202,7 @@ async def test_whoever_lost_the_claim_asks_nothing_more() -> None:
 async def test_a_reversal_is_asked_for_until_it_is_answered_ever_more_slowly() -> None:
     talk = Talk(reverse=[DOWN] * 3 + ["pending"] * 3 + ["reversed"])
 
-    assert await talk.dialogue.reverse() == "reversed"
+    assert await talk.protocol.reverse() == "reversed"
     assert talk.calls == ["reverse"] * 7
     assert set(talk.service.refunds) == {RefundTerms("ref_001", 1_234)}, "its id is the key of every try"
     assert talk.clock.slept == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0]
@@ -214,7 +214,7 @@ async def test_a_reversal_that_is_never_answered_is_silence(answer: Any) -> None
     began = talk.clock.now
 
     with pytest.raises(SilenceError):
-        await talk.dialogue.reverse()
+        await talk.protocol.reverse()
 
     assert 15 <= talk.clock.now - began <= 15 + 5 + 5
 
@@ -222,7 +222,7 @@ async def test_a_reversal_that_is_never_answered_is_silence(answer: Any) -> None
 async def test_a_reversal_can_be_declined() -> None:
     talk = Talk(reverse=[DOWN, "declined"])
 
-    assert await talk.dialogue.reverse() == "refund_failed"
+    assert await talk.protocol.reverse() == "refund_failed"
 
 
 @pytest.mark.parametrize(
@@ -239,4 +239,4 @@ async def test_the_answer_to_another_question_is_no_answer(question: str, answer
     talk = Talk(**script)
 
     with pytest.raises(SilenceError):
-        await talk.dialogue.decide()
+        await talk.protocol.decide()

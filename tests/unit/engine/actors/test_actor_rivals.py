@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.clock import FakeClock
 from support.scene import Scene, operation
-from support.stand_ins import Heard, ManualClock, Reply, settle
+from support.stand_ins import ManualClock, Reply, Result, settle
 from support.store import list_entries
 
 from technopay.engine.actors.actor import Actor, ActorContext
@@ -30,12 +30,12 @@ class UnderWay:
 
     command: Command[Any]
     lease: Lease
-    hear: Callable[[Heard], None]
-    reply: Heard | None = None
+    on_result: Callable[[Result], None]
+    reply: Result | None = None
 
 
 class Process:
-    """An actor behind a wire: what it sends and what it hears waits until a test lets it through."""
+    """An actor behind a wire: what it sends and its replies wait until a test lets them through."""
 
     def __init__(self, store: RedisStore, wallet_id: str, owner: str) -> None:
         self.replies: list[Reply] = []
@@ -44,41 +44,41 @@ class Process:
         self._wallet_id = wallet_id
         self._clock = ManualClock()
         port: Any = self
-        self._around = ActorContext(port, self._clock, owner, 1_000, self._passivate)
+        self._context = ActorContext(port, self._clock, owner, 1_000, self._passivate)
         self._actor: Actor | None = None
         self._under_way: list[UnderWay] = []
 
-    def send(self, command: Command[Any], lease: Lease, hear: Callable[[Heard], None]) -> None:
-        self._under_way.append(UnderWay(command, lease, hear))
+    def send(self, command: Command[Any], lease: Lease, on_result: Callable[[Result], None]) -> None:
+        self._under_way.append(UnderWay(command, lease, on_result))
 
     def put(self, amount: int) -> None:
         """Put a deposit of this amount."""
         reply: Reply = asyncio.get_running_loop().create_future()
         self.replies.append(reply)
         self.put_amounts.append(amount)
-        self._actor = self._actor or Actor(self._around, self._wallet_id)
+        self._actor = self._actor or Actor(self._context, self._wallet_id)
         self._actor.put(Envelope(Deposit(operation(), self._wallet_id, amount), reply, float("inf")))
 
     async def reach(self, count: int) -> None:
         """Let some commands reach the store."""
         for each in [each for each in self._under_way if each.reply is None][:count]:
-            reply: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
+            reply: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
             self._store.send(each.command, each.lease, reply.set_result)
             each.reply = await reply
 
-    def hear(self, count: int) -> None:
+    def deliver(self, count: int) -> None:
         """Let some replies reach the actor."""
         for each in self._under_way[:count]:
             if each.reply is None:
                 break
             self._under_way.remove(each)
-            each.hear(each.reply)
+            each.on_result(each.reply)
 
     async def finish(self) -> None:
         """Let everything through that is left."""
         while self._actor is not None:
             await self.reach(1)
-            self.hear(1)
+            self.deliver(1)
             await settle()
 
     def _passivate(self, wallet_id: str) -> None:
@@ -104,8 +104,8 @@ class Rivalry:
                     self._next += 1
             case "reaches":
                 await process.reach(number)
-            case "hears":
-                process.hear(number)
+            case "receives":
+                process.deliver(number)
             case "passes":
                 self._clock.advance(number * 40)
         await settle()
@@ -113,13 +113,15 @@ class Rivalry:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from([f"{who} {what}" for who in ("one", "other") for what in ("puts", "reaches", "hears")])
+        st.sampled_from(
+            [f"{who} {what}" for who in ("one", "other") for what in ("puts", "reaches", "receives")]
+        )
         | st.just("time passes"),
         st.integers(1, 3),
     ),
     max_size=40,
 )
-HELD_BY_ONE: list[Step] = [("one puts", 4), ("one reaches", 1), ("one hears", 1), ("one reaches", 1)]
+HELD_BY_ONE: list[Step] = [("one puts", 4), ("one reaches", 1), ("one receives", 1), ("one reaches", 1)]
 """One took the lease with its second command and has two to come."""
 
 
@@ -127,10 +129,10 @@ HELD_BY_ONE: list[Step] = [("one puts", 4), ("one reaches", 1), ("one hears", 1)
 @given(STEPS)
 @example(
     [
-        *HELD_BY_ONE, ("one hears", 1), ("one reaches", 2), ("one hears", 3),
-        ("other puts", 2), ("other reaches", 1), ("other hears", 1), ("other puts", 1),
+        *HELD_BY_ONE, ("one receives", 1), ("one reaches", 2), ("one receives", 3),
+        ("other puts", 2), ("other reaches", 1), ("other receives", 1), ("other puts", 1),
         *HELD_BY_ONE[:3], ("one reaches", 1), ("other reaches", 1),
-        ("one hears", 1), ("one reaches", 3), ("other reaches", 3),
+        ("one receives", 1), ("one reaches", 3), ("other reaches", 3),
     ]
 )  # fmt: skip
 def test_rivals_each_keep_their_order(steps: list[Step]) -> None:

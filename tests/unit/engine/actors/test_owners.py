@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 from support.scenes import make_scene, quick_settings
 
-from technopay.engine import Engine, SequentialIds, Wallet, WalletNotFound
-from technopay.engine.commands import Command, Deposit
+from technopay.engine import Engine, SequentialIds, WalletNotFound
+from technopay.engine.commands import Command, Deposit, ReadWallet
 from technopay.engine.ports import Outcome
 from technopay.engine.values import Lease
 from technopay.storage import RedisStore
@@ -22,8 +23,8 @@ async def test_a_start_of_somebody_elses_wallet_stays_out_of_its_mailbox(
     held: list[Callable[[], None]] = []
     send = fake_store.send
 
-    def hold(command: Command[Any], lease: Lease, hear: Callable[..., None]) -> None:
-        call = partial(send, command, lease, hear)
+    def hold(command: Command[Any], lease: Lease, on_result: Callable[..., None]) -> None:
+        call = partial(send, command, lease, on_result)
         if isinstance(command, Deposit):
             held.append(call)
         else:
@@ -38,7 +39,7 @@ async def test_a_start_of_somebody_elses_wallet_stays_out_of_its_mailbox(
         assert engine.statistics.mailbox_depth_max == 2, "the mailbox is full"
 
         errors = []
-        for wallet_id in (*[alice.wallet_id] * 5, SequentialIds().new("wal")):
+        for wallet_id in (*[alice.wallet_id] * 5, SequentialIds().new("wal", 0)):
             with pytest.raises(WalletNotFound) as error:
                 async with asyncio.timeout(5):
                     await engine.start_payment(user_id="eve", invoice_id=invoice.id, wallet_id=wallet_id)
@@ -55,15 +56,15 @@ async def test_the_owner_of_a_wallet_is_read_once_and_only_while_it_is_busy(
     fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = 0
-    read_wallet = fake_store.read_wallet
+    run = fake_store.run
 
-    async def count(wallet_id: str, user_id: str | None) -> Outcome[Wallet]:
+    async def count(command: Command[Any]) -> Outcome[Any]:
         nonlocal reads
-        reads += 1
-        return await read_wallet(wallet_id, user_id)
+        reads += isinstance(command, ReadWallet)
+        return await run(command)
 
-    monkeypatch.setattr(fake_store, "read_wallet", count)
-    monkeypatch.setattr("technopay.engine.owners.OWNERS_MAX", 1)
+    monkeypatch.setattr(fake_store, "run", count)
+    monkeypatch.setattr("technopay.engine.actors.owners.OWNERS_MAX", 1)
     async with Engine(fake_store, quick_settings()) as engine:
         alice, bob = await make_scene(engine, fake_store), await make_scene(engine, fake_store, "bob")
         await alice.start()
@@ -76,4 +77,4 @@ async def test_the_owner_of_a_wallet_is_read_once_and_only_while_it_is_busy(
         await bob.start(invoice)
         await deposit
         assert reads == 1
-        assert list(engine._owners._owners) == [bob.wallet_id], "what is remembered is bounded"
+        assert list(engine._runtime.owners._owners) == [bob.wallet_id], "what is remembered is bounded"
