@@ -66,7 +66,6 @@ from technopay.engine.fields import (
     nfc,
     user_or_unknown,
 )  # fmt: skip
-from technopay.engine.limits import GLOBAL_DAY
 from technopay.engine.models import (
     Audit,
     Entry,
@@ -477,7 +476,7 @@ class Engine:
     async def set_limit(self, *, currency: Currency, amount: LimitAmount | None) -> Limit:
         """Set the global daily limit of a currency; None lifts it, 0 stops all payments."""
         called = self._runtime.operation("set_limit", (currency,), None, [amount])
-        return await self._run(commands.SetLimit(called, GLOBAL_DAY.name, currency, amount))
+        return await self._run(commands.SetLimit(called, currency, amount))
 
     @operation(ValidationFailed)
     async def list_limits(self, *, user_id: UserId) -> list[Limit]:

@@ -47,12 +47,16 @@ MESSAGE_STATUSES = frozenset({"sent", "waiting", "dead"})
 LIMIT_FIELDS = tuple(name for rule in LIMIT_RULES for name in rule.fields)
 PAYMENT_VIEW = (
     "invoice", "wallet", "user", "amount", "currency", "merchant", "status", "created_at",
-    "code_method", "code_version", "code_attempts", "code_resends", "code_expires_at", "code_key",
     *LIMIT_FIELDS,
     "paid_at", "balance", "settled_at", "failure", "refunded_at", "refund_reason", "set_aside",
     "resolution", "resolution_note", "resolution_by", "resolution_at",
 )  # fmt: skip
 """The fields of a payment that scripts return, in this order, behind its id and its user's addresses."""
+CODE_VIEW = ("method", "version", "attempts", "resends", "expires_at", "key")
+"""The fields of its code, which come behind the limits."""
+CODE_VIEW_AT = PAYMENT_VIEW.index("paid_at")
+WAITED = ("requires_confirmation", "expired", "canceled")
+"""The statuses of payments that have a code."""
 
 FAILURES = {
     "too_many_attempts": "Too many wrong codes.",
@@ -170,9 +174,10 @@ def payment_from(view: Packed, now_ms: int, calendar: Calendar) -> Payment:
     """Build a payment from a view, see shared/payment.lua; one whose code has expired is expired."""
     (
         payment_id, email, phone, invoice_id, wallet_id, user_id, amount_text, currency, merchant, status,
-        created_at, method, version, attempts, resends, expires_at, key_id, *later,
+        created_at, *later,
     ) = _current_form(unpack(view))  # fmt: skip
     counters, later = later[: len(LIMIT_FIELDS)], later[len(LIMIT_FIELDS) :]
+    method, version, attempts, resends, expires_at, key_id, *later = later
     paid_at, balance_after, settled_at, failure, refunded_at, refund_reason, set_aside, *resolution = (
         *later,
         *[""] * (11 - len(later)),
@@ -221,11 +226,11 @@ def payment_from(view: Packed, now_ms: int, calendar: Calendar) -> Payment:
 
 def _current_form(parts: Sequence[str]) -> Sequence[str]:
     """Return a view in its present form: recorded replies of schema 5 pack limit and code by position."""
-    if len(parts) < 13 or not parts[11][:1].isdigit():
+    if len(parts) < 13 or not (parts[11][:1].isdigit() and (" " in parts[12] or not parts[12])):
         return parts
     method, version, attempts, resends, expires_at, _, _, key_id = (*parts[12].split(" "), *[""] * 8)[:8]
     counter = (*parts[11].split(" "), "", "")[:3]
-    return [*parts[:11], method, version, attempts, resends, expires_at, key_id, *counter, *parts[13:]]
+    return [*parts[:11], *counter, method, version, attempts, resends, expires_at, key_id, *parts[13:]]
 
 
 def _limits_from(counters: tuple[str, ...], currency: str, calendar: Calendar) -> list[Limit]:
@@ -249,13 +254,11 @@ def _resolution_from(outcome: str, note: str, by: str, at: str) -> Resolution | 
 def context_from(packed: Packed) -> NotificationContext:
     """Build what a message says of a payment, see shared/message.lua."""
     (
-        payment_id, user_id, wallet_id, amount, currency, merchant, status, method, version, key_id, email,
-        phone
+        payment_id, user_id, amount, currency, merchant, status, method, version, key_id, email, phone
     ) = unpack(packed)  # fmt: skip
     return NotificationContext(
         payment_id=payment_id,
         user_id=user_id,
-        wallet_id=wallet_id,
         amount=int(amount),
         currency=currency,
         merchant=merchant,
@@ -276,7 +279,7 @@ def readable_context_from(packed: Packed) -> NotificationContext | None:
         return context_from(packed)
     except UNREADABLE:
         payment_id, user_id, *_ = *unpack(packed), ""
-        return NotificationContext(payment_id, user_id, "", 0, "", "", "unreadable", None, None, "", None, None)
+        return NotificationContext(payment_id, user_id, 0, "", "", "unreadable", None, None, "", None, None)
 
 
 def entry_from(reply: Sequence[Any]) -> Entry:

@@ -25,7 +25,7 @@ from technopay.engine.operations import require_type
 from technopay.engine.ports import Outcome
 from technopay.engine.statistics import ScriptTime, StoreGauges, UnreadableRecords
 from technopay.engine.values import JournalBatch, Lease, Position
-from technopay.storage.audit.audit import audit
+from technopay.storage.audit.auditor import audit
 from technopay.storage.business_days import Calendar
 from technopay.storage.commands import CountLiveCodes, Initialise, MarkDemo, ReadGauges, ReadMeta
 from technopay.storage.migration import migrate

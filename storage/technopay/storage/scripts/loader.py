@@ -16,7 +16,7 @@ from importlib.resources.abc import Traversable
 
 from technopay.engine.limits import LIMIT_RULES
 from technopay.engine.notifications.texts import MESSAGE_KINDS
-from technopay.storage.records import LIMIT_FIELDS, PAYMENT_VIEW
+from technopay.storage.records import CODE_VIEW, CODE_VIEW_AT, LIMIT_FIELDS, PAYMENT_VIEW, WAITED
 
 HEADER = re.compile(r"\A-- (\w+)\(([^)]*)\)( [\w-]+)?\n")
 DEFINITION = re.compile(r"^local (?:function (\w+)|([\w, ]+?) *(?:=|$))", re.MULTILINE)
@@ -122,6 +122,9 @@ def _constants() -> str:
             "local LIMIT_RULES = {", *rules, "}",
             f"local LIMIT_FIELDS = {{{_quoted(LIMIT_FIELDS)}}}",
             f"local PAYMENT_VIEW = {{{_quoted(PAYMENT_VIEW)}}}",
+            f"local CODE_VIEW = {{{_quoted(CODE_VIEW)}}}",
+            f"local CODE_VIEW_AT = {CODE_VIEW_AT}",
+            f"local WAITED = {{{', '.join([f'{status} = true' for status in WAITED])}}}",
             "local MESSAGE_KINDS = {", *kinds, "}", "",
         ]
     )  # fmt: skip

@@ -1,4 +1,4 @@
--- set_limit(operation_id, fingerprint, kept_ms, rule, currency, amount, periods...)
+-- set_limit(operation_id, fingerprint, kept_ms, currency, amount, rule, periods...)
 --
 -- Set the limit of a rule in a currency; '' lifts it, '0' stops all payments. What was used stays counted.
 --

@@ -8,18 +8,12 @@
 -- Returns {code, now, '', view, details}: 'ok', also when it was done before; 'claim_lost' for an old claim. A payment that
 -- is settled now is not shown: its caller knows all of it but the time, in details.
 
-local NAMES = {'invoice', 'wallet', 'user', 'amount', 'currency', 'status', 'version', 'claim', 'set_aside'}
-if verdict ~= 'settled' then
-    for _, name in ipairs(LIMIT_FIELDS) do
-        NAMES[#NAMES + 1] = name
-    end
-end
-local payment = named('payment', payment_id, NAMES)
-local status = payment.status
+local status, current, wallet, amount, version, set_aside =
+    fields('payment', payment_id, 'status', 'claim', 'wallet', 'amount', 'version', 'set_aside')
 local is_debit = verdict == 'settled' or verdict == 'given_back'
 if not status then
     return {'payment_not_found', at, ''}
-elseif status ~= (is_debit and 'processing' or 'refunding') or payment.claim ~= claim then
+elseif status ~= (is_debit and 'processing' or 'refunding') or current ~= claim then
     local TO = {settled = 'succeeded', given_back = 'failed', reversed = 'refunded', refund_failed = 'succeeded'}
     if status == TO[verdict] then
         return {'ok', at, '', view(payment_id), {}}
@@ -28,10 +22,12 @@ elseif status ~= (is_debit and 'processing' or 'refunding') or payment.claim ~= 
 end
 
 if verdict == 'settled' then
+    local payment = {wallet = wallet, amount = amount, version = version, claim = claim, set_aside = set_aside}
     require_debit(payment)
     settle(payment_id, payment)
     return {'ok', at, '', '', {'settled_at', at}}
 end
+local payment = read('payment', payment_id)
 require_writable(payment, verdict ~= 'refund_failed')
 local END = {given_back = give_back, reversed = refund, refund_failed = fail_refund}
 END[verdict](payment_id, payment)

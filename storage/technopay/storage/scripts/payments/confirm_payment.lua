@@ -17,48 +17,47 @@
 -- The claim of the call that took the money. A repeat that finds a later one leaves the work to its holder.
 local FIRST_CLAIM = '1'
 
-local payment = named('payment', payment_id, {
-    'user', 'invoice', 'wallet', 'amount', 'currency', 'merchant', 'status', 'created_at', 'version', 'last_call',
-    'code_version', 'code_attempts', 'code_expires_at', 'code_key', 'payable_until', 'wrong_calls', 'digest', 'failure',
-    'claim',
-})
-if payment.user ~= user_id then
+local payer, invoice_id, wallet_id, amount, currency, merchant, status, created_at, version, last_call, kept_digest,
+    failure, claim = fields('payment', payment_id, 'user', 'invoice', 'wallet', 'amount', 'currency', 'merchant', 'status',
+    'created_at', 'version', 'last_call', 'digest', 'failure', 'claim')
+if payer ~= user_id then
     return {'payment_not_found', at, ''}
 end
-local status, amount, wallet_id = payment.status, payment.amount, payment.wallet
-local wallet = named('wallet', wallet_id, {'balance', 'status', 'lease_owner', 'lease_until', 'token'})
-local counters = read_counters(payment.currency, user_id, periods)
+local balance, wallet_status, lease_owner, lease_until, lease_token =
+    fields('wallet', wallet_id, 'balance', 'status', 'lease_owner', 'lease_until', 'token')
+local wallet = {lease_owner = lease_owner, lease_until = lease_until, token = lease_token}
+local counters = read_counters(currency, user_id, periods)
 if not counters then
     return {'bounds', at, ''}
 end
+local code = status == 'requires_confirmation' and read_code(payment_id)
 
-local function details_of(code)
-    if code == 'ok' and payment.claim == FIRST_CLAIM then
+local function details_of(result)
+    if result == 'ok' and claim == FIRST_CLAIM then
         return {'claim', FIRST_CLAIM}
-    elseif code == 'confirmation_invalid' then
-        return {'attempts_remaining', payment.code_attempts or '0'}
-    elseif code == 'insufficient_funds' then
-        return {'required', amount, 'available', wallet.balance}
-    elseif code == 'daily_limit_exceeded' then
+    elseif result == 'confirmation_invalid' then
+        return {'attempts_remaining', code and code.attempts or '0'}
+    elseif result == 'insufficient_funds' then
+        return {'required', amount, 'available', balance}
+    elseif result == 'daily_limit_exceeded' then
         local _, counter = limit_refusal(counters, amount)
         return limit_details(counter or counters[1])
-    elseif code == 'balance_too_large' then
+    elseif result == 'balance_too_large' then
         return {'too_large', 'day'}
     end
     return {}
 end
 
-local last_call = payment.last_call
 if last_call and string.sub(last_call .. ' ', 1, #operation_id + 1) == operation_id .. ' ' then
     local outcome = last_call == operation_id and 'ok' or string.sub(last_call, #operation_id + 2)
     return {outcome, at, '', view(payment_id), details_of(outcome)}
 end
 -- A wrong code costs one attempt, however late and however often its call comes again.
-local wrong_calls = payment.wrong_calls
+local wrong_calls = code and code.wrong_calls
 local place = wrong_calls and string.find(',' .. wrong_calls .. ',', ',' .. operation_id .. ',', 1, true)
 if place then
     local _, later = string.gsub(string.sub(wrong_calls, place), ',', '')
-    payment.code_attempts = int(payment.code_attempts + later)
+    code.attempts = int(code.attempts + later)
     return {'confirmation_invalid', at, '', view(payment_id), details_of('confirmation_invalid')}
 end
 local held = lease_refusal(wallet, owner, token)
@@ -66,12 +65,11 @@ if held then
     return {held, at, ''}
 end
 
-local function answer(code, details)
-    return {code, at, close_lease(wallet_id, wallet, owner, keep), view(payment_id), details or details_of(code)}
+local function answer(result, details)
+    return {result, at, close_lease(wallet_id, wallet, owner, keep), view(payment_id), details or details_of(result)}
 end
 
-local taken = status == 'processing' or status == 'succeeded' or payment.failure == 'settlement_failed'
-local kept_digest = payment.digest
+local taken = status == 'processing' or status == 'succeeded' or failure == 'settlement_failed'
 if taken and kept_digest then
     -- Up to schema 4 a digest was kept without its key.
     local prefix = string.match(kept_digest, '^%x+:')
@@ -88,17 +86,17 @@ if user_status ~= 'active' then
     return answer('user_blocked')
 elseif locked then
     return answer('rate_limited', locked)
-elseif wallet.status ~= 'active' then
+elseif wallet_status ~= 'active' then
     return answer('wallet_inactive')
 elseif status == 'expired' then
     return answer('confirmation_expired')
 elseif status ~= 'requires_confirmation' then
     return answer('payment_not_confirmable')
-elseif is_expired(payment.code_expires_at) then
+elseif now >= tonumber(code.expires_at) then
     return answer('confirmation_expired')
-elseif now >= tonumber(payment.payable_until) then
+elseif now >= tonumber(code.payable_until) then
     return answer('invoice_expired')
-elseif key_id ~= (payment.code_key or '') then
+elseif key_id ~= (code.key or '') then
     return answer('key_unknown')
 end
 
@@ -111,64 +109,58 @@ if wait then
 end
 
 -- What happened is kept with the payment, so that a lost reply can be asked for again.
-local function refuse(code, ...)
-    count(user_id, 'confirms', confirms, 'failures', code == 'confirmation_invalid' and failures)
-    redis.call('HSET', key('payment', payment_id), 'last_call', operation_id .. ' ' .. code, ...)
-    return answer(code)
+local function refuse(result, ...)
+    count(user_id, 'confirms', confirms, 'failures', result == 'confirmation_invalid' and failures)
+    redis.call('HSET', key('payment', payment_id), 'last_call', operation_id .. ' ' .. result, ...)
+    return answer(result)
 end
 
-if versions ~= '*' and not string.find(versions, ',' .. payment.code_version .. ',', 1, true) then
-    payment.code_attempts = int(payment.code_attempts - 1)
-    if payment.code_attempts == '0' then
-        end_unconfirmed(payment_id, payment.invoice, 'failed', 'reason', 'too_many_attempts')
-        redis.call('HDEL', key('payment', payment_id), unpack(CODE_FIELDS))
+if versions ~= '*' and not string.find(versions, ',' .. code.version .. ',', 1, true) then
+    code.attempts = int(code.attempts - 1)
+    if code.attempts == '0' then
+        end_unconfirmed(payment_id, invoice_id, 'failed', 'reason', 'too_many_attempts')
+        redis.call('DEL', key('code', payment_id))
         return refuse('confirmation_invalid', 'failure', 'too_many_attempts')
     end
-    return refuse('confirmation_invalid', 'code_attempts', payment.code_attempts,
-        'wrong_calls', wrong_calls and wrong_calls .. ',' .. operation_id or operation_id)
+    code.wrong_calls = wrong_calls and wrong_calls .. ',' .. operation_id or operation_id
+    write_code(payment_id, code)
+    return refuse('confirmation_invalid')
 end
 
 -- The right code refused for another reason burns nothing: the user may put it right and try again.
-local refused = tonumber(amount) > tonumber(wallet.balance) and 'insufficient_funds'
+local refused = tonumber(amount) > tonumber(balance) and 'insufficient_funds'
     or limit_refusal(counters, amount)
 if refused == 'balance_too_large' then
     return refuse(refused)
 elseif refused then
-    local changed = next_version(payment.version)
+    local changed = next_version(version)
     append('payment.refused', payment_id, 'version', changed, 'reason', refused)
     return refuse(refused, 'version', changed)
 end
 
 require_integer(amount)
-require_integer(wallet.balance)
+require_integer(balance)
 for _, counter in ipairs(counters) do
     require_integer(counter.used)
     require_integer(counter.limit or '0')
 end
 redis.call('LLEN', key('entries', wallet_id)) -- it has to be a list before anything is written
-local version = next_version(payment.version)
+version = next_version(version)
 -- This comes first: an agenda that is none stops it here, before money is taken.
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), payment_id)
 count(user_id, 'confirms', confirms)
-payment.balance = int(redis.call('HINCRBY', key('wallet', wallet_id), 'balance', '-' .. amount))
-local entry = {
+local after = int(redis.call('HINCRBY', key('wallet', wallet_id), 'balance', '-' .. amount))
+local entry = append(unpack(count_debit(counters, amount, {
     'payment.processing', payment_id, 'version', version, 'wallet', wallet_id, 'amount', '-' .. amount,
-    'balance', payment.balance, 'currency', payment.currency,
-}
-count_debit(counters, amount, entry)
-redis.call('RPUSH', key('entries', wallet_id), append(unpack(entry)))
-local changed = {
-    status = 'processing', version = version, paid_at = at, balance = payment.balance, claim = FIRST_CLAIM,
-    digest = string.match(digests, '^%S+'), last_call = operation_id,
-}
-show_counters(changed, counters)
-redis.call('HSET', key('payment', payment_id), unpack(flat(changed)))
-redis.call('HDEL', key('payment', payment_id), unpack(CODE_FIELDS))
-for name, value in pairs(changed) do
-    payment[name] = value
-end
-for _, name in ipairs(CODE_FIELDS) do
-    payment[name] = nil
-end
-local closed = close_lease(wallet_id, wallet, owner, keep)
-return {'ok', at, closed, pack_view(payment_id, payment), {'claim', FIRST_CLAIM}}
+    'balance', after, 'currency', currency,
+})))
+redis.call('RPUSH', key('entries', wallet_id), entry)
+redis.call('HSET', key('payment', payment_id), unpack(add_counters({
+    'status', 'processing', 'version', version, 'paid_at', at, 'balance', after, 'claim', FIRST_CLAIM,
+    'digest', string.match(digests, '^%S+'), 'last_call', operation_id,
+}, counters)))
+redis.call('DEL', key('code', payment_id))
+local shown = pack_view({
+    payment_id, '', '', invoice_id, wallet_id, user_id, amount, currency, merchant, 'processing', created_at,
+}, counters, '', '', '', '', '', '', at, after)
+return {'ok', at, close_lease(wallet_id, wallet, owner, keep), shown, {'claim', FIRST_CLAIM}}

@@ -91,18 +91,22 @@ if live then
     end_earlier(live, invoice_id, 'restart')
 end
 local code_expires_at = int(now + code_lifetime_ms)
-local payment = {
-    invoice = invoice_id, wallet = wallet_id, user = user_id, amount = amount, currency = currency,
-    merchant = merchant, status = 'requires_confirmation', created_at = at, version = '1',
-    code_method = method, code_version = '1', code_attempts = attempts, code_resends = resends,
-    code_expires_at = code_expires_at, code_key = key_id, payable_until = payable_until,
-}
-show_counters(payment, counters)
 redis.call('ZADD', key('payments', user_id), 0, payment_id)
-redis.call('HSET', key('payment', payment_id), unpack(flat(payment)))
+redis.call('HSET', key('payment', payment_id), unpack(add_counters({
+    'status', 'requires_confirmation', 'user', user_id, 'wallet', wallet_id, 'invoice', invoice_id, 'amount', amount,
+    'currency', currency, 'merchant', merchant, 'created_at', at, 'version', '1',
+}, counters)))
+write_code(payment_id, {
+    method = method, version = '1', attempts = attempts, resends = resends, expires_at = code_expires_at,
+    payable_until = payable_until, key = key_id,
+})
 redis.call('HSET', key('invoice', invoice_id), 'payment', payment_id)
 redis.call('ZADD', key('agenda'), code_expires_at, payment_id)
 append_code('payment.started', payment_id, method, email, '1', '1')
 count(user_id, 'codes', codes)
 local closed = close_lease(wallet_id, wallet, owner, keep)
-return remember(operation_id, fingerprint, kept_ms, {'ok', at, closed, pack_view(payment_id, payment, email, phone), {}})
+local shown = pack_view({
+    payment_id, email or '', phone or '', invoice_id, wallet_id, user_id, amount, currency, merchant,
+    'requires_confirmation', at,
+}, counters, method, '1', attempts, resends, code_expires_at, key_id)
+return remember(operation_id, fingerprint, kept_ms, {'ok', at, closed, shown, {}})

@@ -43,15 +43,6 @@ local function fields(kind, id, ...)
     return unpack(redis.call('HMGET', key(kind, id), ...))
 end
 
--- The named fields of a record by name, without those that are not there.
-local function named(kind, id, names)
-    local values, record = redis.call('HMGET', key(kind, id), unpack(names)), {}
-    for i, name in ipairs(names) do
-        record[name] = values[i] or nil
-    end
-    return record
-end
-
 -- Write an entry of the journal: its type and what it is about, then whatever there is to say. Its id says when it
 -- was written; where the clock went back, a field does.
 local function append(type, subject, ...)

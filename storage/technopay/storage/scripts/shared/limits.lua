@@ -65,28 +65,37 @@ local function limit_refusal(counters, amount)
     return nil
 end
 
--- Write into a payment what its counters are: at the start, then after the debit.
-local function show_counters(payment, counters)
+-- Add to a list what a payment keeps of its counters: at the start, then after the debit.
+local function add_counters(list, counters)
+    local n = #list
     for _, counter in ipairs(counters) do
         local rule = counter.rule
-        payment[rule.period_field] = counter.period
+        list[n + 1], list[n + 2] = rule.period_field, counter.period
+        n = n + 2
         if counter.limit then
-            payment[rule.limit_field], payment[rule.used_field] = counter.limit, counter.used
+            list[n + 1], list[n + 2], list[n + 3], list[n + 4] =
+                rule.limit_field, counter.limit, rule.used_field, counter.used
+            n = n + 4
         end
     end
+    return list
 end
 
--- Count a debit; what the journal says of it is added to `entry`.
+-- Count a debit; what the journal says of it is added to an entry.
 local function count_debit(counters, amount, entry)
+    local n = #entry
     for _, counter in ipairs(counters) do
-        local rule, n = counter.rule, #entry
+        local rule = counter.rule
         counter.used = int(redis.call('HINCRBY', counter.key, counter.period, amount))
         entry[n + 1], entry[n + 2], entry[n + 3], entry[n + 4] =
             rule.period_field, counter.period, rule.used_field, counter.used
+        n = n + 4
         if counter.limit then
-            entry[n + 5], entry[n + 6] = rule.limit_field, counter.limit
+            entry[n + 1], entry[n + 2] = rule.limit_field, counter.limit
+            n = n + 2
         end
     end
+    return entry
 end
 
 -- {key, period, ...} of the counters of a debit that is given back: of the periods that were charged, which need not be

@@ -20,21 +20,21 @@ local function message_kind(said)
     return MESSAGE_KINDS[said.type]
 end
 
--- What a message says of a payment and where it goes, packed: id, user, wallet, amount, currency, merchant, status, method,
--- version and key of the code, e-mail and phone; '' when there is no such payment.
+-- What a message says of a payment and where it goes, packed: id, user, amount, currency, merchant, status, method, version
+-- and key of the code, e-mail and phone; '' when there is no such payment.
 local function message_context(id)
-    local user, wallet, amount, currency, merchant, status, method, code_version, code_key, code_expires_at =
-        fields('payment', id, 'user', 'wallet', 'amount', 'currency', 'merchant', 'status', 'code_method',
-        'code_version', 'code_key', 'code_expires_at')
+    local user, amount, currency, merchant, status =
+        fields('payment', id, 'user', 'amount', 'currency', 'merchant', 'status')
     if not user then
         return ''
     end
-    if status == 'requires_confirmation' and is_expired(code_expires_at) then
+    local code = WAITED[status] and read_code(id) or {}
+    if status == 'requires_confirmation' and now >= tonumber(code.expires_at) then
         status = 'expired'
     end
     local email, phone = fields('user', user, 'email', 'phone')
-    return pack({id, user, wallet, amount, currency, merchant, status, method or '', code_version or '',
-        code_key or '', email or '', phone or ''}, merchant .. (email or '') .. (phone or ''))
+    return pack({id, user, amount, currency, merchant, status, code.method or '', code.version or '', code.key or '',
+        email or '', phone or ''}, merchant .. (email or '') .. (phone or ''))
 end
 
 -- {message, {name, value, ...}, {email, phone}} of a message that needed no record of its own, because it was

@@ -9,21 +9,37 @@ local function next_version(version)
     return int(version + 1)
 end
 
--- A payment packed: id, e-mail, phone, then the values of PAYMENT_VIEW in their order. `payment` has them by name.
-local function pack_view(id, payment, email, phone)
-    local values = {id, email or '', phone or ''}
-    for i, name in ipairs(PAYMENT_VIEW) do
-        values[i + 3] = payment[name] or ''
+-- A payment packed: id, e-mail, phone, then its fields in the order of PAYMENT_VIEW. `values` has those before the limits;
+-- behind them come the state of its code and the rest, of which empty ones at the end are left out.
+local function pack_view(values, counters, ...)
+    local n = #values
+    for _, counter in ipairs(counters) do
+        values[n + 1], values[n + 2], values[n + 3] =
+            counter.period, counter.limit or '', counter.limit and counter.used or ''
+        n = n + 3
     end
-    return pack(values, values[2] .. values[3] .. payment.merchant .. (payment.resolution_note or '') .. (payment.resolution_by or ''))
+    for i = 1, select('#', ...) do
+        values[n + i] = select(i, ...)
+    end
+    return pack(values, values[2] .. values[3] .. values[9])
 end
 
 -- A payment that exists, as it is now.
 local function view(id)
-    local payment = named('payment', id, PAYMENT_VIEW)
-    local email, phone
-    if payment.code_method then
-        email, phone = fields('user', payment.user, 'email', 'phone')
+    local values = redis.call('HMGET', key('payment', id), unpack(PAYMENT_VIEW))
+    local code, email, phone = {}, '', ''
+    if WAITED[values[7]] then
+        code = read_code(id) or {}
+        email, phone = fields('user', values[3], 'email', 'phone')
     end
-    return pack_view(id, payment, email, phone)
+    local shown = {id, email or '', phone or ''}
+    for i = 1, #PAYMENT_VIEW do
+        shown[#shown + 1] = values[i] or ''
+        if i == CODE_VIEW_AT then
+            for _, name in ipairs(CODE_VIEW) do
+                shown[#shown + 1] = code[name] or ''
+            end
+        end
+    end
+    return pack(shown, table.concat(shown))
 end

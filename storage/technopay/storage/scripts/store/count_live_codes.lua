@@ -8,9 +8,8 @@ local first = string.sub(fields('meta', nil, 'secret_id') or '', 1, 8)
 local counts = {}
 
 local function count(id)
-    local status, code_expires_at, key_id = fields('payment', id, 'status', 'code_expires_at', 'code_key')
-    if status == 'requires_confirmation' and not is_expired(code_expires_at) then
-        key_id = key_id or first
+    if shown_status(id, (fields('payment', id, 'status'))) == 'requires_confirmation' then
+        local key_id = read_code(id).key or first
         counts[key_id] = (counts[key_id] or 0) + 1
     end
 end

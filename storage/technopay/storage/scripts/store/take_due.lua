@@ -19,12 +19,11 @@ local function claim(kind, id, member)
 end
 
 local function take_payment(id)
-    local user, invoice, status, code_expires_at, refund = fields('payment', id,
-        'user', 'invoice', 'status', 'code_expires_at', 'refund')
-    if status == 'requires_confirmation' and is_expired(code_expires_at) then
+    local user, invoice, status, refund = fields('payment', id, 'user', 'invoice', 'status', 'refund')
+    if status == 'requires_confirmation' and shown_status(id, status) == 'expired' then
         end_unconfirmed(id, invoice, 'expired')
     elseif status == 'requires_confirmation' then
-        redis.call('ZADD', agenda, code_expires_at, id)
+        redis.call('ZADD', agenda, read_code(id).expires_at, id)
     elseif status == 'processing' or status == 'refunding' then
         local payment = view(id)
         -- A refund that an earlier version began has no id.
@@ -34,7 +33,7 @@ local function take_payment(id)
         if user then
             redis.call('ZREM', key('payments', user), id)
         end
-        redis.call('DEL', key('payment', id))
+        redis.call('DEL', key('payment', id), key('code', id))
         redis.call('ZREM', agenda, id)
     end
 end
