@@ -6,19 +6,25 @@ import ast
 import importlib
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.store import COMMANDS
 
+from technopay.storage.decode import DECODERS, DETAILED
 from technopay.storage.redis_keys import KINDS
+from technopay.storage.scripts.binding import bind
 from technopay.storage.scripts.loader import load_scripts
 
 ROOT = Path(__file__).parents[1]
 ROOTS = ("engine", "http", "storage", "cli")
 FOLDERS = [ROOT / root for root in (*ROOTS, "tests")]
 SCRIPTS = ROOT / "storage/technopay/storage/scripts"
+SHARED = SCRIPTS / "shared"
 LUA = sorted(SCRIPTS.rglob("*.lua"))
+OPERATIONS = [path for path in LUA if path.parent != SHARED]
 PACKAGES = [
     f"technopay.{root}" for root in ROOTS if (ROOT / root / "technopay" / root / "__init__.py").exists()
 ]
@@ -90,64 +96,46 @@ def test_all_is_sorted_and_true(package: str) -> None:
 
 
 def body_of(script: Path) -> str:
-    """Answer a script without its comments and without what it includes."""
+    """Return a script without its comments."""
     return re.sub(r"--.*", "", script.read_text())
 
 
-def unpacked(body: str) -> list[str]:
-    """Answer the names that a script's body gives to its arguments, in order."""
-    names: dict[int, str] = {}
-    for left, first, last in re.findall(r"local ([\w, ]+) = unpack\(ARGV, (\d+), (\d+)\)", body):
-        found = left.split(", ")
-        assert len(found) == int(last) - int(first) + 1, left
-        names |= {int(first) + i: name for i, name in enumerate(found)}
-    indexed = {int(number) for number in re.findall(r"ARGV\[(\d+)\]", body)}
-    assert not indexed & set(names)
-    names |= dict.fromkeys(indexed, "")
-    assert sorted(names) == list(range(1, len(names) + 1))
-    return [names[number] for number in sorted(names)]
+def defined(body: str) -> set[str]:
+    """Return the functions and constants that a part makes."""
+    found = re.findall(r"^local (?:function (\w+)|([\w, ]+?) *(?:=|$))", body, re.MULTILINE)
+    return {name for one, many in found for name in (one, *many.split(", ")) if name}
 
 
-ALIASES = {
-    "user": "user_id", "wallet": "wallet_id", "invoice": "invoice_id", "index": "index", "limit": "amount",
-}  # fmt: skip
-"""Arguments that a body calls differently, because the record of that name is in there, too."""
-
-
-@pytest.mark.parametrize("script", [path for path in LUA if path.parent == SCRIPTS], ids=lambda path: path.stem)
-def test_a_script_takes_the_arguments_that_its_header_names(script: Path) -> None:
-    declared = list(load_scripts()[script.stem].arguments)
-    rest = [name for name in declared if name.endswith("...")]
-    fixed = [name for name in declared if name not in rest]
-    assert rest in ([], declared[-1:])
-    body = body_of(script)
-    used = unpacked(body)
-    assert len(used) == len(fixed)
-    for name, local in zip(fixed, used, strict=True):
-        assert local in ("", name, "id", ALIASES.get(name, name)), f"{local} for {name}"
-    first = len(fixed) + 1
-    loops = (
-        (f"for i = {first}, #ARGV", f"unpack(ARGV, {first})") if fixed else ("in ipairs(ARGV)", "each(ARGV,")
-    )
-    assert bool(rest) == any(loop in body for loop in loops)
-
-
-@pytest.mark.parametrize("script", [path for path in LUA if path.parent == SCRIPTS], ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", OPERATIONS, ids=lambda path: path.stem)
 def test_a_script_says_what_it_does_and_what_it_returns(script: Path) -> None:
-    header = script.read_text().split("--@include")[0]
+    header = script.read_text()
     assert re.search(r"^-- Returns \{code, now, ", header, re.MULTILINE)
     lines = header.splitlines()
+    assert lines[0].startswith(f"-- {script.stem}(")
     assert lines[1] == "--"
     assert lines[2].startswith("-- ")
 
 
-def test_every_included_part_is_there_and_every_part_is_included() -> None:
-    included = {
-        name for path in LUA for name in re.findall(r"^--@include (\w+)$", path.read_text(), re.MULTILINE)
-    }
-    assert included == {path.stem for path in LUA if path.parent != SCRIPTS}
-    for script in load_scripts().values():
-        assert "@include" not in script.text
+def test_every_script_has_one_command_and_every_command_one_script() -> None:
+    scripts = load_scripts()
+    assert set(scripts) == {path.stem for path in OPERATIONS}
+    assert len(scripts) == len(OPERATIONS)
+    assert sorted(bind(command, scripts).script.name for command in COMMANDS) == sorted(scripts)
+
+
+def test_every_result_of_a_command_can_be_decoded() -> None:
+    scripts = load_scripts()
+    assert {bind(command, scripts).result for command in COMMANDS} == set(DECODERS)
+    assert set(DECODERS) >= DETAILED
+
+
+def test_no_two_shared_parts_define_one_name_and_every_part_is_used() -> None:
+    parts = {path.stem: body_of(path) for path in LUA if path.parent == SHARED}
+    counts = Counter(name for body in parts.values() for name in defined(body))
+    assert [name for name, count in counts.items() if count > 1] == []
+    for part, body in parts.items():
+        others = "".join(body_of(path) for path in LUA if path.stem != part)
+        assert part == "base" or defined(body) & set(re.findall(r"\w+", others)), part
 
 
 def test_the_kinds_of_keys_in_scripts_are_those_that_are_listed() -> None:
@@ -156,9 +144,7 @@ def test_the_kinds_of_keys_in_scripts_are_those_that_are_listed() -> None:
     used = {kind for body in bodies for kind in re.findall(named_by, body)}
     journal = {"journal"}  # KEYS[1]
     assert used <= set(KINDS)
-    # Indexes are named by the caller: key(index).
-    indexes = {"invoices", "payments", "set_aside"}
-    assert set(KINDS) - used - journal <= indexes
+    assert set(KINDS) - used - journal == set()
 
 
 def test_scripts_only_name_keys_by_the_key_function() -> None:
@@ -174,33 +160,6 @@ def test_scripts_answer_fixed_codes_and_never_errors_or_statuses_of_their_own() 
     own = r"\b(error_reply|status_reply)\b|[{,]\s*(err|ok)\s*=|\berror\("
     for path in LUA:
         assert not re.search(own, body_of(path)), path
-
-
-def defined(body: str) -> set[str]:
-    """Answer the functions and constants that a body makes."""
-    return set(re.findall(r"^local (?:function )?(\w+)", body, re.MULTILINE))
-
-
-def used(body: str) -> set[str]:
-    """Answer the functions and constants that a body uses."""
-    return set(re.findall(r"\b\w+(?=\()|\b[A-Z][A-Z_]+\b", body))
-
-
-def test_scripts_include_what_they_use_before_they_use_it_and_nothing_else() -> None:
-    parts = {path.stem: body_of(path) for path in LUA if path.parent != SCRIPTS}
-    shared = set().union(*map(defined, parts.values()))
-    for script in (path for path in LUA if path.parent == SCRIPTS):
-        included = re.findall(r"^--@include (\w+)$", script.read_text(), re.MULTILINE)
-        bodies = [*(parts[name] for name in included), body_of(script)]
-        known: set[str] = set()
-        for place, body in enumerate(bodies):
-            known |= defined(body)
-            assert used(body) & shared <= known, (
-                f"{script.stem}: {[*included, 'itself'][place]} comes too early"
-            )
-        for place, name in enumerate(included):
-            behind = "".join(bodies[place + 1 :])
-            assert defined(parts[name]) & set(re.findall(r"\w+", behind)), f"{script.stem}: {name} is not used"
 
 
 def test_scripts_do_not_sort_text_by_the_letters_of_the_servers_language() -> None:

@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from support.commands import script_of
 from support.gated import GatedWorld
 from support.scenes import wait_for
 
 from technopay.engine import PaymentNotRefundable
+from technopay.engine.commands import Command
 
 BY_THEMSELVES_S = 60.0
 """So seldom the engine looks by itself: what is seen sooner followed from the outcome. A claim lasts 15 s."""
@@ -23,7 +25,7 @@ Seen = Callable[[], Awaitable[Any]]
 
 @pytest.fixture
 def changes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr("technopay.engine.watchers.WATCH_INTERVAL_S", BY_THEMSELVES_S)
+    monkeypatch.setattr("technopay.engine.events.waiters.WAIT_INTERVAL_S", BY_THEMSELVES_S)
     return {"agenda_interval_s": BY_THEMSELVES_S, "events_interval_s": BY_THEMSELVES_S, "message_attempts": 1}
 
 
@@ -105,7 +107,7 @@ async def send_again(world: GatedWorld) -> tuple[Act, Seen]:
     await world.engine.start_payment(user_id="dora", invoice_id=invoice.id, wallet_id=wallet.id)
 
     async def dead() -> Any:
-        world.engine._agenda.wake()
+        world.engine._runtime.agenda.wake()
         return (await world.engine.list_messages(status="dead", user_id="dora")).data
 
     (message,) = await wait_for(dead)
@@ -133,7 +135,7 @@ async def watch(world: GatedWorld, payment_id: str) -> Seen:
         return waiting.done()
 
     async def begun() -> bool:
-        return world.engine._watchers.count(payment_id) > 0
+        return world.engine._runtime.waiters.count(payment_id) > 0
 
     await wait_for(begun)
     return seen
@@ -144,15 +146,15 @@ async def stopped_at(
     world: GatedWorld, script: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[asyncio.Event]:
     """Stop the server when a script is sent to it; it goes on in the end."""
-    sent, send = asyncio.Event(), world.store._send
+    sent, send = asyncio.Event(), world.store._partition.send
 
-    def stop(name: str, *rest: Any) -> None:
-        if name == script and not sent.is_set():
+    def stop(command: Command[Any], *rest: Any) -> None:
+        if script_of(command) == script and not sent.is_set():
             world.server.pause()
             sent.set()
-        send(name, *rest)
+        send(command, *rest)
 
-    monkeypatch.setattr(world.store, "_send", stop)
+    monkeypatch.setattr(world.store._partition, "send", stop)
     try:
         yield sent
     finally:
@@ -168,7 +170,7 @@ ACTS = {
     "resolve_payment": resolve,
     "void_invoice": void,
     "create_invoice": create_invoice,
-    "send_again": send_again,
+    "send_message_again": send_again,
 }
 
 

@@ -264,7 +264,7 @@ async def test_one_invoice_of_an_order_can_be_paid_when_the_clock_jumps_back_aft
     async def enter(lasts: timedelta) -> str:
         invoice = new_invoice("alice", PRICE, "EUR", clock.now() + lasts, reference="order-7")
         assert (await scene.store.run(replace(invoice, operation=operation()))).code == "ok"
-        return invoice.id
+        return invoice.invoice_id
 
     wallet, old = await scene.wallet(), await enter(MINUTE)
     payment = await scene.started(wallet, old)

@@ -13,7 +13,7 @@ from support.stories import PURCHASES
 NEEDED = {
     "before initialise", "after bind_secret", "after create_user", "before create_wallet", "after deposit",
     "before start_payment", "after start_payment", "before claim_relay", "after xrange",
-    "before deliver confirmation.code", "after deliver confirmation.code", "after mock_inbox",
+    "before deliver confirmation.code", "after deliver confirmation.code", "after add_to_mock_inbox",
     "before record_deliveries", "after record_deliveries", "before confirm_payment", "after confirm_payment",
     "before settle", "before mock_settlement settle", "after mock_settlement settle", "after settle",
     "before complete_payment", "after complete_payment", "after deliver payment.succeeded",

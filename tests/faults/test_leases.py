@@ -6,9 +6,8 @@ The store takes far longer leases here, so that one is held to the end without b
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from support.scenes import make_scene, quick_settings
 from support.worker import CODE, open_store
 
 from technopay.engine import Engine, FixedCode, ScriptedSettlementService
-from technopay.storage.scripts.loader import Script, load_scripts
+from technopay.storage.scripts.loader import Library, Script, load_scripts
 
 LEASE_MS = 3_600_000
 END_S_MAX = 10.0
@@ -35,15 +34,20 @@ STATUS = {"settled": "succeeded", "given back": "failed", "refunded": "refunded"
 def long_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put long leases into the scripts."""
 
-    def load() -> dict[str, Script]:
+    def load() -> Mapping[str, Script]:
         scripts = load_scripts()
-        for name, script in scripts.items():
-            text = script.text.replace("local LEASE_MS = 100\n", f"local LEASE_MS = {LEASE_MS}\n")
-            sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-            scripts[name] = replace(script, text=text, sha=sha)
-        return scripts
+        library = next(iter(scripts.values())).library
+        digest = library.name.removeprefix("technopay_")
+        text = library.text.replace("local LEASE_MS = 100\n", f"local LEASE_MS = {LEASE_MS}\n")
+        assert text != library.text
+        # Under names of its own: other tests use the same server.
+        long = Library("technopay_long_leases", text.replace(digest, "long_leases"))
+        return {
+            name: replace(script, function=script.function.replace(digest, "long_leases"), library=long)
+            for name, script in scripts.items()
+        }
 
-    monkeypatch.setattr("technopay.storage.base.load_scripts", load)
+    monkeypatch.setattr("technopay.storage.store.load_scripts", load)
 
 
 @asynccontextmanager

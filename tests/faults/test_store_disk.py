@@ -38,8 +38,8 @@ def disk() -> Iterator[SmallDisk]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not ask again for long."""
-    monkeypatch.setattr("technopay.storage.base.ASK_AGAIN_S_MAX", DEADLINE_S)
-    monkeypatch.setattr("technopay.engine.actor.ASK_AGAIN_S_MAX", DEADLINE_S)
+    monkeypatch.setattr("technopay.storage.partition.RETRY_S_MAX", DEADLINE_S)
+    monkeypatch.setattr("technopay.engine.actors.actor.ASK_AGAIN_S_MAX", DEADLINE_S)
 
 
 async def seen_in(server: OwnServer) -> Dump:

@@ -26,7 +26,7 @@ from technopay.storage.store import LOOK_INTERVAL_S
 META = "{tp:00}:meta"
 JOURNAL = "{tp:00}:journal"
 
-Command = tuple[str, ...]
+Words = tuple[str, ...]
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ Command = tuple[str, ...]
 )  # fmt: skip
 async def test_a_store_that_becomes_unfit_while_it_is_used_is_closed_until_it_is_put_right(
     world: GatedWorld,
-    spoil: Command[Any],
+    spoil: Words,
     words: str,
-    put_right: Command[Any],
+    put_right: Words,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "technopay.storage")
@@ -157,7 +157,7 @@ async def test_an_embedded_store_whose_directory_was_deleted_takes_nothing_more(
 
             await wait_for(is_closed, within_s=CLOSED_WITHIN_S)
             with pytest.raises(StoreUnavailable, match="file of the store was deleted"):
-                await of_worker.set_limit(operation(), "EUR", 1)
+                await of_worker.run(SetLimit(operation(), "EUR", 1))
             assert len(said(caplog, logging.ERROR)) == 2, "one line each"
 
 

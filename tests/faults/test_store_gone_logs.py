@@ -23,7 +23,7 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Answer the lines about the store; a claim that was lost meanwhile is a line of its own."""
-    about = ("technopay.storage", "technopay.engine.agenda")
+    about = ("technopay.storage", "technopay.engine.background")
     warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
     return [record.getMessage() for record in warnings if record.name.startswith(about)]
 
@@ -69,13 +69,13 @@ async def test_a_right_that_is_taken_away_while_it_is_used_is_one_line(
 ) -> None:
     async with gated_world(server) as world:
         caplog.clear()
-        server.say("ACL", "SETUSER", "default", "-evalsha")
+        server.say("ACL", "SETUSER", "default", "-fcall")
         for _ in range(20):
             with pytest.raises(StoreUnavailable):
                 await world.engine.deposit(wallet_id=world.scene.wallet_id, amount=1)
         (line,) = await wait_for_lines(caplog, 1)
         assert line.startswith("the store refuses calls: NOPERM ")
 
-        server.say("ACL", "SETUSER", "default", "+evalsha")
+        server.say("ACL", "SETUSER", "default", "+fcall")
         lines = await wait_for_lines(caplog, 2)
         assert lines[1].startswith("the store takes calls again after ")

@@ -35,8 +35,8 @@ ANSWER_S_MAX = 10.0
 @pytest.fixture
 def changes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Do not ask again for long."""
-    monkeypatch.setattr("technopay.storage.base.ASK_AGAIN_S_MAX", DEADLINE_S)
-    monkeypatch.setattr("technopay.engine.actor.ASK_AGAIN_S_MAX", DEADLINE_S)
+    monkeypatch.setattr("technopay.storage.partition.RETRY_S_MAX", DEADLINE_S)
+    monkeypatch.setattr("technopay.engine.actors.actor.ASK_AGAIN_S_MAX", DEADLINE_S)
     return {"command_deadline_s": DEADLINE_S}
 
 
@@ -172,14 +172,14 @@ async def test_a_store_that_is_busy_with_a_script_of_others_is_unavailable_until
     await world.assert_goes_on(payment)
 
 
-async def test_scripts_that_are_forgotten_again_and_again_disturb_nobody(world: GatedWorld) -> None:
+async def test_functions_that_are_forgotten_again_and_again_disturb_nobody(world: GatedWorld) -> None:
     before, rounds = await world.scene.balance(), 15
     forgotten = 0
 
     async def forget() -> None:
         nonlocal forgotten
         while True:
-            await asyncio.to_thread(world.server.say, "SCRIPT", "FLUSH")
+            await asyncio.to_thread(world.server.say, "FUNCTION", "FLUSH")
             forgotten += 1
 
     forgetting = asyncio.create_task(forget())
@@ -222,7 +222,7 @@ async def opened_on_a_scripted_server() -> AsyncIterator[tuple[RedisStore, dict[
         "HGETALL": packed(*META),
         "XREVRANGE": b"*0\r\n",
         "XRANGE": b"*0\r\n",
-        "EVALSHA": READ + packed(*META),
+        "FCALL": READ + packed(*META),
     }
     async with answering_server(replies) as url, RedisStore.connect(url) as store:
         yield store, replies
@@ -234,7 +234,7 @@ NOT_EXECUTED = (
     "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
     "CLUSTERDOWN The cluster is down",
     "NOAUTH Authentication required.",
-    "NOPERM User shy has no permissions to run the 'evalsha' command",
+    "NOPERM User shy has no permissions to run the 'fcall' command",
     "MOVED 3999 127.0.0.1:6381",
 )
 
@@ -244,7 +244,7 @@ async def test_what_a_server_refuses_did_not_happen_and_is_taken_up_again(quick_
     async with opened_on_a_scripted_server() as (store, replies):
         await store.ping()
         good = dict(replies)
-        for command in ("EVALSHA", "HGETALL", "XREVRANGE", "XRANGE"):
+        for command in ("FCALL", "HGETALL", "XREVRANGE", "XRANGE"):
             replies[command] = f"-{error}\r\n".encode()
         for _ in range(2):
             with pytest.raises(StoreUnavailable):

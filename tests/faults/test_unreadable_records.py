@@ -47,7 +47,7 @@ class World:
 
     async def write(self, command: str, kind: str, record_id: str | None, *words: str | int) -> None:
         """Write something by hand."""
-        await self.store._fetch(command, self.store._keys.key(kind, record_id), *words)
+        await self.store._partition.fetch(command, self.store._keys.key(kind, record_id), *words)
 
     async def replace(self, kind: str, record_id: str | None) -> None:
         """Put a text in the place of a record."""
@@ -261,7 +261,7 @@ async def test_all_others_go_on(
     assert (await engine.audit()).clean
 
     await broken(world)
-    engine._agenda.wake()
+    engine._runtime.agenda.wake()
     for _ in range(2):
         await everything_of(world.bob)
 
@@ -301,7 +301,7 @@ def served(any_api: Api) -> Api:
 async def test_an_address_with_a_separator_stops_nobody(served: Api, caplog: pytest.LogCaptureFixture) -> None:
     alice, bob = await make_person(served), await make_person(served, "bob")
     store = served.store
-    await store._fetch("HSET", store._keys.key("user", "alice"), "email", EMAIL)
+    await store._partition.fetch("HSET", store._keys.key("user", "alice"), "email", EMAIL)
 
     invoice = await alice.invoice()
     started = (await alice.ask_to_start(invoice, key="k")).expect(201)

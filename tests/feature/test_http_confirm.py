@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from support.http import PAYMENT, Api, make_person, right_code, running_api
 
-from technopay.engine import mocks
+from technopay.engine.testing import mocks
 from technopay.storage import RedisStore
 
 SLOW_S = 1.0

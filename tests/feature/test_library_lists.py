@@ -235,6 +235,12 @@ async def test_an_expiry_has_to_be_a_time_to_come(alice: Scene, expires_at: date
     assert (await alice.engine.list_invoices(user_id="alice")).data == []
 
 
+async def test_an_id_that_names_no_position_of_the_journal_is_of_no_message(alice: Scene) -> None:
+    for rest in (f"00{'9' * 30}-1", f"001-{'9' * 30}", "001-٣", "001-1\n", "1-1", "zz1-1", "00x", "00", ""):
+        with pytest.raises(MessageNotFound):
+            await alice.engine.send_message_again(message_id=f"msg_{rest}")
+
+
 async def test_what_does_not_exist_is_said_so(alice: Scene) -> None:
     engine = alice.engine
     expires_at = datetime.now(UTC) + timedelta(hours=1)

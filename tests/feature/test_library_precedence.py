@@ -114,7 +114,7 @@ class Situation:
             await self.alice.confirm(self.payment, wait_s=0)
         if rule == "invoice_already_paid":
             completion = CompletePayment(self.payment.id, "1", "settled")
-            await self.alice.engine._directory.complete(self.alice.wallet_id, completion)
+            await self.alice.store.run(completion)
 
     async def spoil_payment(self, rule: str) -> None:  # noqa: C901
         """Make one rule refuse the confirm or the resend."""

@@ -83,7 +83,7 @@ async def test_a_code_that_only_another_engine_can_derive_is_left_to_it(store: R
         late = Engine(store, replace(ANNOUNCED, **QUIET))
         async with late:
             payment = await seen_by(late, alice).start()
-            await late._relay.stop(1)
+            await late._runtime.relay.stop(1)
 
             async def left() -> bool:
                 messages = (await new.list_messages(user_id="alice")).data

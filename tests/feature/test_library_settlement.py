@@ -109,7 +109,7 @@ async def test_a_debit_that_is_settled_in_the_end_succeeds(alice: Scene, merchan
 async def test_a_slow_settlement_outlasts_the_wait_and_then_succeeds(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("technopay.engine.mocks.SLOW_S", 0.3)
+    monkeypatch.setattr("technopay.engine.testing.mocks.SLOW_S", 0.3)
     async with Engine(store, quick_settings(settlement_timeout_s=5)) as engine:
         alice = await make_scene(engine, store)
         payment = await alice.start(await alice.invoice(merchant="shop-slow"))

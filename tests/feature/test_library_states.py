@@ -245,7 +245,7 @@ async def complete(scene: Scene, payment_id: str, verdict: Verdict) -> Outcome[P
     """Write down what the settlement service decided, under whatever claim is current."""
     for claim in ("1", "2", "3"):
         completion = CompletePayment(payment_id, claim, verdict)
-        outcome = await scene.engine._directory.complete(scene.wallet_id, completion)
+        outcome = await scene.store.run(completion)
         if outcome.code != "claim_lost":
             break
     return outcome

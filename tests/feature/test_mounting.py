@@ -12,7 +12,6 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from support.scenes import derive_code, quick_settings
-from support.store import list_wallets
 
 from technopay.engine import Engine, Invoice, ScriptedSettlementService, Wallet
 from technopay.engine.values import PaymentTerms
@@ -192,7 +191,7 @@ async def test_two_engines_live_in_one_process(engine: Engine) -> None:
             async with one, other:
                 await prepare(one)
                 assert len((await one.list_wallets()).data) == 1
-                assert (await list_wallets(other)).data == []
+                assert (await other.list_wallets()).data == []
             metrics = [await (await browser.get(f"/{path}/metrics")).text() for path in ("one", "other")]
             assert ["/v1/admin/users" in text for text in metrics] == [True, False]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +20,10 @@ from technopay.engine import (
     ReferenceUsed,
     StoreUnfit,
 )
+from technopay.engine.commands import Command
 from technopay.storage import RedisStore, migration
+from technopay.storage.commands import Migrate
+from technopay.storage.partition import Partition
 from technopay.storage.redis_keys import Keys
 from technopay.storage.server.health import SCHEMA
 
@@ -184,18 +188,18 @@ async def test_a_migration_that_is_stopped_anywhere_and_sent_twice_ends_as_one_t
     old_store: OldStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migration, "MOVED", 1)
-    run, steps = RedisStore._run, 0
+    run, steps = Partition.run, 0
 
-    async def run_and_stop(self: RedisStore, name: str, **arguments: Any) -> Any:
+    async def run_and_stop(self: Partition, command: Command[Any], *lease: Any) -> Any:
         nonlocal steps
-        if name == "migrate":
-            await run(self, name, **arguments)
+        if isinstance(command, Migrate):
+            await run(self, command)
             if steps == 0:
                 raise StoreUnfit("the process was killed")
             steps -= 1
-        return await run(self, name, **arguments)
+        return await run(self, command, *lease)
 
-    monkeypatch.setattr(RedisStore, "_run", run_and_stop)
+    monkeypatch.setattr(Partition, "run", run_and_stop)
     stopped = 0
     while True:
         steps = 1
@@ -210,7 +214,7 @@ async def test_a_migration_that_is_stopped_anywhere_and_sent_twice_ends_as_one_t
 
 
 async def test_two_that_open_it_at_once_do_no_harm(old_store: OldStore) -> None:
-    async def open_it() -> dict[str, str]:
+    async def open_it() -> Mapping[str, str]:
         async with old_store.make() as store:
             return await store.read_meta()
 

@@ -40,7 +40,7 @@ async def live_actor_bytes() -> float:
     command = CancelPayment(OPERATION, "pay_1", "alice")
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
-    asking = [asyncio.ensure_future(directory.ask(wallet_id, command)) for wallet_id in wallet_ids]
+    asking = [asyncio.ensure_future(directory.run(wallet_id, command)) for wallet_id in wallet_ids]
     for _ in range(3):
         await asyncio.sleep(0)
     after, _ = tracemalloc.get_traced_memory()

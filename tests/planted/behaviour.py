@@ -10,7 +10,7 @@ OVER_HTTP = "tests/feature/test_http_behaviour.py"
 
 COUNTED_ONCE = f"{BEHAVIOUR}::test_a_confirm_that_comes_again_is_counted_once_and_answered_over_the_limit"
 RIGHT_CODE = f"{BEHAVIOUR}::test_the_right_code_is_refused_when_it_was_tried_too_often_and_taken_afterwards"
-WAIT = "local wait = too_often('confirms', confirms_left_ms)"
+WAIT = "local wait = exceeded('confirms', confirms_left_ms)"
 
 LIMITS_ON_BEHAVIOUR = (
     Breakage(

@@ -55,8 +55,10 @@ class Breakage:
 
 
 def lua(script: str, old: str, new: str) -> Edit:
-    """Change a script of the store."""
-    return Edit(f"storage/technopay/storage/scripts/{script}.lua", old, new)
+    """Change a script of the store, by its name, in whatever folder it is; a shared part is `shared/<name>`."""
+    folder = ROOT / "storage/technopay/storage/scripts"
+    path = next(folder.glob(f"{script}.lua" if "/" in script else f"*/{script}.lua"), folder / script)
+    return Edit(str(path.relative_to(ROOT)), old, new)
 
 
 def storage(module: str, old: str, new: str) -> Edit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from planted.breakage import Breakage, engine, lua
 
-FEED = "tests/unit/engine/test_feed.py"
+FEED = "tests/unit/engine/events/test_feed.py"
 STREAM = "tests/feature/test_http_events.py"
 VERSIONS = "tests/unit/storage/test_versions.py"
 
@@ -12,7 +12,7 @@ EVENTS = (
     Breakage(
         "events-of-others",
         "Nobody is told of what belongs to somebody else.",
-        (engine("feed", "for one in by_user[record.user_id] if", "for one in riders if"),),
+        (engine("events/feed", "for one in by_user[record.user_id] if", "for one in served if"),),
         (
             f"{FEED}::test_a_listener_hears_what_happens_from_now_on_and_only_what_is_the_users",
             f"{STREAM}::test_nobody_hears_what_is_somebody_elses",
@@ -21,13 +21,19 @@ EVENTS = (
     Breakage(
         "resume-loses-one",
         "Whoever comes back is told of everything that came after the last event, also in the same instant.",
-        (engine("feed", "place = (int(seen[1]), int(seen[2])) if", "place = (int(seen[1]) + 1, 0) if"),),
+        (
+            engine(
+                "events/feed",
+                "position = Position.of(seen[2]) if seen",
+                "position = Position(Position.of(seen[2]).at_ms + 1, 0) if seen",
+            ),
+        ),
         (f"{FEED}::test_a_listener_goes_on_after_any_event",),
     ),
     Breakage(
         "no-room-loses-events",
         "What a listener has no room for waits in the journal.",
-        (engine("feed", "if listener not in full and listener.place", "if listener.place"),),
+        (engine("events/feed", "if listener not in full and listener.position", "if listener.position"),),
         (f"{FEED}::test_what_has_no_room_waits_in_the_journal",),
     ),
     Breakage(

@@ -8,7 +8,7 @@ EVIDENCE = "tests/unit/storage/test_payments_evidence.py"
 CONFIRM = "tests/unit/storage/test_payments_confirm.py"
 START = "tests/unit/storage/test_payments_start.py"
 SETTLEMENT = "tests/unit/storage/test_payments_settlement.py"
-DIALOGUE = "tests/unit/engine/test_settlement_dialogue.py"
+DIALOGUE = "tests/unit/engine/settlement/test_protocol.py"
 PURCHASE = "tests/feature/test_library_purchase.py"
 CODES = "tests/feature/test_library_codes.py"
 ENDS = "tests/feature/test_library_settlement.py"
@@ -73,14 +73,18 @@ CONFIRMATION = (
                 "'resets_at', limit.resets_at, 'day', limit.day,\n",
             ),
             storage(
-                "commands",
-                "            else:\n                hear(outcome)\n",
-                "            else:\n"
-                "                if name == 'confirm_payment' and 'day' in reply.details and self._link:\n"
-                "                    key = self._keys.key('limit', reply.details['currency'])\n"
-                "                    back = ('HINCRBY', key, reply.details['day'], -outcome.value.amount)\n"
-                "                    self._link.send_command(back, lambda _: None)\n"
-                "                hear(outcome)\n",
+                "partition",
+                "        on_reply = partial(self._resolve, binding, monotonic(), on_result)\n",
+                "        def give_back(raw: Any, outcome: Any) -> None:\n"
+                "            details = raw[4] if binding.script.name == 'confirm_payment' and raw[4:] else []\n"
+                "            if 'day' in details and self.client:\n"
+                "                told = dict(zip(details[::2], details[1::2]))\n"
+                "                key = self.keys.key('limit', told['currency'])\n"
+                "                back = ('HINCRBY', key, told['day'], -outcome.value.amount)\n"
+                "                self.client.send_command(back, lambda _: None)\n"
+                "            on_result(outcome)\n\n"
+                "        def on_reply(raw: Any) -> None:\n"
+                "            self._resolve(binding, 0.0, partial(give_back, raw), raw)\n\n",
             ),
         ),
         (
@@ -95,8 +99,8 @@ CONFIRMATION = (
             lua(
                 "confirm_payment",
                 "local refused =",
-                "redis.call('HSET', key('payment', id), 'challenge', pack_challenge(method, int(issue + 1),\n"
-                "    attempts, resends, expires_at, payable_until, guesses, own_key_id))\n"
+                "redis.call('HSET', key('payment', payment_id), 'challenge',\n"
+                "    pack_challenge(method, int(issue + 1), attempts, resends, expires_at, payable_until, wrong_attempts, own_key_id))\n"
                 "local refused =",
             ),
         ),
@@ -110,7 +114,7 @@ CONFIRMATION = (
         "Whatever is typed and does not match costs an attempt.",
         (
             engine(
-                "values",
+                "fields",
                 'return None if 1 <= len(code) <= 64 else "has to be 1 to 64 characters"',
                 'return None if re.fullmatch("[0-9]{6}", code) else "has to be 6 digits"',
             ),
@@ -180,8 +184,8 @@ CONFIRMATION = (
     Breakage(
         "code-for-any-amount",
         "A code is bound to the amount that the user agreed to.",
-        (engine("verifier", "{terms.amount}|{terms.currency}", "{terms.currency}"),),
-        ("tests/unit/engine/test_verifier.py::test_a_code_is_bound_to_what_the_user_agrees_to",),
+        (engine("verifiers/message_code", "{terms.amount}|{terms.currency}", "{terms.currency}"),),
+        ("tests/unit/engine/verifiers/test_message_code.py::test_a_code_is_bound_to_what_the_user_agrees_to",),
     ),
     Breakage(
         "confirm-for-somebody-else",
@@ -215,7 +219,7 @@ ENDINGS = (
         "Silence of the settlement service is no answer: nothing goes back to the wallet.",
         (
             engine(
-                "settlement",
+                "settlement/protocol",
                 "        except (Exception, asyncio.CancelledError) as error:\n",
                 "        except TimeoutError:\n            return answers['declined']\n"
                 "        except (Exception, asyncio.CancelledError) as error:\n",
@@ -231,7 +235,7 @@ ENDINGS = (
         "'Not found' is not a no: a request of ours may still be on its way.",
         (
             engine(
-                "settlement",
+                "settlement/protocol",
                 'return None if answer == "not_found" else answer\n',
                 'return "given_back" if answer == "not_found" else answer\n',
             ),
@@ -251,7 +255,7 @@ ENDINGS = (
                 "return {'called_off', at, ''}",
             ),
         ),
-        ("tests/unit/engine/test_mocks.py::test_what_was_called_off_is_not_settled_any_more",),
+        ("tests/unit/engine/testing/test_mocks.py::test_what_was_called_off_is_not_settled_any_more",),
     ),
     Breakage(
         "limit-given-back-to-today",

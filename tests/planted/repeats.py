@@ -14,8 +14,9 @@ OPERATIONS = (
 )
 CONFIRM = "tests/unit/storage/test_payments_confirm.py"
 ORDER = "tests/feature/test_library_order.py"
-DIRECTORY = "tests/unit/engine/test_directory.py"
-AGAIN = "tests/unit/engine/test_actor_again.py"
+AGAIN = "tests/unit/engine/actors/test_actor_again.py"
+
+ON_REPLY = "        on_reply = partial(self._resolve, binding, monotonic(), on_result)\n"
 
 REPEATS_AND_CLAIMS = (
     Breakage(
@@ -53,7 +54,7 @@ REPEATS_AND_CLAIMS = (
         (
             lua(
                 "shared/operation",
-                "redis.call('HMGET', key('operation', operation), 'fingerprint', 'reply')",
+                "redis.call('HMGET', key('operation', operation_id), 'fingerprint', 'reply')",
                 "{false, false}",
             ),
         ),
@@ -68,13 +69,14 @@ REPEATS_AND_CLAIMS = (
         "A command whose reply was lost is asked for again under the identity that it had.",
         (
             engine(
-                "actor",
+                "actors/actor",
                 "        self._sent.append(envelope)\n",
                 "        self._sent.append(envelope)\n"
-                "        if envelope.known_by is not None and hasattr(envelope.command, 'operation'):\n"
+                "        if envelope.resolve_by is not None and hasattr(envelope.command, 'operation'):\n"
+                "            from dataclasses import replace\n"
                 "            was = envelope.command.operation\n"
-                "            another = was._replace(id=was.id + 'x')\n"
-                "            envelope.command = envelope.command._replace(operation=another)\n",
+                "            another = was._replace(operation_id=was.operation_id + 'x')\n"
+                "            envelope.command = replace(envelope.command, operation=another)\n",
             ),
         ),
         (
@@ -95,19 +97,22 @@ REPEATS_AND_CLAIMS = (
         "key-recorded-afterwards",
         "The record of an operation is written by the script that moves the money, not after it.",
         (
-            lua("deposit", "return keep(operation, fingerprint, kept_ms, answer('ok'))", "return answer('ok')"),
+            lua(
+                "deposit",
+                "return remember(operation_id, fingerprint, kept_ms, answer('ok'))",
+                "return answer('ok')",
+            ),
             storage(
-                "commands",
-                "            else:\n                hear(outcome)\n",
-                "            else:\n"
-                "                if name == 'deposit' and reply.code == 'ok' and self._link:\n"
-                "                    import json\n"
-                "                    head = (reply.code, str(reply.now_ms), reply.token)\n"
-                "                    kept = json.dumps([*head, *reply.body])\n"
-                "                    key = self._keys.key('operation', command.operation.operation_id)\n"
-                "                    record = ('fingerprint', command.operation.fingerprint, 'reply', kept)\n"
-                "                    self._link.send_command(('HSET', key, *record), lambda _: None)\n"
-                "                hear(outcome)\n",
+                "partition",
+                ON_REPLY,
+                "        def on_reply(raw: Any) -> None:\n"
+                "            if binding.script.name == 'deposit' and raw[:1] == ['ok'] and self.client:\n"
+                "                import json\n"
+                "                key = self.keys.key('operation', command.operation.operation_id)\n"
+                "                record = ('fingerprint', command.operation.fingerprint, 'reply')\n"
+                "                words = ('HSET', key, *record, json.dumps(raw))\n"
+                "                self.client.send_command(words, lambda _: None)\n"
+                "            self._resolve(binding, 0.0, on_result, raw)\n",
             ),
         ),
         (f"{FAULTS}::test_a_lost_reply_is_asked_for_again_and_the_money_moves_once[Fault.DROP_REPLY]",),
@@ -115,10 +120,10 @@ REPEATS_AND_CLAIMS = (
     Breakage(
         "key-shared-by-all-callers",
         "An idempotency key belongs to the caller who sent it.",
-        (engine("core", "_digest([name, *scope, key])", "_digest([name, key])"),),
+        (engine("runtime", "_digest([name, *scope, key])", "_digest([name, key])"),),
         (
             "tests/feature/test_library_idempotency.py::test_a_key_belongs_to_one_user[fake]",
-            "tests/unit/engine/test_core.py::test_calls_with_a_key_are_named_by_it_and_by_whose_it_is",
+            "tests/unit/engine/test_runtime.py::test_calls_with_a_key_are_named_by_it_and_by_whose_it_is",
         ),
     ),
     Breakage(
@@ -139,8 +144,8 @@ REPEATS_AND_CLAIMS = (
     Breakage(
         "settles-after-losing-claim",
         "Who lost the claim of a payment asks the settlement service nothing more.",
-        (engine("settlement", "            raise ClaimLostError\n", "            pass\n"),),
-        ("tests/unit/engine/test_settlement_dialogue.py::test_whoever_lost_the_claim_asks_nothing_more",),
+        (engine("settlement/protocol", "            raise ClaimLostError\n", "            pass\n"),),
+        ("tests/unit/engine/settlement/test_protocol.py::test_whoever_lost_the_claim_asks_nothing_more",),
     ),
     Breakage(
         "stale-token-accepted",
@@ -163,55 +168,68 @@ REPEATS_AND_CLAIMS = (
     Breakage(
         "busy-is-a-refusal",
         "A command that meets another process's lease is tried again until its deadline.",
-        (engine("actor", 'if heard.code != "busy":', "if heard.code:"),),
+        (engine("actors/actor", 'if result.code != "busy":', "if result.code:"),),
         (f"{AGAIN}::test_a_wallet_busy_until_the_deadline_is_wallet_busy",),
     ),
     Breakage(
         "lost-command-is-overtaken",
         "Nothing goes out behind a command that is asked for again.",
-        (engine("actor", " or not lease.token or envelope.known_by is not None:", " or not lease.token:"),),
+        (
+            engine(
+                "actors/actor",
+                " or not lease.token or envelope.resolve_by is not None:",
+                " or not lease.token:",
+            ),
+        ),
         (f"{AGAIN}::test_nothing_overtakes_a_lost_command_that_is_refused_when_it_is_asked_for",),
     ),
     Breakage(
         "completion-refused-when-full",
-        "The completion of what was accepted gets in, mailbox full or not.",
+        "What was accepted is completed however full the store is: no money waits for memory.",
+        (lua("complete_payment", "verdict) allow-oom", "verdict)"),),
         (
-            engine(
-                "directory",
-                'Envelope(command, reply, float("inf")), always=True)',
-                'Envelope(command, reply, float("inf")))',
-            ),
+            "tests/faults/test_store_memory.py::test_money_that_was_taken_is_settled_or_given_back_without_memory",
         ),
-        (f"{DIRECTORY}::test_a_completion_gets_in_when_everything_is_full",),
     ),
     Breakage(
         "completion-waits-for-the-wallet",
         "A foreign holder of a wallet never delays a settlement or a refund.",
-        (engine("settlement", "complete(payment.id, completion)", "complete(payment.wallet_id, completion)"),),
+        (
+            lua(
+                "complete_payment",
+                "local payment = {",
+                "if tonumber(fields('wallet', wallet, 'lease_until') or '0') > now then\n"
+                "    return {'claim_lost', at, ''}\n"
+                "end\n"
+                "local payment = {",
+            ),
+        ),
         ("tests/faults/test_leases.py::test_a_foreign_lease_delays_no_settlement_and_no_refund",),
     ),
     Breakage(
         "mailbox-without-end",
         "A mailbox takes no more than it has room for; one command too many is refused.",
-        (engine("mailbox", "if not always and len(self) >= self._capacity:", "if False:"),),
-        ("tests/unit/engine/test_mailbox.py::test_a_full_mailbox_takes_no_more",),
+        (engine("actors/mailbox", "if len(self) >= self._capacity:", "if False:"),),
+        ("tests/unit/engine/actors/test_mailbox.py::test_a_full_mailbox_takes_no_more",),
     ),
     Breakage(
         "late-command-runs",
         "A command that did not begin before its deadline is dropped before it is sent.",
         (
             engine(
-                "actor",
-                "if envelope.known_by is None and self._around.clock.monotonic() >= envelope.deadline:",
+                "actors/actor",
+                "if envelope.resolve_by is None and self._context.clock.monotonic() >= envelope.deadline:",
                 "if envelope.deadline < 0:",
             ),
         ),
-        ("tests/unit/engine/test_actor.py::test_a_command_past_its_deadline_is_dropped_before_it_is_sent",),
+        (
+            "tests/unit/engine/actors/test_actor.py::test_a_command_past_its_deadline_is_dropped_before_it_is_sent",
+        ),
     ),
     Breakage(
         "close-drops-what-was-accepted",
         "What was accepted before the engine closes is finished.",
-        (engine("core", "await self._directory.drain(drain_s)", "await self._directory.drain(0)"),),
-        ("tests/unit/engine/test_core.py::test_commands_accepted_before_the_close_are_finished",),
+        (engine("runtime", "await self.directory.drain(drain_s)", "await self.directory.drain(0)"),),
+        ("tests/unit/engine/test_runtime.py::test_commands_accepted_before_the_close_are_finished",),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from planted.breakage import Breakage, engine, lua, storage
 
 FAULTS = "tests/unit/storage/server/test_client_faults.py"
-AGAIN = "tests/unit/engine/test_actor_again.py"
+AGAIN = "tests/unit/engine/actors/test_actor_again.py"
 REFERENCES = "tests/unit/storage/test_references.py"
 OLD_STORE = "tests/feature/test_old_store.py"
 FITNESS = "tests/unit/storage/server/test_health_rules.py"
@@ -18,7 +18,7 @@ STORE_AND_REPLIES = (
         (
             storage(
                 "server/client",
-                "        self._send(PendingCall(script, command, on_result))\n",
+                "        self._send(PendingCall(script, pack_call(script, keys, arguments), on_result))\n",
                 "        tries = [10]\n\n"
                 "        def on_reply(reply: Any) -> None:\n"
                 "            if isinstance(reply, OutcomeUnknown) and tries[0]:\n"
@@ -26,7 +26,8 @@ STORE_AND_REPLIES = (
                 "                self._loop.call_soon(self._send, call)\n"
                 "            else:\n"
                 "                on_result(reply)\n\n"
-                "        self._send(call := PendingCall(script, command, on_reply))\n",
+                "        call = PendingCall(script, pack_call(script, keys, arguments), on_reply)\n"
+                "        self._send(call)\n",
             ),
         ),
         (f"{FAULTS}::test_a_call_that_may_have_run_is_unknown_even_if_the_store_is_gone_afterwards",),
@@ -65,23 +66,25 @@ STORE_AND_REPLIES = (
         "What the settlement service said is told only when it is written down.",
         (
             engine(
-                "settlement",
+                "settlement/settlements",
                 "            completion = CompletePayment(payment.id, claim.token, verdict)\n",
                 "            ended = 'succeeded' if verdict == 'settled' else 'failed'\n"
                 "            self._on_change(payment.model_copy(update={'status': ended}))\n"
                 "            completion = CompletePayment(payment.id, claim.token, verdict)\n",
             ),
         ),
-        ("tests/unit/engine/test_settlement.py::test_what_cannot_be_written_down_is_left_to_the_agenda",),
+        (
+            "tests/unit/engine/settlement/test_settlements.py::test_what_cannot_be_written_down_is_left_to_the_agenda",
+        ),
     ),
     Breakage(
         "follows-from-the-caller",
         "What follows from an outcome follows also when the caller has left.",
         (
             engine(
-                "actor",
-                "    if envelope.follow is not None:",
-                "    if envelope.follow is not None and not reply.cancelled():",
+                "actors/actor",
+                "    if envelope.on_outcome is not None:",
+                "    if envelope.on_outcome is not None and not reply.cancelled():",
             ),
         ),
         (f"{AGAIN}::test_a_lost_reply_is_asked_for_again_and_followed_when_the_asker_has_left",),
@@ -90,24 +93,27 @@ STORE_AND_REPLIES = (
         "claim-not-renewed",
         "A claim is renewed while a call runs that needs longer than the claim lasts.",
         (engine("claims", "if now - each.renewed_at >= CLAIM_S", "if now - each.renewed_at >= 10 * CLAIM_S"),),
-        ("tests/unit/engine/test_settlement.py::test_a_claim_is_renewed_while_a_call_runs",),
+        ("tests/unit/engine/settlement/test_settlements.py::test_a_claim_is_renewed_while_a_call_runs",),
     ),
     Breakage(
         "message-ticked-off-before-delivery",
         "The relay moves on only when it is known what became of every message.",
         (
             engine(
-                "relay",
-                "        untold = await self._deliver_all(outbox.notifications)\n",
-                "        untold = []\n",
+                "notifications/relay",
+                "            failed = await self._deliver_all(await self._notifications(partition, batch))\n",
+                "            notifications = await self._notifications(partition, batch)\n"
+                "            failed = []\n",
             ),
             engine(
-                "relay",
-                "        return outbox.entries == STRETCH\n",
-                "        await self._deliver_all(outbox.notifications)\n        return outbox.entries == STRETCH\n",
+                "notifications/relay",
+                "        return not batch.is_last\n",
+                "        await self._deliver_all(notifications)\n        return not batch.is_last\n",
             ),
         ),
-        ("tests/unit/engine/test_relay.py::test_what_a_channel_does_not_take_waits_with_the_reason",),
+        (
+            "tests/unit/engine/notifications/test_relay.py::test_what_a_channel_does_not_take_waits_with_the_reason",
+        ),
     ),
     Breakage(
         "everysec-accepted",

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
 from typing import Any, ClassVar, TypeVar, cast
 
 import pytest
@@ -17,23 +16,25 @@ from property.snapshot import differences, expected_fields, read_snapshot
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from support.audit import assert_books_balance
+from support.audit import assert_clean
+from support.commands import script_of
 from support.store import read_limits
 from support.zones import zone_at_midday
 
 from technopay.engine import Page, Refusal, SequentialIds
-from technopay.engine.commands import Command
+from technopay.engine.commands import Command, ListInvoices, ListPayments, ListWallets
 from technopay.engine.ports import Outcome
 from technopay.engine.runtime import unwrap
 from technopay.engine.values import Lease, Operation
 from technopay.storage import RedisStore
-from technopay.storage.commands import CALLS
 
 Result = TypeVar("Result")
-Call = partial[Coroutine[Any, Any, Outcome[Any]]]
 
 LONG_MS = 600_000
 """Longer than any run: nothing expires."""
+
+LEASE = Lease("the machine", "", keep=False)
+"""A lease that is free, or ours."""
 
 GHOST = "xxx_00ghost"
 WITH_PAYMENT = {
@@ -59,22 +60,28 @@ class StoreMachine(RuleBasedStateMachine):
 
     url: ClassVar[str]
     namespace: ClassVar[str]
+    partition: ClassVar[int] = 0
     answers: ClassVar[Counter[str]]
 
     def __init__(self) -> None:
         super().__init__()
         self.contract = Contract()
         self.ids = SequentialIds()
-        self.kept: list[tuple[Call, Any]] = []
-        self.guesses: list[tuple[str, Call, Outcome[Any]]] = []
+        self.kept: list[tuple[Command[Any], Any]] = []
+        self.guesses: list[tuple[str, Command[Any], Outcome[Any]]] = []
         self.repeats = 0
         self.agrees = True
         self.snapshot: dict[str, Any] | None = None
         self.place = f"{self.namespace}x{next(_runs)}"
         self.runner = asyncio.Runner()
         self.raw = Redis.from_url(self.url, decode_responses=True, retry=Retry(NoBackoff(), 0))
-        self.store = RedisStore.connect(
-            self.url, initialise=True, timezone=zone_at_midday(), namespace=self.place
+        self.store = RedisStore(
+            url=self.url,
+            initialise=True,
+            timezone=zone_at_midday(),
+            namespace=self.place,
+            durability="always",
+            partition=self.partition,
         )
         self.run(self.store.open())
 
@@ -84,7 +91,7 @@ class StoreMachine(RuleBasedStateMachine):
             if self.agrees:
                 found, expected = self.run(self.read_lists()), views.expected_records(self.contract)
                 assert found == expected, different(found, expected)
-                self.run(assert_books_balance(self.url, self.place))
+                self.run(assert_clean(self.store))
         finally:
             self.run(self.store.aclose())
             self.run(self.raw.aclose())
@@ -95,15 +102,21 @@ class StoreMachine(RuleBasedStateMachine):
         self.snapshot = None
         return self.runner.get_loop().run_until_complete(steps)
 
+    def new_id(self, prefix: str) -> str:
+        """Make an id in the partition of this machine's store."""
+        return self.ids.new(prefix, self.partition)
+
     def operation(self, *, keyed: bool = True) -> Operation:
         """Name a call."""
-        return Operation(self.ids.new("op"), "the arguments" if keyed else "", LONG_MS)
+        return Operation(self.new_id("op"), "the arguments" if keyed else "", LONG_MS)
 
-    def command(self, command: Command[Any]) -> Call:
-        """Make the call that sends a command under a lease that is free, or ours."""
-        return partial(self.store.run, command, Lease("the machine", "", keep=False))
+    def send(self, command: Command[Any]) -> Outcome[Any]:
+        """Send a command once."""
+        return self.run(self.store.run(command, LEASE))
 
-    def check(self, call: Call, rule: Callable[[], object], *, recorded: bool = True) -> Outcome[Any]:
+    def check(
+        self, command: Command[Any], rule: Callable[[], object], *, recorded: bool = True
+    ) -> Outcome[Any]:
         """Send a command, at random twice, and compare the answers with what the model says."""
         self.agrees = False
         before = expected_fields(self.contract)
@@ -112,25 +125,25 @@ class StoreMachine(RuleBasedStateMachine):
             rule()
         except Refused as refused:
             expected, details = refused.code, refused.details
-        first = self.run(call())
+        first = self.send(command)
         assert (expected, details) == (first.code, told_by(first)), (
             f"expected {expected} {details}, got {first}"
         )
         self.compare_value(first)
-        self.answers[f"{script_of(call)} {first.code}"] += 1
+        self.answers[f"{script_of(command)} {first.code}"] += 1
         self.repeats, twice = divmod(self.repeats, 2)
         if twice:
-            self.send_again(call, first.code, first.value)
+            self.send_again(command, first.code, first.value)
         # Only an answer that changed something is kept.
         if recorded and first.code == "ok" and expected_fields(self.contract) != before:
-            self.kept.append((call, first.value))
+            self.kept.append((command, first.value))
         self.agrees = True
         return first
 
-    def send_again(self, call: Call, code: str, value: object) -> None:
+    def send_again(self, command: Command[Any], code: str, value: object) -> None:
         """Send a command another time: the same answer, and nothing changes in the store."""
         before = self.read_snapshot()
-        second = self.run(call())
+        second = self.send(command)
         assert (second.code, second.value) == (code, value), f"first {code} {value}, then {second}"
         assert self.read_snapshot() == before, f"a repeat changed the store: {second}"
 
@@ -149,17 +162,17 @@ class StoreMachine(RuleBasedStateMachine):
 
     def read_snapshot(self) -> dict[str, Any]:
         """Read all records as they lie in the store, unless nothing was sent since they were read."""
-        snapshot = self.snapshot or self.run(read_snapshot(self.raw, self.place, self.contract))
+        snapshot = self.snapshot or self.run(read_snapshot(self.raw, self.store._keys, self.contract))
         self.snapshot = snapshot
         return snapshot
 
     async def read_lists(self) -> dict[str, Any]:
         """Read all records as users and operators see them."""
-        lists = (self.store.list_wallets, self.store.list_invoices, self.store.list_payments)
+        lists: tuple[type[Any], ...] = (ListWallets, ListInvoices, ListPayments)
         users = self.contract.users
-        pages = await asyncio.gather(*(read(user, "", 100) for read in lists for user in users))
+        pages = await asyncio.gather(*(self.store.run(kind(user, "", 100)) for kind in lists for user in users))
         limits = await read_limits(self.store, None)
-        records: list[Any] = [record for page in pages for record in cast("Page[Any]", page).data]
+        records: list[Any] = [record for page in pages for record in cast("Page[Any]", page.value).data]
         found = {record.id: views.found(record) for record in records}
         return found | {limit.currency: views.found(limit) for limit in limits}
 
@@ -178,11 +191,6 @@ class StoreMachine(RuleBasedStateMachine):
         payment = self.contract.payments.get(payment_id)
         owner = payment.user if payment else "ann"
         return ("ben" if owner == "ann" else "ann") if stranger else owner
-
-
-def script_of(call: Call) -> str:
-    """Answer the name of the script that a call runs."""
-    return CALLS[type(call.args[0])][0] if call.func.__name__ == "run" else call.func.__name__
 
 
 def told_by(outcome: Outcome[Any]) -> dict[str, int]:

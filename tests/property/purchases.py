@@ -19,11 +19,18 @@ from technopay.engine.commands import (
     CancelPayment,
     CompletePayment,
     ConfirmPayment,
+    CreateInvoice,
+    CreateUser,
+    CreateWallet,
     Deposit,
-    NewInvoice,
     ResendCode,
+    ResolvePayment,
+    SetAside,
+    SetLimit,
+    SetUserStatus,
     SetWalletStatus,
     StartPayment,
+    VoidInvoice,
 )
 from technopay.engine.models import Wallet
 from technopay.engine.ports import Outcome
@@ -70,23 +77,23 @@ class Purchases(StoreMachine):
     def create_user(self, user: str, email: bool, phone: bool) -> None:
         addresses = f"{user}@example.com" if email else None, "+15550100" if phone else None
         self.check(
-            partial(self.store.create_user, self.operation(), user, *addresses),
+            CreateUser(self.operation(), user, *addresses),
             partial(self.contract.create_user, user, email=email, phone=phone),
         )
 
     @rule(user=USERS_OR_GHOST, status=st.sampled_from(["active", "active", "blocked"]))
     def set_user_status(self, user: str, status: str) -> None:
         self.check(
-            partial(self.store.set_user_status, self.operation(), user, status),
+            SetUserStatus(self.operation(), user, status),
             partial(self.contract.set_user_status, user, status),
         )
 
     @precondition(lambda self: len(self.contract.wallets) < 10)
     @rule(user=USERS_OR_GHOST, currency=CURRENCIES, number=NUMBERS)
     def create_wallet(self, user: str, currency: str, number: int) -> None:
-        wallet = self.ids.new("wal")
+        wallet = self.new_id("wal")
         self.check(
-            partial(self.store.create_wallet, self.operation(), wallet, user, currency),
+            CreateWallet(self.operation(), wallet, user, currency),
             partial(self.contract.create_wallet, wallet, user, currency),
         )
 
@@ -95,7 +102,7 @@ class Purchases(StoreMachine):
         wallet = self.pick(list(self.contract.wallets), number)
         command = SetWalletStatus(self.operation(), wallet, status)
         self.check(
-            self.command(command),
+            command,
             partial(self.contract.set_wallet_status, wallet, status),
         )
 
@@ -105,21 +112,23 @@ class Purchases(StoreMachine):
         outcome = self._deposit(wallet, amount, operation)
         if reuse_key and outcome.code == "ok":
             other = Deposit(Operation(operation.operation_id, "other arguments", LONG_MS), wallet, amount)
-            self.check(self.command(other), refuse_reused_key)
+            self.check(other, refuse_reused_key)
 
     def _deposit(self, wallet: str, amount: int, operation: Operation) -> Outcome[Wallet]:
         command = Deposit(operation, wallet, amount)
-        return self.check(self.command(command), partial(self.contract.deposit, wallet, amount))
+        return self.check(command, partial(self.contract.deposit, wallet, amount))
 
     @precondition(lambda self: len(self.contract.invoices) < 20)
     @rule(
         user=USERS_OR_GHOST, amount=AMOUNTS, currency=CURRENCIES, reference=st.sampled_from([None, None, "1"])
     )
     def create_invoice(self, user: str, amount: int, currency: str, reference: str | None) -> None:
-        invoice = self.ids.new("inv")
-        entered = NewInvoice(invoice, user, amount, currency, MERCHANT, None, reference, FAR)
+        invoice = self.new_id("inv")
+        command = CreateInvoice(
+            self.operation(), invoice, user, amount, currency, MERCHANT, None, reference, FAR
+        )
         self.check(
-            partial(self.store.create_invoice, self.operation(), entered),
+            command,
             partial(self.contract.create_invoice, invoice, user, amount, currency, reference),
         )
 
@@ -127,14 +136,14 @@ class Purchases(StoreMachine):
     def void_invoice(self, number: int) -> None:
         invoice = self.pick(list(self.contract.invoices), number)
         self.check(
-            partial(self.store.void_invoice, self.operation(), invoice),
+            VoidInvoice(self.operation(), invoice),
             partial(self.contract.void_invoice, invoice),
         )
 
     @rule(currency=CURRENCIES, amount=st.none() | st.integers(0, 80))
     def set_limit(self, currency: str, amount: int | None) -> None:
         self.check(
-            partial(self.store.set_limit, self.operation(), currency, amount),
+            SetLimit(self.operation(), currency, amount),
             partial(self.contract.set_limit, currency, amount),
         )
 
@@ -192,12 +201,12 @@ class Purchases(StoreMachine):
         self._start(user, wallet, invoice, method, keyed=keyed)
 
     def _start(self, user: str, wallet: str, invoice: str, method: str, *, keyed: bool) -> None:
-        payment, operation = self.ids.new("pay"), self.operation(keyed=keyed)
+        payment, operation = self.new_id("pay"), self.operation(keyed=keyed)
         command = StartPayment(
             operation, payment, user, wallet, invoice, method, KEY_ID, LONG_MS, ATTEMPTS, RESENDS
         )
         self.check(
-            self.command(command),
+            command,
             partial(self.contract.start, payment, user, wallet, invoice, method),
             recorded=keyed,
         )
@@ -264,12 +273,11 @@ class Purchases(StoreMachine):
         user = self.owner_of(payment, stranger=stranger)
         versions = [int(digest.rpartition("/")[2])] if "/" in digest else []
         evidence = evidence_of(digest, *versions)
-        command = ConfirmPayment(Operation(self.ids.new("op")), payment, user, evidence)
+        command = ConfirmPayment(self.new_id("op"), payment, user, evidence)
         replays = bool(known and known.took_money and answer == "right" and not stranger)
-        call = self.command(command)
-        outcome = self.check(call, partial(self.contract.confirm, payment, user, digest), recorded=False)
+        outcome = self.check(command, partial(self.contract.confirm, payment, user, digest), recorded=False)
         if outcome.code == "confirmation_invalid":
-            self.guesses.append((payment, call, outcome))
+            self.guesses.append((payment, command, outcome))
         assert outcome.replayed == replays, f"replayed or not: {outcome}"
         self.answers["confirm_payment replayed"] += replays
         if known and outcome.code == "ok" and not outcome.replayed:
@@ -293,7 +301,7 @@ class Purchases(StoreMachine):
         user = self.owner_of(payment, stranger=stranger)
         command = ResendCode(self.operation(keyed=keyed), payment, user, issue, LONG_MS)
         self.check(
-            self.command(command),
+            command,
             partial(self.contract.resend, payment, user),
             recorded=keyed,
         )
@@ -305,7 +313,7 @@ class Purchases(StoreMachine):
         user = self.owner_of(payment, stranger=stranger)
         command = CancelPayment(self.operation(keyed=keyed), payment, user)
         self.check(
-            self.command(command),
+            command,
             partial(self.contract.cancel, payment, user),
             recorded=keyed,
         )
@@ -317,7 +325,7 @@ class Purchases(StoreMachine):
         known = self.contract.payments.get(payment)
         succeeded = known and known.status == "succeeded"
         command = BeginRefund(self.operation(), payment, "ref_001")
-        outcome = self.check(self.command(command), partial(self.contract.refund, payment))
+        outcome = self.check(command, partial(self.contract.refund, payment))
         if known and succeeded and outcome.code == "ok":
             known.claim = outcome.details["claim"]
 
@@ -335,7 +343,7 @@ class Purchases(StoreMachine):
         known = self.contract.payments.get(payment)
         claim = "forged" if forged or not known else known.claim or "1"
         self.check(
-            self.command(CompletePayment(payment, claim, verdict)),
+            CompletePayment(payment, claim, verdict),
             partial(self.contract.complete, payment, claim, verdict),
             recorded=False,
         )
@@ -349,7 +357,7 @@ class Purchases(StoreMachine):
             return
         claim = "forged" if forged else known.claim
         if set_aside:
-            renewed = self.run(set_aside(self.store, payment, claim, LONG_MS))
+            renewed = self.send(SetAside(payment, claim, LONG_MS)).code == "ok"
         else:
             renewed = self.run(renew_claims(self.store, [("payment", payment, claim)], keep=not give_up))[0]
         give_up = give_up and not set_aside
@@ -364,8 +372,8 @@ class Purchases(StoreMachine):
         for claimed in due.payments:
             known = self.contract.payments[claimed.payment.id]
             assert claimed.claim != known.claim, "a claim was handed out twice"
-            sleeper = self.command(CompletePayment(claimed.payment.id, known.claim, "settled"))
-            assert self.run(sleeper()).code == "claim_lost", "a sleeper was let in"
+            sleeper = CompletePayment(claimed.payment.id, known.claim, "settled")
+            assert self.send(sleeper).code == "claim_lost", "a sleeper was let in"
             known.claim, known.given_up = claimed.claim, False
 
     @precondition(has_payments)
@@ -376,17 +384,17 @@ class Purchases(StoreMachine):
         aside = [each for each, payment in self.contract.payments.items() if payment.set_aside]
         payment = self.pick(aside if aside and number < 48 else list(self.contract.payments), number)
         self.check(
-            partial(self.store.resolve_payment, self.operation(), payment, outcome, "a note", "an operator"),
+            ResolvePayment(self.operation(), payment, outcome, "a note", "an operator"),
             partial(self.contract.resolve, payment, outcome),
         )
 
     @precondition(lambda self: self.guesses)
     @rule(number=NUMBERS)
     def repeat_a_guess_of_long_ago(self, number: int) -> None:
-        payment, call, first = self.guesses[number % len(self.guesses)]
+        payment, command, first = self.guesses[number % len(self.guesses)]
         if self.contract.payments[payment].status == WAITING:
             before = self.read_snapshot()
-            again = self.run(call())
+            again = self.send(command)
             assert (again.code, again.details) == (first.code, first.details), f"first {first}, then {again}"
             assert self.read_snapshot() == before, "a repeated guess changed the store"
             self.answers["confirm_payment guessed_again"] += 1
@@ -394,6 +402,6 @@ class Purchases(StoreMachine):
     @precondition(lambda self: self.kept)
     @rule(number=NUMBERS)
     def repeat_a_command_of_long_ago(self, number: int) -> None:
-        call, value = self.kept[number % len(self.kept)]
+        command, value = self.kept[number % len(self.kept)]
         self.agrees = False
-        self.send_again(call, "ok", value)
+        self.send_again(command, "ok", value)

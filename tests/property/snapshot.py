@@ -8,6 +8,8 @@ from property.model import WAITING, Contract, Payment
 from redis.asyncio import Redis
 from support.scene import CHALLENGE
 
+from technopay.storage.redis_keys import Keys
+
 Fields = dict[str, str | None]
 
 READ = """
@@ -22,10 +24,10 @@ return {redis.call('XLEN', KEYS[1]), records}
 CURRENCIES = ("EUR", "USD")
 
 
-async def read_snapshot(client: Redis, namespace: str, contract: Contract) -> dict[str, Any]:
+async def read_snapshot(client: Redis, keys: Keys, contract: Contract) -> dict[str, Any]:
     """Read every record that the model knows of, and how long the journal is."""
     names = list(expected_fields(contract))
-    length, records = await client.eval(READ, 1, f"{{{namespace}:00}}:journal", *names)
+    length, records = await client.eval(READ, 1, keys.journal, *names)
     found: dict[str, Any] = {
         name: dict(zip(flat[::2], flat[1::2], strict=True)) for name, flat in zip(names, records, strict=True)
     }

@@ -33,20 +33,22 @@ HAVE_TO_BE_MET = {
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize(("number", "examples"), [(0, 200), (0x2A, 40)], ids=["first", "another"])
 def test_whatever_happens_the_store_answers_and_holds_what_the_contract_says(
-    server_url: str, namespace: str
+    server_url: str, namespace: str, number: int, examples: int
 ) -> None:
     in_ci = bool(os.environ.get("CI"))
     answers: Counter[str] = Counter()
 
     class PurchasesHere(Purchases):
         url = server_url
+        partition = number
 
     PurchasesHere.namespace, PurchasesHere.answers = namespace, answers
     run_state_machine_as_test(
         PurchasesHere,
         settings=settings(
-            max_examples=240,
+            max_examples=examples,
             stateful_step_count=50,
             deadline=None,
             derandomize=in_ci,
@@ -56,4 +58,5 @@ def test_whatever_happens_the_store_answers_and_holds_what_the_contract_says(
     )
     expected = {f"{command} {code}" for command, codes in HAVE_TO_BE_MET.items() for code in codes.split()}
     # What random purchases meet is left to chance; those of CI are the same every time.
-    assert not in_ci or expected <= set(answers), f"not met: {expected - set(answers)}"
+    is_long = in_ci and number == 0
+    assert not is_long or expected <= set(answers), f"not met: {expected - set(answers)}"

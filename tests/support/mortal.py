@@ -1,4 +1,4 @@
-"""Ports that can kill their own process: just before a question leaves, or when its answer was just heard.
+"""Ports that can kill their own process: just before a question leaves, or when its answer has just arrived.
 
 The product has no hooks for this. Everything is forwarded; what goes by is counted as a point by its name,
 and at one point the process is killed by a real signal.
@@ -12,13 +12,16 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from support.commands import script_of
+
+from technopay.engine.commands import Command
 from technopay.engine.errors import Fault
-from technopay.engine.ports import Channel, OutgoingMessage, RefundTerms, SettlementService
+from technopay.engine.ports import Channel, Outcome, OutgoingMessage, RefundTerms, SettlementService
 from technopay.engine.runtime import RELAY_PAUSE_S
 from technopay.engine.system import SystemClock
-from technopay.engine.values import PaymentTerms
+from technopay.engine.testing.mocks import MockSettlement
+from technopay.engine.values import Lease, PaymentTerms
 from technopay.storage import RedisStore
-from technopay.storage.decode import Reply
 from technopay.storage.server.client import Argument
 
 Answer = TypeVar("Answer")
@@ -59,7 +62,7 @@ class Points:
         self.come_by(f"before {question}")
         self.open_questions += 1
 
-    def hear(self, question: str) -> None:
+    def arrive(self, question: str) -> None:
         """Come by the point where the answer of a question is there, and nobody has seen it yet."""
         self.open_questions -= 1
         self.come_by(f"after {question}")
@@ -70,29 +73,34 @@ class Points:
         try:
             return await answer
         finally:
-            self.hear(question)
+            self.arrive(question)
 
 
-class MortalStore(RedisStore):
-    """A store whose scripts and commands are points."""
+def make_mortal(store: RedisStore, points: Points) -> None:
+    """Make the scripts and commands of a store points."""
+    partition: Any = store._partition
+    send, fetch = partition.send, partition.fetch
 
-    points: Points
-
-    def _send(self, name: str, values: Sequence[Argument], hear: Callable[[Reply | Fault], None]) -> None:
+    def send_mortally(
+        command: Command[Any], lease: Lease | None, on_result: Callable[[Outcome[Any] | Fault], None]
+    ) -> None:
+        name = script_of(command)
         if name in UNCOUNTED:
-            super()._send(name, values, hear)
+            send(command, lease, on_result)
             return
-        question = f"{name} {values[0]}" if name == "mock_settlement" else name
-        self.points.leave(question)
+        question = f"{name} {command.action}" if isinstance(command, MockSettlement) else name
+        points.leave(question)
 
-        def heard(reply: Reply | Fault) -> None:
-            self.points.hear(question)
-            hear(reply)
+        def resolve(result: Outcome[Any] | Fault) -> None:
+            points.arrive(question)
+            on_result(result)
 
-        super()._send(name, values, heard)
+        send(command, lease, resolve)
 
-    async def _fetch(self, *words: Argument) -> Any:
-        return await self.points.around(str(words[0]).lower(), super()._fetch(*words))
+    async def fetch_mortally(*words: Argument) -> Any:
+        return await points.around(str(words[0]).lower(), fetch(*words))
+
+    partition.send, partition.fetch = send_mortally, fetch_mortally
 
 
 class MortalSettlementService:

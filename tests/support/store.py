@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from technopay.engine import commands
 from technopay.engine.models import Entry, Invoice, Limit, Message, Page, Payment, Wallet
 from technopay.engine.notifications.texts import message_kind
-from technopay.engine.ports import Outcome
+from technopay.engine.ports import Outcome, Store
+from technopay.engine.testing import mocks
 from technopay.engine.testing.mocks import AddToMockInbox, MockSettlement, ReadMockInbox
 from technopay.engine.values import (
     ClaimedMessage,
@@ -21,7 +22,16 @@ from technopay.engine.values import (
     Notification,
     Position,
 )
-from technopay.storage import RedisStore
+from technopay.storage import commands as storage_commands
+
+COMMANDS: Sequence[type[commands.Command[Any]]] = [
+    each
+    for module in (commands, mocks, storage_commands)
+    for each in vars(module).values()
+    if isinstance(each, type) and issubclass(each, commands.Command) and each.__module__ == module.__name__
+    if each is not commands.Command
+]
+"""All that there are."""
 
 
 class OutboxBatch(NamedTuple):
@@ -33,40 +43,38 @@ class OutboxBatch(NamedTuple):
     entries: int
 
 
-def partition(store: RedisStore) -> int:
+def partition(store: Store) -> int:
     return store.partitions[0]
 
 
-async def _value(store: RedisStore, command: commands.Command[Any]) -> Any:
+async def _value(store: Store, command: commands.Command[Any]) -> Any:
     outcome: Outcome[Any] = await store.run(command)
     assert outcome.code == "ok", outcome
     return outcome.value
 
 
-async def _is_ok(store: RedisStore, command: commands.Command[Any]) -> bool:
+async def _is_ok(store: Store, command: commands.Command[Any]) -> bool:
     outcome = await store.run(command)
     assert outcome.code in ("ok", "fenced"), outcome
     return outcome.code == "ok"
 
 
-async def take_due(store: RedisStore, limit: int) -> Due:
+async def take_due(store: Store, limit: int) -> Due:
     due: Due = await _value(store, commands.TakeDue(partition(store), limit))
     return due
 
 
-async def renew_claims(
-    store: RedisStore, claims: Sequence[tuple[ClaimKind, str, str]], *, keep: bool
-) -> list[bool]:
+async def renew_claims(store: Store, claims: Sequence[tuple[ClaimKind, str, str]], *, keep: bool) -> list[bool]:
     held = [HeldClaim(*claim) for claim in claims]
     renewed: list[bool] = await _value(store, commands.RenewClaims(partition(store), keep, held))
     return renewed
 
 
-async def set_aside(store: RedisStore, payment_id: str, claim: str, interval_ms: int) -> bool:
+async def set_aside(store: Store, payment_id: str, claim: str, interval_ms: int) -> bool:
     return await _is_ok(store, commands.SetAside(payment_id, claim, interval_ms))
 
 
-async def read_outbox(store: RedisStore, owner: str, limit: int) -> OutboxBatch | None:
+async def read_outbox(store: Store, owner: str, limit: int) -> OutboxBatch | None:
     """Claim the relay and read on, as the relay does; None when it has nothing to do."""
     claimed = await store.run(commands.ClaimRelay(partition(store), owner))
     if claimed.code != "ok" or claimed.value is None:
@@ -90,7 +98,7 @@ async def read_outbox(store: RedisStore, owner: str, limit: int) -> OutboxBatch 
 
 
 async def record_deliveries(
-    store: RedisStore, claim: str, cursor: str, retry_ms: int, failed: Sequence[FailedDelivery]
+    store: Store, claim: str, cursor: str, retry_ms: int, failed: Sequence[FailedDelivery]
 ) -> bool:
     command = commands.RecordDeliveries(partition(store), claim, cursor, retry_ms, failed)
     return await _is_ok(store, command)
@@ -104,42 +112,40 @@ def failed_delivery(notification: Notification, channel: Any, fate: Fate, error:
     )
 
 
-async def record_attempt(
-    store: RedisStore, message: ClaimedMessage, fate: Fate, error: str, retry_ms: int
-) -> bool:
+async def record_attempt(store: Store, message: ClaimedMessage, fate: Fate, error: str, retry_ms: int) -> bool:
     entry_id = message.notification.entry_id
     command = commands.RecordAttempt(partition(store), entry_id, message.claim, fate, error, retry_ms)
     return await _is_ok(store, command)
 
 
-async def send_again(store: RedisStore, operation: Any, message_id: str) -> Outcome[Message]:
+async def send_again(store: Store, operation: Any, message_id: str) -> Outcome[Message]:
     assert message_id.startswith("msg_")
     entry_id = message_id[6:]
     return await store.run(commands.SendMessageAgain(operation, partition(store), entry_id))
 
 
-async def read_limits(store: RedisStore, user_id: str | None) -> list[Limit]:
+async def read_limits(store: Store, user_id: str | None) -> list[Limit]:
     limits: list[Limit] = await _value(store, commands.ReadLimits(user_id))
     return limits
 
 
-async def list_wallets(store: RedisStore, user_id: str, cursor: str, limit: int) -> Page[Wallet]:
+async def list_wallets(store: Store, user_id: str, cursor: str, limit: int) -> Page[Wallet]:
     page: Page[Wallet] = await _value(store, commands.ListWallets(user_id, cursor, limit))
     return page
 
 
-async def list_invoices(store: RedisStore, user_id: str, cursor: str, limit: int) -> Page[Invoice]:
+async def list_invoices(store: Store, user_id: str, cursor: str, limit: int) -> Page[Invoice]:
     page: Page[Invoice] = await _value(store, commands.ListInvoices(user_id, cursor, limit))
     return page
 
 
-async def list_payments(store: RedisStore, user_id: str, cursor: str, limit: int) -> Page[Payment]:
+async def list_payments(store: Store, user_id: str, cursor: str, limit: int) -> Page[Payment]:
     page: Page[Payment] = await _value(store, commands.ListPayments(user_id, cursor, limit))
     return page
 
 
 async def search_payments(
-    store: RedisStore,
+    store: Store,
     status: str | None,
     user_id: str | None,
     *,
@@ -153,33 +159,33 @@ async def search_payments(
 
 
 async def list_entries(
-    store: RedisStore, wallet_id: str, user_id: str | None, cursor: str, limit: int
+    store: Store, wallet_id: str, user_id: str | None, cursor: str, limit: int
 ) -> Outcome[Page[Entry]]:
     return await store.run(commands.ListEntries(wallet_id, user_id, cursor, limit))
 
 
 async def list_messages(
-    store: RedisStore, status: str | None, user_id: str | None, cursor: str, limit: int
+    store: Store, status: str | None, user_id: str | None, cursor: str, limit: int
 ) -> Page[Message]:
     page: Page[Message] = await _value(store, commands.ListMessages(status, user_id, cursor, limit))
     return page
 
 
-async def read_journal(store: RedisStore, after: str, limit: int) -> JournalBatch:
+async def read_journal(store: Store, after: str, limit: int) -> JournalBatch:
     return await store.read_journal(partition(store), Position.of(after), limit)
 
 
-async def read_end(store: RedisStore) -> str:
+async def read_end(store: Store) -> str:
     return str(await store.read_end(partition(store)))
 
 
-async def has_records(store: RedisStore, user_id: str) -> bool:
+async def has_records(store: Store, user_id: str) -> bool:
     found: bool = await _value(store, commands.HasRecords(user_id))
     return found
 
 
 async def read_owned(
-    store: RedisStore, ids: Sequence[str], user_ids: Sequence[str]
+    store: Store, ids: Sequence[str], user_ids: Sequence[str]
 ) -> Mapping[str, Payment | Invoice]:
     command = commands.ReadOwned(partition(store), list(user_ids), list(ids))
     found: Mapping[str, Payment | Invoice] = await _value(store, command)
@@ -187,15 +193,15 @@ async def read_owned(
 
 
 async def mock_settlement(
-    store: RedisStore, action: str, payment_id: str, errors: int = 0, refund_id: str = ""
+    store: Store, action: str, payment_id: str, errors: int = 0, refund_id: str = ""
 ) -> str:
     return (await store.run(MockSettlement(action, payment_id, errors, refund_id))).code
 
 
-async def mock_inbox(store: RedisStore, user_id: str, message: str) -> None:
+async def mock_inbox(store: Store, user_id: str, message: str) -> None:
     await store.run(AddToMockInbox(user_id, message))
 
 
-async def read_inbox(store: RedisStore, user_id: str, limit: int) -> list[str]:
+async def read_inbox(store: Store, user_id: str, limit: int) -> list[str]:
     found: list[str] = await _value(store, ReadMockInbox(user_id, limit))
     return found

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from support.mortal import MortalChannel, MortalClock, MortalSettlementService, MortalStore, Point, Points
+from support.mortal import MortalChannel, MortalClock, MortalSettlementService, Point, Points, make_mortal
 from support.stories import REPLY_S_MAX, STORIES
 from support.storyteller import Diary, Memory, Storyteller
 
 from technopay.engine import Engine, MockChannel, MockSettlementService
+from technopay.storage import RedisStore
 
 
 async def live(job: Mapping[str, Any]) -> None:
@@ -18,10 +19,10 @@ async def live(job: Mapping[str, Any]) -> None:
     story, diary = STORIES[job["story"]], Diary(Path(job["diary"]))
     deadly = Point(*job["point"]) if job["point"] else None
     points = Points(diary.write_point, deadly)
-    store = MortalStore.connect(
+    store = RedisStore.connect(
         job["url"], initialise=True, namespace=job["namespace"], reply_timeout_s=REPLY_S_MAX
     )
-    store.points = points
+    make_mortal(store, points)
     channel = MortalChannel(MockChannel(store), points, story.deaf_to)
     service = MortalSettlementService(MockSettlementService(store), points)
     engine = Engine(

@@ -451,7 +451,7 @@ class Engine:
     @operation(UserNotFound)
     async def get_user(self, *, user_id: str) -> User:
         """Read a user."""
-        return await self._run(commands.ReadUser(user_or_unknown(user_id), self._settings.failures_per_day))
+        return await self._run(commands.ReadUser(user_or_unknown(user_id), self._settings.failures_per_day or None))
 
     @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
     async def block_user(self, *, user_id: str, idempotency_key: IdempotencyKey | None = None) -> User:
@@ -467,7 +467,7 @@ class Engine:
     async def unlock_user(self, *, user_id: str, idempotency_key: IdempotencyKey | None = None) -> User:
         """Clear a lock-out by wrong codes."""
         called = self._runtime.operation("unlock_user", (user_id,), idempotency_key, [])
-        failures_per_day = self._settings.failures_per_day
+        failures_per_day = self._settings.failures_per_day or None
         return await self._run(commands.UnlockUser(called, user_or_unknown(user_id), failures_per_day))
 
     # Limits
@@ -536,7 +536,7 @@ class Engine:
 
     async def _set_user_status(self, name: str, user_id: str, status: str, key: str | None) -> User:
         called = self._runtime.operation(name, (user_id,), key, [])
-        failures_per_day = self._settings.failures_per_day
+        failures_per_day = self._settings.failures_per_day or None
         user_id = user_or_unknown(user_id)
         return await self._run(commands.SetUserStatus(called, user_id, status, failures_per_day))
 

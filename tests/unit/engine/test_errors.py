@@ -70,7 +70,7 @@ INTERNAL_CODES = {
     "busy",
     "fenced",
     "bounds",
-    "issue",
+    "code_version",
     "claim_lost",
     "expiry_past",
     "in_use",

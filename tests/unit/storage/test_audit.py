@@ -306,7 +306,7 @@ async def test_the_audit_beside_traffic_reports_nothing_that_is_not_there(
 ) -> None:
     # Small portions make many positions, and so many chances to be wrong.
     monkeypatch.setattr(auditing, "PORTION", 5)
-    monkeypatch.setattr(auditing, "STRETCH", 20)
+    monkeypatch.setattr(auditing, "BATCH", 20)
     wallets = [await scene.wallet() for _ in range(4)]
     seen: list[Audit] = []
 

@@ -102,7 +102,7 @@ async def test_what_is_done_is_counted_to_the_limit_and_one_more_is_refused_and_
     if habit.name == "codes":
         refused = await scene.start(habit.wallet_id, invoice, codes_per_hour=2)
     else:
-        refused = await scene.store.run(guess(habit.payment, RIGHT, **{habit.name: 2}), ALONE)  # type: ignore[arg-type]
+        refused = await scene.store.run(guess(habit.payment, RIGHT, **{habit.name: 2}), ALONE)
 
     assert (refused.code, refused.details["too_many"]) == ("rate_limited", habit.name)
     assert 0 < refused.details["retry_after_s"] <= length_ms / 1000

@@ -8,7 +8,6 @@ import pytest
 
 from technopay.engine.models import from_ms
 from technopay.engine.values import PaymentTerms
-from technopay.storage.decode import Reply, outcome_of
 from technopay.storage.records import (
     SEPARATOR,
     context_from,
@@ -19,7 +18,6 @@ from technopay.storage.records import (
     mask_email,
     mask_phone,
     message_from,
-    notice_from,
     payment_from,
 )
 from technopay.storage.scripts.loader import load_scripts
@@ -126,39 +124,26 @@ def test_a_payment_shows_its_limit_its_failure_its_refund_and_its_resolution() -
     assert rich.resolution.at == from_ms(1_800)
 
 
-def test_a_parcel_names_a_code_and_addresses_only_where_there_are_some() -> None:
+def test_a_context_names_a_code_and_addresses_only_where_there_are_some() -> None:
     parts = ["pay_1", "alice", "wal_1", "700", "EUR", "Shop"]
     waiting = context_from(
         SEPARATOR.join([*parts, "requires_confirmation", "sms", "2", "0123abcd", "", "+15550100"])
     )
     assert (waiting.payment_id, waiting.user_id, waiting.wallet_id) == ("pay_1", "alice", "wal_1")
     assert waiting.terms == PaymentTerms("pay_1", 700, "EUR", "Shop")
-    assert (waiting.status, waiting.method, waiting.issue) == ("requires_confirmation", "sms", 2)
+    assert (waiting.status, waiting.method, waiting.code_version) == ("requires_confirmation", "sms", 2)
     assert waiting.key_id == "0123abcd"
     assert (waiting.email, waiting.phone) == (None, "+15550100")
     done = context_from(SEPARATOR.join([*parts, "succeeded", "", "", "", "alice@example.com", ""]))
-    assert (done.status, done.method, done.issue, done.email, done.phone) == (
+    assert (done.status, done.method, done.code_version, done.email, done.phone) == (
         "succeeded", None, None, "alice@example.com", None,
     )  # fmt: skip
-
-
-def test_a_notice_of_a_payment_that_is_gone_has_no_parcel() -> None:
-    notice = notice_from("5-1", "payment.failed", "", "too_many_attempts", "")
-    assert (notice.context, notice.issue, notice.reason) == (None, None, "too_many_attempts")
 
 
 def test_an_entry_is_dated_by_its_id_unless_it_says_otherwise() -> None:
     fields = ["wallet.deposited", "wal_1", "amount", "5", "balance", "7"]
     assert entry_from(["1500-3", fields]).at == from_ms(1_500)
     assert entry_from(["1500-3", [*fields, "at", "1499"]]).at == from_ms(1_499)
-
-
-def test_a_replayed_reply_is_as_good_as_a_fresh_one_but_brings_no_token() -> None:
-    record = ["inv_1", ["a", "b"]]
-    fresh = outcome_of(Reply("ok", 1, "7", [record]), lambda value: value[0])
-    replayed = outcome_of(Reply("replayed", 1, "7", [record]), lambda value: value[0])
-    assert (fresh.code, fresh.value, fresh.token, fresh.replayed) == ("ok", "inv_1", "7", False)
-    assert (replayed.code, replayed.value, replayed.token, replayed.replayed) == ("ok", "inv_1", "", True)
 
 
 def test_a_limit_that_was_lowered_below_what_is_used_has_nothing_left() -> None:
@@ -190,6 +175,7 @@ def test_an_open_invoice_is_expired_from_its_expiry_on_and_a_void_one_stays_void
 
 def test_operators_see_the_address_of_a_message_whole() -> None:
     fields = ["user", "alice", "channel", "sms", "kind", "payment.failed", "at", "1000", "last_error", ""]
-    message = message_from(["5-1", fields, ["alice@example.com", "+15550100"]])
+    message = message_from(["5-1", fields, ["alice@example.com", "+15550100"]], 0x2A)
+    assert (message.id, message.event_id) == ("msg_2a5-1", "evt_2a5-1")
     assert (message.to, message.last_error) == ("+15550100", None)
     assert (message.status, message.attempts) == ("sent", 1)

@@ -161,7 +161,7 @@ async def test_a_command_that_is_no_script_has_its_place_among_them(
 
 async def test_a_caller_who_left_leaves_the_order_alone(connection: PipelinedConnection) -> None:
     left: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    connection.send(PendingCall(SCRIPT, b"first", lambda reply: left.done() or left.set_result(reply)))
+    connection.send(PendingCall(SCRIPT, b"first", left.set_result))
     second = send(connection, 2)
     await ticks()
     left.cancel()

@@ -3,12 +3,12 @@
 -- `begin` comes first in every script: it reads TIME once, because that moves within a script on Redis 7.0. `at` is
 -- `now` in digits, for what is written. Keys are built under the hash tag of the partition's journal only.
 
-local journal, tag, at, now
+local journal, tag, clock, at, now
 
 local function begin(first_key)
     journal = first_key
     tag = string.sub(first_key, 1, -1 - #':journal')
-    local clock = redis.call('TIME')
+    clock = redis.call('TIME')
     at = clock[1] .. string.sub('00000' .. clock[2], -6, -4)
     now = tonumber(at)
 end
