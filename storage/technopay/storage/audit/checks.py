@@ -182,7 +182,7 @@ def _payment_facts(expected: Row, payment: Fields, *, took_money: bool) -> list[
 
 def _work_facts(expected: Row, found: Sequence[Any]) -> list[tuple[str, Any, Any]]:
     """List whether a payment that is not at its end will come there, and what the settlement service did."""
-    payment, on_agenda, set_aside, _, state, _ = found
+    payment, on_agenda, set_aside, _, state, _, _ = found
     status, waits = expected["status"], expected["set_aside"]
     ended = status in ENDED_WITH_MONEY or expected["failure"] == "settlement_failed"
     facts: list[tuple[str, Any, Any]] = [
