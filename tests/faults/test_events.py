@@ -15,8 +15,8 @@ from technopay.engine import Event, Fault, PaymentEvent, Subscription
 @pytest.fixture
 def changes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Do not ask again for long."""
-    for module in ("storage.base", "engine.actor"):
-        monkeypatch.setattr(f"technopay.{module}.ASK_AGAIN_S_MAX", 0.5)
+    monkeypatch.setattr("technopay.storage.partition.RETRY_S_MAX", 0.5)
+    monkeypatch.setattr("technopay.engine.actors.actor.ASK_AGAIN_S_MAX", 0.5)
     return {"command_deadline_s": 0.5}
 
 

@@ -39,6 +39,8 @@ that let a script begin to write lets it go on.
 """
 
 NOT_LOADED = "ERR Function not found"
+LOADS_MAX = 8
+"""For one call: another client can flush the functions between the load and the call."""
 KILLED = "Script killed by user with "
 """A script can be killed only as long as it has not written. Redis says SCRIPT KILL, Valkey FUNCTION KILL."""
 
@@ -58,7 +60,7 @@ class PendingCall:
     on_reply: Callable[[Any], None]
     takes_errors: bool = False
     sent_at: float = 0.0
-    was_loaded: bool = False
+    loads: int = 0
 
     def complete(self, reply: Any) -> None:
         """Pass the reply on. A handler that fails must not cost other calls their replies."""
@@ -183,8 +185,8 @@ class PipelinedConnection(asyncio.Protocol):
 
     def _on_error_reply(self, call: PendingCall, reply: Exception) -> None:
         text = str(reply)
-        if call.script and text.startswith(NOT_LOADED) and not call.was_loaded:
-            call.was_loaded = True
+        if call.script and text.startswith(NOT_LOADED) and call.loads < LOADS_MAX:
+            call.loads += 1
             # One load serves all calls that had been sent before it.
             if self._loaded_at <= call.sent_at:
                 self.load(call.script.library)

@@ -13,6 +13,7 @@ from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavaila
 from technopay.storage.scripts.loader import Library, Script
 from technopay.storage.server.connection import (
     CALLS_PER_WRITE_MAX,
+    LOADS_MAX,
     PendingCall,
     PipelinedConnection,
     error_for,
@@ -170,7 +171,7 @@ async def test_a_caller_who_left_leaves_the_order_alone(connection: PipelinedCon
     connection.abort()
 
 
-async def test_a_forgotten_script_is_loaded_and_called_again_once(
+async def test_a_forgotten_script_is_loaded_and_called_again_a_bounded_number_of_times(
     connection: PipelinedConnection, transport: FakeTransport
 ) -> None:
     call = send(connection, "x")
@@ -186,8 +187,10 @@ async def test_a_forgotten_script_is_loaded_and_called_again_once(
     again = send(connection, "x")
     await ticks()
     connection.data_received(b"-ERR Function not found\r\n")
-    await ticks()
-    connection.data_received(b"+scripts\r\n-ERR Function not found\r\n")
+    for _ in range(LOADS_MAX):
+        assert again.replies == []
+        await ticks()
+        connection.data_received(b"+scripts\r\n-ERR Function not found\r\n")
     assert type(again.reply) is StoreUnavailable
     connection.abort()
 
