@@ -99,8 +99,9 @@ CONFIRMATION = (
             lua(
                 "confirm_payment",
                 "local refused =",
-                "redis.call('HSET', key('payment', payment_id), 'challenge',\n"
-                "    pack_challenge(method, int(issue + 1), attempts, resends, expires_at, payable_until, wrong_attempts, own_key_id))\n"
+                "redis.call('HSET', key('payment', payment_id), 'challenge', pack_challenge(\n"
+                "    method, int(issue + 1), attempts, resends, expires_at, payable_until, wrong_attempts,\n"
+                "    own_key_id))\n"
                 "local refused =",
             ),
         ),

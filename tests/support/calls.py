@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from support import store as run
@@ -22,53 +23,43 @@ from support.scene import (
 )
 
 from technopay.engine import commands
-from technopay.engine.commands import (
-    BindSecret,
-    CreateUser,
-    CreateWallet,
-    ReadInvoice,
-    ReadPayment,
-    ReadUser,
-    ReadWallet,
-    ResolvePayment,
-    SetLimit,
-    SetUserStatus,
-    UnlockUser,
-    VoidInvoice,
-)
+from technopay.engine.commands import Command
 from technopay.engine.models import from_ms
+from technopay.engine.testing.mocks import AddToMockInbox, MockSettlement, ReadMockInbox
 from technopay.engine.values import ClaimedMessage, Evidence
 from technopay.storage.commands import Migrate
 
 Call = Callable[[], Awaitable[Any]]
 Case = Callable[[Scene], Awaitable[Call]]
+Prepared = Call | Command[Any]
 
 CASES: dict[str, Case] = {}
 
 
-def case(make: Case) -> Case:
-    """Note down how a call is prepared; the name is the script's, and what follows `__` tells cases apart."""
-    CASES[make.__name__] = make
-    return make
+def case(prepare: Callable[[Scene], Awaitable[Prepared]]) -> None:
+    """Note down how a call or a command is prepared, by the name of its script; `__` tells cases apart."""
+
+    async def make(scene: Scene) -> Call:
+        made = await prepare(scene)
+        return partial(scene.store.run, made, ALONE) if isinstance(made, Command) else made
+
+    CASES[prepare.__name__] = make
 
 
 @case
-async def create_user(scene: Scene) -> Call:
-    who = operation()
-    return lambda: scene.store.run(CreateUser(who, "bob", "bob@example.com", None))
+async def create_user(scene: Scene) -> Prepared:
+    return commands.CreateUser(operation(), "bob", "bob@example.com", None)
 
 
 @case
-async def set_user_status(scene: Scene) -> Call:
-    who = operation()
-    return lambda: scene.store.run(SetUserStatus(who, "alice", "blocked"))
+async def set_user_status(scene: Scene) -> Prepared:
+    return commands.SetUserStatus(operation(), "alice", "blocked")
 
 
 @case
-async def unlock_user(scene: Scene) -> Call:
-    who = operation()
+async def unlock_user(scene: Scene) -> Prepared:
     await scene.lock_out("alice", 3)
-    return lambda: scene.store.run(UnlockUser(who, "alice", 3))
+    return commands.UnlockUser(operation(), "alice", 3)
 
 
 @case
@@ -81,167 +72,155 @@ async def read_gauges(scene: Scene) -> Call:
 
 
 @case
-async def create_wallet(scene: Scene) -> Call:
-    who, wallet = operation(), new_id("wal")
-    return lambda: scene.store.run(CreateWallet(who, wallet, "alice", "EUR"))
+async def create_wallet(scene: Scene) -> Prepared:
+    return commands.CreateWallet(operation(), new_id("wal"), "alice", "EUR")
 
 
 @case
-async def set_wallet_status(scene: Scene) -> Call:
-    command = commands.SetWalletStatus(operation(), await scene.wallet(), "inactive")
-    return lambda: scene.store.run(command, ALONE)
+async def set_wallet_status(scene: Scene) -> Prepared:
+    return commands.SetWalletStatus(operation(), await scene.wallet(), "inactive")
 
 
 @case
-async def deposit(scene: Scene) -> Call:
-    command = commands.Deposit(operation(), await scene.wallet(), 500)
-    return lambda: scene.store.run(command, ALONE)
+async def deposit(scene: Scene) -> Prepared:
+    return commands.Deposit(operation(), await scene.wallet(), 500)
 
 
 @case
-async def create_invoice(scene: Scene) -> Call:
-    who = operation()
-    invoice = new_invoice("alice", 100, "EUR", from_ms(await scene.now_ms() + DAY_MS), reference="R-1")
-    return lambda: scene.store.run(replace(invoice, operation=who))
+async def create_invoice(scene: Scene) -> Prepared:
+    return new_invoice("alice", 100, "EUR", from_ms(await scene.now_ms() + DAY_MS), reference="R-1")
 
 
 @case
-async def void_invoice(scene: Scene) -> Call:
-    who, invoice = operation(), await scene.invoice()
+async def void_invoice(scene: Scene) -> Prepared:
+    invoice = await scene.invoice()
     await scene.started(await scene.wallet(), invoice)
-    return lambda: scene.store.run(VoidInvoice(who, invoice))
+    return commands.VoidInvoice(operation(), invoice)
 
 
 @case
-async def set_limit(scene: Scene) -> Call:
-    who = operation()
-    return lambda: scene.store.run(SetLimit(who, "EUR", 5_000))
+async def set_limit(scene: Scene) -> Prepared:
+    return commands.SetLimit(operation(), "EUR", 5_000)
 
 
 @case
-async def read_limits(scene: Scene) -> Call:
+async def read_limits(scene: Scene) -> Prepared:
     await scene.set_limit("EUR", 5_000)
-    return lambda: run.read_limits(scene.store, None)
+    return commands.ReadLimits()
 
 
 @case
-async def read_user(scene: Scene) -> Call:
-    return lambda: scene.store.run(ReadUser("alice"))
+async def read_user(scene: Scene) -> Prepared:
+    return commands.ReadUser("alice")
 
 
 @case
-async def read_wallet(scene: Scene) -> Call:
-    wallet_id = await scene.wallet()
-    return lambda: scene.store.run(ReadWallet(wallet_id))
+async def read_wallet(scene: Scene) -> Prepared:
+    return commands.ReadWallet(await scene.wallet())
 
 
 @case
-async def read_invoice(scene: Scene) -> Call:
-    invoice_id = await scene.invoice()
-    return lambda: scene.store.run(ReadInvoice(invoice_id))
+async def read_invoice(scene: Scene) -> Prepared:
+    return commands.ReadInvoice(await scene.invoice())
 
 
 @case
-async def has_records(scene: Scene) -> Call:
+async def has_records(scene: Scene) -> Prepared:
     await scene.invoice()
-    return lambda: run.has_records(scene.store, "alice")
+    return commands.HasRecords("alice")
 
 
 @case
-async def list_invoices(scene: Scene) -> Call:
+async def list_invoices(scene: Scene) -> Prepared:
     await scene.invoice()
-    return lambda: run.list_invoices(scene.store, "alice", "", 10)
+    return commands.ListInvoices("alice", "", 10)
 
 
 @case
-async def list_wallets(scene: Scene) -> Call:
+async def list_wallets(scene: Scene) -> Prepared:
     await scene.wallet()
-    return lambda: run.list_wallets(scene.store, "alice", "", 10)
+    return commands.ListWallets("alice", "", 10)
 
 
 @case
-async def list_entries(scene: Scene) -> Call:
-    wallet = await scene.wallet()
-    return lambda: run.list_entries(scene.store, wallet, None, "", 10)
+async def list_entries(scene: Scene) -> Prepared:
+    return commands.ListEntries(await scene.wallet(), None, "", 10)
 
 
 @case
-async def list_payments(scene: Scene) -> Call:
+async def list_payments(scene: Scene) -> Prepared:
     await scene.processing(await scene.wallet())
-    return lambda: run.list_payments(scene.store, "alice", "", 10)
+    return commands.ListPayments("alice", "", 10)
 
 
 @case
-async def search_payments(scene: Scene) -> Call:
+async def search_payments(scene: Scene) -> Prepared:
     await scene.processing(await scene.wallet())
-    return lambda: run.search_payments(scene.store, None, None, set_aside=None, cursor="", limit=10)
+    return commands.SearchPayments(None, None, None, "", 10)
 
 
 @case
-async def start_payment(scene: Scene) -> Call:
-    command = start_command(await scene.wallet(), await scene.invoice())
-    return lambda: scene.store.run(command, ALONE)
+async def start_payment(scene: Scene) -> Prepared:
+    return start_command(await scene.wallet(), await scene.invoice())
 
 
 @case
-async def start_payment__recorded(scene: Scene) -> Call:
-    command = start_command(await scene.wallet(), await scene.invoice(), identity=operation())
-    return lambda: scene.store.run(command, ALONE)
+async def start_payment__recorded(scene: Scene) -> Prepared:
+    return start_command(await scene.wallet(), await scene.invoice(), identity=operation())
 
 
-async def confirmation(scene: Scene, evidence: Evidence, *, balance: int = 10_000, attempts: int = 5) -> Call:
+async def confirmation(
+    scene: Scene, evidence: Evidence, *, balance: int = 10_000, attempts: int = 5
+) -> commands.ConfirmPayment:
     wallet = await scene.wallet(balance=10_000)
     payment = await scene.started(wallet, await scene.invoice(), attempts=attempts)
     await scene.write("wallet", wallet, balance=balance)
-    command = commands.ConfirmPayment(new_id("op"), payment, "alice", evidence)
-    return lambda: scene.store.run(command, ALONE)
+    return commands.ConfirmPayment(new_id("op"), payment, "alice", evidence)
 
 
 @case
-async def confirm_payment(scene: Scene) -> Call:
+async def confirm_payment(scene: Scene) -> Prepared:
     return await confirmation(scene, RIGHT)
 
 
 @case
-async def confirm_payment__with_a_wrong_code(scene: Scene) -> Call:
+async def confirm_payment__with_a_wrong_code(scene: Scene) -> Prepared:
     return await confirmation(scene, WRONG)
 
 
 @case
-async def confirm_payment__with_the_last_wrong_code(scene: Scene) -> Call:
+async def confirm_payment__with_the_last_wrong_code(scene: Scene) -> Prepared:
     return await confirmation(scene, WRONG, attempts=1)
 
 
 @case
-async def confirm_payment__without_funds(scene: Scene) -> Call:
+async def confirm_payment__without_funds(scene: Scene) -> Prepared:
     return await confirmation(scene, RIGHT, balance=999)
 
 
 @case
-async def confirm_payment__past_the_limit(scene: Scene) -> Call:
-    call = await confirmation(scene, RIGHT)
+async def confirm_payment__past_the_limit(scene: Scene) -> Prepared:
+    command = await confirmation(scene, RIGHT)
     await scene.set_limit("EUR", 999)
-    return call
+    return command
 
 
 @case
-async def resend_code(scene: Scene) -> Call:
+async def resend_code(scene: Scene) -> Prepared:
     payment = await scene.started(await scene.wallet(), await scene.invoice())
-    command = commands.ResendCode(unrecorded(), payment, "alice", 2, 60_000)
-    return lambda: scene.store.run(command, ALONE)
+    return commands.ResendCode(unrecorded(), payment, "alice", 2, 60_000)
 
 
 @case
-async def cancel_payment(scene: Scene) -> Call:
+async def cancel_payment(scene: Scene) -> Prepared:
     payment = await scene.started(await scene.wallet(), await scene.invoice())
-    command = commands.CancelPayment(unrecorded(), payment, "alice")
-    return lambda: scene.store.run(command, ALONE)
+    return commands.CancelPayment(unrecorded(), payment, "alice")
 
 
 @case
-async def read_payment(scene: Scene) -> Call:
+async def read_payment(scene: Scene) -> Prepared:
     payment, _ = await scene.processing(await scene.wallet())
-    return lambda: scene.store.run(ReadPayment(payment, "alice"))
+    return commands.ReadPayment(payment, "alice")
 
 
 @case
@@ -288,17 +267,15 @@ async def set_aside(scene: Scene) -> Call:
 
 
 @case
-async def resolve_payment(scene: Scene) -> Call:
+async def resolve_payment(scene: Scene) -> Prepared:
     payment, claim = await scene.processing(await scene.wallet())
     assert await run.set_aside(scene.store, payment, claim, 15_000)
-    who = operation()
-    return lambda: scene.store.run(ResolvePayment(who, payment, "refund", "called them", "root"))
+    return commands.ResolvePayment(operation(), payment, "refund", "called them", "root")
 
 
 @case
-async def begin_refund(scene: Scene) -> Call:
-    command = commands.BeginRefund(operation(), await scene.succeeded(await scene.wallet()), "ref_001")
-    return lambda: scene.store.run(command, ALONE)
+async def begin_refund(scene: Scene) -> Prepared:
+    return commands.BeginRefund(operation(), await scene.succeeded(await scene.wallet()), "ref_001")
 
 
 @case
@@ -363,9 +340,9 @@ async def send_message_again(scene: Scene) -> Call:
 
 
 @case
-async def list_messages(scene: Scene) -> Call:
+async def list_messages(scene: Scene) -> Prepared:
     await retried_message(scene)
-    return lambda: run.list_messages(scene.store, None, None, "", 10)
+    return commands.ListMessages(None, None, "", 10)
 
 
 @case
@@ -404,24 +381,24 @@ async def read_meta(scene: Scene) -> Call:
 
 
 @case
-async def bind_secret(scene: Scene) -> Call:
-    return lambda: scene.store.run(BindSecret(["0123abcd", "4567abcd"]))
+async def bind_secret(scene: Scene) -> Prepared:
+    return commands.BindSecret(["0123abcd", "4567abcd"])
 
 
 @case
-async def mock_settlement(scene: Scene) -> Call:
-    return lambda: run.mock_settlement(scene.store, "settle", "pay_1", 0)
+async def mock_settlement(scene: Scene) -> Prepared:
+    return MockSettlement("settle", "pay_1")
 
 
 @case
-async def add_to_mock_inbox(scene: Scene) -> Call:
-    return lambda: run.mock_inbox(scene.store, "alice", '{"kind": "payment.succeeded"}')
+async def add_to_mock_inbox(scene: Scene) -> Prepared:
+    return AddToMockInbox("alice", '{"kind": "payment.succeeded"}')
 
 
 @case
-async def read_mock_inbox(scene: Scene) -> Call:
+async def read_mock_inbox(scene: Scene) -> Prepared:
     await run.mock_inbox(scene.store, "alice", "{}")
-    return lambda: run.read_inbox(scene.store, "alice", 200)
+    return ReadMockInbox("alice", 200)
 
 
 async def codes(call: Awaitable[Any]) -> Any:

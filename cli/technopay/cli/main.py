@@ -35,7 +35,7 @@ from technopay.cli.workers.parent import serve_with_workers
 from technopay.cli.workers.supervisor import WorkerFailed
 from technopay.engine import StoreUnfit, StoreUninitialised, TechnopayError, __version__
 from technopay.engine.fields import user_id_error
-from technopay.storage import initialise_store
+from technopay.storage import initialise_store, migrate_store
 
 logger = logging.getLogger(__name__)
 
@@ -165,6 +165,18 @@ def init(
     if mark:
         mark.touch()
     print(f"technopay: the store is {'initialised' if is_new else 'ours already; it was left as it is'}")
+
+
+@app.command()
+def migrate(redis: RedisUrl = None) -> None:
+    """Migrate a store of an earlier version. Engines of that version close; one that was broken off goes on."""
+    settings = load_settings(redis_url=redis)
+    if settings.redis_url is None:
+        raise UsageError("--redis is missing: give the URL of a Redis or Valkey server")
+    store = migrate_store(settings.redis_url, timezone=settings.timezone, durability=settings.durability)
+    print(
+        f"technopay: the store {'is migrated' if run_loop(store) else 'has the schema of this program already'}"
+    )
 
 
 @app.command()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from technopay.engine.limits import GLOBAL_DAY
 from technopay.engine.models import Entry, Invoice, Limit, Message, Page, Payment, User, Wallet
 from technopay.engine.values import (
     Due,
@@ -218,6 +219,7 @@ class SetLimit(Command[Limit]):
     operation: Operation
     currency: str
     amount: int | None
+    rule: str = GLOBAL_DAY.name
 
 
 # Messages.

@@ -12,6 +12,7 @@ from technopay.engine.models import Entry, Invoice, Limit, Message, Method, Page
 from technopay.engine.ports import Outcome
 from technopay.engine.statistics import UnreadableRecords
 from technopay.engine.values import Claimed, ClaimedMessage, Due, Notification, NotificationContext
+from technopay.storage.business_days import Calendar
 from technopay.storage.records import (
     UNREADABLE,
     entry_from,
@@ -58,6 +59,7 @@ class Context:
 
     now_ms: int
     partition: int
+    calendar: Calendar
     unreadable: UnreadableRecords
 
     def each(
@@ -77,7 +79,7 @@ class Context:
         return built
 
     def payment(self, view: Any) -> Payment:
-        return payment_from(view, self.now_ms)
+        return payment_from(view, self.now_ms, self.calendar)
 
     def invoice(self, record: Any) -> Invoice:
         return invoice_from(record, self.now_ms)
@@ -94,14 +96,16 @@ class Context:
             return unreadable_message(record, self.partition)
 
 
-def outcome_of(result: Any, reply: Reply, partition: int, unreadable: UnreadableRecords) -> Outcome[Any]:
+def outcome_of(
+    result: Any, reply: Reply, partition: int, calendar: Calendar, unreadable: UnreadableRecords
+) -> Outcome[Any]:
     """Turn a reply into an outcome; a replayed one is as good as a fresh one.
 
     Raises:
         InternalError: the record cannot be read.
 
     """
-    context = Context(reply.now_ms, partition, unreadable)
+    context = Context(reply.now_ms, partition, calendar, unreadable)
     is_replayed = reply.code == "replayed"
     value = None
     if reply.body and (reply.code in ("ok", "replayed") or reply.record):
@@ -131,6 +135,8 @@ def _details_of(result: Any, reply: Reply, context: Context) -> Mapping[str, Any
         details["limit"] = limit_from(texts)
     if "retry_after_ms" in texts:
         details |= {"retry_after_s": int(texts["retry_after_ms"]) / 1000, "too_many": texts["too_many"]}
+    if "settled_at" in texts:
+        details["settled_at"] = from_ms(texts["settled_at"])
     if "locked_until" in texts:
         details["locked_until"] = from_ms(texts["locked_until"])
     if reply.code == "replayed":
@@ -152,7 +158,7 @@ def _limit(flat: Sequence[str]) -> Limit:
 
 
 def _currency_of(flat: Sequence[str]) -> str:
-    """Return the currency of a limit in a reply, which is its name only if it cannot be read."""
+    """Return what a limit in a reply is called, which is its first part only if it cannot be read."""
     return dict(zip(flat[::2], flat[1::2], strict=False)).get("currency", flat[0])
 
 

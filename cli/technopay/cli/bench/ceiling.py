@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -39,6 +40,7 @@ class Recorder:
         scripts, times = load_scripts(), defaultdict[str, ScriptTime](ScriptTime)
         self._partition = Partition(KEYS, scripts, Calendar("UTC"), times, UnreadableRecords())
         self._partition.client = self
+        self._partition.now_ms = time.time_ns() // 1_000_000
         self.calls: list[bytes] = []
 
     def record(self, command: Command[Any]) -> None:

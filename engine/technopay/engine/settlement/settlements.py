@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import NamedTuple
 
 from technopay.engine.claims import Claim, Claims
@@ -102,10 +103,11 @@ class Settlements:
             self._claims.release(claim)
             completion = CompletePayment(payment.id, claim.token, verdict)
             outcome = await self._store.run(completion)
-            if outcome.value is not None:
-                self._on_change(outcome.value)
-            else:
+            if outcome.code != "ok":
                 self._claims.lose(claim)
+            else:
+                # A settled payment is not read again: only these three change.
+                self._on_change(outcome.value or _settled(payment, outcome.details["settled_at"]))
         except ClaimLostError:
             pass  # logged and counted before
         except SilenceError:
@@ -133,6 +135,11 @@ class Settlements:
             outcome = await self._store.run(ReadPayment(payment.id))
             if outcome.value is not None:
                 self._on_change(outcome.value)
+
+
+def _settled(payment: Payment, settled_at: datetime) -> Payment:
+    changed = {"status": "succeeded", "settled_at": settled_at, "set_aside": False}
+    return payment.model_copy(update=changed)
 
 
 def _about(payment: Payment) -> dict[str, str]:

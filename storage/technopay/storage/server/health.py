@@ -10,18 +10,15 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit, StoreUninitialised
+from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit
 from technopay.storage.records import fields_of
+from technopay.storage.schema import require_ours
 from technopay.storage.server.connection import Command
 
 logger = logging.getLogger(__name__)
 
 Durability = Literal["always", "everysec", "unchecked"]
 
-SCHEMA = "5"
-SCHEMA_BEFORE = "4"
-"""What is migrated when it is opened."""
-PARTITIONS = "1"
 REDIS_VERSION_MIN = (7, 0)
 
 Request = Callable[[Sequence[Command]], Awaitable[Sequence[Any]]]
@@ -237,18 +234,6 @@ def require_written(info: Mapping[str, str]) -> None:
         raise StoreUnfit(
             f"the store cannot write its append-only file (aof_last_write_status is {status}): look at its disk"
         )
-
-
-def require_ours(meta: Mapping[str, str], timezone: str) -> None:
-    """Raise StoreUnfit if the store was never initialised, lost its data, or is used in another way."""
-    if not meta:
-        raise StoreUninitialised(
-            "the store was never initialised, or it lost its data; "
-            "if it is new, run `technopay init` or `serve --init`, else restore it"
-        )
-    for name, ours in (("schema", SCHEMA), ("partitions", PARTITIONS), ("timezone", timezone)):
-        if meta.get(name) != ours:
-            raise StoreUnfit(f"the store has {name} {meta.get(name)}, this program {ours}")
 
 
 def has_file_open(info: Mapping[str, str], settings: Mapping[str, str]) -> bool | None:

@@ -1,6 +1,6 @@
--- migrate(before, schema, moves...)
+-- migrate_references(moves...)
 --
--- Key references by their normal form, which only the caller can compute; without any, raise the schema.
+-- Key references by their normal form, which only the caller can compute.
 --
 -- moves  five each: name, new name, invoice, reference in normal form, '1' if the payee is not in normal form:
 --        codes are bound to that, so the invoice keeps it and says under which name its reference is found
@@ -23,8 +23,5 @@ for i = 1, #moves, 5 do
             redis.call('HDEL', references, name)
         end
     end
-end
-if #moves == 0 and fields('meta', nil, 'schema') == before then
-    redis.call('HSET', key('meta'), 'schema', schema)
 end
 return {'ok', at, '', kept}

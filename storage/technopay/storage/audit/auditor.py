@@ -1,6 +1,6 @@
 """The audit: recomputes everything from the journal, and compares. It runs beside traffic.
 
-Records are read in portions, each at one position of the journal. Then the books are brought to that position
+Records are read in portions, each at one position of the journal. Then the ledger are brought to that position
 and compared with the portion: exactly, so that nothing that goes on meanwhile is taken for a difference.
 """
 
@@ -17,8 +17,7 @@ from technopay.engine.commands import Command
 from technopay.engine.errors import InternalError
 from technopay.engine.models import Audit, Checked, Difference
 from technopay.engine.values import BEGINNING, Position
-from technopay.storage.audit.books import Books
-from technopay.storage.audit.comparison import (
+from technopay.storage.audit.checks import (
     compare_invoice,
     compare_limit,
     compare_message,
@@ -27,8 +26,9 @@ from technopay.storage.audit.comparison import (
     compare_user,
     compare_wallet,
 )
-from technopay.storage.audit.entries import enter
+from technopay.storage.audit.effects import apply
 from technopay.storage.audit.invariants import BALANCE, CHANGE, MESSAGE, READABLE, differ
+from technopay.storage.audit.ledger import Ledger
 from technopay.storage.commands import (
     AuditInvoices,
     AuditKeys,
@@ -57,12 +57,12 @@ Compare = Callable[[str, Any, Any], Iterable[Difference]]
 async def audit(partition: Partition) -> Audit:
     """Recompute the invariants from the journal and compare; memory stays bounded, however long it is."""
     auditor = Auditor(partition)
-    with closing(auditor.books):
+    with closing(auditor.ledger):
         return await auditor.audit()
 
 
 class Auditor:
-    """One audit: the books as far as they were read, and the differences."""
+    """One audit: the ledger as far as they were read, and the differences."""
 
     def __init__(self, partition: Partition) -> None:
         self._partition = partition
@@ -70,7 +70,7 @@ class Auditor:
         self._position = BEGINNING
         self._messages = 0
         self._differences: list[Difference] = []
-        self.books = Books(self._report)
+        self.ledger = Ledger(self._report)
 
     async def audit(self) -> Audit:
         """Read the journal, compare all that it speaks of, and look for what it does not speak of."""
@@ -82,19 +82,19 @@ class Auditor:
         await self._compare_all("user", AuditUsers, compare_user)
         await self._compare_all("wallet", AuditWallets, self._compare_wallet, self._compare_entries)
         await self._compare_all("invoice", AuditInvoices, compare_invoice)
-        await self._compare_all("payment", AuditPayments, compare_payment)
-        await self._compare_all("day_limit", AuditLimits, self._compare_limit)
+        await self._compare_all("payment", AuditPayments, self._compare_payment)
+        await self._compare_all("spending_limit", AuditLimits, self._compare_limit)
         await self._look_at_keys()
         await self._look_at_agenda()
-        for difference in self.books.compare_totals():
+        for difference in self.ledger.compare_totals():
             self._report(difference)
         checked = Checked(
-            entries=self.books.entries,
-            users=self.books.count("user"),
-            wallets=self.books.count("wallet"),
-            invoices=self.books.count("invoice"),
-            payments=self.books.count("payment"),
-            limits=self.books.count("day_limit"),
+            entries=self.ledger.entries,
+            users=self.ledger.count("user"),
+            wallets=self.ledger.count("wallet"),
+            invoices=self.ledger.count("invoice"),
+            payments=self.ledger.count("payment"),
+            limits=self.ledger.count("spending_limit"),
             messages=self._messages,
         )
         return Audit(clean=not self._differences, checked=checked, differences=self._differences)
@@ -106,23 +106,26 @@ class Auditor:
         compare: Compare,
         then: Callable[[Sequence[str]], Awaitable[None]] | None = None,
     ) -> None:
-        """Compare all records of a kind that the books have now."""
-        for ids in self.books.ids(kind, PORTION):
+        """Compare all records of a kind that the ledger have now."""
+        for ids in self.ledger.ids(kind, PORTION):
             position, found = await self._run(read(ids))
             await self._read_to(Position.of(position))
             for record_id, record in zip(ids, found, strict=True):
-                expected = self.books.record(kind, record_id)
+                expected = self.ledger.record(kind, record_id)
                 self._report_all(kind, record_id, record, partial(compare, record_id, expected, record))
             if then:
                 await then(ids)
 
     def _compare_wallet(self, wallet_id: str, expected: Any, found: Any) -> Iterator[Difference]:
         balance = int(fields_of(found[0]).get("balance", "0"))
-        self.books.note_surplus(wallet_id, balance - expected["balance"])
+        self.ledger.note_surplus(wallet_id, balance - expected["balance"])
         return compare_wallet(wallet_id, expected, found)
 
-    def _compare_limit(self, currency: str, expected: Any, found: Any) -> Iterator[Difference]:
-        return compare_limit(currency, expected, self.books.used(currency), found)
+    def _compare_limit(self, name: str, expected: Any, found: Any) -> Iterator[Difference]:
+        return compare_limit(name, expected, self.ledger.used(name), found)
+
+    def _compare_payment(self, payment_id: str, expected: Any, found: Any) -> Iterator[Difference]:
+        return compare_payment(payment_id, expected, self.ledger.charges(payment_id), found)
 
     async def _compare_entries(self, wallets: Sequence[str]) -> None:
         """Compare the lists of entries, which only grow at their ends, side by side."""
@@ -130,7 +133,7 @@ class Auditor:
 
     async def _compare_entries_of(self, wallet_id: str) -> None:
         first, key = 0, self._keys.key("entries", wallet_id)
-        while expected := self.books.places(wallet_id, first, BATCH):
+        while expected := self.ledger.positions(wallet_id, first, BATCH):
             try:
                 found = await self._partition.fetch("LRANGE", key, first, first + len(expected) - 1)
             except InternalError:
@@ -149,8 +152,8 @@ class Auditor:
             await self._catch_up()
             names = [key.removeprefix(prefix).partition(":") for key in keys]
             for kind, _, record_id in names:
-                table = {"limit": "day_limit"}.get(kind, kind)
-                if table in RECORDS and self.books.record(table, record_id) is None:
+                table = {"limit": "spending_limit"}.get(kind, kind)
+                if table in RECORDS and self.ledger.record(table, record_id) is None:
                     self._report(differ(CHANGE, record_id, kind, "an entry of the journal", "none"))
             await self._compare_messages([record_id for kind, _, record_id in names if kind == "message"])
             await self._compare_types([key.removeprefix(prefix) for key in keys])
@@ -200,7 +203,7 @@ class Auditor:
         while self._position < position:
             batch = await self._partition.read_journal(self._position, BATCH, str(position))
             for entry in batch.entries:
-                enter(self.books, entry)
+                apply(self.ledger, entry)
             self._position = batch.end
             if batch.is_last:
                 break  # its last entry was taken out
@@ -229,7 +232,7 @@ class Auditor:
 POSITION = re.compile("[0-9]+-[0-9]+")
 TYPES = {kind: text.partition(":")[0].partition(" ")[0] for kind, text in KINDS.items()}
 """The types of keys, by kind."""
-RECORDS = frozenset({"user", "wallet", "invoice", "payment", "day_limit"})
+RECORDS = frozenset({"user", "wallet", "invoice", "payment", "spending_limit"})
 """What has an entry in the journal from its beginning."""
 
 

@@ -1,15 +1,13 @@
-"""Compares records, as scripts read them at one position of the journal, with the books at that position."""
+"""Compares records, as scripts read them at one position of the journal, with the ledger at that position."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unicodedata import normalize
 
 from technopay.engine.fields import is_line
 from technopay.engine.models import Difference
-from technopay.storage.audit.books import Row
 from technopay.storage.audit.invariants import (
     BALANCE,
     CHANGE,
@@ -20,6 +18,7 @@ from technopay.storage.audit.invariants import (
     READABLE,
     differ,
 )
+from technopay.storage.audit.ledger import Row
 from technopay.storage.records import (
     MESSAGE_STATUSES,
     METHODS,
@@ -36,16 +35,16 @@ Differences = Iterator[Difference]
 LIVE = frozenset({"requires_confirmation", "processing", "succeeded", "refunding", "refunded"})
 """The states in which a payment stands in the way of another one of its invoice."""
 ENDED_WITH_MONEY = frozenset({"succeeded", "refunded"})
-CHALLENGE = re.compile(r"[a-z]+(?: [0-9]+){5} \S*(?: \S*)?")
-"""See shared/challenge.lua."""
+NUMBERS_OF_CODE = ("version", "attempts", "resends", "expires_at", "payable_until")
+"""See shared/code.lua."""
 TERMS = ("user", "amount", "currency", "merchant")
-BOOK = {
+SETTLEMENT_STATES = {
     "settled": {"processing", "succeeded", "refunding"},
     "reversed": {"refunding", "refunded"},
     "declined": {"processing", "failed"},
     "called_off": {"processing", "failed"},
 }
-"""What a payment can be, by what the mock settlement service wrote down."""
+"""The statuses of payments, by the state that the mock settlement service has of them."""
 
 
 IMPLIED_VERSIONS = {"requires_confirmation": 1, "processing": 2, "succeeded": 3}
@@ -113,34 +112,38 @@ def compare_invoice(invoice_id: str, expected: Row, found: Sequence[Any]) -> Dif
     yield from _compare(INVOICE, invoice_id, facts)
 
 
-def compare_payment(payment_id: str, expected: Row, found: Sequence[Any]) -> Differences:
+def compare_payment(
+    payment_id: str, expected: Row, charges: Mapping[str, str], found: Sequence[Any]
+) -> Differences:
     """Compare a payment, see audit_payments.lua."""
-    payment, invoice = fields_of(found[0]), fields_of(found[5])
+    payment, invoice, code = fields_of(found[0]), fields_of(found[5]), fields_of(found[6])
     status = expected["status"]
     took_money = expected["wallet"] is not None
     if not payment and not took_money and status not in LIVE:
         return  # it never took money and was reaped
     waits = payment.get("status") == "requires_confirmation"
-    if waits and not CHALLENGE.fullmatch(payment.get("challenge", "")):
-        yield differ(READABLE, payment_id, "challenge", "one that can be read", "none")
+    if waits and not all(code.get(name, "").isdecimal() for name in NUMBERS_OF_CODE):
+        yield differ(READABLE, payment_id, "code", "one that can be read", "none")
     facts = _payment_facts(expected, payment, took_money=took_money)
+    for counter, period in charges.items():
+        facts.append((f"period of {counter}", period, payment.get(f"{counter.partition(':')[0]}_period")))
     yield from _compare(CHANGE, payment_id, [*facts, ("listed with its user", 1, found[3])])
     yield from _compare(DEBIT, payment_id, _work_facts(expected, found))
     yield from _compare(INVOICE, payment_id, _invoice_facts(payment_id, status, payment, invoice))
 
 
-def compare_limit(currency: str, expected: Row, used: Mapping[str, int], found: Sequence[Any]) -> Differences:
+def compare_limit(name: str, expected: Row, used: Mapping[str, int], found: Sequence[Any]) -> Differences:
     """Compare a limit: {fields, whether it is known to have been set}."""
     fields, is_set = fields_of(found[0]), found[1]
     limit = fields.pop("limit", "")
-    stored = {day: int(amount) for day, amount in fields.items() if amount != "0"}
+    stored = {period: int(amount) for period, amount in fields.items() if amount != "0"}
     yield from _compare(
         LIMIT,
-        currency,
+        name,
         [
             ("limit", expected["amount"], limit),
             ("listed", 1, max(is_set, 1 - expected["is_set"])),
-            *((f"used on {day}", used.get(day, 0), stored.get(day, 0)) for day in sorted({*used, *stored})),
+            *((f"used on {each}", used.get(each, 0), stored.get(each, 0)) for each in sorted({*used, *stored})),
         ],
     )
 
@@ -173,14 +176,13 @@ def _payment_facts(expected: Row, payment: Fields, *, took_money: bool) -> list[
             ("amount", str(expected["amount"]), payment.get("amount")),
             ("currency", expected["currency"], payment.get("currency")),
             ("balance", expected["balance"], payment.get("balance")),
-            ("day", expected["day"], payment.get("limit", "")[:10]),
         ]
     return facts
 
 
 def _work_facts(expected: Row, found: Sequence[Any]) -> list[tuple[str, Any, Any]]:
     """List whether a payment that is not at its end will come there, and what the settlement service did."""
-    payment, on_agenda, set_aside, _, state, _ = found
+    payment, on_agenda, set_aside, _, state, _, _ = found
     status, waits = expected["status"], expected["set_aside"]
     ended = status in ENDED_WITH_MONEY or expected["failure"] == "settlement_failed"
     facts: list[tuple[str, Any, Any]] = [
@@ -189,7 +191,9 @@ def _work_facts(expected: Row, found: Sequence[Any]) -> list[tuple[str, Any, Any
         ("marked as set aside", "1" if waits else None, fields_of(payment).get("set_aside")),
     ]
     if state:
-        facts.append(("in keeping with the settlement service", True, status in BOOK.get(state, ())))
+        facts.append(
+            ("in keeping with the settlement service", True, status in SETTLEMENT_STATES.get(state, ()))
+        )
     return facts
 
 
