@@ -226,7 +226,11 @@ def payment_from(view: Packed, now_ms: int, calendar: Calendar) -> Payment:
 
 def _current_form(parts: Sequence[str]) -> Sequence[str]:
     """Return a view in its present form: recorded replies of schema 5 pack limit and code by position."""
-    if len(parts) < 13 or not (parts[11][:1].isdigit() and (" " in parts[12] or not parts[12])):
+    if len(parts) < 13 or not parts[11][:1].isdigit():
+        return parts
+    # Behind an empty code came the time of the debit; now, behind an empty limit comes that nothing was used.
+    is_packed = " " in parts[12] or (not parts[12] and any(parts[13:14]))
+    if not is_packed:
         return parts
     method, version, attempts, resends, expires_at, _, _, key_id = (*parts[12].split(" "), *[""] * 8)[:8]
     counter = (*parts[11].split(" "), "", "")[:3]
