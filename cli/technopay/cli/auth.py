@@ -27,7 +27,7 @@ class SignIn:
         if self.signer is None:
             raise ConfigurationError(
                 f"{command} signs tokens, which takes a secret: {NAME}ALGORITHM has to be HS256 for it; with a "
-                "public key, tokens come from whoever holds the private one"
+                "public key, tokens are signed elsewhere, with the private key"
             )
         return self.signer
 

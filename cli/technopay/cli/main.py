@@ -205,7 +205,7 @@ def load(
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(min=0.1, max=100_000, help="Purchases that begin each second, whatever the server does."),
+        typer.Option(min=0.1, max=100_000, help="Purchases to begin each second, however slow the server is."),
     ] = None,
     duration: Annotated[
         float, typer.Option(parser=_seconds, metavar="DURATION", help="Seconds, or like 5m.")

@@ -54,7 +54,7 @@ Another user's token:
 
 EXPOSED = """\
 Other machines can reach this demo: every client there can get a token of any user and of an operator.
-Have it listen on 127.0.0.1 (TECHNOPAY_HOST), or let nobody else into this network.
+Let it listen on 127.0.0.1 (TECHNOPAY_HOST), or keep other machines out of this network.
 
 """
 
