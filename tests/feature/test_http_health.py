@@ -11,7 +11,7 @@ from support.scenes import SECRET, quick_settings, wait_for
 
 from technopay.engine import Engine, StoreUnavailable, mocks
 from technopay.http import TokenAuthenticator, create_app, serving
-from technopay.http.app import ADMISSION
+from technopay.http.server.serving import CONCURRENCY
 from technopay.storage import RedisStore
 
 MOCKS = ["settlement", "email", "sms"]
@@ -50,7 +50,7 @@ async def test_a_server_whose_engine_is_closed_is_not_ready(api: Api) -> None:
 
 async def test_a_server_that_drains_is_not_ready_and_takes_no_new_work(api: Api) -> None:
     api.faults_expected = True
-    await api.app[ADMISSION].drain(0)
+    await api.app[CONCURRENCY].drain(0)
 
     (await api.get("/livez", user=None)).expect(200)
     assert (await api.get("/readyz", user=None)).expect(503) == {
@@ -90,7 +90,7 @@ async def test_a_server_that_drains_finishes_what_runs_and_says_that_it_drains(
             reading = asyncio.create_task(read())
 
             async def begun() -> bool:
-                return app[ADMISSION]._waits == 1
+                return app[CONCURRENCY]._waits == 1
 
             await wait_for(begun)
             leave.set()

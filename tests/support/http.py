@@ -17,8 +17,8 @@ from yarl import URL
 
 from technopay.engine import Engine, MessageCode
 from technopay.engine.ports import PaymentTerms
-from technopay.http import PROBLEMS, Bounds, TokenAuthenticator, TokenSigner, create_app, mock_routes
-from technopay.http.connection import Connections
+from technopay.http import PROBLEMS, ServerLimits, TokenAuthenticator, TokenSigner, create_app, mock_routes
+from technopay.http.server.connection import ConnectionFactory
 from technopay.storage import RedisStore
 
 Json = dict[str, Any]
@@ -305,4 +305,4 @@ class OwnRunner(web.AppRunner):
     @property
     def server(self) -> Any:
         assert self._server is not None
-        return Connections(self._server, Bounds())
+        return ConnectionFactory(self._server, ServerLimits())

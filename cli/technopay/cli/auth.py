@@ -10,7 +10,7 @@ from aiohttp import web
 from technopay.cli.settings import ConfigurationError, Settings
 from technopay.engine.settings import derive_key
 from technopay.http import Authenticator, Caller, Key, TokenAuthenticator, TokenSigner, read_public_keys
-from technopay.http.keys import HS256
+from technopay.http.auth.signing_keys import HS256
 from technopay.http.problems import UnknownKey
 
 NAME = "TECHNOPAY_TOKEN_"

@@ -326,9 +326,9 @@ async def _demo(settings: Settings, *, once: bool) -> None:
 def _running(
     settings: Settings, log_level: str, *, initialise: bool = False, demo: bool
 ) -> AbstractAsyncContextManager[Service]:
-    on_request = set_up_logging(log_level, settings.log_format)
+    observer = set_up_logging(log_level, settings.log_format)
     settings = fit_connections(settings)
-    return running_service(settings, initialise=initialise, demo=demo, on_request=on_request)
+    return running_service(settings, initialise=initialise, demo=demo, observer=observer)
 
 
 def _fail_to_run(what: str, error: Exception) -> int:

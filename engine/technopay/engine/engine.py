@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 from technopay.engine import fields
 from technopay.engine.arguments import operation
@@ -26,7 +26,17 @@ from technopay.engine.errors import (
     ValidationFailed,
     WalletNotFound,
 )
-from technopay.engine.models import Audit, Invoice, Limit, Message, Page, Payment, PaymentStatus, User, Wallet
+from technopay.engine.models import (
+    Audit,
+    Invoice,
+    Limit,
+    Message,
+    OperatorPayment,
+    Page,
+    PaymentStatus,
+    User,
+    Wallet,
+)
 from technopay.engine.payments import PaymentOperations
 from technopay.engine.ports import Operation, Outcome
 
@@ -182,7 +192,7 @@ class Engine(PaymentOperations):
         return await self._store.read_limits(None)
 
     @operation(PaymentNotFound, PaymentNotRefundable, BalanceTooLarge, IdempotencyKeyReused, ValidationFailed)
-    async def refund_payment(self, *, payment_id: str, idempotency_key: str | None = None) -> Payment:
+    async def refund_payment(self, *, payment_id: str, idempotency_key: str | None = None) -> OperatorPayment:
         """Give a succeeded payment back: reverse it, then credit the wallet. The invoice stays paid.
 
         Answers the payment 'refunded', 'succeeded' when the settlement service declined the reversal (it can be
@@ -191,8 +201,8 @@ class Engine(PaymentOperations):
         operation = self._keyed("refund", (payment_id,), idempotency_key, [])
         route = await self._route_of(payment_id, None)
         command = BeginRefund(operation, payment_id, self._ids.new("ref"))
-        outcome: Outcome[Payment] = await self._directory.ask(route.wallet_id, command, self._follow)
-        payment = await self.wait_for_rest(unwrap(outcome), REFUND_WAIT_S)
+        outcome: Outcome[OperatorPayment] = await self._directory.ask(route.wallet_id, command, self._follow)
+        payment = cast("OperatorPayment", await self.wait_for_rest(unwrap(outcome), REFUND_WAIT_S))
         return payment.as_replay() if outcome.replayed else payment
 
     @operation(PaymentNotFound, PaymentNotResolvable, IdempotencyKeyReused, ValidationFailed)
@@ -204,7 +214,7 @@ class Engine(PaymentOperations):
         note: str,
         by: str,
         idempotency_key: str | None = None,
-    ) -> Payment:
+    ) -> OperatorPayment:
         """Decide a payment that was set aside; `by` is who decides.
 
         A payment in 'refunding' is credited by 'refund', and succeeded again, its refund failed, by 'settled'.
@@ -221,7 +231,7 @@ class Engine(PaymentOperations):
         return unwrap(await self._finish(call, self._follow))
 
     @operation(PaymentNotFound)
-    async def find_payment(self, *, payment_id: str) -> Payment:
+    async def find_payment(self, *, payment_id: str) -> OperatorPayment:
         """Read a payment of any user."""
         return unwrap(await self._store.read_payment(known(payment_id), None))
 
@@ -234,7 +244,7 @@ class Engine(PaymentOperations):
         set_aside: bool | None = None,
         limit: int = 20,
         cursor: str = "",
-    ) -> Page[Payment]:
+    ) -> Page[OperatorPayment]:
         """List payments of all users, newest first. A page can be short while there is a next one."""
         self._require_page(limit, cursor, fields.PAYMENT_CURSOR if set_aside else fields.JOURNAL_CURSOR)
         self._require_filter(user_id)

@@ -103,7 +103,7 @@ class PaymentOperations(EngineCore):
         mailbox = await self._owners.mailbox_for(command)
         payment = unwrap(await self._send_code(mailbox, command, None))
         self._owners.note(payment.wallet_id, user_id)
-        return payment
+        return payment.for_user()
 
     @operation(
         SettlementFailed,
@@ -150,6 +150,7 @@ class PaymentOperations(EngineCore):
         payment = unwrap(outcome)
         if wait_s:
             payment = await self.wait_for_rest(payment, wait_s)
+        payment = payment.for_user()
         if payment.status == "failed":
             raise SettlementFailed(payment=payment, replayed=outcome.replayed)
         return payment.as_replay() if outcome.replayed else payment
@@ -190,7 +191,7 @@ class PaymentOperations(EngineCore):
             )
             outcome = await self._send_code(route.wallet_id, command, route)
             if outcome.code != "issue":
-                return unwrap(outcome)
+                return unwrap(outcome).for_user()
             issue = outcome.details["issue"] + 1
 
     @operation(PaymentNotFound, PaymentNotCancelable, IdempotencyKeyReused, ValidationFailed)
@@ -204,7 +205,7 @@ class PaymentOperations(EngineCore):
         command = CancelPayment(operation, payment_id, user_id)
         route = await self._route_of(payment_id, user_id)
         outcome: Outcome[Payment] = await self._directory.ask(route.wallet_id, command, self._follow)
-        return unwrap(outcome)
+        return unwrap(outcome).for_user()
 
     @operation(PaymentNotFound, ValidationFailed)
     async def get_payment(self, *, user_id: str, payment_id: str, wait_s: float = 0.0) -> Payment:
@@ -212,14 +213,15 @@ class PaymentOperations(EngineCore):
         self._require_user(user_id)
         fields.require([("wait_s", _wait_error(wait_s))])
         payment = unwrap(await self._store.read_payment(known(payment_id), user_id))
-        return await self.wait_for_rest(payment, wait_s) if wait_s else payment
+        return (await self.wait_for_rest(payment, wait_s) if wait_s else payment).for_user()
 
     @operation(ValidationFailed)
     async def list_payments(self, *, user_id: str, limit: int = 20, cursor: str = "") -> Page[Payment]:
         """List a user's payments, newest first."""
         self._require_user(user_id)
         self._require_page(limit, cursor, fields.PAYMENT_CURSOR)
-        return await self._store.list_payments(user_id, cursor, limit)
+        page = await self._store.list_payments(user_id, cursor, limit)
+        return page.model_copy(update={"data": [payment.for_user() for payment in page.data]})
 
     @operation(WalletNotFound)
     async def get_wallet(self, *, user_id: str, wallet_id: str) -> Wallet:

@@ -9,6 +9,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 
+from technopay.engine import models
 from technopay.engine.journal import Journal
 from technopay.engine.models import Audit, Entry, Invoice, Limit, Message, Method, Page, Payment, User, Wallet
 from technopay.engine.statistics import ScriptTime, StoreGauges, UnreadableRecords
@@ -278,7 +279,7 @@ class Store(Journal, Protocol):
 
     async def resolve_payment(
         self, operation: Operation, payment_id: str, verdict: str, note: str, by: str
-    ) -> Outcome[Payment]:
+    ) -> Outcome[models.OperatorPayment]:
         """Decide a payment that was set aside."""
         ...
 
@@ -329,7 +330,7 @@ class Store(Journal, Protocol):
     async def read_invoice(self, invoice_id: str, user_id: str | None) -> Outcome[Invoice]:
         """Read an invoice, with a user only that user's own."""
 
-    async def read_payment(self, payment_id: str, user_id: str | None) -> Outcome[Payment]:
+    async def read_payment(self, payment_id: str, user_id: str | None) -> Outcome[models.OperatorPayment]:
         """Read a payment, with a user only that user's own."""
 
     async def list_wallets(self, user_id: str, cursor: str, limit: int) -> Page[Wallet]:
@@ -343,7 +344,7 @@ class Store(Journal, Protocol):
 
     async def search_payments(
         self, status: str | None, user_id: str | None, *, set_aside: bool | None, cursor: str, limit: int
-    ) -> Page[Payment]:
+    ) -> Page[models.OperatorPayment]:
         """List payments of all users that match."""
 
     async def list_entries(

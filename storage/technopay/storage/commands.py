@@ -21,7 +21,7 @@ from technopay.engine.commands import (
     StartPayment,
 )
 from technopay.engine.errors import Fault, InternalError
-from technopay.engine.models import Payment, Wallet, from_ms
+from technopay.engine.models import OperatorPayment, Wallet, from_ms
 from technopay.engine.ports import Lease, Outcome
 from technopay.storage.base import Reply, ScriptRunner, ask_until_known, outcome_of, resolve
 from technopay.storage.records import limit_from, payment_from, wallet_from
@@ -139,7 +139,7 @@ def wallet_outcome(reply: Reply) -> Outcome[Wallet]:
     return outcome_of(reply, wallet_from)
 
 
-def payment_outcome(reply: Reply) -> Outcome[Payment]:
+def payment_outcome(reply: Reply) -> Outcome[OperatorPayment]:
     """Turn the reply of a payment's script into an outcome."""
     return outcome_of(reply, lambda view: payment_from(view, reply.now_ms), payment_details(reply))
 

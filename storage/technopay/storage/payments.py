@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from technopay.engine.models import Entry, Page, Payment
+from technopay.engine.models import Entry, OperatorPayment, Page, Payment
 from technopay.engine.ports import ClaimKind, Operation, Outcome
 from technopay.storage.base import Reply, operated
 from technopay.storage.commands import CommandScripts, payment_outcome
@@ -28,14 +28,14 @@ class PaymentScripts(CommandScripts):
 
     async def resolve_payment(
         self, operation: Operation, payment_id: str, verdict: str, note: str, by: str
-    ) -> Outcome[Payment]:
+    ) -> Outcome[OperatorPayment]:
         """Decide a payment that was set aside."""
         reply = await self._run(
             "resolve_payment", **operated(operation), payment=payment_id, verdict=verdict, note=note, by=by
         )
         return payment_outcome(reply)
 
-    async def read_payment(self, payment_id: str, user_id: str | None) -> Outcome[Payment]:
+    async def read_payment(self, payment_id: str, user_id: str | None) -> Outcome[OperatorPayment]:
         """Read a payment, with a user only that user's own."""
         return payment_outcome(await self._run("read_payment", payment=payment_id, user=user_id or ""))
 
@@ -45,7 +45,7 @@ class PaymentScripts(CommandScripts):
 
     async def search_payments(
         self, status: str | None, user_id: str | None, *, set_aside: bool | None, cursor: str, limit: int
-    ) -> Page[Payment]:
+    ) -> Page[OperatorPayment]:
         """List payments of all users that match."""
         if set_aside:
             page = await self._list_indexed("set_aside", cursor, limit)
@@ -74,11 +74,11 @@ class PaymentScripts(CommandScripts):
             return Outcome(reply.code)
         return Outcome("ok", page_of(reply, self._read_each("entry", reply.record, entry_from)))
 
-    async def _list_indexed(self, index: str, cursor: str, limit: int) -> Page[Payment]:
+    async def _list_indexed(self, index: str, cursor: str, limit: int) -> Page[Any]:
         reply = await self._run("list_records", kind="payment", index=index, cursor=cursor, count=limit)
         return page_of(reply, self._payments_of(reply))
 
-    def _payments_of(self, reply: Reply) -> list[Payment]:
+    def _payments_of(self, reply: Reply) -> list[OperatorPayment]:
         return self._read_each("payment", reply.record, lambda view: payment_from(view, reply.now_ms))
 
 

@@ -16,7 +16,7 @@ from technopay.engine.models import (
     Limit,
     Message,
     Method,
-    Payment,
+    OperatorPayment,
     PaymentStatus,
     Refund,
     Resolution,
@@ -157,7 +157,7 @@ def _limit(currency: str, limit: int | None, used: int, resets_at: str) -> Limit
     )
 
 
-def payment_from(view: Packed, now_ms: int) -> Payment:
+def payment_from(view: Packed, now_ms: int) -> OperatorPayment:
     """Build a payment from a view, see shared/payment.lua; one whose code has expired is expired."""
     (
         payment_id, email, phone, invoice_id, wallet_id, user_id, amount_text, currency, merchant, status,
@@ -182,7 +182,7 @@ def payment_from(view: Packed, now_ms: int) -> Payment:
     refunds = []
     if refunded_at:
         refunds.append(Refund.trusted(amount=amount, at=from_ms(refunded_at), reason=refund_reason))
-    payment = Payment.trusted(
+    payment = OperatorPayment.trusted(
         id=payment_id,
         invoice_id=invoice_id,
         wallet_id=wallet_id,

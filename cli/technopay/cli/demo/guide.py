@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from technopay.cli.auth import SignIn
 from technopay.engine import Engine, Invoice, Wallet
-from technopay.http.demo_guard import is_loopback
+from technopay.http.auth.origins import is_loopback
 
 TOKEN_LIFETIME_S = 12 * 3600.0
 

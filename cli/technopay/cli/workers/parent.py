@@ -30,7 +30,7 @@ from technopay.cli.workers.peers import PARENT, Peers
 from technopay.cli.workers.supervisor import Supervisor
 from technopay.engine import Engine
 from technopay.http import listen
-from technopay.http.team import write_families
+from technopay.http.metrics import write_families
 from technopay.storage.private import require_socket_path
 
 

@@ -43,7 +43,7 @@ async def _work(config: WorkerConfig, reports: BinaryIO) -> int:
     # For kernels without a signal at the parent's death: standard input only ever ends.
     asyncio.get_running_loop().add_reader(STDIN, os._exit, 1)
     settings = config.settings
-    on_request = set_up_logging(settings.log_level, settings.log_format, worker=config.number)
+    observer = set_up_logging(settings.log_level, settings.log_format, worker=config.number)
     peers = Peers(config.folder, str(config.number), config.count)
     stopped = catch_signals()
     is_ready = False
@@ -53,8 +53,8 @@ async def _work(config: WorkerConfig, reports: BinaryIO) -> int:
                 settings,
                 partial(serving_on, sockets=sockets_of(config.sockets)),
                 demo=config.demo,
-                on_request=on_request,
-                team=peers,
+                observer=observer,
+                peers=peers,
             ) as service,
             peers.exporting(service.export_metrics),
         ):
