@@ -13,10 +13,9 @@ from support.scenes import SECRET
 from technopay.cli.settings import Settings
 from technopay.cli.workers import peers as peers_module
 from technopay.cli.workers import supervisor as module
-from technopay.cli.workers.config import WorkerConfig
 from technopay.cli.workers.parent import settle
 from technopay.cli.workers.peers import PARENT, Peers
-from technopay.cli.workers.supervisor import Supervisor, WorkerFailed
+from technopay.cli.workers.supervisor import Supervisor, WorkerConfig, WorkerFailed
 
 SERVES = "echo null; "
 SERVES_ON = SERVES + "exec cat"

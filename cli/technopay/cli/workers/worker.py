@@ -15,8 +15,8 @@ from typing import BinaryIO
 from technopay.cli.logs import set_up_logging
 from technopay.cli.process import catch_signals, run_loop, sockets_of
 from technopay.cli.service import running_service
-from technopay.cli.workers.config import WorkerConfig
 from technopay.cli.workers.peers import Peers
+from technopay.cli.workers.supervisor import WorkerConfig
 from technopay.http import serving_on
 from technopay.storage.server.embedded import make_parent_death_handler
 
