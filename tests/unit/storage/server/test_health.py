@@ -203,7 +203,7 @@ async def test_a_store_that_never_tells_its_settings_is_unfit_unless_nobody_asks
     server: FakeServer, error: str
 ) -> None:
     server.settings = Exception(error)
-    with pytest.raises(StoreUnfit, match="does not tell its configuration"):
+    with pytest.raises(StoreUnfit, match="does not show its configuration"):
         await make_health().check(server.ask)
     await make_health("unchecked").check(server.ask)
 
