@@ -39,7 +39,7 @@ async def far(proxy: Proxy, truth: Scene, namespace: str) -> AsyncIterator[Scene
     await truth.deposit(await truth.wallet(balance=0), 1)
     async with RedisStore.connect(proxy.url, namespace=namespace, reply_timeout_s=REPLY_TIMEOUT_S) as store:
         yield Scene(store)
-        # Whatever still waits for an answer is told that there will be none.
+        # Calls without a reply fail at once.
         await proxy.stop()
 
 
@@ -51,10 +51,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def disconnect(scene: Scene) -> None:
     """Let go of the idle connections, so that the next call needs a new one."""
-    link = scene.store._link
-    assert isinstance(link, ServerClient)
-    assert link._connection is not None
-    link._connection.abort()
+    client = scene.store._link
+    assert isinstance(client, ServerClient)
+    assert client._connection is not None
+    client._connection.abort()
     await asyncio.sleep(0)
 
 

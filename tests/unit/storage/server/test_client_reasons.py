@@ -25,7 +25,7 @@ def server() -> Iterator[OwnServer]:
 
 @pytest.fixture
 async def silent(tmp_path: Path) -> AsyncIterator[str]:
-    """A server that takes connections and says nothing."""
+    """A server that accepts connections and never replies."""
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
@@ -37,11 +37,11 @@ async def reason(url: str, *, within_s: float = 30) -> str:
     store = RedisStore.connect(url, reply_timeout_s=within_s)
     with pytest.raises(StoreUnavailable) as refused:
         await store.open()
-    said = str(refused.value)
-    assert "sesame" not in said
-    assert "\n" not in said
-    assert said.startswith("The store cannot be reached: ")
-    return said.removeprefix("The store cannot be reached: ")
+    message = str(refused.value)
+    assert "sesame" not in message
+    assert "\n" not in message
+    assert message.startswith("The store cannot be reached: ")
+    return message.removeprefix("The store cannot be reached: ")
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ async def reason(url: str, *, within_s: float = 30) -> str:
 async def test_a_password_and_a_right_that_are_missing_are_named(
     server: OwnServer, user: str, meaning: str
 ) -> None:
-    said = await reason(server.url.replace("unix://", f"unix://{user}"))
-    assert said.startswith(f"{server.socket}: {meaning}")
+    message = await reason(server.url.replace("unix://", f"unix://{user}"))
+    assert message.startswith(f"{server.socket}: {meaning}")
 
 
 async def test_a_missing_database_is_named(server: OwnServer) -> None:
-    said = await reason(server.url.replace("unix://", "unix://:sesame@") + "?db=99")
-    assert said.endswith("there is no database of this number")
+    message = await reason(server.url.replace("unix://", "unix://:sesame@") + "?db=99")
+    assert message.endswith("there is no database of this number")
 
 
 async def test_an_address_without_a_server_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
