@@ -40,43 +40,6 @@ SHARED = (
 )  # fmt: skip
 """Codes that are often the only one of their status."""
 
-HEADERS: dict[str, dict[str, Any]] = {
-    "X-Request-Id": {
-        "description": "The id of the request: your own, if it is 1 to 64 characters of A-Z a-z 0-9 . _ -",
-        "required": True,
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
-        "example": "9f3c5e0d7a21b846",
-    },
-    "Location": {
-        "description": "The path of the new record, or of the one to look at again",
-        "required": True,
-        "schema": {"type": "string", "format": "uri-reference"},
-        "example": "/v1/payments/pay_0006p4ssR02Wj6Xb1vC9mE7H",
-    },
-    "Retry-After": {
-        "description": "The seconds until the next try",
-        "required": True,
-        "schema": {"type": "integer", "minimum": 0},
-        "example": 1,
-    },
-    "Idempotent-Replayed": {
-        "description": "Present if this is the response to an earlier request, sent again",
-        "schema": {"type": "string", "enum": ["true"]},
-    },
-    "WWW-Authenticate": {
-        "description": "The required sign-in: a bearer token",
-        "required": True,
-        "schema": {"type": "string"},
-        "example": 'Bearer realm="technopay", error="invalid_token"',
-    },
-    "Allow": {
-        "description": "The methods of this path",
-        "required": True,
-        "schema": {"type": "string"},
-        "example": "GET,HEAD",
-    },
-}
-
 PROBLEM_HEADERS: dict[str, set[str]] = {
     "WWW-Authenticate": {"unauthenticated"},
     "Allow": {"method_not_allowed"},
@@ -94,22 +57,6 @@ PATH_PARAMETERS: dict[str, tuple[str, str]] = {
     },
 }
 """Description and pattern of the parameters in paths."""
-
-TAGS = {
-    "payments": "Operations of a user; they need the scope `payments`.",
-    "admin": "Operations of an operator; they need the scope `admin`.",
-    "open": "Health, metrics and documentation, without sign-in.",
-    "demo": "The mock services; only with `serve --demo`, without sign-in.",
-}
-
-KEY_PARAMETER: dict[str, Any] = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "description": "Makes a repeat safe: it gets the first response. Kept for 72 hours.",
-    # Without an example: /docs would send it with every request.
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]([ -~]*[!-~])?$"},
-}
 
 
 def openapi_routes(routes: Sequence[Route]) -> Sequence[Route]:
@@ -130,41 +77,21 @@ def openapi_routes(routes: Sequence[Route]) -> Sequence[Route]:
 
 def openapi_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     table = [route for route in routes if route.is_documented]
-    paths: dict[str, Any] = {}
+    # The parameter IdempotencyKey in base.json has no example: /docs would send it with every request.
+    document: dict[str, Any] = json.loads(_read("base.json"))
+    document["info"] |= {"version": version, "description": _read("introduction.md").decode()}
+    document["paths"] = {}
     for route in table:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "technopay",
-            "version": version,
-            "summary": "Pays invoices from wallets, exactly once or not at all.",
-            "description": _read("introduction.md").decode(),
-            "license": {"name": "MIT", "identifier": "MIT"},
-        },
-        "servers": [{"url": "/"}],
-        "security": [{"bearer": []}],
-        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
-        "paths": paths,
-        "components": {
-            "securitySchemes": {
-                "bearer": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "bearerFormat": "JWT",
-                    "description": "A token from `technopay token`, or of a demo from `POST /mock/token`.",
-                }
-            },
-            "schemas": component_schemas(table),
-            "headers": HEADERS,
-            "parameters": {"IdempotencyKey": KEY_PARAMETER},
-            "examples": {
-                code: {"summary": title, "value": _problem_example(code)}
-                for code, (_, title) in sorted(PROBLEMS.items())
-            },
-            "responses": {_camel_case(code): _problem_response([code]) for code in SHARED},
-        },
+        document["paths"].setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    components = document["components"]
+    components["schemas"]["Problem"]["properties"]["code"]["examples"] = sorted(PROBLEMS)
+    components["schemas"] |= component_schemas(table)
+    components["examples"] = {
+        code: {"summary": title, "value": _problem_example(code)}
+        for code, (_, title) in sorted(PROBLEMS.items())
     }
+    components["responses"] = {_camel_case(code): _problem_response([code]) for code in SHARED}
+    return document
 
 
 def _operation(route: Route) -> dict[str, Any]:

@@ -9,65 +9,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from technopay.http.api.route import Route
-from technopay.http.problems import PROBLEMS
 from technopay.http.requests import Form
 
 REF = "#/components/schemas/{model}"
-
-PROBLEM: dict[str, Any] = {
-    "type": "object",
-    "description": "An error (RFC 9457). Switch on `code`; the members that are not required help.",
-    "required": ["type", "title", "status", "detail", "code", "request_id", "retryable"],
-    "properties": {
-        "type": {"type": "string", "description": "`urn:technopay:problem:` and the code"},
-        "title": {
-            "type": "string",
-            "description": "The meaning of the code; the same for every problem with this code",
-        },
-        "status": {"type": "integer", "description": "The HTTP status"},
-        "detail": {
-            "type": "string",
-            "description": "The message for people; it may change",
-        },
-        "code": {
-            "type": "string",
-            "description": "The code for programs; more may come",
-            "examples": sorted(PROBLEMS),
-        },
-        "request_id": {"type": "string", "description": "The `X-Request-Id` of the response, as in the log"},
-        "retryable": {
-            "type": "boolean",
-            "description": (
-                "Whether the same request can succeed within seconds or minutes without any other change"
-            ),
-        },
-        "attempts_remaining": {"type": "integer", "description": "The number of codes that can still be tried"},
-        "required": {"type": "integer", "description": "The required amount, in minor units"},
-        "available": {"type": "integer", "description": "The available amount, in minor units"},
-        "limit": {"$ref": REF.format(model="Limit"), "description": "The limit that refused the payment"},
-        "payment": {"$ref": REF.format(model="Payment"), "description": "The current payment"},
-        "locked_until": {
-            "type": "string",
-            "format": "date-time",
-            "description": "The end of a lock-out by wrong codes",
-        },
-        "invoice_id": {"type": "string", "description": "The invoice with this reference"},
-        "errors": {
-            "type": "array",
-            "description": "The invalid fields of the request",
-            "items": {"$ref": REF.format(model="FieldError")},
-        },
-    },
-}
-FIELD_ERROR: dict[str, Any] = {
-    "type": "object",
-    "description": "An invalid field of a request.",
-    "required": ["field", "message"],
-    "properties": {
-        "field": {"type": "string", "description": "The name; parts of a path are joined by dots"},
-        "message": {"type": "string", "description": "The rule that it breaks"},
-    },
-}
 
 
 class Generator(GenerateJsonSchema):
@@ -112,7 +56,7 @@ def component_schemas(routes: Iterable[Route]) -> dict[str, Any]:
     for route in table:
         if route.model and route.is_list:
             schemas[response_name(route)] = _page(route.model.__name__)
-    return {name: schemas[name] for name in sorted(schemas)} | {"Problem": PROBLEM, "FieldError": FIELD_ERROR}
+    return {name: schemas[name] for name in sorted(schemas)}
 
 
 def _definitions(models: Iterable[type[BaseModel]], mode: Any) -> dict[str, Any]:
