@@ -69,18 +69,17 @@ class RequestCollector(Collector):
         latency = HistogramMetricFamily(
             "technopay_request_seconds", "Duration of requests by route.", labels=["route", "method"]
         )
-        for labels, times in self._times.items():
-            bounds = [*map(str, BUCKETS_S), "+Inf"]
-            counts = list(zip(bounds, accumulate(times.counts), strict=True))
-            latency.add_metric(labels, counts, times.total_s)
-        outcomes = CounterMetricFamily(
+        bounds = [*map(str, BUCKETS_S), "+Inf"]
+        for route, times in self._times.items():
+            latency.add_metric(route, list(zip(bounds, accumulate(times.counts), strict=True)), times.total_s)
+        yield latency
+        outcomes = {(*key[:2], str(key[2]), key[3]): count for key, count in self._outcomes.items()}
+        requests = CounterMetricFamily(
             "technopay_requests",
             "Requests by route, status and code of refusal.",
             labels=["route", "method", "status", "code"],
         )
-        for (route, method, status, code), count in self._outcomes.items():
-            outcomes.add_metric([route, method, str(status), code], count)
-        yield from (latency, outcomes)
+        yield _labelled(requests, outcomes)
 
 
 @dataclass(slots=True)
@@ -100,88 +99,63 @@ class EngineCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         engine = self._engine.statistics
-        yield _gauge("requests_running", "Concurrent requests.", self._concurrency.running)
-        yield _gauge(
-            "requests_allowed",
-            "Limit of concurrent requests; lower while the event loop is late.",
-            self._concurrency.allowed,
-        )
-        yield _gauge("live_actors", "Actors of wallets with commands.", engine.live_actors)
-        yield _gauge("commands_waiting", "Commands without a result.", engine.commands_waiting)
-        yield _gauge("mailbox_depth_max", "Commands in the longest mailbox.", engine.mailbox_depth_max)
-        yield _gauge("settlements_in_flight", "Running settlements.", engine.settlements_in_flight)
-        yield _gauge("listeners", "Open streams of events.", engine.listeners)
-        yield CounterMetricFamily(
-            "technopay_lease_waits",
-            "Commands for a wallet whose lease another process had.",
-            engine.lease_waits,
-        )
-        yield CounterMetricFamily(
-            "technopay_claims_lost",
-            "Settlements and messages that another process took over.",
-            engine.claims_lost,
-        )
-        mocks = GaugeMetricFamily("technopay_service_is_mock", "Services that are mocks.", labels=["service"])
-        for name in engine.mocks:
-            mocks.add_metric([name], 1)
-        yield mocks
-        times = SummaryMetricFamily(
-            "technopay_script_seconds",
-            "Duration of scripts, including the wait for the store.",
-            labels=["script"],
-        )
+        for name, text, value in (
+            ("requests_running", "Concurrent requests.", self._concurrency.running),
+            ("requests_allowed", "Limit of concurrent requests; lower while the event loop is late.",
+             self._concurrency.allowed),
+            ("live_actors", "Actors of wallets with commands.", engine.live_actors),
+            ("commands_waiting", "Commands without a result.", engine.commands_waiting),
+            ("mailbox_depth_max", "Commands in the longest mailbox.", engine.mailbox_depth_max),
+            ("settlements_in_flight", "Running settlements.", engine.settlements_in_flight),
+            ("listeners", "Open streams of events.", engine.listeners),
+        ):  # fmt: skip
+            yield _gauge(name, text, value)
+        text = "Commands for a wallet whose lease another process had."
+        yield CounterMetricFamily("technopay_lease_waits", text, engine.lease_waits)
+        text = "Settlements and messages that another process took over."
+        yield CounterMetricFamily("technopay_claims_lost", text, engine.claims_lost)
+        text = "Services that are mocks."
+        mocks = GaugeMetricFamily("technopay_service_is_mock", text, labels=["service"])
+        yield _labelled(mocks, {(name,): 1 for name in engine.mocks})
+        text = "Duration of scripts, including the wait for the store."
+        times = SummaryMetricFamily("technopay_script_seconds", text, labels=["script"])
         for name, time in sorted(engine.script_times.items()):
             times.add_metric([name], time.calls, time.total_s)
-        unreadable = CounterMetricFamily(
-            "technopay_unreadable_records",
-            "Records that cannot be read.",
-            labels=["kind"],
-        )
-        for kind, number in sorted(engine.unreadable.items()):
-            unreadable.add_metric([kind], number)
-        yield from (times, unreadable)
+        yield times
+        text = "Records that cannot be read."
+        unreadable = CounterMetricFamily("technopay_unreadable_records", text, labels=["kind"])
+        yield _labelled(unreadable, {(kind,): number for kind, number in sorted(engine.unreadable.items())})
 
 
-class StoreCollector(Collector):
-    """Metrics of the store and of all engines on it: the same from every worker."""
-
-    def __init__(self, engine: Engine, store: StoreGauges | None) -> None:
-        self._engine = engine
-        self._store = store
-
-    def collect(self) -> Iterator[Metric]:
-        yield _gauge(
-            "payments_set_aside",
-            "Payments that wait for an operator, of all engines on this store.",
-            self._engine.statistics.payments_set_aside,
-        )
-        store = self._store
-        yield _gauge("store_up", "Whether the store replied for these metrics.", store is not None)
-        if store is None:
-            return
-        yield _gauge("message_age_seconds", "Age of the oldest unsent message.", store.message_age_ms / 1000)
-        yield _gauge(
-            "payments_set_aside_age_seconds",
-            "Time since the debit of the oldest payment that waits for an operator.",
-            store.set_aside_age_ms / 1000,
-        )
-        used = GaugeMetricFamily(
-            "technopay_limit_used", "Of today's limit, in minor units.", labels=["currency"]
-        )
-        limits = GaugeMetricFamily("technopay_limit", "The daily limit, in minor units.", labels=["currency"])
-        for limit in store.limits:
-            used.add_metric([limit.currency], limit.used)
-            if limit.limit is not None:
-                limits.add_metric([limit.currency], limit.limit)
-        yield from (used, limits)
-        if store.memory_bytes is not None:
-            yield _gauge("store_memory_bytes", "Memory that the store uses.", store.memory_bytes)
-        if store.memory_bytes_max is not None:
-            yield _gauge("store_memory_max_bytes", "Memory limit of the store.", store.memory_bytes_max)
+def store_metrics(engine: Engine, store: StoreGauges | None) -> Iterator[Metric]:
+    """Yield the metrics of the store and of all engines on it: the same from every worker."""
+    set_aside = engine.statistics.payments_set_aside
+    text = "Payments that wait for an operator, of all engines on this store."
+    yield _gauge("payments_set_aside", text, set_aside)
+    yield _gauge("store_up", "Whether the store replied for these metrics.", store is not None)
+    if store is None:
+        return
+    yield _gauge("message_age_seconds", "Age of the oldest unsent message.", store.message_age_ms / 1000)
+    text = "Time since the debit of the oldest payment that waits for an operator."
+    yield _gauge("payments_set_aside_age_seconds", text, store.set_aside_age_ms / 1000)
+    used = GaugeMetricFamily("technopay_limit_used", "Of today's limit, in minor units.", labels=["currency"])
+    yield _labelled(used, {(limit.currency,): limit.used for limit in store.limits})
+    limits = GaugeMetricFamily("technopay_limit", "The daily limit, in minor units.", labels=["currency"])
+    yield _labelled(limits, {(each.currency,): each.limit for each in store.limits if each.limit is not None})
+    if store.memory_bytes is not None:
+        yield _gauge("store_memory_bytes", "Memory that the store uses.", store.memory_bytes)
+    if store.memory_bytes_max is not None:
+        yield _gauge("store_memory_max_bytes", "Memory limit of the store.", store.memory_bytes_max)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(f"technopay_{name}", text, value=value)
+
+
+def _labelled(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[Any, float]) -> Metric:
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
 
 
 class Metrics:
@@ -216,7 +190,7 @@ class Metrics:
 
     async def _render(self) -> bytes:
         store, own = await asyncio.gather(self._measure(), self._process_metrics())
-        return generate_latest(_Families([*own, *StoreCollector(self._engine, store).collect()]))
+        return generate_latest(_Families([*own, *store_metrics(self._engine, store)]))
 
     async def _measure(self) -> StoreGauges | None:
         with suppress(TechnopayError, TimeoutError):

@@ -34,9 +34,15 @@ async def get_payment(call: Call, *, user_id: str, payment_id: str, wait_s: floa
 
 
 PAYMENT_ROUTES = (
+    # The most frequent ones first: aiohttp's router tries the paths of one prefix in this order.
     Route(
         "POST", "/v1/payments", PAYMENTS, Engine.start_payment, status=201,
         description="An unconfirmed payment of the same invoice is canceled, and its code is no longer valid.",
+    ),
+    Route(
+        "GET", "/v1/payments/{payment_id}", PAYMENTS, Engine.get_payment, get_payment,
+        description="With `wait`, the response comes as soon as the payment is final or set aside, or after "
+        "that time; at once and with `Retry-After` while too many requests wait.",
     ),
     Route(
         "POST", "/v1/payments/{payment_id}/confirm", PAYMENTS, Engine.confirm_payment, confirm_payment,
@@ -52,11 +58,6 @@ PAYMENT_ROUTES = (
         description="Its code is no longer valid. The invoice stays open.",
     ),
     Route("GET", "/v1/payments", PAYMENTS, Engine.list_payments),
-    Route(
-        "GET", "/v1/payments/{payment_id}", PAYMENTS, Engine.get_payment, get_payment,
-        description="With `wait`, the response comes as soon as the payment is final or set aside, or after "
-        "that time; at once and with `Retry-After` while too many requests wait.",
-    ),
     Route("GET", "/v1/admin/payments", ADMIN, Engine.search_payments),
     Route("GET", "/v1/admin/payments/{payment_id}", ADMIN, Engine.find_payment),
     Route(
