@@ -110,7 +110,7 @@ CONFIRMATION = (
         "Whatever is typed and does not match costs an attempt.",
         (
             engine(
-                "values",
+                "fields",
                 'return None if 1 <= len(code) <= 64 else "has to be 1 to 64 characters"',
                 'return None if re.fullmatch("[0-9]{6}", code) else "has to be 6 digits"',
             ),

@@ -87,6 +87,21 @@ SIGN_IN_AND_BOUNDS = (
         ("tests/unit/http/server/test_prebuilt_response.py::test_no_header_ends_before_its_line[lines]",),
     ),
     Breakage(
+        "resolution-shown-to-users",
+        "A response is written as the model of its route: the operators' note is not for users.",
+        (
+            http(
+                "responses",
+                "model.__pydantic_serializer__.to_json(record)",
+                "record.__pydantic_serializer__.to_json(record)",
+            ),
+        ),
+        (
+            "tests/unit/http/test_responses.py"
+            "::test_a_resolution_is_for_operators_alone_also_in_lists_and_problems[Payment]",
+        ),
+    ),
+    Breakage(
         "deadline-hides-a-cancel",
         "Who is cancelled while a deadline passes is cancelled.",
         (

@@ -62,15 +62,11 @@ class RequestError(TechnopayError):
 
 
 class MalformedRequest(RequestError):
-    """A header or the body cannot be read."""
-
     code = "malformed_request"
     message = "The request is malformed."
 
 
 class Unauthenticated(RequestError):
-    """There is no token."""
-
     code = "unauthenticated"
     message = "A bearer token is required."
 
@@ -87,7 +83,6 @@ class InvalidToken(Unauthenticated):
 
     @property
     def challenge(self) -> str:
-        """The value of WWW-Authenticate."""
         return f'{CHALLENGE}, error="invalid_token", error_description="{self}"'
 
 
@@ -103,8 +98,6 @@ class ForeignRequest(RequestError):
 
 
 class Forbidden(RequestError):
-    """The token lacks the scope."""
-
     code = "forbidden"
     message = "The token lacks the required scope."
 
@@ -115,15 +108,11 @@ class Forbidden(RequestError):
 
 
 class NotFound(RequestError):
-    """There is no route at this path."""
-
     code = "not_found"
     message = "There is nothing at this path."
 
 
 class MethodNotAllowed(RequestError):
-    """The path does not support this method."""
-
     code = "method_not_allowed"
     message = "This path does not support this method."
 
@@ -133,15 +122,11 @@ class MethodNotAllowed(RequestError):
 
 
 class BodyTooLarge(RequestError):
-    """The body is too long."""
-
     code = "body_too_large"
     message = "The body is longer than 16384 bytes."
 
 
 class UnsupportedMediaType(RequestError):
-    """The body is not declared as JSON."""
-
     code = "unsupported_media_type"
     message = "The body must be JSON, with Content-Type: application/json."
 
