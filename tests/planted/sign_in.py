@@ -7,6 +7,7 @@ from planted.breakage import Breakage, Edit
 UNIT = "tests/unit/http/auth/test_tokens.py"
 TOKENS = "tests/feature/test_http_tokens.py::test_a_token_that_is_not_ours_or_not_whole_is_401"
 SHEDDING = "tests/unit/http/server/test_load_shedding.py"
+RESPONSES = "tests/unit/http/test_responses.py"
 LIMITS = "tests/feature/test_http_limits.py"
 DEADLINES = "tests/unit/engine/test_deadlines.py"
 
@@ -96,10 +97,7 @@ SIGN_IN_AND_BOUNDS = (
                 "record.__pydantic_serializer__.to_json(record)",
             ),
         ),
-        (
-            "tests/unit/http/test_responses.py"
-            "::test_a_resolution_is_for_operators_alone_also_in_lists_and_problems[Payment]",
-        ),
+        (f"{RESPONSES}::test_a_resolution_is_for_operators_alone_also_in_lists_and_problems[Payment]",),
     ),
     Breakage(
         "deadline-hides-a-cancel",

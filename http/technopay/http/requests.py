@@ -191,7 +191,7 @@ async def _read_bytes(request: web.Request, within_s: float) -> bytes:
     except TimeoutError:
         raise MalformedRequest(f"The body did not arrive within {within_s:g} s.") from None
     except ConnectionError:
-        # Nobody reads this response, but it is no internal error.
+        # This response has no reader, but it is no internal error.
         raise MalformedRequest("The client disconnected before the body was complete.") from None
     except (ValueError, web.RequestPayloadError):
         # For example a chunk without a length.

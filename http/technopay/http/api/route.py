@@ -90,7 +90,7 @@ class Route:
     """The name of the body's schema, if it is not the operation's."""
     description: str = ""
     result: type[BaseModel] | None = None
-    """The model of the response, if the operation's annotation does not tell; None for no JSON of a record."""
+    """The model of the response where the engine's method has no annotation for it; None for another media."""
     media: str = JSON
     takes_last_event: bool = False
     ignores_query: bool = False

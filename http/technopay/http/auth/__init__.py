@@ -1,1 +1,1 @@
-"""Who may call: tokens and the keys that sign them, and the origins of browsers."""
+"""Sign-in: tokens and the keys that sign them, and the origins of browsers."""

@@ -88,7 +88,7 @@ class PrebuiltResponse(web.StreamResponse):
 
 @lru_cache(maxsize=256)
 def first_lines(status: int, media: str) -> str:
-    """Return the lines at the begin of all responses of one kind."""
+    """Return the first lines of all responses of one kind."""
     return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n" + header_lines(
         {"Content-Type": media, **SAFE_HEADERS}
     )
