@@ -136,7 +136,8 @@ class PaymentFlows:
         """Start or resend. A user over the bound of codes is refused only a code that would be sent."""
         directory, follow = self._runtime.directory, self._runtime.follow
         outcome = await directory.run(mailbox, command, follow)
-        if outcome.details.get("too_many") == "codes" and await self._sends_none(command, route):
+        is_too_many = self._runtime.keys.is_own and outcome.details.get("too_many") == "codes"
+        if is_too_many and await self._sends_none(command, route):
             outcome = await directory.run(mailbox, replace(command, codes_per_hour=CODES_UNREACHED), follow)
         return outcome
 
