@@ -88,7 +88,6 @@ async def test_a_started_payment_shows_everything_known_before_the_debit(
             }
         ],
         "set_aside": False,
-        "resolution": None,
     }
 
 
@@ -124,7 +123,6 @@ async def test_a_succeeded_payment_shows_debit_settlement_and_limit(engine: Engi
             }
         ],
         "set_aside": False,
-        "resolution": None,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from technopay.engine.limits import LIMIT_RULES
 from technopay.engine.models import (
@@ -16,6 +16,7 @@ from technopay.engine.models import (
     Limit,
     Message,
     Method,
+    OperatorPayment,
     Payment,
     PaymentStatus,
     Refund,
@@ -27,6 +28,8 @@ from technopay.engine.models import (
 from technopay.engine.values import NotificationContext
 from technopay.engine.verifiers.code_keys import CodeState, keep_code_state
 from technopay.storage.business_days import Calendar
+
+PaymentT = TypeVar("PaymentT", bound=Payment)
 
 Fields = dict[str, str]
 
@@ -172,6 +175,15 @@ def _limit(rule: str, window: str, currency: str, limit: int | None, used: int, 
 
 def payment_from(view: Packed, now_ms: int, calendar: Calendar) -> Payment:
     """Build a payment from a view, see shared/payment.lua; one whose code has expired is expired."""
+    return _payment_from(Payment, view, now_ms, calendar)
+
+
+def operator_payment_from(view: Packed, now_ms: int, calendar: Calendar) -> OperatorPayment:
+    """Build a payment as operators see it."""
+    return _payment_from(OperatorPayment, view, now_ms, calendar)
+
+
+def _payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calendar: Calendar) -> PaymentT:
     (
         payment_id, email, phone, invoice_id, wallet_id, user_id, amount_text, currency, merchant, status,
         created_at, *later,
@@ -197,7 +209,8 @@ def payment_from(view: Packed, now_ms: int, calendar: Calendar) -> Payment:
     refunds = []
     if refunded_at:
         refunds.append(Refund.trusted(amount=amount, at=from_ms(refunded_at), reason=refund_reason))
-    payment = Payment.trusted(
+    more = {} if payment_type is Payment else {"resolution": _resolution_from(*resolution)}
+    payment = payment_type.trusted(
         id=payment_id,
         invoice_id=invoice_id,
         wallet_id=wallet_id,
@@ -217,7 +230,7 @@ def payment_from(view: Packed, now_ms: int, calendar: Calendar) -> Payment:
         refunds=refunds,
         limits=_limits_from(tuple(counters), currency, calendar),
         set_aside=set_aside == "1",
-        resolution=_resolution_from(*resolution),
+        **more,
     )
     if code:
         keep_code_state(payment, code)
