@@ -90,7 +90,6 @@ async def test_a_started_payment_shows_everything_known_before_the_debit(
             }
         ],
         "set_aside": False,
-        "resolution": None,
     }
 
 
@@ -126,7 +125,6 @@ async def test_a_succeeded_payment_shows_debit_settlement_and_limit(engine: Engi
             }
         ],
         "set_aside": False,
-        "resolution": None,
     }
 
 

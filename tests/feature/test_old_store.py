@@ -25,7 +25,7 @@ from technopay.storage import RedisStore, migration
 from technopay.storage.commands import Migrate
 from technopay.storage.partition import Partition
 from technopay.storage.redis_keys import Keys
-from technopay.storage.server.health import SCHEMA
+from technopay.storage.schema import SCHEMA
 
 NEW_NAMES = {
     "8:bookshopBestellung \u00c4-7": "keyed",

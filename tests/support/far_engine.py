@@ -198,7 +198,9 @@ class FarEngine:
 
     def signal(self, name: signal.Signals) -> None:
         """Send a signal: SIGSTOP, SIGCONT or SIGKILL."""
-        self.process.send_signal(name)
+        # Popen.send_signal would take the exit status from the watcher of asyncio.
+        if self.process.returncode is None:
+            os.kill(self.process.pid, name)
 
     async def close(self) -> None:
         """End it by closing its input; one that was killed is over already."""

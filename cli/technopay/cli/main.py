@@ -35,7 +35,7 @@ from technopay.cli.workers.parent import serve_with_workers
 from technopay.cli.workers.supervisor import WorkerFailed
 from technopay.engine import StoreUnfit, StoreUninitialised, TechnopayError, __version__
 from technopay.engine.fields import user_id_error
-from technopay.storage import initialise_store
+from technopay.storage import initialise_store, migrate_store
 
 logger = logging.getLogger(__name__)
 
@@ -168,6 +168,18 @@ def init(
 
 
 @app.command()
+def migrate(redis: RedisUrl = None) -> None:
+    """Migrate a store of an earlier version. Engines of that version close; one that was broken off goes on."""
+    settings = load_settings(redis_url=redis)
+    if settings.redis_url is None:
+        raise UsageError("--redis is missing: give the URL of a Redis or Valkey server")
+    store = migrate_store(settings.redis_url, timezone=settings.timezone, durability=settings.durability)
+    print(
+        f"technopay: the store {'is migrated' if run_loop(store) else 'has the schema of this program already'}"
+    )
+
+
+@app.command()
 def demo(
     once: Annotated[
         bool, typer.Option("--once", help="Make one purchase, print its receipt, and end.")
@@ -205,7 +217,7 @@ def load(
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(min=0.1, max=100_000, help="Purchases that begin each second, whatever the server does."),
+        typer.Option(min=0.1, max=100_000, help="Purchases to begin each second, however slow the server is."),
     ] = None,
     duration: Annotated[
         float, typer.Option(parser=_seconds, metavar="DURATION", help="Seconds, or like 5m.")
@@ -326,9 +338,9 @@ async def _demo(settings: Settings, *, once: bool) -> None:
 def _running(
     settings: Settings, log_level: str, *, initialise: bool = False, demo: bool
 ) -> AbstractAsyncContextManager[Service]:
-    on_request = set_up_logging(log_level, settings.log_format)
+    observer = set_up_logging(log_level, settings.log_format)
     settings = fit_connections(settings)
-    return running_service(settings, initialise=initialise, demo=demo, on_request=on_request)
+    return running_service(settings, initialise=initialise, demo=demo, observer=observer)
 
 
 def _fail_to_run(what: str, error: Exception) -> int:

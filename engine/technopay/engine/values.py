@@ -131,7 +131,6 @@ class NotificationContext(NamedTuple):
 
     payment_id: str
     user_id: str
-    wallet_id: str
     amount: int
     currency: str
     merchant: str

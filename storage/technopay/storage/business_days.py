@@ -1,31 +1,46 @@
-"""The calendar: the bounds of yesterday, today and tomorrow in the business time zone, DST and all."""
+"""The periods of limits in the business time zone, DST and all."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import get_args
 from zoneinfo import ZoneInfo
+
+from technopay.engine.limits import Window
+
+ENDS_KEPT = 256
 
 
 class Calendar:
-    """Knows the days around an instant. Instants come from the store's clock, never from ours."""
+    """Returns the periods around an instant. Instants come from the store's clock only."""
 
     def __init__(self, timezone: str) -> None:
         self._zone = ZoneInfo(timezone)
-        self._starts_at, self._ends_at, self._days = 0, 0, ""
+        self._starts_at_ms, self._ends_at_ms = 0, 0
+        self._periods: tuple[str, ...] = ()
+        self.ends_at_ms = lru_cache(ENDS_KEPT)(self._compute_end)
+        """When a period of a window ends, and its counter begins anew."""
 
-    def days(self, now_ms: int) -> str:
-        """Answer `<start> <day>:<end> <day>:<end> <day>:<end>` around an instant, as scripts want it."""
-        if not self._starts_at <= now_ms < self._ends_at:
+    def periods(self, now_ms: int) -> tuple[str, ...]:
+        """Return a window, when its earliest period starts, and names and ends of three periods."""
+        if not self._starts_at_ms <= now_ms < self._ends_at_ms:
             today = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(self._zone).date()
-            yesterday = today - timedelta(days=1)
-            days = [yesterday + timedelta(days=offset) for offset in range(3)]
-            bounds = [f"{day.isoformat()}:{self._starts_at_ms(day + timedelta(days=1)):013}" for day in days]
-            self._starts_at = self._starts_at_ms(today)
-            self._ends_at = self._starts_at_ms(today + timedelta(days=1))
-            self._days = " ".join([f"{self._starts_at_ms(yesterday):013}", *bounds])
-        return self._days
+            days = [today + timedelta(days=offset) for offset in (-1, 0, 1)]
+            starts = [self._start_of(day) for day in [*days, today + timedelta(days=2)]]
+            self._starts_at_ms, self._ends_at_ms = starts[1], starts[2]
+            named = [
+                text for day, end in zip(days, starts[1:], strict=True) for text in (f"{day}", f"{end:013}")
+            ]
+            (window,) = get_args(Window)
+            self._periods = (window, f"{starts[0]:013}", *named)
+        return self._periods
 
-    def _starts_at_ms(self, day: date) -> int:
-        """Answer when a day starts. Where clocks skip midnight, it is the first instant after the gap."""
+    def _compute_end(self, window: Window, period: str) -> int:
+        assert window == "day", window
+        return self._start_of(date.fromisoformat(period) + timedelta(days=1))
+
+    def _start_of(self, day: date) -> int:
+        """Return when a day starts. Where clocks skip midnight, it is the first instant after the gap."""
         midnight = datetime(day.year, day.month, day.day, tzinfo=self._zone)
         return round(midnight.timestamp() * 1000)

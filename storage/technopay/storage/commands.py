@@ -45,12 +45,39 @@ class CountLiveCodes(Command[Mapping[str, str]]):
 
 
 @dataclass(frozen=True, slots=True)
-class Migrate(Command[Raw]):
-    """Move references to their normal form; without any, raise the schema."""
+class BeginMigration(Command[Mapping[str, str]]):
+    """Begin to migrate a store, or go on; returns the meta record."""
 
-    before: str
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordMigration(Command[None]):
+    """Record the step of a migration and its position, or the new schema."""
+
     schema: str
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
+class MigrateReferences(Command[Raw]):
+    """Move references to their normal form; returns the pairs of invoices that collide."""
+
     moves: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class MigratePayments(Command[list[str]]):
+    """Give payments the fields of this schema; returns the ids of those that cannot be read."""
+
+    payment_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class MigrateLimits(Command[None]):
+    """Name limits by their rule."""
+
+    currencies: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)

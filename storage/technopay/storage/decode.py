@@ -8,10 +8,23 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, cast
 
 from technopay.engine.errors import InternalError
-from technopay.engine.models import Entry, Invoice, Limit, Message, Method, Page, Payment, User, Wallet, from_ms
+from technopay.engine.models import (
+    Entry,
+    Invoice,
+    Limit,
+    Message,
+    Method,
+    OperatorPayment,
+    Page,
+    Payment,
+    User,
+    Wallet,
+    from_ms,
+)
 from technopay.engine.ports import Outcome
 from technopay.engine.statistics import UnreadableRecords
 from technopay.engine.values import Claimed, ClaimedMessage, Due, Notification, NotificationContext
+from technopay.storage.business_days import Calendar
 from technopay.storage.records import (
     UNREADABLE,
     entry_from,
@@ -20,6 +33,7 @@ from technopay.storage.records import (
     invoice_from,
     limit_from,
     message_from,
+    operator_payment_from,
     payment_from,
     readable_context_from,
     unreadable_message,
@@ -58,6 +72,7 @@ class Context:
 
     now_ms: int
     partition: int
+    calendar: Calendar
     unreadable: UnreadableRecords
 
     def each(
@@ -77,7 +92,10 @@ class Context:
         return built
 
     def payment(self, view: Any) -> Payment:
-        return payment_from(view, self.now_ms)
+        return payment_from(view, self.now_ms, self.calendar)
+
+    def operator_payment(self, view: Any) -> OperatorPayment:
+        return operator_payment_from(view, self.now_ms, self.calendar)
 
     def invoice(self, record: Any) -> Invoice:
         return invoice_from(record, self.now_ms)
@@ -94,14 +112,16 @@ class Context:
             return unreadable_message(record, self.partition)
 
 
-def outcome_of(result: Any, reply: Reply, partition: int, unreadable: UnreadableRecords) -> Outcome[Any]:
+def outcome_of(
+    result: Any, reply: Reply, partition: int, calendar: Calendar, unreadable: UnreadableRecords
+) -> Outcome[Any]:
     """Turn a reply into an outcome; a replayed one is as good as a fresh one.
 
     Raises:
         InternalError: the record cannot be read.
 
     """
-    context = Context(reply.now_ms, partition, unreadable)
+    context = Context(reply.now_ms, partition, calendar, unreadable)
     is_replayed = reply.code == "replayed"
     value = None
     if reply.body and (reply.code in ("ok", "replayed") or reply.record):
@@ -131,6 +151,8 @@ def _details_of(result: Any, reply: Reply, context: Context) -> Mapping[str, Any
         details["limit"] = limit_from(texts)
     if "retry_after_ms" in texts:
         details |= {"retry_after_s": int(texts["retry_after_ms"]) / 1000, "too_many": texts["too_many"]}
+    if "settled_at" in texts:
+        details["settled_at"] = from_ms(texts["settled_at"])
     if "locked_until" in texts:
         details["locked_until"] = from_ms(texts["locked_until"])
     if reply.code == "replayed":
@@ -152,7 +174,7 @@ def _limit(flat: Sequence[str]) -> Limit:
 
 
 def _currency_of(flat: Sequence[str]) -> str:
-    """Return the currency of a limit in a reply, which is its name only if it cannot be read."""
+    """Return what a limit in a reply is called, which is its first part only if it cannot be read."""
     return dict(zip(flat[::2], flat[1::2], strict=False)).get("currency", flat[0])
 
 
@@ -163,7 +185,7 @@ def _due(body: Sequence[Any], context: Context) -> Due:
 
     def claimed_from(found: Sequence[Any]) -> Claimed:
         view, claim, refund_id = found
-        return Claimed(context.payment(view), claim, refund_id)
+        return Claimed(context.operator_payment(view), claim, refund_id)
 
     return Due(
         payments=context.each("payment", payments, claimed_from, lambda found: id_of(found[0])),
@@ -205,11 +227,15 @@ DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
     Limit: _one(_limit),
     Invoice: lambda body, context: context.invoice(body[0]) if body[0] else None,
     Payment: lambda body, context: context.payment(body[0]) if body[0] else None,
+    OperatorPayment: lambda body, context: context.operator_payment(body[0]) if body[0] else None,
     Message: lambda body, context: context.message(body[0]) if body[0] else None,
     list[Limit]: lambda body, context: context.each("limit", body[0], _limit, _currency_of),
     Page[Wallet]: lambda body, context: _page(context.each("wallet", body[0], wallet_from), body),
     Page[Invoice]: lambda body, context: _page(context.each("invoice", body[0], context.invoice), body),
     Page[Payment]: lambda body, context: _page(context.each("payment", body[0], context.payment), body),
+    Page[OperatorPayment]: lambda body, context: _page(
+        context.each("payment", body[0], context.operator_payment), body
+    ),
     Page[Entry]: lambda body, context: _page(context.each("entry", body[0], entry_from), body),
     Page[Message]: lambda body, context: _page([context.listed_message(each) for each in body[0]], body),
     Due: _due,
@@ -218,5 +244,5 @@ DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
 }
 """What the body of a reply becomes, by the type that its command returns."""
 
-DETAILED = frozenset({Payment, Invoice})
+DETAILED = frozenset({Payment, OperatorPayment, Invoice})
 """The results whose replies have details behind the record."""

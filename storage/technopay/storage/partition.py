@@ -56,7 +56,7 @@ class Partition:
         self._unreadable = unreadable
         self._bindings: dict[type[Command[Any]], Binding] = {}
         self._keys = (keys.journal,)
-        self._now_ms = 0
+        self.now_ms = 0
 
     def send(
         self,
@@ -77,7 +77,7 @@ class Partition:
             owner, token, keep = lease or NO_LEASE
             arguments += (owner, token, "1" if keep else "0")
         if binding.is_dated:
-            arguments.append(self._calendar.days(self._now_ms))
+            arguments += self._calendar.periods(self.now_ms)
         on_reply = partial(self._resolve, binding, monotonic(), on_result)
         self.client.send(binding.script, self._keys, arguments, on_reply)
 
@@ -140,9 +140,9 @@ class Partition:
             reply = Reply(code, int(now), token, body)
             # A replayed reply names its own time, which is past.
             if code != "replayed":
-                self._now_ms = reply.now_ms
+                self.now_ms = reply.now_ms
             result: Outcome[Any] | Fault = outcome_of(
-                binding.result, reply, self.keys.partition, self._unreadable
+                binding.result, reply, self.keys.partition, self._calendar, self._unreadable
             )
         except Exception:
             logger.exception("the reply of %s cannot be read", binding.script.name)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any, cast, get_args
+from datetime import datetime
+from typing import Any, TypeVar, cast, get_args
 
+from technopay.engine.limits import LIMIT_RULES
 from technopay.engine.models import (
     Confirmation,
     Entry,
@@ -15,6 +16,7 @@ from technopay.engine.models import (
     Limit,
     Message,
     Method,
+    OperatorPayment,
     Payment,
     PaymentStatus,
     Refund,
@@ -25,6 +27,9 @@ from technopay.engine.models import (
 )
 from technopay.engine.values import NotificationContext
 from technopay.engine.verifiers.code_keys import CodeState, keep_code_state
+from technopay.storage.business_days import Calendar
+
+PaymentT = TypeVar("PaymentT", bound=Payment)
 
 Fields = dict[str, str]
 
@@ -42,8 +47,19 @@ STATUSES = frozenset({"active", "blocked", "inactive"})
 METHODS = frozenset(get_args(Method))
 MESSAGE_STATUSES = frozenset({"sent", "waiting", "dead"})
 
-LIMITS_KEPT = 256
-"""Limits as payments show them: a settled payment shows that of its confirmation."""
+LIMIT_FIELDS = tuple(name for rule in LIMIT_RULES for name in rule.fields)
+PAYMENT_VIEW = (
+    "invoice", "wallet", "user", "amount", "currency", "merchant", "status", "created_at",
+    *LIMIT_FIELDS,
+    "paid_at", "balance", "settled_at", "failure", "refunded_at", "refund_reason", "set_aside",
+    "resolution", "resolution_note", "resolution_by", "resolution_at",
+)  # fmt: skip
+"""The fields of a payment that scripts return, in this order, behind its id and its user's addresses."""
+CODE_VIEW = ("method", "version", "attempts", "resends", "expires_at", "key")
+"""The fields of its code, which come behind the limits."""
+CODE_VIEW_AT = PAYMENT_VIEW.index("paid_at")
+WAITED = ("requires_confirmation", "expired", "canceled")
+"""The statuses of payments that have a code."""
 
 FAILURES = {
     "too_many_attempts": "Too many wrong codes.",
@@ -141,34 +157,46 @@ def invoice_from(reply: Sequence[Any], now_ms: int) -> Invoice:
 def limit_from(fields: Fields) -> Limit:
     """Build a limit; one without `limit` is lifted."""
     limit = int(fields["limit"]) if fields.get("limit") else None
-    return _limit(fields["currency"], limit, int(fields["used"]), fields["resets_at"])
+    resets_at = from_ms(fields["resets_at"])
+    return _limit(fields["rule"], fields["window"], fields["currency"], limit, int(fields["used"]), resets_at)
 
 
-def _limit(currency: str, limit: int | None, used: int, resets_at: str) -> Limit:
+def _limit(rule: str, window: str, currency: str, limit: int | None, used: int, resets_at: datetime) -> Limit:
     return Limit.trusted(
-        rule="global",
-        window="day",
+        rule=rule,
+        window=window,
         currency=currency,
         limit=limit,
         used=used,
         remaining=None if limit is None else max(limit - used, 0),
-        resets_at=from_ms(resets_at),
+        resets_at=resets_at,
     )
 
 
-def payment_from(view: Packed, now_ms: int) -> Payment:
+def payment_from(view: Packed, now_ms: int, calendar: Calendar) -> Payment:
     """Build a payment from a view, see shared/payment.lua; one whose code has expired is expired."""
+    return _payment_from(Payment, view, now_ms, calendar)
+
+
+def operator_payment_from(view: Packed, now_ms: int, calendar: Calendar) -> OperatorPayment:
+    """Build a payment as operators see it."""
+    return _payment_from(OperatorPayment, view, now_ms, calendar)
+
+
+def _payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calendar: Calendar) -> PaymentT:
     (
         payment_id, email, phone, invoice_id, wallet_id, user_id, amount_text, currency, merchant, status,
-        created_at, limit, challenge, *later,
-    ) = unpack(view)  # fmt: skip
-    paid_at, balance_after, settled_at, *rare = later or ("", "", "")
-    failure, refunded_at, refund_reason, set_aside, *resolution = rare or ("", "", "", "")
+        created_at, *later,
+    ) = _current_form(unpack(view))  # fmt: skip
+    counters, later = later[: len(LIMIT_FIELDS)], later[len(LIMIT_FIELDS) :]
+    method, version, attempts, resends, expires_at, key_id, *later = later
+    paid_at, balance_after, settled_at, failure, refunded_at, refund_reason, set_aside, *resolution = (
+        *later,
+        *[""] * (11 - len(later)),
+    )
     amount, confirmation, code = int(amount_text), None, None
     if status in ("requires_confirmation", "expired"):
-        method, issue, attempts, resends, expires_at, *rest = challenge.split(" ")
-        # Up to schema 4 a challenge did not name its key.
-        code = CodeState(rest[2] if len(rest) > 2 else "", int(issue), int(issue) + int(resends))
+        code = CodeState(key_id, int(version), int(version) + int(resends))
         if now_ms >= int(expires_at):
             status = "expired"
         confirmation = Confirmation.trusted(
@@ -181,7 +209,8 @@ def payment_from(view: Packed, now_ms: int) -> Payment:
     refunds = []
     if refunded_at:
         refunds.append(Refund.trusted(amount=amount, at=from_ms(refunded_at), reason=refund_reason))
-    payment = Payment.trusted(
+    more = {} if payment_type is Payment else {"resolution": _resolution_from(*resolution)}
+    payment = payment_type.trusted(
         id=payment_id,
         invoice_id=invoice_id,
         wallet_id=wallet_id,
@@ -199,22 +228,38 @@ def payment_from(view: Packed, now_ms: int) -> Payment:
         failure=Failure.trusted(code=failure, message=FAILURES[failure]) if failure else None,
         refunded_amount=amount if refunds else 0,
         refunds=refunds,
-        limits=[known] if (known := _limit_from(limit, currency)) else [],
+        limits=_limits_from(tuple(counters), currency, calendar),
         set_aside=set_aside == "1",
-        resolution=_resolution_from(*resolution) if resolution else None,
+        **more,
     )
     if code:
         keep_code_state(payment, code)
     return payment
 
 
-@lru_cache(maxsize=LIMITS_KEPT)
-def _limit_from(text: str, currency: str) -> Limit | None:
-    """Build the limit as it was at the start, or at the debit with the payment's own amount."""
-    limit = text.split(" ")
-    if len(limit) == 1:
-        return None
-    return _limit(currency, int(limit[1]), int(limit[2]), limit[3])
+def _current_form(parts: Sequence[str]) -> Sequence[str]:
+    """Return a view in its present form: recorded replies of schema 5 pack limit and code by position."""
+    if len(parts) < 13 or not parts[11][:1].isdigit():
+        return parts
+    # Behind an empty code came the time of the debit; now, behind an empty limit comes that nothing was used.
+    is_packed = " " in parts[12] or (not parts[12] and any(parts[13:14]))
+    if not is_packed:
+        return parts
+    method, version, attempts, resends, expires_at, _, _, key_id = (*parts[12].split(" "), *[""] * 8)[:8]
+    counter = (*parts[11].split(" "), "", "")[:3]
+    return [*parts[:11], *counter, method, version, attempts, resends, expires_at, key_id, *parts[13:]]
+
+
+def _limits_from(counters: tuple[str, ...], currency: str, calendar: Calendar) -> list[Limit]:
+    """Build the limits as they were at the start, or at the debit with the payment's own amount."""
+    limits = []
+    for rule, period, limit, used in zip(
+        LIMIT_RULES, counters[::3], counters[1::3], counters[2::3], strict=True
+    ):
+        if limit:
+            resets_at = from_ms(calendar.ends_at_ms(rule.window, period))
+            limits.append(_limit(rule.name, rule.window, currency, int(limit), int(used), resets_at))
+    return limits
 
 
 def _resolution_from(outcome: str, note: str, by: str, at: str) -> Resolution | None:
@@ -226,13 +271,11 @@ def _resolution_from(outcome: str, note: str, by: str, at: str) -> Resolution | 
 def context_from(packed: Packed) -> NotificationContext:
     """Build what a message says of a payment, see shared/message.lua."""
     (
-        payment_id, user_id, wallet_id, amount, currency, merchant, status, method, version, key_id, email,
-        phone
+        payment_id, user_id, amount, currency, merchant, status, method, version, key_id, email, phone
     ) = unpack(packed)  # fmt: skip
     return NotificationContext(
         payment_id=payment_id,
         user_id=user_id,
-        wallet_id=wallet_id,
         amount=int(amount),
         currency=currency,
         merchant=merchant,
@@ -253,7 +296,7 @@ def readable_context_from(packed: Packed) -> NotificationContext | None:
         return context_from(packed)
     except UNREADABLE:
         payment_id, user_id, *_ = *unpack(packed), ""
-        return NotificationContext(payment_id, user_id, "", 0, "", "", "unreadable", None, None, "", None, None)
+        return NotificationContext(payment_id, user_id, 0, "", "", "unreadable", None, None, "", None, None)
 
 
 def entry_from(reply: Sequence[Any]) -> Entry:

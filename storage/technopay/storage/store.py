@@ -25,22 +25,19 @@ from technopay.engine.operations import require_type
 from technopay.engine.ports import Outcome
 from technopay.engine.statistics import ScriptTime, StoreGauges, UnreadableRecords
 from technopay.engine.values import JournalBatch, Lease, Position
-from technopay.storage.audit.audit import audit
+from technopay.storage.audit.auditor import audit
 from technopay.storage.business_days import Calendar
 from technopay.storage.commands import CountLiveCodes, Initialise, MarkDemo, ReadGauges, ReadMeta
 from technopay.storage.migration import migrate
 from technopay.storage.partition import Partition
 from technopay.storage.redis_keys import Keys
+from technopay.storage.schema import PARTITIONS, SCHEMA, is_migratable, require_ours
 from technopay.storage.scripts.loader import load_scripts
 from technopay.storage.server.client import OTHER_LOOP, FakeClient, ServerClient
 from technopay.storage.server.embedded import EmbeddedValkey
 from technopay.storage.server.health import (
-    PARTITIONS,
-    SCHEMA,
-    SCHEMA_BEFORE,
     Durability,
     HealthCheck,
-    require_ours,
 )
 
 Value = TypeVar("Value")
@@ -74,6 +71,7 @@ class RedisStore:
         durability: Durability,
         reply_timeout_s: float = REPLY_TIMEOUT_S,
         partition: int = 0,
+        migrates: bool = False,
     ) -> None:
         require_type("timezone", timezone, str)
         require_type("namespace", namespace, str)
@@ -102,6 +100,12 @@ class RedisStore:
         self._health = HealthCheck(
             meta=self._keys.key("meta"), journal=self._keys.journal, timezone=timezone, durability=durability
         )
+        self.migrates = migrates
+        self.was_migrated = False
+        # Nobody else is on an embedded or a faked store. On a server, an engine closes at its next look, and
+        # its last call ends within the reply time-out.
+        is_shared = url is not None and server is None
+        self._migration_wait_s = 2 * LOOK_INTERVAL_S + reply_timeout_s if is_shared else 0.0
         self._reply_timeout_s = reply_timeout_s
         self._resources = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -149,12 +153,20 @@ class RedisStore:
             timezone=timezone,
             namespace="tp",
             durability="always",
+            migrates=True,
         )
 
     @classmethod
     def fake(cls, *, timezone: str = "UTC", namespace: str = "tp") -> Self:
         """Keep everything in memory, for tests: nothing is durable."""
-        return cls(url=None, initialise=True, timezone=timezone, namespace=namespace, durability="unchecked")
+        return cls(
+            url=None,
+            initialise=True,
+            timezone=timezone,
+            namespace=namespace,
+            durability="unchecked",
+            migrates=True,
+        )
 
     @property
     def url(self) -> str | None:
@@ -323,7 +335,7 @@ class RedisStore:
         if not meta and is_new:
             await self._require_empty()
             meta = await self._initialise_store()
-        if meta.get("schema") == SCHEMA_BEFORE:
+        if is_migratable(meta) and self.migrates:
             require_ours({**meta, "schema": SCHEMA}, self._timezone)
             if (
                 self.is_for_demo
@@ -331,7 +343,8 @@ class RedisStore:
                 and await self._partition.fetch("EXISTS", self._keys.journal)
             ):
                 raise StoreUnfit(NO_DEMO)
-            await migrate(self._partition)
+            await migrate(self._partition, wait_s=self._migration_wait_s)
+            self.was_migrated = True
             meta = await self.read_meta()
         require_ours(meta, self._timezone)
         self._health.adopt(meta)
@@ -372,3 +385,17 @@ async def initialise_store(url: str, *, timezone: str, durability: Durability, m
             raise
     async with RedisStore.connect(url, initialise=True, timezone=timezone, durability=durability):
         return True
+
+
+async def migrate_store(url: str, *, timezone: str, durability: Durability) -> bool:
+    """Migrate a store on a server to the schema of this program; return False if it has that already.
+
+    Raises:
+        StoreUnfit: it is somebody else's, or must not be used.
+        StoreUnavailable: it cannot be reached.
+
+    """
+    store = RedisStore.connect(url, timezone=timezone, durability=durability)
+    store.migrates = True
+    async with store:
+        return store.was_migrated

@@ -61,8 +61,8 @@ async def test_a_message_that_was_not_tried_yet_is_not_listed(scene: Scene) -> N
 async def test_a_message_that_was_not_tried_yet_is_not_sent_again(scene: Scene) -> None:
     await scene.started(await scene.wallet(), await scene.invoice())
     (notice,) = (await read(scene)).notifications
-    message_id = message_id(notice.entry_id)
-    assert (await send_again(scene.store, operation(), message_id)).code == "message_not_found"
+    unsent = message_id(notice.entry_id)
+    assert (await send_again(scene.store, operation(), unsent)).code == "message_not_found"
 
 
 async def test_a_message_that_failed_is_tried_again_under_a_claim(scene: Scene) -> None:

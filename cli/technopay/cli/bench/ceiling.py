@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -39,6 +40,7 @@ class Recorder:
         scripts, times = load_scripts(), defaultdict[str, ScriptTime](ScriptTime)
         self._partition = Partition(KEYS, scripts, Calendar("UTC"), times, UnreadableRecords())
         self._partition.client = self
+        self._partition.now_ms = time.time_ns() // 1_000_000
         self.calls: list[bytes] = []
 
     def record(self, command: Command[Any]) -> None:
@@ -66,8 +68,8 @@ async def record_purchase(environment: Environment, recorder: Recorder, invoice:
     payment_id = environment.ids.new("pay", 0)
     terms = PaymentTerms(payment_id, AMOUNT, CURRENCY, "Bookshop")
     key_id = key_id_of(environment.settings.secret)
-    answer = await environment.verifier.code(terms, 1) or ""
-    evidence = Evidence(key_id, ",1,", f"{key_id}:{answer}")
+    code = await environment.verifier.code(terms, 1) or ""
+    evidence = Evidence(key_id, ",1,", f"{key_id}:{code}")
     settings = environment.settings
     start = StartPayment(
         NOT_RECORDED,

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import NamedTuple
 
 from technopay.engine.claims import Claim, Claims
-from technopay.engine.commands import CompletePayment, ReadPayment, SetAside
+from technopay.engine.commands import CompletePayment, FindPayment, SetAside
 from technopay.engine.deadlines import Deadlines
 from technopay.engine.errors import TechnopayError
 from technopay.engine.fields import partition_in
@@ -102,10 +103,11 @@ class Settlements:
             self._claims.release(claim)
             completion = CompletePayment(payment.id, claim.token, verdict)
             outcome = await self._store.run(completion)
-            if outcome.value is not None:
-                self._on_change(outcome.value)
-            else:
+            if outcome.code != "ok":
                 self._claims.lose(claim)
+            else:
+                # A settled payment is not read again: only these three change.
+                self._on_change(outcome.value or _settled(payment, outcome.details["settled_at"]))
         except ClaimLostError:
             pass  # logged and counted before
         except SilenceError:
@@ -130,9 +132,14 @@ class Settlements:
         else:
             about = _about(payment)
             logger.warning("payment %s is set aside: the service is silent", payment.id, extra=about)
-            outcome = await self._store.run(ReadPayment(payment.id))
+            outcome = await self._store.run(FindPayment(payment.id))
             if outcome.value is not None:
                 self._on_change(outcome.value)
+
+
+def _settled(payment: Payment, settled_at: datetime) -> Payment:
+    changed = {"status": "succeeded", "settled_at": settled_at, "set_aside": False}
+    return payment.model_copy(update=changed)
 
 
 def _about(payment: Payment) -> dict[str, str]:

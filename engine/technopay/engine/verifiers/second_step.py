@@ -47,9 +47,7 @@ class SecondStep:
         return Evidence(route.code.key_id, matching, digests)
 
     async def sends_none(self, terms: PaymentTerms, version: int, route: PaymentRoute | None = None) -> bool:
-        """Whether the own verifier of an embedding program sends no code for this version."""
-        if not self._keys.is_own:
-            return False
+        """Whether the verifier sends no code for this version, as one of an embedding program may."""
         verifier = self.verifier_of(route) if route else self._keys.verifier(self._keys.current)
         return verifier is not None and await verifier.code(terms, version) is None
 

@@ -15,7 +15,7 @@ from technopay.storage.scripts.loader import Script
 
 Argument = str | int
 LEASE = ("owner", "token", "keep")
-DAYS = "days"
+PERIODS = "periods"
 WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -47,7 +47,7 @@ class Binding:
 def bind(command_type: type[Command[Any]], scripts: Mapping[str, Script]) -> Binding:
     """Bind a command to the script of its name."""
     script = scripts[WORD.sub("_", command_type.__name__).lower()]
-    own = [name for name in script.arguments if name != DAYS]
+    own = [name for name in script.arguments if name != PERIODS]
     hints = get_type_hints(command_type)
     takes_lease = tuple(own[-3:]) == LEASE and "keep" not in hints
     if takes_lease:
@@ -65,7 +65,7 @@ def bind(command_type: type[Command[Any]], scripts: Mapping[str, Script]) -> Bin
     assert set(own) == set(paths), f"{script.name} takes {own}, {command_type.__name__} has {list(paths)}"
     chosen = [paths[name] for name in own]
     converted = [(place, _conversion(hint)) for place, (_, hint) in enumerate(chosen)]
-    is_many = script.takes_many
+    is_many = script.takes_many and script.arguments[-1] != PERIODS
     return Binding(
         script=script,
         result=get_args(command_type.__orig_bases__[0])[0],  # type: ignore[attr-defined]
@@ -75,7 +75,7 @@ def bind(command_type: type[Command[Any]], scripts: Mapping[str, Script]) -> Bin
         ],
         is_many=is_many,
         takes_lease=takes_lease,
-        is_dated=DAYS in script.arguments,
+        is_dated=PERIODS in script.arguments,
     )
 
 

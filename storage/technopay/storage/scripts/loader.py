@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+
+from technopay.engine.limits import LIMIT_RULES
+from technopay.engine.notifications.texts import MESSAGE_KINDS
+from technopay.storage.records import CODE_VIEW, CODE_VIEW_AT, LIMIT_FIELDS, PAYMENT_VIEW, WAITED
 
 HEADER = re.compile(r"\A-- (\w+)\(([^)]*)\)( [\w-]+)?\n")
 DEFINITION = re.compile(r"^local (?:function (\w+)|([\w, ]+?) *(?:=|$))", re.MULTILINE)
@@ -62,7 +66,10 @@ class Library:
 def load_scripts() -> Mapping[str, Script]:
     """Read all scripts from the package, by name."""
     folder = files("technopay.storage") / "scripts"
-    parts = {file.name.removesuffix(".lua"): _part(file) for file in _lua_files(folder / "shared")}
+    parts = {"constants": _part(_constants())} | {
+        file.name.removesuffix(".lua"): _part(file.read_text(encoding="utf-8"))
+        for file in _lua_files(folder / "shared")
+    }
     owners = {name: part for part, content in parts.items() for name in content.defines}
     assert len(owners) == sum(len(part.defines) for part in parts.values()), "two parts define one name"
     sources = [
@@ -101,8 +108,33 @@ def _lua_files(folder: Traversable) -> Iterator[Traversable]:
     return (file for file in folder.iterdir() if file.name.endswith(".lua"))
 
 
-def _part(file: Traversable) -> Part:
-    text = file.read_text(encoding="utf-8")
+def _constants() -> str:
+    """Return what scripts take from the engine: rules of limits, kinds of messages, fields of views."""
+    rules = []
+    for rule in LIMIT_RULES:
+        named = dict(zip(("period_field", "limit_field", "used_field"), rule.fields, strict=True))
+        named |= {"name": rule.name, "scope": rule.scope, "window": rule.window, "refusal": rule.refusal}
+        pairs = ", ".join([f"{name} = '{text}'" for name, text in named.items()])
+        rules.append(f"    {{{pairs}}},")
+    kinds = [f"    ['{entry}'] = '{kind}'," for entry, kind in MESSAGE_KINDS.items()]
+    return "\n".join(
+        [
+            "local LIMIT_RULES = {", *rules, "}",
+            f"local LIMIT_FIELDS = {{{_quoted(LIMIT_FIELDS)}}}",
+            f"local PAYMENT_VIEW = {{{_quoted(PAYMENT_VIEW)}}}",
+            f"local CODE_VIEW = {{{_quoted(CODE_VIEW)}}}",
+            f"local CODE_VIEW_AT = {CODE_VIEW_AT}",
+            f"local WAITED = {{{', '.join([f'{status} = true' for status in WAITED])}}}",
+            "local MESSAGE_KINDS = {", *kinds, "}", "",
+        ]
+    )  # fmt: skip
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join([f"'{name}'" for name in names])
+
+
+def _part(text: str) -> Part:
     names = [name for one, many in DEFINITION.findall(text) for name in (one, *many.split(", ")) if name]
     return Part(text, frozenset(names))
 

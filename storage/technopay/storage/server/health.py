@@ -10,18 +10,15 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit, StoreUninitialised
+from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit
 from technopay.storage.records import fields_of
+from technopay.storage.schema import require_ours
 from technopay.storage.server.connection import Command
 
 logger = logging.getLogger(__name__)
 
 Durability = Literal["always", "everysec", "unchecked"]
 
-SCHEMA = "5"
-SCHEMA_BEFORE = "4"
-"""What is migrated when it is opened."""
-PARTITIONS = "1"
 REDIS_VERSION_MIN = (7, 0)
 
 Request = Callable[[Sequence[Command]], Awaitable[Sequence[Any]]]
@@ -121,7 +118,9 @@ class HealthCheck:
                     f"the store is full: it uses more than its maxmemory of {self.memory.max_bytes} bytes"
                 )
         except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-            raise StoreUnavailable(f"What the store says of itself cannot be read: {error!r}.") from error
+            raise StoreUnavailable(
+                f"The replies of the store to the health check cannot be read: {error!r}."
+            ) from error
 
     async def _check_server(self, request: Request, reply: Any, settings: Any) -> None:
         info = _info_of(reply)
@@ -210,7 +209,7 @@ def require_durable(info: Mapping[str, str], durability: Durability) -> None:
         return
     overruled_by = "unchecked"
     if "appendonly" not in info:
-        wrong = "the store does not tell its configuration (CONFIG GET)"
+        wrong = "the store does not show its configuration (CONFIG GET)"
     elif info["appendonly"] != "yes":
         wrong = f"the store is not durable: appendonly is {info['appendonly']}, not yes"
     elif info["appendfsync"] == "everysec" and durability == "always":
@@ -221,7 +220,7 @@ def require_durable(info: Mapping[str, str], durability: Durability) -> None:
     elif info["no-appendfsync-on-rewrite"] != "no":
         wrong = "the store is not durable during rewrites: no-appendfsync-on-rewrite is yes"
     elif info["maxmemory-policy"] != "noeviction":
-        wrong = f"the store may forget: maxmemory-policy is {info['maxmemory-policy']}"
+        wrong = f"the store may evict data: maxmemory-policy is {info['maxmemory-policy']}, not noeviction"
     else:
         return
     raise StoreUnfit(f"{wrong}; TECHNOPAY_DURABILITY={overruled_by} overrules this")
@@ -237,18 +236,6 @@ def require_written(info: Mapping[str, str]) -> None:
         raise StoreUnfit(
             f"the store cannot write its append-only file (aof_last_write_status is {status}): look at its disk"
         )
-
-
-def require_ours(meta: Mapping[str, str], timezone: str) -> None:
-    """Raise StoreUnfit if the store was never initialised, lost its data, or is used in another way."""
-    if not meta:
-        raise StoreUninitialised(
-            "the store was never initialised, or it lost its data; "
-            "if it is new, run `technopay init` or `serve --init`, else restore it"
-        )
-    for name, ours in (("schema", SCHEMA), ("partitions", PARTITIONS), ("timezone", timezone)):
-        if meta.get(name) != ours:
-            raise StoreUnfit(f"the store has {name} {meta.get(name)}, this program {ours}")
 
 
 def has_file_open(info: Mapping[str, str], settings: Mapping[str, str]) -> bool | None:
@@ -293,7 +280,7 @@ def _is_open(file: Path, descriptors: Path) -> bool:
 def _reply_of(result: Any) -> Any:
     """Return a reply; raise if it is an error reply or a fault."""
     if isinstance(result, Fault):
-        raise StoreUnavailable("The store did not answer when it was asked about itself.") from result
+        raise StoreUnavailable("The store did not reply to the health check.") from result
     if isinstance(result, Exception):
         raise StoreUnavailable(f"The store does not work: {result}.") from result
     return result

@@ -2,7 +2,7 @@
 --
 -- Read payments whole, with what has to agree with them, at one position of the journal.
 --
--- Returns {code, now, '', position, [{fields, on the agenda, set aside, whether its user has it, state in the book of the mock service or '', fields of its invoice}], {id} for what cannot be read}
+-- Returns {code, now, '', position, [{fields, on the agenda, set aside, whether its user has it, state in the book of the mock service or '', fields of its invoice, fields of its code}], {id} for what cannot be read}
 
 local function has(sorted_set, id)
     return redis.call('ZSCORE', sorted_set, id) and 1 or 0
@@ -15,6 +15,7 @@ local function read_one(id)
         payment.user and has(key('payments', payment.user), id) or 0,
         fields('mock:settlement', id, 'state') or '',
         flat(payment.invoice and read('invoice', payment.invoice)),
+        flat(read_code(id)),
     }
 end
 

@@ -1,31 +1,31 @@
--- set_limit(operation_id, fingerprint, kept_ms, currency, amount, days)
+-- set_limit(operation_id, fingerprint, kept_ms, currency, amount, rule, periods...)
 --
--- Set the global daily limit of a currency; '' lifts it, '0' stops all payments. What was used stays counted.
+-- Set the limit of a rule in a currency; '' lifts it, '0' stops all payments. What was used stays counted.
 --
--- Returns {code, now, '', limit}; 'bounds' when the clock lies outside `days`.
+-- Returns {code, now, '', limit}; 'bounds' when the clock lies outside `periods`.
 
 if amount ~= '' then
     require_amount(amount, 0)
 end
 
--- A late copy must not undo what was set since: kept is also what changed nothing.
+-- A late copy must not undo a later change: also a call that changed nothing is recorded.
 local answered = earlier(operation_id, fingerprint)
 if answered then
     return answered
 end
-local limit = read_limit(currency, days)
-if not limit then
+local counter = read_counter(rule_named(rule), currency, '', periods)
+if not counter then
     return {'bounds', at, ''}
 end
 redis.call('SCARD', key('limits')) -- it has to be a set before anything is written
-if (limit.limit or '') ~= amount then
+if (counter.limit or '') ~= amount then
     if amount == '' then
-        redis.call('HDEL', key('limit', currency), 'limit')
+        redis.call('HDEL', limit_keys(counter.rule, currency, ''), 'limit')
     else
-        redis.call('HSET', key('limit', currency), 'limit', amount)
+        redis.call('HSET', limit_keys(counter.rule, currency, ''), 'limit', amount)
     end
-    append('limit.set', currency, 'limit', amount)
+    append('limit.set', currency, 'rule', rule, 'limit', amount)
 end
-redis.call('SADD', key('limits'), currency)
-limit.limit = amount ~= '' and amount or nil
-return remember(operation_id, fingerprint, kept_ms, {'ok', at, '', flat(limit)})
+redis.call('SADD', key('limits'), rule .. ':' .. currency)
+counter.limit = amount ~= '' and amount or nil
+return remember(operation_id, fingerprint, kept_ms, {'ok', at, '', show_limit(counter)})

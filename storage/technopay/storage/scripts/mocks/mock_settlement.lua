@@ -17,8 +17,6 @@ local function become(new_state, ...)
     return {new_state, at, ''}
 end
 
--- A real service has memory of its own.
-exempt_from_memory_limit()
 if action == 'settle' and not state then
     if redis.call('HINCRBY', book, 'calls', 1) <= tonumber(errors) then
         return {'error', at, ''}

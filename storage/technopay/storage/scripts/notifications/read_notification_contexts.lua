@@ -5,4 +5,4 @@
 -- Returns {code, now, '', [parcel]}, in the order asked, '' for a payment that does not exist, {payment} for what cannot
 -- be read; for `parcel` see shared/message.lua
 
-return {'ok', at, '', read_each(payment_ids, parcel)}
+return {'ok', at, '', read_each(payment_ids, message_context)}

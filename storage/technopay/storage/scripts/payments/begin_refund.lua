@@ -44,7 +44,7 @@ end
 require_integer(payment.amount)
 require_integer(payment.claim or '0')
 require_integer(wallet.ledger)
-local version = next_version(payment.status, payment.version)
+local version = next_version(payment.version)
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), payment_id)
 local claim = int(redis.call('HINCRBY', key('payment', payment_id), 'claim', 1))
 redis.call('HSET', key('payment', payment_id), 'status', 'refunding', 'refund', refund_id, 'version', version)

@@ -26,7 +26,7 @@ local function answer(code)
     return {code, at, close_lease(payment.wallet, wallet, owner, keep), view(payment_id), {}}
 end
 
-if payment.status ~= 'requires_confirmation' or is_expired(payment.challenge) then
+if shown_status(payment_id, payment.status) ~= 'requires_confirmation' then
     return answer('payment_not_cancelable')
 end
 end_unconfirmed(payment_id, payment.invoice, 'canceled', 'by', 'user')

@@ -1,50 +1,48 @@
--- confirm_payment(operation_id, payment_id, user_id, key_id, versions, digests, confirms_per_minute, failures_per_day, owner, token, keep, days)
+-- confirm_payment(operation_id, payment_id, user_id, key_id, versions, digests, confirms_per_minute, failures_per_day, owner, token, keep, periods...)
 --
 -- Judge every rule and the code again and, if all hold, take the money: all of it or nothing.
 --
--- key_id    id of the key that the answer was compared under, '' for a challenge that names none
+-- key_id    id of the key that the answer was compared under, '' for a payment that names none
 -- versions  of the codes that the answer matches: ',1,3,', or '*' for a verifier without versions
 -- digests   '<key id>:<digest>' of the answer under every key of the engine, the one to keep first
 --
 -- Counting, judging and consuming happen here, always, also for an answer that matches nothing.
 --
--- For confirms_per_minute and failures_per_day see shared/behaviour.lua, for days shared/limit.lua.
+-- For confirms_per_minute and failures_per_day see shared/behaviour.lua, for periods shared/limits.lua.
 --
 -- Returns {code, now, token, view, details}: 'ok' (details: the settlement's claim), 'replayed' when
--- the accepted code comes again, 'bounds' when the clock lies outside `days`, 'key_unknown' when the engine lacks the
+-- the accepted code comes again, 'bounds' when the clock lies outside `periods`, 'key_unknown' when the engine lacks the
 -- key that the answer has to be judged with: nothing is judged, and nothing counted.
 
 -- The claim of the call that took the money. A repeat that finds a later one leaves the work to its holder.
 local FIRST_CLAIM = '1'
 
-local payer, invoice_id, wallet_id, amount, currency, merchant, status, created_at, kept_digest, challenge,
-    last_call, failure, claim, version = fields('payment', payment_id,
-    'user', 'invoice', 'wallet', 'amount', 'currency', 'merchant', 'status', 'created_at', 'digest', 'challenge',
-    'last_call', 'failure', 'claim', 'version')
+local payer, invoice_id, wallet_id, amount, currency, merchant, status, created_at, version, last_call, kept_digest,
+    failure, claim = fields('payment', payment_id, 'user', 'invoice', 'wallet', 'amount', 'currency', 'merchant', 'status',
+    'created_at', 'version', 'last_call', 'digest', 'failure', 'claim')
 if payer ~= user_id then
     return {'payment_not_found', at, ''}
 end
 local balance, wallet_status, lease_owner, lease_until, lease_token =
     fields('wallet', wallet_id, 'balance', 'status', 'lease_owner', 'lease_until', 'token')
 local wallet = {lease_owner = lease_owner, lease_until = lease_until, token = lease_token}
-local limit = read_limit(currency, days)
-if not limit then
+local counters = read_counters(currency, user_id, periods)
+if not counters then
     return {'bounds', at, ''}
 end
+local code = status == 'requires_confirmation' and read_code(payment_id)
 
-local method, issue, attempts, resends, expires_at, payable_until, wrong_attempts, own_key_id =
-    unpack_challenge(challenge)
-
-local function details_of(code)
-    if code == 'ok' and claim == FIRST_CLAIM then
-        return {'claim', claim}
-    elseif code == 'confirmation_invalid' then
-        return {'attempts_remaining', attempts or '0'}
-    elseif code == 'insufficient_funds' then
+local function details_of(result)
+    if result == 'ok' and claim == FIRST_CLAIM then
+        return {'claim', FIRST_CLAIM}
+    elseif result == 'confirmation_invalid' then
+        return {'attempts_remaining', code and code.attempts or '0'}
+    elseif result == 'insufficient_funds' then
         return {'required', amount, 'available', balance}
-    elseif code == 'daily_limit_exceeded' then
-        return limit_details(limit)
-    elseif code == 'balance_too_large' then
+    elseif result == 'daily_limit_exceeded' then
+        local _, counter = limit_refusal(counters, amount)
+        return limit_details(counter or counters[1])
+    elseif result == 'balance_too_large' then
         return {'too_large', 'day'}
     end
     return {}
@@ -55,10 +53,11 @@ if last_call and string.sub(last_call .. ' ', 1, #operation_id + 1) == operation
     return {outcome, at, '', view(payment_id), details_of(outcome)}
 end
 -- A wrong code costs one attempt, however late and however often its call comes again.
-local place = wrong_attempts and string.find(',' .. wrong_attempts .. ',', ',' .. operation_id .. ',', 1, true)
+local wrong_calls = code and code.wrong_calls
+local place = wrong_calls and string.find(',' .. wrong_calls .. ',', ',' .. operation_id .. ',', 1, true)
 if place then
-    local _, later = string.gsub(string.sub(wrong_attempts, place), ',', '')
-    attempts = int(attempts + later)
+    local _, later = string.gsub(string.sub(wrong_calls, place), ',', '')
+    code.attempts = int(code.attempts + later)
     return {'confirmation_invalid', at, '', view(payment_id), details_of('confirmation_invalid')}
 end
 local held = lease_refusal(wallet, owner, token)
@@ -66,8 +65,8 @@ if held then
     return {held, at, ''}
 end
 
-local function answer(code, details)
-    return {code, at, close_lease(wallet_id, wallet, owner, keep), view(payment_id), details or details_of(code)}
+local function answer(result, details)
+    return {result, at, close_lease(wallet_id, wallet, owner, keep), view(payment_id), details or details_of(result)}
 end
 
 local taken = status == 'processing' or status == 'succeeded' or failure == 'settlement_failed'
@@ -93,11 +92,11 @@ elseif status == 'expired' then
     return answer('confirmation_expired')
 elseif status ~= 'requires_confirmation' then
     return answer('payment_not_confirmable')
-elseif now >= tonumber(expires_at) then
+elseif now >= tonumber(code.expires_at) then
     return answer('confirmation_expired')
-elseif now >= tonumber(payable_until) then
+elseif now >= tonumber(code.payable_until) then
     return answer('invoice_expired')
-elseif key_id ~= own_key_id then
+elseif key_id ~= (code.key or '') then
     return answer('key_unknown')
 end
 
@@ -110,53 +109,58 @@ if wait then
 end
 
 -- What happened is kept with the payment, so that a lost reply can be asked for again.
-local function refuse(code, ...)
-    count(user_id, 'confirms', confirms, 'failures', code == 'confirmation_invalid' and failures)
-    redis.call('HSET', key('payment', payment_id), 'last_call', operation_id .. ' ' .. code, ...)
-    return answer(code)
+local function refuse(result, ...)
+    count(user_id, 'confirms', confirms, 'failures', result == 'confirmation_invalid' and failures)
+    redis.call('HSET', key('payment', payment_id), 'last_call', operation_id .. ' ' .. result, ...)
+    return answer(result)
 end
 
-if versions ~= '*' and not string.find(versions, ',' .. issue .. ',', 1, true) then
-    attempts = int(attempts - 1)
-    if attempts == '0' then
+if versions ~= '*' and not string.find(versions, ',' .. code.version .. ',', 1, true) then
+    code.attempts = int(code.attempts - 1)
+    if code.attempts == '0' then
         end_unconfirmed(payment_id, invoice_id, 'failed', 'reason', 'too_many_attempts')
-        return refuse('confirmation_invalid', 'challenge', '', 'failure', 'too_many_attempts')
+        redis.call('DEL', key('code', payment_id))
+        return refuse('confirmation_invalid', 'failure', 'too_many_attempts')
     end
-    return refuse('confirmation_invalid',
-        'challenge', pack_challenge(method, issue, attempts, resends, expires_at, payable_until,
-            wrong_attempts == '' and operation_id or wrong_attempts .. ',' .. operation_id, own_key_id))
+    code.wrong_calls = wrong_calls and wrong_calls .. ',' .. operation_id or operation_id
+    write_code(payment_id, code)
+    return refuse('confirmation_invalid')
 end
 
 -- The right code refused for another reason burns nothing: the user may put it right and try again.
 local refused = tonumber(amount) > tonumber(balance) and 'insufficient_funds'
-    or limit_refusal(limit, amount)
+    or limit_refusal(counters, amount)
 if refused == 'balance_too_large' then
     return refuse(refused)
 elseif refused then
-    local changed = next_version(status, version)
+    local changed = next_version(version)
     append('payment.refused', payment_id, 'version', changed, 'reason', refused)
     return refuse(refused, 'version', changed)
 end
 
 require_integer(amount)
 require_integer(balance)
-require_integer(limit.used)
-require_integer(limit.limit or '0')
+for _, counter in ipairs(counters) do
+    require_integer(counter.used)
+    require_integer(counter.limit or '0')
+end
 redis.call('LLEN', key('entries', wallet_id)) -- it has to be a list before anything is written
-local said = version and {'version', next_version(status, version)} or {}
+version = next_version(version)
 -- This comes first: an agenda that is none stops it here, before money is taken.
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), payment_id)
 count(user_id, 'confirms', confirms)
 local after = int(redis.call('HINCRBY', key('wallet', wallet_id), 'balance', '-' .. amount))
-local used = int(redis.call('HINCRBY', key('limit', currency), limit.day, amount))
-local entry = append('payment.processing', payment_id, 'wallet', wallet_id, 'amount', '-' .. amount,
-    'balance', after, 'currency', currency, 'day', limit.day, 'used', used,
-    unpack(limit.limit and {'limit', limit.limit, unpack(said)} or said))
+local entry = append(unpack(count_debit(counters, amount, {
+    'payment.processing', payment_id, 'version', version, 'wallet', wallet_id, 'amount', '-' .. amount,
+    'balance', after, 'currency', currency,
+})))
 redis.call('RPUSH', key('entries', wallet_id), entry)
-local limit_now = limit_shown(limit, used)
-redis.call('HSET', key('payment', payment_id), 'status', 'processing', 'paid_at', at, 'balance', after,
-    'limit', limit_now, 'challenge', '', 'digest', string.match(digests, '^%S+'), 'claim', FIRST_CLAIM, 'last_call', operation_id,
-    unpack(said))
-local payment = pack_view(payment_id, '', '', invoice_id, wallet_id, user_id, amount, currency, merchant,
-    'processing', created_at, limit_now, '', at, after, '')
-return {'ok', at, close_lease(wallet_id, wallet, owner, keep), payment, {'claim', FIRST_CLAIM}}
+redis.call('HSET', key('payment', payment_id), unpack(add_counters({
+    'status', 'processing', 'version', version, 'paid_at', at, 'balance', after, 'claim', FIRST_CLAIM,
+    'digest', string.match(digests, '^%S+'), 'last_call', operation_id,
+}, counters)))
+redis.call('DEL', key('code', payment_id))
+local shown = pack_view({
+    payment_id, '', '', invoice_id, wallet_id, user_id, amount, currency, merchant, 'processing', created_at,
+}, counters, '', '', '', '', '', '', at, after)
+return {'ok', at, close_lease(wallet_id, wallet, owner, keep), shown, {'claim', FIRST_CLAIM}}

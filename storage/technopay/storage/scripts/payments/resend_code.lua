@@ -22,16 +22,15 @@ local user_status, email, phone, codes_before, failures =
 if payment.last_call == operation_id then
     return {'ok', at, '', view(payment_id), {}}
 end
-local method, current, attempts, resends, expires_at, payable_until, wrong_attempts, key_id =
-    unpack_challenge(payment.challenge)
+local code = read_code(payment_id) or {}
 local held = lease_refusal(wallet, owner, token)
 if held then
     return {held, at, ''}
 end
 
-local function answer(code, details)
+local function answer(result, details)
     local closed = close_lease(payment.wallet, wallet, owner, keep)
-    return {code, at, closed, view(payment_id), details or {}}
+    return {result, at, closed, view(payment_id), details or {}}
 end
 
 local codes, codes_left_ms = increment_window(HOUR_MS, codes_before, codes_per_hour)
@@ -47,26 +46,26 @@ elseif payment.status == 'expired' then
     return answer('confirmation_expired')
 elseif payment.status ~= 'requires_confirmation' then
     return answer('payment_not_confirmable')
-elseif now >= tonumber(expires_at) then
+elseif now >= tonumber(code.expires_at) then
     return answer('confirmation_expired')
-elseif now >= tonumber(payable_until) then
+elseif now >= tonumber(code.payable_until) then
     return answer('invoice_expired')
-elseif not (method == 'email' and email or method == 'sms' and phone) then
+elseif not (code.method == 'email' and email or code.method == 'sms' and phone) then
     return answer('no_channel')
-elseif resends == '0' then
-    return answer('rate_limited', {'retry_after_ms', int(expires_at - now), 'too_many', 'resends'})
+elseif code.resends == '0' then
+    return answer('rate_limited', {'retry_after_ms', int(code.expires_at - now), 'too_many', 'resends'})
 elseif wait then
     return answer('rate_limited', wait)
-elseif tonumber(code_version) ~= current + 1 then
-    return answer('code_version', {'code_version', current})
+elseif tonumber(code_version) ~= code.version + 1 then
+    return answer('code_version', {'code_version', code.version})
 end
 
-local ends_at = int(now + code_lifetime_ms)
-local version = next_version(payment.status, payment.version)
-redis.call('ZADD', key('agenda'), ends_at, payment_id)
-redis.call('HSET', key('payment', payment_id), 'last_call', operation_id, 'version', version,
-    'challenge', pack_challenge(method, code_version, attempts, int(resends - 1), ends_at, payable_until, wrong_attempts,
-        key_id))
-append_code('payment.code_resent', payment_id, method, email, code_version, 'version', version)
+local code_expires_at = int(now + code_lifetime_ms)
+local version = next_version(payment.version)
+redis.call('ZADD', key('agenda'), code_expires_at, payment_id)
+redis.call('HSET', key('payment', payment_id), 'last_call', operation_id, 'version', version)
+code.version, code.resends, code.expires_at = code_version, int(code.resends - 1), code_expires_at
+write_code(payment_id, code)
+append_code('payment.code_resent', payment_id, code.method, email, code_version, version)
 count(user_id, 'codes', codes)
 return remember(operation_id, fingerprint, kept_ms, answer('ok'))

@@ -24,7 +24,7 @@ require_writable(payment, outcome == 'refund')
 if payment.status == 'refunding' and outcome == 'settled' then
     payment.version = fail_refund(payment_id, payment)
 end
-payment.version = next_version(payment.status, payment.version)
+payment.version = next_version(payment.version)
 redis.call('HSET', key('payment', payment_id), 'resolution', outcome, 'resolution_note', note, 'resolution_by', by,
     'resolution_at', at, 'version', payment.version)
 append('payment.resolved', payment_id, 'version', payment.version, 'outcome', outcome)

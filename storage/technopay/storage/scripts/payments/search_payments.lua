@@ -14,11 +14,8 @@ local BATCH, BATCHES = 200, 10
 
 -- The view of a payment that matches, else ''.
 local function matching(id)
-    local user, state, challenge, is_set_aside = fields('payment', id, 'user', 'status', 'challenge', 'set_aside')
-    if state == 'requires_confirmation' and is_expired(challenge) then
-        state = 'expired'
-    end
-    if user and (status == '' or state == status) and (user_id == '' or user == user_id)
+    local user, state, is_set_aside = fields('payment', id, 'user', 'status', 'set_aside')
+    if user and (status == '' or shown_status(id, state) == status) and (user_id == '' or user == user_id)
         and (set_aside == '' or set_aside == (is_set_aside and '1' or '0')) then
         return view(id)
     end

@@ -4,12 +4,11 @@
 --
 -- Returns {code, now, ''}: 'ok', or 'fenced' for an old claim.
 
-local current, is_set_aside, status, version = fields('payment', payment_id, 'claim', 'set_aside', 'status', 'version')
+local current, is_set_aside, version = fields('payment', payment_id, 'claim', 'set_aside', 'version')
 if current ~= claim then
     return {'fenced', at, ''}
 end
-local changed = next_version(status, version)
-exempt_from_memory_limit()
+local changed = next_version(version)
 redis.call('ZADD', key('set_aside'), 0, payment_id)
 redis.call('ZADD', key('agenda'), int(now + interval_ms), payment_id)
 if not is_set_aside then

@@ -1,4 +1,4 @@
--- start_payment(operation_id, fingerprint, kept_ms, payment_id, user_id, wallet_id, invoice_id, method, key_id, code_lifetime_ms, attempts, resends, codes_per_hour, failures_per_day, owner, token, keep, days)
+-- start_payment(operation_id, fingerprint, kept_ms, payment_id, user_id, wallet_id, invoice_id, method, key_id, code_lifetime_ms, attempts, resends, codes_per_hour, failures_per_day, owner, token, keep, periods...)
 --
 -- Begin to pay an invoice: a payment that waits for its confirmation. Nothing is deducted.
 --
@@ -7,9 +7,9 @@
 -- key_id       id of the key that the codes of this payment are derived from
 -- code_lifetime_ms  how long the code can be used; attempts, resends: how often
 --
--- For codes_per_hour and failures_per_day see shared/behaviour.lua, for days shared/limit.lua.
+-- For codes_per_hour and failures_per_day see shared/behaviour.lua, for periods shared/limits.lua.
 --
--- Returns {code, now, token, view, details}; 'bounds' when the clock lies outside `days`.
+-- Returns {code, now, token, view, details}; 'bounds' when the clock lies outside `periods`.
 
 local answered = earlier(operation_id, fingerprint)
 if answered then
@@ -72,13 +72,13 @@ if not (method == 'email' and email or method == 'sms' and phone) then
 elseif tonumber(amount) > tonumber(balance) then
     return refuse('insufficient_funds', {'required', amount, 'available', balance})
 end
-local limit = read_limit(currency, days)
-if not limit then
+local counters = read_counters(currency, user_id, periods)
+if not counters then
     return {'bounds', at, ''}
 end
-local over = limit_refusal(limit, amount)
+local over, counter = limit_refusal(counters, amount)
 if over then
-    return refuse(over, over == 'daily_limit_exceeded' and limit_details(limit) or {'too_large', 'day'})
+    return refuse(over, over == 'balance_too_large' and {'too_large', 'day'} or limit_details(counter))
 end
 local codes, codes_left_ms = increment_window(HOUR_MS, codes_before, codes_per_hour)
 local wait = exceeded('codes', codes_left_ms)
@@ -90,18 +90,23 @@ if live then
     redis.call('ZCARD', key('payments', user_id)) -- it has to be a sorted set before anything is written
     end_earlier(live, invoice_id, 'restart')
 end
-local expires_at = int(now + code_lifetime_ms)
-local challenge = pack_challenge(method, '1', attempts, resends, expires_at, payable_until, '', key_id)
-local limit_now = limit_shown(limit, limit.used)
+local code_expires_at = int(now + code_lifetime_ms)
 redis.call('ZADD', key('payments', user_id), 0, payment_id)
-redis.call('HSET', key('payment', payment_id), 'invoice', invoice_id, 'wallet', wallet_id, 'user', user_id,
-    'amount', amount, 'currency', currency, 'merchant', merchant, 'status', 'requires_confirmation',
-    'created_at', at, 'limit', limit_now, 'challenge', challenge)
+redis.call('HSET', key('payment', payment_id), unpack(add_counters({
+    'status', 'requires_confirmation', 'user', user_id, 'wallet', wallet_id, 'invoice', invoice_id, 'amount', amount,
+    'currency', currency, 'merchant', merchant, 'created_at', at, 'version', '1',
+}, counters)))
+write_code(payment_id, {
+    method = method, version = '1', attempts = attempts, resends = resends, expires_at = code_expires_at,
+    payable_until = payable_until, key = key_id,
+})
 redis.call('HSET', key('invoice', invoice_id), 'payment', payment_id)
-redis.call('ZADD', key('agenda'), expires_at, payment_id)
-append_code('payment.started', payment_id, method, email, '1')
+redis.call('ZADD', key('agenda'), code_expires_at, payment_id)
+append_code('payment.started', payment_id, method, email, '1', '1')
 count(user_id, 'codes', codes)
 local closed = close_lease(wallet_id, wallet, owner, keep)
-local payment = pack_view(payment_id, email, phone, invoice_id, wallet_id, user_id, amount, currency, merchant,
-    'requires_confirmation', at, limit_now, challenge)
-return remember(operation_id, fingerprint, kept_ms, {'ok', at, closed, payment, {}})
+local shown = pack_view({
+    payment_id, email or '', phone or '', invoice_id, wallet_id, user_id, amount, currency, merchant,
+    'requires_confirmation', at,
+}, counters, method, '1', attempts, resends, code_expires_at, key_id)
+return remember(operation_id, fingerprint, kept_ms, {'ok', at, closed, shown, {}})

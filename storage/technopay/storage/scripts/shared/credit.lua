@@ -1,6 +1,7 @@
 -- credit: how a debit is given back, and how a refund ends.
 --
--- As in settlement, the payment's claim is all that is looked at. `payment` has to have invoice, currency and limit, too.
+-- As in settlement, the payment's claim is all that is looked at. `payment` has to have
+-- invoice, user, currency and LIMIT_FIELDS, too.
 
 -- As require_debit, for all that a credit writes to.
 local function require_writable(payment, credits)
@@ -11,7 +12,9 @@ local function require_writable(payment, credits)
     end
     if credits and payment.status == 'processing' then
         fields('invoice', payment.invoice, 'payment')
-        require_integer(fields('limit', payment.currency, string.sub(payment.limit, 1, 10)) or '0')
+        for _, counter in ipairs(charged_counters(payment)) do
+            require_integer(redis.call('HGET', counter.key, counter.period) or '0')
+        end
     end
 end
 
@@ -23,18 +26,20 @@ local function credit(type, id, payment, version, ...)
 end
 
 local function give_back(id, payment)
-    local version = next_version(payment.status, payment.version)
+    local version = next_version(payment.version)
     end_payment(id, payment, 'failed', 'failure', 'settlement_failed', 'refunded_at', at,
         'refund_reason', 'settlement_failed', 'version', version)
     redis.call('HDEL', key('invoice', payment.invoice), 'payment')
-    -- Back to the day that was charged, which need not be today: its limit begins with it.
-    local day = string.sub(payment.limit, 1, 10)
-    redis.call('HINCRBY', key('limit', payment.currency), day, '-' .. payment.amount)
-    credit('payment.failed', id, payment, version, 'reason', 'settlement_failed', 'day', day)
+    local periods = {}
+    for _, counter in ipairs(charged_counters(payment)) do
+        redis.call('HINCRBY', counter.key, counter.period, '-' .. payment.amount)
+        periods[#periods + 1], periods[#periods + 2] = counter.rule.period_field, counter.period
+    end
+    credit('payment.failed', id, payment, version, 'reason', 'settlement_failed', unpack(periods))
 end
 
 local function refund(id, payment)
-    local version = next_version(payment.status, payment.version)
+    local version = next_version(payment.version)
     end_payment(id, payment, 'refunded', 'refunded_at', at, 'refund_reason', 'requested_by_operator',
         'version', version)
     credit('payment.refunded', id, payment, version)
@@ -42,7 +47,7 @@ end
 
 -- The money stays settled; another refund can be tried.
 local function fail_refund(id, payment)
-    local version = next_version(payment.status, payment.version)
+    local version = next_version(payment.version)
     end_payment(id, payment, 'succeeded', 'version', version)
     redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', '-' .. payment.amount)
     append('payment.refund_failed', id, 'version', version)

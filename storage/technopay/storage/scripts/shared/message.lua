@@ -1,15 +1,8 @@
 -- message: which entries of the journal a user is told of, and what has to be known to tell it.
 
 local MESSAGE_KEPT_MS = 72 * 3600 * 1000
-local MESSAGE_KINDS = {
-    ['payment.started'] = 'confirmation.code', ['payment.code_resent'] = 'confirmation.code',
-    ['payment.succeeded'] = 'payment.succeeded', ['payment.failed'] = 'payment.failed',
-    ['payment.refunded'] = 'payment.refunded', ['payment.refused'] = 'payment.refused',
-    ['payment.canceled'] = 'payment.canceled', ['payment.expired'] = 'payment.expired',
-}
-
 -- What an entry of the journal says, by name; for entries about payments.
-local function named(entry)
+local function entry_fields(entry)
     local said = {type = entry[2][1], payment = entry[2][2]}
     for i = 3, #entry[2], 2 do
         said[entry[2][i]] = entry[2][i + 1]
@@ -27,27 +20,27 @@ local function message_kind(said)
     return MESSAGE_KINDS[said.type]
 end
 
--- id, user, wallet, amount, currency, merchant, status, method, issue, key, email and phone, packed; '' when there is no
--- such payment.
-local function parcel(id)
-    local user, wallet, amount, currency, merchant, status, challenge = fields('payment', id,
-        'user', 'wallet', 'amount', 'currency', 'merchant', 'status', 'challenge')
+-- What a message says of a payment and where it goes, packed: id, user, amount, currency, merchant, status, method, version
+-- and key of the code, e-mail and phone; '' when there is no such payment.
+local function message_context(id)
+    local user, amount, currency, merchant, status =
+        fields('payment', id, 'user', 'amount', 'currency', 'merchant', 'status')
     if not user then
         return ''
     end
-    local method, issue, _, _, _, _, _, key_id = unpack_challenge(challenge)
-    if status == 'requires_confirmation' and is_expired(challenge) then
+    local code = WAITED[status] and read_code(id) or {}
+    if status == 'requires_confirmation' and now >= tonumber(code.expires_at) then
         status = 'expired'
     end
     local email, phone = fields('user', user, 'email', 'phone')
-    return pack({id, user, wallet, amount, currency, merchant, status, method or '', issue or '', key_id or '',
+    return pack({id, user, amount, currency, merchant, status, code.method or '', code.version or '', code.key or '',
         email or '', phone or ''}, merchant .. (email or '') .. (phone or ''))
 end
 
 -- {message, {name, value, ...}, {email, phone}} of a message that needed no record of its own, because it was
 -- delivered at once; nil for an entry that is no message or is not kept any longer.
 local function delivered(entry)
-    local said = named(entry)
+    local said = entry_fields(entry)
     local kind = message_kind(said)
     if not kind or tonumber(said.at) <= now - MESSAGE_KEPT_MS then
         return nil

@@ -14,7 +14,6 @@ end
 
 -- A claim only grows, so that a holder that slept finds nothing that it could still write down.
 local function end_payment(id, payment, status, ...)
-    -- This comes first: it needs no memory, and after a script's first write a server that has none refuses nothing.
     redis.call('ZREM', key('agenda'), id)
     redis.call('HSET', key('payment', id), 'status', status, 'claim', int(payment.claim + 1), ...)
     if payment.set_aside then
@@ -24,8 +23,8 @@ local function end_payment(id, payment, status, ...)
 end
 
 local function settle(id, payment)
-    local said = payment.version and {'version', next_version(payment.status, payment.version)} or {}
-    end_payment(id, payment, 'succeeded', 'settled_at', at, unpack(said))
+    local version = next_version(payment.version)
+    end_payment(id, payment, 'succeeded', 'settled_at', at, 'version', version)
     redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', '-' .. payment.amount)
-    append('payment.succeeded', id, unpack(said))
+    append('payment.succeeded', id, 'version', version)
 end

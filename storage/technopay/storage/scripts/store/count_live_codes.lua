@@ -8,10 +8,8 @@ local first = string.sub(fields('meta', nil, 'secret_id') or '', 1, 8)
 local counts = {}
 
 local function count(id)
-    local status, challenge = fields('payment', id, 'status', 'challenge')
-    if status == 'requires_confirmation' and not is_expired(challenge) then
-        local key_id = select(8, unpack_challenge(challenge))
-        key_id = key_id == '' and first or key_id
+    if shown_status(id, (fields('payment', id, 'status'))) == 'requires_confirmation' then
+        local key_id = read_code(id).key or first
         counts[key_id] = (counts[key_id] or 0) + 1
     end
 end

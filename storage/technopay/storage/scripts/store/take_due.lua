@@ -19,13 +19,11 @@ local function claim(kind, id, member)
 end
 
 local function take_payment(id)
-    local user, invoice, status, challenge, refund = fields('payment', id,
-        'user', 'invoice', 'status', 'challenge', 'refund')
-    if status == 'requires_confirmation' and is_expired(challenge) then
+    local user, invoice, status, refund = fields('payment', id, 'user', 'invoice', 'status', 'refund')
+    if status == 'requires_confirmation' and shown_status(id, status) == 'expired' then
         end_unconfirmed(id, invoice, 'expired')
     elseif status == 'requires_confirmation' then
-        local _, _, _, _, expires_at = unpack_challenge(challenge)
-        redis.call('ZADD', agenda, expires_at, id)
+        redis.call('ZADD', agenda, read_code(id).expires_at, id)
     elseif status == 'processing' or status == 'refunding' then
         local payment = view(id)
         -- A refund that an earlier version began has no id.
@@ -35,7 +33,7 @@ local function take_payment(id)
         if user then
             redis.call('ZREM', key('payments', user), id)
         end
-        redis.call('DEL', key('payment', id))
+        redis.call('DEL', key('payment', id), key('code', id))
         redis.call('ZREM', agenda, id)
     end
 end
@@ -45,9 +43,9 @@ local function take_message(member)
     local status, kind, channel, attempts, payment = fields('message', id,
         'status', 'kind', 'channel', 'attempts', 'payment')
     if status == 'waiting' then
-        local said = named(redis.call('XRANGE', journal, id, id)[1])
+        local said = entry_fields(redis.call('XRANGE', journal, id, id)[1])
         assert(kind == message_kind(said) and (channel == 'email' or channel == 'sms') and string.match(attempts, '^%d+$'))
-        local is_read, found = pcall(parcel, payment)
+        local is_read, found = pcall(message_context, payment)
         messages[#messages + 1] = {id, kind, channel, attempts, claim('message', id, member),
             said.issue or '', said.reason or '', is_read and found or {payment}}
     else
@@ -85,7 +83,6 @@ local function take_if_readable(member, take_it)
     redis.call('ZADD', agenda, int(now + put_off_ms), member)
 end
 
-exempt_from_memory_limit()
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', agenda, '-inf', at, 'LIMIT', 0, limit)) do
     take_if_readable(member, take)
 end
@@ -103,7 +100,7 @@ local function overdue_after_clock_jump()
     if batches == 0 then
         return {}
     end
-    local batch = tonumber(clock[2]) % batches
+    local batch = tonumber(at) % batches
     return redis.call('ZRANGEBYSCORE', agenda, first, last, 'LIMIT', batch * BATCH, BATCH)
 end
 

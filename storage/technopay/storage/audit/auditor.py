@@ -1,0 +1,241 @@
+"""The audit: recomputes everything from the journal, and compares. It runs beside traffic.
+
+Records are read in portions, each at one position of the journal. Then the ledger are brought to that position
+and compared with the portion: exactly, so that nothing that goes on meanwhile is taken for a difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+from technopay.engine.commands import Command
+from technopay.engine.errors import InternalError
+from technopay.engine.models import Audit, Checked, Difference
+from technopay.engine.values import BEGINNING, Position
+from technopay.storage.audit.checks import (
+    compare_invoice,
+    compare_limit,
+    compare_message,
+    compare_payment,
+    compare_type,
+    compare_user,
+    compare_wallet,
+)
+from technopay.storage.audit.effects import apply
+from technopay.storage.audit.invariants import BALANCE, CHANGE, MESSAGE, READABLE, differ
+from technopay.storage.audit.ledger import Ledger
+from technopay.storage.commands import (
+    AuditInvoices,
+    AuditKeys,
+    AuditLimits,
+    AuditMessages,
+    AuditPayments,
+    AuditPosition,
+    AuditUsers,
+    AuditWallets,
+)
+from technopay.storage.decode import Raw
+from technopay.storage.partition import Partition
+from technopay.storage.records import UNREADABLE, fields_of
+from technopay.storage.redis_keys import KINDS
+
+BATCH = 500
+"""Entries of the journal, or keys, that are read at a time; whoever shares the loop has a turn between."""
+PORTION = 50
+"""Records that one script reads: it holds up all others."""
+DIFFERENCES_MAX = 1_000
+"""What is more is not listed."""
+
+Compare = Callable[[str, Any, Any], Iterable[Difference]]
+
+
+async def audit(partition: Partition) -> Audit:
+    """Recompute the invariants from the journal and compare; memory stays bounded, however long it is."""
+    auditor = Auditor(partition)
+    with closing(auditor.ledger):
+        return await auditor.audit()
+
+
+class Auditor:
+    """One audit: the ledger as far as they were read, and the differences."""
+
+    def __init__(self, partition: Partition) -> None:
+        self._partition = partition
+        self._keys = partition.keys
+        self._position = BEGINNING
+        self._messages = 0
+        self._differences: list[Difference] = []
+        self.ledger = Ledger(self._report)
+
+    async def audit(self) -> Audit:
+        """Read the journal, compare all that it speaks of, and look for what it does not speak of."""
+        relay = await self._catch_up()
+        if not POSITION.fullmatch(relay):
+            self._report(differ(READABLE, "relay", "position", "a position of the journal", relay))
+        elif Position.of(relay) > self._position:
+            self._report(differ(MESSAGE, "relay", "position", f"at most {self._position}", relay))
+        await self._compare_all("user", AuditUsers, compare_user)
+        await self._compare_all("wallet", AuditWallets, self._compare_wallet, self._compare_entries)
+        await self._compare_all("invoice", AuditInvoices, compare_invoice)
+        await self._compare_all("payment", AuditPayments, self._compare_payment)
+        await self._compare_all("spending_limit", AuditLimits, self._compare_limit)
+        await self._look_at_keys()
+        await self._look_at_agenda()
+        for difference in self.ledger.compare_totals():
+            self._report(difference)
+        checked = Checked(
+            entries=self.ledger.entries,
+            users=self.ledger.count("user"),
+            wallets=self.ledger.count("wallet"),
+            invoices=self.ledger.count("invoice"),
+            payments=self.ledger.count("payment"),
+            limits=self.ledger.count("spending_limit"),
+            messages=self._messages,
+        )
+        return Audit(clean=not self._differences, checked=checked, differences=self._differences)
+
+    async def _compare_all(
+        self,
+        kind: str,
+        read: Callable[[Sequence[str]], Command[Raw]],
+        compare: Compare,
+        then: Callable[[Sequence[str]], Awaitable[None]] | None = None,
+    ) -> None:
+        """Compare all records of a kind that the ledger have now."""
+        for ids in self.ledger.ids(kind, PORTION):
+            position, found = await self._run(read(ids))
+            await self._read_to(Position.of(position))
+            for record_id, record in zip(ids, found, strict=True):
+                expected = self.ledger.record(kind, record_id)
+                self._report_all(kind, record_id, record, partial(compare, record_id, expected, record))
+            if then:
+                await then(ids)
+
+    def _compare_wallet(self, wallet_id: str, expected: Any, found: Any) -> Iterator[Difference]:
+        balance = int(fields_of(found[0]).get("balance", "0"))
+        self.ledger.note_surplus(wallet_id, balance - expected["balance"])
+        return compare_wallet(wallet_id, expected, found)
+
+    def _compare_limit(self, name: str, expected: Any, found: Any) -> Iterator[Difference]:
+        return compare_limit(name, expected, self.ledger.used(name), found)
+
+    def _compare_payment(self, payment_id: str, expected: Any, found: Any) -> Iterator[Difference]:
+        return compare_payment(payment_id, expected, self.ledger.charges(payment_id), found)
+
+    async def _compare_entries(self, wallets: Sequence[str]) -> None:
+        """Compare the lists of entries, which only grow at their ends, side by side."""
+        await asyncio.gather(*(self._compare_entries_of(wallet_id) for wallet_id in wallets))
+
+    async def _compare_entries_of(self, wallet_id: str) -> None:
+        first, key = 0, self._keys.key("entries", wallet_id)
+        while expected := self.ledger.positions(wallet_id, first, BATCH):
+            try:
+                found = await self._partition.fetch("LRANGE", key, first, first + len(expected) - 1)
+            except InternalError:
+                self._report(differ(READABLE, wallet_id, "entries", "a list that can be read", "none"))
+                return
+            if found != expected:
+                self._report(differ(BALANCE, wallet_id, f"entries from {first} on", expected, found))
+            first += len(expected)
+
+    async def _look_at_keys(self) -> None:
+        """Look for records that the journal does not speak of, and at the records of messages."""
+        prefix, cursor = self._keys.key("meta").removesuffix("meta"), "0"
+        while True:
+            words = ("MATCH", f"{prefix}*", "COUNT", BATCH)
+            scanned, keys = await self._partition.fetch("SCAN", cursor, *words)
+            await self._catch_up()
+            names = [key.removeprefix(prefix).partition(":") for key in keys]
+            for kind, _, record_id in names:
+                table = {"limit": "spending_limit"}.get(kind, kind)
+                if table in RECORDS and self.ledger.record(table, record_id) is None:
+                    self._report(differ(CHANGE, record_id, kind, "an entry of the journal", "none"))
+            await self._compare_messages([record_id for kind, _, record_id in names if kind == "message"])
+            await self._compare_types([key.removeprefix(prefix) for key in keys])
+            cursor = str(scanned)
+            if cursor == "0":
+                return
+
+    async def _compare_types(self, names: Sequence[str]) -> None:
+        """Look whether keys are of the types that their kinds have."""
+        known = [name for name in names if type_of(name)]
+        if known:
+            (found,) = await self._run(AuditKeys(known))
+            for name, key_type in zip(known, found, strict=True):
+                for difference in compare_type(name, type_of(name), key_type):
+                    self._report(difference)
+
+    async def _look_at_agenda(self) -> None:
+        """Look for members of the agenda that nothing is done about."""
+        cursor = "0"
+        while True:
+            scanned, flat = await self._partition.fetch(
+                "ZSCAN", self._keys.key("agenda"), cursor, "COUNT", BATCH
+            )
+            for member in flat[::2]:
+                if not member.startswith(("pay_", "msg_", "op_")):
+                    self._report(differ(READABLE, member, "agenda", "a payment, message or operation", "none"))
+            cursor = str(scanned)
+            if cursor == "0":
+                return
+
+    async def _compare_messages(self, ids: Sequence[str]) -> None:
+        for first in range(0, len(ids), PORTION):
+            portion = ids[first : first + PORTION]
+            _, found = await self._run(AuditMessages(portion))
+            for message_id, message in zip(portion, found, strict=True):
+                self._report_all("message", message_id, message, partial(compare_message, message_id, message))
+            self._messages += len(portion)
+
+    async def _catch_up(self) -> str:
+        """Read the journal to its end; answer how far the relay has come."""
+        position, relay = await self._run(AuditPosition())
+        await self._read_to(Position.of(position))
+        return str(relay)
+
+    async def _read_to(self, position: Position) -> None:
+        """Enter all that the journal has up to a position."""
+        while self._position < position:
+            batch = await self._partition.read_journal(self._position, BATCH, str(position))
+            for entry in batch.entries:
+                apply(self.ledger, entry)
+            self._position = batch.end
+            if batch.is_last:
+                break  # its last entry was taken out
+
+    async def _run(self, command: Command[Raw]) -> Raw:
+        return (await self._partition.run(command)).value or ()
+
+    def _report_all(
+        self, kind: str, record_id: str, found: Any, compare: Callable[[], Iterable[Difference]]
+    ) -> None:
+        """Report what is different with a record; one that cannot be read or compared is a difference, too."""
+        try:
+            if found == [record_id]:
+                raise ValueError(found)
+            differences = list(compare())
+        except UNREADABLE as error:
+            differences = [differ(READABLE, record_id, kind, "a record that can be read", type(error).__name__)]
+        for difference in differences:
+            self._report(difference)
+
+    def _report(self, difference: Difference) -> None:
+        if len(self._differences) < DIFFERENCES_MAX:
+            self._differences.append(difference)
+
+
+POSITION = re.compile("[0-9]+-[0-9]+")
+TYPES = {kind: text.partition(":")[0].partition(" ")[0] for kind, text in KINDS.items()}
+"""The types of keys, by kind."""
+RECORDS = frozenset({"user", "wallet", "invoice", "payment", "spending_limit"})
+"""What has an entry in the journal from its beginning."""
+
+
+def type_of(name: str) -> str:
+    """Answer the type that a key has to have, by its name without the tag; '' for one that is not known."""
+    return TYPES.get(name) or TYPES.get(name.partition(":")[0]) or TYPES.get(":".join(name.split(":")[:2]), "")

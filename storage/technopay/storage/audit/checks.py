@@ -1,0 +1,221 @@
+"""Compares records, as scripts read them at one position of the journal, with the ledger at that position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from unicodedata import normalize
+
+from technopay.engine.fields import is_line
+from technopay.engine.models import Difference
+from technopay.storage.audit.invariants import (
+    BALANCE,
+    CHANGE,
+    DEBIT,
+    INVOICE,
+    LIMIT,
+    MESSAGE,
+    READABLE,
+    differ,
+)
+from technopay.storage.audit.ledger import Row
+from technopay.storage.records import (
+    MESSAGE_STATUSES,
+    METHODS,
+    UNREADABLE_TEXT,
+    Fields,
+    fields_of,
+    invoice_from,
+    user_from,
+    wallet_from,
+)
+
+Differences = Iterator[Difference]
+
+LIVE = frozenset({"requires_confirmation", "processing", "succeeded", "refunding", "refunded"})
+"""The states in which a payment stands in the way of another one of its invoice."""
+ENDED_WITH_MONEY = frozenset({"succeeded", "refunded"})
+NUMBERS_OF_CODE = ("version", "attempts", "resends", "expires_at", "payable_until")
+"""See shared/code.lua."""
+TERMS = ("user", "amount", "currency", "merchant")
+SETTLEMENT_STATES = {
+    "settled": {"processing", "succeeded", "refunding"},
+    "reversed": {"refunding", "refunded"},
+    "declined": {"processing", "failed"},
+    "called_off": {"processing", "failed"},
+}
+"""The statuses of payments, by the state that the mock settlement service has of them."""
+
+
+IMPLIED_VERSIONS = {"requires_confirmation": 1, "processing": 2, "succeeded": 3}
+"""The versions of payments whose records name none, by status."""
+
+
+def compare_user(user_id: str, expected: Row, found: Sequence[str]) -> Differences:
+    """Compare a user's status. An address that is no line of text is not sent to."""
+    yield from _compare(CHANGE, user_id, [("status", expected["status"], fields_of(found).get("status"))])
+    if found:
+        user = user_from((user_id, found))
+        for what, address in (("email", user.email), ("phone", user.phone)):
+            if address is not None and not is_line(address):
+                yield differ(READABLE, user_id, what, "an address", "text that no address can hold")
+
+
+def compare_type(name: str, expected: str, found: Any) -> Differences:
+    """Compare the type of a key, which can be gone already."""
+    if not isinstance(found, str):
+        yield differ(READABLE, name, "reply", "one that can be read", "none")
+    elif found not in (expected, "none"):
+        yield differ(READABLE, name, "type", expected, found)
+
+
+def compare_wallet(wallet_id: str, expected: Row, found: Sequence[Any]) -> Differences:
+    """Compare a wallet: {fields, how many entries, whether its user has it}."""
+    wallet, entries, listed = fields_of(found[0]), found[1], found[2]
+    if wallet:
+        wallet_from((wallet_id, found[0]))
+    yield from _compare(
+        BALANCE,
+        wallet_id,
+        [
+            ("balance", str(expected["balance"]), wallet.get("balance")),
+            ("ledger", str(expected["balance"] + expected["in_flight"]), wallet.get("ledger")),
+            ("number of entries", expected["entries"], entries),
+        ],
+    )
+    terms = [(name, expected[name], wallet.get(name)) for name in ("user", "currency", "status")]
+    yield from _compare(CHANGE, wallet_id, [*terms, ("listed with its user", 1, listed)])
+
+
+def compare_invoice(invoice_id: str, expected: Row, found: Sequence[Any]) -> Differences:
+    """Compare an invoice, see audit_invoices.lua."""
+    invoice, listed, referred, payment = fields_of(found[0]), found[1], found[2], fields_of(found[3])
+    if invoice:
+        invoice_from((invoice_id, found[0]), 0)
+    names = ("user", "amount", "currency", "status")
+    facts: list[tuple[str, Any, Any]] = [(name, expected[name], invoice.get(name)) for name in names]
+    # What its payment says already, an invoice does not repeat.
+    facts += [(name, None, invoice.get(name)) for name in ("paid_at", "refunded")]
+    facts.append(("listed with its user", 1, listed))
+    # What is void or expired for good has given its reference away.
+    if "reference" in invoice and invoice.get("status") == "open":
+        facts.append(("invoice of its reference", invoice_id, referred))
+        if "referred" not in invoice and payment.get("status") not in ENDED_WITH_MONEY:
+            # Only a migration leaves it so: where another one has the same reference in normal form.
+            named = f"{invoice.get('merchant')} {invoice['reference']}"
+            facts.append(("reference, unique in normal form", normalize("NFC", named), named))
+    if "payment" in invoice:
+        facts.append(("invoice of its payment", invoice_id, payment.get("invoice")))
+        facts.append(("status with a payment", "open", invoice.get("status")))
+        # Past its code's expiry an unconfirmed payment is still there until somebody looks.
+        facts.append(("its payment is live", True, payment.get("status") in LIVE))
+    yield from _compare(INVOICE, invoice_id, facts)
+
+
+def compare_payment(
+    payment_id: str, expected: Row, charges: Mapping[str, str], found: Sequence[Any]
+) -> Differences:
+    """Compare a payment, see audit_payments.lua."""
+    payment, invoice, code = fields_of(found[0]), fields_of(found[5]), fields_of(found[6])
+    status = expected["status"]
+    took_money = expected["wallet"] is not None
+    if not payment and not took_money and status not in LIVE:
+        return  # it never took money and was reaped
+    waits = payment.get("status") == "requires_confirmation"
+    if waits and not all(code.get(name, "").isdecimal() for name in NUMBERS_OF_CODE):
+        yield differ(READABLE, payment_id, "code", "one that can be read", "none")
+    facts = _payment_facts(expected, payment, took_money=took_money)
+    for counter, period in charges.items():
+        facts.append((f"period of {counter}", period, payment.get(f"{counter.partition(':')[0]}_period")))
+    yield from _compare(CHANGE, payment_id, [*facts, ("listed with its user", 1, found[3])])
+    yield from _compare(DEBIT, payment_id, _work_facts(expected, found))
+    yield from _compare(INVOICE, payment_id, _invoice_facts(payment_id, status, payment, invoice))
+
+
+def compare_limit(name: str, expected: Row, used: Mapping[str, int], found: Sequence[Any]) -> Differences:
+    """Compare a limit: {fields, whether it is known to have been set}."""
+    fields, is_set = fields_of(found[0]), found[1]
+    limit = fields.pop("limit", "")
+    stored = {period: int(amount) for period, amount in fields.items() if amount != "0"}
+    yield from _compare(
+        LIMIT,
+        name,
+        [
+            ("limit", expected["amount"], limit),
+            ("listed", 1, max(is_set, 1 - expected["is_set"])),
+            *((f"used on {each}", used.get(each, 0), stored.get(each, 0)) for each in sorted({*used, *stored})),
+        ],
+    )
+
+
+def compare_message(message_id: str, found: Sequence[Any]) -> Differences:
+    """Compare a message's record, see audit_messages.lua."""
+    (status, channel, attempts, error), on_agenda, entries = found
+    if status or attempts:  # else it was reaped meanwhile
+        is_readable = (
+            status in MESSAGE_STATUSES | {"stale"} and channel in METHODS and (attempts or "").isdigit()
+        )
+        if not is_readable or (error or "").endswith(UNREADABLE_TEXT):
+            yield differ(READABLE, message_id, "message", "a message that can be sent", error)
+        facts = [("on the agenda", 1, on_agenda), ("entries of the journal", 1, entries)]
+        yield from _compare(MESSAGE, message_id, facts)
+
+
+def _payment_facts(expected: Row, payment: Fields, *, took_money: bool) -> list[tuple[str, Any, Any]]:
+    """List what the journal says of a payment, and what its record says."""
+    facts: list[tuple[str, Any, Any]] = [
+        ("status", expected["status"], payment.get("status")),
+        ("created_at", expected["created_at"], payment.get("created_at")),
+        ("failure", expected["failure"], payment.get("failure")),
+        ("version", expected["version"], _version_of(payment)),
+        *((name, expected[name], payment.get(name)) for name in ("paid_at", "settled_at", "refunded_at")),
+    ]
+    if took_money:
+        facts += [
+            ("wallet", expected["wallet"], payment.get("wallet")),
+            ("amount", str(expected["amount"]), payment.get("amount")),
+            ("currency", expected["currency"], payment.get("currency")),
+            ("balance", expected["balance"], payment.get("balance")),
+        ]
+    return facts
+
+
+def _work_facts(expected: Row, found: Sequence[Any]) -> list[tuple[str, Any, Any]]:
+    """List whether a payment that is not at its end will come there, and what the settlement service did."""
+    payment, on_agenda, set_aside, _, state, _, _ = found
+    status, waits = expected["status"], expected["set_aside"]
+    ended = status in ENDED_WITH_MONEY or expected["failure"] == "settlement_failed"
+    facts: list[tuple[str, Any, Any]] = [
+        ("on the agenda", 0 if ended else 1, on_agenda),
+        ("set aside", waits, set_aside),
+        ("marked as set aside", "1" if waits else None, fields_of(payment).get("set_aside")),
+    ]
+    if state:
+        facts.append(
+            ("in keeping with the settlement service", True, status in SETTLEMENT_STATES.get(state, ()))
+        )
+    return facts
+
+
+def _invoice_facts(
+    payment_id: str, status: str, payment: Fields, invoice: Fields
+) -> list[tuple[str, Any, Any]]:
+    """List what a payment and its invoice say of each other."""
+    facts: list[tuple[str, Any, Any]] = [
+        (f"{name} of its invoice", payment.get(name), invoice.get(name)) for name in TERMS
+    ]
+    facts.append(("is its invoice's payment", status in LIVE, invoice.get("payment") == payment_id))
+    return facts
+
+
+def _compare(invariant: str, subject: str, facts: Sequence[tuple[str, Any, Any]]) -> Differences:
+    for what, expected, found in facts:
+        if expected != found:
+            yield differ(invariant, subject, what, expected, found)
+
+
+def _version_of(payment: Mapping[str, str]) -> int | None:
+    """Return the version of a payment's record; None for one that should name it and does not."""
+    if "version" in payment:
+        return int(payment["version"])
+    return IMPLIED_VERSIONS.get(payment.get("status", ""))

@@ -1,0 +1,208 @@
+"""What each type of entry of the journal does to the ledger."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+from technopay.engine.limits import GLOBAL_DAY, LIMIT_RULES, LimitRule
+from technopay.engine.values import JournalEntry
+from technopay.storage.audit.invariants import CHANGE, DEBIT, LIMIT
+from technopay.storage.audit.ledger import Ledger
+from technopay.storage.records import UNREADABLE
+
+EARLIER_FIELDS = ("day", "limit", "used")
+"""The fields of a debit's entry up to schema 5, when there was one rule."""
+
+
+def apply(ledger: Ledger, entry: JournalEntry) -> None:
+    """Apply the next entry of the journal."""
+    ledger.entries += 1
+    handle = ENTRIES.get(entry.type)
+    if handle is None:
+        ledger.report_violation(CHANGE, entry, "type", "one of those that there are", entry.type)
+        return
+    try:
+        handle(ledger, entry)
+        if entry.type.startswith("payment."):
+            ledger.count_change(entry, entry.version)
+    except (*UNREADABLE, sqlite3.IntegrityError) as error:
+        ledger.report_violation(CHANGE, entry, "entry", "one that can be applied", f"{entry.type}: {error!r}")
+
+
+def _user_created(ledger: Ledger, entry: JournalEntry) -> None:
+    ledger.do("INSERT INTO user VALUES (?, 'active')", entry.subject)
+
+
+def _user_status(ledger: Ledger, entry: JournalEntry) -> None:
+    ledger.do("UPDATE user SET status = ? WHERE id = ?", entry.type.partition(".")[2], entry.subject)
+
+
+def _wallet_created(ledger: Ledger, entry: JournalEntry) -> None:
+    fields = entry.fields
+    ledger.do(
+        "INSERT INTO wallet (id, user, currency) VALUES (?, ?, ?)",
+        entry.subject, fields["user"], fields["currency"],
+    )  # fmt: skip
+
+
+def _wallet_status(ledger: Ledger, entry: JournalEntry) -> None:
+    ledger.do("UPDATE wallet SET status = ? WHERE id = ?", entry.type.partition(".")[2], entry.subject)
+
+
+def _wallet_deposited(ledger: Ledger, entry: JournalEntry) -> None:
+    amount = int(entry.fields["amount"])
+    ledger.do("UPDATE wallet SET deposits = deposits + ? WHERE id = ?", amount, entry.subject)
+    ledger.post(entry, entry.subject, amount, 0)
+
+
+def _invoice_created(ledger: Ledger, entry: JournalEntry) -> None:
+    fields = entry.fields
+    ledger.do(
+        "INSERT INTO invoice (id, user, amount, currency) VALUES (?, ?, ?, ?)",
+        entry.subject, fields["user"], fields["amount"], fields["currency"],
+    )  # fmt: skip
+
+
+def _invoice_ended(ledger: Ledger, entry: JournalEntry) -> None:
+    status = {"invoice.voided": "void", "invoice.expired": "expired"}[entry.type]
+    ledger.do("UPDATE invoice SET status = ? WHERE id = ?", status, entry.subject)
+
+
+def _limit_set(ledger: Ledger, entry: JournalEntry) -> None:
+    name = f"{entry.fields.get('rule', GLOBAL_DAY.name)}:{entry.subject}"
+    ledger.do("INSERT OR REPLACE INTO spending_limit VALUES (?, ?, 1)", name, entry.fields["limit"])
+
+
+def _started(ledger: Ledger, entry: JournalEntry) -> None:
+    ledger.do("INSERT INTO payment (id, created_at) VALUES (?, ?)", entry.subject, str(entry.at_ms))
+
+
+def _processing(ledger: Ledger, entry: JournalEntry) -> None:
+    fields, amount = entry.fields, -int(entry.fields["amount"])
+    if not ledger.change(entry, "requires_confirmation", "processing"):
+        return
+    ledger.do(
+        "UPDATE payment SET wallet = ?, amount = ?, currency = ?, paid_at = ?, balance = ? WHERE id = ?",
+        fields["wallet"], amount, fields["currency"], str(entry.at_ms), fields["balance"], entry.subject,
+    )  # fmt: skip
+    if amount <= 0:
+        ledger.report_violation(DEBIT, entry, "amount", "less than 0", -amount)
+    for rule in LIMIT_RULES:
+        period_field, limit_field, used_field = EARLIER_FIELDS if "day" in fields else rule.fields
+        limit = f"{rule.name}:{fields['currency']}"
+        counter = _counter_of(ledger, rule, limit, fields["wallet"])
+        period = fields[period_field]
+        used = ledger.use(counter, limit, period, amount)
+        ledger.do("INSERT INTO charge VALUES (?, ?, ?)", entry.subject, counter, period)
+        ledger.expect(LIMIT, entry, used_field, used, int(fields[used_field]))
+        if limit_field in fields and used > int(fields[limit_field]):
+            ledger.report_violation(LIMIT, entry, used_field, f"at most {fields[limit_field]}", used)
+    ledger.post(entry, fields["wallet"], -amount, amount)
+
+
+def _counter_of(ledger: Ledger, rule: LimitRule, limit: str, wallet_id: str) -> str:
+    """Return the name of a counter: that of its limit, with the user where each has one of its own."""
+    wallet = ledger.record("wallet", wallet_id)
+    return f"{limit}:{wallet['user']}" if rule.scope == "user" and wallet else limit
+
+
+def _succeeded(ledger: Ledger, entry: JournalEntry) -> None:
+    if ledger.change(entry, "processing", "succeeded"):
+        ledger.do("UPDATE payment SET settled_at = ? WHERE id = ?", str(entry.at_ms), entry.subject)
+        ledger.settle(entry)
+
+
+def _failed(ledger: Ledger, entry: JournalEntry) -> None:
+    reason = entry.fields["reason"]
+    if reason == "too_many_attempts":
+        ledger.change(entry, "requires_confirmation", "failed")
+    elif payment := ledger.change(entry, "processing", "failed"):
+        named = {entry.fields.get("day"), *(entry.fields.get(rule.fields[0]) for rule in LIMIT_RULES)}
+        for counter, period in ledger.charges(entry.subject).items():
+            ledger.expect(LIMIT, entry, f"period of {counter}", period, period if period in named else None)
+            limit = ":".join(counter.split(":")[:2])
+            if ledger.use(counter, limit, period, -payment["amount"]) < 0:
+                ledger.report_violation(LIMIT, entry, "used", "at least 0", "less")
+        ledger.credit(entry, payment)
+    ledger.do("UPDATE payment SET failure = ? WHERE id = ?", reason, entry.subject)
+
+
+def _refunding(ledger: Ledger, entry: JournalEntry) -> None:
+    if payment := ledger.change(entry, "succeeded", "refunding"):
+        ledger.do(
+            "UPDATE wallet SET in_flight = in_flight + ? WHERE id = ?",
+            payment["amount"], payment["wallet"],
+        )  # fmt: skip
+
+
+def _refunded(ledger: Ledger, entry: JournalEntry) -> None:
+    if payment := ledger.change(entry, "refunding", "refunded"):
+        ledger.credit(entry, payment)
+
+
+def _refund_failed(ledger: Ledger, entry: JournalEntry) -> None:
+    if ledger.change(entry, "refunding", "succeeded"):
+        ledger.settle(entry)
+
+
+def _resolved(ledger: Ledger, entry: JournalEntry) -> None:
+    """Apply a decision. Its effect has its own entry, but for a refund that failed in an earlier version."""
+    payment = ledger.record("payment", entry.subject)
+    if payment and payment["status"] == "refunding" and entry.fields["outcome"] == "settled":
+        ledger.change(entry, "refunding", "succeeded")
+        ledger.settle(entry)
+
+
+def _set_aside(ledger: Ledger, entry: JournalEntry) -> None:
+    ledger.do("UPDATE payment SET set_aside = 1 WHERE id = ?", entry.subject)
+
+
+def _canceled(ledger: Ledger, entry: JournalEntry) -> None:
+    ledger.change(entry, "requires_confirmation", "canceled")
+
+
+def _expired(ledger: Ledger, entry: JournalEntry) -> None:
+    ledger.change(entry, "requires_confirmation", "expired")
+
+
+def _noted(ledger: Ledger, entry: JournalEntry) -> None:
+    """Apply an entry that changes nothing compared; its payment has to exist."""
+    if ledger.record("payment", entry.subject) is None:
+        ledger.report_violation(CHANGE, entry, "payment", "one that was started", "none")
+
+
+def _user_unlocked(ledger: Ledger, entry: JournalEntry) -> None:
+    """Apply an entry that changes nothing compared; its user has to exist."""
+    if ledger.record("user", entry.subject) is None:
+        ledger.report_violation(CHANGE, entry, "user", "one that was created", "none")
+
+
+ENTRIES: dict[str, Callable[[Ledger, JournalEntry], None]] = {
+    "user.created": _user_created,
+    "user.active": _user_status,
+    "user.blocked": _user_status,
+    "user.unlocked": _user_unlocked,
+    "wallet.created": _wallet_created,
+    "wallet.active": _wallet_status,
+    "wallet.inactive": _wallet_status,
+    "wallet.deposited": _wallet_deposited,
+    "invoice.created": _invoice_created,
+    "invoice.voided": _invoice_ended,
+    "invoice.expired": _invoice_ended,
+    "limit.set": _limit_set,
+    "payment.started": _started,
+    "payment.code_resent": _noted,
+    "payment.refused": _noted,
+    "payment.processing": _processing,
+    "payment.succeeded": _succeeded,
+    "payment.failed": _failed,
+    "payment.canceled": _canceled,
+    "payment.expired": _expired,
+    "payment.refunding": _refunding,
+    "payment.refunded": _refunded,
+    "payment.refund_failed": _refund_failed,
+    "payment.resolved": _resolved,
+    "payment.set_aside": _set_aside,
+}
+"""The effect of each type of entry."""

@@ -1,0 +1,190 @@
+"""The ledger: every record as the journal says, in a temporary database, so that memory stays bounded."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from technopay.engine.models import Difference
+from technopay.engine.values import JournalEntry
+from technopay.storage.audit.invariants import BALANCE, CHANGE, DEBIT, MONEY, differ
+
+CACHE_KIB = 16 * 1024
+TABLES = """
+CREATE TABLE user (id TEXT PRIMARY KEY, status TEXT);
+CREATE TABLE wallet (
+    id TEXT PRIMARY KEY, user TEXT, currency TEXT, status TEXT DEFAULT 'active',
+    balance INT DEFAULT 0, in_flight INT DEFAULT 0, entries INT DEFAULT 0, deposits INT DEFAULT 0,
+    surplus INT DEFAULT 0
+);
+CREATE TABLE movement (wallet TEXT, number INT, entry TEXT, PRIMARY KEY (wallet, number)) WITHOUT ROWID;
+CREATE TABLE invoice (id TEXT PRIMARY KEY, user TEXT, amount TEXT, currency TEXT, status TEXT DEFAULT 'open');
+CREATE TABLE payment (
+    id TEXT PRIMARY KEY, status TEXT DEFAULT 'requires_confirmation', created_at TEXT, wallet TEXT, amount INT,
+    currency TEXT, paid_at TEXT, balance TEXT, settled_at TEXT, refunded_at TEXT, failure TEXT,
+    set_aside INT DEFAULT 0, version INT DEFAULT 0
+);
+CREATE TABLE spending_limit (name TEXT PRIMARY KEY, amount TEXT, is_set INT DEFAULT 0);
+CREATE TABLE used (counter TEXT, period TEXT, amount INT, PRIMARY KEY (counter, period)) WITHOUT ROWID;
+CREATE TABLE charge (payment TEXT, counter TEXT, period TEXT, PRIMARY KEY (payment, counter)) WITHOUT ROWID;
+"""
+
+Row = sqlite3.Row
+
+
+class Ledger:
+    """Applies entries of the journal; `report` gets what cannot have happened."""
+
+    def __init__(self, report: Callable[[Difference], None]) -> None:
+        self._report = report
+        self._database = sqlite3.connect("", isolation_level=None)  # a file that vanishes with it
+        self._database.row_factory = Row
+        self._database.executescript(
+            f"PRAGMA cache_size = -{CACHE_KIB}; PRAGMA journal_mode = OFF; {TABLES} BEGIN;"
+        )
+        self.entries = 0
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._database.close()
+
+    def count(self, kind: str) -> int:
+        """Count the records of a kind."""
+        return int(self._one(f"SELECT count(*) FROM {kind}")[0])  # noqa: S608
+
+    def ids(self, kind: str, count: int) -> Iterator[list[str]]:
+        """Return the ids of all present records of a kind, in batches."""
+        last, end = 0, self._one(f"SELECT coalesce(max(rowid), 0) FROM {kind}")[0]  # noqa: S608
+        while rows := self._database.execute(
+            f"SELECT rowid, * FROM {kind} WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?",  # noqa: S608
+            (last, end, count),
+        ).fetchall():
+            last = rows[-1][0]
+            yield [row[1] for row in rows]
+
+    def record(self, kind: str, record_id: str) -> Row | None:
+        """Return a record as the journal says."""
+        row: Row | None = self._database.execute(
+            f"SELECT * FROM {kind} WHERE {KEYS[kind]} = ?",  # noqa: S608
+            (record_id,),
+        ).fetchone()
+        return row
+
+    def positions(self, wallet_id: str, first: int, count: int) -> list[str]:
+        """Return the entries of a wallet's movements, from a number on."""
+        rows = self._database.execute(
+            "SELECT entry FROM movement WHERE wallet = ? AND number >= ? ORDER BY number LIMIT ?",
+            (wallet_id, first, count),
+        )
+        return [row[0] for row in rows]
+
+    def used(self, counter: str) -> dict[str, int]:
+        """Return what a counter has used, by period."""
+        rows = self._database.execute("SELECT period, amount FROM used WHERE counter = ?", (counter,))
+        return {row["period"]: row["amount"] for row in rows if row["amount"]}
+
+    def note_surplus(self, wallet_id: str, surplus: int) -> None:
+        """Note how much more a wallet holds than it should."""
+        self.do("UPDATE wallet SET surplus = ? WHERE id = ?", surplus, wallet_id)
+
+    def totals(self) -> Iterator[tuple[str, int, int]]:
+        """Return by currency the deposits, and what there is: in wallets, in flight, or settled."""
+        yield from self._database.execute(
+            """
+            SELECT currency, sum(deposits), sum(balance + surplus) + coalesce((
+                SELECT sum(amount) FROM payment WHERE payment.currency = wallet.currency
+                AND status IN ('processing', 'succeeded', 'refunding')), 0)
+            FROM wallet GROUP BY currency
+            """
+        )
+
+    def change(self, entry: JournalEntry, start: str, end: str) -> Row | None:
+        """Change a payment's status, which has to be the right one; return the payment, or None."""
+        payment = self.record("payment", entry.subject)
+        status = payment["status"] if payment else "none"
+        if status != start:
+            self.report_violation(DEBIT, entry, "status", start, f"{status}, when {entry.type} came")
+            return None
+        self.do("UPDATE payment SET status = ?, set_aside = 0 WHERE id = ?", end, entry.subject)
+        return payment
+
+    def count_change(self, entry: JournalEntry, version: int) -> None:
+        """Count a change of a payment: its version is one more than the one before."""
+        payment = self.record("payment", entry.subject)
+        if payment:
+            self.expect(CHANGE, entry, "version", payment["version"] + 1, version)
+            self.do("UPDATE payment SET version = ? WHERE id = ?", version, entry.subject)
+
+    def credit(self, entry: JournalEntry, payment: Row) -> None:
+        """Apply a credit: to the wallet that was debited, in full."""
+        self.expect(DEBIT, entry, "amount", payment["amount"], int(entry.fields["amount"]))
+        self.expect(DEBIT, entry, "wallet", payment["wallet"], entry.fields["wallet"])
+        self.do("UPDATE payment SET refunded_at = ? WHERE id = ?", str(entry.at_ms), entry.subject)
+        self.post(entry, entry.fields["wallet"], int(entry.fields["amount"]), -payment["amount"])
+
+    def settle(self, entry: JournalEntry) -> None:
+        """Take the amount of a payment that is final out of `in_flight`."""
+        self.do(
+            "UPDATE wallet SET in_flight = in_flight - (SELECT amount FROM payment WHERE id = ?)"
+            " WHERE id = (SELECT wallet FROM payment WHERE id = ?)",
+            entry.subject, entry.subject,
+        )  # fmt: skip
+
+    def post(self, entry: JournalEntry, wallet_id: str, amount: int, in_flight: int) -> None:
+        """Post a movement of a wallet, which has to leave the balance of the entry, and nothing below zero."""
+        wallet = self.record("wallet", wallet_id)
+        if wallet is None:
+            self.report_violation(BALANCE, entry, "wallet", "one that was created", wallet_id)
+            return
+        balance = wallet["balance"] + amount
+        self.expect(BALANCE, entry, "balance", balance, int(entry.fields["balance"]))
+        if balance < 0:
+            self.report_violation(BALANCE, entry, "balance", "at least 0", balance)
+        self.do(
+            "UPDATE wallet SET balance = ?, in_flight = in_flight + ?, entries = entries + 1 WHERE id = ?",
+            balance, in_flight, wallet_id,
+        )  # fmt: skip
+        self.do("INSERT INTO movement VALUES (?, ?, ?)", wallet_id, wallet["entries"], entry.id)
+
+    def use(self, counter: str, limit: str, period: str, amount: int) -> int:
+        """Count what was used of a limit, or given back; return the new sum."""
+        self.do("INSERT OR IGNORE INTO spending_limit VALUES (?, '', 0)", limit)
+        self.do("INSERT OR IGNORE INTO used VALUES (?, ?, 0)", counter, period)
+        self.do("UPDATE used SET amount = amount + ? WHERE counter = ? AND period = ?", amount, counter, period)
+        used = self._one("SELECT amount FROM used WHERE counter = ? AND period = ?", counter, period)
+        return int(used["amount"])
+
+    def charges(self, payment_id: str) -> dict[str, str]:
+        """Return the periods that a payment was charged to, by counter."""
+        rows = self._database.execute("SELECT counter, period FROM charge WHERE payment = ?", (payment_id,))
+        return {row["counter"]: row["period"] for row in rows}
+
+    def do(self, statement: str, *values: Any) -> None:
+        """Run a statement that writes."""
+        self._database.execute(statement, values)
+
+    def _one(self, statement: str, *values: Any) -> Row:
+        row: Row = self._database.execute(statement, values).fetchone()
+        return row
+
+    def expect(self, invariant: str, entry: JournalEntry, what: str, expected: Any, found: Any) -> None:
+        """Report an entry with a wrong value."""
+        if expected != found:
+            self.report_violation(invariant, entry, what, expected, found)
+
+    def report_violation(
+        self, invariant: str, entry: JournalEntry, what: str, expected: Any, found: Any
+    ) -> None:
+        """Report an entry that must not exist."""
+        self._report(differ(invariant, f"{entry.subject} at {entry.id}", what, expected, found))
+
+    def compare_totals(self) -> Iterator[Difference]:
+        """Compare deposits with what there is."""
+        for currency, deposits, found in self.totals():
+            if deposits != found:
+                yield differ(MONEY, currency, "deposits", deposits, found)
+
+
+KEYS = {"user": "id", "wallet": "id", "invoice": "id", "payment": "id", "spending_limit": "name"}
+"""The primary key of each kind of record."""
