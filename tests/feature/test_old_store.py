@@ -22,11 +22,18 @@ from technopay.engine import (
 )
 from technopay.engine.commands import Command
 from technopay.storage import RedisStore, migration
-from technopay.storage.commands import Migrate
+from technopay.storage.commands import (
+    BeginMigration,
+    MigrateLimits,
+    MigratePayments,
+    MigrateReferences,
+    RecordMigration,
+)
 from technopay.storage.partition import Partition
 from technopay.storage.redis_keys import Keys
 from technopay.storage.schema import SCHEMA
 
+MIGRATING = (BeginMigration, RecordMigration, MigrateReferences, MigratePayments, MigrateLimits)
 NEW_NAMES = {
     "8:bookshopBestellung \u00c4-7": "keyed",
     "5:Caf\u00e9\u00d6-1": "payee",
@@ -187,12 +194,13 @@ async def test_references_of_what_is_void_or_expired_are_free(old_store: OldStor
 async def test_a_migration_that_is_stopped_anywhere_and_sent_twice_ends_as_one_that_was_not(
     old_store: OldStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migration, "MOVED", 1)
+    monkeypatch.setattr(migration, "BATCH_MAX", 5)
+    monkeypatch.setattr(migration, "READ_MAX", 40)
     run, steps = Partition.run, 0
 
     async def run_and_stop(self: Partition, command: Command[Any], *lease: Any) -> Any:
         nonlocal steps
-        if isinstance(command, Migrate):
+        if isinstance(command, MIGRATING):
             await run(self, command)
             if steps == 0:
                 raise StoreUnfit("the process was killed")
@@ -202,7 +210,7 @@ async def test_a_migration_that_is_stopped_anywhere_and_sent_twice_ends_as_one_t
     monkeypatch.setattr(Partition, "run", run_and_stop)
     stopped = 0
     while True:
-        steps = 1
+        steps = stopped + 1
         try:
             async with old_store.make() as store:
                 assert len(await differences(store)) == 1

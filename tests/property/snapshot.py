@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from property.model import WAITING, Contract, Payment
 from redis.asyncio import Redis
-from support.scene import CHALLENGE
 
 from technopay.storage.redis_keys import Keys
 
@@ -16,7 +16,13 @@ READ = """
 local tag = string.match(KEYS[1], '^{[^}]+}:')
 local records = {}
 for i, name in ipairs(ARGV) do
-    records[i] = redis.call('HGETALL', tag .. name)
+    local record = redis.call('HGETALL', tag .. name)
+    local payment_id = string.match(name, '^payment:(.*)')
+    if payment_id then
+        record[#record + 1] = 'code'
+        record[#record + 1] = redis.call('GET', tag .. 'code:' .. payment_id) or '{}'
+    end
+    records[i] = record
 end
 return {redis.call('XLEN', KEYS[1]), records}
 """
@@ -33,9 +39,9 @@ async def read_snapshot(client: Redis, keys: Keys, contract: Contract) -> dict[s
     }
     for payment_id in contract.payments:
         payment = found[f"payment:{payment_id}"]
-        payment |= dict(zip(CHALLENGE, payment.get("challenge", "").split(" "), strict=False))
+        payment |= {f"code_{name}": part for name, part in json.loads(payment.pop("code")).items()}
     for currency in CURRENCIES:
-        days = found[f"limit:{currency}"]
+        days = found[f"limit:global:{currency}"]
         days["used"] = str(sum(int(used) for day, used in days.items() if day != "limit"))
     return found | {"journal": length}
 
@@ -72,7 +78,10 @@ def expected_fields(contract: Contract) -> dict[str, Fields]:
         records[f"payment:{payment_id}"] = _payment(payment)
     for currency in CURRENCIES:
         limit, used = contract.limits.get(currency), contract.used.get(currency, 0)
-        records[f"limit:{currency}"] = {"limit": None if limit is None else str(limit), "used": str(used)}
+        records[f"limit:global:{currency}"] = {
+            "limit": None if limit is None else str(limit),
+            "used": str(used),
+        }
     return records
 
 
@@ -84,6 +93,10 @@ def _payment(payment: Payment) -> Fields:
         "balance": None if payment.balance_after is None else str(payment.balance_after),
     }
     if payment.status not in (WAITING, "canceled"):
-        return fields | {"challenge": ""}
-    counts = {"issue": payment.issue, "attempts": payment.attempts, "resends": payment.resends}
-    return fields | {name: str(count) for name, count in counts.items()} | {"method": payment.method}
+        return fields | {"code_version": None}
+    counts = {"version": payment.issue, "attempts": payment.attempts, "resends": payment.resends}
+    return (
+        fields
+        | {f"code_{name}": str(count) for name, count in counts.items()}
+        | {"code_method": payment.method}
+    )

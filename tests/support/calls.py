@@ -27,7 +27,7 @@ from technopay.engine.commands import Command
 from technopay.engine.models import from_ms
 from technopay.engine.testing.mocks import AddToMockInbox, MockSettlement, ReadMockInbox
 from technopay.engine.values import ClaimedMessage, Evidence
-from technopay.storage.commands import Migrate
+from technopay.storage.commands import MigrateLimits, MigratePayments, MigrateReferences
 
 Call = Callable[[], Awaitable[Any]]
 Case = Callable[[Scene], Awaitable[Call]]
@@ -351,15 +351,33 @@ async def initialise(scene: Scene) -> Call:
 
 
 @case
-async def migrate(scene: Scene) -> Call:
+async def migrate_references(scene: Scene) -> Prepared:
     invoice = new_invoice("alice", 100, "EUR", from_ms(await scene.now_ms() + DAY_MS), reference="e\u0301")
     assert (await scene.store.run(invoice)).code == "ok"
     moves = ["4:Shope\u0301", "4:Shop\u00e9", invoice.invoice_id, "\u00e9", "0"]
+    return MigrateReferences(moves)
 
-    async def move() -> Any:
-        return (await scene.store.run(Migrate("4", "5", moves))).value
 
-    return move
+@case
+async def migrate_payments(scene: Scene) -> Prepared:
+    payment_id = await scene.started(await scene.wallet(), await scene.invoice())
+    code = await scene.code(payment_id)
+    names = ("method", "version", "attempts", "resends", "expires_at", "payable_until")
+    packed = " ".join([*(code[name] for name in names), "", code["key"]])
+    day = await scene.day(payment_id)
+    await scene.write("payment", payment_id, challenge=packed, limit=day)
+    await client_of(scene.store).hdel(scene.keys.key("payment", payment_id), "version", "global_period")
+    return MigratePayments([payment_id])
+
+
+@case
+async def migrate_limits(scene: Scene) -> Prepared:
+    await scene.set_limit("EUR", 5_000)
+    client, keys = client_of(scene.store), scene.keys
+    await client.rename(keys.key("limit", "global:EUR"), keys.key("limit", "EUR"))
+    await client.delete(keys.key("limits"))
+    await client.sadd(keys.key("limits"), "EUR")
+    return MigrateLimits(["EUR"])
 
 
 @case
