@@ -11,6 +11,8 @@ from support.scene import Scene, dump
 from technopay.engine.ports import Outcome
 from technopay.storage.scripts.loader import load_scripts
 
+pytestmark = pytest.mark.any_partition
+
 
 def timeless(found: dict[str, Any]) -> dict[str, Any]:
     """Leave out what a repeat may move on: when claims run out, and the relay's own claim."""
