@@ -19,6 +19,8 @@ from technopay.engine.models import Audit
 from technopay.storage.audit.auditor import audit as auditing
 from technopay.storage.audit.invariants import BALANCE, CHANGE, DEBIT, INVOICE, LIMIT, MESSAGE, MONEY
 
+pytestmark = pytest.mark.any_partition
+
 
 @dataclass
 class World:

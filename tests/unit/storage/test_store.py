@@ -35,6 +35,8 @@ from technopay.storage.commands import MarkDemo
 from technopay.storage.redis_keys import KINDS, Keys
 from technopay.storage.schema import SCHEMA
 
+pytestmark = pytest.mark.any_partition
+
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
 
 
