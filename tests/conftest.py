@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AsyncExitStack
-from functools import partial
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
@@ -138,13 +137,6 @@ async def store(make_store: Callable[[], RedisStore], *, is_corrupted: bool) -> 
             await assert_clean(opened)
 
 
-def migrating_store(url: str, namespace: str) -> RedisStore:
-    """Make a store on a server that migrates at once: no engine of the earlier version is on it."""
-    store = RedisStore.connect(url, namespace=namespace)
-    store.migrates, store._migration_wait_s = True, 0
-    return store
-
-
 @pytest.fixture(params=["fake", "valkey", "redis"])
 async def old_store(
     request: pytest.FixtureRequest, namespace: str, monkeypatch: pytest.MonkeyPatch
@@ -160,7 +152,13 @@ async def old_store(
     url: str = request.getfixturevalue(f"{request.param}_url")
     async with Redis.from_url(url, decode_responses=True) as server:
         facts = await load_old_store(server, namespace)
-        yield OldStore(partial(migrating_store, url, namespace), server, facts)
+
+        def make() -> RedisStore:
+            store = RedisStore.connect(url, namespace=namespace)
+            store.migrates, store._migration_wait_s = True, 0.0  # no engine of the earlier version is there
+            return store
+
+        yield OldStore(make, server, facts)
         await server.flushdb()
 
 

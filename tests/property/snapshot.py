@@ -16,13 +16,11 @@ READ = """
 local tag = string.match(KEYS[1], '^{[^}]+}:')
 local records = {}
 for i, name in ipairs(ARGV) do
-    local record = redis.call('HGETALL', tag .. name)
-    local payment_id = string.match(name, '^payment:(.*)')
-    if payment_id then
-        record[#record + 1] = 'code'
-        record[#record + 1] = redis.call('GET', tag .. 'code:' .. payment_id) or '{}'
+    if string.find(name, '^code:') then
+        records[i] = redis.call('GET', tag .. name) or ''
+    else
+        records[i] = redis.call('HGETALL', tag .. name)
     end
-    records[i] = record
 end
 return {redis.call('XLEN', KEYS[1]), records}
 """
@@ -32,14 +30,15 @@ CURRENCIES = ("EUR", "USD")
 
 async def read_snapshot(client: Redis, keys: Keys, contract: Contract) -> dict[str, Any]:
     """Read every record that the model knows of, and how long the journal is."""
-    names = list(expected_fields(contract))
+    names = [*expected_fields(contract), *(f"code:{payment_id}" for payment_id in contract.payments)]
     length, records = await client.eval(READ, 1, keys.journal, *names)
     found: dict[str, Any] = {
-        name: dict(zip(flat[::2], flat[1::2], strict=True)) for name, flat in zip(names, records, strict=True)
+        name: dict(zip(found[::2], found[1::2], strict=True)) if isinstance(found, list) else found
+        for name, found in zip(names, records, strict=True)
     }
     for payment_id in contract.payments:
-        payment = found[f"payment:{payment_id}"]
-        payment |= {f"code_{name}": part for name, part in json.loads(payment.pop("code")).items()}
+        code = json.loads(found.pop(f"code:{payment_id}") or "{}")
+        found[f"payment:{payment_id}"] |= {f"code {name}": value for name, value in code.items()}
     for currency in CURRENCIES:
         days = found[f"limit:global:{currency}"]
         days["used"] = str(sum(int(used) for day, used in days.items() if day != "limit"))
@@ -93,10 +92,10 @@ def _payment(payment: Payment) -> Fields:
         "balance": None if payment.balance_after is None else str(payment.balance_after),
     }
     if payment.status not in (WAITING, "canceled"):
-        return fields | {"code_version": None}
+        return fields | {"code version": None}
     counts = {"version": payment.issue, "attempts": payment.attempts, "resends": payment.resends}
     return (
         fields
-        | {f"code_{name}": str(count) for name, count in counts.items()}
-        | {"code_method": payment.method}
+        | {f"code {name}": str(count) for name, count in counts.items()}
+        | {"code method": payment.method}
     )
