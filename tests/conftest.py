@@ -152,7 +152,13 @@ async def old_store(
     url: str = request.getfixturevalue(f"{request.param}_url")
     async with Redis.from_url(url, decode_responses=True) as server:
         facts = await load_old_store(server, namespace)
-        yield OldStore(lambda: RedisStore.connect(url, namespace=namespace), server, facts)
+
+        def make() -> RedisStore:
+            store = RedisStore.connect(url, namespace=namespace)
+            store.migrates, store._migration_wait_s = True, 0.0  # no engine of the earlier version is there
+            return store
+
+        yield OldStore(make, server, facts)
         await server.flushdb()
 
 
