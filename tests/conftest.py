@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import Redis
+from support import scene
 from support.audit import assert_books_balance, assert_clean
 from support.clock import FakeClock
 from support.http import Api, running_api
@@ -23,6 +24,8 @@ from technopay.engine import Engine, EngineSettings
 from technopay.storage import RedisStore
 
 COLLECTED_BEFORE_S = 4 * 3600
+OTHER_PARTITION = "other_partition"
+"""A faked store of another partition than the first, for modules with the mark `any_partition`."""
 _numbers = itertools.count()
 
 
@@ -51,6 +54,18 @@ def pytest_collection() -> Generator[None, object, object]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("time.time", lambda: now() - COLLECTED_BEFORE_S)
         return (yield)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Try another partition only where that is asked for."""
+    items[:] = [
+        item
+        for item in items
+        if item.get_closest_marker("any_partition")
+        or not isinstance(item, pytest.Function)
+        or not hasattr(item, "callspec")
+        or item.callspec.params.get("make_store") != OTHER_PARTITION
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -87,13 +102,24 @@ def is_corrupted(request: pytest.FixtureRequest) -> bool:
     return request.node.get_closest_marker("corrupts") is not None
 
 
-@pytest.fixture(params=["fake", "valkey", "redis"])
+@pytest.fixture(params=["fake", "valkey", "redis", OTHER_PARTITION])
 async def make_store(
-    request: pytest.FixtureRequest, namespace: str, *, is_corrupted: bool
+    request: pytest.FixtureRequest, namespace: str, monkeypatch: pytest.MonkeyPatch, *, is_corrupted: bool
 ) -> AsyncIterator[Callable[[], RedisStore]]:
     """Make unopened stores of one kind. On a server they are the same store; a fake is always a new one."""
     if request.param == "fake":
         yield lambda: RedisStore.fake(namespace=namespace)
+        return
+    if request.param == OTHER_PARTITION:
+        monkeypatch.setattr(scene, "PARTITION", 0x2A)
+        yield lambda: RedisStore(
+            url=None,
+            initialise=True,
+            timezone="UTC",
+            namespace=namespace,
+            durability="unchecked",
+            partition=0x2A,
+        )
         return
     url: str = request.getfixturevalue(f"{request.param}_url")
     yield lambda: RedisStore.connect(url, initialise=True, namespace=namespace)
@@ -126,7 +152,13 @@ async def old_store(
     url: str = request.getfixturevalue(f"{request.param}_url")
     async with Redis.from_url(url, decode_responses=True) as server:
         facts = await load_old_store(server, namespace)
-        yield OldStore(lambda: RedisStore.connect(url, namespace=namespace), server, facts)
+
+        def make() -> RedisStore:
+            store = RedisStore.connect(url, namespace=namespace)
+            store.migrates, store._migration_wait_s = True, 0.0  # no engine of the earlier version is there
+            return store
+
+        yield OldStore(make, server, facts)
         await server.flushdb()
 
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from technopay.engine import Engine, EngineSettings, read_mock_inbox
 from technopay.http.app import create_app
-from technopay.http.auth import Caller
+from technopay.http.auth.tokens import Caller
 from technopay.http.problems import Unauthenticated
 from technopay.storage import RedisStore
 

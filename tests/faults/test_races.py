@@ -50,7 +50,9 @@ class Field:
         """Read payments again, when all are at rest."""
 
         async def look() -> list[Payment]:
-            found = [await self.engine.find_payment(payment_id=payment["id"]) for payment in started]
+            found: list[Payment] = [
+                await self.engine.find_payment(payment_id=payment["id"]) for payment in started
+            ]
             return found if all(payment.is_at_rest for payment in found) else []
 
         return await wait_for(look)

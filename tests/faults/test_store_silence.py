@@ -22,7 +22,7 @@ from technopay.engine.commands import SetLimit
 from technopay.storage import RedisStore
 from technopay.storage.redis_keys import Keys
 from technopay.storage.server.client import ServerClient
-from technopay.storage.server.health import SCHEMA
+from technopay.storage.schema import SCHEMA
 
 AMOUNT = 7
 CALLS = 20

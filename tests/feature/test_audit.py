@@ -16,6 +16,8 @@ from support.service import assert_one_line, run_command, running_command
 from technopay.engine import Audit, Engine, EngineClosed, EngineSettings
 from technopay.storage import RedisStore
 
+pytestmark = pytest.mark.any_partition
+
 DEMO = ("serve", "--demo", "--port", "0", "--data-dir", "data")
 CLEAN, BROKEN, COULD_NOT_RUN = 0, 1, 2
 

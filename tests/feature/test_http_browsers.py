@@ -15,9 +15,10 @@ from aiohttp.test_utils import TestClient
 from support.http import Api, OwnServer, Person, make_person
 from support.scenes import SECRET, wait_for
 
-from technopay.http.app import TABLE, create_app
-from technopay.http.auth import TokenAuthenticator
-from technopay.http.seen import Seen
+from technopay.http.access_record import RequestRecord
+from technopay.http.auth.tokens import TokenAuthenticator
+from technopay.http.app import create_app
+from technopay.http.app import ROUTES
 
 SHOP = "https://shop.example"
 ASKED = {
@@ -59,10 +60,10 @@ async def test_head_is_answered_wherever_get_is_with_the_same_headers(api: Api, 
         "user_id": "alice",
     }  # fmt: skip
     async with opened(api) as client:
-        for route in api.app[TABLE]:
+        for route in api.app[ROUTES]:
             if route.method != "GET" or route.path.startswith("/mock/"):
                 continue
-            for path in (route.path.format(**ids, part="x"), f"{route.path.format(**ids, part='x')}?zzz=1"):
+            for path in (route.path.format(**ids, asset="x"), f"{route.path.format(**ids, asset='x')}?zzz=1"):
                 headers = signed_in(alice)
                 async with asyncio.timeout(10):
                     async with client.head(path, headers=headers) as head:
@@ -174,8 +175,8 @@ async def test_an_options_that_is_no_preflight_is_not_allowed(api: Api, alice: P
 
 
 async def test_a_request_is_recorded_with_client_method_and_route(api: Api, alice: Person) -> None:
-    records: list[Seen] = []
-    options = {"on_request": records.append, "trusted_proxies": [ip_network("127.0.0.0/8")]}
+    records: list[RequestRecord] = []
+    options = {"observer": records.append, "trusted_proxies": [ip_network("127.0.0.0/8")]}
     async with opened(api, **options) as client:
         for method, path in [
             ("GET", "/v1/wallets"), ("HEAD", "/livez"), ("GET", "/v1/payments/nope"), ("DELETE", "/v1/wallets"),

@@ -32,7 +32,7 @@ from technopay.engine import (
     WalletBusy,
 )
 from technopay.http.app import create_app
-from technopay.http.auth import TokenAuthenticator
+from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.storage import RedisStore
 
 

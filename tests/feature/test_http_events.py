@@ -15,10 +15,11 @@ from support.scenes import SECRET, quick_settings, wait_for
 from support.sse import Listener, Told, listening
 
 from technopay.engine import Engine
-from technopay.http.app import ADMISSION, create_app
-from technopay.http.auth import TokenAuthenticator
-from technopay.http.bounds import Bounds
-from technopay.http.server import serving
+from technopay.http.auth.tokens import TokenAuthenticator
+from technopay.http.app import create_app
+from technopay.http.server.serving import serving
+from technopay.http.server.limits import ServerLimits
+from technopay.http.server.serving import CONCURRENCY
 from technopay.storage import RedisStore
 
 PURCHASE = [("payment.started", 1), ("payment.processing", 2), ("payment.succeeded", 3)]
@@ -192,7 +193,7 @@ async def test_a_user_has_so_many_streams(api: Api) -> None:
 
 
 async def test_whoever_leaves_makes_room_before_the_next_ping(api: Api) -> None:
-    app = create_app(api.engine, TokenAuthenticator(SECRET), bounds=Bounds(ping_interval_s=3_600))
+    app = create_app(api.engine, TokenAuthenticator(SECRET), limits=ServerLimits(ping_interval_s=3_600))
     headers = {"Authorization": f"Bearer {api.token()}"}
     async with serving(app, "127.0.0.1", 0, drain_s=0.1) as (host, port):
         url = f"http://{host}:{port}/v1/events"
@@ -214,7 +215,7 @@ async def bounded(request: pytest.FixtureRequest, fake_store: RedisStore) -> Asy
         return sock
 
     async with Engine(fake_store, quick_settings()) as engine:
-        app = create_app(engine, TokenAuthenticator(SECRET), bounds=Bounds(**request.param))
+        app = create_app(engine, TokenAuthenticator(SECRET), limits=ServerLimits(**request.param))
         server: Any = TestServer(app, socket_factory=small_socket)
         async with TestClient[web.Request, web.Application](server) as client:
             yield Api(client, engine, fake_store)
@@ -277,9 +278,9 @@ async def test_a_drain_ends_every_stream_as_complete(api: Api) -> None:
 
     async with listening(api) as first, listening(api) as second:
         hearing = asyncio.gather(hear_out(first), hear_out(second))
-        await api.app[ADMISSION].drain(10)
+        await api.app[CONCURRENCY].drain(10)
         await hearing
-        assert api.app[ADMISSION].running == 0
+        assert api.app[CONCURRENCY].running == 0
     assert api.engine.statistics.listeners == 0
 
 

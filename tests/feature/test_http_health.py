@@ -9,11 +9,11 @@ import pytest
 from support.http import TIME, Api, inbox, make_person, running_api
 from support.scenes import SECRET, quick_settings, wait_for
 
-from technopay.engine import Engine, StoreUnavailable
-from technopay.engine.testing import mocks
-from technopay.http.app import ADMISSION, create_app
-from technopay.http.auth import TokenAuthenticator
-from technopay.http.server import serving
+from technopay.engine import Engine, StoreUnavailable, mocks
+from technopay.http.auth.tokens import TokenAuthenticator
+from technopay.http.app import create_app
+from technopay.http.server.serving import serving
+from technopay.http.server.serving import CONCURRENCY
 from technopay.storage import RedisStore
 
 MOCKS = ["settlement", "email", "sms"]
@@ -52,7 +52,7 @@ async def test_a_server_whose_engine_is_closed_is_not_ready(api: Api) -> None:
 
 async def test_a_server_that_drains_is_not_ready_and_takes_no_new_work(api: Api) -> None:
     api.faults_expected = True
-    await api.app[ADMISSION].drain(0)
+    await api.app[CONCURRENCY].drain(0)
 
     (await api.get("/livez", user=None)).expect(200)
     assert (await api.get("/readyz", user=None)).expect(503) == {
@@ -92,7 +92,7 @@ async def test_a_server_that_drains_finishes_what_runs_and_says_that_it_drains(
             reading = asyncio.create_task(read())
 
             async def begun() -> bool:
-                return app[ADMISSION]._waits == 1
+                return app[CONCURRENCY]._waits == 1
 
             await wait_for(begun)
             leave.set()

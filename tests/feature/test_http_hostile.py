@@ -12,8 +12,8 @@ import pytest
 from support.http import Api, Person, make_person
 from support.scene import dump
 
-from technopay.http.parsing import _refuse_duplicates
 from technopay.http.problems import MalformedRequest
+from technopay.http.requests import _refuse_duplicates
 
 DEEP = b"[" * 33 + b"]" * 33
 
@@ -346,7 +346,7 @@ BYTES = [
     ([b"POST /v1/admin/users HTTP/1.1", b"Content-Length: 0", b"Content-Encoding: br"], 415),
     ([b"POST /v1/admin/users HTTP/1.1", b"Content-Length: 0", b"Expect: a miracle"], 400),
     ([b"POST /nowhere HTTP/1.1", b"Content-Length: 0", b"Expect: a miracle"], 400),
-    ([b"OPTIONS * HTTP/1.1"], 405),
+    ([b"OPTIONS * HTTP/1.1"], 404),
     ([b"GET /v1/payments/{} HTTP/1.1"], 404),
     ([b"GET http://elsewhere/v1/admin/limits HTTP/1.1", b"X-Request-Id: \xff"], 200),
 ]

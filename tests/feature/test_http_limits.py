@@ -11,8 +11,8 @@ from support.http import Api, Json, Person, make_person, right_code, running_api
 from support.raw import PATIENCE_S, Served, Told, heard, request, served
 from support.scenes import wait_for
 
-from technopay.http import connection
-from technopay.http.app import ADMISSION
+from technopay.http.server import connection
+from technopay.http.server.serving import CONCURRENCY
 from technopay.storage import RedisStore
 
 Wire = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -60,7 +60,7 @@ async def busy(server: Served, count: int) -> AsyncIterator[list[Wire]]:
     """Hold connections amid a request, which is answered once its body `{}` comes."""
 
     async def are_busy() -> bool:
-        return server.app[ADMISSION].running == count
+        return server.app[CONCURRENCY].running == count
 
     async with held(server, count) as wires:
         for _, writer in wires:
@@ -188,7 +188,7 @@ async def test_who_is_refused_and_stays_is_left(
     api: Api, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "RESERVE", 0)
-    monkeypatch.setattr(connection, "REFUSED_DEADLINE_S", 0.05)
+    monkeypatch.setattr(connection, "REJECTED_DEADLINE_S", 0.05)
     async with served(api.engine, connections_max=1, **PATIENT) as server, busy(server, 1):
         reader, writer = await server.open()
         assert_overloaded(await heard(reader))
@@ -199,7 +199,7 @@ async def test_a_server_that_ends_leaves_those_whom_it_refused(
     api: Api, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "RESERVE", 0)
-    monkeypatch.setattr(connection, "REFUSED_DEADLINE_S", 3_600.0)
+    monkeypatch.setattr(connection, "REJECTED_DEADLINE_S", 3_600.0)
     async with served(api.engine, connections_max=1, **PATIENT) as server, busy(server, 1):
         reader, writer = await server.open()
         assert_overloaded(await heard(reader))
@@ -213,7 +213,7 @@ async def test_requests_beyond_the_bound_are_refused_at_once_and_health_is_not(a
             writer.write(wait)
 
         async def are_waiting() -> bool:
-            return server.app[ADMISSION].running == 2
+            return server.app[CONCURRENCY].running == 2
 
         await wait_for(are_waiting)
         for raw in (READ, request("GET /v1/payments/x?wait=10")):
@@ -232,7 +232,7 @@ async def test_what_begins_something_leaves_places_for_what_finishes(api: Api, a
             writer.write(request("POST /v1/payments/x/cancel", *BODY_TO_COME))
 
         async def are_waiting() -> bool:
-            return server.app[ADMISSION].running == 3
+            return server.app[CONCURRENCY].running == 3
 
         await wait_for(are_waiting)
         assert (await ask(wires[3], begin)).status == 503
@@ -247,7 +247,7 @@ async def test_no_user_takes_the_place_of_all_others(api: Api, alice: Person) ->
         waiting.write(request("POST /v1/payments/x/cancel", *BODY_TO_COME))
 
         async def is_waiting() -> bool:
-            return server.app[ADMISSION].running == 1
+            return server.app[CONCURRENCY].running == 1
 
         await wait_for(is_waiting)
         told = await ask(other, READ)
@@ -260,7 +260,7 @@ async def wait_free(server: Served, users: int) -> None:
     """Wait until as many users wait for something as are told."""
 
     async def are_waiting() -> bool:
-        admission = server.app[ADMISSION]
+        admission = server.app[CONCURRENCY]
         return len(admission._waits_by_user) == users and admission.running == 0
 
     await wait_for(are_waiting)
@@ -295,7 +295,7 @@ async def test_waits_take_no_place_of_requests_and_end_with_their_connections(pa
                     writer.write(as_user(person, f"GET /v1/payments/{payment['id']}?wait=10"))
                     waiting.add(writer)
             await wait_free(server, users=4)
-            assert server.app[ADMISSION]._waits == 32
+            assert server.app[CONCURRENCY]._waits == 32
 
             # Nobody else notices, and what would be one wait too many is answered at once.
             await asyncio.gather(*(wait(*each) for each in zip(4 * people, 4 * stuck, wires, strict=False)))
@@ -360,4 +360,4 @@ async def test_a_handler_that_takes_too_long_is_answered_that_the_outcome_is_unk
         told = await server.say(request(f"GET /v1/payments/{payment['id']}?wait=10", close=True))
 
         assert (told.status, told.problem["code"]) == (504, "outcome_unknown")
-        assert server.app[ADMISSION].running == 0
+        assert server.app[CONCURRENCY].running == 0

@@ -15,7 +15,7 @@ from support.raw import PATIENCE_S, Served, deposit, heard, request, served
 from support.scene import dump
 from support.scenes import wait_for
 
-from technopay.http.app import ADMISSION
+from technopay.http.server.serving import CONCURRENCY
 
 HUNG_UP = 0
 """In place of a status: who still talks when it is too late may not hear the answer."""
@@ -191,10 +191,10 @@ async def test_a_client_who_leaves_amid_a_body_is_no_defect(
     server: Served, alice: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def is_reading() -> bool:
-        return server.app[ADMISSION].running == 1
+        return server.app[CONCURRENCY].running == 1
 
     async def is_done() -> bool:
-        return server.app[ADMISSION].running == 0
+        return server.app[CONCURRENCY].running == 0
 
     _, writer = await server.open()
     writer.write(deposit(alice, b"Content-Length: 13", body=BODY[:5]))

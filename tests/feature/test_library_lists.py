@@ -26,6 +26,8 @@ from technopay.engine import (
 )
 from technopay.storage import RedisStore
 
+pytestmark = pytest.mark.any_partition
+
 AMOUNT_MAX = 2**53 - 1
 
 

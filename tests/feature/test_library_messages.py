@@ -25,6 +25,8 @@ from technopay.engine import (
 )
 from technopay.storage import RedisStore
 
+pytestmark = pytest.mark.any_partition
+
 
 @pytest.fixture
 def settings() -> EngineSettings:

@@ -37,7 +37,6 @@ from support.service import (
 )
 
 from technopay.cli.load import fixtures as fixtures_module
-from technopay.cli.load import inbox as inbox_module
 from technopay.cli.load import verdict as verdict_module
 from technopay.cli.load.command import measure, run_load
 from technopay.cli.load.console import ConsoleView
@@ -252,7 +251,7 @@ def test_a_second_control_c_ends_it_at_once(service: Service, tmp_path: Path) ->
 def test_a_server_that_dies_leaves_no_verdict_and_the_figures_until_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox_module, "CODE_WAIT_S", 1.0)
+    monkeypatch.setattr(fixtures_module, "CODE_WAIT_S", 1.0)
     monkeypatch.setattr(verdict_module, "LOOK_PAUSE_S", 0.01)
     monkeypatch.setattr(fixtures_module, "PATIENCE", RetryPolicy(retries=1, backoff_s=0.01))
     shown = StringIO()

@@ -15,11 +15,15 @@ from support.scenes import derive_code, quick_settings
 
 from technopay.engine import Engine, Invoice, ScriptedSettlementService, Wallet
 from technopay.engine.values import PaymentTerms
-from technopay.http.app import ADMISSION, create_app
-from technopay.http.auth import PAYMENTS, Caller
+from technopay.http.auth.tokens import Caller
+from technopay.http.problems import Unauthenticated
+from technopay.http.app import create_app
+from technopay.http.api.route import Call, Route
+from technopay.http.api.streams import Stream
+from technopay.http.auth.tokens import PAYMENTS
 from technopay.http.client import Client, UnexpectedAnswer
-from technopay.http.problems import NotFound, Unauthenticated
-from technopay.http.routes import Call, Route, Stream
+from technopay.http.problems import NotFound
+from technopay.http.server.serving import CONCURRENCY
 from technopay.storage import RedisStore
 
 Browser = TestClient[web.Request, web.Application]
@@ -220,7 +224,7 @@ async def test_what_runs_is_finished_when_the_outer_application_ends(fake_store:
         await asked.wait()
 
         ending = asyncio.create_task(browser.server.close())
-        await inner(browser)[ADMISSION].wait_until_draining()
+        await inner(browser)[CONCURRENCY].wait_until_draining()
         may_settle.set()
 
         assert (await confirming).status == "succeeded"
@@ -235,7 +239,7 @@ async def test_a_stream_ends_by_itself_when_the_outer_application_ends(engine: E
     async def stream(_: Call) -> Stream:
         return Stream(tick(), "text/plain")
 
-    endless = Route("GET", "/endless", "endless", "Never ends", PAYMENTS, stream, None, media="text/plain")
+    endless = Route("GET", "/endless", PAYMENTS, stream, media="text/plain")
     async with mounted(engine, more_routes=[endless]) as browser:
         answer = await browser.get("/shop/pay/endless", headers={"Authorization": "Bearer alice"})
         assert await answer.content.readline() == b"tick\n"

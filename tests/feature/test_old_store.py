@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,11 +23,18 @@ from technopay.engine import (
 )
 from technopay.engine.commands import Command
 from technopay.storage import RedisStore, migration
-from technopay.storage.commands import Migrate
+from technopay.storage.commands import (
+    AdvanceMigration,
+    BeginMigration,
+    MigrateLimits,
+    MigratePayments,
+    MigrateReferences,
+)
 from technopay.storage.partition import Partition
 from technopay.storage.redis_keys import Keys
-from technopay.storage.server.health import SCHEMA
+from technopay.storage.schema import SCHEMA
 
+WRITES = (BeginMigration, AdvanceMigration, MigrateReferences, MigratePayments, MigrateLimits)
 NEW_NAMES = {
     "8:bookshopBestellung \u00c4-7": "keyed",
     "5:Caf\u00e9\u00d6-1": "payee",
@@ -56,9 +64,12 @@ async def test_references_are_keyed_by_their_normal_form_and_those_that_collide_
         assert len(references) == 9
         assert references["7:floristGr\u00f6\u00dfe-\u00e9"] == first
         assert references["7:floristGro\u0308\u00dfe-e\u0301"] == second
-        [said] = [each.getMessage() for each in caplog.records if each.name == migration.__name__]
-        assert first in said
-        assert second in said
+        [collision, difference] = [
+            each.getMessage() for each in caplog.records if each.name == migration.__name__
+        ]
+        assert first in collision
+        assert second in collision
+        assert f"(one_payment_per_invoice): reference, unique in normal form of {second}" in difference
         audit = await store.audit()
         assert [(each.invariant, each.subject) for each in audit.differences] == [
             ("one_payment_per_invoice", second)
@@ -187,30 +198,34 @@ async def test_references_of_what_is_void_or_expired_are_free(old_store: OldStor
 async def test_a_migration_that_is_stopped_anywhere_and_sent_twice_ends_as_one_that_was_not(
     old_store: OldStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migration, "MOVED", 1)
-    run, steps = Partition.run, 0
+    monkeypatch.setattr(migration, "READ_MAX", 20)
+    monkeypatch.setattr(migration, "BATCH_MAX", 2)
+    run, stopped, sent = Partition.run, 0, 0
 
-    async def run_and_stop(self: Partition, command: Command[Any], *lease: Any) -> Any:
-        nonlocal steps
-        if isinstance(command, Migrate):
+    async def run_twice_and_stop(self: Partition, command: Command[Any], *lease: Any) -> Any:
+        nonlocal sent
+        if isinstance(command, WRITES):
+            sent += 1
             await run(self, command)
-            if steps == 0:
+            if sent == stopped:
                 raise StoreUnfit("the process was killed")
-            steps -= 1
         return await run(self, command, *lease)
 
-    monkeypatch.setattr(Partition, "run", run_and_stop)
-    stopped = 0
+    async def open_it() -> bool:
+        nonlocal sent
+        sent = 0
+        async with old_store.make() as store:
+            assert (await store.read_meta())["schema"] == SCHEMA
+            assert len(await differences(store)) == 1
+            return True
+
+    monkeypatch.setattr(Partition, "run", run_twice_and_stop)
     while True:
-        steps = 1
-        try:
-            async with old_store.make() as store:
-                assert len(await differences(store)) == 1
-                break
-        except StoreUnfit:
-            stopped += 1
-            assert stopped < 20
-    assert stopped >= 3
+        stopped += 1
+        with suppress(StoreUnfit):
+            await open_it()
+            break
+    assert stopped >= 8
 
 
 async def test_two_that_open_it_at_once_do_no_harm(old_store: OldStore) -> None:

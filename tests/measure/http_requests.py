@@ -25,7 +25,7 @@ from rich.table import Table
 from technopay.cli.bench.environment import AMOUNT, CURRENCY, SECRET, Environment, open_environment
 from technopay.cli.process import run_loop
 from technopay.engine.values import PaymentTerms
-from technopay.http.signing import TokenSigner
+from technopay.http.auth.tokens import TokenSigner
 
 CONNECTIONS = 64
 """At a time: a loaded server has many. More would be refused under load."""

@@ -17,11 +17,11 @@ from technopay.cli.bench.environment import SECRET, CodeCollector, ImmediateSett
 from technopay.cli.logs import set_up_logging
 from technopay.cli.process import run_loop
 from technopay.engine import Engine
+from technopay.http.server.limits import ServerLimits
+from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.http.app import create_app
-from technopay.http.auth import TokenAuthenticator
-from technopay.http.bounds import Bounds
-from technopay.http.connection import RESERVE
-from technopay.http.server import serving
+from technopay.http.server.serving import serving
+from technopay.http.server.connection import RESERVE
 from technopay.storage import RedisStore
 
 ANSWER_BYTES = 760
@@ -47,10 +47,10 @@ async def serve_bare() -> None:
     await runner.cleanup()
 
 
-async def serve_technopay(url: str, *, is_watched: bool, bounds: Bounds) -> None:
+async def serve_technopay(url: str, *, is_watched: bool, limits: ServerLimits) -> None:
     """Serve technopay, settling at once, on a store that runs already."""
     codes = CodeCollector()
-    on_request = set_up_logging("info", "json") if is_watched else None
+    observer = set_up_logging("info", "json") if is_watched else None
     async with (
         RedisStore.connect(url) as store,
         Engine(
@@ -63,13 +63,13 @@ async def serve_technopay(url: str, *, is_watched: bool, bounds: Bounds) -> None
             create_app(
                 engine,
                 TokenAuthenticator(SECRET),
-                bounds=bounds,
-                on_request=on_request,
+                limits=limits,
+                observer=observer,
                 has_metrics=is_watched,
             ),
             "127.0.0.1",
             0,
-            bounds=bounds,
+            limits=limits,
         ) as (host, port),
     ):
         await _report_and_wait(f"http://{host}:{port}")
@@ -86,7 +86,7 @@ def _report_used_time() -> None:
         print(time.process_time(), flush=True)
 
 
-BOUNDS = {"full": Bounds(requests_max=0), "crowded": Bounds(connections_max=-RESERVE)}
+LIMITS = {"full": ServerLimits(requests_max=0), "crowded": ServerLimits(connections_max=-RESERVE)}
 """Of the kinds that refuse everything."""
 
 
@@ -95,4 +95,5 @@ if __name__ == "__main__":
     if kind == "bare":
         run_loop(serve_bare())
     else:
-        run_loop(serve_technopay(store_url, is_watched=kind != "quiet", bounds=BOUNDS.get(kind, Bounds())))
+        limits = LIMITS.get(kind, ServerLimits())
+        run_loop(serve_technopay(store_url, is_watched=kind != "quiet", limits=limits))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from planted.breakage import Breakage, Edit
 
-UNIT = "tests/unit/http/test_auth.py"
+UNIT = "tests/unit/http/auth/test_tokens.py"
 TOKENS = "tests/feature/test_http_tokens.py::test_a_token_that_is_not_ours_or_not_whole_is_401"
-SERVER = "tests/unit/http/test_server.py"
+SHEDDING = "tests/unit/http/server/test_load_shedding.py"
+RESPONSES = "tests/unit/http/test_responses.py"
 LIMITS = "tests/feature/test_http_limits.py"
-ROUTING = "tests/unit/http/test_routing.py"
 DEADLINES = "tests/unit/engine/test_deadlines.py"
 
 
@@ -23,7 +23,7 @@ SIGN_IN_AND_BOUNDS = (
         "How a token is signed is configured, and not what the token says of itself.",
         (
             http(
-                "auth",
+                "auth/tokens",
                 "algorithms=[self._algorithm]",
                 'algorithms=[self._algorithm, jwt.get_unverified_header(token).get("alg", "")]',
             ),
@@ -34,21 +34,27 @@ SIGN_IN_AND_BOUNDS = (
         "exp-not-required",
         "A token has to end.",
         (
-            http("auth", '"require": ["exp", "sub"]', '"require": ["sub"]'),
-            http("auth", 'math.floor(claims["exp"])', 'claims.get("exp", 4_000_000_000)'),
+            http("auth/tokens", '"require": ["exp", "sub"]', '"require": ["sub"]'),
+            http("auth/tokens", 'math.floor(claims["exp"])', 'claims.get("exp", 4_000_000_000)'),
         ),
         (TOKENS, f"{UNIT}::test_the_end_is_required_even_if_all_else_is_right"),
     ),
     Breakage(
         "known-token-never-ends",
         "A token that was checked once still ends when it says.",
-        (http("auth", "if known is not None and known.expires_at > time.time():", "if known is not None:"),),
+        (
+            http(
+                "auth/tokens",
+                "if cached is not None and cached.expires_at > time.time():",
+                "if cached is not None:",
+            ),
+        ),
         (f"{UNIT}::test_a_token_is_checked_once_and_its_end_every_time",),
     ),
     Breakage(
         "audience-not-checked",
         "A token for another audience is none for us.",
-        (http("auth", '"verify_iat": False}', '"verify_iat": False, "verify_aud": False}'),),
+        (http("auth/tokens", '"verify_iat": False}', '"verify_iat": False, "verify_aud": False}'),),
         (
             f"{UNIT}::test_issuer_and_audience_are_checked_where_they_are_set",
             f"{UNIT}::test_what_is_wrong_with_a_token_is_said_but_not_what_would_be_right[audience]",
@@ -59,7 +65,9 @@ SIGN_IN_AND_BOUNDS = (
         "A process has no more connections open than it is told to.",
         (
             http(
-                "connection", "if self._open >= self._bounds.connections_max + RESERVE:", "if not self._server:"
+                "server/connection",
+                "if self._open >= self._limits.connections_max + RESERVE:",
+                "if not self._server:",
             ),
         ),
         (f"{LIMITS}::test_beyond_the_reserve_connections_are_answered_without_being_heard",),
@@ -68,22 +76,28 @@ SIGN_IN_AND_BOUNDS = (
         "reserve-serves-everybody",
         "The last connections are there for health checks.",
         (
-            http("pipeline", "        refuse_on_reserve(request)\n", ""),
-            http("pipeline", "import Connection, refuse_on_reserve\n", "import Connection\n"),
+            http("api/request_handler", "        refuse_on_reserve(request)\n", ""),
+            http("api/request_handler", "import refuse_on_reserve, respond\n", "import respond\n"),
         ),
         (f"{LIMITS}::test_beyond_the_bound_of_connections_only_what_is_open_to_all_is_answered",),
     ),
     Breakage(
         "header-ends-its-line",
         "No header holds the end of a line, whatever was put into it.",
-        (http("whole", "if not all(map(str.isprintable, lines)):", "if not lines:"),),
-        ("tests/unit/http/test_whole.py::test_no_header_ends_before_its_line[lines]",),
+        (http("server/connection", "if not all(map(str.isprintable, lines)):", "if not lines:"),),
+        ("tests/unit/http/server/test_prebuilt_response.py::test_no_header_ends_before_its_line[lines]",),
     ),
     Breakage(
-        "place-taken-for-an-id",
-        "No part of a path leads to where an id is, but an id.",
-        (http("routing", 'ANY = "/"', 'ANY = "{}"'),),
-        (f"{ROUTING}::test_a_path_that_is_not_there_is_refused_whatever_the_method[/users/{{}}]",),
+        "resolution-shown-to-users",
+        "A response is written as the model of its route: the operators' note is not for users.",
+        (
+            http(
+                "responses",
+                "model.__pydantic_serializer__.to_json(record)",
+                "record.__pydantic_serializer__.to_json(record)",
+            ),
+        ),
+        (f"{RESPONSES}::test_a_resolution_is_for_operators_alone_also_in_lists_and_problems[Payment]",),
     ),
     Breakage(
         "deadline-hides-a-cancel",
@@ -100,16 +114,16 @@ SIGN_IN_AND_BOUNDS = (
     Breakage(
         "late-loop-lets-all-in",
         "A process that is late takes on less.",
-        (http("pressure", "if late_s > LATE_S:", "if late_s < 0:"),),
+        (http("server/load_shedding", "if lag_s > LATE_S:", "if lag_s < 0:"),),
         (
-            f"{SERVER}::test_a_late_loop_lets_fewer_in_until_it_is_in_time_again",
-            "tests/unit/http/test_pressure.py::test_a_loop_that_is_in_time_again_lets_in_more_step_by_step",
+            f"{SHEDDING}::test_a_late_loop_lets_fewer_in_until_it_is_in_time_again",
+            f"{SHEDDING}::test_a_loop_in_time_again_raises_the_limit_step_by_step",
         ),
     ),
     Breakage(
         "begun-before-finished",
         "What was begun is finished before more is begun.",
-        (http("pipeline", "enter(begins=self._begins)", "enter()"),),
+        (http("api/request_handler", "acquire(starts=self._route.status == 201)", "acquire()"),),
         (f"{LIMITS}::test_what_begins_something_leaves_places_for_what_finishes",),
     ),
     Breakage(
@@ -117,7 +131,7 @@ SIGN_IN_AND_BOUNDS = (
         "Of a request that is no HTTP nothing is logged: there may be a token in it.",
         (
             http(
-                "connection",
+                "server/connection",
                 'logger.debug("a request was no HTTP: %s", type(exc).__name__)',
                 'logger.debug("a request was no HTTP: %r", exc)',
             ),

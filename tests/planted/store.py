@@ -139,7 +139,7 @@ STORE_AND_REPLIES = (
     Breakage(
         "colliding-references-merged",
         "Two invoices with the same reference in normal form are both kept by a migration.",
-        (lua("migrate", "if other and other ~= id then", "if false then"),),
+        (lua("migrate_references", "if other and other ~= id then", "if false then"),),
         (
             f"{OLD_STORE}::test_references_are_keyed_by_their_normal_form_and_those_that_collide_are_said_and_kept[fake]",
         ),

@@ -17,13 +17,12 @@ from yarl import URL
 
 from technopay.engine import Engine, MessageCode
 from technopay.engine.values import PaymentTerms
-from technopay.http.app import create_app
-from technopay.http.auth import TokenAuthenticator
-from technopay.http.bounds import Bounds
-from technopay.http.connection import Connections
-from technopay.http.mocks import mock_routes
 from technopay.http.problems import PROBLEMS
-from technopay.http.signing import TokenSigner
+from technopay.http.server.limits import ServerLimits
+from technopay.http.auth.tokens import TokenAuthenticator, TokenSigner
+from technopay.http.app import create_app
+from technopay.http.api.demo import mock_routes
+from technopay.http.server.connection import ConnectionFactory
 from technopay.storage import RedisStore
 
 Json = dict[str, Any]
@@ -310,4 +309,4 @@ class OwnRunner(web.AppRunner):
     @property
     def server(self) -> Any:
         assert self._server is not None
-        return Connections(self._server, Bounds())
+        return ConnectionFactory(self._server, ServerLimits())

@@ -17,7 +17,7 @@ from support.scenes import TOKEN_KEY
 from support.service import Service
 from support.shoppers import right_code
 
-from technopay.http.signing import TokenSigner
+from technopay.http.auth.tokens import TokenSigner
 
 ANSWER_S_MAX = 20.0
 _numbers = count()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import repeat
 from typing import Any, TypeVar, cast
 
 import aiohttp
@@ -15,8 +16,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from technopay.cli.load.acknowledgements import Acknowledgements
-from technopay.cli.load.fixtures import CURRENCY, LIMIT, Fixtures, VirtualUser
-from technopay.cli.load.inbox import Inbox
+from technopay.cli.load.fixtures import CURRENCY, LIMIT, Fixtures, Inbox, VirtualUser
 from technopay.cli.load.recorder import Recorder
 from technopay.cli.load.result import Plan
 from technopay.cli.load.timed_client import Headers, Reply, TimedClient, open_session
@@ -167,7 +167,7 @@ def load_fixtures(
     limit = Limit.model_validate(limit_json(used=used))
     client = Client(url, "token", session=session, retry_policy=QUICK)
     everybody = [VirtualUser(user, f"wal_{user}", DEPOSIT, {}, client, Inbox(timed, user)) for user in users]
-    return Fixtures(timed, client, limit, timedelta(0), [{}], everybody)
+    return Fixtures(timed, client, limit, timedelta(0), repeat({}), everybody)
 
 
 def payment_json(status: str = "succeeded", **changes: Any) -> Json:

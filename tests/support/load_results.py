@@ -1,10 +1,9 @@
-"""Results of load tests as they may be, made up: clean, broken, half an hour long, and of nothing at all."""
+"""Made-up results of load tests: clean, broken, half an hour long, two seconds long, and empty."""
 
 from __future__ import annotations
 
-import math
-import random
 from datetime import UTC, datetime
+from typing import Any
 
 from technopay.cli.load.result import (
     FlowResult,
@@ -20,34 +19,25 @@ from technopay.cli.load.result import (
 )
 from technopay.engine import Audit, Checked, Difference
 
-SHARES = {
-    "succeeded": 0.82,
-    "confirmation_invalid": 0.06,
-    "insufficient_funds": 0.04,
-    "canceled": 0.03,
-    "settlement_failed": 0.03,
-    "daily_limit_exceeded": 0.015,
-    "overloaded": 0.005,
-}
+MIB = 2.0**20
+CODES = {
+    "succeeded": (200, 300), "confirmation_invalid": (422, 24), "insufficient_funds": (402, 16),
+    "canceled": (200, 12), "settlement_failed": (402, 12), "daily_limit_exceeded": (402, 6),
+    "overloaded": (503, 2),
+}  # fmt: skip
+"""Status and number per second of each outcome of a purchase."""
+REQUESTS = {"invoice": 2.4, "start": 3.9, "code": 2.1, "confirm": 6.2, "wait": 900.0, "purchase": 17.4}
+"""The operations, with their median in milliseconds."""
+PLAN = Plan(
+    url="http://127.0.0.1:8080", scenario="mixed", duration_s=60.0, users=200, concurrency=64, rate_per_s=None
+)
+NOTHING_CHECKED = Checked(**dict.fromkeys(Checked.model_fields, 0))
+CLEAN_AUDIT = Audit(clean=True, checked=NOTHING_CHECKED, differences=[])
 
 
 def clean_result(seconds: int = 60, rate_per_s: float | None = None) -> Result:
-    """A mixed run that went well. Metrics are known after some seconds, and some are missed."""
-    chance = random.Random(seconds)
-    series = _series(seconds, chance)
-    purchases = round(sum(series.purchases_per_s))
-    requests = {"invoice": 1.0, "start": 1.0, "code": 1.3, "confirm": 1.06, "wait": 0.04}
-    slowness = {"invoice": 2.4, "start": 3.9, "code": 2.1, "confirm": 6.2, "wait": 900.0}
-    operations = [
-        Operation(
-            name=name,
-            count=round(purchases * share),
-            per_s=purchases * share / seconds,
-            latency=_latency(slowness[name]),
-        )
-        for name, share in requests.items()
-    ]
-    whole = Operation(name="purchase", count=purchases, per_s=purchases / seconds, latency=_latency(17.4))
+    """A mixed run, with metrics that are known after three seconds."""
+    count = 372 * seconds
     return Result(
         version="0.1.0",
         machine="Linux 6.1, x86_64, 2 cores, Python 3.11.2",
@@ -56,240 +46,134 @@ def clean_result(seconds: int = 60, rate_per_s: float | None = None) -> Result:
         ended_early=False,
         rejected=0.005,
         never_begun=0,
-        plan=Plan(
-            url="http://127.0.0.1:8080",
-            scenario="mixed",
-            duration_s=float(seconds),
-            users=200,
-            concurrency=64,
-            rate_per_s=rate_per_s,
-        ),
-        operations=[*operations, whole],
-        outcomes=_outcomes(purchases),
-        stories=_flows(purchases),
-        series=series,
+        plan=PLAN.model_copy(update={"duration_s": float(seconds), "rate_per_s": rate_per_s}),
+        operations=[
+            Operation(name=name, count=count, per_s=372.0, latency=latency(p50_ms))
+            for name, p50_ms in REQUESTS.items()
+        ],
+        outcomes=[
+            outcome("invoice", 201, "open", count),
+            outcome("start", 201, "requires_confirmation", count),
+            *(
+                outcome(operation, status, code, per_s * seconds)
+                for operation in ("confirm", "purchase")
+                for code, (status, per_s) in CODES.items()
+            ),
+        ],
+        stories=[flow("pay", count), flow("wrong_code", count // 10), flow("confirm_twice", count // 20)],
+        series=_series(seconds),
         server=Server(
             cpu_us_per_request=212.4,
-            memory_bytes_before=78.2 * 2**20,
-            memory_bytes_after=91.6 * 2**20,
-            memory_bytes_max=97.1 * 2**20,
+            memory_bytes_before=78.2 * MIB,
+            memory_bytes_after=91.6 * MIB,
+            memory_bytes_max=97.1 * MIB,
             store_bytes_per_purchase=1_912.0,
         ),
         generator=Generator(cpu=0.61, lag_p99_ms=3.8, is_to_be_trusted=True),
-        verdict=Verdict(
-            clean=True, acknowledged=purchases * 2, audit=_audit(purchases), differences=[], problem=None
-        ),
+        verdict=verdict(acknowledged=2 * count),
     )
 
 
 def broken_result() -> Result:
-    """A run that found that money did not move as it has to, by a generator that was too busy."""
+    """A run in which invariants did not hold, by a generator that was too busy."""
     result = clean_result()
-    purchases = result.operations[-1].count
     found = [
-        Difference(
-            invariant="balance_is_sum_of_entries",
-            subject=f"wal_00{number:022d}",
-            what="balance",
-            expected="48750",
-            found="50000",
-        )
-        for number in range(3)
+        difference(invariant="balance_is_sum_of_entries", subject=f"wal_00{number:022d}") for number in range(3)
     ]
-    return _changed(
+    own = [
+        "every_debit_ends_once: pay_000000000000000000000041 succeeded, and is canceled",
+        "one_payment_per_invoice: inv_000000000000000000000007 was paid by two payments",
+    ]
+    failed = [
+        outcome("confirm", 500, "internal_error", 11), outcome("confirm", 0, "ServerDisconnectedError", 4)
+    ]  # fmt: skip
+    return changed(
         result,
-        stories=[
-            *result.stories[:2],
-            result.stories[2].model_copy(update={"surprises": {"internal_error": 11, "succeeded": 2}}),
-            *result.stories[3:],
-        ],
-        outcomes=[
-            *result.outcomes,
-            _outcome("confirm", 500, "internal_error", 11),
-            _outcome("confirm", 0, "ServerDisconnectedError", 4),
-        ],
+        stories=[*result.stories[:2], flow("confirm_twice", 900, {"internal_error": 11, "succeeded": 2})],
+        outcomes=[*result.outcomes, *failed],
         generator=Generator(cpu=0.99, lag_p99_ms=412.0, is_to_be_trusted=False),
-        verdict=Verdict(
-            clean=False,
-            acknowledged=purchases * 2,
-            audit=_audit(purchases, found),
-            differences=[
-                "every_debit_ends_once: pay_000000000000000000000041 succeeded, and is canceled",
-                "one_payment_per_invoice: inv_000000000000000000000007 was paid by two payments",
-            ],
-            problem=None,
-        ),
+        verdict=verdict(clean=False, audit=broken_audit(*found), differences=own),
     )
 
 
 def empty_result() -> Result:
-    """A run in which nothing happened: the server was not there."""
-    nothing: list[float | None] = []
-    return _changed(
+    """A run without a server."""
+    series: dict[str, Any] = {name: [] for name in Series.model_fields if name != "outcomes"}
+    return changed(
         clean_result(),
         ran_s=0.4,
         ended_early=True,
-        never_begun=0,
         operations=[],
         outcomes=[],
         stories=[],
-        series=Series(
-            at_s=[],
-            purchases_per_s=[],
-            requests_per_s=[],
-            p50_ms=[],
-            p95_ms=[],
-            p99_ms=[],
-            outcomes={},
-            under_way=[],
-            server_cpu=nothing,
-            server_memory_bytes=nothing,
-            store_memory_bytes=nothing,
-        ),
-        server=Server(
-            cpu_us_per_request=None,
-            memory_bytes_before=None,
-            memory_bytes_after=None,
-            memory_bytes_max=None,
-            store_bytes_per_purchase=None,
-        ),
-        generator=Generator(cpu=0.0, lag_p99_ms=0.0, is_to_be_trusted=True),
-        verdict=Verdict(
-            clean=False,
-            acknowledged=0,
-            audit=None,
-            differences=[],
-            problem="The server at http://127.0.0.1:8080 did not answer: connection refused.",
-        ),
+        series=Series(**series, outcomes={}),
+        server=Server(**dict.fromkeys(Server.model_fields)),
+        verdict=verdict(clean=False, acknowledged=0, audit=None, problem="connection refused"),
     )
 
 
 def short_result() -> Result:
-    """A run of two seconds, of which little is known."""
-    return _changed(
-        clean_result(2),
-        series=Series(
-            at_s=[0.0, 1.0],
-            purchases_per_s=[0.0, 3.0],
-            requests_per_s=[4.0, 11.0],
-            p50_ms=[None, 4.0],
-            p95_ms=[None, 7.5],
-            p99_ms=[None, 7.5],
-            outcomes={"succeeded": [0, 2], "canceled": [0, 1]},
-            under_way=[2, 1],
-            server_cpu=[None, None],
-            server_memory_bytes=[None, 80.0 * 2**20],
-            store_memory_bytes=[None, None],
-        ),
-        verdict=Verdict(clean=True, acknowledged=4, audit=None, differences=[], problem=None),
+    """A run of two seconds, with few known figures."""
+    unknown: list[float | None] = [None, None]
+    series = _series(2).model_copy(
+        update={
+            "p50_ms": [None, 4.0],
+            "server_cpu": unknown,
+            "server_memory_bytes": [None, 80 * MIB],
+            "store_memory_bytes": unknown,
+        }
     )
+    return changed(clean_result(2), series=series, verdict=verdict(audit=None))
 
 
-def _changed(result: Result, **changes: object) -> Result:
+def changed(result: Result, **changes: object) -> Result:
     return Result.model_validate(result.model_copy(update=changes).model_dump())
 
 
-def _latency(p50_ms: float) -> Latency:
-    return Latency(p50_ms=p50_ms, p95_ms=2.3 * p50_ms, p99_ms=4.1 * p50_ms, max_ms=19 * p50_ms)
+def verdict(**changes: Any) -> Verdict:
+    usual = {"clean": True, "acknowledged": 1_234, "audit": CLEAN_AUDIT, "differences": [], "problem": None}
+    return Verdict(**{**usual, **changes})
 
 
-def _series(seconds: int, chance: random.Random) -> Series:
-    """Make up each second: a warm-up, noise, a bad moment at two thirds, and scrapes of metrics that fail."""
-    at_s = [float(second) for second in range(seconds)]
-    wave = [min(1.0, 0.4 + at / 8) * (1 + 0.05 * math.sin(at / 9)) * chance.gauss(1, 0.03) for at in at_s]
-    bad = range(seconds * 2 // 3, seconds * 2 // 3 + max(1, seconds // 20))
-    speed = [0.35 * w if second in bad else w for second, w in enumerate(wave)]
-    times = [(9 if second in bad else 1) * chance.lognormvariate(1.4, 0.12) for second in range(seconds)]
-    totals = [round(410 * each) for each in speed]
-    outcomes = {
-        code: [round(total * share * chance.uniform(0.8, 1.2)) for total in totals]
-        for code, share in SHARES.items()
-    }
-    outcomes["overloaded"] = [40 + count if second in bad else 0 for second, count in enumerate(totals)]
-    ended = [float(sum(counts[second] for counts in outcomes.values())) for second in range(seconds)]
-    told = [second > 2 and chance.random() > 0.02 for second in range(seconds)]
-    told = [is_told and second not in bad[:3] for second, is_told in enumerate(told)]
+def broken_audit(*differences: Difference) -> Audit:
+    return CLEAN_AUDIT.model_copy(update={"clean": False, "differences": list(differences)})
+
+
+def difference(**changes: str) -> Difference:
+    return Difference(**{"what": "balance", "expected": "48750", "found": "50000", **changes})
+
+
+def outcome(operation: str, status: int, code: str, count: int, p50_ms: float | None = 4.0) -> Outcome:
+    times = None if p50_ms is None else latency(p50_ms)
+    return Outcome(operation=operation, status=status, code=code, count=count, latency=times)
+
+
+def latency(p50_ms: float) -> Latency:
+    return Latency(p50_ms=p50_ms, p95_ms=2 * p50_ms, p99_ms=4 * p50_ms, max_ms=19 * p50_ms)
+
+
+def flow(name: str, ended: int, surprises: dict[str, int] | None = None) -> FlowResult:
+    expected = ended - 5 - sum((surprises or {}).values())
+    return FlowResult(
+        name=name, begun=ended + 3, ended=ended, as_expected=expected, turned_away=5, surprises=surprises or {}
+    )
+
+
+def _series(seconds: int) -> Series:
+    """Make up each second: ten of them are slow at two thirds, without metrics."""
+    slow = [2 * seconds // 3 <= second < 2 * seconds // 3 + 10 for second in range(seconds)]
+    known = [second > 2 and not is_slow for second, is_slow in enumerate(slow)]
+    p50_ms = [40.0 if is_slow else 4.0 + second % 3 for second, is_slow in enumerate(slow)]
     return Series(
-        at_s=at_s,
-        purchases_per_s=ended,
-        requests_per_s=[each * 4.4 for each in ended],
-        p50_ms=[None if second < 1 else each for second, each in enumerate(times)],
-        p95_ms=[None if second < 1 else each * chance.uniform(2, 3) for second, each in enumerate(times)],
-        p99_ms=[None if second < 1 else each * chance.uniform(4, 9) for second, each in enumerate(times)],
-        outcomes=outcomes,
-        under_way=[64 if second in bad else round(chance.uniform(50, 64)) for second in range(seconds)],
-        server_cpu=[
-            0.97 * speed[second] * chance.uniform(0.95, 1.05) if told[second] else None
-            for second in range(seconds)
-        ],
-        server_memory_bytes=[
-            (78 + 19 * second / seconds + chance.uniform(-1, 1)) * 2**20 if told[second] else None
-            for second in range(seconds)
-        ],
-        store_memory_bytes=[
-            (12 + 0.75 * second) * 2**20 if told[second] else None for second in range(seconds)
-        ],
+        at_s=[float(second) for second in range(seconds)],
+        purchases_per_s=[300.0 - 200 * is_slow for is_slow in slow],
+        requests_per_s=[1_600.0 - 1_000 * is_slow for is_slow in slow],
+        p50_ms=p50_ms,
+        p95_ms=[2 * each for each in p50_ms],
+        p99_ms=[4 * each for each in p50_ms],
+        outcomes={code: [per_s] * seconds for code, (_, per_s) in CODES.items()},
+        under_way=[64 if is_slow else 50 for is_slow in slow],
+        server_cpu=[0.97 if is_known else None for is_known in known],
+        server_memory_bytes=[(78 + second / 10) * MIB if known[second] else None for second in range(seconds)],
+        store_memory_bytes=[(12 + second) * MIB if known[second] else None for second in range(seconds)],
     )
-
-
-def _outcomes(purchases: int) -> list[Outcome]:
-    statuses = {
-        "succeeded": 200,
-        "confirmation_invalid": 422,
-        "insufficient_funds": 402,
-        "canceled": 200,
-        "settlement_failed": 402,
-        "daily_limit_exceeded": 402,
-        "overloaded": 503,
-    }
-    return [
-        _outcome("invoice", 201, "open", purchases),
-        _outcome("start", 201, "requires_confirmation", purchases * 0.98),
-        _outcome("start", 402, "insufficient_funds", purchases * 0.02),
-        *(
-            _outcome(operation, statuses[code], code, purchases * share)
-            for operation in ("confirm", "purchase")
-            for code, share in SHARES.items()
-        ),
-        _outcome("code", 200, "delivered", purchases * 1.3),
-    ]
-
-
-def _outcome(operation: str, status: int, code: str, count: float) -> Outcome:
-    latency = _latency(len(code) / 2)
-    return Outcome(operation=operation, status=status, code=code, count=round(count), latency=latency)
-
-
-def _flows(purchases: int) -> list[FlowResult]:
-    shares = {
-        "pays": 0.7,
-        "pays_on_second_try": 0.1,
-        "confirms_twice": 0.08,
-        "cancels": 0.03,
-        "has_too_little": 0.04,
-        "is_given_back": 0.05,
-    }
-    return [
-        FlowResult(
-            name=name,
-            begun=round(purchases * share) + 3,
-            ended=round(purchases * share),
-            as_expected=round(purchases * share) - 5,
-            turned_away=5,
-            surprises={},
-        )
-        for name, share in shares.items()
-    ]
-
-
-def _audit(purchases: int, differences: list[Difference] | None = None) -> Audit:
-    checked = Checked(
-        entries=purchases + 200,
-        users=200,
-        wallets=200,
-        invoices=purchases,
-        payments=purchases,
-        limits=1,
-        messages=2 * purchases,
-    )
-    return Audit(clean=not differences, checked=checked, differences=differences or [])

@@ -14,14 +14,13 @@ from support.http import Person
 from support.scenes import SECRET
 
 from technopay.engine import Engine
+from technopay.http.server.limits import ServerLimits
+from technopay.http.auth.tokens import TokenAuthenticator, TokenSigner
 from technopay.http.app import create_app
-from technopay.http.auth import TokenAuthenticator
-from technopay.http.bounds import Bounds
-from technopay.http.server import serving
-from technopay.http.signing import TokenSigner
+from technopay.http.server.serving import serving
 
-QUICK = Bounds(head_deadline_s=0.3, keepalive_s=0.3, body_deadline_s=0.3, write_deadline_s=0.3)
-"""Bounds under which nobody is waited for long."""
+QUICK = ServerLimits(head_deadline_s=0.3, keepalive_s=0.3, body_deadline_s=0.3, write_deadline_s=0.3)
+"""ServerLimits under which nobody is waited for long."""
 
 PATIENCE_S = 20.0
 
@@ -108,6 +107,6 @@ def deposit(person: Person, *lines: bytes, body: bytes = b'{"amount": 1}') -> by
 async def served(engine: Engine, **changes: Any) -> AsyncIterator[Served]:
     """Serve an engine, with short deadlines."""
     bounds = replace(QUICK, **changes)
-    app = create_app(engine, TokenAuthenticator(SECRET), bounds=bounds)
-    async with serving(app, "127.0.0.1", 0, bounds=bounds, drain_s=1.0) as (host, port):
+    app = create_app(engine, TokenAuthenticator(SECRET), limits=bounds)
+    async with serving(app, "127.0.0.1", 0, limits=bounds, drain_s=1.0) as (host, port):
         yield Served(host, port, app)

@@ -44,13 +44,21 @@ CHALLENGE = ("method", "issue", "attempts", "resends", "expires_at", "payable_un
 
 Dump = dict[str, Any]
 
+PARTITION = 0
+"""That of the store of a test; another one for the kind of store `other_partition`."""
+
 _numbers = count(1)
 _clients: WeakKeyDictionary[RedisStore, Any] = WeakKeyDictionary()
 
 
 def new_id(prefix: str) -> str:
-    """Make an id that sorts after those made before."""
-    return f"{prefix}_00{next(_numbers):06d}"
+    """Make an id of the partition of the test's store that sorts after those made before."""
+    return f"{prefix}_{PARTITION:02x}{next(_numbers):06d}"
+
+
+def message_id(entry_id: str) -> str:
+    """Return the id of the message of an entry of the journal of the test's store."""
+    return f"msg_{PARTITION:02x}{entry_id}"
 
 
 def operation(*, kept_ms: int = 60_000, fingerprint: str = "fingerprint") -> Operation:

@@ -20,7 +20,7 @@ from support.scenes import SECRET, TOKEN_KEY
 
 from technopay.engine import EngineSettings, MessageCode
 from technopay.engine.values import PaymentTerms
-from technopay.http.signing import TokenSigner
+from technopay.http.auth.tokens import TokenSigner
 
 ANSWER_S_MAX = 90.0
 CALL_S_MAX = 15.0

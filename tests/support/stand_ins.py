@@ -183,7 +183,6 @@ def make_context(**changes: Any) -> NotificationContext:
     fields: dict[str, Any] = {
         "payment_id": "pay_001",
         "user_id": "alice",
-        "wallet_id": "wal_001",
         "amount": 1_234,
         "currency": "EUR",
         "merchant": "bookshop",

@@ -30,7 +30,7 @@ async def audited_store(settings: Settings) -> AsyncIterator[RedisStore]:
         server = EmbeddedValkey(settings.data_dir)
         if server.is_new:
             raise StoreUninitialised(f"there is no store in {settings.data_dir}")
-        url = server.url if await server.answers() else None
+        url = server.url if await server.is_running() else None
     if url is None:
         store = RedisStore.embedded(settings.data_dir, timezone=settings.timezone)
     else:

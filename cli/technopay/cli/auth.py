@@ -9,10 +9,9 @@ from aiohttp import web
 
 from technopay.cli.settings import ConfigurationError, Settings
 from technopay.engine.settings import derive_key
-from technopay.http.auth import Authenticator, Caller, TokenAuthenticator
-from technopay.http.keys import HS256, Key, read_public_keys
+from technopay.http.auth.signing_keys import HS256, Key, read_public_keys
+from technopay.http.auth.tokens import Authenticator, Caller, TokenAuthenticator, TokenSigner
 from technopay.http.problems import UnknownKey
-from technopay.http.signing import TokenSigner
 
 NAME = "TECHNOPAY_TOKEN_"
 
@@ -28,7 +27,7 @@ class SignIn:
         if self.signer is None:
             raise ConfigurationError(
                 f"{command} signs tokens, which takes a secret: {NAME}ALGORITHM has to be HS256 for it; with a "
-                "public key, tokens come from whoever holds the private one"
+                "public key, tokens are signed elsewhere, with the private key"
             )
         return self.signer
 

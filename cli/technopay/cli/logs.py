@@ -20,7 +20,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 from pydantic_core import to_json
 
-from technopay.http.seen import OnRequest, Seen
+from technopay.http.access_record import RequestObserver, RequestRecord
 
 LogFormat = Literal["auto", "json", "text"]
 Show = Callable[[Mapping[str, Any]], str]
@@ -138,7 +138,7 @@ _writers: list[LogWriter] = []
 
 def set_up_logging(
     level: str, log_format: LogFormat, stream: TextIO | None = None, *, worker: int | None = None
-) -> OnRequest | None:
+) -> RequestObserver | None:
     """Send all logs to a stream; return the log of requests, or None if their level is not logged.
 
     With several workers, each line has the number of its worker.
@@ -188,22 +188,22 @@ class RequestLog:
         self._writer = writer
         self._show = show
 
-    def __call__(self, seen: Seen) -> None:
+    def __call__(self, record: RequestRecord) -> None:
         fields = {
             **_fields("INFO", "technopay.requests", "request"),
-            "request_id": seen.request_id,
-            "method": seen.method,
-            "route": seen.template,
-            "status": seen.status,
-            "took_ms": round(seen.took_s * 1000, 3),
+            "request_id": record.request_id,
+            "method": record.method,
+            "route": record.template,
+            "status": record.status,
+            "took_ms": round(record.took_s * 1000, 3),
         }
-        if seen.client:
-            fields["client"] = seen.client
-        if seen.code:
-            fields["code"] = seen.code
-        if seen.user_id:
-            fields["caller"] = seen.user_id
-        fields |= seen.ids()
+        if record.client:
+            fields["client"] = record.client
+        if record.code:
+            fields["code"] = record.code
+        if record.user_id:
+            fields["caller"] = record.user_id
+        fields |= record.ids()
         self._writer.write(self._show(fields))
 
 

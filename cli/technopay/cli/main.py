@@ -217,7 +217,7 @@ def load(
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(min=0.1, max=100_000, help="Purchases that begin each second, whatever the server does."),
+        typer.Option(min=0.1, max=100_000, help="Purchases to begin each second, however slow the server is."),
     ] = None,
     duration: Annotated[
         float, typer.Option(parser=_seconds, metavar="DURATION", help="Seconds, or like 5m.")
@@ -338,9 +338,9 @@ async def _demo(settings: Settings, *, once: bool) -> None:
 def _running(
     settings: Settings, log_level: str, *, initialise: bool = False, demo: bool
 ) -> AbstractAsyncContextManager[Service]:
-    on_request = set_up_logging(log_level, settings.log_format)
+    observer = set_up_logging(log_level, settings.log_format)
     settings = fit_connections(settings)
-    return running_service(settings, initialise=initialise, demo=demo, on_request=on_request)
+    return running_service(settings, initialise=initialise, demo=demo, observer=observer)
 
 
 def _fail_to_run(what: str, error: Exception) -> int:

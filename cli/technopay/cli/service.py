@@ -31,14 +31,13 @@ from technopay.engine.settings import key_id_of
 from technopay.engine.system import SystemClock
 from technopay.engine.testing.doubles import FixedCode
 from technopay.engine.testing.mocks import MockChannel, MockSettlementService, require_live
+from technopay.http.access_record import RequestObserver
+from technopay.http.api.demo import mock_routes
 from technopay.http.app import METRICS, create_app
-from technopay.http.bounds import Bounds
-from technopay.http.demo_guard import DemoGuard, is_loopback
-from technopay.http.listening import show_address
-from technopay.http.mocks import mock_routes
-from technopay.http.seen import OnRequest
-from technopay.http.server import serving
-from technopay.http.team import Team
+from technopay.http.auth.origins import DemoGuard, is_loopback
+from technopay.http.metrics import WorkerPeers
+from technopay.http.server.limits import ServerLimits
+from technopay.http.server.serving import format_address, serving
 from technopay.storage import RedisStore
 
 logger = logging.getLogger(__name__)
@@ -65,7 +64,7 @@ LEAVE_S_MAX = 5.0
 ERROR_LENGTH_MAX = 500
 
 Serve = Callable[..., AbstractAsyncContextManager[tuple[str, int]]]
-"""Serves an application within its bounds: `serving` or `serving_on`, with an address or sockets."""
+"""Serves an application within its limits: `serving` or `serving_on`, with an address or sockets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ def require_configuration(settings: Settings, *, demo: bool) -> tuple[str, SignI
 
 
 def show_url(host: str, port: int) -> str:
-    return f"http://{show_address(host, port)}"
+    return f"http://{format_address(host, port)}"
 
 
 @asynccontextmanager
@@ -154,13 +153,13 @@ async def running_service(
     *,
     initialise: bool = False,
     demo: bool = False,
-    on_request: OnRequest | None = None,
-    team: Team | None = None,
+    observer: RequestObserver | None = None,
+    peers: WorkerPeers | None = None,
 ) -> AsyncIterator[Service]:
     """Run a service until the block ends. It drains from the outside in: server, engine, store."""
     serve = serve or partial(serving, host=settings.host, port=settings.port)
     secret, sign_in = require_configuration(settings, demo=demo)
-    bounds = Bounds(
+    limits = ServerLimits(
         connections_max=settings.connections_max,
         requests_max=settings.requests_max,
         keepalive_s=settings.keepalive_s,
@@ -189,19 +188,19 @@ async def running_service(
             sign_in.authenticator,
             more_routes=mock_routes(store, sign_in.require_signer("--demo")) if demo else (),
             guard=DemoGuard(settings.host, settings.cors_origins) if demo else None,
-            bounds=bounds,
-            on_request=on_request,
+            limits=limits,
+            observer=observer,
             has_metrics=settings.metrics,
             cors_origins=settings.cors_origins,
             trusted_proxies=settings.trusted_proxies,
-            team=team,
+            peers=peers,
         )
         app[METRICS].add(LogCollector())
-        async with serve(app, bounds=bounds) as (host, port):
-            if team is None:
+        async with serve(app, limits=limits) as (host, port):
+            if peers is None:
                 warn(settings, demo=demo)
                 await report_live_codes(store, settings, secret)
-            yield Service(show_url(host, port), engine, sign_in, app[METRICS].tell)
+            yield Service(show_url(host, port), engine, sign_in, app[METRICS].export)
 
 
 def warn(settings: Settings, *, demo: bool) -> None:

@@ -28,8 +28,8 @@ from pydantic import (
 )
 
 from technopay.engine.settings import SECRET_LENGTH_MIN, SECRETS_MAX, secret_error
-from technopay.http.bounds import Bounds
-from technopay.http.keys import HS256, Algorithm
+from technopay.http.auth.signing_keys import HS256, Algorithm
+from technopay.http.server.limits import ServerLimits
 from technopay.storage import EmbeddedValkey
 from technopay.storage.private import make_private, read_private, write_private
 
@@ -218,8 +218,8 @@ class Settings(BaseModel):
     token_public_key_file: FilePath | None = None
     token_issuer: Text | None = None
     token_audience: Text | None = None
-    connections_max: Bound = Bounds().connections_max
-    requests_max: Bound = Bounds().requests_max
+    connections_max: Bound = ServerLimits().connections_max
+    requests_max: Bound = ServerLimits().requests_max
     keepalive_s: Annotated[Seconds, Field(ge=1, le=3600)] = 75
     cors_origins: Annotated[tuple[Origin, ...], _of_text(partial(_items, end="/"))] = ()
     trusted_proxies: Annotated[tuple[Network, ...], _of_text(_items)] = ()

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from technopay.engine.limits import GLOBAL_DAY
-from technopay.engine.models import Entry, Invoice, Limit, Message, Page, Payment, User, Wallet
+from technopay.engine.models import Entry, Invoice, Limit, Message, OperatorPayment, Page, Payment, User, Wallet
 from technopay.engine.values import (
     Due,
     Evidence,
@@ -100,7 +100,7 @@ class SetWalletStatus(Command[Wallet]):
 
 
 @dataclass(frozen=True, slots=True)
-class BeginRefund(Command[Payment]):
+class BeginRefund(Command[OperatorPayment]):
     operation: Operation
     payment_id: str
     refund_id: str
@@ -110,7 +110,7 @@ class BeginRefund(Command[Payment]):
 
 
 @dataclass(frozen=True, slots=True)
-class CompletePayment(Command[Payment]):
+class CompletePayment(Command[OperatorPayment]):
     """Record what the settlement service decided."""
 
     payment_id: str
@@ -128,7 +128,7 @@ class SetAside(Command[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class ResolvePayment(Command[Payment]):
+class ResolvePayment(Command[OperatorPayment]):
     """Decide a payment that was set aside."""
 
     operation: Operation
@@ -301,7 +301,14 @@ class ReadInvoice(Command[Invoice]):
 @dataclass(frozen=True, slots=True)
 class ReadPayment(Command[Payment]):
     payment_id: str
-    user_id: str | None = None
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindPayment(Command[OperatorPayment]):
+    """Read a payment of any user."""
+
+    payment_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +372,7 @@ class ListEntries(Command[Page[Entry]]):
 
 
 @dataclass(frozen=True, slots=True)
-class SearchPayments(Command[Page[Payment]]):
+class SearchPayments(Command[Page[OperatorPayment]]):
     """List the payments of all users that match. A page can be short while there is a next one."""
 
     status: str | None

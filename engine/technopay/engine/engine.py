@@ -7,89 +7,28 @@ from typing import Literal, Self, TypeVar
 
 from technopay.engine import commands, fields
 from technopay.engine.commands import Command
-from technopay.engine.confirmations import Confirmations
-from technopay.engine.errors import (
-    BalanceTooLarge,
-    ConfirmationExpired,
-    ConfirmationInvalid,
-    CurrencyMismatch,
-    DailyLimitExceeded,
-    FieldError,
-    IdempotencyKeyReused,
-    InsufficientFunds,
-    InvoiceAlreadyPaid,
-    InvoiceExpired,
-    InvoiceNotFound,
-    InvoiceNotPayable,
-    InvoiceNotVoidable,
-    MessageNotFound,
-    NoChannel,
-    PaymentInProgress,
-    PaymentNotCancelable,
-    PaymentNotConfirmable,
-    PaymentNotFound,
-    PaymentNotRefundable,
-    PaymentNotResolvable,
-    RateLimited,
-    ReferenceUsed,
-    SettlementFailed,
-    UserBlocked,
-    UserExists,
-    UserNotFound,
-    ValidationFailed,
-    WalletInactive,
-    WalletNotFound,
-)  # fmt: skip
+from technopay.engine.errors import FieldError, MessageNotFound, ValidationFailed
 from technopay.engine.events.feed import Subscription
-from technopay.engine.fields import (
-    Amount,
-    Code,
-    Currency,
-    Description,
-    Email,
-    EntryCursor,
-    EventId,
-    IdempotencyKey,
-    InvoiceCursor,
-    JournalCursor,
-    LimitAmount,
-    Name,
-    Note,
-    PageLimit,
-    PaymentCursor,
-    Phone,
-    Time,
-    UserId,
-    WaitSeconds,
-    WalletCursor,
-    id_or_unknown,
-    nfc,
-    user_or_unknown,
-)  # fmt: skip
-from technopay.engine.models import (
-    Audit,
-    Entry,
-    Invoice,
-    Limit,
-    Message,
-    Method,
-    Page,
-    Payment,
-    PaymentStatus,
-    Record,
-    User,
-    Wallet,
-)  # fmt: skip
 from technopay.engine.operations import operation
+from technopay.engine.payment_flows import PaymentFlows
 from technopay.engine.ports import Channel, Clock, Ids, SettlementService, Store, Verifier
 from technopay.engine.runtime import Runtime, unwrap
 from technopay.engine.settings import EngineSettings
 from technopay.engine.statistics import Statistics, StoreGauges
 
-Value = TypeVar("Value")
-RecordT = TypeVar("RecordT", bound=Record)
+# isort: off
+from technopay.engine.fields import (
+    Amount, Code, Currency, Description, Email, EntryCursor, EventId, InvoiceCursor, JournalCursor, Key,
+    LimitAmount, Name, Note, PageLimit, PaymentCursor, Phone, Time, UserId, WaitSeconds, WalletCursor,
+    id_or_unknown, nfc, user_or_unknown,
+)  # fmt: skip
+from technopay.engine.models import (
+    Audit, Entry, Invoice, Limit, Message, Method, OperatorPayment, Page, Payment, PaymentStatus,
+    User, Wallet,
+)  # fmt: skip
+# isort: on
 
-REFUND_WAIT_S = 4.0
+Value = TypeVar("Value")
 
 
 class Engine:
@@ -116,15 +55,10 @@ class Engine:
         self._store = store
         self._settings = settings
         self._runtime = Runtime(store, settings, settlement_service, channels, verifier, clock, ids)
-        self._confirmations = Confirmations(self._runtime)
+        self._payments = PaymentFlows(self._runtime)
 
     async def start(self) -> None:
-        """Bind the store to the secret and begin the background work.
-
-        Raises:
-            StoreUnfit: the store was used with another secret.
-
-        """
+        """Bind the store to the secret, or raise StoreUnfit; begin the background work."""
         await self._runtime.start()
 
     async def aclose(self) -> None:
@@ -147,10 +81,6 @@ class Engine:
         """What the engine is doing right now."""
         return self._runtime.statistics
 
-    def require_running(self) -> None:
-        """Refuse calls while the engine does not run, and those from another event loop (RuntimeError)."""
-        self._runtime.require_running()
-
     @operation()
     async def check(self) -> None:
         """Find out whether the engine can work now."""
@@ -163,38 +93,31 @@ class Engine:
 
     @operation()
     async def audit(self) -> Audit:
-        """Recompute every invariant from the journal and compare, beside all other work.
-
-        It takes a minute for millions of entries; callers meanwhile get the same result.
-        """
+        """Recompute every invariant from the journal, beside all other work."""
         return await self._runtime.audit()
 
     # Payments
-
     @operation(
-        UserNotFound, WalletNotFound, InvoiceNotFound, UserBlocked, WalletInactive, InvoiceAlreadyPaid,
-        InvoiceNotPayable, PaymentInProgress, CurrencyMismatch, InvoiceExpired, NoChannel, InsufficientFunds,
-        DailyLimitExceeded, BalanceTooLarge, RateLimited, IdempotencyKeyReused, ValidationFailed,
-    )  # fmt: skip
+        "user_not_found wallet_not_found invoice_not_found user_blocked wallet_inactive "
+        "invoice_already_paid invoice_not_payable payment_in_progress currency_mismatch invoice_expired "
+        "no_channel insufficient_funds daily_limit_exceeded balance_too_large rate_limited "
+        "idempotency_key_reused validation_failed"
+    )
     async def start_payment(
-        self,
-        *,
-        user_id: UserId,
-        invoice_id: str,
-        wallet_id: str,
-        method: Method | None = None,
-        idempotency_key: IdempotencyKey | None = None,
-    ) -> Payment:
+        self, *, user_id: UserId, invoice_id: str, wallet_id: str, method: Method | None = None,
+        idempotency_key: Key = None
+    ) -> Payment:  # fmt: skip
         """Begin to pay an invoice, and send the user a code. Nothing is deducted."""
-        arguments = [invoice_id, wallet_id, method]
-        called = self._runtime.operation("start", (user_id,), idempotency_key, arguments, recorded=False)
-        return await self._confirmations.start(called, user_id, wallet_id, invoice_id, method)
+        called = self._runtime.operation(
+            "start", (user_id,), idempotency_key, [invoice_id, wallet_id, method], recorded=False
+        )
+        return await self._payments.start(called, user_id, wallet_id, invoice_id, method)
 
     @operation(
-        SettlementFailed, PaymentNotFound, UserBlocked, WalletInactive, PaymentNotConfirmable,
-        ConfirmationExpired, InvoiceExpired, RateLimited, ConfirmationInvalid, InsufficientFunds,
-        DailyLimitExceeded, BalanceTooLarge, ValidationFailed,
-    )  # fmt: skip
+        "settlement_failed payment_not_found user_blocked wallet_inactive payment_not_confirmable "
+        "confirmation_expired invoice_expired rate_limited confirmation_invalid insufficient_funds "
+        "daily_limit_exceeded balance_too_large validation_failed"
+    )
     async def confirm_payment(
         self, *, user_id: UserId, payment_id: str, code: Code, wait_s: WaitSeconds = 4.0
     ) -> Payment:
@@ -203,95 +126,68 @@ class Engine:
         Returns the payment 'succeeded', or 'processing' when the wait ran out. SettlementFailed: the money is
         back in the wallet.
         """
-        outcome = await self._confirmations.confirm(user_id, payment_id, code)
-        payment = unwrap(outcome)
-        if wait_s:
-            payment = await self.wait_for_rest(payment, wait_s)
-        if payment.status == "failed":
-            raise SettlementFailed(payment=payment, replayed=outcome.replayed)
-        return payment.as_replay() if outcome.replayed else payment
+        return await self._payments.confirm(user_id, payment_id, code, wait_s)
 
     @operation(
-        PaymentNotFound, UserBlocked, WalletInactive, PaymentNotConfirmable, ConfirmationExpired,
-        InvoiceExpired, NoChannel, RateLimited, IdempotencyKeyReused, ValidationFailed,
-    )  # fmt: skip
-    async def resend_code(
-        self, *, user_id: UserId, payment_id: str, idempotency_key: IdempotencyKey | None = None
-    ) -> Payment:
+        "payment_not_found user_blocked wallet_inactive payment_not_confirmable confirmation_expired "
+        "invoice_expired no_channel rate_limited idempotency_key_reused validation_failed"
+    )
+    async def resend_code(self, *, user_id: UserId, payment_id: str, idempotency_key: Key = None) -> Payment:
         """Send a fresh code with a fresh expiry; the old one is dead, the attempts stay."""
-        scope = (user_id, payment_id)
-        called = self._runtime.operation("resend", scope, idempotency_key, [], recorded=False)
-        return await self._confirmations.resend(called, user_id, payment_id)
+        called = self._payments.named("resend", user_id, payment_id, idempotency_key)
+        return await self._payments.resend(called, user_id, payment_id)
 
-    @operation(PaymentNotFound, PaymentNotCancelable, IdempotencyKeyReused, ValidationFailed)
-    async def cancel_payment(
-        self, *, user_id: UserId, payment_id: str, idempotency_key: IdempotencyKey | None = None
-    ) -> Payment:
+    @operation("payment_not_found payment_not_cancelable idempotency_key_reused validation_failed")
+    async def cancel_payment(self, *, user_id: UserId, payment_id: str, idempotency_key: Key = None) -> Payment:
         """Give up a payment that waits for its code."""
-        scope = (user_id, payment_id)
-        called = self._runtime.operation("cancel", scope, idempotency_key, [], recorded=False)
-        return await self._confirmations.cancel(called, user_id, payment_id)
+        called = self._payments.named("cancel", user_id, payment_id, idempotency_key)
+        return await self._payments.cancel(called, user_id, payment_id)
 
-    @operation(PaymentNotFound, ValidationFailed)
+    @operation("payment_not_found validation_failed")
     async def get_payment(self, *, user_id: UserId, payment_id: str, wait_s: WaitSeconds = 0.0) -> Payment:
         """Read a payment; with a wait, as soon as it is final or set aside or the wait ran out."""
         payment = await self._run(commands.ReadPayment(id_or_unknown(payment_id), user_id))
-        return await self.wait_for_rest(payment, wait_s) if wait_s else payment
+        return (await self.wait_for_rest(payment, wait_s)).for_user() if wait_s else payment
 
-    @operation(ValidationFailed)
+    @operation("validation_failed")
     async def list_payments(
         self, *, user_id: UserId, limit: PageLimit = 20, cursor: PaymentCursor = ""
     ) -> Page[Payment]:
         """List a user's payments, newest first."""
         return await self._run(commands.ListPayments(user_id, cursor, limit))
 
-    @operation(PaymentNotFound)
-    async def find_payment(self, *, payment_id: str) -> Payment:
+    @operation("payment_not_found")
+    async def find_payment(self, *, payment_id: str) -> OperatorPayment:
         """Read a payment of any user."""
-        return await self._run(commands.ReadPayment(id_or_unknown(payment_id)))
+        return await self._run(commands.FindPayment(id_or_unknown(payment_id)))
 
-    @operation(ValidationFailed)
+    @operation("validation_failed")
     async def search_payments(
-        self,
-        *,
-        status: PaymentStatus | None = None,
-        user_id: UserId | None = None,
-        set_aside: bool | None = None,
-        limit: PageLimit = 20,
-        cursor: str = "",
-    ) -> Page[Payment]:
+        self, *, status: PaymentStatus | None = None, user_id: UserId | None = None,
+        set_aside: bool | None = None, limit: PageLimit = 20, cursor: str = ""
+    ) -> Page[OperatorPayment]:  # fmt: skip
         """List payments of all users, newest first. A page can be short while there is a next one."""
         form = fields.PAYMENT_CURSOR if set_aside else fields.JOURNAL_CURSOR
         fields.require([("cursor", fields.cursor_error(cursor, form))])
         return await self._run(commands.SearchPayments(status, user_id, set_aside, cursor, limit))
 
-    @operation(PaymentNotFound, PaymentNotRefundable, BalanceTooLarge, IdempotencyKeyReused, ValidationFailed)
-    async def refund_payment(
-        self, *, payment_id: str, idempotency_key: IdempotencyKey | None = None
-    ) -> Payment:
+    @operation(
+        "payment_not_found payment_not_refundable balance_too_large idempotency_key_reused validation_failed"
+    )
+    async def refund_payment(self, *, payment_id: str, idempotency_key: Key = None) -> OperatorPayment:
         """Give a succeeded payment back: reverse it, then credit the wallet. The invoice stays paid.
 
         Returns the payment 'refunded', 'succeeded' when the settlement service declined the reversal (it can be
         refunded again later), or 'refunding' when the service takes its time.
         """
         called = self._runtime.operation("refund", (payment_id,), idempotency_key, [])
-        route = await self._confirmations.route_of(payment_id, None)
-        refund_id = self._runtime.ids.new("ref", fields.partition_in(payment_id))
-        command = commands.BeginRefund(called, payment_id, refund_id)
-        outcome = await self._runtime.directory.run(route.wallet_id, command, self._runtime.follow)
-        payment = await self.wait_for_rest(unwrap(outcome), REFUND_WAIT_S)
-        return payment.as_replay() if outcome.replayed else payment
+        return await self._payments.refund(called, payment_id)
 
-    @operation(PaymentNotFound, PaymentNotResolvable, IdempotencyKeyReused, ValidationFailed)
+    @operation("payment_not_found payment_not_resolvable idempotency_key_reused validation_failed")
     async def resolve_payment(
-        self,
-        *,
-        payment_id: str,
-        outcome: Literal["settled", "refund"],
-        note: Note,
-        by: Name,
-        idempotency_key: IdempotencyKey | None = None,
-    ) -> Payment:
+        self, *, payment_id: str, outcome: Literal["settled", "refund"], note: Note, by: Name,
+        idempotency_key: Key = None
+    ) -> OperatorPayment:  # fmt: skip
         """Decide a payment that was set aside; `by` is the operator.
 
         A payment in 'refunding' is credited by 'refund', and succeeded again, its refund failed, by 'settled'.
@@ -303,184 +199,144 @@ class Engine:
     async def wait_for_rest(
         self, payment: Payment, wait_s: float, is_wanted: Callable[[], bool] = lambda: True
     ) -> Payment:
-        """Wait until a payment is at rest, but not longer than `wait_s`; return it as it is then.
-
-        A change by this process ends the wait at once; one by another process, or an unwanted wait, within half
-        a second.
-        """
+        """Wait until a payment is at rest, or `wait_s` has passed, or the wait is unwanted."""
         return await self._runtime.wait_for_rest(payment, wait_s, is_wanted)
 
     # Wallets
-
-    @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
+    @operation("user_not_found idempotency_key_reused validation_failed")
     async def create_wallet(
-        self,
-        *,
-        user_id: UserId,
-        currency: Currency,
-        idempotency_key: IdempotencyKey | None = None,
+        self, *, user_id: UserId, currency: Currency, idempotency_key: Key = None
     ) -> Wallet:
         """Open an active wallet with nothing in it."""
         called = self._runtime.operation("create_wallet", (), idempotency_key, [user_id, currency])
         wallet_id = self._runtime.ids.new("wal", self._store.partition_of(user_id))
         return await self._run(commands.CreateWallet(called, wallet_id, user_id, currency))
 
-    @operation(WalletNotFound)
+    @operation("wallet_not_found")
     async def get_wallet(self, *, user_id: UserId, wallet_id: str) -> Wallet:
         """Read a wallet."""
         return await self._run(commands.ReadWallet(id_or_unknown(wallet_id), user_id))
 
-    @operation(ValidationFailed)
+    @operation("validation_failed")
     async def list_wallets(
         self, *, user_id: UserId, limit: PageLimit = 20, cursor: WalletCursor = ""
     ) -> Page[Wallet]:
         """List a user's wallets, newest first."""
         return await self._run(commands.ListWallets(user_id, cursor, limit))
 
-    @operation(WalletNotFound, ValidationFailed)
+    @operation("wallet_not_found validation_failed")
     async def list_entries(
-        self,
-        *,
-        user_id: UserId,
-        wallet_id: str,
-        limit: PageLimit = 20,
-        cursor: EntryCursor = "",
+        self, *, user_id: UserId, wallet_id: str, limit: PageLimit = 20, cursor: EntryCursor = ""
     ) -> Page[Entry]:
         """List the movements of a wallet, newest first."""
         return await self._run(commands.ListEntries(id_or_unknown(wallet_id), user_id, cursor, limit))
 
-    @operation(WalletNotFound)
+    @operation("wallet_not_found")
     async def find_wallet(self, *, wallet_id: str) -> Wallet:
         """Read a wallet of any user."""
         return await self._run(commands.ReadWallet(id_or_unknown(wallet_id)))
 
-    @operation(WalletNotFound, BalanceTooLarge, IdempotencyKeyReused, ValidationFailed)
-    async def deposit(
-        self, *, wallet_id: str, amount: Amount, idempotency_key: IdempotencyKey | None = None
-    ) -> Wallet:
+    @operation("wallet_not_found balance_too_large idempotency_key_reused validation_failed")
+    async def deposit(self, *, wallet_id: str, amount: Amount, idempotency_key: Key = None) -> Wallet:
         """Put money into a wallet, whatever its status."""
         called = self._runtime.operation("deposit", (wallet_id,), idempotency_key, [amount])
         command = commands.Deposit(called, id_or_unknown(wallet_id), amount)
         return unwrap(await self._runtime.directory.run(command.wallet_id, command))
 
-    @operation(WalletNotFound, IdempotencyKeyReused, ValidationFailed)
-    async def activate_wallet(self, *, wallet_id: str, idempotency_key: IdempotencyKey | None = None) -> Wallet:
+    @operation("wallet_not_found idempotency_key_reused validation_failed")
+    async def activate_wallet(self, *, wallet_id: str, idempotency_key: Key = None) -> Wallet:
         """Let a wallet pay again."""
         return await self._set_wallet_status(wallet_id, "active", idempotency_key)
 
-    @operation(WalletNotFound, IdempotencyKeyReused, ValidationFailed)
-    async def deactivate_wallet(
-        self, *, wallet_id: str, idempotency_key: IdempotencyKey | None = None
-    ) -> Wallet:
+    @operation("wallet_not_found idempotency_key_reused validation_failed")
+    async def deactivate_wallet(self, *, wallet_id: str, idempotency_key: Key = None) -> Wallet:
         """Keep a wallet from paying; payments under way are finished, and refunds still go in."""
         return await self._set_wallet_status(wallet_id, "inactive", idempotency_key)
 
     # Invoices
-
-    @operation(UserNotFound, ReferenceUsed, IdempotencyKeyReused, ValidationFailed)
+    @operation("user_not_found reference_used idempotency_key_reused validation_failed")
     async def create_invoice(
-        self,
-        *,
-        user_id: UserId,
-        amount: Amount,
-        currency: Currency,
-        merchant: Name,
-        expires_at: Time,
-        description: Description | None = None,
-        reference: Name | None = None,
-        idempotency_key: IdempotencyKey | None = None,
-    ) -> Invoice:
+        self, *, user_id: UserId, amount: Amount, currency: Currency, merchant: Name, expires_at: Time,
+        description: Description | None = None, reference: Name | None = None, idempotency_key: Key = None
+    ) -> Invoice:  # fmt: skip
         """Enter an invoice that a user has to pay before it expires, by the store's clock."""
         # A repeat is recognised by its arguments as they came.
         arguments = [user_id, amount, currency, merchant, description, reference, expires_at.isoformat()]
-        command = commands.CreateInvoice(
-            self._runtime.operation("create_invoice", (), idempotency_key, arguments),
-            self._runtime.ids.new("inv", self._store.partition_of(user_id)),
-            user_id,
-            amount,
-            currency,
-            nfc(merchant),
-            nfc(description),
-            nfc(reference),
-            expires_at,
-        )
+        called = self._runtime.operation("create_invoice", (), idempotency_key, arguments)
+        invoice_id = self._runtime.ids.new("inv", self._store.partition_of(user_id))
+        texts = nfc(merchant), nfc(description), nfc(reference)
+        command = commands.CreateInvoice(called, invoice_id, user_id, amount, currency, *texts, expires_at)
         outcome = await self._runtime.run(command, lambda _: self._runtime.feed.wake())
         if outcome.code == "expiry_past":
             raise ValidationFailed([FieldError("expires_at", "has to be in the future")])
         return unwrap(outcome)
 
-    @operation(InvoiceNotFound)
+    @operation("invoice_not_found")
     async def get_invoice(self, *, user_id: UserId, invoice_id: str) -> Invoice:
         """Read an invoice."""
         return await self._run(commands.ReadInvoice(id_or_unknown(invoice_id), user_id))
 
-    @operation(ValidationFailed)
+    @operation("validation_failed")
     async def list_invoices(
         self, *, user_id: UserId, limit: PageLimit = 20, cursor: InvoiceCursor = ""
     ) -> Page[Invoice]:
         """List a user's invoices, newest first."""
         return await self._run(commands.ListInvoices(user_id, cursor, limit))
 
-    @operation(InvoiceNotFound)
+    @operation("invoice_not_found")
     async def find_invoice(self, *, invoice_id: str) -> Invoice:
         """Read an invoice of any user."""
         return await self._run(commands.ReadInvoice(id_or_unknown(invoice_id)))
 
-    @operation(InvoiceNotFound, InvoiceNotVoidable, IdempotencyKeyReused, ValidationFailed)
-    async def void_invoice(self, *, invoice_id: str, idempotency_key: IdempotencyKey | None = None) -> Invoice:
+    @operation("invoice_not_found invoice_not_voidable idempotency_key_reused validation_failed")
+    async def void_invoice(self, *, invoice_id: str, idempotency_key: Key = None) -> Invoice:
         """Withdraw an invoice; a payment of it that waits for its code is canceled."""
         called = self._runtime.operation("void_invoice", (invoice_id,), idempotency_key, [])
         command = commands.VoidInvoice(called, id_or_unknown(invoice_id))
         return unwrap(await self._runtime.run(command, lambda _: self._runtime.wake_journal_readers()))
 
     # Users
-
-    @operation(UserExists, IdempotencyKeyReused, ValidationFailed)
+    @operation("user_exists idempotency_key_reused validation_failed")
     async def create_user(
-        self,
-        *,
-        user_id: UserId,
-        email: Email | None = None,
-        phone: Phone | None = None,
-        idempotency_key: IdempotencyKey | None = None,
-    ) -> User:
+        self, *, user_id: UserId, email: Email | None = None, phone: Phone | None = None,
+        idempotency_key: Key = None
+    ) -> User:  # fmt: skip
         """Make a user of the caller's identity system known."""
         called = self._runtime.operation("create_user", (), idempotency_key, [user_id, email, phone])
         return await self._run(commands.CreateUser(called, user_id, nfc(email), phone))
 
-    @operation(UserNotFound)
+    @operation("user_not_found")
     async def get_user(self, *, user_id: str) -> User:
         """Read a user."""
         return await self._run(
             commands.ReadUser(user_or_unknown(user_id), self._settings.failures_per_day or None)
         )
 
-    @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
-    async def block_user(self, *, user_id: str, idempotency_key: IdempotencyKey | None = None) -> User:
+    @operation("user_not_found idempotency_key_reused validation_failed")
+    async def block_user(self, *, user_id: str, idempotency_key: Key = None) -> User:
         """Block a user: nothing is started, confirmed or resent any more. Payments under way are finished."""
         return await self._set_user_status("block_user", user_id, "blocked", idempotency_key)
 
-    @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
-    async def unblock_user(self, *, user_id: str, idempotency_key: IdempotencyKey | None = None) -> User:
+    @operation("user_not_found idempotency_key_reused validation_failed")
+    async def unblock_user(self, *, user_id: str, idempotency_key: Key = None) -> User:
         """Let a blocked user pay again."""
         return await self._set_user_status("unblock_user", user_id, "active", idempotency_key)
 
-    @operation(UserNotFound, IdempotencyKeyReused, ValidationFailed)
-    async def unlock_user(self, *, user_id: str, idempotency_key: IdempotencyKey | None = None) -> User:
+    @operation("user_not_found idempotency_key_reused validation_failed")
+    async def unlock_user(self, *, user_id: str, idempotency_key: Key = None) -> User:
         """Clear a lock-out by wrong codes."""
         called = self._runtime.operation("unlock_user", (user_id,), idempotency_key, [])
         failures_per_day = self._settings.failures_per_day or None
         return await self._run(commands.UnlockUser(called, user_or_unknown(user_id), failures_per_day))
 
     # Limits
-
-    @operation(ValidationFailed)
+    @operation("validation_failed")
     async def set_limit(self, *, currency: Currency, amount: LimitAmount | None) -> Limit:
         """Set the global daily limit of a currency; None lifts it, 0 stops all payments."""
         called = self._runtime.operation("set_limit", (currency,), None, [amount])
         return await self._run(commands.SetLimit(called, currency, amount))
 
-    @operation(ValidationFailed)
+    @operation("validation_failed")
     async def list_limits(self, *, user_id: UserId) -> list[Limit]:
         """List the limits that bind a user: those of the currencies of the user's wallets."""
         return await self._run(commands.ReadLimits(user_id))
@@ -491,23 +347,16 @@ class Engine:
         return await self._run(commands.ReadLimits())
 
     # Notifications
-
-    @operation(ValidationFailed)
+    @operation("validation_failed")
     async def list_messages(
-        self,
-        *,
-        status: Literal["sent", "waiting", "dead"] | None = None,
-        user_id: UserId | None = None,
-        limit: PageLimit = 20,
-        cursor: JournalCursor = "",
-    ) -> Page[Message]:
+        self, *, status: Literal["sent", "waiting", "dead"] | None = None, user_id: UserId | None = None,
+        limit: PageLimit = 20, cursor: JournalCursor = ""
+    ) -> Page[Message]:  # fmt: skip
         """List messages, newest first. A page can be short while there is a next one."""
         return await self._run(commands.ListMessages(status, user_id, cursor, limit))
 
-    @operation(MessageNotFound, IdempotencyKeyReused, ValidationFailed)
-    async def send_message_again(
-        self, *, message_id: str, idempotency_key: IdempotencyKey | None = None
-    ) -> Message:
+    @operation("not_found idempotency_key_reused validation_failed")
+    async def send_message_again(self, *, message_id: str, idempotency_key: Key = None) -> Message:
         """Try a dead message again; one that is not dead stays as it is."""
         called = self._runtime.operation("send_again", (message_id,), idempotency_key, [])
         found = fields.MESSAGE_ID.fullmatch(message_id)
@@ -517,8 +366,7 @@ class Engine:
         return unwrap(await self._runtime.run(command, lambda _: self._runtime.agenda.wake()))
 
     # Events
-
-    @operation(RateLimited, ValidationFailed)
+    @operation("rate_limited validation_failed")
     async def events(self, *, user_id: UserId, after: EventId | None = None) -> Subscription:
         """Listen to the changes of a user's payments and invoices: from now on, or after an earlier event.
 

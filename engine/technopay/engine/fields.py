@@ -235,7 +235,8 @@ Name = Annotated[str, Rule(partial(text_error, least=1, most=128))]
 Note = Annotated[str, Rule(partial(text_error, least=1, most=500, lines=True))]
 Description = Annotated[str, Rule(partial(text_error, least=0, most=500, lines=True))]
 Code = Annotated[str, Rule(code_error)]
-IdempotencyKey = Annotated[str, Rule(key_error)]
+Key = Annotated[str, Rule(key_error)] | None
+"""An idempotency key, or none."""
 Time = Annotated[datetime, Rule(time_error)]
 WaitSeconds = Annotated[float, Rule(_wait_error)]
 PageLimit = Annotated[int, Rule(page_error)]

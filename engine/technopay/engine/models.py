@@ -18,7 +18,6 @@ TIMES_KEPT = 4_096
 
 @lru_cache(maxsize=TIMES_KEPT)
 def from_ms(at_ms: int | str) -> datetime:
-    """Turn Unix milliseconds into a time in UTC, exactly."""
     seconds, milliseconds = divmod(int(at_ms), 1000)
     return EPOCH + timedelta(0, seconds, milliseconds * 1000)
 
@@ -30,7 +29,6 @@ def to_ms(at: datetime) -> int:
 
 @lru_cache(maxsize=TIMES_KEPT)
 def rfc3339(at: datetime) -> str:
-    """Write a time as RFC 3339, in UTC, with milliseconds."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -39,11 +37,11 @@ Timestamp = Annotated[
     PlainSerializer(rfc3339, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
-"""A time in UTC; in JSON as RFC 3339 with milliseconds."""
 
 Currency = Annotated[str, Field(description="ISO 4217 code")]
 Amount = Annotated[int, Field(description="In minor units of the currency")]
 OwnId = Annotated[str, Field(description="Its id")]
+EventId = Annotated[str, Field(description="What to go on after, as `Last-Event-ID`")]
 OwnerId = Annotated[str, Field(description="The user whom it belongs to")]
 CreatedAt = Annotated[Timestamp, Field(description="When it was made")]
 HappenedAt = Annotated[Timestamp, Field(description="When it happened")]
@@ -67,8 +65,6 @@ FINAL_STATUSES = frozenset({"succeeded", "failed", "canceled", "expired", "refun
 
 
 class Record(BaseModel):
-    """The base of all records."""
-
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
@@ -267,13 +263,25 @@ class Payment(Record):
     """As of the start, then as of the debit, with the own amount."""
     set_aside: bool
     """Whether its settlement is unknown for so long that an operator has to look. Its status stays."""
-    resolution: Resolution | None = None
-    """Set when an operator decided it. Only operators see it."""
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether nothing will change without somebody doing something."""
         return self.status in FINAL_STATUSES or self.set_aside
+
+    def for_user(self) -> Payment:
+        """Return the payment without what only operators see."""
+        return self
+
+
+class OperatorPayment(Payment):
+    """A payment as operators see it."""
+
+    resolution: Resolution | None = None
+    """Set when an operator decided it."""
+
+    def for_user(self) -> Payment:
+        payment = Payment.trusted(**{name: self.__dict__[name] for name in Payment.model_fields})
+        return payment.as_replay() if self.replayed else payment
 
 
 class Entry(Record):
@@ -290,13 +298,9 @@ class Entry(Record):
 
 
 class PaymentEvent(Record):
-    """A change of a payment. The payment is shown as it was when the event was read, which can be later.
+    """A change of a payment, which is shown as it was when the event was read."""
 
-    `version` counts the changes of this payment, 1, 2, 3 …; with it a reader knows their order, and gaps.
-    """
-
-    id: str
-    """What to go on after, as `Last-Event-ID`."""
+    id: EventId
     type: PaymentEventType
     """What happened. `payment.refused`: a confirm, for want of money or by the limit; confirm again."""
     at: HappenedAt
@@ -309,8 +313,7 @@ class PaymentEvent(Record):
 class InvoiceEvent(Record):
     """A change of an invoice, which is shown as it was when the event was read."""
 
-    id: str
-    """What to go on after, as `Last-Event-ID`."""
+    id: EventId
     type: InvoiceEventType
     """What happened."""
     at: HappenedAt
@@ -321,14 +324,12 @@ class InvoiceEvent(Record):
 
 
 Event = PaymentEvent | InvoiceEvent
-"""A change that a user is told of."""
 
 
 class Message(Record):
     """A message to a user and what became of it."""
 
-    id: str
-    """Its id."""
+    id: OwnId
     event_id: str
     """The event that it tells of."""
     user_id: str

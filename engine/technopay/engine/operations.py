@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import wraps
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from technopay.engine.errors import FieldError, Refusal, ValidationFailed
+from technopay.engine.errors import REFUSALS, FieldError, ValidationFailed
 from technopay.engine.fields import Rule
 
 MethodT = TypeVar("MethodT", bound=Callable[..., Any])
@@ -98,11 +98,12 @@ def take_all(forms: Mapping[str, Form], arguments: dict[str, Any]) -> None:
         raise ValidationFailed(errors)
 
 
-def operation(*errors: type[Refusal]) -> Callable[[MethodT], MethodT]:
-    """Make a method an operation of the engine, with the refusals that it can raise.
+def operation(codes: str = "") -> Callable[[MethodT], MethodT]:
+    """Make a method an operation of the engine; `codes` are those of the refusals that it can raise.
 
     Every call is judged first: whether the engine runs in this loop, then the types of the arguments.
     """
+    errors = tuple(REFUSALS[code] for code in codes.split())
 
     def decorate(method: MethodT) -> MethodT:
         # Without the type of the result: to build a page of records takes longer than all else here.
@@ -117,7 +118,7 @@ def operation(*errors: type[Refusal]) -> Callable[[MethodT], MethodT]:
                 forms.update(
                     {name: Form(hint) for name, hint in get_type_hints(owner, include_extras=True).items()}
                 )
-            self.require_running()
+            self._runtime.require_running()
             take_all(forms, arguments)
             return await method(self, **arguments)
 

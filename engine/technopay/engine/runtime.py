@@ -16,7 +16,7 @@ from technopay.engine.actors.directory import Directory
 from technopay.engine.actors.owners import Owners
 from technopay.engine.background import Loop
 from technopay.engine.claims import RENEW_INTERVAL_S, Claims
-from technopay.engine.commands import BindSecret, Command, ReadPayment, TakeDue
+from technopay.engine.commands import BindSecret, Command, FindPayment, TakeDue
 from technopay.engine.errors import REFUSALS, EngineClosed, Fault, InternalError, StoreUnfit
 from technopay.engine.events.feed import Feed
 from technopay.engine.events.waiters import Waiters
@@ -273,7 +273,10 @@ class Runtime:
         self.settlements.set_aside = set_aside
         return has_more
 
-    async def wait_for_rest(self, payment: Payment, wait_s: float, is_wanted: Callable[[], bool]) -> Payment:
+    async def wait_for_rest(
+        self, payment: Payment, wait_s: float, is_wanted: Callable[[], bool] = lambda: True
+    ) -> Payment:
+        """Wait until a payment is at rest. A change by this process ends the wait at once, others in 0.5 s."""
         deadline = self.clock.monotonic() + wait_s
         while not payment.is_at_rest and (left_s := deadline - self.clock.monotonic()) > 0:
             seen = await self.waiters.next_change(payment.id, left_s)
@@ -281,7 +284,7 @@ class Runtime:
                 break
             # An acknowledged payment stays so, whether or not it can be read again.
             with suppress(Fault):
-                payment = seen or (await self.store.run(ReadPayment(payment.id))).value or payment
+                payment = seen or (await self.store.run(FindPayment(payment.id))).value or payment
         return payment
 
 

@@ -1,34 +1,31 @@
-"""technopay over HTTP: an aiohttp application that drives the engine, and a client for other programs.
+"""technopay over HTTP: an aiohttp application for the engine, and a client for other programs.
 
-The server's names are loaded when they are asked for, so that who imports `technopay.http.client` does not load
-a server.
+The names of the server are loaded at their first use, so that `technopay.http.client` does not load a server.
 """
 
 import importlib
 import typing
 
 if typing.TYPE_CHECKING:
+    from technopay.http.access_record import RequestObserver, RequestRecord
+    from technopay.http.api.demo import mock_routes
     from technopay.http.app import create_app
-    from technopay.http.auth import Authenticator, Caller, TokenAuthenticator
-    from technopay.http.bounds import Bounds
-    from technopay.http.keys import Algorithm, Key, read_public_keys
-    from technopay.http.listening import CannotListen, listen
-    from technopay.http.mocks import mock_routes
+    from technopay.http.auth.signing_keys import Algorithm, Key, read_public_keys
+    from technopay.http.auth.tokens import Authenticator, Caller, TokenAuthenticator, TokenSigner
     from technopay.http.problems import PROBLEMS, Unauthenticated
-    from technopay.http.seen import OnRequest, Seen
-    from technopay.http.server import serving, serving_on
-    from technopay.http.signing import TokenSigner
+    from technopay.http.server.limits import ServerLimits
+    from technopay.http.server.serving import CannotListen, listen, serving, serving_on
 
 __all__ = [
     "PROBLEMS",
     "Algorithm",
     "Authenticator",
-    "Bounds",
     "Caller",
     "CannotListen",
     "Key",
-    "OnRequest",
-    "Seen",
+    "RequestObserver",
+    "RequestRecord",
+    "ServerLimits",
     "TokenAuthenticator",
     "TokenSigner",
     "Unauthenticated",
@@ -40,22 +37,20 @@ __all__ = [
     "serving_on",
 ]
 
-_HOMES = {
+_MODULES = {
+    "access_record": ("RequestObserver", "RequestRecord"),
+    "api.demo": ("mock_routes",),
     "app": ("create_app",),
-    "auth": ("Authenticator", "Caller", "TokenAuthenticator"),
-    "bounds": ("Bounds",),
-    "keys": ("Algorithm", "Key", "read_public_keys"),
-    "listening": ("CannotListen", "listen"),
-    "mocks": ("mock_routes",),
+    "auth.signing_keys": ("Algorithm", "Key", "read_public_keys"),
+    "auth.tokens": ("Authenticator", "Caller", "TokenAuthenticator", "TokenSigner"),
     "problems": ("PROBLEMS", "Unauthenticated"),
-    "seen": ("OnRequest", "Seen"),
-    "server": ("serving", "serving_on"),
-    "signing": ("TokenSigner",),
+    "server.limits": ("ServerLimits",),
+    "server.serving": ("CannotListen", "listen", "serving", "serving_on"),
 }
 
 
 def __getattr__(name: str) -> typing.Any:
-    for module, names in _HOMES.items():
+    for module, names in _MODULES.items():
         if name in names:
             return getattr(importlib.import_module(f"technopay.http.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

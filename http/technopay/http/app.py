@@ -1,37 +1,61 @@
-"""The application: routes requests to the engine. It parses, asks and renders; it decides nothing."""
+"""The application: all routes for an engine, which another part of the program starts and closes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+import logging
+import random
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from http import HTTPMethod
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
-from technopay.engine import Engine
-from technopay.http.admission import Admission
-from technopay.http.auth import Authenticator
-from technopay.http.bounds import Bounds
-from technopay.http.client_address import ClientAddress, Network
-from technopay.http.cors import Cors
-from technopay.http.event_routes import event_routes
-from technopay.http.metrics import Metrics
-from technopay.http.open_routes import open_routes
-from technopay.http.openapi import openapi_document
-from technopay.http.operator_routes import OPERATOR_ROUTES
-from technopay.http.parsing import BODY_LENGTH_MAX
-from technopay.http.pipeline import Frame, Guard, Pipeline, expect_continue
-from technopay.http.routes import Route
-from technopay.http.routing import RouteTable
-from technopay.http.seen import OnRequest
-from technopay.http.team import Team
-from technopay.http.user_routes import USER_ROUTES
+from technopay.engine import Engine, InternalError, TechnopayError
+from technopay.http.access_record import RECORD, RequestObserver, RequestRecord
+from technopay.http.api.events import event_routes
+from technopay.http.api.health import AUDIT_ROUTES, health_routes
+from technopay.http.api.invoices import INVOICE_ROUTES
+from technopay.http.api.limits import LIMIT_ROUTES
+from technopay.http.api.notifications import NOTIFICATION_ROUTES
+from technopay.http.api.payments import PAYMENT_ROUTES
+from technopay.http.api.request_handler import RequestHandler
+from technopay.http.api.route import Route
+from technopay.http.api.users import USER_ROUTES
+from technopay.http.api.wallets import WALLET_ROUTES
+from technopay.http.auth.origins import Cors
+from technopay.http.auth.tokens import Authenticator
+from technopay.http.metrics import Metrics, WorkerPeers
+from technopay.http.openapi.document import openapi_routes
+from technopay.http.pages.docs.page import DOCS_ROUTES
+from technopay.http.pages.start import START_ROUTES
+from technopay.http.problems import MethodNotAllowed, NotFound
+from technopay.http.requests import BODY_LENGTH_MAX
+from technopay.http.responses import problem_response
+from technopay.http.server.client_address import ClientAddress, Network
+from technopay.http.server.connection import expect_continue, respond
+from technopay.http.server.limits import ServerLimits
+from technopay.http.server.load_shedding import ConcurrencyLimit
+from technopay.http.server.serving import CONCURRENCY
 
-VERSION = "0.1.0"
+logger = logging.getLogger(__name__)
 
-ADMISSION = web.AppKey("admission", Admission)
+METHODS = frozenset(HTTPMethod)
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
 METRICS = web.AppKey("metrics", Metrics)
-TABLE = web.AppKey("table", tuple)
-"""All routes of an application."""
+ROUTES = web.AppKey("routes", tuple)
+
+Guard = Callable[[web.Request], None]
+"""Raises for a request that must not be processed."""
+
+API_ROUTES: tuple[Route, ...] = (
+    *WALLET_ROUTES, *INVOICE_ROUTES, *PAYMENT_ROUTES, *USER_ROUTES, *LIMIT_ROUTES, *NOTIFICATION_ROUTES,
+    *AUDIT_ROUTES,
+)  # fmt: skip
 
 
 def create_app(
@@ -39,61 +63,123 @@ def create_app(
     authenticator: Authenticator,
     *,
     more_routes: Sequence[Route] = (),
-    bounds: Bounds | None = None,
-    on_request: OnRequest | None = None,
+    limits: ServerLimits | None = None,
+    observer: RequestObserver | None = None,
     has_metrics: bool = True,
-    team: Team | None = None,
+    peers: WorkerPeers | None = None,
     guard: Guard | None = None,
     cors_origins: Collection[str] = (),
     trusted_proxies: Collection[Network] = (),
 ) -> web.Application:
-    """Make an application for an engine that somebody else starts and closes.
+    """Make an application, to be served or to be mounted in another one.
 
-    It can be served as it is or mounted as a sub-application. `more_routes` are served as those of the API are;
-    `on_request` is told of every request that was answered. With a `team`, metrics are of all its workers.
-    A `guard` raises for requests that are not to be answered. Pages of `cors_origins` may use the API;
-    `trusted_proxies` are believed from which client a request of theirs came.
+    The `observer` is called after every response. With `peers`, metrics are those of all workers. The `guard`
+    raises for requests that must not be processed. Pages of `cors_origins` may use the API. `trusted_proxies`
+    may name the client in `X-Forwarded-For`.
     """
-    bounds = bounds or Bounds()
-    admission = Admission(
-        bounds.requests_max, bounds.requests_per_user_max, bounds.waits_max, bounds.waits_per_user_max
+    limits = limits or ServerLimits()
+    concurrency = ConcurrencyLimit(
+        limits.requests_max, limits.requests_per_user_max, limits.waits_max, limits.waits_per_user_max
     )
-    metrics = Metrics(engine, admission, team)
-    watchers: list[OnRequest] = [metrics.observe] if has_metrics else []
-    if on_request:
-        watchers.append(on_request)
-    app = web.Application(client_max_size=BODY_LENGTH_MAX)
-    app[ADMISSION] = admission
-    app[METRICS] = metrics
-    routes: tuple[Route, ...] = (
-        *USER_ROUTES,
-        *event_routes(bounds.ping_interval_s),
-        *OPERATOR_ROUTES,
-        *open_routes(metrics, admission, lambda: document),
-        *more_routes,
-    )
-    document = openapi_document(routes, VERSION)
-    app[TABLE] = routes
+    metrics = Metrics(engine, concurrency, peers)
+    observers = [*([metrics.observe] if has_metrics else []), *([observer] if observer else [])]
     cors = Cors(cors_origins) if cors_origins else None
-    frame = Frame(watchers, guard, cors, ClientAddress(trusted_proxies))
-    table = RouteTable(frame.refuse_path(), frame.refuse_method, expect_continue)
+    routes = (*API_ROUTES, *event_routes(limits.ping_interval_s), *health_routes(metrics, concurrency))
+    routes = (*routes, *START_ROUTES, *DOCS_ROUTES, *more_routes)
+    routes = (*routes, *openapi_routes(routes))
+    templates: dict[web.AbstractResource | None, str] = {}
+    middleware = make_middleware(templates, observers, guard, cors, ClientAddress(trusted_proxies))
+    app = web.Application(client_max_size=BODY_LENGTH_MAX, middlewares=[middleware])
+    app[CONCURRENCY], app[METRICS], app[ROUTES] = concurrency, metrics, routes
+    resources: dict[str, web.Resource] = {}
     for route in routes:
-        handler = Pipeline(route, table, engine, authenticator, admission, bounds).handler(frame)
-        table.add(route.method, route.path, handler)
-        if route.method == "GET":
-            table.add("HEAD", route.path, handler)
-    app.router.register_resource(table)
+        handler = RequestHandler(route, engine, authenticator, concurrency, limits).handle
+        resource = resources.get(route.path) or app.router.add_resource(route.path)
+        resources[route.path], templates[resource] = resource, route.path or "/"
+        for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
+            resource.add_route(method, handler, expect_handler=expect_continue)
+    unknown = app.router.add_resource("/{path:.*}")
+    unknown.add_route("*", make_refusal(templates, cors), expect_handler=expect_continue)
 
-    async def stop_admitting(_: web.Application) -> None:
-        """Let streams end; for what else runs, whoever serves the application waits."""
-        await admission.drain(0.0)
+    async def stop_streams(_: web.Application) -> None:
+        """End the streams; the program that serves the application waits for all other requests."""
+        await concurrency.drain(0.0)
 
-    async def watch_pressure(_: web.Application) -> AsyncIterator[None]:
-        watching = asyncio.create_task(admission.watch_pressure(), name="pressure")
+    async def watch_lag(_: web.Application) -> AsyncIterator[None]:
+        watching = asyncio.create_task(concurrency.watch_lag(), name="lag")
         yield
         watching.cancel()
         await asyncio.wait([watching])
 
-    app.on_shutdown.append(stop_admitting)
-    app.cleanup_ctx.append(watch_pressure)
+    app.on_shutdown.append(stop_streams)
+    app.cleanup_ctx.append(watch_lag)
     return app
+
+
+def make_middleware(
+    templates: Mapping[web.AbstractResource | None, str],
+    observers: Sequence[RequestObserver],
+    guard: Guard | None,
+    cors: Cors | None,
+    client_address: ClientAddress,
+) -> Middleware:
+    """Make the middleware: it gives a request its id and record, makes problems of errors, calls observers."""
+    random_bits = random.Random(secrets.randbits(128)).getrandbits  # noqa: S311 - ids, no secrets
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request_id = request.headers.get("X-Request-Id")
+        if request_id is None or not REQUEST_ID.fullmatch(request_id):
+            request_id = f"{random_bits(64):016x}"
+        record = RequestRecord(
+            request_id,
+            time.monotonic(),
+            path=request.match_info,
+            method=request.method if request.method in METHODS else "unknown",
+            client=client_address.of(request),
+            template=templates.get(request.match_info.route.resource),
+            extra_headers=cors.headers_for(request) if cors else None,
+        )
+        request[RECORD] = record
+        try:
+            if guard:
+                guard(request)
+            response = await handler(request)
+        except Exception as error:
+            refusal = _public_error(error, request_id)
+            record.code, record.subject = refusal.code, getattr(refusal, "payment", None)
+            response = respond(request, record, problem_response(refusal, record))
+        record.status, record.took_s = response.status, time.monotonic() - record.started_s
+        for observer in observers:
+            observer(record)
+        return response
+
+    return middleware
+
+
+def make_refusal(templates: Mapping[web.AbstractResource | None, str], cors: Cors | None) -> Handler:
+    """Make the handler for a path or a method without a route."""
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        record = request[RECORD]
+        for resource, template in templates.items():
+            allowed = (await resource.resolve(request))[1] if resource else set()
+            if allowed:
+                record.template = template
+                methods = ",".join(sorted(allowed))
+                if cors and (preflight := cors.preflight_response(request, methods)):
+                    return respond(request, record, preflight)
+                raise MethodNotAllowed(allowed=methods)
+        raise NotFound
+
+    return refuse
+
+
+def _public_error(error: Exception, request_id: str) -> TechnopayError:
+    """Return the error for the client; an internal error is logged, and its cause is not shown."""
+    if isinstance(error, TechnopayError) and not isinstance(error, InternalError):
+        return error
+    if isinstance(error, web.HTTPNotFound):
+        return NotFound()  # aiohttp's router: an empty path, or one next to that of a mounted application
+    logger.error("request %s crashed", request_id, exc_info=error)
+    return InternalError()

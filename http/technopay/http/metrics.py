@@ -1,14 +1,19 @@
-"""What Prometheus gets: requests, outcomes, and what the engine does. Each application has its own."""
+"""Prometheus metrics: requests, the engine and the store, of one process or of several workers.
+
+A worker that is asked for metrics collects those of the others, so that one address serves all.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -21,185 +26,171 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from technopay.engine import Engine, StoreGauges, TechnopayError
-from technopay.http.admission import Admission
-from technopay.http.seen import Seen
-from technopay.http.team import Team, merge, presence, read_families, write_families
+from technopay.http.access_record import RequestRecord
+from technopay.http.server.load_shedding import ConcurrencyLimit
 
 STORE_DEADLINE_S = 1.0
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
+class WorkerPeers(Protocol):
+    """The other processes that serve together with this one."""
+
+    @property
+    def name(self) -> str:
+        """The name of this worker."""
+        ...
+
+    async def collect(self) -> Mapping[str, bytes | None]:
+        """Return the exported metrics of the others by name, in bounded time; None for one that does not reply.
+
+        A name of a worker is a number; other processes, like the supervisor, have other names.
+        """
+        ...
+
+
 class RequestCollector(Collector):
-    """Counts requests, in plain numbers: they are counted a thousand times for each time that they are read."""
+    """Counts requests in plain numbers: the library's counters have locks, and are seldom read."""
 
     def __init__(self) -> None:
-        # By route and method: how many took how long, in buckets, and the sum of that.
+        # By route and method.
         self._times: defaultdict[tuple[str, str], Times] = defaultdict(Times)
         self._outcomes: defaultdict[tuple[str, str, int, str], int] = defaultdict(int)
 
-    def observe(self, seen: Seen) -> None:
-        """Count one request."""
-        route, method = seen.template or "unknown", seen.method
-        self._outcomes[route, method, seen.status, seen.code] += 1
-        if not seen.is_stream:
+    def observe(self, record: RequestRecord) -> None:
+        route, method = record.template or "unknown", record.method
+        self._outcomes[route, method, record.status, record.code] += 1
+        if not record.is_stream:
             times = self._times[route, method]
-            times.counts[bisect_left(BUCKETS_S, seen.took_s)] += 1
-            times.total_s += seen.took_s
+            times.counts[bisect_left(BUCKETS_S, record.took_s)] += 1
+            times.total_s += record.took_s
 
     def collect(self) -> Iterator[Metric]:
-        """Answer the metrics."""
         latency = HistogramMetricFamily(
-            "technopay_request_seconds", "How long requests take, by route.", labels=["route", "method"]
+            "technopay_request_seconds", "Duration of requests by route.", labels=["route", "method"]
         )
-        for labels, times in self._times.items():
-            bounds = [*map(str, BUCKETS_S), "+Inf"]
-            counts = list(zip(bounds, accumulate(times.counts), strict=True))
-            latency.add_metric(labels, counts, times.total_s)
-        outcomes = CounterMetricFamily(
+        bounds = [*map(str, BUCKETS_S), "+Inf"]
+        for route, times in self._times.items():
+            latency.add_metric(route, list(zip(bounds, accumulate(times.counts), strict=True)), times.total_s)
+        yield latency
+        outcomes = {(*key[:2], str(key[2]), key[3]): count for key, count in self._outcomes.items()}
+        requests = CounterMetricFamily(
             "technopay_requests",
             "Requests by route, status and code of refusal.",
             labels=["route", "method", "status", "code"],
         )
-        for (route, method, status, code), count in self._outcomes.items():
-            outcomes.add_metric([route, method, str(status), code], count)
-        yield from (latency, outcomes)
+        yield _labelled(requests, outcomes)
 
 
 @dataclass(slots=True)
 class Times:
-    """How many requests took as long as each bucket says, and how long all took together."""
+    """A histogram of durations."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
     total_s: float = 0.0
 
 
 class EngineCollector(Collector):
-    """Tells what the engine of this process does."""
+    """Metrics of the engine of this process."""
 
-    def __init__(self, engine: Engine, admission: Admission) -> None:
+    def __init__(self, engine: Engine, concurrency: ConcurrencyLimit) -> None:
         self._engine = engine
-        self._admission = admission
+        self._concurrency = concurrency
 
     def collect(self) -> Iterator[Metric]:
-        """Answer the metrics."""
         engine = self._engine.statistics
-        yield _gauge("requests_running", "Requests under way.", self._admission.running)
-        yield _gauge(
-            "requests_allowed", "Requests that may be under way; fewer under pressure.", self._admission.allowed
-        )
-        yield _gauge("live_actors", "Wallets that have something to do.", engine.live_actors)
-        yield _gauge("commands_waiting", "Commands without an outcome.", engine.commands_waiting)
-        yield _gauge(
-            "mailbox_depth_max", "Commands that wait for the wallet with most.", engine.mailbox_depth_max
-        )
-        yield _gauge("settlements_in_flight", "Settlements that run.", engine.settlements_in_flight)
-        yield _gauge("listeners", "Streams of events that are open.", engine.listeners)
-        yield CounterMetricFamily(
-            "technopay_lease_waits",
-            "Commands that came to a wallet that another process had.",
-            engine.lease_waits,
-        )
-        yield CounterMetricFamily(
-            "technopay_claims_lost",
-            "Settlements and messages that another process took over while this one worked on them.",
-            engine.claims_lost,
-        )
-        mocks = GaugeMetricFamily("technopay_service_is_mock", "Services that are mocks.", labels=["service"])
-        for name in engine.mocks:
-            mocks.add_metric([name], 1)
-        yield mocks
-        times = SummaryMetricFamily(
-            "technopay_script_seconds", "How long scripts took, waiting in line included.", labels=["script"]
-        )
+        for name, text, value in (
+            ("requests_running", "Concurrent requests.", self._concurrency.running),
+            ("requests_allowed", "Limit of concurrent requests; lower while the event loop is late.",
+             self._concurrency.allowed),
+            ("live_actors", "Actors of wallets with commands.", engine.live_actors),
+            ("commands_waiting", "Commands without a result.", engine.commands_waiting),
+            ("mailbox_depth_max", "Commands in the longest mailbox.", engine.mailbox_depth_max),
+            ("settlements_in_flight", "Running settlements.", engine.settlements_in_flight),
+            ("listeners", "Open streams of events.", engine.listeners),
+        ):  # fmt: skip
+            yield _gauge(name, text, value)
+        text = "Commands for a wallet whose lease another process had."
+        yield CounterMetricFamily("technopay_lease_waits", text, engine.lease_waits)
+        text = "Settlements and messages that another process took over."
+        yield CounterMetricFamily("technopay_claims_lost", text, engine.claims_lost)
+        text = "Services that are mocks."
+        mocks = GaugeMetricFamily("technopay_service_is_mock", text, labels=["service"])
+        yield _labelled(mocks, {(name,): 1 for name in engine.mocks})
+        text = "Duration of scripts, including the wait for the store."
+        times = SummaryMetricFamily("technopay_script_seconds", text, labels=["script"])
         for name, time in sorted(engine.script_times.items()):
             times.add_metric([name], time.calls, time.total_s)
-        unreadable = CounterMetricFamily(
-            "technopay_unreadable_records",
-            "Records that cannot be read, while all others can.",
-            labels=["kind"],
-        )
-        for kind, number in sorted(engine.unreadable.items()):
-            unreadable.add_metric([kind], number)
-        yield from (times, unreadable)
+        yield times
+        text = "Records that cannot be read."
+        unreadable = CounterMetricFamily("technopay_unreadable_records", text, labels=["kind"])
+        yield _labelled(unreadable, {(kind,): number for kind, number in sorted(engine.unreadable.items())})
 
 
-class StoreCollector(Collector):
-    """Tells what is true of all engines on the store together, whoever tells it."""
-
-    def __init__(self, engine: Engine, store: StoreGauges | None) -> None:
-        self._engine = engine
-        self._store = store
-
-    def collect(self) -> Iterator[Metric]:
-        """Answer the metrics; without a store, what is known without it."""
-        yield _gauge(
-            "payments_set_aside",
-            "Payments that wait for an operator, of all engines on this store.",
-            self._engine.statistics.payments_set_aside,
-        )
-        store = self._store
-        yield _gauge("store_up", "Whether the store answered for these metrics.", store is not None)
-        if store is None:
-            return
-        yield _gauge("message_age_seconds", "Age of the oldest unsent message.", store.message_age_ms / 1000)
-        yield _gauge(
-            "payments_set_aside_age_seconds",
-            "How long ago the oldest payment was debited that waits for an operator.",
-            store.set_aside_age_ms / 1000,
-        )
-        used = GaugeMetricFamily(
-            "technopay_limit_used", "Of today's limit, in minor units.", labels=["currency"]
-        )
-        limits = GaugeMetricFamily("technopay_limit", "The daily limit, in minor units.", labels=["currency"])
-        for limit in store.limits:
-            used.add_metric([limit.currency], limit.used)
-            if limit.limit is not None:
-                limits.add_metric([limit.currency], limit.limit)
-        yield from (used, limits)
-        if store.memory_bytes is not None:
-            yield _gauge("store_memory_bytes", "What the store has used.", store.memory_bytes)
-        if store.memory_bytes_max is not None:
-            yield _gauge("store_memory_max_bytes", "What the store may use.", store.memory_bytes_max)
+def store_metrics(engine: Engine, store: StoreGauges | None) -> Iterator[Metric]:
+    """Yield the metrics of the store and of all engines on it: the same from every worker."""
+    set_aside = engine.statistics.payments_set_aside
+    text = "Payments that wait for an operator, of all engines on this store."
+    yield _gauge("payments_set_aside", text, set_aside)
+    yield _gauge("store_up", "Whether the store replied for these metrics.", store is not None)
+    if store is None:
+        return
+    yield _gauge("message_age_seconds", "Age of the oldest unsent message.", store.message_age_ms / 1000)
+    text = "Time since the debit of the oldest payment that waits for an operator."
+    yield _gauge("payments_set_aside_age_seconds", text, store.set_aside_age_ms / 1000)
+    used = GaugeMetricFamily("technopay_limit_used", "Of today's limit, in minor units.", labels=["currency"])
+    yield _labelled(used, {(limit.currency,): limit.used for limit in store.limits})
+    limits = GaugeMetricFamily("technopay_limit", "The daily limit, in minor units.", labels=["currency"])
+    yield _labelled(limits, {(each.currency,): each.limit for each in store.limits if each.limit is not None})
+    if store.memory_bytes is not None:
+        yield _gauge("store_memory_bytes", "Memory that the store uses.", store.memory_bytes)
+    if store.memory_bytes_max is not None:
+        yield _gauge("store_memory_max_bytes", "Memory limit of the store.", store.memory_bytes_max)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(f"technopay_{name}", text, value=value)
 
 
-class Metrics:
-    """The metrics of one application, or of all that serve together."""
+def _labelled(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[Any, float]) -> Metric:
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
 
-    def __init__(self, engine: Engine, admission: Admission, team: Team | None = None) -> None:
+
+class Metrics:
+    """The metrics of one application or of all workers."""
+
+    def __init__(self, engine: Engine, concurrency: ConcurrencyLimit, peers: WorkerPeers | None = None) -> None:
         self._engine = engine
-        self._team = team
+        self._peers = peers
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._registry.register(EngineCollector(engine, admission))
+        self._registry.register(EngineCollector(engine, concurrency))
         self._requests = RequestCollector()
         self._registry.register(self._requests)
         self.observe = self._requests.observe
         self._rendering: asyncio.Task[bytes] | None = None
 
     def add(self, collector: Collector) -> None:
-        """Have the metrics of a collector among those of this process."""
         self._registry.register(collector)
 
-    def tell(self) -> bytes:
-        """Write down what is this process's own, for another one of the team."""
+    def export(self) -> bytes:
+        """Return the metrics of this process for another worker."""
         return write_families(self._registry.collect())
 
     async def render(self) -> bytes:
-        """Answer the metrics in Prometheus' text format; whoever asks meanwhile gets the same.
+        """Return the metrics in Prometheus' text format; concurrent calls share one result.
 
-        They cost as much as twenty requests, and nobody has to sign in to ask for them.
+        They cost as much as twenty requests and need no sign-in.
         """
         if self._rendering is None or self._rendering.done():
             self._rendering = asyncio.create_task(self._render(), name="metrics")
         return await asyncio.shield(self._rendering)
 
     async def _render(self) -> bytes:
-        store, own = await asyncio.gather(self._measure(), self._of_processes())
-        return generate_latest(_Families([*own, *StoreCollector(self._engine, store).collect()]))
+        store, own = await asyncio.gather(self._measure(), self._process_metrics())
+        return generate_latest(_Families([*own, *store_metrics(self._engine, store)]))
 
     async def _measure(self) -> StoreGauges | None:
         with suppress(TechnopayError, TimeoutError):
@@ -207,21 +198,67 @@ class Metrics:
                 return await self._engine.measure()
         return None
 
-    async def _of_processes(self) -> list[Metric]:
-        """Answer what is each process's own."""
-        if self._team is None:
+    async def _process_metrics(self) -> list[Metric]:
+        if self._peers is None:
             return list(self._registry.collect())
-        told = {**await self._team.ask(), self._team.name: self.tell()}
-        answered = {name: read_families(answer) for name, answer in sorted(told.items()) if answer is not None}
-        return [*presence(told), *merge(answered)]
+        exports = {**await self._peers.collect(), self._peers.name: self.export()}
+        up = {name: read_families(export) for name, export in sorted(exports.items()) if export is not None}
+        return [*worker_up(exports), *merge(up)]
 
 
 class _Families(Collector):
-    """Metrics that were collected already."""
+    """Metrics that are already collected."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
 
     def collect(self) -> Iterable[Metric]:
-        """Answer the metrics."""
         return self._families
+
+
+def write_families(families: Iterable[Metric]) -> bytes:
+    """Write metrics for another process."""
+    return json.dumps(
+        [
+            [
+                each.name,
+                each.documentation,
+                each.type,
+                [[one.name, one.labels, one.value] for one in each.samples],
+            ]
+            for each in families
+        ]
+    ).encode()
+
+
+def read_families(exported: bytes) -> list[Metric]:
+    """Read metrics that another process wrote."""
+    families = []
+    for name, text, kind, samples in json.loads(exported):
+        family = Metric(name, text, kind)
+        for sample, labels, value in samples:
+            family.add_sample(sample, labels, value)
+        families.append(family)
+    return families
+
+
+def merge(exports: Mapping[str, Iterable[Metric]]) -> list[Metric]:
+    """Merge the metrics of several processes; every sample gets the label `worker`, unless it has one."""
+    merged: dict[str, Metric] = {}
+    for process, families in exports.items():
+        for family in families:
+            whole = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            for sample in family.samples:
+                whole.add_sample(sample.name, {"worker": process, **sample.labels}, sample.value)
+    return list(merged.values())
+
+
+def worker_up(exports: Mapping[str, Any]) -> list[Metric]:
+    """Return which workers there are and which of them replied."""
+    workers = {name: export is not None for name, export in exports.items() if name.isdigit()}
+    up = GaugeMetricFamily(
+        "technopay_worker_up", "Whether a worker replied for these metrics.", labels=["worker"]
+    )
+    for name, is_up in sorted(workers.items(), key=lambda each: int(each[0])):
+        up.add_metric([name], is_up)
+    return [GaugeMetricFamily("technopay_workers", "Configured workers.", value=len(workers)), up]

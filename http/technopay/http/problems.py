@@ -1,27 +1,32 @@
-"""Problems (RFC 9457): every code, its status and its title, in one table; and what only HTTP can refuse."""
+"""Problems (RFC 9457): the status and title of every code, errors that only HTTP raises, and their JSON."""
 
 from __future__ import annotations
 
-from technopay.engine import TechnopayError
+import json
+import math
+from typing import Any
+
+from technopay.engine import Payment, RateLimited, Refusal, TechnopayError, ValidationFailed
+from technopay.engine.models import rfc3339
 
 PROBLEMS: dict[str, tuple[int, str]] = {
-    "malformed_request": (400, "The request cannot be read"),
+    "malformed_request": (400, "The request is malformed"),
     "unauthenticated": (401, "No valid token"),
     "insufficient_funds": (402, "Not enough money in the wallet"),
-    "daily_limit_exceeded": (402, "The daily limit would be passed"),
-    "settlement_failed": (402, "The payment was not settled and was given back"),
-    "forbidden": (403, "This is not allowed"),
+    "daily_limit_exceeded": (402, "The payment would exceed the daily limit"),
+    "settlement_failed": (402, "The payment was not settled; the amount is back in the wallet"),
+    "forbidden": (403, "Not allowed"),
     "user_blocked": (403, "The user is blocked"),
     "wallet_inactive": (403, "The wallet is inactive"),
-    "not_found": (404, "There is nothing here"),
+    "not_found": (404, "Not found"),
     "user_not_found": (404, "No such user"),
     "wallet_not_found": (404, "No such wallet"),
     "invoice_not_found": (404, "No such invoice"),
     "payment_not_found": (404, "No such payment"),
-    "method_not_allowed": (405, "This method is not for this address"),
-    "user_exists": (409, "The user exists already"),
-    "reference_used": (409, "The reference is used already"),
-    "invoice_already_paid": (409, "The invoice is paid already"),
+    "method_not_allowed": (405, "The method is not allowed here"),
+    "user_exists": (409, "The user already exists"),
+    "reference_used": (409, "The reference is already used"),
+    "invoice_already_paid": (409, "The invoice is already paid"),
     "invoice_not_payable": (409, "The invoice cannot be paid"),
     "invoice_not_voidable": (409, "The invoice cannot be voided"),
     "payment_in_progress": (409, "Another payment is in progress"),
@@ -32,76 +37,69 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "invoice_expired": (410, "The invoice has expired"),
     "confirmation_expired": (410, "The code has expired"),
     "body_too_large": (413, "The body is too large"),
-    "unsupported_media_type": (415, "The body is of no supported type"),
-    "validation_failed": (422, "Something is not of the right form"),
-    "currency_mismatch": (422, "Wallet and invoice differ in currency"),
+    "unsupported_media_type": (415, "The media type is not supported"),
+    "validation_failed": (422, "The request is invalid"),
+    "currency_mismatch": (422, "Wallet and invoice have different currencies"),
     "balance_too_large": (422, "The balance would be too large"),
-    "no_channel": (422, "The user cannot be reached"),
+    "no_channel": (422, "The user has no channel for a code"),
     "confirmation_invalid": (422, "The code does not match"),
     "idempotency_key_reused": (422, "The idempotency key was used for another request"),
-    "rate_limited": (429, "That was too often"),
-    "internal_error": (500, "A defect of ours"),
+    "rate_limited": (429, "Too many requests"),
+    "internal_error": (500, "Internal error"),
     "wallet_busy": (503, "The wallet is busy"),
-    "overloaded": (503, "There is too much to do"),
+    "overloaded": (503, "The server is overloaded"),
     "store_unavailable": (503, "The store is not available"),
     "outcome_unknown": (504, "The outcome is unknown"),
 }
-"""Status and title by code."""
+"""Status and title of every code."""
 
 RETRY_AFTER_S = "1"
 CHALLENGE = 'Bearer realm="technopay"'
 
 
 class RequestError(TechnopayError):
-    """The root of what only HTTP can refuse."""
+    """The root of the errors that only HTTP raises."""
 
 
 class MalformedRequest(RequestError):
-    """Raised when a header or the body cannot be read."""
-
     code = "malformed_request"
-    message = "The request cannot be read."
+    message = "The request is malformed."
 
 
 class Unauthenticated(RequestError):
-    """Raised when there is no token."""
-
     code = "unauthenticated"
-    message = "A bearer token is needed."
+    message = "A bearer token is required."
 
     @property
     def challenge(self) -> str:
-        """Answer what WWW-Authenticate says (RFC 6750, 3); another sign-in has another."""
+        """The value of WWW-Authenticate (RFC 6750, 3); another sign-in can have another."""
         return CHALLENGE
 
 
 class InvalidToken(Unauthenticated):
-    """Raised when there is a token, and it is not valid. What is told has no quotes and is ASCII."""
+    """There is an invalid token. The message must be ASCII without quotes: it goes into a header."""
 
     message = "The token is not valid."
 
     @property
     def challenge(self) -> str:
-        """Answer what WWW-Authenticate says."""
         return f'{CHALLENGE}, error="invalid_token", error_description="{self}"'
 
 
 class UnknownKey(InvalidToken):
-    """Raised when no key of ours has signed the token."""
+    """The token is not signed with one of our keys."""
 
 
 class ForeignRequest(RequestError):
-    """Raised in a demo when a request comes by a foreign name or from a foreign page."""
+    """A request to a demo has a foreign host name or origin."""
 
     code = "forbidden"
-    message = "A demo answers at its own address only, and no pages of others."
+    message = "A demo accepts requests at its own address only, and none from other pages."
 
 
 class Forbidden(RequestError):
-    """Raised when the token lacks the scope."""
-
     code = "forbidden"
-    message = "The token lacks the scope that this needs."
+    message = "The token lacks the required scope."
 
     def __init__(self, message: str | None = None, *, scope: str = "") -> None:
         super().__init__(message or (f"The token lacks the scope {scope}." if scope else None))
@@ -110,33 +108,77 @@ class Forbidden(RequestError):
 
 
 class NotFound(RequestError):
-    """Raised when there is no such address."""
-
     code = "not_found"
-    message = "There is nothing at this address."
+    message = "There is nothing at this path."
 
 
 class MethodNotAllowed(RequestError):
-    """Raised when the address does not take this method."""
-
     code = "method_not_allowed"
-    message = "This address does not take this method."
+    message = "This path does not support this method."
 
     def __init__(self, message: str | None = None, *, allowed: str = "") -> None:
-        """Tell, where it is known, which methods are allowed."""
         super().__init__(message)
         self.allowed = allowed
 
 
 class BodyTooLarge(RequestError):
-    """Raised when the body is longer than is read."""
-
     code = "body_too_large"
     message = "The body is longer than 16384 bytes."
 
 
 class UnsupportedMediaType(RequestError):
-    """Raised when the body is not declared as JSON."""
-
     code = "unsupported_media_type"
-    message = "The body has to be JSON: send Content-Type: application/json."
+    message = "The body must be JSON, with Content-Type: application/json."
+
+
+def problem_json(
+    error: TechnopayError, request_id: str, payment_model: type[Payment] = Payment
+) -> dict[str, Any]:
+    """Return the members of a problem."""
+    status, title = PROBLEMS[error.code]
+    problem: dict[str, Any] = {
+        "type": f"urn:technopay:problem:{error.code}",
+        "title": title,
+        "status": status,
+        "detail": str(error),
+        "code": error.code,
+        "request_id": request_id,
+        "retryable": error.retryable,
+    }
+    if isinstance(error, Refusal):
+        problem |= _details(error, payment_model)
+    return problem
+
+
+def problem_headers(error: TechnopayError) -> dict[str, str]:
+    """Return the headers of a problem."""
+    headers = {}
+    if isinstance(error, Refusal) and error.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    if isinstance(error, RateLimited):
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s or 1))
+    elif PROBLEMS[error.code][0] == 503:
+        headers["Retry-After"] = RETRY_AFTER_S
+    elif isinstance(error, Unauthenticated | Forbidden):
+        headers["WWW-Authenticate"] = error.challenge
+    elif isinstance(error, MethodNotAllowed):
+        headers["Allow"] = error.allowed
+    return headers
+
+
+def _details(error: Refusal, payment_model: type[Payment]) -> dict[str, Any]:
+    """Return the optional members, which help to correct the request."""
+    found: dict[str, Any] = {
+        name: value
+        for name in ("attempts_remaining", "required", "available", "invoice_id")
+        if (value := getattr(error, name)) is not None
+    }
+    if error.locked_until is not None:
+        found["locked_until"] = rfc3339(error.locked_until)
+    if error.limit is not None:
+        found["limit"] = error.limit.model_dump(mode="json")
+    if error.payment is not None:
+        found["payment"] = json.loads(payment_model.__pydantic_serializer__.to_json(error.payment))
+    if isinstance(error, ValidationFailed):
+        found["errors"] = [{"field": each.field, "message": each.message} for each in error.errors]
+    return found

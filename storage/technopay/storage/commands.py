@@ -46,17 +46,27 @@ class CountLiveCodes(Command[Mapping[str, str]]):
 
 @dataclass(frozen=True, slots=True)
 class BeginMigration(Command[Mapping[str, str]]):
-    """Begin to migrate a store, or go on; returns the meta record."""
+    """Begin to migrate a store of a schema, or go on; returns the meta record."""
 
+    schema: str
     incarnation: str
 
 
 @dataclass(frozen=True, slots=True)
-class RecordMigration(Command[None]):
-    """Record the step of a migration and its position, or the new schema."""
+class AdvanceMigration(Command[Mapping[str, str]]):
+    """Record how far a migration has come, unless it has come further; returns the meta record."""
 
     schema: str
     position: str
+    next_schema: str
+    next_position: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReferences(Command[Raw]):
+    """Read merchant and reference of invoices."""
+
+    invoice_ids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +84,8 @@ class MigratePayments(Command[list[str]]):
 
 
 @dataclass(frozen=True, slots=True)
-class MigrateLimits(Command[None]):
-    """Name limits by their rule."""
+class MigrateLimits(Command[list[str]]):
+    """Name limits by their rule; returns the currencies of those that cannot be read."""
 
     currencies: Sequence[str]
 

@@ -8,7 +8,19 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, cast
 
 from technopay.engine.errors import InternalError
-from technopay.engine.models import Entry, Invoice, Limit, Message, Method, Page, Payment, User, Wallet, from_ms
+from technopay.engine.models import (
+    Entry,
+    Invoice,
+    Limit,
+    Message,
+    Method,
+    OperatorPayment,
+    Page,
+    Payment,
+    User,
+    Wallet,
+    from_ms,
+)
 from technopay.engine.ports import Outcome
 from technopay.engine.statistics import UnreadableRecords
 from technopay.engine.values import Claimed, ClaimedMessage, Due, Notification, NotificationContext
@@ -21,6 +33,7 @@ from technopay.storage.records import (
     invoice_from,
     limit_from,
     message_from,
+    operator_payment_from,
     payment_from,
     readable_context_from,
     unreadable_message,
@@ -80,6 +93,9 @@ class Context:
 
     def payment(self, view: Any) -> Payment:
         return payment_from(view, self.now_ms, self.calendar)
+
+    def operator_payment(self, view: Any) -> OperatorPayment:
+        return operator_payment_from(view, self.now_ms, self.calendar)
 
     def invoice(self, record: Any) -> Invoice:
         return invoice_from(record, self.now_ms)
@@ -169,7 +185,7 @@ def _due(body: Sequence[Any], context: Context) -> Due:
 
     def claimed_from(found: Sequence[Any]) -> Claimed:
         view, claim, refund_id = found
-        return Claimed(context.payment(view), claim, refund_id)
+        return Claimed(context.operator_payment(view), claim, refund_id)
 
     return Due(
         payments=context.each("payment", payments, claimed_from, lambda found: id_of(found[0])),
@@ -211,11 +227,15 @@ DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
     Limit: _one(_limit),
     Invoice: lambda body, context: context.invoice(body[0]) if body[0] else None,
     Payment: lambda body, context: context.payment(body[0]) if body[0] else None,
+    OperatorPayment: lambda body, context: context.operator_payment(body[0]) if body[0] else None,
     Message: lambda body, context: context.message(body[0]) if body[0] else None,
     list[Limit]: lambda body, context: context.each("limit", body[0], _limit, _currency_of),
     Page[Wallet]: lambda body, context: _page(context.each("wallet", body[0], wallet_from), body),
     Page[Invoice]: lambda body, context: _page(context.each("invoice", body[0], context.invoice), body),
     Page[Payment]: lambda body, context: _page(context.each("payment", body[0], context.payment), body),
+    Page[OperatorPayment]: lambda body, context: _page(
+        context.each("payment", body[0], context.operator_payment), body
+    ),
     Page[Entry]: lambda body, context: _page(context.each("entry", body[0], entry_from), body),
     Page[Message]: lambda body, context: _page([context.listed_message(each) for each in body[0]], body),
     Due: _due,
@@ -224,5 +244,5 @@ DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
 }
 """What the body of a reply becomes, by the type that its command returns."""
 
-DETAILED = frozenset({Payment, Invoice})
+DETAILED = frozenset({Payment, OperatorPayment, Invoice})
 """The results whose replies have details behind the record."""

@@ -1,6 +1,7 @@
-"""Migrates a store of an earlier schema: numbered steps in batches, whose position is kept.
+"""Migrates a store of an earlier schema: numbered steps over the journal, in batches.
 
-Each batch can be sent twice, by several migrations at once. Engines of the earlier version close at their next
+The meta record keeps the step and its position. Each call can be sent twice, and several migrations can run at
+once: a position only moves on from where the caller was. Engines of the earlier version close at their next
 look, because the incarnation changes; a migration of a server waits until the last of their calls has ended.
 """
 
@@ -10,110 +11,145 @@ import asyncio
 import logging
 import secrets
 import unicodedata
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
+from technopay.engine.commands import Command
+from technopay.engine.errors import StoreUnfit
 from technopay.engine.values import JournalEntry, Position
 from technopay.storage.audit.auditor import audit
 from technopay.storage.commands import (
-    AuditInvoices,
+    AdvanceMigration,
     BeginMigration,
     MigrateLimits,
     MigratePayments,
     MigrateReferences,
-    RecordMigration,
+    ReadReferences,
 )
 from technopay.storage.partition import Partition
-from technopay.storage.records import UNREADABLE, fields_of
-from technopay.storage.schema import MIGRATING, SCHEMA
+from technopay.storage.schema import MIGRATING, SCHEMA, is_migratable
 
 logger = logging.getLogger(__name__)
 
 READ_MAX = 1_000
-"""Entries of the journal that are read at a time."""
+"""Entries of the journal that are read at a time; the position is kept behind them."""
 BATCH_MAX = 100
 """Records that one script changes: it holds up all others."""
+REPORTED_MAX = 20
+BEGINNING = "0-0"
 
 Step = Callable[[Partition, Sequence[JournalEntry]], Awaitable[None]]
 
 
-async def migrate(partition: Partition, *, wait_s: float) -> None:
-    """Migrate a store, or go on where a migration was broken off; audit it; raise the schema."""
-    meta = (await partition.run(BeginMigration(secrets.token_hex(8)))).value or {}
-    await asyncio.sleep(wait_s)
-    first = int(meta["schema"].removeprefix(MIGRATING))
-    logger.info("the store of schema %s is migrated to %s from step %d", meta["migrated_from"], SCHEMA, first)
-    position = Position.of(meta["migration_position"])
-    for number, step in enumerate(STEPS, 1):
-        if number >= first:
-            await _run(partition, number, step, position)
-            position = Position(0, 0)
-    found = await audit(partition)
-    for difference in found.differences:
-        logger.warning("the audit of the migrated store found: %s", difference)
-    await partition.run(RecordMigration(SCHEMA, "0-0"))
+async def migrate(partition: Partition, schema: str, *, wait_s: float) -> None:
+    """Migrate a store of this schema, or go on where a migration was broken off; audit it; raise the schema.
+
+    Raises:
+        StoreUnfit: another store is there now, or one that a later version migrates.
+
+    """
+    meta = await _run(partition, BeginMigration(schema, secrets.token_hex(8)))
+    incarnation = meta.get("incarnation")
+    if is_migratable(meta):
+        logger.info("the store of schema %s is migrated to %s", meta.get("migrated_from"), SCHEMA)
+        await asyncio.sleep(wait_s)
+    while meta.get("schema") != SCHEMA:
+        if not meta.get("schema", "").startswith(MIGRATING) or meta.get("incarnation") != incarnation:
+            raise StoreUnfit("the store was replaced while it was migrated; run `technopay migrate` again")
+        meta = await _advance(partition, meta["schema"], meta.get("migration_position", BEGINNING))
 
 
-async def _run(partition: Partition, number: int, step: Step, position: Position) -> None:
-    """Run a step over the journal, in which every record has its entries."""
-    while True:
-        await partition.run(RecordMigration(f"{MIGRATING}{number}", str(position)))
-        batch = await partition.read_journal(position, READ_MAX)
-        await step(partition, batch.entries)
-        if batch.is_last:
-            return
-        position = batch.end
+async def _advance(partition: Partition, schema: str, position: str) -> Mapping[str, str]:
+    """Run a step over the next entries of the journal; return the meta record behind them."""
+    number = schema.removeprefix(MIGRATING)
+    step = STEPS.get(number)
+    if step is None:
+        raise StoreUnfit(f"a later version migrates the store: step {number} is not one of this program")
+    if position == BEGINNING:
+        logger.info("step %s of %d of the migration begins", number, len(STEPS))
+    batch = await partition.read_journal(Position.of(position), READ_MAX)
+    await step(partition, batch.entries)
+    following = str(int(number) + 1)
+    if not batch.is_last:
+        behind = AdvanceMigration(schema, position, schema, str(batch.end))
+    elif following in STEPS:
+        behind = AdvanceMigration(schema, position, MIGRATING + following, BEGINNING)
+    else:
+        await _audit(partition)
+        behind = AdvanceMigration(schema, position, SCHEMA, BEGINNING)
+    return await _run(partition, behind)
+
+
+async def _run(partition: Partition, command: Command[Mapping[str, str]]) -> Mapping[str, str]:
+    return (await partition.run(command)).value or {}
+
+
+async def _audit(partition: Partition) -> None:
+    """Log what is wrong with the store, be it since the migration or since before."""
+    logger.info("the migrated store is audited")
+    differences = (await audit(partition)).differences
+    for difference in differences[:REPORTED_MAX]:
+        logger.warning(
+            "the audit of the migrated store found a difference (%s): %s of %s is %s, not %s",
+            difference.invariant,
+            difference.what,
+            difference.subject,
+            difference.found,
+            difference.expected,
+        )
+    if len(differences) > REPORTED_MAX:
+        logger.warning("and %d more differences: run `technopay audit`", len(differences) - REPORTED_MAX)
 
 
 async def _migrate_references(partition: Partition, entries: Sequence[JournalEntry]) -> None:
     """Key references by their normal form (NFC)."""
-    ids = [entry.subject for entry in entries if entry.type == "invoice.created"]
-    for first in range(0, len(ids), BATCH_MAX):
-        batch = ids[first : first + BATCH_MAX]
-        _, found = (await partition.run(AuditInvoices(batch))).value or ((), ())
-        moves = [move for each in zip(batch, found, strict=True) if (move := _move_of(*each))]
-        (kept,) = (await partition.run(MigrateReferences([word for move in moves for word in move]))).value or (
-            (),
-        )
-        for invoice_id, other in kept:
-            logger.warning(
-                "invoices %s and %s of one merchant have the same reference in normal form (NFC); "
-                "both are kept: void the one that must not be paid",
-                invoice_id,
-                other,
-            )
+    for ids in _batches(entry.subject for entry in entries if entry.type == "invoice.created"):
+        [found] = (await partition.run(ReadReferences(ids))).value or ([],)
+        moves = [word for each in zip(ids, found, strict=True) for word in _move_of(*each)]
+        [kept] = (await partition.run(MigrateReferences(moves))).value or ([],) if moves else ([],)
+        for invoice_id, *other in [*kept, *(each for each in found if len(each) == 1)]:
+            if other:
+                logger.warning(
+                    "invoices %s and %s of one merchant have the same reference in normal form (NFC); "
+                    "both are kept: void the one that must not be paid",
+                    invoice_id,
+                    *other,
+                )
+            else:
+                logger.error("invoice %s cannot be read; its reference is left as it is", invoice_id)
 
 
-async def _migrate_payments(partition: Partition, entries: Sequence[JournalEntry]) -> None:
-    ids = [entry.subject for entry in entries if entry.type == "payment.started"]
-    for first in range(0, len(ids), BATCH_MAX):
-        unreadable = (await partition.run(MigratePayments(ids[first : first + BATCH_MAX]))).value or []
-        for payment_id in unreadable:
-            logger.error("payment %s cannot be read; it is left as it is", payment_id)
-
-
-async def _migrate_limits(partition: Partition, entries: Sequence[JournalEntry]) -> None:
-    currencies = {entry.fields["currency"] for entry in entries if entry.type == "payment.processing"}
-    currencies |= {entry.subject for entry in entries if entry.type == "limit.set"}
-    await partition.run(MigrateLimits(sorted(currencies)))
-
-
-STEPS: Sequence[Step] = (_migrate_references, _migrate_payments, _migrate_limits)
-"""Their numbers, from 1, are part of the schema of a store whose migration was broken off."""
-
-
-def _move_of(invoice_id: str, found: Sequence[Sequence[str]]) -> Sequence[str] | None:
-    """Return what moves a reference to its normal form; None if it can stay."""
-    try:
-        invoice: Mapping[str, str] = fields_of(found[0])
-    except UNREADABLE:
-        return None
-    merchant, reference = invoice.get("merchant"), invoice.get("reference")
-    if not merchant or not reference or "referred" in invoice:
-        return None
+def _move_of(invoice_id: str, found: Sequence[str]) -> Sequence[str]:
+    """Return what moves a reference to its normal form, see migrate_references.lua; nothing if it can stay."""
+    if len(found) != 2:
+        return ()
+    merchant, reference = found
     payee, normal = unicodedata.normalize("NFC", merchant), unicodedata.normalize("NFC", reference)
     if (payee, normal) == (merchant, reference):
-        return None
+        return ()
     name, moved = (
         f"{len(payer.encode())}:{payer}{text}" for payer, text in ((merchant, reference), (payee, normal))
     )
     return name, moved, invoice_id, normal, "1" if payee != merchant else "0"
+
+
+async def _migrate_payments(partition: Partition, entries: Sequence[JournalEntry]) -> None:
+    for ids in _batches(entry.subject for entry in entries if entry.type == "payment.started"):
+        for payment_id in (await partition.run(MigratePayments(ids))).value or []:
+            logger.error("payment %s cannot be read; it is left as it is", payment_id)
+
+
+async def _migrate_limits(partition: Partition, entries: Sequence[JournalEntry]) -> None:
+    currencies = {entry.fields.get("currency", "") for entry in entries if entry.type == "payment.processing"}
+    currencies |= {entry.subject for entry in entries if entry.type == "limit.set"}
+    for batch in _batches(sorted(currencies - {""})):
+        for currency in (await partition.run(MigrateLimits(batch))).value or []:
+            logger.error("the limit of %s cannot be read; it is left as it is", currency)
+
+
+def _batches(ids: Iterable[str]) -> Iterator[Sequence[str]]:
+    listed = list(ids)
+    return (listed[first : first + BATCH_MAX] for first in range(0, len(listed), BATCH_MAX))
+
+
+STEPS: Mapping[str, Step] = {"1": _migrate_references, "2": _migrate_payments, "3": _migrate_limits}
+"""Their numbers are part of the schema of a store whose migration was broken off: a later version adds more."""

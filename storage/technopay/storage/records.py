@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
-from technopay.engine.limits import LIMIT_RULES
+from technopay.engine.limits import GLOBAL_DAY, LIMIT_RULES
 from technopay.engine.models import (
     Confirmation,
     Entry,
@@ -16,6 +16,7 @@ from technopay.engine.models import (
     Limit,
     Message,
     Method,
+    OperatorPayment,
     Payment,
     PaymentStatus,
     Refund,
@@ -27,6 +28,8 @@ from technopay.engine.models import (
 from technopay.engine.values import NotificationContext
 from technopay.engine.verifiers.code_keys import CodeState, keep_code_state
 from technopay.storage.business_days import Calendar
+
+PaymentT = TypeVar("PaymentT", bound=Payment)
 
 Fields = dict[str, str]
 
@@ -152,10 +155,10 @@ def invoice_from(reply: Sequence[Any], now_ms: int) -> Invoice:
 
 
 def limit_from(fields: Fields) -> Limit:
-    """Build a limit; one without `limit` is lifted."""
+    """Build a limit; one without `limit` is lifted. Recorded replies of schema 5 name no rule."""
     limit = int(fields["limit"]) if fields.get("limit") else None
-    resets_at = from_ms(fields["resets_at"])
-    return _limit(fields["rule"], fields["window"], fields["currency"], limit, int(fields["used"]), resets_at)
+    rule, window = fields.get("rule", GLOBAL_DAY.name), fields.get("window", GLOBAL_DAY.window)
+    return _limit(rule, window, fields["currency"], limit, int(fields["used"]), from_ms(fields["resets_at"]))
 
 
 def _limit(rule: str, window: str, currency: str, limit: int | None, used: int, resets_at: datetime) -> Limit:
@@ -172,6 +175,15 @@ def _limit(rule: str, window: str, currency: str, limit: int | None, used: int, 
 
 def payment_from(view: Packed, now_ms: int, calendar: Calendar) -> Payment:
     """Build a payment from a view, see shared/payment.lua; one whose code has expired is expired."""
+    return _payment_from(Payment, view, now_ms, calendar)
+
+
+def operator_payment_from(view: Packed, now_ms: int, calendar: Calendar) -> OperatorPayment:
+    """Build a payment as operators see it."""
+    return _payment_from(OperatorPayment, view, now_ms, calendar)
+
+
+def _payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calendar: Calendar) -> PaymentT:
     (
         payment_id, email, phone, invoice_id, wallet_id, user_id, amount_text, currency, merchant, status,
         created_at, *later,
@@ -197,7 +209,8 @@ def payment_from(view: Packed, now_ms: int, calendar: Calendar) -> Payment:
     refunds = []
     if refunded_at:
         refunds.append(Refund.trusted(amount=amount, at=from_ms(refunded_at), reason=refund_reason))
-    payment = Payment.trusted(
+    more = {} if payment_type is Payment else {"resolution": _resolution_from(*resolution)}
+    payment = payment_type.trusted(
         id=payment_id,
         invoice_id=invoice_id,
         wallet_id=wallet_id,
@@ -217,7 +230,7 @@ def payment_from(view: Packed, now_ms: int, calendar: Calendar) -> Payment:
         refunds=refunds,
         limits=_limits_from(tuple(counters), currency, calendar),
         set_aside=set_aside == "1",
-        resolution=_resolution_from(*resolution),
+        **more,
     )
     if code:
         keep_code_state(payment, code)
@@ -226,7 +239,11 @@ def payment_from(view: Packed, now_ms: int, calendar: Calendar) -> Payment:
 
 def _current_form(parts: Sequence[str]) -> Sequence[str]:
     """Return a view in its present form: recorded replies of schema 5 pack limit and code by position."""
-    if len(parts) < 13 or not (parts[11][:1].isdigit() and (" " in parts[12] or not parts[12])):
+    if len(parts) < 13 or not parts[11][:1].isdigit():
+        return parts
+    # Behind an empty code came the time of the debit; now, behind an empty limit comes that nothing was used.
+    is_packed = " " in parts[12] or (not parts[12] and any(parts[13:14]))
+    if not is_packed:
         return parts
     method, version, attempts, resends, expires_at, _, _, key_id = (*parts[12].split(" "), *[""] * 8)[:8]
     counter = (*parts[11].split(" "), "", "")[:3]

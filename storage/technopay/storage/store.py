@@ -18,7 +18,6 @@ from technopay.engine.errors import (
     OutcomeUnknown,
     StoreUnavailable,
     StoreUnfit,
-    StoreUninitialised,
 )
 from technopay.engine.models import Audit
 from technopay.engine.operations import require_type
@@ -343,7 +342,7 @@ class RedisStore:
                 and await self._partition.fetch("EXISTS", self._keys.journal)
             ):
                 raise StoreUnfit(NO_DEMO)
-            await migrate(self._partition, wait_s=self._migration_wait_s)
+            await migrate(self._partition, meta["schema"], wait_s=self._migration_wait_s)
             self.was_migrated = True
             meta = await self.read_meta()
         require_ours(meta, self._timezone)
@@ -366,36 +365,3 @@ class RedisStore:
         if outcome.code == "in_use" and not outcome.value:
             raise StoreUnfit("the store holds a journal but no meta record: it lost data; restore it")
         return outcome.value or {}
-
-
-async def initialise_store(url: str, *, timezone: str, durability: Durability, may_be_new: bool = True) -> bool:
-    """Initialise a store that was never used; answer False if it is ours already, and leave it as it is.
-
-    Raises:
-        StoreUninitialised: it was never used, and may not be new.
-        StoreUnfit: it is somebody else's, or must not be used.
-        StoreUnavailable: it cannot be reached.
-
-    """
-    try:
-        async with RedisStore.connect(url, timezone=timezone, durability=durability):
-            return False
-    except StoreUninitialised:
-        if not may_be_new:
-            raise
-    async with RedisStore.connect(url, initialise=True, timezone=timezone, durability=durability):
-        return True
-
-
-async def migrate_store(url: str, *, timezone: str, durability: Durability) -> bool:
-    """Migrate a store on a server to the schema of this program; return False if it has that already.
-
-    Raises:
-        StoreUnfit: it is somebody else's, or must not be used.
-        StoreUnavailable: it cannot be reached.
-
-    """
-    store = RedisStore.connect(url, timezone=timezone, durability=durability)
-    store.migrates = True
-    async with store:
-        return store.was_migrated

@@ -14,7 +14,7 @@ from technopay.cli.demo.guide import guide_text
 from technopay.cli.demo.purchase import make_purchase
 from technopay.cli.demo.seed import seed
 from technopay.engine import StoreUnavailable
-from technopay.http.auth import TokenAuthenticator
+from technopay.http.auth.tokens import TokenAuthenticator
 
 
 async def test_every_refusal_that_the_guide_names_is_really_refused(api: Api) -> None:
@@ -87,6 +87,6 @@ async def test_demo_users_have_ids_of_their_own(api: Api) -> None:
     await seed(api.engine)
 
     entries = await client_of(api.store).xrange(api.store._keys.journal)
-    users = [entry[1] for _, entry in entries if entry[0] == "user.created"]
+    users = [entry["user.created"] for _, entry in entries if "user.created" in entry]
     assert len(users) == 5
     assert all(user.startswith("demo-") for user in users)

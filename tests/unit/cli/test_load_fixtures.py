@@ -9,9 +9,10 @@ from support.load import NOW, QUICK, fake_server, limit_json
 
 from technopay.cli.load import fixtures as fixtures_module
 from technopay.cli.load.acknowledgements import Acknowledgements
-from technopay.cli.load.fixtures import CURRENCY, SHOPS, make_fixtures
+from technopay.cli.load.fixtures import CURRENCY, SHOPS, Setup
 from technopay.cli.load.plan import LoadError
 from technopay.cli.load.recorder import Recorder
+from technopay.cli.load.timed_client import TimedClient
 
 USER = {"id": "load-clock", "status": "active", "email": None, "phone": None, "created_at": NOW}
 WALLET = {
@@ -41,9 +42,8 @@ async def make(changes: dict[str, list[Any]], made: list[int]) -> Any:
     async with fake_server() as (server, session):
         server.answers = {path: list(answers) for path, answers in (SOUND | changes).items()}
         try:
-            return await make_fixtures(
-                session, server.url, Recorder(), Acknowledgements(), None, 3, made.append
-            )
+            timed = TimedClient(session, Recorder(), Acknowledgements())
+            return await Setup(session, server.url, timed).make(None, 3, made.append)
         except LoadError:
             # Whom there is nobody to block, nobody was asked to.
             assert not any(path.endswith("/block") for path in server.asked)
@@ -81,6 +81,6 @@ async def test_users_are_made_with_one_who_is_poor_and_one_who_is_not_to_buy(
 
     assert [len(group) for group in (fixtures.users, fixtures.poor, fixtures.blocked)] == [3, 1, 1]
     assert made == [1, 2, 3, 4, 5]
-    assert (len(fixtures.shops), fixtures.limit_before.used) == (SHOPS, 7)
+    assert (len({id(next(fixtures.shops)) for _ in range(99)}), fixtures.limit_before.used) == (SHOPS, 7)
     assert fixtures.poor[0].deposited < fixtures.users[0].deposited
     assert fixtures.ahead.total_seconds() != 0

@@ -11,9 +11,8 @@ import pytest
 from support.load import ScriptedClient, leap, load_fixtures, payment_json
 
 from technopay.cli.load import flows
-from technopay.cli.load.flows import SCENARIOS, Flow
-from technopay.cli.load.inbox import Inbox
-from technopay.cli.load.purchase import FINAL_WAIT_S, Purchase, Rejected, UnexpectedResult
+from technopay.cli.load.fixtures import Inbox
+from technopay.cli.load.flows import FINAL_WAIT_S, SCENARIOS, Flow, Purchase, Rejected, UnexpectedResult
 from technopay.cli.load.timed_client import Reply
 
 OPEN = Reply(201, "open", {"id": "inv_1"})

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.load import ScriptedClient, leap
 
-from technopay.cli.load.inbox import CODE_WAIT_S, LENGTH, Inbox
+from technopay.cli.load.fixtures import CODE_WAIT_S, INBOX_LENGTH_MAX, Inbox
 from technopay.cli.load.timed_client import Reply
 
 Message = dict[str, Any]
@@ -72,7 +72,7 @@ def test_a_code_that_does_not_come_is_waited_for_and_given_up() -> None:
         assert await Inbox(client, "alice").read_code("pay_1") is None
 
         assert asyncio.get_running_loop().time() - began_s == pytest.approx(CODE_WAIT_S)
-        assert client.asked[-1].endswith(f"limit={LENGTH}")
+        assert client.asked[-1].endswith(f"limit={INBOX_LENGTH_MAX}")
         assert len(client.asked) < 60
         assert await nobody_reads()
 

@@ -9,9 +9,17 @@ from typing import Any
 import pytest
 from support.load import ScriptedClient, ScriptedOperator, leap, limit_json, load_fixtures, make_plan
 
-from technopay.cli.load.flows import SCENARIOS, Flow, Scenario, blocked, too_poor
+from technopay.cli.load.flows import (
+    SCENARIOS,
+    Flow,
+    Purchase,
+    Rejected,
+    Scenario,
+    UnexpectedResult,
+    blocked,
+    too_poor,
+)  # fmt: skip
 from technopay.cli.load.plan import ScenarioName
-from technopay.cli.load.purchase import Purchase, Rejected, UnexpectedResult
 from technopay.cli.load.recorder import Recorder
 from technopay.cli.load.result import PURCHASE
 from technopay.cli.load.timed_client import Reply

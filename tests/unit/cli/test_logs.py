@@ -15,10 +15,10 @@ import pytest
 
 from technopay.cli import logs
 from technopay.cli.logs import set_up_logging
-from technopay.http.seen import OnRequest, Seen
-from technopay.http.user_routes import USER_ROUTES
+from technopay.http.access_record import RequestObserver, RequestRecord
+from technopay.http.app import API_ROUTES
 
-CONFIRM = next(route for route in USER_ROUTES if route.operation_id == "confirmPayment")
+CONFIRM = next(route for route in API_ROUTES if route.operation_id == "confirmPayment")
 AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
@@ -35,7 +35,7 @@ class Log:
     def isatty(self) -> bool:
         return self.is_terminal
 
-    def set_up(self, level: str = "info", log_format: Any = "auto", **options: int) -> OnRequest | None:
+    def set_up(self, level: str = "info", log_format: Any = "auto", **options: int) -> RequestObserver | None:
         return set_up_logging(level, log_format, cast("Any", self), **options)
 
     def lines(self) -> list[str]:
@@ -54,9 +54,9 @@ def log(tmp_path: Path) -> Iterator[Log]:
     opened._file.close()
 
 
-def a_confirm(payment_id: str = "pay_001") -> Seen:
-    return Seen(
-        "req-1", 0.0, {"payment_id": payment_id}, route=CONFIRM, method="POST", user_id="alice",
+def a_confirm(payment_id: str = "pay_001") -> RequestRecord:
+    return RequestRecord(
+        "req-1", 0.0, {"payment_id": payment_id}, template=CONFIRM.path, method="POST", user_id="alice",
         client="192.0.2.1", status=402, code="insufficient_funds", took_s=0.0123,
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
@@ -83,6 +84,16 @@ def test_the_version_is_that_of_the_package(run: Run) -> None:
 
     assert __version__ == project["version"]
     assert run("--version") == (0, f"technopay {__version__}\n", "")
+
+
+def test_a_plain_install_names_the_extra_of_a_load_test() -> None:
+    program = (
+        "import sys; sys.modules['hdrh.histogram'] = None; sys.argv = ['technopay', 'load', '--url', 'http://h']\n"
+        "from technopay.cli.main import run; run()"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+
+    assert_one_line((ended.returncode, ended.stdout, ended.stderr), 2, "pip install 'technopay[load]'")
 
 
 def test_without_arguments_it_shows_help(run: Run) -> None:

@@ -13,10 +13,9 @@ from support.scenes import SECRET
 from technopay.cli.settings import Settings
 from technopay.cli.workers import peers as peers_module
 from technopay.cli.workers import supervisor as module
-from technopay.cli.workers.config import WorkerConfig
 from technopay.cli.workers.parent import settle
 from technopay.cli.workers.peers import PARENT, Peers
-from technopay.cli.workers.supervisor import Supervisor, WorkerFailed
+from technopay.cli.workers.supervisor import Supervisor, WorkerConfig, WorkerFailed
 
 SERVES = "echo null; "
 SERVES_ON = SERVES + "exec cat"
@@ -95,9 +94,9 @@ async def test_peers_export_to_one_another(tmp_path: Path) -> None:
     first, second = Peers(tmp_path, "0", 2), Peers(tmp_path, "1", 2)
     long = b"x" * 1_000_000
     async with first.exporting(lambda: b"I am 0"), second.exporting(lambda: long):
-        assert await first.ask() == {"1": long, PARENT: None}
-        assert await second.ask() == {"0": b"I am 0", PARENT: None}
-        assert await Peers(tmp_path, PARENT, 2).ask() == {"0": b"I am 0", "1": long}
+        assert await first.collect() == {"1": long, PARENT: None}
+        assert await second.collect() == {"0": b"I am 0", PARENT: None}
+        assert await Peers(tmp_path, PARENT, 2).collect() == {"0": b"I am 0", "1": long}
 
 
 async def test_a_peer_that_is_gone_silent_or_cut_off_has_no_export(
@@ -119,7 +118,7 @@ async def test_a_peer_that_is_gone_silent_or_cut_off_has_no_export(
         await asyncio.start_unix_server(each, tmp_path / name) for name, each in (("2", half), ("3", silent))
     ]
 
-    assert await asking.ask() == {"1": None, "2": None, "3": None, PARENT: None}
+    assert await asking.collect() == {"1": None, "2": None, "3": None, PARENT: None}
 
     for server in servers:
         server.close()
@@ -129,7 +128,7 @@ async def test_the_successor_of_a_killed_worker_exports_in_its_place(tmp_path: P
     killed = await asyncio.start_unix_server(lambda *_: None, tmp_path / "1")
     killed.close()
     async with Peers(tmp_path, "1", 2).exporting(lambda: b"new"):
-        assert (await Peers(tmp_path, "0", 2).ask())["1"] == b"new"
+        assert (await Peers(tmp_path, "0", 2).collect())["1"] == b"new"
 
 
 async def test_a_worker_that_ends_is_started_again_and_counted(

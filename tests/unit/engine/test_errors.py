@@ -22,6 +22,7 @@ from technopay.engine import (
     ValidationFailed,
 )
 from technopay.engine.errors import REFUSALS, TOO_MANY
+from technopay.engine.limits import LIMIT_RULES
 
 REFUSED = [
     "validation_failed",
@@ -77,8 +78,9 @@ INTERNAL_CODES = {
     "done",
     "nothing",
     "error",
+    "expired",
 }
-"""What scripts answer that is no refusal: the store or the actor takes it in."""
+"""Codes and words that scripts return and that are no refusals."""
 MOCK_STATES = {"settled", "declined", "called_off", "reversed", "not_found"}
 RAISED_BY_THE_ENGINE_ITSELF = {"settlement_failed", "validation_failed", "not_found"}
 
@@ -89,15 +91,15 @@ def class_named(code: str) -> type[TechnopayError]:
 
 
 def codes_of_scripts() -> set[str]:
-    """Collect every code that a script can answer."""
-    found = set()
+    """Collect every code that a script can return."""
+    found = {rule.refusal for rule in LIMIT_RULES}
     scripts = resources.files("technopay.storage") / "scripts"
     for folder in scripts.iterdir():
         for file in folder.iterdir() if folder.is_dir() else ():
             if not file.name.endswith(".lua"):
                 continue
             text = "\n".join(line.partition("--")[0] for line in file.read_text().splitlines())
-            found |= set(re.findall(r"\{'([a-z_]+)', at\b", text))
+            found |= set(re.findall(r"\{'([a-z_]+)', at, ", text))
             found |= set(re.findall(r"\b(?:answer|refuse|conclude)\('([a-z_]+)'", text))
             found |= set(re.findall(r"\b(?:refusal = |return |reply\[1\] = )'([a-z_]+)'", text))
             for suffix in re.findall(r"kind \.\. '(_[a-z_]+)'", text):

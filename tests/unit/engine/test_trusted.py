@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from support.stand_ins import make_payment
 
-from technopay.engine import Confirmation, Entry, Invoice, Limit, Message, User, Wallet
+from technopay.engine import Confirmation, Entry, Invoice, Limit, Message, OperatorPayment, User, Wallet
 from technopay.engine.models import Failure, Record, Refund, Resolution, from_ms
 
 AT = from_ms(1_783_252_800_123)
@@ -70,12 +70,11 @@ def pair(record_type: type[Record], fields: dict[str, Any]) -> tuple[Record, Rec
 
 def payments() -> tuple[Record, Record]:
     """Build a payment with everything that can be in one, of records built in the same way."""
-    judged = make_payment(
-        **{name: record_type.model_validate(fields) for name, (record_type, fields) in PARTS.items()},
-        refunds=[Refund.model_validate(REFUND)],
-        limits=[Limit.model_validate(LIMIT)],
-        paid_at=AT,
-    )
+    whole: dict[str, Any] = {
+        name: record_type.model_validate(fields) for name, (record_type, fields) in PARTS.items()
+    }
+    whole |= {"refunds": [Refund.model_validate(REFUND)], "limits": [Limit.model_validate(LIMIT)]}
+    judged = OperatorPayment(**{**dict(make_payment(paid_at=AT)), **whole})
     parts: dict[str, Any] = {
         name: record_type.trusted(**fields) for name, (record_type, fields) in PARTS.items()
     }

@@ -20,8 +20,8 @@ from technopay.engine import (
 )
 from technopay.engine.models import from_ms
 from technopay.http.problems import PROBLEMS
-from technopay.http.render import problem_response
-from technopay.http.seen import Seen
+from technopay.http.access_record import RequestRecord
+from technopay.http.responses import problem_response
 
 CONTRACT = {
     400: {"malformed_request"},
@@ -57,14 +57,12 @@ def classes(root: type[TechnopayError]) -> list[type[TechnopayError]]:
     return found
 
 
-def seen() -> Seen:
-    return Seen("req-1", 0.0, {})
+def record() -> RequestRecord:
+    return RequestRecord("req-1", 0.0, {})
 
 
 def rendered(error: TechnopayError) -> Any:
-    response = problem_response(error, seen())
-    assert response.text is not None
-    return json.loads(response.text)
+    return json.loads(problem_response(error, record()).body)
 
 
 def test_the_table_is_the_contracts() -> None:
@@ -121,13 +119,13 @@ def test_each_field_is_named() -> None:
 
 @pytest.mark.parametrize(("given", "header"), [(None, "1"), (0.2, "1"), (12.1, "13"), (math.pi, "4")])
 def test_a_rate_limit_says_when_to_come_back(given: float | None, header: str) -> None:
-    response = problem_response(RateLimited(retry_after_s=given), seen())
+    response = problem_response(RateLimited(retry_after_s=given), record())
 
     assert response.headers["Retry-After"] == header
 
 
 def test_a_refusal_given_again_says_so() -> None:
-    response = problem_response(SettlementFailed(replayed=True), seen())
+    response = problem_response(SettlementFailed(replayed=True), record())
 
     assert response.headers["Idempotent-Replayed"] == "true"
-    assert response.content_type == "application/problem+json"
+    assert response.media.startswith("application/problem+json;")

@@ -16,8 +16,10 @@ from support.store import set_aside
 from technopay.engine import commands
 from technopay.engine.commands import ReadPayment, SetUserStatus, VoidInvoice
 from technopay.engine.models import Audit
-from technopay.storage.audit import audit as auditing
+from technopay.storage.audit.auditor import audit as auditing
 from technopay.storage.audit.invariants import BALANCE, CHANGE, DEBIT, INVOICE, LIMIT, MESSAGE, MONEY
+
+pytestmark = pytest.mark.any_partition
 
 
 @dataclass

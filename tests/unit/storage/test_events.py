@@ -13,6 +13,8 @@ from technopay.engine.events.feed import RECORDS_MAX
 from technopay.engine.values import JournalEntry, Position
 from technopay.storage import RedisStore
 
+pytestmark = pytest.mark.any_partition
+
 
 async def entries_about(scene: Scene, subject: str) -> list[JournalEntry]:
     batch = await read_journal(scene.store, "0-0", 1_000)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+import pytest
 from support.scene import Scene, client_of, operation
 from support.store import list_payments, mock_inbox, mock_settlement, read_inbox, take_due
 
 from technopay.engine.commands import CreateUser
 from technopay.storage import RedisStore
+
+pytestmark = pytest.mark.any_partition
 
 
 async def test_a_settlement_that_is_due_is_handed_out_once_under_a_new_claim(scene: Scene) -> None:

@@ -12,6 +12,8 @@ from technopay.engine.claims import CLAIM_S
 from technopay.engine.commands import ReadInvoice, ResolvePayment, SetUserStatus
 from technopay.engine.values import ClaimKind, Lease, PaymentTerms, Verdict
 
+pytestmark = pytest.mark.any_partition
+
 
 async def invoice_of(scene: Scene, payment_id: str) -> dict[str, str]:
     return await scene.fields("invoice", (await scene.fields("payment", payment_id))["invoice"])

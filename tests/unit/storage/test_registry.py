@@ -20,6 +20,8 @@ from technopay.engine.commands import (
 )
 from technopay.engine.models import Invoice, from_ms
 
+pytestmark = pytest.mark.any_partition
+
 
 async def test_a_user_is_active_and_known_by_the_callers_id(scene: Scene) -> None:
     before = await scene.journal()

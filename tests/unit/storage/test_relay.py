@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from support.clock import FakeClock
 from support.relaying import read
-from support.scene import ALONE, RIGHT, WRONG, Scene, dump, operation, unrecorded
+from support.scene import ALONE, RIGHT, WRONG, Scene, dump, message_id, operation, unrecorded
 from support.store import failed_delivery, list_messages, read_outbox, record_deliveries, take_due
 
 from technopay.engine import commands
@@ -14,6 +15,8 @@ from technopay.engine.commands import VoidInvoice
 from technopay.engine.notifications.texts import MESSAGE_KINDS
 from technopay.engine.values import Notification, PaymentTerms
 from technopay.storage.scripts.loader import load_scripts
+
+pytestmark = pytest.mark.any_partition
 
 
 async def test_one_process_relays_at_a_time_and_goes_on_behind_the_last_delivery(scene: Scene) -> None:
@@ -155,7 +158,7 @@ async def test_the_list_names_the_same_messages_as_the_relay(scene: Scene) -> No
     assert await record_deliveries(scene.store, outbox.claim, outbox.cursor, 0, [])
     page = await list_messages(scene.store, None, None, "", 100)
     assert [(message.id, message.kind) for message in page.data] == [
-        (f"msg_00{notice.entry_id}", notice.kind) for notice in reversed(outbox.notifications)
+        (message_id(notice.entry_id), notice.kind) for notice in reversed(outbox.notifications)
     ]
 
 
@@ -185,7 +188,7 @@ async def test_a_payment_that_was_reaped_is_told_to_nobody(scene: Scene) -> None
     assert outbox.cursor == (await scene.entries())[-1][0]
     assert await record_deliveries(scene.store, outbox.claim, outbox.cursor, 0, [])
     messages = (await list_messages(scene.store, None, None, "", 10)).data
-    assert [message.id for message in messages] == [f"msg_00{outbox.notifications[0].entry_id}"]
+    assert [message.id for message in messages] == [message_id(outbox.notifications[0].entry_id)]
 
 
 async def test_a_stretch_that_is_longer_than_asked_for_is_read_in_parts(scene: Scene) -> None:

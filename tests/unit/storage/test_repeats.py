@@ -11,6 +11,8 @@ from support.scene import Scene, dump
 from technopay.engine.ports import Outcome
 from technopay.storage.scripts.loader import load_scripts
 
+pytestmark = pytest.mark.any_partition
+
 
 def timeless(found: dict[str, Any]) -> dict[str, Any]:
     """Leave out what a repeat may move on: when claims run out, and the relay's own claim."""
@@ -18,12 +20,12 @@ def timeless(found: dict[str, Any]) -> dict[str, Any]:
     return kept | {"agenda": set(found.get("agenda", {}))}
 
 
-CORRUPTING = "confirm_payment__without_funds"
-"""Takes the funds away behind the scripts' back."""
+CORRUPTING = ("confirm_payment__without_funds", "begin_migration", "advance_migration")
+"""Take the funds away behind the scripts' back, or leave the store where a migration was broken off."""
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.corrupts if name == CORRUPTING else ()) for name in CASES]
+    "name", [pytest.param(name, marks=pytest.mark.corrupts if name in CORRUPTING else ()) for name in CASES]
 )
 async def test_a_repeat_gets_the_same_outcome_and_changes_nothing(scene: Scene, name: str) -> None:
     call = await CASES[name](scene)

@@ -33,7 +33,9 @@ from technopay.engine.ports import Store
 from technopay.storage import RedisStore
 from technopay.storage.commands import MarkDemo
 from technopay.storage.redis_keys import KINDS, Keys
-from technopay.storage.server.health import SCHEMA
+from technopay.storage.schema import SCHEMA
+
+pytestmark = pytest.mark.any_partition
 
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
 

@@ -12,6 +12,8 @@ from support.store import read_journal, set_aside, take_due
 from technopay.engine import commands
 from technopay.engine.commands import ResolvePayment, VoidInvoice
 
+pytestmark = pytest.mark.any_partition
+
 Story = Callable[[Scene], Awaitable[str]]
 
 STORIES: dict[str, tuple[str, Story]] = {}

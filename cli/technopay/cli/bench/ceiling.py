@@ -68,8 +68,8 @@ async def record_purchase(environment: Environment, recorder: Recorder, invoice:
     payment_id = environment.ids.new("pay", 0)
     terms = PaymentTerms(payment_id, AMOUNT, CURRENCY, "Bookshop")
     key_id = key_id_of(environment.settings.secret)
-    answer = await environment.verifier.code(terms, 1) or ""
-    evidence = Evidence(key_id, ",1,", f"{key_id}:{answer}")
+    code = await environment.verifier.code(terms, 1) or ""
+    evidence = Evidence(key_id, ",1,", f"{key_id}:{code}")
     settings = environment.settings
     start = StartPayment(
         NOT_RECORDED,

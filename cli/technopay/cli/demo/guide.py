@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from technopay.cli.auth import SignIn
 from technopay.engine import Engine, Invoice, Wallet
-from technopay.http.demo_guard import is_loopback
+from technopay.http.auth.origins import is_loopback
 
 TOKEN_LIFETIME_S = 12 * 3600.0
 
@@ -54,7 +54,7 @@ Another user's token:
 
 EXPOSED = """\
 Other machines can reach this demo: every client there can get a token of any user and of an operator.
-Have it listen on 127.0.0.1 (TECHNOPAY_HOST), or let nobody else into this network.
+Let it listen on 127.0.0.1 (TECHNOPAY_HOST), or keep other machines out of this network.
 
 """
 

@@ -14,14 +14,14 @@ from rich.console import Console
 from technopay.cli.load.acknowledgements import Acknowledgements
 from technopay.cli.load.console import ConsoleView, print_result
 from technopay.cli.load.figures import make_result
-from technopay.cli.load.fixtures import make_fixtures
+from technopay.cli.load.fixtures import Setup
 from technopay.cli.load.flows import SCENARIOS
 from technopay.cli.load.plan import Condition, ScenarioName, failures
 from technopay.cli.load.recorder import Recorder
 from technopay.cli.load.report import report_html
 from technopay.cli.load.result import Plan, Result
 from technopay.cli.load.server_metrics import ServerMetrics
-from technopay.cli.load.timed_client import open_session
+from technopay.cli.load.timed_client import TimedClient, open_session
 from technopay.cli.load.traffic import Traffic
 from technopay.cli.load.verdict import judge
 from technopay.cli.process import allow_connections, run_loop
@@ -83,9 +83,8 @@ async def measure(plan: Plan, admin_token: str | None, view: ConsoleView) -> Res
     recorder, acknowledgements = Recorder(), Acknowledgements()
     async with open_session(plan.url, _connections(plan)) as session:
         view.step("making users and wallets", plan.users)
-        fixtures = await make_fixtures(
-            session, plan.url, recorder, acknowledgements, admin_token, plan.users, view.advance
-        )
+        setup = Setup(session, plan.url, TimedClient(session, recorder, acknowledgements))
+        fixtures = await setup.make(admin_token, plan.users, view.advance)
         metrics = ServerMetrics(session)
         await metrics.read()
         with stop_on_signal() as stopped:

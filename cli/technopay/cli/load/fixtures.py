@@ -11,10 +11,7 @@ from itertools import cycle
 
 import aiohttp
 
-from technopay.cli.load.acknowledgements import Acknowledgements
-from technopay.cli.load.inbox import Inbox
 from technopay.cli.load.plan import LoadError
-from technopay.cli.load.recorder import Recorder
 from technopay.cli.load.timed_client import Headers, TimedClient
 from technopay.engine import Limit, TechnopayError
 from technopay.http.client import Client, RetryPolicy, ServerUnreachable, UnexpectedAnswer
@@ -33,6 +30,77 @@ SETUP_CONCURRENCY = 16
 SHOPS = 16
 PATIENCE = RetryPolicy(retries=9, deadline_s=30.0, timeout_s=30.0, backoff_s=1.0)
 """Of requests that are not measured."""
+
+CODE_WAIT_S = 20.0
+INBOX_PAUSE_S_MIN = 0.02
+INBOX_PAUSE_S_MAX = 0.5
+INBOX_LENGTH_FIRST = 3
+DOUBLINGS = 7
+INBOX_LENGTH_MAX = 200
+"""The messages that an inbox keeps."""
+
+
+class Inbox:
+    """Reads codes while a purchase waits for one."""
+
+    def __init__(self, timed: TimedClient, user_id: str) -> None:
+        self._timed = timed
+        self._path = f"/mock/inbox/{user_id}"
+        self._waiting: dict[str, CodeWaiter] = {}
+        self._reading: asyncio.Task[None] | None = None
+
+    async def read_code(self, payment_id: str) -> str | None:
+        """Return the code of a payment when it has come, None if it does not come."""
+        waiter = self._waiting[payment_id] = CodeWaiter(asyncio.get_running_loop().create_future())
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+        try:
+            async with asyncio.timeout(CODE_WAIT_S):
+                return await waiter.code
+        except TimeoutError:
+            return None
+        finally:
+            del self._waiting[payment_id]
+            if not self._waiting and self._reading is not None:
+                self._reading.cancel()
+                self._reading = None
+
+    async def _read(self) -> None:
+        """Read for all purchases that wait; a failure fails all of them."""
+        try:
+            await self._resolve_codes()
+        except Exception as error:
+            for waiter in self._waiting.values():
+                if not waiter.code.done():
+                    waiter.code.set_exception(error)
+            self._reading = None
+
+    async def _resolve_codes(self) -> None:
+        """Read until cancelled: later after reads in vain, further back for a code that is not found yet."""
+        pause_s = INBOX_PAUSE_S_MIN
+        while True:
+            await asyncio.sleep(pause_s)
+            missed = max((waiter.missed for waiter in self._waiting.values()), default=0)
+            length = min(INBOX_LENGTH_MAX, max(INBOX_LENGTH_FIRST << missed, 2 * len(self._waiting)))
+            reply = await self._timed.send("inbox", "GET", f"{self._path}?limit={length}", {})
+            found = False
+            for message in reply.body.get("data", ()):
+                waiter = self._waiting.get(message["payment_id"])
+                if waiter is not None and "code" in message and not waiter.code.done():
+                    waiter.code.set_result(message["code"])
+                    found = True
+            for waiter in self._waiting.values():
+                waiter.missed = min(waiter.missed + 1, DOUBLINGS)
+            pause_s = INBOX_PAUSE_S_MIN if found else min(1.5 * pause_s, INBOX_PAUSE_S_MAX)
+
+
+@dataclass(slots=True)
+class CodeWaiter:
+    """A purchase that waits for its code."""
+
+    code: asyncio.Future[str]
+    missed: int = 0
+    """Reads without this code: more and more messages lie on top of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +123,13 @@ class Fixtures:
     """The daily limit of the currency, as it was set."""
     ahead: timedelta
     """The server's clock less ours."""
-    shops: Sequence[Headers]
+    shops: Iterator[Headers]
+    """The callers of the next invoices: a server takes only so many requests of one caller."""
     users: list[VirtualUser] = field(default_factory=list)
     poor: list[VirtualUser] = field(default_factory=list)
     blocked: list[VirtualUser] = field(default_factory=list)
     used_when_set: int = 0
     """The use of the limit when it was last set; that may be more than the limit."""
-    _shops: Iterator[Headers] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._shops = cycle(self.shops)
-
-    def next_shop(self) -> Headers:
-        """Return the caller of the next invoice: a server takes only so many requests of one caller."""
-        return next(self._shops)
 
     @property
     def all_users(self) -> Sequence[VirtualUser]:
@@ -86,28 +147,6 @@ class Fixtures:
         return next((each for each in page.data if each.currency == CURRENCY), None)
 
 
-async def make_fixtures(
-    session: aiohttp.ClientSession,
-    url: str,
-    recorder: Recorder,
-    acknowledgements: Acknowledgements,
-    admin_token: str | None,
-    users: int,
-    on_progress: Callable[[int], None],
-) -> Fixtures:
-    """Make the users and their wallets, and set a limit that never refuses.
-
-    Raises:
-        LoadError: the server cannot be reached, is no demo, or does not take the token.
-
-    """
-    setup = Setup(session, url, TimedClient(session, recorder, acknowledgements))
-    try:
-        return await setup.make(admin_token, users, on_progress)
-    except* (LoadError, TechnopayError) as errors:
-        raise _as_load_error(errors.exceptions[0]) from None
-
-
 class Setup:
     """Makes the fixtures of one run. Its requests are not part of the figures."""
 
@@ -118,18 +157,33 @@ class Setup:
         self._run_id = f"load-{secrets.token_hex(4)}"
 
     async def make(self, admin_token: str | None, users: int, on_progress: Callable[[int], None]) -> Fixtures:
+        """Make the users and their wallets, and set a limit that never refuses.
+
+        Raises:
+            LoadError: the server cannot be reached, is no demo, or does not take the token.
+
+        """
+        try:
+            fixtures = await self._make_shops(admin_token)
+            await self._make_users(fixtures, users, on_progress)
+            for user in fixtures.blocked:
+                await fixtures.operator.block_user(user_id=user.user_id)
+        except* (LoadError, TechnopayError) as errors:
+            raise _as_load_error(errors.exceptions[0]) from None
+        return fixtures
+
+    async def _make_shops(self, admin_token: str | None) -> Fixtures:
         operator = self._client(admin_token or await self._token(self._run_id, admin=True))
         await operator.list_all_limits()
         # Only a demo signs shops in: a server that is none has not been changed by now.
-        shops = [
-            _bearer(await self._token(f"{self._run_id}-shop-{number}", admin=True)) for number in range(SHOPS)
-        ]
+        tokens = [await self._token(f"{self._run_id}-shop-{number}", admin=True) for number in range(SHOPS)]
         limit = await operator.set_limit(currency=CURRENCY, amount=LIMIT)
         clock = await operator.create_user(user_id=f"{self._run_id}-clock")
         ahead = clock.created_at - datetime.now(UTC)
-        fixtures = Fixtures(self._timed, operator, limit, ahead, shops)
-        plan = [
-            *((fixtures.users, DEPOSIT) for _ in range(users)),
+        return Fixtures(self._timed, operator, limit, ahead, cycle(map(_bearer, tokens)))
+
+    async def _make_users(self, fixtures: Fixtures, users: int, on_progress: Callable[[int], None]) -> None:
+        plan = [(fixtures.users, DEPOSIT)] * users + [
             (fixtures.poor, POOR_DEPOSIT),
             (fixtures.blocked, DEPOSIT),
         ]
@@ -138,16 +192,13 @@ class Setup:
         async def make_some() -> None:
             nonlocal made
             for number, (group, deposit) in waiting:
-                group.append(await self._make_user(operator, f"{self._run_id}-{number}", deposit))
+                group.append(await self._make_user(fixtures.operator, f"{self._run_id}-{number}", deposit))
                 made += 1
                 on_progress(made)
 
         async with asyncio.TaskGroup() as making:
             for _ in range(SETUP_CONCURRENCY):
                 making.create_task(make_some())
-        for user in fixtures.blocked:
-            await operator.block_user(user_id=user.user_id)
-        return fixtures
 
     async def _make_user(self, operator: Client, user_id: str, deposit: int) -> VirtualUser:
         await operator.create_user(user_id=user_id, email=f"{user_id}@example.com")
@@ -178,13 +229,10 @@ def _bearer(token: str) -> Headers:
 
 
 def _as_load_error(error: Exception) -> LoadError:
-    match error:
-        case LoadError():
-            return error
-        case ServerUnreachable():
-            return LoadError("the server cannot be reached")
-        case UnexpectedAnswer():
-            return LoadError("the reply cannot be read: --url is not the address of a technopay server")
-        case TechnopayError():
-            return LoadError(f"the set-up failed: {error.code}: {error}")
-    return LoadError(f"the set-up failed: {error}")
+    if isinstance(error, LoadError):
+        return error
+    if isinstance(error, ServerUnreachable):
+        return LoadError("the server cannot be reached")
+    if isinstance(error, UnexpectedAnswer):
+        return LoadError("the reply cannot be read: --url is not the address of a technopay server")
+    return LoadError(f"the set-up failed: {getattr(error, 'code', type(error).__name__)}: {error}")

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 
 from technopay.cli.load import flows
 from technopay.cli.load.fixtures import AMOUNT, Fixtures, VirtualUser
-from technopay.cli.load.flows import Flow, Scenario
-from technopay.cli.load.purchase import Purchase, Rejected, UnexpectedResult
+from technopay.cli.load.flows import Flow, Purchase, Rejected, Scenario, UnexpectedResult
 from technopay.cli.load.recorder import Histogram, Recorder
 from technopay.cli.load.result import Plan
 from technopay.cli.load.timed_client import Reply

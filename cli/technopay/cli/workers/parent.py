@@ -25,12 +25,11 @@ from technopay.cli.service import (
     warn,
 )
 from technopay.cli.settings import Settings
-from technopay.cli.workers.config import WorkerConfig
 from technopay.cli.workers.peers import PARENT, Peers
-from technopay.cli.workers.supervisor import Supervisor
+from technopay.cli.workers.supervisor import Supervisor, WorkerConfig
 from technopay.engine import Engine
-from technopay.http.listening import listen
-from technopay.http.team import write_families
+from technopay.http.metrics import write_families
+from technopay.http.server.serving import listen
 from technopay.storage.private import require_socket_path
 
 

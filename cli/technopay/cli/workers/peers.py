@@ -21,7 +21,7 @@ class Peers:
         self._count = count
         self.name = name
 
-    async def ask(self) -> dict[str, bytes | None]:
+    async def collect(self) -> dict[str, bytes | None]:
         """Return the exports of all others, in bounded time; None for one without a reply."""
         names = [*map(str, range(self._count)), PARENT]
         names.remove(self.name)

@@ -10,9 +10,11 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
-from technopay.cli.workers.config import WorkerConfig
+from technopay.cli.settings import Settings
 from technopay.storage.pauses import Pauses
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,23 @@ DRAIN_S_MAX = 30.0
 """Workers that drain for longer are killed: a service manager waits no longer, and the store ends last."""
 WITHOUT_WORKERS_S_MAX = 10.0
 """Clients wait in the backlog while no worker serves. After so long, all ends, and they are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """The configuration of a worker. It goes through a pipe, because it contains secrets."""
+
+    number: int
+    """From 0; a restarted worker keeps its number."""
+    count: int
+    """The number of workers."""
+    sockets: tuple[int, ...]
+    """Listening sockets, inherited as file descriptors."""
+    folder: Path
+    """The folder of the sockets for metrics."""
+    demo: bool
+    settings: Settings
+    """As the parent read them: a worker reads neither the environment nor files."""
 
 
 class WorkerFailed(Exception):

@@ -15,9 +15,9 @@ from typing import BinaryIO
 from technopay.cli.logs import set_up_logging
 from technopay.cli.process import catch_signals, run_loop, sockets_of
 from technopay.cli.service import running_service
-from technopay.cli.workers.config import WorkerConfig
 from technopay.cli.workers.peers import Peers
-from technopay.http.server import serving_on
+from technopay.cli.workers.supervisor import WorkerConfig
+from technopay.http.server.serving import serving_on
 from technopay.storage.server.embedded import make_parent_death_handler
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ async def _work(config: WorkerConfig, reports: BinaryIO) -> int:
     # For kernels without a signal at the parent's death: standard input only ever ends.
     asyncio.get_running_loop().add_reader(STDIN, os._exit, 1)
     settings = config.settings
-    on_request = set_up_logging(settings.log_level, settings.log_format, worker=config.number)
+    observer = set_up_logging(settings.log_level, settings.log_format, worker=config.number)
     peers = Peers(config.folder, str(config.number), config.count)
     stopped = catch_signals()
     is_ready = False
@@ -53,8 +53,8 @@ async def _work(config: WorkerConfig, reports: BinaryIO) -> int:
                 settings,
                 partial(serving_on, sockets=sockets_of(config.sockets)),
                 demo=config.demo,
-                on_request=on_request,
-                team=peers,
+                observer=observer,
+                peers=peers,
             ) as service,
             peers.exporting(service.export_metrics),
         ):

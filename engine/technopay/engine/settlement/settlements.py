@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from technopay.engine.claims import Claim, Claims
-from technopay.engine.commands import CompletePayment, ReadPayment, SetAside
+from technopay.engine.commands import CompletePayment, FindPayment, SetAside
 from technopay.engine.deadlines import Deadlines
 from technopay.engine.errors import TechnopayError
 from technopay.engine.fields import partition_in
@@ -132,7 +132,7 @@ class Settlements:
         else:
             about = _about(payment)
             logger.warning("payment %s is set aside: the service is silent", payment.id, extra=about)
-            outcome = await self._store.run(ReadPayment(payment.id))
+            outcome = await self._store.run(FindPayment(payment.id))
             if outcome.value is not None:
                 self._on_change(outcome.value)
 

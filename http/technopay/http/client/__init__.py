@@ -1,8 +1,7 @@
-"""A client for other Python programs: the library's records and errors, over HTTP."""
+"""A client for other Python programs: the engine's records and errors, over HTTP."""
 
-from technopay.http.client.client import Client
+from technopay.http.client.client import Client, all_of
 from technopay.http.client.errors import ServerUnreachable, UnexpectedAnswer
-from technopay.http.client.pages import all_of
 from technopay.http.client.retries import RetryPolicy
 
 __all__ = ["Client", "RetryPolicy", "ServerUnreachable", "UnexpectedAnswer", "all_of"]

@@ -1,4 +1,4 @@
-"""Problems as the errors that the library raises: what is refused is caught alike, near or far."""
+"""Problems of the API as the errors that the engine raises: one `except` works with both."""
 
 from __future__ import annotations
 
@@ -37,33 +37,31 @@ _REQUEST_ERRORS: tuple[type[RequestError], ...] = (
     UnsupportedMediaType,
 )  # fmt: skip
 PLAIN: dict[str, type[TechnopayError]] = {cls.code: cls for cls in (*_FAULTS, *_REQUEST_ERRORS)}
-"""Errors that carry nothing but what they say."""
+"""Errors with nothing but a message."""
 _REFUSALS = {cls.code: cls for cls in REFUSALS.values() if cls.code not in PLAIN}
 CODES = frozenset(PLAIN | _REFUSALS)
-"""The codes that are known here. A missing message shares its code with a missing address."""
+"""The known codes. A missing message has the same code as a missing path."""
 
 
 class ServerUnreachable(StoreUnavailable):
-    """Raised when no server took the request. Nothing happened."""
+    """No server accepted the request. Nothing happened."""
 
     message = "The server cannot be reached. Nothing happened; try again."
 
 
 class UnexpectedAnswer(InternalError):
-    """Raised when what answered is not technopay, or is one that speaks otherwise than this client."""
+    """The reply is not one of technopay, or of a version that this client does not understand."""
 
-    message = "The answer cannot be read."
+    message = "The reply cannot be read."
 
 
 class _FieldProblem(BaseModel):
-    """What is wrong with one field."""
-
     field: str
     message: str
 
 
 class _Problem(BaseModel):
-    """A problem of ours (RFC 9457), as far as it is of use here."""
+    """A problem (RFC 9457) of technopay."""
 
     type: str
     code: str
@@ -79,7 +77,7 @@ class _Problem(BaseModel):
 
 
 def read_problem(text: str, *, replayed: bool, retry_after_s: float | None) -> TechnopayError | None:
-    """Answer the error that a problem tells of, or None when this is no problem of ours."""
+    """Return the error of a problem, or None if this is no problem of technopay."""
     try:
         problem = _Problem.model_validate_json(text, extra="ignore")
     except ValidationError:
@@ -108,12 +106,12 @@ def _error(problem: _Problem, *, replayed: bool, retry_after_s: float | None) ->
         )
     if plain := PLAIN.get(problem.code):
         return plain(problem.detail)
-    return UnexpectedAnswer(f"The server refused for a reason that is not known here: {problem.code}.")
+    return UnexpectedAnswer(f"The server replied with an unknown code: {problem.code}.")
 
 
-def is_refusal_for_good(error: TechnopayError) -> bool:
-    """Answer whether an error also tells that no earlier try of the same call had an effect.
+def is_final(error: TechnopayError) -> bool:
+    """Return whether an error also means that no earlier try of the call had an effect.
 
-    Sign-in, form and rate are judged before a repeat is known for one, so they tell nothing of it.
+    The server checks sign-in, form and rate before it recognises a retry, so their errors do not mean that.
     """
     return isinstance(error, Refusal) and error.code not in ("rate_limited", "validation_failed")

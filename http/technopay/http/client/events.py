@@ -1,4 +1,4 @@
-"""Events as they happen: one stream (server-sent events) after the other, without a gap between them."""
+"""The events of a user: one stream (server-sent events) after the other, without a gap between them."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ from typing import get_args
 
 import aiohttp
 from pydantic import TypeAdapter, ValidationError
-from yarl import URL
 
 from technopay.engine import fields
 from technopay.engine.models import Event, InvoiceEventType, PaymentEventType
-from technopay.http.client.connection import Connection
 from technopay.http.client.errors import ServerUnreachable, UnexpectedAnswer
-from technopay.http.client.retries import Failure, Reply, judge, no_answer
+from technopay.http.client.retries import Failure, Reply, classify, no_reply
+from technopay.http.client.transport import Transport
 from technopay.http.problems import Unauthenticated
 
 PATH = "/v1/events"
 SILENCE_S = 45.0
-"""A stream that shows no sign of life for so long is given up; the server gives one every 15 s."""
+"""A stream without a byte for so long is given up; the server sends a ping every 15 s."""
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 KNOWN_TYPES = frozenset((*get_args(PaymentEventType), *get_args(InvoiceEventType)))
 
 
 @dataclass(slots=True)
 class Frame:
-    """What was said between two empty lines."""
+    """The lines between two empty lines."""
 
     id: str = ""
     type: str = ""
@@ -34,66 +33,45 @@ class Frame:
     retry_s: float | None = None
 
 
-class EventStream(Connection):
-    """Listens to the user's events."""
-
-    async def events(self, *, after: str | None = None) -> AsyncGenerator[Event]:
-        """Listen to what happens to the user's payments and invoices: from now on, or after an event.
-
-        It connects again, after the last event, whenever the stream ends or breaks. Close what you listen with
-        (`contextlib.aclosing`): a user has only so many places.
-
-        Raises:
-            RateLimited: the user has as many listeners as may be.
-            ValidationFailed; any Fault: the policy's tries in a row were in vain.
-
-        """
-        fields.require([("after", fields.event_id_error(after))])
-        tries, token, was_refused = 0, await self._token.get(), False
-        pause_s: float | None = None
-        while True:
-            try:
-                async with self._listen(token, after) as response:
-                    if response.status == 200:
-                        async for frame in read_frames(response.content):
-                            # Only a stream that says something was worth the try.
-                            tries, was_refused = 0, False
-                            after, pause_s = frame.id or after, frame.retry_s or pause_s
-                            if event := read_event(frame):
-                                yield event
-                        ended = ServerUnreachable("The stream of events ended.")
-                        failure = Failure(ended, may_repeat=True)
-                    else:
-                        text = (await response.read()).decode(errors="replace")
-                        failure = judge(Reply(response.status, response.headers, text), changes=False)
-            except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-                failure = no_answer(error, was_sent=True, changes=False)
-            if isinstance(failure.error, Unauthenticated) and not was_refused:
-                newer = await self._token.get(refused=token)
-                if newer != token:
-                    token, was_refused = newer, True
-                    continue
-            tries += 1
-            if not failure.may_repeat or tries > self._policy.retries:
-                raise failure.error
-            await self._clock.sleep(self._policy.pause_s(tries, failure.retry_after_s or pause_s))
-
-    def _listen(self, token: str, after: str | None) -> aiohttp.client._RequestContextManager:
+async def listen(transport: Transport, after: str | None) -> AsyncGenerator[Event]:
+    """Yield events from now on, or after an event; reconnect until the policy's tries in a row have failed."""
+    fields.require([("after", fields.event_id_error(after))])
+    policy = transport.policy
+    timeout = aiohttp.ClientTimeout(sock_connect=policy.timeout_s, sock_read=SILENCE_S)
+    tries, token, was_refused = 0, await transport.token.get(), False
+    pause_s: float | None = None
+    while True:
         headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
         if after is not None:
             headers["Last-Event-ID"] = after
-        timeout = aiohttp.ClientTimeout(sock_connect=self._policy.timeout_s, sock_read=SILENCE_S)
-        return self._require_session().get(
-            URL(self._url + PATH, encoded=True),
-            headers=headers,
-            timeout=timeout,
-            allow_redirects=False,
-            raise_for_status=False,
-        )
+        try:
+            async with transport.send("GET", PATH, headers, timeout) as response:
+                if response.status == 200:
+                    async for frame in read_frames(response.content):
+                        # Only a stream that sends something was a success.
+                        tries, was_refused = 0, False
+                        after, pause_s = frame.id or after, frame.retry_s or pause_s
+                        if event := read_event(frame):
+                            yield event
+                    failure = Failure(ServerUnreachable("The stream of events ended."), may_retry=True)
+                else:
+                    text = (await response.read()).decode(errors="replace")
+                    failure = classify(Reply(response.status, response.headers, text), changes=False)
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+            failure = no_reply(error, was_sent=True, changes=False)
+        if isinstance(failure.error, Unauthenticated) and not was_refused:
+            newer = await transport.token.get(refused=token)
+            if newer != token:
+                token, was_refused = newer, True
+                continue
+        tries += 1
+        if not failure.may_retry or tries > policy.retries:
+            raise failure.error
+        await transport.clock.sleep(policy.pause_s(tries, failure.retry_after_s or pause_s))
 
 
 async def read_frames(lines: AsyncIterable[bytes]) -> AsyncIterator[Frame]:
-    """Read what was said, frame by frame. One that was cut off is not said."""
+    """Yield complete frames; an incomplete one at the end is dropped."""
     frame = Frame()
     async for line in lines:
         text = line.decode(errors="replace").rstrip("\r\n")
@@ -114,10 +92,10 @@ async def read_frames(lines: AsyncIterable[bytes]) -> AsyncIterator[Frame]:
 
 
 def read_event(frame: Frame) -> Event | None:
-    """Read the event of a frame; None for a sign of life, and for what only a newer client knows.
+    """Return the event of a frame; None for a ping, and for a type that only a newer client knows.
 
     Raises:
-        UnexpectedAnswer: it is an event that is known here, and cannot be read.
+        UnexpectedAnswer: it has a known type, and cannot be read.
 
     """
     if not frame.data or frame.type not in KNOWN_TYPES:
@@ -125,5 +103,5 @@ def read_event(frame: Frame) -> Event | None:
     try:
         return EVENT.validate_json(frame.data, extra="ignore")
     except ValidationError as error:
-        # To pass it over would be to lose it: what comes next goes on after it.
+        # To skip it would lose it: the stream goes on after it.
         raise UnexpectedAnswer(f"The event {frame.id} cannot be read.") from error

@@ -1,4 +1,4 @@
-"""When a call is tried again. It is safe because a repeat is known by its key (or is no change at all)."""
+"""When a call is retried. A retry is safe: the server knows it by its key, or it changes nothing."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ TOO_MANY = 429
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a call is tried, and for how long."""
+    """How often and how long a call is retried."""
 
     retries: int = 3
     deadline_s: float = 30.0
-    """For all tries of a call and the pauses between them, beside the time that the server is asked to wait."""
+    """For all tries and the pauses between them, beside the wait that the server is asked for."""
     timeout_s: float = 10.0
-    """For one try, beside that time."""
+    """For one try, beside that wait."""
     backoff_s: float = 0.1
-    """The longest pause before the second try; doubled before each further one."""
+    """The longest pause before the second try; it doubles before each further one."""
     backoff_max_s: float = 2.0
     pick: Callable[[float, float], float] = random.uniform
-    """Picks the pause between two bounds: all of it is chance, so that clients do not come in step."""
+    """Picks the pause between two bounds, by default at random, so that clients do not retry in step."""
 
     def pause_s(self, tries: int, retry_after_s: float | None) -> float:
-        """Answer how long to pause after so many tries: by chance, but as long as the server asks."""
+        """Return the pause after so many tries; the server can ask for a longer one."""
         backoff_s = self.pick(0.0, min(self.backoff_max_s, self.backoff_s * 2 ** (tries - 1)))
         return max(backoff_s, retry_after_s or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server answered to one try."""
+    """A server's reply to one try."""
 
     status: int
     headers: Mapping[str, str]
@@ -53,12 +53,12 @@ class Reply:
 
     @property
     def is_replay(self) -> bool:
-        """Whether this is the answer to an earlier call, given again."""
+        """Whether this is the reply to an earlier call, sent again."""
         return self.headers.get("Idempotent-Replayed") == "true"
 
     @property
     def retry_after_s(self) -> float | None:
-        """How long the server asks to wait: in seconds or until a date."""
+        """The pause that the server asks for, in seconds or until a date."""
         given = self.headers.get("Retry-After", "")
         if given.isascii() and given.isdigit():
             return float(given)
@@ -70,41 +70,41 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A try without the answer that was asked for."""
+    """A try without success."""
 
     error: TechnopayError
     is_unknown: bool = False
-    """Whether the server may have done what it was asked for all the same."""
-    may_repeat: bool = False
+    """Whether the server may have made the change all the same."""
+    may_retry: bool = False
     retry_after_s: float | None = None
 
 
-def no_answer(error: Exception, *, was_sent: bool, changes: bool) -> Failure:
-    """Judge a try that nobody answered. One that changes nothing is never in doubt."""
+def no_reply(error: Exception, *, was_sent: bool, changes: bool) -> Failure:
+    """Return the failure of a try without a reply. A call that changes nothing is never in doubt."""
     in_doubt = was_sent and changes
-    raised = OutcomeUnknown("The server did not answer.") if in_doubt else ServerUnreachable()
+    raised = OutcomeUnknown("The server did not reply.") if in_doubt else ServerUnreachable()
     raised.__cause__ = error
-    return Failure(raised, is_unknown=in_doubt, may_repeat=True)
+    return Failure(raised, is_unknown=in_doubt, may_retry=True)
 
 
-def judge(reply: Reply, *, changes: bool) -> Failure:
-    """Judge an answer that is no success."""
+def classify(reply: Reply, *, changes: bool) -> Failure:
+    """Return the failure that a reply means."""
     after_s = reply.retry_after_s
     error = read_problem(reply.text, replayed=reply.is_replay, retry_after_s=after_s)
     if reply.status == TOO_MANY:
-        raised = error or UnexpectedAnswer("Something between here and the server answered 429.")
-        return Failure(raised, may_repeat=after_s is not None, retry_after_s=after_s)
+        raised = error or UnexpectedAnswer("Something between the client and the server replied 429.")
+        return Failure(raised, may_retry=after_s is not None, retry_after_s=after_s)
     if reply.status not in UNAVAILABLE:
-        described = f"Something that is not technopay, or another version of it, answered {reply.status}."
+        described = f"Something that is not technopay, or another version of it, replied {reply.status}."
         return Failure(error or UnexpectedAnswer(described))
     if isinstance(error, WalletBusy | Overloaded | StoreUnavailable):
-        return Failure(error, may_repeat=True, retry_after_s=after_s)
+        return Failure(error, may_retry=True, retry_after_s=after_s)
     if error is None:
-        # A gateway does not know what became of the request behind it.
+        # A gateway does not know the outcome of the request behind it.
         error = _gateway_error(reply.status, changes=changes)
-    return Failure(error, is_unknown=changes, may_repeat=True, retry_after_s=after_s)
+    return Failure(error, is_unknown=changes, may_retry=True, retry_after_s=after_s)
 
 
 def _gateway_error(status: int, *, changes: bool) -> Fault:
-    said = f"Something between here and the server answered {status}."
-    return OutcomeUnknown(said) if changes else ServerUnreachable(said)
+    message = f"Something between the client and the server replied {status}."
+    return OutcomeUnknown(message) if changes else ServerUnreachable(message)

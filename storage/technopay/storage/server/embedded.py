@@ -81,7 +81,7 @@ class EmbeddedValkey:
         """The process id of the server, while it runs."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
-    async def answers(self) -> bool:
+    async def is_running(self) -> bool:
         """Return whether a server, ours or another process's, runs on the directory."""
         return await self._request("PING") == b"+PONG\r\n"
 
@@ -182,7 +182,7 @@ class EmbeddedValkey:
         )
         try:
             async with asyncio.timeout(START_WAIT_S):
-                while not await self.answers():
+                while not await self.is_running():
                     if process.returncode is not None:
                         log = self._data_dir / "valkey.log"
                         raise StoreUnfit(f"the embedded store does not start; see {log}")

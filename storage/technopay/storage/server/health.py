@@ -118,7 +118,9 @@ class HealthCheck:
                     f"the store is full: it uses more than its maxmemory of {self.memory.max_bytes} bytes"
                 )
         except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-            raise StoreUnavailable(f"What the store says of itself cannot be read: {error!r}.") from error
+            raise StoreUnavailable(
+                f"The replies of the store to the health check cannot be read: {error!r}."
+            ) from error
 
     async def _check_server(self, request: Request, reply: Any, settings: Any) -> None:
         info = _info_of(reply)
@@ -207,7 +209,7 @@ def require_durable(info: Mapping[str, str], durability: Durability) -> None:
         return
     overruled_by = "unchecked"
     if "appendonly" not in info:
-        wrong = "the store does not tell its configuration (CONFIG GET)"
+        wrong = "the store does not show its configuration (CONFIG GET)"
     elif info["appendonly"] != "yes":
         wrong = f"the store is not durable: appendonly is {info['appendonly']}, not yes"
     elif info["appendfsync"] == "everysec" and durability == "always":
@@ -218,7 +220,7 @@ def require_durable(info: Mapping[str, str], durability: Durability) -> None:
     elif info["no-appendfsync-on-rewrite"] != "no":
         wrong = "the store is not durable during rewrites: no-appendfsync-on-rewrite is yes"
     elif info["maxmemory-policy"] != "noeviction":
-        wrong = f"the store may forget: maxmemory-policy is {info['maxmemory-policy']}"
+        wrong = f"the store may evict data: maxmemory-policy is {info['maxmemory-policy']}, not noeviction"
     else:
         return
     raise StoreUnfit(f"{wrong}; TECHNOPAY_DURABILITY={overruled_by} overrules this")
@@ -278,7 +280,7 @@ def _is_open(file: Path, descriptors: Path) -> bool:
 def _reply_of(result: Any) -> Any:
     """Return a reply; raise if it is an error reply or a fault."""
     if isinstance(result, Fault):
-        raise StoreUnavailable("The store did not answer when it was asked about itself.") from result
+        raise StoreUnavailable("The store did not reply to the health check.") from result
     if isinstance(result, Exception):
         raise StoreUnavailable(f"The store does not work: {result}.") from result
     return result

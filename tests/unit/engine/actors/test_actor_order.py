@@ -1,6 +1,6 @@
 """Whatever is refused, lost or late: commands take effect in their order, and askers hear the truth.
 
-The store is a model of what the scripts and the wire do; Hypothesis decides what goes wrong and when.
+The store is a model of what the scripts and the connection do; Hypothesis decides what goes wrong and when.
 """
 
 from __future__ import annotations

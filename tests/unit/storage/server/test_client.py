@@ -26,7 +26,7 @@ from technopay.storage.scripts.loader import Script, load_scripts
 from technopay.storage.server import client as client_module
 from technopay.storage.server.client import Argument, Client, FakeClient, ServerClient
 from technopay.storage.server.connection import PipelinedConnection
-from technopay.storage.server.health import SCHEMA
+from technopay.storage.schema import SCHEMA
 
 READ_META = load_scripts()["read_meta"]
 KEY = "{none:00}:journal"

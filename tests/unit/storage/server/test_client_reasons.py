@@ -1,4 +1,4 @@
-"""Why a store cannot be reached is said in words, with its address and without the password."""
+"""The reason why a store cannot be reached: what to put right and the address, without the password."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def server() -> Iterator[OwnServer]:
 
 @pytest.fixture
 async def silent(tmp_path: Path) -> AsyncIterator[str]:
-    """A server that takes connections and says nothing."""
+    """A server that accepts connections and never replies."""
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
@@ -37,35 +37,35 @@ async def reason(url: str, *, within_s: float = 30) -> str:
     store = RedisStore.connect(url, reply_timeout_s=within_s)
     with pytest.raises(StoreUnavailable) as refused:
         await store.open()
-    said = str(refused.value)
-    assert "sesame" not in said
-    assert "\n" not in said
-    assert said.startswith("The store cannot be reached: ")
-    return said.removeprefix("The store cannot be reached: ")
+    message = str(refused.value)
+    assert "sesame" not in message
+    assert "\n" not in message
+    assert message.startswith("The store cannot be reached: ")
+    return message.removeprefix("The store cannot be reached: ")
 
 
 @pytest.mark.parametrize(
     ("user", "meaning"),
     [
-        ("", "it wants a password, and the URL has none"),
+        ("", "it requires a password, and the URL has none"),
         (":sesamy@", "it refuses the user or the password"),
         ("nobody:sesame@", "it refuses the user or the password"),
         ("shy:sesame@", "the user lacks a right: User shy has no permissions to run"),
     ],
 )
-async def test_a_password_and_a_right_that_are_missing_are_said(
+async def test_a_password_and_a_right_that_are_missing_are_named(
     server: OwnServer, user: str, meaning: str
 ) -> None:
-    said = await reason(server.url.replace("unix://", f"unix://{user}"))
-    assert said.startswith(f"{server.socket}: {meaning}")
+    message = await reason(server.url.replace("unix://", f"unix://{user}"))
+    assert message.startswith(f"{server.socket}: {meaning}")
 
 
-async def test_a_database_that_is_not_there_is_said(server: OwnServer) -> None:
-    said = await reason(server.url.replace("unix://", "unix://:sesame@") + "?db=99")
-    assert said.endswith("there is no database of this number")
+async def test_a_missing_database_is_named(server: OwnServer) -> None:
+    message = await reason(server.url.replace("unix://", "unix://:sesame@") + "?db=99")
+    assert message.endswith("there is no database of this number")
 
 
-async def test_an_address_where_nothing_is_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_address_without_a_server_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def resolve(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -77,11 +77,11 @@ async def test_an_address_where_nothing_is_is_said(tmp_path: Path, monkeypatch: 
     assert await reason("redis://nowhere.example") == "nowhere.example:6379: there is no host of this name"
 
 
-async def test_silence_is_said(silent: str) -> None:
-    assert await reason(silent, within_s=0.1) == f"{silent.removeprefix('unix://')}: it does not answer"
+async def test_silence_is_named(silent: str) -> None:
+    assert await reason(silent, within_s=0.1) == f"{silent.removeprefix('unix://')}: it does not reply"
 
 
-async def test_a_server_that_speaks_no_tls_is_said() -> None:
+async def test_a_server_without_tls_is_named() -> None:
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(b"-ERR unknown command\r\n")

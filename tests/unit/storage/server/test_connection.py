@@ -134,16 +134,16 @@ async def test_replies_reach_their_calls_in_order_however_they_are_cut(connectio
 async def test_what_is_sent_by_the_handler_of_a_reply_leaves_in_one_write_behind_it(
     connection: PipelinedConnection, transport: FakeTransport
 ) -> None:
-    answers: list[Result] = []
+    results: list[Result] = []
     for _ in range(3):
-        connection.send(PendingCall(SCRIPT, b"first", lambda _: answers.append(send(connection, "next"))))
+        connection.send(PendingCall(SCRIPT, b"first", lambda _: results.append(send(connection, "next"))))
     await ticks()
     connection.data_received(b"+ok\r\n" * 3)
     assert len(transport.writes) == 1
     await ticks()
     assert [written.count(b"FCALL") for written in transport.writes] == [0, 3]
     connection.data_received(b"+a\r\n+b\r\n+c\r\n")
-    assert [call.reply for call in answers] == ["a", "b", "c"]
+    assert [call.reply for call in results] == ["a", "b", "c"]
     connection.abort()
 
 

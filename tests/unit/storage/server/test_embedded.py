@@ -17,7 +17,7 @@ from support.scene import Scene
 
 from technopay.engine.errors import StoreUnfit, StoreUninitialised
 from technopay.storage import EmbeddedValkey, RedisStore
-from technopay.storage.server.health import SCHEMA
+from technopay.storage.schema import SCHEMA
 
 ROOT = Path(__file__).parents[4]
 SUPERVISOR = """

@@ -1,4 +1,4 @@
-"""The health: what a store is asked, what its answers mean, and what is remembered of it."""
+"""The health check: which replies make a store unfit or unavailable, and what it remembers of the store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable, StoreUnfit
 from technopay.storage.server.connection import Command
-from technopay.storage.server.health import SCHEMA, Durability, HealthCheck
+from technopay.storage.schema import SCHEMA
+from technopay.storage.server.health import Durability, HealthCheck
 
 INFO = "# Server\r\nredis_version:7.0.15\r\n\r\n# Replication\r\nrole:master\r\ncluster_enabled:0\r\n"
 SETTINGS = ["appendonly", "yes", "appendfsync", "always", "no-appendfsync-on-rewrite", "no",
@@ -21,7 +22,7 @@ META = {"schema": SCHEMA, "partitions": "1", "timezone": "UTC", "incarnation": "
 
 
 class FakeServer:
-    """Answers the questions; a test changes what it answers."""
+    """Replies to the commands of a health check; a test changes the replies."""
 
     def __init__(self) -> None:
         self.info: Any = INFO
@@ -30,26 +31,26 @@ class FakeServer:
         self.journal: Any = ["100-0", "200-0"]
         self.again: Any = None
 
-    async def ask(self, questions: Sequence[Command]) -> list[Any]:
-        return [self._answer(question) for question in questions]
+    async def request(self, commands: Sequence[Command]) -> list[Any]:
+        return [self._reply(command) for command in commands]
 
-    def _answer(self, question: Command) -> Any:
-        if question == ("INFO", "server") and self.again is not None:
+    def _reply(self, command: Command) -> Any:
+        if command == ("INFO", "server") and self.again is not None:
             return self.again
-        if question[0] == "INFO":
+        if command[0] == "INFO":
             return self.info
-        if question[0] == "CONFIG":
+        if command[0] == "CONFIG":
             return self.settings
-        if question[0] == "HGETALL":
+        if command[0] == "HGETALL":
             flat = (
                 [word for pair in self.meta.items() for word in pair] if isinstance(self.meta, dict) else None
             )
             return self.meta if flat is None else flat
         if isinstance(self.journal, Exception):
             return self.journal
-        if question[0] == "XREVRANGE":
+        if command[0] == "XREVRANGE":
             return [[entry, ["type", "x"]] for entry in self.journal[-1:]]
-        return [[entry, ["type", "x"]] for entry in self.journal if entry == question[2]]
+        return [[entry, ["type", "x"]] for entry in self.journal if entry == command[2]]
 
 
 @pytest.fixture
@@ -66,16 +67,16 @@ def make_health(durability: Durability = "always") -> HealthCheck:
 async def test_a_good_store_is_fit_again_and_again_while_its_journal_grows(server: FakeServer) -> None:
     health = make_health()
     for entry in ("300-0", "300-1", "1000-0"):
-        await health.check(server.ask)
+        await health.check(server.request)
         server.journal.append(entry)
-    await health.check(server.ask)
+    await health.check(server.request)
 
 
 async def test_a_store_without_any_entry_is_fit(server: FakeServer) -> None:
     server.journal = []
     health = make_health()
-    await health.check(server.ask)
-    await health.check(server.ask)
+    await health.check(server.request)
+    await health.check(server.request)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +95,10 @@ async def test_a_store_that_does_not_write_its_file_is_unfit_until_it_does(
     health = make_health()
     server.info = f"{INFO}{line}\r\n"
     with pytest.raises(StoreUnfit, match=words):
-        await health.check(server.ask)
-    await make_health("unchecked").check(server.ask)
+        await health.check(server.request)
+    await make_health("unchecked").check(server.request)
     server.info = INFO
-    await health.check(server.ask)
+    await health.check(server.request)
 
 
 async def test_a_store_is_full_when_the_server_says_so_and_until_there_is_room(server: FakeServer) -> None:
@@ -110,18 +111,18 @@ async def test_a_store_is_full_when_the_server_says_so_and_until_there_is_room(s
         )
         if is_full:
             with pytest.raises(StoreUnfit, match="uses more than its maxmemory of 1000 bytes"):
-                await health.check(server.ask)
+                await health.check(server.request)
         else:
-            await health.check(server.ask)
+            await health.check(server.request)
 
 
 async def test_until_a_store_is_adopted_only_the_server_is_looked_at(server: FakeServer) -> None:
     server.meta, server.journal = {}, []
     health = HealthCheck(meta="{tp:00}:meta", journal="{tp:00}:journal", timezone="UTC", durability="always")
-    await health.check(server.ask)
+    await health.check(server.request)
     server.info = INFO.replace("master", "slave")
     with pytest.raises(StoreUnfit, match="is a replica"):
-        await health.check(server.ask)
+        await health.check(server.request)
 
 
 @pytest.mark.parametrize(
@@ -139,13 +140,13 @@ async def test_a_store_that_is_not_the_one_of_before_is_unfit_until_it_is(
     server: FakeServer, meta: dict[str, str], words: str
 ) -> None:
     health = make_health()
-    await health.check(server.ask)
+    await health.check(server.request)
     server.meta = meta
     for _ in range(2):
         with pytest.raises(StoreUnfit, match=words):
-            await health.check(server.ask)
+            await health.check(server.request)
     server.meta = META
-    await health.check(server.ask)
+    await health.check(server.request)
 
 
 @pytest.mark.parametrize("journal", [[], ["100-0"], ["100-0", "150-0"], ["100-0", "300-0", "400-0"]])
@@ -153,38 +154,38 @@ async def test_a_store_that_came_back_older_is_unfit_even_if_it_went_on_since(
     server: FakeServer, journal: list[str]
 ) -> None:
     health = make_health()
-    await health.check(server.ask)
+    await health.check(server.request)
     server.journal = journal
     for _ in range(2):
         with pytest.raises(StoreUnfit, match="came back older: its journal lost entry 200-0"):
-            await health.check(server.ask)
+            await health.check(server.request)
     server.journal = ["100-0", "200-0", "500-0"]
-    await health.check(server.ask)
+    await health.check(server.request)
 
 
 async def test_an_entry_that_the_relay_read_has_to_stay(server: FakeServer) -> None:
     health = make_health()
-    await health.check(server.ask)
+    await health.check(server.request)
     health.note_entry("1000-0")
     health.note_entry("900-7")
     with pytest.raises(StoreUnfit, match="lost entry 1000-0"):
-        await health.check(server.ask)
+        await health.check(server.request)
     server.journal.append("1000-0")
-    await health.check(server.ask)
+    await health.check(server.request)
 
 
 async def test_what_was_read_in_the_wrong_store_is_not_looked_for_in_the_right_one(server: FakeServer) -> None:
     health = make_health()
-    await health.check(server.ask)
+    await health.check(server.request)
     server.meta, server.journal = {}, ["5000-0"]
     health.note_entry("5000-0")
     with pytest.raises(StoreUnfit, match="came back empty"):
-        await health.check(server.ask)
+        await health.check(server.request)
     server.meta, server.journal = META, ["100-0", "200-0", "300-0"]
-    await health.check(server.ask)
+    await health.check(server.request)
     server.journal = ["100-0", "200-0"]
     with pytest.raises(StoreUnfit, match="lost entry 300-0"):
-        await health.check(server.ask)
+        await health.check(server.request)
 
 
 @pytest.mark.parametrize("part", ["info", "settings", "meta", "journal"])
@@ -195,7 +196,7 @@ async def test_a_store_that_does_not_answer_is_unavailable_and_nothing_is_said_o
     health = make_health()
     setattr(server, part, error)
     with pytest.raises(StoreUnavailable):
-        await health.check(server.ask)
+        await health.check(server.request)
 
 
 @pytest.mark.parametrize("error", ["NOPERM no permissions", "ERR unknown command 'CONFIG'"])
@@ -203,9 +204,9 @@ async def test_a_store_that_never_tells_its_settings_is_unfit_unless_nobody_asks
     server: FakeServer, error: str
 ) -> None:
     server.settings = Exception(error)
-    with pytest.raises(StoreUnfit, match="does not tell its configuration"):
-        await make_health().check(server.ask)
-    await make_health("unchecked").check(server.ask)
+    with pytest.raises(StoreUnfit, match="does not show its configuration"):
+        await make_health().check(server.request)
+    await make_health("unchecked").check(server.request)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ async def test_answers_that_cannot_be_read_are_no_reason_to_go_on(
 ) -> None:
     setattr(server, part, nonsense)
     with pytest.raises(StoreUnavailable, match="cannot be read"):
-        await make_health().check(server.ask)
+        await make_health().check(server.request)
 
 
 class Files:
@@ -271,29 +272,29 @@ async def test_a_server_whose_file_is_gone_is_unfit_until_it_writes_another(
     server: FakeServer, files: Files
 ) -> None:
     health = make_health()
-    await health.check(server.ask)
+    await health.check(server.request)
     (files.folder / f"aof.{files.number}.incr.aof").unlink()
     for _ in range(2):
         with pytest.raises(StoreUnfit, match="was deleted or replaced"):
-            await health.check(server.ask)
+            await health.check(server.request)
     files.write()
-    await health.check(server.ask)
+    await health.check(server.request)
 
 
 async def test_a_server_that_was_started_again_may_have_no_file_open_yet(
     server: FakeServer, files: Files
 ) -> None:
     health = make_health()
-    await health.check(server.ask)
+    await health.check(server.request)
     files.close()
     server.info = info_of("second")
     for _ in range(2):
-        await health.check(server.ask)
+        await health.check(server.request)
     files.write()
-    await health.check(server.ask)
+    await health.check(server.request)
     files.close()
     with pytest.raises(StoreUnfit, match="was deleted or replaced"):
-        await health.check(server.ask)
+        await health.check(server.request)
 
 
 @pytest.mark.parametrize("durability", ["always", "unchecked"])
@@ -301,11 +302,11 @@ async def test_a_server_that_loads_its_data_is_unavailable_whatever_else_it_says
     server: FakeServer, files: Files, durability: Durability
 ) -> None:
     health = make_health(durability)
-    await health.check(server.ask)
+    await health.check(server.request)
     files.close()
     server.info = f"{info_of('first')}loading:1\r\naof_enabled:0\r\n"
     with pytest.raises(StoreUnavailable, match="is loading"):
-        await health.check(server.ask)
+        await health.check(server.request)
 
 
 @pytest.mark.parametrize("again", [OutcomeUnknown(), StoreUnavailable()])
@@ -313,23 +314,23 @@ async def test_a_server_that_ended_after_its_answer_is_unavailable_and_lost_no_f
     server: FakeServer, files: Files, again: Exception
 ) -> None:
     health = make_health()
-    await health.check(server.ask)
+    await health.check(server.request)
     files.close()  # as the end of its process does
     server.again = again
     with pytest.raises(StoreUnavailable):
-        await health.check(server.ask)
+        await health.check(server.request)
 
 
 async def test_what_cannot_be_seen_is_not_lost(server: FakeServer, files: Files) -> None:
     health = make_health()
-    await health.check(server.ask)
+    await health.check(server.request)
     server.info = info_of("first", pid=2**22 + 1)  # more than any process has
-    await health.check(server.ask)
+    await health.check(server.request)
     server.info = info_of("first")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
-        await health.check(server.ask)
+        await health.check(server.request)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -338,7 +339,7 @@ async def test_a_rewrite_during_the_look_is_no_loss(
     server: FakeServer, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     health = make_health()
-    await health.check(server.ask)
+    await health.check(server.request)
     read = Path.read_text
 
     def read_before_a_rewrite(path: Path, *arguments: Any) -> str:
@@ -350,4 +351,4 @@ async def test_a_rewrite_during_the_look_is_no_loss(
     monkeypatch.setattr(Path, "read_text", read_before_a_rewrite)
     for rewrites in (1, 2, 3, 50):
         most = files.number + rewrites
-        await health.check(server.ask)
+        await health.check(server.request)

@@ -15,7 +15,8 @@ from support.servers import running_server
 from technopay.engine.commands import SetLimit
 from technopay.engine.errors import StoreUnfit, StoreUninitialised
 from technopay.storage import RedisStore, initialise_store
-from technopay.storage.server.health import SCHEMA, Durability, require_durable, require_ours, require_primary
+from technopay.storage.schema import SCHEMA, require_ours
+from technopay.storage.server.health import Durability, require_durable, require_primary
 
 GOOD = {
     "appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no",
@@ -86,7 +87,7 @@ async def test_a_store_that_does_not_tell_its_configuration_is_refused_and_can_b
 ) -> None:
     await client.execute_command("ACL", "SETUSER", "shy", "on", ">secret", "~*", "+@all", "-config")
     url = own_url.replace("unix://", "unix://shy:secret@")
-    with pytest.raises(StoreUnfit, match="does not tell its configuration") as refused:
+    with pytest.raises(StoreUnfit, match="does not show its configuration") as refused:
         await RedisStore.connect(url, initialise=True).open()
     assert "TECHNOPAY_DURABILITY=unchecked" in str(refused.value)
     async with RedisStore.connect(url, initialise=True, durability="unchecked") as store:

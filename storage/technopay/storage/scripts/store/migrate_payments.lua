@@ -4,34 +4,38 @@
 --
 -- Returns {code, now, '', [id of a payment that cannot be read]}
 
+-- Up to schema 5 the versions that payments usually have were left out.
 local VERSIONS = {requires_confirmation = '1', processing = '2', succeeded = '3'}
+
+-- The fields of the counter that was '<day> <limit> <used> <resets_at>', or only '<day>' without a limit.
+local function counter_of(packed)
+    local day, limit, used = string.match(packed, '^(%d+%-%d+%-%d+) (%d+) (%d+) %d+$')
+    if day then
+        return 'global_period', day, 'global_limit', limit, 'global_used', used
+    end
+    return 'global_period', assert(string.match(packed, '^%d+%-%d+%-%d+$'), 'a day that can be read')
+end
+
+local function code_of(packed)
+    local method, code_version, attempts, resends, expires_at, payable_until, wrong_calls, code_key =
+        string.match(packed, '^(%a+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S*) ?(%S*)$')
+    assert(method, 'a code that can be read')
+    return {
+        method = method, version = code_version, attempts = attempts, resends = resends, expires_at = expires_at,
+        payable_until = payable_until, wrong_calls = wrong_calls ~= '' and wrong_calls or nil,
+        key = code_key ~= '' and code_key or nil,
+    }
+end
 
 local function migrate(id)
     local status, version, limit, challenge = fields('payment', id, 'status', 'version', 'limit', 'challenge')
-    if not status or not (limit or challenge or not version) then
-        return
+    if not limit and not challenge then
+        return -- it was migrated, or is gone
     end
-    local changed = {'version', version or assert(VERSIONS[status], 'a status with a version')}
-    if limit then
-        local day, most, used = string.match(limit, '^(%S+) (%d+) (%d+) %d+$')
-        changed[3], changed[4] = 'global_period', day or limit
-        if day then
-            changed[5], changed[6], changed[7], changed[8] = 'global_limit', most, 'global_used', used
-        end
-    end
-    local code
-    if challenge and challenge ~= '' then
-        local method, code_version, attempts, resends, expires_at, payable_until, wrong_calls, code_key =
-            string.match(challenge, '^(%a+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S*) ?(%S*)$')
-        assert(method, 'a code that can be read')
-        code = {
-            method = method, version = code_version, attempts = attempts, resends = resends,
-            expires_at = expires_at, payable_until = payable_until,
-            wrong_calls = wrong_calls ~= '' and wrong_calls or nil, key = code_key ~= '' and code_key or nil,
-        }
-    end
-    if code then
-        write_code(id, code)
+    assert(status and limit, 'a payment that can be read')
+    local changed = {'version', version or assert(VERSIONS[status], 'a status with a version'), counter_of(limit)}
+    if WAITED[status] then
+        write_code(id, code_of(challenge or ''))
     end
     redis.call('HSET', key('payment', id), unpack(changed))
     redis.call('HDEL', key('payment', id), 'limit', 'challenge')

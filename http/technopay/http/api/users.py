@@ -1,0 +1,21 @@
+"""Users."""
+
+from __future__ import annotations
+
+from technopay.engine import Engine
+from technopay.http.api.fields import NEW_USER_ID
+from technopay.http.api.route import Route
+from technopay.http.auth.tokens import ADMIN
+
+USER_ROUTES = (
+    Route(
+        "POST", "/v1/admin/users", ADMIN, Engine.create_user, status=201, fields={"user_id": NEW_USER_ID}
+    ),
+    Route("GET", "/v1/admin/users/{user_id}", ADMIN, Engine.get_user),
+    Route(
+        "POST", "/v1/admin/users/{user_id}/block", ADMIN, Engine.block_user,
+        description="A blocked user cannot start or confirm payments. Reads and refunds go on.",
+    ),
+    Route("POST", "/v1/admin/users/{user_id}/unblock", ADMIN, Engine.unblock_user),
+    Route("POST", "/v1/admin/users/{user_id}/unlock", ADMIN, Engine.unlock_user),
+)  # fmt: skip

@@ -1,0 +1,21 @@
+"""Wallets."""
+
+from __future__ import annotations
+
+from technopay.engine import Engine
+from technopay.http.api.route import Route
+from technopay.http.auth.tokens import ADMIN, PAYMENTS
+
+WALLET_ROUTES = (
+    Route("GET", "/v1/wallets", PAYMENTS, Engine.list_wallets),
+    Route("GET", "/v1/wallets/{wallet_id}", PAYMENTS, Engine.get_wallet),
+    Route("GET", "/v1/wallets/{wallet_id}/entries", PAYMENTS, Engine.list_entries),
+    Route("POST", "/v1/admin/wallets", ADMIN, Engine.create_wallet, status=201),
+    Route("GET", "/v1/admin/wallets/{wallet_id}", ADMIN, Engine.find_wallet),
+    Route("POST", "/v1/admin/wallets/{wallet_id}/deposit", ADMIN, Engine.deposit),
+    Route("POST", "/v1/admin/wallets/{wallet_id}/activate", ADMIN, Engine.activate_wallet),
+    Route(
+        "POST", "/v1/admin/wallets/{wallet_id}/deactivate", ADMIN, Engine.deactivate_wallet,
+        description="Payments from the wallet are refused. Deposits and refunds still reach it.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Sign-in: tokens and the keys that sign them, and the origins of browsers."""

@@ -1,0 +1,56 @@
+"""Prepares a store on a server before engines use it: `technopay init` and `technopay migrate`."""
+
+from __future__ import annotations
+
+from technopay.engine.errors import StoreUninitialised
+from technopay.storage.server.health import Durability
+from technopay.storage.store import REPLY_TIMEOUT_S, RedisStore
+
+
+async def initialise_store(url: str, *, timezone: str, durability: Durability, may_be_new: bool = True) -> bool:
+    """Initialise a store that was never used; answer False if it is ours already, and leave it as it is.
+
+    Raises:
+        StoreUninitialised: it was never used, and may not be new.
+        StoreUnfit: it is somebody else's, or must not be used.
+        StoreUnavailable: it cannot be reached.
+
+    """
+    try:
+        async with RedisStore.connect(url, timezone=timezone, durability=durability):
+            return False
+    except StoreUninitialised:
+        if not may_be_new:
+            raise
+    async with RedisStore.connect(url, initialise=True, timezone=timezone, durability=durability):
+        return True
+
+
+async def migrate_store(
+    url: str,
+    *,
+    timezone: str = "UTC",
+    namespace: str = "tp",
+    durability: Durability = "always",
+    reply_timeout_s: float = REPLY_TIMEOUT_S,
+) -> bool:
+    """Migrate a store on a server to the schema of this program; return False if it has that already.
+
+    Engines of the earlier version close at their next look. Their last calls end within their reply time-out:
+    give the longest one.
+
+    Raises:
+        StoreUnfit: it is somebody else's, or must not be used.
+        StoreUnavailable: it cannot be reached.
+
+    """
+    store = RedisStore.connect(
+        url,
+        timezone=timezone,
+        namespace=namespace,
+        durability=durability,
+        reply_timeout_s=reply_timeout_s,
+    )
+    store.migrates = True
+    async with store:
+        return store.was_migrated

@@ -1,0 +1,13 @@
+-- read_references(invoice_ids...) no-writes
+--
+-- Read what the references of invoices are keyed by.
+--
+-- Returns {code, now, '', [{merchant, reference}]}: {} for an invoice without a reference, or with one that is keyed by
+-- another name already (`referred`); {id} for what cannot be read
+
+local function read_one(id)
+    local merchant, reference, referred = fields('invoice', id, 'merchant', 'reference', 'referred')
+    return merchant and reference and not referred and {merchant, reference} or {}
+end
+
+return {'ok', at, '', read_each(invoice_ids, read_one)}

@@ -1,0 +1,44 @@
+"""Messages of the mock inbox as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from technopay.engine import InboxMessage
+from technopay.engine.models import from_ms
+from technopay.engine.ports import OutgoingMessage
+from technopay.http.api.demo import TOKEN_LIFETIME_S, inbox_json
+
+MESSAGE = OutgoingMessage(
+    event_id="evt_1", user_id="alice", channel="sms", to="+15550100", kind="confirmation.code", text="Ü 123456",
+    code="123456", payment_id="pay_1", amount=1_234, currency="EUR", payee="shop",
+)  # fmt: skip
+
+
+def shown(message: OutgoingMessage) -> Any:
+    (found,) = json.loads(inbox_json([InboxMessage(from_ms(7), message)]))["data"]
+    return found
+
+
+def test_a_message_shows_what_was_delivered() -> None:
+    assert shown(MESSAGE) == {
+        "channel": "sms",
+        "to": "+15550100",
+        "kind": "confirmation.code",
+        "text": "Ü 123456",
+        "code": "123456",
+        "payment_id": "pay_1",
+        "event_id": "evt_1",
+        "at": "1970-01-01T00:00:00.007Z",
+    }
+
+
+def test_a_message_without_a_code_has_no_member_for_it() -> None:
+    message = MESSAGE._replace(kind="payment.succeeded", code=None)
+
+    assert "code" not in shown(message)
+
+
+def test_tokens_live_for_12_hours() -> None:
+    assert TOKEN_LIFETIME_S == 12 * 60 * 60

@@ -1,0 +1,251 @@
+"""Tokens: what is signed with one of our keys is known, until it ends, and nothing else is."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import time
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from support.scenes import SECRET
+
+from technopay.http.auth.tokens import Caller, TokenAuthenticator, TokenSigner
+from technopay.http.problems import Unauthenticated
+from technopay.http.auth import tokens as module
+from technopay.http.problems import InvalidToken
+
+TOKENS, SIGNER = TokenAuthenticator(SECRET), TokenSigner(SECRET)
+PREVIOUS = "the secret of before, and of before alone"
+RSA = rsa.generate_private_key(65_537, 2_048)
+CURVE = ec.generate_private_key(ec.SECP256R1())
+
+
+def signed(key: Any = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
+    """Sign claims that are right but for some; None leaves one out."""
+    claims = {"sub": "alice", "scope": "payments", "exp": 4_000_000_000, **changes}
+    kept = {name: value for name, value in claims.items() if value is not None}
+    return jwt.encode(kept, key, algorithm=algorithm)
+
+
+def refused(tokens: TokenAuthenticator, token: str) -> str:
+    """Answer what is said of a token that is refused."""
+    with pytest.raises(InvalidToken) as refusal:
+        tokens.caller_of(f"Bearer {token}")
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize(("admin", "scopes"), [(False, {"payments"}), (True, {"payments", "admin"})])
+def test_a_signed_token_names_its_user_and_scopes(admin: bool, scopes: set[str]) -> None:
+    token = SIGNER.sign("alice", admin=admin, lifetime_s=60)
+
+    for _ in range(2):
+        caller = TOKENS.caller_of(f"Bearer {token}")
+        assert caller == Caller("alice", frozenset(scopes))
+        assert caller.expires_at == jwt.decode(token, SECRET, algorithms=["HS256"])["exp"]
+
+
+def test_a_token_lives_as_long_as_was_said() -> None:
+    claims = jwt.decode(SIGNER.sign("alice", admin=False, lifetime_s=60), SECRET, algorithms=["HS256"])
+
+    assert set(claims) == {"sub", "scope", "iat", "exp"}
+    assert claims["exp"] - claims["iat"] == 60
+    assert abs(claims["iat"] - time.time()) < 5
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic x", "Bearerx"])
+def test_without_a_token_no_error_is_named(header: str | None) -> None:
+    with pytest.raises(Unauthenticated) as refusal:
+        TOKENS.caller_of(header)
+
+    assert refusal.value.challenge == 'Bearer realm="technopay"'
+
+
+WRONG: dict[str, tuple[str, str]] = {
+    "expired": (signed(exp=int(time.time())), "The token has expired."),
+    "not yet": (signed(nbf=3_000_000_000), "The token is not valid yet."),
+    "issuer": (signed(iss="another"), "The token is of another issuer."),
+    "no issuer": (signed(aud="us"), "The token lacks iss."),
+    "audience": (signed(iss="issuer", aud="others"), "The token is for another audience."),
+    "no audience": (signed(iss="issuer"), "The token lacks aud."),
+    "algorithm": (signed(SECRET * 2, "HS512"), "The token is not signed with HS256."),
+    "alg none": (signed(None, "none"), "The token is not signed with HS256."),
+    "key": (signed(PREVIOUS), "The token is not signed with a valid key."),
+    "no exp": (signed(exp=None), "The token lacks exp."),
+    "no sub": (signed(sub=None), "The token lacks sub."),
+    "no words": ("\udcff\ud800", "The token cannot be read."),
+    "no token": ("x.y.z", "The token cannot be read."),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_with_a_token_is_said_but_not_what_would_be_right(name: str) -> None:
+    token, told = WRONG[name]
+    tokens = TokenAuthenticator(SECRET, issuer="issuer", audience="us")
+
+    assert refused(tokens, token) == told
+
+
+@pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
+def test_the_right_key_with_another_algorithm_is_not_right(algorithm: str) -> None:
+    secret = SECRET * 2
+
+    assert (
+        refused(TokenAuthenticator(secret), signed(secret, algorithm)) == "The token is not signed with HS256."
+    )
+
+
+@pytest.mark.parametrize("exp", [True, "4000000000", float("inf"), float("nan"), [4_000_000_000]])
+def test_an_end_that_is_no_number_is_none(exp: Any) -> None:
+    assert refused(TOKENS, signed(exp=exp))
+
+
+def test_the_end_is_required_even_if_all_else_is_right() -> None:
+    assert refused(TOKENS, signed(exp=None)) == "The token lacks exp."
+
+
+@pytest.mark.parametrize("aud", ["us", ["others", "us"]])
+def test_issuer_and_audience_are_checked_where_they_are_set(aud: Any) -> None:
+    tokens = TokenAuthenticator(SECRET, issuer="issuer", audience="us")
+
+    assert tokens.caller_of(f"Bearer {signed(iss='issuer', aud=aud)}").user_id == "alice"
+    assert TOKENS.caller_of(f"Bearer {signed(iss='whoever')}").user_id == "alice"
+    assert refused(TOKENS, signed(aud=aud)) == "The token is for another audience."
+    own = TokenSigner(SECRET, issuer="issuer", audience="us").sign("bob", admin=False, lifetime_s=60)
+    assert tokens.caller_of(f"Bearer {own}").user_id == "bob"
+
+
+def test_two_keys_are_valid_at_a_time_while_they_are_rotated() -> None:
+    both = TokenAuthenticator(SECRET, PREVIOUS)
+
+    for key in (SECRET, PREVIOUS):
+        assert both.caller_of(f"Bearer {signed(key)}").user_id == "alice"
+        assert refused(both, signed(key, exp=1)) == "The token has expired."
+    assert refused(both, signed(SECRET + PREVIOUS))
+    assert refused(TOKENS, signed(PREVIOUS))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "private", "other"), [("RS256", RSA, CURVE), ("ES256", CURVE, RSA)], ids=["RS256", "ES256"]
+)
+def test_a_public_key_knows_what_the_private_one_signed(algorithm: Any, private: Any, other: Any) -> None:
+    tokens = TokenAuthenticator(private.public_key(), algorithm=algorithm)
+
+    assert tokens.caller_of(f"Bearer {signed(private, algorithm)}").user_id == "alice"
+    for token in (signed(other, "ES256" if algorithm == "RS256" else "RS256"), signed(), signed(None, "none")):
+        assert refused(tokens, token) == f"The token is not signed with {algorithm}."
+
+
+def test_a_public_key_is_no_secret() -> None:
+    pem = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    head, claims, _ = signed().split(".")
+    signature = hmac.digest(pem, f"{head}.{claims}".encode(), "sha256")
+    forged = f"{head}.{claims}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
+
+    assert refused(TokenAuthenticator(RSA.public_key(), algorithm="RS256"), forged)
+    with pytest.raises(ValueError, match="a key of another algorithm"):
+        TokenAuthenticator(pem.decode())
+
+
+def test_scopes_may_be_many_and_unknown() -> None:
+    token = signed(scope="  payments  reports ")
+
+    assert TOKENS.caller_of(f"bearer {token}").scopes == {"payments", "reports"}
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tokens whose signatures were checked."""
+    seen: list[str] = []
+    decode = jwt.decode
+
+    def seeing(token: str, *rest: Any, **named: Any) -> Any:
+        seen.append(token)
+        return decode(token, *rest, **named)
+
+    monkeypatch.setattr(jwt, "decode", seeing)
+    return seen
+
+
+def test_a_token_is_checked_once_and_its_end_every_time(
+    checked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, token = TokenAuthenticator(SECRET), signed()
+    for _ in range(3):
+        assert tokens.caller_of(f"Bearer {token}").user_id == "alice"
+    assert checked == [token]
+
+    monkeypatch.setattr(time, "time", lambda: float("inf"))
+    assert tokens.caller_of(f"Bearer {token}").user_id == "alice"
+    assert checked == [token, token]
+
+
+def test_what_is_refused_is_not_remembered_and_what_is_is_bounded(
+    checked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CACHE_MAX", 2)
+    tokens = TokenAuthenticator(SECRET)
+    valid = [signed(sub=f"user{number}") for number in range(3)]
+
+    for token in (signed(PREVIOUS), *valid, valid[2], valid[1], valid[0]):
+        try:
+            tokens.caller_of(f"Bearer {token}")
+        except InvalidToken:
+            assert tokens._cache == {}
+        assert len(tokens._cache) <= 2
+        assert token.encode() not in tokens._cache
+    assert checked[1:] == [*valid, valid[0]]
+
+
+TIME_OUT_OF_BOUNDS = [
+    "-1",
+    "1099511627777",
+    "1" + "0" * 400,
+    "1e400",
+    "-1e400",
+    "NaN",
+    "Infinity",
+    "true",
+    '"1"',
+    "[]",
+]
+
+
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize("value", TIME_OUT_OF_BOUNDS, ids=lambda value: value[:12])
+def test_a_time_that_is_none_or_out_of_bounds_makes_no_token(name: str, value: str) -> None:
+    claims = {"sub": '"alice"', "exp": "1099511627776", "nbf": "0", "iat": "0"}
+    assert TokenAuthenticator(SECRET).caller_of(f"Bearer {by_hand(claims)}").expires_at == 2**40
+    with pytest.raises(InvalidToken):
+        TokenAuthenticator(SECRET).caller_of(f"Bearer {by_hand(claims | {name: value})}")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sub": "1"},
+        {"sub": "null"},
+        {"sub": '["alice"]'},
+        {"sub": '"."'},
+        {"scope": '["admin"]'},
+        {"scope": "1"},
+    ],
+    ids=str,
+)
+def test_a_subject_and_a_scope_are_texts(wrong: dict[str, str]) -> None:
+    claims = {"sub": '"alice"', "exp": "1099511627776"}
+    with pytest.raises(InvalidToken):
+        TokenAuthenticator(SECRET).caller_of(f"Bearer {by_hand(claims | wrong)}")
+
+
+def by_hand(claims: dict[str, str]) -> str:
+    """Sign claims as they are written, which may be no JSON that a library would make."""
+    body = "{" + ",".join(f'"{name}":{value}' for name, value in claims.items()) + "}"
+    parts = [
+        base64.urlsafe_b64encode(part).rstrip(b"=") for part in (b'{"alg":"HS256","typ":"JWT"}', body.encode())
+    ]
+    signature = hmac.digest(SECRET.encode(), b".".join(parts), "sha256")
+    return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()

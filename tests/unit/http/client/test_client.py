@@ -1,0 +1,159 @@
+"""The client against the table of routes: they cannot drift apart."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast, get_type_hints
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from pydantic import BaseModel
+
+from technopay.engine import Page
+from technopay.http.api.route import Route
+from technopay.http.app import API_ROUTES
+from technopay.http.client import Client, all_of
+from technopay.http.client.transport import Request
+
+ROUTES = API_ROUTES
+"""All operations of the API but streams, which are no calls."""
+ARGUMENTS: dict[str, Any] = {
+    "amount": 5,
+    "code": "123456",
+    "currency": "EUR",
+    "cursor": "abc",
+    "description": "two books",
+    "email": "alice@example.com",
+    "expires_at": datetime(2036, 1, 1, tzinfo=UTC),
+    "idempotency_key": "a-key",
+    "invoice_id": "inv_1",
+    "limit": 7,
+    "merchant": "bookshop",
+    "message_id": "msg_1",
+    "method": "sms",
+    "note": "seen",
+    "outcome": "settled",
+    "payment_id": "pay_1",
+    "phone": "+15550100",
+    "reference": "R-1",
+    "set_aside": True,
+    "status": "succeeded",
+    "user_id": "alice",
+    "wait_s": 2.0,
+    "wallet_id": "wal_1",
+}
+
+
+class Recorder:
+    """A transport that sends nothing, and records the calls."""
+
+    def __init__(self) -> None:
+        self.model: Any = None
+        self.request = Request("", "")
+
+    async def call(self, model: Any, request: Request) -> Any:
+        self.model, self.request = model, request
+
+
+def method_name(operation_id: str) -> str:
+    return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", operation_id)
+
+
+async def made(route: Route) -> tuple[Recorder, dict[str, Any]]:
+    """Call an operation with every argument that it takes."""
+    recorder, client = Recorder(), Client("http://localhost", "token")
+    client._transport = cast("Any", recorder)
+    operation = getattr(client, method_name(route.operation_id))
+    arguments = {
+        name: "dead" if (name, route.operation_id) == ("status", "listNotifications") else ARGUMENTS[name]
+        for name in inspect.signature(operation).parameters
+    }
+    await operation(**arguments)
+    return recorder, arguments
+
+
+def path_values(arguments: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in arguments.items()}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.operation_id)
+async def test_every_operation_has_its_method_path_query_body_and_answer(route: Route) -> None:
+    recorder, arguments = await made(route)
+    request = recorder.request
+    sent = urlsplit(request.path)
+
+    assert request.method == route.method
+    assert sent.path == route.path.format(**path_values(arguments))
+    assert recorder.model == route.response_model
+    assert (request.key is not None) == route.takes_key
+
+    # Everything that can be said is said, in the form that the server reads.
+    query = {name: values[0] for name, values in parse_qs(sent.query).items()}
+    assert set(query) == names(route.query)
+    assert set(request.body or {}) == names(route.body)
+    said = {name: arguments[name] for name in re.findall(r"{(\w+)}", route.path)}
+    said |= dict(route.query.model_validate(query))
+    said |= dict(route.body.model_validate_json(json.dumps(request.body or {}), strict=True))
+    if route.takes_key:
+        said["idempotency_key"] = request.key
+    if route.operation_id == "audit":
+        # Only the client waits for it.
+        said["wait_s"] = request.wait_s
+    assert arguments == said
+
+
+def names(form: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in form.model_fields.items()}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.operation_id)
+def test_an_operation_says_truly_what_it_answers(route: Route) -> None:
+    answered = get_type_hints(getattr(Client, method_name(route.operation_id)))["return"]
+
+    assert answered == route.response_model
+
+
+def test_there_are_no_operations_but_those_of_the_table() -> None:
+    public = {
+        name for name, value in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")
+    }
+
+    assert public - {"aclose", "events"} == {method_name(route.operation_id) for route in ROUTES}
+
+
+async def test_a_wait_makes_the_deadline_later() -> None:
+    for operation_id in ("confirmPayment", "getPayment", "audit"):
+        [route] = [route for route in ROUTES if route.operation_id == operation_id]
+        recorder, _ = await made(route)
+        assert recorder.request.wait_s == 2.0
+
+
+async def test_all_of_a_list_comes_page_by_page() -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def list_numbers(**arguments: Any) -> Page[int]:
+        asked.append(arguments)
+        first = int(arguments["cursor"] or 0)
+        # A page can be empty while there is a next one.
+        data = [] if first == 3 else list(range(first, first + 3))
+        following = str(first + 3) if first < 6 else None
+        return Page[int](data=data, has_more=following is not None, next_cursor=following)
+
+    assert [number async for number in all_of(list_numbers, status="dead")] == [0, 1, 2, 6, 7, 8]
+    assert asked == [{"limit": 100, "cursor": cursor, "status": "dead"} for cursor in ("", "3", "6")]
+
+
+def test_importing_the_client_loads_no_server() -> None:
+    look = (
+        "import sys, technopay.http.client as it\n"
+        "server = ('aiohttp.web', 'technopay.http.app', 'technopay.storage', 'prometheus_client', 'jwt')\n"
+        "print([name for name in server if name in sys.modules])"
+    )
+
+    assert subprocess.check_output([sys.executable, "-c", look], text=True) == "[]\n"

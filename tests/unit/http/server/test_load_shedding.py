@@ -1,0 +1,180 @@
+"""Load shedding: the limit follows the lag of the loop, and requests, waits and streams are counted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from technopay.engine import Overloaded, RateLimited
+from technopay.http.server.load_shedding import (
+    LATE_S,
+    LIMIT_MIN,
+    SAMPLE_INTERVAL_S,
+    AdaptiveLimit,
+    ConcurrencyLimit,
+)
+
+
+def test_a_loop_in_time_leaves_the_limit() -> None:
+    limit = AdaptiveLimit(1_000)
+    for running in (0, 500, 1_000):
+        limit.update(LATE_S, running)
+        assert limit.value == 1_000
+
+
+def test_a_late_loop_lowers_the_limit_to_the_minimum() -> None:
+    limit = AdaptiveLimit(1_000)
+    limit.update(2 * LATE_S, 600)
+    assert limit.value == 540
+    limit.update(2 * LATE_S, 600)
+    assert limit.value == 486
+    for _ in range(50):
+        limit.update(60.0, limit.value)
+    assert limit.value == LIMIT_MIN
+
+
+def test_a_loop_in_time_again_raises_the_limit_step_by_step() -> None:
+    limit = AdaptiveLimit(1_000)
+    limit.update(2 * LATE_S, 300)
+    assert limit.value == 270
+    limit.update(0.0, 270)
+    assert limit.value == 320
+    for _ in range(20):
+        limit.update(0.0, 270)
+    assert limit.value == 1_000
+
+
+def test_a_small_limit_stays() -> None:
+    limit = AdaptiveLimit(3)
+    limit.update(60.0, 3)
+    assert limit.value == 3
+
+
+async def test_a_drain_waits_for_what_runs() -> None:
+    concurrency = ConcurrencyLimit(10)
+    concurrency.acquire()
+    draining = asyncio.create_task(concurrency.drain(10))
+    await asyncio.wait([draining], timeout=0.05)
+    assert concurrency.draining
+    assert not draining.done()
+    concurrency.release()
+    await draining
+
+
+async def test_a_drain_does_not_wait_for_ever() -> None:
+    concurrency = ConcurrencyLimit(10)
+    began = time.monotonic()
+    concurrency.acquire()
+    await concurrency.drain(0.05)
+    assert 0.05 <= time.monotonic() - began < 5
+
+
+async def test_a_drain_with_nothing_to_wait_for_is_over_at_once_and_takes_nothing_new() -> None:
+    concurrency = ConcurrencyLimit(10)
+    concurrency.acquire()
+    concurrency.release()
+    await concurrency.drain(10)
+
+    with pytest.raises(Overloaded, match="shutting down"):
+        concurrency.acquire()
+
+
+async def test_no_more_than_the_bound_are_let_in_at_a_time() -> None:
+    concurrency = ConcurrencyLimit(2)
+    concurrency.acquire()
+    concurrency.acquire()
+    with pytest.raises(Overloaded):
+        concurrency.acquire()
+    concurrency.release()
+    concurrency.acquire()
+    assert concurrency.running == 2
+
+
+async def test_what_begins_something_leaves_places_for_what_finishes() -> None:
+    concurrency = ConcurrencyLimit(8)
+    for _ in range(6):
+        concurrency.acquire(starts=True)
+    with pytest.raises(Overloaded):
+        concurrency.acquire(starts=True)
+    concurrency.acquire()
+    concurrency.acquire()
+    with pytest.raises(Overloaded):
+        concurrency.acquire()
+
+
+async def test_a_late_loop_lets_fewer_in_until_it_is_in_time_again() -> None:
+    concurrency = ConcurrencyLimit(1_000)
+    watching = asyncio.create_task(concurrency.watch_lag())
+    for _ in range(300):
+        concurrency.acquire()
+    await asyncio.sleep(0)
+
+    time.sleep(SAMPLE_INTERVAL_S + 3 * LATE_S)  # noqa: ASYNC251 - it is what makes the loop late
+    async with asyncio.timeout(10):
+        while concurrency.allowed == 1_000:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    assert concurrency.allowed == 270
+    with pytest.raises(Overloaded):
+        concurrency.acquire()
+    async with asyncio.timeout(10):
+        while concurrency.allowed < 1_000:  # noqa: ASYNC110
+            await asyncio.sleep(SAMPLE_INTERVAL_S)
+    concurrency.acquire()
+    watching.cancel()
+
+
+async def test_no_user_takes_the_place_of_all_others() -> None:
+    concurrency = ConcurrencyLimit(10, requests_per_user_max=2)
+    concurrency.acquire_for("alice")
+    concurrency.acquire_for("alice")
+    with pytest.raises(RateLimited) as refused:
+        concurrency.acquire_for("alice")
+    assert refused.value.retry_after_s == 1.0
+    concurrency.acquire_for("bob")
+    concurrency.release_for("alice")
+    concurrency.acquire_for("alice")
+
+
+async def test_a_stream_takes_no_requests_place_and_a_drain_waits_for_it() -> None:
+    concurrency = ConcurrencyLimit(1)
+    concurrency.acquire()
+    with concurrency.as_stream():
+        assert concurrency.running == 0
+        concurrency.acquire()
+        concurrency.release()
+        draining = asyncio.create_task(concurrency.drain(10))
+        await asyncio.wait([draining], timeout=0.05)
+        assert not draining.done()
+    concurrency.release()
+    await draining
+    assert concurrency.running == 0
+
+
+async def test_a_wait_takes_no_place_of_its_users_requests_and_a_drain_waits_for_it() -> None:
+    concurrency = ConcurrencyLimit(1, requests_per_user_max=1, waits_max=2, waits_per_user_max=1)
+    concurrency.acquire()
+    concurrency.acquire_for("alice")
+    assert concurrency.begin_wait("alice")
+    assert not concurrency.begin_wait("alice"), "a user has only so many waits"
+    concurrency.acquire()
+    concurrency.acquire_for("alice")
+    concurrency.release_for("alice")
+    concurrency.acquire_for("bob")
+    assert concurrency.begin_wait("bob")
+    assert not concurrency.begin_wait("carol"), "and so has the server"
+    concurrency.end_wait("bob")
+    concurrency.release_for("bob")
+    concurrency.release()
+    draining = asyncio.create_task(concurrency.drain(10))
+    await asyncio.wait([draining], timeout=0.05)
+    assert not draining.done()
+    concurrency.end_wait("alice")
+    assert concurrency.begin_wait("alice")
+    concurrency.end_wait("alice")
+    concurrency.release_for("alice")
+    concurrency.release()
+    await draining
+    assert (concurrency.running, concurrency._by_user, concurrency._waits_by_user) == (0, {}, {})

@@ -1,0 +1,89 @@
+"""Reading bodies: what is plain JSON within the bounds, and what is not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from technopay.engine import ValidationFailed
+from technopay.http.problems import MalformedRequest
+from technopay.http.requests import DEPTH_MAX, NAME_SHOWN_MAX, Form, fill, require_plain_json
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(codec="utf-8")),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(PLAIN)
+def test_plain_json_is_taken(value: object) -> None:
+    require_plain_json(json.dumps(value).encode())
+    require_plain_json(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_are_taken_or_malformed(raw: bytes) -> None:
+    try:
+        require_plain_json(raw)
+    except MalformedRequest:
+        return
+    json.loads(raw)
+
+
+def test_brackets_and_quotes_in_texts_are_no_depth() -> None:
+    require_plain_json(json.dumps({"a": "[{" * 500, 'b"': '\\"[' * 100, "c\\": "["}).encode())
+
+
+def test_depth_is_bounded_exactly() -> None:
+    require_plain_json(b"[" * DEPTH_MAX + b"]" * DEPTH_MAX)
+    require_plain_json(b"[" + b"[],{}," * 100 + b"1]")
+    with pytest.raises(MalformedRequest, match="deeper"):
+        require_plain_json(b"[" * (DEPTH_MAX + 1) + b"]" * (DEPTH_MAX + 1))
+
+
+@pytest.mark.parametrize("number", ["1" * 20, "-" + "1" * 20, "0." + "1" * 19, "1e" + "0" * 17 + "1"])
+def test_a_number_of_20_digits_is_taken(number: str) -> None:
+    require_plain_json(number.encode())
+
+
+@pytest.mark.parametrize("number", ["1" * 21, "-" + "1" * 21, "0." + "1" * 20, "1e" + "0" * 19 + "1"])
+def test_a_number_of_21_digits_is_malformed(number: str) -> None:
+    with pytest.raises(MalformedRequest, match="digits"):
+        require_plain_json(number.encode())
+
+
+@pytest.mark.parametrize("raw", ['{"a":1,"a":1}', '[{"b":{"a":1,"a":2}}]', '{"a":1,"\\u0061":2}'])
+def test_a_member_given_twice_is_malformed(raw: str) -> None:
+    with pytest.raises(MalformedRequest, match="twice"):
+        require_plain_json(raw.encode())
+
+
+def test_the_member_given_twice_is_named() -> None:
+    with pytest.raises(MalformedRequest, match=r'^The body has the member "b" twice\.$'):
+        require_plain_json(b'{"a": 1, "b": 2, "c": 3, "b": 4, "a": 5}')
+    strange = f'{{"{"x" * 100}": 1, "\\ud800": 1, "\\ud800": 1}}'
+    with pytest.raises(MalformedRequest, match=r'member "\\ud800" twice'):
+        require_plain_json(strange.encode())
+    with pytest.raises(MalformedRequest) as refused:
+        require_plain_json(f'{{"{"x" * 100}": 1, "{"x" * 100}": 1}}'.encode())
+    assert "x" * NAME_SHOWN_MAX in str(refused.value)
+    assert "x" * (NAME_SHOWN_MAX + 1) not in str(refused.value)
+
+
+class Inner(Form):
+    amount: int
+
+
+class Outer(Form):
+    inner: Inner
+
+
+def test_a_field_is_named_with_its_path() -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        fill(Outer, {"inner": {"amount": "x"}})  # type: ignore[dict-item]
+
+    assert [error.field for error in caught.value.errors] == ["inner.amount"]
