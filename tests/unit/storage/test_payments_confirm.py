@@ -122,7 +122,7 @@ async def test_a_wrong_code_costs_an_attempt_and_nothing_else(scene: Scene) -> N
     call, said = (await scene.fields("payment", payment_id))["last_call"].split(" ")
     assert said == "confirmation_invalid"
     assert challenge["attempts"] == "5"
-    assert await scene.challenge(payment_id) == challenge | {"attempts": "4", "guesses": call}
+    assert await scene.challenge(payment_id) == challenge | {"attempts": "4", "wrong_calls": call}
     after = await dump(scene.store)
     changed, unchanged = [found.pop(f"payment:{payment_id}") for found in (after, before)]
     assert after == before

@@ -191,8 +191,8 @@ async def test_live_codes_are_counted_by_the_key_that_they_are_derived_from(
     await store.run(BindSecret(["aaaaaaaa"]))
     ids = [await scene.started(wallet, await scene.invoice()) for _ in range(7)]
     for payment_id, key_id in zip(ids[:4], ("bbbbbbbb", "bbbbbbbb", "", "cccccccc"), strict=True):
-        await scene.write_challenge(payment_id, key_id=key_id)
-    await scene.write_challenge(ids[4], key_id="cccccccc", expires_at=1)
+        await scene.write_challenge(payment_id, key=key_id)
+    await scene.write_challenge(ids[4], key="cccccccc", expires_at=1)
     kept = (await scene.fields("payment", ids[5]))["challenge"]
     await scene.write("payment", ids[5], challenge="rubbish")
     await scene.cancel(ids[6])
