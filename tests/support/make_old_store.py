@@ -56,7 +56,7 @@ class CodeCollector:
         await self._channel.deliver(message)
 
     async def code_of(self, payment_id: str, number: int) -> str:
-        """Wait for the nth code of a payment; that of an address that takes no messages is sent more than once."""
+        """Wait for the nth code of a payment; one can be delivered more than once."""
         for _ in range(400):
             codes = list(dict.fromkeys(code for sent_for, code in self.codes if sent_for == payment_id))
             if len(codes) >= number:
