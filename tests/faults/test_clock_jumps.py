@@ -166,7 +166,7 @@ async def test_a_code_is_dead_after_its_time_by_the_clock_of_the_store(
 ) -> None:
     wallet = await scene.wallet()
     first, second = [await scene.started(wallet, await scene.invoice()) for _ in range(2)]
-    expires_at = (await scene.challenge(second))["expires_at"]
+    expires_at = (await scene.code(second))["expires_at"]
 
     clock.move(-HOUR)
     clock.move(HOUR + 4 * MINUTE)
@@ -174,7 +174,7 @@ async def test_a_code_is_dead_after_its_time_by_the_clock_of_the_store(
     clock.move(MINUTE)
 
     assert (await scene.confirm(second)).code == "confirmation_expired"
-    assert (await scene.challenge(second))["expires_at"] == expires_at
+    assert (await scene.code(second))["expires_at"] == expires_at
 
 
 async def test_the_relay_goes_on_at_once_after_a_jump(clock: FakedServer, scene: Scene) -> None:

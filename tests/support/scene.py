@@ -259,17 +259,17 @@ class Scene:
         await self.write("user", user_id, failures=f"{until} {failures}")
         return until
 
-    async def challenge(self, payment_id: str) -> dict[str, str]:
+    async def code(self, payment_id: str) -> dict[str, str]:
         """Read the state of a payment's code; nothing when it has done its work."""
-        code: dict[str, str] = json.loads(
-            await client_of(self.store).get(self.keys.key("code", payment_id)) or "{}"
-        )
+        found = await client_of(self.store).get(self.keys.key("code", payment_id))
+        code: dict[str, str] = json.loads(found) if found else {}
         return code
 
-    async def write_challenge(self, payment_id: str, **parts: str | int) -> None:
-        """Change parts of the state of a payment's code behind the scripts' back."""
-        changed = await self.challenge(payment_id) | {name: str(part) for name, part in parts.items()}
-        await client_of(self.store).set(self.keys.key("code", payment_id), json.dumps(changed))
+    async def write_code(self, payment_id: str, **parts: str | int | None) -> None:
+        """Change the state of a payment's code behind the scripts' back; None removes a part."""
+        changed = await self.code(payment_id) | parts
+        code = {name: str(part) for name, part in changed.items() if part is not None}
+        await client_of(self.store).set(self.keys.key("code", payment_id), json.dumps(code))
 
     async def money(self, wallet_id: str) -> tuple[int, int]:
         """Answer what a wallet holds and what may yet come back to it."""
@@ -279,6 +279,10 @@ class Scene:
     async def day(self, payment_id: str) -> str:
         """Answer the day that a payment was charged to."""
         return (await self.fields("payment", payment_id))["global_period"]
+
+    async def counter(self, currency: str = "EUR") -> dict[str, str]:
+        """Read the limit of a currency and what was used by day, as stored."""
+        return await self.fields("limit", f"global:{currency}")
 
     async def due_at(self, member: str) -> int | None:
         """Answer when something on the agenda is due."""

@@ -46,7 +46,7 @@ async def test_live_codes_of_each_secret_are_told_where_there_was_more_than_one(
     wallet = await scene.wallet()
     for secret in (SECRET, SECRET, NEXT):
         payment_id = await scene.started(wallet, await scene.invoice())
-        await scene.write_challenge(payment_id, key=key_id_of(secret))
+        await scene.write_code(payment_id, key=key_id_of(secret))
 
     await fake_store.run(BindSecret([key_id_of(SECRET)]))
     await report_live_codes(fake_store, Settings(secret=SECRET), SECRET)
