@@ -1,4 +1,4 @@
-"""The order of the refusals of HTTP itself; the order of those of the engine is in test_library_precedence.py."""
+"""The order of the refusals of HTTP itself; that of the engine is in test_library_precedence.py."""
 
 from __future__ import annotations
 
