@@ -32,9 +32,8 @@ from technopay.engine.models import Method
 from technopay.engine.ports import Channel, Clock, OutgoingMessage, SettlementService, Store, Verifier
 from technopay.engine.settings import key_id_of
 from technopay.http import RequestObserver, ServerLimits, create_app, mock_routes, serving
-from technopay.http.app import METRICS
 from technopay.http.auth.origins import DemoGuard, is_loopback
-from technopay.http.metrics import WorkerPeers
+from technopay.http.metrics import METRICS, WorkerPeers
 from technopay.http.server.serving import format_address
 from technopay.storage import RedisStore
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Protocol
 
+from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -204,6 +205,9 @@ class Metrics:
         exports = {**await self._peers.collect(), self._peers.name: self.export()}
         up = {name: read_families(export) for name, export in sorted(exports.items()) if export is not None}
         return [*worker_up(exports), *merge(up)]
+
+
+METRICS = web.AppKey("metrics", Metrics)
 
 
 class _Families(Collector):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import get_args
 
 from pydantic import RootModel
@@ -82,17 +82,17 @@ def frame(event: PaymentEvent | InvoiceEvent) -> bytes:
     return f"id: {event.id}\nevent: {event.type}\ndata: ".encode() + data + b"\n\n"
 
 
-def event_routes(ping_interval_s: float) -> Sequence[Route]:
-    async def stream_events(call: Call, *, user_id: str) -> Stream:
-        after = call.request.headers.get("Last-Event-ID")
-        if event_id_error(after):
-            raise MalformedRequest("Last-Event-ID must be the id of an event.")
-        events = await call.engine.events(user_id=user_id, after=after)
-        return Stream(Frames(events, ping_interval_s, call.caller.expires_at), MEDIA, HEADERS)
+async def stream_events(call: Call, *, user_id: str) -> Stream:
+    after = call.request.headers.get("Last-Event-ID")
+    if event_id_error(after):
+        raise MalformedRequest("Last-Event-ID must be the id of an event.")
+    events = await call.engine.events(user_id=user_id, after=after)
+    return Stream(Frames(events, call.limits.ping_interval_s, call.caller.expires_at), MEDIA, HEADERS)
 
-    return (
-        Route(
-            "GET", "/v1/events", PAYMENTS, Engine.events, stream_events, errors=(MalformedRequest,),
-            result=Event, media=MEDIA, takes_last_event=True, description=DESCRIPTION,
-        ),
-    )  # fmt: skip
+
+EVENT_ROUTES = (
+    Route(
+        "GET", "/v1/events", PAYMENTS, Engine.events, stream_events, errors=(MalformedRequest,),
+        result=Event, media=MEDIA, takes_last_event=True, description=DESCRIPTION,
+    ),
+)  # fmt: skip

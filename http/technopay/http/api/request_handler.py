@@ -82,7 +82,8 @@ class RequestHandler:
         route = self._route
         arguments = await self._arguments(request, caller)
         if not route.is_forwarded:
-            call = Call(self._engine, caller, request, self._mount(request), self._concurrency)
+            mount = self._mount(request)
+            call = Call(self._engine, caller, request, mount, self._concurrency, self._limits)
             response: Response | Stream = await route.function(call, **arguments)
             return response
         result = await getattr(self._engine, route.operation.__name__)(**arguments)
