@@ -77,9 +77,7 @@ def create_app(
     may name the client in `X-Forwarded-For`.
     """
     limits = limits or ServerLimits()
-    concurrency = ConcurrencyLimit(
-        limits.requests_max, limits.requests_per_user_max, limits.waits_max, limits.waits_per_user_max
-    )
+    concurrency = ConcurrencyLimit(limits)
     metrics = Metrics(engine, concurrency, peers)
     observers = [*([metrics.observe] if has_metrics else []), *([observer] if observer else [])]
     cors = Cors(cors_origins) if cors_origins else None
