@@ -27,7 +27,7 @@ def config(number: int = 0, settings: Settings | None = None) -> WorkerConfig:
 
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
-    """Put shells in place of workers, with a script for each start of one; answer who was started."""
+    """Put shells in place of workers, with a script for each start of one; return who was started."""
 
     def put(*scripts: str) -> list[int]:
         started: list[int] = []
@@ -51,7 +51,7 @@ async def see(look: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-def test_a_worker_has_the_settings_that_were_settled_whatever_the_environment_says(
+def test_a_worker_has_the_settings_of_its_parent_in_any_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settled = Settings.model_validate(
