@@ -39,7 +39,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
             return await asyncio.create_subprocess_exec("sh", "-c", script, stdin=pipe, stdout=pipe)
 
         monkeypatch.setattr(module, "_start", start)
-        monkeypatch.setattr(module, "PAUSE_S_MIN", 0.001)
+        monkeypatch.setattr(module, "DELAY_S_MIN", 0.001)
         return started
 
     return put
@@ -177,7 +177,7 @@ async def test_when_no_worker_can_serve_any_more_all_ends(
     workers: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = workers(SERVES + "exit 3", """echo '"the store is gone"'""")
-    monkeypatch.setattr(module, "PAUSE_S_MAX", 0.001)
+    monkeypatch.setattr(module, "DELAY_S_MAX", 0.001)
     monkeypatch.setattr(module, "WITHOUT_WORKERS_S_MAX", 600)
 
     async with Supervisor([config(0)]) as supervisor:
@@ -192,7 +192,7 @@ async def test_as_long_as_another_serves_it_is_tried_on(
     workers: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "WITHOUT_WORKERS_S_MAX", 0.0)
-    monkeypatch.setattr(module, "PAUSE_S_MAX", 0.001)
+    monkeypatch.setattr(module, "DELAY_S_MAX", 0.001)
     started = workers(SERVES_ON)
 
     async with Supervisor([config(0), config(1)]) as supervisor:
