@@ -221,7 +221,7 @@ class _Families(Collector):
 
 
 def write_families(families: Iterable[Metric]) -> bytes:
-    """Write metrics for another process: as JSON, because Prometheus' text takes fifty times as long to parse."""
+    """Write metrics for another process: as JSON, which is parsed fifty times as fast as Prometheus' text."""
     return json.dumps(
         [
             [
