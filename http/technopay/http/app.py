@@ -47,6 +47,8 @@ METHODS = frozenset(HTTPMethod)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 ROUTES = web.AppKey("routes", tuple)
+UNKNOWN = "/{path}"
+"""The path of the last resource, for every path and method without a route."""
 
 Guard = Callable[[web.Request], None]
 """Raises for a request that must not be processed."""
@@ -127,13 +129,16 @@ def make_middleware(
         request_id = request.headers.get("X-Request-Id")
         if request_id is None or not REQUEST_ID.fullmatch(request_id):
             request_id = f"{random_bits(64):016x}"
+        resource = request.match_info.route.resource
+        template = templates.get(resource)
         record = RequestRecord(
             request_id,
             time.monotonic(),
             path=request.match_info,
             method=request.method if request.method in METHODS else "unknown",
             client=client_address.of(request),
-            template=templates.get(request.match_info.route.resource),
+            template=template,
+            mount=resource.canonical.removesuffix(template or UNKNOWN) if resource else "",
             extra_headers=cors.headers_for(request) if cors else None,
         )
         request[RECORD] = record
