@@ -63,7 +63,7 @@ async def take_due__with_something_to_forget_first(scene: Scene) -> Call:
     """Forgets the record of an operation, then ends a payment and claims another."""
     wallet = await scene.wallet()
     expired, (taken, _) = await scene.started(wallet, await scene.invoice()), await scene.processing(wallet)
-    await scene.write_challenge(expired, expires_at=1)
+    await scene.write_code(expired, expires_at=1)
     records = [member for member in (await dump(scene.store))["agenda"] if member.startswith("op_")]
     # What is due at the same time is taken in the order of the names.
     for member in (*records, expired, taken):

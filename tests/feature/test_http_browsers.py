@@ -16,9 +16,8 @@ from support.http import Api, OwnServer, Person, make_person
 from support.scenes import SECRET, wait_for
 
 from technopay.http.access_record import RequestRecord
+from technopay.http.app import ROUTES, create_app
 from technopay.http.auth.tokens import TokenAuthenticator
-from technopay.http.app import create_app
-from technopay.http.app import ROUTES
 
 SHOP = "https://shop.example"
 ASKED = {

@@ -12,9 +12,8 @@ from support.scenes import SECRET, derive_code, other_than, quick_settings
 
 from technopay.engine import ConfirmationInvalid, Engine, OutcomeUnknown, Wallet
 from technopay.http.app import create_app
-from technopay.http.auth.tokens import TokenAuthenticator
+from technopay.http.auth.tokens import TokenAuthenticator, TokenSigner
 from technopay.http.client import Client, RetryPolicy, all_of
-from technopay.http.auth.tokens import TokenSigner
 from technopay.storage import RedisStore
 
 AT_ONCE = RetryPolicy(backoff_s=0)

@@ -15,11 +15,10 @@ from support.scenes import SECRET, quick_settings, wait_for
 from support.sse import Listener, Told, listening
 
 from technopay.engine import Engine
-from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.http.app import create_app
-from technopay.http.server.serving import serving
+from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.http.server.limits import ServerLimits
-from technopay.http.server.serving import CONCURRENCY
+from technopay.http.server.serving import CONCURRENCY, serving
 from technopay.storage import RedisStore
 
 PURCHASE = [("payment.started", 1), ("payment.processing", 2), ("payment.succeeded", 3)]

@@ -9,11 +9,11 @@ import pytest
 from support.http import TIME, Api, inbox, make_person, running_api
 from support.scenes import SECRET, quick_settings, wait_for
 
-from technopay.engine import Engine, StoreUnavailable, mocks
-from technopay.http.auth.tokens import TokenAuthenticator
+from technopay.engine import Engine, StoreUnavailable
+from technopay.engine.testing import mocks
 from technopay.http.app import create_app
-from technopay.http.server.serving import serving
-from technopay.http.server.serving import CONCURRENCY
+from technopay.http.auth.tokens import TokenAuthenticator
+from technopay.http.server.serving import CONCURRENCY, serving
 from technopay.storage import RedisStore
 
 MOCKS = ["settlement", "email", "sms"]

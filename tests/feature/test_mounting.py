@@ -15,14 +15,12 @@ from support.scenes import derive_code, quick_settings
 
 from technopay.engine import Engine, Invoice, ScriptedSettlementService, Wallet
 from technopay.engine.values import PaymentTerms
-from technopay.http.auth.tokens import Caller
-from technopay.http.problems import Unauthenticated
-from technopay.http.app import create_app
 from technopay.http.api.route import Call, Route
 from technopay.http.api.streams import Stream
-from technopay.http.auth.tokens import PAYMENTS
+from technopay.http.app import create_app
+from technopay.http.auth.tokens import PAYMENTS, Caller
 from technopay.http.client import Client, UnexpectedAnswer
-from technopay.http.problems import NotFound
+from technopay.http.problems import NotFound, Unauthenticated
 from technopay.http.server.serving import CONCURRENCY
 from technopay.storage import RedisStore
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from property.model import WAITING, Contract, Payment
 from redis.asyncio import Redis
-from support.scene import CHALLENGE
 
 from technopay.storage.redis_keys import Keys
 
@@ -16,7 +16,11 @@ READ = """
 local tag = string.match(KEYS[1], '^{[^}]+}:')
 local records = {}
 for i, name in ipairs(ARGV) do
-    records[i] = redis.call('HGETALL', tag .. name)
+    if string.find(name, '^code:') then
+        records[i] = redis.call('GET', tag .. name) or ''
+    else
+        records[i] = redis.call('HGETALL', tag .. name)
+    end
 end
 return {redis.call('XLEN', KEYS[1]), records}
 """
@@ -26,16 +30,17 @@ CURRENCIES = ("EUR", "USD")
 
 async def read_snapshot(client: Redis, keys: Keys, contract: Contract) -> dict[str, Any]:
     """Read every record that the model knows of, and how long the journal is."""
-    names = list(expected_fields(contract))
+    names = [*expected_fields(contract), *(f"code:{payment_id}" for payment_id in contract.payments)]
     length, records = await client.eval(READ, 1, keys.journal, *names)
     found: dict[str, Any] = {
-        name: dict(zip(flat[::2], flat[1::2], strict=True)) for name, flat in zip(names, records, strict=True)
+        name: dict(zip(found[::2], found[1::2], strict=True)) if isinstance(found, list) else found
+        for name, found in zip(names, records, strict=True)
     }
     for payment_id in contract.payments:
-        payment = found[f"payment:{payment_id}"]
-        payment |= dict(zip(CHALLENGE, payment.get("challenge", "").split(" "), strict=False))
+        code = json.loads(found.pop(f"code:{payment_id}") or "{}")
+        found[f"payment:{payment_id}"] |= {f"code {name}": value for name, value in code.items()}
     for currency in CURRENCIES:
-        days = found[f"limit:{currency}"]
+        days = found[f"limit:global:{currency}"]
         days["used"] = str(sum(int(used) for day, used in days.items() if day != "limit"))
     return found | {"journal": length}
 
@@ -72,7 +77,10 @@ def expected_fields(contract: Contract) -> dict[str, Fields]:
         records[f"payment:{payment_id}"] = _payment(payment)
     for currency in CURRENCIES:
         limit, used = contract.limits.get(currency), contract.used.get(currency, 0)
-        records[f"limit:{currency}"] = {"limit": None if limit is None else str(limit), "used": str(used)}
+        records[f"limit:global:{currency}"] = {
+            "limit": None if limit is None else str(limit),
+            "used": str(used),
+        }
     return records
 
 
@@ -84,6 +92,10 @@ def _payment(payment: Payment) -> Fields:
         "balance": None if payment.balance_after is None else str(payment.balance_after),
     }
     if payment.status not in (WAITING, "canceled"):
-        return fields | {"challenge": ""}
-    counts = {"issue": payment.issue, "attempts": payment.attempts, "resends": payment.resends}
-    return fields | {name: str(count) for name, count in counts.items()} | {"method": payment.method}
+        return fields | {"code version": None}
+    counts = {"version": payment.issue, "attempts": payment.attempts, "resends": payment.resends}
+    return (
+        fields
+        | {f"code {name}": str(count) for name, count in counts.items()}
+        | {"code method": payment.method}
+    )

@@ -17,12 +17,12 @@ from yarl import URL
 
 from technopay.engine import Engine, MessageCode
 from technopay.engine.values import PaymentTerms
-from technopay.http.problems import PROBLEMS
-from technopay.http.server.limits import ServerLimits
-from technopay.http.auth.tokens import TokenAuthenticator, TokenSigner
-from technopay.http.app import create_app
 from technopay.http.api.demo import mock_routes
+from technopay.http.app import create_app
+from technopay.http.auth.tokens import TokenAuthenticator, TokenSigner
+from technopay.http.problems import PROBLEMS
 from technopay.http.server.connection import ConnectionFactory
+from technopay.http.server.limits import ServerLimits
 from technopay.storage import RedisStore
 
 Json = dict[str, Any]
@@ -160,6 +160,7 @@ class Api:
         code = problem["code"]
         assert set(problem) >= PROBLEM_MEMBERS
         assert problem["type"] == f"urn:technopay:problem:{code}"
+        assert reply.headers["Link"] == f'</docs/errors#{code}>; rel="help"'
         assert (problem["status"], problem["title"]) == PROBLEMS[code]
         assert problem["status"] == reply.status
         assert problem["request_id"] == reply.headers["X-Request-Id"]

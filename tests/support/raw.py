@@ -14,9 +14,9 @@ from support.http import Person
 from support.scenes import SECRET
 
 from technopay.engine import Engine
-from technopay.http.server.limits import ServerLimits
-from technopay.http.auth.tokens import TokenAuthenticator, TokenSigner
 from technopay.http.app import create_app
+from technopay.http.auth.tokens import TokenAuthenticator, TokenSigner
+from technopay.http.server.limits import ServerLimits
 from technopay.http.server.serving import serving
 
 QUICK = ServerLimits(head_deadline_s=0.3, keepalive_s=0.3, body_deadline_s=0.3, write_deadline_s=0.3)

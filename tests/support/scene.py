@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from itertools import count
 from typing import Any
@@ -13,7 +14,7 @@ from support.journal import named
 from support.store import partition, read_limits
 
 from technopay.engine import commands
-from technopay.engine.commands import CreateUser, CreateWallet, ReadPayment, SetLimit
+from technopay.engine.commands import CreateUser, CreateWallet, FindPayment, SetLimit
 from technopay.engine.models import Limit, Payment, Wallet, from_ms
 from technopay.engine.ports import Outcome
 from technopay.engine.values import Evidence, Lease, NotificationContext, Operation, Verdict
@@ -38,9 +39,6 @@ NEXT = evidence_of("next", 2)
 DAY_MS = 24 * 3600 * 1000
 CODE_MS = 300_000
 AMOUNT_MAX = 2**53 - 1
-
-CHALLENGE = ("method", "issue", "attempts", "resends", "expires_at", "payable_until", "guesses", "key_id")
-"""What the one field says that has the state of a payment's code."""
 
 Dump = dict[str, Any]
 
@@ -225,7 +223,7 @@ class Scene:
 
     async def payment(self, payment_id: str) -> Payment:
         """Read a payment."""
-        outcome = await self.store.run(ReadPayment(payment_id, None))
+        outcome = await self.store.run(FindPayment(payment_id))
         assert outcome.value is not None
         return outcome.value
 
@@ -261,15 +259,17 @@ class Scene:
         await self.write("user", user_id, failures=f"{until} {failures}")
         return until
 
-    async def challenge(self, payment_id: str) -> dict[str, str]:
-        """Read the state of a payment's code by the names of its parts; nothing when it has done its work."""
-        parts = (await self.fields("payment", payment_id))["challenge"].split(" ")
-        return dict(zip(CHALLENGE, parts, strict=True)) if parts != [""] else {}
+    async def code(self, payment_id: str) -> dict[str, str]:
+        """Read the state of a payment's code; nothing when it has done its work."""
+        found = await client_of(self.store).get(self.keys.key("code", payment_id))
+        code: dict[str, str] = json.loads(found) if found else {}
+        return code
 
-    async def write_challenge(self, payment_id: str, **parts: str | int) -> None:
-        """Change parts of the state of a payment's code behind the scripts' back."""
-        changed = await self.challenge(payment_id) | {name: str(part) for name, part in parts.items()}
-        await self.write("payment", payment_id, challenge=" ".join(changed[name] for name in CHALLENGE))
+    async def write_code(self, payment_id: str, **parts: str | int | None) -> None:
+        """Change the state of a payment's code behind the scripts' back; None removes a part."""
+        changed = await self.code(payment_id) | parts
+        code = {name: str(part) for name, part in changed.items() if part is not None}
+        await client_of(self.store).set(self.keys.key("code", payment_id), json.dumps(code))
 
     async def money(self, wallet_id: str) -> tuple[int, int]:
         """Answer what a wallet holds and what may yet come back to it."""
@@ -278,7 +278,11 @@ class Scene:
 
     async def day(self, payment_id: str) -> str:
         """Answer the day that a payment was charged to."""
-        return (await self.fields("payment", payment_id))["limit"].split(" ")[0]
+        return (await self.fields("payment", payment_id))["global_period"]
+
+    async def counter(self, currency: str = "EUR") -> dict[str, str]:
+        """Read the limit of a currency and what was used by day, as stored."""
+        return await self.fields("limit", f"global:{currency}")
 
     async def due_at(self, member: str) -> int | None:
         """Answer when something on the agenda is due."""

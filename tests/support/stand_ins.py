@@ -16,7 +16,7 @@ from technopay.engine.commands import (
     Command,
     CompletePayment,
     Deposit,
-    ReadPayment,
+    FindPayment,
     RenewClaims,
     SetAside,
 )
@@ -219,7 +219,7 @@ class ClaimingStore:
             case SetAside():
                 self.asides.append((command.payment_id, command.interval_ms))
                 return Outcome("ok" if command.claim == self.claim else "fenced")
-            case ReadPayment():
+            case FindPayment():
                 return Outcome("ok", make_payment(set_aside=True))
             case CompletePayment():
                 return self._complete(command)
@@ -231,4 +231,6 @@ class ClaimingStore:
         if command.claim != self.claim:
             return Outcome("claim_lost")
         self.completed.append((command.payment_id, command.claim, command.verdict))
-        return Outcome("ok", make_payment(status="succeeded"))
+        if command.verdict == "settled":
+            return Outcome("ok", details={"settled_at": from_ms(CREATED_AT_MS)})
+        return Outcome("ok", make_payment(status="failed"))

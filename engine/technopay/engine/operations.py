@@ -29,12 +29,12 @@ class Form:
         options = [annotation]
         if get_origin(annotation) not in (Literal, Annotated):
             options = list(get_args(annotation)) or options
-        self.rules: list[Rule] = []
-        """What a value of the type has to fulfil, too."""
+        self.rules: list[Callable[[Any], str | None]] = []
+        """What a value of the type has to fulfil, too; each returns what is wrong."""
         for place, option in enumerate(options):
             if get_origin(option) is Annotated:
                 options[place], *metadata = get_args(option)
-                self.rules += [each for each in metadata if isinstance(each, Rule)]
+                self.rules += [each.error for each in metadata if isinstance(each, Rule)]
         self.choices = [choice for option in options for choice in get_args(option)]
         types = [str if get_origin(option) is Literal else option for option in options]
         self.rule = f"has to be {' or '.join(self.choices)}" if self.choices else RULES[types[0]]
@@ -73,7 +73,7 @@ def require_type(name: str, value: object, annotation: Any) -> None:
 
 
 def take_all(forms: Mapping[str, Form], arguments: dict[str, Any]) -> None:
-    """Judge the arguments that are there: their types first, then their rules.
+    """Judge the arguments that are there: the type of each, then its rules.
 
     Raises:
         ValidationFailed: names each that is wrong.
@@ -81,19 +81,17 @@ def take_all(forms: Mapping[str, Form], arguments: dict[str, Any]) -> None:
     """
     errors = []
     for name, value in arguments.items():
-        if name in forms and type(value) not in forms[name].plain_types:
+        form = forms.get(name)
+        if form is None:
+            continue
+        if type(value) not in form.plain_types:
             try:
-                arguments[name] = forms[name].take(value)
+                value = arguments[name] = form.take(value)
             except TypeError as error:
                 errors.append(FieldError(name, str(error)))
-    if not errors:
-        errors = [
-            FieldError(name, wrong)
-            for name, value in arguments.items()
-            if name in forms and value is not None
-            for rule in forms[name].rules
-            if (wrong := rule.error(value))
-        ]
+                continue
+        if value is not None:
+            errors += [FieldError(name, wrong) for error_of in form.rules if (wrong := error_of(value))]
     if errors:
         raise ValidationFailed(errors)
 

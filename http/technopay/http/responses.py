@@ -59,4 +59,5 @@ def record_response(
 def problem_response(error: TechnopayError, record: RequestRecord) -> Response:
     """Return a response with an error."""
     problem = problem_json(error, record.request_id, record.payment_model)
-    return Response(to_json(problem), problem["status"], problem_headers(error), PROBLEM)
+    headers = {**problem_headers(error), "Link": f'<{record.mount}/docs/errors#{error.code}>; rel="help"'}
+    return Response(to_json(problem), problem["status"], headers, PROBLEM)

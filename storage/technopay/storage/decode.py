@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from technopay.engine.errors import InternalError
 from technopay.engine.models import (
-    Entry,
     Invoice,
     Limit,
     Message,
@@ -230,14 +229,14 @@ DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
     OperatorPayment: lambda body, context: context.operator_payment(body[0]) if body[0] else None,
     Message: lambda body, context: context.message(body[0]) if body[0] else None,
     list[Limit]: lambda body, context: context.each("limit", body[0], _limit, _currency_of),
-    Page[Wallet]: lambda body, context: _page(context.each("wallet", body[0], wallet_from), body),
-    Page[Invoice]: lambda body, context: _page(context.each("invoice", body[0], context.invoice), body),
-    Page[Payment]: lambda body, context: _page(context.each("payment", body[0], context.payment), body),
-    Page[OperatorPayment]: lambda body, context: _page(
+    "Page[Wallet]": lambda body, context: _page(context.each("wallet", body[0], wallet_from), body),
+    "Page[Invoice]": lambda body, context: _page(context.each("invoice", body[0], context.invoice), body),
+    "Page[Payment]": lambda body, context: _page(context.each("payment", body[0], context.payment), body),
+    "Page[OperatorPayment]": lambda body, context: _page(
         context.each("payment", body[0], context.operator_payment), body
     ),
-    Page[Entry]: lambda body, context: _page(context.each("entry", body[0], entry_from), body),
-    Page[Message]: lambda body, context: _page([context.listed_message(each) for each in body[0]], body),
+    "Page[Entry]": lambda body, context: _page(context.each("entry", body[0], entry_from), body),
+    "Page[Message]": lambda body, context: _page([context.listed_message(each) for each in body[0]], body),
     Due: _due,
     Mapping[str, Payment | Invoice]: _owned,
     list[NotificationContext | None]: lambda body, _: [readable_context_from(each) for each in body[0]],

@@ -166,7 +166,7 @@ def test_previous_secrets_are_other_ones_and_few(
         load_settings()
 
 
-def test_a_public_key_takes_what_the_private_one_signed_and_signs_nothing(settings: Set) -> None:
+def test_a_public_key_verifies_tokens_of_its_private_key_and_signs_none(settings: Set) -> None:
     settings(algorithm="ES256", public_key_file="public.pem", issuer="issuer", audience="us")
     sign_in = make_sign_in(load_settings())
 
@@ -197,7 +197,7 @@ def test_a_demo_signs_with_a_key_of_its_own_store_and_takes_all_other_tokens_too
     assert not takes(demo.authenticator, OTHER)
 
 
-def test_a_token_of_a_demo_that_has_expired_says_so(settings: Set) -> None:
+def test_an_expired_token_of_a_demo_is_refused_as_expired(settings: Set) -> None:
     demo = make_sign_in(load_settings()).for_demo(SECRET, "store-1")
     token = demo.require_signer("a demo").sign("alice", admin=False, lifetime_s=-1)
     request: Any = SimpleNamespace(headers=CIMultiDict(Authorization=f"Bearer {token}"))
@@ -225,7 +225,7 @@ WRONG: list[tuple[dict[str, str], str]] = [
 
 @pytest.mark.parametrize(("values", "told"), WRONG)
 @pytest.mark.parametrize("command", [["token", "--user", "a"], ["serve", "--data-dir", "d"], ["demo"]])
-def test_what_does_not_fit_is_one_line_before_anything_is_started(
+def test_settings_that_do_not_fit_are_one_line_before_the_start(
     settings: Set, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     values: dict[str, str], told: str, command: list[str],
 ) -> None:  # fmt: skip
@@ -245,7 +245,7 @@ def test_what_does_not_fit_is_one_line_before_anything_is_started(
     assert not Path("d").exists()
 
 
-def test_the_command_says_that_it_cannot_sign_tokens_with_a_public_key(
+def test_the_command_cannot_sign_tokens_with_a_public_key(
     settings: Set, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings(algorithm="ES256", public_key_file="public.pem")

@@ -14,9 +14,9 @@ from support.scene import ALONE, DAY_MS, WRONG, Scene, client_of, dump, operatio
 from support.store import set_aside
 
 from technopay.engine import commands
-from technopay.engine.commands import ReadPayment, SetUserStatus, VoidInvoice
+from technopay.engine.commands import FindPayment, SetUserStatus, VoidInvoice
 from technopay.engine.models import Audit
-from technopay.storage.audit.auditor import audit as auditing
+from technopay.storage.audit import auditor as auditing
 from technopay.storage.audit.invariants import BALANCE, CHANGE, DEBIT, INVOICE, LIMIT, MESSAGE, MONEY
 
 pytestmark = pytest.mark.any_partition
@@ -76,7 +76,7 @@ async def world(scene: Scene) -> World:
     payments["waiting"] = await scene.started(wallet, invoices["waiting"])
     payments["failed"] = await scene.started(wallet, await scene.invoice(), attempts=1)
     await scene.confirm(payments["failed"], WRONG)
-    payment = (await scene.store.run(ReadPayment(payments["succeeded"], None))).value
+    payment = (await scene.store.run(FindPayment(payments["succeeded"]))).value
     assert payment
     invoices["paid"] = payment.invoice_id
     await relay_all(scene)
@@ -188,17 +188,17 @@ async def a_payment_that_counts_a_change_too_many(world: World) -> None:
 @corruption(LIMIT)
 async def a_counter_that_is_too_low(world: World) -> None:
     day = await world.scene.day(world.payments["processing"])
-    await world.client.hincrby(world.key("limit", "EUR"), day, -1)
+    await world.client.hincrby(world.key("limit", "global:EUR"), day, -1)
 
 
 @corruption(LIMIT)
 async def a_counter_that_is_gone(world: World) -> None:
-    await world.client.delete(world.key("limit", "EUR"))
+    await world.client.delete(world.key("limit", "global:EUR"))
 
 
 @corruption(LIMIT)
 async def a_limit_that_nobody_set(world: World) -> None:
-    await world.client.hset(world.key("limit", "EUR"), "limit", "2000000")
+    await world.client.hset(world.key("limit", "global:EUR"), "limit", "2000000")
 
 
 @corruption(INVOICE)

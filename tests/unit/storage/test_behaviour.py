@@ -60,7 +60,7 @@ class Habit:
         """Do it once more; the payment that it is done to waits for its code as long as it takes."""
         if self.name == "codes":
             return await self._scene.start(self.wallet_id, await self._scene.invoice(), codes_per_hour=2)
-        await self._scene.write_challenge(
+        await self._scene.write_code(
             self.payment, expires_at=await self._scene.now_ms() + CODE_MS, payable_until=9_999_999_999_999
         )
         return await self._scene.store.run(guess(self.payment, **{self.name: 2}), ALONE)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Commands reach their scripts: each field under the name of its argument, behind them lease and days."""
+"""Commands reach their scripts: each field under the name of its argument, behind them lease and periods."""
 
 from __future__ import annotations
 
@@ -108,6 +108,10 @@ def expected(command: Command[Any]) -> dict[str, Any]:
     return named
 
 
+def periods(store: RedisStore, at_ms: int) -> tuple[str, ...]:
+    return store._partition._calendar.periods(at_ms)
+
+
 def by_name(script: Script, arguments: Sequence[Argument]) -> Mapping[str, Any]:
     names = script.arguments
     if not script.takes_many:
@@ -128,23 +132,23 @@ def test_each_field_of_a_command_reaches_the_argument_of_its_name(
     ((script, arguments, _),) = pipe.sent
     wanted = expected(command)
     wanted.pop("partition", None)
-    if script.takes_many:
+    if script.takes_many and script.arguments[-1] != "periods":
         many = wanted.pop(script.arguments[-1])
         flat = [part for item in many for part in (item if isinstance(item, tuple) else [item])]
         wanted[script.arguments[-1]] = tuple(flat)
     wanted = {name: each if isinstance(each, tuple) else written(each) for name, each in wanted.items()}
     if "owner" in script.arguments and "owner" not in wanted:
         wanted |= {"owner": "the owner", "token": "the token", "keep": "1" if optional else "0"}
-    if "days" in script.arguments:
-        wanted["days"] = piped._partition._calendar.days(0)
+    if "periods" in script.arguments:
+        wanted["periods"] = periods(piped, 0)
     assert by_name(script, arguments) == wanted
 
 
-def test_lease_and_days_come_last_in_their_order() -> None:
+def test_lease_and_periods_come_last_in_their_order() -> None:
     for script in load_scripts().values():
-        own = [name for name in script.arguments if name not in ("owner", "token", "keep", "days")]
+        own = [name for name in script.arguments if name not in ("owner", "token", "keep", "periods")]
         assert list(script.arguments)[: len(own)] == own or script.name in ("claim_relay", "renew_claims")
-        assert "days" not in script.arguments[:-1]
+        assert "periods" not in script.arguments[:-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,25 +170,27 @@ def test_a_command_and_its_script_that_differ_cannot_be_bound() -> None:
             bind(kind, scripts)
 
 
-def test_the_days_are_those_around_the_stores_clock_as_it_was_heard_last(piped: RedisStore, pipe: Pipe) -> None:
+def test_the_periods_are_those_around_the_last_known_time_of_the_store(
+    piped: RedisStore, pipe: Pipe
+) -> None:
     for at_ms in (1_783_252_800_000, 1_783_339_200_000):
         pipe.sent.clear()
         piped.send(make(commands.Deposit), ALONE, lambda _: None)
         pipe.sent[0][2](["ok", str(at_ms), "", []])
         piped.send(make(commands.ConfirmPayment), ALONE, lambda _: None)
-        assert pipe.sent[1][1][-1] == piped._partition._calendar.days(at_ms)
+        assert pipe.sent[1][1][-8:] == periods(piped, at_ms)
 
 
-def test_an_answer_given_again_does_not_turn_the_days_back(piped: RedisStore, pipe: Pipe) -> None:
+def test_an_answer_given_again_does_not_turn_the_periods_back(piped: RedisStore, pipe: Pipe) -> None:
     now_ms = 1_783_252_800_000
     for code, at_ms in (("ok", now_ms), ("replayed", now_ms - 3 * DAY_MS)):
         piped.send(make(commands.Deposit), ALONE, lambda _: None)
         pipe.sent[-1][2]([code, str(at_ms), "", []])
     piped.send(make(commands.ConfirmPayment), ALONE, lambda _: None)
-    assert pipe.sent[-1][1][-1] == piped._partition._calendar.days(now_ms)
+    assert pipe.sent[-1][1][-8:] == periods(piped, now_ms)
 
 
-async def test_a_command_out_of_bounds_is_run_again_with_the_days_around_the_stores_clock(
+async def test_a_command_out_of_bounds_is_run_again_with_the_periods_around_the_stores_clock(
     piped: RedisStore, pipe: Pipe
 ) -> None:
     running = asyncio.create_task(piped.run(make(commands.ConfirmPayment), ALONE))
@@ -192,7 +198,7 @@ async def test_a_command_out_of_bounds_is_run_again_with_the_days_around_the_sto
     pipe.sent[0][2](["bounds", "1783252800000", ""])
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert pipe.sent[1][1] == (*pipe.sent[0][1][:-1], piped._partition._calendar.days(1_783_252_800_000))
+    assert pipe.sent[1][1] == (*pipe.sent[0][1][:-8], *periods(piped, 1_783_252_800_000))
     pipe.sent[1][2](["payment_not_found", "1783252800001", ""])
     assert (await running).code == "payment_not_found"
     assert len(pipe.sent) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -24,10 +25,11 @@ def ms(text: str) -> int:
     return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
 
 
-def bounds(days: str) -> tuple[int, list[tuple[str, int]]]:
+def bounds(periods: Sequence[str]) -> tuple[int, list[tuple[str, int]]]:
     """Take apart what scripts get."""
-    start, *rest = days.split(" ")
-    return int(start), [(day, int(end)) for day, end in (part.split(":") for part in rest)]
+    window, start, *rest = periods
+    assert window == "day"
+    return int(start), [(day, int(end)) for day, end in zip(rest[::2], rest[1::2], strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -50,13 +52,13 @@ def test_a_day_begins_and_ends_at_its_first_instant(zone: str, day: str, starts_
     starts_at_ms = ms(starts_at)
     ends_at_ms = starts_at_ms + hours * 3_600_000
     for now_ms in (starts_at_ms, ends_at_ms - 1):
-        start, days = bounds(Calendar(zone).days(now_ms))
+        start, days = bounds(Calendar(zone).periods(now_ms))
         assert days[1] == (day, ends_at_ms)
         assert days[0][1] == starts_at_ms
         assert start < starts_at_ms
-    _, days = bounds(Calendar(zone).days(ends_at_ms))
+    _, days = bounds(Calendar(zone).periods(ends_at_ms))
     assert days[0] == (day, ends_at_ms)
-    _, days = bounds(Calendar(zone).days(starts_at_ms - 1))
+    _, days = bounds(Calendar(zone).periods(starts_at_ms - 1))
     assert days[2] == (day, ends_at_ms)
 
 
@@ -65,7 +67,7 @@ def test_a_day_begins_and_ends_at_its_first_instant(zone: str, day: str, starts_
     now_ms=st.integers(ms("2000-01-01"), ms("2040-01-01")),
 )
 def test_the_three_days_are_those_around_now_and_leave_no_gap(zone: str, now_ms: int) -> None:
-    start, days = bounds(Calendar(zone).days(now_ms))
+    start, days = bounds(Calendar(zone).periods(now_ms))
     ends = [start, *(end for _, end in days)]
     assert all(before < after for before, after in pairwise(ends))
     assert ends[1] <= now_ms < ends[2]
@@ -73,17 +75,19 @@ def test_the_three_days_are_those_around_now_and_leave_no_gap(zone: str, now_ms:
     assert [day for day, _ in days] == [(today + timedelta(days=offset)).isoformat() for offset in (-1, 0, 1)]
 
 
-def test_the_form_is_the_one_that_scripts_take_apart() -> None:
-    days = Calendar("UTC").days(ms("2026-07-05T12:00"))
-    assert re.fullmatch(r"\d{13}( \d{4}-\d\d-\d\d:\d{13}){3}", days)
+@pytest.mark.parametrize("now", ["1970-01-04", "2001-09-09", "2026-07-05T12:00", "2286-11-17"])
+def test_times_have_13_digits_by_which_scripts_compare_them_as_text(now: str) -> None:
+    window, start, *rest = Calendar("UTC").periods(ms(now))
+    assert (window, len(rest)) == ("day", 6)
+    assert all(re.fullmatch(r"\d{13}", at) for at in (start, *rest[1::2]))
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", day) for day in rest[::2])
 
 
-@pytest.mark.parametrize("now", ["1970-01-04", "2001-09-09", "2286-11-17"])
-def test_every_part_has_its_fixed_place_however_long_ago_it_is(now: str) -> None:
-    days = Calendar("UTC").days(ms(now))
-    assert len(days) == 13 + 3 * len(" 2026-07-05:1783296000000")
-    assert [days[first : first + 10] for first in (14, 39, 64)] == [day for day, _ in bounds(days)[1]]
-    assert [int(days[first : first + 13]) for first in (25, 50, 75)] == [end for _, end in bounds(days)[1]]
+@given(zone=st.sampled_from(ZONES), now_ms=st.integers(ms("2000-01-01"), ms("2040-01-01")))
+def test_the_end_of_a_period_is_found_by_its_name(zone: str, now_ms: int) -> None:
+    calendar = Calendar(zone)
+    for day, end in bounds(calendar.periods(now_ms))[1]:
+        assert calendar.ends_at_ms("day", day) == end
 
 
 @pytest.mark.parametrize(
@@ -123,7 +127,7 @@ async def test_the_limit_starts_anew_at_midnight_exactly(
         assert (await scene.confirm(next_)).code == "ok"
         days = [await scene.day(payment) for payment in (last, next_)]
         assert days[0] < days[1]
-        used = await scene.fields("limit", "EUR")
+        used = await scene.counter()
         assert [used[day] for day in days] == ["1000", "1000"]
 
 
@@ -165,5 +169,5 @@ async def test_the_limit_of_a_payment_given_back_tomorrow_goes_back_to_the_day_o
     other, _ = await clocked.processing(wallet)
     today = await clocked.day(other)
     assert (await clocked.complete(payment_id, claim, "given_back")).code == "ok"
-    used = await clocked.fields("limit", "EUR")
+    used = await clocked.counter()
     assert (used[yesterday], used[today]) == ("0", "1000")

@@ -12,6 +12,7 @@ from technopay.engine.models import Invoice, Payment, Wallet
 from technopay.engine.ports import Outcome
 from technopay.engine.statistics import UnreadableRecords
 from technopay.engine.values import Due, NotificationContext
+from technopay.storage.business_days import Calendar
 from technopay.storage.decode import Reply, outcome_of
 
 WALLET = [
@@ -21,7 +22,7 @@ WALLET = [
 
 
 def decode(result: Any, body: Sequence[Any], code: str = "ok") -> Outcome[Any]:
-    return outcome_of(result, Reply(code, 1, "7", body), 0, UnreadableRecords())
+    return outcome_of(result, Reply(code, 1, "7", body), 0, Calendar("UTC"), UnreadableRecords())
 
 
 def test_a_replayed_reply_is_as_good_as_a_fresh_one_but_brings_no_token() -> None:

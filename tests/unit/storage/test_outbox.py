@@ -64,7 +64,7 @@ async def test_a_payment_that_is_not_expired_yet_is_due_again_at_its_expiry(scen
     await scene.make_due(payment_id)
     before = await scene.journal()
     await take_due(scene.store, 10)
-    expires_at = int((await scene.challenge(payment_id))["expires_at"])
+    expires_at = int((await scene.code(payment_id))["expires_at"])
     assert await scene.due_at(payment_id) == expires_at
     assert await scene.news(before) == []
 

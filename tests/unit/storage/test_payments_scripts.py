@@ -32,10 +32,10 @@ async def test_a_fresh_code_has_a_fresh_expiry_and_the_same_attempts_and_the_old
     confirmation = outcome.value.confirmation
     assert confirmation is not None
     assert (confirmation.attempts_remaining, confirmation.resends_remaining) == (4, 2)
-    challenge = await scene.challenge(payment_id)
-    assert abs(int(challenge["expires_at"]) - await scene.now_ms() - 60_000) < 5_000
-    assert await scene.due_at(payment_id) == int(challenge["expires_at"])
-    assert challenge["issue"] == "2"
+    code = await scene.code(payment_id)
+    assert abs(int(code["expires_at"]) - await scene.now_ms() - 60_000) < 5_000
+    assert await scene.due_at(payment_id) == int(code["expires_at"])
+    assert code["version"] == "2"
     assert await scene.news(before) == [
         ("payment.code_resent", {"payment": payment_id, "issue": "2", "version": "2"})
     ]
@@ -67,7 +67,7 @@ async def test_a_code_whose_number_does_not_follow_is_not_taken(scene: Scene) ->
 async def test_a_code_is_not_sent_to_an_address_that_is_gone(scene: Scene) -> None:
     await scene.user("bob", phone="+15550100")
     payment_id = await scene.started(await scene.wallet("bob"), await scene.invoice("bob"), "bob")
-    await scene.write_challenge(payment_id, method="email")
+    await scene.write_code(payment_id, method="email")
     before = await dump(scene.store)
     command = commands.ResendCode(operation(), payment_id, "bob", 2, 60_000)
     assert (await scene.store.run(command, ALONE)).code == "no_channel"

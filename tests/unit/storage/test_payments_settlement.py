@@ -105,11 +105,10 @@ async def test_money_comes_back_to_an_inactive_wallet_of_a_blocked_user_past_ano
 async def test_the_limit_is_given_back_to_the_day_that_was_charged(scene: Scene, day: str) -> None:
     payment_id, claim = await scene.processing(await scene.wallet())
     today = await scene.day(payment_id)
-    await scene.write("limit", "EUR", **{day: 7_000})
-    limit_then = (await scene.fields("payment", payment_id))["limit"].replace(today, day)
-    await scene.write("payment", payment_id, limit=limit_then)
+    await scene.write("limit", "global:EUR", **{day: 7_000})
+    await scene.write("payment", payment_id, global_period=day)
     await scene.complete(payment_id, claim, "given_back")
-    limit = await scene.fields("limit", "EUR")
+    limit = await scene.counter()
     assert (limit[day], limit[today]) == ("6000", "1000")
 
 
@@ -330,7 +329,7 @@ async def test_a_context_has_the_addresses_and_the_number_of_the_code(scene: Sce
     context = await scene.context(payment_id)
     assert context is not None
     assert (context.email, context.phone, context.code_version) == ("bob@example.com", "+15550100", 2)
-    assert (context.payment_id, context.user_id, context.wallet_id) == (payment_id, "bob", wallet)
+    assert (context.payment_id, context.user_id) == (payment_id, "bob")
     assert context.terms == PaymentTerms(payment_id, 1_000, "EUR", "Shop")
     assert (context.status, context.method) == ("requires_confirmation", "email")
     assert await scene.context("pay_00none") is None

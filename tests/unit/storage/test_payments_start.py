@@ -40,11 +40,11 @@ async def test_a_start_writes_a_payment_that_waits_and_touches_no_money(scene: S
         "EUR",
         "Shop",
     ]
-    challenge = await scene.challenge(payment.id)
-    assert (challenge["method"], challenge["issue"]) == ("email", "1")
-    assert int(challenge["expires_at"]) - int(fields["created_at"]) == CODE_MS
-    assert challenge["payable_until"] == (await scene.fields("invoice", invoice))["expires_at"]
-    assert await scene.due_at(payment.id) == int(challenge["expires_at"])
+    code = await scene.code(payment.id)
+    assert (code["method"], code["version"]) == ("email", "1")
+    assert int(code["expires_at"]) - int(fields["created_at"]) == CODE_MS
+    assert code["payable_until"] == (await scene.fields("invoice", invoice))["expires_at"]
+    assert await scene.due_at(payment.id) == int(code["expires_at"])
     assert await scene.money(wallet) == (1_000, 0)
     assert (await scene.limit()).used == 0
     assert await scene.fields("invoice", invoice) | {"payment": payment.id, "status": "open"} == (

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from technopay.engine.models import from_ms
 from technopay.engine.values import PaymentTerms
+from technopay.storage.business_days import Calendar
 from technopay.storage.records import (
+    CODE_VIEW,
+    CODE_VIEW_AT,
+    PAYMENT_VIEW,
     SEPARATOR,
     context_from,
     entry_from,
@@ -18,24 +20,29 @@ from technopay.storage.records import (
     mask_email,
     mask_phone,
     message_from,
+    operator_payment_from,
     payment_from,
 )
-from technopay.storage.scripts.loader import load_scripts
 
-VIEW = re.findall(r"'(\w+)'", re.findall(r"local VIEW = \{([^}]*)\}", load_scripts()["read_payment"].text)[0])
-"""The parts of a view behind the id and the addresses, as shared/payment.lua lists them."""
+VIEW = [*PAYMENT_VIEW[:CODE_VIEW_AT], *(f"code_{name}" for name in CODE_VIEW), *PAYMENT_VIEW[CODE_VIEW_AT:]]
+"""The parts of a view behind the id and the addresses."""
 
 WHEN_DEBITED, WHEN_RARE = VIEW.index("paid_at"), VIEW.index("failure")
 """From where on parts can be left out."""
 
-CHALLENGE = "sms 1 5 3 2000 9000 "
+CALENDAR = Calendar("UTC")
+WAITING = {
+    "code_method": "sms", "code_version": "1", "code_attempts": "5", "code_resends": "3",
+    "code_expires_at": "2000", "code_key": "0123abcd",
+}  # fmt: skip
 
 
 def view(*, email: str = "", phone: str = "+15550100", **parts: str) -> str:
     """Make a view with all parts in it."""
     basic = {
         "invoice": "inv_1", "wallet": "wal_1", "user": "alice", "amount": "700", "currency": "EUR",
-        "merchant": "Shop", "status": "requires_confirmation", "created_at": "1000", "limit": "1970-01-01",
+        "merchant": "Shop", "status": "requires_confirmation", "created_at": "1000",
+        "global_period": "1970-01-01",
     } | parts  # fmt: skip
     assert basic.keys() <= set(VIEW)
     return SEPARATOR.join(["pay_1", email, phone, *(basic.get(name, "") for name in VIEW)])
@@ -69,8 +76,8 @@ def test_of_a_phone_number_the_first_and_last_digits_are_shown(phone: str, maske
 
 def test_a_confirmation_is_masked_and_shown_while_it_waits_and_when_it_expired() -> None:
     waiting, expired = (
-        payment_from(view(challenge=CHALLENGE), 1_999),
-        payment_from(view(challenge=CHALLENGE), 2_000),
+        payment_from(view(**WAITING), 1_999, CALENDAR),
+        payment_from(view(**WAITING), 2_000, CALENDAR),
     )
     assert (waiting.status, expired.status) == ("requires_confirmation", "expired")
     assert waiting.confirmation is not None
@@ -79,38 +86,39 @@ def test_a_confirmation_is_masked_and_shown_while_it_waits_and_when_it_expired()
     assert (waiting.confirmation.attempts_remaining, waiting.confirmation.resends_remaining) == (5, 3)
     assert waiting.confirmation.expires_at == from_ms(2_000)
     for status in ("canceled", "failed"):
-        assert payment_from(view(status=status, challenge=CHALLENGE), 1_999).confirmation is None
-    by_email = view(email="alice@example.com", challenge="email 12 1 0 2000 9000 call.1,call.2")
-    confirmation = payment_from(by_email, 0).confirmation
+        assert payment_from(view(status=status, **WAITING), 1_999, CALENDAR).confirmation is None
+    by_email = view(email="alice@example.com", **WAITING | {"code_method": "email"})
+    confirmation = payment_from(by_email, 0, CALENDAR).confirmation
     assert confirmation is not None
     assert (confirmation.method, confirmation.sent_to) == ("email", "a***@example.com")
 
 
 def test_a_payment_shows_balances_from_its_debit_on() -> None:
-    assert payment_from(view(challenge=CHALLENGE), 0).balance_before is None
-    debited = payment_from(view(status="processing", balance="0", paid_at="1500"), 0)
+    assert payment_from(view(**WAITING), 0, CALENDAR).balance_before is None
+    debited = payment_from(view(status="processing", balance="0", paid_at="1500"), 0, CALENDAR)
     assert (debited.balance_before, debited.balance_after) == (700, 0)
     assert (debited.paid_at, debited.settled_at) == (from_ms(1_500), None)
 
 
 def test_what_is_empty_can_be_left_out_of_a_view_from_the_debit_on_or_from_the_failure_on() -> None:
-    waiting = view(challenge=CHALLENGE)
-    assert payment_from(shortened(waiting, WHEN_DEBITED), 0) == payment_from(waiting, 0)
+    waiting = view(**WAITING)
+    assert payment_from(shortened(waiting, WHEN_DEBITED), 0, CALENDAR) == payment_from(waiting, 0, CALENDAR)
     settled = view(status="succeeded", paid_at="1500", balance="300", settled_at="1600")
-    assert payment_from(shortened(settled, WHEN_RARE), 0) == payment_from(settled, 0)
+    assert payment_from(shortened(settled, WHEN_RARE), 0, CALENDAR) == payment_from(settled, 0, CALENDAR)
 
 
 def test_a_payment_shows_its_limit_its_failure_its_refund_and_its_resolution() -> None:
-    plain = payment_from(view(status="processing"), 0)
+    plain = operator_payment_from(view(status="processing"), 0, CALENDAR)
     assert (plain.limits, plain.failure, plain.refunds, plain.refunded_amount) == ([], None, [], 0)
     assert (plain.set_aside, plain.resolution) == (False, None)
-    rich = payment_from(
+    rich = operator_payment_from(
         view(
-            status="failed", limit="1970-01-01 5000 700 86400000", failure="settlement_failed",
+            status="failed", global_limit="5000", global_used="700", failure="settlement_failed",
             refunded_at="1700", refund_reason="settlement_failed", set_aside="1", resolution="refund",
             resolution_note="", resolution_by="root", resolution_at="1800",
         ),
         0,
+        CALENDAR,
     )  # fmt: skip
     (limit,), (refund,) = rich.limits, rich.refunds
     assert (limit.currency, limit.limit, limit.used, limit.remaining) == ("EUR", 5_000, 700, 4_300)
@@ -125,11 +133,11 @@ def test_a_payment_shows_its_limit_its_failure_its_refund_and_its_resolution() -
 
 
 def test_a_context_names_a_code_and_addresses_only_where_there_are_some() -> None:
-    parts = ["pay_1", "alice", "wal_1", "700", "EUR", "Shop"]
+    parts = ["pay_1", "alice", "700", "EUR", "Shop"]
     waiting = context_from(
         SEPARATOR.join([*parts, "requires_confirmation", "sms", "2", "0123abcd", "", "+15550100"])
     )
-    assert (waiting.payment_id, waiting.user_id, waiting.wallet_id) == ("pay_1", "alice", "wal_1")
+    assert (waiting.payment_id, waiting.user_id) == ("pay_1", "alice")
     assert waiting.terms == PaymentTerms("pay_1", 700, "EUR", "Shop")
     assert (waiting.status, waiting.method, waiting.code_version) == ("requires_confirmation", "sms", 2)
     assert waiting.key_id == "0123abcd"
@@ -147,7 +155,9 @@ def test_an_entry_is_dated_by_its_id_unless_it_says_otherwise() -> None:
 
 
 def test_a_limit_that_was_lowered_below_what_is_used_has_nothing_left() -> None:
-    limit = limit_from({"currency": "EUR", "limit": "5", "used": "7", "resets_at": "1000"})
+    limit = limit_from(
+        {"rule": "global", "window": "day", "currency": "EUR", "limit": "5", "used": "7", "resets_at": "1000"}
+    )
     assert limit.remaining == 0
 
 

@@ -169,7 +169,7 @@ async def test_a_notice_comes_with_what_has_to_be_known_to_tell_it(scene: Scene)
     context = notice.context
     assert context is not None
     assert context == await scene.context(payment_id)
-    assert (context.user_id, context.wallet_id, context.status) == ("alice", wallet, "requires_confirmation")
+    assert (context.user_id, context.status) == ("alice", "requires_confirmation")
     assert context.terms == PaymentTerms(payment_id, 700, "EUR", "Shop")
     assert (context.method, context.code_version) == ("email", 1)
     assert (context.email, context.phone) == ("alice@example.com", None)

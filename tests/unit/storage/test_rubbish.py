@@ -33,6 +33,7 @@ class World:
     claim: str
     day: str
     unpaid: str
+    counter: str = "global:EUR"
 
     @property
     def store(self) -> Any:
@@ -51,7 +52,7 @@ async def make_world(scene: Scene, status: str) -> World:
     wallet, invoice, unpaid = await scene.wallet(), await scene.invoice(), await scene.invoice()
     payment, claim = await scene.started(wallet, invoice), "1"
     if status == "waiting":
-        await scene.write_challenge(payment, attempts=1)
+        await scene.write_code(payment, attempts=1)
     else:
         assert (await scene.confirm(payment)).code == "ok"
     if status in ("succeeded", "refunding"):
@@ -130,13 +131,13 @@ ACTS: dict[str, tuple[str, Act]] = {
 
 RECORDS = (
     "user alice", "wallet wallet", "entries wallet", "invoice invoice", "invoice unpaid", "payment payment",
-    "payments alice", "invoices alice", "limit EUR", "limits", "set_aside", "references",
+    "payments alice", "invoices alice", "limit counter", "limits", "code payment", "set_aside", "references",
 )  # fmt: skip
 FIELDS = (
     "wallet wallet balance", "wallet wallet ledger", "wallet wallet token", "payment payment amount",
-    "payment payment claim", "payment payment version", "payment payment limit", "payment payment challenge",
-    "invoice unpaid amount", "limit EUR limit", "limit EUR day", "user alice codes", "user alice confirms",
-    "user alice failures",
+    "payment payment claim", "payment payment version", "payment payment global_period",
+    "invoice unpaid amount", "limit counter limit", "limit counter day", "user alice codes",
+    "user alice confirms", "user alice failures",
 )  # fmt: skip
 """What is broken: the kind of a record, whose it is, a field of it; names of World stand for their values."""
 

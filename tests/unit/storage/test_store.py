@@ -28,7 +28,7 @@ from support.store import (
 )
 
 from technopay.engine import StoreUnfit
-from technopay.engine.commands import BindSecret, ReadPayment, ReadUser
+from technopay.engine.commands import BindSecret, FindPayment, ReadUser
 from technopay.engine.ports import Store
 from technopay.storage import RedisStore
 from technopay.storage.commands import MarkDemo
@@ -134,7 +134,7 @@ async def test_reading_changes_nothing(scene: Scene) -> None:
     payment, _ = await scene.processing(wallet)
     before = await dump(scene.store)
     store = scene.store
-    await store.run(ReadPayment(payment, None))
+    await store.run(FindPayment(payment))
     await scene.context(payment)
     await read_limits(store, "alice")
     await list_wallets(store, "alice", "", 10)
@@ -191,10 +191,10 @@ async def test_live_codes_are_counted_by_the_key_that_they_are_derived_from(
     await store.run(BindSecret(["aaaaaaaa"]))
     ids = [await scene.started(wallet, await scene.invoice()) for _ in range(7)]
     for payment_id, key_id in zip(ids[:4], ("bbbbbbbb", "bbbbbbbb", "", "cccccccc"), strict=True):
-        await scene.write_challenge(payment_id, key_id=key_id)
-    await scene.write_challenge(ids[4], key_id="cccccccc", expires_at=1)
-    kept = (await scene.fields("payment", ids[5]))["challenge"]
-    await scene.write("payment", ids[5], challenge="rubbish")
+        await scene.write_code(payment_id, key=key_id)
+    await scene.write_code(ids[4], key="cccccccc", expires_at=1)
+    kept = await scene.code(ids[5])
+    await client_of(store).set(store._keys.key("code", ids[5]), "rubbish")
     await scene.cancel(ids[6])
 
     expected = {"aaaaaaaa": 1, "bbbbbbbb": 2, "cccccccc": 1}
@@ -205,4 +205,4 @@ async def test_live_codes_are_counted_by_the_key_that_they_are_derived_from(
     counts, is_all = await store.count_live_codes()
     assert not is_all
     assert counts.total() <= 2
-    await scene.write("payment", ids[5], challenge=kept)
+    await scene.write_code(ids[5], **kept)

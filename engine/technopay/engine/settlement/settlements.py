@@ -138,8 +138,8 @@ class Settlements:
 
 
 def _settled(payment: Payment, settled_at: datetime) -> Payment:
-    changed = {"status": "succeeded", "settled_at": settled_at, "set_aside": False}
-    return payment.model_copy(update=changed)
+    values = payment.__dict__ | {"status": "succeeded", "settled_at": settled_at, "set_aside": False}
+    return type(payment).trusted(**values)
 
 
 def _about(payment: Payment) -> dict[str, str]:

@@ -23,6 +23,7 @@ from technopay.http.auth.tokens import ADMIN, PAYMENTS, Caller
 from technopay.http.problems import RETRY_AFTER_S
 from technopay.http.requests import Form
 from technopay.http.responses import JSON, NO_HEADERS, Response
+from technopay.http.server.limits import ServerLimits
 from technopay.http.server.load_shedding import ConcurrencyLimit
 
 Operation = Callable[..., Any]
@@ -43,6 +44,7 @@ class Call:
     mount: str
     """The path under which the application is mounted in another one, or ''."""
     concurrency: ConcurrencyLimit
+    limits: ServerLimits
 
     def is_connected(self) -> bool:
         transport = self.request.transport

@@ -29,6 +29,8 @@ class Binding:
 
     script: Script
     result: Any
+    """The type that the command returns; that of a page by its name, because each is a costly class of its
+    own."""
     values_of: Callable[[Any], tuple[Any, ...]]
     conversions: Sequence[tuple[int, Callable[[Any], Argument]]]
     is_many: bool
@@ -65,10 +67,11 @@ def bind(command_type: type[Command[Any]], scripts: Mapping[str, Script]) -> Bin
     assert set(own) == set(paths), f"{script.name} takes {own}, {command_type.__name__} has {list(paths)}"
     chosen = [paths[name] for name in own]
     converted = [(place, _conversion(hint)) for place, (_, hint) in enumerate(chosen)]
+    (result,) = get_args(command_type.__orig_bases__[0])  # type: ignore[attr-defined]
     is_many = script.takes_many and script.arguments[-1] != PERIODS
     return Binding(
         script=script,
-        result=get_args(command_type.__orig_bases__[0])[0],  # type: ignore[attr-defined]
+        result=getattr(result, "__forward_arg__", result),
         values_of=_getter([path for path, _ in chosen]),
         conversions=[
             (place, each) for place, each in converted if each and not (is_many and place == len(own) - 1)

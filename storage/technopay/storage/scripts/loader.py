@@ -22,17 +22,15 @@ HEADER = re.compile(r"\A-- (\w+)\(([^)]*)\)( [\w-]+)?\n")
 DEFINITION = re.compile(r"^local (?:function (\w+)|([\w, ]+?) *(?:=|$))", re.MULTILINE)
 NO_NAMES = re.compile(r"--.*|'[^'\n]*'")
 NAME = re.compile(r"\b[A-Za-z_]\w*\b")
-FIRST_PART = "base"
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script as it is sent, the digest that it is called by, and the names of its arguments."""
+    """A script, and the names of its arguments."""
 
     name: str
     text: str
     """For EVAL."""
-    sha: str
     function: str
     """For FCALL."""
     library: Library
@@ -49,10 +47,11 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Functions and constants that scripts share, and the parts that they need themselves."""
+    """Functions and constants that scripts share, and all names in its text."""
 
     text: str
     defines: frozenset[str]
+    names: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -78,7 +77,7 @@ def load_scripts() -> Mapping[str, Script]:
         if noun.is_dir() and noun.name != "shared"
         for file in sorted(_lua_files(noun), key=lambda each: each.name)
     ]
-    shared = "\n".join([parts[part].text for part in _in_order(parts, owners)])
+    shared = "\n".join([parts[part].text for part in _in_order(owners, parts, owners)])
     digest = hashlib.sha1("".join([shared, *sources]).encode(), usedforsecurity=False).hexdigest()[:10]
     library = Library(f"technopay_{digest}")
     scripts = [_load(source, parts, owners, library, digest) for source in sources]
@@ -87,12 +86,21 @@ def load_scripts() -> Mapping[str, Script]:
     return {script.name: script for script in scripts}
 
 
-def _in_order(parts: Mapping[str, Part], owners: Mapping[str, str]) -> list[str]:
-    """Return all parts, each behind those that it uses."""
+def _in_order(names: Iterable[str], parts: Mapping[str, Part], owners: Mapping[str, str]) -> list[str]:
+    """Return the parts that define these names, each behind those that it uses itself."""
     ordered: dict[str, None] = {}
-    for part in parts.values():
-        ordered |= dict.fromkeys(_parts_of(part.text, parts, owners))
-        ordered |= dict.fromkeys([owners[next(iter(part.defines))]])
+
+    def add(name: str) -> None:
+        part = owners.get(name)
+        if part is not None and part not in visited:
+            visited.add(part)
+            for used in sorted(parts[part].names):
+                add(used)
+            ordered[part] = None
+
+    visited: set[str] = set()
+    for name in names:
+        add(name)
     return list(ordered)
 
 
@@ -136,7 +144,11 @@ def _quoted(names: Iterable[str]) -> str:
 
 def _part(text: str) -> Part:
     names = [name for one, many in DEFINITION.findall(text) for name in (one, *many.split(", ")) if name]
-    return Part(text, frozenset(names))
+    return Part(text, frozenset(names), _names_in(text))
+
+
+def _names_in(text: str) -> frozenset[str]:
+    return frozenset(NAME.findall(NO_NAMES.sub("", text)))
 
 
 def _load(
@@ -147,30 +159,11 @@ def _load(
     name, listed, flag = header[1], header[2], (header[3] or "").strip()
     arguments = tuple(argument for argument in listed.split(", ") if argument)
     assert all("..." not in argument for argument in arguments[:-1]), "only the last argument can be many"
-    used = _parts_of(source, parts, owners)
+    used = _in_order(["begin", *sorted(_names_in(source))], parts, owners)
     names = tuple(argument.removesuffix("...") for argument in arguments)
-    script = Script(name, "", "", f"{name}_{digest}", library, names, flag, listed.endswith("..."))
+    script = Script(name, "", f"{name}_{digest}", library, names, flag, listed.endswith("..."))
     text = "\n".join([*(parts[part].text for part in used), "begin(KEYS[1])", _unpacking(script), source])
-    return replace(script, text=text, sha=hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-
-def _parts_of(source: str, parts: Mapping[str, Part], owners: Mapping[str, str]) -> list[str]:
-    """Return the parts that a text uses, each behind those that it uses itself."""
-    ordered: dict[str, None] = {}
-
-    def add(part: str) -> None:
-        if part not in ordered:
-            visit(parts[part].text)
-            ordered[part] = None
-
-    def visit(text: str) -> None:
-        for name in NAME.findall(NO_NAMES.sub("", text)):
-            if name in owners and parts[owners[name]].text is not text:
-                add(owners[name])
-
-    add(FIRST_PART)
-    visit(source)
-    return list(ordered)
+    return replace(script, text=text)
 
 
 def _unpacking(script: Script) -> str:

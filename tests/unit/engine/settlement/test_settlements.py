@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.scenes import quick_settings, wait_for
-from support.stand_ins import ClaimingStore, ManualClock, make_payment
+from support.stand_ins import CREATED_AT_MS, ClaimingStore, ManualClock, make_payment
 
 from technopay.engine import (
     SILENCE,
@@ -19,6 +19,7 @@ from technopay.engine import (
     StoreUnavailable,
 )
 from technopay.engine.claims import Claims
+from technopay.engine.models import from_ms
 from technopay.engine.settlement.settlements import Settlements
 from technopay.engine.values import Claimed, PaymentTerms
 
@@ -55,7 +56,17 @@ async def test_a_verdict_is_written_down_under_the_claim_and_announced() -> None
     await desk.end()
 
     assert desk.store.completed == [("pay_001", "1", "given_back")]
-    assert [payment.status for payment in desk.changed] == ["succeeded"]
+    assert [payment.status for payment in desk.changed] == ["failed"]
+
+
+async def test_a_settled_payment_is_announced_without_being_read_again() -> None:
+    desk = Desk(ScriptedSettlementService(settle=["settled"]))
+
+    desk.begin(set_aside=True)
+    await desk.end()
+
+    settled_at = from_ms(CREATED_AT_MS)
+    assert desk.changed == [make_payment(status="succeeded", settled_at=settled_at, set_aside=False)]
 
 
 async def test_a_refund_is_reversed_and_not_settled() -> None:

@@ -22,11 +22,11 @@ from support.scene import ALONE, Scene, client_of
 from technopay.engine.commands import CompletePayment, ReadUser
 from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.storage import RedisStore
+from technopay.storage.schema import SCHEMA
 from technopay.storage.scripts.loader import Script, load_scripts
 from technopay.storage.server import client as client_module
 from technopay.storage.server.client import Argument, Client, FakeClient, ServerClient
 from technopay.storage.server.connection import PipelinedConnection
-from technopay.storage.schema import SCHEMA
 
 READ_META = load_scripts()["read_meta"]
 KEY = "{none:00}:journal"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable, StoreUnfit
-from technopay.storage.server.connection import Command
 from technopay.storage.schema import SCHEMA
+from technopay.storage.server.connection import Command
 from technopay.storage.server.health import Durability, HealthCheck
 
 INFO = "# Server\r\nredis_version:7.0.15\r\n\r\n# Replication\r\nrole:master\r\ncluster_enabled:0\r\n"
