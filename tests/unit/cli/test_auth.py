@@ -23,9 +23,8 @@ from technopay.cli.service import engine_settings
 from technopay.cli.settings import PRINTED_SECRETS, ConfigurationError, load_settings
 from technopay.engine import EngineSettings
 from technopay.engine.settings import derive_key
-from technopay.http.auth.tokens import Authenticator, TokenAuthenticator
+from technopay.http.auth.tokens import Authenticator, TokenAuthenticator, TokenSigner
 from technopay.http.problems import Unauthenticated
-from technopay.http.auth.tokens import TokenSigner
 
 OTHER, PREVIOUS = "a secret for tokens, and for tokens alone", "the secret of before, and of before alone"
 ROOT = Path(__file__).parents[3]
