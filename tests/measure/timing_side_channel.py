@@ -19,7 +19,7 @@ from technopay.cli.bench.environment import SECRET, Environment, OpenInvoice, op
 from technopay.cli.process import run_loop
 from technopay.http.app import create_app
 from technopay.http.auth.tokens import TokenAuthenticator, TokenSigner
-from technopay.http.server import serving
+from technopay.http.server.serving import serving
 
 TRIES = 1_000
 OTHERS = 50
