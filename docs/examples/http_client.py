@@ -5,8 +5,10 @@ import secrets
 from datetime import UTC, datetime, timedelta
 
 from technopay.engine import Engine, EngineSettings, InsufficientFunds, OutcomeUnknown, read_mock_inbox
-from technopay.http import TokenAuthenticator, TokenSigner, create_app, serving
+from technopay.http.app import create_app
+from technopay.http.auth.tokens import TokenAuthenticator, TokenSigner
 from technopay.http.client import Client, all_of
+from technopay.http.server.serving import serving
 from technopay.storage import RedisStore
 
 SECRET = secrets.token_hex()

@@ -9,7 +9,9 @@ import aiohttp
 from aiohttp import web
 
 from technopay.engine import Engine, EngineSettings, read_mock_inbox
-from technopay.http import Caller, Unauthenticated, create_app
+from technopay.http.app import create_app
+from technopay.http.auth.tokens import Caller
+from technopay.http.problems import Unauthenticated
 from technopay.storage import RedisStore
 
 SESSIONS = web.AppKey("sessions", dict[str, str])

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from technopay.engine import Engine, EngineSettings, Payment, TechnopayError, read_mock_inbox
-from technopay.http import PROBLEMS
+from technopay.http.problems import PROBLEMS
 from technopay.storage import RedisStore
 
 

@@ -16,6 +16,7 @@ from technopay.http.access_record import RequestRecord
 from technopay.http.problems import problem_headers, problem_json
 
 JSON = "application/json; charset=utf-8"
+EVENT_STREAM = "text/event-stream"
 PROBLEM = "application/problem+json; charset=utf-8"
 
 SAFE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "technopay"}

@@ -234,6 +234,7 @@ def test_a_file_that_holds_no_secret_is_refused_by_name(given: Set, content: byt
 
     assert line.startswith(("TECHNOPAY_SECRET_FILE: ", "TECHNOPAY_SECRET: "))
     assert words in line
+    assert "short" not in line
 
 
 def test_a_secret_and_its_file_exclude_each_other(given: Set) -> None:

@@ -32,7 +32,7 @@ class LockDesign:
         self._day = time.strftime("%Y-%m-%d", time.gmtime())
 
     async def purchase(self, bought: OpenInvoice) -> None:
-        payment = f"baseline:payment:{self._ids.new('pay')}"
+        payment = f"baseline:payment:{self._ids.new('pay', 0)}"
         user = KEYS.key("user", bought.user_id)
         wallet, invoice = KEYS.key("wallet", bought.wallet_id), KEYS.key("invoice", bought.invoice_id)
         async with self._lock(wallet):

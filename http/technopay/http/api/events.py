@@ -16,8 +16,8 @@ from technopay.http.api.route import Call, Route
 from technopay.http.api.streams import Stream
 from technopay.http.auth.tokens import PAYMENTS
 from technopay.http.problems import MalformedRequest
+from technopay.http.responses import EVENT_STREAM
 
-MEDIA = "text/event-stream"
 RETRY_MS = 1_000
 """The pause of a client before it reconnects."""
 PING = b": ping\n\n"
@@ -87,12 +87,12 @@ async def stream_events(call: Call, *, user_id: str) -> Stream:
     if event_id_error(after):
         raise MalformedRequest("Last-Event-ID must be the id of an event.")
     events = await call.engine.events(user_id=user_id, after=after)
-    return Stream(Frames(events, call.limits.ping_interval_s, call.caller.expires_at), MEDIA, HEADERS)
+    return Stream(Frames(events, call.limits.ping_interval_s, call.caller.expires_at), EVENT_STREAM, HEADERS)
 
 
 EVENT_ROUTES = (
     Route(
         "GET", "/v1/events", PAYMENTS, Engine.events, stream_events, errors=(MalformedRequest,),
-        result=Event, media=MEDIA, takes_last_event=True, description=DESCRIPTION,
+        result=Event, media=EVENT_STREAM, description=DESCRIPTION,
     ),
 )  # fmt: skip

@@ -81,7 +81,7 @@ class RequestHandler:
     async def _process(self, request: web.Request, record: RequestRecord, caller: Caller) -> Response | Stream:
         route = self._route
         arguments = await self._arguments(request, caller)
-        if not route.is_forwarded:
+        if route.handler or not route.is_engines:
             call = Call(self._engine, caller, request, record.mount, self._concurrency, self._limits)
             response: Response | Stream = await route.function(call, **arguments)
             return response

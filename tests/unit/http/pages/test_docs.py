@@ -14,10 +14,10 @@ from support.scenes import SECRET
 from yarl import URL
 
 from technopay.engine import Engine, EngineSettings
-from technopay.http.problems import PROBLEMS
-from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.http.app import create_app
+from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.http.pages.docs import page as docs_module
+from technopay.http.problems import PROBLEMS
 from technopay.storage import RedisStore
 
 FOLDER = Path(docs_module.__file__).parent

@@ -13,12 +13,12 @@ from aiohttp import web
 from support.scenes import SECRET
 
 from technopay.http.access_record import RequestRecord
-from technopay.http.auth.tokens import TokenAuthenticator
-from technopay.http.app import create_app
-from technopay.http.server.serving import serving
 from technopay.http.api.route import Call, Route
+from technopay.http.app import create_app
+from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.http.responses import Response
 from technopay.http.server.connection import PrebuiltResponse, header_lines, http_date
+from technopay.http.server.serving import serving
 
 HEAD_END = b"\r\n\r\n"
 

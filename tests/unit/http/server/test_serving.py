@@ -9,11 +9,10 @@ import aiohttp.http_parser
 import pytest
 from aiohttp import web
 
-from technopay.http.server.serving import listen, serving, serving_on
 from technopay.http.server import serving as module
 from technopay.http.server.limits import ServerLimits
 from technopay.http.server.load_shedding import ConcurrencyLimit
-from technopay.http.server.serving import CONCURRENCY
+from technopay.http.server.serving import CONCURRENCY, listen, serving, serving_on
 
 ANSWERED = web.AppKey("answered", list[str])
 

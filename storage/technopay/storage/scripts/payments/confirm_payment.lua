@@ -159,6 +159,11 @@ redis.call('HSET', key('payment', payment_id), unpack(add_counters({
     'status', 'processing', 'version', version, 'paid_at', at, 'balance', after, 'claim', FIRST_CLAIM,
     'digest', string.match(digests, '^%S+'), 'last_call', operation_id,
 }, counters)))
+for _, counter in ipairs(counters) do
+    if not counter.limit then -- it was lifted since the start
+        redis.call('HDEL', key('payment', payment_id), counter.rule.limit_field, counter.rule.used_field)
+    end
+end
 redis.call('DEL', key('code', payment_id))
 local shown = pack_view({
     payment_id, '', '', invoice_id, wallet_id, user_id, amount, currency, merchant, 'processing', created_at,
