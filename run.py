@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Set technopay up in `.venv` and run it: `python3 run.py demo`, `… test`, `… serve --port 9000`.
+"""Set technopay up in `.venv` and run it: `python3 run.py demo`, `… test`, `… docs`, `… serve --port 9000`.
 
 Old Pythons read this file too, to say that they are too old: it keeps to the syntax of Python 3.6.
 """
@@ -155,18 +155,24 @@ def report_coverage() -> int:
     return subprocess.run([str(PYTHON), str(ROOT / "tests" / "coverage_report.py")], cwd=ROOT).returncode
 
 
+def make_site() -> int:
+    """Make the site of the documentation, in site/."""
+    environment = dict(os.environ, NO_MKDOCS_2_WARNING="1")
+    return subprocess.run([str(PYTHON), "-m", "mkdocs", "build"], cwd=ROOT, env=environment).returncode
+
+
 def main() -> int:
     """Set up, then run."""
     if sys.version_info < (3, 11):  # noqa: UP036
         sys.exit("technopay needs Python 3.11 or later")
     arguments = sys.argv[1:] or ["--help"]
-    is_test = arguments[0] == "test"
+    is_ours = arguments[0] in ("test", "docs")
     try:
-        set_up("[dev]" if is_test else "[load]")
+        set_up("[dev]" if is_ours else "[load]")
     except KeyboardInterrupt:
         return 130
-    if is_test:
-        return run_checks(arguments[1:])
+    if is_ours:
+        return make_site() if arguments[0] == "docs" else run_checks(arguments[1:])
     return os.execv(PYTHON, [str(PYTHON), "-m", "technopay.cli", *arguments])
 
 

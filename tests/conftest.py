@@ -137,21 +137,26 @@ async def store(make_store: Callable[[], RedisStore], *, is_corrupted: bool) -> 
             await assert_clean(opened)
 
 
+@pytest.fixture
+def old_schema() -> str:
+    return "4"
+
+
 @pytest.fixture(params=["fake", "valkey", "redis"])
 async def old_store(
-    request: pytest.FixtureRequest, namespace: str, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, namespace: str, old_schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[OldStore]:
-    """A store of schema 4 with something of each kind in it, on each kind of store; nobody has opened it."""
+    """A store of an earlier schema with something of each kind in it, on each kind of store, unopened."""
     if request.param == "fake":
         shared = FakeServer()
         client = FakeAsyncRedis(server=shared, decode_responses=True)
         monkeypatch.setattr("fakeredis.FakeServer", lambda: shared)
-        facts = await load_old_store(client, namespace)
+        facts = await load_old_store(client, namespace, old_schema)
         yield OldStore(lambda: RedisStore.fake(namespace=namespace), client, facts)
         return
     url: str = request.getfixturevalue(f"{request.param}_url")
     async with Redis.from_url(url, decode_responses=True) as server:
-        facts = await load_old_store(server, namespace)
+        facts = await load_old_store(server, namespace, old_schema)
 
         def make() -> RedisStore:
             store = RedisStore.connect(url, namespace=namespace)

@@ -10,7 +10,7 @@ from technopay.engine import PaymentTerms, RefundTerms
 
 
 class Bank:
-    """Each call has its key, so the bank can tell a repeat. An error is raised: the outcome is unknown then."""
+    """Each call has its key, so the bank recognises a repeat. After an error the outcome is unknown."""
 
     def __init__(self, context: ServiceContext) -> None:
         self._session = context.session

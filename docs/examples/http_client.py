@@ -1,4 +1,4 @@
-"""The client: a purchase against a server, which is started here, too, to have one."""
+"""The client: a purchase against a server, which this program starts too."""
 
 import asyncio
 import secrets
@@ -6,10 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from technopay.engine import Engine, EngineSettings, InsufficientFunds, OutcomeUnknown, read_mock_inbox
 from technopay.http.app import create_app
-from technopay.http.auth.tokens import TokenAuthenticator
+from technopay.http.auth.tokens import TokenAuthenticator, TokenSigner
 from technopay.http.client import Client, all_of
-from technopay.http.server import serving
-from technopay.http.auth.tokens import TokenSigner
+from technopay.http.server.serving import serving
 from technopay.storage import RedisStore
 
 SECRET = secrets.token_hex()
@@ -17,7 +16,7 @@ SIGNER = TokenSigner(SECRET)
 
 
 async def operate(url: str) -> tuple[str, str]:
-    """Do what an operator does: make known who pays, and what."""
+    """Act as an operator: create the user, the wallet and the invoice."""
     async with Client(url, SIGNER.sign("operator", admin=True, lifetime_s=600)) as client:
         await client.create_user(user_id="alice", email="alice@example.com")
         wallet = await client.create_wallet(user_id="alice", currency="EUR")
@@ -33,10 +32,10 @@ async def operate(url: str) -> tuple[str, str]:
 
 
 async def buy(url: str, store: RedisStore, invoice_id: str, wallet_id: str) -> None:
-    """Do what a user does: start, get the code, confirm."""
+    """Act as a user: start, get the code, confirm."""
 
     async def token() -> str:
-        """Fetch a token; asked again when the server refuses the last one."""
+        """Fetch a token; called again when the server refuses the last one."""
         return SIGNER.sign("alice", admin=False, lifetime_s=600)
 
     async with Client(url, token) as client:
@@ -46,7 +45,7 @@ async def buy(url: str, store: RedisStore, invoice_id: str, wallet_id: str) -> N
             print("needs", refusal.required, "has", refusal.available)
             return
         except OutcomeUnknown as fault:
-            # Four tries were in vain. Later, or from another process: once more under the same key.
+            # Four tries failed. Repeat it later, or from another process, with the same key.
             print("ask again with", fault.idempotency_key)
             return
         while not (inbox := await read_mock_inbox(store, "alice")):

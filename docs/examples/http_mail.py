@@ -11,7 +11,7 @@ from technopay.engine import OutgoingMessage
 
 
 class Mail:
-    """Hands messages to a mail service. An error is raised: the message is tried again then."""
+    """Passes messages to a mail service. After an error the message is tried again."""
 
     def __init__(self, context: ServiceContext) -> None:
         self._session = context.session
@@ -19,7 +19,7 @@ class Mail:
         self._sender = context.variables["SENDER"]
 
     async def deliver(self, message: OutgoingMessage) -> None:
-        """Deliver a message; the key tells the mail service a repeat."""
+        """Deliver a message; by the key the mail service recognises a repeat."""
         subject = f"Your payment to {message.payee}"
         body = {"from": self._sender, "to": message.to, "subject": subject, "text": message.text}
         headers = {"Idempotency-Key": message.event_id}
@@ -29,7 +29,7 @@ class Mail:
 
 @asynccontextmanager
 async def run_mail(context: ServiceContext) -> AsyncIterator[Mail]:
-    """Check that the mail service is there before the engine starts, and yield the channel."""
+    """Check the mail service before the engine starts, and yield the channel."""
     async with context.session.get(context.variables["URL"]) as answer:
         answer.raise_for_status()
     yield Mail(context)

@@ -18,13 +18,13 @@ SESSIONS = web.AppKey("sessions", dict[str, str])
 
 
 class SessionSignIn:
-    """An authenticator: whoever has a session of the shop may pay."""
+    """An authenticator: a user with a session of the shop can pay."""
 
     def __init__(self, sessions: dict[str, str]) -> None:
         self._sessions = sessions
 
     async def authenticate(self, request: web.Request) -> Caller:
-        """Answer whose session the cookie names."""
+        """Return the user whose session the cookie names."""
         user_id = self._sessions.get(request.cookies.get("session", ""))
         if user_id is None:
             raise Unauthenticated("Sign in at the shop.")
@@ -45,7 +45,7 @@ def make_shop(store: RedisStore, engine: Engine) -> web.Application:
     """Make the shop, with technopay below /pay. Neither store nor engine is started yet."""
 
     async def run_engine(_: web.Application) -> AsyncIterator[None]:
-        # First the store, then the engine; backwards in the end, when the last request was answered.
+        # First the store, then the engine; closed in reverse, after the last response.
         async with store, engine:
             yield
 

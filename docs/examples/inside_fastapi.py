@@ -19,7 +19,7 @@ from technopay.storage import RedisStore
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Open the store, start the engine; in the end close them in the other order."""
+    """Open the store, start the engine; close them in reverse order."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(RedisStore.fake())  # RedisStore.connect("redis://…")
         engine = await stack.enter_async_context(Engine(store, EngineSettings(secret=secrets.token_hex())))
@@ -37,7 +37,7 @@ def the_engine(request: Request) -> Engine:
 
 
 def the_user(x_user: Annotated[str, Header()]) -> str:
-    """Give a route the user; a real shop asks its own sign-in."""
+    """Give a route the user; a real shop uses its own sign-in."""
     return x_user
 
 
@@ -47,14 +47,14 @@ TheUser = Annotated[str, Depends(the_user)]
 
 @app.exception_handler(TechnopayError)
 async def as_problem(_: Request, error: TechnopayError) -> JSONResponse:
-    """Answer an error as a problem (RFC 9457), with the status that technopay's own API gives it."""
+    """Return an error as a problem (RFC 9457), with the status of technopay's own API."""
     status, title = PROBLEMS[error.code]
     problem = {"title": title, "status": status, "detail": str(error), "code": error.code}
     return JSONResponse(problem, status, media_type="application/problem+json")
 
 
 class Order(BaseModel):
-    """What is to be paid, and from where."""
+    """An invoice and the wallet to pay it from."""
 
     invoice_id: str
     wallet_id: str
@@ -68,7 +68,7 @@ class Answer(BaseModel):
 
 @app.post("/orders/{order_id}/payments", status_code=201)
 async def start(order_id: str, order: Order, engine: TheEngine, user: TheUser) -> Payment:
-    """Begin to pay. The order is the key: asked again, it answers the same payment."""
+    """Start a payment. The order is the key: a repeat returns the same payment."""
     return await engine.start_payment(
         user_id=user,
         invoice_id=order.invoice_id,

@@ -1,4 +1,4 @@
-"""technopay with a settlement service, a channel and a second step of one's own."""
+"""technopay with its own settlement service, channel and second step."""
 
 import asyncio
 import secrets
@@ -19,29 +19,29 @@ from technopay.storage import RedisStore
 
 
 class Bank:
-    """A settlement service. Every question names the payment, so that it can be asked again.
+    """A settlement service. Every call names the payment, so that it can be repeated.
 
-    Raise, or do not answer, when it is not known what the bank did: then it is asked again, and money goes
-    back only on a clear "declined" or "called_off".
+    Raise if the result is unknown: the call is repeated, and money goes back only on a clear "declined" or
+    "called_off".
     """
 
     def __init__(self) -> None:
         self._book: dict[str, Literal["settled", "called_off"]] = {}
 
     async def settle(self, terms: PaymentTerms) -> Literal["settled", "declined"]:
-        """Take the money, unless that was called off."""
+        """Take the money, unless the payment was called off."""
         return "settled" if self._book.setdefault(terms.payment_id, "settled") == "settled" else "declined"
 
     async def status(
         self, terms: PaymentTerms
     ) -> Literal["settled", "declined", "called_off", "pending", "not_found"]:
-        """Tell what became of a payment."""
+        """Return the status of a payment."""
         return self._book.get(terms.payment_id, "not_found")
 
     async def call_off(
         self, terms: PaymentTerms
     ) -> Literal["called_off", "already_settled", "already_declined"]:
-        """Promise not to settle from now on, even what was never seen. A bank that cannot: raise."""
+        """Promise never to settle the payment, known or not. If the bank cannot, raise."""
         known = self._book.setdefault(terms.payment_id, "called_off")
         return "already_settled" if known == "settled" else "called_off"
 
@@ -51,10 +51,10 @@ class Bank:
 
 
 class Terminal:
-    """A channel. To return says that the message was taken; raise when it was not."""
+    """A channel. Return when the message was accepted; raise when it was not."""
 
     async def deliver(self, message: OutgoingMessage) -> None:
-        """Hand the message over. The same `event_id` can come twice: one of them is enough."""
+        """Deliver the message. The same `event_id` can come twice; deliver one of them."""
         print(f"to {message.to}: {message.text}")
 
 

@@ -18,7 +18,7 @@ from technopay.storage import RedisStore
 
 
 async def pay(engine: Engine, user_id: str, payment_id: str, code: str) -> Payment | None:
-    """Confirm a payment, and say what to do when that is refused."""
+    """Confirm a payment, and print what to do if it is refused."""
     try:
         return await engine.confirm_payment(user_id=user_id, payment_id=payment_id, code=code)
     except ConfirmationInvalid as refusal:
@@ -26,7 +26,7 @@ async def pay(engine: Engine, user_id: str, payment_id: str, code: str) -> Payme
     except InsufficientFunds as refusal:
         print("needs", refusal.required, "has", refusal.available)
     except OutcomeUnknown:
-        # The store did not answer in time: ask what became of it, or confirm again with the same code.
+        # The store did not reply in time: read the payment, or confirm again with the same code.
         return await engine.get_payment(user_id=user_id, payment_id=payment_id, wait_s=10)
     return None
 

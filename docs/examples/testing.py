@@ -1,4 +1,4 @@
-"""How to test a program that embeds the engine: a store in memory, and doubles of the outside world."""
+"""How to test a program that embeds the engine: a store in memory, and doubles of its services."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from technopay.storage import RedisStore
 
 
 async def sell(engine: Engine, wallet_id: str, amount: int, code: str) -> str:
-    """Sell something: stands for the program that is tested."""
+    """Sell something: the program under test."""
     invoice = await engine.create_invoice(
         user_id="alice",
         amount=amount,

@@ -127,9 +127,9 @@ async def test_money_is_right_and_no_limit_is_passed_while_the_clock_jumps_under
     entries = await entries_of(store)
     debits = [(at, said) for _, at, said in entries if "payment.processing" in said]
     for at, said in debits:
-        assert datetime.fromtimestamp(at / 1000, UTC).date().isoformat() == said["day"]
-        assert int(said["used"]) <= int(said["limit"]) == LIMIT
-    assert {said["day"] for _, said in debits} >= {"2026-07-05", "2026-07-06"}
+        assert datetime.fromtimestamp(at / 1000, UTC).date().isoformat() == said["global_period"]
+        assert int(said["global_used"]) <= int(said["global_limit"]) == LIMIT
+    assert {said["global_period"] for _, said in debits} >= {"2026-07-05", "2026-07-06"}
     assert sum(1 for written, at, _ in entries if at < written - 1000), "the clock never went back"
     assert set(outcomes) - {"ok"} - {f"paid after {jump}" for jump in JUMPS} <= {
         "settlement_failed", "confirmation_expired", "daily_limit_exceeded",

@@ -120,7 +120,7 @@ class Night:
 
     async def used(self, day: str) -> int:
         """Read what was counted for a day."""
-        return int((await self.records.fields("limit", "EUR")).get(day, "0"))
+        return int((await self.records.fields("limit", "global:EUR")).get(day, "0"))
 
 
 @asynccontextmanager

@@ -19,8 +19,8 @@ from support.scenes import wait_for
 from technopay.engine import StoreUnavailable, StoreUnfit
 from technopay.engine.commands import SetLimit
 from technopay.storage import RedisStore, initialise_store
-from technopay.storage.server.client import ServerClient
 from technopay.storage.schema import SCHEMA
+from technopay.storage.server.client import ServerClient
 from technopay.storage.store import LOOK_INTERVAL_S
 
 META = "{tp:00}:meta"

@@ -21,8 +21,8 @@ from technopay.engine import OutcomeUnknown, Overloaded, StoreUnavailable, Walle
 from technopay.engine.commands import SetLimit
 from technopay.storage import RedisStore
 from technopay.storage.redis_keys import Keys
-from technopay.storage.server.client import ServerClient
 from technopay.storage.schema import SCHEMA
+from technopay.storage.server.client import ServerClient
 
 AMOUNT = 7
 CALLS = 20

@@ -138,8 +138,13 @@ async def payment_replaced(world: World) -> None:
     await world.make_due(world.waiting.id)
 
 
+async def code_replaced(world: World) -> None:
+    await world.write("SET", "code", world.waiting.id, "rubbish")
+    await world.make_due(world.waiting.id)
+
+
 async def limit_replaced(world: World) -> None:
-    await world.replace("limit", "USD")
+    await world.replace("limit", "global:USD")
     await world.write("SADD", "limits", None, "USD")
 
 
@@ -188,7 +193,7 @@ RUBBISH: dict[str, Break] = {
     "invoice's expiry": changed("invoice", invoice, "expires_at", "9" * 40),
     "payment is a text": payment_replaced,
     "payment's amount": changed("payment", waiting, "amount", "1e3"),
-    "payment's challenge": changed("payment", waiting, "challenge", "rubbish", due="\x00"),
+    "payment's code": code_replaced,
     "payment's status": changed("payment", waiting, "status", "rubbish", due=""),
     "payment's created_at": changed("payment", waiting, "created_at", "9" * 40),
     "payment's merchant": changed("payment", waiting, "merchant", "a\x1fb\x1fc\x1fd"),
@@ -215,7 +220,7 @@ RUBBISH: dict[str, Break] = {
     "operation's reply": changed("operation", lambda _: "rubbish", "fingerprint", "f", "reply", "{rubbish"),
     "operation is a text": replaced("operation", lambda _: "rubbish"),
     "limit is a text": limit_replaced,
-    "limit's amount": changed("limit", lambda _: "USD", "limit", "rubbish"),
+    "limit's amount": changed("limit", lambda _: "global:USD", "limit", "rubbish"),
     "mock inbox's message": mock_message,
     "mock inbox is a text": replaced("mock:inbox", user),
     "mock settlement is a text": replaced("mock:settlement", stuck),

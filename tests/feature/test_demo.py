@@ -74,7 +74,7 @@ def test_a_token_of_a_demo_is_worth_nothing_without_it(home: Path, workers: str)
         assert service.ask("GET", "/v1/admin/limits", token=token)[0] == 401
 
 
-def test_what_an_operator_changed_in_a_demo_is_not_overwritten_by_its_next_start(home: Path) -> None:
+def test_a_change_by_an_operator_survives_the_next_start_of_a_demo(home: Path) -> None:
     with running_command(home, *SERVE, *EMBEDDED, "--demo") as service:
         operator = service.token(admin=True)
         assert service.ask("PUT", "/v1/admin/limits/EUR", {"amount": 7}, operator)[0] == 200

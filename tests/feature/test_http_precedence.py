@@ -1,8 +1,8 @@
-"""When several rules refuse a request, the first in the contract's order answers."""
+"""The order of the refusals of HTTP itself; that of the engine is in test_library_precedence.py."""
 
 from __future__ import annotations
 
-from support.http import Api, Json, invoice_body, make_person, right_code
+from support.http import Api, make_person
 
 LARGE = b"[" * 33 + b" " * 16_384
 """Too large, nested too deeply, and no JSON."""
@@ -77,84 +77,3 @@ async def test_a_confirm_that_took_the_money_is_answered_again_whatever_has_chan
 
     assert again.expect(200) == first
     assert again.headers["Idempotent-Replayed"] == "true"
-
-
-async def test_starting_refuses_in_the_contracts_order(api: Api) -> None:
-    """Everything is wrong at first; each thing is put right when it was named."""
-    (await api.operate("POST", "/users", {"id": "alice"})).expect(201)
-    wallet = (await api.operate("POST", "/wallets", {"user_id": "alice", "currency": "USD"})).expect(201)
-    await api.operate("POST", "/users/alice/block")
-    await api.operate("POST", f"/wallets/{wallet['id']}/deactivate")
-    await api.operate("PUT", "/limits/EUR", {"amount": 0})
-    body: Json = {"invoice_id": "x", "wallet_id": "x"}
-
-    async def start(**changes: str) -> tuple[int, str]:
-        reply = await api.post("/v1/payments", {**body, **changes})
-        return reply.status, reply.code
-
-    async def enter() -> str:
-        return str((await api.operate("POST", "/invoices", invoice_body("alice"))).expect(201)["id"])
-
-    voided = await enter()
-    await api.operate("POST", f"/invoices/{voided}/void")
-    assert (await api.post("/v1/payments", body, user="nobody")).code == "user_not_found"
-    assert await start() == (404, "wallet_not_found")
-    body["wallet_id"] = wallet["id"]
-    assert await start() == (404, "invoice_not_found")
-    body["invoice_id"] = voided
-    assert await start() == (403, "user_blocked")
-    await api.operate("POST", "/users/alice/unblock")
-    assert await start() == (403, "wallet_inactive")
-    await api.operate("POST", f"/wallets/{wallet['id']}/activate")
-    assert await start() == (409, "invoice_not_payable")
-    body["invoice_id"] = await enter()
-    assert await start() == (422, "currency_mismatch")
-    euros = (await api.operate("POST", "/wallets", {"user_id": "alice", "currency": "EUR"})).expect(201)
-    body["wallet_id"] = euros["id"]
-    assert await start() == (422, "no_channel")
-
-
-async def test_starting_refuses_for_funds_before_the_limit(api: Api) -> None:
-    alice = await make_person(api, balance=0)
-    await api.operate("PUT", "/limits/EUR", {"amount": 0})
-    invoice = await alice.invoice()
-    (await alice.ask_to_start(invoice)).refuse(402, "insufficient_funds")
-    await api.operate("POST", f"/wallets/{alice.wallet_id}/deposit", {"amount": 5_000})
-    (await alice.ask_to_start(invoice)).refuse(402, "daily_limit_exceeded")
-    await api.operate("PUT", "/limits/EUR", {"amount": None})
-    (await alice.ask_to_start(invoice)).expect(201)
-
-
-async def test_confirming_refuses_in_the_contracts_order(api: Api) -> None:
-    alice = await make_person(api)
-    payment, other = await alice.start(6_000), await alice.start(6_000)
-    (await alice.confirm(other)).expect(200)
-    await api.operate("PUT", "/limits/EUR", {"amount": 0})
-    await api.operate("POST", "/users/alice/block")
-    await api.operate("POST", f"/wallets/{alice.wallet_id}/deactivate")
-
-    async def confirm(code: str = "no") -> str:
-        return (await alice.confirm(payment, code=code)).code
-
-    assert await confirm() == "user_blocked"
-    await api.operate("POST", "/users/alice/unblock")
-    assert await confirm() == "wallet_inactive"
-    await api.operate("POST", f"/wallets/{alice.wallet_id}/activate")
-    assert await confirm() == "confirmation_invalid"
-    right = await right_code(api, payment)
-    assert await confirm(right) == "insufficient_funds"
-    await api.operate("POST", f"/wallets/{alice.wallet_id}/deposit", {"amount": 5_000})
-    assert await confirm(right) == "daily_limit_exceeded"
-    await api.operate("PUT", "/limits/EUR", {"amount": None})
-    paid = (await alice.confirm(payment)).expect(200)
-    assert paid["status"] == "succeeded"
-
-
-async def test_a_payment_in_the_wrong_state_comes_before_expiry_and_code(api: Api) -> None:
-    alice = await make_person(api)
-    payment = await alice.start()
-    await alice.post(f"/payments/{payment['id']}/cancel")
-    await api.operate("POST", f"/invoices/{payment['invoice_id']}/void")
-
-    (await alice.confirm(payment, code="no")).refuse(409, "payment_not_confirmable")
-    (await alice.post(f"/payments/{payment['id']}/resend")).refuse(409, "payment_not_confirmable")

@@ -167,18 +167,6 @@ async def test_a_resend_sends_a_fresh_code_and_kills_the_old_one(api: Api) -> No
     assert (await alice.confirm(payment, code=fresh)).expect(200)["status"] == "succeeded"
 
 
-async def test_a_fourth_resend_is_too_many(api: Api) -> None:
-    alice = await make_person(api)
-    payment = await alice.start()
-    for _ in range(3):
-        (await alice.post(f"/payments/{payment['id']}/resend")).expect(200)
-
-    reply = await alice.post(f"/payments/{payment['id']}/resend")
-
-    reply.refuse(429, "rate_limited")
-    assert int(reply.headers["Retry-After"]) >= 1
-
-
 async def test_a_payment_is_canceled_by_its_user_without_a_message(api: Api) -> None:
     alice = await make_person(api)
     payment = await alice.start()

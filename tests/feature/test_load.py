@@ -71,10 +71,8 @@ def count(result: Result, operation: str, code: str) -> int:
 
 def assert_sound(result: Result) -> None:
     assert result.verdict.clean, result.verdict
-    assert {story.name: story.surprises for story in result.stories} == {
-        story.name: {} for story in result.stories
-    }
-    assert sum(story.as_expected for story in result.stories) > 0
+    assert {flow.name: flow.surprises for flow in result.stories} == {flow.name: {} for flow in result.stories}
+    assert sum(flow.as_expected for flow in result.stories) > 0
 
 
 def test_a_mixture_at_a_rate_is_clean_and_every_flow_ends_as_expected(service: Service, tmp_path: Path) -> None:
@@ -89,16 +87,16 @@ def test_a_mixture_at_a_rate_is_clean_and_every_flow_ends_as_expected(service: S
     assert (tmp_path / "report.html").stat().st_size > 0
     result = Result.model_validate_json((tmp_path / "figures.json").read_text())
     assert_sound(result)
-    begun = {story.name: story.begun for story in result.stories}
+    begun = {flow.name: flow.begun for flow in result.stories}
     assert set(begun) == {flow.__name__ for flow in SCENARIOS[next(iter(SCENARIOS))].flows}
     assert all(begun.values()), begun
     assert sum(begun.values()) == pytest.approx(60, abs=1)
-    assert all(story.begun == story.ended for story in result.stories)
+    assert all(flow.begun == flow.ended for flow in result.stories)
     assert result.series.at_s[:3] == [0.0, 1.0, 2.0]
     assert result.server.cpu_us_per_request is not None
 
 
-def test_a_condition_that_holds_fails_a_clean_run_and_one_that_is_none_is_refused(
+def test_a_condition_that_holds_fails_a_clean_run_and_a_wrong_one_is_refused(
     service: Service, tmp_path: Path
 ) -> None:
     load = ("load", "--url", service.url, "--scenario", "plain", "--users", "2", "--duration", "1")
@@ -136,7 +134,7 @@ def test_a_limit_runs_out_on_the_way_and_is_never_passed(service: Service) -> No
 
 
 def daily_limit(service: Service) -> Any:
-    """Answer the store's own counter. Before the first run of all, nothing is counted."""
+    """Return the store's own counter. Before the first run of all, nothing is counted."""
     _, limits = service.ask("GET", "/v1/admin/limits", token=service.token("op", admin=True))
     return next((each for each in limits["data"] if each["currency"] == "FKP"), {"used": 0})
 
@@ -248,9 +246,7 @@ def test_a_second_control_c_ends_it_at_once(service: Service, tmp_path: Path) ->
     assert "clean" not in output
 
 
-def test_a_server_that_dies_leaves_no_verdict_and_the_figures_until_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dead_server_leaves_no_verdict_but_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fixtures_module, "CODE_WAIT_S", 1.0)
     monkeypatch.setattr(verdict_module, "LOOK_PAUSE_S", 0.01)
     monkeypatch.setattr(fixtures_module, "PATIENCE", RetryPolicy(retries=1, backoff_s=0.01))
@@ -281,7 +277,7 @@ def test_a_server_that_dies_leaves_no_verdict_and_the_figures_until_then(
     assert (tmp_path / "report.html").stat().st_size > 0
 
 
-def test_what_is_no_demo_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+def test_a_server_without_demo_is_refused_and_left_unchanged(tmp_path: Path) -> None:
     async def main() -> None:
         async with RedisStore.fake() as store, running_api(store, demo=False) as api:
             url = str(api.client.make_url("/")).rstrip("/")
@@ -295,7 +291,7 @@ def test_what_is_no_demo_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_token_that_is_none_of_an_operator_is_refused(service: Service, tmp_path: Path) -> None:
+def test_a_token_without_the_admin_scope_is_refused(service: Service, tmp_path: Path) -> None:
     for token, code in ((service.token(), "forbidden"), ("nonsense", "unauthenticated")):
         with pytest.raises(LoadError, match=code):
             asyncio.run(measure(make_plan(url=service.url), token, ConsoleView(Console(file=StringIO()))))

@@ -133,7 +133,7 @@ async def test_a_key_that_comes_to_all_workers_at_once_has_one_effect(service: S
         assert sum("Idempotent-Replayed" not in headers for _, _, headers in answers) == 1
 
 
-async def test_whichever_worker_is_asked_tells_the_metrics_of_all(service: Service) -> None:
+async def test_every_worker_serves_the_metrics_of_all(service: Service) -> None:
     counted = "technopay_requests_total"
     async with opened(service, 1) as lines:
         for (asked,) in lines:
@@ -244,7 +244,7 @@ async def seen(look: Callable[[], bool]) -> None:
     await see(looked, within_s=30, pause_s=0.01)
 
 
-def test_a_ctrl_c_to_all_processes_lets_workers_finish_what_runs(home: Path, folder: Path) -> None:
+def test_a_ctrl_c_to_all_processes_lets_workers_drain(home: Path, folder: Path) -> None:
     with running_command(home, *DEMO, settings={"TMPDIR": str(folder)}, has_own_group=True) as service:
         children = service.children()
         # When workers and store end is not the terminal's business.
@@ -279,7 +279,7 @@ def test_a_ctrl_c_to_all_processes_lets_workers_finish_what_runs(home: Path, fol
     assert list(folder.glob("technopay-workers-*")) == []
 
 
-def test_workers_and_store_die_with_whoever_looks_after_them(home: Path, folder: Path) -> None:
+def test_workers_and_store_die_with_the_parent(home: Path, folder: Path) -> None:
     (home / ".env").write_text(f"TECHNOPAY_TOKEN_SECRET={TOKEN_SECRET}\n")
     with running_command(home, *SERVE, settings={"TMPDIR": str(folder)}) as service:
         children = service.children()

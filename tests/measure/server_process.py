@@ -17,11 +17,11 @@ from technopay.cli.bench.environment import SECRET, CodeCollector, ImmediateSett
 from technopay.cli.logs import set_up_logging
 from technopay.cli.process import run_loop
 from technopay.engine import Engine
-from technopay.http.server.limits import ServerLimits
-from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.http.app import create_app
-from technopay.http.server.serving import serving
+from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.http.server.connection import RESERVE
+from technopay.http.server.limits import ServerLimits
+from technopay.http.server.serving import serving
 from technopay.storage import RedisStore
 
 ANSWER_BYTES = 760

@@ -18,9 +18,8 @@ from rich.table import Table
 from technopay.cli.bench.environment import SECRET, Environment, OpenInvoice, open_environment
 from technopay.cli.process import run_loop
 from technopay.http.app import create_app
-from technopay.http.auth.tokens import TokenAuthenticator
-from technopay.http.server import serving
-from technopay.http.auth.tokens import TokenSigner
+from technopay.http.auth.tokens import TokenAuthenticator, TokenSigner
+from technopay.http.server.serving import serving
 
 TRIES = 1_000
 OTHERS = 50

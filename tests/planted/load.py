@@ -20,9 +20,9 @@ LOAD = (
         "A load test compares the store with the acknowledgements, whatever the server's audit says.",
         (load("verdict", "return strange + lines", "return []"),),
         (
-            f"{VERDICT}::test_a_balance_that_is_not_what_its_payments_leave_is_a_difference",
+            f"{VERDICT}::test_a_balance_that_differs_from_its_payments_is_a_difference",
             f"{VERDICT}::test_an_invoice_that_was_paid_twice_is_a_difference",
-            f"{VERDICT}::test_what_was_acknowledged_and_is_not_kept_is_a_difference",
+            f"{VERDICT}::test_an_acknowledgement_that_is_not_kept_is_a_difference",
         ),
     ),
     Breakage(
@@ -30,7 +30,7 @@ LOAD = (
         "Every acknowledgement of a payment is compared with the later ones.",
         (load("acknowledgements", "if before is not None:", "if False:"),),
         (
-            f"{ACKNOWLEDGEMENTS}::test_a_payment_that_is_final_stays_what_it_is",
+            f"{ACKNOWLEDGEMENTS}::test_a_final_payment_keeps_its_status",
             f"{ACKNOWLEDGEMENTS}::test_an_acknowledged_field_does_not_change",
         ),
     ),
@@ -39,7 +39,7 @@ LOAD = (
         "Without the server's audit there is no verdict.",
         (load("verdict", "problem is None and audit is not None and audit.clean and not audit.differences",
               "(audit is None or audit.clean)"),),
-        (f"{VERDICT}::test_where_the_server_does_not_tell_there_is_no_verdict_and_it_is_said_why",),
+        (f"{VERDICT}::test_without_the_servers_state_there_is_no_verdict_but_a_reason",),
     ),
     Breakage(
         "load-waits-for-a-slow-server",

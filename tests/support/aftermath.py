@@ -196,7 +196,8 @@ async def deliver(url: str, namespace: str) -> Told:
 
 async def come_to_rest(url: str, namespace: str) -> AtRest:
     """Let three processes do all kinds of things, kill two of them, and wait until nothing moves any more."""
-    role = Role(url, namespace)
+    # With less time, a busy machine lets payments be set aside: they would wait for an operator.
+    role = Role(url, namespace, settings={"settlement_timeout_s": 2.0, "settlement_silence_s": 30.0})
     async with open_store(url, namespace, "UTC") as store, running_far_engine(role) as survivor:
         scene = Scene(store)
         payments = await prepare(survivor, PURCHASES)

@@ -160,6 +160,7 @@ class Api:
         code = problem["code"]
         assert set(problem) >= PROBLEM_MEMBERS
         assert problem["type"] == f"urn:technopay:problem:{code}"
+        assert reply.headers["Link"] == f'</docs/errors#{code}>; rel="help"'
         assert (problem["status"], problem["title"]) == PROBLEMS[code]
         assert problem["status"] == reply.status
         assert problem["request_id"] == reply.headers["X-Request-Id"]

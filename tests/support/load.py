@@ -37,7 +37,7 @@ SILENCE = "silence"
 
 
 class LeapingLoop(asyncio.SelectorEventLoop):
-    """A loop whose time passes only by waiting for it: nobody sleeps, and nothing is ever late."""
+    """A loop whose time passes only by waiting: no test sleeps, and nothing is ever late."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class FakeServer:
 
 @asynccontextmanager
 async def fake_server() -> AsyncIterator[tuple[FakeServer, aiohttp.ClientSession]]:
-    """Run a server that is yet to be told what to answer, with a session to ask it."""
+    """Run a server without replies yet, with a session to it."""
     app = web.Application()
     server = FakeServer()
     app.router.add_route("*", "/{anything:.*}", server.answer)

@@ -42,8 +42,16 @@ def live_story(job: Job) -> None:
     asyncio.run(live(job))
 
 
-CALLINGS: Mapping[str, Callable[[Job], None]] = {"serve": serve, "story": live_story}
-PRELOADED = {"serve": "technopay.cli.main", "story": "support.victim"}
+def migrate(job: Job) -> None:
+    """Be a migration that is killed; one that hangs is ended by the alarm."""
+    from support.migrant import migrate_mortally
+
+    signal.alarm(round(job["alarm_s"]))
+    asyncio.run(migrate_mortally(job))
+
+
+CALLINGS: Mapping[str, Callable[[Job], None]] = {"serve": serve, "story": live_story, "migrate": migrate}
+PRELOADED = {"serve": "technopay.cli.main", "story": "support.victim", "migrate": "support.migrant"}
 
 
 def main(calling: str) -> None:
@@ -109,7 +117,7 @@ class Nursery:
 
 @asynccontextmanager
 async def running_nursery(calling: str) -> AsyncIterator[Nursery]:
-    """Run a nursery for 'serve' or 'story'; whoever leaves it has to have ended its child."""
+    """Run a nursery for one of the callings; whoever leaves it has to have ended its child."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "support.nursery", calling,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,

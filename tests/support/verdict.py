@@ -164,7 +164,7 @@ def count_overruns(entries: Entries) -> int:
         if said["type"] == "limit.set":
             limit = int(said["amount"]) if said.get("amount") else None
         elif said["type"] == "payment.processing" and limit is not None:
-            overruns += int(said["used"]) > limit
+            overruns += int(said["global_used"]) > limit
     return overruns
 
 

@@ -33,9 +33,9 @@ from technopay.engine.testing.doubles import FixedCode
 from technopay.engine.testing.mocks import MockChannel, MockSettlementService, require_live
 from technopay.http.access_record import RequestObserver
 from technopay.http.api.demo import mock_routes
-from technopay.http.app import METRICS, create_app
+from technopay.http.app import create_app
 from technopay.http.auth.origins import DemoGuard, is_loopback
-from technopay.http.metrics import WorkerPeers
+from technopay.http.metrics import METRICS, WorkerPeers
 from technopay.http.server.limits import ServerLimits
 from technopay.http.server.serving import format_address, serving
 from technopay.storage import RedisStore

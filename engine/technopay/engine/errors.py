@@ -75,113 +75,81 @@ class Refusal(TechnopayError):
 
 
 class UserNotFound(Refusal):
-    """Raised when there is no such user."""
-
     code = "user_not_found"
     message = "There is no such user."
 
 
 class WalletNotFound(Refusal):
-    """Raised when there is no such wallet, or it belongs to somebody else."""
-
     code = "wallet_not_found"
     message = "There is no such wallet."
 
 
 class InvoiceNotFound(Refusal):
-    """Raised when there is no such invoice, or it belongs to somebody else."""
-
     code = "invoice_not_found"
     message = "There is no such invoice."
 
 
 class PaymentNotFound(Refusal):
-    """Raised when there is no such payment, or it belongs to somebody else."""
-
     code = "payment_not_found"
     message = "There is no such payment."
 
 
 class MessageNotFound(Refusal):
-    """Raised when there is no such message."""
-
     code = "not_found"
     message = "There is no such message."
 
 
 class UserBlocked(Refusal):
-    """Raised when a blocked user starts, confirms or resends."""
-
     code = "user_blocked"
     message = "The user is blocked."
 
 
 class WalletInactive(Refusal):
-    """Raised when money would be taken from an inactive wallet."""
-
     code = "wallet_inactive"
     message = "The wallet is inactive."
 
 
 class UserExists(Refusal):
-    """Raised when a user id is taken."""
-
     code = "user_exists"
     message = "A user with this id exists already."
 
 
 class ReferenceUsed(Refusal):
-    """Raised when the merchant has another invoice with this reference; `invoice_id` says which."""
-
     code = "reference_used"
     message = "The merchant has an invoice with this reference already."
 
 
 class InvoiceAlreadyPaid(Refusal):
-    """Raised when the invoice was paid before, even if it was refunded since."""
-
     code = "invoice_already_paid"
     message = "The invoice is paid already."
 
 
 class InvoiceNotPayable(Refusal):
-    """Raised when the invoice was voided."""
-
     code = "invoice_not_payable"
     message = "The invoice was voided and cannot be paid."
 
 
 class InvoiceNotVoidable(Refusal):
-    """Raised when the invoice is paid or a payment of it is processing."""
-
     code = "invoice_not_voidable"
     message = "The invoice is paid or being paid and cannot be voided."
 
 
 class PaymentInProgress(Refusal):
-    """Raised when another payment of the invoice is processing."""
-
     code = "payment_in_progress"
     message = "Another payment of this invoice is being processed."
 
 
 class PaymentNotConfirmable(Refusal):
-    """Raised when the payment does not wait for a confirmation."""
-
     code = "payment_not_confirmable"
     message = "The payment does not wait for a confirmation."
 
 
 class PaymentNotCancelable(Refusal):
-    """Raised when the payment does not wait for a confirmation any more."""
-
     code = "payment_not_cancelable"
     message = "The payment cannot be canceled any more."
 
 
 class PaymentNotRefundable(Refusal):
-    """Raised when the payment did not succeed."""
-
     code = "payment_not_refundable"
     message = "Only a payment that succeeded can be refunded."
 
@@ -195,64 +163,46 @@ class PaymentNotRefundable(Refusal):
 
 
 class PaymentNotResolvable(Refusal):
-    """Raised when the payment was not set aside for an operator."""
-
     code = "payment_not_resolvable"
     message = "Only a payment that was set aside can be resolved."
 
 
 class InvoiceExpired(Refusal):
-    """Raised when the invoice's expiry has passed, by the store's clock."""
-
     code = "invoice_expired"
     message = "The invoice has expired."
 
 
 class ConfirmationExpired(Refusal):
-    """Raised when the code's expiry has passed, by the store's clock."""
-
     code = "confirmation_expired"
     message = "The code has expired. Start the payment again."
 
 
 class ConfirmationInvalid(Refusal):
-    """Raised when the code does not match. It costs an attempt; the last one ends the payment."""
-
     code = "confirmation_invalid"
     message = "The code does not match."
 
 
 class InsufficientFunds(Refusal):
-    """Raised when the wallet holds less than the amount."""
-
     code = "insufficient_funds"
     message = "The wallet holds less than the amount."
 
 
 class DailyLimitExceeded(Refusal):
-    """Raised when the payment would pass the global daily limit."""
-
     code = "daily_limit_exceeded"
     message = "The payment would pass the limit that all users share for the day."
 
 
 class SettlementFailed(Refusal):
-    """Raised when the settlement service would not settle; the debit is back in the wallet."""
-
     code = "settlement_failed"
     message = "The payment could not be settled. The amount is back in the wallet."
 
 
 class CurrencyMismatch(Refusal):
-    """Raised when wallet and invoice have different currencies."""
-
     code = "currency_mismatch"
     message = "The wallet has another currency than the invoice."
 
 
 class BalanceTooLarge(Refusal):
-    """Raised when a wallet, or the sum of a day's payments, could come to more than 2^53 - 1."""
-
     code = "balance_too_large"
     message = "The wallet could come to hold more than 9007199254740991."
 
@@ -263,8 +213,6 @@ class BalanceTooLarge(Refusal):
 
 
 class NoChannel(Refusal):
-    """Raised when the user has no address to send a code to."""
-
     code = "no_channel"
     message = "The user has no address for a code by this method; choose another, or give the user one."
 
@@ -279,12 +227,6 @@ TOO_MANY = {
 
 
 class RateLimited(Refusal):
-    """Raised when something was done too often; `retry_after_s` says when to try again.
-
-    That is named by `too_many`: 'resends', or a user's 'codes', 'confirms', 'failures' (see `locked_until`) or
-    'listeners'.
-    """
-
     code = "rate_limited"
     retryable = True
     message = "That was too often."
@@ -301,8 +243,6 @@ class RateLimited(Refusal):
 
 
 class IdempotencyKeyReused(Refusal):
-    """Raised when the key was used for a call with other arguments."""
-
     code = "idempotency_key_reused"
     message = "This idempotency key was used for another request."
 
@@ -316,8 +256,6 @@ class FieldError:
 
 
 class ValidationFailed(Refusal):
-    """Raised when arguments are not of the right form; each is named in `errors`."""
-
     code = "validation_failed"
     message = "Something in the request is not of the right form."
 
@@ -333,35 +271,25 @@ class Fault(TechnopayError):
 
 
 class WalletBusy(Fault):
-    """Raised when another process kept the wallet's lease until the deadline. Nothing happened."""
-
     code = "wallet_busy"
     message = "Another process works on this wallet. Nothing happened; try again."
 
 
 class Overloaded(Fault):
-    """Raised when a queue is full or a command did not begin before its deadline. Nothing happened."""
-
     code = "overloaded"
     message = "There is too much to do. Nothing happened; try again."
 
 
 class StoreUnavailable(Fault):
-    """Raised when the store cannot be reached or refuses to work. Nothing happened."""
-
     code = "store_unavailable"
     message = "The store is not available. Nothing happened; try again."
 
 
 class EngineClosed(StoreUnavailable):
-    """Raised when the engine was not started, drains or is closed. Nothing happened."""
-
     message = "The engine is not running. Nothing happened."
 
 
 class OutcomeUnknown(Fault):
-    """Raised when the store did not answer in time. Ask again with the same key or id."""
-
     code = "outcome_unknown"
     message = "The store did not answer in time. Ask again with the same key or id."
 

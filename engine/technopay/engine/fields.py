@@ -1,4 +1,7 @@
-"""The types of arguments with their rules, each written once. Every error says the rule."""
+"""The types of arguments with their rules, each written once.
+
+A function called `…_error` returns the rule that a value breaks, or None.
+"""
 
 from __future__ import annotations
 
@@ -72,12 +75,11 @@ def partition_in(record_id: str) -> int:
 
 @lru_cache(maxsize=1)
 def currencies() -> frozenset[str]:
-    """Answer the codes of ISO 4217 that have a minor unit (metals and test codes have none)."""
+    """Return the codes of ISO 4217 that have a minor unit (metals and test codes have none)."""
     return frozenset(currency.code for currency in IsoCurrency if currency.exponent is not None)
 
 
 def amount_error(amount: object, *, least: int = 1) -> str | None:
-    """Answer what is wrong with an amount of minor units."""
     if type(amount) is not int:  # neither a bool nor a member of an IntEnum
         return "has to be a whole number of minor units"
     if not least <= amount <= AMOUNT_MAX:
@@ -86,7 +88,6 @@ def amount_error(amount: object, *, least: int = 1) -> str | None:
 
 
 def currency_error(currency: str) -> str | None:
-    """Answer what is wrong with a currency."""
     return (
         None
         if currency in currencies()
@@ -95,12 +96,11 @@ def currency_error(currency: str) -> str | None:
 
 
 def user_id_error(user_id: str) -> str | None:
-    """Answer what is wrong with a user id."""
     return None if USER_ID.fullmatch(user_id) else USER_ID_RULE
 
 
 def email_error(email: str | None) -> str | None:
-    """Answer what is wrong with an e-mail address, which is one mailbox of RFC 5321 or RFC 6531."""
+    """Judge an e-mail address, which is one mailbox of RFC 5321 or RFC 6531."""
     if email is None:
         return None
     if len(email) > EMAIL_LENGTH_MAX:
@@ -127,14 +127,13 @@ def _is_in_addresses(character: str) -> bool:
 
 
 def phone_error(phone: str | None) -> str | None:
-    """Answer what is wrong with a phone number."""
     return (
         None if phone is None or PHONE.fullmatch(phone) else "has to be a phone number like +15550100 (E.164)"
     )
 
 
 def nfc(text: Text) -> Text:
-    """Answer a text in the form in which it is kept and compared; None is a text left out."""
+    """Return a text in the form in which it is kept and compared; None is a text left out."""
     return text if text is None else unicodedata.normalize("NFC", text)
 
 
@@ -151,7 +150,7 @@ def _is_broken(text: str, *, lines: bool) -> bool:
 
 
 def text_error(text: str | None, least: int, most: int, *, lines: bool = False) -> str | None:
-    """Answer what is wrong with a text, in NFC; None is a text left out. With `lines` there can be several."""
+    """Judge a text, in NFC; None is a text left out. With `lines` there can be several."""
     if text is None:
         return None
     if len(text) > most * NFC_GROWTH_MAX or not least <= len(text := nfc(text)) <= most:
@@ -162,7 +161,7 @@ def text_error(text: str | None, least: int, most: int, *, lines: bool = False) 
 
 
 def code_error(code: str) -> str | None:
-    """Answer what is wrong with a code: hardly anything, because what does not match costs an attempt."""
+    """Judge a code: of any form, because one that does not match costs an attempt."""
     return None if 1 <= len(code) <= 64 else "has to be 1 to 64 characters"
 
 
@@ -178,12 +177,10 @@ def normalise_code(code: str) -> str:
 
 
 def key_error(key: str | None) -> str | None:
-    """Answer what is wrong with an idempotency key."""
     return None if key is None or KEY.fullmatch(key) else "has to be 1 to 255 printable characters"
 
 
 def time_error(at: datetime) -> str | None:
-    """Answer what is wrong with a time."""
     if at.utcoffset() is None:
         return "has to name its offset from UTC"
     try:
@@ -194,7 +191,6 @@ def time_error(at: datetime) -> str | None:
 
 
 def page_error(limit: int) -> str | None:
-    """Answer what is wrong with the length of a page."""
     return None if 1 <= limit <= PAGE_MAX else f"has to be 1 to {PAGE_MAX}"
 
 
@@ -205,12 +201,12 @@ def require(errors: Iterable[tuple[str, str | None]]) -> None:
 
 
 def event_id_error(event_id: str | None) -> str | None:
-    """Answer what is wrong with the id of an event, which need not exist."""
+    """Judge the id of an event, which need not exist."""
     return None if event_id is None or EVENT_ID.fullmatch(event_id) else EVENT_ID_RULE
 
 
 def cursor_error(cursor: str, form: re.Pattern[str]) -> str | None:
-    """Answer what is wrong with a cursor; an empty one is the beginning."""
+    """Judge a cursor; an empty one is the beginning."""
     return None if not cursor or form.fullmatch(cursor) else "has to be the next_cursor of an earlier page"
 
 

@@ -92,7 +92,7 @@ class Record(BaseModel):
         return bool(self.__pydantic_private__ and self.__pydantic_private__["_replayed"])
 
     def as_replay(self) -> Self:
-        """Answer a copy that is marked as an answer given again: the record itself may be shared."""
+        """Return a copy that is marked as a replay: the record itself may be shared."""
         again = self.model_copy()
         again._replayed = True  # noqa: SLF001
         return again

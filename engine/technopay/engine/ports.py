@@ -58,7 +58,7 @@ class Clock(Protocol):
     """Time as this process sees it: for waiting only. What time it is, the store says."""
 
     def monotonic(self) -> float:
-        """Answer seconds that never go back."""
+        """Return seconds that never go back."""
 
     async def sleep(self, delay_s: float) -> None:
         """Wait."""
@@ -101,7 +101,7 @@ class SettlementService(Protocol):
     async def status(
         self, terms: PaymentTerms
     ) -> Literal["settled", "declined", "called_off", "pending", "not_found"]:
-        """Tell what became of a payment. 'not_found' is no no: a request may still be on its way."""
+        """Return the state of a payment. 'not_found' denies nothing: a request may still be on its way."""
 
     async def call_off(
         self, terms: PaymentTerms

@@ -152,7 +152,7 @@ class NotificationContext(NamedTuple):
 
 
 class Notification(NamedTuple):
-    """What a user has to be told because of one entry of the journal.
+    """What a user has to be notified of because of one entry of the journal.
 
     `code_version` is that of the code that the entry is about, `reason` why something failed. Without a context
     there is nothing to tell any more.

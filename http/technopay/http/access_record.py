@@ -30,6 +30,8 @@ class RequestRecord:
 
     An unknown path is never recorded: it can contain anything, like a token or a code.
     """
+    mount: str = ""
+    """The path under which the application is mounted in another one, or ''."""
     extra_headers: Mapping[str, str] | None = None
     """Headers of the response besides those that every response has."""
     user_id: str = ""

@@ -16,8 +16,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from technopay.engine import Engine, InternalError, TechnopayError
 from technopay.http.access_record import RECORD, RequestObserver, RequestRecord
-from technopay.http.api.events import event_routes
-from technopay.http.api.health import AUDIT_ROUTES, health_routes
+from technopay.http.api.events import EVENT_ROUTES
+from technopay.http.api.health import AUDIT_ROUTES, HEALTH_ROUTES
 from technopay.http.api.invoices import INVOICE_ROUTES
 from technopay.http.api.limits import LIMIT_ROUTES
 from technopay.http.api.notifications import NOTIFICATION_ROUTES
@@ -28,7 +28,7 @@ from technopay.http.api.users import USER_ROUTES
 from technopay.http.api.wallets import WALLET_ROUTES
 from technopay.http.auth.origins import Cors
 from technopay.http.auth.tokens import Authenticator
-from technopay.http.metrics import Metrics, WorkerPeers
+from technopay.http.metrics import METRICS, Metrics, WorkerPeers
 from technopay.http.openapi.document import openapi_routes
 from technopay.http.pages.docs.page import DOCS_ROUTES
 from technopay.http.pages.start import START_ROUTES
@@ -46,8 +46,9 @@ logger = logging.getLogger(__name__)
 METHODS = frozenset(HTTPMethod)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-METRICS = web.AppKey("metrics", Metrics)
 ROUTES = web.AppKey("routes", tuple)
+UNKNOWN = "/{path}"
+"""The path of the last resource, for every path and method without a route."""
 
 Guard = Callable[[web.Request], None]
 """Raises for a request that must not be processed."""
@@ -78,14 +79,11 @@ def create_app(
     may name the client in `X-Forwarded-For`.
     """
     limits = limits or ServerLimits()
-    concurrency = ConcurrencyLimit(
-        limits.requests_max, limits.requests_per_user_max, limits.waits_max, limits.waits_per_user_max
-    )
+    concurrency = ConcurrencyLimit(limits)
     metrics = Metrics(engine, concurrency, peers)
     observers = [*([metrics.observe] if has_metrics else []), *([observer] if observer else [])]
     cors = Cors(cors_origins) if cors_origins else None
-    routes = (*API_ROUTES, *event_routes(limits.ping_interval_s), *health_routes(metrics, concurrency))
-    routes = (*routes, *START_ROUTES, *DOCS_ROUTES, *more_routes)
+    routes = (*API_ROUTES, *EVENT_ROUTES, *HEALTH_ROUTES, *START_ROUTES, *DOCS_ROUTES, *more_routes)
     routes = (*routes, *openapi_routes(routes))
     templates: dict[web.AbstractResource | None, str] = {}
     middleware = make_middleware(templates, observers, guard, cors, ClientAddress(trusted_proxies))
@@ -131,13 +129,16 @@ def make_middleware(
         request_id = request.headers.get("X-Request-Id")
         if request_id is None or not REQUEST_ID.fullmatch(request_id):
             request_id = f"{random_bits(64):016x}"
+        resource = request.match_info.route.resource
+        template = templates.get(resource)
         record = RequestRecord(
             request_id,
             time.monotonic(),
             path=request.match_info,
             method=request.method if request.method in METHODS else "unknown",
             client=client_address.of(request),
-            template=templates.get(request.match_info.route.resource),
+            template=template,
+            mount=resource.canonical.removesuffix(template or UNKNOWN) if resource else "",
             extra_headers=cors.headers_for(request) if cors else None,
         )
         request[RECORD] = record

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Protocol
 
+from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -206,6 +207,9 @@ class Metrics:
         return [*worker_up(exports), *merge(up)]
 
 
+METRICS = web.AppKey("metrics", Metrics)
+
+
 class _Families(Collector):
     """Metrics that are already collected."""
 
@@ -217,7 +221,7 @@ class _Families(Collector):
 
 
 def write_families(families: Iterable[Metric]) -> bytes:
-    """Write metrics for another process."""
+    """Write metrics for another process: as JSON, which is parsed fifty times as fast as Prometheus' text."""
     return json.dumps(
         [
             [

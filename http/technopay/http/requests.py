@@ -52,12 +52,7 @@ FormT = TypeVar("FormT", bound=Form)
 
 
 def read_key(request: web.Request) -> str | None:
-    """Return the Idempotency-Key, if there is one; quotes around it do not count.
-
-    Raises:
-        MalformedRequest.
-
-    """
+    """Return the Idempotency-Key, without quotes around it, or raise MalformedRequest."""
     given = request.headers.getall("Idempotency-Key", [])
     if not given:
         return None
@@ -70,12 +65,7 @@ def read_key(request: web.Request) -> str | None:
 
 
 async def read_body(request: web.Request, form: type[FormT], within_s: float) -> FormT:
-    """Read a JSON body into a form.
-
-    Raises:
-        BodyTooLarge, UnsupportedMediaType, MalformedRequest, ValidationFailed.
-
-    """
+    """Read a JSON body into a form, or raise BodyTooLarge, UnsupportedMediaType or what `parse` raises."""
     raw = await _read_bytes(request, within_s)
     # A body without fields is optional.
     if not raw and not form.model_fields:
@@ -88,12 +78,7 @@ async def read_body(request: web.Request, form: type[FormT], within_s: float) ->
 
 
 def parse(raw: bytes, form: type[FormT]) -> FormT:
-    """Fill a form with JSON.
-
-    Raises:
-        MalformedRequest, ValidationFailed.
-
-    """
+    """Fill a form with JSON, or raise MalformedRequest or ValidationFailed."""
     require_plain_json(raw)
     try:
         return form.model_validate_json(raw, strict=True)
@@ -104,12 +89,7 @@ def parse(raw: bytes, form: type[FormT]) -> FormT:
 
 
 def read_query(request: web.Request, form: type[FormT]) -> FormT:
-    """Read the query into a form; an unknown or repeated parameter is an error.
-
-    Raises:
-        ValidationFailed.
-
-    """
+    """Read the query into a form, or raise ValidationFailed, also for a repeated parameter."""
     if request.rel_url.raw_query_string.count("&") >= PARAMETERS_MAX:
         raise ValidationFailed([FieldError("query", f"has to have at most {PARAMETERS_MAX} parameters")])
     values: dict[str, str] = {}
@@ -121,12 +101,7 @@ def read_query(request: web.Request, form: type[FormT]) -> FormT:
 
 
 def fill(form: type[FormT], values: Mapping[str, str]) -> FormT:
-    """Fill a form with texts.
-
-    Raises:
-        ValidationFailed.
-
-    """
+    """Fill a form with texts, or raise ValidationFailed."""
     try:
         return form.model_validate(values)
     except ValidationError as error:
@@ -142,12 +117,7 @@ def field_errors(error: ValidationError) -> list[FieldError]:
 
 
 def require_plain_json(raw: bytes) -> None:
-    """Refuse JSON that parsers read differently: duplicate members, NaN, huge numbers, great depth.
-
-    Raises:
-        MalformedRequest.
-
-    """
+    """Raise MalformedRequest for JSON that parsers read differently, like duplicate members or huge numbers."""
     if raw.count(b"[") + raw.count(b"{") > DEPTH_MAX:
         _require_shallow(raw)
     try:

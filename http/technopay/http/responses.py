@@ -16,6 +16,7 @@ from technopay.http.access_record import RequestRecord
 from technopay.http.problems import problem_headers, problem_json
 
 JSON = "application/json; charset=utf-8"
+EVENT_STREAM = "text/event-stream"
 PROBLEM = "application/problem+json; charset=utf-8"
 
 SAFE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "technopay"}
@@ -59,4 +60,5 @@ def record_response(
 def problem_response(error: TechnopayError, record: RequestRecord) -> Response:
     """Return a response with an error."""
     problem = problem_json(error, record.request_id, record.payment_model)
-    return Response(to_json(problem), problem["status"], problem_headers(error), PROBLEM)
+    headers = {**problem_headers(error), "Link": f'<{record.mount}/docs/errors#{error.code}>; rel="help"'}
+    return Response(to_json(problem), problem["status"], headers, PROBLEM)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast, get_args
 
-from technopay.engine.limits import GLOBAL_DAY, LIMIT_RULES
+from technopay.engine.limits import LIMIT_RULES
 from technopay.engine.models import (
     Confirmation,
     Entry,
@@ -155,10 +155,10 @@ def invoice_from(reply: Sequence[Any], now_ms: int) -> Invoice:
 
 
 def limit_from(fields: Fields) -> Limit:
-    """Build a limit; one without `limit` is lifted. Recorded replies of schema 5 name no rule."""
+    """Build a limit; one without `limit` is lifted."""
     limit = int(fields["limit"]) if fields.get("limit") else None
-    rule, window = fields.get("rule", GLOBAL_DAY.name), fields.get("window", GLOBAL_DAY.window)
-    return _limit(rule, window, fields["currency"], limit, int(fields["used"]), from_ms(fields["resets_at"]))
+    resets_at = from_ms(fields["resets_at"])
+    return _limit(fields["rule"], fields["window"], fields["currency"], limit, int(fields["used"]), resets_at)
 
 
 def _limit(rule: str, window: str, currency: str, limit: int | None, used: int, resets_at: datetime) -> Limit:

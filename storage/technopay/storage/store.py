@@ -8,6 +8,7 @@ import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -108,6 +109,7 @@ class RedisStore:
         self._reply_timeout_s = reply_timeout_s
         self._resources = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._clock: Callable[[], datetime] | None = None
         self.is_for_demo = False
         """Whether a store in use that no demo made is refused before anything is written to it."""
 
@@ -156,9 +158,11 @@ class RedisStore:
         )
 
     @classmethod
-    def fake(cls, *, timezone: str = "UTC", namespace: str = "tp") -> Self:
-        """Keep everything in memory, for tests: nothing is durable."""
-        return cls(
+    def fake(
+        cls, *, timezone: str = "UTC", namespace: str = "tp", clock: Callable[[], datetime] | None = None
+    ) -> Self:
+        """Keep everything in memory, for tests: nothing is durable. `clock` returns the time of the store."""
+        store = cls(
             url=None,
             initialise=True,
             timezone=timezone,
@@ -166,6 +170,8 @@ class RedisStore:
             durability="unchecked",
             migrates=True,
         )
+        store._clock = clock
+        return store
 
     @property
     def url(self) -> str | None:
@@ -308,7 +314,9 @@ class RedisStore:
                     "RedisStore.fake() needs fakeredis: pip install 'technopay[testing]'"
                 ) from None
 
-            fake = FakeClient(FakeRedis(server=FakeServer(), decode_responses=True, encoding_errors="replace"))
+            fake = FakeClient(
+                FakeRedis(server=FakeServer(), decode_responses=True, encoding_errors="replace"), self._clock
+            )
             self._partition.client = fake
             self._resources.push_async_callback(fake.aclose)
             await self._take_over(is_new=is_new)

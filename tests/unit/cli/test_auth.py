@@ -1,4 +1,4 @@
-"""The sign-in as it is set: which keys are taken, who signs, and what is said when something does not fit."""
+"""The sign-in by the settings: the keys that verify and sign, and the refusal of settings that do not fit."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ from technopay.cli.service import engine_settings
 from technopay.cli.settings import PRINTED_SECRETS, ConfigurationError, load_settings
 from technopay.engine import EngineSettings
 from technopay.engine.settings import derive_key
-from technopay.http.auth.tokens import Authenticator, TokenAuthenticator
+from technopay.http.auth.tokens import Authenticator, TokenAuthenticator, TokenSigner
 from technopay.http.problems import Unauthenticated
-from technopay.http.auth.tokens import TokenSigner
 
 OTHER, PREVIOUS = "a secret for tokens, and for tokens alone", "the secret of before, and of before alone"
 ROOT = Path(__file__).parents[3]
@@ -166,14 +165,16 @@ def test_previous_secrets_are_other_ones_and_few(
         load_settings()
 
 
-def test_a_public_key_takes_what_the_private_one_signed_and_signs_nothing(settings: Set) -> None:
+def test_a_public_key_verifies_tokens_of_its_private_key_and_signs_none(settings: Set) -> None:
     settings(algorithm="ES256", public_key_file="public.pem", issuer="issuer", audience="us")
     sign_in = make_sign_in(load_settings())
 
     assert takes(sign_in.authenticator, CURVE, "ES256", iss="issuer", aud="us")
     assert not takes(sign_in.authenticator, CURVE, "ES256")
     assert not takes(sign_in.authenticator, SECRET, iss="issuer", aud="us")
-    with pytest.raises(ConfigurationError, match=r"^this command signs tokens"):
+    with pytest.raises(
+        ConfigurationError, match=r"^this command signs tokens, .* TECHNOPAY_TOKEN_ALGORITHM has to be HS256"
+    ):
         sign_in.require_signer("this command")
 
 
@@ -197,7 +198,7 @@ def test_a_demo_signs_with_a_key_of_its_own_store_and_takes_all_other_tokens_too
     assert not takes(demo.authenticator, OTHER)
 
 
-def test_a_token_of_a_demo_that_has_expired_says_so(settings: Set) -> None:
+def test_an_expired_token_of_a_demo_is_refused_as_expired(settings: Set) -> None:
     demo = make_sign_in(load_settings()).for_demo(SECRET, "store-1")
     token = demo.require_signer("a demo").sign("alice", admin=False, lifetime_s=-1)
     request: Any = SimpleNamespace(headers=CIMultiDict(Authorization=f"Bearer {token}"))
@@ -223,11 +224,11 @@ WRONG: list[tuple[dict[str, str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("values", "told"), WRONG)
+@pytest.mark.parametrize(("values", "problem"), WRONG)
 @pytest.mark.parametrize("command", [["token", "--user", "a"], ["serve", "--data-dir", "d"], ["demo"]])
-def test_what_does_not_fit_is_one_line_before_anything_is_started(
+def test_settings_that_do_not_fit_are_one_line_before_the_start(
     settings: Set, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    values: dict[str, str], told: str, command: list[str],
+    values: dict[str, str], problem: str, command: list[str],
 ) -> None:  # fmt: skip
     settings(**values)
     for service in ("SETTLEMENT", "EMAIL"):
@@ -240,23 +241,9 @@ def test_what_does_not_fit_is_one_line_before_anything_is_started(
     output = capsys.readouterr()
     assert (ended.value.code, output.out, output.err.count("\n")) == (1, "", 1)
     assert output.err.startswith("technopay: ")
-    assert told in output.err
+    assert problem in output.err
     assert "short" not in output.err
     assert not Path("d").exists()
-
-
-def test_the_command_says_that_it_cannot_sign_tokens_with_a_public_key(
-    settings: Set, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings(algorithm="ES256", public_key_file="public.pem")
-    monkeypatch.setattr(sys, "argv", ["technopay", "token", "--user", "a"])
-
-    with pytest.raises(SystemExit) as ended:
-        main.run()
-
-    error = capsys.readouterr().err
-    assert (ended.value.code, error.count("\n")) == (1, 1)
-    assert "TECHNOPAY_TOKEN_ALGORITHM has to be HS256" in error
 
 
 def test_a_token_of_the_command_names_issuer_and_audience(

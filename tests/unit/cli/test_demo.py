@@ -35,7 +35,7 @@ async def test_every_refusal_that_the_guide_names_is_really_refused(api: Api) ->
         assert reply.code == code
 
 
-async def test_the_demo_data_is_what_the_contract_promises(api: Api) -> None:
+async def test_the_demo_data_is_that_of_the_contract(api: Api) -> None:
     await seed(api.engine)
 
     for user in ("demo-alice", "demo-blocked", "demo-inactive", "demo-poor", "demo-unreachable"):
@@ -58,7 +58,7 @@ async def test_a_client_makes_a_whole_purchase_over_http(api: Api) -> None:
     assert purchase.payment.limits[0].used == purchase.limit_before.used + purchase.payment.amount
 
 
-async def test_a_seeding_that_was_cut_off_is_repeated_without_overwriting_anything(
+async def test_an_interrupted_seeding_is_repeated_without_overwriting(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def cut_off(**_: object) -> None:

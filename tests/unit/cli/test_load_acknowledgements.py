@@ -36,7 +36,7 @@ def test_a_payment_may_go_on(before: str, after: str) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), NO_WAYS)
-def test_a_payment_that_is_final_stays_what_it_is(before: str, after: str) -> None:
+def test_a_final_payment_keeps_its_status(before: str, after: str) -> None:
     unpaid = {"paid_at": None, "balance_after": None}
     (line,) = violations(payment_json(before, **unpaid), payment_json(after, **unpaid))
 

@@ -47,13 +47,13 @@ def printed(found: Verdict | None = None, *, is_terminal: bool = False, **change
 
 
 def cells(text: str, first: str) -> list[str]:
-    """Answer the cells of the row that begins with a word."""
+    """Return the cells of the row that begins with a word."""
     line = next(line for line in text.splitlines() if line.strip("│ ").startswith(f"{first} ") and "│" in line)
     return [cell.strip() for cell in line.strip("│").split("│")]
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])
-def test_the_tables_show_all_figures_and_what_a_server_says_as_it_is(*, is_terminal: bool) -> None:
+def test_the_tables_show_all_figures_and_the_text_of_a_server_unchanged(*, is_terminal: bool) -> None:
     text = printed(is_terminal=is_terminal)
 
     for word in ("technopay load · mixed · 3.0 s", "2,000", "60.5", "16 ms", "start twice", "4,321"):
@@ -75,15 +75,15 @@ def test_rows_have_their_figures_in_order() -> None:
     assert "rejected: 22.2 % of the purchases that ended\n" in text
 
 
-def test_a_server_that_does_not_tell_is_not_shown() -> None:
+def test_unknown_figures_of_the_server_are_not_shown() -> None:
     unknown = Server(**dict.fromkeys(Server.model_fields))
 
     assert "µs" not in printed(server=unknown)
-    told = unknown.model_copy(update={"cpu_us_per_request": 1.0})
-    assert "memory not known" in printed(server=told)
+    partly = unknown.model_copy(update={"cpu_us_per_request": 1.0})
+    assert "memory not known" in printed(server=partly)
 
 
-def test_a_generator_that_did_not_keep_up_is_said_to_be_what_was_measured() -> None:
+def test_a_generator_that_did_not_keep_up_is_a_warning() -> None:
     slow = Generator(cpu=0.97, lag_p99_ms=80.0, is_to_be_trusted=False)
 
     assert "did not keep up (0.97 cores, 80 ms late)" in printed(generator=slow)
@@ -111,7 +111,7 @@ def test_the_last_line_is_the_verdict(*, is_terminal: bool) -> None:
     assert "clean" not in last[1] + last[2]
 
 
-def test_what_is_broken_is_broken_even_if_the_audit_could_not_be_had() -> None:
+def test_a_violation_is_broken_even_without_an_audit() -> None:
     found = verdict(
         clean=False, audit=None, problem="nobody there", differences=["acknowledged_is_kept: pay_1"]
     )

@@ -83,7 +83,7 @@ def test_a_second_in_which_nothing_ended_has_no_latency() -> None:
     assert result(recorder).series.p95_ms == [None, pytest.approx(100.0, rel=0.001)]
 
 
-def test_what_the_server_uses_is_known_only_where_it_was_asked_and_told() -> None:
+def test_the_use_of_the_server_is_known_only_by_samples() -> None:
     metrics = Read(
         MetricsSample(BEGAN_S - 0.5, 10.0, 100.0, 1_000.0),
         MetricsSample(BEGAN_S + 0.5, 10.5, 110.0, 1_100.0),
@@ -150,7 +150,7 @@ def test_a_run_that_took_no_time_has_no_rates() -> None:
     assert (found.series.at_s, found.generator.cpu) == ([0.0], 0.0)
 
 
-def test_what_ends_after_the_run_is_counted_and_does_not_raise_the_rate() -> None:
+def test_an_end_after_the_run_is_counted_and_does_not_raise_the_rate() -> None:
     recorder = recorded()
     for _ in range(100):
         recorder.request("start", 201, "requires_confirmation", 0.1)
@@ -179,14 +179,14 @@ def test_a_generator_that_is_too_busy_is_not_to_be_trusted(
     assert generator.lag_p99_ms == pytest.approx(1000 * lag_s, rel=0.001)
 
 
-def test_stories_are_named_and_told_as_they_were_counted() -> None:
+def test_flows_are_named_and_counted() -> None:
     traffic = Ended()
     traffic.tallies[pay].unexpected["200 failed instead of 200 succeeded"] += 1
 
-    (story,) = result(recorded(), traffic).stories
+    (flow,) = result(recorded(), traffic).stories
 
-    assert (story.name, story.begun, story.ended, story.as_expected) == ("pay", 3, 2, 1)
-    assert story.surprises == {"200 failed instead of 200 succeeded": 1}
+    assert (flow.name, flow.begun, flow.ended, flow.as_expected) == ("pay", 3, 2, 1)
+    assert flow.surprises == {"200 failed instead of 200 succeeded": 1}
 
 
 def test_each_outcome_has_its_own_times_and_the_share_of_the_rejected_is_a_figure() -> None:

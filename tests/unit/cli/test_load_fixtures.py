@@ -45,7 +45,7 @@ async def make(changes: dict[str, list[Any]], made: list[int]) -> Any:
             timed = TimedClient(session, Recorder(), Acknowledgements())
             return await Setup(session, server.url, timed).make(None, 3, made.append)
         except LoadError:
-            # Whom there is nobody to block, nobody was asked to.
+            # Nothing to block was made.
             assert not any(path.endswith("/block") for path in server.asked)
             raise
 
@@ -71,7 +71,7 @@ async def test_a_server_with_which_there_is_no_load_test_is_refused_in_one_line(
     assert why in str(refused.value)
 
 
-async def test_users_are_made_with_one_who_is_poor_and_one_who_is_not_to_buy(
+async def test_one_user_is_poor_and_one_is_blocked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[int] = []

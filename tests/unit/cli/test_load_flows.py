@@ -56,7 +56,7 @@ class ScriptedServer(ScriptedClient):
 
 
 def play(flow: Flow, **answers: list[Reply]) -> tuple[Reply, ScriptedServer]:
-    """Play a story against these answers, and what is usual where none is given."""
+    """Run a flow against these replies, and the usual ones where none is given."""
 
     async def main() -> tuple[Reply, ScriptedServer]:
         client = ScriptedServer(answers)
@@ -93,7 +93,7 @@ def play(flow: Flow, **answers: list[Reply]) -> tuple[Reply, ScriptedServer]:
         (flows.lost, {"confirm_slow": [PROCESSING]}, "succeeded"),
     ],
 )  # fmt: skip
-def test_what_has_to_come_of_it_is_as_expected(flow: Flow, answers: dict[str, list[Reply]], ends: str) -> None:
+def test_an_expected_result_is_returned(flow: Flow, answers: dict[str, list[Reply]], ends: str) -> None:
     assert play(flow, **answers)[0].code == ends
 
 
@@ -177,7 +177,7 @@ def test_a_wrong_code_is_wrong_and_the_right_one_follows() -> None:
     assert client.codes == ["123457", "123456"]
 
 
-def test_what_is_sent_twice_is_sent_twice() -> None:
+def test_duplicates_are_sent_twice() -> None:
     _, client = play(flows.send_everything_twice)
 
     assert dict(client.operations) == {"invoice": 2, "start": 2, "confirm": 2}
@@ -192,7 +192,7 @@ def test_only_the_first_request_of_a_purchase_counts_from_when_the_purchase_was_
     assert client.due == [("invoice", DUE_S)]
 
 
-def test_every_scenario_is_a_hundred_purchases_of_stories_that_say_what_they_are() -> None:
+def test_every_scenario_is_a_hundred_purchases_of_documented_flows() -> None:
     for scenario in SCENARIOS.values():
         assert sum(scenario.flows.values()) == 100
         assert all(flow.__doc__ for flow in scenario.flows)
@@ -209,7 +209,7 @@ def test_every_scenario_is_a_hundred_purchases_of_stories_that_say_what_they_are
         (flows.pay, {"confirm": [Reply(200, "failed", {})]}, None),
     ],
 )
-def test_what_is_done_that_has_to_be_refused_breaks_an_invariant(
+def test_a_success_instead_of_a_refusal_breaks_an_invariant(
     flow: Flow, answers: dict[str, list[Reply]], invariant: str | None
 ) -> None:
     with pytest.raises(UnexpectedResult) as raised:

@@ -24,13 +24,13 @@ def message(payment_id: str, code: str | None = "123456") -> Message:
     return {"payment_id": payment_id, "kind": "confirmation.code", **({"code": code} if code else {})}
 
 
-async def nobody_reads() -> bool:
+async def no_reader_runs() -> bool:
     """Whether nothing runs but the test."""
     await asyncio.sleep(0)
     return asyncio.all_tasks() == {asyncio.current_task()}
 
 
-def test_one_reader_reads_for_all_who_wait() -> None:
+def test_one_reader_reads_for_all_purchases() -> None:
     async def main() -> None:
         client = ScriptedClient(
             lambda _: inbox(*(message(f"pay_{number}", f"{number}") for number in range(50)))
@@ -41,7 +41,7 @@ def test_one_reader_reads_for_all_who_wait() -> None:
 
         assert codes == [str(number) for number in range(50)]
         assert client.asked == ["/mock/inbox/alice?limit=100"], "twice as many as wait"
-        assert await nobody_reads()
+        assert await no_reader_runs()
 
     leap(main())
 
@@ -74,12 +74,12 @@ def test_a_code_that_does_not_come_is_waited_for_and_given_up() -> None:
         assert asyncio.get_running_loop().time() - began_s == pytest.approx(CODE_WAIT_S)
         assert client.asked[-1].endswith(f"limit={INBOX_LENGTH_MAX}")
         assert len(client.asked) < 60
-        assert await nobody_reads()
+        assert await no_reader_runs()
 
     leap(main())
 
 
-def test_who_comes_after_the_others_are_gone_gets_a_code_too() -> None:
+def test_a_later_purchase_gets_its_code_too() -> None:
     async def main() -> None:
         client = ScriptedClient(lambda _: inbox(message("pay_1"), message("pay_2")))
         reader = Inbox(client, "alice")
@@ -96,7 +96,7 @@ def test_who_comes_after_the_others_are_gone_gets_a_code_too() -> None:
     leap(main())
 
 
-def test_nothing_goes_on_when_those_who_waited_are_gone() -> None:
+def test_the_reader_ends_with_the_last_purchase() -> None:
     async def main() -> None:
         reader = Inbox(ScriptedClient(lambda _: inbox()), "alice")
         waiting = [asyncio.create_task(reader.read_code(f"pay_{number}")) for number in range(2)]
@@ -104,16 +104,16 @@ def test_nothing_goes_on_when_those_who_waited_are_gone() -> None:
 
         waiting[0].cancel()
         await asyncio.sleep(0)
-        assert not await nobody_reads()
+        assert not await no_reader_runs()
         waiting[1].cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
 
-        assert await nobody_reads()
+        assert await no_reader_runs()
 
     leap(main())
 
 
-def test_an_inbox_that_is_not_understood_is_told_to_all_who_wait_at_once() -> None:
+def test_an_unreadable_inbox_fails_all_purchases_at_once() -> None:
     async def main() -> None:
         answers = [Reply(200, "ok", {"data": [{"text": "hello"}]}), inbox(message("pay_1"))]
         client = ScriptedClient(lambda _: answers[len(client.asked) - 1])
@@ -124,7 +124,7 @@ def test_an_inbox_that_is_not_understood_is_told_to_all_who_wait_at_once() -> No
         )
 
         assert [repr(each) for each in waited] == ["KeyError('payment_id')"] * 2
-        assert await nobody_reads()
+        assert await no_reader_runs()
         assert await reader.read_code("pay_1") == "123456"
 
     leap(main())
@@ -135,7 +135,7 @@ async def read_one_after_another(reader: Inbox) -> None:
         await reader.read_code(f"pay_{number}")
 
 
-def test_who_was_missed_is_found_though_others_are_found_at_every_read() -> None:
+def test_a_missed_code_is_found_though_others_are_found_at_every_read() -> None:
     async def main() -> None:
         buried = [message("pay_late")]
 

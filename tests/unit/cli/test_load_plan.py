@@ -27,7 +27,7 @@ def plan(url: str = "http://127.0.0.1:8080", **changes: Any) -> Plan:
         "http://h:99999", "http://h:x", "http://me:secret@h",
     ],
 )  # fmt: skip
-def test_an_address_that_is_none_is_refused(url: str) -> None:
+def test_a_wrong_address_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match=r"^--url has to be an address like http://"):
         plan(url)
 
@@ -38,7 +38,7 @@ def test_an_address_with_a_path_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("argument", "name"), [("duration_s", "--duration"), ("rate_per_s", "--rate")])
-def test_what_is_no_number_is_refused(argument: str, name: str) -> None:
+def test_a_number_that_is_not_finite_is_refused(argument: str, name: str) -> None:
     changes: dict[str, Any] = {argument: float("nan")}
     with pytest.raises(UsageError, match=f"^{name} has to be a number$"):
         plan(**changes)
@@ -50,7 +50,7 @@ def test_more_at_a_time_than_a_server_takes_of_one_user_is_refused() -> None:
 
 
 @pytest.mark.parametrize("scenario", [each for each in ScenarioName if each is not ScenarioName.HOT_WALLET])
-def test_what_is_not_given_is_chosen(scenario: ScenarioName) -> None:
+def test_missing_arguments_have_defaults(scenario: ScenarioName) -> None:
     fixed, at_a_rate = plan(scenario=scenario), plan(scenario=scenario, rate_per_s=5.0)
 
     assert (fixed.concurrency, fixed.rate_per_s, fixed.users) == (32, None, 100)
@@ -59,7 +59,7 @@ def test_what_is_not_given_is_chosen(scenario: ScenarioName) -> None:
     assert plan(scenario=scenario, concurrency=2_000, rate_per_s=5.0).concurrency == 2_000
 
 
-def test_a_hot_wallet_is_of_one_user_and_takes_what_a_server_takes_of_one() -> None:
+def test_a_hot_wallet_has_one_user_and_the_concurrency_of_one() -> None:
     asked = plan(scenario=ScenarioName.HOT_WALLET)
 
     assert (asked.users, asked.concurrency) == (1, 48)
@@ -100,7 +100,7 @@ def test_one_that_does_not_hold_is_not(text: str) -> None:
     assert held(text) == []
 
 
-def test_all_that_hold_are_named() -> None:
+def test_all_conditions_that_hold_are_named() -> None:
     assert [line.partition(":")[0] for line in held("p50_ms>1", "p95_ms<1", "per_s>1")] == [
         "p50_ms>1",
         "per_s>1",
@@ -124,7 +124,7 @@ def test_a_figure_that_is_not_known_fails_the_run() -> None:
         "p99_ms>" + 13 * "9",
     ],
 )  # fmt: skip
-def test_what_is_no_condition_is_refused_with_the_names_that_there_are(text: str) -> None:
+def test_a_wrong_condition_is_refused_with_the_names_of_figures(text: str) -> None:
     with pytest.raises(UsageError, match=r"--fail-if .* is no condition") as refused:
         read_condition(text)
 

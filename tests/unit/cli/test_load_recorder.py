@@ -34,7 +34,7 @@ def p50_ms(latency: Latency | None) -> float | None:
     return round(latency.p50_ms) if latency else None
 
 
-def test_what_ends_belongs_to_the_second_in_which_it_ends() -> None:
+def test_an_end_belongs_to_its_second() -> None:
     recorder = Recorder()
     recorder.request("start", 201, "requires_confirmation", 0.1)
     recorder.purchase(200, "succeeded", 0.5)
@@ -53,7 +53,7 @@ def test_what_ends_belongs_to_the_second_in_which_it_ends() -> None:
 
 
 @pytest.mark.parametrize("operation", ["wait", "confirm_slow"])
-def test_what_is_slow_on_purpose_is_counted_and_is_not_in_the_percentiles_over_time(operation: str) -> None:
+def test_a_slow_operation_is_counted_and_is_not_in_the_series_of_percentiles(operation: str) -> None:
     recorder = Recorder()
     recorder.request(operation, 200, "succeeded", 3.0)
 
@@ -76,7 +76,7 @@ def test_a_wait_that_is_no_request_is_not_counted_as_one() -> None:
     assert (recorder.requests, p50_ms(recorder.success_latency("code"))) == (0, 300)
 
 
-def test_times_are_of_what_succeeded() -> None:
+def test_latencies_are_of_successes() -> None:
     recorder = Recorder()
     for status, code in ((200, "succeeded"), (200, "failed"), (402, "insufficient_funds"), (503, "overloaded")):
         recorder.request("confirm", status, code, status / 1_000)

@@ -80,8 +80,8 @@ class Page(HTMLParser):
 def hostile_result() -> Result:
     """A result in which every text from elsewhere tries to be more than text."""
     with_differences = broken_result().model_dump(mode="json")
-    for story in with_differences["stories"]:
-        story["surprises"] = {HOSTILE: 1}
+    for flow in with_differences["stories"]:
+        flow["surprises"] = {HOSTILE: 1}
 
     def spoilt(value: Any) -> Any:
         if isinstance(value, dict):
@@ -100,7 +100,7 @@ def result(request: pytest.FixtureRequest) -> Result:
     return hostile_result() if request.param == "hostile" else RESULTS[request.param]()
 
 
-def test_the_page_refers_to_nothing_and_only_what_it_brings_along_may_run(result: Result) -> None:
+def test_the_page_refers_to_nothing_and_runs_only_its_own_scripts(result: Result) -> None:
     page = Page(report_html(result))
     assert {*page.values("src"), *page.values("href")} == {"data:,"}
     names = {name for _, attributes in page.elements for name in attributes}
@@ -122,7 +122,7 @@ def test_the_page_refers_to_nothing_and_only_what_it_brings_along_may_run(result
     assert policy == {}
 
 
-def test_styles_and_scripts_of_ours_fetch_nothing() -> None:
+def test_own_styles_and_scripts_fetch_nothing() -> None:
     for name in ("page.html", "page.css", "charts.js"):
         text = (FOLDER / name).read_text()
         assert not re.search(r"https?:|@import|url\(|fetch\(|innerHTML|XMLHttpRequest", text), name
@@ -146,7 +146,7 @@ def test_no_two_elements_have_the_same_id(result: Result) -> None:
     assert max(Counter(Page(report_html(result)).values("id")).values()) == 1
 
 
-def test_the_verdict_is_said_first_and_cannot_be_mistaken() -> None:
+def test_the_verdict_comes_first() -> None:
     said = {
         "clean": "Clean: money moved as it has to",
         "broken": "BROKEN: money did not move as it has to",
@@ -199,7 +199,7 @@ def test_figures_of_a_generator_that_was_too_busy_are_not_to_be_trusted() -> Non
     assert "The load generator kept up" in report_html(clean_result())
 
 
-def test_what_is_not_known_is_said_and_never_a_zero() -> None:
+def test_an_unknown_figure_is_never_a_zero() -> None:
     page = report_html(empty_result())
     [figures] = re.findall('<ul class="figures".*?</ul>', page, re.DOTALL)
     assert figures.count(">not known<") == 7
@@ -217,7 +217,7 @@ def test_every_chart_has_its_place_in_the_page() -> None:
     assert len(places) == 6
 
 
-def test_outcomes_are_sorted_and_a_rare_one_is_not_written_as_none() -> None:
+def test_outcomes_are_sorted_and_a_rare_one_is_not_zero() -> None:
     table = report_html(broken_result()).partition("<h3>Outcomes</h3>")[2].partition("</table>")[0]
     rows = re.findall(r'<th scope="row">(\w+)</th>\s*<td>(\w+)</td>', table)
     assert rows[:2] == [("purchase", "succeeded"), ("purchase", "confirmation_invalid")]
@@ -235,7 +235,7 @@ def test_figures_are_written_for_people() -> None:
     assert figures[-3:] == ["212 µs", "1.9 kB", "82.0 MB → 96.0 MB"]
 
 
-def test_what_was_vendored_is_unchanged_and_its_licence_is_in_the_page() -> None:
+def test_vendored_files_are_unchanged_and_their_licence_is_in_the_page() -> None:
     sums = {line[66:]: line[:64] for line in (VENDOR / "SHA256SUMS").read_text().splitlines()}
     found = {path.name for path in VENDOR.iterdir()} - {"README.md", "SHA256SUMS"}
     assert found == set(sums)

@@ -118,7 +118,7 @@ def test_no_more_are_under_way_than_planned_and_never_fewer_while_there_are_some
     assert len(seen) == pytest.approx(3 / 0.25 * 4, abs=4)
 
 
-def test_what_is_under_way_when_the_time_is_over_may_finish() -> None:
+def test_purchases_under_way_at_the_end_may_finish() -> None:
     run = played(lasting(2.0), concurrency=1)
 
     assert (run.tally.begun, run.tally.ended) == (2, 2)
@@ -127,7 +127,7 @@ def test_what_is_under_way_when_the_time_is_over_may_finish() -> None:
 
 
 @pytest.mark.parametrize("later", range(12))
-def test_what_ends_in_the_moment_when_the_time_is_over_is_no_trouble(later: int) -> None:
+def test_an_end_in_the_last_moment_is_no_trouble(later: int) -> None:
     async def flow(purchase: Purchase) -> Reply:
         await asyncio.sleep(3)
         for _ in range(later):
@@ -139,56 +139,56 @@ def test_what_ends_in_the_moment_when_the_time_is_over_is_no_trouble(later: int)
     assert run.tally.ended == run.tally.begun
 
 
-def test_what_never_ends_is_cut_off() -> None:
+def test_a_purchase_that_never_ends_is_cut_off() -> None:
     run = played(lasting(1_000.0), concurrency=4)
 
     assert (run.tally.begun, run.tally.ended) == (4, 0)
     assert run.took_s == pytest.approx(3 + FINISH_S)
 
 
-def test_a_run_that_is_stopped_ends_early_and_waits_less_for_what_is_under_way() -> None:
+def test_a_stopped_run_ends_early_and_waits_less() -> None:
     run = played(lasting(1_000.0), stop_after_s=1.0, concurrency=4)
 
     assert run.traffic.ended_early
     assert [run.traffic.ran_s, run.took_s] == pytest.approx([1, 1 + FINISH_EARLY_S])
 
 
-def test_to_stop_a_run_that_is_finishing_shortens_it_and_it_was_whole_all_the_same() -> None:
+def test_to_stop_a_finishing_run_shortens_it_and_it_is_still_whole() -> None:
     run = played(lasting(1_000.0), stop_after_s=5.0)
 
     assert not run.traffic.ended_early
     assert [run.traffic.ran_s, run.took_s] == pytest.approx([3, 5 + FINISH_EARLY_S])
 
 
-def test_rates_are_made_of_what_ended_in_time() -> None:
+def test_rates_count_only_ends_in_time() -> None:
     run = played(lasting(2.0), concurrency=4)
 
     assert (run.recorder.paid, run.recorder.in_time[PURCHASE]) == (8, 4)
 
 
-async def turned_away(purchase: Purchase) -> Reply:
+async def rejected(purchase: Purchase) -> Reply:
     raise Rejected(Reply(503, "overloaded", {}))
 
 
-async def surprised(purchase: Purchase) -> Reply:
+async def unexpected_result(purchase: Purchase) -> Reply:
     raise UnexpectedResult("two answers with different id", Reply(200, "failed", {}))
 
 
-async def puzzled(purchase: Purchase) -> Reply:
+async def unreadable(purchase: Purchase) -> Reply:
     raise KeyError("id")
 
 
 @pytest.mark.parametrize(
     ("flow", "counts", "unexpected", "outcome"),
     [
-        (turned_away, (3, 0, 3), {}, (503, "overloaded")),
-        (surprised, (3, 0, 0), {"two answers with different id": 3}, (200, "failed")),
-        (puzzled, (3, 0, 0), {"a reply could not be read: KeyError('id')": 3}, (0, "not_understood")),
+        (rejected, (3, 0, 3), {}, (503, "overloaded")),
+        (unexpected_result, (3, 0, 0), {"two answers with different id": 3}, (200, "failed")),
+        (unreadable, (3, 0, 0), {"a reply could not be read: KeyError('id')": 3}, (0, "not_understood")),
         (lasting(0.0), (3, 3, 0), {}, (200, "succeeded")),
     ],
-    ids=["turned away", "surprised", "puzzled", "as expected"],
+    ids=["rejected", "unexpected", "unreadable", "as expected"],
 )
-def test_every_end_is_counted_as_what_it_is(
+def test_every_end_is_counted_by_its_kind(
     flow: Flow, counts: tuple[int, int, int], unexpected: dict[str, int], outcome: tuple[int, str]
 ) -> None:
     run = played(flow, rate_per_s=1.0, duration_s=2.95)
@@ -198,7 +198,7 @@ def test_every_end_is_counted_as_what_it_is(
     assert run.recorder.outcomes == {(PURCHASE, *outcome): 3}
 
 
-def test_a_surprise_that_breaks_an_invariant_is_kept_for_the_verdict() -> None:
+def test_an_unexpected_result_that_breaks_an_invariant_is_kept_for_the_verdict() -> None:
     async def main() -> None:
         async def flow(purchase: Purchase) -> Reply:
             raise UnexpectedResult("200 succeeded", PAID, invariant="refused_is_refused")
@@ -213,14 +213,14 @@ def test_a_surprise_that_breaks_an_invariant_is_kept_for_the_verdict() -> None:
     leap(main())
 
 
-def test_who_is_turned_away_does_not_come_back_at_once() -> None:
-    run = played(turned_away, concurrency=2, duration_s=0.95)
+def test_a_rejected_client_does_not_come_back_at_once() -> None:
+    run = played(rejected, concurrency=2, duration_s=0.95)
 
     assert run.tally.rejected == 2 * 10
     assert max(run.latencies_s) == 0.0, "the pause is no part of it"
 
 
-def test_a_story_that_takes_its_time_on_purpose_has_no_latency() -> None:
+def test_a_slow_flow_has_no_latency() -> None:
     async def slow(purchase: Purchase) -> Reply:
         purchase.is_slow = True
         return PAID

@@ -91,7 +91,7 @@ async def court(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Court]:
         yield Court(server, session)
 
 
-async def test_what_is_in_order_is_clean_at_the_first_look(court: Court) -> None:
+async def test_a_sound_server_is_clean_at_the_first_look(court: Court) -> None:
     found = await court.judge()
 
     assert (found.judgement, found.differences, found.problem) == ("clean", [], None)
@@ -101,7 +101,7 @@ async def test_what_is_in_order_is_clean_at_the_first_look(court: Court) -> None
 
 
 @pytest.mark.parametrize("amount", [DEPOSIT - 200, DEPOSIT, DEPOSIT - 99])
-async def test_a_balance_that_is_not_what_its_payments_leave_is_a_difference(court: Court, amount: int) -> None:
+async def test_a_balance_that_differs_from_its_payments_is_a_difference(court: Court, amount: int) -> None:
     court.answer(WALLET, balance(amount))
 
     assert await court.find() == [
@@ -137,13 +137,13 @@ async def test_a_payment_that_was_given_back_does_not_count_as_paid(court: Court
         ),
     ],
 )
-async def test_what_was_acknowledged_and_is_not_kept_is_a_difference(court: Court, now: Any, line: str) -> None:
+async def test_an_acknowledgement_that_is_not_kept_is_a_difference(court: Court, now: Any, line: str) -> None:
     court.answer(PAYMENTS, page(*([now] if now else [])))
 
     assert f"acknowledged_is_kept: {line}" in await court.find()
 
 
-async def test_what_was_refused_and_was_paid_all_the_same_is_a_difference(court: Court) -> None:
+async def test_a_refused_payment_that_is_paid_is_a_difference(court: Court) -> None:
     court.kept = only_started()
     court.kept.confirm("pay_1")
     court.kept.refuse("pay_1", "daily_limit_exceeded")
@@ -153,7 +153,7 @@ async def test_what_was_refused_and_was_paid_all_the_same_is_a_difference(court:
     assert line.startswith("acknowledged_is_kept: pay_1 was refused as daily_limit_exceeded, and is succeeded")
 
 
-async def test_what_was_refused_once_may_be_paid_by_another_confirm(court: Court) -> None:
+async def test_a_refused_payment_may_be_paid_by_another_confirm(court: Court) -> None:
     court.kept = only_started()
     court.kept.confirm("pay_1")
     court.kept.refuse("pay_1", "confirmation_invalid")
@@ -162,14 +162,14 @@ async def test_what_was_refused_once_may_be_paid_by_another_confirm(court: Court
     assert await court.find() == []
 
 
-async def test_a_wallet_with_less_than_nothing_is_a_difference(court: Court) -> None:
+async def test_a_balance_below_zero_is_a_difference(court: Court) -> None:
     court.answer(PAYMENTS, page(payment_json(amount=DEPOSIT + 1)))
     court.answer(WALLET, balance(-1))
 
     assert "balance_is_sum_of_entries: wal_alice has -1, which is below zero" in await court.find()
 
 
-async def test_where_nothing_was_acknowledged_there_is_nothing_to_judge(court: Court) -> None:
+async def test_without_acknowledgements_there_is_no_verdict(court: Court) -> None:
     court.kept = Acknowledgements()
     court.answer(PAYMENTS, page())
     court.answer(WALLET, balance(DEPOSIT))
@@ -180,7 +180,7 @@ async def test_where_nothing_was_acknowledged_there_is_nothing_to_judge(court: C
     assert found.problem == "no payment was acknowledged, so there is nothing to judge"
 
 
-async def test_what_was_told_during_the_run_counts_too(court: Court) -> None:
+async def test_violations_during_the_run_count_too(court: Court) -> None:
     court.kept.add(payment_json(**OTHER, balance_after=0))
     court.answer(PAYMENTS, page(payment_json(), payment_json(**OTHER, balance_after=0)))
     court.answer(WALLET, balance(DEPOSIT - 200))
@@ -190,7 +190,7 @@ async def test_what_was_told_during_the_run_counts_too(court: Court) -> None:
     assert line.startswith("balance_is_sum_of_entries: pay_2 took 100")
 
 
-async def test_a_payment_of_a_wallet_that_takes_no_part_is_a_difference(court: Court) -> None:
+async def test_a_payment_of_a_foreign_wallet_is_a_difference(court: Court) -> None:
     court.kept.add(payment_json(**OTHER, wallet_id="wal_mallory"))
 
     assert await court.find() == ["acknowledged_is_kept: pay_2 is of a foreign wallet wal_mallory"]
@@ -208,7 +208,7 @@ async def test_a_payment_of_a_wallet_that_takes_no_part_is_a_difference(court: C
         ({"used": 0, "resets_at": "2026-11-25T00:00:00.000Z"}, []),  # midnight has passed
     ],
 )
-async def test_a_limit_counts_all_that_was_paid_and_is_not_passed(
+async def test_a_limit_counts_all_debits_and_is_not_exceeded(
     court: Court, limit: dict[str, Any], lines: list[str]
 ) -> None:
     court.answer(LIMITS, page(limit_json(**limit)))
@@ -216,7 +216,7 @@ async def test_a_limit_counts_all_that_was_paid_and_is_not_passed(
     assert await court.find() == [f"limit_is_sum_of_debits: {line}" for line in lines]
 
 
-async def test_what_was_used_before_the_run_is_not_ours(court: Court) -> None:
+async def test_use_before_the_run_does_not_count(court: Court) -> None:
     court.fixtures = load_fixtures(used=1_000, session=court.session, url=court.server.url)
     court.answer(LIMITS, page(limit_json(used=1_099)))
 
@@ -224,7 +224,7 @@ async def test_what_was_used_before_the_run_is_not_ours(court: Court) -> None:
     assert "counts 99 used" in line
 
 
-async def test_a_limit_that_was_set_below_what_was_used_by_then_is_not_passed(court: Court) -> None:
+async def test_a_limit_that_was_set_below_its_use_is_not_exceeded(court: Court) -> None:
     court.fixtures.used_when_set = 100
     court.answer(LIMITS, page(limit_json(used=100, limit=50)))
     assert await court.find() == []
@@ -233,7 +233,7 @@ async def test_a_limit_that_was_set_below_what_was_used_by_then_is_not_passed(co
     assert await court.find() == ["limit_is_sum_of_debits: FKP has 101 used of a limit of 50"]
 
 
-async def test_what_is_settled_between_two_looks_is_no_difference(court: Court) -> None:
+async def test_a_settlement_between_two_looks_is_no_difference(court: Court) -> None:
     court.answer(PAYMENTS, page(payment_json("processing")), page(payment_json("failed")))
     court.answer(WALLET, balance(DEPOSIT))
     court.answer(LIMITS, page(limit_json(used=0)))
@@ -243,7 +243,7 @@ async def test_what_is_settled_between_two_looks_is_no_difference(court: Court) 
     assert court.server.asked[PAYMENTS] == 2
 
 
-async def test_what_the_limit_gets_back_between_two_looks_is_no_difference(court: Court) -> None:
+async def test_a_refund_of_the_limit_between_two_looks_is_no_difference(court: Court) -> None:
     # The wallet's look is whole in itself; the limit is read when the payment has failed.
     court.answer(PAYMENTS, page(payment_json("processing")), page(payment_json("failed")))
     court.answer(WALLET, balance(DEPOSIT - 100), balance(DEPOSIT))
@@ -253,9 +253,7 @@ async def test_what_the_limit_gets_back_between_two_looks_is_no_difference(court
     assert await court.find() == []
 
 
-async def test_what_differs_for_as_long_as_something_is_under_way_is_given_up_in_the_end(
-    court: Court, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_looks_at_a_lasting_difference_are_bounded(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdict_module, "LOOKS", 5)
     court.answer(PAYMENTS, page(payment_json("processing")))
     court.kept = only_started()
@@ -265,7 +263,7 @@ async def test_what_differs_for_as_long_as_something_is_under_way_is_given_up_in
     assert court.server.asked[PAYMENTS] == 5
 
 
-async def test_only_what_differs_is_looked_at_again(court: Court) -> None:
+async def test_only_wallets_with_a_difference_are_looked_at_again(court: Court) -> None:
     court.fixtures = load_fixtures(users=("alice", "bob"), session=court.session, url=court.server.url)
     court.answer("/v1/wallets/wal_bob", balance(DEPOSIT - 1))
     bob = [page(), page()]
@@ -311,7 +309,7 @@ async def test_a_server_that_is_busy_for_a_while_is_asked_again(court: Court, pa
     ],
     ids=["busy", "broken", "forbidden", "html", "lost", "empty", "a list", "other members"],
 )
-async def test_where_the_server_does_not_tell_there_is_no_verdict_and_it_is_said_why(
+async def test_without_the_servers_state_there_is_no_verdict_but_a_reason(
     court: Court, path: str, answer: Any, why: str, asked: int
 ) -> None:
     court.answer(path, answer)
@@ -335,7 +333,7 @@ async def test_a_silent_server_is_not_asked_for_ever(court: Court, monkeypatch: 
     assert court.server.asked[AUDIT] == 1
 
 
-async def test_what_was_found_counts_even_if_the_server_tells_no_more(court: Court) -> None:
+async def test_a_violation_counts_even_without_the_servers_state(court: Court) -> None:
     court.kept.add(payment_json(**OTHER, balance_after=0))
     court.answer(PAYMENTS, (500, {}))
 
@@ -347,7 +345,7 @@ async def test_what_was_found_counts_even_if_the_server_tells_no_more(court: Cou
 
 
 @pytest.mark.parametrize("clean", [False, True])
-async def test_what_the_audit_finds_counts_and_has_its_name(court: Court, *, clean: bool) -> None:
+async def test_a_difference_of_the_audit_counts_and_has_its_name(court: Court, *, clean: bool) -> None:
     difference = {
         "invariant": "no_money_made_or_lost", "subject": "EUR", "what": "total", "expected": "1", "found": "2"
     }  # fmt: skip

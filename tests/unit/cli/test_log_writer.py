@@ -38,7 +38,7 @@ def make(descriptor: int, *, is_shared: bool = False) -> LogWriter:
     return LogWriter(descriptor, lambda count: f"dropped {count}\n", is_shared=is_shared)
 
 
-def test_a_reader_who_does_not_read_stops_nobody_and_hears_how_much_was_dropped(
+def test_a_pipe_without_reads_blocks_no_writer_and_gets_the_count_of_dropped_lines(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "WAITING_CHARACTERS_MAX", 500_000)
@@ -55,7 +55,7 @@ def test_a_reader_who_does_not_read_stops_nobody_and_hears_how_much_was_dropped(
     writer.close()
 
 
-def test_the_end_is_bounded_where_nobody_reads_and_writes_all_where_somebody_does(
+def test_the_end_writes_all_lines_in_bounded_time(
     pipe: tuple[int, int],
 ) -> None:
     stuck = make(pipe[1])
@@ -85,7 +85,7 @@ def test_a_full_disk_does_no_harm() -> None:
     os.close(descriptor)
 
 
-def test_a_reader_who_is_gone_does_no_harm_and_a_new_one_hears_of_it(pipe: tuple[int, int]) -> None:
+def test_a_closed_pipe_does_no_harm_and_its_successor_gets_the_count(pipe: tuple[int, int]) -> None:
     os.close(pipe[0])
     writer = make(pipe[1])
     writer.write(LINE)

@@ -39,7 +39,7 @@ class Log:
         return set_up_logging(level, log_format, cast("Any", self), **options)
 
     def lines(self) -> list[str]:
-        """End the log; answer its lines."""
+        """End the log; return its lines."""
         logs._writers[0].close(10)
         return Path(self._file.name).read_text().splitlines()
 
@@ -85,7 +85,7 @@ def test_a_request_is_a_line_of_json_with_its_ids(log: Log) -> None:
     }
 
 
-def test_lines_are_in_order_whoever_wrote_them(log: Log) -> None:
+def test_lines_of_all_threads_are_in_order(log: Log) -> None:
     log_request = log.set_up()
     assert log_request
     for number in range(1_000):
@@ -97,7 +97,7 @@ def test_lines_are_in_order_whoever_wrote_them(log: Log) -> None:
     assert [line["message"] for line in told[1::2]] == [str(number) for number in range(1_000)]
 
 
-def test_what_is_no_id_of_ours_is_not_written_down(log: Log) -> None:
+def test_a_foreign_id_is_not_logged(log: Log) -> None:
     log_request = log.set_up()
     assert log_request
 
@@ -158,7 +158,7 @@ def warn() -> None:
 
 
 @pytest.mark.parametrize("happen", [crash_a_thread, crash_while_deleted, crash_and_log, warn])
-def test_whatever_is_logged_and_by_whom_has_one_shape(log: Log, happen: Callable[[], None]) -> None:
+def test_every_record_has_one_form(log: Log, happen: Callable[[], None]) -> None:
     log.set_up("warning", "json")
 
     happen()
@@ -169,7 +169,7 @@ def test_whatever_is_logged_and_by_whom_has_one_shape(log: Log, happen: Callable
     assert "RuntimeError: odd" in line.get("exception", line["message"])
 
 
-def test_what_else_is_logged_has_its_ids(log: Log) -> None:
+def test_other_records_have_their_ids(log: Log) -> None:
     log.set_up("info", "json")
     logger = logging.getLogger("technopay.test")
 
@@ -198,7 +198,7 @@ def test_a_record_that_cannot_be_written_as_it_is_is_written_as_it_can_be(log: L
     assert "%d of %s (TypeError" in second
 
 
-def test_of_several_workers_every_line_says_which_one_wrote_it(log: Log) -> None:
+def test_every_line_of_several_workers_has_the_number_of_its_worker(log: Log) -> None:
     log_request = log.set_up(worker=0)
     assert log_request
     log_request(a_confirm())

@@ -17,7 +17,7 @@ Limit = tuple[int, int]
 UNLIMITED = resource.RLIM_INFINITY
 
 
-def test_a_line_is_written_in_one_piece_so_that_none_of_the_log_comes_into_it(
+def test_a_line_is_written_in_one_piece(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     written: list[str] = []
@@ -55,7 +55,7 @@ def test_a_process_may_open_as_many_files_as_it_needs(
     assert made == ([after] if after else [])
 
 
-def test_what_the_system_does_not_allow_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_number_beyond_the_systems_limit_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 1_024))
 
     with pytest.raises(ConfigurationError, match=r"^TECHNOPAY_CONNECTIONS_MAX: .* 1024; set it lower"):
@@ -63,7 +63,7 @@ def test_what_the_system_does_not_allow_is_said_with_what_to_do(monkeypatch: pyt
 
 
 @pytest.mark.parametrize(("hard", "allowed"), [(1_024, 896), (256, 128), (128, 64)])
-def test_a_default_is_lowered_to_what_the_system_allows_with_one_warning(
+def test_a_default_is_lowered_to_the_systems_limit_with_one_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hard: int, allowed: int
 ) -> None:
     made: list[Limit] = []
@@ -79,7 +79,7 @@ def test_a_default_is_lowered_to_what_the_system_allows_with_one_warning(
         fit_connections(Settings(connections_max=1_000))
 
 
-def test_the_concurrency_of_a_load_is_lowered_only_if_nobody_gave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_default_concurrency_of_a_load_is_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (128, 128))
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
     plan = make_plan("http://h", ScenarioName.PLAIN, 1, 1, None, None)

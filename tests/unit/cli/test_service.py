@@ -26,7 +26,7 @@ NEXT = "the next secret, of tests and of tests alone"
         ({"codes_per_hour": 1, "confirms_per_minute": 2, "failures_per_day": 3}, True, (None, None, None)),
     ],
 )
-def test_the_limits_on_behaviour_are_those_that_are_set_and_none_in_a_demo(
+def test_the_limits_on_behaviour_are_those_of_the_settings_and_a_demo_has_none(
     limits: dict[str, int], demo: bool, expected: tuple[int | None, ...]
 ) -> None:
     settings = Settings(code_lifetime_s=60).model_copy(update=limits)
@@ -37,7 +37,7 @@ def test_the_limits_on_behaviour_are_those_that_are_set_and_none_in_a_demo(
     assert (made.secret, made.code_lifetime_s) == (SECRET, 60)
 
 
-async def test_live_codes_of_each_secret_are_told_where_there_was_more_than_one(
+async def test_live_codes_of_each_of_several_secrets_are_logged(
     fake_store: RedisStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

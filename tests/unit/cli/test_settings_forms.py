@@ -109,9 +109,7 @@ def test_a_setting_is_taken_in_every_form_that_is_meant(
         ("secret_previous", f"{SECRET[:-1]},short", "item 2 has to have at least 32 characters"),
     ],
 )  # fmt: skip
-def test_what_has_another_form_is_refused_by_name_and_rule(
-    given: Set, name: str, text: str, words: str
-) -> None:
+def test_a_wrong_form_is_refused_by_name_and_rule(given: Set, name: str, text: str, words: str) -> None:
     given(**{name: text})
 
     (line,) = refusal()
@@ -145,7 +143,7 @@ def test_an_empty_flag_is_refused_by_name(flag: str, name: str) -> None:
     assert refusal(**{name: ""}) == [f"{flag} is empty; leave it out for the default"]
 
 
-def test_all_that_is_wrong_is_named_at_once(given: Set) -> None:
+def test_all_wrong_settings_are_named_at_once(given: Set) -> None:
     given(port="many", secret="short", log_level="loud", timezone="", colour="red")
 
     assert [line.partition(":")[0] for line in refusal(host="")] == [
@@ -169,7 +167,7 @@ def test_a_name_that_is_not_known_is_found_in_the_file_and_in_any_case() -> None
     assert refusal() == ["TECHNOPAY_ZZZ: is not a setting"]
 
 
-def test_what_kubernetes_sets_for_a_service_of_our_name_is_none_of_our_business(given: Set) -> None:
+def test_variables_of_kubernetes_for_a_service_of_our_name_are_ignored(given: Set) -> None:
     given(service_host="10.0.0.1", service_port="80", service_port_http="80", port="tcp://10.0.0.1:80",
           port_80_tcp="tcp://10.0.0.1:80", port_80_tcp_proto="tcp", port_80_tcp_addr="10.0.0.1")  # fmt: skip
 
@@ -236,6 +234,7 @@ def test_a_file_that_holds_no_secret_is_refused_by_name(given: Set, content: byt
 
     assert line.startswith(("TECHNOPAY_SECRET_FILE: ", "TECHNOPAY_SECRET: "))
     assert words in line
+    assert "short" not in line
 
 
 def test_a_secret_and_its_file_exclude_each_other(given: Set) -> None:

@@ -27,7 +27,7 @@ def config(number: int = 0, settings: Settings | None = None) -> WorkerConfig:
 
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
-    """Put shells in place of workers, with a script for each start of one; answer who was started."""
+    """Put shells in place of workers, with a script for each start of one; return who was started."""
 
     def put(*scripts: str) -> list[int]:
         started: list[int] = []
@@ -39,7 +39,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
             return await asyncio.create_subprocess_exec("sh", "-c", script, stdin=pipe, stdout=pipe)
 
         monkeypatch.setattr(module, "_start", start)
-        monkeypatch.setattr(module, "PAUSE_S_MIN", 0.001)
+        monkeypatch.setattr(module, "DELAY_S_MIN", 0.001)
         return started
 
     return put
@@ -51,7 +51,7 @@ async def see(look: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-def test_a_worker_has_the_settings_that_were_settled_whatever_the_environment_says(
+def test_a_worker_has_the_settings_of_its_parent_in_any_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settled = Settings.model_validate(
@@ -177,7 +177,7 @@ async def test_when_no_worker_can_serve_any_more_all_ends(
     workers: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = workers(SERVES + "exit 3", """echo '"the store is gone"'""")
-    monkeypatch.setattr(module, "PAUSE_S_MAX", 0.001)
+    monkeypatch.setattr(module, "DELAY_S_MAX", 0.001)
     monkeypatch.setattr(module, "WITHOUT_WORKERS_S_MAX", 600)
 
     async with Supervisor([config(0)]) as supervisor:
@@ -192,7 +192,7 @@ async def test_as_long_as_another_serves_it_is_tried_on(
     workers: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "WITHOUT_WORKERS_S_MAX", 0.0)
-    monkeypatch.setattr(module, "PAUSE_S_MAX", 0.001)
+    monkeypatch.setattr(module, "DELAY_S_MAX", 0.001)
     started = workers(SERVES_ON)
 
     async with Supervisor([config(0), config(1)]) as supervisor:

@@ -79,6 +79,7 @@ INTERNAL_CODES = {
     "nothing",
     "error",
     "expired",
+    "global_period",
 }
 """Codes and words that scripts return and that are no refusals."""
 MOCK_STATES = {"settled", "declined", "called_off", "reversed", "not_found"}

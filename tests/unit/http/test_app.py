@@ -7,8 +7,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from support.scenes import SECRET, quick_settings
 
 from technopay.engine import Engine
-from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.http.app import create_app
+from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.storage import RedisStore
 
 

@@ -12,9 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from technopay.engine import Limit, ScriptTime, Statistics, StoreGauges, StoreUnavailable
 from technopay.engine.models import from_ms
-from technopay.http.access_record import RequestRecord
 from technopay.http import metrics as module
+from technopay.http.access_record import RequestRecord
 from technopay.http.metrics import Metrics, merge, read_families, write_families
+from technopay.http.server.limits import ServerLimits
 from technopay.http.server.load_shedding import ConcurrencyLimit
 
 GAUGES = StoreGauges(
@@ -36,7 +37,7 @@ def make_metrics() -> tuple[Metrics, Any]:
         return GAUGES
 
     engine: Any = SimpleNamespace(statistics=Statistics(), measure=measure)
-    return Metrics(engine, ConcurrencyLimit(10)), engine
+    return Metrics(engine, ConcurrencyLimit(ServerLimits(requests_max=10))), engine
 
 
 async def lines(metrics: Metrics) -> list[str]:
@@ -199,7 +200,7 @@ def make_worker(peers: FixedPeers | None = None, *, requests: int = 0) -> Metric
         return ALONE
 
     engine: Any = SimpleNamespace(statistics=Statistics(lease_waits=requests), measure=measure)
-    metrics = Metrics(engine, ConcurrencyLimit(10), peers)
+    metrics = Metrics(engine, ConcurrencyLimit(ServerLimits(requests_max=10)), peers)
     for _ in range(requests):
         metrics.observe(RequestRecord("req-1", 0.0, {}, status=200, took_s=0.003))
     return metrics

@@ -19,8 +19,8 @@ from technopay.engine import (
     ValidationFailed,
 )
 from technopay.engine.models import from_ms
-from technopay.http.problems import PROBLEMS
 from technopay.http.access_record import RequestRecord
+from technopay.http.problems import PROBLEMS
 from technopay.http.responses import problem_response
 
 CONTRACT = {

@@ -8,93 +8,83 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.lock import Lock
 
-from technopay.cli.bench.environment import Environment, OpenInvoice
+from technopay.cli.bench.environment import KEYS, Environment, OpenInvoice
 from technopay.engine.system import RandomIds
 
 AT_A_TIME = 64
 CONNECTIONS = 32
 LIMIT = 10**15
+JOURNAL, LIMITS = "baseline:journal", "baseline:limit"
 
 
 class LockDesign:
-    """Purchases, each under the lock of its wallet."""
+    """Purchases, each step under the lock of its wallet."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._ids = RandomIds()
         self._day = time.strftime("%Y-%m-%d", time.gmtime())
 
-    async def purchase(self, open_invoice: OpenInvoice) -> None:
-        payment_id = self._ids.new("pay", 0)
-        await self._start(open_invoice, payment_id)
-        await self._confirm(open_invoice, payment_id)
-        await self._settle(open_invoice, payment_id)
-
-    async def _start(self, open_invoice: OpenInvoice, payment_id: str) -> None:
-        client = self._client
-        async with client.lock(f"baseline:lock:{open_invoice.wallet_id}", timeout=10):
-            async with client.pipeline(transaction=False) as reading:
-                reading.hgetall(f"{{tp:00}}:user:{open_invoice.user_id}")
-                reading.hgetall(f"{{tp:00}}:wallet:{open_invoice.wallet_id}")
-                reading.hgetall(f"{{tp:00}}:invoice:{open_invoice.invoice_id}")
-                reading.hmget("baseline:limit", "limit", self._day)
-                user, wallet, invoice, limit = await reading.execute()
-            amount = int(invoice["amount"])
-            assert user["status"] == wallet["status"] == "active"
-            assert invoice["status"] == "open"
-            assert amount <= int(wallet["balance"])
-            assert int(limit[1] or 0) + amount <= int(limit[0] or LIMIT)
-            async with client.pipeline(transaction=True) as writing:
+    async def purchase(self, bought: OpenInvoice) -> None:
+        payment = f"baseline:payment:{self._ids.new('pay', 0)}"
+        user = KEYS.key("user", bought.user_id)
+        wallet, invoice = KEYS.key("wallet", bought.wallet_id), KEYS.key("invoice", bought.invoice_id)
+        async with self._lock(wallet):
+            owner, amount = await self._read(user, wallet, invoice)
+            assert owner["status"] == "active"
+            async with self._client.pipeline(transaction=True) as writing:
                 fields: dict[Any, Any] = {
-                    "invoice": open_invoice.invoice_id,
-                    "wallet": open_invoice.wallet_id,
+                    "invoice": bought.invoice_id,
+                    "wallet": bought.wallet_id,
                     "status": "requires_confirmation",
                     "created_at": str(time.time_ns() // 1_000_000),
                     "digest": "0123456789abcdef012345",
                     "attempts_remaining": "5",
                 }
-                writing.hset(f"baseline:payment:{payment_id}", mapping=fields)
-                writing.hset(f"{{tp:00}}:invoice:{open_invoice.invoice_id}", "payment", payment_id)
-                writing.zadd(f"baseline:payments:{open_invoice.user_id}", {payment_id: 0})
-                writing.xadd("baseline:journal", {"type": "payment.started", "payment": payment_id})
+                writing.hset(payment, mapping=fields)
+                writing.hset(invoice, "payment", payment)
+                writing.zadd(f"baseline:payments:{bought.user_id}", {payment: 0})
+                writing.xadd(JOURNAL, {"type": "payment.started", "payment": payment})
+                await writing.execute()
+        async with self._lock(wallet):
+            started, amount = await self._read(payment, wallet, invoice)
+            assert started["status"] == "requires_confirmation"
+            async with self._client.pipeline(transaction=True) as writing:
+                writing.hincrby(wallet, "balance", -amount)
+                writing.hincrby(LIMITS, self._day, amount)
+                writing.hset(payment, "status", "processing")
+                writing.hset(invoice, "status", "processing")
+                writing.xadd(JOURNAL, {"type": "payment.processing", "payment": payment})
+                await writing.execute()
+        async with self._lock(wallet):
+            assert await self._client.hget(payment, "status") == "processing"
+            async with self._client.pipeline(transaction=True) as writing:
+                writing.hset(payment, "status", "succeeded")
+                writing.hset(invoice, "status", "paid")
+                writing.xadd(JOURNAL, {"type": "payment.succeeded", "payment": payment})
                 await writing.execute()
 
-    async def _confirm(self, open_invoice: OpenInvoice, payment_id: str) -> None:
-        client = self._client
-        async with client.lock(f"baseline:lock:{open_invoice.wallet_id}", timeout=10):
-            async with client.pipeline(transaction=False) as reading:
-                reading.hgetall(f"baseline:payment:{payment_id}")
-                reading.hgetall(f"{{tp:00}}:wallet:{open_invoice.wallet_id}")
-                reading.hgetall(f"{{tp:00}}:invoice:{open_invoice.invoice_id}")
-                reading.hmget("baseline:limit", "limit", self._day)
-                payment, wallet, invoice, limit = await reading.execute()
-            amount = int(invoice["amount"])
-            assert payment["status"] == "requires_confirmation"
-            assert amount <= int(wallet["balance"])
-            assert int(limit[1] or 0) + amount <= int(limit[0] or LIMIT)
-            async with client.pipeline(transaction=True) as writing:
-                writing.hincrby(f"{{tp:00}}:wallet:{open_invoice.wallet_id}", "balance", -amount)
-                writing.hincrby("baseline:limit", self._day, amount)
-                writing.hset(f"baseline:payment:{payment_id}", "status", "processing")
-                writing.hset(f"{{tp:00}}:invoice:{open_invoice.invoice_id}", "status", "processing")
-                writing.xadd("baseline:journal", {"type": "payment.processing", "payment": payment_id})
-                await writing.execute()
+    def _lock(self, wallet: str) -> Lock:
+        return self._client.lock(f"baseline:lock:{wallet}", timeout=10)
 
-    async def _settle(self, open_invoice: OpenInvoice, payment_id: str) -> None:
-        client = self._client
-        async with client.lock(f"baseline:lock:{open_invoice.wallet_id}", timeout=10):
-            status = await client.hget(f"baseline:payment:{payment_id}", "status")
-            assert status == "processing"
-            async with client.pipeline(transaction=True) as writing:
-                writing.hset(f"baseline:payment:{payment_id}", "status", "succeeded")
-                writing.hset(f"{{tp:00}}:invoice:{open_invoice.invoice_id}", "status", "paid")
-                writing.xadd("baseline:journal", {"type": "payment.succeeded", "payment": payment_id})
-                await writing.execute()
+    async def _read(self, first: str, wallet: str, invoice: str) -> tuple[Mapping[str, str], int]:
+        """Read three records and the limit in one round trip; return the first and the amount."""
+        async with self._client.pipeline(transaction=False) as reading:
+            for key in (first, wallet, invoice):
+                reading.hgetall(key)
+            reading.hmget(LIMITS, "limit", self._day)
+            record, payer, bill, limit = await reading.execute()
+        amount = int(bill["amount"])
+        assert (payer["status"], bill["status"]) == ("active", "open")
+        assert amount <= int(payer["balance"])
+        assert int(limit[1] or 0) + amount <= int(limit[0] or LIMIT)
+        return record, amount
 
 
 async def run_baseline(environment: Environment, invoices: Sequence[OpenInvoice]) -> float:

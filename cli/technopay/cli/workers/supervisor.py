@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from technopay.cli.settings import Settings
-from technopay.storage.pauses import Pauses
+from technopay.storage.backoff import Backoff
 
 logger = logging.getLogger(__name__)
 
 START_S_MAX = 60.0
-PAUSE_S_MIN = 0.1
-PAUSE_S_MAX = 5.0
+DELAY_S_MIN = 0.1
+DELAY_S_MAX = 5.0
 DRAIN_S_MAX = 30.0
 """Workers that drain for longer are killed: a service manager waits no longer, and the store ends last."""
 WITHOUT_WORKERS_S_MAX = 10.0
@@ -114,7 +114,7 @@ class Supervisor:
     async def _keep(self, config: WorkerConfig) -> None:
         """Run a worker, again and again, until the drain."""
         loop = asyncio.get_running_loop()
-        number, pauses = config.number, Pauses(PAUSE_S_MIN, PAUSE_S_MAX)
+        number, backoff = config.number, Backoff(DELAY_S_MIN, DELAY_S_MAX)
         while not self._draining.is_set():
             started_at = loop.time()
             failure = await self._run(config)
@@ -126,8 +126,8 @@ class Supervisor:
             logger.error("worker %s: %s; it is started again", number, failure)
             self.restarts[number] += 1
             with suppress(TimeoutError):
-                pause_s = pauses.after(loop.time() - started_at)
-                await asyncio.wait_for(self._draining.wait(), pause_s)
+                delay_s = backoff.delay_s(loop.time() - started_at)
+                await asyncio.wait_for(self._draining.wait(), delay_s)
 
     async def _run(self, config: WorkerConfig) -> str:
         """Run a worker once, to its end; return the reason of its end."""

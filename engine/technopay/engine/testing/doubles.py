@@ -74,19 +74,15 @@ class ScriptedSettlementService:
         self.refunds: list[RefundTerms] = []
 
     async def settle(self, terms: PaymentTerms) -> Any:
-        """Answer the next of `settle`."""
         return await self._answer("settle", terms)
 
     async def status(self, terms: PaymentTerms) -> Any:
-        """Answer the next of `status`."""
         return await self._answer("status", terms)
 
     async def call_off(self, terms: PaymentTerms) -> Any:
-        """Answer the next of `call_off`."""
         return await self._answer("call_off", terms)
 
     async def reverse(self, terms: PaymentTerms, refund: RefundTerms) -> Any:
-        """Answer the next of `reverse`."""
         self.refunds.append(refund)
         return await self._answer("reverse", terms)
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import get_args
 
 from pydantic import RootModel
 
-from technopay.engine import Engine, InvoiceEvent, PaymentEvent, Subscription, ValidationFailed
+from technopay.engine import Engine, InvoiceEvent, PaymentEvent, Subscription
+from technopay.engine.fields import event_id_error
 from technopay.engine.models import InvoiceEventType, PaymentEventType
 from technopay.http.api.route import Call, Route
 from technopay.http.api.streams import Stream
 from technopay.http.auth.tokens import PAYMENTS
 from technopay.http.problems import MalformedRequest
+from technopay.http.responses import EVENT_STREAM
 
-MEDIA = "text/event-stream"
 RETRY_MS = 1_000
 """The pause of a client before it reconnects."""
 PING = b": ping\n\n"
@@ -81,18 +82,17 @@ def frame(event: PaymentEvent | InvoiceEvent) -> bytes:
     return f"id: {event.id}\nevent: {event.type}\ndata: ".encode() + data + b"\n\n"
 
 
-def event_routes(ping_interval_s: float) -> Sequence[Route]:
-    async def stream_events(call: Call, *, user_id: str) -> Stream:
-        after = call.request.headers.get("Last-Event-ID")
-        try:
-            events = await call.engine.events(user_id=user_id, after=after)
-        except ValidationFailed as error:
-            raise MalformedRequest("Last-Event-ID must be the id of an event.") from error
-        return Stream(Frames(events, ping_interval_s, call.caller.expires_at), MEDIA, HEADERS)
+async def stream_events(call: Call, *, user_id: str) -> Stream:
+    after = call.request.headers.get("Last-Event-ID")
+    if event_id_error(after):
+        raise MalformedRequest("Last-Event-ID must be the id of an event.")
+    events = await call.engine.events(user_id=user_id, after=after)
+    return Stream(Frames(events, call.limits.ping_interval_s, call.caller.expires_at), EVENT_STREAM, HEADERS)
 
-    return (
-        Route(
-            "GET", "/v1/events", PAYMENTS, Engine.events, stream_events, errors=(MalformedRequest,),
-            result=Event, media=MEDIA, takes_last_event=True, description=DESCRIPTION,
-        ),
-    )  # fmt: skip
+
+EVENT_ROUTES = (
+    Route(
+        "GET", "/v1/events", PAYMENTS, Engine.events, stream_events, errors=(MalformedRequest,),
+        result=Event, media=EVENT_STREAM, description=DESCRIPTION,
+    ),
+)  # fmt: skip

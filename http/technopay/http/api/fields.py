@@ -11,7 +11,7 @@ from functools import partial
 from types import NoneType
 from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, Field, create_model
+from pydantic import BeforeValidator, Field, create_model
 
 from technopay.engine import fields
 from technopay.engine.fields import AMOUNT_MAX, PHONE, USER_ID
@@ -34,12 +34,7 @@ class FieldSpec(NamedTuple):
     """Its name over HTTP, if that differs from the parameter's."""
 
 
-def _checked(
-    find_error: Callable[[Any], str | None],
-    kind: type = str,
-    *,
-    validator: type[BeforeValidator | AfterValidator] = BeforeValidator,
-) -> BeforeValidator | AfterValidator:
+def _checked(find_error: Callable[[Any], str | None], kind: type = str) -> BeforeValidator:
     """Make a validator of a rule. Pydantic refuses values of another kind."""
 
     def validate(value: Any) -> Any:
@@ -47,7 +42,7 @@ def _checked(
             raise ValueError(error)
         return value
 
-    return validator(validate)
+    return BeforeValidator(validate)
 
 
 def _text(least: int, most: int, *, lines: bool = False) -> tuple[Any, ...]:
@@ -113,10 +108,8 @@ FIELDS: Mapping[str, FieldSpec] = {
     "expires_at": FieldSpec(
         "The end of the time to pay; RFC 3339, in the future",
         "2036-01-01T00:00:00.000Z",
-        (
-            BeforeValidator(_rfc3339),
-            _checked(fields.time_error, datetime, validator=AfterValidator),
-        ),
+        # The last one is called first.
+        (_checked(fields.time_error, datetime), BeforeValidator(_rfc3339)),
     ),
     "invoice_id": FieldSpec("The invoice to pay", "inv_0006p4ssQ5RFh8aTqkZ2nD4L", (Field(max_length=64),)),
     "wallet_id": FieldSpec("The wallet to pay from", "wal_0006p4ssQ5NQk4YtYxP0p7VC", (Field(max_length=64),)),

@@ -9,9 +9,8 @@ from pydantic import BaseModel
 from technopay.engine import Engine, TechnopayError
 from technopay.http.api.route import Call, Route
 from technopay.http.auth.tokens import ADMIN
-from technopay.http.metrics import Metrics
+from technopay.http.metrics import METRICS
 from technopay.http.responses import Response
-from technopay.http.server.load_shedding import ConcurrencyLimit
 
 METRICS_MEDIA = "text/plain; version=0.0.4"
 
@@ -32,31 +31,33 @@ class Health(BaseModel):
     """The services that are mocks: they move no real money and send no real message."""
 
 
-def health_routes(show_metrics: Metrics, concurrency: ConcurrencyLimit) -> Sequence[Route]:
-    async def livez(_: Call) -> Response:
-        """Check that the process is alive."""
-        return _health("ok")
+async def livez(_: Call) -> Response:
+    """Check that the process is alive."""
+    return _health("ok")
 
-    async def readyz(call: Call) -> Response:
-        """Check that the process can work now."""
-        mocks = call.engine.statistics.mocks
-        if concurrency.draining:
-            return _health("draining", mocks)
-        try:
-            await call.engine.check()
-        except TechnopayError as error:
-            return _health(error.code, mocks)
-        return _health("ok", mocks)
 
-    async def metrics(_: Call) -> Response:
-        """Show metrics for Prometheus."""
-        return Response(await show_metrics.render(), media=METRICS_MEDIA)
+async def readyz(call: Call) -> Response:
+    """Check that the process can work now."""
+    mocks = call.engine.statistics.mocks
+    if call.concurrency.draining:
+        return _health("draining", mocks)
+    try:
+        await call.engine.check()
+    except TechnopayError as error:
+        return _health(error.code, mocks)
+    return _health("ok", mocks)
 
-    return (
-        Route("GET", "/livez", None, livez, result=Health, ignores_query=True),
-        Route("GET", "/readyz", None, readyz, also=(503,), result=Health, ignores_query=True),
-        Route("GET", "/metrics", None, metrics, media=METRICS_MEDIA, ignores_query=True),
-    )  # fmt: skip
+
+async def metrics(call: Call) -> Response:
+    """Show metrics for Prometheus."""
+    return Response(await call.request.app[METRICS].render(), media=METRICS_MEDIA)
+
+
+HEALTH_ROUTES = (
+    Route("GET", "/livez", None, livez, result=Health, ignores_query=True),
+    Route("GET", "/readyz", None, readyz, also=(503,), result=Health, ignores_query=True),
+    Route("GET", "/metrics", None, metrics, media=METRICS_MEDIA, ignores_query=True),
+)
 
 
 def _health(status: str, mocks: Sequence[str] = ()) -> Response:

@@ -47,7 +47,7 @@ class RequestHandler:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         record = request[RECORD]
         if self._route.scope is None:
-            return await self._send(request, record, await self._process(request, NOBODY))
+            return await self._send(request, record, await self._process(request, record, NOBODY))
         refuse_on_reserve(request)
         # 201 means that the request starts something new.
         self._concurrency.acquire(starts=self._route.status == 201)
@@ -62,7 +62,7 @@ class RequestHandler:
                 caller = await self._authenticate(request, record)
                 self._concurrency.acquire_for(caller.user_id)
                 try:
-                    return await self._process(request, caller)
+                    return await self._process(request, record, caller)
                 finally:
                     self._concurrency.release_for(caller.user_id)
         except TimeoutError:
@@ -78,17 +78,17 @@ class RequestHandler:
             raise Forbidden(scope=scope)
         return caller
 
-    async def _process(self, request: web.Request, caller: Caller) -> Response | Stream:
+    async def _process(self, request: web.Request, record: RequestRecord, caller: Caller) -> Response | Stream:
         route = self._route
         arguments = await self._arguments(request, caller)
-        if not route.is_forwarded:
-            call = Call(self._engine, caller, request, self._mount(request), self._concurrency)
+        if route.handler or not route.is_engines:
+            call = Call(self._engine, caller, request, record.mount, self._concurrency, self._limits)
             response: Response | Stream = await route.function(call, **arguments)
             return response
         result = await getattr(self._engine, route.operation.__name__)(**arguments)
         headers: Mapping[str, str] = NO_HEADERS
         if route.status == 201:
-            headers = {"Location": f"{self._mount(request)}{route.path}/{quote(result.id, safe='')}"}
+            headers = {"Location": f"{record.mount}{route.path}/{quote(result.id, safe='')}"}
         return record_response(result, route.response_model, status=route.status, headers=headers)
 
     async def _arguments(self, request: web.Request, caller: Caller) -> dict[str, Any]:
@@ -110,11 +110,6 @@ class RequestHandler:
             scoped = key and hashlib.sha256(f"{caller.user_id} {key}".encode()).hexdigest()
             arguments["idempotency_key"] = scoped
         return arguments
-
-    def _mount(self, request: web.Request) -> str:
-        resource = request.match_info.route.resource
-        assert resource is not None
-        return resource.canonical.removesuffix(self._route.path)
 
     async def _send(
         self, request: web.Request, record: RequestRecord, response: Response | Stream

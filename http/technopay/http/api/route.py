@@ -23,6 +23,7 @@ from technopay.http.auth.tokens import ADMIN, PAYMENTS, Caller
 from technopay.http.problems import RETRY_AFTER_S
 from technopay.http.requests import Form
 from technopay.http.responses import JSON, NO_HEADERS, Response
+from technopay.http.server.limits import ServerLimits
 from technopay.http.server.load_shedding import ConcurrencyLimit
 
 Operation = Callable[..., Any]
@@ -43,6 +44,7 @@ class Call:
     mount: str
     """The path under which the application is mounted in another one, or ''."""
     concurrency: ConcurrencyLimit
+    limits: ServerLimits
 
     def is_connected(self) -> bool:
         transport = self.request.transport
@@ -92,7 +94,6 @@ class Route:
     result: type[BaseModel] | None = None
     """The model of the response where the engine's method has no annotation for it; None for another media."""
     media: str = JSON
-    takes_last_event: bool = False
     ignores_query: bool = False
     """Whether any query is accepted: health checks may add one to bypass caches."""
     tag: str | None = None
@@ -106,10 +107,10 @@ class Route:
         """The function whose parameters are bound."""
         return self.handler or self.operation
 
-    @property
-    def is_forwarded(self) -> bool:
-        """Whether the engine's method is called directly."""
-        return self.handler is None and getattr(Engine, self.operation.__name__, None) is self.operation
+    @cached_property
+    def is_engines(self) -> bool:
+        """Whether the operation is a method of Engine."""
+        return getattr(Engine, self.operation.__name__, None) is self.operation
 
     @property
     def operation_id(self) -> str:
@@ -158,7 +159,7 @@ class Route:
     @cached_property
     def model(self) -> type[BaseModel] | None:
         """The model of the response, or of one record of a list."""
-        if self.result is not None or getattr(Engine, self.operation.__name__, None) is not self.operation:
+        if self.result is not None or not self.is_engines:
             return self.result
         return cast("type[BaseModel]", self._page_item or get_type_hints(self.operation)["return"])
 

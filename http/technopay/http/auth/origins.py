@@ -61,12 +61,7 @@ class DemoGuard:
         self._origins = frozenset(origins)
 
     def __call__(self, request: web.Request) -> None:
-        """Check a request.
-
-        Raises:
-            ForeignRequest.
-
-        """
+        """Raise ForeignRequest for a foreign host or origin."""
         hosts = [host.lower() for host in request.headers.getall("Host", [])]
         if len(hosts) != 1 or not self._is_own(hosts[0], request):
             raise ForeignRequest

@@ -25,12 +25,7 @@ PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
 
 
 def require_keys(keys: Sequence[Key], algorithm: Algorithm) -> tuple[Key, ...]:
-    """Return the keys if their number and kind are right.
-
-    Raises:
-        ValueError: names the rule, never the key.
-
-    """
+    """Return the keys, or raise ValueError with the rule that they break, never with a key."""
     if not 1 <= len(keys) <= KEYS_MAX:
         raise ValueError(f"there must be 1 to {KEYS_MAX} keys, not {len(keys)}")
     for key in keys:
@@ -39,12 +34,7 @@ def require_keys(keys: Sequence[Key], algorithm: Algorithm) -> tuple[Key, ...]:
 
 
 def read_public_keys(pem: bytes, algorithm: Algorithm) -> tuple[Key, ...]:
-    """Read public keys from PEM.
-
-    Raises:
-        ValueError: names the rule.
-
-    """
+    """Read public keys from PEM, or raise ValueError with the rule that they break."""
     found = list(PEM.finditer(pem))
     if any(b"PRIVATE" in each[1] for each in found):
         raise ValueError("it contains a private key, which only the issuer may have; use the public key")

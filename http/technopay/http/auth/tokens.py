@@ -66,24 +66,14 @@ class TokenAuthenticator:
         self._cache: dict[bytes, Caller] = {}
 
     async def authenticate(self, request: web.Request) -> Caller:
-        """Return the caller of a request with a valid bearer token.
-
-        Raises:
-            Unauthenticated.
-
-        """
+        """Return the caller of a request with a valid bearer token, or raise Unauthenticated."""
         headers = request.headers.getall("Authorization", [])
         if len(headers) > 1:
             raise Unauthenticated("There must be only one Authorization header.")
         return self.caller_of(headers[0] if headers else None)
 
     def caller_of(self, header: str | None) -> Caller:
-        """Return the caller of an Authorization header.
-
-        Raises:
-            Unauthenticated.
-
-        """
+        """Return the caller of an Authorization header, or raise Unauthenticated."""
         scheme, _, token = (header or "").partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:

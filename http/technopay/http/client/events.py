@@ -94,9 +94,7 @@ async def read_frames(lines: AsyncIterable[bytes]) -> AsyncIterator[Frame]:
 def read_event(frame: Frame) -> Event | None:
     """Return the event of a frame; None for a ping, and for a type that only a newer client knows.
 
-    Raises:
-        UnexpectedAnswer: it has a known type, and cannot be read.
-
+    Raises UnexpectedAnswer if it has a known type and cannot be read.
     """
     if not frame.data or frame.type not in KNOWN_TYPES:
         return None

@@ -14,7 +14,7 @@ from technopay.engine.fields import USER_ID
 from technopay.http.api.route import Call, Route
 from technopay.http.openapi.schemas import component_schemas, query_schemas, reference, response_name
 from technopay.http.problems import PROBLEMS, RequestError, problem_json
-from technopay.http.responses import JSON, Response
+from technopay.http.responses import EVENT_STREAM, JSON, Response
 
 
 def _read(name: str) -> bytes:
@@ -130,7 +130,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
         )
     if route.takes_key:
         parameters.append({"$ref": "#/components/parameters/IdempotencyKey"})
-    if route.takes_last_event:
+    if route.media == EVENT_STREAM:
         parameters.append(
             {
                 "name": "Last-Event-ID",

@@ -95,12 +95,7 @@ def first_lines(status: int, media: str) -> str:
 
 
 def header_lines(headers: Mapping[str, str]) -> str:
-    """Return headers as lines.
-
-    Raises:
-        ValueError: a header contains the end of a line.
-
-    """
+    """Return headers as lines, or raise ValueError if one contains the end of a line."""
     lines = [f"{name}: {value}" for name, value in headers.items()]
     if not all(map(str.isprintable, lines)):
         raise ValueError("a header contains the end of a line")
@@ -334,12 +329,7 @@ class ConnectionFactory:
 
 
 def refuse_on_reserve(request: web.Request) -> None:
-    """Refuse a request on a connection for health checks.
-
-    Raises:
-        Overloaded.
-
-    """
+    """Raise Overloaded for a request on a connection for health checks."""
     # In an application that another server serves, connections are not ours.
     connection: Any = request.protocol
     if isinstance(connection, Connection) and connection.is_reserve:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from technopay.engine import Overloaded, RateLimited
+from technopay.http.server.limits import ServerLimits
 
 RESERVED_FOR_FINISHING = 0.25
 """The share of the limit that requests which start something new must leave free."""
@@ -44,17 +45,9 @@ class AdaptiveLimit:
 class ConcurrencyLimit:
     """Counts concurrent requests, streams and waits, and refuses those past the limits."""
 
-    def __init__(
-        self,
-        requests_max: int,
-        requests_per_user_max: int = 64,
-        waits_max: int = 512,
-        waits_per_user_max: int = 8,
-    ) -> None:
-        self._limit = AdaptiveLimit(requests_max)
-        self._requests_per_user_max = requests_per_user_max
-        self._waits_max = waits_max
-        self._waits_per_user_max = waits_per_user_max
+    def __init__(self, limits: ServerLimits) -> None:
+        self._limits = limits
+        self._limit = AdaptiveLimit(limits.requests_max)
         self._running = 0
         self._streams = 0
         self._waits = 0
@@ -120,7 +113,7 @@ class ConcurrencyLimit:
 
         """
         running = self._by_user.get(user_id, 0)
-        if running >= self._requests_per_user_max:
+        if running >= self._limits.requests_per_user_max:
             raise RateLimited("Too many concurrent requests of this user.", retry_after_s=1.0)
         self._by_user[user_id] = running + 1
 
@@ -145,7 +138,7 @@ class ConcurrencyLimit:
         A wait is no concurrent request, also not of its user, but a drain waits for it.
         """
         waits = self._waits_by_user.get(user_id, 0)
-        if self._waits >= self._waits_max or waits >= self._waits_per_user_max:
+        if self._waits >= self._limits.waits_max or waits >= self._limits.waits_per_user_max:
             return False
         self._waits += 1
         self._waits_by_user[user_id] = waits + 1

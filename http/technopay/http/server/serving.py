@@ -57,12 +57,7 @@ def format_address(host: str, port: int) -> str:
 
 
 async def listen(host: str, port: int) -> list[socket.socket]:
-    """Listen on all addresses of a host, with port 0 on any free port; nothing is accepted yet.
-
-    Raises:
-        CannotListen: for example because the address is in use.
-
-    """
+    """Listen on all addresses of a host, with port 0 on any free port, or raise CannotListen."""
     loop = asyncio.get_running_loop()
     try:
         # create_server resolves host names, also to several addresses.

@@ -45,7 +45,7 @@ from technopay.storage.records import UNREADABLE, fields_of
 from technopay.storage.redis_keys import KINDS
 
 BATCH = 500
-"""Entries of the journal, or keys, that are read at a time; whoever shares the loop has a turn between."""
+"""Entries of the journal, or keys, that are read at a time; other work of the loop runs between."""
 PORTION = 50
 """Records that one script reads: it holds up all others."""
 DIFFERENCES_MAX = 1_000
@@ -237,5 +237,5 @@ RECORDS = frozenset({"user", "wallet", "invoice", "payment", "spending_limit"})
 
 
 def type_of(name: str) -> str:
-    """Answer the type that a key has to have, by its name without the tag; '' for one that is not known."""
+    """Return the type that a key has to have, by its name without the tag; '' for one that is not known."""
     return TYPES.get(name) or TYPES.get(name.partition(":")[0]) or TYPES.get(":".join(name.split(":")[:2]), "")

@@ -26,12 +26,11 @@ NAME = re.compile(r"\b[A-Za-z_]\w*\b")
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script as it is sent, the digest that it is called by, and the names of its arguments."""
+    """A script, and the names of its arguments."""
 
     name: str
     text: str
     """For EVAL."""
-    sha: str
     function: str
     """For FCALL."""
     library: Library
@@ -162,9 +161,9 @@ def _load(
     assert all("..." not in argument for argument in arguments[:-1]), "only the last argument can be many"
     used = _in_order(["begin", *sorted(_names_in(source))], parts, owners)
     names = tuple(argument.removesuffix("...") for argument in arguments)
-    script = Script(name, "", "", f"{name}_{digest}", library, names, flag, listed.endswith("..."))
+    script = Script(name, "", f"{name}_{digest}", library, names, flag, listed.endswith("..."))
     text = "\n".join([*(parts[part].text for part in used), "begin(KEYS[1])", _unpacking(script), source])
-    return replace(script, text=text, sha=hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return replace(script, text=text)
 
 
 def _unpacking(script: Script) -> str:

@@ -8,12 +8,13 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from redis import Redis
 from redis.asyncio import ConnectionPool
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable, StoreUnfit
 from technopay.engine.outage import Outage
@@ -246,11 +247,19 @@ class ServerClient:
         return f"{self._address}: {meaning_of(error)}"
 
 
-class FakeClient:
-    """A client of fakeredis, which loses no reply. Commands run one by one, each in the next loop tick."""
+TIME = "redis.call('TIME')"
+"""How scripts read the clock, see shared/base.lua."""
 
-    def __init__(self, client: Redis) -> None:
+
+class FakeClient:
+    """A client of fakeredis, which loses no reply. Commands run one by one, each in the next loop tick.
+
+    With `now` the time of the scripts is what it returns.
+    """
+
+    def __init__(self, client: Redis, now: Callable[[], datetime] | None = None) -> None:
         self._client = client
+        self._now = now
         # Replies as a server gives them, not as redis-py would show them.
         for command in ("XRANGE", "HSCAN", "ZSCAN"):
             client.set_response_callback(command, lambda reply, **_: reply)
@@ -259,27 +268,27 @@ class FakeClient:
     def send(
         self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], on_result: OnResult
     ) -> None:
-        self._send(script, ("EVALSHA", script.sha, len(keys), *keys, *arguments), on_result)
+        text = script.text
+        if self._now is not None:
+            text = text.replace(TIME, "{KEYS[2], KEYS[3]}")
+            at_us = round(self._now().timestamp() * 1_000_000)
+            keys = [*keys, str(at_us // 1_000_000), str(at_us % 1_000_000)]
+        self._send(("EVAL", text, len(keys), *keys, *arguments), on_result)
 
     def send_command(self, command: Command, on_result: OnResult) -> None:
-        self._send(None, command, on_result)
+        self._send(command, on_result)
 
     async def aclose(self) -> None:
         self._client.close()
 
-    def _send(self, script: Script | None, command: Command, on_result: OnResult) -> None:
+    def _send(self, command: Command, on_result: OnResult) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError(OTHER_LOOP)
-        self._loop.call_soon(lambda: on_result(self._run(script, command)))
+        self._loop.call_soon(lambda: on_result(self._run(command)))
 
-    def _run(self, script: Script | None, command: Command) -> Any:
+    def _run(self, command: Command) -> Any:
         try:
-            try:
-                return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
-            except NoScriptError:
-                assert script is not None
-                self._client.script_load(script.text)
-                return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+            return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
         except ResponseError as error:
             return fault(error_for(str(error)), error)
         except RedisError as error:

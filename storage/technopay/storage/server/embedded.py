@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from technopay.engine.errors import StoreUnfit
 from technopay.engine.outage import REMINDER_S, Outage
-from technopay.storage.pauses import Pauses
+from technopay.storage.backoff import Backoff
 from technopay.storage.private import make_private, remove_socket, socket_path
 
 logger = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ LOCK_WAIT_S = 5.0
 DYING_WAIT_S = 0.3
 START_WAIT_S = 60.0
 STOP_WAIT_S = 10.0
-RESTART_PAUSE_S_MIN = 0.02
-RESTART_PAUSE_S_MAX = 2.0
+RESTART_DELAY_S_MIN = 0.02
+RESTART_DELAY_S_MAX = 2.0
 PR_SET_PDEATHSIG = 1
 
 OPTIONS = {
@@ -203,9 +203,9 @@ class EmbeddedValkey:
         return b""
 
     async def _supervise(self) -> None:
-        """Start the server again when it dies, after longer and longer pauses while it does not stay."""
+        """Start the server again when it dies, after longer and longer delays while it does not stay up."""
         loop = asyncio.get_running_loop()
-        pauses, started_at = Pauses(RESTART_PAUSE_S_MIN, RESTART_PAUSE_S_MAX), loop.time()
+        backoff, started_at = Backoff(RESTART_DELAY_S_MIN, RESTART_DELAY_S_MAX), loop.time()
         outage = Outage(logger, "the embedded store is started again", "")
         while True:
             # A server that did not become ready may run all the same: wait for its end before another start.
@@ -214,7 +214,7 @@ class EmbeddedValkey:
             if loop.time() - started_at > REMINDER_S:
                 outage = Outage(logger, "the embedded store is started again", "")
             outage.fail(f"it ended with status {status}")
-            await asyncio.sleep(pauses.after(loop.time() - started_at))
+            await asyncio.sleep(backoff.delay_s(loop.time() - started_at))
             started_at = loop.time()
             try:
                 await self._spawn()

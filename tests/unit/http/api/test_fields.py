@@ -12,9 +12,9 @@ from support.scenes import SECRET
 
 from technopay.engine import ValidationFailed, fields
 from technopay.engine.models import rfc3339
-from technopay.http.auth.tokens import TokenSigner
 from technopay.http.api.demo import mock_routes
 from technopay.http.app import API_ROUTES
+from technopay.http.auth.tokens import TokenSigner
 from technopay.http.requests import Form, fill, parse
 
 ROUTES = {

@@ -14,10 +14,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from support.scenes import SECRET, wait_for
 
 from technopay.engine import Engine
-from technopay.http.auth.tokens import TokenAuthenticator
-from technopay.http.app import create_app
 from technopay.http.api.route import Call, Route
 from technopay.http.api.streams import Stream
+from technopay.http.app import create_app
+from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.http.server.serving import CONCURRENCY
 
 

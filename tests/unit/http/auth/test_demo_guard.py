@@ -10,10 +10,10 @@ from aiohttp.test_utils import TestClient
 from multidict import CIMultiDict
 from support.http import Api, OwnServer
 
-from technopay.http.auth.tokens import TokenAuthenticator, TokenSigner
-from technopay.http.app import create_app
 from technopay.http.api.demo import mock_routes
+from technopay.http.app import create_app
 from technopay.http.auth.origins import DemoGuard, is_loopback
+from technopay.http.auth.tokens import TokenAuthenticator, TokenSigner
 from technopay.http.problems import ForeignRequest
 
 

@@ -9,9 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from support.scenes import SECRET
 
+from technopay.http.auth.signing_keys import read_public_keys, require_keys
 from technopay.http.auth.tokens import TokenSigner
-from technopay.http.auth.signing_keys import read_public_keys
-from technopay.http.auth.signing_keys import require_keys
 
 RSA = rsa.generate_private_key(65_537, 2_048)
 SHORT = rsa.generate_private_key(65_537, 1_024)

@@ -13,10 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.scenes import SECRET
 
-from technopay.http.auth.tokens import Caller, TokenAuthenticator, TokenSigner
-from technopay.http.problems import Unauthenticated
 from technopay.http.auth import tokens as module
-from technopay.http.problems import InvalidToken
+from technopay.http.auth.tokens import Caller, TokenAuthenticator, TokenSigner
+from technopay.http.problems import InvalidToken, Unauthenticated
 
 TOKENS, SIGNER = TokenAuthenticator(SECRET), TokenSigner(SECRET)
 PREVIOUS = "the secret of before, and of before alone"

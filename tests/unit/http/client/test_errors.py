@@ -18,10 +18,9 @@ from technopay.engine import (
 )
 from technopay.engine.errors import REFUSALS
 from technopay.engine.models import from_ms
-from technopay.http.problems import PROBLEMS
 from technopay.http.access_record import RequestRecord
 from technopay.http.client.errors import CODES, PLAIN, UnexpectedAnswer, read_problem
-from technopay.http.problems import NotFound
+from technopay.http.problems import PROBLEMS, NotFound
 from technopay.http.responses import problem_response
 
 LIMIT = Limit(currency="EUR", limit=9, used=8, remaining=1, resets_at=from_ms(1_000))

@@ -14,9 +14,10 @@ from support.scenes import SECRET
 from yarl import URL
 
 from technopay.engine import Engine, EngineSettings
-from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.http.app import create_app
+from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.http.pages.docs import page as docs_module
+from technopay.http.problems import PROBLEMS
 from technopay.storage import RedisStore
 
 FOLDER = Path(docs_module.__file__).parent
@@ -130,3 +131,12 @@ async def test_the_start_shows_browsers_and_others_where_to_go(client: tuple[Cli
         text = await response.text()
         assert response.content_type == "text/plain"
     assert all(f"\n{link.rpartition('/')[2]} " in text for link in links)
+
+
+async def test_a_problem_links_to_the_explanation_of_its_code(client: tuple[Client, str]) -> None:
+    opened, mount = client
+    async with opened.get(f"{mount}/v1/nothing") as response:
+        assert response.headers["Link"] == f'<{mount}/docs/errors#not_found>; rel="help"'
+    async with opened.get(f"{mount}/docs/errors") as response:
+        page = await response.text()
+    assert set(re.findall('id="([^"]+)"', page)) == set(PROBLEMS)

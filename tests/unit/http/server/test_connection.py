@@ -10,8 +10,8 @@ from unittest.mock import Mock
 from aiohttp import web
 from support.scenes import SECRET, wait_for
 
-from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.http.app import create_app
+from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.http.server.connection import Connection, ConnectionFactory
 from technopay.http.server.limits import ServerLimits
 

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from technopay.engine import Overloaded, RateLimited
+from technopay.http.server.limits import ServerLimits
 from technopay.http.server.load_shedding import (
     LATE_S,
     LIMIT_MIN,
@@ -53,7 +54,7 @@ def test_a_small_limit_stays() -> None:
 
 
 async def test_a_drain_waits_for_what_runs() -> None:
-    concurrency = ConcurrencyLimit(10)
+    concurrency = ConcurrencyLimit(ServerLimits(requests_max=10))
     concurrency.acquire()
     draining = asyncio.create_task(concurrency.drain(10))
     await asyncio.wait([draining], timeout=0.05)
@@ -64,7 +65,7 @@ async def test_a_drain_waits_for_what_runs() -> None:
 
 
 async def test_a_drain_does_not_wait_for_ever() -> None:
-    concurrency = ConcurrencyLimit(10)
+    concurrency = ConcurrencyLimit(ServerLimits(requests_max=10))
     began = time.monotonic()
     concurrency.acquire()
     await concurrency.drain(0.05)
@@ -72,7 +73,7 @@ async def test_a_drain_does_not_wait_for_ever() -> None:
 
 
 async def test_a_drain_with_nothing_to_wait_for_is_over_at_once_and_takes_nothing_new() -> None:
-    concurrency = ConcurrencyLimit(10)
+    concurrency = ConcurrencyLimit(ServerLimits(requests_max=10))
     concurrency.acquire()
     concurrency.release()
     await concurrency.drain(10)
@@ -82,7 +83,7 @@ async def test_a_drain_with_nothing_to_wait_for_is_over_at_once_and_takes_nothin
 
 
 async def test_no_more_than_the_bound_are_let_in_at_a_time() -> None:
-    concurrency = ConcurrencyLimit(2)
+    concurrency = ConcurrencyLimit(ServerLimits(requests_max=2))
     concurrency.acquire()
     concurrency.acquire()
     with pytest.raises(Overloaded):
@@ -93,7 +94,7 @@ async def test_no_more_than_the_bound_are_let_in_at_a_time() -> None:
 
 
 async def test_what_begins_something_leaves_places_for_what_finishes() -> None:
-    concurrency = ConcurrencyLimit(8)
+    concurrency = ConcurrencyLimit(ServerLimits(requests_max=8))
     for _ in range(6):
         concurrency.acquire(starts=True)
     with pytest.raises(Overloaded):
@@ -105,7 +106,7 @@ async def test_what_begins_something_leaves_places_for_what_finishes() -> None:
 
 
 async def test_a_late_loop_lets_fewer_in_until_it_is_in_time_again() -> None:
-    concurrency = ConcurrencyLimit(1_000)
+    concurrency = ConcurrencyLimit(ServerLimits(requests_max=1_000))
     watching = asyncio.create_task(concurrency.watch_lag())
     for _ in range(300):
         concurrency.acquire()
@@ -127,7 +128,7 @@ async def test_a_late_loop_lets_fewer_in_until_it_is_in_time_again() -> None:
 
 
 async def test_no_user_takes_the_place_of_all_others() -> None:
-    concurrency = ConcurrencyLimit(10, requests_per_user_max=2)
+    concurrency = ConcurrencyLimit(ServerLimits(requests_max=10, requests_per_user_max=2))
     concurrency.acquire_for("alice")
     concurrency.acquire_for("alice")
     with pytest.raises(RateLimited) as refused:
@@ -139,7 +140,7 @@ async def test_no_user_takes_the_place_of_all_others() -> None:
 
 
 async def test_a_stream_takes_no_requests_place_and_a_drain_waits_for_it() -> None:
-    concurrency = ConcurrencyLimit(1)
+    concurrency = ConcurrencyLimit(ServerLimits(requests_max=1))
     concurrency.acquire()
     with concurrency.as_stream():
         assert concurrency.running == 0
@@ -154,7 +155,9 @@ async def test_a_stream_takes_no_requests_place_and_a_drain_waits_for_it() -> No
 
 
 async def test_a_wait_takes_no_place_of_its_users_requests_and_a_drain_waits_for_it() -> None:
-    concurrency = ConcurrencyLimit(1, requests_per_user_max=1, waits_max=2, waits_per_user_max=1)
+    concurrency = ConcurrencyLimit(
+        ServerLimits(requests_max=1, requests_per_user_max=1, waits_max=2, waits_per_user_max=1)
+    )
     concurrency.acquire()
     concurrency.acquire_for("alice")
     assert concurrency.begin_wait("alice")

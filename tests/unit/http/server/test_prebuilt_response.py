@@ -13,12 +13,12 @@ from aiohttp import web
 from support.scenes import SECRET
 
 from technopay.http.access_record import RequestRecord
-from technopay.http.auth.tokens import TokenAuthenticator
-from technopay.http.app import create_app
-from technopay.http.server.serving import serving
 from technopay.http.api.route import Call, Route
+from technopay.http.app import create_app
+from technopay.http.auth.tokens import TokenAuthenticator
 from technopay.http.responses import Response
-from technopay.http.server.connection import PrebuiltResponse, header_lines
+from technopay.http.server.connection import PrebuiltResponse, header_lines, http_date
+from technopay.http.server.serving import serving
 
 HEAD_END = b"\r\n\r\n"
 
@@ -99,3 +99,9 @@ def test_no_header_ends_before_its_line(value: str) -> None:
     whole = PrebuiltResponse(RequestRecord("req-1", 0.0, {}), Response(b"", headers={"Location": value}))
     with pytest.raises(ValueError, match="header"):
         whole.to_bytes("now")
+
+
+def test_the_date_is_that_of_the_second() -> None:
+    assert [http_date(second) for second in (0, 0, 1)] == [
+        "Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 01 Jan 1970 00:00:01 GMT"
+    ]  # fmt: skip

@@ -9,10 +9,10 @@ import aiohttp.http_parser
 import pytest
 from aiohttp import web
 
-from technopay.http.server.serving import listen, serving, serving_on
 from technopay.http.server import serving as module
+from technopay.http.server.limits import ServerLimits
 from technopay.http.server.load_shedding import ConcurrencyLimit
-from technopay.http.server.serving import CONCURRENCY
+from technopay.http.server.serving import CONCURRENCY, listen, serving, serving_on
 
 ANSWERED = web.AppKey("answered", list[str])
 
@@ -24,7 +24,7 @@ def make_app() -> web.Application:
 
     app = web.Application()
     app[ANSWERED] = []
-    app[CONCURRENCY] = ConcurrencyLimit(10)
+    app[CONCURRENCY] = ConcurrencyLimit(ServerLimits(requests_max=10))
     app.add_routes([web.get("/", hello)])
     return app
 

@@ -10,9 +10,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from technopay.http.server.serving import CannotListen, listen
 from technopay.http.server import serving as module
-from technopay.http.server.serving import SharedListener, accept_alone, format_address
+from technopay.http.server.serving import CannotListen, SharedListener, accept_alone, format_address, listen
 
 CLIENTS = 32
 

@@ -271,7 +271,7 @@ async def test_a_store_that_is_not_open_is_unavailable() -> None:
 async def test_a_faked_store_tells_a_defect_on_the_first_run_of_a_script_too(fake_store: RedisStore) -> None:
     client = fake_store._partition.client
     assert isinstance(client, FakeClient)
-    broken = replace(READ_META, text="return redis.call('NOSUCH')", sha="0" * 40)
+    broken = replace(READ_META, text="return redis.call('NOSUCH')")
     with pytest.raises(InternalError):
         await ask(client, broken)
 

@@ -21,7 +21,7 @@ from technopay.storage.server.connection import (
 )
 
 LIBRARY = Library("scripts", "#!lua name=scripts")
-SCRIPT = Script("ask", "", "", "ask_1", LIBRARY, ("what",), "", takes_many=False)
+SCRIPT = Script("ask", "", "ask_1", LIBRARY, ("what",), "", takes_many=False)
 
 
 class FakeTransport:

@@ -73,7 +73,7 @@ function drawOutcomes() {
   const sorted = Object.entries(series.outcomes).sort((a, b) => rank(b) - rank(a));
   const others = sorted.splice(CODES_MAX).map(([, counts]) => counts);
   if (others.length) sorted.push(["others", series.at_s.map((_, i) => total(others.map((counts) => counts[i])))]);
-  const shown = sorted.map(([code, counts]) => [width > 1 ? `${code}, mean of ${width} s` : code, means(counts, width)]);
+  const shown = sorted.map(([code, counts]) => [code, means(counts, width)]);
   const hidden = new Set();
   const stacked = () => {
     const sum = at_s.map(() => 0);
@@ -92,7 +92,10 @@ function drawOutcomes() {
     u.setData([at_s, ...stacked()], false);
     u.setScale("x", { min, max });
   };
-  draw("outcomes", lines, {}, { setSeries: [toggle] }, at_s);
+  const name = (u) => {
+    if (width > 1) u.root.querySelector(".u-label").textContent = `mean of ${width} s, at`;
+  };
+  draw("outcomes", lines, {}, { setSeries: [toggle], ready: [name] }, at_s);
 }
 
 function drawAll() {

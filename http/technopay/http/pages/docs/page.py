@@ -6,10 +6,11 @@ import hashlib
 import re
 from collections.abc import Mapping
 from functools import cache
+from html import escape
 from importlib.resources import files
 
 from technopay.http.api.route import Call, Route
-from technopay.http.problems import NotFound
+from technopay.http.problems import PROBLEMS, NotFound
 from technopay.http.responses import Response
 
 HTML = "text/html; charset=utf-8"
@@ -20,6 +21,7 @@ POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Nothing of another origin and nothing inline; the icons of Swagger UI are data."""
+HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
 ONE_YEAR = "public, max-age=31536000, immutable"
 
 
@@ -41,17 +43,27 @@ async def docs_asset(_: Call, asset: str) -> Response:
     return Response(found, headers={"Cache-Control": ONE_YEAR}, media=MEDIA[asset[asset.rindex(".") :]])
 
 
+async def docs_errors(_: Call) -> Response:
+    """Show every code of a problem; each has an anchor, to which problems link."""
+    rows = [
+        f'<dt id="{code}"><code>{code}</code></dt><dd>{status}: {escape(title)}</dd>'
+        for code, (status, title) in PROBLEMS.items()
+    ]
+    page = _read("errors.html").decode().replace("{rows}", "\n".join(rows))
+    return Response(page.encode(), headers=HEADERS, media=HTML)
+
+
 DOCS_ROUTES = (
     Route("GET", "/docs", None, docs, media=HTML),
     Route("GET", "/docs/", None, docs_below, is_documented=False),
+    Route("GET", "/docs/errors", None, docs_errors, is_documented=False),
     Route("GET", "/docs/{asset}", None, docs_asset, is_documented=False),
 )
 
 
 def _page_response(up: str) -> Response:
     """Return the page; `up` leads from its address to the parent of /docs."""
-    headers = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
-    return Response(_page(up).encode(), headers=headers, media=HTML)
+    return Response(_page(up).encode(), headers=HEADERS, media=HTML)
 
 
 @cache

@@ -160,8 +160,7 @@ redis.call('HSET', key('payment', payment_id), unpack(add_counters({
     'digest', string.match(digests, '^%S+'), 'last_call', operation_id,
 }, counters)))
 for _, counter in ipairs(counters) do
-    if not counter.limit then
-        -- A limit of the start was lifted since.
+    if not counter.limit then -- it was lifted since the start
         redis.call('HDEL', key('payment', payment_id), counter.rule.limit_field, counter.rule.used_field)
     end
 end

@@ -13,7 +13,8 @@ local function counter_of(packed)
     if day then
         return 'global_period', day, 'global_limit', limit, 'global_used', used
     end
-    return 'global_period', assert(string.match(packed, '^%d+%-%d+%-%d+$'), 'a day that can be read')
+    assert(string.find(packed, '^%d+%-%d+%-%d+$'), 'a day that can be read')
+    return 'global_period', packed
 end
 
 local function code_of(packed)
