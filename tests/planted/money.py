@@ -174,7 +174,7 @@ CONFIRMATION = (
         (
             lua(
                 "confirm_payment",
-                "elseif key_id ~= own_key_id then\n    return answer('key_unknown')\n",
+                "elseif key_id ~= own_key_id then\n    return reply('key_unknown')\n",
                 "",
             ),
         ),
