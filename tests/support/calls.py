@@ -232,6 +232,12 @@ async def read_payment(scene: Scene) -> Prepared:
 
 
 @case
+async def find_payment(scene: Scene) -> Prepared:
+    payment, _ = await scene.processing(await scene.wallet())
+    return commands.FindPayment(payment)
+
+
+@case
 async def read_notification_contexts(scene: Scene) -> Call:
     payment = await scene.started(await scene.wallet(), await scene.invoice())
     return lambda: scene.context(payment)

@@ -14,8 +14,8 @@ from support.journal import named
 from support.store import partition, read_limits
 
 from technopay.engine import commands
-from technopay.engine.commands import CreateUser, CreateWallet, FindPayment, SetLimit
-from technopay.engine.models import Limit, Payment, Wallet, from_ms
+from technopay.engine.commands import CreateUser, CreateWallet, FindPayment, ReadPayment, SetLimit
+from technopay.engine.models import Limit, OperatorPayment, Payment, Wallet, from_ms
 from technopay.engine.ports import Outcome
 from technopay.engine.values import Evidence, Lease, NotificationContext, Operation, Verdict
 from technopay.storage import RedisStore
@@ -222,7 +222,14 @@ class Scene:
         return await self.store.run(commands.SetWalletStatus(operation(), wallet_id, status), lease)
 
     async def payment(self, payment_id: str) -> Payment:
-        """Read a payment."""
+        """Read a payment as its user sees it."""
+        user_id = (await self.fields("payment", payment_id))["user"]
+        outcome = await self.store.run(ReadPayment(payment_id, user_id))
+        assert outcome.value is not None
+        return outcome.value
+
+    async def operator_payment(self, payment_id: str) -> OperatorPayment:
+        """Read a payment as operators see it."""
         outcome = await self.store.run(FindPayment(payment_id))
         assert outcome.value is not None
         return outcome.value

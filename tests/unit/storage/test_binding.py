@@ -170,9 +170,7 @@ def test_a_command_and_its_script_that_differ_cannot_be_bound() -> None:
             bind(kind, scripts)
 
 
-def test_the_periods_are_those_around_the_last_known_time_of_the_store(
-    piped: RedisStore, pipe: Pipe
-) -> None:
+def test_the_periods_are_those_around_the_last_known_time_of_the_store(piped: RedisStore, pipe: Pipe) -> None:
     for at_ms in (1_783_252_800_000, 1_783_339_200_000):
         pipe.sent.clear()
         piped.send(make(commands.Deposit), ALONE, lambda _: None)

@@ -27,7 +27,9 @@ async def test_a_payment_and_its_message_hold_any_text(scene: Scene, text: str) 
     assert payment is not None
     assert (payment.id, payment.merchant, payment.user_id, payment.amount) == (payment_id, text, "alice", 1_000)
     assert (await list_payments(store, "alice", "", 10)).data == [payment]
-    assert (await search_payments(store, None, "alice", set_aside=None, cursor="", limit=10)).data == [payment]
+    assert (await search_payments(store, None, "alice", set_aside=None, cursor="", limit=10)).data == [
+        await scene.operator_payment(payment_id)
+    ]
     assert await read_owned(store, [payment_id], ["alice"]) == {payment_id: payment}
     [context] = [notice.context for notice in (await read(scene)).notifications]
     assert context is not None

@@ -47,8 +47,8 @@ async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(scene: Sce
         (
             "payment.processing",
             {
-                "payment": payment_id, "wallet": wallet, "amount": "-1000", "balance": "9000",
-                "currency": "EUR", "day": day, "used": "1000", "limit": "5000",
+                "payment": payment_id, "version": "2", "wallet": wallet, "amount": "-1000", "balance": "9000",
+                "currency": "EUR", "global_period": day, "global_used": "1000", "global_limit": "5000",
             },
         )
     ]  # fmt: skip
@@ -201,6 +201,7 @@ async def test_a_right_code_refused_for_funds_or_limit_burns_nothing(scene: Scen
     payment = after[f"payment:{payment_id}"]
     assert payment.pop("last_call").endswith(f" {reason}")
     assert payment.pop("version") == "2"
+    assert before[f"payment:{payment_id}"].pop("version") == "1"
     assert after == before
 
     await scene.deposit(wallet, 1)

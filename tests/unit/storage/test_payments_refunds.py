@@ -24,7 +24,7 @@ async def test_a_declined_reversal_credits_nothing_and_the_refund_can_be_tried_a
 
     assert failed.code == "ok"
     assert failed.value is not None
-    assert failed.value == await scene.payment(payment_id)
+    assert failed.value == await scene.operator_payment(payment_id)
     assert (failed.value.status, failed.value.refunds) == ("succeeded", [])
     assert await scene.money(wallet) == (9_000, 0)
     assert await scene.due_at(payment_id) is None

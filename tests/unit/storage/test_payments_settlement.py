@@ -31,18 +31,19 @@ async def test_settled_pays_the_invoice_and_nothing_can_come_back_any_more(scene
     outcome = await scene.complete(payment_id, claim, "settled")
 
     assert outcome.code == "ok"
-    assert outcome.value is not None
-    assert (outcome.value.status, outcome.value.refunds) == ("succeeded", [])
-    assert outcome.value == await scene.payment(payment_id)
-    assert outcome.value.settled_at is not None
+    payment = await scene.payment(payment_id)
+    assert (payment.status, payment.refunds) == ("succeeded", [])
+    # A settlement knows the rest of the payment.
+    assert (outcome.value, outcome.details) == (None, {"settled_at": payment.settled_at})
+    assert payment.settled_at is not None
     assert await scene.money(wallet) == (9_000, 0)
     assert (await invoice_of(scene, payment_id))["payment"] == payment_id
-    invoice = (await scene.store.run(ReadInvoice(outcome.value.invoice_id, None))).value
+    invoice = (await scene.store.run(ReadInvoice(payment.invoice_id, None))).value
     assert invoice is not None
     assert (invoice.status, invoice.payment_id) == ("paid", payment_id)
-    assert invoice.paid_at == outcome.value.paid_at
+    assert invoice.paid_at == payment.paid_at
     assert await scene.due_at(payment_id) is None
-    assert await scene.news(before) == [("payment.succeeded", {"payment": payment_id})]
+    assert await scene.news(before) == [("payment.succeeded", {"payment": payment_id, "version": "3"})]
     entries = (await list_entries(scene.store, wallet, None, "", 10)).value
     assert entries is not None
     assert len(entries.data) == 2
@@ -77,7 +78,7 @@ async def test_given_back_puts_the_amount_the_limit_and_the_invoice_back(scene: 
             "payment.failed",
             {
                 "payment": payment_id, "version": "3", "wallet": wallet, "amount": "1000", "balance": "10000",
-                "reason": "settlement_failed", "day": day,
+                "reason": "settlement_failed", "global_period": day,
             },
         )
     ]  # fmt: skip
@@ -214,7 +215,7 @@ async def test_an_operator_decides_a_payment_that_was_set_aside(
     assert outcome.code == "ok"
     payment = outcome.value
     assert payment is not None
-    assert payment == await scene.payment(payment_id)
+    assert payment == await scene.operator_payment(payment_id)
     assert (payment.status, payment.set_aside) == (status, False)
     assert payment.resolution is not None
     assert (payment.resolution.outcome, payment.resolution.note, payment.resolution.by) == (
@@ -239,7 +240,7 @@ async def test_only_what_was_set_aside_can_be_resolved(scene: Scene) -> None:
     payment_id, _ = await scene.processing(await scene.wallet())
     before = await dump(scene.store)
     outcome = await scene.store.run(ResolvePayment(operation(), payment_id, "refund", "", "root"))
-    assert (outcome.code, outcome.value) == ("payment_not_resolvable", await scene.payment(payment_id))
+    assert (outcome.code, outcome.value) == ("payment_not_resolvable", await scene.operator_payment(payment_id))
     missing = await scene.store.run(ResolvePayment(operation(), "pay_00none", "refund", "", "root"))
     assert missing.code == "payment_not_found"
     assert await dump(scene.store) == before
@@ -293,7 +294,10 @@ async def test_only_a_payment_that_succeeded_can_be_refunded(scene: Scene) -> No
     before = await dump(scene.store)
     for payment_id in (waiting, taken, failed):
         outcome = await scene.begin_refund(payment_id)
-        assert (outcome.code, outcome.value) == ("payment_not_refundable", await scene.payment(payment_id))
+        assert (outcome.code, outcome.value) == (
+            "payment_not_refundable",
+            await scene.operator_payment(payment_id),
+        )
     missing = await scene.begin_refund("pay_00none")
     assert missing.code == "payment_not_found"
     assert await dump(scene.store) == before

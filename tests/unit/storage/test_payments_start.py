@@ -50,7 +50,9 @@ async def test_a_start_writes_a_payment_that_waits_and_touches_no_money(scene: S
     assert await scene.fields("invoice", invoice) | {"payment": payment.id, "status": "open"} == (
         await scene.fields("invoice", invoice)
     )
-    assert await scene.news(before) == [("payment.started", {"payment": payment.id, "issue": "1"})]
+    assert await scene.news(before) == [
+        ("payment.started", {"payment": payment.id, "version": "1", "issue": "1"})
+    ]
     page = await list_payments(scene.store, "alice", "", 10)
     assert [listed.id for listed in page.data] == [payment.id]
 
@@ -86,7 +88,7 @@ async def test_the_code_goes_the_way_that_was_asked_for_or_the_first_that_there_
     assert outcome.value.confirmation.method == taken
     # The journal names a way only when it is not the one that messages take.
     assert (await scene.news(before))[-2:] == [
-        ("payment.started", {"payment": payment_id, "issue": "1"} | said),
+        ("payment.started", {"payment": payment_id, "version": "1", "issue": "1"} | said),
         ("payment.code_resent", {"payment": payment_id, "issue": "2", "version": "2"} | said),
     ]
 

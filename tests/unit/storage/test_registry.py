@@ -218,7 +218,7 @@ async def test_a_limit_is_set_changed_lifted_and_keeps_what_was_used(scene: Scen
     assert (limit.rule, limit.window, limit.currency) == ("global", "day", "EUR")
     assert (limit.limit, limit.used, limit.remaining) == (5_000, 0, 5_000)
     assert [fields for kind, fields in await scene.news(before) if kind == "limit.set"] == [
-        {"currency": "EUR", "limit": "5000"}
+        {"currency": "EUR", "rule": "global", "limit": "5000"}
     ]
     await scene.processing(await scene.wallet())
     lowered = (await scene.set_limit("EUR", 400)).value

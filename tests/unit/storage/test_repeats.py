@@ -36,7 +36,9 @@ async def test_a_repeat_gets_the_same_outcome_and_changes_nothing(scene: Scene, 
     after = await dump(scene.store)
 
     if isinstance(first, Outcome):
-        assert (second.code, second.value) == (first.code, first.value)
+        assert second.code == first.code
+        # A settlement that is told that it was completed knows the payment.
+        assert second.value == first.value or (name == "complete_payment" and first.value is None)
     else:
         assert second == first
     if name in ("renew_claims", "set_aside", "claim_relay"):
