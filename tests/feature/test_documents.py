@@ -110,4 +110,6 @@ def test_the_site_can_be_made_without_warnings(tmp_path: Path) -> None:
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     made = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
     assert made.returncode == 0, made.stderr
-    assert "start_payment" in (tmp_path / "python.html").read_text(encoding="utf-8")
+    reference = (tmp_path / "python.html").read_text(encoding="utf-8")
+    assert "start_payment" in reference
+    assert "Refusals: <code>UserNotFound</code>" in reference
