@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -16,6 +17,8 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from support.old_store import load_old_store
 from support.servers import running_server
 from support.service import (
     Service,
@@ -25,6 +28,8 @@ from support.service import (
     run_command,
     running_command,
 )
+
+from technopay.storage import EmbeddedValkey
 
 MOCK_SERVICES = ("TECHNOPAY_SETTLEMENT", "TECHNOPAY_EMAIL", "TECHNOPAY_SMS")
 DEMO = ("serve", "--demo", "--port", "0", "--data-dir", "data")
@@ -300,6 +305,51 @@ def test_a_server_is_initialised_on_purpose_and_once(home: Path, server: str) ->
         assert service.ask("GET", "/readyz")[0] == 200
         assert service.children() == []
         assert service.stop() == 0
+
+
+def test_a_server_of_an_earlier_version_is_migrated_by_command_and_once(home: Path, server: str) -> None:
+    facts = asyncio.run(load(server))
+    redis, own = ("--redis", server), {"TECHNOPAY_SECRET": facts["secret"]}
+    for command, status in (("serve", 1), ("serve --init", 1), ("init", 1), ("audit", 2)):
+        port = ("--port", "0") if "serve" in command else ()
+        refused = run_command(home, *command.split(), *redis, *port, settings=own)
+        assert_one_line(refused, status, "the store has schema 5, this program 6: run `technopay migrate`")
+
+    first, again = (run_command(home, "migrate", *redis, settings=own) for _ in range(2))
+    assert (first.returncode, first.stdout) == (0, "technopay: the store is migrated\n")
+    assert "the store of schema 5 is migrated to 6" in first.stderr
+    assert "WARNING" not in first.stderr
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout == "technopay: the store has the schema of this program already\n"
+
+    with running_command(home, "serve", *redis, "--port", "0", settings=own) as service:
+        assert service.ask("GET", "/readyz")[0] == 200
+        assert service.stop() == 0
+    assert run_command(home, "audit", *redis, settings=own).returncode == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_embedded_store_of_an_earlier_version_is_migrated_at_start(home: Path, workers: str) -> None:
+    async def make() -> dict[str, Any]:
+        async with EmbeddedValkey(home / "data") as embedded:
+            facts = await load(embedded.url)
+            embedded.mark_initialised()
+            return facts
+
+    (home / "data").mkdir(mode=0o700)
+    own = {"TECHNOPAY_SECRET": asyncio.run(make())["secret"]}
+    arguments = ("serve", "--data-dir", "data", "--port", "0", "--workers", workers)
+    with running_command(home, *arguments, settings=own) as service:
+        assert service.ask("GET", "/readyz")[0] == 200
+        assert "the store of schema 5 is migrated to 6" in service.output.read_text()
+        assert service.stop() == 0
+    audit = run_command(home, "audit", "--data-dir", "data", settings=own)
+    assert audit.returncode == 0, audit.stdout
+
+
+async def load(url: str) -> dict[str, Any]:
+    async with AsyncRedis.from_url(url, decode_responses=True) as client:
+        return await load_old_store(client, schema="5")
 
 
 def test_serve_initialises_a_server_with_init(home: Path, server: str) -> None:

@@ -61,7 +61,8 @@ LIMITS_ON_BEHAVIOUR = (
             lua(
                 "confirm_payment",
                 "local refused =",
-                f"{RATE_LIMIT}\nif rate_limit then\n    return reply('rate_limited', rate_limit)\nend\nlocal refused =",
+                f"{RATE_LIMIT}\nif rate_limit then\n    return reply('rate_limited', rate_limit)\nend\n"
+                "local refused =",
             ),
         ),
         (f"{RIGHT_CODE}[fake]",),

@@ -30,7 +30,7 @@ CONFIRMATION = (
     Breakage(
         "confirm-ignores-limit",
         "All payments of a day stay within the limit, judged in the script that takes the money.",
-        (lua("confirm_payment", "or limit_refusal(limit, amount)", "or nil"),),
+        (lua("confirm_payment", "    or limit_refusal(counters, amount)\n", "    or nil\n"),),
         (
             LAST_UNIT,
             f"{PURCHASE}::test_payments_at_the_same_time_never_pass_the_limit[fake]",
@@ -43,13 +43,17 @@ CONFIRMATION = (
             lua(
                 "confirm_payment",
                 "local refused =",
-                "local used = int(redis.call('HINCRBY', key('limit', currency), limit.day, amount))\n"
+                "for _, counter in ipairs(counters) do\n"
+                "    redis.call('HINCRBY', counter.key, counter.period, amount)\n"
+                "end\n"
                 "local refused =",
             ),
             lua(
                 "confirm_payment",
-                "local used = int(redis.call('HINCRBY', key('limit', currency), limit.day, amount))\n"
                 "local entry = append(",
+                "for _, counter in ipairs(counters) do\n"
+                "    redis.call('HINCRBY', counter.key, counter.period, '-' .. amount)\n"
+                "end\n"
                 "local entry = append(",
             ),
         ),
@@ -61,16 +65,16 @@ CONFIRMATION = (
         (
             lua(
                 "confirm_payment",
-                "    local changed = next_version(status, version)\n",
+                "    local changed = next_version(version)\n",
                 "    if refused == 'daily_limit_exceeded' then\n"
-                "        redis.call('HINCRBY', key('limit', currency), limit.day, amount)\n"
+                "        redis.call('HINCRBY', counters[1].key, counters[1].period, amount)\n"
                 "    end\n"
-                "    local changed = next_version(status, version)\n",
+                "    local changed = next_version(version)\n",
             ),
             lua(
-                "shared/limit",
-                "'resets_at', limit.resets_at,\n",
-                "'resets_at', limit.resets_at, 'day', limit.day,\n",
+                "shared/limits",
+                "'resets_at', counter.resets_at,\n",
+                "'resets_at', counter.resets_at, 'day', counter.period,\n",
             ),
             storage(
                 "partition",
@@ -79,7 +83,7 @@ CONFIRMATION = (
                 "            details = raw[4] if binding.script.name == 'confirm_payment' and raw[4:] else []\n"
                 "            if 'day' in details and self.client:\n"
                 "                told = dict(zip(details[::2], details[1::2]))\n"
-                "                key = self.keys.key('limit', told['currency'])\n"
+                "                key = self.keys.key('limit', 'global:' + told['currency'])\n"
                 "                back = ('HINCRBY', key, told['day'], -outcome.value.amount)\n"
                 "                self.client.send_command(back, lambda _: None)\n"
                 "            on_result(outcome)\n\n"
@@ -99,10 +103,7 @@ CONFIRMATION = (
             lua(
                 "confirm_payment",
                 "local refused =",
-                "redis.call('HSET', key('payment', payment_id), 'challenge', pack_challenge(\n"
-                "    method, int(issue + 1), attempts, resends, expires_at, payable_until, wrong_attempts,\n"
-                "    own_key_id))\n"
-                "local refused =",
+                "code.version = int(code.version + 1)\nwrite_code(payment_id, code)\nlocal refused =",
             ),
         ),
         (
@@ -131,10 +132,10 @@ CONFIRMATION = (
         (
             lua(
                 "confirm_payment",
-                "attempts = int(attempts - 1)\n",
-                "attempts = int(math.max(0, attempts - 1))\n",
+                "code.attempts = int(code.attempts - 1)\n",
+                "code.attempts = int(math.max(0, code.attempts - 1))\n",
             ),
-            lua("confirm_payment", "if attempts == '0' then", "if attempts == '-1' then"),
+            lua("confirm_payment", "if code.attempts == '0' then", "if code.attempts == '-1' then"),
         ),
         (
             f"{CONFIRM}::test_the_fifth_wrong_code_ends_the_payment_and_frees_the_invoice[fake]",
@@ -147,8 +148,8 @@ CONFIRMATION = (
         (
             lua(
                 "confirm_payment",
-                "elseif now >= tonumber(expires_at) then",
-                "elseif now > tonumber(expires_at) then",
+                "elseif now >= tonumber(code.expires_at) then",
+                "elseif now > tonumber(code.expires_at) then",
             ),
         ),
         ("tests/unit/storage/test_expiry.py::test_a_code_is_good_to_its_last_millisecond",),
@@ -159,7 +160,7 @@ CONFIRMATION = (
         (
             lua(
                 "confirm_payment",
-                "not string.find(versions, ',' .. issue .. ',', 1, true)",
+                "not string.find(versions, ',' .. code.version .. ',', 1, true)",
                 "versions == ','",
             ),
         ),
@@ -174,7 +175,7 @@ CONFIRMATION = (
         (
             lua(
                 "confirm_payment",
-                "elseif key_id ~= own_key_id then\n    return reply('key_unknown')\n",
+                "elseif key_id ~= (code.key or '') then\n    return reply('key_unknown')\n",
                 "",
             ),
         ),
@@ -264,10 +265,12 @@ ENDINGS = (
         (
             lua(
                 "shared/credit",
-                "local day = string.sub(payment.limit, 1, 10)\n",
-                "local day = ''\n"
-                "    for _, each in ipairs(redis.call('HKEYS', key('limit', payment.currency))) do\n"
-                "        if #each == 10 and each > day then\n            day = each\n        end\n    end\n",
+                "        redis.call('HINCRBY', counter.key, counter.period, '-' .. payment.amount)\n",
+                "        local day = ''\n"
+                "        for _, each in ipairs(redis.call('HKEYS', counter.key)) do\n"
+                "            day = #each == 10 and each > day and each or day\n"
+                "        end\n"
+                "        redis.call('HINCRBY', counter.key, day, '-' .. payment.amount)\n",
             ),
         ),
         (f"{SETTLEMENT}::test_the_limit_is_given_back_to_the_day_that_was_charged[fake-2020-02-29]",),
@@ -334,7 +337,7 @@ ENDINGS = (
     Breakage(
         "success-without-event",
         "A payment that succeeded is in the journal, from which its user is told.",
-        (lua("shared/settlement", "    append('payment.succeeded', id, unpack(said))\n", ""),),
+        (lua("shared/settlement", "    append('payment.succeeded', id, 'version', version)\n", ""),),
         (f"{SETTLEMENT}::test_settled_pays_the_invoice_and_nothing_can_come_back_any_more[fake]",),
     ),
     Breakage(

@@ -106,7 +106,8 @@ REPEATS_AND_CLAIMS = (
                 "partition",
                 ON_REPLY,
                 "        def on_reply(raw: Any) -> None:\n"
-                "            if binding.script.name == 'deposit' and raw[:1] == ['ok'] and self.client:\n"
+                "            is_done = isinstance(raw, list) and raw[0] == 'ok' and self.client is not None\n"
+                "            if binding.script.name == 'deposit' and is_done:\n"
                 "                import json\n"
                 "                key = self.keys.key('operation', command.operation.operation_id)\n"
                 "                record = ('fingerprint', command.operation.fingerprint, 'reply')\n"

@@ -27,7 +27,7 @@ from technopay.storage import RedisStore
 
 old: Any = importlib.import_module("technopay.engine")  # as it was then
 
-SECRET = "a secret for tests, and for tests alone"
+SECRET = "the-secret-of-a-store-of-schema-5:0f4b9c71d2"
 CENTURY_S = 100 * 365 * 86_400
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
 SETTINGS: dict[str, Any] = {

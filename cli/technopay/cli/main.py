@@ -173,10 +173,11 @@ def migrate(redis: RedisUrl = None) -> None:
     settings = load_settings(redis_url=redis)
     if settings.redis_url is None:
         raise UsageError("--redis is missing: give the URL of a Redis or Valkey server")
-    store = migrate_store(settings.redis_url, timezone=settings.timezone, durability=settings.durability)
-    print(
-        f"technopay: the store {'is migrated' if run_loop(store) else 'has the schema of this program already'}"
+    set_up_logging(settings.log_level, settings.log_format)
+    was_migrated = run_loop(
+        migrate_store(settings.redis_url, timezone=settings.timezone, durability=settings.durability)
     )
+    print(f"technopay: the store {'is migrated' if was_migrated else 'has the schema of this program already'}")
 
 
 @app.command()

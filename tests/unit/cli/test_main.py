@@ -47,7 +47,7 @@ def assert_one_line(ended: tuple[int, str, str], status: int, *words: str) -> No
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["serve"], ["init"], ["demo"], ["token"], ["load"], ["audit"], ["bench"]]
+    "command", [[], ["serve"], ["init"], ["migrate"], ["demo"], ["token"], ["load"], ["audit"], ["bench"]]
 )
 def test_every_command_has_help(run: Run, command: list[str]) -> None:
     status, out, err = run(*command, "--help")
@@ -61,6 +61,7 @@ def test_help_names_every_flag_of_the_contract(run: Run) -> None:
     for command, flags in {
         "serve": ("--host", "--port", "--redis", "--data-dir", "--init", "--demo", "--workers"),
         "init": ("--redis",),
+        "migrate": ("--redis",),
         "demo": ("--once", "--port", "--data-dir"),
         "token": ("--user", "--admin", "--expires"),
         "load": (
@@ -129,6 +130,8 @@ def test_without_arguments_it_shows_help(run: Run) -> None:
         ("init --redis=", "--redis is empty"),
         ("init", "--redis"),
         ("init --redis localhost", "--redis"),
+        ("migrate", "--redis"),
+        ("migrate --redis=", "--redis is empty"),
         ("demo --once now", "now"),
         ("token", "--user"),
         ("token --user a/b", "--user"),

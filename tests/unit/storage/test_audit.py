@@ -185,6 +185,11 @@ async def a_payment_that_counts_a_change_too_many(world: World) -> None:
     await world.scene.write("payment", world.payments["succeeded"], version=4)
 
 
+@corruption(CHANGE)
+async def a_payment_without_a_version(world: World) -> None:
+    await world.client.hdel(world.key("payment", world.payments["succeeded"]), "version")
+
+
 @corruption(LIMIT)
 async def a_counter_that_is_too_low(world: World) -> None:
     day = await world.scene.day(world.payments["processing"])
