@@ -88,7 +88,7 @@ def test_every_page_is_in_the_navigation_of_the_site() -> None:
 
 def test_every_code_of_an_error_has_its_place_with_its_status() -> None:
     text = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
-    explained = dict(re.findall(r"^### (\w+)\n\n(\d{3})\. \w", text, re.MULTILINE))
+    explained = dict(re.findall(r"^### (\w+)\n\n\*\*(\d{3})\*\* \w", text, re.MULTILINE))
     assert explained == {code: str(status) for code, (status, _) in PROBLEMS.items()}
     assert {cls.code for cls in REFUSALS.values()} <= set(explained)
 

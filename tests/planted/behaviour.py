@@ -10,7 +10,7 @@ OVER_HTTP = "tests/feature/test_http_behaviour.py"
 
 COUNTED_ONCE = f"{BEHAVIOUR}::test_a_confirm_that_comes_again_is_counted_once_and_answered_over_the_limit"
 RIGHT_CODE = f"{BEHAVIOUR}::test_the_right_code_is_refused_when_it_was_tried_too_often_and_taken_afterwards"
-WAIT = "local wait = exceeded('confirms', confirms_left_ms)"
+RATE_LIMIT = "local rate_limit = exceeded('confirms', confirms_left_ms)"
 
 LIMITS_ON_BEHAVIOUR = (
     Breakage(
@@ -28,8 +28,8 @@ LIMITS_ON_BEHAVIOUR = (
         (
             lua(
                 "confirm_payment",
-                "if wait then\n    return answer('rate_limited', wait)",
-                "if wait and versions == ',' then\n    return answer('rate_limited', wait)",
+                "if rate_limit then\n    return reply('rate_limited', rate_limit)",
+                "if rate_limit and versions == ',' then\n    return reply('rate_limited', rate_limit)",
             ),
         ),
         (
@@ -51,17 +51,18 @@ LIMITS_ON_BEHAVIOUR = (
     ),
     Breakage(
         "rate-limit-after-the-code",
-        "A limit on behaviour is judged before the code is compared: over the limit, a guess tells nothing.",
+        "A limit on behaviour is judged before the code is compared: over the limit, a guess reveals nothing.",
         (
             lua(
                 "confirm_payment",
-                f"{WAIT}\nif wait then\n    return answer('rate_limited', wait)\nend\n",
+                f"{RATE_LIMIT}\nif rate_limit then\n    return reply('rate_limited', rate_limit)\nend\n",
                 "",
             ),
             lua(
                 "confirm_payment",
                 "local refused =",
-                f"{WAIT}\nif wait then\n    return answer('rate_limited', wait)\nend\nlocal refused =",
+                f"{RATE_LIMIT}\nif rate_limit then\n    return reply('rate_limited', rate_limit)\nend\n"
+                "local refused =",
             ),
         ),
         (f"{RIGHT_CODE}[fake]",),

@@ -175,7 +175,7 @@ CONFIRMATION = (
         (
             lua(
                 "confirm_payment",
-                "elseif key_id ~= (code.key or '') then\n    return answer('key_unknown')\n",
+                "elseif key_id ~= (code.key or '') then\n    return reply('key_unknown')\n",
                 "",
             ),
         ),

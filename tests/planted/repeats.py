@@ -99,8 +99,8 @@ REPEATS_AND_CLAIMS = (
         (
             lua(
                 "deposit",
-                "return remember(operation_id, fingerprint, kept_ms, answer('ok'))",
-                "return answer('ok')",
+                "return record_reply(operation_id, fingerprint, kept_ms, reply('ok'))",
+                "return reply('ok')",
             ),
             storage(
                 "partition",
@@ -160,8 +160,8 @@ REPEATS_AND_CLAIMS = (
         (
             lua(
                 "shared/lease",
-                "local live = remaining_ms > 0 and remaining_ms <= LEASE_MS",
-                "local live = remaining_ms > 0",
+                "local is_live = remaining_ms > 0 and remaining_ms <= LEASE_MS",
+                "local is_live = remaining_ms > 0",
             ),
         ),
         (f"{LEASE}::test_a_clock_that_jumped_back_does_not_make_a_lease_longer",),

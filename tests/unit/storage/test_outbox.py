@@ -19,7 +19,9 @@ async def test_a_settlement_that_is_due_is_handed_out_once_under_a_new_claim(sce
     assert (await take_due(scene.store, 10)).payments == []
     await scene.make_due(payment_id)
     due = await take_due(scene.store, 10)
-    assert [(taken.payment, taken.claim) for taken in due.payments] == [(await scene.payment(payment_id), "2")]
+    assert [(taken.payment, taken.claim) for taken in due.payments] == [
+        (await scene.operator_payment(payment_id), "2")
+    ]
     assert 10_000 < (due.next_in_ms or 0) <= 15_000
     assert (await take_due(scene.store, 10)).payments == []
 

@@ -223,12 +223,12 @@ async def test_a_payments_changes_are_counted_without_a_gap(scene: Scene, name: 
     entries = [entry for entry in journal if entry.subject == payment_id]
     assert " ".join(entry.type.removeprefix("payment.") for entry in entries) == expected
     assert [entry.version for entry in entries] == list(range(1, len(entries) + 1))
-    version = (await scene.fields("payment", payment_id)).get("version")
-    assert version is None or int(version) == len(entries)
+    assert (await scene.fields("payment", payment_id))["version"] == str(len(entries))
 
 
-async def test_what_goes_straight_keeps_no_version(scene: Scene) -> None:
+async def test_a_payment_and_each_of_its_entries_name_the_version(scene: Scene) -> None:
     payment_id = await scene.succeeded(await scene.wallet())
 
-    assert "version" not in await scene.fields("payment", payment_id)
-    assert not any("version" in said for _, said in await scene.journal())
+    assert (await scene.fields("payment", payment_id))["version"] == "3"
+    entries = [fields for _, fields in await scene.journal() if fields.get("payment") == payment_id]
+    assert [fields["version"] for fields in entries] == ["1", "2", "3"]

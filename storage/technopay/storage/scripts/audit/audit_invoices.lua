@@ -1,8 +1,9 @@
 -- audit_invoices(record_ids...) no-writes
 --
--- Read invoices whole, with what has to agree with them, at one position of the journal.
+-- Read whole invoices and what they have to agree with, at one position of the journal.
 --
--- Returns {code, now, '', position, [{fields, whether its user has it, invoice of its reference, fields of its payment}], {id} for what cannot be read}
+-- Returns {code, now, '', position, [{fields, whether its user has it, invoice of its reference, fields of its
+-- payment}], {id} for an unreadable one}
 
 local function read_one(id)
     local invoice = read('invoice', id) or {}

@@ -1,8 +1,8 @@
 -- audit_keys(names...) no-writes
 --
--- Read of which types some keys are; `names` are without their tag.
+-- Read the types of keys; `names` are without the hash tag.
 --
--- Returns {code, now, '', [type]}, {name} for an operation whose reply cannot be read
+-- Returns {code, now, '', [type]}, {name} for an operation with an unreadable reply
 
 local function read_one(name)
     local type = redis.call('TYPE', key(name)).ok

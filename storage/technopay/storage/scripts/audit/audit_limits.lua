@@ -1,8 +1,8 @@
 -- audit_limits(record_ids...) no-writes
 --
--- Read limits whole, at one position of the journal.
+-- Read whole limits, at one position of the journal.
 --
--- Returns {code, now, '', position, [{fields, whether it is known to have been set}], {id} for what cannot be read}
+-- Returns {code, now, '', position, [{fields, whether it is in the set of limits}], {id} for an unreadable one}
 
 local function read_one(currency)
     return {flat(read('limit', currency)), redis.call('SISMEMBER', key('limits'), currency)}

@@ -2,7 +2,8 @@
 --
 -- Read the records of messages, at one position of the journal.
 --
--- Returns {code, now, '', position, [{{status, channel, attempts, error}, on the agenda, whether the journal has its entry}], {id} for what cannot be read}
+-- Returns {code, now, '', position, [{{status, channel, attempts, error}, on the agenda, whether the journal has its
+-- entry}], {id} for an unreadable one}
 
 local function read_one(id)
     return {

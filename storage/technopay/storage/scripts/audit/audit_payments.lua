@@ -1,8 +1,9 @@
 -- audit_payments(record_ids...) no-writes
 --
--- Read payments whole, with what has to agree with them, at one position of the journal.
+-- Read whole payments and what they have to agree with, at one position of the journal.
 --
--- Returns {code, now, '', position, [{fields, on the agenda, set aside, whether its user has it, state in the book of the mock service or '', fields of its invoice, fields of its code}], {id} for what cannot be read}
+-- Returns {code, now, '', position, [{fields, on the agenda, set aside, whether its user has it, state in the mock
+-- service's book or '', fields of its invoice, fields of its code}], {id} for an unreadable one}
 
 local function has(sorted_set, id)
     return redis.call('ZSCORE', sorted_set, id) and 1 or 0

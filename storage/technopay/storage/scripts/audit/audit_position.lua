@@ -1,6 +1,6 @@
 -- audit_position() no-writes
 --
--- Read how far the journal and the relay have come.
+-- Read the positions of the journal and the relay.
 --
 -- Returns {code, now, '', position, position of the relay}
 

@@ -2,7 +2,7 @@
 --
 -- Read users, with their addresses, at one position of the journal.
 --
--- Returns {code, now, '', position, [fields], {id} for what cannot be read}
+-- Returns {code, now, '', position, [fields], {id} for an unreadable one}
 
 local function read_one(id)
     return flat(read_user(id, ''))

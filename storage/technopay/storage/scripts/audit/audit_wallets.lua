@@ -1,8 +1,8 @@
 -- audit_wallets(record_ids...) no-writes
 --
--- Read wallets whole, with what has to agree with them, at one position of the journal.
+-- Read whole wallets and what they have to agree with, at one position of the journal.
 --
--- Returns {code, now, '', position, [{fields, how many entries, whether its user has it}], {id} for what cannot be read}
+-- Returns {code, now, '', position, [{fields, how many entries, whether its user has it}], {id} for an unreadable one}
 
 local function read_one(id)
     local wallet = read('wallet', id)

@@ -1,17 +1,17 @@
 -- create_invoice(operation_id, fingerprint, kept_ms, invoice_id, user_id, amount, currency, merchant, description, reference, expires_at)
 --
--- Enter an invoice that a user has to pay; '' for no description or no reference.
+-- Create an invoice; '' for no description or no reference.
 --
--- The reference of an invoice that is void or expired unpaid is taken over. The old invoice stays expired for good:
--- otherwise, once the clock goes back, both could be paid.
+-- It takes over the reference of an invoice that is void or expired unpaid. The old invoice stays expired for good:
+-- otherwise both could be paid after the clock went back.
 --
--- Returns {code, now, '', {invoice, fields}, details}; 'expiry_past' when it would be expired from the start.
+-- Returns {code, now, '', {invoice, fields}, details}; 'expiry_past' if it has expired already.
 
 require_amount(amount, 1)
 
-local answered = earlier(operation_id, fingerprint)
-if answered then
-    return answered
+local earlier_reply = recorded_reply(operation_id, fingerprint)
+if earlier_reply then
+    return earlier_reply
 end
 if tonumber(expires_at) <= now then
     return {'expiry_past', at, ''}
@@ -53,4 +53,4 @@ if reference ~= '' then
 end
 redis.call('HSET', key('invoice', invoice_id), unpack(flat(invoice)))
 append('invoice.created', invoice_id, 'user', user_id, 'amount', amount, 'currency', currency)
-return remember(operation_id, fingerprint, kept_ms, {'ok', at, '', {invoice_id, flat(invoice)}})
+return record_reply(operation_id, fingerprint, kept_ms, {'ok', at, '', {invoice_id, flat(invoice)}})

@@ -2,7 +2,7 @@
 --
 -- List a user's invoices, newest first; see shared/list.lua.
 --
--- Returns {code, now, '', [{invoice, fields}], next cursor}, with {invoice} for what cannot be read
+-- Returns {code, now, '', [{invoice, fields}], next cursor}, {invoice} for an unreadable one
 
 local function read_one(id)
     return {id, flat(read_invoice(id))}

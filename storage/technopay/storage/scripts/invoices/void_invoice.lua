@@ -1,12 +1,12 @@
 -- void_invoice(operation_id, fingerprint, kept_ms, invoice_id)
 --
--- Withdraw an invoice. A payment of it that still waits for its code is canceled, and its user told.
+-- Withdraw an invoice. Its payment is canceled if it waits for its code, and the user gets a message.
 --
--- Returns {code, now, '', {invoice, fields}, details}; details: the view of the `payment` in the way
+-- Returns {code, now, '', {invoice, fields}, details}; details: the view of the blocking `payment`
 
-local answered = earlier(operation_id, fingerprint)
-if answered then
-    return answered
+local earlier_reply = recorded_reply(operation_id, fingerprint)
+if earlier_reply then
+    return earlier_reply
 end
 local invoice = read_invoice(invoice_id)
 if not invoice then
@@ -24,4 +24,4 @@ end
 invoice.status, invoice.payment = 'void', nil
 redis.call('HSET', key('invoice', invoice_id), 'status', 'void')
 append('invoice.voided', invoice_id)
-return remember(operation_id, fingerprint, kept_ms, {'ok', at, '', {invoice_id, flat(invoice)}})
+return record_reply(operation_id, fingerprint, kept_ms, {'ok', at, '', {invoice_id, flat(invoice)}})

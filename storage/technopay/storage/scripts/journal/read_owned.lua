@@ -1,19 +1,19 @@
 -- read_owned(user_ids, record_ids...) no-writes
 --
--- Read the payments and invoices among these that belong to one of some users.
+-- Read the payments and invoices among these that belong to one of these users.
 --
--- user_ids  with spaces between them
+-- user_ids  separated by spaces
 --
--- Returns {code, now, '', [view or {invoice, fields}, '' for what is not there or somebody else's, {id} for what cannot be
--- read]}, in the order asked
+-- Returns {code, now, '', [view or {invoice, fields}, '' if it is missing or another user's, {id} if it is
+-- unreadable]}, in the order of the ids
 
-local is_asked_for = {}
+local is_owner = {}
 for user_id in string.gmatch(user_ids, '%S+') do
-    is_asked_for[user_id] = true
+    is_owner[user_id] = true
 end
 local function read_one(id)
     local kind = string.sub(id, 1, 4) == 'inv_' and 'invoice' or 'payment'
-    if not is_asked_for[fields(kind, id, 'user')] then
+    if not is_owner[fields(kind, id, 'user')] then
         return ''
     end
     return kind == 'payment' and view(id) or {id, flat(read_invoice(id))}

@@ -1,15 +1,14 @@
 -- read_limits(user_id, periods...) no-writes
 --
--- Read the limits that were ever set or, for a user, those that bind the currencies of the user's wallets.
+-- Read all limits that were ever set; for a user, those in the currencies of the user's wallets.
 --
--- Returns {code, now, '', [limit]}, with {rule:currency} for what cannot be read; 'bounds' when the clock lies outside
--- `periods`.
+-- Returns {code, now, '', [limit]}, {rule:currency} for an unreadable one; 'bounds' if the clock is outside `periods`.
 
-local held = {}
+local own_currencies = {}
 if user_id ~= '' then
     for _, id in ipairs(wallets_of(user_id)) do
         local is_read, currency = pcall(fields, 'wallet', id, 'currency')
-        held[is_read and currency] = true
+        own_currencies[is_read and currency] = true
     end
 end
 
@@ -18,7 +17,7 @@ table.sort(names, before)
 local limits = {}
 for _, name in ipairs(names) do
     local rule, currency = string.match(name, '^([^:]+):(.+)$')
-    if user_id == '' or held[currency] then
+    if user_id == '' or own_currencies[currency] then
         local is_read, counter = pcall(read_counter, rule_named(rule), currency, user_id, periods)
         if not is_read then
             limits[#limits + 1] = {name}

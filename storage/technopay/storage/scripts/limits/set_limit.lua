@@ -2,16 +2,16 @@
 --
 -- Set the limit of a rule in a currency; '' lifts it, '0' stops all payments. What was used stays counted.
 --
--- Returns {code, now, '', limit}; 'bounds' when the clock lies outside `periods`.
+-- Returns {code, now, '', limit}; 'bounds' if the clock is outside `periods`.
 
 if amount ~= '' then
     require_amount(amount, 0)
 end
 
--- A late copy must not undo a later change: also a call that changed nothing is recorded.
-local answered = earlier(operation_id, fingerprint)
-if answered then
-    return answered
+-- A call that changes nothing is recorded, too: a late copy of it must not undo a later change.
+local earlier_reply = recorded_reply(operation_id, fingerprint)
+if earlier_reply then
+    return earlier_reply
 end
 local counter = read_counter(rule_named(rule), currency, '', periods)
 if not counter then
@@ -28,4 +28,4 @@ if (counter.limit or '') ~= amount then
 end
 redis.call('SADD', key('limits'), rule .. ':' .. currency)
 counter.limit = amount ~= '' and amount or nil
-return remember(operation_id, fingerprint, kept_ms, {'ok', at, '', show_limit(counter)})
+return record_reply(operation_id, fingerprint, kept_ms, {'ok', at, '', show_limit(counter)})

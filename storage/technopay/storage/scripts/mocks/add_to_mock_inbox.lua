@@ -5,7 +5,7 @@
 -- Returns {code, now, ''}
 
 local inbox = key('mock:inbox', user_id)
--- The same message once more is a repeat after a lost reply.
+-- The same message again is a repeat after a lost reply.
 local newest = redis.call('LINDEX', inbox, 0)
 if not newest or string.match(newest, '^%d+ (.*)$') ~= message then
     redis.call('LPUSH', inbox, at .. ' ' .. message)

@@ -2,12 +2,12 @@
 --
 -- The book of the mock settlement service: 'settle', 'decline', 'status', 'call_off' or 'reverse' a payment.
 --
--- errors  how many times 'settle' fails before it works
--- refund_id  id of the refund for which to reverse; once reversed, any other is 'declined'
+-- errors     how many times 'settle' fails before it succeeds
+-- refund_id  id of the refund; after its reversal any other refund is 'declined'
 --
--- A call-off leaves a tombstone even for a payment never seen: it is not settled after that.
+-- A call-off of an unknown payment leaves a tombstone, so that the payment is never settled.
 --
--- Returns {code, now, ''}: the state the payment has in the book, 'not_found' or 'error'.
+-- Returns {code, now, ''}: the state of the payment in the book, 'not_found' or 'error'.
 
 local book = key('mock:settlement', payment_id)
 local state, reversed_for = unpack(redis.call('HMGET', book, 'state', 'refund'))

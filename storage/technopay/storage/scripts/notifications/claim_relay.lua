@@ -1,6 +1,6 @@
 -- claim_relay(owner)
 --
--- Claim the relay, if there is something behind the entry up to which it came. Nothing is written if not.
+-- Claim the relay if the journal has entries after its cursor; otherwise nothing is written.
 --
 -- Returns {code, now, claim, last entry relayed}: 'nothing', or 'busy' while another process relays
 

@@ -1,17 +1,17 @@
 -- list_messages(status, user_id, cursor, limit) no-writes
 --
--- List messages, newest first, by walking the journal back from where the relay is; '' for a filter not wanted.
+-- List messages, newest first: reads the journal backwards from the relay's cursor. '' for no filter.
 --
--- cursor  the journal entry after which to go on, '' for the newest
+-- cursor  the last journal entry of the page before, '' for the first page
 --
 -- One call reads a bounded batch, so a page can be short while there is a next one.
 --
--- Returns {code, now, '', [{message, fields, {email, phone}}], next cursor}; of what cannot be read, the fields are only
--- its kind, and it counts as dead
+-- Returns {code, now, '', [{message, fields, {email, phone}}], next cursor}; an unreadable message has its kind only
+-- and counts as dead
 
 local BATCH, BATCHES = 200, 5
 
-local function shown(entry)
+local function read_message(entry)
     local message = read('message', entry[1])
     if message then
         return {entry[1], flat(message), {fields('user', message.user, 'email', 'phone')}}, message.user, message.status
@@ -27,11 +27,11 @@ for _ = 1, BATCHES do
     local entries = redis.call('XREVRANGE', journal, from, '-', 'COUNT', BATCH)
     for _, entry in ipairs(entries) do
         cursor = entry[1]
-        -- The record of a message that was tried for long outlives its entry's 72 hours.
+        -- The record of a message with many attempts outlives the 72 hours of its entry.
         if tonumber(string.match(cursor, '^%d+')) <= now - 2 * MESSAGE_KEPT_MS then
             return {'ok', at, '', messages, ''}
         end
-        local is_read, message, user, state = pcall(shown, entry)
+        local is_read, message, user, state = pcall(read_message, entry)
         if not is_read then
             local kind = MESSAGE_KINDS[entry[2][1]]
             message, user, state = kind and {cursor, {'kind', kind}, {'', ''}}, '', 'dead'

@@ -1,12 +1,12 @@
 -- record_deliveries(claim, cursor, retry_ms, failed...)
 --
--- Go on behind a batch of the journal whose messages were tried. One that was delivered at once needs no
--- record: its journal entry is the record.
+-- Move the relay behind a batch of the journal and record the failed messages. A message that was delivered at once
+-- needs no record: its journal entry is the record.
 --
--- claim       of the relay; an old one changes nothing
--- cursor      the last journal entry of the batch
--- retry_ms    after how long one that failed is tried again
--- failed  seven each: journal entry, user, channel, kind, payment, fate (see shared/fate.lua), error
+-- claim     of the relay; an old one changes nothing
+-- cursor    the last journal entry of the batch
+-- retry_ms  the delay before a failed message is tried again
+-- failed    seven each: journal entry, user, channel, kind, payment, fate (see shared/fate.lua), error
 --
 -- Returns {code, now, ''}: 'ok' or 'fenced'
 

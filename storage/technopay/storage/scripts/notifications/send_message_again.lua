@@ -1,16 +1,16 @@
 -- send_message_again(operation_id, fingerprint, kept_ms, entry_id)
 --
--- Take a dead message out of its grave: it is due now, with all its attempts. One that is not dead stays as it is.
+-- Make a dead message due now, with all its attempts. A message that is not dead is not changed.
 --
 -- Returns {code, now, '', {message, fields, {email, phone}}}
 
-local answered = earlier(operation_id, fingerprint)
-if answered then
-    return answered
+local earlier_reply = recorded_reply(operation_id, fingerprint)
+if earlier_reply then
+    return earlier_reply
 end
 local message = read('message', entry_id)
 if not message then
-    -- Behind the relay nothing was tried yet.
+    -- Entries after the relay's cursor were not tried yet.
     local relayed = fields('relay', nil, 'cursor') or '0-0'
     local entry = redis.call('XRANGE', journal, entry_id, relayed, 'COUNT', 1)[1]
     local sent = entry and entry[1] == entry_id and delivered(entry)
@@ -28,4 +28,4 @@ end
 message.status, message.attempts = 'waiting', '0'
 redis.call('HSET', key('message', entry_id), 'status', 'waiting', 'attempts', '0')
 redis.call('ZADD', key('agenda'), at, 'msg_' .. entry_id)
-return remember(operation_id, fingerprint, kept_ms, {'ok', at, '', {entry_id, flat(message), addresses}})
+return record_reply(operation_id, fingerprint, kept_ms, {'ok', at, '', {entry_id, flat(message), addresses}})

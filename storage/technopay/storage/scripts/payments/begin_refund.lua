@@ -4,42 +4,41 @@
 --
 -- refund_id  id of this refund, the key of its reversal
 --
--- Returns {code, now, token, view, details}; details: the claim to work under while it is
--- current, and the refund
+-- Returns {code, now, token, view, details}; details: the refund and its claim, while that is current
 
-local answered = earlier(operation_id, fingerprint)
-if answered then
-    -- A repeat gets the claim, too, while it is current: the first reply may have been lost.
+local earlier_reply = recorded_reply(operation_id, fingerprint)
+if earlier_reply then
+    -- A repeat gets the claim while it is current: the first reply may have been lost.
     local current, refund_now = fields('payment', payment_id, 'claim', 'refund')
-    if answered[5] and answered[5][2] == current then
-        -- An earlier version wrote down no payment_id.
-        answered[5] = {'claim', current, 'refund', refund_now or 'ref_' .. string.sub(payment_id, 5)}
+    if earlier_reply[5] and earlier_reply[5][2] == current then
+        -- Refunds of an earlier version have no id.
+        earlier_reply[5] = {'claim', current, 'refund', refund_now or 'ref_' .. string.sub(payment_id, 5)}
     else
-        answered[5] = {}
+        earlier_reply[5] = {}
     end
-    return answered
+    return earlier_reply
 end
 local payment = read('payment', payment_id)
 if not payment then
     return {'payment_not_found', at, ''}
 end
 local wallet = read('wallet', payment.wallet)
-local held = lease_refusal(wallet, owner, token)
-if held then
-    return {held, at, ''}
+local refusal = lease_refusal(wallet, owner, token)
+if refusal then
+    return {refusal, at, ''}
 end
 
-local function answer(code, details)
+local function reply(code, details)
     local payment_now = view(payment_id)
     return {code, at, close_lease(payment.wallet, wallet, owner, keep), payment_now, details or {}}
 end
 
 if payment.status == 'refunding' or payment.status == 'refunded' then
-    return answer('ok')
+    return reply('ok')
 elseif payment.status ~= 'succeeded' then
-    return answer('payment_not_refundable')
+    return reply('payment_not_refundable')
 elseif tonumber(payment.amount) > MAX_AMOUNT - tonumber(wallet.ledger) then
-    return answer('balance_too_large')
+    return reply('balance_too_large')
 end
 require_integer(payment.amount)
 require_integer(payment.claim or '0')
@@ -50,4 +49,4 @@ local claim = int(redis.call('HINCRBY', key('payment', payment_id), 'claim', 1))
 redis.call('HSET', key('payment', payment_id), 'status', 'refunding', 'refund', refund_id, 'version', version)
 redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', payment.amount)
 append('payment.refunding', payment_id, 'version', version)
-return remember(operation_id, fingerprint, kept_ms, answer('ok', {'claim', claim, 'refund', refund_id}))
+return record_reply(operation_id, fingerprint, kept_ms, reply('ok', {'claim', claim, 'refund', refund_id}))

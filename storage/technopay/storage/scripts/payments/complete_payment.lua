@@ -1,12 +1,11 @@
 -- complete_payment(payment_id, claim, verdict) allow-oom
 --
--- Write down what the settlement service decided: 'settled', 'given_back', 'reversed' or
--- 'refund_failed'.
+-- Record the verdict of the settlement service: 'settled', 'given_back', 'reversed' or 'refund_failed'.
 --
--- claim  the token under which the service was asked; one that is not current changes nothing
+-- claim  the token of the request to the service; an old one changes nothing
 --
--- Returns {code, now, '', view, details}: 'ok', also when it was done before; 'claim_lost' for an old claim. A payment that
--- is settled now is not shown: its caller knows all of it but the time, in details.
+-- Returns {code, now, '', view, details}: 'ok', also when it was done before; 'claim_lost' for an old claim. The view
+-- of a payment that is settled now is left out: the caller only lacks the time, which is in the details.
 
 local status, current, wallet, amount, version, set_aside =
     fields('payment', payment_id, 'status', 'claim', 'wallet', 'amount', 'version', 'set_aside')

@@ -1,25 +1,25 @@
 -- confirm_payment(operation_id, payment_id, user_id, key_id, versions, digests, confirms_per_minute, failures_per_day, owner, token, keep, periods...)
 --
--- Judge every rule and the code again and, if all hold, take the money: all of it or nothing.
+-- Check every rule and the code again and, if all hold, take the money: all of it or nothing.
 --
 -- key_id    id of the key that the answer was compared under, '' for a payment that names none
 -- versions  of the codes that the answer matches: ',1,3,', or '*' for a verifier without versions
--- digests   '<key id>:<digest>' of the answer under every key of the engine, the one to keep first
+-- digests   '<key id>:<digest>' of the answer under every key of the engine; the first one is stored
 --
--- Counting, judging and consuming happen here, always, also for an answer that matches nothing.
+-- The script alone checks, counts and consumes, also for an answer that matches no code.
 --
 -- For confirms_per_minute and failures_per_day see shared/behaviour.lua, for periods shared/limits.lua.
 --
--- Returns {code, now, token, view, details}: 'ok' (details: the settlement's claim), 'replayed' when
--- the accepted code comes again, 'bounds' when the clock lies outside `periods`, 'key_unknown' when the engine lacks the
--- key that the answer has to be judged with: nothing is judged, and nothing counted.
+-- Returns {code, now, token, view, details}: 'ok' (details: the settlement's claim), 'replayed' for a repeat of the
+-- accepted code, 'bounds' if the clock is outside `periods`, 'key_unknown' if the engine lacks the key of the code:
+-- nothing is checked, and nothing counted.
 
--- The claim of the call that took the money. A repeat that finds a later one leaves the work to its holder.
+-- The claim of the first settlement attempt. A repeat gets it unless another process has claimed the payment since.
 local FIRST_CLAIM = '1'
 
 local payer, invoice_id, wallet_id, amount, currency, merchant, status, created_at, version, last_call, kept_digest,
-    failure, claim = fields('payment', payment_id, 'user', 'invoice', 'wallet', 'amount', 'currency', 'merchant', 'status',
-    'created_at', 'version', 'last_call', 'digest', 'failure', 'claim')
+    failure, claim = fields('payment', payment_id, 'user', 'invoice', 'wallet', 'amount', 'currency', 'merchant',
+    'status', 'created_at', 'version', 'last_call', 'digest', 'failure', 'claim')
 if payer ~= user_id then
     return {'payment_not_found', at, ''}
 end
@@ -52,7 +52,7 @@ if last_call and string.sub(last_call .. ' ', 1, #operation_id + 1) == operation
     local outcome = last_call == operation_id and 'ok' or string.sub(last_call, #operation_id + 2)
     return {outcome, at, '', view(payment_id), details_of(outcome)}
 end
--- A wrong code costs one attempt, however late and however often its call comes again.
+-- A wrong code costs one attempt, however often and however late its call is repeated.
 local wrong_calls = code and code.wrong_calls
 local place = wrong_calls and string.find(',' .. wrong_calls .. ',', ',' .. operation_id .. ',', 1, true)
 if place then
@@ -60,59 +60,59 @@ if place then
     code.attempts = int(code.attempts + later)
     return {'confirmation_invalid', at, '', view(payment_id), details_of('confirmation_invalid')}
 end
-local held = lease_refusal(wallet, owner, token)
-if held then
-    return {held, at, ''}
+local refusal = lease_refusal(wallet, owner, token)
+if refusal then
+    return {refusal, at, ''}
 end
 
-local function answer(result, details)
+local function reply(result, details)
     return {result, at, close_lease(wallet_id, wallet, owner, keep), view(payment_id), details or details_of(result)}
 end
 
-local taken = status == 'processing' or status == 'succeeded' or failure == 'settlement_failed'
-if taken and kept_digest then
-    -- Up to schema 4 a digest was kept without its key.
+local is_debited = status == 'processing' or status == 'succeeded' or failure == 'settlement_failed'
+if is_debited and kept_digest then
+    -- Up to schema 4 a digest has no key id.
     local prefix = string.match(kept_digest, '^%x+:')
-    local listed = ' ' .. digests .. ' '
-    if string.find(listed, (prefix and kept_digest or ':' .. kept_digest) .. ' ', 1, true) then
-        return answer('replayed')
-    elseif status == 'processing' and prefix and not string.find(listed, ' ' .. prefix, 1, true) then
-        return answer('key_unknown')
+    local own_digests = ' ' .. digests .. ' '
+    if string.find(own_digests, (prefix and kept_digest or ':' .. kept_digest) .. ' ', 1, true) then
+        return reply('replayed')
+    elseif status == 'processing' and prefix and not string.find(own_digests, ' ' .. prefix, 1, true) then
+        return reply('key_unknown')
     end
 end
 local user_status, confirms_before, failures_before = fields('user', user_id, 'status', 'confirms', 'failures')
 local locked = locked_out(failures_before, failures_per_day)
 if user_status ~= 'active' then
-    return answer('user_blocked')
+    return reply('user_blocked')
 elseif locked then
-    return answer('rate_limited', locked)
+    return reply('rate_limited', locked)
 elseif wallet_status ~= 'active' then
-    return answer('wallet_inactive')
+    return reply('wallet_inactive')
 elseif status == 'expired' then
-    return answer('confirmation_expired')
+    return reply('confirmation_expired')
 elseif status ~= 'requires_confirmation' then
-    return answer('payment_not_confirmable')
+    return reply('payment_not_confirmable')
 elseif now >= tonumber(code.expires_at) then
-    return answer('confirmation_expired')
+    return reply('confirmation_expired')
 elseif now >= tonumber(code.payable_until) then
-    return answer('invoice_expired')
+    return reply('invoice_expired')
 elseif key_id ~= (code.key or '') then
-    return answer('key_unknown')
+    return reply('key_unknown')
 end
 
--- Whoever tried too often learns nothing of the code, be it right or wrong, and it costs nothing.
+-- Beyond the limit the reply does not depend on the code, and no attempt is counted.
 local confirms, confirms_left_ms = increment_window(MINUTE_MS, confirms_before, confirms_per_minute)
 local failures = increment_window(DAY_MS, failures_before, failures_per_day)
-local wait = exceeded('confirms', confirms_left_ms)
-if wait then
-    return answer('rate_limited', wait)
+local rate_limit = exceeded('confirms', confirms_left_ms)
+if rate_limit then
+    return reply('rate_limited', rate_limit)
 end
 
--- What happened is kept with the payment, so that a lost reply can be asked for again.
+-- The refusal is stored with the payment, so that a repeat after a lost reply gets it again.
 local function refuse(result, ...)
     count(user_id, 'confirms', confirms, 'failures', result == 'confirmation_invalid' and failures)
     redis.call('HSET', key('payment', payment_id), 'last_call', operation_id .. ' ' .. result, ...)
-    return answer(result)
+    return reply(result)
 end
 
 if versions ~= '*' and not string.find(versions, ',' .. code.version .. ',', 1, true) then
@@ -127,7 +127,7 @@ if versions ~= '*' and not string.find(versions, ',' .. code.version .. ',', 1, 
     return refuse('confirmation_invalid')
 end
 
--- The right code refused for another reason burns nothing: the user may put it right and try again.
+-- A right code that is refused for another reason stays valid: the user can fix that and try again.
 local refused = tonumber(amount) > tonumber(balance) and 'insufficient_funds'
     or limit_refusal(counters, amount)
 if refused == 'balance_too_large' then
@@ -146,7 +146,7 @@ for _, counter in ipairs(counters) do
 end
 redis.call('LLEN', key('entries', wallet_id)) -- it has to be a list before anything is written
 version = next_version(version)
--- This comes first: an agenda that is none stops it here, before money is taken.
+-- The agenda is written first: a key of a wrong type fails here, before money is taken.
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), payment_id)
 count(user_id, 'confirms', confirms)
 local after = int(redis.call('HINCRBY', key('wallet', wallet_id), 'balance', '-' .. amount))
@@ -165,7 +165,7 @@ for _, counter in ipairs(counters) do
     end
 end
 redis.call('DEL', key('code', payment_id))
-local shown = pack_view({
+local paid = pack_view({
     payment_id, '', '', invoice_id, wallet_id, user_id, amount, currency, merchant, 'processing', created_at,
 }, counters, '', '', '', '', '', '', at, after)
-return {'ok', at, close_lease(wallet_id, wallet, owner, keep), shown, {'claim', FIRST_CLAIM}}
+return {'ok', at, close_lease(wallet_id, wallet, owner, keep), paid, {'claim', FIRST_CLAIM}}

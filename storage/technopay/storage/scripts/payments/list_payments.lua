@@ -2,6 +2,6 @@
 --
 -- List a user's payments, newest first; see shared/list.lua.
 --
--- Returns {code, now, '', [view], next cursor}, with {payment} for what cannot be read
+-- Returns {code, now, '', [view], next cursor}, {payment} for an unreadable one
 
 return {'ok', at, '', list(key('payments', user_id), 'payment', cursor, limit, view)}

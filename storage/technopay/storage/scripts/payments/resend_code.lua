@@ -1,16 +1,17 @@
 -- resend_code(operation_id, fingerprint, kept_ms, payment_id, user_id, code_version, code_lifetime_ms, codes_per_hour, failures_per_day, owner, token, keep)
 --
--- Replace the code of a payment: a fresh code, a fresh expiry, the same attempts; the old code is dead.
+-- Replace the code of a payment: a new code and a new expiry, the same attempts; the old code is refused.
 --
 -- For codes_per_hour and failures_per_day see shared/behaviour.lua.
 --
--- code_version   the number of the new code; it has to follow the current one, so that a late copy of a call does nothing
+-- code_version  the number of the new code; it has to follow the current one, so that a late copy of a call is refused
 --
--- Returns {code, now, token, view, details}; 'code_version' (details: the current one) when `code_version` does not follow.
+-- Returns {code, now, token, view, details}; 'code_version' (details: the current one) if `code_version` does not
+-- follow.
 
-local answered = earlier(operation_id, fingerprint)
-if answered then
-    return answered
+local earlier_reply = recorded_reply(operation_id, fingerprint)
+if earlier_reply then
+    return earlier_reply
 end
 local payment = read('payment', payment_id)
 if not payment or payment.user ~= user_id then
@@ -23,41 +24,41 @@ if payment.last_call == operation_id then
     return {'ok', at, '', view(payment_id), {}}
 end
 local code = read_code(payment_id) or {}
-local held = lease_refusal(wallet, owner, token)
-if held then
-    return {held, at, ''}
+local refusal = lease_refusal(wallet, owner, token)
+if refusal then
+    return {refusal, at, ''}
 end
 
-local function answer(result, details)
-    local closed = close_lease(payment.wallet, wallet, owner, keep)
-    return {result, at, closed, view(payment_id), details or {}}
+local function reply(result, details)
+    local new_token = close_lease(payment.wallet, wallet, owner, keep)
+    return {result, at, new_token, view(payment_id), details or {}}
 end
 
 local codes, codes_left_ms = increment_window(HOUR_MS, codes_before, codes_per_hour)
-local wait = exceeded('codes', codes_left_ms)
+local rate_limit = exceeded('codes', codes_left_ms)
 local locked = locked_out(failures, failures_per_day)
 if user_status ~= 'active' then
-    return answer('user_blocked')
+    return reply('user_blocked')
 elseif locked then
-    return answer('rate_limited', locked)
+    return reply('rate_limited', locked)
 elseif wallet.status ~= 'active' then
-    return answer('wallet_inactive')
+    return reply('wallet_inactive')
 elseif payment.status == 'expired' then
-    return answer('confirmation_expired')
+    return reply('confirmation_expired')
 elseif payment.status ~= 'requires_confirmation' then
-    return answer('payment_not_confirmable')
+    return reply('payment_not_confirmable')
 elseif now >= tonumber(code.expires_at) then
-    return answer('confirmation_expired')
+    return reply('confirmation_expired')
 elseif now >= tonumber(code.payable_until) then
-    return answer('invoice_expired')
+    return reply('invoice_expired')
 elseif not (code.method == 'email' and email or code.method == 'sms' and phone) then
-    return answer('no_channel')
+    return reply('no_channel')
 elseif code.resends == '0' then
-    return answer('rate_limited', {'retry_after_ms', int(code.expires_at - now), 'too_many', 'resends'})
-elseif wait then
-    return answer('rate_limited', wait)
+    return reply('rate_limited', {'retry_after_ms', int(code.expires_at - now), 'too_many', 'resends'})
+elseif rate_limit then
+    return reply('rate_limited', rate_limit)
 elseif tonumber(code_version) ~= code.version + 1 then
-    return answer('code_version', {'code_version', code.version})
+    return reply('code_version', {'code_version', code.version})
 end
 
 local code_expires_at = int(now + code_lifetime_ms)
@@ -68,4 +69,4 @@ code.version, code.resends, code.expires_at = code_version, int(code.resends - 1
 write_code(payment_id, code)
 append_code('payment.code_resent', payment_id, code.method, email, code_version, version)
 count(user_id, 'codes', codes)
-return remember(operation_id, fingerprint, kept_ms, answer('ok'))
+return record_reply(operation_id, fingerprint, kept_ms, reply('ok'))

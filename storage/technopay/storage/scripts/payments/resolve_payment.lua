@@ -1,14 +1,14 @@
 -- resolve_payment(operation_id, fingerprint, kept_ms, payment_id, outcome, note, by)
 --
--- Decide a payment that was set aside: an operator found out what the settlement service did not tell.
+-- Decide a payment that was set aside, in place of the settlement service.
 --
 -- outcome  'settled' or 'refund'
 --
 -- Returns {code, now, '', view, details}
 
-local answered = earlier(operation_id, fingerprint)
-if answered then
-    return answered
+local earlier_reply = recorded_reply(operation_id, fingerprint)
+if earlier_reply then
+    return earlier_reply
 end
 local payment = read('payment', payment_id)
 if not payment then
@@ -20,7 +20,7 @@ end
 require_integer(payment.claim)
 require_writable(payment, outcome == 'refund')
 
--- In the journal of an earlier version a decision alone made a refund fail: here the failure has its entry before it.
+-- The failure of the refund is an entry of its own, before the decision. An earlier version wrote the decision only.
 if payment.status == 'refunding' and outcome == 'settled' then
     payment.version = fail_refund(payment_id, payment)
 end
@@ -35,4 +35,4 @@ elseif payment.status == 'processing' and outcome == 'settled' then
 elseif payment.status == 'processing' then
     give_back(payment_id, payment)
 end
-return remember(operation_id, fingerprint, kept_ms, {'ok', at, '', view(payment_id), {}})
+return record_reply(operation_id, fingerprint, kept_ms, {'ok', at, '', view(payment_id), {}})

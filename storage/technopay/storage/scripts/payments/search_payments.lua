@@ -1,14 +1,14 @@
 -- search_payments(status, user_id, set_aside, cursor, limit) no-writes
 --
--- List payments of all users, newest first; '' for a filter not wanted.
+-- List payments of all users, newest first; '' for no filter.
 --
 -- status     as it is shown: an unconfirmed payment past its expiry is 'expired'
 -- set_aside  '1' lists their index, see shared/list.lua; otherwise the journal is read backwards
--- cursor     the payment or the journal entry after which to go on, '' for the newest
+-- cursor     the last payment or journal entry of the page before, '' for the first page
 --
 -- One call reads a bounded batch, so a page can be short while there is a next one.
 --
--- Returns {code, now, '', [view], next cursor}, with {payment} for what cannot be read
+-- Returns {code, now, '', [view], next cursor}, {payment} for an unreadable one
 
 local BATCH, BATCHES = 200, 10
 

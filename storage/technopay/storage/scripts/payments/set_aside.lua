@@ -1,6 +1,6 @@
 -- set_aside(payment_id, claim, interval_ms) allow-oom
 --
--- Leave a payment to an operator, and its service to be asked again after a while.
+-- Set a payment aside for an operator. Its settlement service is asked again after the interval.
 --
 -- Returns {code, now, ''}: 'ok', or 'fenced' for an old claim.
 

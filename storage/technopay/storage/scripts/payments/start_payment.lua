@@ -1,19 +1,19 @@
 -- start_payment(operation_id, fingerprint, kept_ms, payment_id, user_id, wallet_id, invoice_id, method, key_id, code_lifetime_ms, attempts, resends, codes_per_hour, failures_per_day, owner, token, keep, periods...)
 --
--- Begin to pay an invoice: a payment that waits for its confirmation. Nothing is deducted.
+-- Create a payment of an invoice, which waits for its confirmation. Nothing is deducted.
 --
--- payment_id      id of the payment to make; if it exists, this call was made before
--- method       '', 'email' or 'sms'; '' takes the first that the user has
--- key_id       id of the key that the codes of this payment are derived from
--- code_lifetime_ms  how long the code can be used; attempts, resends: how often
+-- payment_id  id of the new payment; if it exists, this call is a repeat
+-- method      '', 'email' or 'sms'; '' takes the first that the user has
+-- key_id      id of the key of this payment's codes
+-- attempts    how many wrong codes end the payment; resends: how many further codes can be sent
 --
 -- For codes_per_hour and failures_per_day see shared/behaviour.lua, for periods shared/limits.lua.
 --
--- Returns {code, now, token, view, details}; 'bounds' when the clock lies outside `periods`.
+-- Returns {code, now, token, view, details}; 'bounds' if the clock is outside `periods`.
 
-local answered = earlier(operation_id, fingerprint)
-if answered then
-    return answered
+local earlier_reply = recorded_reply(operation_id, fingerprint)
+if earlier_reply then
+    return earlier_reply
 elseif exists('payment', payment_id) then
     return {'ok', at, '', view(payment_id), {}}
 end
@@ -28,20 +28,20 @@ if wallet_user ~= user_id then
     return {'wallet_not_found', at, ''}
 end
 local wallet = {lease_owner = lease_owner, lease_until = lease_until, token = lease_token}
-local held = lease_refusal(wallet, owner, token)
-if held then
-    return {held, at, ''}
+local refusal = lease_refusal(wallet, owner, token)
+if refusal then
+    return {refusal, at, ''}
 end
 local invoice_user, invoice_status, amount, currency, merchant, payable_until, live = fields('invoice', invoice_id,
     'user', 'status', 'amount', 'currency', 'merchant', 'expires_at', 'payment')
 local live_status = live and invoice_user == user_id and fields('payment', live, 'status')
 
 local function refuse(code, details)
-    local in_the_way = ''
+    local blocking_payment = ''
     if live and (code == 'payment_in_progress' or code == 'invoice_already_paid') then
-        in_the_way = view(live)
+        blocking_payment = view(live)
     end
-    return {code, at, close_lease(wallet_id, wallet, owner, keep), in_the_way, details or {}}
+    return {code, at, close_lease(wallet_id, wallet, owner, keep), blocking_payment, details or {}}
 end
 
 local locked = locked_out(failures, failures_per_day)
@@ -76,14 +76,14 @@ local counters = read_counters(currency, user_id, periods)
 if not counters then
     return {'bounds', at, ''}
 end
-local over, counter = limit_refusal(counters, amount)
-if over then
-    return refuse(over, over == 'balance_too_large' and {'too_large', 'day'} or limit_details(counter))
+local limit_code, counter = limit_refusal(counters, amount)
+if limit_code then
+    return refuse(limit_code, limit_code == 'balance_too_large' and {'too_large', 'day'} or limit_details(counter))
 end
 local codes, codes_left_ms = increment_window(HOUR_MS, codes_before, codes_per_hour)
-local wait = exceeded('codes', codes_left_ms)
-if wait then
-    return refuse('rate_limited', wait)
+local rate_limit = exceeded('codes', codes_left_ms)
+if rate_limit then
+    return refuse('rate_limited', rate_limit)
 end
 
 if live then
@@ -104,9 +104,9 @@ redis.call('HSET', key('invoice', invoice_id), 'payment', payment_id)
 redis.call('ZADD', key('agenda'), code_expires_at, payment_id)
 append_code('payment.started', payment_id, method, email, '1', '1')
 count(user_id, 'codes', codes)
-local closed = close_lease(wallet_id, wallet, owner, keep)
-local shown = pack_view({
+local new_token = close_lease(wallet_id, wallet, owner, keep)
+local started = pack_view({
     payment_id, email or '', phone or '', invoice_id, wallet_id, user_id, amount, currency, merchant,
     'requires_confirmation', at,
 }, counters, method, '1', attempts, resends, code_expires_at, key_id)
-return remember(operation_id, fingerprint, kept_ms, {'ok', at, closed, shown, {}})
+return record_reply(operation_id, fingerprint, kept_ms, {'ok', at, new_token, started, {}})

@@ -1,7 +1,7 @@
 -- base: the keys of the partition, the store's clock, exact integers, fields of records, and the journal.
 --
--- `begin` comes first in every script: it reads TIME once, because that moves within a script on Redis 7.0. `at` is
--- `now` in digits, for what is written. Keys are built under the hash tag of the partition's journal only.
+-- Every script calls `begin` first. It reads TIME once, because TIME advances within a script on Redis 7.0. `at` is
+-- `now` in digits, for writing. All keys are under the hash tag of the partition's journal.
 
 local journal, tag, clock, at, now
 
@@ -28,8 +28,8 @@ end
 -- Doubles are exact up to here.
 local MAX_AMOUNT = 9007199254740991
 
--- What is counted up or down has to be an integer far from any overflow, before anything is written: a script that
--- stops later keeps what it wrote. tonumber would take 'nan', '0x10' and '1e3', too.
+-- A counter has to be an integer far from any overflow, checked before the first write: a script that fails later
+-- keeps its earlier writes. tonumber would accept 'nan', '0x10' and '1e3', too.
 local function require_integer(text)
     assert(text == '0' or #text <= 17 and string.find(text, '^-?[1-9]%d*$'), 'a number has to be an integer')
 end
@@ -38,19 +38,19 @@ local function exists(kind, id)
     return redis.call('EXISTS', key(kind, id)) == 1
 end
 
--- The named fields of a record, in their order; false for one that is not there.
+-- The named fields of a record, in this order; false for a missing one.
 local function fields(kind, id, ...)
     return unpack(redis.call('HMGET', key(kind, id), ...))
 end
 
--- Write an entry of the journal: its type and what it is about, then whatever there is to say. Its id says when it
--- was written; where the clock went back, a field does.
+-- Append an entry to the journal: its type, its subject, then names and values. Its id has the time; if the clock went
+-- back, the field `at` has it.
 local function append(type, subject, ...)
     local entry = redis.pcall('XADD', journal, at .. '-*', type, subject, ...)
     if entry.err then
-        local said = {...}
-        said[#said + 1], said[#said + 2] = 'at', at
-        entry = redis.call('XADD', journal, '*', type, subject, unpack(said))
+        local entry_fields = {...}
+        entry_fields[#entry_fields + 1], entry_fields[#entry_fields + 2] = 'at', at
+        entry = redis.call('XADD', journal, '*', type, subject, unpack(entry_fields))
     end
     return entry
 end

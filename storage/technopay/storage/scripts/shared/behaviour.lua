@@ -1,14 +1,13 @@
 -- behaviour: how often a user may do something, counted over all of the user's payments.
 --
--- What is counted is a field of the user, '<ends_at> <count>': a window that begins with its first event and ends by
--- itself. The arguments codes_per_hour, confirms_per_minute and failures_per_day say how many there may be in one;
--- '' lifts the limit: then there is no window, and nothing is written.
+-- A counter is a field of the user, '<ends_at> <count>': a window that begins with its first event. The arguments
+-- codes_per_hour, confirms_per_minute and failures_per_day are the limits; without one ('') nothing is counted.
 
 local MINUTE_MS = 60 * 1000
 local HOUR_MS = 60 * MINUTE_MS
 local DAY_MS = 24 * HOUR_MS
 
--- The window with one event more; or false, and how long it still lasts if there is no room in it.
+-- The window with one more event; false if there is no limit; false and the rest of the window if it is full.
 local function increment_window(length_ms, window, most)
     if most == '' then
         return false
@@ -25,7 +24,7 @@ local function increment_window(length_ms, window, most)
     return string.sub(window, 1, 14) .. int(count + 1)
 end
 
--- The details of a refusal if there is too much of a thing, or nil.
+-- The details of a refusal if a window is full, or nil.
 local function exceeded(name, left_ms)
     return left_ms and {'retry_after_ms', int(left_ms), 'too_many', name}
 end
@@ -39,7 +38,7 @@ local function locked_out(failures, failures_per_day)
     return {'retry_after_ms', int(left_ms), 'too_many', 'failures', 'locked_until', string.sub(failures, 1, 13)}
 end
 
--- Write down what was counted, of one thing or of two.
+-- Write one counter or two.
 local function count(user_id, name, window, other, other_window)
     if window and other_window then
         redis.call('HSET', key('user', user_id), name, window, other, other_window)

@@ -1,4 +1,4 @@
--- claim: how long a process may work on a record before others take it over. It is renewed while the work runs.
+-- claim: how long a process may work on a record before another one takes it over. The process renews it meanwhile.
 
 local CLAIM_MS = 15000
 -- The relay is renewed more often: all messages wait for it.

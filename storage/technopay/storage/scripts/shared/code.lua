@@ -1,9 +1,10 @@
--- code: the state of a payment's code, a record of its own that is removed when the code has done its work.
+-- code: the state of a payment's code, a record of its own that ends with the confirmation.
 --
--- method, version, attempts and resends: how the code was sent, its number, how often an answer can still be wrong and
--- the code still be sent again; expires_at and payable_until: when it and the invoice expire; wrong_calls: the operations
--- that brought a wrong code, with commas between them; key: the id of the key that the codes are derived from. A code of
--- an earlier version can lack it: that one belongs to the first key of the store.
+-- method, version     how the code was sent, and its number
+-- attempts, resends   how many wrong answers and how many resends are left
+-- expires_at          when the code expires; payable_until: when the invoice does
+-- wrong_calls         the operations with a wrong code, comma-separated
+-- key                 the id of the key of the codes; without one, they belong to the store's first key
 
 -- The state of a code, or nil; all of its values are text.
 local function read_code(payment_id)
@@ -15,7 +16,7 @@ local function write_code(payment_id, code)
     redis.call('SET', key('code', payment_id), cjson.encode(code))
 end
 
--- The status of a payment as it is shown: past its code's expiry it is expired, before the agenda says so.
+-- The status of a payment as it is shown: expired when its code has expired, even before the agenda ends it.
 local function shown_status(payment_id, status)
     if status == 'requires_confirmation' and now >= tonumber(read_code(payment_id).expires_at) then
         return 'expired'
@@ -23,7 +24,7 @@ local function shown_status(payment_id, status)
     return status
 end
 
--- Write down that a code has to be sent. The entry names the method where it is not the one that messages take.
+-- Request that a code is sent. The entry names the method if it is not the default one of messages.
 local function append_code(type, payment_id, method, email, code_version, version)
     if method == 'sms' and email then
         append(type, payment_id, 'version', version, 'issue', code_version, 'method', method)

@@ -1,9 +1,9 @@
 -- credit: how a debit is given back, and how a refund ends.
 --
--- As in settlement, the payment's claim is all that is looked at. `payment` has to have
--- invoice, user, currency and LIMIT_FIELDS, too.
+-- As in shared/settlement.lua, only the claim of the payment counts. `payment` needs invoice, user, currency and
+-- LIMIT_FIELDS, too.
 
--- As require_debit, for all that a credit writes to.
+-- Check every record that a credit writes to, before the first write.
 local function require_writable(payment, credits)
     require_debit(payment)
     if credits then

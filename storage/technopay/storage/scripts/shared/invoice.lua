@@ -1,5 +1,5 @@
--- invoice: how an invoice is shown. Whether it is being paid, was paid or was refunded, its payment says; the
--- invoice only knows which payment that is.
+-- invoice: how an invoice is shown. Its payment determines whether it is being paid, paid or refunded; the invoice only
+-- has the id of that payment.
 
 local INVOICE_STATUS = {
     processing = 'processing', succeeded = 'paid', refunding = 'paid', refunded = 'paid',

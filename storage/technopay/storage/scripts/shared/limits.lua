@@ -1,11 +1,11 @@
 -- limits: the counters that a debit touches, by the rules of the engine (LIMIT_RULES).
 --
--- The limit of a rule and its counters are fields of one hash: `limit`, and what was used by period; each user's
--- counters have a hash of their own where the scope is a user. `periods` are eight each: a window, when its earliest
--- period starts, then name and end of three periods (milliseconds in 13 digits), because only the caller knows the
--- business time zone and only this clock knows the time.
+-- One hash has the limit of a rule (`limit`) and the used amount of each period; with the scope `user`, each user's
+-- counters are a hash of their own. `periods` are eight values per window: its name, the start of its earliest period,
+-- then name and end of three periods (milliseconds in 13 digits). The caller computes them, because only it knows the
+-- business time zone; the script chooses by its own clock.
 
--- Name and end of the period of a window that it is now; nil if it is none of those.
+-- Name and end of the current period of a window; nil if `periods` lack it.
 local function period_of(window, periods)
     for first = 1, #periods, 8 do
         if periods[first] == window and at >= periods[first + 1] then
@@ -25,7 +25,7 @@ local function limit_keys(rule, currency, user_id)
     return shared, rule.scope == 'user' and shared .. ':' .. user_id or shared
 end
 
--- The counter of a rule: what it counts, its limit and what was used; nil outside the periods.
+-- The counter of a rule in its current period, with limit and used amount; nil outside the periods.
 local function read_counter(rule, currency, user_id, periods)
     local period, ends_at = period_of(rule.window, periods)
     if not period then
@@ -53,7 +53,7 @@ local function read_counters(currency, user_id, periods)
     return #counters == #LIMIT_RULES and counters or nil
 end
 
--- Why a counter has no room for an amount, and which one; or nil. Every sum has to stay an exact integer.
+-- The refusal and the counter that has no room for an amount; or nil. Every sum has to stay an exact integer.
 local function limit_refusal(counters, amount)
     for _, counter in ipairs(counters) do
         if counter.limit and tonumber(amount) > counter.limit - counter.used then
@@ -65,7 +65,7 @@ local function limit_refusal(counters, amount)
     return nil
 end
 
--- Add to a list what a payment keeps of its counters: at the start, then after the debit.
+-- Add the counters to the fields of a payment: at its start, and at its debit.
 local function add_counters(list, counters)
     local n = #list
     for _, counter in ipairs(counters) do
@@ -81,7 +81,7 @@ local function add_counters(list, counters)
     return list
 end
 
--- Count a debit; what the journal says of it is added to an entry.
+-- Count a debit, and add the counters to its journal entry.
 local function count_debit(counters, amount, entry)
     local n = #entry
     for _, counter in ipairs(counters) do
@@ -98,8 +98,7 @@ local function count_debit(counters, amount, entry)
     return entry
 end
 
--- {key, period, ...} of the counters of a debit that is given back: of the periods that were charged, which need not be
--- the current ones.
+-- {rule, key, period} of each counter that a debit was charged to; its period need not be the current one.
 local function charged_counters(payment)
     local charged = {}
     for _, rule in ipairs(LIMIT_RULES) do
@@ -120,7 +119,7 @@ local function rule_named(name)
     return nil
 end
 
--- A limit as it is shown, by name; without `limit` it is lifted.
+-- A limit as it is shown, by name; `limit` is missing if it was lifted.
 local function show_limit(counter)
     local shown = {
         'rule', counter.rule.name, 'window', counter.rule.window, 'currency', counter.currency,
@@ -133,5 +132,5 @@ local function show_limit(counter)
 end
 
 local function limit_details(counter)
-    return counter.limit and show_limit(counter) or {}  -- it was lifted since
+    return counter.limit and show_limit(counter) or {} -- it was lifted since
 end

@@ -1,7 +1,7 @@
 -- list: a page of an index, newest first.
 
--- {records, next cursor}: what `read_one` returns for each id, {id} for what cannot be read. `cursor` is the id after
--- which to go on, '' for the newest; what the index holds and does not exist is left out.
+-- The records, as `read_one` returns them or {id} for an unreadable one, and the next cursor. `cursor` is the last id
+-- of the page before, '' for the first page. Ids of records that do not exist are left out.
 local function list(index, kind, cursor, limit, read_one)
     local from = cursor == '' and '+' or '(' .. cursor
     local ids = redis.call('ZREVRANGEBYLEX', index, from, '-', 'LIMIT', 0, limit + 1)
@@ -10,11 +10,11 @@ local function list(index, kind, cursor, limit, read_one)
         ids[#ids] = nil
         next_cursor = ids[#ids]
     end
-    local there = {}
+    local existing = {}
     for _, id in ipairs(ids) do
         if exists(kind, id) then
-            there[#there + 1] = id
+            existing[#existing + 1] = id
         end
     end
-    return read_each(there, read_one), next_cursor
+    return read_each(existing, read_one), next_cursor
 end

@@ -1,27 +1,28 @@
--- message: which entries of the journal a user is told of, and what has to be known to tell it.
+-- message: which entries of the journal cause a message, and what the message needs.
 
 local MESSAGE_KEPT_MS = 72 * 3600 * 1000
--- What an entry of the journal says, by name; for entries about payments.
-local function entry_fields(entry)
-    local said = {type = entry[2][1], payment = entry[2][2]}
+
+-- The fields of an entry about a payment, by name.
+local function read_entry(entry)
+    local entry_fields = {type = entry[2][1], payment = entry[2][2]}
     for i = 3, #entry[2], 2 do
-        said[entry[2][i]] = entry[2][i + 1]
+        entry_fields[entry[2][i]] = entry[2][i + 1]
     end
-    said.at = said.at or string.match(entry[1], '^%d+')
-    return said
+    entry_fields.at = entry_fields.at or string.match(entry[1], '^%d+')
+    return entry_fields
 end
 
--- The kind of message that an entry asks for, or nil. `said` is the entry by name.
-local function message_kind(said)
-    -- Users know that they canceled; they do not know that the merchant withdrew the invoice.
-    if said.type == 'payment.canceled' and said.by ~= 'void' then
+-- The kind of message that an entry causes, or nil.
+local function message_kind(entry_fields)
+    -- A user who canceled needs no message; only a void invoice cancels without the user's knowledge.
+    if entry_fields.type == 'payment.canceled' and entry_fields.by ~= 'void' then
         return nil
     end
-    return MESSAGE_KINDS[said.type]
+    return MESSAGE_KINDS[entry_fields.type]
 end
 
--- What a message says of a payment and where it goes, packed: id, user, amount, currency, merchant, status, method, version
--- and key of the code, e-mail and phone; '' when there is no such payment.
+-- The context of a message, packed: id, user, amount, currency, merchant and status of the payment; method, version and
+-- key of its code; e-mail and phone. '' if there is no such payment.
 local function message_context(id)
     local user, amount, currency, merchant, status =
         fields('payment', id, 'user', 'amount', 'currency', 'merchant', 'status')
@@ -37,21 +38,21 @@ local function message_context(id)
         email or '', phone or ''}, merchant .. (email or '') .. (phone or ''))
 end
 
--- {message, {name, value, ...}, {email, phone}} of a message that needed no record of its own, because it was
--- delivered at once; nil for an entry that is no message or is not kept any longer.
+-- {message, {name, value, ...}, {email, phone}} of a message without a record: it was delivered at once. nil for an
+-- entry that causes no message or whose time is over.
 local function delivered(entry)
-    local said = entry_fields(entry)
-    local kind = message_kind(said)
-    if not kind or tonumber(said.at) <= now - MESSAGE_KEPT_MS then
+    local entry_fields = read_entry(entry)
+    local kind = message_kind(entry_fields)
+    if not kind or tonumber(entry_fields.at) <= now - MESSAGE_KEPT_MS then
         return nil
     end
-    local user = fields('payment', said.payment, 'user')
+    local user = fields('payment', entry_fields.payment, 'user')
     if not user then
         return nil
     end
     local email, phone = fields('user', user, 'email', 'phone')
-    local channel = said.method or (email and 'email' or 'sms')
-    local message = {'user', user, 'channel', channel, 'kind', kind, 'payment', said.payment,
-        'status', 'sent', 'attempts', '1', 'last_error', '', 'at', said.at}
+    local channel = entry_fields.method or (email and 'email' or 'sms')
+    local message = {'user', user, 'channel', channel, 'kind', kind, 'payment', entry_fields.payment,
+        'status', 'sent', 'attempts', '1', 'last_error', '', 'at', entry_fields.at}
     return {entry[1], message, {email, phone}}
 end

@@ -1,8 +1,8 @@
--- operation: what an operation answered before is answered again.
+-- operation: the recorded reply to a call, which a repeat of the call gets again.
 --
--- An empty fingerprint means that the operation keeps no record of its own.
+-- An operation with an empty fingerprint has no record of its own.
 
-local function earlier(operation_id, fingerprint)
+local function recorded_reply(operation_id, fingerprint)
     if fingerprint == '' then
         return nil
     end
@@ -18,7 +18,7 @@ local function earlier(operation_id, fingerprint)
     return reply
 end
 
-local function remember(operation_id, fingerprint, kept_ms, reply)
+local function record_reply(operation_id, fingerprint, kept_ms, reply)
     if fingerprint ~= '' then
         redis.call('HSET', key('operation', operation_id), 'fingerprint', fingerprint, 'reply', cjson.encode(reply))
         redis.call('ZADD', key('agenda'), int(now + kept_ms), 'op_' .. operation_id)

@@ -1,16 +1,16 @@
 -- payment: how a payment is shown, and how its changes are counted.
 --
--- A payment carries its own terms (user, amount, currency, merchant), which are what was confirmed and never
--- change: no script has to read its invoice to work on it.
+-- A payment has its own copy of the terms (user, amount, currency, merchant). They never change, so no script reads the
+-- invoice for them.
 
--- The version of the next change of a payment: each of its entries in the journal is one, the first is 1.
+-- The version of the next change of a payment. Each journal entry of the payment is one; the first is 1.
 local function next_version(version)
     require_integer(version)
     return int(version + 1)
 end
 
--- A payment packed: id, e-mail, phone, then its fields in the order of PAYMENT_VIEW. `values` has those before the limits;
--- behind them come the state of its code and the rest, of which empty ones at the end are left out.
+-- A packed payment: id, e-mail, phone, then its fields in the order of PAYMENT_VIEW. `values` has those before the
+-- limits; the varargs are the state of its code and the rest, without empty ones at the end.
 local function pack_view(values, counters, ...)
     local n = #values
     for _, counter in ipairs(counters) do
@@ -24,7 +24,7 @@ local function pack_view(values, counters, ...)
     return pack(values, values[2] .. values[3] .. values[9])
 end
 
--- A payment that exists, as it is now.
+-- The packed view of a payment that exists.
 local function view(id)
     local values = redis.call('HMGET', key('payment', id), unpack(PAYMENT_VIEW))
     local code, email, phone = {}, '', ''
@@ -32,14 +32,14 @@ local function view(id)
         code = read_code(id) or {}
         email, phone = fields('user', values[3], 'email', 'phone')
     end
-    local shown = {id, email or '', phone or ''}
+    local parts = {id, email or '', phone or ''}
     for i = 1, #PAYMENT_VIEW do
-        shown[#shown + 1] = values[i] or ''
+        parts[#parts + 1] = values[i] or ''
         if i == CODE_VIEW_AT then
             for _, name in ipairs(CODE_VIEW) do
-                shown[#shown + 1] = code[name] or ''
+                parts[#parts + 1] = code[name] or ''
             end
         end
     end
-    return pack(shown, table.concat(shown))
+    return pack(parts, table.concat(parts))
 end

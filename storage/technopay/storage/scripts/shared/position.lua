@@ -1,4 +1,4 @@
--- position: how far the journal has come.
+-- position: the id of the last journal entry.
 
 local function position()
     local last = redis.call('XREVRANGE', journal, '+', '-', 'COUNT', 1)[1]

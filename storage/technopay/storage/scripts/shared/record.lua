@@ -1,6 +1,6 @@
--- record: whole records, for scripts that are not in a hurry.
+-- record: whole records, for scripts where speed does not matter.
 
--- A whole record, or nil.
+-- A record by name, or nil.
 local function read(kind, id)
     local list = redis.call('HGETALL', key(kind, id))
     if #list == 0 then

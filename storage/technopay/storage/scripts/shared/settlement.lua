@@ -1,9 +1,9 @@
--- settlement: how a debit is settled, and how a payment's work ends.
+-- settlement: how a debit is settled, and how the work on a payment ends.
 --
--- It looks at the payment's claim only: neither a lease nor the status of wallet or user stands in its way.
--- `payment` has to have wallet, amount, claim, set_aside, status and version.
+-- Only the claim of the payment counts, not the lease, nor the status of the wallet or the user. `payment` needs
+-- wallet, amount, claim, set_aside, status and version.
 
--- What is written to besides the payment has to be as it should be, before anything is written.
+-- Check every other record that a settlement writes to, before the first write.
 local function require_debit(payment)
     require_integer(payment.amount)
     require_integer(fields('wallet', payment.wallet, 'ledger'))
@@ -12,7 +12,7 @@ local function require_debit(payment)
     end
 end
 
--- A claim only grows, so that a holder that slept finds nothing that it could still write down.
+-- The claim grows, so that the writes of its former holder are refused.
 local function end_payment(id, payment, status, ...)
     redis.call('ZREM', key('agenda'), id)
     redis.call('HSET', key('payment', id), 'status', status, 'claim', int(payment.claim + 1), ...)

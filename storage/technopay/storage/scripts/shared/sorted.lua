@@ -1,4 +1,4 @@
--- sorted: text in the order of its bytes. `<` would take the order of the language that the server is set to.
+-- sorted: strings in the order of their bytes, as `<` depends on the locale of the server.
 
 local function before(one, other)
     for i = 1, math.min(#one, #other) do

@@ -1,4 +1,4 @@
--- user: a user without the wallets, of which there can be many.
+-- user: a user without the wallets, because there can be many.
 
 local function read_user(id, failures_per_day)
     local status, email, phone, created_at, failures =

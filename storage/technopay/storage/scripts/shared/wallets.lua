@@ -1,4 +1,4 @@
--- wallets: the wallets of a user, which are fields of the user, so that an idle user is one small hash.
+-- wallets: the wallets of a user. They are fields of the user, so that an idle user is one small hash.
 
 local function wallets_of(user_id)
     local ids = {}

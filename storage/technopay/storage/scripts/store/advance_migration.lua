@@ -1,6 +1,6 @@
 -- advance_migration(schema, position, next_schema, next_position)
 --
--- Record how far a migration has come, unless it has come further: several can run at once, and calls can be repeated.
+-- Record the progress of a migration, unless it is further already: several can run at once, and calls are repeated.
 --
 -- schema, position            where the caller was: its step, and the entry of the journal up to which that was done
 -- next_schema, next_position  where it is now; behind the last step comes the new schema

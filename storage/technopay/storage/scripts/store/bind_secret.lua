@@ -1,9 +1,9 @@
 -- bind_secret(key_ids...)
 --
--- Add the ids of an engine's keys to those that the store is used with. One of them has to be there already: so
--- engines with the next secret come one by one, and an engine with a secret that nobody announced is refused.
+-- Add the ids of an engine's keys to those of the store. The store has to know one of them: so engines with the next
+-- secret roll out one by one, and an engine with an unknown secret only is refused ('foreign').
 --
--- Returns {code, now, '', id of the key that challenges without one belong to}: 'ok' or 'foreign'
+-- Returns {code, now, '', id of the key of challenges without one}: 'ok' or 'foreign'
 
 local KEPT = 8
 

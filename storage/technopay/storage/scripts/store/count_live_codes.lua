@@ -1,6 +1,6 @@
 -- count_live_codes(offset, limit) no-writes
 --
--- Count the codes that can still be used, by the key that they are derived from; a batch of the agenda at a time.
+-- Count the codes that can still be used, by the id of their key; reads one batch of the agenda.
 --
 -- Returns {code, now, '', [key id, how many, …]}: 'ok', or 'more' when the agenda goes on
 
@@ -14,7 +14,7 @@ local function count(id)
     end
 end
 
--- A payment that waits for its code is due when that expires: what is due by now is none.
+-- A payment that waits for its code is due when the code expires, so members that are due have none.
 local members = redis.call('ZRANGEBYSCORE', key('agenda'), at, '+inf', 'LIMIT', offset, limit)
 for _, member in ipairs(members) do
     if string.sub(member, 1, 4) == 'pay_' then

@@ -1,8 +1,8 @@
 -- mark_demo(state)
 --
--- Mark a store as a demo's, which only one that was never used becomes.
+-- Mark an unused store as a demo's.
 --
--- state  'seeding' before the demo data is added, 'seeded' after it; a run that was cut off between them adds it again
+-- state  'seeding' before the demo data is added, 'seeded' after it; a run that stopped between them adds it again
 --
 -- Returns {code, now, ''}: 'ok', 'done' when the data was added before, 'in_use' when the store is no demo's.
 

@@ -1,12 +1,12 @@
 -- read_gauges() no-writes
 --
--- Read for how long the oldest things wait: an entry of the journal for the relay, a payment for an operator.
+-- Read how long the oldest journal entry waits for the relay, and the oldest payment for an operator.
 --
--- Returns {code, now, '', [milliseconds, milliseconds]}; '0' for nothing
+-- Returns {code, now, '', [milliseconds, milliseconds]}; '0' if none waits
 
 local cursor = fields('relay', nil, 'cursor')
 local waiting = redis.call('XRANGE', journal, '(' .. (cursor or '0-0'), '+', 'COUNT', 1)[1]
--- Ids sort by time: the first of those that are set aside was started first.
+-- Ids sort by time: the first payment of the index was started first.
 local set_aside = redis.call('ZRANGE', key('set_aside'), 0, 0)[1]
 local is_read, paid_at = pcall(fields, 'payment', set_aside, 'paid_at')
 

@@ -1,6 +1,6 @@
 -- read_meta() no-writes
 --
--- Read what the store says of itself.
+-- Read the meta record.
 --
 -- Returns {code, now, '', fields}; no fields when it was never initialised.
 

@@ -1,6 +1,6 @@
 -- read_references(invoice_ids...) no-writes
 --
--- Read what the references of invoices are keyed by.
+-- Read merchant and reference of invoices, the parts of the key of a reference.
 --
 -- Returns {code, now, '', [{merchant, reference}]}: {} for an invoice without a reference, or with one that is keyed by
 -- another name already (`referred`); {id} for what cannot be read

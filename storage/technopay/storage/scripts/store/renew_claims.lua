@@ -1,10 +1,10 @@
 -- renew_claims(keep, claims...) allow-oom
 --
--- Renew claims while their work goes on; with keep '0' give them up.
+-- Renew claims; with keep '0' give them up.
 --
 -- claims  three each: 'payment', 'message' or 'relay', its id, the token
 --
--- Returns {code, now, '', [1 or 0]}: which are still current, in the order asked
+-- Returns {code, now, '', [1 or 0]}: which are current, in the order of the claims
 
 local WORK = {processing = true, refunding = true, waiting = true}
 
@@ -28,8 +28,8 @@ end
 
 local current = {}
 for i = 1, #claims, 3 do
-    -- A record that cannot be read must not cost others their claims.
-    local is_read, answer = pcall(renew, claims[i], claims[i + 1], claims[i + 2])
-    current[#current + 1] = is_read and answer or 0
+    -- An unreadable record must not cost the others their claims.
+    local is_read, is_current = pcall(renew, claims[i], claims[i + 1], claims[i + 2])
+    current[#current + 1] = is_read and is_current or 0
 end
 return {'ok', at, '', current}

@@ -1,11 +1,12 @@
 -- take_due(limit) allow-oom
 --
--- Take what the agenda says is due. What needs only the store is done here (expiries, reaping);
--- settlements and messages are claimed and handed out.
+-- Take the due members of the agenda. Expiries and removals are done here; settlements and messages are claimed for the
+-- caller.
 --
--- Returns {code, now, '', [{view, claim, id of the refund}], [{message, kind, channel, attempts, claim, issue, reason, parcel}], due_at of the next or '', how many are set aside, [members of the agenda that cannot be read]}
+-- Returns {code, now, '', [{view, claim, id of the refund}], [{message, kind, channel, attempts, claim, code version,
+-- reason, context}], due_at of the next or '', how many are set aside, [unreadable members of the agenda]}
 
--- Nothing under way is left alone for longer than this: a payment that is set aside waits for five minutes.
+-- The longest delay of active work: a payment that is set aside waits for five minutes.
 local LEFT_ALONE_MS = 330000
 local BATCH = 100
 local UNREADABLE_MS = 300000
@@ -26,10 +27,10 @@ local function take_payment(id)
         redis.call('ZADD', agenda, read_code(id).expires_at, id)
     elseif status == 'processing' or status == 'refunding' then
         local payment = view(id)
-        -- A refund that an earlier version began has no id.
+        -- Refunds of an earlier version have no id.
         payments[#payments + 1] = {payment, claim('payment', id, id), refund or 'ref_' .. string.sub(id, 5)}
     else
-        assert(REAPED[status] or not status and not user, 'a status that nothing is done about')
+        assert(REAPED[status] or not status and not user, 'an unknown status')
         if user then
             redis.call('ZREM', key('payments', user), id)
         end
@@ -43,13 +44,14 @@ local function take_message(member)
     local status, kind, channel, attempts, payment = fields('message', id,
         'status', 'kind', 'channel', 'attempts', 'payment')
     if status == 'waiting' then
-        local said = entry_fields(redis.call('XRANGE', journal, id, id)[1])
-        assert(kind == message_kind(said) and (channel == 'email' or channel == 'sms') and string.match(attempts, '^%d+$'))
+        local entry_fields = read_entry(redis.call('XRANGE', journal, id, id)[1])
+        assert(kind == message_kind(entry_fields) and (channel == 'email' or channel == 'sms')
+            and string.match(attempts, '^%d+$'))
         local is_read, found = pcall(message_context, payment)
         messages[#messages + 1] = {id, kind, channel, attempts, claim('message', id, member),
-            said.issue or '', said.reason or '', is_read and found or {payment}}
+            entry_fields.issue or '', entry_fields.reason or '', is_read and found or {payment}}
     else
-        assert(REAPED[status] or not status and not kind, 'a status that nothing is done about')
+        assert(REAPED[status] or not status and not kind, 'an unknown status')
         redis.call('DEL', key('message', id))
         redis.call('ZREM', agenda, member)
     end
@@ -62,13 +64,13 @@ local function take(member)
     elseif kind == 'msg_' then
         take_message(member)
     else
-        assert(string.sub(kind, 1, 3) == 'op_', 'no member of the agenda')
+        assert(string.sub(kind, 1, 3) == 'op_', 'an unknown kind of member')
         redis.call('DEL', key('operation', string.sub(member, 4)))
         redis.call('ZREM', agenda, member)
     end
 end
 
--- Take one of many. What cannot be read is put off, so that it is not in the way of the others; a message is dead.
+-- Take a member. An unreadable one is put off, so that it does not block the others; an unreadable message is dead.
 local function take_if_readable(member, take_it)
     if pcall(take_it, member) then
         return
@@ -87,8 +89,8 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', agenda, '-inf', at, 'LIMIT',
     take_if_readable(member, take)
 end
 
--- A clock that went back puts what is under way out of reach: it is due later than anything may be. So while the
--- clock is behind the journal, that part of the agenda is looked through, at any batch of it each time.
+-- After the clock went back, active work is due later than the longest delay allows. So while the clock is behind the
+-- journal, that part of the agenda is checked, too, one random batch per call.
 local function overdue_after_clock_jump()
     local newest = redis.call('XREVRANGE', journal, '+', '-', 'COUNT', 1)[1]
     local written_at = newest and tonumber(string.match(newest[1], '^%d+')) or 0
@@ -110,7 +112,7 @@ local function take_overdue_after_clock_jump(member)
             take_message(member)
         end
     else
-        -- What is no payment has no status.
+        -- Other members have no such record.
         local status = fields('payment', member, 'status')
         if status == 'processing' or status == 'refunding' then
             take_payment(member)

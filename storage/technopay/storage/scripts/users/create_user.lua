@@ -1,12 +1,12 @@
 -- create_user(operation_id, fingerprint, kept_ms, user_id, email, phone)
 --
--- Make known a user of the caller's identity system; '' for an address that the user does not have.
+-- Create a user; '' for no e-mail address or phone number.
 --
 -- Returns {code, now, '', {user, fields}}
 
-local answered = earlier(operation_id, fingerprint)
-if answered then
-    return answered
+local earlier_reply = recorded_reply(operation_id, fingerprint)
+if earlier_reply then
+    return earlier_reply
 end
 if exists('user', user_id) then
     return {'user_exists', at, ''}
@@ -20,4 +20,4 @@ if phone ~= '' then
 end
 redis.call('HSET', key('user', user_id), unpack(flat(user)))
 append('user.created', user_id)
-return remember(operation_id, fingerprint, kept_ms, {'ok', at, '', {user_id, flat(user)}})
+return record_reply(operation_id, fingerprint, kept_ms, {'ok', at, '', {user_id, flat(user)}})

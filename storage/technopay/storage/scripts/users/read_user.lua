@@ -1,6 +1,6 @@
 -- read_user(user_id, failures_per_day) no-writes
 --
--- Read a user. For failures_per_day see shared/behaviour.lua: it says whether the user is locked out.
+-- Read a user, and whether wrong codes lock the user out; for failures_per_day see shared/behaviour.lua.
 --
 -- Returns {code, now, '', {user, fields}}
 

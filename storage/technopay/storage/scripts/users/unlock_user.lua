@@ -1,22 +1,22 @@
 -- unlock_user(operation_id, fingerprint, kept_ms, user_id, failures_per_day)
 --
--- Forget the wrong codes that lock a user out; if none do, nothing changes. See shared/behaviour.lua.
+-- Clear the wrong codes that lock a user out, see shared/behaviour.lua.
 --
 -- Returns {code, now, '', {user, fields}}
 
-local answered = earlier(operation_id, fingerprint)
-if answered then
-    return answered
+local earlier_reply = recorded_reply(operation_id, fingerprint)
+if earlier_reply then
+    return earlier_reply
 end
 local user = read_user(user_id, failures_per_day)
 if not user then
     return {'user_not_found', at, ''}
 end
--- An answer that changed nothing is not kept: later, the same call may have something to do.
+-- A reply after which nothing changed is not recorded: later, the same call may have an effect.
 if not user.locked_until then
     return {'ok', at, '', {user_id, flat(user)}}
 end
 user.locked_until = nil
 redis.call('HDEL', key('user', user_id), 'failures')
 append('user.unlocked', user_id)
-return remember(operation_id, fingerprint, kept_ms, {'ok', at, '', {user_id, flat(user)}})
+return record_reply(operation_id, fingerprint, kept_ms, {'ok', at, '', {user_id, flat(user)}})

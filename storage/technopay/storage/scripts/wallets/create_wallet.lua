@@ -1,12 +1,12 @@
 -- create_wallet(operation_id, fingerprint, kept_ms, wallet_id, user_id, currency)
 --
--- Open an active wallet with nothing in it.
+-- Create an active, empty wallet.
 --
 -- Returns {code, now, '', {wallet, fields}}
 
-local answered = earlier(operation_id, fingerprint)
-if answered then
-    return answered
+local earlier_reply = recorded_reply(operation_id, fingerprint)
+if earlier_reply then
+    return earlier_reply
 end
 if not exists('user', user_id) then
     return {'user_not_found', at, ''}
@@ -16,4 +16,4 @@ local wallet = {'user', user_id, 'currency', currency, 'balance', '0', 'ledger',
 redis.call('HSET', key('user', user_id), wallet_id, '')
 redis.call('HSET', key('wallet', wallet_id), unpack(wallet))
 append('wallet.created', wallet_id, 'user', user_id, 'currency', currency)
-return remember(operation_id, fingerprint, kept_ms, {'ok', at, '', {wallet_id, wallet}})
+return record_reply(operation_id, fingerprint, kept_ms, {'ok', at, '', {wallet_id, wallet}})

@@ -1,32 +1,32 @@
 -- deposit(operation_id, fingerprint, kept_ms, wallet_id, amount, owner, token, keep)
 --
--- Put money into a wallet, whatever its status.
+-- Add money to a wallet, whatever its status.
 --
--- amount  digits, 1 to 2^53 - 1; what the wallet holds and may yet get back has to stay within that, too
+-- amount  digits, 1 to 2^53 - 1; the balance and possible refunds have to stay within that, too
 --
 -- Returns {code, now, token, {wallet, fields}}
 
 require_amount(amount, 1)
 
-local answered = earlier(operation_id, fingerprint)
-if answered then
-    return answered
+local earlier_reply = recorded_reply(operation_id, fingerprint)
+if earlier_reply then
+    return earlier_reply
 end
 local wallet = read('wallet', wallet_id)
 if not wallet then
     return {'wallet_not_found', at, ''}
 end
-local held = lease_refusal(wallet, owner, token)
-if held then
-    return {held, at, ''}
+local refusal = lease_refusal(wallet, owner, token)
+if refusal then
+    return {refusal, at, ''}
 end
 
-local function answer(code)
+local function reply(code)
     return {code, at, close_lease(wallet_id, wallet, owner, keep), {wallet_id, flat(wallet)}}
 end
 
 if tonumber(amount) > MAX_AMOUNT - tonumber(wallet.ledger) then
-    return answer('balance_too_large')
+    return reply('balance_too_large')
 end
 require_integer(wallet.balance)
 require_integer(wallet.ledger)
@@ -35,4 +35,4 @@ wallet.balance = int(redis.call('HINCRBY', key('wallet', wallet_id), 'balance', 
 redis.call('HINCRBY', key('wallet', wallet_id), 'ledger', amount)
 local entry = append('wallet.deposited', wallet_id, 'amount', amount, 'balance', wallet.balance)
 redis.call('RPUSH', key('entries', wallet_id), entry)
-return remember(operation_id, fingerprint, kept_ms, answer('ok'))
+return record_reply(operation_id, fingerprint, kept_ms, reply('ok'))

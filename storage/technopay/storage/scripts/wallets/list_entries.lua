@@ -1,10 +1,10 @@
 -- list_entries(wallet_id, user_id, cursor, limit) no-writes
 --
--- List the movements of a wallet, newest first. The wallet keeps their places in the journal only.
+-- List the movements of a wallet, newest first. The wallet has the ids of their journal entries only.
 --
--- cursor  how many of the oldest entries are still to come, '' for all
+-- cursor  how many of the oldest entries are left, '' for all
 --
--- Returns {code, now, '', [{journal id, fields}], next cursor}, with {journal id} for what cannot be read
+-- Returns {code, now, '', [{journal id, fields}], next cursor}, {journal id} for an unreadable one
 
 if not is_shown_to(user_id, 'wallet', wallet_id) then
     return {'wallet_not_found', at, ''}
@@ -16,10 +16,10 @@ end
 local first = math.max(last - limit, 0)
 local entries = {}
 if last > 0 then
-    local places = redis.call('LRANGE', key('entries', wallet_id), first, last - 1)
-    for i = #places, 1, -1 do
-        local is_read, found = pcall(redis.call, 'XRANGE', journal, places[i], places[i])
-        entries[#entries + 1] = is_read and found[1] or {places[i]}
+    local ids = redis.call('LRANGE', key('entries', wallet_id), first, last - 1)
+    for i = #ids, 1, -1 do
+        local is_read, found = pcall(redis.call, 'XRANGE', journal, ids[i], ids[i])
+        entries[#entries + 1] = is_read and found[1] or {ids[i]}
     end
 end
 return {'ok', at, '', entries, first > 0 and int(first) or ''}

@@ -2,9 +2,9 @@
 --
 -- List a user's wallets, newest first.
 --
--- cursor  the id after which to go on, '' for the newest
+-- cursor  the last wallet of the page before, '' for the first page
 --
--- Returns {code, now, '', [{wallet, fields}], next cursor}, with {wallet} for what cannot be read
+-- Returns {code, now, '', [{wallet, fields}], next cursor}, {wallet} for an unreadable one
 
 local ids, wallets = wallets_of(user_id), {}
 for i = #ids, 1, -1 do
