@@ -254,20 +254,22 @@ async def test_an_index_that_cannot_be_read_does_not_stop_the_migration(
 async def test_a_migration_that_another_one_overtakes_changes_nothing(
     old_store: OldStore, monkeypatch: pytest.MonkeyPatch, late: type[Command[Any]]
 ) -> None:
-    run, ended = Partition.run, list[str]()
+    run, ended, meta = Partition.run, list[str](), keys_of(old_store.make()).key("meta")
 
     async def be_overtaken(self: Partition, command: Command[Any], *lease: Any) -> Any:
         if isinstance(command, late) and not ended:
             ended.append("begun")
             async with old_store.make() as winner:
-                ended[:] = [(await winner.read_meta())["incarnation"]]
-        return await run(self, command, *lease)
+                ended[:] = [SCHEMA, (await winner.read_meta())["incarnation"]]
+        outcome = await run(self, command, *lease)
+        if len(ended) == 2:
+            assert await old_store.client.hmget(meta, "schema", "incarnation") == ended, command
+        return outcome
 
     monkeypatch.setattr(Partition, "run", be_overtaken)
     async with old_store.make() as store:
-        meta = await store.read_meta()
-        assert (meta["schema"], meta["incarnation"]) == (SCHEMA, *ended)
         assert (await store.audit()).clean
+    assert len(ended) == 2
 
 
 async def test_a_store_that_is_replaced_while_it_is_migrated_is_left_alone(
