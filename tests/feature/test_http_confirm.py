@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 
@@ -126,18 +125,6 @@ async def test_only_the_accepted_code_is_answered_again(api: Api) -> None:
         assert "Idempotent-Replayed" not in reply.headers
 
 
-async def test_confirms_at_the_same_time_take_the_money_once(any_api: Api) -> None:
-    alice = await make_person(any_api)
-    payment = await alice.start()
-    code = await right_code(any_api, payment)
-
-    replies = await asyncio.gather(*(alice.confirm(payment, code=code) for _ in range(6)))
-
-    assert [reply.status for reply in replies] == [200] * 6
-    assert sorted("Idempotent-Replayed" in reply.headers for reply in replies) == [False] + [True] * 5
-    assert await alice.balance() == 7_500
-
-
 async def test_a_confirm_needs_no_key_and_minds_none(api: Api) -> None:
     alice = await make_person(api)
     payment = await alice.start()
@@ -157,30 +144,3 @@ async def test_a_code_of_the_wrong_form_costs_no_attempt(api: Api, code: object)
 
     assert [error["field"] for error in problem["errors"]] == ["code"]
     assert (await api.get(path)).expect(200)["confirmation"]["attempts_remaining"] == 5
-
-
-@pytest.mark.parametrize("merchant", ["acme-flaky", "acme-lost"])
-async def test_a_settlement_with_troubles_succeeds_in_the_end(fake_store: RedisStore, merchant: str) -> None:
-    async with running_api(fake_store) as api:
-        alice = await make_person(api)
-        payment = await alice.start(2_500, merchant)
-        (await alice.confirm(payment, "?wait=0")).expect(202)
-
-        final = (await alice.get(f"/payments/{payment['id']}?wait=10")).expect(200)
-
-        assert final["status"] == "succeeded"
-
-
-@pytest.mark.parametrize("merchant", ["acme-errors", "acme-timeout"])
-async def test_a_settlement_that_is_called_off_gives_the_money_back(
-    fake_store: RedisStore, merchant: str
-) -> None:
-    async with running_api(fake_store) as api:
-        alice = await make_person(api)
-        payment = await alice.start(2_500, merchant)
-        (await alice.confirm(payment, "?wait=0")).expect(202)
-
-        final = (await alice.get(f"/payments/{payment['id']}?wait=10")).expect(200)
-
-        assert (final["status"], final["failure"]["code"]) == ("failed", "settlement_failed")
-        assert await alice.balance() == 10_000

@@ -137,19 +137,6 @@ async def test_an_address_is_masked_for_its_user(api: Api) -> None:
     assert (by_phone["method"], by_phone["sent_to"]) == ("sms", "+1•••0100")
 
 
-async def test_starting_again_cancels_the_unconfirmed_payment_and_kills_its_code(api: Api) -> None:
-    alice = await make_person(api)
-    invoice = await alice.invoice()
-    first = (await alice.ask_to_start(invoice)).expect(201)
-
-    second = (await alice.ask_to_start(invoice)).expect(201)
-
-    assert second["id"] != first["id"]
-    problem = (await alice.confirm(first)).refuse(409, "payment_not_confirmable")
-    assert problem["payment"]["status"] == "canceled"
-    assert (await alice.confirm(second)).expect(200)["status"] == "succeeded"
-
-
 async def test_a_resend_sends_a_fresh_code_and_kills_the_old_one(api: Api) -> None:
     alice = await make_person(api)
     payment = await alice.start()

@@ -15,8 +15,8 @@ from technopay.engine import (
     Payment,
     Refusal,
     ScriptedSettlementService,
+    payment_flows,
 )
-from technopay.engine import engine as operations
 from technopay.engine.commands import CompletePayment
 from technopay.engine.ports import Outcome
 from technopay.engine.values import Verdict
@@ -158,7 +158,7 @@ TAKEN = ("processing", "succeeded", "refunding")
 @pytest.fixture
 async def scene(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
     """Somebody whose settlements say nothing until the test says what."""
-    monkeypatch.setattr(operations, "REFUND_WAIT_S", 0.01)
+    monkeypatch.setattr(payment_flows, "REFUND_WAIT_S", 0.01)
     service = ScriptedSettlementService(settle=[SILENCE], reverse=[SILENCE], status=[SILENCE])
     settings = quick_settings(settlement_timeout_s=5.0, settlement_silence_s=30.0, drain_s=0.01)
     async with Engine(store, settings, settlement_service=service) as engine:

@@ -58,7 +58,7 @@ async def test_every_record_of_schema_5_is_there_and_the_audit_is_clean(old_stor
         assert not any({"limit", "challenge"} & set(found[key]) for key in found if key.startswith("payment:"))
         for name, version in CHANGES.items():
             assert found[f"payment:{old_store.payment(name)['id']}"]["version"] == str(version), name
-        assert set(found["limits"]) == {"global:EUR", "global:USD", "global:CHF"}
+        assert set(found["limits"]) == {"global:EUR", "global:USD", "global:CHF", "global:GBP"}
         day = next(iter(found["limit:global:USD"]))
         assert found["limit:global:USD"] == {day: "1250"}
         assert found["limit:global:EUR"]["limit"] == "1000000"
@@ -91,7 +91,7 @@ async def test_every_payment_of_schema_5_can_be_read(old_store: OldStore) -> Non
         assert (limit.rule, limit.currency, limit.limit) == ("global", "EUR", 1_000_000)
         assert limit.used >= 1_250
         limits = {each.currency: each.limit for each in await engine.list_all_limits()}
-        assert limits == {"EUR": 1_000_000, "USD": None, "CHF": 77}
+        assert limits == {"EUR": 1_000_000, "USD": None, "CHF": 77, "GBP": None}
         assert not store.unreadable.counts
 
 
@@ -216,11 +216,11 @@ async def test_what_cannot_be_read_does_not_stop_the_migration(
     await old_store.client.hset(keys.key("payment", broken[1]), "limit", "today")
     await old_store.client.delete(keys.key("payment", broken[2]))
     await old_store.client.set(keys.key("payment", broken[2]), "rubbish")
-    await old_store.client.sadd(keys.key("limit", "GBP"), "rubbish")
-    await old_store.client.sadd(keys.key("limit", "global:GBP"), "rubbish")
+    await old_store.client.sadd(keys.key("limit", "SEK"), "rubbish")
+    await old_store.client.sadd(keys.key("limit", "global:SEK"), "rubbish")
     for words in (
         ("payment.processing", "pay_x"),
-        ("limit.set", "GBP"),
+        ("limit.set", "SEK"),
         ("payment.processing", "", "currency", ""),
     ):
         await old_store.client.execute_command("XADD", keys.journal, "*", *words)
@@ -229,30 +229,47 @@ async def test_what_cannot_be_read_does_not_stop_the_migration(
         said = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
         for payment_id in broken:
             assert any(f"payment {payment_id} cannot be read" in line for line in said), said
-        assert any("the limit of GBP cannot be read" in line for line in said)
+        assert any("the limit of SEK cannot be read" in line for line in said)
         async with old_store.engine(store) as engine:
             payment = old_store.payment("live with wrong codes")
             assert (await confirm(engine, payment)).status == "succeeded"
+
+
+@pytest.mark.parametrize("kind", ["limits", "references"])
+async def test_an_index_that_cannot_be_read_does_not_stop_the_migration(
+    old_store: OldStore, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = keys_of(old_store.make())
+    await old_store.client.delete(keys.key(kind))
+    await old_store.client.set(keys.key(kind), "rubbish")
+    invoice = keys.key("invoice", old_store.invoice("keyed")["id"])
+    await old_store.client.hset(invoice, "reference", "A\u0308-7")
+    async with old_store.make() as store:
+        assert (await store.read_meta())["schema"] == SCHEMA
+    line = "the set of limits cannot be read" if kind == "limits" else "its reference is left as it is"
+    assert line in caplog.text
 
 
 @pytest.mark.parametrize("late", [BeginMigration, MigratePayments])
 async def test_a_migration_that_another_one_overtakes_changes_nothing(
     old_store: OldStore, monkeypatch: pytest.MonkeyPatch, late: type[Command[Any]]
 ) -> None:
-    run, ended = Partition.run, list[str]()
+    run, ended, meta = Partition.run, list[str](), keys_of(old_store.make()).key("meta")
 
     async def be_overtaken(self: Partition, command: Command[Any], *lease: Any) -> Any:
         if isinstance(command, late) and not ended:
             ended.append("begun")
             async with old_store.make() as winner:
-                ended[:] = [(await winner.read_meta())["incarnation"]]
-        return await run(self, command, *lease)
+                ended[:] = [SCHEMA, (await winner.read_meta())["incarnation"]]
+        outcome = await run(self, command, *lease)
+        if len(ended) == 2:
+            assert await old_store.client.hmget(meta, "schema", "incarnation") == ended, command
+        return outcome
 
     monkeypatch.setattr(Partition, "run", be_overtaken)
     async with old_store.make() as store:
-        meta = await store.read_meta()
-        assert (meta["schema"], meta["incarnation"]) == (SCHEMA, *ended)
         assert (await store.audit()).clean
+    assert len(ended) == 2
 
 
 async def test_a_store_that_is_replaced_while_it_is_migrated_is_left_alone(

@@ -8,6 +8,8 @@ FAULTS = "tests/unit/storage/server/test_client_faults.py"
 AGAIN = "tests/unit/engine/actors/test_actor_again.py"
 REFERENCES = "tests/unit/storage/test_references.py"
 OLD_STORE = "tests/feature/test_old_store.py"
+MIGRATION = "tests/feature/test_migration.py"
+KILLED = "tests/faults/test_migration.py"
 FITNESS = "tests/unit/storage/server/test_health_rules.py"
 OVERRULED = f"{FITNESS}::test_a_store_that_can_lose_or_forget_is_refused_and_can_be_overruled_by_name"
 
@@ -143,6 +145,44 @@ STORE_AND_REPLIES = (
         (
             f"{OLD_STORE}::test_references_are_keyed_by_their_normal_form_and_those_that_collide_are_said_and_kept[fake]",
         ),
+    ),
+    Breakage(
+        "migration-set-back",
+        "A migration that another one overtook does not set the position back.",
+        (
+            lua(
+                "advance_migration",
+                "if current == schema and (current_position or '0-0') == position then",
+                "if true then",
+            ),
+        ),
+        (f"{MIGRATION}::test_a_migration_that_another_one_overtakes_changes_nothing[fake-MigratePayments]",),
+    ),
+    Breakage(
+        "migrated-store-begun-anew",
+        "A migration that comes after another one ended does not begin anew.",
+        (lua("begin_migration", "meta.schema == schema and ", ""),),
+        (f"{MIGRATION}::test_a_migration_that_another_one_overtakes_changes_nothing[fake-BeginMigration]",),
+    ),
+    Breakage(
+        "migration-without-an-end-for-engines",
+        "Engines of the earlier version close when a migration begins.",
+        (
+            lua(
+                "begin_migration",
+                "'migration_position', '0-0', 'incarnation', incarnation)",
+                "'migration_position', '0-0')",
+            ),
+        ),
+        (
+            f"{KILLED}::test_an_engine_of_the_earlier_version_that_works_until_its_next_look_loses_nothing[valkey]",
+        ),
+    ),
+    Breakage(
+        "migrated-codes-without-their-version",
+        "A code that was sent again before a migration is the one that counts after it.",
+        (lua("migrate_payments", "version = code_version,", "version = '1',"),),
+        (f"{MIGRATION}::test_every_waiting_payment_of_schema_5_can_be_confirmed[fake]",),
     ),
     Breakage(
         "lost-store-initialised-anew",

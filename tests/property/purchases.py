@@ -49,12 +49,10 @@ DEPOSITS = st.sampled_from([*range(5, 50, 5), 2**53 - 1])
 
 
 def has_payments(machine: StoreMachine) -> bool:
-    """Say whether there is something to confirm."""
     return bool(machine.contract.payments)
 
 
 def refuse_reused_key() -> None:
-    """Say what is answered to a key that was used with other arguments."""
     raise Refused("idempotency_key_reused")
 
 
@@ -261,7 +259,6 @@ class Purchases(StoreMachine):
             self._confirm(payment, "wrong", stranger=False)
 
     def _waiting(self, number: int) -> str:
-        """Choose a payment, mostly one that waits for its code; try to start one when none does."""
         if not any(payment.status == WAITING for payment in self.contract.payments.values()):
             self.start(number, number, stray="", method="", keyed=True)
         return self.pick_payment(number, WAITING)

@@ -170,6 +170,7 @@ async def make(maker: Maker, store: Any) -> None:
     await engine.set_limit(currency="USD", amount=0)
     await engine.set_limit(currency="USD", amount=None)
     await engine.set_limit(currency="CHF", amount=77)
+    await engine.set_limit(currency="GBP", amount=None)  # lifted, and never set
 
     await maker.invoice("open", description="two books", reference="R-1")
     await maker.invoice("void", reference="R-2")

@@ -186,8 +186,6 @@ class SetUserStatus(Command[User]):
 
 @dataclass(frozen=True, slots=True)
 class UnlockUser(Command[User]):
-    """Clear a lock-out by wrong codes."""
-
     operation: Operation
     user_id: str
     failures_per_day: int | None

@@ -281,7 +281,9 @@ class OperatorPayment(Payment):
 
     def for_user(self) -> Payment:
         payment = Payment.trusted(**{name: self.__dict__[name] for name in Payment.model_fields})
-        return payment.as_replay() if self.replayed else payment
+        # What pydantic compares, too: whether it is a replay, and the state of its code.
+        object.__setattr__(payment, "__pydantic_private__", self.__pydantic_private__)
+        return payment
 
 
 class Entry(Record):

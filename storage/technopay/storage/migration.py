@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
 from technopay.engine.commands import Command
-from technopay.engine.errors import StoreUnfit
+from technopay.engine.errors import InternalError, StoreUnfit
 from technopay.engine.values import JournalEntry, Position
 from technopay.storage.audit.auditor import audit
 from technopay.storage.commands import (
@@ -51,7 +51,9 @@ async def migrate(partition: Partition, schema: str, *, wait_s: float) -> None:
     incarnation = meta.get("incarnation")
     if is_migratable(meta):
         logger.info("the store of schema %s is migrated to %s", meta.get("migrated_from"), SCHEMA)
-        await asyncio.sleep(wait_s)
+        if wait_s:
+            logger.info("engines of the earlier version have %g s to close", wait_s)
+            await asyncio.sleep(wait_s)
     while meta.get("schema") != SCHEMA:
         if not meta.get("schema", "").startswith(MIGRATING) or meta.get("incarnation") != incarnation:
             raise StoreUnfit("the store was replaced while it was migrated; run `technopay migrate` again")
@@ -141,6 +143,12 @@ async def _migrate_payments(partition: Partition, entries: Sequence[JournalEntry
 async def _migrate_limits(partition: Partition, entries: Sequence[JournalEntry]) -> None:
     currencies = {entry.fields.get("currency", "") for entry in entries if entry.type == "payment.processing"}
     currencies |= {entry.subject for entry in entries if entry.type == "limit.set"}
+    try:
+        # To lift a limit that was never set has no entry.
+        names: Iterable[str] = await partition.fetch("SMEMBERS", partition.keys.key("limits"))
+        currencies |= {name for name in names if ":" not in name}
+    except InternalError:
+        logger.error("the set of limits cannot be read; it is left as it is")
     for batch in _batches(sorted(currencies - {""})):
         for currency in (await partition.run(MigrateLimits(batch))).value or []:
             logger.error("the limit of %s cannot be read; it is left as it is", currency)

@@ -32,7 +32,7 @@ from technopay.storage.migration import migrate
 from technopay.storage.partition import Partition
 from technopay.storage.redis_keys import Keys
 from technopay.storage.schema import PARTITIONS, SCHEMA, is_migratable, require_ours
-from technopay.storage.scripts.loader import load_scripts
+from technopay.storage.scripts.loader import LIBRARY_PREFIX, load_scripts
 from technopay.storage.server.client import OTHER_LOOP, FakeClient, ServerClient
 from technopay.storage.server.embedded import EmbeddedValkey
 from technopay.storage.server.health import (
@@ -93,10 +93,11 @@ class RedisStore:
                 f"timezone has to be one that this system knows, like Europe/Berlin, not {timezone!r}"
             ) from None
         self._keys = Keys(namespace, partition)
-        self._scripts = load_scripts()
+        scripts = load_scripts()
+        self._library = next(iter(scripts.values())).library
         self._script_times: defaultdict[str, ScriptTime] = defaultdict(ScriptTime)
         self.unreadable = UnreadableRecords()
-        self._partition = Partition(self._keys, self._scripts, calendar, self._script_times, self.unreadable)
+        self._partition = Partition(self._keys, scripts, calendar, self._script_times, self.unreadable)
         self._health = HealthCheck(
             meta=self._keys.key("meta"), journal=self._keys.journal, timezone=timezone, durability=durability
         )
@@ -323,7 +324,7 @@ class RedisStore:
         else:
             client = self._partition.client = ServerClient(
                 self._url,
-                library=next(iter(self._scripts.values())).library,
+                library=self._library,
                 reply_timeout_s=self._reply_timeout_s,
                 health=self._health,
             )
@@ -331,6 +332,7 @@ class RedisStore:
             self._health.reset()
             await client.check()
             await self._take_over(is_new=is_new)
+            await self._remove_earlier_scripts()
             await client.check()
             client.watch(LOOK_INTERVAL_S)
         if self._server:
@@ -355,6 +357,15 @@ class RedisStore:
             meta = await self.read_meta()
         require_ours(meta, self._timezone)
         self._health.adopt(meta)
+
+    async def _remove_earlier_scripts(self) -> None:
+        """Remove the libraries of other versions. An engine that still uses one loads it again."""
+        with suppress(InternalError, StoreUnavailable):  # the right may be missing
+            found = await self._partition.fetch("FUNCTION", "LIST", "LIBRARYNAME", f"{LIBRARY_PREFIX}*")
+            for library in found:
+                name = str(dict(zip(library[::2], library[1::2], strict=False)).get("library_name"))
+                if name != self._library.name:
+                    await self._partition.fetch("FUNCTION", "DELETE", name)
 
     async def _require_empty(self) -> None:
         """Refuse a database of somebody else; a namespace of our own says that it is shared on purpose."""

@@ -22,6 +22,7 @@ HEADER = re.compile(r"\A-- (\w+)\(([^)]*)\)( [\w-]+)?\n")
 DEFINITION = re.compile(r"^local (?:function (\w+)|([\w, ]+?) *(?:=|$))", re.MULTILINE)
 NO_NAMES = re.compile(r"--.*|'[^'\n]*'")
 NAME = re.compile(r"\b[A-Za-z_]\w*\b")
+LIBRARY_PREFIX = "technopay_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def load_scripts() -> Mapping[str, Script]:
     ]
     shared = "\n".join([parts[part].text for part in _in_order(owners, parts, owners)])
     digest = hashlib.sha1("".join([shared, *sources]).encode(), usedforsecurity=False).hexdigest()[:10]
-    library = Library(f"technopay_{digest}")
+    library = Library(f"{LIBRARY_PREFIX}{digest}")
     scripts = [_load(source, parts, owners, library, digest) for source in sources]
     functions = [_function(script, source) for script, source in zip(scripts, sources, strict=True)]
     library.text = "\n".join([f"#!lua name={library.name}", shared, *functions])

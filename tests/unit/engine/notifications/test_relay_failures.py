@@ -1,0 +1,167 @@
+"""The relay: channels that fail, hang or are missing, and messages that are tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from support.relay_office import SETTINGS, HangingChannel, MeetingChannel, Office, code_notification, news
+from support.stand_ins import make_context, settle
+
+from technopay.engine import FixedCode
+from technopay.engine.notifications.relay import BATCH
+from technopay.engine.values import (
+    ClaimedMessage,
+    FailedDelivery,
+    NotificationContext,
+    PaymentTerms,
+)
+
+
+async def test_what_a_channel_does_not_take_waits_with_the_reason() -> None:
+    office, notification = Office(), news()
+    office.email.error = ConnectionError("x" * 1_000)
+
+    await office.relay_all(notification)
+
+    assert office.store.recorded == [
+        (
+            "7",
+            "1-0",
+            1_000,
+            [FailedDelivery("1-0", "alice", "email", "payment.succeeded", "pay_001", "waiting", "x" * 200)],
+        )
+    ]
+
+
+@pytest.mark.parametrize(("error", "reason"), [(ValueError(), "ValueError"), (KeyError("sms"), "'sms'")])
+async def test_a_failure_without_words_still_has_a_name(error: Exception, reason: str) -> None:
+    office = Office()
+    office.email.error = error
+
+    await office.relay_all(news())
+
+    assert office.failed == [("1-0", "email", reason)]
+
+
+async def test_a_verifier_that_fails_costs_only_its_message() -> None:
+    class BrokenVerifier(FixedCode):
+        async def code(self, terms: PaymentTerms, version: int) -> str | None:
+            raise ConnectionError("the vault is shut")
+
+    office = Office(verifier=BrokenVerifier())
+
+    (message,) = await office.sent(code_notification(1), news(2))
+
+    assert message.kind == "payment.succeeded"
+    assert office.failed == [("1-0", "sms", "the vault is shut")]
+
+
+@pytest.mark.parametrize("trouble", ["hangs", "hangs and ignores its cancellation", "fails"])
+async def test_a_channel_in_trouble_does_not_stop_the_other(trouble: str) -> None:
+    office = Office()
+    if trouble == "fails":
+        office.email.error = ConnectionError("down")
+    else:
+        office.email = HangingChannel(stubborn=trouble != "hangs")
+
+    await office.relay_all(news(1), code_notification(2), news(3))
+
+    assert [message.kind for message in office.sms.messages] == ["confirmation.code"]
+    error = "down" if trouble == "fails" else "TimeoutError"
+    assert office.failed == [("1-0", "email", error), ("3-0", "email", error)]
+    await stop_what_still_hangs()
+
+
+async def stop_what_still_hangs() -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+async def test_the_messages_of_a_batch_are_delivered_side_by_side_within_the_time_for_one() -> None:
+    office = Office(email=HangingChannel(), sms=MeetingChannel(20))
+    notifications = [code_notification(number) if number % 2 else news(number) for number in range(40)]
+    began = asyncio.get_running_loop().time()
+
+    async with asyncio.timeout(10 * SETTINGS.message_timeout_s):
+        await office.relay_all(*notifications)
+
+    assert asyncio.get_running_loop().time() - began >= SETTINGS.message_timeout_s * 0.9
+    assert office.failed == [(f"{number}-0", "email", "TimeoutError") for number in range(0, 40, 2)]
+    assert office.email.cancellations == 20
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_relay_that_is_stopped_leaves_no_delivery_behind() -> None:
+    office = Office(email=HangingChannel())
+    office.store.write(news())
+    relaying = asyncio.create_task(office.relay.step())
+    await settle()
+    assert len(asyncio.all_tasks()) == 3
+
+    relaying.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await relaying
+    await asyncio.sleep(0)
+
+    assert office.email.cancellations == 1
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert office.store.recorded == [], "what was not seen through is relayed again"
+
+
+async def test_there_may_be_more_when_a_batch_was_full() -> None:
+    """Whatever is in it: most entries are no messages."""
+    assert await Office().relay_all(entries=BATCH)
+    assert await Office().relay_all(news(), entries=BATCH)
+    assert not await Office().relay_all(entries=BATCH - 1)
+
+
+async def test_with_nothing_to_relay_nothing_is_written() -> None:
+    office = Office()
+
+    assert not await office.relay.step()
+    assert office.store.recorded == []
+
+
+async def test_a_message_that_waited_is_sent_under_the_same_event_id_through_its_channel() -> None:
+    office = Office()
+    (first,) = await office.sent(news())
+
+    await office.deliver_again(ClaimedMessage(news(), "email", 1, "3"))
+    await office.deliver_again(ClaimedMessage(news(), "sms", 1, "3"))
+
+    assert office.email.messages == [first, first]
+    assert [(message.event_id, message.to) for message in office.sms.messages] == [("evt_001-0", "+15550100")]
+    assert office.store.attempts == [("sent", "", 1_000 * 2), ("sent", "", 1_000 * 2)]
+
+
+async def test_a_message_is_tried_ever_more_slowly_and_is_dead_after_the_last_attempt() -> None:
+    office = Office()
+    office.email.error = ConnectionError("down")
+
+    for attempts in (0, 1, 2):
+        await office.deliver_again(ClaimedMessage(news(), "email", attempts, "3"))
+
+    assert office.store.attempts[:2] == [("waiting", "down", 1_000), ("waiting", "down", 2_000)]
+    assert office.store.attempts[2][:2] == ("dead", "down")
+
+
+async def test_a_message_that_hangs_again_waits_again() -> None:
+    office = Office(email=HangingChannel())
+
+    await office.deliver_again(ClaimedMessage(news(), "email", 0, "3"))
+
+    assert office.store.attempts == [("waiting", "TimeoutError", 1_000)]
+
+
+@pytest.mark.parametrize("context", [make_context(code_version=2), None], ids=["resent since", "gone since"])
+async def test_a_code_that_went_stale_while_it_waited_is_given_up(context: NotificationContext | None) -> None:
+    office = Office()
+
+    await office.deliver_again(ClaimedMessage(code_notification(context=context), "email", 1, "3"))
+
+    assert office.email.messages == []
+    assert [status for status, _, _ in office.store.attempts] == ["stale"]

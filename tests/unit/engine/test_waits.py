@@ -1,0 +1,142 @@
+"""Waits until a payment is at rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from support.scenes import make_scene, quick_settings, wait_for
+from support.stand_ins import make_payment
+
+from technopay.engine import (
+    SILENCE,
+    Engine,
+    Payment,
+    ScriptedSettlementService,
+    StoreUnavailable,
+)
+from technopay.engine.commands import Command, ReadPayment
+from technopay.engine.events import waiters as waiters_module
+from technopay.engine.ports import Outcome
+from technopay.storage import RedisStore
+
+OPERATIONS: list[Callable[[Engine], Awaitable[object]]] = [
+    lambda engine: engine.start_payment(user_id="alice", invoice_id="inv_001", wallet_id="wal_001"),
+    lambda engine: engine.confirm_payment(user_id="alice", payment_id="pay_001", code="1"),
+    lambda engine: engine.resend_code(user_id="alice", payment_id="pay_001"),
+    lambda engine: engine.cancel_payment(user_id="alice", payment_id="pay_001"),
+    lambda engine: engine.get_payment(user_id="alice", payment_id="pay_001"),
+    lambda engine: engine.get_wallet(user_id="alice", wallet_id="wal_001"),
+    lambda engine: engine.list_payments(user_id="alice"),
+    lambda engine: engine.list_limits(user_id="alice"),
+    lambda engine: engine.create_user(user_id="alice"),
+    lambda engine: engine.get_user(user_id="alice"),
+    lambda engine: engine.deposit(wallet_id="wal_001", amount=1),
+    lambda engine: engine.set_limit(currency="EUR", amount=1),
+    lambda engine: engine.refund_payment(payment_id="pay_001"),
+    lambda engine: engine.list_messages(),
+    lambda engine: engine.check(),
+]
+
+
+async def test_a_wait_leaves_nothing_behind(fake_store: RedisStore) -> None:
+    async with Engine(fake_store, quick_settings()) as engine:
+        alice = await make_scene(engine, fake_store)
+        payment = await alice.start()
+        await engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=0.01)
+
+        assert engine._runtime.waiters.count(payment.id) == 0
+
+
+def watched_by(engine: Engine, payment: Payment, count: int) -> Callable[[], Awaitable[bool]]:
+    """Look whether so many wait for a change of a payment."""
+
+    async def look() -> bool:
+        return engine._runtime.waiters.count(payment.id) == count
+
+    return look
+
+
+async def test_a_wait_ends_when_its_time_is_over(fake_store: RedisStore) -> None:
+    async with Engine(fake_store, quick_settings()) as engine:
+        alice = await make_scene(engine, fake_store)
+        payment = await alice.start()
+        began = asyncio.get_running_loop().time()
+
+        seen = await engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=0.05)
+
+        assert seen.status == "requires_confirmation"
+        assert 0.05 <= asyncio.get_running_loop().time() - began < 0.45, "not only at the next look"
+
+
+async def test_a_wait_ends_with_the_change_that_this_process_makes(
+    fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiters_module, "WAIT_INTERVAL_S", 60)
+    async with Engine(fake_store, quick_settings()) as engine:
+        alice = await make_scene(engine, fake_store)
+        payment = await alice.start()
+        waits = [
+            asyncio.create_task(engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=10))
+            for _ in range(3)
+        ]
+        await wait_for(watched_by(engine, payment, 3))
+
+        async with asyncio.timeout(5):
+            await engine.cancel_payment(user_id="alice", payment_id=payment.id)
+            seen = await asyncio.gather(*waits)
+
+        assert [each.status for each in seen] == ["canceled"] * 3
+
+
+async def test_who_waits_is_not_told_that_another_call_was_a_repeat(fake_store: RedisStore) -> None:
+    async with Engine(fake_store, quick_settings()) as engine:
+        waiting = asyncio.create_task(engine.wait_for_rest(make_payment(), 5))
+        await asyncio.sleep(0)
+
+        engine._runtime.follow(Outcome("ok", make_payment(status="succeeded"), replayed=True))
+
+        seen = await waiting
+        assert (seen.status, seen.replayed) == ("succeeded", False)
+
+
+async def test_who_leaves_while_waiting_leaves_nothing_behind(fake_store: RedisStore) -> None:
+    async with Engine(fake_store, quick_settings()) as engine:
+        alice = await make_scene(engine, fake_store)
+        payment = await alice.start()
+        waits = [
+            asyncio.create_task(engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=10))
+            for _ in range(2)
+        ]
+        await wait_for(watched_by(engine, payment, 2))
+
+        waits[0].cancel()
+        await asyncio.wait(waits[:1])
+        assert engine._runtime.waiters.count(payment.id) == 1, "the other one goes on waiting"
+        waits[1].cancel()
+        await asyncio.wait(waits[1:])
+
+        assert engine._runtime.waiters.count(payment.id) == 0
+
+
+async def test_what_was_acknowledged_stays_so_when_the_store_cannot_be_looked_at(
+    fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def be_away(command: Command[Any]) -> Outcome[Any]:
+        if isinstance(command, ReadPayment):
+            raise StoreUnavailable
+        return await run(command)
+
+    run = fake_store.run
+    service = ScriptedSettlementService(settle=[SILENCE])
+    settings = quick_settings(settlement_timeout_s=5, drain_s=0.01)
+    monkeypatch.setattr(waiters_module, "WAIT_INTERVAL_S", 0.01)
+    async with Engine(fake_store, settings, settlement_service=service) as engine:
+        alice = await make_scene(engine, fake_store)
+        payment = await alice.start()
+        with monkeypatch.context() as away:
+            away.setattr(fake_store, "run", be_away)
+
+            assert (await alice.confirm(payment, wait_s=0.1)).status == "processing"
