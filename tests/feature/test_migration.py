@@ -12,7 +12,7 @@ from support.old_store import OldStore
 from support.scene import dump
 from support.scenes import wait_for
 
-from technopay.engine import ConfirmationExpired, ConfirmationInvalid, Engine, StoreUnfit
+from technopay.engine import ConfirmationExpired, ConfirmationInvalid, Engine, PaymentEvent, StoreUnfit
 from technopay.engine.commands import Command
 from technopay.storage import RedisStore, migrate_store, migration
 from technopay.storage.commands import BeginMigration, MigratePayments
@@ -114,7 +114,7 @@ async def test_a_stream_goes_on_behind_an_event_of_schema_5(old_store: OldStore)
         async with await engine.events(user_id="alice", after=f"evt_00{first}") as events:
             changes = []
             async for event in events:
-                if event.payment and event.payment.id == payment["id"]:
+                if isinstance(event, PaymentEvent) and event.payment.id == payment["id"]:
                     changes.append((event.type, event.version))
                 if len(changes) == 4:
                     break
