@@ -130,7 +130,7 @@ class CompletePayment(Command[OperatorPayment]):
 
 @dataclass(frozen=True, slots=True)
 class SetAside(Command[None]):
-    """Set a payment aside; its service is asked again after the interval. 'fenced': an old claim."""
+    """Set a payment aside until the next request to its service. 'fenced': an old claim."""
 
     payment_id: str
     claim: str

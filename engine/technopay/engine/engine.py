@@ -237,7 +237,7 @@ class Engine:
 
     @operation("wallet_not_found balance_too_large idempotency_key_reused validation_failed")
     async def deposit(self, *, wallet_id: str, amount: Amount, idempotency_key: Key = None) -> Wallet:
-        """Put money into a wallet, whatever its status."""
+        """Add money to a wallet of any status."""
         called = self._runtime.operation("deposit", (wallet_id,), idempotency_key, [amount])
         command = commands.Deposit(called, id_or_unknown(wallet_id), amount)
         return unwrap(await self._runtime.directory.run(command.wallet_id, command))

@@ -137,10 +137,6 @@ class NotificationContext(NamedTuple):
     phone: str | None
 
     @property
-    def partition(self) -> int:
-        return int(self.payment_id[4:6], 16)
-
-    @property
     def terms(self) -> PaymentTerms:
         return PaymentTerms(self.payment_id, self.amount, self.currency, self.merchant)
 
@@ -156,6 +152,15 @@ class Notification(NamedTuple):
     code_version: int | None
     reason: str
     context: NotificationContext | None
+
+    @classmethod
+    def of(
+        cls, entry_id: str, kind: str, version: str, reason: str, context: NotificationContext | None
+    ) -> Notification:
+        """Build a notification; one with an invalid code version is unreadable."""
+        if version and not version.isdecimal():
+            version, context = "", context and context._replace(status="unreadable")
+        return cls(entry_id, kind, int(version) if version else None, reason, context)
 
 
 class ClaimedMessage(NamedTuple):

@@ -193,10 +193,7 @@ def _due(body: Sequence[Any], context: Context) -> Due:
 
 def _claimed_message(found: Sequence[Any]) -> ClaimedMessage:
     entry_id, kind, channel, attempts, claim, version, reason, packed = found
-    context = readable_context_from(packed)
-    if version and not version.isdecimal():
-        version, context = "", context and context._replace(status="unreadable")
-    notification = Notification(entry_id, kind, int(version) if version else None, reason, context)
+    notification = Notification.of(entry_id, kind, version, reason, readable_context_from(packed))
     return ClaimedMessage(notification, cast("Method", channel), int(attempts), claim)
 
 

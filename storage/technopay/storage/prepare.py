@@ -36,8 +36,8 @@ async def migrate_store(
 ) -> bool:
     """Migrate a store on a server to the schema of this program; return False if it has that already.
 
-    Engines of the earlier version close at their next look. Their last calls end within their reply time-out:
-    give the longest one.
+    Engines of the earlier version close at their next health check. Their last calls end within their reply
+    time-out: give the longest one.
 
     Raises:
         StoreUnfit: it has other data, or must not be used.

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from technopay.engine.claims import Claims
 from technopay.engine.commands import ClaimRelay, ReadNotificationContexts, RecordAttempt, RecordDeliveries
 from technopay.engine.errors import Fault
-from technopay.engine.fields import is_line
+from technopay.engine.fields import is_line, partition_in
 from technopay.engine.models import Method
 from technopay.engine.notifications.texts import message_kind, message_text
 from technopay.engine.ports import Channel, OutgoingMessage, Store
@@ -19,9 +19,7 @@ from technopay.engine.values import (
     FailedDelivery,
     Fate,
     JournalBatch,
-    JournalEntry,
     Notification,
-    NotificationContext,
     Position,
 )
 from technopay.engine.verifiers.code_keys import CodeKeys
@@ -85,7 +83,9 @@ class Relay:
         read = ReadNotificationContexts(partition, [entry.subject for entry, _ in kinds])
         contexts = (await self._store.run(read)).value or []
         return [
-            _notification(entry, kind, context)
+            Notification.of(
+                entry.id, kind, entry.fields.get("issue", ""), entry.fields.get("reason", ""), context
+            )
             for (entry, kind), context in zip(kinds, contexts, strict=True)
             if context
         ]
@@ -192,7 +192,7 @@ class Relay:
             if not is_current:
                 return "stale"  # it counts as a code: a newer one replaced it before it was sent
         message = OutgoingMessage(
-            event_id=f"evt_{context.partition:02x}{notification.entry_id}",
+            event_id=f"evt_{partition_in(context.payment_id):02x}{notification.entry_id}",
             user_id=context.user_id,
             channel=channel,
             to=to,
@@ -209,13 +209,6 @@ class Relay:
             raise ConnectionError(f"there is no channel for {channel}")
         await through.deliver(message)
         return "sent"
-
-
-def _notification(entry: JournalEntry, kind: str, context: NotificationContext) -> Notification:
-    version, reason = entry.fields.get("issue", ""), entry.fields.get("reason", "")
-    if version and not version.isdecimal():
-        version, context = "", context._replace(status="unreadable")
-    return Notification(entry.id, kind, int(version) if version else None, reason, context)
 
 
 def _fate_of(delivery: asyncio.Task[Fate]) -> tuple[Fate, str]:

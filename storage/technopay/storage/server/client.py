@@ -162,9 +162,11 @@ class ServerClient:
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError(OTHER_LOOP)
         connection = self._connection
-        if self._unfit is not None and not (isinstance(self._unfit, StoreFull) and _finishes(call)):
-            self._loop.call_soon(call.complete, refusal(self._unfit))
-            return
+        if self._unfit is not None:
+            finishes = call.script is not None and call.script.finishes
+            if not (finishes and isinstance(self._unfit, StoreFull)):
+                self._loop.call_soon(call.complete, refusal(self._unfit))
+                return
         # Until every call on a lost connection has failed, do not reconnect: a new call could overtake them.
         if connection is not None and not connection.is_lost:
             if connection.calls < CALLS_MAX:
@@ -306,10 +308,6 @@ def refusal(reason: Exception | None) -> StoreUnavailable:
     )
     refused.__cause__ = reason
     return refused
-
-
-def _finishes(call: PendingCall) -> bool:
-    return call.script is not None and call.script.finishes
 
 
 def address_of(url: str) -> str:

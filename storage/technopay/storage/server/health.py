@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit
+from technopay.engine.values import Position
 from technopay.storage.records import fields_of
 from technopay.storage.schema import require_ours
 from technopay.storage.server.connection import Command
@@ -87,7 +88,7 @@ class HealthCheck:
 
     def note_entry(self, entry: str) -> None:
         """Expect this entry in the journal from now on."""
-        self._seen = max(self._seen, entry, key=_order_of)
+        self._seen = max(self._seen, entry, key=Position.of)
 
     async def check(self, request: Request) -> None:
         """Check whether the store may be used.
@@ -188,7 +189,7 @@ class HealthCheck:
                 f"the store came back older: its journal lost entry {seen}; restore what is newer, "
                 "or start again to use it as it is"
             )
-        self._proved = max(self._proved, seen, last[0][0] if last else BEGINNING, key=_order_of)
+        self._proved = max(self._proved, seen, last[0][0] if last else BEGINNING, key=Position.of)
         self.note_entry(self._proved)
 
 
@@ -234,7 +235,7 @@ def require_written(info: Mapping[str, str]) -> None:
         )
     if (status := info.get("aof_last_write_status", "ok")) != "ok":
         raise StoreUnfit(
-            f"the store cannot write its append-only file (aof_last_write_status is {status}): look at its disk"
+            f"the store cannot write its append-only file (aof_last_write_status is {status}): check its disk"
         )
 
 
@@ -290,8 +291,3 @@ def _info_of(result: Any) -> dict[str, str]:
     """Read the reply of INFO: lines of `name:value` under headings."""
     pairs = (line.partition(":") for line in _reply_of(result).splitlines() if not line.startswith("#"))
     return {name: value for name, _, value in pairs if name}
-
-
-def _order_of(entry: str) -> tuple[int, int]:
-    milliseconds, _, number = entry.partition("-")
-    return int(milliseconds), int(number)

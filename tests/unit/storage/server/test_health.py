@@ -85,7 +85,7 @@ async def test_a_store_without_any_entry_is_fit(server: FakeServer) -> None:
         ("aof_enabled:0", "does not write its append-only file"),
         (
             "aof_last_write_status:err",
-            "cannot write its append-only file .aof_last_write_status is err.: look at",
+            "cannot write its append-only file .aof_last_write_status is err.: check",
         ),
     ],
 )

@@ -1,7 +1,7 @@
 -- begin_migration(schema, incarnation)
 --
 -- Begin to migrate a store, or go on: with another incarnation, so that engines of the earlier version close at their
--- next look.
+-- next health check.
 --
 -- schema  what the caller read; if the store has another one by now, another migration began or ended it
 --

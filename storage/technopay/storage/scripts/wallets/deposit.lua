@@ -1,6 +1,6 @@
 -- deposit(operation_id, fingerprint, kept_ms, wallet_id, amount, owner, token, keep)
 --
--- Add money to a wallet, whatever its status.
+-- Add money to a wallet of any status.
 --
 -- amount  digits, 1 to 2^53 - 1; the balance and possible refunds have to stay within that, too
 --
