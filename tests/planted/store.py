@@ -114,7 +114,7 @@ STORE_AND_REPLIES = (
             ),
         ),
         (
-            "tests/unit/engine/notifications/test_relay.py::test_what_a_channel_does_not_take_waits_with_the_reason",
+            "tests/unit/engine/notifications/test_relay_failures.py::test_what_a_channel_does_not_take_waits_with_the_reason",
         ),
     ),
     Breakage(
