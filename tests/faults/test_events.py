@@ -16,7 +16,7 @@ from technopay.engine import Event, Fault, PaymentEvent, Subscription
 def changes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Do not ask again for long."""
     monkeypatch.setattr("technopay.storage.partition.RETRY_S_MAX", 0.5)
-    monkeypatch.setattr("technopay.engine.actors.actor.ASK_AGAIN_S_MAX", 0.5)
+    monkeypatch.setattr("technopay.engine.actors.actor.RESEND_S_MAX", 0.5)
     return {"command_deadline_s": 0.5}
 
 

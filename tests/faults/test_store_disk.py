@@ -39,7 +39,7 @@ def disk() -> Iterator[SmallDisk]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not ask again for long."""
     monkeypatch.setattr("technopay.storage.partition.RETRY_S_MAX", DEADLINE_S)
-    monkeypatch.setattr("technopay.engine.actors.actor.ASK_AGAIN_S_MAX", DEADLINE_S)
+    monkeypatch.setattr("technopay.engine.actors.actor.RESEND_S_MAX", DEADLINE_S)
 
 
 async def seen_in(server: OwnServer) -> Dump:

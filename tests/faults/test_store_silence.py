@@ -36,7 +36,7 @@ ANSWER_S_MAX = 10.0
 def changes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Do not ask again for long."""
     monkeypatch.setattr("technopay.storage.partition.RETRY_S_MAX", DEADLINE_S)
-    monkeypatch.setattr("technopay.engine.actors.actor.ASK_AGAIN_S_MAX", DEADLINE_S)
+    monkeypatch.setattr("technopay.engine.actors.actor.RESEND_S_MAX", DEADLINE_S)
     return {"command_deadline_s": DEADLINE_S}
 
 

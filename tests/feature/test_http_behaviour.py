@@ -45,7 +45,7 @@ async def test_429_for_confirms_and_wrong_codes_and_never_for_a_replay(alice: Pe
     )
 
     path = f"/v1/payments/{other['id']}/confirm"
-    reason = "This user gave too many wrong codes within a day."
+    reason = "Too many wrong codes by this user within a day."
     for code in (await right_code(alice.api, other), "000000"):
         await waiting(alice.api, reason, (86_300, 86_400), path, body={"code": code})
 
@@ -62,7 +62,7 @@ async def test_429_for_confirms_within_a_minute(alice: Person) -> None:
     await alice.api.operate("PUT", "/limits/EUR", {"amount": 1})
     (await alice.confirm(payment)).refuse(402, "daily_limit_exceeded")
 
-    reason = "This user confirmed too often within a minute."
+    reason = "Too many confirmations by this user within a minute."
     code = await right_code(alice.api, payment)
     path = f"/v1/payments/{payment['id']}/confirm"
     await waiting(alice.api, reason, (1, 60), path, body={"code": code})

@@ -12,7 +12,7 @@ from support.old_store import OldStore
 from support.scene import dump
 from support.scenes import wait_for
 
-from technopay.engine import ConfirmationExpired, ConfirmationInvalid, Engine, StoreUnfit
+from technopay.engine import ConfirmationExpired, ConfirmationInvalid, Engine, PaymentEvent, StoreUnfit
 from technopay.engine.commands import Command
 from technopay.storage import RedisStore, migrate_store, migration
 from technopay.storage.commands import BeginMigration, MigratePayments
@@ -92,7 +92,35 @@ async def test_every_payment_of_schema_5_can_be_read(old_store: OldStore) -> Non
         assert limit.used >= 1_250
         limits = {each.currency: each.limit for each in await engine.list_all_limits()}
         assert limits == {"EUR": 1_000_000, "USD": None, "CHF": 77, "GBP": None}
+        searched = (await engine.search_payments(limit=100)).data
+        assert {payment.id: payment.status for payment in searched} == {
+            payment.id: payment.status for payment in found.values()
+        }
+        entries = (
+            await engine.list_entries(user_id="alice", wallet_id=old_store.facts["wallets"]["alice EUR"])
+        ).data
+        assert {entry.kind for entry in entries} == {"deposit", "payment", "refund"}
+        assert len((await engine.list_invoices(user_id="alice", limit=100)).data) > 10
+        assert (await engine.list_messages(limit=100)).data
         assert not store.unreadable.counts
+
+
+async def test_a_stream_goes_on_behind_an_event_of_schema_5(old_store: OldStore) -> None:
+    payment = old_store.payment("resolved as refunded")
+    quiet = {"settlement_service": Silence()}
+    async with old_store.make() as store, old_store.engine(store, **quiet) as engine:
+        journal = await old_store.client.xrange(keys_of(store).journal)
+        [first] = [entry for entry, fields in journal if fields.get("payment.started") == payment["id"]]
+        async with await engine.events(user_id="alice", after=f"evt_00{first}") as events:
+            changes = []
+            async for event in events:
+                if isinstance(event, PaymentEvent) and event.payment.id == payment["id"]:
+                    changes.append((event.type, event.version))
+                if len(changes) == 4:
+                    break
+        assert changes == [
+            ("payment.processing", 2), ("payment.set_aside", 3), ("payment.resolved", 4), ("payment.failed", 5),
+        ]  # fmt: skip
 
 
 class Silence:

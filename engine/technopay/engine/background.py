@@ -16,10 +16,10 @@ PAUSE_AFTER_FAULT_S = 0.5
 
 
 class Loop:
-    """Repeats one step: at once while there is more, else when it is woken or after an interval.
+    """Repeats a step: at once if it returned True, else after a wake-up or an interval.
 
-    Between two steps there can be a pause, so that a step has more to do. A fault or a crash of a step is
-    logged, and the loop goes on after a pause.
+    `pause_s` comes before each wait, so that a step has more work. After a fault or an exception, which is
+    logged, the loop goes on after a pause.
     """
 
     def __init__(
@@ -42,15 +42,14 @@ class Loop:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name=self._name)
 
     def wake(self) -> None:
-        """Make the next step come now."""
+        """Run the next step now."""
         self._wake.set()
 
     async def stop(self, drain_s: float) -> None:
-        """Let the step that runs finish, but do not wait longer than `drain_s`."""
+        """Wait for the running step, but not longer than `drain_s`."""
         self._stopping = True
         self._wake.set()
         if self._task:
@@ -60,7 +59,7 @@ class Loop:
 
     async def _run(self) -> None:
         task = asyncio.current_task()
-        # A library below can swallow the cancellation: the task still counts it.
+        # A library can swallow the cancellation, but the task still counts it.
         while not self._stopping and not (task and task.cancelling()):
             self._wake.clear()
             try:

@@ -1,7 +1,7 @@
-"""Claims: the work of this process, so that no other process does it meanwhile.
+"""Claims: the exclusive right of this process to work on a record.
 
-A claim runs out after a while, so that others finish what a dead process began. It is renewed while the work
-goes on, however long one call to the outside takes, and given up when the work is broken off.
+A claim expires, so that another process can finish the work of a dead one. It is renewed during the work and
+given up when the work is interrupted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from technopay.engine.values import ClaimKind, HeldClaim
 logger = logging.getLogger(__name__)
 
 CLAIM_S = {"payment": 15.0, "message": 15.0, "relay": 4.0}
-"""How long each kind lasts; the scripts say so, see shared/claim.lua."""
+"""The length of each kind, as in shared/claim.lua."""
 RENEW_INTERVAL_S = 1.0
 BATCH = 100
 """Claims that one script renews."""
@@ -27,7 +27,7 @@ BATCH = 100
 
 @dataclass(slots=True, eq=False)
 class Claim:
-    """The right to work on something, by the token that the store gave out for it."""
+    """The right to work on a record, with the token from the store."""
 
     kind: ClaimKind
     partition: int
@@ -35,7 +35,7 @@ class Claim:
     token: str
     renewed_at: float
     work_ends_at: float = float("inf")
-    """By then the work is over unless it hangs: then the claim is left to other processes."""
+    """The deadline of the work: if it hangs, the claim is not renewed any more."""
     is_lost: bool = False
 
 
@@ -47,17 +47,17 @@ class Claims:
         self._clock = clock
         self._held: set[Claim] = set()
         self.lost = 0
-        """How many were lost while this process worked under them."""
+        """How many were lost during the work."""
 
     def hold(self, kind: ClaimKind, partition: int, record_id: str, token: str) -> Claim:
-        """Hold a claim that the store just gave out."""
+        """Hold a new claim."""
         claim = Claim(kind, partition, record_id, token, self._clock.monotonic())
         self._held.add(claim)
         return claim
 
     @contextmanager
     def holding(self, kind: ClaimKind, partition: int, record_id: str, token: str) -> Iterator[Claim]:
-        """Hold a claim during a block. If the block is cancelled, the claim stays until it is given up."""
+        """Hold a claim during a block. If the block is cancelled, the claim stays held until `give_up`."""
         claim = self.hold(kind, partition, record_id, token)
         try:
             yield claim
@@ -67,34 +67,34 @@ class Claims:
         self.release(claim)
 
     def keep(self, claim: Claim) -> None:
-        """Hold a claim again, so that it is given up."""
+        """Hold a claim again, so that `give_up` finds it."""
         self._held.add(claim)
 
     def release(self, claim: Claim) -> None:
-        """Hold a claim no more: its work is done, and is written down under it."""
+        """Stop holding a claim: its work is done."""
         self._held.discard(claim)
 
-    def lose(self, claim: Claim, why: str = "another process has it") -> None:
-        """Note that a claim was lost. The store refuses what is done under it."""
+    def lose(self, claim: Claim, reason: str = "another process has it") -> None:
+        """Note that a claim was lost: the store refuses writes with its token."""
         self._held.discard(claim)
         if not claim.is_lost:
             claim.is_lost = True
             self.lost += 1
             about = {f"{claim.kind}_id": claim.id}
-            logger.warning("the claim of %s %s was lost: %s", claim.kind, claim.id, why, extra=about)
+            logger.warning("the claim of %s %s was lost: %s", claim.kind, claim.id, reason, extra=about)
 
     async def renew(self) -> bool:
         """Renew the claims that are older than a third of their length; a step of a loop."""
         now = self._clock.monotonic()
         for claim in [each for each in self._held if now > each.work_ends_at]:
-            self.lose(claim, "its service goes on past the deadline")
+            self.lose(claim, "its work is past the deadline")
         old = [each for each in self._held if now - each.renewed_at >= CLAIM_S[each.kind] / 3]
         with suppress(Fault):
             await self._renew(old, keep=True)
         return False
 
     async def give_up(self, *kinds: ClaimKind) -> None:
-        """Give up all claims of these kinds, so that no process has to wait until they run out."""
+        """Give up all claims of these kinds, so that no process has to wait until they expire."""
         held = [each for each in self._held if each.kind in kinds]
         self._held.difference_update(held)
         with suppress(Fault):

@@ -42,7 +42,7 @@ class Command(Generic[Value]):
     """One atomic step of the store, which returns a value."""
 
 
-# What a wallet's actor sends: these need a lease.
+# Commands of a wallet's actor, which need a lease.
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class StartPayment(Command[Payment]):
 
 @dataclass(frozen=True, slots=True)
 class ConfirmPayment(Command[Payment]):
-    """Show evidence of the second step; take the money."""
+    """Check the evidence of the second step and take the money."""
 
     operation_id: str
     payment_id: str
@@ -116,12 +116,12 @@ class BeginRefund(Command[OperatorPayment]):
     refund_id: str
 
 
-# Payments whose money was taken: the claim decides, not the lease.
+# Payments after the debit, which need the claim, not the lease.
 
 
 @dataclass(frozen=True, slots=True)
 class CompletePayment(Command[OperatorPayment]):
-    """Record what the settlement service decided."""
+    """Record the verdict of the settlement service."""
 
     payment_id: str
     claim: str
@@ -130,7 +130,7 @@ class CompletePayment(Command[OperatorPayment]):
 
 @dataclass(frozen=True, slots=True)
 class SetAside(Command[None]):
-    """Leave a payment to an operator; its service is asked again after the interval. 'fenced': an old claim."""
+    """Set a payment aside; its service is asked again after the interval. 'fenced': an old claim."""
 
     payment_id: str
     claim: str
@@ -159,7 +159,7 @@ class RenewClaims(Command[list[bool]]):
 
 @dataclass(frozen=True, slots=True)
 class TakeDue(Command[Due]):
-    """Take what is due on the agenda."""
+    """Take the due members of the agenda."""
 
     partition: int
     limit: int
@@ -201,7 +201,7 @@ class CreateWallet(Command[Wallet]):
 
 @dataclass(frozen=True, slots=True)
 class CreateInvoice(Command[Invoice]):
-    """Enter an invoice. 'expiry_past': it would be expired from the start."""
+    """Create an invoice. 'expiry_past': it has expired already."""
 
     operation: Operation
     invoice_id: str
@@ -216,7 +216,7 @@ class CreateInvoice(Command[Invoice]):
 
 @dataclass(frozen=True, slots=True)
 class VoidInvoice(Command[Invoice]):
-    """Withdraw an invoice. details: `payment` when one stands in the way."""
+    """Withdraw an invoice. details: the blocking `payment`, if there is one."""
 
     operation: Operation
     invoice_id: str
@@ -243,7 +243,7 @@ class ClaimRelay(Command[str]):
 
 @dataclass(frozen=True, slots=True)
 class RecordDeliveries(Command[None]):
-    """Move the relay on and record what was not delivered. 'fenced': an old claim."""
+    """Move the relay on and record the failed deliveries. 'fenced': an old claim."""
 
     partition: int
     claim: str
@@ -277,7 +277,7 @@ class SendMessageAgain(Command[Message]):
 class BindSecret(Command[str]):
     """Add an engine's keys to those of the store; 'foreign': it knows none of them.
 
-    Returns the id of the key that challenges without one belong to.
+    Returns the id of the key of challenges that name none.
     """
 
     key_ids: Sequence[str]
@@ -288,7 +288,7 @@ class BindSecret(Command[str]):
 
 @dataclass(frozen=True, slots=True)
 class ReadUser(Command[User]):
-    """Read a user, with the end of a lock-out by so many wrong codes."""
+    """Read a user, with the end of a lock-out by wrong codes."""
 
     user_id: str
     failures_per_day: int | None = None
@@ -337,7 +337,7 @@ class ReadOwned(Command[Mapping[str, Payment | Invoice]]):
 
 @dataclass(frozen=True, slots=True)
 class ReadNotificationContexts(Command[list[NotificationContext | None]]):
-    """Read what messages say of payments, in this order; None for a payment that is gone."""
+    """Read the contexts of messages about payments, in this order; None for a payment that is gone."""
 
     partition: int
     payment_ids: Sequence[str]

@@ -1,9 +1,9 @@
 """Everything that can go wrong, as one tree.
 
 TechnopayError                 every error of the engine; has `code` and `retryable`
-├── Refusal                    a rule said no; nothing changed (unless the class says otherwise)
+├── Refusal                    a rule refused the call; nothing changed (exceptions: see the class)
 │   ├── UserNotFound, WalletNotFound, InvoiceNotFound, PaymentNotFound, MessageNotFound
-│   │                          it does not exist, or belongs to somebody else
+│   │                          it does not exist, or belongs to another user
 │   ├── UserBlocked, WalletInactive, UserExists, ReferenceUsed
 │   ├── InvoiceAlreadyPaid, InvoiceNotPayable, InvoiceNotVoidable, PaymentInProgress,
 │   │   PaymentNotConfirmable, PaymentNotCancelable, PaymentNotRefundable, PaymentNotResolvable
@@ -12,16 +12,16 @@ TechnopayError                 every error of the engine; has `code` and `retrya
 │   ├── InsufficientFunds, DailyLimitExceeded
 │   ├── SettlementFailed       the debit was given back
 │   ├── CurrencyMismatch, BalanceTooLarge, NoChannel, RateLimited, IdempotencyKeyReused
-│   └── ValidationFailed       an argument is not of the right form
-└── Fault                      no rule said no; trying again may help
+│   └── ValidationFailed       an argument is invalid
+└── Fault                      an error without a refusal; a retry may help
     ├── WalletBusy             another process works on the wallet; nothing happened
     ├── Overloaded             a bound is reached, or it took too long to begin; nothing happened
     ├── StoreUnavailable       nothing happened
-    ├── OutcomeUnknown         the store did not answer in time; ask again with the same key or id
+    ├── OutcomeUnknown         the store did not reply in time; retry with the same key or id
     ├── EngineClosed           the engine is not running, or drains; nothing happened
-    └── InternalError          a defect of ours
+    └── InternalError          a defect of technopay
 StoreUnfit                     the store must not be used (configuration, durability, lost data)
-└── StoreUninitialised         it holds nothing of ours: it is new, or it lost its data
+└── StoreUninitialised         it is new, or it lost its data
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ class TechnopayError(Exception):
     """The root of every error of the engine."""
 
     code: ClassVar[str] = "internal_error"
-    """Stable name of the error; the same in the library, over HTTP and in the store's scripts."""
+    """Stable name of the error, the same in the library, over HTTP and in the scripts."""
 
     retryable: bool = False
-    """Whether the same call can succeed later without anybody changing anything."""
+    """Whether a retry of the same call can succeed."""
 
-    message: ClassVar[str] = "Something went wrong."
+    message: ClassVar[str] = "An error occurred."
 
     request_id: str | None = None
-    """Under which a server knows the request, where one was asked over HTTP."""
+    """The id of the request, if it was sent over HTTP."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copy and pickle what is there, whatever the constructor of a subclass takes."""
+        """Copy and pickle the attributes: constructors of subclasses take other arguments."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class Refusal(TechnopayError):
-    """A rule said no. What helps to put it right is in the attributes; those not concerned are None."""
+    """A rule refused the call. The attributes have the details; those that do not apply are None."""
 
     def __init__(self, message: str | None = None, **details: Any) -> None:
         super().__init__(message)
@@ -189,7 +189,7 @@ class InsufficientFunds(Refusal):
 
 class DailyLimitExceeded(Refusal):
     code = "daily_limit_exceeded"
-    message = "The payment would pass the limit that all users share for the day."
+    message = "The payment would exceed the daily limit of all users together."
 
 
 class SettlementFailed(Refusal):
@@ -204,32 +204,32 @@ class CurrencyMismatch(Refusal):
 
 class BalanceTooLarge(Refusal):
     code = "balance_too_large"
-    message = "The wallet could come to hold more than 9007199254740991."
+    message = "The balance of the wallet could exceed 9007199254740991."
 
     def __init__(self, message: str | None = None, **details: Any) -> None:
         if message is None and details.get("too_large") == "day":
-            message = "The payments of the day in this currency would sum up to more than 9007199254740991."
+            message = "The payments of the day in this currency would exceed 9007199254740991."
         super().__init__(message, **details)
 
 
 class NoChannel(Refusal):
     code = "no_channel"
-    message = "The user has no address for a code by this method; choose another, or give the user one."
+    message = "The user has no address for this method; choose another method, or add an address."
 
 
 TOO_MANY = {
-    "resends": "This code was sent as often as it can be. Start the payment again for another.",
+    "resends": "This payment has no resends left. Start the payment again for another code.",
     "codes": "Too many codes were sent to this user within an hour.",
-    "confirms": "This user confirmed too often within a minute.",
-    "failures": "This user gave too many wrong codes within a day.",
-    "listeners": "As many listen to this user's events as may at a time.",
+    "confirms": "Too many confirmations by this user within a minute.",
+    "failures": "Too many wrong codes by this user within a day.",
+    "listeners": "This user has as many event listeners as allowed.",
 }
 
 
 class RateLimited(Refusal):
     code = "rate_limited"
     retryable = True
-    message = "That was too often."
+    message = "Too many requests."
 
     def __init__(self, message: str | None = None, **details: Any) -> None:
         self.too_many: str | None = details.get("too_many")
@@ -249,7 +249,7 @@ class IdempotencyKeyReused(Refusal):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One argument that is not of the right form, and the rule that it breaks."""
+    """An invalid argument and the rule that it breaks."""
 
     field: str
     message: str
@@ -257,7 +257,7 @@ class FieldError:
 
 class ValidationFailed(Refusal):
     code = "validation_failed"
-    message = "Something in the request is not of the right form."
+    message = "The request is invalid."
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
@@ -265,7 +265,7 @@ class ValidationFailed(Refusal):
 
 
 class Fault(TechnopayError):
-    """No rule said no, but there is no result either."""
+    """There is neither a result nor a refusal."""
 
     retryable = True
 
@@ -277,7 +277,7 @@ class WalletBusy(Fault):
 
 class Overloaded(Fault):
     code = "overloaded"
-    message = "There is too much to do. Nothing happened; try again."
+    message = "The engine is at capacity. Nothing happened; try again."
 
 
 class StoreUnavailable(Fault):
@@ -291,26 +291,24 @@ class EngineClosed(StoreUnavailable):
 
 class OutcomeUnknown(Fault):
     code = "outcome_unknown"
-    message = "The store did not answer in time. Ask again with the same key or id."
+    message = "The store did not reply in time. Retry with the same key or id."
 
     idempotency_key: str | None = None
-    """The key to ask again with, where the client made one."""
+    """The key for a retry, if the client made one."""
 
 
 class InternalError(Fault):
-    """Raised for a defect of ours."""
-
     code = "internal_error"
     retryable = False
-    message = "A defect of ours; it was logged."
+    message = "An internal error; it was logged."
 
 
 class StoreUnfit(Exception):
-    """Raised at start when a store must not be used: one clear line says why and what to do."""
+    """Raised when a store must not be used; the message has the reason and the remedy."""
 
 
 class StoreUninitialised(StoreUnfit):
-    """Raised at start when a store holds nothing of ours."""
+    """Raised at start when a store was never initialised, or lost its data."""
 
 
 def _leaves(root: type[TechnopayError]) -> list[type[TechnopayError]]:
@@ -323,4 +321,4 @@ def _leaves(root: type[TechnopayError]) -> list[type[TechnopayError]]:
 REFUSALS: dict[str, type[Refusal]] = {cls.code: cls for cls in _leaves(Refusal) if issubclass(cls, Refusal)} | {
     "message_not_found": MessageNotFound
 }
-"""Refusals by the code that the store's scripts answer."""
+"""Refusals by the code that the scripts return."""

@@ -34,11 +34,11 @@ USER_ID_RULE = "has to be 1 to 128 characters of A-Z a-z 0-9 . _ ~ @ : | + -, bu
 EMAIL_LENGTH_MAX = 254
 SPECIAL_USE_DOMAIN = re.compile(rf"(?<=[@.])(?:{'|'.join(SPECIAL_USE_DOMAIN_NAMES)})\Z", re.IGNORECASE)
 NOT_IN_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
-"""What no text holds: control characters, lone surrogates, and what makes text seem to be in another order."""
+"""Refused in every text: control characters, lone surrogates and bidirectional overrides."""
 NEW_LINE = re.compile("[\t\n\u2028\u2029]")
 EVENT_ID_RULE = "has to be the id of an event"
 NFC_GROWTH_MAX = 4
-"""A text is at most this much shorter in NFC than without; what is longer is not normalised at all."""
+"""A text is at most this many times shorter in NFC. A longer one is refused without normalising it."""
 PAGE_MAX = 100
 WAIT_S_MAX = 10.0
 RECORD_ID = re.compile(r"(?:wal|inv|pay|msg)_[0-9a-f]{2}[0-9A-Za-z_-]{1,58}")
@@ -47,24 +47,24 @@ WALLET_CURSOR, INVOICE_CURSOR, PAYMENT_CURSOR = (
 )
 JOURNAL_CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
 ENTRY_CURSOR = re.compile(r"[0-9]{1,15}")
-"""What pages go on from: a record, a place in the journal, a number of entries."""
+"""The cursors of pages: a record, a position in the journal, a number of entries."""
 EVENT_ID = re.compile(r"evt_([0-9a-f]{2})([0-9]{1,18}-[0-9]{1,18})")
 MESSAGE_ID = re.compile(r"msg_([0-9a-f]{2})([0-9]{1,18}-[0-9]{1,18})")
 """An event or a message: its partition and its entry of the journal."""
 
 
 def is_record_id(text: str) -> bool:
-    """Whether a text can be the id of a record of ours."""
+    """Whether a text has the form of a record's id."""
     return RECORD_ID.fullmatch(text) is not None
 
 
 def id_or_unknown(record_id: str) -> str:
-    """Return an id that can be one of ours as it is, else one that does not exist."""
+    """Return an id of the right form as it is, else one that does not exist."""
     return record_id if is_record_id(record_id) else "unknown"
 
 
 def user_or_unknown(user_id: str) -> str:
-    """Return an id that a user can have as it is, else one that no user has."""
+    """Return a valid user id as it is, else one that no user has."""
     return user_id if USER_ID.fullmatch(user_id) else ""
 
 
@@ -100,14 +100,14 @@ def user_id_error(user_id: str) -> str | None:
 
 
 def email_error(email: str | None) -> str | None:
-    """Judge an e-mail address, which is one mailbox of RFC 5321 or RFC 6531."""
+    """Check an e-mail address: one mailbox of RFC 5321 or RFC 6531."""
     if email is None:
         return None
     if len(email) > EMAIL_LENGTH_MAX:
         return f"has to be at most {EMAIL_LENGTH_MAX} characters"
     try:
         validate_email(
-            # The library refuses some domains by name; those are judged as any other of their length.
+            # The library refuses some domains by name: replace those by another name of the same length.
             SPECIAL_USE_DOMAIN.sub(lambda domain: "x" * len(domain[0]), email),
             check_deliverability=False,
             globally_deliverable=False,
@@ -133,24 +133,24 @@ def phone_error(phone: str | None) -> str | None:
 
 
 def nfc(text: Text) -> Text:
-    """Return a text in the form in which it is kept and compared; None is a text left out."""
+    """Return a text in NFC, the form for storing and comparing; None is a missing text."""
     return text if text is None else unicodedata.normalize("NFC", text)
 
 
 def is_line(text: str) -> bool:
-    """Whether a text, an address for example, can be written as a line of its own."""
+    """Whether a text, like an address, is one clean line."""
     return not _is_broken(text, lines=False) and text == text.strip()
 
 
 def _is_broken(text: str, *, lines: bool) -> bool:
-    """Whether a text holds what no text may hold or, without `lines`, the end of a line."""
+    """Whether a text contains refused characters or, without `lines`, the end of a line."""
     if text.isascii() and text.isprintable():
         return False
     return bool(NOT_IN_LINES.search(text) or (not lines and NEW_LINE.search(text)))
 
 
 def text_error(text: str | None, least: int, most: int, *, lines: bool = False) -> str | None:
-    """Judge a text, in NFC; None is a text left out. With `lines` there can be several."""
+    """Check a text, in NFC; None is a missing text. With `lines` it can have several lines."""
     if text is None:
         return None
     if len(text) > most * NFC_GROWTH_MAX or not least <= len(text := nfc(text)) <= most:
@@ -161,12 +161,12 @@ def text_error(text: str | None, least: int, most: int, *, lines: bool = False) 
 
 
 def code_error(code: str) -> str | None:
-    """Judge a code: of any form, because one that does not match costs an attempt."""
+    """Check a code. Any form is valid, because a code that does not match costs an attempt."""
     return None if 1 <= len(code) <= 64 else "has to be 1 to 64 characters"
 
 
 def normalise_code(code: str) -> str:
-    """Read a code as people type it: digits of any script, with white space and hyphens between and around."""
+    """Read a code as people type it: digits of any script, with white space and hyphens."""
     if code.isascii() and code.isdigit():
         return code
     return "".join(
@@ -182,7 +182,7 @@ def key_error(key: str | None) -> str | None:
 
 def time_error(at: datetime) -> str | None:
     if at.utcoffset() is None:
-        return "has to name its offset from UTC"
+        return "needs an offset from UTC"
     try:
         at.astimezone(UTC)
     except OverflowError:
@@ -201,18 +201,18 @@ def require(errors: Iterable[tuple[str, str | None]]) -> None:
 
 
 def event_id_error(event_id: str | None) -> str | None:
-    """Judge the id of an event, which need not exist."""
+    """Check the id of an event, which need not exist."""
     return None if event_id is None or EVENT_ID.fullmatch(event_id) else EVENT_ID_RULE
 
 
 def cursor_error(cursor: str, form: re.Pattern[str]) -> str | None:
-    """Judge a cursor; an empty one is the beginning."""
+    """Check a cursor; an empty one is the first page."""
     return None if not cursor or form.fullmatch(cursor) else "has to be the next_cursor of an earlier page"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a value has to fulfil beside its type; `error` says what is wrong with one, or None."""
+    """A rule beside the type; `error` returns the error of a value, or None."""
 
     error: Callable[[Any], str | None]
 

@@ -1,4 +1,4 @@
-"""Which counters a debit touches. A further limit is a further rule: the scripts loop over them.
+"""Which counters a debit touches. A further limit is another rule: the scripts loop over them.
 
 A rule counts the amounts of debits in minor units, for each currency apart.
 """
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 Window = Literal["day"]
-"""A period that counters begin anew with; storage/business_days.py knows its bounds."""
+"""The length of a period, after which counters start at 0; storage/business_days.py has its bounds."""
 
 
 @dataclass(frozen=True, slots=True)
 class LimitRule:
-    """A limit of spending: the debits of which users share a counter, and for how long."""
+    """A spending limit: whose debits share a counter, and for how long."""
 
     name: str
     scope: Literal["all_users", "user"]
@@ -23,7 +23,7 @@ class LimitRule:
 
     @property
     def fields(self) -> tuple[str, str, str]:
-        """What a payment keeps of its counter: the period, the limit if there was one, what was used."""
+        """The fields of a payment for its counter: the period, the limit if there was one, the used amount."""
         return f"{self.name}_period", f"{self.name}_limit", f"{self.name}_used"
 
 

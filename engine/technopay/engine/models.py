@@ -1,6 +1,6 @@
-"""What the engine answers with: frozen records, amounts in minor units, times in UTC.
+"""The records that the engine returns: frozen, amounts in minor units, times in UTC.
 
-The JSON form of each (`model_dump_json`) is the form that HTTP clients see.
+HTTP clients get their JSON form (`model_dump_json`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PrivateAttr,
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TIMES_KEPT = 4_096
-"""A payment is read and shown several times within a second, and its limit ends when all others do."""
+"""A payment is read several times within a second, and all limits of a day have the same end."""
 
 
 @lru_cache(maxsize=TIMES_KEPT)
@@ -23,7 +23,7 @@ def from_ms(at_ms: int | str) -> datetime:
 
 
 def to_ms(at: datetime) -> int:
-    """Turn a time into Unix milliseconds, exactly; what is finer is cut off."""
+    """Return a time in Unix milliseconds; fractions are cut off."""
     return int(at.replace(microsecond=0).timestamp()) * 1000 + at.microsecond // 1000
 
 
@@ -41,11 +41,11 @@ Timestamp = Annotated[
 Currency = Annotated[str, Field(description="ISO 4217 code")]
 Amount = Annotated[int, Field(description="In minor units of the currency")]
 OwnId = Annotated[str, Field(description="Its id")]
-EventId = Annotated[str, Field(description="What to go on after, as `Last-Event-ID`")]
-OwnerId = Annotated[str, Field(description="The user whom it belongs to")]
-CreatedAt = Annotated[Timestamp, Field(description="When it was made")]
+EventId = Annotated[str, Field(description="Send it as `Last-Event-ID` to resume after this event")]
+OwnerId = Annotated[str, Field(description="The user that owns it")]
+CreatedAt = Annotated[Timestamp, Field(description="When it was created")]
 HappenedAt = Annotated[Timestamp, Field(description="When it happened")]
-MerchantName = Annotated[str, Field(description="Who gets the money")]
+MerchantName = Annotated[str, Field(description="The payee")]
 
 PaymentStatus = Literal[
     "requires_confirmation", "processing", "succeeded", "failed", "canceled", "expired", "refunding", "refunded"
@@ -76,7 +76,7 @@ class Record(BaseModel):
 
     @classmethod
     def trusted(cls, **values: Any) -> Self:
-        """Build a record from all of its values, which are right already: a faster `model_construct`."""
+        """Build a record from all of its valid values: a faster `model_construct`."""
         record = cls.__new__(cls)
         set_attribute = object.__setattr__
         set_attribute(record, "__dict__", values)
@@ -87,8 +87,8 @@ class Record(BaseModel):
 
     @property
     def replayed(self) -> bool:
-        """Whether this is the answer that an earlier call got, given again."""
-        # Read where pydantic keeps it: its own way there is five times as long, and every answer asks.
+        """Whether this is the result of an earlier call, returned again."""
+        # pydantic's own access takes five times as long, and every response reads this.
         return bool(self.__pydantic_private__ and self.__pydantic_private__["_replayed"])
 
     def as_replay(self) -> Self:
@@ -104,18 +104,18 @@ def _field_names(record_type: type[Record]) -> set[str]:
 
 
 class User(Record):
-    """Somebody who pays; known by the id that the caller's identity system uses."""
+    """A paying user, known by the id in the caller's identity system."""
 
     id: str
-    """As in the identity system of whoever calls."""
+    """As in the caller's identity system."""
     status: Literal["active", "blocked"]
     """A blocked user cannot start or confirm payments, or have codes sent again."""
     email: str | None
-    """Where codes and messages are sent, unless they go by text message."""
+    """For codes and messages, unless they are sent as text messages."""
     phone: str | None
-    """In E.164 form, like +15550100; where text messages are sent."""
+    """For text messages, in E.164 form, like +15550100."""
     locked_until: Timestamp | None = None
-    """Until when wrong codes lock the user out; null when they do not. Only operators see users."""
+    """When a lock-out by wrong codes ends; null without one. Only operators see users."""
     created_at: CreatedAt
 
 
@@ -132,7 +132,7 @@ class Wallet(Record):
 
 
 class Invoice(Record):
-    """What a user owes to a merchant until it expires."""
+    """A debt of a user to a merchant, payable until it expires."""
 
     id: OwnId
     user_id: OwnerId
@@ -142,15 +142,15 @@ class Invoice(Record):
     description: str | None
     """What was bought."""
     reference: str | None
-    """The merchant's own name for it; used once per merchant."""
+    """The merchant's own id for it; unique per merchant."""
     status: InvoiceStatus
     """`open`: can be paid. `processing`: the money was taken, and the settlement goes on; if that fails, it can
-    be paid again. `paid`: stays so, also when it is refunded. `expired`: was not paid in time. `void`: an
-    operator took it back."""
+    be paid again. `paid`: final, also after a refund. `expired`: was not paid in time. `void`: an operator
+    withdrew it."""
     refunded_amount: int
-    """What an operator refunded."""
+    """The amount that an operator refunded."""
     expires_at: Timestamp
-    """Until when it can be paid."""
+    """When it expires."""
     paid_at: Timestamp | None
     """Set when it is paid, not before."""
     payment_id: str | None
@@ -162,33 +162,33 @@ class Limit(Record):
     """A spending limit and how much of it is used. `limit` is null when it was lifted."""
 
     rule: str = "global"
-    """Whom it binds: all users together. More rules may come."""
+    """`global`: all users together. Other rules may follow."""
     window: str = "day"
-    """A calendar day. More windows may come."""
+    """A calendar day. Other windows may follow."""
     currency: Currency
     limit: int | None
     """In minor units of the currency; null when it was lifted, 0 stops all payments."""
     used: int
-    """What was taken in this window, in minor units of the currency."""
+    """Debited in this window, in minor units of the currency."""
     remaining: int | None
-    """What can still be taken in this window; null when there is no limit."""
+    """Left in this window; null when there is no limit."""
     resets_at: Timestamp
-    """When the next window begins, in which nothing is used yet."""
+    """When the next window begins, with nothing used."""
 
 
 class Confirmation(Record):
     """The second step that a payment waits for."""
 
     method: Method
-    """How the code went."""
+    """How the code was sent."""
     sent_to: str
-    """Where the code went, masked."""
+    """The address of the code, masked."""
     expires_at: Timestamp
-    """Until when the code can be used."""
+    """When the code expires."""
     attempts_remaining: int
     """How many wrong codes are left; the last one ends the payment."""
     resends_remaining: int
-    """How often a fresh code can still be asked for."""
+    """How many further codes can be requested."""
 
 
 class Failure(Record):
@@ -198,7 +198,7 @@ class Failure(Record):
     """`too_many_attempts`: the last wrong code was tried, no money was taken.
     `settlement_failed`: the money was taken and went back into the wallet."""
     message: str
-    """For people; its words may change."""
+    """For people; the wording may change."""
 
 
 class Refund(Record):
@@ -207,7 +207,7 @@ class Refund(Record):
     amount: Amount
     at: HappenedAt
     reason: Literal["settlement_failed", "requested_by_operator"]
-    """`settlement_failed`: the merchant did not get the money. `requested_by_operator`: after it succeeded."""
+    """`settlement_failed`: the merchant did not get the money. `requested_by_operator`: after success."""
 
 
 class Resolution(Record):
@@ -216,60 +216,60 @@ class Resolution(Record):
     outcome: Literal["settled", "refund"]
     """`settled`: the merchant got the money. `refund`: it went back into the wallet."""
     note: str
-    """Why, in the operator's words."""
+    """The operator's reason."""
     by: str
     """The operator who decided it."""
     at: HappenedAt
 
 
 class Payment(Record):
-    """One try to pay an invoice from a wallet."""
+    """An attempt to pay an invoice from a wallet."""
 
     id: OwnId
     invoice_id: str
     """The invoice that it pays."""
     wallet_id: str
-    """The wallet that it is paid from."""
+    """The wallet that pays."""
     user_id: OwnerId
     amount: Amount
     currency: Currency
     merchant: MerchantName
     status: PaymentStatus
     """`requires_confirmation`: waits for the code. `processing`: the money was taken, the settlement goes on.
-    `succeeded`: settled. `failed`: `failure` says why; what was taken is back in the wallet.
+    `succeeded`: settled. `failed`: `failure` has the reason; a debit is back in the wallet.
     `canceled`: by the user, by a newer payment of the invoice, or with the invoice. `expired`: its code was not
-    used in time. `refunding`: an operator gives the money back. `refunded`: it is back in the wallet.
+    used in time. `refunding`: an operator began a refund. `refunded`: the money is back in the wallet.
 
-    Final are all but `requires_confirmation`, `processing` and `refunding`; what `succeeded` can still be
+    Final are all but `requires_confirmation`, `processing` and `refunding`; a `succeeded` payment can still be
     refunded."""
     created_at: CreatedAt
     paid_at: Timestamp | None
     """When the wallet was debited, by the clock of the store."""
     settled_at: Timestamp | None
-    """When the settlement service said that it is settled."""
+    """When the settlement service confirmed the settlement."""
     balance_before: int | None
-    """Of the wallet, at the debit."""
+    """The wallet's balance before the debit."""
     balance_after: int | None
-    """Of the wallet, at the debit."""
+    """The wallet's balance after the debit."""
     confirmation: Confirmation | None
     """Set while the payment waits for its code, and when that has expired."""
     failure: Failure | None
     """Set when it failed."""
     refunded_amount: int
-    """What went back into the wallet, for whatever reason."""
+    """The amount that went back into the wallet, for any reason."""
     refunds: list[Refund]
-    """What went back into the wallet, one by one."""
+    """The amounts that went back into the wallet."""
     limits: list[Limit]
-    """As of the start, then as of the debit, with the own amount."""
+    """At the start; from the debit on, with this payment's amount."""
     set_aside: bool
-    """Whether its settlement is unknown for so long that an operator has to look. Its status stays."""
+    """Whether its settlement is unknown for so long that an operator has to decide. Its status stays."""
 
     @property
     def is_at_rest(self) -> bool:
         return self.status in FINAL_STATUSES or self.set_aside
 
     def for_user(self) -> Payment:
-        """Return the payment without what only operators see."""
+        """Return the payment without the fields for operators."""
         return self
 
 
@@ -290,10 +290,10 @@ class Entry(Record):
     """One movement of a wallet."""
 
     amount: int
-    """In minor units; negative when money was taken."""
+    """In minor units; negative for a debit."""
     balance_after: Amount
     kind: Literal["deposit", "payment", "refund"]
-    """`deposit`: an operator put money in. `payment`: it was taken. `refund`: what a payment took went back."""
+    """`deposit`: by an operator. `payment`: the debit of a payment. `refund`: a debit went back."""
     payment_id: str | None
     """The payment that moved it; null for a deposit."""
     at: HappenedAt
@@ -304,7 +304,7 @@ class PaymentEvent(Record):
 
     id: EventId
     type: PaymentEventType
-    """What happened. `payment.refused`: a confirm, for want of money or by the limit; confirm again."""
+    """What happened. `payment.refused`: a confirm was refused for funds or limit; it can be confirmed again."""
     at: HappenedAt
     version: int
     """Counts the changes of this payment, 1, 2, 3 … without gaps."""
@@ -329,45 +329,45 @@ Event = PaymentEvent | InvoiceEvent
 
 
 class Message(Record):
-    """A message to a user and what became of it."""
+    """A message to a user and its delivery."""
 
     id: OwnId
     event_id: str
-    """The event that it tells of."""
+    """The event that caused it."""
     user_id: str
-    """Whom it is for."""
+    """The recipient."""
     channel: Method
-    """How it is sent."""
+    """The channel that delivers it."""
     to: str
-    """The address that it is sent to."""
+    """The recipient's address."""
     kind: str
-    """What it tells, like `payment.succeeded`."""
+    """Its kind, like `payment.succeeded`."""
     status: Literal["sent", "waiting", "dead"]
-    """`sent`: handed over. `waiting`: is tried again. `dead`: given up; an operator can send it again."""
+    """`sent`: delivered. `waiting`: for a retry. `dead`: given up; an operator can send it again."""
     attempts: int
     """How often it was tried."""
     last_error: str | None
-    """Why the last try failed; null when it did not."""
-    at: Annotated[Timestamp, Field(description="When it was last tried")]
+    """The error of the last attempt; null without one."""
+    at: Annotated[Timestamp, Field(description="When the last attempt was")]
 
 
 class Difference(Record):
-    """Something that is not as it has to be: the invariant, what it is about, what was expected and found."""
+    """A violated invariant, with the expected and the actual value."""
 
     invariant: str
-    """The rule that does not hold."""
+    """The invariant that does not hold."""
     subject: str
     """The record that it is about."""
     what: str
-    """What of it."""
+    """The part of the record."""
     expected: str
-    """As it has to be, by the rule."""
+    """The expected value."""
     found: str
-    """As it is."""
+    """The actual value."""
 
 
 class Checked(Record):
-    """How much an audit looked at."""
+    """The numbers of checked records."""
 
     entries: int
     users: int
@@ -379,24 +379,24 @@ class Checked(Record):
 
 
 class Audit(Record):
-    """The verdict of an audit, with at most a thousand differences."""
+    """The result of an audit, with at most a thousand differences."""
 
     clean: bool
-    """Whether everything is as it has to be."""
+    """Whether there is no difference."""
     checked: Checked
-    """How much was looked at."""
+    """What was checked."""
     differences: list[Difference]
-    """Empty when it is clean."""
+    """The violated invariants; empty if it is clean."""
 
 
 Item = TypeVar("Item")
 
 
 class Page(Record, Generic[Item]):
-    """Some of a list, newest first."""
+    """A part of a list, newest first."""
 
     data: list[Item]
     has_more: bool
-    """Whether there is more behind it."""
+    """Whether there is a next page."""
     next_cursor: str | None
-    """What the next page goes on from; null on the last one."""
+    """The cursor of the next page; null on the last one."""

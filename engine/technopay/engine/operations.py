@@ -1,4 +1,4 @@
-"""Operations of the engine: annotations judge their arguments, their refusals stand on the method."""
+"""Operations of the engine: arguments are checked by their annotations, refusals are listed on the method."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ RULES = {
 
 
 class Form:
-    """What an annotation takes: no subclass of int (a bool, a member of an IntEnum), but any of str."""
+    """The values of an annotation: no subclass of int (a bool, a member of an IntEnum), but any of str."""
 
     def __init__(self, annotation: Any) -> None:
         options = [annotation]
         if get_origin(annotation) not in (Literal, Annotated):
             options = list(get_args(annotation)) or options
         self.rules: list[Callable[[Any], str | None]] = []
-        """What a value of the type has to fulfil, too; each returns what is wrong."""
+        """Further rules; each returns an error or None."""
         for place, option in enumerate(options):
             if get_origin(option) is Annotated:
                 options[place], *metadata = get_args(option)
@@ -40,7 +40,7 @@ class Form:
         self.rule = f"has to be {' or '.join(self.choices)}" if self.choices else RULES[types[0]]
         self.types = frozenset([*types, *([int] if float in types else [])])
         self.plain_types = self.types - {str} if self.choices else self.types
-        """The types of which every value is taken as it is."""
+        """The types of which every value is valid as it is."""
 
     def take(self, value: Any) -> Any:
         """Return the value, a text as a plain one.
@@ -60,7 +60,7 @@ class Form:
 
 
 def require_type(name: str, value: object, annotation: Any) -> None:
-    """Judge one argument of a constructor.
+    """Check one argument of a constructor.
 
     Raises:
         TypeError: names it, and the rule.
@@ -73,7 +73,7 @@ def require_type(name: str, value: object, annotation: Any) -> None:
 
 
 def take_all(forms: Mapping[str, Form], arguments: dict[str, Any]) -> None:
-    """Judge the arguments that are there: the type of each, then its rules.
+    """Check the given arguments: the type of each, then its rules.
 
     Raises:
         ValidationFailed: names each that is wrong.
@@ -99,12 +99,12 @@ def take_all(forms: Mapping[str, Form], arguments: dict[str, Any]) -> None:
 def operation(codes: str = "") -> Callable[[MethodT], MethodT]:
     """Make a method an operation of the engine; `codes` are those of the refusals that it can raise.
 
-    Every call is judged first: whether the engine runs in this loop, then the types of the arguments.
+    Every call checks first whether the engine runs in this loop, then the arguments.
     """
     errors = tuple(REFUSALS[code] for code in codes.split())
 
     def decorate(method: MethodT) -> MethodT:
-        # Without the type of the result: to build a page of records takes longer than all else here.
+        # The type of the result is left out: building a page model takes longer than all the rest.
         names = list(inspect.signature(method).parameters)[1:]
         annotations = {name: method.__annotations__[name] for name in names}
         owner = type("", (), {"__annotations__": annotations, "__module__": method.__module__})

@@ -1,4 +1,4 @@
-"""Logs something that fails again and again: when it begins, once a minute, and when it is over."""
+"""Logs an outage: when it begins, once a minute, and when it ends."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ REMINDER_S = 60.0
 
 
 class Outage:
-    """One thing that can fail, as the log has it."""
-
     def __init__(self, logger: logging.Logger, failing: str, working: str) -> None:
         self._logger = logger
         self._failing = failing
@@ -20,7 +18,7 @@ class Outage:
         self._failed_s = 0.0
 
     def fail(self, reason: object, *, exc_info: bool = False) -> None:
-        """Log a failure, if it is the first or a minute has gone."""
+        """Log a failure if it is the first one or a minute has passed."""
         now = self._failed_s = monotonic()
         if self._began_s is None:
             self._began_s = now
@@ -33,7 +31,7 @@ class Outage:
         self._reminder_s = now + REMINDER_S
 
     def end(self, *, quiet_s: float = 0.0) -> None:
-        """Log that it works again, if it had failed and has not for so long."""
+        """Log the end of the outage, if the last failure was so long ago."""
         if self._began_s is None or monotonic() < self._failed_s + quiet_s:
             return
         self._logger.warning("%s after %d s", self._working, round(monotonic() - self._began_s))

@@ -1,4 +1,4 @@
-"""The operations of a payment that its wallet's actor carries out: start, resend, confirm, cancel, refund."""
+"""The operations of a payment that run through its wallet's actor."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from technopay.engine.verifiers.second_step import KEY_UNKNOWN, PaymentRoute
 
 REFUND_WAIT_S = 4.0
 CODES_UNREACHED = 1_000_000_000
-"""A bound that counts and never refuses: the relay takes the count back if no code is sent."""
+"""A limit that is never reached: the relay takes the count back if no code is sent."""
 NO_CHANNEL = "none"
-"""A method for which this engine has no channel; the store refuses it after every earlier rule."""
+"""A method without a channel in this engine; the store refuses it after every earlier rule."""
 
 
 class PaymentFlows:
@@ -37,7 +37,7 @@ class PaymentFlows:
         self._runtime = runtime
 
     def named(self, name: str, user_id: str, payment_id: str, key: str | None) -> Operation:
-        """Name a call on a payment, which is the record of it."""
+        """Return the identity of a call on a payment; the payment is its record."""
         return self._runtime.operation(name, (user_id, payment_id), key, [], recorded=False)
 
     async def start(
@@ -87,11 +87,11 @@ class PaymentFlows:
 
     async def resend(self, called: Operation, user_id: str, payment_id: str) -> Payment:
         settings = self._runtime.settings
-        # The payment of another user is refused by the same read as one that does not exist.
+        # Another user's payment is refused by the same read as one that does not exist.
         route = await self.route_of(payment_id, user_id)
         self._runtime.second_step.verifier_of(route)
         version = route.code.version + 1 if route.code else 1
-        # Another resend can come between; their number is bounded.
+        # Another resend can come first; their number is bounded.
         while True:
             command = ResendCode(
                 operation=called,
@@ -121,7 +121,7 @@ class PaymentFlows:
         return payment.as_replay() if outcome.replayed else payment
 
     async def route_of(self, payment_id: str, user_id: str | None) -> PaymentRoute:
-        """Return the wallet whose actor has to work on a payment, and what its codes are made of."""
+        """Return the wallet of a payment and the terms of its codes."""
         route = self._runtime.route(payment_id, user_id)
         if route is None:
             known_id = id_or_unknown(payment_id)
@@ -133,7 +133,7 @@ class PaymentFlows:
     async def _send_code(
         self, mailbox: str, command: StartPayment | ResendCode, route: PaymentRoute | None
     ) -> Outcome[Payment]:
-        """Start or resend. A user over the bound of codes is refused only a code that would be sent."""
+        """Start or resend. The limit of codes refuses only a code that would be sent."""
         directory, follow = self._runtime.directory, self._runtime.follow
         outcome = await directory.run(mailbox, command, follow)
         is_too_many = self._runtime.keys.is_own and outcome.details.get("too_many") == "codes"
@@ -149,9 +149,9 @@ class PaymentFlows:
         terms = PaymentTerms(command.payment_id, invoice.amount, invoice.currency, invoice.merchant)
         return await self._runtime.second_step.sends_none(terms, 1)
 
-    def _method(self, asked: Method | None) -> str:
-        """Return the method by which the store has to send a code: '' is the first that the user has."""
+    def _method(self, method: Method | None) -> str:
+        """Return the method for the script: '' is the first that the user has."""
         channels = self._runtime.channels
-        if asked is None:
+        if method is None:
             return "" if len(channels) > 1 else next(iter(channels), NO_CHANNEL)
-        return asked if asked in channels else NO_CHANNEL
+        return method if method in channels else NO_CHANNEL

@@ -1,4 +1,4 @@
-"""The parts of an engine and its life: start, drain, close; and what follows from an outcome."""
+"""The parts of an engine and its life: start, drain, close; and the follow-up of outcomes."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ MOCKS = (MockSettlementService, MockChannel, FixedCode)
 ROUTES_MAX = 50_000
 DUE_MAX = 100
 RELAY_PAUSE_S = 0.01
-"""Between two readings of the journal: the entries of that time are relayed together."""
+"""Between two reads of the journal: entries of that time are relayed together."""
 NOTIFIED_REFUSALS = frozenset({"insufficient_funds", "daily_limit_exceeded", "confirmation_invalid"})
-"""Refusals of a confirm that are written to the journal, and so cause a message."""
+"""Refusals of a confirm that are in the journal, and so cause a message."""
 CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 UNKEYED_KEPT_MS = 600_000
-"""How long a call without an idempotency key is remembered, for our own repeats after a lost reply."""
+"""How long a call without an idempotency key is recorded, for our own retries after a lost reply."""
 
 
 class State(Enum):
@@ -57,7 +57,7 @@ class State(Enum):
 
 
 class Runtime:
-    """Everything that an engine consists of below its operations. The constructor does no I/O."""
+    """The parts of an engine below its operations. The constructor does no I/O."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Runtime:
         services = [("settlement", service), *reached.items(), ("verifier", verifier)]
         self._mocks = tuple(name for name, each in services if isinstance(each, MOCKS))
         owner = self.ids.new("eng", 0)
-        # The end of a version 7 UUID is random: with a number behind it, it names a call of this engine.
+        # The end of a version 7 UUID is random: with a number, it is the id of a call of this engine.
         self._calls_named = count(1)
         self._call_prefix = owner[-8:]
         self.directory = Directory(store, self.clock, settings, owner)
@@ -147,7 +147,7 @@ class Runtime:
         self._state = State.CLOSED
 
     def require_running(self) -> None:
-        """Refuse calls while the engine does not run, and those from another event loop (RuntimeError)."""
+        """Raise EngineClosed if the engine does not run, RuntimeError in another event loop."""
         if self._state is not State.RUNNING:
             raise EngineClosed(f"The engine {self._state.value}. Nothing happened.")
         if asyncio.get_running_loop() is not self._loop:
@@ -170,7 +170,7 @@ class Runtime:
         )
 
     async def audit(self) -> Audit:
-        """Wait for the running audit, or for a new one. It goes on when its first caller has left."""
+        """Wait for the running audit, or for a new one. It goes on even if its callers leave."""
         if self._audit is None or self._audit.done():
             self._audit = asyncio.get_running_loop().create_task(self.store.audit())
             self._audit.add_done_callback(lambda audit: audit.cancelled() or audit.exception())
@@ -185,9 +185,9 @@ class Runtime:
     def operation(
         self, name: str, scope: tuple[str, ...], key: str | None, arguments: object, *, recorded: bool = True
     ) -> Operation:
-        """Name a call, so that a repeat is recognised: by its key or, without one, for our own repeats only.
+        """Return the identity of a call, by which its repeats are recognised: those with its key, and our own.
 
-        A call that is not `recorded` without a key leaves its trace in the payment itself.
+        Without a key, a call that is not `recorded` is recognised by the payment itself.
         """
         if key is None:
             fingerprint = _digest(arguments) if recorded else ""
@@ -199,9 +199,9 @@ class Runtime:
         return f"{self._call_prefix}.{next(self._calls_named)}"
 
     def follow(self, outcome: Outcome[Payment]) -> None:
-        """Do what follows from an outcome about a payment, whether or not its caller has left.
+        """Follow up an outcome about a payment, even if its caller has left.
 
-        Remember its wallet, wake waiters and relay, begin the settlement or the refund.
+        Cache its route, wake waiters and relay, begin the settlement or the refund.
         """
         payment = outcome.value
         if payment is None or (outcome.code != "ok" and outcome.code not in NOTIFIED_REFUSALS):
@@ -214,7 +214,7 @@ class Runtime:
     async def run(
         self, command: Command[Value], on_outcome: Callable[[Outcome[Value]], None]
     ) -> Outcome[Value]:
-        """Run a command and do what follows; a task goes on with both if the caller leaves."""
+        """Run a command and its follow-up; a task goes on with both if the caller leaves."""
         try:
             outcome = await self.store.run(command)
         except asyncio.CancelledError:
@@ -228,19 +228,19 @@ class Runtime:
         return outcome
 
     async def _go_on(self, command: Command[Value], on_outcome: Callable[[Outcome[Value]], None]) -> None:
-        """Send a command again that may have run: the store knows its own earlier result."""
+        """Send a command again that may have run: then the store returns its first result."""
         with suppress(Fault):
             outcome = await self.store.run(command)
             if outcome.code == "ok":
                 on_outcome(outcome)
 
     def route(self, payment_id: str, user_id: str | None) -> PaymentRoute | None:
-        """Return what is remembered of a payment; None for one that has to be read."""
+        """Return the cached route of a payment; None if it has to be read."""
         route = self._routes.get(payment_id)
         return route if route and user_id in (None, route.user_id) else None
 
     def remember(self, payment: Payment) -> PaymentRoute:
-        """Remember the wallet of a payment, and the state of its codes."""
+        """Cache the wallet of a payment and the state of its codes."""
         if len(self._routes) >= ROUTES_MAX:
             del self._routes[next(iter(self._routes))]
         route = self._routes[payment.id] = PaymentRoute.of(payment)
@@ -258,7 +258,7 @@ class Runtime:
         self.waiters.announce(payment)
 
     async def _take_due(self) -> bool:
-        """Take what is due on the agenda; return whether there may be more."""
+        """Take the due members of the agenda; return whether there may be more."""
         has_more, set_aside = False, 0
         for partition in self.store.partitions:
             due = (await self.store.run(TakeDue(partition, DUE_MAX))).value
@@ -279,12 +279,12 @@ class Runtime:
         """Wait until a payment is at rest. A change by this process ends the wait at once, others in 0.5 s."""
         deadline = self.clock.monotonic() + wait_s
         while not payment.is_at_rest and (left_s := deadline - self.clock.monotonic()) > 0:
-            seen = await self.waiters.next_change(payment.id, left_s)
-            if seen is None and not is_wanted():
+            changed = await self.waiters.next_change(payment.id, left_s)
+            if changed is None and not is_wanted():
                 break
-            # An acknowledged payment stays so, whether or not it can be read again.
+            # A payment that cannot be read now is returned as it was.
             with suppress(Fault):
-                payment = seen or (await self.store.run(FindPayment(payment.id))).value or payment
+                payment = changed or (await self.store.run(FindPayment(payment.id))).value or payment
         return payment
 
 
@@ -294,7 +294,7 @@ def _digest(value: object) -> str:
 
 
 def unwrap(outcome: Outcome[Value]) -> Value:
-    """Return the value of an outcome, or raise the refusal that it is."""
+    """Return the value of an outcome, or raise its refusal."""
     if outcome.code == "ok":
         if outcome.value is None:
             raise InternalError
@@ -303,7 +303,7 @@ def unwrap(outcome: Outcome[Value]) -> Value:
         return outcome.value
     refusal = REFUSALS.get(outcome.code)
     if refusal is None:
-        raise InternalError(f"the store answered {outcome.code!r}")
+        raise InternalError(f"the store returned {outcome.code!r}")
     details = dict(outcome.details)
     if isinstance(outcome.value, Payment):
         details["payment"] = outcome.value

@@ -51,7 +51,9 @@ async def migrate(partition: Partition, schema: str, *, wait_s: float) -> None:
     incarnation = meta.get("incarnation")
     if is_migratable(meta):
         logger.info("the store of schema %s is migrated to %s", meta.get("migrated_from"), SCHEMA)
-        await asyncio.sleep(wait_s)
+        if wait_s:
+            logger.info("engines of the earlier version have %g s to close", wait_s)
+            await asyncio.sleep(wait_s)
     while meta.get("schema") != SCHEMA:
         if not meta.get("schema", "").startswith(MIGRATING) or meta.get("incarnation") != incarnation:
             raise StoreUnfit("the store was replaced while it was migrated; run `technopay migrate` again")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 KINDS = {
-    "meta": "hash: incarnation, schema, partitions, timezone, secret_id, secret_ids, created_at, demo",
+    "meta": "hash: incarnation, schema, partitions, timezone, secret_id, secret_ids, created_at, demo; "
+    "migrated_from and migration_position while it is migrated",
     "journal": "stream: every movement and every change of state, in commit order; first type and subject",
     "agenda": "zset: what has to be done, by due time; pay_…, msg_…, op_…",
     "set_aside": "zset: payments that wait for an operator",

@@ -1,4 +1,4 @@
-"""The tree of errors against the contract, and against what the store's scripts can answer."""
+"""The tree of errors against the contract, and against what the store's scripts can return."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def codes_of_scripts() -> set[str]:
                 continue
             text = "\n".join(line.partition("--")[0] for line in file.read_text().splitlines())
             found |= set(re.findall(r"\{'([a-z_]+)', at, ", text))
-            found |= set(re.findall(r"\b(?:reply|answer|refuse|conclude)\('([a-z_]+)'", text))
+            found |= set(re.findall(r"\b(?:reply|refuse)\('([a-z_]+)'", text))
             found |= set(re.findall(r"\b(?:refusal = |return |reply\[1\] = )'([a-z_]+)'", text))
             for suffix in re.findall(r"kind \.\. '(_[a-z_]+)'", text):
                 found |= {kind + suffix for kind in ("user", "wallet", "invoice")}

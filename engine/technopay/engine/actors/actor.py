@@ -1,4 +1,4 @@
-"""The actor of one wallet: sends its commands to the store in their order, and resolves them."""
+"""The actor of one wallet: sends its commands to the store in order, and resolves them."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from technopay.engine.values import Lease
 logger = logging.getLogger(__name__)
 
 COMMANDS_SENT_MAX = 64
-"""So many of a wallet are under way. With more, engine and store work in turns instead of side by side."""
+"""Commands of a wallet that are under way. With more, engine and store work in turns instead of in parallel."""
 
 LEASE_COMMANDS_MAX = 64
 LEASE_S_MAX = 0.1
 BUSY_PAUSE_S_MAX = 0.02
-ASK_AGAIN_PAUSE_S = 0.05
-ASK_AGAIN_S_MAX = 5.0
+RESEND_PAUSE_S = 0.05
+RESEND_S_MAX = 5.0
 RETRY_NOW = frozenset({"fenced", "bounds"})
-"""Outcomes after which nothing happened and a command can be sent again at once."""
+"""Outcomes without any effect, after which the command is sent again at once."""
 
 
 @dataclass(slots=True)
 class ActorContext:
-    """What all actors of an engine share."""
+    """The parts of an engine that its actors share."""
 
     store: Store
     clock: Clock
@@ -51,13 +51,13 @@ class ActorContext:
 
 
 class Actor:
-    """Lives while its wallet has commands. It is no task: it works when a command or an outcome comes in.
+    """Exists while its wallet has commands. It has no task: it runs when a command or an outcome arrives.
 
     With a token that the store confirmed, the waiting commands leave together. If another process takes the
     wallet, the store refuses the first of them and, because the token is stale for ever, all behind it. A
     refused or lost command is sent again in its old place, before any new one. A command is a barrier (the next
     one waits for its reply) if it has no token, may raise the token by taking the lease, or is a retry. So
-    commands take effect in the order in which they came, whatever happens.
+    commands always take effect in the order of their arrival.
     """
 
     __slots__ = (
@@ -76,7 +76,7 @@ class Actor:
         self._pause: asyncio.Task[None] | None = None
         self._barrier: Envelope | None = None
         self._takes_lease = False
-        # The token that the store has now, and the one under which the lease was ours last.
+        # The current token of the store, and the token of our last lease.
         self._token = ""
         self._own_token = ""
         self._lease_began = 0.0
@@ -84,7 +84,6 @@ class Actor:
 
     @property
     def waiting(self) -> int:
-        """How many commands wait to be sent."""
         return len(self._mailbox)
 
     def put(self, envelope: Envelope) -> None:
@@ -100,7 +99,7 @@ class Actor:
             self._mailbox.put(envelope)
 
     def abandon(self) -> None:
-        """Give up everything: an unsent command did not happen, the outcome of a sent one is unknown."""
+        """Resolve all commands: an unsent one did not run, the outcome of a sent one is unknown."""
         if self._pause is not None:
             self._pause.cancel()
         while (envelope := self._mailbox.take()) is not None:
@@ -111,16 +110,16 @@ class Actor:
         self._context.passivate(self._wallet_id)
 
     def _may_send(self) -> bool:
-        """Whether the next command may leave now, behind those under way."""
+        """Whether the next command may be sent now."""
         if self._refused or self._barrier is not None or self._pause is not None:
             return False
         return len(self._sent) < COMMANDS_SENT_MAX
 
     def _work(self) -> None:
-        """Send what may leave; with nothing left to do, end."""
+        """Send the commands that may be sent; end if there are none."""
         while self._may_send() and (envelope := self._mailbox.take()) is not None:
             if envelope.reply.done() and envelope.resolve_by is None:
-                continue  # its caller left before it began
+                continue  # its caller left before it was sent
             if envelope.resolve_by is None and self._context.clock.monotonic() >= envelope.deadline:
                 _resolve(envelope, WalletBusy() if envelope.was_busy else Overloaded())
             else:
@@ -175,13 +174,13 @@ class Actor:
             late = self._context.clock.monotonic() >= envelope.deadline
             return None if late else random.uniform(0.001, BUSY_PAUSE_S_MAX)  # noqa: S311
         if isinstance(result, OutcomeUnknown) and envelope.resolve_by is None:
-            envelope.resolve_by = self._context.clock.monotonic() + ASK_AGAIN_S_MAX
+            envelope.resolve_by = self._context.clock.monotonic() + RESEND_S_MAX
         if isinstance(result, InternalError):
             return None
         if envelope.resolve_by is None:
-            # Nothing happened. Behind a lost command, this one is sent again with it.
-            return ASK_AGAIN_PAUSE_S if self._refused else None
-        return ASK_AGAIN_PAUSE_S if self._context.clock.monotonic() < envelope.resolve_by else None
+            # It did not run. Behind a lost command, it is sent again with that one.
+            return RESEND_PAUSE_S if self._refused else None
+        return RESEND_PAUSE_S if self._context.clock.monotonic() < envelope.resolve_by else None
 
     async def _send_again(self) -> None:
         """Send refused and lost commands in their old order, without a token, before any new one."""
@@ -193,7 +192,7 @@ class Actor:
         self._work()
 
     def _lease(self) -> Lease:
-        """Keep the lease while envelopes wait, for a bounded time: other processes want the wallet, too."""
+        """Keep the lease while commands wait, for a bounded time: other processes need the wallet, too."""
         now = self._context.clock.monotonic()
         if self._lease_commands == 0:
             self._lease_began = now
@@ -209,7 +208,7 @@ class Actor:
 
 
 def _resolve(envelope: Envelope, result: Outcome[Any] | Fault) -> None:
-    """Pass the result to the caller, who may have left, and to what follows from it."""
+    """Pass the result to the caller, if it still waits, and to `on_outcome`."""
     reply = envelope.reply
     if isinstance(result, Fault) or result.code == "busy":
         if isinstance(result, Outcome):

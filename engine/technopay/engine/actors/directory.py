@@ -1,4 +1,4 @@
-"""The directory: wallet id to live actor, the one place that activates and passivates."""
+"""The directory: wallet id to live actor."""
 
 from __future__ import annotations
 
@@ -17,29 +17,24 @@ Value = TypeVar("Value")
 
 
 class Directory:
-    """Finds the actor of a wallet, or makes it. An idle wallet has none."""
+    """Activates and passivates actors. An idle wallet has none."""
 
     def __init__(self, store: Store, clock: Clock, settings: EngineSettings, owner: str) -> None:
         self._context = ActorContext(store, clock, owner, settings.mailbox_capacity, self._passivate)
         self._settings = settings
         self._live: dict[str, Actor] = {}
-        self._waiting = 0
+        self.commands_waiting = 0
+        """How many commands were accepted and have no outcome yet."""
         self._draining = False
         self._drained = asyncio.Event()
 
     @property
     def live_actors(self) -> int:
-        """How many wallets have something to do."""
         return len(self._live)
 
     @property
-    def commands_waiting(self) -> int:
-        """How many commands were accepted and have no outcome yet."""
-        return self._waiting
-
-    @property
     def mailbox_depth_max(self) -> int:
-        """How many commands wait for the wallet for which most do."""
+        """The number of waiting commands of the busiest wallet."""
         return max((actor.waiting for actor in self._live.values()), default=0)
 
     @property
@@ -59,27 +54,27 @@ class Directory:
     ) -> Outcome[Value]:
         """Send a command to a wallet and wait for its outcome.
 
-        `on_outcome` gets the outcome, too, whether or not the caller still waits for it.
+        `on_outcome` gets the outcome, too, even if the caller has left.
 
         Raises:
             Overloaded: the mailbox is full, or the command did not begin in time; nothing happened.
             WalletBusy: another process kept the wallet; nothing happened.
             EngineClosed: the engine drains; nothing happened.
-            OutcomeUnknown: the store does not answer.
+            OutcomeUnknown: the store does not reply.
 
         """
         if self._draining:
             raise EngineClosed
-        if self._waiting >= self._settings.commands_waiting_max:
+        if self.commands_waiting >= self._settings.commands_waiting_max:
             raise Overloaded
         deadline = self._context.clock.monotonic() + self._settings.command_deadline_s
         reply: asyncio.Future[Outcome[Value]] = asyncio.get_running_loop().create_future()
         self._activate(wallet_id).put(Envelope(command, reply, deadline, on_outcome))
-        self._waiting += 1
+        self.commands_waiting += 1
         try:
             return await reply
         finally:
-            self._waiting -= 1
+            self.commands_waiting -= 1
 
     async def drain(self, drain_s: float) -> None:
         """Refuse new commands and finish the accepted ones, but do not wait longer than `drain_s`."""

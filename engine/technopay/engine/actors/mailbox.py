@@ -15,10 +15,10 @@ from technopay.engine.ports import Outcome
 
 @dataclass(slots=True, eq=False)
 class Envelope:
-    """A command, the future of its outcome, and by when it has to begin (monotonic seconds).
+    """A command, the future of its outcome, and the deadline for sending it (monotonic seconds).
 
-    `on_outcome` gets the outcome, too, also when the caller has left. `resolve_by` is set once a reply was
-    lost: by then the outcome has to be known. `was_busy` is set once another process had the wallet.
+    `on_outcome` gets the outcome, too, even if the caller has left. `resolve_by` is the deadline of the outcome
+    after a lost reply. `was_busy` is set once another process had the wallet.
     """
 
     command: Command[Any]
@@ -30,13 +30,13 @@ class Envelope:
 
 
 class Mailbox:
-    """First in, first out, and never more than `capacity`."""
+    """First in, first out, at most `capacity`."""
 
     __slots__ = ("_capacity", "_envelopes")
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        # Most commands are sent at once: a queue is made only where they queue.
+        # Most commands are sent at once and need no queue.
         self._envelopes: deque[Envelope] | None = None
 
     def __len__(self) -> int:
@@ -56,7 +56,7 @@ class Mailbox:
         self._envelopes.append(envelope)
 
     def put_back(self, envelopes: Iterable[Envelope]) -> None:
-        """Put envelopes that were taken before all others again, in their order."""
+        """Put taken envelopes back to the front, in order."""
         self._envelopes = deque([*envelopes, *(self._envelopes or ())])
 
     def take(self) -> Envelope | None:

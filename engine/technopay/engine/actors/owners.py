@@ -1,4 +1,4 @@
-"""The owners of wallets, as far as they are known: the start of a stranger stays out of a wallet's mailbox."""
+"""The known owners of wallets: a start by another user must not wait in the wallet's mailbox."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ class Owners:
         self._owners: dict[str, str] = {}
 
     async def mailbox_for(self, command: StartPayment) -> str:
-        """Return the mailbox that a start goes through: one of its own, if it names somebody else's wallet.
+        """Return the mailbox of a start: one of its own, if the wallet belongs to another user.
 
-        The script refuses it there as it would anywhere. The owner is read only if it is not known yet and the
-        wallet is busy.
+        The script refuses it all the same. The owner is read only if it is unknown and the wallet is busy.
         """
         wallet_id = command.wallet_id
         owner = self._owners.get(wallet_id)
@@ -33,7 +32,6 @@ class Owners:
         return wallet_id if owner in (None, command.user_id) else command.payment_id
 
     def note(self, wallet_id: str, user_id: str) -> None:
-        """Remember the owner of a wallet."""
         if wallet_id not in self._owners:
             if len(self._owners) >= OWNERS_MAX:
                 del self._owners[next(iter(self._owners))]

@@ -33,33 +33,33 @@ logger = logging.getLogger(__name__)
 BATCH = 500
 """Entries of the journal that are read at a time."""
 RECORDS_MAX = 50
-"""Records that one script reads: it holds up all others."""
+"""Records that one script reads: it blocks all other scripts."""
 PAUSE_S = 0.01
-"""Between two looks at the end of the journal: the entries of that time are read together."""
+"""Between two reads at the end of the journal: entries of that time are read together."""
 
 PAUSE_PER_READ = 3
-"""After a reading for a listener that catches up, in the time that it took: any past can be asked for."""
+"""The pause after a read for a late listener, in multiples of its duration: its backlog can be long."""
 CATCH_UP_PAUSE_S_MAX = 0.2
 
 EVENT_TYPES = frozenset({*get_args(PaymentEventType), *get_args(InvoiceEventType)})
-"""The types of the entries that users are shown."""
+"""The types of the entries that are events."""
 
 
 class Subscription:
-    """The events of one user, in their order. Iterate over it, and close it: a user has a bounded number.
+    """The events of one user, in order. Close it: the number per user is bounded.
 
-    The iteration ends when the engine drains or when this listener was too slow; go on after the last event.
+    The iteration ends when the engine drains or the listener is too slow. Resume after the last event.
     """
 
     def __init__(self, feed: Feed, user_id: str, after: Position | None, now_s: float) -> None:
         self.user_id = user_id
         self.position = after
-        """Up to here the journal was read for this listener; None until the beginning is known."""
+        """The last position read for this listener; None until the first one is known."""
         self.begins_after = ""
-        """The id after which the events come; a listener that has no event yet goes on after it, too."""
+        """The id after which the events come; a listener without an event yet resumes after it."""
         self.taken_at_s = now_s
         self.is_live = after is None
-        """Whether the end of the journal was reached; until then, it takes turns with other listeners."""
+        """Whether it has reached the end of the journal; late listeners take turns."""
         self.turn = 0
         self._feed = feed
         self._waiting: deque[Event] = deque()
@@ -68,7 +68,6 @@ class Subscription:
 
     @property
     def waiting(self) -> int:
-        """How many events wait to be taken."""
         return len(self._waiting)
 
     async def aclose(self) -> None:
@@ -77,12 +76,11 @@ class Subscription:
         self._feed.evict(self)
 
     def put(self, event: Event) -> None:
-        """Add an event to the waiting ones."""
         self._waiting.append(event)
         self._changed.set()
 
     def end(self) -> None:
-        """End the iteration after what waits."""
+        """End the iteration after the waiting events."""
         self._has_ended = True
         self._changed.set()
 
@@ -103,8 +101,8 @@ class Subscription:
                 raise StopAsyncIteration
             self._changed.clear()
             await self._changed.wait()
-        # Nothing is awaited from here on: a cancelled wait loses no event.
-        self._feed.note_taking(self)
+        # No await from here on: a cancelled wait loses no event.
+        self._feed.note_taken(self)
         return self._waiting.popleft()
 
 
@@ -127,11 +125,9 @@ class Feed:
 
     @property
     def listeners(self) -> int:
-        """How many listen."""
         return len(self._listeners)
 
     def start(self) -> None:
-        """Begin."""
         self._loop.start()
 
     def wake(self) -> None:
@@ -176,16 +172,16 @@ class Feed:
         self._listeners.discard(listener)
         listener.end()
 
-    def note_taking(self, listener: Subscription) -> None:
-        """Note that a listener takes an event; with half of them taken, there is room for more."""
+    def note_taken(self, listener: Subscription) -> None:
+        """Note that a listener takes an event; with half of its events taken, read more."""
         listener.taken_at_s = self._clock.monotonic()
         if listener.waiting == self._settings.events_waiting_max // 2 + 1:
             self.wake()
 
     async def step(self) -> bool:
-        """Read new entries for the live listeners, and a batch for one that catches up.
+        """Read new entries for the live listeners, and a batch for one late listener.
 
-        Listeners that catch up take turns, and share a part of the time, however many they are.
+        Late listeners take turns and share a part of the time.
         """
         self._evict_slow_listeners()
         live, late = self._ready()
@@ -221,14 +217,14 @@ class Feed:
             and self._store.partition_of(each.user_id) == partition
         }
         changes = [entry for entry in batch.entries if entry.type in EVENT_TYPES]
-        await self._pass_on(partition, changes, batch.end, served)
+        await self._deliver_batch(partition, changes, batch.end, served)
         return batch._replace(entries=changes), served
 
     def _admit(self, user_id: str, after: str | None) -> Subscription:
         if self._has_stopped:
             raise EngineClosed
         if len(self._listeners) >= self._settings.listeners_max:
-            raise Overloaded("This process has as many listeners as it takes. Nothing happened; try again.")
+            raise Overloaded("This process has as many listeners as allowed. Nothing happened; try again.")
         if sum(one.user_id == user_id for one in self._listeners) >= self._settings.listeners_per_user_max:
             raise RateLimited(too_many="listeners", retry_after_s=1.0)
         seen = EVENT_ID.fullmatch(after or "")
@@ -239,7 +235,7 @@ class Feed:
         return listener
 
     def _ready(self) -> tuple[list[Subscription], list[Subscription]]:
-        """Return the listeners with room: the live ones, and those that catch up. The others catch up later."""
+        """Return the live and the late listeners with room. A listener without room is late from now on."""
         room = self._settings.events_waiting_max // 2
         ready: tuple[list[Subscription], list[Subscription]] = ([], [])
         for listener in self._listeners:
@@ -251,17 +247,17 @@ class Feed:
                 listener.is_live = False
         return ready
 
-    async def _pass_on(
+    async def _deliver_batch(
         self, partition: int, changes: Sequence[JournalEntry], end: Position, served: Collection[Subscription]
     ) -> None:
-        """Give listeners the events of a batch, each from its own position on."""
+        """Pass the events of a batch to listeners, each from its own position on."""
         by_user: dict[str, list[Subscription]] = {}
         for listener in served:
             by_user.setdefault(listener.user_id, []).append(listener)
         records = await self._read_owned(partition, [entry.subject for entry in changes], list(by_user))
         full: set[Subscription] = set()
         for entry in changes:
-            # A payment that never took money is deleted after a while; its entries are no events any more.
+            # A payment that never took money is deleted after a while: its entries are no events any more.
             record = records.get(entry.subject)
             if record is None:
                 continue
@@ -270,7 +266,7 @@ class Feed:
             except (ArithmeticError, LookupError, ValueError) as error:
                 self._store.unreadable.note("entry", entry.id, error)
                 continue
-            full.update(one for one in by_user[record.user_id] if not self._give(one, position, event))
+            full.update(one for one in by_user[record.user_id] if not self._deliver(one, position, event))
         for listener in served:
             if listener not in full and listener.position is not None:
                 listener.position = max(listener.position, end)
@@ -286,14 +282,14 @@ class Feed:
             found.update(outcome.value or {})
         return found
 
-    def _give(self, listener: Subscription, position: Position, event: Event) -> bool:
-        """Give a listener an event that it does not have yet; False when it has no room for it."""
+    def _deliver(self, listener: Subscription, position: Position, event: Event) -> bool:
+        """Pass a listener an event that it does not have yet; return False if it has no room."""
         if listener.position is None or position <= listener.position:
             return True
         if listener.waiting >= self._settings.events_waiting_max:
             return False
         if not listener.waiting:
-            listener.taken_at_s = self._clock.monotonic()  # there was nothing to take before
+            listener.taken_at_s = self._clock.monotonic()  # no event waited before
         listener.put(event)
         listener.position = position
         return True
@@ -308,7 +304,7 @@ class Feed:
 
 
 def _position(listener: Subscription) -> Position:
-    assert listener.position is not None, "nothing is read before the beginning is known"
+    assert listener.position is not None, "the journal is read only after the first position is known"
     return listener.position
 
 

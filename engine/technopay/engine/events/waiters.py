@@ -13,14 +13,13 @@ Waiter = asyncio.Future[Payment | None]
 
 
 class Waiters:
-    """Waits for changes of payments that this process makes."""
+    """Calls that wait for changes of payments by this process."""
 
     def __init__(self) -> None:
         self._by_payment: dict[str, set[Waiter]] = {}
         self._deadlines = Deadlines(WAIT_INTERVAL_S)
 
     def count(self, payment_id: str) -> int:
-        """Return how many calls wait for a payment."""
         return len(self._by_payment.get(payment_id, ()))
 
     def announce(self, payment: Payment) -> None:
@@ -29,7 +28,7 @@ class Waiters:
             _end(waiter, payment)
 
     async def next_change(self, payment_id: str, wait_s: float) -> Payment | None:
-        """Wait for a change; None when there was none in time, or for WAIT_INTERVAL_S at most."""
+        """Wait for a change, at most WAIT_INTERVAL_S; return None if there was none in time."""
         loop = asyncio.get_running_loop()
         waiter: Waiter = loop.create_future()
         self._by_payment.setdefault(payment_id, set()).add(waiter)

@@ -8,7 +8,7 @@ import pytest
 from support.stand_ins import Result, Stage, settle
 
 from technopay.engine import EngineClosed, InternalError, OutcomeUnknown, StoreUnavailable, WalletBusy
-from technopay.engine.actors.actor import ASK_AGAIN_S_MAX
+from technopay.engine.actors.actor import RESEND_S_MAX
 from technopay.engine.ports import Outcome
 
 OK: Outcome[Any] = Outcome("ok")
@@ -275,7 +275,7 @@ async def test_a_reply_that_stays_lost_is_unknown_after_5_s(last: Result) -> Non
 
     with pytest.raises(OutcomeUnknown):
         reply.result()
-    assert ASK_AGAIN_S_MAX == 5
+    assert RESEND_S_MAX == 5
     assert 5 <= stage.clock.now - began < 5.1
     assert {*stage.clock.slept} == {0.05}
     stage.store.answer(OK)

@@ -156,7 +156,7 @@ async def test_a_user_has_so_many_places_and_the_process_too() -> None:
     desk = Desk(listeners_per_user_max=2, listeners_max=3)
     first = await desk.listen()
     await desk.listen()
-    with pytest.raises(RateLimited, match="As many listen to this user's events as may at a time"):
+    with pytest.raises(RateLimited, match="This user has as many event listeners as allowed"):
         await desk.listen()
     await desk.listen("bob")
     with pytest.raises(Overloaded):
