@@ -26,7 +26,7 @@ def server(kind: str) -> Iterator[OwnServer]:
 @pytest.fixture
 def quick_look(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the store ten times as often, so that tests end sooner, or as often as a test says."""
-    monkeypatch.setattr("technopay.storage.store.LOOK_INTERVAL_S", getattr(request, "param", 0.1))
+    monkeypatch.setattr("technopay.storage.store.CHECK_INTERVAL_S", getattr(request, "param", 0.1))
 
 
 @pytest.fixture

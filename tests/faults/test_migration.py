@@ -191,7 +191,7 @@ async def test_an_engine_closes_when_a_migration_begins_and_stays_closed(
     server_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As engines of the schema before do; the schema behind this one is not there yet."""
-    monkeypatch.setattr("technopay.storage.store.LOOK_INTERVAL_S", LOOK_S)
+    monkeypatch.setattr("technopay.storage.store.CHECK_INTERVAL_S", LOOK_S)
     connect = partial(RedisStore.connect, server_url, namespace=namespace, reply_timeout_s=REPLY_S)
     meta, journal = Keys(namespace).key("meta"), Keys(namespace).journal
     async with (

@@ -21,7 +21,7 @@ from technopay.engine.commands import SetLimit
 from technopay.storage import RedisStore, initialise_store
 from technopay.storage.schema import SCHEMA
 from technopay.storage.server.client import ServerClient
-from technopay.storage.store import LOOK_INTERVAL_S
+from technopay.storage.store import CHECK_INTERVAL_S
 
 META = "{tp:00}:meta"
 JOURNAL = "{tp:00}:journal"
@@ -119,7 +119,7 @@ def said(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
 async def test_readyz_says_that_the_store_is_unfit_within_three_seconds_and_when_it_is_fit_again(
     server: OwnServer,
 ) -> None:
-    assert LOOK_INTERVAL_S < CLOSED_WITHIN_S
+    assert CHECK_INTERVAL_S < CLOSED_WITHIN_S
     async with (
         RedisStore.connect(server.url, initialise=True) as store,
         running_api(store) as api,

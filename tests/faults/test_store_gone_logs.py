@@ -16,7 +16,7 @@ from technopay.storage import store as module
 
 @pytest.fixture(params=["valkey", "redis"])
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnServer]:
-    monkeypatch.setattr(module, "LOOK_INTERVAL_S", 0.1)
+    monkeypatch.setattr(module, "CHECK_INTERVAL_S", 0.1)
     with own_server(request.param) as server:
         yield server
 

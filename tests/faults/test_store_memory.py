@@ -106,7 +106,7 @@ def crowded(request: pytest.FixtureRequest) -> Iterator[OwnServer]:
 @pytest.fixture
 async def small(crowded: OwnServer, namespace: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
     # The scripts are tried here, not the gate.
-    monkeypatch.setattr("technopay.storage.store.LOOK_INTERVAL_S", 3600)
+    monkeypatch.setattr("technopay.storage.store.CHECK_INTERVAL_S", 3600)
     async with RedisStore.connect(crowded.url, initialise=True, namespace=namespace) as store:
         scene = Scene(store)
         await scene.user("alice")

@@ -328,7 +328,7 @@ async def test_only_technopay_migrate_migrates_a_server(
 ) -> None:
     url = old_store.make().url
     assert url
-    monkeypatch.setattr("technopay.storage.store.LOOK_INTERVAL_S", 0.01)
+    monkeypatch.setattr("technopay.storage.store.CHECK_INTERVAL_S", 0.01)
     meta = Keys(namespace).key("meta")
     for schema, line in (
         ("5", "the store has schema 5, this program 6: run `technopay migrate`"),

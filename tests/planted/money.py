@@ -223,7 +223,7 @@ ENDINGS = (
             engine(
                 "settlement/protocol",
                 "        except (Exception, asyncio.CancelledError) as error:\n",
-                "        except TimeoutError:\n            return answers['declined']\n"
+                "        except TimeoutError:\n            return meanings['declined']\n"
                 "        except (Exception, asyncio.CancelledError) as error:\n",
             ),
         ),
@@ -238,8 +238,8 @@ ENDINGS = (
         (
             engine(
                 "settlement/protocol",
-                'return None if answer == "not_found" else answer\n',
-                'return "given_back" if answer == "not_found" else answer\n',
+                'return None if status == "not_found" else status\n',
+                'return "given_back" if status == "not_found" else status\n',
             ),
         ),
         (

@@ -54,8 +54,6 @@ def refuse_reused_key() -> None:
 
 
 class Purchases(StoreMachine):
-    """Users, operators and the settlement service, all at random."""
-
     @initialize(repeats=st.integers(0, 2**50 - 1), limit=st.sampled_from([None, 60]))
     def open_for_business(self, repeats: int, limit: int | None) -> None:
         for user, email, phone in (("ann", True, True), ("ben", False, True), ("cat", False, False)):

@@ -36,7 +36,7 @@ class Engine:
 
     One method per operation; arguments by keyword, frozen records as results, one exception per refusal. `async
     with` starts and closes; `aclose` can be called more than once, and before the start. The constructor does
-    no I/O. The store is not closed: its owner closes it.
+    no I/O. The owner of the store closes it.
     """
 
     def __init__(
@@ -78,22 +78,21 @@ class Engine:
 
     @property
     def statistics(self) -> Statistics:
-        """What the engine is doing right now."""
         return self._runtime.statistics
 
     @operation()
     async def check(self) -> None:
-        """Find out whether the engine can work now."""
+        """Check whether the engine can work now."""
         await self._store.ping()
 
     @operation()
     async def measure(self) -> StoreGauges:
-        """Measure what concerns all engines on the store."""
+        """Measure the store, for all engines on it."""
         return await self._store.measure()
 
     @operation()
     async def audit(self) -> Audit:
-        """Recompute every invariant from the journal, beside all other work."""
+        """Recompute every invariant from the journal, beside traffic."""
         return await self._runtime.audit()
 
     # Payments
@@ -260,7 +259,7 @@ class Engine:
         description: Description | None = None, reference: Name | None = None, idempotency_key: Key = None
     ) -> Invoice:  # fmt: skip
         """Enter an invoice that a user has to pay before it expires."""
-        # A repeat is recognised by its arguments as they came.
+        # A repeat is recognised by the arguments of the caller, not by their normal form.
         arguments = [user_id, amount, currency, merchant, description, reference, expires_at.isoformat()]
         called = self._runtime.operation("create_invoice", (), idempotency_key, arguments)
         invoice_id = self._runtime.ids.new("inv", self._store.partition_of(user_id))

@@ -1,7 +1,4 @@
-"""The records that the engine returns: frozen, amounts in minor units, times in UTC.
-
-HTTP clients get their JSON form (`model_dump_json`).
-"""
+"""The records that the engine returns: frozen, amounts in minor units, times in UTC; HTTP sends their JSON."""
 
 from __future__ import annotations
 
@@ -238,8 +235,7 @@ class Payment(Record):
     `canceled`: by the user, by a newer payment of the invoice, or with the invoice. `expired`: its code was not
     used in time. `refunding`: an operator began a refund. `refunded`: the money is back in the wallet.
 
-    Final are all but `requires_confirmation`, `processing` and `refunding`; a `succeeded` payment can still be
-    refunded."""
+    Not final: `requires_confirmation`, `processing`, `refunding`; after `succeeded` a refund is possible."""
     created_at: CreatedAt
     paid_at: Timestamp | None
     """When the wallet was debited, by the clock of the store."""

@@ -1,4 +1,4 @@
-"""The ports: what the engine needs of the world. Time, randomness and ids come only through them."""
+"""The ports of the engine. Time, randomness and ids come only through them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 class Outcome(NamedTuple, Generic[Value]):
-    """The result of a command: `code` is 'ok' or the code of a refusal; a refusal is a value in here."""
+    """The result of a command: `code` is 'ok' or the code of a refusal, which is a value here."""
 
     code: str
     value: Value | None = None
@@ -36,7 +36,7 @@ class RefundTerms(NamedTuple):
 
 
 class OutgoingMessage(NamedTuple):
-    """A message as a channel gets it. By `event_id`, the same on every try, a repeat is known.
+    """A message for a channel. `event_id` is the same on every attempt, so that repeats can be recognised.
 
     `text` is complete. `payee` is the merchant's name, `amount` is in minor units of `currency`.
     """
@@ -55,44 +55,41 @@ class OutgoingMessage(NamedTuple):
 
 
 class Clock(Protocol):
-    """Time as this process sees it: for waiting only. What time it is, the store says."""
+    """The clock of this process, for waiting only. The time of day comes from the store."""
 
     def monotonic(self) -> float:
-        """Return seconds that never go back."""
+        """Return seconds that never decrease."""
 
     async def sleep(self, delay_s: float) -> None:
         """Wait."""
 
 
 class Ids(Protocol):
-    """Where ids come from."""
-
     def new(self, prefix: str, partition: int) -> str:
-        """Make an id that sorts after those made before: prefix, '_', two hexadecimal digits, the rest."""
+        """Make an id that sorts after earlier ones: prefix, '_', partition in hexadecimal, the rest."""
 
 
 _AnyVersion = Enum("_AnyVersion", "ANY")
 ANY: Final = _AnyVersion.ANY
-"""What a verifier without versions returns for a right answer."""
+"""The result of a verifier without versions for a right answer."""
 
 MatchingVersions = AbstractSet[int] | Literal[_AnyVersion.ANY]
 
 
 class Verifier(Protocol):
-    """The second step. It only compares an answer; the store judges, counts and consumes."""
+    """The second step. It only compares an answer; the store checks, counts and consumes."""
 
     async def code(self, terms: PaymentTerms, version: int) -> str | None:
-        """Return the code to send to the user, always the same for one version; None when nothing is sent."""
+        """Return the code to send, always the same for one version; None to send nothing."""
 
     async def check(self, terms: PaymentTerms, answer: str, versions: AbstractSet[int]) -> MatchingVersions:
-        """Return those of `versions` that an answer of any form matches, or ANY; an empty set: none."""
+        """Return those of `versions` that an answer of any form matches, or ANY."""
 
 
 class SettlementService(Protocol):
-    """Where the money goes. The payment id is the key of a payment, the refund id that of a reversal.
+    """Pays merchants. The payment id is the key of a payment, the refund id that of a reversal.
 
-    Every call may be made again. Anything but the listed answers, an exception and silence included, counts as
-    unknown.
+    Every call can be repeated. Any other result, an exception and silence included, counts as unknown.
     """
 
     async def settle(self, terms: PaymentTerms) -> Literal["settled", "declined"]:
@@ -101,32 +98,32 @@ class SettlementService(Protocol):
     async def status(
         self, terms: PaymentTerms
     ) -> Literal["settled", "declined", "called_off", "pending", "not_found"]:
-        """Return the state of a payment. 'not_found' denies nothing: a request may still be on its way."""
+        """Return the state of a payment. 'not_found' decides nothing: a request may still be on its way."""
 
     async def call_off(
         self, terms: PaymentTerms
     ) -> Literal["called_off", "already_settled", "already_declined"]:
-        """See to it that the payment is not settled from now on, even if it was never seen.
+        """Make sure that the payment is not settled from now on, even if the service does not know it.
 
-        An adapter to a service that cannot promise this raises; its payments are set aside instead.
+        An adapter to a service without this guarantee raises; then the payment is set aside.
         """
 
     async def reverse(self, terms: PaymentTerms, refund: RefundTerms) -> Literal["reversed", "declined"]:
-        """Undo a settlement, or decline to: then the payment stays settled."""
+        """Reverse a settlement, or decline: then the payment stays settled."""
 
 
 class Channel(Protocol):
-    """A way to reach a user. Returning means that the message was taken; raising means that it was not."""
+    """Delivers messages to users. An exception means that the message was not delivered."""
 
     async def deliver(self, message: OutgoingMessage) -> None:
-        """Hand the message over."""
+        """Deliver a message."""
 
 
 class Store(Protocol):
-    """The only truth. Each command is one atomic step; what it decides, it decides with its own clock.
+    """The only source of truth. Each command is one atomic step, by the clock of the store.
 
-    A user and everything that belongs to the user lives in one partition, which ids carry. Methods raise
-    StoreUnavailable (nothing happened) or OutcomeUnknown (ask again with the same operation).
+    A user and all records of the user are in one partition, which their ids contain. Methods raise
+    StoreUnavailable (nothing happened) or OutcomeUnknown (retry with the same operation).
     """
 
     unreadable: UnreadableRecords
@@ -136,7 +133,7 @@ class Store(Protocol):
 
     @property
     def script_times(self) -> Mapping[str, ScriptTime]:
-        """How long the scripts took that this process sent."""
+        """The times of the scripts of this process."""
         ...
 
     def partition_of(self, user_id: str) -> int: ...
@@ -149,12 +146,12 @@ class Store(Protocol):
         Commands reach the store in the order in which they were sent. Codes beside those of refusals:
         'busy' (another owner has the lease), 'fenced' (the token is not current), 'bounds' (send it again);
         after each of them nothing happened. Faults: StoreUnavailable (nothing happened), OutcomeUnknown (send
-        it again: the store knows its own earlier outcome), InternalError.
+        it again: the store returns the first outcome), InternalError.
         """
         ...
 
     async def run(self, command: Command[Result], lease: Lease | None = None) -> Outcome[Result]:
-        """Send a command and wait for its outcome. A lost reply is asked for again, a bounded time."""
+        """Send a command and wait for its outcome. After a lost reply it is sent again, for a bounded time."""
         ...
 
     async def read_end(self, partition: int) -> Position:
@@ -166,12 +163,12 @@ class Store(Protocol):
         ...
 
     async def ping(self) -> None:
-        """Find out whether the store works."""
+        """Check whether the store works."""
 
     async def measure(self) -> StoreGauges:
-        """Measure what concerns all engines on the store."""
+        """Measure the store, for all engines on it."""
         ...
 
     async def audit(self) -> Audit:
-        """Recompute every invariant from the journal and compare; it runs beside traffic."""
+        """Recompute every invariant from the journal, beside traffic."""
         ...

@@ -1,4 +1,4 @@
-"""What can be set about an engine, with the relations between the values asserted."""
+"""The settings of an engine, and the rules for their values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECRET_LENGTH_MIN = 32
 SECRET_CHARACTERS_MIN = 8
 SECRETS_MAX = 8
 NUMBER_MAX = 10**10
-"""Durations are counted in milliseconds, whose sums stay exact."""
+"""Durations are converted to milliseconds, whose sums have to stay exact."""
 AT_LEAST_ONE = {
     "code_attempts", "mailbox_capacity", "settlement_attempts", "message_attempts", "events_waiting_max",
     "listeners_per_user_max", "listeners_max",
@@ -22,7 +22,7 @@ AT_LEAST_ONE = {
 
 
 def secret_error(secret: str) -> str | None:
-    """Say what is wrong with a secret, without saying what it is."""
+    """Return what is wrong with a secret, without showing it."""
     if len(secret) < SECRET_LENGTH_MIN:
         return f"has {len(secret)} characters; it needs {SECRET_LENGTH_MIN}"
     if len(set(secret)) < SECRET_CHARACTERS_MIN:
@@ -36,18 +36,18 @@ def derive_key(secret: str, purpose: str) -> bytes:
 
 
 def key_id_of(secret: str) -> str:
-    """Return the name of the keys of a secret; it reveals nothing of them."""
+    """Return the id of a secret's keys, which reveals nothing of them."""
     return derive_key(secret, "secret id").hex()[:8]
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """Settings of one engine. Durations are in the unit that the name ends with."""
+    """Settings of an engine. Names end with the unit of a duration."""
 
     secret: str = field(repr=False)
-    """Keys for codes and tokens are derived from it; at least 32 characters."""
+    """The keys of codes and tokens are derived from it; at least 32 characters."""
     previous_secrets: tuple[str, ...] = field(default=(), repr=False)
-    """Other secrets whose codes are taken: those before it, or the next one before it is used."""
+    """Other secrets whose codes are valid, too: former ones, or the next one during a rollout."""
 
     code_lifetime_s: int = 300
     code_attempts: int = 5
@@ -55,50 +55,50 @@ class EngineSettings:
     code_resends: int = 3
 
     codes_per_hour: int | None = 5
-    """Codes that a user may be sent, by all payments together; 0 or None lifts this limit, as the next two."""
+    """Codes for one user, by all payments together; 0 or None lifts this limit and the next two."""
     confirms_per_minute: int | None = 5
-    """Confirms of a user that get as far as the code."""
+    """Confirms of one user whose code is checked."""
     failures_per_day: int | None = 10
-    """Wrong codes of a user, whichever the payment: of a million codes, that many can be guessed in a day."""
+    """Wrong codes of one user, by all payments together: the number of guesses out of a million codes."""
 
     mailbox_capacity: int = 1_000
-    """Commands that may wait for one wallet; one more is refused as overloaded."""
+    """The bound of commands that wait for one wallet; more are refused as overloaded."""
     commands_waiting_max: int = 20_000
-    """Commands that may wait for all wallets together."""
+    """The bound of commands that wait for all wallets."""
     command_deadline_s: float = 5.0
-    """A command that did not begin by then is dropped."""
+    """A command that was not sent by then is dropped."""
 
     settlement_timeout_s: float = 5.0
     settlement_attempts: int = 5
     settlement_backoff_s: float = 0.2
     """Before the second attempt; doubled before each further one."""
     settlement_silence_s: float = 15.0
-    """After so long without any answer of the settlement service a payment is set aside."""
+    """After so long without a reply of the settlement service a payment is set aside."""
     settlements_max: int = 10_000
-    """Settlements at a time; what is more waits on the agenda."""
+    """Settlements at a time; more of them wait on the agenda."""
     set_aside_interval_s: float = 300.0
-    """How often the settlement service is asked about a payment that was set aside."""
+    """The interval of requests about a payment that was set aside."""
 
     message_attempts: int = 6
     message_timeout_s: float = 2.0
     message_backoff_s: float = 1.0
 
     events_interval_s: float = 0.5
-    """How often it is looked for changes that other processes made, while somebody listens."""
+    """The interval of reads for changes by other processes, while there are listeners."""
     events_waiting_max: int = 100
-    """Events that wait for one listener; what is more waits in the journal."""
+    """Events that wait for one listener; more of them wait in the journal."""
     events_patience_s: float = 30.0
-    """A listener for whom as many wait as may, and who takes none for so long, is let go."""
+    """A listener that takes none of its waiting events for so long is disconnected."""
     listeners_per_user_max: int = 4
     listeners_max: int = 500
-    """Listeners of this process; one more is refused as overloaded."""
+    """Listeners of this process; more are refused as overloaded."""
 
     agenda_interval_s: float = 0.5
     idempotency_kept_s: int = 72 * 3600
     drain_s: float = 10.0
 
     def __post_init__(self) -> None:
-        """Refuse values of a wrong type, and those that cannot work together.
+        """Check types and values.
 
         Raises:
             ValueError: names the setting and the rule.

@@ -1,4 +1,4 @@
-"""Time and ids as they are outside of tests."""
+"""The clock and the ids of a real engine."""
 
 from __future__ import annotations
 
@@ -10,25 +10,23 @@ from uuid_utils import uuid7
 
 BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 SORTED = bytes.maketrans(BASE64, bytes(sorted(b"-_" + BASE64[:62])))
-"""Base64 in letters whose order is that of the bytes."""
+"""Base64 with an alphabet that keeps the order of the bytes."""
 
 
 class SystemClock:
     """The clock of this machine."""
 
     def monotonic(self) -> float:
-        """Return seconds that never go back."""
         return time.monotonic()
 
     async def sleep(self, delay_s: float) -> None:
-        """Wait."""
         await asyncio.sleep(delay_s)
 
 
 class RandomIds:
-    """Ids that cannot be guessed and sort by the time of their making (RFC 9562, version 7)."""
+    """Ids that cannot be guessed and sort by time (RFC 9562, version 7)."""
 
     def new(self, prefix: str, partition: int) -> str:
-        """Make an id: prefix, '_', partition, 22 characters that stand for the bytes of the UUID."""
+        """Make an id: prefix, '_', partition, and the bytes of the UUID as 22 characters."""
         unique = binascii.b2a_base64(uuid7().bytes, newline=False)[:22].translate(SORTED).decode()
         return f"{prefix}_{partition:02x}{unique}"

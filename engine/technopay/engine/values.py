@@ -1,4 +1,4 @@
-"""The values that commands carry and return, beside the records of models.py."""
+"""The values in commands and their results, beside the records of models.py."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from technopay.engine.models import Method, Payment
 ClaimKind = Literal["payment", "message", "relay"]
 Verdict = Literal["settled", "given_back", "reversed", "refund_failed"]
 Fate = Literal["sent", "waiting", "dead", "stale", "unsent", "left"]
-"""What became of a message: `stale` is of no use any more, `unsent` a code that no verifier sends, `left` one
-of a key that this engine lacks."""
+"""The result of an attempt: `stale` is no longer relevant, `unsent` a code that its verifier does not send,
+`left` a code of a key that this engine lacks."""
 
 
 class Position(NamedTuple):
-    """A place in the journal of a partition: the entry's milliseconds and its number within them."""
+    """A position in the journal of a partition: the entry's milliseconds and its number within them."""
 
     at_ms: int
     number: int
 
     @classmethod
     def of(cls, entry_id: str) -> Position:
-        """Read the id of an entry."""
         at_ms, _, number = entry_id.partition("-")
         return cls(int(at_ms), int(number))
 
@@ -40,11 +39,11 @@ IMPLIED_VERSIONS = {
     "invoice.created": 1,
     "invoice.voided": 2,
 }
-"""The versions of records after entries that name none."""
+"""The versions of records after entries without one."""
 
 
 class JournalEntry(NamedTuple):
-    """An entry of the journal: what happened, to which record, and what else was written about it."""
+    """An entry of the journal: its type, the id of its record, and its fields."""
 
     id: str
     type: str
@@ -63,15 +62,12 @@ class JournalEntry(NamedTuple):
 
     @property
     def at_ms(self) -> int:
-        """When it was written. Where the clock had gone back, a field says so instead of the id."""
+        """The time of the entry: in the field `at` if the clock had gone back, else in the id."""
         return int(self.fields.get("at") or self.id.partition("-")[0])
 
 
 class JournalBatch(NamedTuple):
-    """Entries of the journal, in order; `end` is the position of the last one.
-
-    `is_last` says that no entry followed when it was read.
-    """
+    """Entries of the journal, in order; `end` is the position of the last one, `is_last` that none followed."""
 
     entries: Sequence[JournalEntry]
     end: Position
@@ -79,10 +75,9 @@ class JournalBatch(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """The identity of one call, by which a repeat of it is recognised.
+    """The identity of a call, by which its repeats are recognised.
 
-    `fingerprint` stands for the arguments; with an empty one the call has no record of its own (the payment is
-    it).
+    `fingerprint` is a digest of the arguments; with an empty one the call has no record but the payment.
     """
 
     operation_id: str
@@ -91,7 +86,7 @@ class Operation(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """What an actor shows to the store: its engine, the known token or '', whether more commands wait."""
+    """The lease fields of a command: the engine, the known token or '', whether more commands wait."""
 
     owner: str
     token: str
@@ -99,7 +94,7 @@ class Lease(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What an answer is worth: the code versions that it matches under a key, ',1,3,' or '*' for all of them.
+    """The evidence of an answer: the code versions that it matches under a key, ',1,3,' or '*' for all of them.
 
     `digests` are '<key id>:<digest of the answer>' under every key of the engine, the current one first.
     """
@@ -110,7 +105,7 @@ class Evidence(NamedTuple):
 
 
 class PaymentTerms(NamedTuple):
-    """What a code is bound to (PSD2 RTS, Article 5): this payment, this amount, this payee."""
+    """The terms that a code is bound to (PSD2 RTS, Article 5): payment, amount and payee."""
 
     payment_id: str
     amount: int
@@ -119,7 +114,7 @@ class PaymentTerms(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A payment that this process may settle or reverse, under this claim, until the claim runs out."""
+    """A payment that this process may settle or reverse until the claim expires."""
 
     payment: Payment
     claim: str
@@ -127,7 +122,7 @@ class Claimed(NamedTuple):
 
 
 class NotificationContext(NamedTuple):
-    """What a message says of a payment, and to whom; the status `unreadable` stands for a record that is."""
+    """Content and recipient of a message about a payment. An unreadable record has the status `unreadable`."""
 
     payment_id: str
     user_id: str
@@ -147,15 +142,13 @@ class NotificationContext(NamedTuple):
 
     @property
     def terms(self) -> PaymentTerms:
-        """What a code is bound to."""
         return PaymentTerms(self.payment_id, self.amount, self.currency, self.merchant)
 
 
 class Notification(NamedTuple):
-    """What a user has to be notified of because of one entry of the journal.
+    """A message to a user because of a journal entry, with the code version or the reason of a failure in it.
 
-    `code_version` is that of the code that the entry is about, `reason` why something failed. Without a context
-    there is nothing to tell any more.
+    Without a context the payment is gone, and the message is stale.
     """
 
     entry_id: str
@@ -166,7 +159,7 @@ class Notification(NamedTuple):
 
 
 class ClaimedMessage(NamedTuple):
-    """A message that is to be tried again, under this claim."""
+    """A message to try again, under this claim."""
 
     notification: Notification
     channel: Method
@@ -175,7 +168,7 @@ class ClaimedMessage(NamedTuple):
 
 
 class FailedDelivery(NamedTuple):
-    """A message that needs a record: it was not sent at once, or not by the channel that its entry implies."""
+    """A message that needs a record: it was not sent at once, or by another channel than its entry implies."""
 
     entry_id: str
     user_id: str
@@ -195,10 +188,7 @@ class HeldClaim(NamedTuple):
 
 
 class Due(NamedTuple):
-    """What the agenda handed out, and in how many milliseconds the next of it is due (None: nothing waits).
-
-    `set_aside` is how many payments wait for an operator.
-    """
+    """The due work, the time until the next work is due, and the number of payments set aside."""
 
     payments: Sequence[Claimed]
     messages: Sequence[ClaimedMessage]

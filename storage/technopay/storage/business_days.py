@@ -1,4 +1,4 @@
-"""The periods of limits in the business time zone, DST and all."""
+"""The periods of limits in the business time zone, with daylight saving time."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ ENDS_KEPT = 256
 
 
 class Calendar:
-    """Returns the periods around an instant. Instants come from the store's clock only."""
+    """Returns the periods around a time of the store's clock."""
 
     def __init__(self, timezone: str) -> None:
         self._zone = ZoneInfo(timezone)
         self._starts_at_ms, self._ends_at_ms = 0, 0
         self._periods: tuple[str, ...] = ()
         self.ends_at_ms = lru_cache(ENDS_KEPT)(self._compute_end)
-        """When a period of a window ends, and its counter begins anew."""
+        """When a period of a window ends."""
 
     def periods(self, now_ms: int) -> tuple[str, ...]:
-        """Return a window, when its earliest period starts, and names and ends of three periods."""
+        """Return a window, the start of its earliest period, then name and end of three periods."""
         if not self._starts_at_ms <= now_ms < self._ends_at_ms:
             today = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(self._zone).date()
             days = [today + timedelta(days=offset) for offset in (-1, 0, 1)]
@@ -41,6 +41,6 @@ class Calendar:
         return self._start_of(date.fromisoformat(period) + timedelta(days=1))
 
     def _start_of(self, day: date) -> int:
-        """Return when a day starts. Where clocks skip midnight, it is the first instant after the gap."""
+        """Return the start of a day. If clocks skip midnight, it is the first instant after the gap."""
         midnight = datetime(day.year, day.month, day.day, tzinfo=self._zone)
         return round(midnight.timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""The commands that only the storage itself runs; those of the engine are in technopay.engine.commands."""
+"""The commands of the storage itself; those of the engine are in technopay.engine.commands."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from technopay.storage.decode import Raw
 
 @dataclass(frozen=True, slots=True)
 class ReadMeta(Command[Mapping[str, str]]):
-    """Read the meta record; no fields when the store was never initialised."""
+    """Read the meta record; no fields if the store was never initialised."""
 
 
 @dataclass(frozen=True, slots=True)
 class Initialise(Command[Mapping[str, str]]):
-    """Make an unused store one of technopay's. 'in_use': returns its meta record, if it has one."""
+    """Initialise an unused store. 'in_use': returns its meta record, if it has one."""
 
     incarnation: str
     schema: str
@@ -26,19 +26,19 @@ class Initialise(Command[Mapping[str, str]]):
 
 @dataclass(frozen=True, slots=True)
 class MarkDemo(Command[None]):
-    """Mark a store as a demo's. 'done': the data was added before; 'in_use': it is no demo's."""
+    """Mark a store as a demo's. 'done': it has the demo data; 'in_use': it is no demo's."""
 
     state: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReadGauges(Command[Raw]):
-    """Read since when the oldest entry waits for the relay, and the oldest payment for an operator."""
+    """Read how long the oldest entry waits for the relay, and the oldest payment for an operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class CountLiveCodes(Command[Mapping[str, str]]):
-    """Count the codes that can still be used, by key; one batch of the agenda. 'more': it goes on."""
+    """Count the codes that can still be used, by key, in a batch of the agenda. 'more': not the last batch."""
 
     offset: int
     limit: int
@@ -54,7 +54,7 @@ class BeginMigration(Command[Mapping[str, str]]):
 
 @dataclass(frozen=True, slots=True)
 class AdvanceMigration(Command[Mapping[str, str]]):
-    """Record how far a migration has come, unless it has come further; returns the meta record."""
+    """Record the progress of a migration, unless it is further already; returns the meta record."""
 
     schema: str
     position: str
@@ -78,21 +78,21 @@ class MigrateReferences(Command[Raw]):
 
 @dataclass(frozen=True, slots=True)
 class MigratePayments(Command[list[str]]):
-    """Give payments the fields of this schema; returns the ids of those that cannot be read."""
+    """Convert payments to this schema; returns the ids of unreadable ones."""
 
     payment_ids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class MigrateLimits(Command[list[str]]):
-    """Name limits by their rule; returns the currencies of those that cannot be read."""
+    """Name limits by their rule; returns the currencies of unreadable ones."""
 
     currencies: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class AuditPosition(Command[Raw]):
-    """Read how far the journal and the relay have come."""
+    """Read the positions of the journal and the relay."""
 
 
 @dataclass(frozen=True, slots=True)

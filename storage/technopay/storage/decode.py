@@ -1,4 +1,4 @@
-"""The replies of scripts as outcomes of the engine, by the type that a command returns."""
+"""Turns the replies of scripts into outcomes, by the type that a command returns."""
 
 from __future__ import annotations
 
@@ -44,15 +44,16 @@ logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 Raw = Sequence[Any]
-"""As a command's result: the parts of the reply as they are."""
+"""As the result of a command: the parts of the reply as they are."""
 
 NO_DETAILS: Mapping[str, Any] = {}
 NUMBERS = ("required", "available", "attempts_remaining", "code_version")
 TEXTS = ("claim", "refund", "too_large", "invoice_id")
+TIMES = ("settled_at", "locked_until")
 
 
 class Reply(NamedTuple):
-    """What every script returns: a code, the store's time, a lease or claim token, and the rest."""
+    """The reply of a script: a code, the store's time, a lease or claim token, and the rest."""
 
     code: str
     now_ms: int
@@ -61,13 +62,12 @@ class Reply(NamedTuple):
 
     @property
     def record(self) -> Any:
-        """The record that the reply is about; None when there is none."""
         return self.body[0] if self.body else None
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a value in a reply means depends on."""
+    """The parameters for decoding a reply."""
 
     now_ms: int
     partition: int
@@ -81,7 +81,7 @@ class Context:
         build: Callable[[Any], Value],
         name: Callable[[Any], str] = id_of,
     ) -> list[Value]:
-        """Build many records; one that cannot be read is noted and left out."""
+        """Build many records; an unreadable one is noted and left out."""
         built = []
         for each in found:
             try:
@@ -103,7 +103,7 @@ class Context:
         return message_from(record, self.partition)
 
     def listed_message(self, record: Any) -> Message:
-        """Build a message; one that cannot be read is shown as dead."""
+        """Build a message; an unreadable one is shown as dead."""
         try:
             return self.message(record)
         except UNREADABLE as error:
@@ -114,7 +114,7 @@ class Context:
 def outcome_of(
     result: Any, reply: Reply, partition: int, calendar: Calendar, unreadable: UnreadableRecords
 ) -> Outcome[Any]:
-    """Turn a reply into an outcome; a replayed one is as good as a fresh one.
+    """Turn a reply into an outcome; a replayed one has the code 'ok', too.
 
     Raises:
         InternalError: the record cannot be read.
@@ -136,7 +136,7 @@ def outcome_of(
 
 
 def _details_of(result: Any, reply: Reply, context: Context) -> Mapping[str, Any]:
-    """Give the details of a reply about a record their types."""
+    """Convert the details of a reply about a record to their types."""
     if len(reply.body) < 2 or result not in DETAILED:
         return {"replayed": True} if reply.code == "replayed" else NO_DETAILS
     texts = fields_of(reply.body[1])
@@ -144,16 +144,13 @@ def _details_of(result: Any, reply: Reply, context: Context) -> Mapping[str, Any
         return NO_DETAILS
     details: dict[str, Any] = {name: int(texts[name]) for name in NUMBERS if name in texts}
     details |= {name: texts[name] for name in TEXTS if name in texts}
+    details |= {name: from_ms(texts[name]) for name in TIMES if name in texts}
     if "payment" in texts:
         details["payment"] = context.payment(texts["payment"])
     if "limit" in texts:
         details["limit"] = limit_from(texts)
     if "retry_after_ms" in texts:
         details |= {"retry_after_s": int(texts["retry_after_ms"]) / 1000, "too_many": texts["too_many"]}
-    if "settled_at" in texts:
-        details["settled_at"] = from_ms(texts["settled_at"])
-    if "locked_until" in texts:
-        details["locked_until"] = from_ms(texts["locked_until"])
     if reply.code == "replayed":
         details["replayed"] = True
     return details
@@ -173,7 +170,7 @@ def _limit(flat: Sequence[str]) -> Limit:
 
 
 def _currency_of(flat: Sequence[str]) -> str:
-    """Return what a limit in a reply is called, which is its first part only if it cannot be read."""
+    """Return the currency of a limit in a reply, for an unreadable one its first part."""
     return dict(zip(flat[::2], flat[1::2], strict=False)).get("currency", flat[0])
 
 
@@ -241,7 +238,7 @@ DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
     Mapping[str, Payment | Invoice]: _owned,
     list[NotificationContext | None]: lambda body, _: [readable_context_from(each) for each in body[0]],
 }
-"""What the body of a reply becomes, by the type that its command returns."""
+"""The decoders of a reply's body, by the type that the command returns."""
 
 DETAILED = frozenset({Payment, OperatorPayment, Invoice})
 """The results whose replies have details behind the record."""

@@ -17,7 +17,7 @@ def entry_of(raw: Sequence[Any]) -> JournalEntry:
 
 
 def batch_of(found: Sequence[Any], after: Position, limit: int, unreadable: UnreadableRecords) -> JournalBatch:
-    """Read entries; one that cannot be read is noted and left out."""
+    """Read entries; an unreadable one is noted and left out."""
     entries = []
     for raw in found:
         try:
@@ -29,5 +29,5 @@ def batch_of(found: Sequence[Any], after: Position, limit: int, unreadable: Unre
 
 
 def position_of_last(found: Sequence[Any]) -> Position:
-    """Return the position of the newest of some entries, newest first."""
+    """Return the position of the first of these entries, newest first."""
     return Position.of(found[0][0]) if found else BEGINNING

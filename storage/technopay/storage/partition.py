@@ -36,8 +36,7 @@ NO_LEASE = Lease("", "", keep=False)
 class Partition:
     """Sends the commands of one partition.
 
-    `client` is None while the store is closed. `scripts` and what is counted are shared by all partitions of a
-    store.
+    `client` is None while the store is closed. Scripts and statistics are shared by all partitions of a store.
     """
 
     def __init__(
@@ -82,28 +81,28 @@ class Partition:
         self.client.send(binding.script, self._keys, arguments, on_reply)
 
     async def run(self, command: Command[Value], lease: Lease | None = None) -> Outcome[Value]:
-        """Send a command and wait for its outcome. A lost reply is asked for again, a bounded time.
+        """Send a command and wait for its outcome. After a lost reply it is sent again, for a bounded time.
 
         Raises:
             StoreUnavailable: it did not run.
-            OutcomeUnknown: it may have run, and the store does not answer.
+            OutcomeUnknown: it may have run, and the store does not reply.
 
         """
-        outcome = await ask_until_known(partial(self.ask, command, lease))
+        outcome = await retry_until_known(partial(self.send_once, command, lease))
         if outcome.code == "bounds":
-            outcome = await ask_until_known(partial(self.ask, command, lease))
+            outcome = await retry_until_known(partial(self.send_once, command, lease))
         return outcome
 
-    def ask(self, command: Command[Value], lease: Lease | None = None) -> Future[Outcome[Value]]:
+    def send_once(self, command: Command[Value], lease: Lease | None = None) -> Future[Outcome[Value]]:
         """Send a command once and return the future of its outcome."""
         outcome: Future[Outcome[Value]] = asyncio.get_running_loop().create_future()
         self.send(command, lease, partial(_resolve_future, outcome))
         return outcome
 
     async def fetch(self, *words: Argument) -> Any:
-        """Run a command of the server that only reads, without a script."""
+        """Run a read command of the server, without a script."""
 
-        def ask() -> Future[Any]:
+        def send() -> Future[Any]:
             reply: Future[Any] = asyncio.get_running_loop().create_future()
             if self.client is None:
                 reply.set_exception(StoreUnavailable("The store is not open."))
@@ -111,7 +110,7 @@ class Partition:
                 self.client.send_command(words, partial(_resolve_future, reply))
             return reply
 
-        return await ask_until_known(ask)
+        return await retry_until_known(send)
 
     async def read_end(self) -> Position:
         """Return the position of the last entry of the journal."""
@@ -138,7 +137,7 @@ class Partition:
         try:
             code, now, token, *body = raw
             reply = Reply(code, int(now), token, body)
-            # A replayed reply names its own time, which is past.
+            # A replayed reply has the time of the first call.
             if code != "replayed":
                 self.now_ms = reply.now_ms
             result: Outcome[Any] | Fault = outcome_of(
@@ -150,12 +149,12 @@ class Partition:
         on_result(result)
 
 
-async def ask_until_known(ask: Callable[[], Future[Value]]) -> Value:
-    """Ask again while a reply is lost, for a bounded time."""
+async def retry_until_known(send: Callable[[], Future[Value]]) -> Value:
+    """Send again after a lost reply, for a bounded time."""
     began_s, was_lost = monotonic(), False
     while True:
         try:
-            return await ask()
+            return await send()
         except OutcomeUnknown:
             was_lost = True
         except StoreUnavailable:

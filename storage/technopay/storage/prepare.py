@@ -8,11 +8,11 @@ from technopay.storage.store import REPLY_TIMEOUT_S, RedisStore
 
 
 async def initialise_store(url: str, *, timezone: str, durability: Durability, may_be_new: bool = True) -> bool:
-    """Initialise a store that was never used; answer False if it is ours already, and leave it as it is.
+    """Initialise a new store; return False, without a change, if it is initialised already.
 
     Raises:
-        StoreUninitialised: it was never used, and may not be new.
-        StoreUnfit: it is somebody else's, or must not be used.
+        StoreUninitialised: it is new, and must not be.
+        StoreUnfit: it has other data, or must not be used.
         StoreUnavailable: it cannot be reached.
 
     """
@@ -40,7 +40,7 @@ async def migrate_store(
     give the longest one.
 
     Raises:
-        StoreUnfit: it is somebody else's, or must not be used.
+        StoreUnfit: it has other data, or must not be used.
         StoreUnavailable: it cannot be reached.
 
     """

@@ -1,4 +1,4 @@
-"""Directories and files that only the user who runs us may use."""
+"""Directories and files for the user of this process only."""
 
 from __future__ import annotations
 
@@ -12,25 +12,23 @@ from pathlib import Path
 from technopay.engine.errors import StoreUnfit
 
 SOCKET_PATH_BYTES_MAX = 100
-"""What fits into the address of a unix socket on every system."""
+"""The length of a unix socket's address that every system allows."""
 
 
 def make_private(directory: Path) -> Path:
-    """Make a directory that only we may use, or take one that exists; return its path without links.
-
-    One that others can read is tightened.
+    """Create a private directory, or make one that exists private; return its path without links.
 
     Raises:
-        StoreUnfit: it is somebody else's, others can write to it, or it cannot be made; says which.
+        StoreUnfit: it belongs to another user, others can write to it, or it cannot be created.
 
     """
     try:
         for each in (directory, *directory.parents):
             if each.is_symlink() and each.lstat().st_uid not in (0, os.geteuid()):
-                raise StoreUnfit(f"the directory {directory}: the link {each} is somebody else's")
+                raise StoreUnfit(f"the directory {directory}: the link {each} belongs to another user")
         real = directory.resolve()
         for each in (*reversed(real.parents), real):
-            # Not by `parents=True`: that leaves the mode of the parents to the umask.
+            # With `parents=True` the mode of the parents would depend on the umask.
             if not each.exists():
                 each.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -45,11 +43,11 @@ def make_private(directory: Path) -> Path:
 
 
 def read_private(file: Path) -> str:
-    """Read a file that only we may read.
+    """Read a private file.
 
     Raises:
         FileNotFoundError: there is none.
-        StoreUnfit: it is somebody else's, or others can read or write it; says which.
+        StoreUnfit: it belongs to another user, or others can read or write it.
 
     """
     try:
@@ -67,7 +65,7 @@ def read_private(file: Path) -> str:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write a file that only we may read, all of it or nothing; one that exists already is left as it is."""
+    """Write a private file atomically, unless it exists."""
     written = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
     try:
         with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
@@ -81,9 +79,7 @@ def write_private(file: Path, text: str) -> None:
 
 
 def socket_path(directory: Path) -> Path:
-    """Choose where a socket of a private directory is: in there, or where its path is too long in a new one.
-
-    A link in the directory then says where, for others that may look into it.
+    """Choose the path of a socket: in its private directory or, if that is too long, behind a link from there.
 
     Raises:
         StoreUnfit: that path is too long, too.
@@ -104,18 +100,13 @@ def socket_path(directory: Path) -> Path:
 
 
 def require_socket_path(path: Path) -> None:
-    """Refuse a path below the temporary directory that is too long for a socket.
-
-    Raises:
-        StoreUnfit: it is; says what to do.
-
-    """
+    """Raise StoreUnfit if a path below the temporary directory is too long for a socket."""
     if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
         raise StoreUnfit(f"the path {path} is too long for a socket; set TMPDIR to a shorter directory")
 
 
 def remove_socket(path: Path) -> None:
-    """Remove a socket, and the directory that was made for it."""
+    """Remove a socket, and the directory that was created for it."""
     if path.is_symlink():
         with contextlib.suppress(OSError):
             elsewhere = path.readlink()

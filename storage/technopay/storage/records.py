@@ -1,4 +1,4 @@
-"""The replies of scripts as the engine's records."""
+"""Builds the engine's records from the replies of scripts."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ SEPARATOR = "\x1f"
 Packed = str | Sequence[str]
 
 UNREADABLE = (ArithmeticError, LookupError, TypeError, ValueError)
-"""The errors that a record raises which does not hold what it has to hold."""
+"""The errors of building a record from invalid data."""
 UNREADABLE_TEXT = "cannot be read"
-"""How the last error of a message ends that cannot be sent, see take_due.lua and the relay."""
+"""The end of the last error of an unreadable message, see take_due.lua and the relay."""
 PAYMENT_STATUSES = frozenset(get_args(PaymentStatus))
 INVOICE_STATUSES = frozenset(get_args(InvoiceStatus))
 STATUSES = frozenset({"active", "blocked", "inactive"})
@@ -54,9 +54,9 @@ PAYMENT_VIEW = (
     "paid_at", "balance", "settled_at", "failure", "refunded_at", "refund_reason", "set_aside",
     "resolution", "resolution_note", "resolution_by", "resolution_at",
 )  # fmt: skip
-"""The fields of a payment that scripts return, in this order, behind its id and its user's addresses."""
+"""The fields of a payment in a view, in this order, after its id and its user's addresses."""
 CODE_VIEW = ("method", "version", "attempts", "resends", "expires_at", "key")
-"""The fields of its code, which come behind the limits."""
+"""The fields of its code, after the limits."""
 CODE_VIEW_AT = PAYMENT_VIEW.index("paid_at")
 WAITED = ("requires_confirmation", "expired", "canceled")
 """The statuses of payments that have a code."""
@@ -79,20 +79,20 @@ def fields_of(flat: Sequence[str]) -> Fields:
 
 
 def unpack(packed: Packed) -> Sequence[str]:
-    """Return the parts of what a script packed."""
+    """Return the parts of a packed value."""
     return packed.split(SEPARATOR) if isinstance(packed, str) else packed
 
 
 def id_of(reply: Any) -> str:
-    """Return the id of a record in a reply: its first part, whatever the rest is."""
+    """Return the id of a record in a reply: its first part."""
     return str((unpack(reply) or [""])[0])
 
 
 def one_of(names: frozenset[str], name: str) -> Any:
-    """Return a name that there is.
+    """Return a name that is one of these.
 
     Raises:
-        ValueError: there is no such name.
+        ValueError: it is not.
 
     """
     if name not in names:
@@ -241,7 +241,7 @@ def _current_form(parts: Sequence[str]) -> Sequence[str]:
     """Return a view in its present form: recorded replies of schema 5 pack limit and code by position."""
     if len(parts) < 13 or not parts[11][:1].isdigit():
         return parts
-    # Behind an empty code came the time of the debit; now, behind an empty limit comes that nothing was used.
+    # There, the time of the debit follows an empty code; here, an empty used amount follows an empty limit.
     is_packed = " " in parts[12] or (not parts[12] and any(parts[13:14]))
     if not is_packed:
         return parts
@@ -269,7 +269,7 @@ def _resolution_from(outcome: str, note: str, by: str, at: str) -> Resolution | 
 
 
 def context_from(packed: Packed) -> NotificationContext:
-    """Build what a message says of a payment, see shared/message.lua."""
+    """Build the context of a message, see shared/message.lua."""
     (
         payment_id, user_id, amount, currency, merchant, status, method, version, key_id, email, phone
     ) = unpack(packed)  # fmt: skip
@@ -308,7 +308,7 @@ def entry_from(reply: Sequence[Any]) -> Entry:
         balance_after=int(fields["balance"]),
         kind=ENTRY_KINDS[entry_type],
         payment_id=None if entry_type == "wallet.deposited" else subject,
-        # An entry's id says when it was written, but where the clock had gone back.
+        # If the clock had gone back, the field `at` has the time instead of the id.
         at=from_ms(fields.get("at") or reply[0].split("-")[0]),
     )
 
@@ -332,7 +332,7 @@ def message_from(reply: Sequence[Any], partition: int) -> Message:
 
 
 def unreadable_message(reply: Sequence[Any], partition: int) -> Message:
-    """Build what operators see of a message that cannot be read, and so is not sent."""
+    """Build an unreadable message, which is never sent, for operators."""
     fields = dict(zip(reply[1][::2], reply[1][1::2], strict=False))
     return Message.trusted(
         id=f"msg_{partition:02x}{reply[0]}",
@@ -349,11 +349,11 @@ def unreadable_message(reply: Sequence[Any], partition: int) -> Message:
 
 
 def mask_email(email: str) -> str:
-    """Show of an e-mail address what its owner needs to know it: alice@example.com is a***@example.com."""
+    """Mask an e-mail address: alice@example.com is a***@example.com."""
     name, at, domain = email.rpartition("@")
     return f"{name[:1]}***@{domain}" if at else "***"
 
 
 def mask_phone(phone: str) -> str:
-    """Show of a phone number what its owner needs to know it: +15550100 is +1•••0100."""
+    """Mask a phone number: +15550100 is +1•••0100."""
     return f"{phone[:2]}•••{phone[-4:] if len(phone) > 7 else phone[-2:]}"

@@ -1,7 +1,7 @@
-"""Every key of a store, in one place.
+"""The keys of a store: `{<namespace>:<partition>}:<kind>` or `…:<kind>:<id>`.
 
-A key is `{<namespace>:<partition>}:<kind>` or `…:<kind>:<id>`. The part in braces is the hash tag: all keys of
-a partition lie in one slot. Scripts build their keys the same way, under the tag of the key that they get.
+The part in braces is the hash tag: all keys of a partition are in one slot. Scripts build their keys in the
+same way, under the tag of the key that they get.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ KINDS = {
     "meta": "hash: incarnation, schema, partitions, timezone, secret_id, secret_ids, created_at, demo; "
     "migrated_from and migration_position while it is migrated",
     "journal": "stream: every movement and every change of state, in commit order; first type and subject",
-    "agenda": "zset: what has to be done, by due time; pay_…, msg_…, op_…",
+    "agenda": "zset: due work by time: pay_…, msg_…, op_…",
     "set_aside": "zset: payments that wait for an operator",
     "limits": "set: currencies whose limit was ever set",
     "references": "hash: <length of merchant>:<merchant><reference>, in NFC, to invoice",
     "relay": "hash: cursor in the journal, claim, owner, claimed_until",
-    "user": "hash by user: status, email, phone, created_at, a field for each wallet; counts of behaviour.lua",
+    "user": "hash by user: status, email, phone, created_at, a field for each wallet; counters (behaviour.lua)",
     "invoices": "zset by user: invoice ids",
     "payments": "zset by user: payment ids",
     "wallet": "hash by wallet: user, currency, balance, ledger (with what may return), status, lease",
-    "entries": "list by wallet: places in the journal",
+    "entries": "list by wallet: ids of journal entries",
     "invoice": "hash by invoice",
     "payment": "hash by payment",
-    "code": "string by payment: the state of its code, while it waits for it, as JSON",
-    "limit": "hash by rule, currency and user: limit, and what was used by period",
+    "code": "string by payment: the state of its code as JSON, while it waits for it",
+    "limit": "hash by rule, currency and user: limit, and used amount by period",
     "operation": "hash by operation: fingerprint and reply, for 72 hours",
     "message": "hash by journal entry: a message that was not delivered at once, for 72 hours",
     "mock:settlement": "hash by payment: the book of the mock settlement service",
-    "mock:inbox": "list by user: what the mock channels delivered",
+    "mock:inbox": "list by user: messages of the mock channels",
 }
-"""The kinds of keys, what type each has and what is in it."""
+"""The kinds of keys, with their types and contents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one partition. A namespace keeps stores in one database apart."""
+    """The keys of one partition. Namespaces separate the stores in one database."""
 
     namespace: str = "tp"
     partition: int = 0

@@ -1,4 +1,4 @@
-"""The form of a store that this program works with, and those that it can migrate."""
+"""The schema of a store, and the earlier ones that can be migrated."""
 
 from __future__ import annotations
 
@@ -9,23 +9,18 @@ from technopay.engine.errors import StoreUnfit, StoreUninitialised
 SCHEMA = "6"
 MIGRATED = frozenset({"4", "5"})
 MIGRATING = "migrating:"
-"""While a store is migrated, its schema is this with the number of the step behind it."""
+"""The schema of a store during its migration: this prefix and the number of the step."""
 PARTITIONS = "1"
 
 
 def is_migratable(meta: Mapping[str, str]) -> bool:
-    """Whether a migration of the store has to begin or to go on."""
+    """Whether the store needs a migration, or is in one."""
     schema = meta.get("schema", "")
     return schema in MIGRATED or schema.startswith(MIGRATING)
 
 
 def require_ours(meta: Mapping[str, str], timezone: str) -> None:
-    """Refuse a store that was never initialised or lost its data, or that is used in another way.
-
-    Raises:
-        StoreUnfit: says what is wrong.
-
-    """
+    """Raise StoreUnfit if a store was never initialised, lost its data, or has another schema or time zone."""
     if not meta:
         raise StoreUninitialised(
             "the store was never initialised, or it lost its data; "

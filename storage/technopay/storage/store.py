@@ -13,13 +13,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from technopay.engine.commands import Command, ReadLimits
-from technopay.engine.errors import (
-    Fault,
-    InternalError,
-    OutcomeUnknown,
-    StoreUnavailable,
-    StoreUnfit,
-)
+from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable, StoreUnfit
 from technopay.engine.models import Audit
 from technopay.engine.operations import require_type
 from technopay.engine.ports import Outcome
@@ -35,10 +29,7 @@ from technopay.storage.schema import PARTITIONS, SCHEMA, is_migratable, require_
 from technopay.storage.scripts.loader import LIBRARY_PREFIX, load_scripts
 from technopay.storage.server.client import OTHER_LOOP, FakeClient, ServerClient
 from technopay.storage.server.embedded import EmbeddedValkey
-from technopay.storage.server.health import (
-    Durability,
-    HealthCheck,
-)
+from technopay.storage.server.health import Durability, HealthCheck
 
 Value = TypeVar("Value")
 
@@ -46,11 +37,11 @@ REPLY_TIMEOUT_S = 2.0
 REPLY_TIMEOUT_S_MAX = 3600.0
 NAMESPACE = re.compile("[A-Za-z0-9._-]{1,64}")
 SCHEMES = ("redis://", "rediss://", "unix://")
-LOOK_INTERVAL_S = 1.0
-"""So often the store is looked at while it is used: its configuration and role can change at any time."""
+CHECK_INTERVAL_S = 1.0
+"""The interval of health checks: configuration and role of the server can change at any time."""
 
-LOOKED_AT, LOOKED_AT_MAX = 2_000, 200_000
-"""Members of the agenda, by one script and together, when codes are counted."""
+CODES_BATCH, CODES_READ_MAX = 2_000, 200_000
+"""Members of the agenda that are read to count codes: by one script, and in all."""
 NO_DEMO = (
     "this store is in use and was not made by --demo, which gives tokens for any user to anybody; "
     "leave --demo out, or use another store"
@@ -103,16 +94,16 @@ class RedisStore:
         )
         self.migrates = migrates
         self.was_migrated = False
-        # Nobody else is on an embedded or a faked store. On a server, an engine closes at its next look, and
-        # its last call ends within the reply time-out.
+        # An embedded or fake store has no other engines. On a server, an engine closes at its next health
+        # check, and its last call ends within the reply time-out.
         is_shared = url is not None and server is None
-        self._migration_wait_s = 2 * LOOK_INTERVAL_S + reply_timeout_s if is_shared else 0.0
+        self._migration_wait_s = 2 * CHECK_INTERVAL_S + reply_timeout_s if is_shared else 0.0
         self._reply_timeout_s = reply_timeout_s
         self._resources = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._clock: Callable[[], datetime] | None = None
         self.is_for_demo = False
-        """Whether a store in use that no demo made is refused before anything is written to it."""
+        """Whether a store that is in use but no demo's is refused before the first write."""
 
     @classmethod
     def connect(
@@ -125,11 +116,11 @@ class RedisStore:
         durability: Durability = "always",
         reply_timeout_s: float = REPLY_TIMEOUT_S,
     ) -> Self:
-        """Use a server: redis://, rediss:// or unix://. With `initialise` it may be one that was never used.
+        """Use a server: redis://, rediss:// or unix://. With `initialise` the store may be new.
 
         Raises:
-            TypeError: an argument is of a wrong type; for every way to make a store.
-            ValueError: it is of the right type, and wrong.
+            TypeError: an argument has a wrong type.
+            ValueError: an argument is invalid.
 
         """
         require_type("url", url, str)
@@ -146,7 +137,7 @@ class RedisStore:
 
     @classmethod
     def embedded(cls, data_dir: str | Path, *, timezone: str = "UTC") -> Self:
-        """Run a Valkey server of our own on a data directory; a new one is initialised."""
+        """Run an embedded Valkey server on a data directory; a new one is initialised."""
         server = EmbeddedValkey(Path(data_dir))
         return cls(
             url=server.url,
@@ -162,7 +153,7 @@ class RedisStore:
     def fake(
         cls, *, timezone: str = "UTC", namespace: str = "tp", clock: Callable[[], datetime] | None = None
     ) -> Self:
-        """Keep everything in memory, for tests: nothing is durable. `clock` returns the time of the store."""
+        """Keep all data in memory, for tests. `clock` returns the time of the store."""
         store = cls(
             url=None,
             initialise=True,
@@ -176,14 +167,14 @@ class RedisStore:
 
     @property
     def url(self) -> str | None:
-        """Where the server is, the embedded one included; None for a fake."""
+        """The URL of the server, also of an embedded one; None for a fake."""
         return self._url
 
     async def open(self) -> None:
-        """Start the embedded server if there is one, connect, and look whether the store may be used.
+        """Start the embedded server if there is one, connect, and check the store.
 
         Raises:
-            StoreUnfit: it may not; says why.
+            StoreUnfit: it must not be used.
             StoreUnavailable: it cannot be reached.
 
         """
@@ -209,7 +200,7 @@ class RedisStore:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a client of a server, which may be down."""
+        """Whether the store is open; its server may be down."""
         return self._partition.client is not None
 
     @property
@@ -218,7 +209,7 @@ class RedisStore:
 
     @property
     def script_times(self) -> Mapping[str, ScriptTime]:
-        """How long the scripts took that this process sent."""
+        """The times of the scripts of this process."""
         return self._script_times
 
     def partition_of(self, user_id: str) -> int:  # noqa: ARG002 - there is one partition
@@ -234,7 +225,7 @@ class RedisStore:
         self._partition.send(command, lease, on_result)
 
     async def run(self, command: Command[Value], lease: Lease | None = None) -> Outcome[Value]:
-        """Send a command and wait for its outcome. A lost reply is asked for again, a bounded time."""
+        """Send a command and wait for its outcome. After a lost reply it is sent again, for a bounded time."""
         return await self._partition.run(command, lease)
 
     async def read_end(self, partition: int) -> Position:  # noqa: ARG002 - there is one partition
@@ -242,20 +233,20 @@ class RedisStore:
         return await self._partition.read_end()
 
     async def read_journal(self, partition: int, after: Position, limit: int) -> JournalBatch:  # noqa: ARG002
-        """Read the entries after a position; the journal has to keep them from then on."""
+        """Read the entries after a position; from then on, the health check expects the last one."""
         batch = await self._partition.read_journal(after, limit)
         self._health.note_entry(str(batch.end))
         return batch
 
     async def ping(self) -> None:
-        """Find out whether the store works now: a lost reply is not asked for again."""
+        """Check whether the store works now, without a retry."""
         try:
-            await self._partition.ask(ReadMeta())
+            await self._partition.send_once(ReadMeta())
         except OutcomeUnknown as error:
-            raise StoreUnavailable("The store did not answer.") from error
+            raise StoreUnavailable("The store did not reply.") from error
 
     async def measure(self) -> StoreGauges:
-        """Measure what concerns all engines on the store."""
+        """Measure the store, for all engines on it."""
         ((message_age_ms, set_aside_age_ms),) = (await self.run(ReadGauges())).value or ((0, 0),)
         memory = self._health.memory
         return StoreGauges(
@@ -267,25 +258,25 @@ class RedisStore:
         )
 
     async def audit(self) -> Audit:
-        """Recompute the invariants from the journal and compare; memory stays bounded, however long it is."""
+        """Recompute the invariants from the journal, in bounded memory."""
         return await audit(self._partition)
 
     async def read_meta(self) -> Mapping[str, str]:
-        """Read the meta record; nothing when the store was never initialised."""
+        """Read the meta record; empty if the store was never initialised."""
         return (await self.run(ReadMeta())).value or {}
 
     async def count_live_codes(self) -> tuple[Counter[str], bool]:
-        """Count the codes that can still be used, by the id of their key; return if that is all."""
+        """Count the codes that can still be used, by the id of their key; return whether these are all."""
         counts: Counter[str] = Counter()
-        for offset in range(0, LOOKED_AT_MAX, LOOKED_AT):
-            outcome = await self.run(CountLiveCodes(offset, LOOKED_AT))
+        for offset in range(0, CODES_READ_MAX, CODES_BATCH):
+            outcome = await self.run(CountLiveCodes(offset, CODES_BATCH))
             counts.update({key_id: int(number) for key_id, number in (outcome.value or {}).items()})
             if outcome.code == "ok":
                 return counts, True
         return counts, False
 
     async def mark_demo(self) -> bool:
-        """Mark a store that was never used as a demo's; return whether the demo data has to be added.
+        """Mark a new store as a demo's; return whether the demo data has to be added.
 
         Raises:
             StoreUnfit: the store is in use, and no demo's. Nothing was written.
@@ -297,7 +288,7 @@ class RedisStore:
         return code == "ok"
 
     async def mark_seeded(self) -> None:
-        """Note down that the demo data was added."""
+        """Record that the demo data was added."""
         await self.run(MarkDemo("seeded"))
 
     async def _open(self) -> None:
@@ -334,12 +325,12 @@ class RedisStore:
             await self._take_over(is_new=is_new)
             await self._remove_earlier_scripts()
             await client.check()
-            client.watch(LOOK_INTERVAL_S)
+            client.watch(CHECK_INTERVAL_S)
         if self._server:
             self._server.mark_initialised()
 
     async def _take_over(self, *, is_new: bool) -> None:
-        """Read what the store says of itself, initialise or migrate it if need be, and hold it to that."""
+        """Read the meta record; initialise or migrate the store if need be, and check it."""
         meta = await self.read_meta()
         if not meta and is_new:
             await self._require_empty()
@@ -368,11 +359,11 @@ class RedisStore:
                     await self._partition.fetch("FUNCTION", "DELETE", name)
 
     async def _require_empty(self) -> None:
-        """Refuse a database of somebody else; a namespace of our own says that it is shared on purpose."""
+        """Refuse a database with other data, unless a namespace was given to share it."""
         if self._server or self._keys.namespace != Keys().namespace:
             return
         count = 0
-        with suppress(InternalError, StoreUnavailable):  # the right to ask may be missing
+        with suppress(InternalError, StoreUnavailable):  # the user may lack the right
             count = int(await self._partition.fetch("DBSIZE"))
         if count and not await self._partition.fetch("EXISTS", self._keys.journal):
             raise StoreUnfit(

@@ -98,7 +98,7 @@ def test_a_link_of_ours_is_followed_and_one_of_somebody_else_is_not(tmp_path: Pa
     assert make_private(tmp_path / "link" / "new") == tmp_path / "real" / "new"
 
     give_away(tmp_path / "link")
-    with pytest.raises(StoreUnfit, match=r"the link .*/link is somebody else's"):
+    with pytest.raises(StoreUnfit, match=r"the link .*/link belongs to another user"):
         make_private(tmp_path / "link" / "newer")
     assert not (tmp_path / "real" / "newer").exists()
 

@@ -201,9 +201,9 @@ async def test_live_codes_are_counted_by_the_key_that_they_are_derived_from(
 
     expected = {"aaaaaaaa": 1, "bbbbbbbb": 2, "cccccccc": 1}
     assert await store.count_live_codes() == (expected, True)
-    monkeypatch.setattr("technopay.storage.store.LOOKED_AT", 2)
+    monkeypatch.setattr("technopay.storage.store.CODES_BATCH", 2)
     assert await store.count_live_codes() == (expected, True)
-    monkeypatch.setattr("technopay.storage.store.LOOKED_AT_MAX", 2)
+    monkeypatch.setattr("technopay.storage.store.CODES_READ_MAX", 2)
     counts, is_all = await store.count_live_codes()
     assert not is_all
     assert counts.total() <= 2

@@ -32,11 +32,11 @@ BATCH = 1_000
 """Entries of the journal that are read at a time."""
 ERROR_LENGTH_MAX = 200
 RETRIES_MAX = 1_000
-"""Messages that are tried again at a time."""
+"""Retries of messages at a time."""
 
 
 class UnreadableError(Exception):
-    """Raised when the store does not hold what a message needs: the message is dead."""
+    """Raised when the context of a message is unreadable: the message is dead."""
 
 
 class Relay:
@@ -78,7 +78,7 @@ class Relay:
         return not batch.is_last
 
     async def _notifications(self, partition: int, batch: JournalBatch) -> list[Notification]:
-        """Return the notifications that a batch causes, but for payments that are gone."""
+        """Return the notifications that a batch causes, except for payments that are gone."""
         kinds = [(entry, kind) for entry in batch.entries if (kind := message_kind(entry))]
         if not kinds:
             return []
@@ -91,14 +91,14 @@ class Relay:
         ]
 
     def retry(self, partition: int, message: ClaimedMessage) -> None:
-        """Begin to try a message again; one beyond the bound stays on the agenda."""
+        """Begin a retry of a message; one beyond the bound stays on the agenda."""
         if len(self._retries) < RETRIES_MAX:
             task = asyncio.get_running_loop().create_task(self._try_again(partition, message))
             self._retries.add(task)
             task.add_done_callback(self._retries.discard)
 
     async def drain(self, drain_s: float) -> None:
-        """Wait for the messages that are being tried again, but not longer than `drain_s`."""
+        """Wait for the running retries, but not longer than `drain_s`."""
         if self._retries:
             _, late = await asyncio.wait(self._retries, timeout=drain_s)
             for task in late:
@@ -132,14 +132,14 @@ class Relay:
     async def _deliver_all(
         self, notifications: Sequence[Notification], channel: Method | None = None
     ) -> list[FailedDelivery]:
-        """Deliver side by side, within the time for one; return what was not delivered.
+        """Deliver in parallel, within the time-out of one; return the failed deliveries.
 
-        A fault of one message must not hold up the others.
+        An error of one message must not delay the others.
         """
         if not notifications:
             return []
-        usual = [_usual_channel(notification) for notification in notifications]
-        reached = [channel or self._channel_for(*each) for each in zip(notifications, usual, strict=True)]
+        implied = [_implied_channel(notification) for notification in notifications]
+        reached = [channel or self._channel_for(*each) for each in zip(notifications, implied, strict=True)]
         deliveries = [
             asyncio.create_task(self._deliver(notification, through))
             for notification, through in zip(notifications, reached, strict=True)
@@ -156,21 +156,21 @@ class Relay:
         return [
             _failed(notification, through, fate, error)
             for notification, own, through, (fate, error) in zip(
-                notifications, usual, reached, fates, strict=True
+                notifications, implied, reached, fates, strict=True
             )
             if fate != "sent" or through != own
         ]
 
-    def _channel_for(self, notification: Notification, usual: Method) -> Method:
-        """Return the usual channel of a message or, where this engine lacks it, another one of the user."""
+    def _channel_for(self, notification: Notification, implied: Method) -> Method:
+        """Return the implied channel of a message or, if this engine lacks it, the other one of the user."""
         context = notification.context
-        if usual in self._channels or context is None or notification.kind == "confirmation.code":
-            return usual
-        other: Method = "sms" if usual == "email" else "email"
-        return other if other in self._channels and context.phone and context.email else usual
+        if implied in self._channels or context is None or notification.kind == "confirmation.code":
+            return implied
+        other: Method = "sms" if implied == "email" else "email"
+        return other if other in self._channels and context.phone and context.email else implied
 
     async def _deliver(self, notification: Notification, channel: Method) -> Fate:
-        """Deliver a message, unless there is nothing to send."""
+        """Deliver a message, if it still has to be sent."""
         context, code = notification.context, None
         if context is None:
             return "stale"
@@ -190,7 +190,7 @@ class Relay:
             if code is None:
                 return "unsent"
             if not is_current:
-                return "stale"  # it counts: a newer code replaced it before it was sent
+                return "stale"  # it counts as a code: a newer one replaced it before it was sent
         message = OutgoingMessage(
             event_id=f"evt_{context.partition:02x}{notification.entry_id}",
             user_id=context.user_id,
@@ -219,29 +219,26 @@ def _notification(entry: JournalEntry, kind: str, context: NotificationContext) 
 
 
 def _fate_of(delivery: asyncio.Task[Fate]) -> tuple[Fate, str]:
-    """Return what became of a message, and the error."""
+    """Return the fate of a message, and its error."""
     if not delivery.done() or delivery.cancelled():
         return "waiting", "TimeoutError"
     error = delivery.exception()
     if error is not None:
-        logger.info("a message was not taken: %r", error)
+        logger.info("a message was not delivered: %r", error)
         fate: Fate = "dead" if isinstance(error, UnreadableError) else "waiting"
         return fate, (str(error) or type(error).__name__)[:ERROR_LENGTH_MAX]
     return delivery.result(), ""
 
 
 def _failed(notification: Notification, channel: Method, fate: Fate, error: str) -> FailedDelivery:
-    # Without a context the payment is gone. Only a retried message can be of one, and its record exists.
+    # Without a context the payment is gone. Only a retry can be without one, and its record exists.
     context = notification.context
     user_id, payment_id = (context.user_id, context.payment_id) if context else ("", "")
     return FailedDelivery(notification.entry_id, user_id, channel, notification.kind, payment_id, fate, error)
 
 
-def _usual_channel(notification: Notification) -> Method:
-    """Return the channel that a journal entry implies: the one chosen for a code, else e-mail if there is one.
-
-    A message that was sent by it needs no record of its own.
-    """
+def _implied_channel(notification: Notification) -> Method:
+    """Return the channel that a journal entry implies: a message that was sent by it needs no record."""
     context = notification.context
     if context is None:
         return "email"

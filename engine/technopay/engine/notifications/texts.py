@@ -1,4 +1,4 @@
-"""Which entries of the journal cause a message, of which kind, and its text."""
+"""The kinds and the texts of messages, by journal entry."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ MESSAGE_KINDS = {
     "payment.canceled": "payment.canceled",
     "payment.expired": "payment.expired",
 }
-"""The kinds of messages, by the type of the entry; the scripts know them, too."""
+"""The kinds of messages, by the type of the entry; the loader passes them to the scripts."""
 
 
 def message_kind(entry: JournalEntry) -> str | None:
     """Return the kind of message that an entry causes, or None."""
-    # A user who cancels needs no message; a user whose invoice was withdrawn does.
+    # A user who canceled needs no message; only a void invoice cancels without the user's knowledge.
     if entry.type == "payment.canceled" and entry.fields.get("by") != "void":
         return None
     return MESSAGE_KINDS.get(entry.type)
 
 
 def money(amount: int, currency: str) -> str:
-    """Write an amount of minor units as people do: 1234 EUR as '12.34 EUR'."""
+    """Format an amount of minor units: 1234 EUR is '12.34 EUR'."""
     exponent = _exponent(currency)
     if exponent == 0:
         return f"{amount} {currency}"
@@ -50,7 +50,7 @@ REFUSAL_REASONS = {
 
 
 def message_text(notification: Notification, context: NotificationContext, code: str | None) -> str:
-    """Write the text of a message. Amount and payee are always in it (PSD2 RTS, Article 5)."""
+    """Return the text of a message, always with amount and payee (PSD2 RTS, Article 5)."""
     what = f"{money(context.amount, context.currency)} to {context.merchant}"
     match notification.kind:
         case "confirmation.code":

@@ -1,7 +1,7 @@
 """Settlement: a saga that ends every debit, by settling it or by giving it back, and every refund.
 
-It runs beside the actors. A completion goes straight to the store, where the claim decides: neither a full
-mailbox nor a wallet's lease stands in its way.
+It runs beside the actors. A completion goes directly to the store and needs the claim only: neither a full
+mailbox nor a wallet's lease can block it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,13 @@ logger = logging.getLogger(__name__)
 
 
 class Running(NamedTuple):
-    """A settlement or a refund that runs."""
-
     claimed: Claimed
     claim: Claim
     task: asyncio.Task[None]
 
 
 class Settlements:
-    """Runs the settlements and refunds that this process claimed."""
+    """Runs the settlements and refunds of this process."""
 
     def __init__(
         self,
@@ -55,11 +53,10 @@ class Settlements:
         self._deadlines = Deadlines(settings.settlement_timeout_s)
         self._running: dict[str, Running] = {}
         self.set_aside = 0
-        """How many payments wait for an operator, as of the last look at the agenda."""
+        """How many payments wait for an operator, as of the last read of the agenda."""
 
     @property
     def in_flight(self) -> int:
-        """How many run now."""
         return len(self._running)
 
     def begin(self, claimed: Claimed) -> None:
@@ -84,7 +81,7 @@ class Settlements:
         task.add_done_callback(end)
 
     async def drain(self, drain_s: float) -> None:
-        """Wait for running work; give up the claims of work that takes longer, so that others go on with it."""
+        """Wait for running work; give up the claims of the rest, so that other processes can take it over."""
         if self._running:
             _, late = await asyncio.wait([each.task for each in self._running.values()], timeout=drain_s)
             for task in late:
@@ -106,17 +103,17 @@ class Settlements:
             if outcome.code != "ok":
                 self._claims.lose(claim)
             else:
-                # A settled payment is not read again: only these three change.
+                # A settled payment is not read again: only three fields change.
                 self._on_change(outcome.value or _settled(payment, outcome.details["settled_at"]))
         except ClaimLostError:
-            pass  # logged and counted before
+            pass  # it was logged and counted
         except SilenceError:
             await self._set_aside(payment, claim)
         except asyncio.CancelledError:
             self._claims.keep(claim)
             raise
         except TechnopayError as error:
-            # The claim runs out and the agenda hands the payment out again.
+            # The claim expires and the agenda returns the payment again.
             logger.warning(
                 "payment %s is left to the agenda: %s", payment.id, error.code, extra=_about(payment)
             )
@@ -143,12 +140,11 @@ def _settled(payment: Payment, settled_at: datetime) -> Payment:
 
 
 def _about(payment: Payment) -> dict[str, str]:
-    """Return the ids that a log line is about."""
     return {"payment_id": payment.id, "wallet_id": payment.wallet_id}
 
 
 def _take_over(running: Running, claimed: Claimed) -> None:
-    """Go on under the newer claim: the one before had run out."""
+    """Go on under the newer claim: the former one had expired."""
     before, after = running.claimed, claimed
     is_same = before.payment.status == after.payment.status and (
         before.payment.status == "processing" or before.refund_id == after.refund_id

@@ -18,13 +18,12 @@ class SequentialIds:
         self._next = first
 
     def new(self, prefix: str, partition: int) -> str:
-        """Make the next id."""
         number, self._next = self._next, self._next + 1
         return f"{prefix}_{partition:02x}{number:022d}"
 
 
 class FixedCode:
-    """A verifier that takes one fixed answer for every payment and sends nothing."""
+    """A verifier with one fixed answer for every payment, which sends nothing."""
 
     def __init__(self, answer: str = "123456") -> None:
         self._answer = answer
@@ -39,33 +38,31 @@ class FixedCode:
         answer: str,
         versions: AbstractSet[int],  # noqa: ARG002
     ) -> MatchingVersions:
-        """Compare with the fixed answer."""
         return ANY if answer == self._answer else frozenset()
 
 
 class RecordingChannel:
-    """A channel that keeps what it was given; while `error` is set it takes nothing."""
+    """A channel that records its messages; while `error` is set, it raises that."""
 
     def __init__(self) -> None:
         self.messages: list[OutgoingMessage] = []
         self.error: Exception | None = None
 
     async def deliver(self, message: OutgoingMessage) -> None:
-        """Keep the message."""
         if self.error:
             raise self.error
         self.messages.append(message)
 
 
 SILENCE = "silence"
-"""As a scripted answer: never answer."""
+"""As a scripted answer: never reply."""
 
 
 class ScriptedSettlementService:
-    """A settlement service that answers from a script, in order, and repeats the last answer of each question.
+    """A settlement service with scripted answers to each request, in order; the last one is repeated.
 
     Answers are strings of the port, SILENCE, an exception to raise, or a function of the terms to call. `calls`
-    has the questions that were asked, `refunds` the refunds that were to be reversed.
+    has the requests, `refunds` the refunds to reverse.
     """
 
     def __init__(self, **answers: list[Any]) -> None:
@@ -86,9 +83,9 @@ class ScriptedSettlementService:
         self.refunds.append(refund)
         return await self._answer("reverse", terms)
 
-    async def _answer(self, question: str, terms: PaymentTerms) -> Any:
-        self.calls.append(question)
-        script = self._answers[question]
+    async def _answer(self, request: str, terms: PaymentTerms) -> Any:
+        self.calls.append(request)
+        script = self._answers[request]
         answer: str | Exception | Callable[[PaymentTerms], Any] = (
             script.pop(0) if len(script) > 1 else script[0]
         )

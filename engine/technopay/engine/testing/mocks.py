@@ -1,7 +1,4 @@
-"""The mock services with fixed answers.
-
-Their memory is in the store, so that all processes see the same, after any crash.
-"""
+"""The mock services with fixed answers. Their state is in the store: shared by all processes, and durable."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ ADDED_LATER = {"amount": 0, "currency": "", "payee": ""}
 
 @dataclass(frozen=True, slots=True)
 class MockSettlement(Command[None]):
-    """Keep the book of the mock settlement service; the code of the outcome is the state in it."""
+    """Update the book of the mock settlement service; the code of the outcome is the state in it."""
 
     action: str
     payment_id: str
@@ -53,25 +50,24 @@ class ReadMockInbox(Command[list[str]]):
 
 
 class MockSettlementError(Exception):
-    """Raised by the mock settlement service in place of an answer."""
+    """Raised by the mock settlement service in place of a reply."""
 
 
 class MockSettlementService:
-    """Answers by the ending of the merchant's name.
+    """Replies by the suffix of the merchant's name.
 
-    `-declines`; `-errors` always fails; `-slow` takes three seconds; `-timeout` never answers a settle;
-    `-lost` settles, but the answer is lost; `-flaky` fails twice, then settles; `-stuck` answers nothing but
-    a reverse. Every other name settles at once.
+    `-declines`; `-errors` always fails; `-slow` takes three seconds; `-timeout` never replies to a settle;
+    `-lost` settles, but the reply is lost; `-flaky` fails twice, then settles; `-stuck` replies to a reverse
+    only. Every other name settles at once.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def settle(self, terms: PaymentTerms) -> Literal["settled", "declined"]:
-        """Settle or decline as the merchant's name says."""
         name, _, ending = terms.merchant.rpartition("-")
         if not name:
-            ending = ""  # "slow" is a name, "shop-slow" ends in one
+            ending = ""  # "slow" is a name, "shop-slow" has a suffix
         if ending in ("timeout", "stuck"):
             await _silence()
         if ending == "slow":
@@ -83,13 +79,12 @@ class MockSettlementService:
             await _silence()
         if state == "error":
             raise MockSettlementError("settle failed")
-        # What was called off before is not settled any more.
+        # A payment that was called off is not settled any more.
         return "settled" if state in ("settled", "reversed") else "declined"
 
     async def status(
         self, terms: PaymentTerms
     ) -> Literal["settled", "declined", "called_off", "pending", "not_found"]:
-        """Return the state in the book."""
         if terms.merchant.endswith("-stuck"):
             await _silence()
         state = await self._book("status", terms)
@@ -106,7 +101,7 @@ class MockSettlementService:
     async def call_off(
         self, terms: PaymentTerms
     ) -> Literal["called_off", "already_settled", "already_declined"]:
-        """Leave a tombstone, unless it is decided already."""
+        """Leave a tombstone, unless the payment is decided."""
         if terms.merchant.endswith("-stuck"):
             await _silence()
         state = await self._book("call_off", terms)
@@ -119,7 +114,7 @@ class MockSettlementService:
                 return "called_off"
 
     async def reverse(self, terms: PaymentTerms, refund: RefundTerms) -> Literal["reversed", "declined"]:
-        """Undo a settlement, once: another refund of the same payment is declined."""
+        """Reverse a settlement once: another refund of the same payment is declined."""
         state = await self._book("reverse", terms, refund_id=refund.id)
         return "declined" if state == "declined" else "reversed"
 
@@ -128,15 +123,14 @@ class MockSettlementService:
 
 
 class MockChannel:
-    """Takes every message into the user's mock inbox, but for addresses that begin with 'dead'."""
+    """Puts messages into the user's mock inbox, except for addresses that begin with 'dead'."""
 
     def __init__(self, store: Store, *, keeps_codes: bool = True) -> None:
-        """Without `keeps_codes`, a code is in no message that the store gets."""
+        """Without `keeps_codes`, the store gets messages without their code."""
         self._store = store
         self._keeps_codes = keeps_codes
 
     async def deliver(self, message: OutgoingMessage) -> None:
-        """Put the message into the inbox."""
         require_live(message)
         if message.code is not None and not self._keeps_codes:
             message = message._replace(code=None, text=message.text.replace(message.code, HIDDEN_CODE))
@@ -146,7 +140,7 @@ class MockChannel:
 
 
 def require_live(message: OutgoingMessage) -> None:
-    """Refuse a message to an address that begins with 'dead', as no mock and no demo delivers it.
+    """Refuse a message to an address that begins with 'dead'.
 
     Raises:
         ConnectionRefusedError.
@@ -158,14 +152,12 @@ def require_live(message: OutgoingMessage) -> None:
 
 @dataclass(frozen=True, slots=True)
 class InboxMessage:
-    """A message of a mock inbox."""
-
     at: datetime
     message: OutgoingMessage
 
 
 async def read_mock_inbox(store: Store, user_id: str, *, most: int = INBOX_LENGTH) -> list[InboxMessage]:
-    """Read what the mock channels delivered to a user, newest first."""
+    """Read the mock inbox of a user, newest first."""
     found = []
     for line in (await store.run(ReadMockInbox(user_id, most))).value or []:
         at_ms, _, message = line.partition(" ")
@@ -178,6 +170,6 @@ async def read_mock_inbox(store: Store, user_id: str, *, most: int = INBOX_LENGT
 
 
 async def _silence() -> NoReturn:
-    """Never answer."""
+    """Never reply."""
     await asyncio.get_running_loop().create_future()
     raise AssertionError("unreachable")

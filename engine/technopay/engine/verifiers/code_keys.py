@@ -1,4 +1,4 @@
-"""The keys of an engine: which verifier judges the codes of which key, and the digests of accepted answers."""
+"""The keys of an engine: the verifier for the codes of each key, and the digests of accepted answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from technopay.engine.verifiers.message_code import MessageCode
 
 
 class CodeState(NamedTuple):
-    """The codes of a payment that waits for one: the id of their key, the current version, the last one."""
+    """The codes of a payment: the id of their key, the current version, the last possible one."""
 
     key_id: str
     version: int
@@ -24,18 +24,18 @@ class CodeState(NamedTuple):
 
 
 def code_state_of(payment: Payment) -> CodeState | None:
-    """Return what was read of the codes of a payment that waited for one; it is not part of what is shown."""
+    """Return the state of the codes of a payment that waited for one; it is no field of the record."""
     return (payment.__pydantic_private__ or {}).get("_code")
 
 
 def keep_code_state(payment: Payment, state: CodeState) -> None:
-    """Keep what was read of the codes beside the fields: for the store, before anybody has the payment."""
+    """Attach the state of the codes to a new payment, beside its fields."""
     assert payment.__pydantic_private__ is not None
     payment.__pydantic_private__["_code"] = state
 
 
 class CodeKeys:
-    """The keys derived from the secret and the previous ones. A verifier of one's own serves all of them."""
+    """The keys of the secret and the previous ones. A verifier that was passed in serves all of them."""
 
     def __init__(self, settings: EngineSettings, verifier: Verifier | None) -> None:
         secrets = (settings.secret, *settings.previous_secrets)
@@ -56,12 +56,12 @@ class CodeKeys:
         return self.ids[0]
 
     def adopt(self, first_id: str) -> None:
-        """Let challenges that name no key belong to the first key that the store was used with."""
+        """Use the first key of the store for challenges that name none."""
         if first_id in self._verifiers:
             self._verifiers[""] = self._verifiers[first_id]
 
     def verifier(self, key_id: str) -> Verifier | None:
-        """Return the verifier for the codes of a key; None for a key that this engine does not know."""
+        """Return the verifier for the codes of a key; None if this engine lacks the key."""
         return self._verifiers.get(key_id)
 
     def digests(self, payment_id: str, answer: str) -> str:
@@ -71,7 +71,7 @@ class CodeKeys:
 
 
 async def matching_versions(verifier: Verifier, terms: PaymentTerms, answer: str, version_max: int) -> str:
-    """Return the versions that an answer matches, in the form that commands carry them."""
+    """Return the versions that an answer matches, in the form for commands."""
     versions: AbstractSet[int] = frozenset(range(1, version_max + 1))
     matching = await verifier.check(terms, answer, versions)
     if matching is ANY:

@@ -1,6 +1,6 @@
-"""The verifier that comes with the engine: a one-time code, sent in a message.
+"""The default verifier: a one-time code in a message.
 
-The code is never stored. It is derived, from a key and from what the user agrees to, whenever it is needed.
+The code is never stored. It is derived from a key and the terms of the payment whenever it is needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class MessageCode:
     """Codes of six digits, bound to amount and payee (PSD2 RTS, Article 5)."""
 
     def __init__(self, *, code_key: bytes) -> None:
-        # Half of the work of an HMAC is its key: it is done once.
+        # The setup of the key is half of the work of an HMAC: it is done once.
         self._keyed = hmac.new(code_key, digestmod=hashlib.sha256)
 
     async def code(self, terms: PaymentTerms, version: int) -> str | None:
@@ -41,7 +41,7 @@ class MessageCode:
 
 
 def _bound(terms: PaymentTerms) -> tuple[bytes, bytes]:
-    """Return what a code is bound to, before and behind its version."""
+    """Return the terms of a code as text, before and after its version."""
     payee = terms.merchant.encode()
     end = f"|{terms.amount}|{terms.currency}|{len(payee)}|".encode() + payee
     return f"{terms.payment_id}|".encode(), end

@@ -1,4 +1,4 @@
-"""The second step: what an answer of a user is worth, and which codes are sent."""
+"""The second step: the evidence of a user's answer, and which codes are sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KEY_UNKNOWN = "The code belongs to a secret that this process does not have. Not
 
 
 class PaymentRoute(NamedTuple):
-    """What is remembered of a payment; `code` only while it waited for one."""
+    """The cached facts of a payment; `code` only if it waited for one."""
 
     wallet_id: str
     user_id: str
@@ -29,16 +29,13 @@ class PaymentRoute(NamedTuple):
 
 
 class SecondStep:
-    """Compares answers with the codes of a payment. The store judges, counts and consumes."""
+    """Compares answers with the codes of a payment. The script checks, counts and consumes."""
 
     def __init__(self, keys: CodeKeys) -> None:
         self._keys = keys
 
     async def evidence(self, route: PaymentRoute, answer: str) -> Evidence:
-        """Compare an answer with all codes of a payment.
-
-        A payment that waits for no code any more is judged by the digest of its accepted answer.
-        """
+        """Compare an answer with all codes of a payment; after the confirmation, only its digests count."""
         digests = self._keys.digests(route.terms.payment_id, answer)
         verifier = self.verifier_of(route)
         if route.code is None or verifier is None:
@@ -47,7 +44,7 @@ class SecondStep:
         return Evidence(route.code.key_id, matching, digests)
 
     async def sends_none(self, terms: PaymentTerms, version: int, route: PaymentRoute | None = None) -> bool:
-        """Whether the verifier sends no code for this version, as one of an embedding program may."""
+        """Whether the verifier sends no code for this version, as an embedding program's verifier can."""
         verifier = self.verifier_of(route) if route else self._keys.verifier(self._keys.current)
         return verifier is not None and await verifier.code(terms, version) is None
 
@@ -55,7 +52,7 @@ class SecondStep:
         """Return the verifier of a payment that waits for its code, None for any other payment.
 
         Raises:
-            StoreUnavailable: this engine lacks its key, another engine has it.
+            StoreUnavailable: this engine lacks the key; another engine has it.
 
         """
         if route.code is None:

@@ -1,7 +1,7 @@
-"""The audit: recomputes everything from the journal, and compares. It runs beside traffic.
+"""The audit: recomputes all records from the journal, and compares. It runs beside traffic.
 
-Records are read in portions, each at one position of the journal. Then the ledger are brought to that position
-and compared with the portion: exactly, so that nothing that goes on meanwhile is taken for a difference.
+Records are read in batches, each at one position of the journal. The ledger is brought to that position, then
+compared with the batch: so concurrent changes cause no false differences.
 """
 
 from __future__ import annotations
@@ -47,22 +47,22 @@ from technopay.storage.redis_keys import KINDS
 BATCH = 500
 """Entries of the journal, or keys, that are read at a time; other work of the loop runs between."""
 PORTION = 50
-"""Records that one script reads: it holds up all others."""
+"""Records that one script reads: it blocks all other scripts."""
 DIFFERENCES_MAX = 1_000
-"""What is more is not listed."""
+"""The bound of listed differences."""
 
 Compare = Callable[[str, Any, Any], Iterable[Difference]]
 
 
 async def audit(partition: Partition) -> Audit:
-    """Recompute the invariants from the journal and compare; memory stays bounded, however long it is."""
+    """Recompute the invariants from the journal and compare, in bounded memory."""
     auditor = Auditor(partition)
     with closing(auditor.ledger):
         return await auditor.audit()
 
 
 class Auditor:
-    """One audit: the ledger as far as they were read, and the differences."""
+    """One audit: the ledger and the differences so far."""
 
     def __init__(self, partition: Partition) -> None:
         self._partition = partition
@@ -73,7 +73,7 @@ class Auditor:
         self.ledger = Ledger(self._report)
 
     async def audit(self) -> Audit:
-        """Read the journal, compare all that it speaks of, and look for what it does not speak of."""
+        """Read the journal, compare its records, and find records that are not in it."""
         relay = await self._catch_up()
         if not POSITION.fullmatch(relay):
             self._report(differ(READABLE, "relay", "position", "a position of the journal", relay))
@@ -84,8 +84,8 @@ class Auditor:
         await self._compare_all("invoice", AuditInvoices, compare_invoice)
         await self._compare_all("payment", AuditPayments, self._compare_payment)
         await self._compare_all("spending_limit", AuditLimits, self._compare_limit)
-        await self._look_at_keys()
-        await self._look_at_agenda()
+        await self._check_keys()
+        await self._check_agenda()
         for difference in self.ledger.compare_totals():
             self._report(difference)
         checked = Checked(
@@ -106,7 +106,7 @@ class Auditor:
         compare: Compare,
         then: Callable[[Sequence[str]], Awaitable[None]] | None = None,
     ) -> None:
-        """Compare all records of a kind that the ledger have now."""
+        """Compare all present records of a kind in the ledger."""
         for ids in self.ledger.ids(kind, PORTION):
             position, found = await self._run(read(ids))
             await self._read_to(Position.of(position))
@@ -128,7 +128,7 @@ class Auditor:
         return compare_payment(payment_id, expected, self.ledger.charges(payment_id), found)
 
     async def _compare_entries(self, wallets: Sequence[str]) -> None:
-        """Compare the lists of entries, which only grow at their ends, side by side."""
+        """Compare the lists of entries, which only grow at their ends."""
         await asyncio.gather(*(self._compare_entries_of(wallet_id) for wallet_id in wallets))
 
     async def _compare_entries_of(self, wallet_id: str) -> None:
@@ -143,8 +143,8 @@ class Auditor:
                 self._report(differ(BALANCE, wallet_id, f"entries from {first} on", expected, found))
             first += len(expected)
 
-    async def _look_at_keys(self) -> None:
-        """Look for records that the journal does not speak of, and at the records of messages."""
+    async def _check_keys(self) -> None:
+        """Find records without an entry in the journal, and compare the records of messages."""
         prefix, cursor = self._keys.key("meta").removesuffix("meta"), "0"
         while True:
             words = ("MATCH", f"{prefix}*", "COUNT", BATCH)
@@ -162,7 +162,7 @@ class Auditor:
                 return
 
     async def _compare_types(self, names: Sequence[str]) -> None:
-        """Look whether keys are of the types that their kinds have."""
+        """Compare the types of keys with those of their kinds."""
         known = [name for name in names if type_of(name)]
         if known:
             (found,) = await self._run(AuditKeys(known))
@@ -170,8 +170,8 @@ class Auditor:
                 for difference in compare_type(name, type_of(name), key_type):
                     self._report(difference)
 
-    async def _look_at_agenda(self) -> None:
-        """Look for members of the agenda that nothing is done about."""
+    async def _check_agenda(self) -> None:
+        """Find members of the agenda of an unknown kind."""
         cursor = "0"
         while True:
             scanned, flat = await self._partition.fetch(
@@ -193,20 +193,20 @@ class Auditor:
             self._messages += len(portion)
 
     async def _catch_up(self) -> str:
-        """Read the journal to its end; answer how far the relay has come."""
+        """Read the journal to its end; return the position of the relay."""
         position, relay = await self._run(AuditPosition())
         await self._read_to(Position.of(position))
         return str(relay)
 
     async def _read_to(self, position: Position) -> None:
-        """Enter all that the journal has up to a position."""
+        """Apply the journal up to a position."""
         while self._position < position:
             batch = await self._partition.read_journal(self._position, BATCH, str(position))
             for entry in batch.entries:
                 apply(self.ledger, entry)
             self._position = batch.end
             if batch.is_last:
-                break  # its last entry was taken out
+                break  # its last entry is missing
 
     async def _run(self, command: Command[Raw]) -> Raw:
         return (await self._partition.run(command)).value or ()
@@ -214,7 +214,7 @@ class Auditor:
     def _report_all(
         self, kind: str, record_id: str, found: Any, compare: Callable[[], Iterable[Difference]]
     ) -> None:
-        """Report what is different with a record; one that cannot be read or compared is a difference, too."""
+        """Report the differences of a record; an unreadable one is a difference, too."""
         try:
             if found == [record_id]:
                 raise ValueError(found)
@@ -233,9 +233,9 @@ POSITION = re.compile("[0-9]+-[0-9]+")
 TYPES = {kind: text.partition(":")[0].partition(" ")[0] for kind, text in KINDS.items()}
 """The types of keys, by kind."""
 RECORDS = frozenset({"user", "wallet", "invoice", "payment", "spending_limit"})
-"""What has an entry in the journal from its beginning."""
+"""The kinds of records whose creation is in the journal."""
 
 
 def type_of(name: str) -> str:
-    """Return the type that a key has to have, by its name without the tag; '' for one that is not known."""
+    """Return the expected type of a key, by its name without the tag; '' for an unknown kind."""
     return TYPES.get(name) or TYPES.get(name.partition(":")[0]) or TYPES.get(":".join(name.split(":")[:2]), "")

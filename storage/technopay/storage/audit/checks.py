@@ -1,4 +1,4 @@
-"""Compares records, as scripts read them at one position of the journal, with the ledger at that position."""
+"""Compares the records at one position of the journal with the ledger at that position."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from technopay.storage.records import (
 Differences = Iterator[Difference]
 
 LIVE = frozenset({"requires_confirmation", "processing", "succeeded", "refunding", "refunded"})
-"""The states in which a payment stands in the way of another one of its invoice."""
+"""The statuses of a payment that block another one of its invoice."""
 ENDED_WITH_MONEY = frozenset({"succeeded", "refunded"})
 NUMBERS_OF_CODE = ("version", "attempts", "resends", "expires_at", "payable_until")
 """See shared/code.lua."""
@@ -44,11 +44,11 @@ SETTLEMENT_STATES = {
     "declined": {"processing", "failed"},
     "called_off": {"processing", "failed"},
 }
-"""The statuses of payments, by the state that the mock settlement service has of them."""
+"""The statuses of payments, by their state in the mock settlement service."""
 
 
 def compare_user(user_id: str, expected: Row, found: Sequence[str]) -> Differences:
-    """Compare a user's status. An address that is no line of text is not sent to."""
+    """Compare a user's status, and check the addresses."""
     yield from _compare(CHANGE, user_id, [("status", expected["status"], fields_of(found).get("status"))])
     if found:
         user = user_from((user_id, found))
@@ -58,7 +58,7 @@ def compare_user(user_id: str, expected: Row, found: Sequence[str]) -> Differenc
 
 
 def compare_type(name: str, expected: str, found: Any) -> Differences:
-    """Compare the type of a key, which can be gone already."""
+    """Compare the type of a key; it can be deleted already."""
     if not isinstance(found, str):
         yield differ(READABLE, name, "reply", "one that can be read", "none")
     elif found not in (expected, "none"):
@@ -90,20 +90,20 @@ def compare_invoice(invoice_id: str, expected: Row, found: Sequence[Any]) -> Dif
         invoice_from((invoice_id, found[0]), 0)
     names = ("user", "amount", "currency", "status")
     facts: list[tuple[str, Any, Any]] = [(name, expected[name], invoice.get(name)) for name in names]
-    # What its payment says already, an invoice does not repeat.
+    # These two follow from the payment and are not stored with the invoice.
     facts += [(name, None, invoice.get(name)) for name in ("paid_at", "refunded")]
     facts.append(("listed with its user", 1, listed))
-    # What is void or expired for good has given its reference away.
+    # An invoice that is void or expired for good has lost its reference.
     if "reference" in invoice and invoice.get("status") == "open":
         facts.append(("invoice of its reference", invoice_id, referred))
         if "referred" not in invoice and payment.get("status") not in ENDED_WITH_MONEY:
-            # Only a migration leaves it so: where another one has the same reference in normal form.
+            # Only a migration leaves it so, if another invoice has the same reference in normal form.
             named = f"{invoice.get('merchant')} {invoice['reference']}"
             facts.append(("reference, unique in normal form", normalize("NFC", named), named))
     if "payment" in invoice:
         facts.append(("invoice of its payment", invoice_id, payment.get("invoice")))
         facts.append(("status with a payment", "open", invoice.get("status")))
-        # Past its code's expiry an unconfirmed payment is still there until somebody looks.
+        # An unconfirmed payment stays past its expiry until the agenda ends it.
         facts.append(("its payment is live", True, payment.get("status") in LIVE))
     yield from _compare(INVOICE, invoice_id, facts)
 
@@ -116,7 +116,7 @@ def compare_payment(
     status = expected["status"]
     took_money = expected["wallet"] is not None
     if not payment and not took_money and status not in LIVE:
-        return  # it never took money and was reaped
+        return  # it never took money, and was removed
     waits = payment.get("status") == "requires_confirmation"
     if waits and not all(code.get(name, "").isdecimal() for name in NUMBERS_OF_CODE):
         yield differ(READABLE, payment_id, "code", "one that can be read", "none")
@@ -129,7 +129,7 @@ def compare_payment(
 
 
 def compare_limit(name: str, expected: Row, used: Mapping[str, int], found: Sequence[Any]) -> Differences:
-    """Compare a limit: {fields, whether it is known to have been set}."""
+    """Compare a limit, see audit_limits.lua."""
     fields, is_set = fields_of(found[0]), found[1]
     limit = fields.pop("limit", "")
     stored = {period: int(amount) for period, amount in fields.items() if amount != "0"}
@@ -147,7 +147,7 @@ def compare_limit(name: str, expected: Row, used: Mapping[str, int], found: Sequ
 def compare_message(message_id: str, found: Sequence[Any]) -> Differences:
     """Compare a message's record, see audit_messages.lua."""
     (status, channel, attempts, error), on_agenda, entries = found
-    if status or attempts:  # else it was reaped meanwhile
+    if status or attempts:  # else it was removed meanwhile
         is_readable = (
             status in MESSAGE_STATUSES | {"stale"} and channel in METHODS and (attempts or "").isdigit()
         )
@@ -158,7 +158,7 @@ def compare_message(message_id: str, found: Sequence[Any]) -> Differences:
 
 
 def _payment_facts(expected: Row, payment: Fields, *, took_money: bool) -> list[tuple[str, Any, Any]]:
-    """List what the journal says of a payment, and what its record says."""
+    """List the facts about a payment in the journal and in its record."""
     facts: list[tuple[str, Any, Any]] = [
         ("status", expected["status"], payment.get("status")),
         ("created_at", expected["created_at"], payment.get("created_at")),
@@ -177,7 +177,7 @@ def _payment_facts(expected: Row, payment: Fields, *, took_money: bool) -> list[
 
 
 def _work_facts(expected: Row, found: Sequence[Any]) -> list[tuple[str, Any, Any]]:
-    """List whether a payment that is not at its end will come there, and what the settlement service did."""
+    """List whether an active payment will be finished, and its state in the settlement service."""
     payment, on_agenda, set_aside, _, state, _, _ = found
     status, waits = expected["status"], expected["set_aside"]
     ended = status in ENDED_WITH_MONEY or expected["failure"] == "settlement_failed"
@@ -196,7 +196,7 @@ def _work_facts(expected: Row, found: Sequence[Any]) -> list[tuple[str, Any, Any
 def _invoice_facts(
     payment_id: str, status: str, payment: Fields, invoice: Fields
 ) -> list[tuple[str, Any, Any]]:
-    """List what a payment and its invoice say of each other."""
+    """List the facts on which a payment and its invoice have to agree."""
     facts: list[tuple[str, Any, Any]] = [
         (f"{name} of its invoice", payment.get(name), invoice.get(name)) for name in TERMS
     ]

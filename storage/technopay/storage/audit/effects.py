@@ -1,4 +1,4 @@
-"""What each type of entry of the journal does to the ledger."""
+"""The effect of each type of journal entry on the ledger."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def apply(ledger: Ledger, entry: JournalEntry) -> None:
     ledger.entries += 1
     handle = ENTRIES.get(entry.type)
     if handle is None:
-        ledger.report_violation(CHANGE, entry, "type", "one of those that there are", entry.type)
+        ledger.report_violation(CHANGE, entry, "type", "a known type", entry.type)
         return
     try:
         handle(ledger, entry)
@@ -102,7 +102,7 @@ def _processing(ledger: Ledger, entry: JournalEntry) -> None:
 
 
 def _counter_of(ledger: Ledger, rule: LimitRule, limit: str, wallet_id: str) -> str:
-    """Return the name of a counter: that of its limit, with the user where each has one of its own."""
+    """Return the name of a counter: that of its limit, with the user if each user has one."""
     wallet = ledger.record("wallet", wallet_id)
     return f"{limit}:{wallet['user']}" if rule.scope == "user" and wallet else limit
 
@@ -147,7 +147,7 @@ def _refund_failed(ledger: Ledger, entry: JournalEntry) -> None:
 
 
 def _resolved(ledger: Ledger, entry: JournalEntry) -> None:
-    """Apply a decision. Its effect has its own entry, but for a refund that failed in an earlier version."""
+    """Apply a decision. Its effect has its own entry, except for a failed refund of an earlier version."""
     payment = ledger.record("payment", entry.subject)
     if payment and payment["status"] == "refunding" and entry.fields["outcome"] == "settled":
         ledger.change(entry, "refunding", "succeeded")
@@ -158,31 +158,22 @@ def _set_aside(ledger: Ledger, entry: JournalEntry) -> None:
     ledger.do("UPDATE payment SET set_aside = 1 WHERE id = ?", entry.subject)
 
 
-def _canceled(ledger: Ledger, entry: JournalEntry) -> None:
-    ledger.change(entry, "requires_confirmation", "canceled")
+def _unconfirmed_ended(ledger: Ledger, entry: JournalEntry) -> None:
+    ledger.change(entry, "requires_confirmation", entry.type.partition(".")[2])
 
 
-def _expired(ledger: Ledger, entry: JournalEntry) -> None:
-    ledger.change(entry, "requires_confirmation", "expired")
-
-
-def _noted(ledger: Ledger, entry: JournalEntry) -> None:
-    """Apply an entry that changes nothing compared; its payment has to exist."""
-    if ledger.record("payment", entry.subject) is None:
-        ledger.report_violation(CHANGE, entry, "payment", "one that was started", "none")
-
-
-def _user_unlocked(ledger: Ledger, entry: JournalEntry) -> None:
-    """Apply an entry that changes nothing compared; its user has to exist."""
-    if ledger.record("user", entry.subject) is None:
-        ledger.report_violation(CHANGE, entry, "user", "one that was created", "none")
+def _unchanged(ledger: Ledger, entry: JournalEntry) -> None:
+    """Apply an entry without an effect on the ledger; its record has to exist."""
+    kind = entry.type.partition(".")[0]
+    if ledger.record(kind, entry.subject) is None:
+        ledger.report_violation(CHANGE, entry, kind, "one that was created", "none")
 
 
 ENTRIES: dict[str, Callable[[Ledger, JournalEntry], None]] = {
     "user.created": _user_created,
     "user.active": _user_status,
     "user.blocked": _user_status,
-    "user.unlocked": _user_unlocked,
+    "user.unlocked": _unchanged,
     "wallet.created": _wallet_created,
     "wallet.active": _wallet_status,
     "wallet.inactive": _wallet_status,
@@ -192,13 +183,13 @@ ENTRIES: dict[str, Callable[[Ledger, JournalEntry], None]] = {
     "invoice.expired": _invoice_ended,
     "limit.set": _limit_set,
     "payment.started": _started,
-    "payment.code_resent": _noted,
-    "payment.refused": _noted,
+    "payment.code_resent": _unchanged,
+    "payment.refused": _unchanged,
     "payment.processing": _processing,
     "payment.succeeded": _succeeded,
     "payment.failed": _failed,
-    "payment.canceled": _canceled,
-    "payment.expired": _expired,
+    "payment.canceled": _unconfirmed_ended,
+    "payment.expired": _unconfirmed_ended,
     "payment.refunding": _refunding,
     "payment.refunded": _refunded,
     "payment.refund_failed": _refund_failed,

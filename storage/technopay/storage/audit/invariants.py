@@ -1,4 +1,4 @@
-"""The names of what must always hold, and how a difference is written down."""
+"""The names of the invariants, and the form of a difference."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ DEBIT = "every_debit_ends_once"
 INVOICE = "one_payment_per_invoice"
 """An invoice is paid exactly when one payment for it succeeded, with its amount; never two."""
 LIMIT = "limit_is_sum_of_debits"
-"""What was used of a day's limit is the sum of its debits not given back, and never above the limit."""
+"""The used amount of a limit is the sum of its debits not given back, and never above the limit."""
 MONEY = "no_money_made_or_lost"
-"""Deposits are balances, settled payments net of reversals, and what is in flight."""
+"""Deposits are balances, settled payments net of reversals, and amounts in flight."""
 CHANGE = "every_change_has_its_event"
-"""What a record says has its entry in the journal, and the other way around."""
+"""Every change of a record has its entry in the journal, and the other way around."""
 MESSAGE = "every_event_is_told"
 """Every event is delivered, waiting or dead."""
 READABLE = "every_record_can_be_read"
-"""A record is of its type and holds what can be read."""
+"""A record has the right type and valid content."""
 
 TEXT_LENGTH_MAX = 200
 
 
 def differ(invariant: str, subject: str, what: str, expected: Any, found: Any) -> Difference:
-    """Write a difference down."""
     return Difference(
         invariant=invariant,
         subject=subject,

@@ -1,4 +1,4 @@
-"""The ledger: every record as the journal says, in a temporary database, so that memory stays bounded."""
+"""The ledger: every record according to the journal, in a temporary database, so that memory stays bounded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Row = sqlite3.Row
 
 
 class Ledger:
-    """Applies entries of the journal; `report` gets what cannot have happened."""
+    """The records, changed by entries of the journal; `report` gets the violations."""
 
     def __init__(self, report: Callable[[Difference], None]) -> None:
         self._report = report
@@ -46,11 +46,9 @@ class Ledger:
         self.entries = 0
 
     def close(self) -> None:
-        """Forget everything."""
         self._database.close()
 
     def count(self, kind: str) -> int:
-        """Count the records of a kind."""
         return int(self._one(f"SELECT count(*) FROM {kind}")[0])  # noqa: S608
 
     def ids(self, kind: str, count: int) -> Iterator[list[str]]:
@@ -64,7 +62,6 @@ class Ledger:
             yield [row[1] for row in rows]
 
     def record(self, kind: str, record_id: str) -> Row | None:
-        """Return a record as the journal says."""
         row: Row | None = self._database.execute(
             f"SELECT * FROM {kind} WHERE {KEYS[kind]} = ?",  # noqa: S608
             (record_id,),
@@ -72,7 +69,7 @@ class Ledger:
         return row
 
     def positions(self, wallet_id: str, first: int, count: int) -> list[str]:
-        """Return the entries of a wallet's movements, from a number on."""
+        """Return the entry ids of a wallet's movements, from a number on."""
         rows = self._database.execute(
             "SELECT entry FROM movement WHERE wallet = ? AND number >= ? ORDER BY number LIMIT ?",
             (wallet_id, first, count),
@@ -80,16 +77,16 @@ class Ledger:
         return [row[0] for row in rows]
 
     def used(self, counter: str) -> dict[str, int]:
-        """Return what a counter has used, by period."""
+        """Return the used amounts of a counter, by period."""
         rows = self._database.execute("SELECT period, amount FROM used WHERE counter = ?", (counter,))
         return {row["period"]: row["amount"] for row in rows if row["amount"]}
 
     def note_surplus(self, wallet_id: str, surplus: int) -> None:
-        """Note how much more a wallet holds than it should."""
+        """Note the surplus of a wallet's balance."""
         self.do("UPDATE wallet SET surplus = ? WHERE id = ?", surplus, wallet_id)
 
     def totals(self) -> Iterator[tuple[str, int, int]]:
-        """Return by currency the deposits, and what there is: in wallets, in flight, or settled."""
+        """Return by currency the deposits, and the sum of wallets, amounts in flight and settled payments."""
         yield from self._database.execute(
             """
             SELECT currency, sum(deposits), sum(balance + surplus) + coalesce((
@@ -100,7 +97,7 @@ class Ledger:
         )
 
     def change(self, entry: JournalEntry, start: str, end: str) -> Row | None:
-        """Change a payment's status, which has to be the right one; return the payment, or None."""
+        """Change a payment's status from `start`; return the payment, or None if it has another status."""
         payment = self.record("payment", entry.subject)
         status = payment["status"] if payment else "none"
         if status != start:
@@ -132,7 +129,7 @@ class Ledger:
         )  # fmt: skip
 
     def post(self, entry: JournalEntry, wallet_id: str, amount: int, in_flight: int) -> None:
-        """Post a movement of a wallet, which has to leave the balance of the entry, and nothing below zero."""
+        """Post a movement of a wallet; the new balance has to be that of the entry, and not below zero."""
         wallet = self.record("wallet", wallet_id)
         if wallet is None:
             self.report_violation(BALANCE, entry, "wallet", "one that was created", wallet_id)
@@ -148,7 +145,7 @@ class Ledger:
         self.do("INSERT INTO movement VALUES (?, ?, ?)", wallet_id, wallet["entries"], entry.id)
 
     def use(self, counter: str, limit: str, period: str, amount: int) -> int:
-        """Count what was used of a limit, or given back; return the new sum."""
+        """Add to the used amount of a limit; return the new sum."""
         self.do("INSERT OR IGNORE INTO spending_limit VALUES (?, '', 0)", limit)
         self.do("INSERT OR IGNORE INTO used VALUES (?, ?, 0)", counter, period)
         self.do("UPDATE used SET amount = amount + ? WHERE counter = ? AND period = ?", amount, counter, period)
@@ -180,7 +177,7 @@ class Ledger:
         self._report(differ(invariant, f"{entry.subject} at {entry.id}", what, expected, found))
 
     def compare_totals(self) -> Iterator[Difference]:
-        """Compare deposits with what there is."""
+        """Compare deposits with the money that they became."""
         for currency, deposits, found in self.totals():
             if deposits != found:
                 yield differ(MONEY, currency, "deposits", deposits, found)

@@ -21,16 +21,14 @@ WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """How the arguments of a script follow from a command.
+    """The arguments of a script, from a command.
 
-    Behind the command's own come those of the lease, if the script is for a wallet's actor, and the days around
-    the store's clock.
+    Those of the lease follow if the script is for a wallet's actor, then the periods around the store's time.
     """
 
     script: Script
     result: Any
-    """The type that the command returns; that of a page by its name, because each is a costly class of its
-    own."""
+    """The type that the command returns; a page by its name, because each page type is a costly class."""
     values_of: Callable[[Any], tuple[Any, ...]]
     conversions: Sequence[tuple[int, Callable[[Any], Argument]]]
     is_many: bool
@@ -89,7 +87,7 @@ def _getter(paths: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
 
 
 def _conversion(hint: Any) -> Callable[[Any], Argument] | None:
-    """Return how values of a type are written for a script; None if they are text or whole numbers already."""
+    """Return the conversion of a type for scripts; None for text and whole numbers."""
     options: Collection[Any] = get_args(hint) if get_origin(hint) in (Union, type(str | None)) else (hint,)
     if datetime in options:
         return to_ms
@@ -109,5 +107,5 @@ def _write_optional(value: Any) -> Argument:
 
 
 def _flatten(items: Sequence[Any]) -> list[Argument]:
-    """Return the arguments that a sequence stands for: its items, or the fields of its items."""
+    """Return the items of a sequence, or the fields of its items."""
     return [part for item in items for part in (item if isinstance(item, tuple) else (item,))]

@@ -1,8 +1,8 @@
-"""Loads the Lua scripts: one file an operation, in folders by noun; shared functions are in `shared/`.
+"""Loads the Lua scripts: one file per operation, in folders by noun; shared functions are in `shared/`.
 
-A script begins with its header, `-- name(argument, argument, many...) flag`. The loader puts its arguments into
-local variables of these names. A server gets all scripts as the functions of one library; a fake gets each by
-itself, behind the shared parts that it uses.
+A script begins with its header, `-- name(argument, argument, many...) flag`. The loader makes local variables
+of the arguments. A server gets all scripts as functions of one library; a fake gets each one with its
+shared parts.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ LIBRARY_PREFIX = "technopay_"
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script, and the names of its arguments."""
-
     name: str
     text: str
     """For EVAL."""
@@ -37,7 +35,7 @@ class Script:
     library: Library
     arguments: tuple[str, ...]
     flag: str
-    """'no-writes' for a read, 'allow-oom' for one that finishes what was begun: no money waits for memory."""
+    """'no-writes' for a read, 'allow-oom' for one that finishes payments: no money waits for memory."""
     takes_many: bool
     """Whether the last argument stands for as many as there are."""
 
@@ -48,7 +46,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Functions and constants that scripts share, and all names in its text."""
+    """Shared functions and constants, and all names in the text."""
 
     text: str
     defines: frozenset[str]
@@ -57,7 +55,7 @@ class Part:
 
 @dataclass(slots=True)
 class Library:
-    """All scripts as the functions of one library: a server makes what they share once, not for each call."""
+    """All scripts as functions of one library: a server creates the shared parts once, not for each call."""
 
     name: str = ""
     text: str = ""
@@ -88,7 +86,7 @@ def load_scripts() -> Mapping[str, Script]:
 
 
 def _in_order(names: Iterable[str], parts: Mapping[str, Part], owners: Mapping[str, str]) -> list[str]:
-    """Return the parts that define these names, each behind those that it uses itself."""
+    """Return the parts that define these names, each after the parts that it uses."""
     ordered: dict[str, None] = {}
 
     def add(name: str) -> None:
@@ -118,7 +116,7 @@ def _lua_files(folder: Traversable) -> Iterator[Traversable]:
 
 
 def _constants() -> str:
-    """Return what scripts take from the engine: rules of limits, kinds of messages, fields of views."""
+    """Return the constants from Python: rules of limits, kinds of messages, fields of views."""
     rules = []
     for rule in LIMIT_RULES:
         named = dict(zip(("period_field", "limit_field", "used_field"), rule.fields, strict=True))
@@ -168,7 +166,7 @@ def _load(
 
 
 def _unpacking(script: Script) -> str:
-    """Return the Lua text that gives the arguments their names."""
+    """Return the Lua text that assigns the arguments to local variables."""
     if not script.arguments:
         return ""
     *fixed, last = script.arguments

@@ -1,4 +1,4 @@
-"""Clients that run scripts in their order: of a server, connected on demand; or of a fake."""
+"""Clients that run scripts in order: of a server, connected on demand; or of a fake."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 Argument = str | int
 OnResult = Callable[[Any], None]
-"""Gets a reply, or the fault that came instead of it."""
+"""Gets a reply or a fault."""
 
 OTHER_LOOP = "the store was opened in another event loop; nothing happened"
 CALLS_MAX = 20_000
@@ -89,7 +89,7 @@ def pack_call(script: Script, keys: Sequence[str], arguments: Sequence[Argument]
 class ServerClient:
     """Connects to a server on demand; all calls of a loop tick leave together.
 
-    With a health check it is a gate, too: each new connection is checked before any call leaves, and while the
+    With a health check it is a gate, too: each new connection is checked before the first call, and while the
     store is unfit every call is refused.
     """
 
@@ -133,7 +133,7 @@ class ServerClient:
         """Check the store now; connect if need be.
 
         Raises:
-            StoreUnfit: it must not be used; says why.
+            StoreUnfit: it must not be used.
             StoreUnavailable: it cannot be reached, or does not reply.
 
         """
@@ -248,19 +248,19 @@ class ServerClient:
 
 
 TIME = "redis.call('TIME')"
-"""How scripts read the clock, see shared/base.lua."""
+"""The clock in scripts, see shared/base.lua."""
 
 
 class FakeClient:
     """A client of fakeredis, which loses no reply. Commands run one by one, each in the next loop tick.
 
-    With `now` the time of the scripts is what it returns.
+    `now` replaces the time of the scripts.
     """
 
     def __init__(self, client: Redis, now: Callable[[], datetime] | None = None) -> None:
         self._client = client
         self._now = now
-        # Replies as a server gives them, not as redis-py would show them.
+        # The replies of a server, without the conversions of redis-py.
         for command in ("XRANGE", "HSCAN", "ZSCAN"):
             client.set_response_callback(command, lambda reply, **_: reply)
         self._loop = asyncio.get_running_loop()
@@ -299,7 +299,7 @@ class FakeClient:
 
 
 def refusal(reason: Exception | None) -> StoreUnavailable:
-    """Return the fault of a call that never left."""
+    """Return the fault of a call that was not sent."""
     is_unfit = isinstance(reason, StoreUnfit)
     refused = StoreUnavailable(
         f"The store must not be used now: {reason}. Nothing happened." if is_unfit else None
@@ -322,7 +322,7 @@ def address_of(url: str) -> str:
 
 
 def meaning_of(error: BaseException) -> str:
-    """Return why a store cannot be reached, in words that say what to put right."""
+    """Return the reason why a store cannot be reached, in words for operators."""
     for cause in reversed(list(_causes_of(error))):
         text = str(cause)
         for part, meaning in ERROR_REPLIES.items():
@@ -340,7 +340,7 @@ def meaning_of(error: BaseException) -> str:
 
 
 def _causes_of(error: BaseException | None) -> Iterator[BaseException]:
-    """Return an error and its causes, from the outside in."""
+    """Return an error and its causes, the outermost first."""
     for _ in range(8):
         if error is None:
             return

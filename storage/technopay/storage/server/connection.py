@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 Command = tuple[str | int, ...]
 
 CALLS_PER_WRITE_MAX = 32
-"""So many calls leave at once: the server works on them while this tick goes on."""
+"""Calls per write: the server works on them while this tick goes on."""
 
 NOT_EXECUTED = (
     "BUSY ", "LOADING ", "READONLY ", "OOM ", "MISCONF ", "CLUSTERDOWN ", "TRYAGAIN ", "MASTERDOWN ",
@@ -34,15 +34,14 @@ NOT_EXECUTED = (
 )  # fmt: skip
 """Error replies with these prefixes mean that the script did not run, or was stopped before its first write.
 
-READONLY, OOM, MISCONF and NOREPLICAS come from within a script, too, but only from its first write: a server
-that let a script begin to write lets it go on.
+READONLY, OOM, MISCONF and NOREPLICAS come from within a script, too, but only from its first write.
 """
 
 NOT_LOADED = "ERR Function not found"
 LOADS_MAX = 8
 """For one call: another client can flush the functions between the load and the call."""
 KILLED = "Script killed by user with "
-"""A script can be killed only as long as it has not written. Redis says SCRIPT KILL, Valkey FUNCTION KILL."""
+"""Only a script without a write can be killed: by SCRIPT KILL in Redis, FUNCTION KILL in Valkey."""
 
 WITHIN_SCRIPT = " script: "
 """Marks error replies from within a script. NOPERM can come from any of its commands, also after a write."""

@@ -1,8 +1,8 @@
 """The embedded store: a Valkey server that this process supervises, on a data directory of its own.
 
 The server listens on a unix socket only, fsyncs its append-only file on every write, lives in its own process
-group (a Ctrl-C must not stop it before the engine has drained), dies with us, and is started again if it dies.
-A lock on the data directory, which the server inherits, is held as long as either of us lives.
+group (a Ctrl-C must not stop it before the engine has drained), dies with this process, and is started again if
+it dies. Both processes hold a lock on the data directory, the server by inheritance.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ class EmbeddedValkey:
 
     @property
     def is_new(self) -> bool:
-        """Whether the data directory was never initialised. It stays new if we die before that."""
+        """Whether the data directory was never initialised."""
         return not (self._data_dir / "initialised").exists()
 
     def mark_initialised(self) -> None:
-        """Record beside the data that there are data: from now on, their absence means that they were lost."""
+        """Record that there are data: from now on, their absence means that they were lost."""
         (self._data_dir / "initialised").touch()
 
     @property
@@ -89,7 +89,7 @@ class EmbeddedValkey:
         """Lock the data directory, start the server and wait until it is ready.
 
         Raises:
-            StoreUnfit: the directory is in use, or the server does not start; says why.
+            StoreUnfit: the directory is in use, or the server does not start.
 
         """
         self._data_dir = make_private(self._data_dir)
@@ -141,7 +141,7 @@ class EmbeddedValkey:
             except BlockingIOError:
                 owner = os.pread(lock_fd, 20, 0).decode(errors="replace").strip()
                 alive = _is_alive(owner)
-                # A process that was killed just now is still there for a moment.
+                # A killed process still exists for a moment.
                 if loop.time() - began_at >= (DYING_WAIT_S if alive else LOCK_WAIT_S):
                     os.close(lock_fd)
                     raise StoreUnfit(
@@ -203,12 +203,12 @@ class EmbeddedValkey:
         return b""
 
     async def _supervise(self) -> None:
-        """Start the server again when it dies, after longer and longer delays while it does not stay up."""
+        """Start the server again when it dies, with growing delays while it does not stay up."""
         loop = asyncio.get_running_loop()
         backoff, started_at = Backoff(RESTART_DELAY_S_MIN, RESTART_DELAY_S_MAX), loop.time()
         outage = Outage(logger, "the embedded store is started again", "")
         while True:
-            # A server that did not become ready may run all the same: wait for its end before another start.
+            # A server that is not ready may still run: wait for its end before the next start.
             assert self._process is not None
             status = await self._process.wait()
             if loop.time() - started_at > REMINDER_S:
@@ -262,6 +262,6 @@ def _is_alive(pid: str) -> bool:
     except PermissionError:
         return True
     with contextlib.suppress(OSError):
-        # A process that ended but was not waited for yet still has its number.
+        # A zombie still has its process id.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True

@@ -1,4 +1,4 @@
-"""Whether a store may be used: durable, a writable primary, ours, and not one that lost its data."""
+"""Checks a store: durable, a writable primary, the right one, with all of its data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Durability = Literal["always", "everysec", "unchecked"]
 REDIS_VERSION_MIN = (7, 0)
 
 Request = Callable[[Sequence[Command]], Awaitable[Sequence[Any]]]
-"""Sends commands on the connection that is going to be used; returns a reply, error reply or fault for each."""
+"""Sends commands on the connection to check; returns a reply, error reply or fault for each."""
 
 BEGINNING = "0-0"
 SETTINGS = (
@@ -30,12 +30,12 @@ SETTINGS = (
     "dir", "appenddirname", "appendfilename",
 )  # fmt: skip
 SETTINGS_REFUSED = ("ERR", "NOPERM")
-"""Error replies with these prefixes mean that the server never shows its configuration."""
+"""Error replies with these prefixes mean that the server does not show its configuration."""
 
 MEMORY_WARNING = 0.8
-"""The share of maxmemory from which on a warning is logged."""
+"""The share of maxmemory that causes a warning."""
 MEMORY_FREED = 0.99
-"""The share of maxmemory that a full store must come down to, lest the gate open and close all the time."""
+"""The share of maxmemory below which a full store is usable again; the gap keeps the gate from flapping."""
 MANIFEST_READS = 3
 
 
@@ -55,10 +55,10 @@ class Memory(NamedTuple):
 
 
 class HealthCheck:
-    """Checks the server, and that the data are those that this process has seen in it.
+    """Checks the server, and that its data are those of earlier checks.
 
-    The journal only grows: while the newest entry that was seen is there, nothing before it was lost. A later
-    last entry would not prove that, because a store that came back older goes on with later ones.
+    The journal only grows: while the newest entry that this process read is there, nothing before it was lost.
+    A later last entry proves nothing: a store that was restored to an older state gets later entries, too.
     """
 
     def __init__(self, *, meta: str, journal: str, timezone: str, durability: Durability) -> None:
@@ -76,7 +76,7 @@ class HealthCheck:
         """As of the last check; None before it, or where the server does not show it."""
 
     def reset(self) -> None:
-        """Forget the store: until one is adopted, only the server is checked."""
+        """Forget the data: until a store is adopted, only the server is checked."""
         self._incarnation = None
         self._run_with_file = None
         self._seen = self._proved = BEGINNING
@@ -86,19 +86,19 @@ class HealthCheck:
         self._incarnation = meta["incarnation"]
 
     def note_entry(self, entry: str) -> None:
-        """Expect that the journal keeps this entry."""
+        """Expect this entry in the journal from now on."""
         self._seen = max(self._seen, entry, key=_order_of)
 
     async def check(self, request: Request) -> None:
         """Check whether the store may be used.
 
         Raises:
-            StoreUnfit: it may not; says why.
+            StoreUnfit: it must not be used.
             StoreUnavailable: it does not reply.
 
         """
         seen = self._seen
-        # The meta record is read after the journal: if it is right, the journal was that of the same store.
+        # The meta record is read after the journal: if it is right, the journal is of the same store.
         info, settings, *data = await request(
             (
                 ("INFO",),
@@ -239,12 +239,12 @@ def require_written(info: Mapping[str, str]) -> None:
 
 
 def has_file_open(info: Mapping[str, str], settings: Mapping[str, str]) -> bool | None:
-    """Whether the server has the newest append-only file of its manifest open; None if we cannot see it."""
+    """Whether the server has the newest append-only file of its manifest open; None if that is not visible."""
     try:
         folder = Path(settings["dir"]) / settings["appenddirname"]
         manifest = folder / f"{settings['appendfilename']}.manifest"
         descriptors = Path("/proc") / info["process_id"] / "fd"
-        # A rewrite replaces the manifest, then closes the old file: look again if it changed meanwhile.
+        # A rewrite replaces the manifest, then closes the old file: read again if it changed meanwhile.
         for _ in range(MANIFEST_READS):
             name = _newest_file(manifest)
             if name is not None and _is_open(folder / name, descriptors):
@@ -252,7 +252,7 @@ def has_file_open(info: Mapping[str, str], settings: Mapping[str, str]) -> bool 
             if _newest_file(manifest) == name:
                 return False
     except (KeyError, OSError):
-        pass  # not shown, or the server ended, runs elsewhere or as another user, or we are out of files
+        pass  # not shown; the server ended, runs elsewhere or as another user; no file descriptor is left
     return None
 
 

@@ -37,7 +37,7 @@ CHECKS = 5
 @pytest.fixture(autouse=True)
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check the store on new connections only: all else that leaves is what a test sent."""
-    monkeypatch.setattr("technopay.storage.store.LOOK_INTERVAL_S", 3600.0)
+    monkeypatch.setattr("technopay.storage.store.CHECK_INTERVAL_S", 3600.0)
 
 
 @pytest.fixture
