@@ -173,9 +173,9 @@ def test_money_goes_back_only_on_a_clear_no(settle: list[Any], status: list[Any]
         talk = Talk(settle=settle, status=[*status, "settled"], call_off=call_off)
         answer = talk.service._answer
 
-        async def listen(question: str, terms: PaymentTerms) -> Any:
-            said = await answer(question, terms)
-            heard.append(said if isinstance(said, str) and said in ANSWERS_TO[question] else None)
+        async def listen(request: str, terms: PaymentTerms) -> Any:
+            said = await answer(request, terms)
+            heard.append(said if isinstance(said, str) and said in ANSWERS_TO[request] else None)
             return said
 
         talk.service._answer = listen  # type: ignore[method-assign]
