@@ -36,16 +36,13 @@ from technopay.engine.models import Wallet
 from technopay.engine.ports import Outcome
 from technopay.engine.values import Operation
 
-FAR = datetime(2100, 1, 1, tzinfo=UTC)
-MERCHANT = "shop"
+FAR, MERCHANT = datetime(2100, 1, 1, tzinfo=UTC), "shop"
 
-NUMBERS = st.integers(0, 63)
-RARELY = st.sampled_from([False] * 9 + [True])
-USERS = st.sampled_from(["ann", "ben", "cat", "dan"])
-USERS_OR_GHOST = st.sampled_from(["ann", "ben", "cat", "dan", GHOST])
+NAMES = ["ann", "ben", "cat", "dan"]
+NUMBERS, RARELY = st.integers(0, 63), st.sampled_from([False] * 9 + [True])
+USERS, USERS_OR_GHOST = st.sampled_from(NAMES), st.sampled_from([*NAMES, GHOST])
 CURRENCIES = st.sampled_from(snapshot.CURRENCIES)
-AMOUNTS = st.integers(1, 30)
-DEPOSITS = st.sampled_from([*range(5, 50, 5), 2**53 - 1])
+AMOUNTS, DEPOSITS = st.integers(1, 30), st.sampled_from([*range(5, 50, 5), 2**53 - 1])
 
 
 def has_payments(machine: StoreMachine) -> bool:
@@ -57,8 +54,6 @@ def refuse_reused_key() -> None:
 
 
 class Purchases(StoreMachine):
-    """Users, operators and the settlement service, all at random."""
-
     @initialize(repeats=st.integers(0, 2**50 - 1), limit=st.sampled_from([None, 60]))
     def open_for_business(self, repeats: int, limit: int | None) -> None:
         for user, email, phone in (("ann", True, True), ("ben", False, True), ("cat", False, False)):

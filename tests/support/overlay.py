@@ -14,27 +14,27 @@ from technopay import storage
 DEBIT = "local after = int(redis.call('HINCRBY', key('wallet', wallet_id), 'balance', '-' .. amount))\n"
 ANOTHER_DEBIT = "redis.call('HINCRBY', key('wallet', wallet_id), 'balance', '-' .. amount)\n"
 
-DOUBLE_DEBIT = {"scripts/confirm_payment.lua": (DEBIT, ANOTHER_DEBIT + DEBIT)}
+DOUBLE_DEBIT = {"scripts/payments/confirm_payment.lua": (DEBIT, ANOTHER_DEBIT + DEBIT)}
 LEAKING_LIMIT = {
-    "scripts/shared/limit.lua": (
-        "if limit.limit and tonumber(amount) > limit.limit - limit.used then",
+    "scripts/shared/limits.lua": (
+        "if counter.limit and tonumber(amount) > counter.limit - counter.used then",
         "if false then",
     )
 }
 UNCOUNTED_DEBITS = {
-    "scripts/confirm_payment.lua": (
-        "redis.call('HINCRBY', key('limit', currency), limit.day, amount)",
-        "redis.call('HINCRBY', key('limit', currency), limit.day, tonumber(at) % 2 == 0 and amount or '0')",
+    "scripts/shared/limits.lua": (
+        "redis.call('HINCRBY', counter.key, counter.period, amount)",
+        "redis.call('HINCRBY', counter.key, counter.period, tonumber(at) % 2 == 0 and amount or '0')",
     )
 }
 FORGOTTEN_PAYMENTS = {
-    "scripts/complete_payment.lua": (
-        "settle(id, payment)\n",
-        "settle(id, payment)\nredis.call('HSET', key('payment', id), 'status', 'canceled')\n",
+    "scripts/payments/complete_payment.lua": (
+        "settle(payment_id, payment)\n",
+        "settle(payment_id, payment)\nredis.call('HSET', key('payment', payment_id), 'status', 'canceled')\n",
     )
 }
 LYING_AUDIT = {
-    "audit/audit.py": (
+    "audit/auditor.py": (
         "Audit(clean=not self._differences, checked=checked, differences=self._differences)",
         "Audit(clean=True, checked=checked, differences=[])",
     )

@@ -20,7 +20,6 @@ def from_ms(at_ms: int | str) -> datetime:
 
 
 def to_ms(at: datetime) -> int:
-    """Return a time in Unix milliseconds; fractions are cut off."""
     return int(at.replace(microsecond=0).timestamp()) * 1000 + at.microsecond // 1000
 
 
@@ -84,7 +83,6 @@ class Record(BaseModel):
 
     @property
     def replayed(self) -> bool:
-        """Whether this is the result of an earlier call, returned again."""
         # pydantic's own access takes five times as long, and every response reads this.
         return bool(self.__pydantic_private__ and self.__pydantic_private__["_replayed"])
 

@@ -89,11 +89,11 @@ def test_lines_of_all_threads_are_in_order(log: Log) -> None:
     log_request = log.set_up()
     assert log_request
     for number in range(1_000):
-        log_request(a_confirm(f"pay_{number}"))
+        log_request(a_confirm(f"pay_00{number}"))
         logging.getLogger("technopay.test").warning("%d", number)
 
     told = log.records()
-    assert [line["payment_id"] for line in told[::2]] == [f"pay_{number}" for number in range(1_000)]
+    assert [line["payment_id"] for line in told[::2]] == [f"pay_00{number}" for number in range(1_000)]
     assert [line["message"] for line in told[1::2]] == [str(number) for number in range(1_000)]
 
 

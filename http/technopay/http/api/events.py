@@ -9,8 +9,7 @@ from typing import get_args
 
 from pydantic import RootModel
 
-from technopay.engine import Engine, InvoiceEvent, PaymentEvent, Subscription
-from technopay.engine.fields import event_id_error
+from technopay.engine import Engine, InvoiceEvent, PaymentEvent, Subscription, ValidationFailed
 from technopay.engine.models import InvoiceEventType, PaymentEventType
 from technopay.http.api.route import Call, Route
 from technopay.http.api.streams import Stream
@@ -84,9 +83,10 @@ def frame(event: PaymentEvent | InvoiceEvent) -> bytes:
 
 async def stream_events(call: Call, *, user_id: str) -> Stream:
     after = call.request.headers.get("Last-Event-ID")
-    if event_id_error(after):
-        raise MalformedRequest("Last-Event-ID must be the id of an event.")
-    events = await call.engine.events(user_id=user_id, after=after)
+    try:
+        events = await call.engine.events(user_id=user_id, after=after)
+    except ValidationFailed as error:
+        raise MalformedRequest("Last-Event-ID must be the id of an event.") from error
     return Stream(Frames(events, call.limits.ping_interval_s, call.caller.expires_at), EVENT_STREAM, HEADERS)
 
 
