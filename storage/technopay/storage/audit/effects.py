@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from technopay.engine.limits import GLOBAL_DAY, LIMIT_RULES, LimitRule
 from technopay.engine.values import JournalEntry
@@ -89,11 +89,13 @@ def _processing(ledger: Ledger, entry: JournalEntry) -> None:
     if amount <= 0:
         ledger.report_violation(DEBIT, entry, "amount", "less than 0", -amount)
     for rule in LIMIT_RULES:
-        period_field, limit_field, used_field = EARLIER_FIELDS if "day" in fields else rule.fields
-        limit = f"{rule.name}:{fields['currency']}"
-        counter = _counter_of(ledger, rule, limit, fields["wallet"])
+        is_earlier = rule is GLOBAL_DAY and "day" in fields
+        period_field, limit_field, used_field = EARLIER_FIELDS if is_earlier else rule.fields
+        if rule is not GLOBAL_DAY and period_field not in fields:
+            continue  # the debit is older than the rule
+        counter = _counter_of(ledger, rule, fields)
         period = fields[period_field]
-        used = ledger.use(counter, limit, period, amount)
+        used = ledger.use(counter, period, amount)
         ledger.do("INSERT INTO charge VALUES (?, ?, ?)", entry.subject, counter, period)
         ledger.expect(LIMIT, entry, used_field, used, int(fields[used_field]))
         if limit_field in fields and used > int(fields[limit_field]):
@@ -101,10 +103,11 @@ def _processing(ledger: Ledger, entry: JournalEntry) -> None:
     ledger.post(entry, fields["wallet"], -amount, amount)
 
 
-def _counter_of(ledger: Ledger, rule: LimitRule, limit: str, wallet_id: str) -> str:
-    """Return the name of a counter: that of its limit, with the user if each user has one."""
-    wallet = ledger.record("wallet", wallet_id)
-    return f"{limit}:{wallet['user']}" if rule.scope == "user" and wallet else limit
+def _counter_of(ledger: Ledger, rule: LimitRule, fields: Mapping[str, str]) -> str:
+    """Return the name of a counter: its rule and currency, and the user where each has one of its own."""
+    wallet = ledger.record("wallet", fields["wallet"])
+    user = f":{wallet['user']}" if rule.scope == "user" and wallet else ""
+    return f"{rule.name}:{fields['currency']}{user}"
 
 
 def _succeeded(ledger: Ledger, entry: JournalEntry) -> None:
@@ -121,8 +124,7 @@ def _failed(ledger: Ledger, entry: JournalEntry) -> None:
         named = {entry.fields.get("day"), *(entry.fields.get(rule.fields[0]) for rule in LIMIT_RULES)}
         for counter, period in ledger.charges(entry.subject).items():
             ledger.expect(LIMIT, entry, f"period of {counter}", period, period if period in named else None)
-            limit = ":".join(counter.split(":")[:2])
-            if ledger.use(counter, limit, period, -payment["amount"]) < 0:
+            if ledger.use(counter, period, -payment["amount"]) < 0:
                 ledger.report_violation(LIMIT, entry, "used", "at least 0", "less")
         ledger.credit(entry, payment)
     ledger.do("UPDATE payment SET failure = ? WHERE id = ?", reason, entry.subject)

@@ -144,9 +144,9 @@ class Ledger:
         )  # fmt: skip
         self.do("INSERT INTO movement VALUES (?, ?, ?)", wallet_id, wallet["entries"], entry.id)
 
-    def use(self, counter: str, limit: str, period: str, amount: int) -> int:
-        """Add to the used amount of a limit; return the new sum."""
-        self.do("INSERT OR IGNORE INTO spending_limit VALUES (?, '', 0)", limit)
+    def use(self, counter: str, period: str, amount: int) -> int:
+        """Add to the used amount of a counter; return the new sum."""
+        self.do("INSERT OR IGNORE INTO spending_limit VALUES (?, '', 0)", counter)
         self.do("INSERT OR IGNORE INTO used VALUES (?, ?, 0)", counter, period)
         self.do("UPDATE used SET amount = amount + ? WHERE counter = ? AND period = ?", amount, counter, period)
         used = self._one("SELECT amount FROM used WHERE counter = ? AND period = ?", counter, period)
