@@ -258,7 +258,7 @@ class Engine:
         self, *, user_id: UserId, amount: Amount, currency: Currency, merchant: Name, expires_at: Time,
         description: Description | None = None, reference: Name | None = None, idempotency_key: Key = None
     ) -> Invoice:  # fmt: skip
-        """Enter an invoice that a user has to pay before it expires."""
+        """Create an invoice for a user, payable until it expires."""
         # A repeat is recognised by the arguments of the caller, not by their normal form.
         arguments = [user_id, amount, currency, merchant, description, reference, expires_at.isoformat()]
         called = self._runtime.operation("create_invoice", (), idempotency_key, arguments)
