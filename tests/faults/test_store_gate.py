@@ -51,8 +51,8 @@ Words = tuple[str, ...]
         (("CONFIG", "SET", "maxmemory", "1000000"), "the store is full", ("CONFIG", "SET", "maxmemory", "0")),
         (("REPLICAOF", "127.0.0.1", "1"), "is a replica", ("REPLICAOF", "NO", "ONE")),
         (("HSET", META, "schema", "0"), "has schema 0", ("HSET", META, "schema", SCHEMA)),
-        (("RENAME", META, "{tp:00}:away"), "came back empty", ("RENAME", "{tp:00}:away", META)),
-        (("RENAME", JOURNAL, "{tp:00}:away"), "came back older", ("RENAME", "{tp:00}:away", JOURNAL)),
+        (("RENAME", META, "{tp:00}:away"), "is empty", ("RENAME", "{tp:00}:away", META)),
+        (("RENAME", JOURNAL, "{tp:00}:away"), "lost data: entry", ("RENAME", "{tp:00}:away", JOURNAL)),
     ],
 )  # fmt: skip
 async def test_a_store_that_becomes_unfit_while_it_is_used_is_closed_until_it_is_put_right(
@@ -207,7 +207,7 @@ async def test_a_flushed_store_is_closed_until_its_data_are_restored(world: Gate
     await wait_for_relay(world)
     kept = world.server.keep()
     world.server.say("FLUSHALL")
-    await world.wait_until_closed("came back empty: it lost its data; restore it")
+    await world.wait_until_closed("is empty: it lost its data; restore it")
     await world.assert_nothing_moves(payment)
     assert world.server.say("DBSIZE") == 0, "nothing grew in the empty store"
 
@@ -222,7 +222,7 @@ async def test_a_store_that_comes_back_empty_is_closed_until_it_comes_back_with_
     await wait_for_relay(world)
     kept = world.server.keep()
     world.server.bring_back(None)
-    await world.wait_until_closed("came back empty")
+    await world.wait_until_closed("is empty")
     await world.assert_nothing_moves(payment)
     assert world.server.say("DBSIZE") == 0, "nothing grew in the empty store"
 
@@ -237,7 +237,7 @@ async def test_not_one_call_leaves_for_a_store_that_came_back_empty(world: Gated
     calls = [world.engine.create_user(user_id=f"bob{n}", email="bob@example.com") for n in range(3)]
     for result in await asyncio.gather(*calls, return_exceptions=True):
         assert isinstance(result, StoreUnavailable)
-        assert "came back empty" in str(result)
+        assert "is empty" in str(result)
     assert world.server.say("DBSIZE") == 0
 
 
@@ -253,7 +253,7 @@ async def test_a_store_that_comes_back_older_is_closed_even_when_others_go_on_wi
     newest = world.server.keep()
 
     world.server.bring_back(older)
-    await world.wait_until_closed("came back older")
+    await world.wait_until_closed("lost data: entry")
     await world.assert_nothing_moves(payment)
 
     # Somebody who does not remember uses it: its journal becomes longer than it ever was.
@@ -261,7 +261,7 @@ async def test_a_store_that_comes_back_older_is_closed_even_when_others_go_on_wi
         for _ in range(20):
             await other.run(SetLimit(operation(), "EUR", None))
             await other.run(SetLimit(operation(), "EUR", 10**9))
-    await world.wait_until_closed("came back older")
+    await world.wait_until_closed("lost data: entry")
     await world.assert_nothing_moves(payment)
 
     world.server.bring_back(newest)
@@ -278,7 +278,7 @@ async def test_what_the_relay_read_has_to_be_there_when_the_store_comes_back(wor
     newest = world.server.keep()
 
     world.server.bring_back(older)
-    await world.wait_until_closed("came back older")
+    await world.wait_until_closed("lost data: entry")
     await world.assert_nothing_moves(payment)
     await world.bring_back(newest)
     await link_of(world).check()
@@ -293,7 +293,7 @@ async def test_a_store_that_comes_back_as_another_one_is_closed_until_the_right_
     kept = world.server.keep()
     world.server.bring_back(None)
     await initialise_store(world.server.url, timezone="UTC", durability="always")
-    await world.wait_until_closed("came back as another one")
+    await world.wait_until_closed("was replaced by another one")
     await world.assert_nothing_moves(payment)
 
     world.server.bring_back(kept)

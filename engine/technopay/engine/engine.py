@@ -106,7 +106,7 @@ class Engine:
         self, *, user_id: UserId, invoice_id: str, wallet_id: str, method: Method | None = None,
         idempotency_key: Key = None
     ) -> Payment:  # fmt: skip
-        """Begin to pay an invoice, and send the user a code. Nothing is deducted."""
+        """Start a payment of an invoice, and send the user a code. Nothing is deducted."""
         called = self._runtime.operation(
             "start", (user_id,), idempotency_key, [invoice_id, wallet_id, method], recorded=False
         )
@@ -132,19 +132,19 @@ class Engine:
         "invoice_expired no_channel rate_limited idempotency_key_reused validation_failed"
     )
     async def resend_code(self, *, user_id: UserId, payment_id: str, idempotency_key: Key = None) -> Payment:
-        """Send a fresh code with a fresh expiry; the old one is dead, the attempts stay."""
+        """Send a new code with a new expiry. The old code is refused, the attempts stay."""
         called = self._payments.named("resend", user_id, payment_id, idempotency_key)
         return await self._payments.resend(called, user_id, payment_id)
 
     @operation("payment_not_found payment_not_cancelable idempotency_key_reused validation_failed")
     async def cancel_payment(self, *, user_id: UserId, payment_id: str, idempotency_key: Key = None) -> Payment:
-        """Give up a payment that waits for its code."""
+        """Cancel a payment that waits for its code."""
         called = self._payments.named("cancel", user_id, payment_id, idempotency_key)
         return await self._payments.cancel(called, user_id, payment_id)
 
     @operation("payment_not_found validation_failed")
     async def get_payment(self, *, user_id: UserId, payment_id: str, wait_s: WaitSeconds = 0.0) -> Payment:
-        """Read a payment; with a wait, as soon as it is final or set aside or the wait ran out."""
+        """Read a payment; with a wait, once it is final or set aside, or the wait is over."""
         payment = await self._run(commands.ReadPayment(id_or_unknown(payment_id), user_id))
         return (await self.wait_for_rest(payment, wait_s)).for_user() if wait_s else payment
 
@@ -174,7 +174,7 @@ class Engine:
         "payment_not_found payment_not_refundable balance_too_large idempotency_key_reused validation_failed"
     )
     async def refund_payment(self, *, payment_id: str, idempotency_key: Key = None) -> OperatorPayment:
-        """Give a succeeded payment back: reverse it, then credit the wallet. The invoice stays paid.
+        """Refund a succeeded payment: reverse it, then credit the wallet. The invoice stays paid.
 
         Returns the payment 'refunded', 'succeeded' when the settlement service declined the reversal (it can be
         refunded again later), or 'refunding' when the service takes its time.
@@ -206,7 +206,7 @@ class Engine:
     async def create_wallet(
         self, *, user_id: UserId, currency: Currency, idempotency_key: Key = None
     ) -> Wallet:
-        """Open an active wallet with nothing in it."""
+        """Create an active, empty wallet."""
         called = self._runtime.operation("create_wallet", (), idempotency_key, [user_id, currency])
         wallet_id = self._runtime.ids.new("wal", self._store.partition_of(user_id))
         return await self._run(commands.CreateWallet(called, wallet_id, user_id, currency))
@@ -244,12 +244,12 @@ class Engine:
 
     @operation("wallet_not_found idempotency_key_reused validation_failed")
     async def activate_wallet(self, *, wallet_id: str, idempotency_key: Key = None) -> Wallet:
-        """Let a wallet pay again."""
+        """Activate a wallet, so that it can pay again."""
         return await self._set_wallet_status(wallet_id, "active", idempotency_key)
 
     @operation("wallet_not_found idempotency_key_reused validation_failed")
     async def deactivate_wallet(self, *, wallet_id: str, idempotency_key: Key = None) -> Wallet:
-        """Keep a wallet from paying; payments under way are finished, and refunds still go in."""
+        """Deactivate a wallet: it cannot pay. Running payments are finished, and refunds still go in."""
         return await self._set_wallet_status(wallet_id, "inactive", idempotency_key)
 
     # Invoices
@@ -258,7 +258,7 @@ class Engine:
         self, *, user_id: UserId, amount: Amount, currency: Currency, merchant: Name, expires_at: Time,
         description: Description | None = None, reference: Name | None = None, idempotency_key: Key = None
     ) -> Invoice:  # fmt: skip
-        """Enter an invoice that a user has to pay before it expires."""
+        """Create an invoice for a user, payable until it expires."""
         # A repeat is recognised by the arguments of the caller, not by their normal form.
         arguments = [user_id, amount, currency, merchant, description, reference, expires_at.isoformat()]
         called = self._runtime.operation("create_invoice", (), idempotency_key, arguments)
@@ -300,7 +300,7 @@ class Engine:
         self, *, user_id: UserId, email: Email | None = None, phone: Phone | None = None,
         idempotency_key: Key = None
     ) -> User:  # fmt: skip
-        """Make a user of the caller's identity system known."""
+        """Create a user, with the id of the caller's identity system."""
         called = self._runtime.operation("create_user", (), idempotency_key, [user_id, email, phone])
         return await self._run(commands.CreateUser(called, user_id, nfc(email), phone))
 
@@ -313,12 +313,12 @@ class Engine:
 
     @operation("user_not_found idempotency_key_reused validation_failed")
     async def block_user(self, *, user_id: str, idempotency_key: Key = None) -> User:
-        """Block a user: nothing is started, confirmed or resent any more. Payments under way are finished."""
+        """Block a user: no start, confirm or resend any more. Running payments are finished."""
         return await self._set_user_status("block_user", user_id, "blocked", idempotency_key)
 
     @operation("user_not_found idempotency_key_reused validation_failed")
     async def unblock_user(self, *, user_id: str, idempotency_key: Key = None) -> User:
-        """Let a blocked user pay again."""
+        """Unblock a user, who can pay again."""
         return await self._set_user_status("unblock_user", user_id, "active", idempotency_key)
 
     @operation("user_not_found idempotency_key_reused validation_failed")
@@ -342,7 +342,7 @@ class Engine:
 
     @operation()
     async def list_all_limits(self) -> list[Limit]:
-        """List the limits that were ever set; a lifted one has the limit None."""
+        """List all limits that were ever set; a lifted one has the limit None."""
         return await self._run(commands.ReadLimits())
 
     # Notifications
@@ -356,7 +356,7 @@ class Engine:
 
     @operation("not_found idempotency_key_reused validation_failed")
     async def send_message_again(self, *, message_id: str, idempotency_key: Key = None) -> Message:
-        """Try a dead message again; one that is not dead stays as it is."""
+        """Try a dead message again; a message that is not dead is not changed."""
         called = self._runtime.operation("send_again", (message_id,), idempotency_key, [])
         found = fields.MESSAGE_ID.fullmatch(message_id)
         if not found:
@@ -372,8 +372,8 @@ class Engine:
             async with await engine.events(user_id="alice") as events:
                 async for event in events: ...
 
-        The iteration ends when the engine drains, and for a listener that does not keep up; nothing is lost by
-        that: go on `after` the last event's id. Close the subscription: a user has a bounded number of them.
+        The iteration ends when the engine drains or the listener is too slow. Resume `after` the last event's
+        id: nothing is lost. Close the subscription: the number per user is bounded.
         """
         seen = fields.EVENT_ID.fullmatch(after or "")
         if seen and int(seen[1], 16) != self._store.partition_of(user_id):

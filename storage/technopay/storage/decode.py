@@ -32,7 +32,6 @@ from technopay.storage.records import (
     invoice_from,
     limit_from,
     message_from,
-    operator_payment_from,
     payment_from,
     readable_context_from,
     unreadable_message,
@@ -91,10 +90,10 @@ class Context:
         return built
 
     def payment(self, view: Any) -> Payment:
-        return payment_from(view, self.now_ms, self.calendar)
+        return payment_from(Payment, view, self.now_ms, self.calendar)
 
     def operator_payment(self, view: Any) -> OperatorPayment:
-        return operator_payment_from(view, self.now_ms, self.calendar)
+        return payment_from(OperatorPayment, view, self.now_ms, self.calendar)
 
     def invoice(self, record: Any) -> Invoice:
         return invoice_from(record, self.now_ms)

@@ -120,4 +120,4 @@ def _require_ours(status: os.stat_result, name: str) -> None:
     if status.st_uid != user:
         raise StoreUnfit(f"{name} belongs to user {status.st_uid}, and this is user {user}")
     if status.st_mode & 0o022:
-        raise StoreUnfit(f"{name} can be written by others; take that right away (chmod go-w) if you trust it")
+        raise StoreUnfit(f"{name} can be written by others; remove that right (chmod go-w) if you trust it")

@@ -16,7 +16,6 @@ from technopay.engine.models import (
     Limit,
     Message,
     Method,
-    OperatorPayment,
     Payment,
     PaymentStatus,
     Refund,
@@ -173,17 +172,8 @@ def _limit(rule: str, window: str, currency: str, limit: int | None, used: int, 
     )
 
 
-def payment_from(view: Packed, now_ms: int, calendar: Calendar) -> Payment:
+def payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calendar: Calendar) -> PaymentT:
     """Build a payment from a view, see shared/payment.lua; one whose code has expired is expired."""
-    return _payment_from(Payment, view, now_ms, calendar)
-
-
-def operator_payment_from(view: Packed, now_ms: int, calendar: Calendar) -> OperatorPayment:
-    """Build a payment as operators see it."""
-    return _payment_from(OperatorPayment, view, now_ms, calendar)
-
-
-def _payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calendar: Calendar) -> PaymentT:
     (
         payment_id, email, phone, invoice_id, wallet_id, user_id, amount_text, currency, merchant, status,
         created_at, *later,

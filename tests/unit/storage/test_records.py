@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from technopay.engine.models import from_ms
+from technopay.engine.models import OperatorPayment, Payment, from_ms
 from technopay.engine.values import PaymentTerms
 from technopay.storage.business_days import Calendar
 from technopay.storage.records import (
@@ -20,7 +20,6 @@ from technopay.storage.records import (
     mask_email,
     mask_phone,
     message_from,
-    operator_payment_from,
     payment_from,
 )
 
@@ -76,8 +75,8 @@ def test_of_a_phone_number_the_first_and_last_digits_are_shown(phone: str, maske
 
 def test_a_confirmation_is_masked_and_shown_while_it_waits_and_when_it_expired() -> None:
     waiting, expired = (
-        payment_from(view(**WAITING), 1_999, CALENDAR),
-        payment_from(view(**WAITING), 2_000, CALENDAR),
+        payment_from(Payment, view(**WAITING), 1_999, CALENDAR),
+        payment_from(Payment, view(**WAITING), 2_000, CALENDAR),
     )
     assert (waiting.status, expired.status) == ("requires_confirmation", "expired")
     assert waiting.confirmation is not None
@@ -86,32 +85,37 @@ def test_a_confirmation_is_masked_and_shown_while_it_waits_and_when_it_expired()
     assert (waiting.confirmation.attempts_remaining, waiting.confirmation.resends_remaining) == (5, 3)
     assert waiting.confirmation.expires_at == from_ms(2_000)
     for status in ("canceled", "failed"):
-        assert payment_from(view(status=status, **WAITING), 1_999, CALENDAR).confirmation is None
+        assert payment_from(Payment, view(status=status, **WAITING), 1_999, CALENDAR).confirmation is None
     by_email = view(email="alice@example.com", **WAITING | {"code_method": "email"})
-    confirmation = payment_from(by_email, 0, CALENDAR).confirmation
+    confirmation = payment_from(Payment, by_email, 0, CALENDAR).confirmation
     assert confirmation is not None
     assert (confirmation.method, confirmation.sent_to) == ("email", "a***@example.com")
 
 
 def test_a_payment_shows_balances_from_its_debit_on() -> None:
-    assert payment_from(view(**WAITING), 0, CALENDAR).balance_before is None
-    debited = payment_from(view(status="processing", balance="0", paid_at="1500"), 0, CALENDAR)
+    assert payment_from(Payment, view(**WAITING), 0, CALENDAR).balance_before is None
+    debited = payment_from(Payment, view(status="processing", balance="0", paid_at="1500"), 0, CALENDAR)
     assert (debited.balance_before, debited.balance_after) == (700, 0)
     assert (debited.paid_at, debited.settled_at) == (from_ms(1_500), None)
 
 
 def test_what_is_empty_can_be_left_out_of_a_view_from_the_debit_on_or_from_the_failure_on() -> None:
     waiting = view(**WAITING)
-    assert payment_from(shortened(waiting, WHEN_DEBITED), 0, CALENDAR) == payment_from(waiting, 0, CALENDAR)
+    assert payment_from(Payment, shortened(waiting, WHEN_DEBITED), 0, CALENDAR) == payment_from(
+        Payment, waiting, 0, CALENDAR
+    )
     settled = view(status="succeeded", paid_at="1500", balance="300", settled_at="1600")
-    assert payment_from(shortened(settled, WHEN_RARE), 0, CALENDAR) == payment_from(settled, 0, CALENDAR)
+    assert payment_from(Payment, shortened(settled, WHEN_RARE), 0, CALENDAR) == payment_from(
+        Payment, settled, 0, CALENDAR
+    )
 
 
 def test_a_payment_shows_its_limit_its_failure_its_refund_and_its_resolution() -> None:
-    plain = operator_payment_from(view(status="processing"), 0, CALENDAR)
+    plain = payment_from(OperatorPayment, view(status="processing"), 0, CALENDAR)
     assert (plain.limits, plain.failure, plain.refunds, plain.refunded_amount) == ([], None, [], 0)
     assert (plain.set_aside, plain.resolution) == (False, None)
-    rich = operator_payment_from(
+    rich = payment_from(
+        OperatorPayment,
         view(
             status="failed", global_limit="5000", global_used="700", failure="settlement_failed",
             refunded_at="1700", refund_reason="settlement_failed", set_aside="1", resolution="refund",

@@ -225,4 +225,4 @@ def _resolve(envelope: Envelope, result: Outcome[Any] | Fault) -> None:
         try:
             envelope.on_outcome(result)
         except Exception:
-            logger.exception("the follow-up of a command crashed: %s", type(envelope.command).__name__)
+            logger.exception("the follow-up of a command failed: %s", type(envelope.command).__name__)

@@ -299,7 +299,9 @@ class Feed:
         room = self._settings.events_waiting_max // 2
         for listener in list(self._listeners):
             if listener.waiting > room and now_s - listener.taken_at_s > self._settings.events_patience_s:
-                logger.info("a listener took nothing for %g s", self._settings.events_patience_s)
+                logger.info(
+                    "a listener that took no event for %g s is disconnected", self._settings.events_patience_s
+                )
                 self.evict(listener)
 
 

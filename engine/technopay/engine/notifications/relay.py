@@ -109,9 +109,9 @@ class Relay:
         try:
             await self.deliver_again(partition, message)
         except Fault as fault:
-            logger.warning("message %s is left to the agenda: %s", entry_id, fault.code)
+            logger.warning("message %s stays on the agenda: %s", entry_id, fault.code)
         except Exception:
-            logger.exception("message %s crashed; the agenda has it", entry_id)
+            logger.exception("the retry of message %s failed; it stays on the agenda", entry_id)
 
     async def deliver_again(self, partition: int, message: ClaimedMessage) -> None:
         """Try a failed message; after the last attempt it is dead until an operator sends it again."""

@@ -114,12 +114,10 @@ class Settlements:
             raise
         except TechnopayError as error:
             # The claim expires and the agenda returns the payment again.
-            logger.warning(
-                "payment %s is left to the agenda: %s", payment.id, error.code, extra=_about(payment)
-            )
+            logger.warning("payment %s stays on the agenda: %s", payment.id, error.code, extra=_about(payment))
         except Exception:
             about = _about(payment)
-            logger.exception("the settlement of %s crashed; the agenda has it", payment.id, extra=about)
+            logger.exception("the settlement of %s failed; it stays on the agenda", payment.id, extra=about)
 
     async def _set_aside(self, payment: Payment, claim: Claim) -> None:
         self._claims.release(claim)

@@ -82,7 +82,7 @@ class EmbeddedValkey:
         return self._process.pid if self._process and self._process.returncode is None else None
 
     async def is_running(self) -> bool:
-        """Return whether a server, ours or another process's, runs on the directory."""
+        """Return whether a server runs on the directory, be it of this process or of another."""
         return await self._request("PING") == b"+PONG\r\n"
 
     async def start(self) -> None:

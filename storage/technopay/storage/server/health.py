@@ -173,12 +173,12 @@ class HealthCheck:
     def _check_data(self, meta: Mapping[str, str], last: Sequence[Any], seen: str, *, is_kept: bool) -> None:
         try:
             if not meta:
-                raise StoreUnfit("the store came back empty: it lost its data; restore it")
+                raise StoreUnfit("the store is empty: it lost its data; restore it")
             require_ours(meta, self._timezone)
             if meta.get("incarnation") != self._incarnation:
                 raise StoreUnfit(
-                    "the store came back as another one (its incarnation differs); bring the right one back, "
-                    "or start again to use this one"
+                    "the store was replaced by another one (its incarnation differs); restore the former one, "
+                    "or restart to use this one"
                 )
         except StoreUnfit:
             # Entries since the last check may have been seen in the wrong store.
@@ -186,8 +186,8 @@ class HealthCheck:
             raise
         if seen != BEGINNING and not is_kept:
             raise StoreUnfit(
-                f"the store came back older: its journal lost entry {seen}; restore what is newer, "
-                "or start again to use it as it is"
+                f"the store lost data: entry {seen} of its journal is missing; restore a newer copy, "
+                "or restart to use it as it is"
             )
         self._proved = max(self._proved, seen, last[0][0] if last else BEGINNING, key=Position.of)
         self.note_entry(self._proved)

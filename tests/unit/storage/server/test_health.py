@@ -128,9 +128,9 @@ async def test_until_a_store_is_adopted_only_the_server_is_looked_at(server: Fak
 @pytest.mark.parametrize(
     ("meta", "words"),
     [
-        ({}, "came back empty: it lost its data; restore it"),
-        (META | {"incarnation": "second"}, "came back as another one"),
-        ({name: META[name] for name in META if name != "incarnation"}, "came back as another one"),
+        ({}, "is empty: it lost its data; restore it"),
+        (META | {"incarnation": "second"}, "was replaced by another one"),
+        ({name: META[name] for name in META if name != "incarnation"}, "was replaced by another one"),
         (META | {"schema": "1"}, "has schema 1, this program"),
         (META | {"timezone": "Europe/Berlin"}, "has timezone Europe/Berlin, this program UTC"),
         ({"incarnation": "first"}, "has schema None"),
@@ -157,7 +157,7 @@ async def test_a_store_that_came_back_older_is_unfit_even_if_it_went_on_since(
     await health.check(server.request)
     server.journal = journal
     for _ in range(2):
-        with pytest.raises(StoreUnfit, match="came back older: its journal lost entry 200-0"):
+        with pytest.raises(StoreUnfit, match="lost data: entry 200-0 of its journal is missing"):
             await health.check(server.request)
     server.journal = ["100-0", "200-0", "500-0"]
     await health.check(server.request)
@@ -168,7 +168,7 @@ async def test_an_entry_that_the_relay_read_has_to_stay(server: FakeServer) -> N
     await health.check(server.request)
     health.note_entry("1000-0")
     health.note_entry("900-7")
-    with pytest.raises(StoreUnfit, match="lost entry 1000-0"):
+    with pytest.raises(StoreUnfit, match="entry 1000-0 of its journal is missing"):
         await health.check(server.request)
     server.journal.append("1000-0")
     await health.check(server.request)
@@ -179,12 +179,12 @@ async def test_what_was_read_in_the_wrong_store_is_not_looked_for_in_the_right_o
     await health.check(server.request)
     server.meta, server.journal = {}, ["5000-0"]
     health.note_entry("5000-0")
-    with pytest.raises(StoreUnfit, match="came back empty"):
+    with pytest.raises(StoreUnfit, match="is empty"):
         await health.check(server.request)
     server.meta, server.journal = META, ["100-0", "200-0", "300-0"]
     await health.check(server.request)
     server.journal = ["100-0", "200-0"]
-    with pytest.raises(StoreUnfit, match="lost entry 300-0"):
+    with pytest.raises(StoreUnfit, match="entry 300-0 of its journal is missing"):
         await health.check(server.request)
 
 

@@ -11,7 +11,7 @@ elseif not message or message.claim ~= claim or message.status ~= 'waiting' then
     return {'fenced', at, ''}
 end
 require_integer(message.attempts)
-local status, attempts, due_ms = judge(fate, message.user, retry_ms)
+local status, attempts, due_ms = attempt_result(fate, message.user, retry_ms)
 redis.call('HSET', key('message', entry_id), 'status', status, 'last_error', error, 'at', at,
     'recorded', claim)
 redis.call('HINCRBY', key('message', entry_id), 'attempts', attempts)

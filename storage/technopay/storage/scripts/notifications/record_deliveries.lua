@@ -18,7 +18,7 @@ elseif relay_cursor == cursor then
 end
 for i = 1, #failed, 7 do
     local id, user, channel, kind, payment, fate, failure = unpack(failed, i, i + 6)
-    local status, attempts, due_ms = judge(fate, user, retry_ms)
+    local status, attempts, due_ms = attempt_result(fate, user, retry_ms)
     redis.pcall('HSET', key('message', id), 'user', user, 'channel', channel, 'kind', kind,
         'payment', payment, 'status', status, 'attempts', attempts, 'last_error', failure, 'at', at)
     redis.call('ZADD', key('agenda'), int(now + due_ms), 'msg_' .. id)

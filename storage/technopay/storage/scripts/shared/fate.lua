@@ -16,7 +16,7 @@ local function uncount(user_id, name)
 end
 
 -- The status of the message, how many attempts to add, and the delay until the agenda looks at it again.
-local function judge(fate, user_id, retry_ms)
+local function attempt_result(fate, user_id, retry_ms)
     if fate == 'unsent' then
         pcall(uncount, user_id, 'codes') -- an unreadable user must not stop other messages
     end
