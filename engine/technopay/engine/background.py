@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from technopay.engine.errors import Fault, OutcomeUnknown, StoreUnavailable
-from technopay.engine.outage import Outage
+from technopay.engine.outage_log import OutageLog
 from technopay.engine.ports import Clock
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Loop:
         self._step = step
         self._interval_s = interval_s
         self._clock = clock
-        self._outage = Outage(logger, f"{name} fails and goes on", f"{name} works again")
+        self._outage = OutageLog(logger, f"{name} fails and goes on", f"{name} works again")
         self._wake = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from technopay.engine.outage import Outage
+from technopay.engine.outage_log import OutageLog
 from technopay.http.server.connection import ConnectionFactory
 from technopay.http.server.limits import ServerLimits
 from technopay.http.server.load_shedding import ConcurrencyLimit
@@ -161,7 +161,7 @@ class SharedListener:
         self._socket = listening
         self._factory = factory
         self._starting: set[asyncio.Task[object]] = set()
-        self._outage = Outage(logger, "connections cannot be accepted", "connections are accepted again")
+        self._outage = OutageLog(logger, "connections cannot be accepted", "connections are accepted again")
         self._pause: asyncio.TimerHandle | None = None
         self._next_at_s = 0.0
         listening.settimeout(0)

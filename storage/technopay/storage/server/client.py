@@ -17,7 +17,7 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError, ResponseError
 
 from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable, StoreUnfit
-from technopay.engine.outage import Outage
+from technopay.engine.outage_log import OutageLog
 from technopay.storage.scripts.loader import Library, Script
 from technopay.storage.server.connection import (
     Command,
@@ -111,9 +111,9 @@ class ServerClient:
         self._connecting: asyncio.Task[Exception | None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._unfit: StoreUnfit | None = None
-        self._misfit = Outage(logger, "the store must not be used any more", "the store may be used again")
-        self._outage = Outage(logger, "the store cannot be reached", "the store is back")
-        self._refusals = Outage(logger, "the store refuses calls", "the store takes calls again")
+        self._misfit = OutageLog(logger, "the store must not be used any more", "the store may be used again")
+        self._outage = OutageLog(logger, "the store cannot be reached", "the store is back")
+        self._refusals = OutageLog(logger, "the store refuses calls", "the store takes calls again")
         self._connection: PipelinedConnection | None = None
         self._closed = False
 

@@ -17,7 +17,7 @@ import hiredis
 from redis.asyncio import ConnectionPool, SSLConnection, UnixDomainSocketConnection
 
 from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
-from technopay.engine.outage import Outage
+from technopay.engine.outage_log import OutageLog
 from technopay.storage.scripts.loader import Library, Script
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class PipelinedConnection(asyncio.Protocol):
     When the oldest reply is overdue the connection is aborted: all later replies are late, too.
     """
 
-    def __init__(self, reply_timeout_s: float, refusals: Outage | None = None) -> None:
+    def __init__(self, reply_timeout_s: float, refusals: OutageLog | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._reply_timeout_s = reply_timeout_s
         self._refusals = refusals
@@ -215,7 +215,7 @@ class PipelinedConnection(asyncio.Protocol):
 
 
 async def connect(
-    urls: ConnectionPool, reply_timeout_s: float, refusals: Outage | None = None
+    urls: ConnectionPool, reply_timeout_s: float, refusals: OutageLog | None = None
 ) -> PipelinedConnection:
     """Connect to the server of a URL, sign in and select the database.
 

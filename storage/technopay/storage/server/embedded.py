@@ -22,7 +22,7 @@ from typing import Self
 from urllib.parse import quote
 
 from technopay.engine.errors import StoreUnfit
-from technopay.engine.outage import REMINDER_S, Outage
+from technopay.engine.outage_log import REMINDER_S, OutageLog
 from technopay.storage.backoff import Backoff
 from technopay.storage.private import make_private, remove_socket, socket_path
 
@@ -206,13 +206,13 @@ class EmbeddedValkey:
         """Start the server again when it dies, with growing delays while it does not stay up."""
         loop = asyncio.get_running_loop()
         backoff, started_at = Backoff(RESTART_DELAY_S_MIN, RESTART_DELAY_S_MAX), loop.time()
-        outage = Outage(logger, "the embedded store is started again", "")
+        outage = OutageLog(logger, "the embedded store is started again", "")
         while True:
             # A server that is not ready may still run: wait for its end before the next start.
             assert self._process is not None
             status = await self._process.wait()
             if loop.time() - started_at > REMINDER_S:
-                outage = Outage(logger, "the embedded store is started again", "")
+                outage = OutageLog(logger, "the embedded store is started again", "")
             outage.fail(f"it ended with status {status}")
             await asyncio.sleep(backoff.delay_s(loop.time() - started_at))
             started_at = loop.time()

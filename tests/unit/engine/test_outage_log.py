@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from technopay.engine import outage as module
-from technopay.engine.outage import Outage
+from technopay.engine import outage_log as module
+from technopay.engine.outage_log import OutageLog
 
 
 def test_an_outage_is_logged_at_its_beginning_every_minute_and_at_its_end(
@@ -15,7 +15,7 @@ def test_an_outage_is_logged_at_its_beginning_every_minute_and_at_its_end(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(module, "monotonic", lambda: now)
-    outage = Outage(logging.getLogger("technopay.test"), "it fails", "it works")
+    outage = OutageLog(logging.getLogger("technopay.test"), "it fails", "it works")
 
     outage.end()
     for second in range(150):

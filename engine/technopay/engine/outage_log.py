@@ -8,7 +8,7 @@ from time import monotonic
 REMINDER_S = 60.0
 
 
-class Outage:
+class OutageLog:
     def __init__(self, logger: logging.Logger, failing: str, working: str) -> None:
         self._logger = logger
         self._failing = failing
