@@ -188,9 +188,7 @@ REPEATS_AND_CLAIMS = (
         "completion-refused-when-full",
         "What was accepted is completed however full the store is: no money waits for memory.",
         (lua("complete_payment", "verdict) allow-oom", "verdict)"),),
-        (
-            "tests/faults/test_store_memory.py::test_money_that_was_taken_is_settled_or_given_back_without_memory",
-        ),
+        ("tests/faults/test_store_memory.py::test_a_script_without_memory_does_nothing_or_all_of_it",),
     ),
     Breakage(
         "completion-waits-for-the-wallet",

@@ -145,15 +145,32 @@ async def test_two_engines_on_two_stores_know_nothing_of_each_other(fake_store: 
         assert len((await other.list_wallets(user_id="alice")).data) == 1
 
 
-async def test_commands_accepted_before_the_close_are_finished(fake_store: RedisStore) -> None:
-    async with Engine(fake_store, quick_settings(drain_s=10)) as engine:
-        alice = await make_scene(engine, fake_store)
-        deposits = [asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=1)) for _ in range(50)]
-        await asyncio.sleep(0)
-    await asyncio.gather(*deposits)
+async def test_commands_accepted_before_the_close_are_finished(
+    fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[Callable[[], None]] = []
+    send = fake_store.send
 
-    async with Engine(fake_store, quick_settings()) as engine:
-        assert (await engine.find_wallet(wallet_id=alice.wallet_id)).balance == 10_050
+    def hold(command: Command[Any], lease: Lease, on_result: Callable[..., None]) -> None:
+        held.append(partial(send, command, lease, on_result))
+
+    engine = Engine(fake_store, quick_settings(drain_s=10))
+    await engine.start()
+    alice = await make_scene(engine, fake_store)
+    monkeypatch.setattr(fake_store, "send", hold)
+    deposits = [asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=1)) for _ in range(50)]
+    await asyncio.sleep(0)
+
+    close = asyncio.create_task(engine.aclose())
+    await asyncio.sleep(0.1)
+    assert not close.done()
+    monkeypatch.undo()
+    for call in held:
+        call()
+    await asyncio.gather(close, *deposits)
+
+    async with Engine(fake_store, quick_settings()) as after:
+        assert (await after.find_wallet(wallet_id=alice.wallet_id)).balance == 10_050
 
 
 async def test_a_settlement_that_ends_during_the_close_is_completed(fake_store: RedisStore) -> None:
