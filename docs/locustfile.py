@@ -1,4 +1,4 @@
-"""Load for whoever has Locust: users who pay, mistype a code, confirm twice, and look at their lists.
+"""Load test for Locust: users who pay, mistype a code, confirm twice, and look at their lists.
 
     pip install locust
     python3 run.py demo                                                # in one terminal

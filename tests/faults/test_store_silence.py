@@ -201,7 +201,6 @@ INFO = "redis_version:7.0.15\r\nrole:{role}\r\ncluster_enabled:0\r\n"
 SETTINGS = ("appendonly", "yes", "appendfsync", "always", "no-appendfsync-on-rewrite", "no",
             "maxmemory-policy", "noeviction")  # fmt: skip
 META = ("incarnation", "one", "schema", SCHEMA, "partitions", "1", "timezone", "UTC")
-OK = b"*3\r\n$2\r\nok\r\n$1\r\n1\r\n$0\r\n\r\n"
 READ = b"*4\r\n$2\r\nok\r\n$1\r\n1\r\n$0\r\n\r\n"
 
 

@@ -117,7 +117,7 @@ class Nursery:
 
 @asynccontextmanager
 async def running_nursery(calling: str) -> AsyncIterator[Nursery]:
-    """Run a nursery for one of the callings; whoever leaves it has to have ended its child."""
+    """Run a nursery of one calling; its child has to be ended before the exit."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "support.nursery", calling,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,

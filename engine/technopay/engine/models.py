@@ -55,7 +55,6 @@ PaymentEventType = Literal[
     "payment.refund_failed", "payment.set_aside", "payment.resolved",
 ]  # fmt: skip
 InvoiceEventType = Literal["invoice.created", "invoice.voided"]
-EventType = PaymentEventType | InvoiceEventType
 
 FINAL_STATUSES = frozenset({"succeeded", "failed", "canceled", "expired", "refunded"})
 

@@ -1,4 +1,4 @@
-"""What is recorded about one request, for the access log and the metrics."""
+"""The record of one request, for the access log and the metrics."""
 
 from __future__ import annotations
 

@@ -22,24 +22,6 @@ from technopay.engine.events import waiters as waiters_module
 from technopay.engine.ports import Outcome
 from technopay.storage import RedisStore
 
-OPERATIONS: list[Callable[[Engine], Awaitable[object]]] = [
-    lambda engine: engine.start_payment(user_id="alice", invoice_id="inv_001", wallet_id="wal_001"),
-    lambda engine: engine.confirm_payment(user_id="alice", payment_id="pay_001", code="1"),
-    lambda engine: engine.resend_code(user_id="alice", payment_id="pay_001"),
-    lambda engine: engine.cancel_payment(user_id="alice", payment_id="pay_001"),
-    lambda engine: engine.get_payment(user_id="alice", payment_id="pay_001"),
-    lambda engine: engine.get_wallet(user_id="alice", wallet_id="wal_001"),
-    lambda engine: engine.list_payments(user_id="alice"),
-    lambda engine: engine.list_limits(user_id="alice"),
-    lambda engine: engine.create_user(user_id="alice"),
-    lambda engine: engine.get_user(user_id="alice"),
-    lambda engine: engine.deposit(wallet_id="wal_001", amount=1),
-    lambda engine: engine.set_limit(currency="EUR", amount=1),
-    lambda engine: engine.refund_payment(payment_id="pay_001"),
-    lambda engine: engine.list_messages(),
-    lambda engine: engine.check(),
-]
-
 
 async def test_a_wait_leaves_nothing_behind(fake_store: RedisStore) -> None:
     async with Engine(fake_store, quick_settings()) as engine:

@@ -37,7 +37,7 @@ async def test_a_repeat_gets_the_same_outcome_and_changes_nothing(scene: Scene, 
 
     if isinstance(first, Outcome):
         assert second.code == first.code
-        # A settlement that is told that it was completed knows the payment.
+        # The reply to a repeated completion holds the payment.
         assert second.value == first.value or (name == "complete_payment" and first.value is None)
     else:
         assert second == first

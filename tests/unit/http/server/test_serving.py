@@ -58,12 +58,12 @@ async def test_servers_on_one_socket_take_turns_and_leave_it_open(monkeypatch: p
         ):
             assert address == same_address == shared.getsockname()
             for session in (one, two):
-                # Whoever took the first does not take the second: that one would wait here.
+                # The app with the first connection does not accept the second, which would wait here.
                 async with session.get(f"http://127.0.0.1:{address[1]}/") as response:
                     assert await response.text() == "hello"
             assert [app[ANSWERED] for app in apps] == [["hello"], ["hello"]]
 
-        # Who connects now waits in line for whoever comes.
+        # A new connection waits in the backlog for the next process.
         _, writer = await asyncio.open_connection(*address)
         writer.close()
 

@@ -1,6 +1,6 @@
 -- set_limit(operation_id, fingerprint, kept_ms, currency, amount, rule, periods...)
 --
--- Set the limit of a rule in a currency; '' lifts it, '0' stops all payments. What was used stays counted.
+-- Set the limit of a rule in a currency; '' lifts it, '0' stops all payments. The used amount stays.
 --
 -- Returns {code, now, '', limit}; 'bounds' if the clock is outside `periods`.
 
