@@ -47,6 +47,10 @@ class Form(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @classmethod
+    def is_optional(cls) -> bool:
+        return not any(field.is_required() for field in cls.model_fields.values())
+
 
 FormT = TypeVar("FormT", bound=Form)
 
@@ -67,8 +71,7 @@ def read_key(request: web.Request) -> str | None:
 async def read_body(request: web.Request, form: type[FormT], within_s: float) -> FormT:
     """Read a JSON body into a form, or raise BodyTooLarge, UnsupportedMediaType or what `parse` raises."""
     raw = await _read_bytes(request, within_s)
-    # A body without fields is optional.
-    if not raw and not form.model_fields:
+    if not raw and form.is_optional():
         return form()
     if request.headers.get("Content-Type") != "application/json":
         _require_json(request)

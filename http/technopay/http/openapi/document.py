@@ -8,7 +8,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from technopay.engine import FieldError, TechnopayError, ValidationFailed, __version__
+from pydantic import BaseModel
+
+from technopay.engine import FieldError, Payment, TechnopayError, ValidationFailed, __version__
 from technopay.engine.errors import REFUSALS, Fault
 from technopay.engine.fields import USER_ID
 from technopay.http.api.route import Call, Route
@@ -108,7 +110,7 @@ def _operation(route: Route) -> dict[str, Any]:
         operation["security"] = []
     if route.body.model_fields:
         operation["requestBody"] = {
-            "required": True,
+            "required": not route.body.is_optional(),
             "content": {"application/json": {"schema": reference(route.body.__name__)}},
         }
     return operation
@@ -183,10 +185,15 @@ def _content(route: Route, status: int) -> dict[str, Any]:
     changes = _examples()["responses"].get(f"{route.operation_id} {status}", {})
     if "Payment" in name and "status" in changes:
         record = _payment_example(changes["status"])
-    example = {**record, **({"resolution": None} if name.startswith("Operator") else {}), **changes}
+    example = _example(route.model, {**record, **changes})
     if route.is_list:
         example = {"data": [example], "has_more": False, "next_cursor": None}
     return {**content, "example": example}
+
+
+def _example(model: type[BaseModel], values: Any) -> dict[str, Any]:
+    """Return an example as responses are written; fields that it leaves out have their default."""
+    return model.model_validate(values).model_dump(mode="json")
 
 
 def _payment_example(status: str) -> dict[str, Any]:
@@ -205,7 +212,7 @@ def _problem_example(code: str) -> dict[str, Any]:
         return problem_json(ValidationFailed([FieldError("amount", "has to be at least 1")]), REQUEST_ID)
     details = dict(_examples()["problems"].get(code, {}))
     if "payment" in details:
-        details["payment"] = _payment_example(details["payment"])
+        details["payment"] = _example(Payment, _payment_example(details["payment"]))
     return problem_json(errors[code](), REQUEST_ID) | details
 
 
