@@ -24,8 +24,7 @@ from technopay.engine import (
     Payment,
     SettlementFailed,
 )
-from technopay.engine.ports import RefundTerms
-from technopay.engine.values import PaymentTerms
+from technopay.engine.values import PaymentTerms, RefundTerms
 
 LIMIT = 1_000
 FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC)

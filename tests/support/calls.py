@@ -363,7 +363,7 @@ async def bind_secret(scene: Scene) -> Prepared:
 
 @case
 async def mock_settlement(scene: Scene) -> Prepared:
-    return MockSettlement("settle", "pay_1")
+    return MockSettlement("settle", "pay_1", 1_000)
 
 
 @case

@@ -192,10 +192,8 @@ async def read_owned(
     return found
 
 
-async def mock_settlement(
-    store: Store, action: str, payment_id: str, errors: int = 0, refund_id: str = ""
-) -> str:
-    return (await store.run(MockSettlement(action, payment_id, errors, refund_id))).code
+async def mock_settlement(store: Store, action: str, payment_id: str, errors: int = 0) -> str:
+    return (await store.run(MockSettlement(action, payment_id, 1_000, errors, "ref_1", 1_000))).code
 
 
 async def mock_inbox(store: Store, user_id: str, message: str) -> None:

@@ -10,6 +10,8 @@ from support.scene import ALONE, Scene, client_of, operation
 from support.store import set_aside, take_due
 
 from technopay.engine import commands
+from technopay.engine.values import Verdict
+from technopay.storage.commands import MigratePayments
 
 
 async def test_a_declined_reversal_credits_nothing_and_the_refund_can_be_tried_again(
@@ -40,23 +42,51 @@ async def test_a_declined_reversal_credits_nothing_and_the_refund_can_be_tried_a
     await assert_clean(scene.store)
 
 
-async def test_the_agenda_hands_out_the_id_of_the_refund(scene: Scene) -> None:
+async def test_the_agenda_hands_out_id_and_amount_of_the_refund(scene: Scene) -> None:
     payment_id = await scene.succeeded(await scene.wallet())
     await scene.begin_refund(payment_id, "ref_007")
     await scene.make_due(payment_id)
     (taken,) = (await take_due(scene.store, 10)).payments
-    assert taken.refund_id == "ref_007"
+    assert taken.refund == ("ref_007", 1_000)
 
 
-@pytest.mark.corrupts
-async def test_a_refund_that_an_earlier_version_began_has_an_id_that_stays(scene: Scene) -> None:
-    payment_id = await scene.succeeded(await scene.wallet())
-    await scene.begin_refund(payment_id)
-    await client_of(scene.store).hdel(scene.keys.key("payment", payment_id), "refund")
+async def test_a_refund_that_schema_4_began_gets_an_id_and_an_amount(scene: Scene) -> None:
+    payment_id, claim = await scene.refunding(await scene.wallet())
+    fields = await scene.fields("payment", payment_id)
+    counter = f"{fields['global_period']} 5000 1000 1767312000000"
+    await scene.write("payment", payment_id, limit=counter, challenge="")
+    await client_of(scene.store).hdel(scene.keys.key("payment", payment_id), "refund", "refund_amount")
+
     for _ in range(2):
-        await scene.make_due(payment_id)
-        (taken,) = (await take_due(scene.store, 10)).payments
-        assert taken.refund_id == payment_id.replace("pay_", "ref_")
+        assert (await scene.store.run(MigratePayments([payment_id]))).value == []
+
+    await scene.make_due(payment_id)
+    (taken,) = (await take_due(scene.store, 10)).payments
+    assert taken.claim != claim
+    assert taken.refund == (payment_id.replace("pay_", "ref_"), 1_000)
+    assert (await scene.complete(payment_id, taken.claim, "reversed")).code == "ok"
+    await assert_clean(scene.store)
+
+
+@pytest.mark.parametrize("verdict", ["reversed", "refund_failed"])
+@pytest.mark.corrupts
+async def test_a_refund_moves_the_amount_that_was_begun(scene: Scene, verdict: Verdict) -> None:
+    """Whatever decides the amount of a refund: every later step takes it from there."""
+    wallet = await scene.wallet(balance=10_000)
+    payment_id, claim = await scene.refunding(wallet)
+    await scene.write("payment", payment_id, refund_amount=400)
+    before = await scene.money(wallet)
+
+    ended = await scene.complete(payment_id, claim, verdict)
+
+    assert ended.value is not None
+    credited = 400 if verdict == "reversed" else 0
+    assert (ended.value.refunded_amount, [each.amount for each in ended.value.refunds]) == (
+        credited, [400] if credited else [],
+    )  # fmt: skip
+    assert await scene.money(wallet) == (before[0] + credited, before[1] - 400)
+    differences = (await scene.store.audit()).differences
+    assert differences, "the refund was begun with another amount"
 
 
 async def test_a_decision_of_an_earlier_version_that_a_refund_fails_is_audited_clean(scene: Scene) -> None:
@@ -80,9 +110,8 @@ async def test_a_decision_of_an_earlier_version_that_a_refund_fails_is_audited_c
     await assert_clean(scene.store)
 
 
-@pytest.mark.parametrize("has_id", [True, False])
 async def test_a_repeat_of_a_refund_that_an_earlier_version_began_works_under_the_id_of_the_agenda(
-    scene: Scene, *, has_id: bool
+    scene: Scene,
 ) -> None:
     payment_id = await scene.succeeded(await scene.wallet())
     begin = commands.BeginRefund(operation(), payment_id, "ref_001")
@@ -90,12 +119,10 @@ async def test_a_repeat_of_a_refund_that_an_earlier_version_began_works_under_th
     key, client = scene.keys.key("operation", begin.operation.operation_id), client_of(scene.store)
     reply = json.loads(await client.hget(key, "reply"))
     await client.hset(key, "reply", json.dumps([*reply[:4], ["claim", first.details["claim"]]]))
-    if not has_id:
-        await client.hdel(scene.keys.key("payment", payment_id), "refund")
 
     again = await scene.store.run(begin, ALONE)
 
     assert (again.code, again.replayed, again.details["claim"]) == ("ok", True, first.details["claim"])
     await scene.make_due(payment_id)
     (taken,) = (await take_due(scene.store, 10)).payments
-    assert again.details["refund"] == taken.refund_id
+    assert again.details["refund"] == taken.refund

@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 
 from technopay.engine import Engine, EngineSettings, MessageCode
 from technopay.engine.commands import CreateInvoice, CreateUser, CreateWallet, Deposit, SetLimit
-from technopay.engine.ports import OutgoingMessage, RefundTerms
+from technopay.engine.ports import OutgoingMessage
 from technopay.engine.system import RandomIds
-from technopay.engine.values import Lease, Operation, PaymentTerms
+from technopay.engine.values import Lease, Operation, PaymentTerms, RefundTerms
 from technopay.storage import RedisStore
 from technopay.storage.redis_keys import Keys
 
