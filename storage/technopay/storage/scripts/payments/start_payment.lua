@@ -1,4 +1,4 @@
--- start_payment(operation_id, fingerprint, kept_ms, payment_id, user_id, wallet_id, invoice_id, method, key_id, code_lifetime_ms, attempts, resends, codes_per_hour, failures_per_day, owner, token, keep, periods...)
+-- start_payment(operation_id, fingerprint, kept_ms, payment_id, user_id, wallet_id, invoice_id, method, key_id, code_lifetime_ms, attempts, resends, codes_per_hour, failures_per_day, owner, token, keep, periods...) recorded
 --
 -- Create a payment of an invoice, which waits for its confirmation. Nothing is deducted.
 --
@@ -11,10 +11,7 @@
 --
 -- Returns {code, now, token, view, details}; 'bounds' if the clock is outside `periods`.
 
-local earlier_reply = recorded_reply(operation_id, fingerprint)
-if earlier_reply then
-    return earlier_reply
-elseif exists('payment', payment_id) then
+if exists('payment', payment_id) then
     return {'ok', at, '', view(payment_id), {}}
 end
 local user_status, email, phone, codes_before, failures =
