@@ -2,7 +2,7 @@
 --
 -- Replace the code of a payment: a new code and a new expiry, the same attempts; the old code is refused.
 --
--- For codes_per_hour and failures_per_day see shared/behaviour.lua.
+-- For codes_per_hour and failures_per_day see shared/rate_limits.lua.
 --
 -- code_version  the number of the new code; it has to follow the current one, so that a late copy of a call is refused
 --

@@ -1,6 +1,6 @@
 -- unlock_user(operation_id, fingerprint, kept_ms, user_id, failures_per_day) recorded
 --
--- Clear the wrong codes that lock a user out, see shared/behaviour.lua.
+-- Clear the wrong codes that lock a user out, see shared/rate_limits.lua.
 --
 -- Returns {code, now, '', {user, fields}}
 
