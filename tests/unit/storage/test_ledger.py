@@ -26,7 +26,7 @@ BOUGHT: list[Entry] = [
     ("payment.succeeded", "pay_1", {}),
 ]  # fmt: skip
 BEGUN = ("payment.refunding", "pay_1", {"amount": "400"})
-FAILED = ("payment.refund_failed", "pay_1", {})
+FAILED: Entry = ("payment.refund_failed", "pay_1", {})
 REFUNDED = ("payment.refunded", "pay_1", {"wallet": "wal_1", "amount": "400", "balance": "700"})
 
 
