@@ -10,13 +10,14 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from technopay.cli.settings import ConfigurationError, Settings
 
 logger = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 COLLECT_AFTER_OBJECTS = 50_000
@@ -34,6 +35,22 @@ def run_loop(main: Coroutine[Any, Any, Result]) -> Result:
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER_OBJECTS, 10, 10)
     return asyncio.run(main)
+
+
+async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[object]], at_a_time: int) -> None:
+    """Do some work for each item, so many at a time; the first failure is raised and ends the rest."""
+    waiting = iter(items)
+
+    async def work_on_some() -> None:
+        for item in waiting:
+            await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(at_a_time):
+                workers.create_task(work_on_some())
+    except* Exception as errors:
+        raise errors.exceptions[0] from None
 
 
 def allow_connections(count: int, asked_by: str, *, is_default: bool = False) -> int:

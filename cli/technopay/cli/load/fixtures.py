@@ -13,6 +13,7 @@ import aiohttp
 
 from technopay.cli.load.plan import LoadError
 from technopay.cli.load.timed_client import Headers, TimedClient
+from technopay.cli.process import for_each
 from technopay.engine import Limit, TechnopayError
 from technopay.http.client import Client, RetryPolicy, ServerUnreachable, UnexpectedAnswer
 
@@ -168,8 +169,8 @@ class Setup:
             await self._make_users(fixtures, users, on_progress)
             for user in fixtures.blocked:
                 await fixtures.operator.block_user(user_id=user.user_id)
-        except* (LoadError, TechnopayError) as errors:
-            raise _as_load_error(errors.exceptions[0]) from None
+        except (LoadError, TechnopayError) as error:
+            raise _as_load_error(error) from None
         return fixtures
 
     async def _make_shops(self, admin_token: str | None) -> Fixtures:
@@ -187,18 +188,13 @@ class Setup:
             (fixtures.poor, POOR_DEPOSIT),
             (fixtures.blocked, DEPOSIT),
         ]
-        waiting, made = enumerate(plan), 0
 
-        async def make_some() -> None:
-            nonlocal made
-            for number, (group, deposit) in waiting:
-                group.append(await self._make_user(fixtures.operator, f"{self._run_id}-{number}", deposit))
-                made += 1
-                on_progress(made)
+        async def make(numbered: tuple[int, tuple[list[VirtualUser], int]]) -> None:
+            number, (group, deposit) = numbered
+            group.append(await self._make_user(fixtures.operator, f"{self._run_id}-{number}", deposit))
+            on_progress(len(fixtures.all_users))
 
-        async with asyncio.TaskGroup() as making:
-            for _ in range(SETUP_CONCURRENCY):
-                making.create_task(make_some())
+        await for_each(enumerate(plan), make, SETUP_CONCURRENCY)
 
     async def _make_user(self, operator: Client, user_id: str, deposit: int) -> VirtualUser:
         await operator.create_user(user_id=user_id, email=f"{user_id}@example.com")

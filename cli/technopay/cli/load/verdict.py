@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from technopay.cli.load.acknowledgements import Acknowledgements, KnownPayment, differences
 from technopay.cli.load.fixtures import CURRENCY, Fixtures, VirtualUser
 from technopay.cli.load.result import Verdict
+from technopay.cli.process import for_each
 from technopay.engine import Audit, Limit, TechnopayError
 from technopay.http.client import all_of
 
@@ -39,8 +40,8 @@ async def judge(
         step = "the audit"
         on_step("waiting for the server's audit")
         audit = await fixtures.operator.audit(wait_s=AUDIT_WAIT_S)
-    except* TechnopayError as errors:
-        problem = f"{step} failed: {errors.exceptions[0]}"
+    except TechnopayError as error:
+        problem = f"{step} failed: {error}"
     if audit and not audit.clean and not audit.differences:
         audit, problem = None, "the server's audit is not clean and does not name a difference"
     return Verdict(
@@ -101,15 +102,11 @@ async def _check_wallets(
     refusals: Mapping[str, str],
 ) -> dict[str, WalletCheck]:
     checks: dict[str, WalletCheck] = {}
-    waiting = iter(users)
 
-    async def check_some() -> None:
-        for user in waiting:
-            checks[user.wallet_id] = await _check_wallet(user, known[user.wallet_id], refusals)
+    async def check(user: VirtualUser) -> None:
+        checks[user.wallet_id] = await _check_wallet(user, known[user.wallet_id], refusals)
 
-    async with asyncio.TaskGroup() as checking:
-        for _ in range(READING_CONCURRENCY):
-            checking.create_task(check_some())
+    await for_each(users, check, READING_CONCURRENCY)
     return checks
 
 
