@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -155,7 +156,12 @@ def latency(p50_ms: float) -> Latency:
 def flow(name: str, ended: int, surprises: dict[str, int] | None = None) -> FlowResult:
     expected = ended - 5 - sum((surprises or {}).values())
     return FlowResult(
-        name=name, begun=ended + 3, ended=ended, as_expected=expected, turned_away=5, surprises=surprises or {}
+        name=name,
+        begun=ended + 3,
+        ended=ended,
+        as_expected=expected,
+        turned_away=5,
+        surprises=Counter(surprises or {}),
     )
 
 

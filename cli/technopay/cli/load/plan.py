@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from technopay.cli.load.result import PURCHASE, Plan, Result
+from technopay.cli.load.result import Plan, Result
 from technopay.cli.settings import UsageError
 
 FIXED_CONCURRENCY = 32
@@ -122,7 +122,7 @@ def failures(conditions: Sequence[Condition], result: Result) -> list[str]:
 
 
 def _figures(result: Result) -> Mapping[str, float | None]:
-    purchase = next((each for each in result.operations if each.name == PURCHASE), None)
+    purchase = result.purchase
     latency = purchase.latency if purchase else None
     ended = sum(flow.ended for flow in result.stories)
     return {

@@ -97,7 +97,7 @@ class Recorder:
 
     def end_second(self, under_way: int) -> None:
         self.seconds[-1].under_way = under_way
-        self.seconds[-1].latency = self._second_latencies.latency()
+        self.finish()
         self._second_latencies = Histogram()
         self.seconds.append(Second())
 
