@@ -119,24 +119,14 @@ async def _show(view: ConsoleView, traffic: Traffic, recorder: Recorder) -> None
 @contextmanager
 def stop_on_signal() -> Iterator[asyncio.Event]:
     """Return an event that the first Ctrl-C sets; the second one ends the program."""
-    stopped = asyncio.Event()
-    loop, running = asyncio.get_running_loop(), asyncio.current_task()
-    assert running is not None
-    is_ended = False
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def stop() -> None:
-        nonlocal is_ended
-        if stopped.is_set():
-            is_ended = True
-            running.cancel()
         stopped.set()
+        loop.remove_signal_handler(signal.SIGINT)
 
     loop.add_signal_handler(signal.SIGINT, stop)
     try:
         yield stopped
-    except asyncio.CancelledError:
-        if is_ended:
-            raise KeyboardInterrupt from None
-        raise
     finally:
         loop.remove_signal_handler(signal.SIGINT)
