@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import SkipJsonSchema
 
 from technopay.engine import InboxMessage, OutcomeUnknown, StoreUnavailable
+from technopay.engine.fields import UserId
 from technopay.engine.models import Method, Timestamp
 from technopay.engine.ports import Store
 from technopay.engine.testing.mocks import INBOX_LENGTH, read_mock_inbox
@@ -65,7 +66,7 @@ def mock_routes(store: Store, signer: TokenSigner) -> Sequence[Route]:
         """Read a mock inbox."""
         return Response(inbox_json(await read_mock_inbox(store, user_id, most=limit)).encode())
 
-    async def mock_token(_: Call, *, user_id: str, admin: bool = False) -> Response:
+    async def mock_token(_: Call, *, user_id: UserId, admin: bool = False) -> Response:
         """Get a token."""
         signed = signer.sign(user_id, admin=admin, lifetime_s=TOKEN_LIFETIME_S)
         return Response(Token(token=signed).model_dump_json().encode())
