@@ -39,6 +39,7 @@ _REQUEST_ERRORS: tuple[type[RequestError], ...] = (
 PLAIN: dict[str, type[TechnopayError]] = {cls.code: cls for cls in (*_FAULTS, *_REQUEST_ERRORS)}
 """Errors with nothing but a message."""
 _REFUSALS = {cls.code: cls for cls in REFUSALS.values() if cls.code not in PLAIN}
+DETAILS = ("payment", "limit", "required", "available", "attempts_remaining", "locked_until")
 CODES = frozenset(PLAIN | _REFUSALS)
 """The known codes. A missing message has the same code as a missing path."""
 
@@ -93,17 +94,8 @@ def _error(problem: _Problem, *, replayed: bool, retry_after_s: float | None) ->
     if problem.code == ValidationFailed.code:
         return ValidationFailed([FieldError(each.field, each.message) for each in problem.errors])
     if refusal := _REFUSALS.get(problem.code):
-        return refusal(
-            problem.detail,
-            payment=problem.payment,
-            limit=problem.limit,
-            required=problem.required,
-            available=problem.available,
-            attempts_remaining=problem.attempts_remaining,
-            locked_until=problem.locked_until,
-            retry_after_s=retry_after_s,
-            replayed=replayed,
-        )
+        details = {name: getattr(problem, name) for name in DETAILS}
+        return refusal(problem.detail, **details, retry_after_s=retry_after_s, replayed=replayed)
     if plain := PLAIN.get(problem.code):
         return plain(problem.detail)
     return UnexpectedAnswer(f"The server replied with an unknown code: {problem.code}.")

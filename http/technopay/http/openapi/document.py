@@ -116,30 +116,21 @@ def _operation(route: Route) -> dict[str, Any]:
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = []
+
+    def add(name: str, place: str, description: str, schema: dict[str, Any], **more: str) -> None:
+        described = {"name": name, "in": place, "required": place == "path", "description": description}
+        parameters.append({**described, "schema": schema, **more})
+
     for name in route.path_names:
         description, pattern = PATH_PARAMETERS[name]
         schema = {"type": "string", "pattern": pattern}
-        parameters.append(
-            {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
-            | {"example": _path_example(name)}
-        )
+        add(name, "path", description, schema, example=_path_example(name))
     for name, schema in query_schemas(route.query).items():
-        description = schema.pop("description", "")
-        parameters.append(
-            {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
-        )
+        add(name, "query", schema.pop("description", ""), schema)
     if route.takes_key:
         parameters.append({"$ref": "#/components/parameters/IdempotencyKey"})
     if route.media == EVENT_STREAM:
-        parameters.append(
-            {
-                "name": "Last-Event-ID",
-                "in": "header",
-                "required": False,
-                "description": "Start after this event instead of now.",
-                "schema": {"type": "string"},
-            }
-        )
+        add("Last-Event-ID", "header", "Start after this event instead of now.", {"type": "string"})
     return parameters
 
 
