@@ -12,13 +12,13 @@ from contextlib import AsyncExitStack
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import Redis
-from support import scene
-from support.audit import assert_books_balance, assert_clean
-from support.clock import FakeClock
-from support.http import Api, running_api
-from support.old_store import OldStore, load_old_store
-from support.scenes import lax_settings
-from support.servers import find_server, running_server
+from support.fixtures import store_setup
+from support.fixtures.audit import assert_books_balance, assert_clean
+from support.fixtures.clock import FakeClock
+from support.fixtures.engine_setup import lax_settings
+from support.fixtures.http_api import Api, running_api
+from support.fixtures.old_store import OldStore, load_old_store
+from support.servers.real_servers import find_server, running_server
 
 from technopay.engine import Engine, EngineSettings
 from technopay.storage import RedisStore
@@ -111,7 +111,7 @@ async def make_store(
         yield lambda: RedisStore.fake(namespace=namespace)
         return
     if request.param == OTHER_PARTITION:
-        monkeypatch.setattr(scene, "PARTITION", 0x2A)
+        monkeypatch.setattr(store_setup, "PARTITION", 0x2A)
         yield lambda: RedisStore(
             url=None,
             initialise=True,

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from support.store import COMMANDS
+from support.fixtures.store_commands import COMMANDS
 
 from technopay.storage.decode import DECODERS, DETAILED
 from technopay.storage.redis_keys import KINDS

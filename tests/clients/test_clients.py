@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.service import Service, running_command
+from support.processes.service import Service, running_command
 
 HERE = Path(__file__).parent
 PYTHON, TYPESCRIPT = HERE / "python", HERE / "typescript"

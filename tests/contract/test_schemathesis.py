@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.service import Service, eventually, running_command
+from support.processes.service import Service, eventually, running_command
 
 CASES = 5_000
 FIXED, GAIN, GAIN_UNSIGNED = 1_400, 17, 30

@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from support.gated import GatedWorld, gated_world
-from support.own_server import OwnServer, own_server
+from support.fixtures.gated import GatedWorld, gated_world
+from support.servers.own_server import OwnServer, own_server
 
 
 @pytest.fixture(params=["valkey", "redis"])

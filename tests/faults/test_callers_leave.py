@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from support.commands import script_of
-from support.gated import GatedWorld
-from support.scenes import wait_for
+from support.fixtures.engine_setup import wait_for
+from support.fixtures.gated import GatedWorld
+from support.fixtures.script_names import script_of
 
 from technopay.engine import PaymentNotRefundable
 from technopay.engine.commands import Command
@@ -30,44 +30,44 @@ def changes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 async def confirm(world: GatedWorld) -> tuple[Act, Seen]:
-    payment = await world.scene.start()
-    code = await world.scene.right_code(payment)
-    return lambda: world.scene.confirm(payment, code), lambda: has_status(world, payment.id, "succeeded")
+    payment = await world.setup.start()
+    code = await world.setup.right_code(payment)
+    return lambda: world.setup.confirm(payment, code), lambda: has_status(world, payment.id, "succeeded")
 
 
 async def confirm_without_funds(world: GatedWorld) -> tuple[Act, Seen]:
-    payment, _ = await world.scene.start(), await world.scene.pay()
+    payment, _ = await world.setup.start(), await world.setup.pay()
     for _ in range(3):
-        await world.scene.pay()
-    return lambda: world.scene.confirm(payment), lambda: is_told(world, "payment.refused")
+        await world.setup.pay()
+    return lambda: world.setup.confirm(payment), lambda: is_told(world, "payment.refused")
 
 
 async def start(world: GatedWorld) -> tuple[Act, Seen]:
-    invoice = await world.scene.invoice()
-    return lambda: world.scene.start(invoice), lambda: is_told(world, "confirmation.code")
+    invoice = await world.setup.invoice()
+    return lambda: world.setup.start(invoice), lambda: is_told(world, "confirmation.code")
 
 
 async def resend(world: GatedWorld) -> tuple[Act, Seen]:
-    payment = await world.scene.start()
-    await world.scene.message("confirmation.code")
+    payment = await world.setup.start()
+    await world.setup.message("confirmation.code")
     act = lambda: world.engine.resend_code(user_id="alice", payment_id=payment.id)  # noqa: E731
     return act, lambda: is_told(world, "confirmation.code", 2)
 
 
 async def cancel(world: GatedWorld) -> tuple[Act, Seen]:
-    payment = await world.scene.start()
+    payment = await world.setup.start()
     seen = await watch(world, payment.id)
     return lambda: world.engine.cancel_payment(user_id="alice", payment_id=payment.id), seen
 
 
 async def refund(world: GatedWorld) -> tuple[Act, Seen]:
-    payment = await world.scene.pay()
+    payment = await world.setup.pay()
     act = lambda: world.engine.refund_payment(payment_id=payment.id)  # noqa: E731
     return act, lambda: has_status(world, payment.id, "refunded")
 
 
 async def resolve(world: GatedWorld) -> tuple[Act, Seen]:
-    payment = await world.scene.pay(await world.scene.invoice(merchant="shop-stuck"))
+    payment = await world.setup.pay(await world.setup.invoice(merchant="shop-stuck"))
     assert payment.set_aside
     with pytest.raises(PaymentNotRefundable, match="resolve"):
         await world.engine.refund_payment(payment_id=payment.id)
@@ -78,7 +78,7 @@ async def resolve(world: GatedWorld) -> tuple[Act, Seen]:
 
 
 async def void(world: GatedWorld) -> tuple[Act, Seen]:
-    payment = await world.scene.start()
+    payment = await world.setup.start()
     act = lambda: world.engine.void_invoice(invoice_id=payment.invoice_id)  # noqa: E731
     return act, lambda: is_told(world, "payment.canceled")
 
@@ -90,7 +90,7 @@ async def create_invoice(world: GatedWorld) -> tuple[Act, Seen]:
     async def seen() -> bool:
         return heard.done()
 
-    return world.scene.invoice, seen
+    return world.setup.invoice, seen
 
 
 async def send_again(world: GatedWorld) -> tuple[Act, Seen]:
@@ -102,7 +102,7 @@ async def send_again(world: GatedWorld) -> tuple[Act, Seen]:
         amount=1,
         currency="EUR",
         merchant="shop",
-        expires_at=(await world.scene.invoice()).expires_at,
+        expires_at=(await world.setup.invoice()).expires_at,
     )
     await world.engine.start_payment(user_id="dora", invoice_id=invoice.id, wallet_id=wallet.id)
 
@@ -124,7 +124,7 @@ async def has_status(world: GatedWorld, payment_id: str, status: str) -> bool:
 
 
 async def is_told(world: GatedWorld, kind: str, times: int = 1) -> bool:
-    return len(await world.scene.messages(kind)) >= times
+    return len(await world.setup.messages(kind)) >= times
 
 
 async def watch(world: GatedWorld, payment_id: str) -> Seen:

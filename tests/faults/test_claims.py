@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from support.aftermath import PRICE, PURCHASES, AtRest, Killed, Stalled, Told, play
-from support.audit import assert_books_balance
-from support.far_engine import Answer
-from support.figures import report
-from support.scene import ALONE, Scene, dump
-from support.store import set_aside, take_due
-from support.worker import open_store
+from support.fixtures.audit import assert_books_balance
+from support.fixtures.figures import report
+from support.fixtures.store_commands import set_aside, take_due
+from support.fixtures.store_setup import ALONE, Setup, dump
+from support.processes.engine_process import Answer
+from support.processes.takeover import PRICE, PURCHASES, AtRest, Killed, Stalled, Told, play
+from support.processes.worker import open_store
 
 from technopay.engine.commands import CompletePayment
 from technopay.engine.values import Verdict
@@ -23,11 +23,11 @@ LEASE_MS = 100
 
 
 @pytest.fixture
-async def scene(server_url: str, namespace: str) -> AsyncIterator[Scene]:
+async def setup(server_url: str, namespace: str) -> AsyncIterator[Setup]:
     async with open_store(server_url, namespace, "UTC") as store:
-        scene = Scene(store)
-        await scene.user("alice")
-        yield scene
+        setup = Setup(store)
+        await setup.user("alice")
+        yield setup
     await assert_books_balance(server_url, namespace)
 
 
@@ -108,16 +108,16 @@ async def test_what_a_process_leaves_that_stalls_or_dies_is_finished_once_by_oth
     assert_every_answer_of_the_load_is_true(rest)
 
 
-async def test_who_lost_a_claim_changes_nothing_while_another_works_on_the_payment(scene: Scene) -> None:
-    payment_id, claim = await scene.processing(await scene.wallet())
-    await scene.make_due(payment_id)
-    [taken] = (await take_due(scene.store, 10)).payments
-    before = await dump(scene.store)
+async def test_who_lost_a_claim_changes_nothing_while_another_works_on_the_payment(setup: Setup) -> None:
+    payment_id, claim = await setup.processing(await setup.wallet())
+    await setup.make_due(payment_id)
+    [taken] = (await take_due(setup.store, 10)).payments
+    before = await dump(setup.store)
 
     for verdict in VERDICTS:
-        late = await scene.store.run(CompletePayment(payment_id, claim, verdict), ALONE)
+        late = await setup.store.run(CompletePayment(payment_id, claim, verdict), ALONE)
         assert late.code == "claim_lost"
-    assert not await set_aside(scene.store, payment_id, claim, 60_000)
+    assert not await set_aside(setup.store, payment_id, claim, 60_000)
 
-    assert await dump(scene.store) == before
-    assert (await scene.complete(payment_id, taken.claim, "settled")).code == "ok"
+    assert await dump(setup.store) == before
+    assert (await setup.complete(payment_id, taken.claim, "settled")).code == "ok"

@@ -11,15 +11,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.audit import assert_books_balance
-from support.faked_server import FakedServer, running_faked_server
-from support.figures import report
-from support.relaying import relay_anew
-from support.scene import Scene, client_of, new_invoice, operation
-from support.scenes import SECRET, make_scene, quick_settings, wait_for
-from support.scenes import Scene as Person
-from support.store import read_outbox, record_deliveries, search_payments
-from support.worker import CODE, make_engine, open_store
+from support.fixtures.audit import assert_books_balance
+from support.fixtures.engine_setup import SECRET, make_setup, quick_settings, wait_for
+from support.fixtures.engine_setup import Setup as Person
+from support.fixtures.figures import report
+from support.fixtures.relaying import relay_anew
+from support.fixtures.store_commands import read_outbox, record_deliveries, search_payments
+from support.fixtures.store_setup import Setup, client_of, new_invoice, operation
+from support.processes.worker import CODE, make_engine, open_store
+from support.servers.faked_server import FakedServer, running_faked_server
 
 from technopay.engine import (
     Engine,
@@ -59,10 +59,10 @@ async def store(clock: FakedServer, namespace: str) -> AsyncIterator[RedisStore]
 
 
 @pytest.fixture
-async def scene(store: RedisStore) -> Scene:
-    scene = Scene(store)
-    await scene.user("alice")
-    return scene
+async def setup(store: RedisStore) -> Setup:
+    setup = Setup(store)
+    await setup.user("alice")
+    return setup
 
 
 async def pay(person: Person, number: int) -> Payment:
@@ -108,7 +108,7 @@ async def test_money_is_right_and_no_limit_is_passed_while_the_clock_jumps_under
     async with AsyncExitStack() as stack:
         other_store = await stack.enter_async_context(open_store(clock.url, namespace, "UTC"))
         engines = [await stack.enter_async_context(make_engine(each)) for each in (store, other_store)]
-        people = [await make_scene(engines[0], store, f"user{number}") for number in range(USERS)]
+        people = [await make_setup(engines[0], store, f"user{number}") for number in range(USERS)]
         await engines[0].set_limit(currency="EUR", amount=LIMIT)
         async with asyncio.TaskGroup() as group:
             for person in people:
@@ -121,7 +121,7 @@ async def test_money_is_right_and_no_limit_is_passed_while_the_clock_jumps_under
                 await asyncio.sleep(BETWEEN_S)
                 outcomes[f"paid after {jump}"] = outcomes["ok"] - before
             ended.set()
-        await wait_for(lambda: is_at_rest(Scene(store)), within_s=RECOVERED_S_MAX)
+        await wait_for(lambda: is_at_rest(Setup(store)), within_s=RECOVERED_S_MAX)
 
     report(f"while the clock jumped: {dict(outcomes)}")
     entries = await entries_of(store)
@@ -138,94 +138,94 @@ async def test_money_is_right_and_no_limit_is_passed_while_the_clock_jumps_under
     assert outcomes["daily_limit_exceeded"], "the limit was never reached"
 
 
-async def is_at_rest(scene: Scene) -> bool:
+async def is_at_rest(setup: Setup) -> bool:
     """Whether no payment is under way any more."""
-    page = await search_payments(scene.store, "processing", None, set_aside=None, cursor="", limit=100)
+    page = await search_payments(setup.store, "processing", None, set_aside=None, cursor="", limit=100)
     return not page.data
 
 
 @pytest.mark.parametrize("jump", [-HOUR, -DAY, -MINUTE, HOUR], ids=str)
 async def test_a_lease_is_free_again_at_once_after_a_jump(
-    clock: FakedServer, scene: Scene, jump: timedelta
+    clock: FakedServer, setup: Setup, jump: timedelta
 ) -> None:
-    wallet = await scene.wallet()
-    assert (await scene.deposit(wallet, 1, Lease("owner-a", "", keep=True))).code == "ok"
+    wallet = await setup.wallet()
+    assert (await setup.deposit(wallet, 1, Lease("owner-a", "", keep=True))).code == "ok"
 
     clock.move(jump)
     jumped_at = time.monotonic()
 
     async def is_usable() -> bool:
-        return (await scene.deposit(wallet, 1, Lease("owner-b", "", keep=True))).code == "ok"
+        return (await setup.deposit(wallet, 1, Lease("owner-b", "", keep=True))).code == "ok"
 
     await wait_for(is_usable, within_s=USABLE_S_MAX)
     report(f"usable {(time.monotonic() - jumped_at) * 1000:.0f} ms after a jump of {jump}")
 
 
 async def test_a_code_is_dead_after_its_time_by_the_clock_of_the_store(
-    clock: FakedServer, scene: Scene
+    clock: FakedServer, setup: Setup
 ) -> None:
-    wallet = await scene.wallet()
-    first, second = [await scene.started(wallet, await scene.invoice()) for _ in range(2)]
-    expires_at = (await scene.code(second))["expires_at"]
+    wallet = await setup.wallet()
+    first, second = [await setup.started(wallet, await setup.invoice()) for _ in range(2)]
+    expires_at = (await setup.code(second))["expires_at"]
 
     clock.move(-HOUR)
     clock.move(HOUR + 4 * MINUTE)
-    assert (await scene.confirm(first)).code == "ok"
+    assert (await setup.confirm(first)).code == "ok"
     clock.move(MINUTE)
 
-    assert (await scene.confirm(second)).code == "confirmation_expired"
-    assert (await scene.code(second))["expires_at"] == expires_at
+    assert (await setup.confirm(second)).code == "confirmation_expired"
+    assert (await setup.code(second))["expires_at"] == expires_at
 
 
-async def test_the_relay_goes_on_at_once_after_a_jump(clock: FakedServer, scene: Scene) -> None:
-    await scene.started(await scene.wallet(), await scene.invoice())
-    abandoned = await read_outbox(scene.store, "owner-a", 100)
+async def test_the_relay_goes_on_at_once_after_a_jump(clock: FakedServer, setup: Setup) -> None:
+    await setup.started(await setup.wallet(), await setup.invoice())
+    abandoned = await read_outbox(setup.store, "owner-a", 100)
     assert abandoned
-    assert await read_outbox(scene.store, "owner-b", 100) is None
+    assert await read_outbox(setup.store, "owner-b", 100) is None
 
     clock.move(-HOUR)
 
-    taken = await read_outbox(scene.store, "owner-b", 100)
+    taken = await read_outbox(setup.store, "owner-b", 100)
     assert taken
     assert taken.notifications == abandoned.notifications
-    assert not await record_deliveries(scene.store, abandoned.claim, abandoned.cursor, 0, [])
+    assert not await record_deliveries(setup.store, abandoned.claim, abandoned.cursor, 0, [])
 
 
 @pytest.mark.parametrize("jump", [HOUR, DAY], ids=str)
 async def test_a_claim_left_behind_is_taken_over_after_a_jump_ahead(
-    clock: FakedServer, store: RedisStore, scene: Scene, jump: timedelta
+    clock: FakedServer, store: RedisStore, setup: Setup, jump: timedelta
 ) -> None:
-    payment_id, claim = await scene.processing(await scene.wallet())
+    payment_id, claim = await setup.processing(await setup.wallet())
 
     clock.move(jump)
 
     async with make_engine(store):
-        await wait_for(lambda: is_at_rest(scene), within_s=USABLE_S_MAX)
-    assert (await scene.payment(payment_id)).status == "succeeded"
-    assert (await scene.complete(payment_id, claim, "given_back")).code == "claim_lost"
+        await wait_for(lambda: is_at_rest(setup), within_s=USABLE_S_MAX)
+    assert (await setup.payment(payment_id)).status == "succeeded"
+    assert (await setup.complete(payment_id, claim, "given_back")).code == "claim_lost"
 
 
 @pytest.mark.parametrize("jump", [-HOUR, -DAY], ids=str)
 async def test_a_claim_left_behind_is_taken_over_after_a_jump_back(
-    clock: FakedServer, store: RedisStore, scene: Scene, jump: timedelta
+    clock: FakedServer, store: RedisStore, setup: Setup, jump: timedelta
 ) -> None:
-    wallet, invoice = await scene.wallet(), await scene.invoice()
+    wallet, invoice = await setup.wallet(), await setup.invoice()
     # Payments that wait for their code are due before it, and stay as they are.
-    crowd = [await scene.started(wallet, await scene.invoice()) for _ in range(CROWD)]
+    crowd = [await setup.started(wallet, await setup.invoice()) for _ in range(CROWD)]
     clock.move(5 * MINUTE - timedelta(seconds=10))
-    waiting = await scene.started(wallet, invoice)
-    payment_id, claim = await scene.processing(wallet)
+    waiting = await setup.started(wallet, invoice)
+    payment_id, claim = await setup.processing(wallet)
 
     clock.move(jump)
 
     left_at = time.monotonic()
     async with make_engine(store):
-        await wait_for(lambda: is_at_rest(scene), within_s=RECOVERED_S_MAX)
+        await wait_for(lambda: is_at_rest(setup), within_s=RECOVERED_S_MAX)
     report(f"taken over {time.monotonic() - left_at:.1f} s after a jump of {jump}")
-    assert (await scene.payment(payment_id)).status == "succeeded"
-    assert (await scene.complete(payment_id, claim, "given_back")).code == "claim_lost"
+    assert (await setup.payment(payment_id)).status == "succeeded"
+    assert (await setup.complete(payment_id, claim, "given_back")).code == "claim_lost"
     for each in (*crowd[:3], waiting):
-        assert (await scene.payment(each)).status == "requires_confirmation"
+        assert (await setup.payment(each)).status == "requires_confirmation"
 
 
 async def test_a_payment_under_way_when_the_clock_jumps_back_is_settled_once(
@@ -242,7 +242,7 @@ async def test_a_payment_under_way_when_the_clock_jumps_back_is_settled_once(
     async with Engine(
         store, quick_settings(settlement_timeout_s=6.0), verifier=FixedCode(CODE), settlement_service=service
     ) as engine:
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         invoice = await engine.create_invoice(
             user_id="alice", amount=PRICE, currency="EUR", merchant="shop", expires_at=FAR_AHEAD
         )
@@ -254,36 +254,36 @@ async def test_a_payment_under_way_when_the_clock_jumps_back_is_settled_once(
         let.set()
         await asyncio.sleep(BETWEEN_S)
         clock.move(timedelta(seconds=16))
-        await wait_for(lambda: is_at_rest(Scene(store)), within_s=RECOVERED_S_MAX)
+        await wait_for(lambda: is_at_rest(Setup(store)), within_s=RECOVERED_S_MAX)
         assert (await alice.payment(payment)).status == "succeeded"
 
 
 async def test_one_invoice_of_an_order_can_be_paid_when_the_clock_jumps_back_after_a_takeover(
-    clock: FakedServer, scene: Scene
+    clock: FakedServer, setup: Setup
 ) -> None:
     async def enter(lasts: timedelta) -> str:
         invoice = new_invoice("alice", PRICE, "EUR", clock.now() + lasts, reference="order-7")
-        assert (await scene.store.run(replace(invoice, operation=operation()))).code == "ok"
+        assert (await setup.store.run(replace(invoice, operation=operation()))).code == "ok"
         return invoice.invoice_id
 
-    wallet, old = await scene.wallet(), await enter(MINUTE)
-    payment = await scene.started(wallet, old)
+    wallet, old = await setup.wallet(), await enter(MINUTE)
+    payment = await setup.started(wallet, old)
     clock.move(2 * MINUTE)
     new = await enter(DAY)
 
     clock.move(-HOUR)
 
-    assert (await scene.confirm(payment)).code == "confirmation_expired"
-    assert (await scene.start(wallet, old)).code == "invoice_expired"
-    assert (await scene.confirm(await scene.started(wallet, new))).code == "ok"
+    assert (await setup.confirm(payment)).code == "confirmation_expired"
+    assert (await setup.start(wallet, old)).code == "invoice_expired"
+    assert (await setup.confirm(await setup.started(wallet, new))).code == "ok"
 
 
 async def test_a_message_that_waits_is_tried_again_after_a_jump_back(
-    clock: FakedServer, store: RedisStore, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    clock: FakedServer, store: RedisStore, setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("support.scene.KEY_ID", key_id_of(SECRET))
+    monkeypatch.setattr("support.fixtures.store_setup.KEY_ID", key_id_of(SECRET))
     channel = RecordingChannel()
-    [entry] = await relay_anew(scene, "the channel is down")
+    [entry] = await relay_anew(setup, "the channel is down")
 
     clock.move(-HOUR)
 

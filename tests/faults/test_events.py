@@ -6,8 +6,8 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from support.gated import GatedWorld
-from support.scenes import wait_for
+from support.fixtures.engine_setup import wait_for
+from support.fixtures.gated import GatedWorld
 
 from technopay.engine import Event, Fault, PaymentEvent, Subscription
 
@@ -32,17 +32,17 @@ async def hear_until(events: Subscription, payment_id: str) -> list[Event]:
 
 async def test_a_stream_outlives_its_store_without_a_gap(world: GatedWorld) -> None:
     async with await world.engine.events(user_id="alice") as events:
-        paid = [await world.scene.pay()]
+        paid = [await world.setup.pay()]
         world.server.end()
         with pytest.raises(Fault):
-            await world.scene.pay()
+            await world.setup.pay()
         with pytest.raises(Fault):
             await world.engine.events(user_id="alice")
         world.server.start()
         await wait_for(world.is_ready)
         with suppress(Fault):  # what is left of the first call may still be under way
-            paid.append(await world.scene.pay())
-        paid.append(await world.scene.pay())
+            paid.append(await world.setup.pay())
+        paid.append(await world.setup.pay())
 
         heard = await hear_until(events, paid[-1].id)
 

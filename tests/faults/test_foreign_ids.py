@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support.http import Json, Person, Reply, make_person, running_api
-from support.scene import Scene, client_of, dump
-from support.scenes import wait_for
+from support.fixtures.engine_setup import wait_for
+from support.fixtures.http_api import Json, Person, Reply, make_person, running_api
+from support.fixtures.store_setup import Setup, client_of, dump
 
 from technopay.http.app import API_ROUTES
 from technopay.http.auth.tokens import PAYMENTS
@@ -116,7 +116,7 @@ class Two:
 
     people: tuple[Person, Person]
     payments: tuple[dict[str, Json], dict[str, Json]]
-    scene: Scene
+    setup: Setup
 
     def ids(self, whose: int, state: str) -> Ids:
         payment = self.payments[whose][state]
@@ -131,16 +131,16 @@ async def two(store: RedisStore) -> AsyncIterator[Two]:
     async with running_api(store, set_aside_interval_s=3_600.0) as api:
         people = await make_person(api, "alice", 100_000), await make_person(api, "bob", 100_000)
         payments = await in_every_state(people[0]), await in_every_state(people[1])
-        scene = Scene(store)
+        setup = Setup(store)
 
         async def is_at_rest() -> bool:
-            stuck = [await scene.payment(each["stuck"]["id"]) for each in payments]
-            last = (await scene.entries())[-1][0]
-            relayed = await client_of(store).hget(scene.keys.key("relay"), "cursor")
+            stuck = [await setup.payment(each["stuck"]["id"]) for each in payments]
+            last = (await setup.entries())[-1][0]
+            relayed = await client_of(store).hget(setup.keys.key("relay"), "cursor")
             return all(payment.set_aside for payment in stuck) and relayed == last
 
         await wait_for(is_at_rest)
-        yield Two(people, payments, scene)
+        yield Two(people, payments, setup)
 
 
 def test_the_calls_are_all_that_a_user_can_ask_about_an_id() -> None:
@@ -149,7 +149,7 @@ def test_the_calls_are_all_that_a_user_can_ask_about_an_id() -> None:
 
 
 async def test_a_foreign_id_is_answered_as_one_that_does_not_exist_and_changes_nothing(two: Two) -> None:
-    before = await dump(two.scene.store)
+    before = await dump(two.setup.store)
     for me, other in ((0, 1), (1, 0)):
         own = two.ids(me, "waiting")
         for state in two.payments[other]:
@@ -162,11 +162,11 @@ async def test_a_foreign_id_is_answered_as_one_that_does_not_exist_and_changes_n
                     assert [reply.status for _, reply in replies] == [404, 404], f"{name}, {state}"
                     told = {ids.hide_in(all_of(reply)) for ids, reply in replies}
                     assert len(told) == 1, f"{name}, {state}: {told}"
-    assert await dump(two.scene.store) == before
+    assert await dump(two.setup.store) == before
 
 
 async def test_a_foreign_id_as_a_cursor_shows_nothing_foreign_and_is_like_a_missing_one(two: Two) -> None:
-    before = await dump(two.scene.store)
+    before = await dump(two.setup.store)
     for me, other in ((0, 1), (1, 0)):
         whose = {two.people[me].id}
         foreign = two.ids(other, "started")
@@ -178,7 +178,7 @@ async def test_a_foreign_id_as_a_cursor_shows_nothing_foreign_and_is_like_a_miss
             assert pages[0] == pages[1]
             everything = (await two.people[me].get(f"{path}?limit=100")).json["data"]
             assert {each["user_id"] for each in everything} == whose
-    assert await dump(two.scene.store) == before
+    assert await dump(two.setup.store) == before
 
 
 async def test_a_key_of_both_users_is_two_keys(two: Two) -> None:

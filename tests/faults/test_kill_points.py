@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from support.executions import running_executions
-from support.mortal import Point
-from support.stories import PURCHASES
+from support.processes.crash_flows import PURCHASES
+from support.processes.crash_runs import running_crash_runs
+from support.processes.killable_ports import Point
 
 NEEDED = {
     "before initialise", "after bind_secret", "after create_user", "before create_wallet", "after deposit",
@@ -31,7 +31,7 @@ def is_early(point: Point) -> bool:
 async def test_a_kill_at_any_point_loses_nothing_and_does_nothing_twice(
     server_url: str, namespace: str, tmp_path: Path
 ) -> None:
-    async with running_executions(server_url, namespace, tmp_path) as executions:
-        points, *_ = await asyncio.gather(*(executions.kill_everywhere(story, is_early) for story in PURCHASES))
-    executions.conclude()
+    async with running_crash_runs(server_url, namespace, tmp_path) as crash_runs:
+        points, *_ = await asyncio.gather(*(crash_runs.kill_everywhere(story, is_early) for story in PURCHASES))
+    crash_runs.conclude()
     assert {point.name for point in points} >= NEEDED

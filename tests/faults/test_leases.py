@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
-from support.audit import assert_books_balance
-from support.figures import report
-from support.scene import Scene, client_of
-from support.scenes import make_scene, quick_settings
-from support.worker import CODE, open_store
+from support.fixtures.audit import assert_books_balance
+from support.fixtures.engine_setup import make_setup, quick_settings
+from support.fixtures.figures import report
+from support.fixtures.store_setup import Setup, client_of
+from support.processes.worker import CODE, open_store
 
 from technopay.engine import Engine, FixedCode, ScriptedSettlementService
 from technopay.storage.scripts.loader import Library, Script, load_scripts
@@ -51,17 +51,17 @@ def long_leases(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def held_lease(scene: Scene, wallet_id: str) -> AsyncIterator[None]:
+async def held_lease(setup: Setup, wallet_id: str) -> AsyncIterator[None]:
     """Be a process that keeps the lease of a wallet."""
-    await client_of(scene.store).hincrby(scene.keys.key("wallet", wallet_id), "token", 1)
-    until = await scene.now_ms() + LEASE_MS
+    await client_of(setup.store).hincrby(setup.keys.key("wallet", wallet_id), "token", 1)
+    until = await setup.now_ms() + LEASE_MS
     held = {"lease_owner": "eng_elsewhere", "lease_until": str(until)}
-    await scene.write("wallet", wallet_id, **held)
+    await setup.write("wallet", wallet_id, **held)
     yield
-    assert held.items() <= (await scene.fields("wallet", wallet_id)).items(), (
+    assert held.items() <= (await setup.fields("wallet", wallet_id)).items(), (
         "the lease was not held to the end"
     )
-    await scene.write("wallet", wallet_id, lease_until=0)
+    await setup.write("wallet", wallet_id, lease_until=0)
 
 
 class Gate:
@@ -94,7 +94,7 @@ async def test_a_foreign_lease_delays_no_settlement_and_no_refund(
         open_store(server_url, namespace, "UTC") as store,
         Engine(store, settings, verifier=FixedCode(CODE), settlement_service=service) as engine,
     ):
-        alice, scene = await make_scene(engine, store), Scene(store)
+        alice, setup = await make_setup(engine, store), Setup(store)
         payment = await alice.start()
         paying = asyncio.create_task(alice.confirm(payment, CODE, wait_s=0))
         if end == "refunded":
@@ -104,11 +104,11 @@ async def test_a_foreign_lease_delays_no_settlement_and_no_refund(
             paying = asyncio.create_task(engine.refund_payment(payment_id=payment.id))
         await gate.asked.wait()
 
-        async with held_lease(scene, alice.wallet_id):
+        async with held_lease(setup, alice.wallet_id):
             deposits = [
                 asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=1)) for _ in range(queue)
             ]
-            assert (await scene.deposit(alice.wallet_id, 1)).code == "busy"
+            assert (await setup.deposit(alice.wallet_id, 1)).code == "busy"
             gate.let.set()
             let_at = time.monotonic()
             ended = await engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=END_S_MAX)

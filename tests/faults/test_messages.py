@@ -11,10 +11,10 @@ from functools import partial
 from itertools import pairwise
 
 import pytest
-from support.audit import assert_books_balance
-from support.figures import report
-from support.scenes import Scene, lax_settings, make_scene, wait_for
-from support.worker import CODE, open_store
+from support.fixtures.audit import assert_books_balance
+from support.fixtures.engine_setup import Setup, lax_settings, make_setup, wait_for
+from support.fixtures.figures import report
+from support.processes.worker import CODE, open_store
 
 from technopay.engine import Engine, EngineSettings, FixedCode, MessageNotFound, Payment
 from technopay.engine.ports import Channel, OutgoingMessage
@@ -51,7 +51,7 @@ def engine_with(store: RedisStore, channel: Channel, settings: EngineSettings) -
     return Engine(store, settings, verifier=FixedCode(CODE), channels={"email": channel, "sms": channel})
 
 
-async def time_to_confirm(person: Scene) -> float:
+async def time_to_confirm(person: Setup) -> float:
     """Make a purchase; answer how many seconds its confirm took."""
     payment = await person.start()
     began_at = time.monotonic()
@@ -67,7 +67,7 @@ async def test_a_channel_that_hangs_slows_no_payment(server_url: str, namespace:
         for number, channel in enumerate(channels):
             store = await stack.enter_async_context(open_store(server_url, f"{namespace}x{number}", "UTC"))
             engine = await stack.enter_async_context(engine_with(store, channel, settings))
-            people.append(await make_scene(engine, store, balance=1_000_000))
+            people.append(await make_setup(engine, store, balance=1_000_000))
         # By turns, so that whatever else the machine does slows both.
         took_s = [[await time_to_confirm(person) for person in people] for _ in range(PURCHASES)]
 
@@ -87,8 +87,8 @@ async def test_a_user_whose_channel_hangs_delays_nobody_else_beyond_the_first_at
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(server_url, namespace, "UTC"))
         engine = await stack.enter_async_context(engine_with(store, channel, lax_settings()))
-        alice = await make_scene(engine, store, "alice")
-        bob = await make_scene(engine, store, "bob", email="bob@example.com", balance=1_000_000)
+        alice = await make_setup(engine, store, "alice")
+        bob = await make_setup(engine, store, "bob", email="bob@example.com", balance=1_000_000)
         late_s = []
         for _ in range(ROUNDS):
             # Something of hers hangs when he pays, a new message or one that is tried again.
@@ -113,7 +113,7 @@ async def test_a_refused_message_is_tried_ever_more_slowly_until_it_is_dead_and_
         for _ in range(3):
             store = await stack.enter_async_context(open_store(server_url, namespace, "UTC"))
             engines.append(await stack.enter_async_context(engine_with(store, channel, settings)))
-        alice = await make_scene(engines[0], store)
+        alice = await make_setup(engines[0], store)
         await alice.confirm(await alice.start(), CODE)
 
         async def dead() -> list[str]:

@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from support.audit import assert_books_balance
-from support.faked_server import FakedServer, running_faked_server
-from support.scene import Scene as Records
-from support.scenes import Scene, make_scene, quick_settings
-from support.worker import CODE, open_store
+from support.fixtures.audit import assert_books_balance
+from support.fixtures.engine_setup import Setup, make_setup, quick_settings
+from support.fixtures.store_setup import Setup as Records
+from support.processes.worker import CODE, open_store
+from support.servers.faked_server import FakedServer, running_faked_server
 
 from technopay.engine import (
     DailyLimitExceeded,
@@ -103,7 +103,7 @@ class Night:
     """A user whose payments go on around a midnight."""
 
     clock: FakedServer
-    alice: Scene
+    alice: Setup
     records: Records
     gate: Gate
 
@@ -132,7 +132,7 @@ async def night(clock: FakedServer, zone: str, namespace: str) -> AsyncIterator[
         open_store(clock.url, namespace, zone) as store,
         Engine(store, settings, verifier=FixedCode(CODE), settlement_service=gate) as engine,
     ):
-        alice = await make_scene(engine, store, balance=100_000)
+        alice = await make_setup(engine, store, balance=100_000)
         await engine.set_limit(currency="EUR", amount=LIMIT)
         yield Night(clock, alice, Records(store), gate)
     await assert_books_balance(clock.url, namespace)

@@ -13,12 +13,12 @@ from signal import SIGKILL
 from typing import Any
 
 import pytest
-from support.at_rest import open_client
-from support.mortal import Point
-from support.nursery import Nursery, running_nursery
-from support.old_store import FAR_MS, load_old_store
-from support.scenes import make_scene, quick_settings, wait_for
-from support.storyteller import Memory
+from support.fixtures.at_rest import open_client
+from support.fixtures.engine_setup import make_setup, quick_settings, wait_for
+from support.fixtures.old_store import FAR_MS, load_old_store
+from support.processes.crash_client import Memory
+from support.processes.killable_ports import Point
+from support.processes.preforked import Preforked, running_preforked
 
 from technopay.engine import Engine, StoreUnavailable
 from technopay.storage import RedisStore
@@ -40,7 +40,7 @@ class Migrations:
 
     url: str
     client: Any
-    nursery: Nursery
+    preforked: Preforked
     folder: Path
 
     async def load(self, schema: str) -> str:
@@ -52,14 +52,14 @@ class Migrations:
         self, namespace: str, point: Point | None = None, *, looks_s: float = 0.0, reply_s: float = 5.0
     ) -> tuple[int, Sequence[Point]]:
         """Migrate in a process, which is killed at a point; return how it ended, and the points until then."""
-        diary = self.folder / f"{namespace}-{next(numbers)}"
-        diary.touch()
-        await self.nursery.raise_child(
+        log = self.folder / f"{namespace}-{next(numbers)}"
+        log.touch()
+        await self.preforked.raise_child(
             url=self.url, namespace=namespace, point=point, looks_s=looks_s, reply_s=reply_s,
-            diary=str(diary), output=f"{diary}.log", alarm_s=ALARM_S,
+            log=str(log), output=f"{log}.log", alarm_s=ALARM_S,
         )  # fmt: skip
-        status = await self.nursery.wait_for_end()
-        return status, Memory(diary).points
+        status = await self.preforked.wait_for_end()
+        return status, Memory(log).points
 
     async def read(self, namespace: str) -> dict[str, Any]:
         """Read every key, without the incarnation, which is another one each time."""
@@ -82,8 +82,8 @@ class Migrations:
 
 @pytest.fixture
 async def migrations(server_url: str, tmp_path: Path) -> AsyncIterator[Migrations]:
-    async with running_nursery("migrate") as nursery, open_client(server_url) as client:
-        yield Migrations(server_url, client, nursery, tmp_path)
+    async with running_preforked("migrate") as preforked, open_client(server_url) as client:
+        yield Migrations(server_url, client, preforked, tmp_path)
         await client.flushdb()
 
 
@@ -200,12 +200,12 @@ async def test_an_engine_closes_when_a_migration_begins_and_stays_closed(
         connect() as migrating,
         open_client(server_url) as client,
     ):
-        scene = await make_scene(engine, store)
+        setup = await make_setup(engine, store)
 
         async def is_refused(reason: str) -> bool:
             before = await client.xlen(journal)
             try:
-                await scene.start()
+                await setup.start()
             except StoreUnavailable as error:
                 assert await client.xlen(journal) == before
                 return reason in str(error)

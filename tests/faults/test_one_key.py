@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from support.aftermath import FAR_AHEAD, PRICE, confirm, prepare, start
-from support.audit import assert_books_balance
-from support.faked_server import running_faked_server
-from support.far_engine import Answer, FarEngine, Role, running_far_engine
-from support.http import invoice_body, make_person, running_api
-from support.scene import Scene, client_of
-from support.scenes import make_scene, wait_for
-from support.store import set_aside
-from support.worker import CODE, Call, make_engine, open_store
+from support.fixtures.audit import assert_books_balance
+from support.fixtures.engine_setup import make_setup, wait_for
+from support.fixtures.http_api import invoice_body, make_person, running_api
+from support.fixtures.store_commands import set_aside
+from support.fixtures.store_setup import Setup, client_of
+from support.processes.engine_process import Answer, FarEngine, Role, running_far_engine
+from support.processes.takeover import FAR_AHEAD, PRICE, confirm, prepare, start
+from support.processes.worker import CODE, Call, make_engine, open_store
+from support.servers.faked_server import running_faked_server
 
 from technopay.engine import Engine, InvoiceAlreadyPaid
 from technopay.storage import RedisStore
@@ -51,7 +51,7 @@ class Field:
 
     far: Sequence[FarEngine]
     engine: Engine
-    scene: Scene
+    setup: Setup
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["valkey", "redis"])
@@ -65,7 +65,7 @@ async def field(request: pytest.FixtureRequest) -> AsyncIterator[Field]:
         starting = (stack.enter_async_context(running_far_engine(role)) for _ in range(ENGINES))
         far = await asyncio.gather(*starting)
         engine = await stack.enter_async_context(make_engine(store, failures_per_day=FAILURES))
-        yield Field(far, engine, Scene(store))
+        yield Field(far, engine, Setup(store))
     await assert_books_balance(url, namespace)
 
 
@@ -79,14 +79,14 @@ async def ready_calls(field: Field, user_id: str) -> dict[str, tuple[Call, Json]
     waiting, canceled, paid, other, voided = await prepare(field.far[0], 5, user_id)
     await field.far[0].ask("confirm_payment", **confirm(paid)[1])
     wallet = {"wallet_id": waiting["wallet_id"]}
-    stuck, claim = await field.scene.processing(waiting["wallet_id"], PRICE, user_id)
-    assert await set_aside(field.scene.store, stuck, claim, 300_000)
+    stuck, claim = await field.setup.processing(waiting["wallet_id"], PRICE, user_id)
+    assert await set_aside(field.setup.store, stuck, claim, 300_000)
     invoice = {"user_id": user_id, "amount": 5, "currency": "EUR", "merchant": "m", "expires_at": FAR_AHEAD}
     begin = {"user_id": user_id, "invoice_id": other["invoice_id"], **wallet}
     whose = {"user_id": user_id}
     decision = {"payment_id": stuck, "outcome": "settled", "note": "asked", "by": "operator"}
     message = await dead_message(field, f"{user_id}-dead")
-    await field.scene.lock_out(f"{user_id}-dead", FAILURES)
+    await field.setup.lock_out(f"{user_id}-dead", FAILURES)
     return {
         "create_user": (("create_user", {"user_id": f"{user_id}-new"}), {"user_id": f"{user_id}-newer"}),
         "create_wallet": (("create_wallet", {**whose, "currency": "USD"}), {"currency": "CHF"}),
@@ -139,7 +139,7 @@ def without_progress(answer: Answer) -> dict[str, Any]:
 async def test_a_hundred_calls_with_one_key_have_one_effect_and_one_answer(field: Field) -> None:
     user_id = "olga"
     for name, (call, change) in (await ready_calls(field, user_id)).items():
-        before = len(await field.scene.entries())
+        before = len(await field.setup.entries())
         answers = await ask_all(field, call, f"key of {name}")
 
         assert {answer.code for answer in answers} == {"ok"}, name
@@ -147,7 +147,7 @@ async def test_a_hundred_calls_with_one_key_have_one_effect_and_one_answer(field
         first = next(answer for answer in answers if not answer.replayed)
         for answer in answers:
             assert without_progress(answer) == without_progress(first), name
-        own = [said for _, said in (await field.scene.entries())[before:] if is_effect(said, name)]
+        own = [said for _, said in (await field.setup.entries())[before:] if is_effect(said, name)]
         assert len(own) == EFFECTS[name].count(",") + 1 if EFFECTS[name] else not own, f"{name}: {own}"
         if change:
             [other] = await asyncio.gather(
@@ -192,7 +192,7 @@ async def test_a_key_is_forgotten_after_72_hours_and_a_paid_invoice_is_not_paid_
     begin = datetime(2026, 7, 5, 12, tzinfo=UTC)
     with running_faked_server(begin) as clock:
         async with open_store(clock.url, namespace, "UTC") as store, make_engine(store) as engine:
-            alice = await make_scene(engine, store)
+            alice = await make_setup(engine, store)
             invoice = await engine.create_invoice(
                 user_id="alice", amount=10, currency="EUR", merchant="shop", expires_at=begin + 2 * KEPT
             )

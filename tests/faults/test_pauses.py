@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from support.audit import assert_books_balance
-from support.far_engine import Answer, FarEngine, Role, running_far_engine
-from support.figures import report
-from support.scene import Scene, client_of
-from support.scenes import wait_for
-from support.worker import Call, make_engine, open_store
+from support.fixtures.audit import assert_books_balance
+from support.fixtures.engine_setup import wait_for
+from support.fixtures.figures import report
+from support.fixtures.store_setup import Setup, client_of
+from support.processes.engine_process import Answer, FarEngine, Role, running_far_engine
+from support.processes.worker import Call, make_engine, open_store
 
 from technopay.engine import Engine
 from technopay.engine.values import Lease
@@ -28,8 +28,8 @@ ROUNDS = 4
 class Wallet:
     """A wallet that two engines work on: one near, which is never stopped, and one far away."""
 
-    def __init__(self, scene: Scene, engine: Engine, far: FarEngine, wallet_id: str) -> None:
-        self.scene = scene
+    def __init__(self, setup: Setup, engine: Engine, far: FarEngine, wallet_id: str) -> None:
+        self.setup = setup
         self.engine = engine
         self.far = far
         self.id = wallet_id
@@ -47,12 +47,12 @@ class Wallet:
 
     async def lease_left_ms(self) -> int:
         """Answer how long whoever has the lease still has it."""
-        fields = await self.scene.fields("wallet", self.id)
-        return int(fields.get("lease_until", "0")) - await self.scene.now_ms()
+        fields = await self.setup.fields("wallet", self.id)
+        return int(fields.get("lease_until", "0")) - await self.setup.now_ms()
 
     async def entries(self) -> dict[int, int]:
         """Answer all deposits in their order: the amount, which names each, and the balance after it."""
-        client, keys = client_of(self.scene.store), self.scene.keys
+        client, keys = client_of(self.setup.store), self.setup.keys
         found = await client.xrange(keys.journal)
         own = [fields for _, fields in found if fields.get("wallet.deposited") == self.id]
         entries = {int(fields["amount"]): int(fields["balance"]) for fields in own}
@@ -88,10 +88,10 @@ async def wallet(server_url: str, namespace: str) -> AsyncIterator[Wallet]:
         make_engine(store) as engine,
         running_far_engine(role) as far,
     ):
-        scene = Scene(store)
+        setup = Setup(store)
         await engine.create_user(user_id="ann", email="ann@example.com")
         wallet = await engine.create_wallet(user_id="ann", currency="EUR")
-        yield Wallet(scene, engine, far, wallet.id)
+        yield Wallet(setup, engine, far, wallet.id)
     await assert_books_balance(server_url, namespace)
 
 
@@ -106,7 +106,7 @@ async def come_and_go(wallet: Wallet, came: asyncio.Event, ended: asyncio.Event)
         turn += 1
         wallet.near_amount += 1
         lease = Lease("another process", "", keep=turn % 2 == 0)
-        outcome = await wallet.scene.deposit(wallet.id, wallet.near_amount, lease)
+        outcome = await wallet.setup.deposit(wallet.id, wallet.near_amount, lease)
         if outcome.value:
             made[wallet.near_amount] = outcome.value.balance
             came.set()
@@ -120,7 +120,7 @@ async def test_a_stopped_holder_of_a_lease_changes_nothing_out_of_order_and_noth
     for _ in range(ROUNDS):
         futures = await wallet.signal_holder(signal.SIGSTOP)
         first = wallet.far_amount - BATCH + 1
-        stopped_at, token = time.monotonic(), (await wallet.scene.fields("wallet", wallet.id))["token"]
+        stopped_at, token = time.monotonic(), (await wallet.setup.fields("wallet", wallet.id))["token"]
 
         asked |= await wallet.deposit_from_near()
         usable_s = time.monotonic() - stopped_at
@@ -128,7 +128,7 @@ async def test_a_stopped_holder_of_a_lease_changes_nothing_out_of_order_and_noth
         came, ended = asyncio.Event(), asyncio.Event()
         depositing = asyncio.create_task(come_and_go(wallet, came, ended))
         await came.wait()
-        assert (await wallet.scene.fields("wallet", wallet.id))["token"] != token
+        assert (await wallet.setup.fields("wallet", wallet.id))["token"] != token
         left = wallet.far_amount - max(amount for amount in before if amount <= wallet.far_amount)
         wallet.far.signal(signal.SIGCONT)
         answers = await asyncio.gather(*futures)
@@ -179,4 +179,4 @@ async def test_nobody_holds_a_lease_at_rest(wallet: Wallet) -> None:
         return await wallet.lease_left_ms() <= 0
 
     await wait_for(is_free, within_s=USABLE_S_MAX)
-    assert "lease_until" not in await wallet.scene.fields("wallet", wallet.id)
+    assert "lease_until" not in await wallet.setup.fields("wallet", wallet.id)

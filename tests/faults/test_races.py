@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from support.aftermath import PRICE, confirm, prepare
-from support.audit import assert_books_balance
-from support.far_engine import Answer, FarEngine, Role, running_far_engine
-from support.figures import report
-from support.scene import Scene
-from support.scenes import wait_for
-from support.store import set_aside
-from support.worker import Call, make_engine, open_store
+from support.fixtures.audit import assert_books_balance
+from support.fixtures.engine_setup import wait_for
+from support.fixtures.figures import report
+from support.fixtures.store_commands import set_aside
+from support.fixtures.store_setup import Setup
+from support.processes.engine_process import Answer, FarEngine, Role, running_far_engine
+from support.processes.takeover import PRICE, confirm, prepare
+from support.processes.worker import Call, make_engine, open_store
 
 from technopay.engine import Engine, Payment
 from technopay.engine.commands import CompletePayment
@@ -39,7 +39,7 @@ class Field:
 
     far: Sequence[FarEngine]
     engine: Engine
-    scene: Scene
+    setup: Setup
 
     async def all_ask(self, *calls_of_each: Sequence[Call]) -> list[list[Answer]]:
         """Give each engine its calls, all at the same time; answer the answers of each."""
@@ -60,7 +60,7 @@ class Field:
     async def entries(self, kind: str, started: Sequence[Json]) -> Counter[str]:
         """Count the entries of the journal of a kind, by payment."""
         own = {payment["id"] for payment in started}
-        found = [said for _, said in await self.scene.entries() if said["type"] == kind]
+        found = [said for _, said in await self.setup.entries() if said["type"] == kind]
         return Counter(said["payment"] for said in found if said["payment"] in own)
 
     async def balance(self, payment: Json) -> int:
@@ -78,7 +78,7 @@ async def field(request: pytest.FixtureRequest) -> AsyncIterator[Field]:
         starting = (stack.enter_async_context(running_far_engine(Role(url, namespace))) for _ in range(ENGINES))
         far = await asyncio.gather(*starting)
         engine = await stack.enter_async_context(make_engine(store))
-        yield Field(far, engine, Scene(store))
+        yield Field(far, engine, Setup(store))
     await assert_books_balance(url, namespace)
 
 
@@ -128,8 +128,8 @@ async def test_a_refund_that_races_with_the_settlement_comes_after_it_or_is_refu
 
 async def test_of_two_decisions_and_a_late_answer_exactly_one_counts(field: Field) -> None:
     [like] = await prepare(field.far[0], 1, "dan")
-    store = field.scene.store
-    ids = [await field.scene.processing(like["wallet_id"], PRICE, like["user_id"]) for _ in range(PAYMENTS)]
+    store = field.setup.store
+    ids = [await field.setup.processing(like["wallet_id"], PRICE, like["user_id"]) for _ in range(PAYMENTS)]
     for payment_id, claim in ids:
         assert await set_aside(store, payment_id, claim, 300_000)
     before = await field.balance(like)
@@ -171,16 +171,16 @@ async def test_of_two_decisions_and_a_late_answer_exactly_one_counts(field: Fiel
 async def test_payments_that_four_engines_recover_at_once_are_handed_out_once(field: Field) -> None:
     [like] = await prepare(field.far[0], 1, "eva")
     ids = [
-        (await field.scene.processing(like["wallet_id"], PRICE, like["user_id"]))[0] for _ in range(PAYMENTS)
+        (await field.setup.processing(like["wallet_id"], PRICE, like["user_id"]))[0] for _ in range(PAYMENTS)
     ]
 
-    await asyncio.gather(*(field.scene.make_due(payment_id) for payment_id in ids))
+    await asyncio.gather(*(field.setup.make_due(payment_id) for payment_id in ids))
 
     after = await field.payments([{"id": payment_id} for payment_id in ids])
     assert {payment.status for payment in after} == {"succeeded"}
-    claims = {(await field.scene.fields("payment", payment_id))["claim"] for payment_id in ids}
+    claims = {(await field.setup.fields("payment", payment_id))["claim"] for payment_id in ids}
     assert claims == {"3"}, "one for the confirm, one for the recovery, one for the end"
-    books = [await field.scene.fields("mock:settlement", payment_id) for payment_id in ids]
+    books = [await field.setup.fields("mock:settlement", payment_id) for payment_id in ids]
     assert [book["calls"] for book in books] == ["1"] * PAYMENTS
 
 

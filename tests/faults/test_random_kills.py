@@ -11,12 +11,18 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from support.at_rest import RawStore, open_client
-from support.doomed import DoomedServer, DoomedStore, EmbeddedStore, Marksman, running_redis
-from support.nursery import running_nursery
-from support.servers import find_server
-from support.shoppers import Crowd, Journal, Line
-from support.verdict import judge
+from support.fixtures.at_rest import RawStore, open_client
+from support.fixtures.client_verdict import judge
+from support.fixtures.http_clients import HttpClients, Journal, Line
+from support.processes.killable_server import (
+    EmbeddedStore,
+    KillableServer,
+    KillableStore,
+    RandomKiller,
+    running_redis,
+)
+from support.processes.preforked import running_preforked
+from support.servers.real_servers import find_server
 
 SHORT = 20
 S_PER_KILL = 8
@@ -36,9 +42,9 @@ async def test_no_answer_is_untrue_after_kills_of_a_server_and_its_embedded_stor
     engine_kills: int, tmp_path: Path
 ) -> None:
     async with AsyncExitStack() as stack:
-        nursery = await stack.enter_async_context(running_nursery("serve"))
+        preforked = await stack.enter_async_context(running_preforked("serve"))
         data_dir = tmp_path / "data"
-        server = DoomedServer(nursery, tmp_path / "server", "--data-dir", str(data_dir))
+        server = KillableServer(preforked, tmp_path / "server", "--data-dir", str(data_dir))
         await kill_under_load([server], EmbeddedStore(server, data_dir), engine_kills)
 
 
@@ -52,8 +58,8 @@ async def test_no_answer_is_untrue_after_kills_of_two_servers_and_their_redis(
     async with AsyncExitStack() as stack:
         redis = stack.enter_context(running_redis(tmp_path / "redis"))
         servers = [
-            DoomedServer(
-                await stack.enter_async_context(running_nursery("serve")),
+            KillableServer(
+                await stack.enter_async_context(running_preforked("serve")),
                 tmp_path / name, "--redis", redis.url, "--init",
             )
             for name in ("first", "second")
@@ -61,23 +67,23 @@ async def test_no_answer_is_untrue_after_kills_of_two_servers_and_their_redis(
         await kill_under_load(servers, redis, engine_kills)
 
 
-async def kill_under_load(servers: Sequence[DoomedServer], store: DoomedStore, engine_kills: int) -> None:
+async def kill_under_load(servers: Sequence[KillableServer], store: KillableStore, engine_kills: int) -> None:
     """Let clients shop while servers and store are killed; then see whether everything is as they were told."""
     seed = random.randrange(10**6)
     print(f"\nseed {seed}")  # noqa: T201
     chance, journal = random.Random(seed), Journal()
     async with running(servers), aiohttp.ClientSession() as session:
         line = Line(session, [server.url for server in servers], journal)
-        crowd = Crowd(line, seed, SHOPPERS, PAUSE_S)
-        marksman = Marksman(chance, servers, store, lambda: len(journal.answers))
+        crowd = HttpClients(line, seed, SHOPPERS, PAUSE_S)
+        killer = RandomKiller(chance, servers, store, lambda: len(journal.answers))
         async with asyncio.TaskGroup() as group:
             group.create_task(crowd.shop())
-            await marksman.fire(engine_kills // 2, engine_kills // 4)
+            await killer.fire(engine_kills // 2, engine_kills // 4)
             crowd.has_time = False
-            await marksman.fire(engine_kills - engine_kills // 2, engine_kills // 2 - engine_kills // 4)
+            await killer.fire(engine_kills - engine_kills // 2, engine_kills // 2 - engine_kills // 4)
             crowd.is_going_home = True
         async with open_client(store.url) as client:
-            verdict = await judge(journal, RawStore(client, "tp"), store.url, line, marksman.kills)
+            verdict = await judge(journal, RawStore(client, "tp"), store.url, line, killer.kills)
     print(f"answers: {dict(journal.outcomes)}")  # noqa: T201
     verdict.conclude()
     errors = [error for server in servers for error in server.errors()]
@@ -85,7 +91,7 @@ async def kill_under_load(servers: Sequence[DoomedServer], store: DoomedStore, e
 
 
 @asynccontextmanager
-async def running(servers: Sequence[DoomedServer]) -> AsyncIterator[None]:
+async def running(servers: Sequence[KillableServer]) -> AsyncIterator[None]:
     """Run servers; in the end they drain."""
     try:
         for server in servers:

@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from support.executions import running_executions
-from support.mortal import Point
-from support.stories import SETTLEMENTS
+from support.processes.crash_flows import SETTLEMENTS
+from support.processes.crash_runs import running_crash_runs
+from support.processes.killable_ports import Point
 
 SETTLING = (
     "confirm_payment", "settle", "status", "call_off", "mock_settlement", "back-off", "set_aside",
@@ -35,9 +35,9 @@ def is_of_settlement(point: Point) -> bool:
 async def test_a_settlement_ends_as_the_service_answers_wherever_a_process_is_killed(
     server_url: str, namespace: str, tmp_path: Path
 ) -> None:
-    async with running_executions(server_url, namespace, tmp_path) as executions:
-        everywhere = (executions.kill_everywhere(story, is_of_settlement) for story in SETTLEMENTS)
+    async with running_crash_runs(server_url, namespace, tmp_path) as crash_runs:
+        everywhere = (crash_runs.kill_everywhere(story, is_of_settlement) for story in SETTLEMENTS)
         points = dict(zip(SETTLEMENTS, await asyncio.gather(*everywhere), strict=True))
-    executions.conclude()
+    crash_runs.conclude()
     for story, needed in NEEDED.items():
         assert {str(point) for point in points[story]} >= needed, story

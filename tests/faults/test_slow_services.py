@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from support.audit import assert_clean
-from support.scene import Scene as StoredScene
-from support.scenes import lax_settings, make_scene, wait_for
+from support.fixtures.audit import assert_clean
+from support.fixtures.engine_setup import lax_settings, make_setup, wait_for
+from support.fixtures.store_setup import Setup as StoreSetup
 
 from technopay.engine import Engine, OutgoingMessage, PaymentTerms
 from technopay.engine.claims import CLAIM_S
@@ -69,11 +69,11 @@ async def test_what_needs_longer_than_its_claim_is_done_once(server_url: str, na
         bank, channel = SlowBank(store), SlowChannel()
         services: Any = {"settlement_service": bank, "channels": {"email": channel}}
         async with Engine(store, settings, **services) as one, Engine(store, settings, **services) as other:
-            again = await make_scene(one, store, "again")
+            again = await make_setup(one, store, "again")
             refused = await again.start()
 
             await wait_for(channel.has_tried("again", 2))
-            slow = await make_scene(one, store, "slow")
+            slow = await make_setup(one, store, "slow")
             payment = await slow.start()
             await wait_for(channel.has_tried("slow", 1))
             await slow.confirm(payment, wait_s=0)
@@ -86,8 +86,8 @@ async def test_what_needs_longer_than_its_claim_is_done_once(server_url: str, na
 
             assert bank.asked == 1
             assert channel.tried == {"again": 2, "slow": 2}, "a code and a success, each once"
-            scene = StoredScene(store)
-            assert (await scene.fields("payment", payment.id))["claim"] == "2", "one claim and its end"
+            setup = StoreSetup(store)
+            assert (await setup.fields("payment", payment.id))["claim"] == "2", "one claim and its end"
             assert refused.status == "requires_confirmation"
             assert (one.statistics.claims_lost, other.statistics.claims_lost) == (0, 0)
         await assert_clean(store)

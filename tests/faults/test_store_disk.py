@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from support.audit import assert_books_balance
-from support.own_server import OwnServer, own_server
-from support.scene import Dump, dump, dump_keys
-from support.scene import Scene as StoredScene
-from support.scenes import Scene, make_scene, quick_settings, wait_for
-from support.small_disk import SmallDisk, small_disk
+from support.fixtures.audit import assert_books_balance
+from support.fixtures.engine_setup import Setup, make_setup, quick_settings, wait_for
+from support.fixtures.store_setup import Dump, dump, dump_keys
+from support.fixtures.store_setup import Setup as StoreSetup
+from support.servers.own_server import OwnServer, own_server
+from support.servers.small_disk import SmallDisk, small_disk
 
 from technopay.engine import Engine, OutcomeUnknown, Overloaded, StoreUnavailable, Wallet
 from technopay.storage import RedisStore
@@ -52,11 +52,11 @@ async def test_a_payment_in_a_file_that_was_torn_anywhere_is_as_before_or_as_aft
     server: OwnServer, kind: str
 ) -> None:
     async with RedisStore.connect(server.url, initialise=True) as store:
-        scene = StoredScene(store)
-        await scene.user("alice")
-        payment = await scene.started(await scene.wallet(), await scene.invoice())
+        setup = StoreSetup(store)
+        await setup.user("alice")
+        payment = await setup.started(await setup.wallet(), await setup.invoice())
         before, length_before = await dump(store), server.appended.stat().st_size
-        assert (await scene.confirm(payment)).code == "ok"
+        assert (await setup.confirm(payment)).code == "ok"
         after, length = await dump(store), server.appended.stat().st_size
     await assert_books_balance(server.url, "tp")
     whole = server.keep() / server.appended.name
@@ -80,8 +80,8 @@ async def test_a_payment_in_a_file_that_was_torn_anywhere_is_as_before_or_as_aft
 class Till:
     """Puts money into one wallet, each time under its own key, and remembers what was acknowledged."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
         self.keys: list[str] = []
         self.acknowledged = 0
         self.faults: list[Exception] = []
@@ -99,17 +99,17 @@ class Till:
                 self.faults.append(result)
 
     async def _deposit(self, key: str) -> Wallet:
-        return await self.scene.engine.deposit(wallet_id=self.scene.wallet_id, amount=1, idempotency_key=key)
+        return await self.setup.engine.deposit(wallet_id=self.setup.wallet_id, amount=1, idempotency_key=key)
 
     async def assert_nothing_was_lost(self, url: str, before: int) -> None:
         """All that was acknowledged is there; after another try of each, each is there once."""
-        await wait_for(lambda: is_ready(self.scene.engine))
+        await wait_for(lambda: is_ready(self.setup.engine))
         unknown = sum(isinstance(fault, OutcomeUnknown) for fault in self.faults)
-        balance = await self.scene.balance()
+        balance = await self.setup.balance()
         assert before + self.acknowledged <= balance <= before + self.acknowledged + unknown
         for first in range(0, len(self.keys), 200):
             await asyncio.gather(*map(self._deposit, self.keys[first : first + 200]))
-        assert await self.scene.balance() == before + len(self.keys)
+        assert await self.setup.balance() == before + len(self.keys)
         await assert_books_balance(url, "tp")
 
 
@@ -124,7 +124,7 @@ async def is_ready(engine: Engine) -> bool:
 @asynccontextmanager
 async def running_till(store: RedisStore) -> AsyncIterator[Till]:
     async with store, Engine(store, quick_settings(command_deadline_s=DEADLINE_S)) as engine:
-        yield Till(await make_scene(engine, store))
+        yield Till(await make_setup(engine, store))
 
 
 async def test_a_server_on_a_full_disk_stops_and_what_was_acknowledged_is_there_when_it_has_room(
@@ -132,14 +132,14 @@ async def test_a_server_on_a_full_disk_stops_and_what_was_acknowledged_is_there_
 ) -> None:
     with own_server(kind, disk.folder) as server:
         async with running_till(RedisStore.connect(server.url, initialise=True)) as till:
-            before = await till.scene.balance()
+            before = await till.setup.balance()
             disk.fill(but=40_000)
             while not till.faults:
                 await till.deposit(20)
                 assert len(till.keys) < 5_000, "the disk does not get full"
             assert till.acknowledged > 0
             assert await asyncio.to_thread(server.wait_until_ended) == 1
-            assert not await is_ready(till.scene.engine)
+            assert not await is_ready(till.setup.engine)
             disk.make_room()
             server.start()
             await till.assert_nothing_was_lost(server.url, before)
@@ -150,7 +150,7 @@ async def test_the_embedded_store_on_a_full_disk_refuses_and_goes_on_by_itself_w
 ) -> None:
     store = RedisStore.embedded(disk.folder / "data")
     async with running_till(store) as till:
-        before = await till.scene.balance()
+        before = await till.setup.balance()
         disk.fill(but=40_000)
         while len(till.faults) < 40:
             await till.deposit(20)
@@ -160,14 +160,14 @@ async def test_the_embedded_store_on_a_full_disk_refuses_and_goes_on_by_itself_w
         disk.make_room()
         assert store._url is not None
         await till.assert_nothing_was_lost(store._url, before)
-        paid = await till.scene.pay(await till.scene.invoice(amount=1))
+        paid = await till.setup.pay(await till.setup.invoice(amount=1))
         assert paid.status == "succeeded"
 
 
 async def test_an_embedded_store_that_is_killed_again_and_again_is_started_each_time(tmp_path: Path) -> None:
     store = RedisStore.embedded(tmp_path / "data")
     async with running_till(store) as till:
-        before = await till.scene.balance()
+        before = await till.setup.balance()
         assert store._server is not None
         killed: set[int] = set()
         for _ in range(6):
@@ -179,7 +179,7 @@ async def test_an_embedded_store_that_is_killed_again_and_again_is_started_each_
             killed.add(pid)
             os.kill(pid, signal.SIGKILL)
             await depositing
-            await wait_for(lambda: is_ready(till.scene.engine))
+            await wait_for(lambda: is_ready(till.setup.engine))
         assert store._url is not None
         await till.assert_nothing_was_lost(store._url, before)
 

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support.gated import CLOSED_WITHIN_S, GatedWorld
-from support.http import running_api
-from support.own_server import OwnServer
-from support.scene import operation
-from support.scenes import wait_for
+from support.fixtures.engine_setup import wait_for
+from support.fixtures.gated import CLOSED_WITHIN_S, GatedWorld
+from support.fixtures.http_api import running_api
+from support.fixtures.store_setup import operation
+from support.servers.own_server import OwnServer
 
 from technopay.engine import StoreUnavailable, StoreUnfit
 from technopay.engine.commands import SetLimit
@@ -63,9 +63,9 @@ async def test_a_store_that_becomes_unfit_while_it_is_used_is_closed_until_it_is
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "technopay.storage")
-    payment = await world.scene.start()
+    payment = await world.setup.start()
     # What the engine still has to do for this payment is done before anything is compared.
-    await world.scene.right_code(payment)
+    await world.setup.right_code(payment)
     await wait_for_relay(world)
     world.server.say(*spoil)
     await world.wait_until_closed(words)
@@ -162,8 +162,8 @@ async def test_an_embedded_store_whose_directory_was_deleted_takes_nothing_more(
 
 
 async def test_a_store_whose_file_was_deleted_is_closed_until_it_writes_another(world: GatedWorld) -> None:
-    payment = await world.scene.start()
-    await world.scene.right_code(payment)
+    payment = await world.setup.start()
+    await world.setup.right_code(payment)
     await wait_for_relay(world)
     folder = world.server.appended.parent
     shutil.rmtree(folder)
@@ -184,7 +184,7 @@ async def test_a_store_that_rewrites_its_file_stays_open(world: GatedWorld) -> N
     async def rewrite() -> None:
         for _ in range(15):
             world.server.say("BGREWRITEAOF")
-            await world.engine.deposit(wallet_id=world.scene.wallet_id, amount=1)
+            await world.engine.deposit(wallet_id=world.setup.wallet_id, amount=1)
             await wait_for(is_rewritten)
         ended.set()
 
@@ -203,7 +203,7 @@ async def is_refused(store: RedisStore) -> bool:
 
 
 async def test_a_flushed_store_is_closed_until_its_data_are_restored(world: GatedWorld) -> None:
-    payment = await world.scene.start()
+    payment = await world.setup.start()
     await wait_for_relay(world)
     kept = world.server.keep()
     world.server.say("FLUSHALL")
@@ -218,7 +218,7 @@ async def test_a_flushed_store_is_closed_until_its_data_are_restored(world: Gate
 async def test_a_store_that_comes_back_empty_is_closed_until_it_comes_back_with_its_data(
     world: GatedWorld,
 ) -> None:
-    payment = await world.scene.start()
+    payment = await world.setup.start()
     await wait_for_relay(world)
     kept = world.server.keep()
     world.server.bring_back(None)
@@ -244,11 +244,11 @@ async def test_not_one_call_leaves_for_a_store_that_came_back_empty(world: Gated
 async def test_a_store_that_comes_back_older_is_closed_even_when_others_go_on_with_it(
     world: GatedWorld,
 ) -> None:
-    await world.scene.pay()
+    await world.setup.pay()
     await wait_for_relay(world)
     older = world.server.keep()
-    lost = await world.scene.pay()
-    payment = await world.scene.start()
+    lost = await world.setup.pay()
+    payment = await world.setup.start()
     await wait_for_relay(world)
     newest = world.server.keep()
 
@@ -273,7 +273,7 @@ async def test_a_store_that_comes_back_older_is_closed_even_when_others_go_on_wi
 async def test_what_the_relay_read_has_to_be_there_when_the_store_comes_back(world: GatedWorld) -> None:
     """Between two looks, the relay knows best how far the journal came."""
     older = world.server.keep()
-    payment = await world.scene.start()
+    payment = await world.setup.start()
     await wait_for_relay(world)
     newest = world.server.keep()
 
@@ -288,7 +288,7 @@ async def test_what_the_relay_read_has_to_be_there_when_the_store_comes_back(wor
 async def test_a_store_that_comes_back_as_another_one_is_closed_until_the_right_one_is_back(
     world: GatedWorld,
 ) -> None:
-    payment = await world.scene.start()
+    payment = await world.setup.start()
     await wait_for_relay(world)
     kept = world.server.keep()
     world.server.bring_back(None)

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from support.gated import gated_world
-from support.own_server import OwnServer, own_server
+from support.fixtures.gated import gated_world
+from support.servers.own_server import OwnServer, own_server
 
 from technopay.engine import OutcomeUnknown, StoreUnavailable
 from technopay.storage import store as module
@@ -40,7 +40,7 @@ async def test_a_store_that_goes_and_comes_back_is_two_lines(
     server: OwnServer, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with gated_world(server) as world:
-        await world.scene.pay()
+        await world.setup.pay()
         caplog.clear()
         if kind == "killed":
             server.end()
@@ -48,7 +48,7 @@ async def test_a_store_that_goes_and_comes_back_is_two_lines(
             server.pause()
         await wait_for_lines(caplog, 1)
         for _ in range(3):
-            calls = (world.engine.find_wallet(wallet_id=world.scene.wallet_id) for _ in range(50))
+            calls = (world.engine.find_wallet(wallet_id=world.setup.wallet_id) for _ in range(50))
             for answer in await asyncio.gather(*calls, return_exceptions=True):
                 assert isinstance(answer, StoreUnavailable | OutcomeUnknown)
         (line,) = said(caplog)
@@ -72,7 +72,7 @@ async def test_a_right_that_is_taken_away_while_it_is_used_is_one_line(
         server.say("ACL", "SETUSER", "default", "-fcall")
         for _ in range(20):
             with pytest.raises(StoreUnavailable):
-                await world.engine.deposit(wallet_id=world.scene.wallet_id, amount=1)
+                await world.engine.deposit(wallet_id=world.setup.wallet_id, amount=1)
         (line,) = await wait_for_lines(caplog, 1)
         assert line.startswith("the store refuses calls: NOPERM ")
 

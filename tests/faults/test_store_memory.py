@@ -9,13 +9,13 @@ from functools import partial
 
 import pytest
 from redis import Redis
-from support.audit import assert_books_balance
-from support.calls import CASES, Call, Case
-from support.gated import GatedWorld
-from support.own_server import OwnServer, own_server
-from support.scene import ALONE, Scene, dump, operation
-from support.scenes import make_scene, quick_settings, wait_for
-from support.store import take_due
+from support.fixtures.audit import assert_books_balance
+from support.fixtures.engine_setup import make_setup, quick_settings, wait_for
+from support.fixtures.gated import GatedWorld
+from support.fixtures.script_calls import CASES, Call, Case
+from support.fixtures.store_commands import take_due
+from support.fixtures.store_setup import ALONE, Setup, dump, operation
+from support.servers.own_server import OwnServer, own_server
 
 from technopay.engine import (
     Engine,
@@ -33,42 +33,42 @@ WRITING = {name for name, script in load_scripts().items() if script.flag != "no
 KEPT = Lease("owner-a", "", keep=True)
 
 
-async def deposit__under_a_lease(scene: Scene) -> Call:
-    wallet = await scene.wallet(balance=5)
-    await scene.deposit(wallet, 1, KEPT)
+async def deposit__under_a_lease(setup: Setup) -> Call:
+    wallet = await setup.wallet(balance=5)
+    await setup.deposit(wallet, 1, KEPT)
     command = commands.Deposit(operation(), wallet, 1)
-    return lambda: scene.store.run(command, ALONE)
+    return lambda: setup.store.run(command, ALONE)
 
 
-async def set_wallet_status__under_a_lease(scene: Scene) -> Call:
+async def set_wallet_status__under_a_lease(setup: Setup) -> Call:
     """Gives the lease up before it writes anything else."""
-    wallet = await scene.wallet()
-    await scene.deposit(wallet, 1, KEPT)
+    wallet = await setup.wallet()
+    await setup.deposit(wallet, 1, KEPT)
     command = commands.SetWalletStatus(operation(), wallet, "inactive")
-    return lambda: scene.store.run(command, ALONE)
+    return lambda: setup.store.run(command, ALONE)
 
 
-async def set_limit__removed(scene: Scene) -> Call:
-    await scene.set_limit("EUR", 5)
-    return lambda: scene.set_limit("EUR", None)
+async def set_limit__removed(setup: Setup) -> Call:
+    await setup.set_limit("EUR", 5)
+    return lambda: setup.set_limit("EUR", None)
 
 
-async def start_payment__instead_of_an_earlier_one(scene: Scene) -> Call:
-    wallet, invoice = await scene.wallet(), await scene.invoice()
-    await scene.started(wallet, invoice)
-    return lambda: scene.start(wallet, invoice)
+async def start_payment__instead_of_an_earlier_one(setup: Setup) -> Call:
+    wallet, invoice = await setup.wallet(), await setup.invoice()
+    await setup.started(wallet, invoice)
+    return lambda: setup.start(wallet, invoice)
 
 
-async def take_due__with_something_to_forget_first(scene: Scene) -> Call:
+async def take_due__with_something_to_forget_first(setup: Setup) -> Call:
     """Forgets the record of an operation, then ends a payment and claims another."""
-    wallet = await scene.wallet()
-    expired, (taken, _) = await scene.started(wallet, await scene.invoice()), await scene.processing(wallet)
-    await scene.write_code(expired, expires_at=1)
-    records = [member for member in (await dump(scene.store))["agenda"] if member.startswith("op_")]
+    wallet = await setup.wallet()
+    expired, (taken, _) = await setup.started(wallet, await setup.invoice()), await setup.processing(wallet)
+    await setup.write_code(expired, expires_at=1)
+    records = [member for member in (await dump(setup.store))["agenda"] if member.startswith("op_")]
     # What is due at the same time is taken in the order of the names.
     for member in (*records, expired, taken):
-        await scene.make_due(member)
-    return lambda: take_due(scene.store, 100)
+        await setup.make_due(member)
+    return lambda: take_due(setup.store, 100)
 
 
 MORE: dict[str, Case] = {
@@ -104,13 +104,13 @@ def crowded(request: pytest.FixtureRequest) -> Iterator[OwnServer]:
 
 
 @pytest.fixture
-async def small(crowded: OwnServer, namespace: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+async def small(crowded: OwnServer, namespace: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Setup]:
     # The scripts are tried here, not the gate.
     monkeypatch.setattr("technopay.storage.store.CHECK_INTERVAL_S", 3600)
     async with RedisStore.connect(crowded.url, initialise=True, namespace=namespace) as store:
-        scene = Scene(store)
-        await scene.user("alice")
-        yield scene
+        setup = Setup(store)
+        await setup.user("alice")
+        yield setup
 
 
 def test_every_script_that_writes_is_met() -> None:
@@ -119,7 +119,7 @@ def test_every_script_that_writes_is_met() -> None:
 
 @pytest.mark.parametrize("name", ALL)
 async def test_a_script_without_memory_does_nothing_or_all_of_it(
-    crowded: OwnServer, small: Scene, name: str
+    crowded: OwnServer, small: Setup, name: str
 ) -> None:
     call = await ALL[name](small)
     is_allowed = name.partition("__")[0] in EXEMPT
@@ -168,7 +168,7 @@ async def test_money_that_was_taken_is_settled_or_given_back_without_memory(
         RedisStore.connect(crowded.url, initialise=True, namespace=namespace) as store,
         Engine(store, settings, settlement_service=service) as engine,
     ):
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         payment = await alice.confirm(await alice.start(), wait_s=0)
 
         async def is_closed() -> bool:
@@ -179,7 +179,7 @@ async def test_money_that_was_taken_is_settled_or_given_back_without_memory(
             return False
 
         async def has_ended() -> bool:
-            return (await Scene(store).fields("payment", payment.id))["status"] == ending
+            return (await Setup(store).fields("payment", payment.id))["status"] == ending
 
         with without_memory(crowded.url):
             await wait_for(is_closed)
@@ -203,13 +203,13 @@ async def is_open(engine: Engine) -> bool:
 async def test_a_store_that_fills_up_under_load_refuses_what_it_has_no_room_for_and_goes_on_when_it_has(
     world: GatedWorld,
 ) -> None:
-    payment, before = await world.scene.start(), await world.scene.balance()
-    code = await world.scene.right_code(payment)
+    payment, before = await world.setup.start(), await world.setup.balance()
+    code = await world.setup.right_code(payment)
     used = int(Redis.from_url(world.server.url).info("memory")["used_memory"])
     world.server.say("CONFIG", "SET", "maxmemory", used + 30_000)
     made, refused = 0, 0
     while not refused:
-        deposits = (world.engine.deposit(wallet_id=world.scene.wallet_id, amount=1) for _ in range(20))
+        deposits = (world.engine.deposit(wallet_id=world.setup.wallet_id, amount=1) for _ in range(20))
         for result in await asyncio.gather(*deposits, return_exceptions=True):
             made += not isinstance(result, BaseException)
             refused += isinstance(result, StoreUnavailable | Overloaded)
@@ -217,11 +217,11 @@ async def test_a_store_that_fills_up_under_load_refuses_what_it_has_no_room_for_
     # The buffers of those calls are given back, and leave room for some more: from here on there is none.
     world.server.say("CONFIG", "SET", "maxmemory", 1)
     with pytest.raises(StoreUnavailable):
-        await world.scene.confirm(payment, code)
+        await world.setup.confirm(payment, code)
     await world.wait_until_closed("the store is full")
     await world.assert_sound()
 
     world.server.say("CONFIG", "SET", "maxmemory", 0)
     await wait_for(world.is_ready)
-    assert await world.scene.balance() == before + made, "all or nothing, and as it was acknowledged"
+    assert await world.setup.balance() == before + made, "all or nothing, and as it was acknowledged"
     await world.assert_goes_on(payment)

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
-from support.gated import GatedWorld
-from support.proxy import answering_server
-from support.scene import operation
-from support.scenes import wait_for
+from support.fixtures.engine_setup import wait_for
+from support.fixtures.gated import GatedWorld
+from support.fixtures.store_setup import operation
+from support.proxies.faulty_proxy import answering_server
 
 from technopay.engine import OutcomeUnknown, Overloaded, StoreUnavailable, Wallet
 from technopay.engine.commands import SetLimit
@@ -44,7 +44,7 @@ async def deposit_all(world: GatedWorld, name: str = "deposit") -> list[Any]:
     """Put money in by many calls at once, each under its own key; answer what became of each."""
     deposits = (
         world.engine.deposit(
-            wallet_id=world.scene.wallet_id, amount=AMOUNT, idempotency_key=f"the {name} number {number}"
+            wallet_id=world.setup.wallet_id, amount=AMOUNT, idempotency_key=f"the {name} number {number}"
         )
         for number in range(CALLS)
     )
@@ -56,25 +56,25 @@ async def assert_each_deposit_happens_once(world: GatedWorld, before: int, name:
     """Ask for the same deposits again, now that the store works: all are acknowledged, each was made once."""
     results = await deposit_all(world, name)
     assert [result for result in results if isinstance(result, BaseException)] == []
-    assert await world.scene.balance() == before + CALLS * AMOUNT
+    assert await world.setup.balance() == before + CALLS * AMOUNT
     await world.assert_sound()
 
 
 async def test_a_store_that_is_gone_is_unavailable_and_is_used_again_by_itself(world: GatedWorld) -> None:
-    payment, before = await world.scene.start(), await world.scene.balance()
+    payment, before = await world.setup.start(), await world.setup.balance()
     world.server.end()
     await wait_for(world.is_cut)
-    results = [*await deposit_all(world), *await asyncio.gather(world.scene.pay(), return_exceptions=True)]
+    results = [*await deposit_all(world), *await asyncio.gather(world.setup.pay(), return_exceptions=True)]
     assert [type(result) for result in results] == [StoreUnavailable] * len(results)
     world.server.start()
     await wait_for(world.is_ready)
-    assert await world.scene.balance() == before, "nothing happened"
+    assert await world.setup.balance() == before, "nothing happened"
     await assert_each_deposit_happens_once(world, before)
     await world.assert_goes_on(payment)
 
 
 async def test_a_store_that_is_killed_under_way_loses_no_answer_and_repeats_nothing(world: GatedWorld) -> None:
-    before = await world.scene.balance()
+    before = await world.setup.balance()
     calls = asyncio.create_task(deposit_all(world))
     await asyncio.sleep(0.002)
     world.server.end()
@@ -82,7 +82,7 @@ async def test_a_store_that_is_killed_under_way_loses_no_answer_and_repeats_noth
     results = await calls
     assert {type(result) for result in results} <= {*FAULTS, Wallet}
     await wait_for(world.is_ready)
-    balance = await world.scene.balance()
+    balance = await world.setup.balance()
     acknowledged = sum(not isinstance(result, BaseException) for result in results)
     undecided = sum(isinstance(result, OutcomeUnknown) for result in results)
     assert before + acknowledged * AMOUNT <= balance <= before + (acknowledged + undecided) * AMOUNT
@@ -90,12 +90,12 @@ async def test_a_store_that_is_killed_under_way_loses_no_answer_and_repeats_noth
 
 
 async def test_a_store_that_is_paused_leaves_no_call_waiting_and_makes_nothing_twice(world: GatedWorld) -> None:
-    payment, before = await world.scene.start(), await world.scene.balance()
-    code = await world.scene.right_code(payment)
+    payment, before = await world.setup.start(), await world.setup.balance()
+    code = await world.setup.right_code(payment)
     world.server.pause()
     try:
         results = await asyncio.gather(
-            deposit_all(world), world.scene.confirm(payment, code, wait_s=0), return_exceptions=True
+            deposit_all(world), world.setup.confirm(payment, code, wait_s=0), return_exceptions=True
         )
         assert isinstance(results[0], list)
         faults = [*results[0], results[1]]
@@ -108,11 +108,11 @@ async def test_a_store_that_is_paused_leaves_no_call_waiting_and_makes_nothing_t
     await assert_each_deposit_happens_once(
         world, before - (payment.amount if await is_taken(world, payment.id) else 0)
     )
-    await world.scene.confirm(payment, code, wait_s=0)
+    await world.setup.confirm(payment, code, wait_s=0)
     # If nobody heard that the money was taken, nobody settles: the claim has to run out.
     world.server.say("ZADD", Keys().key("agenda"), "XX", 0, payment.id)
     await wait_for(lambda: is_settled(world, payment.id))
-    assert await world.scene.balance() == before + CALLS * AMOUNT - payment.amount
+    assert await world.setup.balance() == before + CALLS * AMOUNT - payment.amount
     await world.assert_sound()
 
 
@@ -159,21 +159,21 @@ def _wait_until_busy(client: Any) -> None:
 async def test_a_store_that_is_busy_with_a_script_of_others_is_unavailable_until_that_is_killed(
     world: GatedWorld,
 ) -> None:
-    payment, before = await world.scene.start(), await world.scene.balance()
+    payment, before = await world.setup.start(), await world.setup.balance()
     with busy_server(world.server.url):
-        confirmed = await asyncio.gather(world.scene.confirm(payment), return_exceptions=True)
+        confirmed = await asyncio.gather(world.setup.confirm(payment), return_exceptions=True)
         results = [*confirmed, *await deposit_all(world)]
         assert [type(result) for result in results] == [StoreUnavailable] * len(results)
         assert await world.refused() == "", "that it is busy says nothing about what it is"
         assert not await world.is_ready()
     await wait_for(world.is_ready)
-    assert await world.scene.balance() == before, "nothing happened"
+    assert await world.setup.balance() == before, "nothing happened"
     await assert_each_deposit_happens_once(world, before)
     await world.assert_goes_on(payment)
 
 
 async def test_functions_that_are_forgotten_again_and_again_disturb_nobody(world: GatedWorld) -> None:
-    before, rounds = await world.scene.balance(), 15
+    before, rounds = await world.setup.balance(), 15
     forgotten = 0
 
     async def forget() -> None:
@@ -187,13 +187,13 @@ async def test_functions_that_are_forgotten_again_and_again_disturb_nobody(world
         for number in range(rounds):
             results = await deposit_all(world, f"round {number}")
             assert [each for each in results if isinstance(each, BaseException)] == []
-            paid = await world.scene.pay(await world.scene.invoice(amount=10))
+            paid = await world.setup.pay(await world.setup.invoice(amount=10))
             assert paid.status == "succeeded"
     finally:
         forgetting.cancel()
         await asyncio.wait([forgetting])
     assert forgotten >= rounds
-    assert await world.scene.balance() == before + rounds * (CALLS * AMOUNT - 10)
+    assert await world.setup.balance() == before + rounds * (CALLS * AMOUNT - 10)
     await world.assert_sound()
 
 
@@ -267,7 +267,7 @@ async def test_what_a_server_refuses_did_not_happen_and_is_taken_up_again(quick_
 
 
 async def test_a_store_that_loads_for_long_is_unavailable_and_then_used(world: GatedWorld) -> None:
-    payment, before = await world.scene.start(), await world.scene.balance()
+    payment, before = await world.setup.start(), await world.setup.balance()
     fill(world, commands=20_000)
     world.server.end()
     # A loading server answers after each 1,024 commands. It waits at each, 20 us or more: so it is asked
@@ -285,7 +285,7 @@ async def test_a_store_that_loads_for_long_is_unavailable_and_then_used(world: G
 
     await wait_for(is_ready)
     assert any("is loading the dataset" in reason for reason in reasons), reasons
-    assert await world.scene.balance() == before
+    assert await world.setup.balance() == before
     await world.assert_goes_on(payment)
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support.http import Api, inbox, make_person
-from support.scenes import Scene, make_scene, quick_settings, wait_for
-from support.store import renew_claims, set_aside
+from support.fixtures.engine_setup import Setup, make_setup, quick_settings, wait_for
+from support.fixtures.http_api import Api, inbox, make_person
+from support.fixtures.store_commands import renew_claims, set_aside
 
 from technopay.engine import (
     Engine,
@@ -34,8 +34,8 @@ pytestmark = pytest.mark.corrupts
 class World:
     """Alice, of whom a record is broken, and Bob, who must not notice."""
 
-    alice: Scene
-    bob: Scene
+    alice: Setup
+    bob: Setup
     waiting: Payment
     stuck: Payment
     message: str
@@ -67,8 +67,8 @@ def settings() -> EngineSettings:
 
 @pytest.fixture
 async def world(engine: Engine, store: RedisStore) -> World:
-    alice = await make_scene(engine, store, email="dead@example.com")
-    bob = await make_scene(engine, store, "bob")
+    alice = await make_setup(engine, store, email="dead@example.com")
+    bob = await make_setup(engine, store, "bob")
     await engine.set_limit(currency="EUR", amount=1_000_000)
     await engine.set_limit(currency="USD", amount=1_000_000)
     stuck = await alice.start(await alice.invoice(merchant="shop-stuck"))
@@ -229,26 +229,26 @@ NOT_AUDITED = {"mock inbox's message", "message's payment"}
 """Nothing else depends on them."""
 
 
-async def everything_of(scene: Scene) -> None:
+async def everything_of(setup: Setup) -> None:
     """Pay as users do, with a listener, a code by message, and all lists of the user."""
-    engine = scene.engine
-    async with await engine.events(user_id=scene.user_id) as events, asyncio.timeout(15):
-        payment = await scene.start(await scene.invoice(100))
-        paid = await scene.confirm(payment, await scene.code_from_inbox(payment))
+    engine = setup.engine
+    async with await engine.events(user_id=setup.user_id) as events, asyncio.timeout(15):
+        payment = await setup.start(await setup.invoice(100))
+        paid = await setup.confirm(payment, await setup.code_from_inbox(payment))
         assert paid.status == "succeeded"
         async for event in events:
             if isinstance(event, PaymentEvent) and event.type == "payment.succeeded":
                 assert event.payment.id == payment.id
                 break
-    told = await scene.messages("payment.succeeded")
+    told = await setup.messages("payment.succeeded")
     while not any(each.message.payment_id == payment.id for each in told):
         await asyncio.sleep(0.01)
-        told = await scene.messages("payment.succeeded")
-    assert payment.id in [each.id for each in (await engine.list_payments(user_id=scene.user_id)).data]
-    assert len((await engine.list_invoices(user_id=scene.user_id)).data) >= 1
-    assert len((await engine.list_wallets(user_id=scene.user_id)).data) == 1
-    assert (await engine.list_entries(user_id=scene.user_id, wallet_id=scene.wallet_id)).data
-    assert [each.currency for each in await engine.list_limits(user_id=scene.user_id)] == ["EUR"]
+        told = await setup.messages("payment.succeeded")
+    assert payment.id in [each.id for each in (await engine.list_payments(user_id=setup.user_id)).data]
+    assert len((await engine.list_invoices(user_id=setup.user_id)).data) >= 1
+    assert len((await engine.list_wallets(user_id=setup.user_id)).data) == 1
+    assert (await engine.list_entries(user_id=setup.user_id, wallet_id=setup.wallet_id)).data
+    assert [each.currency for each in await engine.list_limits(user_id=setup.user_id)] == ["EUR"]
 
 
 async def all_messages(engine: Engine, **filters: Any) -> list[Message]:

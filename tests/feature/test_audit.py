@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-from support.http import Api, make_person
-from support.scene import client_of
-from support.scenes import make_scene
-from support.service import assert_one_line, run_command, running_command
+from support.fixtures.engine_setup import make_setup
+from support.fixtures.http_api import Api, make_person
+from support.fixtures.store_setup import client_of
+from support.processes.service import assert_one_line, run_command, running_command
 
 from technopay.engine import Audit, Engine, EngineClosed, EngineSettings
 from technopay.storage import RedisStore
@@ -55,7 +55,7 @@ async def test_those_who_ask_at_once_share_one_audit_and_the_next_one_is_new(
         assert impatient.cancelled()
         assert first is second
         assert slow_store.audits == 1
-        await make_scene(engine, slow_store)
+        await make_setup(engine, slow_store)
         assert (await engine.audit()).checked.users == 1
         assert slow_store.audits == 2
 

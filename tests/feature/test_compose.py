@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from redis import Redis
-from support.service import assert_one_line, eventually, run_command, running_command
+from support.processes.service import assert_one_line, eventually, run_command, running_command
 
 from technopay.storage.server.embedded import server_binary
 

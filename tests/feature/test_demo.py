@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-from support.servers import running_server
-from support.service import Service, assert_one_line, eventually, run_command, running_command
+from support.processes.service import Service, assert_one_line, eventually, run_command, running_command
+from support.servers.real_servers import running_server
 
 SERVE = ("serve", "--port", "0")
 EMBEDDED = ("--data-dir", "data")

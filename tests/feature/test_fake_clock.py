@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.scenes import quick_settings
+from support.fixtures.engine_setup import quick_settings
 
 from technopay.engine import ConfirmationExpired, Engine, FixedCode
 from technopay.storage import RedisStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from support.http import USER, Api, Person, make_person, right_code, running_api, wrong
+from support.fixtures.http_api import USER, Api, Person, make_person, right_code, running_api, wrong
 
 from technopay.storage import RedisStore
 

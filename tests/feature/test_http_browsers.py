@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
-from support.http import Api, OwnServer, Person, make_person
-from support.scenes import SECRET, wait_for
+from support.fixtures.engine_setup import SECRET, wait_for
+from support.fixtures.http_api import Api, OwnServer, Person, make_person
 
 from technopay.http.access_record import RequestRecord
 from technopay.http.app import ROUTES, create_app

@@ -7,8 +7,8 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.http import Api
-from support.scenes import derive_code, other_than
+from support.fixtures.engine_setup import derive_code, other_than
+from support.fixtures.http_api import Api
 
 from technopay.engine import (
     ConfirmationInvalid,

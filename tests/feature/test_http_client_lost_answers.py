@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from support.scenes import SECRET, derive_code, other_than, quick_settings
+from support.fixtures.engine_setup import SECRET, derive_code, other_than, quick_settings
 
 from technopay.engine import ConfirmationInvalid, Engine, OutcomeUnknown, Wallet
 from technopay.http.app import create_app

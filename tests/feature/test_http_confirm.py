@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from support.http import PAYMENT, Api, make_person, right_code, running_api
+from support.fixtures.http_api import PAYMENT, Api, make_person, right_code, running_api
 
 from technopay.engine.testing import mocks
 from technopay.storage import RedisStore

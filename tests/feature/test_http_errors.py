@@ -7,8 +7,9 @@ from typing import Any, cast
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from support.clock import FakeClock
-from support.http import (
+from support.fixtures.clock import FakeClock
+from support.fixtures.engine_setup import SECRET
+from support.fixtures.http_api import (
     LIMIT,
     PAYMENT,
     Api,
@@ -19,7 +20,6 @@ from support.http import (
     running_api,
     wrong,
 )
-from support.scenes import SECRET
 
 from technopay.engine import (
     Engine,

@@ -10,9 +10,19 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestClient, TestServer
-from support.http import INVOICE, PAYMENT, Api, Person, inbox, make_person, right_code, running_api, wrong
-from support.scenes import SECRET, quick_settings, wait_for
-from support.sse import Listener, Told, listening
+from support.fixtures.engine_setup import SECRET, quick_settings, wait_for
+from support.fixtures.event_stream import Listener, Told, listening
+from support.fixtures.http_api import (
+    INVOICE,
+    PAYMENT,
+    Api,
+    Person,
+    inbox,
+    make_person,
+    right_code,
+    running_api,
+    wrong,
+)
 
 from technopay.engine import Engine
 from technopay.http.app import create_app

@@ -6,8 +6,8 @@ import asyncio
 
 import aiohttp
 import pytest
-from support.http import TIME, Api, inbox, make_person, running_api
-from support.scenes import SECRET, quick_settings, wait_for
+from support.fixtures.engine_setup import SECRET, quick_settings, wait_for
+from support.fixtures.http_api import TIME, Api, inbox, make_person, running_api
 
 from technopay.engine import Engine, StoreUnavailable
 from technopay.engine.testing import mocks

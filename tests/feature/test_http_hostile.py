@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from support.http import Api, Person, make_person
-from support.scene import dump
+from support.fixtures.http_api import Api, Person, make_person
+from support.fixtures.store_setup import dump
 
 from technopay.http.problems import MalformedRequest
 from technopay.http.requests import _refuse_duplicates

@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from support.http import Api, Json, Person, Reply, invoice_body, make_person, running_api
-from support.scenes import wait_for
+from support.fixtures.engine_setup import wait_for
+from support.fixtures.http_api import Api, Json, Person, Reply, invoice_body, make_person, running_api
 
 from technopay.storage import RedisStore
 

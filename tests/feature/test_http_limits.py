@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-from support.http import Api, Json, Person, make_person, right_code, running_api
-from support.raw import PATIENCE_S, Served, Told, heard, request, served
-from support.scenes import wait_for
+from support.fixtures.engine_setup import wait_for
+from support.fixtures.http_api import Api, Json, Person, make_person, right_code, running_api
+from support.fixtures.raw_http import PATIENCE_S, Served, Told, heard, request, served
 
 from technopay.http.server import connection
 from technopay.http.server.serving import CONCURRENCY

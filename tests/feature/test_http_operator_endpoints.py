@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.http import (
+from support.fixtures.engine_setup import wait_for
+from support.fixtures.http_api import (
     INVOICE,
     LIMIT,
     MESSAGE,
@@ -20,7 +21,6 @@ from support.http import (
     make_person,
     running_api,
 )
-from support.scenes import wait_for
 
 from technopay.storage import RedisStore
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.http import Api, make_person
+from support.fixtures.http_api import Api, make_person
 
 LARGE = b"[" * 33 + b" " * 16_384
 """Too large, nested too deeply, and no JSON."""

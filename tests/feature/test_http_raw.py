@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from aiohttp import web
-from support.http import Api, Person, make_person
-from support.raw import PATIENCE_S, Served, deposit, heard, request, served
-from support.scene import dump
-from support.scenes import wait_for
+from support.fixtures.engine_setup import wait_for
+from support.fixtures.http_api import Api, Person, make_person
+from support.fixtures.raw_http import PATIENCE_S, Served, deposit, heard, request, served
+from support.fixtures.store_setup import dump
 
 from technopay.http.server.serving import CONCURRENCY
 

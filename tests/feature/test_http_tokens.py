@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 import jwt
-from support.http import Api
-from support.scenes import SECRET
+from support.fixtures.engine_setup import SECRET
+from support.fixtures.http_api import Api
 
 
 def encoded(header: Any, claims: Any, signature: bytes = b"") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.http import (
+from support.fixtures.http_api import (
     CONFIRMATION,
     ENTRY,
     INVOICE,

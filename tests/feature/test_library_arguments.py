@@ -16,9 +16,9 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 import pytest
-from support.scene import dump
-from support.scenes import SECRET, Scene, make_scene, quick_settings
-from support.store import read_journal
+from support.fixtures.engine_setup import SECRET, Setup, make_setup, quick_settings
+from support.fixtures.store_commands import read_journal
+from support.fixtures.store_setup import dump
 
 from technopay.engine import (
     DailyLimitExceeded,
@@ -90,9 +90,9 @@ OPERATIONS = list(operations())
 
 
 @pytest.fixture
-async def alice(fake_store: RedisStore) -> AsyncIterator[Scene]:
+async def alice(fake_store: RedisStore) -> AsyncIterator[Setup]:
     async with Engine(fake_store, quick_settings()) as engine:
-        yield await make_scene(engine, fake_store)
+        yield await make_setup(engine, fake_store)
 
 
 def arguments_of(name: str) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def test_every_operation_is_met() -> None:
 
 @pytest.mark.parametrize(("name", "parameter"), OPERATIONS, ids=str)
 async def test_an_argument_of_a_wrong_type_is_refused_by_name_and_nothing_happens(
-    alice: Scene, caplog: pytest.LogCaptureFixture, name: str, parameter: str
+    alice: Setup, caplog: pytest.LogCaptureFixture, name: str, parameter: str
 ) -> None:
     types, optional = takes(name, parameter)
     for value in ANYTHING:
@@ -139,16 +139,16 @@ async def test_an_argument_of_a_wrong_type_is_refused_by_name_and_nothing_happen
     ("name", "parameter"), [each for each in OPERATIONS if takes(*each)[0] == {str}], ids=str
 )
 async def test_no_text_is_a_defect(
-    alice: Scene, caplog: pytest.LogCaptureFixture, name: str, parameter: str
+    alice: Setup, caplog: pytest.LogCaptureFixture, name: str, parameter: str
 ) -> None:
     for text in TEXTS:
         await never_a_defect(getattr(alice.engine, name)(**(arguments_of(name) | {parameter: text})))
     assert [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR] == []
 
 
-def store_of(scene: Scene) -> RedisStore:
-    assert isinstance(scene.store, RedisStore)
-    return scene.store
+def store_of(setup: Setup) -> RedisStore:
+    assert isinstance(setup.store, RedisStore)
+    return setup.store
 
 
 async def never_a_defect(call: Any) -> None:
@@ -161,7 +161,7 @@ async def never_a_defect(call: Any) -> None:
         await found.aclose()
 
 
-async def test_a_text_of_a_subclass_is_taken_as_the_text_that_it_is(alice: Scene) -> None:
+async def test_a_text_of_a_subclass_is_taken_as_the_text_that_it_is(alice: Setup) -> None:
     wallet = await alice.engine.create_wallet(user_id="alice", currency=Word.EUR)
     assert type(wallet.currency) is str
     limit = await alice.engine.set_limit(currency=Word.EUR, amount=0)

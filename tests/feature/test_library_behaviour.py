@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from support.clock import FakeClock
-from support.scene import Scene as AtRest
-from support.scenes import SECRET, Scene, make_scene, other_than, wait_for
+from support.fixtures.clock import FakeClock
+from support.fixtures.engine_setup import SECRET, Setup, make_setup, other_than, wait_for
+from support.fixtures.store_setup import Setup as AtRest
 
 from technopay.engine import (
     ConfirmationInvalid,
@@ -26,17 +26,17 @@ DAYS_S = 3 * 86_400
 
 
 @pytest.fixture
-async def alice(fake_store: RedisStore, fake_clock: FakeClock) -> AsyncIterator[Scene]:
+async def alice(fake_store: RedisStore, fake_clock: FakeClock) -> AsyncIterator[Setup]:
     fake_clock.set(datetime.now(UTC))
     async with Engine(fake_store, EngineSettings(secret=SECRET)) as engine:
-        yield await make_scene(engine, fake_store)
+        yield await make_setup(engine, fake_store)
 
 
-async def start(alice: Scene) -> Payment:
+async def start(alice: Setup) -> Payment:
     return await alice.start(await alice.invoice(expires_in_s=DAYS_S))
 
 
-async def guess(alice: Scene, payment: Payment, times: int) -> None:
+async def guess(alice: Setup, payment: Payment, times: int) -> None:
     for _ in range(times):
         with pytest.raises(ConfirmationInvalid):
             await alice.confirm(payment, other_than(await alice.right_code(payment)))
@@ -50,7 +50,7 @@ async def refused(call: Awaitable[Any]) -> tuple[str | None, float | None]:
     return refusal.value.too_many, refusal.value.retry_after_s
 
 
-async def test_five_codes_within_an_hour_are_enough(alice: Scene, fake_clock: FakeClock) -> None:
+async def test_five_codes_within_an_hour_are_enough(alice: Setup, fake_clock: FakeClock) -> None:
     payments = [await start(alice) for _ in range(3)]
     for payment in payments[:2]:
         await alice.engine.resend_code(user_id="alice", payment_id=payment.id)
@@ -66,7 +66,7 @@ async def test_five_codes_within_an_hour_are_enough(alice: Scene, fake_clock: Fa
 
 
 async def test_five_confirms_within_a_minute_and_ten_wrong_codes_within_a_day_are_enough(
-    alice: Scene, fake_clock: FakeClock
+    alice: Setup, fake_clock: FakeClock
 ) -> None:
     first, second = await start(alice), await start(alice)
     await guess(alice, first, 4)
@@ -89,7 +89,7 @@ async def test_five_confirms_within_a_minute_and_ten_wrong_codes_within_a_day_ar
 
 
 async def test_a_start_that_was_refused_can_be_made_again_under_its_key(
-    alice: Scene, fake_clock: FakeClock
+    alice: Setup, fake_clock: FakeClock
 ) -> None:
     for _ in range(5):
         await start(alice)
@@ -103,7 +103,7 @@ async def test_a_start_that_was_refused_can_be_made_again_under_its_key(
 async def test_a_verifier_that_sends_no_codes_counts_none(fake_store: RedisStore) -> None:
     settings = EngineSettings(secret=SECRET, codes_per_hour=2, confirms_per_minute=None)
     async with Engine(fake_store, settings, verifier=FixedCode("4711")) as engine:
-        alice = await make_scene(engine, fake_store, balance=100_000)
+        alice = await make_setup(engine, fake_store, balance=100_000)
         payments = [await alice.start() for _ in range(6)]
         for _ in range(3):
             await engine.resend_code(user_id="alice", payment_id=payments[0].id)
@@ -124,7 +124,7 @@ async def test_a_code_that_is_sent_is_counted_also_beside_some_that_are_not(fake
 
     settings = EngineSettings(secret=SECRET, codes_per_hour=2)
     async with Engine(fake_store, settings, verifier=Mixed()) as engine:
-        alice = await make_scene(engine, fake_store, balance=100_000)
+        alice = await make_setup(engine, fake_store, balance=100_000)
         for _ in range(2):
             await alice.start(await alice.invoice(1_000))
         for _ in range(3):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import pytest
-from support.scenes import quick_settings, wait_for
+from support.fixtures.engine_setup import quick_settings, wait_for
 
 from technopay.engine import Engine, FixedCode, Message, NoChannel, Payment, RecordingChannel
 from technopay.storage import RedisStore

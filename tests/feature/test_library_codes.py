@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from support.scenes import Scene, make_scene, other_than, quick_settings
+from support.fixtures.engine_setup import Setup, make_setup, other_than, quick_settings
 
 from technopay.engine import (
     ConfirmationExpired,
@@ -31,12 +31,12 @@ def settings() -> EngineSettings:
 
 
 @pytest.fixture
-async def alice(engine: Engine, store: RedisStore) -> Scene:
-    return await make_scene(engine, store)
+async def alice(engine: Engine, store: RedisStore) -> Setup:
+    return await make_setup(engine, store)
 
 
-async def resend(scene: Scene, payment: Payment, *, key: str | None = None) -> Payment:
-    return await scene.engine.resend_code(user_id=scene.user_id, payment_id=payment.id, idempotency_key=key)
+async def resend(setup: Setup, payment: Payment, *, key: str | None = None) -> Payment:
+    return await setup.engine.resend_code(user_id=setup.user_id, payment_id=payment.id, idempotency_key=key)
 
 
 def attempts_of(payment: Payment) -> int:
@@ -44,7 +44,7 @@ def attempts_of(payment: Payment) -> int:
     return payment.confirmation.attempts_remaining
 
 
-async def test_the_right_code_after_five_wrong_ones_confirms_nothing(alice: Scene) -> None:
+async def test_the_right_code_after_five_wrong_ones_confirms_nothing(alice: Setup) -> None:
     payment = await alice.start()
     for _ in range(5):
         with pytest.raises(ConfirmationInvalid):
@@ -58,7 +58,7 @@ async def test_the_right_code_after_five_wrong_ones_confirms_nothing(alice: Scen
     assert await alice.balance() == 10_000
 
 
-async def test_the_right_code_still_confirms_after_four_wrong_ones(alice: Scene) -> None:
+async def test_the_right_code_still_confirms_after_four_wrong_ones(alice: Setup) -> None:
     payment = await alice.start()
     for _ in range(4):
         with pytest.raises(ConfirmationInvalid):
@@ -67,7 +67,7 @@ async def test_the_right_code_still_confirms_after_four_wrong_ones(alice: Scene)
     assert (await alice.confirm(payment)).status == "succeeded"
 
 
-async def test_five_wrong_codes_at_the_same_time_are_five_attempts(alice: Scene) -> None:
+async def test_five_wrong_codes_at_the_same_time_are_five_attempts(alice: Setup) -> None:
     payment = await alice.start()
 
     outcomes = await asyncio.gather(*(alice.confirm(payment, "000") for _ in range(8)), return_exceptions=True)
@@ -78,7 +78,7 @@ async def test_five_wrong_codes_at_the_same_time_are_five_attempts(alice: Scene)
 
 
 @pytest.mark.parametrize("code", ["1", "x" * 64, "      ", "０００００００", "0" * 63 + "\n", "a|b", "\ud800"])
-async def test_any_string_that_does_not_match_costs_an_attempt(alice: Scene, code: str) -> None:
+async def test_any_string_that_does_not_match_costs_an_attempt(alice: Setup, code: str) -> None:
     payment = await alice.start()
 
     with pytest.raises(ConfirmationInvalid) as refused:
@@ -87,7 +87,7 @@ async def test_any_string_that_does_not_match_costs_an_attempt(alice: Scene, cod
     assert refused.value.attempts_remaining == 4
 
 
-async def test_a_right_code_refused_for_funds_burns_nothing_and_confirms_after_a_deposit(alice: Scene) -> None:
+async def test_a_right_code_refused_for_funds_burns_nothing_and_confirms_after_a_deposit(alice: Setup) -> None:
     payment = await alice.start(await alice.invoice(9_000))
     await alice.pay(await alice.invoice(2_000))
     for _ in range(6):
@@ -102,7 +102,7 @@ async def test_a_right_code_refused_for_funds_burns_nothing_and_confirms_after_a
 
 
 async def test_a_right_code_refused_for_the_limit_burns_nothing_and_confirms_after_it_is_raised(
-    alice: Scene,
+    alice: Setup,
 ) -> None:
     payment = await alice.start()
     await alice.engine.set_limit(currency="EUR", amount=2_499)
@@ -116,7 +116,7 @@ async def test_a_right_code_refused_for_the_limit_burns_nothing_and_confirms_aft
     assert (await alice.confirm(payment)).status == "succeeded"
 
 
-async def test_a_refusal_for_blocked_user_costs_no_attempt(alice: Scene) -> None:
+async def test_a_refusal_for_blocked_user_costs_no_attempt(alice: Setup) -> None:
     payment = await alice.start()
     await alice.engine.block_user(user_id="alice")
     with pytest.raises(UserBlocked):
@@ -125,7 +125,7 @@ async def test_a_refusal_for_blocked_user_costs_no_attempt(alice: Scene) -> None
     assert attempts_of(await alice.payment(payment)) == 5
 
 
-async def test_wrong_codes_count_across_resends(alice: Scene) -> None:
+async def test_wrong_codes_count_across_resends(alice: Setup) -> None:
     payment = await alice.start()
     for _ in range(3):
         with pytest.raises(ConfirmationInvalid):
@@ -140,7 +140,7 @@ async def test_wrong_codes_count_across_resends(alice: Scene) -> None:
     assert (await alice.payment(payment)).status == "failed"
 
 
-async def test_a_resend_brings_a_fresh_code_and_a_fresh_expiry_and_kills_the_old_code(alice: Scene) -> None:
+async def test_a_resend_brings_a_fresh_code_and_a_fresh_expiry_and_kills_the_old_code(alice: Setup) -> None:
     payment = await alice.start()
     old = await alice.code_from_inbox(payment)
     await asyncio.sleep(0.002)  # the store's clock counts milliseconds
@@ -158,7 +158,7 @@ async def test_a_resend_brings_a_fresh_code_and_a_fresh_expiry_and_kills_the_old
     assert (await alice.confirm(payment, fresh)).status == "succeeded"
 
 
-async def test_a_fourth_resend_is_refused_until_the_code_expires(alice: Scene) -> None:
+async def test_a_fourth_resend_is_refused_until_the_code_expires(alice: Setup) -> None:
     payment = await alice.start()
     for remaining in (2, 1, 0):
         resent = await resend(alice, payment)
@@ -173,7 +173,7 @@ async def test_a_fourth_resend_is_refused_until_the_code_expires(alice: Scene) -
     assert (await alice.confirm(payment, await alice.right_code(payment, issue=4))).status == "succeeded"
 
 
-async def test_resends_at_the_same_time_are_three_at_most(alice: Scene) -> None:
+async def test_resends_at_the_same_time_are_three_at_most(alice: Setup) -> None:
     payment = await alice.start()
 
     outcomes = await asyncio.gather(*(resend(alice, payment) for _ in range(5)), return_exceptions=True)
@@ -182,7 +182,7 @@ async def test_resends_at_the_same_time_are_three_at_most(alice: Scene) -> None:
     assert sum(isinstance(outcome, Payment) for outcome in outcomes) == 3
 
 
-async def test_the_accepted_code_is_answered_again_with_the_current_state(alice: Scene) -> None:
+async def test_the_accepted_code_is_answered_again_with_the_current_state(alice: Setup) -> None:
     payment = await alice.start()
     first = await alice.confirm(payment)
 
@@ -194,7 +194,7 @@ async def test_the_accepted_code_is_answered_again_with_the_current_state(alice:
 
 
 async def test_another_code_after_the_accepted_one_is_not_confirmable_and_shows_the_payment(
-    alice: Scene,
+    alice: Setup,
 ) -> None:
     payment = await alice.start()
     code = await alice.right_code(payment)
@@ -207,7 +207,7 @@ async def test_another_code_after_the_accepted_one_is_not_confirmable_and_shows_
     assert refused.value.payment.status == "succeeded"
 
 
-async def test_a_refunded_debit_answers_the_accepted_code_again_with_settlement_failed(alice: Scene) -> None:
+async def test_a_refunded_debit_answers_the_accepted_code_again_with_settlement_failed(alice: Setup) -> None:
     payment = await alice.start(await alice.invoice(merchant="shop-declines"))
     with pytest.raises(SettlementFailed) as first:
         await alice.confirm(payment)
@@ -222,7 +222,7 @@ async def test_a_refunded_debit_answers_the_accepted_code_again_with_settlement_
     assert await alice.balance() == 10_000
 
 
-async def test_the_code_of_a_payment_refunded_by_an_operator_is_not_confirmable(alice: Scene) -> None:
+async def test_the_code_of_a_payment_refunded_by_an_operator_is_not_confirmable(alice: Setup) -> None:
     payment = await alice.pay()
     await alice.engine.refund_payment(payment_id=payment.id)
 
@@ -230,7 +230,7 @@ async def test_the_code_of_a_payment_refunded_by_an_operator_is_not_confirmable(
         await alice.confirm(payment)
 
 
-async def test_the_same_confirm_many_times_at_once_takes_the_money_once(alice: Scene) -> None:
+async def test_the_same_confirm_many_times_at_once_takes_the_money_once(alice: Setup) -> None:
     payment = await alice.start()
     code = await alice.code_from_inbox(payment)
 
@@ -242,13 +242,13 @@ async def test_the_same_confirm_many_times_at_once_takes_the_money_once(alice: S
 
 
 @pytest.fixture
-async def hasty(store: RedisStore) -> AsyncIterator[Scene]:
+async def hasty(store: RedisStore) -> AsyncIterator[Setup]:
     """Somebody whose codes have expired when they arrive, and whose agenda comes much later."""
     async with Engine(store, quick_settings(code_lifetime_s=0, agenda_interval_s=3_600)) as engine:
-        yield await make_scene(engine, store, "hasty")
+        yield await make_setup(engine, store, "hasty")
 
 
-async def test_an_expired_code_confirms_nothing_before_anybody_noticed(hasty: Scene) -> None:
+async def test_an_expired_code_confirms_nothing_before_anybody_noticed(hasty: Setup) -> None:
     payment = await hasty.start()
 
     assert payment.status == "expired"
@@ -260,8 +260,8 @@ async def test_an_expired_code_confirms_nothing_before_anybody_noticed(hasty: Sc
 async def test_codes_go_to_the_phone_when_that_is_asked_for_or_all_there_is(
     engine: Engine, store: RedisStore
 ) -> None:
-    both = await make_scene(engine, store, "both", email="both@example.com", phone="+15550100")
-    phone = await make_scene(engine, store, "phone", email=None, phone="+4915550199")
+    both = await make_setup(engine, store, "both", email="both@example.com", phone="+15550100")
+    phone = await make_setup(engine, store, "phone", email=None, phone="+4915550199")
     invoice = await both.invoice()
 
     asked = await engine.start_payment(
@@ -284,13 +284,13 @@ async def test_codes_go_to_the_phone_when_that_is_asked_for_or_all_there_is(
 async def test_a_user_without_any_address_gets_no_code_and_starts_nothing(
     engine: Engine, store: RedisStore
 ) -> None:
-    nobody = await make_scene(engine, store, "nobody", email=None)
+    nobody = await make_setup(engine, store, "nobody", email=None)
 
     with pytest.raises(NoChannel):
         await nobody.start()
 
 
-async def test_the_code_names_amount_and_payee_in_its_message(alice: Scene) -> None:
+async def test_the_code_names_amount_and_payee_in_its_message(alice: Setup) -> None:
     payment = await alice.start(await alice.invoice(1_234, "bookshop"))
 
     told = (await alice.message("confirmation.code")).message

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from support.clock import FakeClock
-from support.scene import Scene as AtRest
-from support.scenes import Scene, make_scene, quick_settings, wait_for
+from support.fixtures.clock import FakeClock
+from support.fixtures.engine_setup import Setup, make_setup, quick_settings, wait_for
+from support.fixtures.store_setup import Setup as AtRest
 
 from technopay.engine import (
     Engine,
@@ -26,7 +26,7 @@ from technopay.storage import RedisStore
 FAILURES = 1_000
 EXPIRES_AT = datetime(2100, 1, 1, tzinfo=UTC)
 
-Prepare = Callable[[Scene], Awaitable[dict[str, Any]]]
+Prepare = Callable[[Setup], Awaitable[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -35,48 +35,48 @@ def settings() -> EngineSettings:
 
 
 @pytest.fixture
-async def alice(engine: Engine, store: RedisStore) -> Scene:
-    return await make_scene(engine, store)
+async def alice(engine: Engine, store: RedisStore) -> Setup:
+    return await make_setup(engine, store)
 
 
-async def new_user(scene: Scene) -> dict[str, Any]:
+async def new_user(setup: Setup) -> dict[str, Any]:
     return {"user_id": "bob", "email": "bob@example.com"}
 
 
-async def the_user(scene: Scene) -> dict[str, Any]:
+async def the_user(setup: Setup) -> dict[str, Any]:
     return {"user_id": "alice"}
 
 
-async def new_wallet(scene: Scene) -> dict[str, Any]:
+async def new_wallet(setup: Setup) -> dict[str, Any]:
     return {"user_id": "alice", "currency": "USD"}
 
 
-async def the_wallet(scene: Scene) -> dict[str, Any]:
-    return {"wallet_id": scene.wallet_id}
+async def the_wallet(setup: Setup) -> dict[str, Any]:
+    return {"wallet_id": setup.wallet_id}
 
 
-async def a_blocked_user(scene: Scene) -> dict[str, Any]:
-    await scene.engine.block_user(user_id="alice")
+async def a_blocked_user(setup: Setup) -> dict[str, Any]:
+    await setup.engine.block_user(user_id="alice")
     return {"user_id": "alice"}
 
 
-async def a_locked_out_user(scene: Scene) -> dict[str, Any]:
-    user = await scene.engine.create_user(user_id="locked-out")
-    assert isinstance(scene.store, RedisStore)
-    await AtRest(scene.store).lock_out(user.id, FAILURES)
+async def a_locked_out_user(setup: Setup) -> dict[str, Any]:
+    user = await setup.engine.create_user(user_id="locked-out")
+    assert isinstance(setup.store, RedisStore)
+    await AtRest(setup.store).lock_out(user.id, FAILURES)
     return {"user_id": user.id}
 
 
-async def an_inactive_wallet(scene: Scene) -> dict[str, Any]:
-    await scene.engine.deactivate_wallet(wallet_id=scene.wallet_id)
-    return {"wallet_id": scene.wallet_id}
+async def an_inactive_wallet(setup: Setup) -> dict[str, Any]:
+    await setup.engine.deactivate_wallet(wallet_id=setup.wallet_id)
+    return {"wallet_id": setup.wallet_id}
 
 
-async def some_money(scene: Scene) -> dict[str, Any]:
-    return {"wallet_id": scene.wallet_id, "amount": 5}
+async def some_money(setup: Setup) -> dict[str, Any]:
+    return {"wallet_id": setup.wallet_id, "amount": 5}
 
 
-async def new_invoice(scene: Scene) -> dict[str, Any]:
+async def new_invoice(setup: Setup) -> dict[str, Any]:
     return {
         "user_id": "alice",
         "amount": 7,
@@ -87,24 +87,24 @@ async def new_invoice(scene: Scene) -> dict[str, Any]:
     }
 
 
-async def the_invoice(scene: Scene) -> dict[str, Any]:
-    return {"invoice_id": (await scene.invoice()).id}
+async def the_invoice(setup: Setup) -> dict[str, Any]:
+    return {"invoice_id": (await setup.invoice()).id}
 
 
-async def to_start(scene: Scene) -> dict[str, Any]:
-    return {"user_id": "alice", "invoice_id": (await scene.invoice()).id, "wallet_id": scene.wallet_id}
+async def to_start(setup: Setup) -> dict[str, Any]:
+    return {"user_id": "alice", "invoice_id": (await setup.invoice()).id, "wallet_id": setup.wallet_id}
 
 
-async def a_started_payment(scene: Scene) -> dict[str, Any]:
-    return {"user_id": "alice", "payment_id": (await scene.start()).id}
+async def a_started_payment(setup: Setup) -> dict[str, Any]:
+    return {"user_id": "alice", "payment_id": (await setup.start()).id}
 
 
-async def a_paid_payment(scene: Scene) -> dict[str, Any]:
-    return {"payment_id": (await scene.pay()).id}
+async def a_paid_payment(setup: Setup) -> dict[str, Any]:
+    return {"payment_id": (await setup.pay()).id}
 
 
-async def a_payment_set_aside(scene: Scene) -> dict[str, Any]:
-    payment = await scene.confirm(await scene.start(await scene.invoice(merchant="shop-stuck")), wait_s=10)
+async def a_payment_set_aside(setup: Setup) -> dict[str, Any]:
+    payment = await setup.confirm(await setup.start(await setup.invoice(merchant="shop-stuck")), wait_s=10)
     assert payment.set_aside
     return {"payment_id": payment.id, "outcome": "settled", "note": "paid", "by": "olga"}
 
@@ -137,22 +137,22 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
 """For the operations that have arguments beside what they are about."""
 
 
-async def state_of(scene: Scene) -> list[Any]:
+async def state_of(setup: Setup) -> list[Any]:
     """Read everything that an operation could have changed."""
-    engine = scene.engine
+    engine = setup.engine
     return [
-        await scene.balance(),
+        await setup.balance(),
         await engine.get_user(user_id="alice"),
         await engine.list_wallets(user_id="alice"),
         await engine.list_invoices(user_id="alice"),
         await engine.list_payments(user_id="alice"),
-        await engine.list_entries(user_id="alice", wallet_id=scene.wallet_id),
+        await engine.list_entries(user_id="alice", wallet_id=setup.wallet_id),
     ]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 async def test_the_same_call_under_the_same_key_gets_the_same_answer_and_does_nothing(
-    alice: Scene, name: str
+    alice: Setup, name: str
 ) -> None:
     arguments = await OPERATIONS[name](alice)
     operation = getattr(alice.engine, name)
@@ -167,7 +167,7 @@ async def test_the_same_call_under_the_same_key_gets_the_same_answer_and_does_no
 
 
 @pytest.mark.parametrize("name", OTHER_ARGUMENTS)
-async def test_other_arguments_under_the_same_key_are_refused_and_do_nothing(alice: Scene, name: str) -> None:
+async def test_other_arguments_under_the_same_key_are_refused_and_do_nothing(alice: Setup, name: str) -> None:
     arguments = await OPERATIONS[name](alice)
     operation = getattr(alice.engine, name)
     await operation(**arguments, idempotency_key="a key")
@@ -180,7 +180,7 @@ async def test_other_arguments_under_the_same_key_are_refused_and_do_nothing(ali
 
 
 async def test_a_key_belongs_to_one_user(engine: Engine, store: RedisStore) -> None:
-    alice, bob = await make_scene(engine, store, "alice"), await make_scene(engine, store, "bob")
+    alice, bob = await make_setup(engine, store, "alice"), await make_setup(engine, store, "bob")
 
     hers = await alice.start(key="a key")
     his = await bob.start(key="a key")
@@ -189,7 +189,7 @@ async def test_a_key_belongs_to_one_user(engine: Engine, store: RedisStore) -> N
     assert not his.replayed
 
 
-async def test_a_key_belongs_to_one_operation_and_one_thing(alice: Scene) -> None:
+async def test_a_key_belongs_to_one_operation_and_one_thing(alice: Setup) -> None:
     one, other = await alice.start(), await alice.start()
     resent = await alice.engine.resend_code(user_id="alice", payment_id=one.id, idempotency_key="a key")
     canceled = await alice.engine.cancel_payment(user_id="alice", payment_id=one.id, idempotency_key="a key")
@@ -199,14 +199,14 @@ async def test_a_key_belongs_to_one_operation_and_one_thing(alice: Scene) -> Non
     assert second.id == other.id
 
 
-async def test_without_a_key_every_call_is_a_new_one(alice: Scene) -> None:
+async def test_without_a_key_every_call_is_a_new_one(alice: Setup) -> None:
     for _ in range(2):
         await alice.engine.deposit(wallet_id=alice.wallet_id, amount=5)
 
     assert await alice.balance() == 10_010
 
 
-async def test_calls_under_one_key_at_the_same_time_happen_once(alice: Scene) -> None:
+async def test_calls_under_one_key_at_the_same_time_happen_once(alice: Setup) -> None:
     answers = await asyncio.gather(
         *(alice.engine.deposit(wallet_id=alice.wallet_id, amount=5, idempotency_key="a key") for _ in range(10))
     )
@@ -215,7 +215,7 @@ async def test_calls_under_one_key_at_the_same_time_happen_once(alice: Scene) ->
     assert await alice.balance() == 10_005
 
 
-async def test_a_refusal_is_not_kept(alice: Scene) -> None:
+async def test_a_refusal_is_not_kept(alice: Setup) -> None:
     invoice = await alice.invoice(10_001)
     with pytest.raises(InsufficientFunds):
         await alice.start(invoice, key="a key")
@@ -226,7 +226,7 @@ async def test_a_refusal_is_not_kept(alice: Scene) -> None:
     assert (payment.status, payment.replayed) == ("requires_confirmation", False)
 
 
-async def test_a_replay_is_the_first_answer_even_when_more_has_happened_since(alice: Scene) -> None:
+async def test_a_replay_is_the_first_answer_even_when_more_has_happened_since(alice: Setup) -> None:
     invoice = await alice.invoice()
     started = await alice.start(invoice, key="a key")
     await alice.confirm(started)
@@ -237,7 +237,7 @@ async def test_a_replay_is_the_first_answer_even_when_more_has_happened_since(al
     assert (await alice.payment(started)).status == "succeeded"
 
 
-async def test_a_cancel_without_a_key_given_again_is_refused(alice: Scene) -> None:
+async def test_a_cancel_without_a_key_given_again_is_refused(alice: Setup) -> None:
     payment = await alice.start()
     await alice.engine.cancel_payment(user_id="alice", payment_id=payment.id)
 
@@ -251,7 +251,7 @@ async def test_a_dead_message_is_sent_again_once_under_one_key(store: RedisStore
     settings = quick_settings(message_attempts=2)
     channels = {"email": channel, "sms": MockChannel(store)}
     async with Engine(store, settings, channels=channels) as engine:  # type: ignore[arg-type]
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         await alice.start()
 
         async def dead() -> Any:
@@ -271,7 +271,7 @@ async def test_a_key_is_forgotten_after_it_was_kept(fake_clock: FakeClock, fake_
     fake_clock.set(datetime.now(UTC))
     settings = quick_settings(idempotency_kept_s=60, agenda_interval_s=0.01)
     async with Engine(fake_store, settings) as engine:
-        alice = await make_scene(engine, fake_store)
+        alice = await make_setup(engine, fake_store)
         arguments = {"wallet_id": alice.wallet_id, "idempotency_key": "a key"}
         await engine.deposit(**arguments, amount=5)
         fake_clock.advance(59_000)
@@ -288,7 +288,7 @@ async def test_a_key_is_forgotten_after_it_was_kept(fake_clock: FakeClock, fake_
         assert await alice.balance() == 10_011
 
 
-async def test_an_answer_that_changed_nothing_is_not_kept(alice: Scene) -> None:
+async def test_an_answer_that_changed_nothing_is_not_kept(alice: Setup) -> None:
     engine, user_id = alice.engine, alice.user_id
     await engine.block_user(user_id=user_id)
     again = await engine.block_user(user_id=user_id, idempotency_key="block-1")

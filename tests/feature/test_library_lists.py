@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from support.clock import FakeClock
-from support.scenes import Scene, make_scene, quick_settings, wait_for
+from support.fixtures.clock import FakeClock
+from support.fixtures.engine_setup import Setup, make_setup, quick_settings, wait_for
 
 from technopay.engine import (
     BalanceTooLarge,
@@ -37,8 +37,8 @@ def settings() -> EngineSettings:
 
 
 @pytest.fixture
-async def alice(engine: Engine, store: RedisStore) -> Scene:
-    return await make_scene(engine, store)
+async def alice(engine: Engine, store: RedisStore) -> Setup:
+    return await make_setup(engine, store)
 
 
 async def all_pages(method: Any, limit: int, **arguments: Any) -> list[Any]:
@@ -56,7 +56,7 @@ async def all_pages(method: Any, limit: int, **arguments: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 100])
-async def test_every_list_is_newest_first_and_whole_whatever_the_page(alice: Scene, limit: int) -> None:
+async def test_every_list_is_newest_first_and_whole_whatever_the_page(alice: Setup, limit: int) -> None:
     engine = alice.engine
     invoices = [await alice.invoice(100) for _ in range(5)]
     payments = [await alice.start(invoice) for invoice in invoices]
@@ -89,7 +89,7 @@ async def test_every_list_is_newest_first_and_whole_whatever_the_page(alice: Sce
 
 
 async def test_a_list_holds_only_what_belongs_to_the_user(engine: Engine, store: RedisStore) -> None:
-    alice, bob = await make_scene(engine, store, "alice"), await make_scene(engine, store, "bob")
+    alice, bob = await make_setup(engine, store, "alice"), await make_setup(engine, store, "bob")
     await alice.start()
 
     for method in (engine.list_invoices, engine.list_payments):
@@ -98,7 +98,7 @@ async def test_a_list_holds_only_what_belongs_to_the_user(engine: Engine, store:
     assert [wallet.id for wallet in (await engine.list_wallets(user_id="bob")).data] == [bob.wallet_id]
 
 
-async def test_no_user_is_not_everybody(alice: Scene) -> None:
+async def test_no_user_is_not_everybody(alice: Setup) -> None:
     payment = await alice.start()
     engine = alice.engine
     nobody: dict[str, Any] = {"user_id": ""}
@@ -124,7 +124,7 @@ async def test_no_user_is_not_everybody(alice: Scene) -> None:
 @pytest.mark.parametrize(
     "cursor", ["abc", "0x10", "nan", "-1", "1e3", "pay_00x", "1-1-1", "9" * 30, "99999999999999999999-1", "é"]
 )
-async def test_a_cursor_that_no_page_gave_is_not_of_the_right_form(alice: Scene, cursor: str) -> None:
+async def test_a_cursor_that_no_page_gave_is_not_of_the_right_form(alice: Setup, cursor: str) -> None:
     engine = alice.engine
     for call in (
         engine.list_entries(user_id="alice", wallet_id=alice.wallet_id, cursor=cursor),
@@ -137,12 +137,12 @@ async def test_a_cursor_that_no_page_gave_is_not_of_the_right_form(alice: Scene,
 
 
 @pytest.mark.parametrize("limit", [0, 101, -1])
-async def test_a_page_is_1_to_100_long(alice: Scene, limit: int) -> None:
+async def test_a_page_is_1_to_100_long(alice: Setup, limit: int) -> None:
     with pytest.raises(ValidationFailed):
         await alice.engine.list_payments(user_id="alice", limit=limit)
 
 
-async def test_the_movements_of_a_wallet_tell_the_balance_after_each(alice: Scene) -> None:
+async def test_the_movements_of_a_wallet_tell_the_balance_after_each(alice: Setup) -> None:
     paid = await alice.pay(await alice.invoice(2_500))
     await alice.engine.deposit(wallet_id=alice.wallet_id, amount=50)
     await alice.engine.refund_payment(payment_id=paid.id)
@@ -159,7 +159,7 @@ async def test_the_movements_of_a_wallet_tell_the_balance_after_each(alice: Scen
 
 
 async def test_payments_are_found_by_status_and_user(engine: Engine, store: RedisStore) -> None:
-    alice, bob = await make_scene(engine, store, "alice"), await make_scene(engine, store, "bob")
+    alice, bob = await make_setup(engine, store, "alice"), await make_setup(engine, store, "bob")
     paid, started, his = await alice.pay(), await alice.start(), await bob.start()
 
     async def found(**filters: Any) -> list[str]:
@@ -172,7 +172,7 @@ async def test_payments_are_found_by_status_and_user(engine: Engine, store: Redi
     assert await found(set_aside=True) == []
 
 
-async def test_a_wallet_never_comes_to_hold_more_than_can_be_counted_exactly(alice: Scene) -> None:
+async def test_a_wallet_never_comes_to_hold_more_than_can_be_counted_exactly(alice: Setup) -> None:
     await alice.pay(await alice.invoice(2_500))
     room = AMOUNT_MAX - 7_500
 
@@ -183,7 +183,7 @@ async def test_a_wallet_never_comes_to_hold_more_than_can_be_counted_exactly(ali
 
 
 async def test_the_largest_amount_is_paid_and_refunded_exactly(engine: Engine, store: RedisStore) -> None:
-    rich = await make_scene(engine, store, "rich", balance=AMOUNT_MAX)
+    rich = await make_setup(engine, store, "rich", balance=AMOUNT_MAX)
 
     paid = await rich.pay(await rich.invoice(AMOUNT_MAX))
 
@@ -192,21 +192,21 @@ async def test_the_largest_amount_is_paid_and_refunded_exactly(engine: Engine, s
     assert await rich.balance() == AMOUNT_MAX
 
 
-async def test_a_wallet_pays_only_in_its_own_currency(alice: Scene) -> None:
+async def test_a_wallet_pays_only_in_its_own_currency(alice: Setup) -> None:
     invoice = await alice.invoice(currency="USD")
 
     with pytest.raises(CurrencyMismatch):
         await alice.start(invoice)
 
 
-async def test_a_user_id_is_taken_once(alice: Scene) -> None:
+async def test_a_user_id_is_taken_once(alice: Setup) -> None:
     with pytest.raises(UserExists):
         await alice.engine.create_user(user_id="alice", email="other@example.com")
 
     assert (await alice.engine.get_user(user_id="alice")).email == "alice@example.com"
 
 
-async def test_a_reference_is_used_once_per_merchant(alice: Scene) -> None:
+async def test_a_reference_is_used_once_per_merchant(alice: Setup) -> None:
     await alice.invoice(merchant="shop", reference="4711")
 
     with pytest.raises(ReferenceUsed):
@@ -227,7 +227,7 @@ async def test_a_reference_is_used_once_per_merchant(alice: Scene) -> None:
     ],
     ids=["past", "long past", "no offset", "after the year 9999", "before the year 1"],
 )
-async def test_an_expiry_has_to_be_a_time_to_come(alice: Scene, expires_at: datetime) -> None:
+async def test_an_expiry_has_to_be_a_time_to_come(alice: Setup, expires_at: datetime) -> None:
     with pytest.raises(ValidationFailed) as refused:
         await alice.engine.create_invoice(
             user_id="alice", amount=1, currency="EUR", merchant="shop", expires_at=expires_at
@@ -237,13 +237,13 @@ async def test_an_expiry_has_to_be_a_time_to_come(alice: Scene, expires_at: date
     assert (await alice.engine.list_invoices(user_id="alice")).data == []
 
 
-async def test_an_id_that_names_no_position_of_the_journal_is_of_no_message(alice: Scene) -> None:
+async def test_an_id_that_names_no_position_of_the_journal_is_of_no_message(alice: Setup) -> None:
     for rest in (f"00{'9' * 30}-1", f"001-{'9' * 30}", "001-٣", "001-1\n", "1-1", "zz1-1", "00x", "00", ""):
         with pytest.raises(MessageNotFound):
             await alice.engine.send_message_again(message_id=f"msg_{rest}")
 
 
-async def test_what_does_not_exist_is_said_so(alice: Scene) -> None:
+async def test_what_does_not_exist_is_said_so(alice: Setup) -> None:
     engine = alice.engine
     expires_at = datetime.now(UTC) + timedelta(hours=1)
     for unknown in ("pay_00unknown", "nonsense", "", "pay_00\n", "pay_00'; --", "ü" * 500):
@@ -282,7 +282,7 @@ async def test_an_invoice_past_its_expiry_is_expired_and_cannot_be_paid(
 ) -> None:
     fake_clock.set(datetime.now(UTC))
     async with Engine(fake_store, settings) as engine:
-        alice = await make_scene(engine, fake_store)
+        alice = await make_setup(engine, fake_store)
         invoice = await alice.invoice(expires_in_s=100)
         payment = await alice.start(invoice)
         assert (await engine.find_invoice(invoice_id=invoice.id)).status == "open"
@@ -301,7 +301,7 @@ async def test_a_new_day_begins_with_nothing_used(
 ) -> None:
     fake_clock.set(datetime(2026, 7, 1, 23, 59, 59, tzinfo=UTC))
     async with Engine(fake_store, settings) as engine:
-        alice = await make_scene(engine, fake_store)
+        alice = await make_setup(engine, fake_store)
         limit = await engine.set_limit(currency="EUR", amount=2_500)
         assert limit.resets_at == datetime(2026, 7, 2, tzinfo=UTC)
         await alice.pay(await alice.invoice(2_500))

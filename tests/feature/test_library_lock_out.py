@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from support.scene import Scene as AtRest
-from support.scenes import Scene, make_scene, quick_settings
+from support.fixtures.engine_setup import Setup, make_setup, quick_settings
+from support.fixtures.store_setup import Setup as AtRest
 
 from technopay.engine import (
     ConfirmationInvalid,
@@ -25,10 +25,10 @@ from technopay.storage import RedisStore
 
 
 @pytest.fixture
-async def locked(store: RedisStore) -> AsyncIterator[tuple[Scene, Payment, Payment]]:
+async def locked(store: RedisStore) -> AsyncIterator[tuple[Setup, Payment, Payment]]:
     """Somebody with a payment that succeeded and one that waits, locked out by two wrong codes."""
     async with Engine(store, quick_settings(failures_per_day=2)) as engine:
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         paid, waiting = await alice.pay(), await alice.start()
         assert (await engine.get_user(user_id="alice")).locked_until is None
         for _ in range(2):
@@ -44,7 +44,7 @@ async def refusal(call: Awaitable[object]) -> TechnopayError:
 
 
 async def test_nothing_is_started_confirmed_or_resent_and_nothing_is_sent(
-    locked: tuple[Scene, Payment, Payment], store: RedisStore
+    locked: tuple[Setup, Payment, Payment], store: RedisStore
 ) -> None:
     alice, _, waiting = locked
     await alice.code_from_inbox(waiting)
@@ -71,7 +71,7 @@ async def test_nothing_is_started_confirmed_or_resent_and_nothing_is_sent(
     assert len(await read_mock_inbox(store, "alice")) == before
 
 
-async def test_what_is_not_for_a_locked_out_user_goes_on(locked: tuple[Scene, Payment, Payment]) -> None:
+async def test_what_is_not_for_a_locked_out_user_goes_on(locked: tuple[Setup, Payment, Payment]) -> None:
     alice, paid, waiting = locked
     assert (await alice.confirm(paid)).replayed
     canceled = await alice.engine.cancel_payment(user_id="alice", payment_id=waiting.id)
@@ -79,7 +79,7 @@ async def test_what_is_not_for_a_locked_out_user_goes_on(locked: tuple[Scene, Pa
     assert (await alice.engine.refund_payment(payment_id=paid.id)).status == "refunded"
 
 
-async def test_the_order_of_precedence(locked: tuple[Scene, Payment, Payment]) -> None:
+async def test_the_order_of_precedence(locked: tuple[Setup, Payment, Payment]) -> None:
     alice, _, waiting = locked
     engine, wallet_id, invoice = alice.engine, alice.wallet_id, await alice.invoice()
 
@@ -98,7 +98,7 @@ async def test_the_order_of_precedence(locked: tuple[Scene, Payment, Payment]) -
         assert isinstance(await refusal(call), UserBlocked), "after a block"
 
 
-async def test_an_operator_clears_it(locked: tuple[Scene, Payment, Payment]) -> None:
+async def test_an_operator_clears_it(locked: tuple[Setup, Payment, Payment]) -> None:
     alice, _, waiting = locked
     engine = alice.engine
     with pytest.raises(UserNotFound):
@@ -114,7 +114,7 @@ async def test_an_operator_clears_it(locked: tuple[Scene, Payment, Payment]) -> 
     assert (await engine.audit()).clean
 
 
-async def test_a_block_and_a_lock_out_are_two_things(locked: tuple[Scene, Payment, Payment]) -> None:
+async def test_a_block_and_a_lock_out_are_two_things(locked: tuple[Setup, Payment, Payment]) -> None:
     engine = locked[0].engine
     until = (await engine.get_user(user_id="alice")).locked_until
     blocked = await engine.block_user(user_id="alice")
@@ -124,7 +124,7 @@ async def test_a_block_and_a_lock_out_are_two_things(locked: tuple[Scene, Paymen
 
 
 async def test_without_a_limit_nobody_is_locked_out(
-    locked: tuple[Scene, Payment, Payment], store: RedisStore
+    locked: tuple[Setup, Payment, Payment], store: RedisStore
 ) -> None:
     async with Engine(store, quick_settings()) as lax:
         assert (await lax.get_user(user_id="alice")).locked_until is None
@@ -133,7 +133,7 @@ async def test_without_a_limit_nobody_is_locked_out(
 
 
 async def test_a_lock_out_that_is_over_locks_nobody_out(
-    locked: tuple[Scene, Payment, Payment], store: RedisStore
+    locked: tuple[Setup, Payment, Payment], store: RedisStore
 ) -> None:
     alice, _, waiting = locked
     at_rest = AtRest(store)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from support.clock import FakeClock
-from support.scenes import Scene, make_scene, quick_settings, wait_for
+from support.fixtures.clock import FakeClock
+from support.fixtures.engine_setup import Setup, make_setup, quick_settings, wait_for
 
 from technopay.engine import (
     ConfirmationInvalid,
@@ -34,27 +34,27 @@ def settings() -> EngineSettings:
 
 
 @pytest.fixture
-async def alice(engine: Engine, store: RedisStore) -> Scene:
-    return await make_scene(engine, store)
+async def alice(engine: Engine, store: RedisStore) -> Setup:
+    return await make_setup(engine, store)
 
 
-async def kinds_told(scene: Scene) -> list[str]:
+async def kinds_told(setup: Setup) -> list[str]:
     """Answer what a user was told beside codes, oldest first, once another message has come behind it."""
-    await scene.pay(await scene.invoice(1, "the last"))
+    await setup.pay(await setup.invoice(1, "the last"))
 
     async def the_last() -> bool:
-        return any("the last" in each.message.text for each in await scene.messages("payment.succeeded"))
+        return any("the last" in each.message.text for each in await setup.messages("payment.succeeded"))
 
     await wait_for(the_last)
     kinds: list[str] = []
     for kind in (
         "payment.failed", "payment.refunded", "payment.refused", "payment.canceled", "payment.expired"
     ):  # fmt: skip
-        kinds += [kind] * len(await scene.messages(kind))
+        kinds += [kind] * len(await setup.messages(kind))
     return kinds
 
 
-async def test_a_debit_given_back_is_told_with_the_refund(alice: Scene) -> None:
+async def test_a_debit_given_back_is_told_with_the_refund(alice: Setup) -> None:
     with pytest.raises(SettlementFailed):
         await alice.pay(await alice.invoice(2_500, "shop-declines"))
 
@@ -63,7 +63,7 @@ async def test_a_debit_given_back_is_told_with_the_refund(alice: Scene) -> None:
     )
 
 
-async def test_too_many_wrong_codes_are_told_as_a_failure_without_a_debit(alice: Scene) -> None:
+async def test_too_many_wrong_codes_are_told_as_a_failure_without_a_debit(alice: Setup) -> None:
     payment = await alice.start()
     for _ in range(5):
         with pytest.raises(ConfirmationInvalid):
@@ -75,7 +75,7 @@ async def test_too_many_wrong_codes_are_told_as_a_failure_without_a_debit(alice:
     assert await kinds_told(alice) == ["payment.failed"]
 
 
-async def test_an_operators_refund_is_told(alice: Scene) -> None:
+async def test_an_operators_refund_is_told(alice: Setup) -> None:
     paid = await alice.pay()
     await alice.engine.refund_payment(payment_id=paid.id)
 
@@ -85,7 +85,7 @@ async def test_an_operators_refund_is_told(alice: Scene) -> None:
     assert told.text == "Your payment of 25.00 EUR to bookshop was refunded to your wallet."
 
 
-async def test_a_confirm_refused_for_funds_is_told_with_the_reason(alice: Scene) -> None:
+async def test_a_confirm_refused_for_funds_is_told_with_the_reason(alice: Setup) -> None:
     payment = await alice.start(await alice.invoice(9_000))
     await alice.pay(await alice.invoice(2_000))
     with pytest.raises(InsufficientFunds):
@@ -97,7 +97,7 @@ async def test_a_confirm_refused_for_funds_is_told_with_the_reason(alice: Scene)
     )
 
 
-async def test_a_confirm_refused_for_the_limit_is_told_with_the_reason(alice: Scene) -> None:
+async def test_a_confirm_refused_for_the_limit_is_told_with_the_reason(alice: Setup) -> None:
     payment = await alice.start()
     await alice.engine.set_limit(currency="EUR", amount=2_000)
     with pytest.raises(DailyLimitExceeded):
@@ -109,7 +109,7 @@ async def test_a_confirm_refused_for_the_limit_is_told_with_the_reason(alice: Sc
     )
 
 
-async def test_a_refused_start_and_a_users_own_cancel_are_not_told(alice: Scene) -> None:
+async def test_a_refused_start_and_a_users_own_cancel_are_not_told(alice: Setup) -> None:
     with pytest.raises(InsufficientFunds):
         await alice.start(await alice.invoice(10_001))
     payment = await alice.start()
@@ -121,7 +121,7 @@ async def test_a_refused_start_and_a_users_own_cancel_are_not_told(alice: Scene)
     assert await kinds_told(alice) == []
 
 
-async def test_a_payment_canceled_by_a_void_is_told(alice: Scene) -> None:
+async def test_a_payment_canceled_by_a_void_is_told(alice: Setup) -> None:
     payment = await alice.start()
     await alice.engine.void_invoice(invoice_id=payment.invoice_id)
 
@@ -135,7 +135,7 @@ async def test_a_payment_canceled_by_a_void_is_told(alice: Scene) -> None:
 
 async def test_a_code_that_expires_unused_is_told_once(store: RedisStore) -> None:
     async with Engine(store, quick_settings(code_lifetime_s=0, agenda_interval_s=0.02)) as engine:
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         payment = await alice.start()
 
         told = (await alice.message("payment.expired")).message
@@ -147,12 +147,12 @@ async def test_a_code_that_expires_unused_is_told_once(store: RedisStore) -> Non
         assert shown.status == "expired"
         assert shown.confirmation is not None
     async with Engine(store, quick_settings()) as engine:
-        assert await kinds_told(Scene(engine, store, "alice", alice.wallet)) == ["payment.expired"]
+        assert await kinds_told(Setup(engine, store, "alice", alice.wallet)) == ["payment.expired"]
 
 
 async def test_a_code_that_is_dead_before_it_was_sent_is_not_sent(store: RedisStore) -> None:
     async with Engine(store, quick_settings(code_lifetime_s=0, agenda_interval_s=0.02)) as engine:
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         await alice.start()
         await alice.message("payment.expired")
 
@@ -167,8 +167,8 @@ async def test_an_address_that_takes_nothing_ends_as_a_dead_message_and_stops_no
     store: RedisStore,
 ) -> None:
     async with Engine(store, quick_settings(message_attempts=3)) as engine:
-        deaf = await make_scene(engine, store, "deaf", email="dead@example.com")
-        alice = await make_scene(engine, store, "alice")
+        deaf = await make_setup(engine, store, "deaf", email="dead@example.com")
+        alice = await make_setup(engine, store, "alice")
         payment = await deaf.start()
 
         assert (await alice.pay()).status == "succeeded"
@@ -195,7 +195,7 @@ async def test_a_dead_message_is_sent_again_under_the_same_event(store: RedisSto
     channel.error = ConnectionError("down")
     channels: Any = {"email": channel, "sms": MockChannel(store)}
     async with Engine(store, quick_settings(message_attempts=2), channels=channels) as engine:
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         payment = await alice.start()
         (message,) = await wait_for(lambda: dead_messages(engine))
         channel.error = None
@@ -232,7 +232,7 @@ async def test_another_engine_sends_at_once_what_one_could_not_end(
     channel.error = ConnectionError("down") if failed_first else None
     settings = quick_settings(message_timeout_s=60, drain_s=0.01)
     async with Engine(store, settings, channels={"email": channel}) as engine:
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         await alice.start()
         if failed_first:
 
@@ -250,7 +250,7 @@ async def test_another_engine_sends_at_once_what_one_could_not_end(
         await wait_for(delivered, within_s=3)
 
 
-async def test_messages_are_listed_with_what_became_of_them(alice: Scene) -> None:
+async def test_messages_are_listed_with_what_became_of_them(alice: Setup) -> None:
     payment = await alice.start()
     await alice.confirm(payment, await alice.code_from_inbox(payment))
 
@@ -271,7 +271,7 @@ async def test_dead_payments_are_cleared_away_after_thirty_days_and_paid_ones_ke
 ) -> None:
     fake_clock.set(datetime.now(UTC))
     async with Engine(fake_store, quick_settings(agenda_interval_s=0.01)) as engine:
-        alice = await make_scene(engine, fake_store)
+        alice = await make_setup(engine, fake_store)
         paid, canceled = await alice.pay(), await alice.start()
         await engine.cancel_payment(user_id="alice", payment_id=canceled.id)
         fake_clock.advance(30 * 24 * 3600 * 1000 + 1)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from support.proxy import Fault, Proxy, running_proxy
-from support.scene import client_of
-from support.scenes import Scene, make_scene, quick_settings, wait_for
+from support.fixtures.engine_setup import Setup, make_setup, quick_settings, wait_for
+from support.fixtures.store_setup import client_of
+from support.proxies.faulty_proxy import Fault, Proxy, running_proxy
 
 from technopay.engine import Engine, StoreUnavailable
 from technopay.storage import RedisStore
@@ -17,7 +17,7 @@ from technopay.storage import RedisStore
 COUNT = 300
 
 
-async def deposited(alice: Scene) -> list[int]:
+async def deposited(alice: Setup) -> list[int]:
     """Read the amounts that came into the wallet, the oldest first."""
     amounts: list[int] = []
     cursor = ""
@@ -31,14 +31,14 @@ async def deposited(alice: Scene) -> list[int]:
         cursor = page.next_cursor
 
 
-async def deposit_all(engine: Engine, alice: Scene, amounts: Sequence[int]) -> None:
+async def deposit_all(engine: Engine, alice: Setup, amounts: Sequence[int]) -> None:
     """Ask for many deposits at once, in this order."""
     await asyncio.gather(*(engine.deposit(wallet_id=alice.wallet_id, amount=amount) for amount in amounts))
 
 
 async def test_what_is_asked_of_a_wallet_at_once_happens_in_the_order_of_asking(store: RedisStore) -> None:
     async with Engine(store, quick_settings(command_deadline_s=60)) as engine:
-        alice = await make_scene(engine, store, balance=0)
+        alice = await make_setup(engine, store, balance=0)
 
         await deposit_all(engine, alice, range(1, COUNT + 1))
 
@@ -48,7 +48,7 @@ async def test_what_is_asked_of_a_wallet_at_once_happens_in_the_order_of_asking(
 async def test_what_is_asked_again_and_again_happens_in_the_order_of_asking(store: RedisStore) -> None:
     """Commands come at every moment of the life of an actor, not only all at once."""
     async with Engine(store, quick_settings(command_deadline_s=60)) as engine:
-        alice = await make_scene(engine, store, balance=0)
+        alice = await make_setup(engine, store, balance=0)
         asked = []
         for amount in range(1, COUNT + 1):
             asked.append(asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=amount)))
@@ -65,7 +65,7 @@ async def test_a_call_that_is_repeated_among_others_changes_nothing_about_their_
 ) -> None:
     """What it answers again tells nothing of the lease that the wallet has now."""
     async with Engine(store, quick_settings(command_deadline_s=60)) as engine:
-        alice = await make_scene(engine, store, balance=0)
+        alice = await make_setup(engine, store, balance=0)
         repeated: dict[str, Any] = {"wallet_id": alice.wallet_id, "amount": 1_000, "idempotency_key": "key"}
         first = await engine.deposit(**repeated)
 
@@ -82,7 +82,7 @@ async def test_a_call_that_is_repeated_among_others_changes_nothing_about_their_
 async def test_two_engines_that_want_the_same_wallet_each_keep_their_order(store: RedisStore) -> None:
     settings = quick_settings(command_deadline_s=60)
     async with Engine(store, settings) as one, Engine(store, settings) as other:
-        alice = await make_scene(one, store, balance=0)
+        alice = await make_setup(one, store, balance=0)
         odd, even = range(1, COUNT, 2), range(2, COUNT + 1, 2)
 
         await asyncio.gather(deposit_all(one, alice, odd), deposit_all(other, alice, even))
@@ -106,7 +106,7 @@ async def test_a_server_that_forgot_the_scripts_keeps_the_order(server_url: str,
         RedisStore.connect(server_url, initialise=True, namespace=namespace) as store,
         Engine(store, quick_settings(command_deadline_s=60)) as engine,
     ):
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         payment = await alice.start()
         code = await alice.right_code(payment)
         await client_of(store).script_flush()
@@ -147,7 +147,7 @@ async def test_a_connection_that_is_lost_changes_neither_order_nor_number(
         RedisStore.connect(proxy.url, initialise=True, namespace=namespace, reply_timeout_s=0.5) as store,
         Engine(store, quick_settings(agenda_interval_s=60)) as engine,
     ):
-        alice = await make_scene(engine, store, balance=0)
+        alice = await make_setup(engine, store, balance=0)
         striking = asyncio.create_task(strike_again_and_again(proxy))
         asked = 0
         while asked == 0 or not striking.done():

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from support.clock import FakeClock
-from support.scene import client_of
-from support.scenes import Scene, make_scene, other_than, quick_settings
+from support.fixtures.clock import FakeClock
+from support.fixtures.engine_setup import Setup, make_setup, other_than, quick_settings
+from support.fixtures.store_setup import client_of
 
 from technopay.engine import SILENCE, Engine, Invoice, Payment, Refusal, ScriptedSettlementService
 from technopay.engine.commands import CompletePayment
@@ -60,7 +60,7 @@ MOST = 1_000
 class Situation:
     """Somebody about to pay, and everything that can be wrong with that."""
 
-    alice: Scene
+    alice: Setup
     clock: FakeClock
     invoice: Invoice
     payment: Payment
@@ -160,7 +160,7 @@ async def situation(fake_store: RedisStore, fake_clock: FakeClock) -> AsyncItera
         confirms_per_minute=MOST,
     )
     async with Engine(fake_store, settings, settlement_service=service) as engine:
-        alice = await make_scene(engine, fake_store)
+        alice = await make_setup(engine, fake_store)
         await engine.start_payment(
             user_id="alice",
             wallet_id=alice.wallet_id,

@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.scenes import make_scene, other_than, quick_settings
+from support.fixtures.engine_setup import make_setup, other_than, quick_settings
 
 from technopay.engine import (
     ConfirmationInvalid,
@@ -31,7 +31,7 @@ def settings() -> EngineSettings:
 
 
 async def test_an_invoice_is_paid_with_the_code_from_the_inbox(engine: Engine, store: RedisStore) -> None:
-    alice = await make_scene(engine, store)
+    alice = await make_setup(engine, store)
     invoice = await alice.invoice(2_500)
 
     payment = await alice.start(invoice)
@@ -47,7 +47,7 @@ async def test_an_invoice_is_paid_with_the_code_from_the_inbox(engine: Engine, s
 async def test_a_started_payment_shows_everything_known_before_the_debit(
     engine: Engine, store: RedisStore
 ) -> None:
-    alice = await make_scene(engine, store)
+    alice = await make_setup(engine, store)
     limit = await engine.set_limit(currency="EUR", amount=50_000)
     invoice = await alice.invoice(2_500, "bookshop")
 
@@ -94,7 +94,7 @@ async def test_a_started_payment_shows_everything_known_before_the_debit(
 
 
 async def test_a_succeeded_payment_shows_debit_settlement_and_limit(engine: Engine, store: RedisStore) -> None:
-    alice = await make_scene(engine, store)
+    alice = await make_setup(engine, store)
     limit = await engine.set_limit(currency="EUR", amount=50_000)
     payment = await alice.start(await alice.invoice(2_500))
 
@@ -129,7 +129,7 @@ async def test_a_succeeded_payment_shows_debit_settlement_and_limit(engine: Engi
 
 
 async def test_starting_deducts_nothing_and_leaves_the_invoice_open(engine: Engine, store: RedisStore) -> None:
-    alice = await make_scene(engine, store)
+    alice = await make_setup(engine, store)
     invoice = await alice.invoice()
 
     await alice.start(invoice)
@@ -141,7 +141,7 @@ async def test_starting_deducts_nothing_and_leaves_the_invoice_open(engine: Engi
 
 
 async def test_a_wrong_code_deducts_nothing(engine: Engine, store: RedisStore) -> None:
-    alice = await make_scene(engine, store)
+    alice = await make_setup(engine, store)
     payment = await alice.start()
 
     with pytest.raises(ConfirmationInvalid) as refused:
@@ -156,7 +156,7 @@ async def test_a_wrong_code_deducts_nothing(engine: Engine, store: RedisStore) -
 async def test_a_blocked_user_neither_starts_nor_confirms_nor_resends(
     engine: Engine, store: RedisStore
 ) -> None:
-    alice = await make_scene(engine, store)
+    alice = await make_setup(engine, store)
     payment = await alice.start()
     invoice = await alice.invoice()
     assert (await engine.block_user(user_id="alice")).status == "blocked"
@@ -177,7 +177,7 @@ async def test_a_blocked_user_neither_starts_nor_confirms_nor_resends(
 async def test_a_blocked_user_may_still_cancel_and_hear_an_answer_again(
     engine: Engine, store: RedisStore
 ) -> None:
-    alice = await make_scene(engine, store)
+    alice = await make_setup(engine, store)
     paid = await alice.pay()
     payment = await alice.start()
     await engine.block_user(user_id="alice")
@@ -188,7 +188,7 @@ async def test_a_blocked_user_may_still_cancel_and_hear_an_answer_again(
 
 
 async def test_an_inactive_wallet_pays_nothing_but_takes_deposits(engine: Engine, store: RedisStore) -> None:
-    alice = await make_scene(engine, store)
+    alice = await make_setup(engine, store)
     payment = await alice.start()
     invoice = await alice.invoice()
     assert (await engine.deactivate_wallet(wallet_id=alice.wallet_id)).status == "inactive"
@@ -206,8 +206,8 @@ async def test_an_inactive_wallet_pays_nothing_but_takes_deposits(engine: Engine
 
 
 async def test_what_is_somebody_elses_does_not_exist(engine: Engine, store: RedisStore) -> None:
-    alice = await make_scene(engine, store, "alice")
-    bob = await make_scene(engine, store, "bob")
+    alice = await make_setup(engine, store, "alice")
+    bob = await make_setup(engine, store, "bob")
     payment = await alice.start()
     invoice = await alice.invoice()
     code = await alice.right_code(payment)
@@ -240,7 +240,7 @@ async def test_what_is_somebody_elses_does_not_exist(engine: Engine, store: Redi
 async def test_too_small_a_balance_refuses_the_start_and_changes_nothing(
     engine: Engine, store: RedisStore
 ) -> None:
-    alice = await make_scene(engine, store, balance=2_499)
+    alice = await make_setup(engine, store, balance=2_499)
     invoice = await alice.invoice(2_500)
 
     with pytest.raises(InsufficientFunds) as refused:
@@ -254,7 +254,7 @@ async def test_too_small_a_balance_refuses_the_start_and_changes_nothing(
 async def test_money_gone_between_start_and_confirm_refuses_the_confirm_and_changes_nothing(
     engine: Engine, store: RedisStore
 ) -> None:
-    alice = await make_scene(engine, store, balance=3_000)
+    alice = await make_setup(engine, store, balance=3_000)
     invoice = await alice.invoice(2_500)
     payment = await alice.start(invoice)
     await alice.pay(await alice.invoice(1_000))
@@ -270,7 +270,7 @@ async def test_money_gone_between_start_and_confirm_refuses_the_confirm_and_chan
 
 
 async def test_the_balance_is_spent_to_the_last_cent(engine: Engine, store: RedisStore) -> None:
-    alice = await make_scene(engine, store, balance=2_500)
+    alice = await make_setup(engine, store, balance=2_500)
 
     paid = await alice.pay(await alice.invoice(2_500))
 
@@ -279,8 +279,8 @@ async def test_the_balance_is_spent_to_the_last_cent(engine: Engine, store: Redi
 
 async def test_the_daily_limit_is_shared_by_all_users(engine: Engine, store: RedisStore) -> None:
     await engine.set_limit(currency="EUR", amount=6_000)
-    alice = await make_scene(engine, store, "alice")
-    bob = await make_scene(engine, store, "bob")
+    alice = await make_setup(engine, store, "alice")
+    bob = await make_setup(engine, store, "bob")
     await alice.pay(await alice.invoice(2_500))
     early = await bob.start(await bob.invoice(2_500))
     await alice.pay(await alice.invoice(2_500))
@@ -301,16 +301,16 @@ async def test_the_daily_limit_is_shared_by_all_users(engine: Engine, store: Red
 
 async def test_payments_at_the_same_time_never_pass_the_limit(engine: Engine, store: RedisStore) -> None:
     await engine.set_limit(currency="EUR", amount=5_000)
-    scenes = [await make_scene(engine, store, f"user{number}") for number in range(5)]
-    payments = [await scene.start(await scene.invoice(2_000)) for scene in scenes]
+    setups = [await make_setup(engine, store, f"user{number}") for number in range(5)]
+    payments = [await setup.start(await setup.invoice(2_000)) for setup in setups]
 
     outcomes = await asyncio.gather(
-        *(scene.confirm(payment) for scene, payment in zip(scenes, payments, strict=True)),
+        *(setup.confirm(payment) for setup, payment in zip(setups, payments, strict=True)),
         return_exceptions=True,
     )
 
     assert sum(isinstance(outcome, DailyLimitExceeded) for outcome in outcomes) == 3
-    assert sum([await scene.balance() for scene in scenes]) == 46_000
+    assert sum([await setup.balance() for setup in setups]) == 46_000
     (limit,) = await engine.list_all_limits()
     assert limit.used == 4_000
 
@@ -318,7 +318,7 @@ async def test_payments_at_the_same_time_never_pass_the_limit(engine: Engine, st
 async def test_a_limit_of_zero_stops_all_payments_and_a_lifted_one_none(
     engine: Engine, store: RedisStore
 ) -> None:
-    alice = await make_scene(engine, store)
+    alice = await make_setup(engine, store)
     assert (await engine.set_limit(currency="EUR", amount=0)).limit == 0
     invoice = await alice.invoice(1)
     with pytest.raises(DailyLimitExceeded):
@@ -333,14 +333,14 @@ async def test_a_limit_of_zero_stops_all_payments_and_a_lifted_one_none(
 
 async def test_another_currencys_limit_does_not_matter(engine: Engine, store: RedisStore) -> None:
     await engine.set_limit(currency="USD", amount=0)
-    alice = await make_scene(engine, store)
+    alice = await make_setup(engine, store)
 
     assert (await alice.pay()).status == "succeeded"
     assert await engine.list_limits(user_id="alice") == []
 
 
 async def test_paid_at_is_the_instant_of_the_debit_everywhere(engine: Engine, store: RedisStore) -> None:
-    alice = await make_scene(engine, store)
+    alice = await make_setup(engine, store)
     before = datetime.now(UTC) - timedelta(milliseconds=1)
 
     paid = await alice.pay()
@@ -353,7 +353,7 @@ async def test_paid_at_is_the_instant_of_the_debit_everywhere(engine: Engine, st
 
 
 async def test_a_purchase_tells_the_user_the_code_and_the_success(engine: Engine, store: RedisStore) -> None:
-    alice = await make_scene(engine, store)
+    alice = await make_setup(engine, store)
     paid = await alice.pay(await alice.invoice(1_234, "bookshop"))
 
     told = (await alice.message("payment.succeeded")).message
@@ -366,7 +366,7 @@ async def test_a_purchase_tells_the_user_the_code_and_the_success(engine: Engine
 async def test_confirms_at_the_same_time_never_take_more_than_the_wallet_holds(
     engine: Engine, store: RedisStore
 ) -> None:
-    alice = await make_scene(engine, store, balance=5_000)
+    alice = await make_setup(engine, store, balance=5_000)
     payments = [await alice.start(await alice.invoice(2_000)) for _ in range(4)]
 
     outcomes = await asyncio.gather(*(alice.confirm(payment) for payment in payments), return_exceptions=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.scenes import make_scene, quick_settings, wait_for
+from support.fixtures.engine_setup import make_setup, quick_settings, wait_for
 
 from technopay.engine import SILENCE, Engine, EngineSettings, ScriptedSettlementService
 from technopay.storage import RedisStore
@@ -19,7 +19,7 @@ def settings() -> EngineSettings:
 async def test_a_refund_that_is_asked_for_again_when_it_is_over_is_not_credited_again(
     engine: Engine, store: RedisStore
 ) -> None:
-    alice = await make_scene(engine, store)
+    alice = await make_setup(engine, store)
     paid = await alice.pay()
 
     answers = [await engine.refund_payment(payment_id=paid.id) for _ in range(3)]
@@ -36,7 +36,7 @@ async def test_a_declined_reversal_credits_nothing_and_another_refund_can_succee
         settle=["settled"], reverse=[ConnectionError("down"), "declined", "reversed"]
     )
     async with Engine(store, quick_settings(), settlement_service=service) as engine:
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         paid = await alice.pay()
         async with await engine.events(user_id="alice") as events:
             declined = await engine.refund_payment(payment_id=paid.id, idempotency_key="first")
@@ -62,7 +62,7 @@ async def test_a_declined_reversal_credits_nothing_and_another_refund_can_succee
 async def test_a_refund_that_was_set_aside_is_still_asked_for(store: RedisStore) -> None:
     service = ScriptedSettlementService(settle=["settled"], reverse=[SILENCE])
     async with Engine(store, quick_settings(set_aside_interval_s=0.05), settlement_service=service) as engine:
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         paid = await alice.pay()
         shown = await engine.refund_payment(payment_id=paid.id)
         assert (shown.status, shown.set_aside) == ("refunding", True)

@@ -7,7 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.scenes import SECRET, Scene, derive_code, make_scene, other_than, quick_settings, wait_for
+from support.fixtures.engine_setup import (
+    SECRET,
+    Setup,
+    derive_code,
+    make_setup,
+    other_than,
+    quick_settings,
+    wait_for,
+)
 
 from technopay.engine import (
     ConfirmationInvalid,
@@ -32,20 +40,20 @@ def code_by(secret: str, payment: Payment, version: int = 1) -> Any:
     return derive_code(quick_settings(secret=secret), payment, version)
 
 
-def seen_by(engine: Engine, scene: Scene) -> Scene:
+def seen_by(engine: Engine, setup: Setup) -> Setup:
     """Look at somebody through another engine."""
-    return replace(scene, engine=engine)
+    return replace(setup, engine=engine)
 
 
-async def refusal_leaves_all(engine: Engine, scene: Scene, payment: Payment, code: str) -> None:
+async def refusal_leaves_all(engine: Engine, setup: Setup, payment: Payment, code: str) -> None:
     """Confirm at an engine that lacks the key: nothing is judged, and nothing counted."""
     for given in (code, other_than(code)):
         with pytest.raises(StoreUnavailable, match="secret") as refused:
-            await seen_by(engine, scene).confirm(payment, given)
+            await seen_by(engine, setup).confirm(payment, given)
         assert refused.value.retryable
     with pytest.raises(StoreUnavailable, match="secret"):
-        await engine.resend_code(user_id=scene.user_id, payment_id=payment.id)
-    assert (await scene.payment(payment)).confirmation == payment.confirmation
+        await engine.resend_code(user_id=setup.user_id, payment_id=payment.id)
+    assert (await setup.payment(payment)).confirmation == payment.confirmation
 
 
 async def test_engines_with_the_next_secret_come_one_by_one(store: RedisStore) -> None:
@@ -53,7 +61,7 @@ async def test_engines_with_the_next_secret_come_one_by_one(store: RedisStore) -
     steps = [OLD, ANNOUNCED, ROTATED, DROPPED]
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(Engine(store, OLD))
-        alice = await make_scene(one, store, balance=100_000)
+        alice = await make_setup(one, store, balance=100_000)
         for settings in steps[1:]:
             other = await stack.enter_async_context(Engine(store, settings))
             for here, there in ((one, other), (other, one)):
@@ -66,7 +74,7 @@ async def test_engines_with_the_next_secret_come_one_by_one(store: RedisStore) -
 
 async def test_an_engine_without_the_key_of_a_challenge_judges_and_counts_nothing(store: RedisStore) -> None:
     async with Engine(store, ANNOUNCED) as old, Engine(store, DROPPED) as new:
-        alice = await make_scene(old, store)
+        alice = await make_setup(old, store)
         payment = await alice.start()
         code = await code_by(SECRET, payment)
 
@@ -77,7 +85,7 @@ async def test_an_engine_without_the_key_of_a_challenge_judges_and_counts_nothin
 
 async def test_a_code_that_only_another_engine_can_derive_is_left_to_it(store: RedisStore) -> None:
     async with Engine(store, ANNOUNCED) as old:
-        alice = await make_scene(old, store)
+        alice = await make_setup(old, store)
     async with Engine(store, DROPPED) as new:
         # The only engine is one without the key: it relays, and leaves the message.
         late = Engine(store, replace(ANNOUNCED, **QUIET))
@@ -108,7 +116,7 @@ async def test_a_secret_that_nobody_announced_is_refused(store: RedisStore) -> N
 
 async def test_a_replay_is_known_after_the_rotation(store: RedisStore) -> None:
     async with Engine(store, OLD) as old:
-        alice = await make_scene(old, store)
+        alice = await make_setup(old, store)
         payment = await alice.pay()
         code = await alice.right_code(payment)
     async with Engine(store, ROTATED) as new:
@@ -126,7 +134,7 @@ async def test_a_replay_is_known_after_the_rotation(store: RedisStore) -> None:
 
 async def test_a_resend_keeps_the_key_of_its_challenge(store: RedisStore) -> None:
     async with Engine(store, ANNOUNCED) as old, Engine(store, ROTATED) as new:
-        alice = await make_scene(old, store)
+        alice = await make_setup(old, store)
         payment = await alice.start()
         await new.resend_code(user_id="alice", payment_id=payment.id)
         with pytest.raises(ConfirmationInvalid):
@@ -149,7 +157,7 @@ class OneTime(FixedCode):
 async def test_a_replay_asks_no_verifier(store: RedisStore) -> None:
     verifier = OneTime()
     async with Engine(store, OLD, verifier=verifier) as engine, Engine(store, OLD, verifier=verifier) as other:
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         payment = await alice.start()
         assert (await alice.confirm(payment, "4711")).status == "succeeded"
         for each in (engine, other):
@@ -162,7 +170,7 @@ async def test_a_fixed_code_is_right_after_a_resend_and_in_any_process(store: Re
         Engine(store, OLD, verifier=FixedCode("4711")) as engine,
         Engine(store, OLD, verifier=FixedCode("4711")) as other,
     ):
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         payment = await alice.start()
         await engine.resend_code(user_id="alice", payment_id=payment.id)
         with pytest.raises(ConfirmationInvalid):
@@ -173,7 +181,7 @@ async def test_a_fixed_code_is_right_after_a_resend_and_in_any_process(store: Re
 
 async def test_a_start_and_a_confirm_are_one_script_each_and_a_stranger_reads_once(store: RedisStore) -> None:
     async with Engine(store, OLD) as engine:
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         invoice = await alice.invoice()
         ran = await scripts_of(store, lambda: alice.start(invoice))
         assert ran == {"start_payment": 1}

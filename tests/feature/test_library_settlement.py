@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from support.scenes import Scene, make_scene, quick_settings, wait_for
-from support.store import mock_settlement, renew_claims
+from support.fixtures.engine_setup import Setup, make_setup, quick_settings, wait_for
+from support.fixtures.store_commands import mock_settlement, renew_claims
 
 from technopay.engine import (
     SILENCE,
@@ -28,11 +28,11 @@ def settings() -> EngineSettings:
 
 
 @pytest.fixture
-async def alice(engine: Engine, store: RedisStore) -> Scene:
-    return await make_scene(engine, store)
+async def alice(engine: Engine, store: RedisStore) -> Setup:
+    return await make_setup(engine, store)
 
 
-async def set_aside_payment(alice: Scene, merchant: str = "shop-stuck") -> Payment:
+async def set_aside_payment(alice: Setup, merchant: str = "shop-stuck") -> Payment:
     payment = await alice.start(await alice.invoice(2_500, merchant))
     shown = await alice.confirm(payment, wait_s=10)
     assert (shown.status, shown.set_aside) == ("processing", True)
@@ -40,7 +40,7 @@ async def set_aside_payment(alice: Scene, merchant: str = "shop-stuck") -> Payme
 
 
 @pytest.mark.parametrize("merchant", ["shop-declines", "shop-errors"])
-async def test_a_debit_that_is_not_settled_is_given_back(alice: Scene, merchant: str) -> None:
+async def test_a_debit_that_is_not_settled_is_given_back(alice: Setup, merchant: str) -> None:
     await alice.engine.set_limit(currency="EUR", amount=5_000)
     invoice = await alice.invoice(2_500, merchant)
     payment = await alice.start(invoice)
@@ -66,7 +66,7 @@ async def test_a_debit_that_is_not_settled_is_given_back(alice: Scene, merchant:
     assert limit.used == 0, "the share of the limit comes back, too"
 
 
-async def test_what_was_given_back_can_be_paid_again(alice: Scene) -> None:
+async def test_what_was_given_back_can_be_paid_again(alice: Setup) -> None:
     invoice = await alice.invoice(2_500, "shop-declines")
     for _ in range(2):
         with pytest.raises(SettlementFailed):
@@ -86,7 +86,7 @@ async def test_money_comes_back_to_a_blocked_user_with_an_inactive_wallet(
 
     service = ScriptedSettlementService(settle=[wait])
     async with Engine(store, quick_settings(settlement_timeout_s=5), settlement_service=service) as engine:
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         payment = await alice.confirm(await alice.start(), wait_s=0)
         await engine.block_user(user_id="alice")
         await engine.deactivate_wallet(wallet_id=alice.wallet_id)
@@ -99,7 +99,7 @@ async def test_money_comes_back_to_a_blocked_user_with_an_inactive_wallet(
 
 
 @pytest.mark.parametrize("merchant", ["shop", "shop-flaky", "shop-lost", "slow", "declines"])
-async def test_a_debit_that_is_settled_in_the_end_succeeds(alice: Scene, merchant: str) -> None:
+async def test_a_debit_that_is_settled_in_the_end_succeeds(alice: Setup, merchant: str) -> None:
     paid = await alice.pay(await alice.invoice(2_500, merchant))
 
     assert paid.status == "succeeded"
@@ -111,7 +111,7 @@ async def test_a_slow_settlement_outlasts_the_wait_and_then_succeeds(
 ) -> None:
     monkeypatch.setattr("technopay.engine.testing.mocks.SLOW_S", 0.3)
     async with Engine(store, quick_settings(settlement_timeout_s=5)) as engine:
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         payment = await alice.start(await alice.invoice(merchant="shop-slow"))
 
         early = await alice.confirm(payment, wait_s=0.01)
@@ -121,7 +121,7 @@ async def test_a_slow_settlement_outlasts_the_wait_and_then_succeeds(
 
 
 async def test_a_settlement_that_is_never_answered_is_called_off_before_money_comes_back(
-    alice: Scene,
+    alice: Setup,
 ) -> None:
     payment = await alice.start(await alice.invoice(merchant="shop-timeout"))
 
@@ -132,7 +132,7 @@ async def test_a_settlement_that_is_never_answered_is_called_off_before_money_co
     assert await mock_settlement(alice.store, "settle", payment.id, 0) == "called_off", "a late request is void"
 
 
-async def test_a_silent_settlement_is_set_aside_and_nothing_is_given_back(alice: Scene) -> None:
+async def test_a_silent_settlement_is_set_aside_and_nothing_is_given_back(alice: Setup) -> None:
     payment = await set_aside_payment(alice)
 
     assert await alice.balance() == 7_500
@@ -145,7 +145,7 @@ async def test_a_payment_set_aside_is_asked_about_again_and_ends_by_itself(store
     service = ScriptedSettlementService(settle=[SILENCE], status=[SILENCE])
     settings = quick_settings(settlement_timeout_s=0.02, settlement_silence_s=0.05, set_aside_interval_s=0.05)
     async with Engine(store, settings, settlement_service=service) as engine:
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         payment = await set_aside_payment(alice)
         service._answers["settle"] = ["settled"]
 
@@ -164,7 +164,7 @@ async def test_a_payment_set_aside_is_asked_about_again_and_ends_by_itself(store
     [("settled", "succeeded", 7_500, "paid"), ("refund", "failed", 10_000, "open")],
 )
 async def test_an_operator_decides_what_was_set_aside(
-    alice: Scene, outcome: Any, status: str, balance: int, invoice_status: str
+    alice: Setup, outcome: Any, status: str, balance: int, invoice_status: str
 ) -> None:
     payment = await set_aside_payment(alice)
 
@@ -187,7 +187,7 @@ async def test_an_operator_decides_what_was_set_aside(
     assert refused.value.payment == resolved
 
 
-async def test_only_a_payment_that_was_set_aside_can_be_resolved(alice: Scene) -> None:
+async def test_only_a_payment_that_was_set_aside_can_be_resolved(alice: Setup) -> None:
     payment = await alice.pay()
 
     with pytest.raises(PaymentNotResolvable):
@@ -196,7 +196,7 @@ async def test_only_a_payment_that_was_set_aside_can_be_resolved(alice: Scene) -
     assert await alice.balance() == 7_500
 
 
-async def test_an_operator_refunds_a_payment_and_its_invoice_stays_paid(alice: Scene) -> None:
+async def test_an_operator_refunds_a_payment_and_its_invoice_stays_paid(alice: Setup) -> None:
     await alice.engine.set_limit(currency="EUR", amount=5_000)
     invoice = await alice.invoice(2_500)
     paid = await alice.pay(invoice)
@@ -215,7 +215,7 @@ async def test_an_operator_refunds_a_payment_and_its_invoice_stays_paid(alice: S
     assert await mock_settlement(alice.store, "status", paid.id, 0) == "reversed"
 
 
-async def test_a_refund_is_credited_once_however_often_it_is_asked_for(alice: Scene) -> None:
+async def test_a_refund_is_credited_once_however_often_it_is_asked_for(alice: Setup) -> None:
     paid = await alice.pay()
 
     answers = await asyncio.gather(*(alice.engine.refund_payment(payment_id=paid.id) for _ in range(5)))
@@ -224,7 +224,7 @@ async def test_a_refund_is_credited_once_however_often_it_is_asked_for(alice: Sc
     assert await alice.balance() == 10_000
 
 
-async def test_a_refund_needs_a_payment_that_succeeded(alice: Scene) -> None:
+async def test_a_refund_needs_a_payment_that_succeeded(alice: Setup) -> None:
     payment = await alice.start()
 
     with pytest.raises(PaymentNotRefundable):
@@ -236,7 +236,7 @@ async def test_a_refund_goes_on_until_the_settlement_service_answers(store: Redi
         settle=["settled"], reverse=[ConnectionError("down"), SILENCE, ConnectionError("down"), "reversed"]
     )
     async with Engine(store, quick_settings(), settlement_service=service) as engine:
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         paid = await alice.pay()
 
         refunded = await engine.refund_payment(payment_id=paid.id)
@@ -253,7 +253,7 @@ async def test_an_operator_decides_a_refund_that_was_set_aside(
 ) -> None:
     service = ScriptedSettlementService(settle=["settled"], reverse=[SILENCE])
     async with Engine(store, quick_settings(), settlement_service=service) as engine:
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         paid = await alice.pay()
         shown = await engine.refund_payment(payment_id=paid.id)
         assert (shown.status, shown.set_aside) == ("refunding", True)
@@ -267,7 +267,7 @@ async def test_an_operator_decides_a_refund_that_was_set_aside(
 
 async def test_get_payment_waits_until_the_payment_is_at_rest(store: RedisStore) -> None:
     async with Engine(store, quick_settings()) as paying, Engine(store, quick_settings()) as looking:
-        alice = await make_scene(paying, store)
+        alice = await make_setup(paying, store)
         payment = await alice.start()
         looked = asyncio.create_task(looking.get_payment(user_id="alice", payment_id=payment.id, wait_s=10))
         await asyncio.sleep(0)
@@ -277,7 +277,7 @@ async def test_get_payment_waits_until_the_payment_is_at_rest(store: RedisStore)
         assert (await looked).status == "succeeded", "what another process did is seen, too"
 
 
-async def test_get_payment_answers_as_it_is_when_the_wait_runs_out(alice: Scene) -> None:
+async def test_get_payment_answers_as_it_is_when_the_wait_runs_out(alice: Setup) -> None:
     payment = await alice.start()
 
     shown = await alice.engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=0.05)
@@ -289,7 +289,7 @@ async def test_another_engine_finishes_what_one_left_behind(store: RedisStore) -
     silent = ScriptedSettlementService(settle=[SILENCE])
     settings = quick_settings(settlement_timeout_s=5, drain_s=0.01)
     async with Engine(store, settings, settlement_service=silent) as engine:
-        alice = await make_scene(engine, store)
+        alice = await make_setup(engine, store)
         payment = await alice.confirm(await alice.start(), wait_s=0)
 
     # The drain gave the claim up, so the next one need not wait until it runs out.
@@ -304,7 +304,7 @@ async def test_a_debit_left_alone_by_every_process_is_found_by_the_agenda(
 ) -> None:
     bound = quick_settings(settlements_max=0)
     async with Engine(fake_store, bound) as full:
-        alice = await make_scene(full, fake_store)
+        alice = await make_setup(full, fake_store)
         payment = await alice.confirm(await alice.start(), wait_s=0)
         assert full.statistics.settlements_in_flight == 0
     # Only now: the agenda of an engine that is full would take it, and could not begin it.

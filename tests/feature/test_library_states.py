@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import pytest
-from support.scenes import Scene, make_scene, other_than, quick_settings, wait_for
+from support.fixtures.engine_setup import Setup, make_setup, other_than, quick_settings, wait_for
 
 from technopay.engine import (
     SILENCE,
@@ -156,69 +156,69 @@ TAKEN = ("processing", "succeeded", "refunding")
 
 
 @pytest.fixture
-async def scene(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+async def setup(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Setup]:
     """Somebody whose settlements say nothing until the test says what."""
     monkeypatch.setattr(payment_flows, "REFUND_WAIT_S", 0.01)
     service = ScriptedSettlementService(settle=[SILENCE], reverse=[SILENCE], status=[SILENCE])
     settings = quick_settings(settlement_timeout_s=5.0, settlement_silence_s=30.0, drain_s=0.01)
     async with Engine(store, settings, settlement_service=service) as engine:
-        yield await make_scene(engine, store, balance=BALANCE)
+        yield await make_setup(engine, store, balance=BALANCE)
 
 
-async def bring_to(state: str, scene: Scene, invoice_id: str) -> Payment | None:
+async def bring_to(state: str, setup: Setup, invoice_id: str) -> Payment | None:
     """Make a payment of the invoice and bring it into a state."""
     if state == "none":
         return None
     if state.startswith("expired"):
-        return await make_expired(scene, invoice_id, noticed=state == "expired")
-    payment = await scene.engine.start_payment(
-        user_id=scene.user_id, invoice_id=invoice_id, wallet_id=scene.wallet_id
+        return await make_expired(setup, invoice_id, noticed=state == "expired")
+    payment = await setup.engine.start_payment(
+        user_id=setup.user_id, invoice_id=invoice_id, wallet_id=setup.wallet_id
     )
     match state:
         case "canceled":
-            await scene.engine.cancel_payment(user_id=scene.user_id, payment_id=payment.id)
+            await setup.engine.cancel_payment(user_id=setup.user_id, payment_id=payment.id)
         case "failed_by_attempts":
             for _ in range(5):
                 with pytest.raises(ConfirmationInvalid):
-                    await scene.confirm(payment, "wrong")
+                    await setup.confirm(payment, "wrong")
         case "processing":
-            await scene.confirm(payment, wait_s=0)
+            await setup.confirm(payment, wait_s=0)
         case "failed":
-            await scene.confirm(payment, wait_s=0)
-            await complete(scene, payment.id, "given_back")
+            await setup.confirm(payment, wait_s=0)
+            await complete(setup, payment.id, "given_back")
         case "succeeded" | "refunding" | "refunded":
-            await scene.confirm(payment, wait_s=0)
-            await complete(scene, payment.id, "settled")
+            await setup.confirm(payment, wait_s=0)
+            await complete(setup, payment.id, "settled")
     if state in ("refunding", "refunded"):
-        await scene.engine.refund_payment(payment_id=payment.id)
+        await setup.engine.refund_payment(payment_id=payment.id)
     if state == "refunded":
-        await complete(scene, payment.id, "reversed")
+        await complete(setup, payment.id, "reversed")
     return payment
 
 
-async def make_expired(scene: Scene, invoice_id: str, *, noticed: bool) -> Payment:
+async def make_expired(setup: Setup, invoice_id: str, *, noticed: bool) -> Payment:
     """Make a payment whose code never lived; the agenda has noticed that, or will only much later."""
     settings = quick_settings(code_lifetime_s=0, agenda_interval_s=0.02 if noticed else 3_600)
-    async with Engine(scene.store, settings) as brief:
+    async with Engine(setup.store, settings) as brief:
         payment = await brief.start_payment(
-            user_id=scene.user_id, invoice_id=invoice_id, wallet_id=scene.wallet_id
+            user_id=setup.user_id, invoice_id=invoice_id, wallet_id=setup.wallet_id
         )
         if noticed:
-            await scene.message("payment.expired")
+            await setup.message("payment.expired")
     return payment
 
 
-async def carry_out(command: str, scene: Scene, payment: Payment | None, invoice_id: str) -> tuple[str, Any]:
+async def carry_out(command: str, setup: Setup, payment: Payment | None, invoice_id: str) -> tuple[str, Any]:
     """Give a command; answer what it answered, as in the table, and the payment that came with it."""
-    engine, payment_id = scene.engine, payment.id if payment else UNKNOWN
-    code = await scene.right_code(payment) if payment else "123456"
-    owned = {"user_id": scene.user_id, "payment_id": payment_id}
+    engine, payment_id = setup.engine, payment.id if payment else UNKNOWN
+    code = await setup.right_code(payment) if payment else "123456"
+    owned = {"user_id": setup.user_id, "payment_id": payment_id}
     result: Any
     try:
         match command:
             case "start":
                 result = await engine.start_payment(
-                    user_id=scene.user_id, invoice_id=invoice_id, wallet_id=scene.wallet_id
+                    user_id=setup.user_id, invoice_id=invoice_id, wallet_id=setup.wallet_id
                 )
             case "confirm":
                 result = await engine.confirm_payment(**owned, code=code, wait_s=0)
@@ -229,56 +229,56 @@ async def carry_out(command: str, scene: Scene, payment: Payment | None, invoice
             case "cancel":
                 result = await engine.cancel_payment(**owned)
             case "refund":
-                result = await refund(scene, payment_id)
+                result = await refund(setup, payment_id)
             case "void":
                 result = await engine.void_invoice(invoice_id=invoice_id)
             case "settle" | "give_back":
                 verdict: Verdict = "settled" if command == "settle" else "given_back"
-                outcome = await complete(scene, payment_id, verdict)
+                outcome = await complete(setup, payment_id, verdict)
                 return "" if outcome.code == "ok" else outcome.code, outcome.value
     except Refusal as refusal:
         return refusal.code, refusal.payment
     return "replay" if result.replayed else "", result
 
 
-async def complete(scene: Scene, payment_id: str, verdict: Verdict) -> Outcome[Payment]:
+async def complete(setup: Setup, payment_id: str, verdict: Verdict) -> Outcome[Payment]:
     """Write down what the settlement service decided, under whatever claim is current."""
     for claim in ("1", "2", "3"):
         completion = CompletePayment(payment_id, claim, verdict)
-        outcome = await scene.store.run(completion)
+        outcome = await setup.store.run(completion)
         if outcome.code != "claim_lost":
             break
     return outcome
 
 
-async def refund(scene: Scene, payment_id: str) -> Payment:
+async def refund(setup: Setup, payment_id: str) -> Payment:
     """Give the order to refund; where it is carried out, the settlement service reverses at once."""
-    before = await scene.engine.find_payment(payment_id=payment_id)
-    result = await scene.engine.refund_payment(payment_id=payment_id)
+    before = await setup.engine.find_payment(payment_id=payment_id)
+    result = await setup.engine.refund_payment(payment_id=payment_id)
     if before.status == "succeeded":
         assert result.status == "refunding"
-        await complete(scene, payment_id, "reversed")
+        await complete(setup, payment_id, "reversed")
     return result
 
 
 @pytest.mark.parametrize(
     ("state", "command"), [(state, command) for state, cells in TABLE.items() for command in cells]
 )
-async def test_a_command_meets_a_payment_in_a_state(scene: Scene, state: str, command: str) -> None:
+async def test_a_command_meets_a_payment_in_a_state(setup: Setup, state: str, command: str) -> None:
     expected = TABLE[state][command]
-    invoice = await scene.invoice(AMOUNT)
-    payment = await bring_to(state, scene, invoice.id)
+    invoice = await setup.invoice(AMOUNT)
+    payment = await bring_to(state, setup, invoice.id)
 
-    answer, shown = await carry_out(command, scene, payment, invoice.id)
+    answer, shown = await carry_out(command, setup, payment, invoice.id)
 
     assert answer == expected.answer
-    assert (await scene.engine.find_invoice(invoice_id=invoice.id)).status == expected.invoice
+    assert (await setup.engine.find_invoice(invoice_id=invoice.id)).status == expected.invoice
     if payment:
-        after = await scene.payment(payment)
+        after = await setup.payment(payment)
         assert after.status == expected.payment
         if answer not in ("", "replay", "claim_lost"):
             assert (shown.id, shown.status) == (payment.id, expected.payment), "a refusal shows the payment"
-        assert await scene.balance() == BALANCE - AMOUNT * (after.status in TAKEN)
+        assert await setup.balance() == BALANCE - AMOUNT * (after.status in TAKEN)
     if command == "start" and answer == "":
         assert shown.status == "requires_confirmation"
         assert shown.id != (payment and payment.id)
@@ -289,13 +289,13 @@ def test_the_table_is_whole() -> None:
     assert len(TABLE) == 11
 
 
-async def test_the_fifth_wrong_code_ends_a_payment(scene: Scene) -> None:
-    payment = await scene.start()
+async def test_the_fifth_wrong_code_ends_a_payment(setup: Setup) -> None:
+    payment = await setup.start()
 
     remaining = []
     for _ in range(5):
         with pytest.raises(ConfirmationInvalid) as refused:
-            await scene.confirm(payment, "wrong")
+            await setup.confirm(payment, "wrong")
         remaining.append(refused.value.attempts_remaining)
 
     assert remaining == [4, 3, 2, 1, 0]
@@ -304,31 +304,31 @@ async def test_the_fifth_wrong_code_ends_a_payment(scene: Scene) -> None:
     assert refused.value.payment.failure is not None
     assert refused.value.payment.failure.code == "too_many_attempts"
     assert refused.value.payment.confirmation is None
-    assert (await scene.payment(payment)).status == "failed"
+    assert (await setup.payment(payment)).status == "failed"
 
 
-async def test_the_dead_payments_code_does_not_confirm_the_new_one(scene: Scene) -> None:
-    invoice = await scene.invoice()
-    first = await scene.start(invoice)
-    second = await scene.start(invoice)
+async def test_the_dead_payments_code_does_not_confirm_the_new_one(setup: Setup) -> None:
+    invoice = await setup.invoice()
+    first = await setup.start(invoice)
+    second = await setup.start(invoice)
 
     with pytest.raises(ConfirmationInvalid):
-        await scene.confirm(second, await scene.right_code(first))
+        await setup.confirm(second, await setup.right_code(first))
 
-    assert (await scene.confirm(second, wait_s=0)).status == "processing"
-
-
-async def test_an_invoice_voided_again_stays_void(scene: Scene) -> None:
-    invoice = await scene.invoice()
-
-    assert (await scene.engine.void_invoice(invoice_id=invoice.id)).status == "void"
-    assert (await scene.engine.void_invoice(invoice_id=invoice.id)).status == "void"
+    assert (await setup.confirm(second, wait_s=0)).status == "processing"
 
 
-async def test_a_payment_waits_while_the_settlement_is_silent(scene: Scene) -> None:
-    payment = await scene.start()
+async def test_an_invoice_voided_again_stays_void(setup: Setup) -> None:
+    invoice = await setup.invoice()
 
-    processing = await scene.confirm(payment, wait_s=0.05)
+    assert (await setup.engine.void_invoice(invoice_id=invoice.id)).status == "void"
+    assert (await setup.engine.void_invoice(invoice_id=invoice.id)).status == "void"
+
+
+async def test_a_payment_waits_while_the_settlement_is_silent(setup: Setup) -> None:
+    payment = await setup.start()
+
+    processing = await setup.confirm(payment, wait_s=0.05)
 
     assert processing.status == "processing"
     assert (processing.balance_before, processing.balance_after) == (BALANCE, BALANCE - AMOUNT)
@@ -336,6 +336,6 @@ async def test_a_payment_waits_while_the_settlement_is_silent(scene: Scene) -> N
     assert processing.settled_at is None
 
     async def settlement_began() -> bool:
-        return scene.engine.statistics.settlements_in_flight == 1
+        return setup.engine.statistics.settlements_in_flight == 1
 
     assert await wait_for(settlement_began)

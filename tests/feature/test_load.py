@@ -16,9 +16,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from support.http import running_api
-from support.load import make_plan
-from support.overlay import (
+from support.fixtures.broken_store import (
     DOUBLE_DEBIT,
     FORGOTTEN_PAYMENTS,
     LEAKING_LIMIT,
@@ -27,7 +25,9 @@ from support.overlay import (
     Breakages,
     settings_with_broken_store,
 )
-from support.service import (
+from support.fixtures.http_api import running_api
+from support.fixtures.load import make_plan
+from support.processes.service import (
     Service,
     assert_one_line,
     environment,

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import pytest
 from redis.asyncio import Redis
-from support.old_store import OldStore
-from support.scene import dump
-from support.scenes import wait_for
+from support.fixtures.engine_setup import wait_for
+from support.fixtures.old_store import OldStore
+from support.fixtures.store_setup import dump
 
 from technopay.engine import ConfirmationExpired, ConfirmationInvalid, Engine, PaymentEvent, StoreUnfit
 from technopay.engine.commands import Command

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from support.scenes import derive_code, quick_settings
+from support.fixtures.engine_setup import derive_code, quick_settings
 
 from technopay.engine import Engine, Invoice, ScriptedSettlementService, Wallet
 from technopay.engine.values import PaymentTerms

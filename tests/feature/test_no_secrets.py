@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import hiredis
 import pytest
-from support.scenes import SECRET
-from support.service import Service, eventually, running_command
+from support.fixtures.engine_setup import SECRET
+from support.processes.service import Service, eventually, running_command
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
 

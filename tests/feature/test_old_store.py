@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from support.old_store import OldStore
-from support.scene import client_of, dump, dump_keys
-from support.scenes import wait_for
+from support.fixtures.engine_setup import wait_for
+from support.fixtures.old_store import OldStore
+from support.fixtures.store_setup import client_of, dump, dump_keys
 
 from technopay.engine import (
     ConfirmationExpired,

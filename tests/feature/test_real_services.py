@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.outside import TOKEN, Outside, running_outside
-from support.service import Service, assert_one_line, eventually, run_command, running_command
+from support.processes.service import Service, assert_one_line, eventually, run_command, running_command
+from support.servers.bank_server import TOKEN, Outside, running_outside
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 SERVE = ("serve", "--port", "0", "--data-dir", "data")

@@ -18,9 +18,8 @@ from typing import Any
 import pytest
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
-from support.old_store import load_old_store
-from support.servers import running_server
-from support.service import (
+from support.fixtures.old_store import load_old_store
+from support.processes.service import (
     Service,
     assert_one_line,
     eventually,
@@ -28,6 +27,7 @@ from support.service import (
     run_command,
     running_command,
 )
+from support.servers.real_servers import running_server
 
 from technopay.storage import EmbeddedValkey
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.service import (
+from support.processes.service import (
     DEADLINE_S,
     Service,
     assert_one_line,

@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from support.http import Api, inbox, make_person
-from support.scenes import Scene, make_scene, other_than
+from support.fixtures.engine_setup import Setup, make_setup, other_than
+from support.fixtures.http_api import Api, inbox, make_person
 
 from technopay.engine import ConfirmationInvalid, Engine, ReferenceUsed, UserNotFound, ValidationFailed
 from technopay.http.client import Client
@@ -69,7 +69,7 @@ async def test_who_cannot_be_a_user_is_none(engine: Engine, user_id: str) -> Non
 async def test_text_is_kept_in_nfc_and_a_reference_is_one_in_that_form(
     engine: Engine, store: RedisStore
 ) -> None:
-    await make_scene(engine, store, email="u\u0308@site.test")
+    await make_setup(engine, store, email="u\u0308@site.test")
     terms: dict[str, Any] = {
         "user_id": "alice", "amount": 1, "currency": "EUR", "expires_at": datetime.now(UTC) + timedelta(hours=1)
     }  # fmt: skip
@@ -91,7 +91,7 @@ async def test_text_is_kept_in_nfc_and_a_reference_is_one_in_that_form(
 
 
 async def test_a_message_shows_a_payee_of_any_script(engine: Engine, store: RedisStore) -> None:
-    alice = await make_scene(engine, store)
+    alice = await make_setup(engine, store)
     payee = "کتاب\u200cفروشی \u200f👩\u200d👧\u3000so\xadft"
 
     payment = await alice.start(await alice.invoice(merchant=payee))
@@ -109,7 +109,7 @@ SCRIPTS = {"persian": 0x06F0, "arabic": 0x0660, "full-width": 0xFF10, "devanagar
 async def test_a_code_can_be_typed_in_the_digits_of_any_script(
     engine: Engine, store: RedisStore, zero: int
 ) -> None:
-    alice = await make_scene(engine, store)
+    alice = await make_setup(engine, store)
     payment = await alice.start()
     code = await alice.right_code(payment)
     typed = "".join(chr(zero + int(digit)) for digit in code)
@@ -123,18 +123,18 @@ async def test_a_code_can_be_typed_in_the_digits_of_any_script(
     assert (await alice.confirm(payment, code)).replayed, "it is the same answer, however it was typed"
 
 
-async def test_what_is_no_code_costs_an_attempt_and_its_length_is_as_it_was_typed(scene: Scene) -> None:
-    payment = await scene.start()
+async def test_what_is_no_code_costs_an_attempt_and_its_length_is_as_it_was_typed(setup: Setup) -> None:
+    payment = await setup.start()
 
     with pytest.raises(ValidationFailed):
-        await scene.confirm(payment, " " * 65)
+        await setup.confirm(payment, " " * 65)
     for left, typed in ((4, " " * 64), (3, "--"), (2, "\ud800"), (1, "²" * 6)):
         with pytest.raises(ConfirmationInvalid) as refused:
-            await scene.confirm(payment, typed)
+            await setup.confirm(payment, typed)
         assert refused.value.attempts_remaining == left
-    assert (await scene.confirm(payment)).status == "succeeded"
+    assert (await setup.confirm(payment)).status == "succeeded"
 
 
 @pytest.fixture
-async def scene(engine: Engine, store: RedisStore) -> Scene:
-    return await make_scene(engine, store)
+async def setup(engine: Engine, store: RedisStore) -> Setup:
+    return await make_setup(engine, store)

@@ -17,11 +17,12 @@ from typing import Any
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support import shoppers
-from support.http import invoice_body
-from support.lines import Line, opened
-from support.patience import see
-from support.service import (
+from support.fixtures import http_clients
+from support.fixtures.http_api import invoice_body
+from support.fixtures.http_clients import right_code
+from support.fixtures.polling import see
+from support.fixtures.worker_connections import Line, opened
+from support.processes.service import (
     Service,
     assert_one_line,
     eventually,
@@ -29,7 +30,6 @@ from support.service import (
     run_command,
     running_command,
 )
-from support.shoppers import right_code
 
 SERVE = ("serve", "--workers", "2", "--port", "0", "--data-dir", "data")
 DEMO = (*SERVE, "--demo")
@@ -160,7 +160,7 @@ async def test_every_worker_serves_the_metrics_of_all(service: Service) -> None:
 class Payer:
     """Pays and pays, asking again whatever was not answered, until told to stop."""
 
-    def __init__(self, line: shoppers.Line, user: str) -> None:
+    def __init__(self, line: http_clients.Line, user: str) -> None:
         self._line = line
         self._user = user
         self._keys = itertools.count()
@@ -183,10 +183,10 @@ class Payer:
         assert left.body["balance"] == (1_000 - self.paid) * AMOUNT
 
     async def _operate(self, path: str, body: Any) -> Any:
-        answer = await self._ask(f"/admin{path}", body, shoppers.OPERATOR)
+        answer = await self._ask(f"/admin{path}", body, http_clients.OPERATOR)
         return answer.expect(200, 201).body
 
-    async def _ask(self, path: str, body: Any, user: str) -> shoppers.Answer:
+    async def _ask(self, path: str, body: Any, user: str) -> http_clients.Answer:
         key = None if "/confirm" in path else f"{self._user}-{next(self._keys)}"
         return await self._line.ask("POST", f"/v1{path}", body, user=user, key=key)
 
@@ -211,7 +211,7 @@ async def test_workers_that_are_killed_are_replaced_and_no_payment_is_lost_or_ma
         assert not set(killed) & set(workers(service))
 
     async with aiohttp.ClientSession() as session:
-        line = shoppers.Line(session, [service.url], shoppers.Journal())
+        line = http_clients.Line(session, [service.url], http_clients.Journal())
         payers = [Payer(line, f"demo-kill{number}") for number in range(4)]
         paying = asyncio.gather(*(payer.pay() for payer in payers))
         await go_on(payers)

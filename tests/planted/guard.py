@@ -19,7 +19,13 @@ import pytest
 
 COPY = "PLANTED_COPY"
 NOTES = "PLANTED_NOTES"
-PACKAGES = ("technopay.engine", "technopay.storage", "technopay.http", "technopay.cli", "support.scene")
+PACKAGES = (
+    "technopay.engine",
+    "technopay.storage",
+    "technopay.http",
+    "technopay.cli",
+    "support.fixtures.store_setup",
+)
 MISTAKES = (NameError, SyntaxError, ImportError, AttributeError, TypeError)
 HANGS = "Failed: Timeout"
 

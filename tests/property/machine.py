@@ -16,10 +16,10 @@ from property.snapshot import differences, expected_fields, read_snapshot
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from support.audit import assert_clean
-from support.commands import script_of
-from support.store import read_limits
-from support.zones import zone_at_midday
+from support.fixtures.audit import assert_clean
+from support.fixtures.script_names import script_of
+from support.fixtures.store_commands import read_limits
+from support.fixtures.zones import zone_at_midday
 
 from technopay.engine import Page, Refusal, SequentialIds
 from technopay.engine.commands import Command, CompletePayment, ListInvoices, ListPayments, ListWallets

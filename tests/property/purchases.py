@@ -11,8 +11,8 @@ from hypothesis.stateful import initialize, precondition, rule
 from property import snapshot
 from property.machine import GHOST, LONG_MS, StoreMachine
 from property.model import ATTEMPTS, RESENDS, WAITING, Refused, Verdict
-from support.scene import KEY_ID, evidence_of
-from support.store import renew_claims, take_due
+from support.fixtures.store_commands import renew_claims, take_due
+from support.fixtures.store_setup import KEY_ID, evidence_of
 
 from technopay.engine.commands import (
     BeginRefund,

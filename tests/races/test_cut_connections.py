@@ -15,21 +15,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
-from support.audit import assert_books_balance
-from support.clients import Client
-from support.cutting_proxy import CuttingProxy, Mishap, running_cutting_proxy
-from support.diary import (
+from support.fixtures.audit import assert_books_balance
+from support.fixtures.client_log import (
     Account,
-    Diary,
+    ClientLog,
     Fate,
     assert_movements,
     assert_purchases,
     read_entries,
     read_payments,
 )
-from support.doors import Door, EngineDoor, StoreDoor
-from support.scenes import quick_settings, wait_for
-from support.worker import CODE, make_engine
+from support.fixtures.drivers import Door, EngineDoor, StoreDoor
+from support.fixtures.engine_setup import quick_settings, wait_for
+from support.fixtures.random_clients import Client
+from support.processes.worker import CODE, make_engine
+from support.proxies.cutting_proxy import CuttingProxy, Mishap, running_cutting_proxy
 
 from technopay.engine import (
     SILENCE,
@@ -95,14 +95,14 @@ async def close(engine: Engine, store: RedisStore) -> None:
     await store.aclose()
 
 
-async def open_accounts(url: str, namespace: str, diary: Diary, count: int) -> list[Account]:
+async def open_accounts(url: str, namespace: str, log: ClientLog, count: int) -> list[Account]:
     """Make users with a wallet each that holds something."""
 
     async def open_account(door: EngineDoor, user_id: str) -> Account:
         await door.engine.create_user(user_id=user_id, email=f"{user_id}@example.com")
         wallet = await door.engine.create_wallet(user_id=user_id, currency="EUR")
         account = Account(user_id, wallet.id)
-        movement = diary.deposit(account, 1, more=BALANCE)
+        movement = log.deposit(account, 1, more=BALANCE)
         assert await movement.take(door.deposit(movement))
         return account
 
@@ -110,7 +110,7 @@ async def open_accounts(url: str, namespace: str, diary: Diary, count: int) -> l
         return await asyncio.gather(*(open_account(door, f"user{number}") for number in range(count)))
 
 
-async def run_load(url: str, namespace: str, accounts: Sequence[Account], diary: Diary) -> CuttingProxy:
+async def run_load(url: str, namespace: str, accounts: Sequence[Account], log: ClientLog) -> CuttingProxy:
     """Let all clients work through the proxy; answer it when all that it held has gone to the server."""
     async with asyncio.timeout(LOAD_S_MAX), running_proxy(url) as proxy, AsyncExitStack() as stack:
         doors = [
@@ -121,20 +121,20 @@ async def run_load(url: str, namespace: str, accounts: Sequence[Account], diary:
         async with asyncio.TaskGroup() as group:
             for number in range(CLIENTS):
                 chance = random.Random(SEED + number)
-                client = Client(chance, doors[number % PROCESSES], accounts, diary, proxy)
+                client = Client(chance, doors[number % PROCESSES], accounts, log, proxy)
                 group.create_task(client.work(COMMANDS))
-            group.create_task(break_off(diary, proxy))
+            group.create_task(break_off(log, proxy))
         proxy.is_rough = False
     return proxy
 
 
-async def break_off(diary: Diary, proxy: CuttingProxy) -> None:
+async def break_off(log: ClientLog, proxy: CuttingProxy) -> None:
     """In the middle of it all, let the server be gone until clients do not know what became of a command."""
-    while diary.answered < COMMANDS // 2:  # noqa: ASYNC110
+    while log.answered < COMMANDS // 2:  # noqa: ASYNC110
         await asyncio.sleep(LOOK_S)
     give_up_at = time.monotonic() + OUTAGE_S_MAX
     async with proxy.outage():
-        while diary.answers[Fate.UNKNOWN] < UNKNOWN_MIN and time.monotonic() < give_up_at:  # noqa: ASYNC110
+        while log.answers[Fate.UNKNOWN] < UNKNOWN_MIN and time.monotonic() < give_up_at:  # noqa: ASYNC110
             await asyncio.sleep(LOOK_S)
 
 
@@ -144,32 +144,32 @@ async def count_connections(url: str) -> int:
         return len(await redis.client_list()) - 1
 
 
-def assert_that_enough_went_wrong(diary: Diary, proxy: CuttingProxy) -> None:
+def assert_that_enough_went_wrong(log: ClientLog, proxy: CuttingProxy) -> None:
     """There were enough commands, and every mishap struck often."""
-    counts = f"seed {SEED}: {diary.answers}, {proxy.mishaps}, {proxy.overtaken} overtaken"
-    assert diary.answered >= COMMANDS, counts
-    assert diary.answers[Fate.UNKNOWN] >= UNKNOWN_MIN, counts
-    assert diary.answers[Fate.NOTHING] >= OFTEN, counts
+    counts = f"seed {SEED}: {log.answers}, {proxy.mishaps}, {proxy.overtaken} overtaken"
+    assert log.answered >= COMMANDS, counts
+    assert log.answers[Fate.UNKNOWN] >= UNKNOWN_MIN, counts
+    assert log.answers[Fate.NOTHING] >= OFTEN, counts
     assert all(proxy.mishaps[mishap] >= OFTEN for mishap in Mishap if mishap is not Mishap.SILENCE), counts
     assert proxy.mishaps[Mishap.SILENCE] >= SELDOM, counts
     assert proxy.overtaken >= OFTEN, counts
 
 
-async def assert_diary_is_true(url: str, namespace: str, accounts: Sequence[Account], diary: Diary) -> None:
+async def assert_log_is_true(url: str, namespace: str, accounts: Sequence[Account], log: ClientLog) -> None:
     """Compare what the clients were told with what the store holds."""
     async with RedisStore.connect(url, namespace=namespace, reply_timeout_s=PATIENCE_S) as store:
-        assert_movements(diary, await read_entries(store, accounts))
-        assert_purchases(diary, await read_payments(store, accounts))
+        assert_movements(log, await read_entries(store, accounts))
+        assert_purchases(log, await read_payments(store, accounts))
     await assert_books_balance(url, namespace)
 
 
-async def ask_again(diary: Diary, doors: Sequence[Door]) -> None:
+async def ask_again(log: ClientLog, doors: Sequence[Door]) -> None:
     """Ask for everything whose outcome is unknown, over connections that work: now there is an answer."""
-    for movement in diary.movements:
+    for movement in log.movements:
         if movement.fate is Fate.UNKNOWN and movement.amount > 0:
             wallet = await movement.take(doors[movement.door].deposit(movement))
             movement.balance = wallet.balance if wallet else None
-    for purchase in diary.purchases:
+    for purchase in log.purchases:
         door, debit = doors[purchase.door], purchase.debit
         if purchase.started.fate is Fate.UNKNOWN:
             payment = await purchase.started.take(door.start(purchase))
@@ -185,30 +185,30 @@ async def ask_again(diary: Diary, doors: Sequence[Door]) -> None:
 async def test_a_hundred_thousand_commands_over_cut_connections_mix_up_and_lose_nothing(
     server_url: str, namespace: str
 ) -> None:
-    diary, others = Diary(), await count_connections(server_url)
-    accounts = await open_accounts(server_url, namespace, diary, ACCOUNTS)
+    log, others = ClientLog(), await count_connections(server_url)
+    accounts = await open_accounts(server_url, namespace, log, ACCOUNTS)
 
     async def are_connections_gone() -> bool:
         return await count_connections(server_url) <= others
 
-    proxy = await run_load(server_url, namespace, accounts, diary)
+    proxy = await run_load(server_url, namespace, accounts, log)
     await wait_for(are_connections_gone)
-    doubts = len(diary.doubts())
+    doubts = len(log.doubts())
     async with opened_doors(server_url, namespace) as doors:
-        await ask_again(diary, doors)
+        await ask_again(log, doors)
 
-    assert diary.doubts() == []
-    await assert_diary_is_true(server_url, namespace, accounts, diary)
+    assert log.doubts() == []
+    await assert_log_is_true(server_url, namespace, accounts, log)
     assert doubts
-    assert_that_enough_went_wrong(diary, proxy)
+    assert_that_enough_went_wrong(log, proxy)
 
 
 async def test_a_confirm_that_took_the_money_does_not_say_that_nothing_happened(
     server_url: str, namespace: str
 ) -> None:
-    diary, service = Diary(), ScriptedSettlementService(settle=[SILENCE])
-    [account] = await open_accounts(server_url, namespace, diary, 1)
-    purchase = diary.purchase(account, 1)
+    log, service = ClientLog(), ScriptedSettlementService(settle=[SILENCE])
+    [account] = await open_accounts(server_url, namespace, log, 1)
+    purchase = log.purchase(account, 1)
 
     async def is_taken() -> bool:
         return bool(service.calls)
@@ -230,9 +230,9 @@ async def test_a_confirm_that_took_the_money_does_not_say_that_nothing_happened(
 async def test_a_wrong_code_that_comes_again_late_does_not_cost_a_second_attempt(
     server_url: str, namespace: str
 ) -> None:
-    diary = Diary()
-    [account] = await open_accounts(server_url, namespace, diary, 1)
-    purchase = diary.purchase(account, 0)
+    log = ClientLog()
+    [account] = await open_accounts(server_url, namespace, log, 1)
+    purchase = log.purchase(account, 0)
     async with opened_doors(server_url, namespace) as (door, _):
         purchase.invoice_id = (await door.invoice(purchase)).id
         purchase.payment_id = (await door.start(purchase)).id

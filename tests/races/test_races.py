@@ -6,8 +6,8 @@ import asyncio
 from collections import Counter
 
 import pytest
-from support.arena import Arena
-from support.worker import CODE, Call, Result
+from support.processes.process_race import ProcessRace
+from support.processes.worker import CODE, Call, Result
 
 from technopay.engine import Invoice, Payment, Wallet
 
@@ -24,66 +24,66 @@ def counted(results: list[Result]) -> Counter[str]:
     return Counter(result.code for result in results)
 
 
-async def test_two_hundred_users_at_once_all_pay(arena: Arena) -> None:
+async def test_two_hundred_users_at_once_all_pay(race: ProcessRace) -> None:
     users = [f"user{number}" for number in range(200)]
-    wallets = await asyncio.gather(*(arena.make_user(user, 15) for user in users))
-    invoices = await asyncio.gather(*(arena.make_invoices(user, 1) for user in users))
-    await arena.engine.set_limit(currency="EUR", amount=10_000)
+    wallets = await asyncio.gather(*(race.make_user(user, 15) for user in users))
+    invoices = await asyncio.gather(*(race.make_invoices(user, 1) for user in users))
+    await race.engine.set_limit(currency="EUR", amount=10_000)
 
-    results = await arena.race([buy(wallet, own[0]) for wallet, own in zip(wallets, invoices, strict=True)])
+    results = await race.race([buy(wallet, own[0]) for wallet, own in zip(wallets, invoices, strict=True)])
 
     assert counted(results) == {"ok": 200}
     assert {result.record["status"] for result in results} == {"succeeded"}
-    after = await asyncio.gather(*(arena.engine.find_wallet(wallet_id=wallet.id) for wallet in wallets))
+    after = await asyncio.gather(*(race.engine.find_wallet(wallet_id=wallet.id) for wallet in wallets))
     assert {wallet.balance for wallet in after} == {5}
-    assert [limit.used for limit in await arena.engine.list_all_limits()] == [2000]
+    assert [limit.used for limit in await race.engine.list_all_limits()] == [2000]
 
 
-async def test_a_hundred_confirms_of_one_payment_take_the_money_once(arena: Arena) -> None:
-    wallet = await arena.make_user("ann", 100)
-    [invoice] = await arena.make_invoices("ann", 1)
-    payment = await arena.start(wallet, invoice)
+async def test_a_hundred_confirms_of_one_payment_take_the_money_once(race: ProcessRace) -> None:
+    wallet = await race.make_user("ann", 100)
+    [invoice] = await race.make_invoices("ann", 1)
+    payment = await race.start(wallet, invoice)
 
-    results = await arena.race([confirm(payment)] * 100)
+    results = await race.race([confirm(payment)] * 100)
 
     assert counted(results) == {"ok": 100}
     finals = {(result.record["id"], result.record["status"], result.record["paid_at"]) for result in results}
     assert len(finals) == 1
     assert next(iter(finals))[:2] == (payment.id, "succeeded")
-    assert (await arena.engine.find_wallet(wallet_id=wallet.id)).balance == 90
+    assert (await race.engine.find_wallet(wallet_id=wallet.id)).balance == 90
 
 
-async def test_a_hundred_wrong_codes_at_once_are_five_attempts(arena: Arena) -> None:
-    wallet = await arena.make_user("ann", 100)
-    [invoice] = await arena.make_invoices("ann", 1)
-    payment = await arena.start(wallet, invoice)
+async def test_a_hundred_wrong_codes_at_once_are_five_attempts(race: ProcessRace) -> None:
+    wallet = await race.make_user("ann", 100)
+    [invoice] = await race.make_invoices("ann", 1)
+    payment = await race.start(wallet, invoice)
 
-    results = await arena.race([confirm(payment, f"wrong{number}") for number in range(100)])
+    results = await race.race([confirm(payment, f"wrong{number}") for number in range(100)])
 
     assert counted(results) == {"confirmation_invalid": 5, "payment_not_confirmable": 95}
     remaining = [result.attempts_remaining for result in results if result.code == "confirmation_invalid"]
     assert sorted(remaining, key=str) == [0, 1, 2, 3, 4]
-    after = await arena.engine.find_payment(payment_id=payment.id)
+    after = await race.engine.find_payment(payment_id=payment.id)
     assert after.failure
     assert (after.status, after.failure.code) == ("failed", "too_many_attempts")
 
 
-async def test_money_for_thirty_seven_pays_thirty_seven(arena: Arena) -> None:
-    wallet = await arena.make_user("ann", 370)
-    invoices = await arena.make_invoices("ann", 100)
-    payments = await asyncio.gather(*(arena.start(wallet, invoice) for invoice in invoices))
+async def test_money_for_thirty_seven_pays_thirty_seven(race: ProcessRace) -> None:
+    wallet = await race.make_user("ann", 370)
+    invoices = await race.make_invoices("ann", 100)
+    payments = await asyncio.gather(*(race.start(wallet, invoice) for invoice in invoices))
 
-    results = await arena.race([confirm(payment) for payment in payments])
+    results = await race.race([confirm(payment) for payment in payments])
 
     assert counted(results) == {"ok": 37, "insufficient_funds": 63}
-    assert (await arena.engine.find_wallet(wallet_id=wallet.id)).balance == 0
+    assert (await race.engine.find_wallet(wallet_id=wallet.id)).balance == 0
 
 
-async def test_of_two_wallets_that_pay_one_invoice_exactly_one_does(arena: Arena) -> None:
-    wallets = [await arena.make_user("ann", 1000), await arena.make_wallet("ann", 1000)]
-    invoices = await arena.make_invoices("ann", 20)
+async def test_of_two_wallets_that_pay_one_invoice_exactly_one_does(race: ProcessRace) -> None:
+    wallets = [await race.make_user("ann", 1000), await race.make_wallet("ann", 1000)]
+    invoices = await race.make_invoices("ann", 20)
 
-    first, second = await arena.race_apart(
+    first, second = await race.race_apart(
         *([buy(wallet, invoice) for invoice in invoices] for wallet in wallets)
     )
 
@@ -92,43 +92,43 @@ async def test_of_two_wallets_that_pay_one_invoice_exactly_one_does(arena: Arena
         codes = [result.code for result in both]
         assert codes.count("ok") == 1, f"{invoice.id}: {both}"
         assert len(refusals.intersection(codes)) == 1, f"{invoice.id}: {both}"
-    after = await asyncio.gather(*(arena.engine.find_wallet(wallet_id=wallet.id) for wallet in wallets))
+    after = await asyncio.gather(*(race.engine.find_wallet(wallet_id=wallet.id) for wallet in wallets))
     assert sum(wallet.balance for wallet in after) == 2000 - 20 * 10
 
 
 @pytest.mark.parametrize("limit", [130, 135])
-async def test_the_last_units_of_the_global_limit_go_to_as_many_as_fit(arena: Arena, limit: int) -> None:
+async def test_the_last_units_of_the_global_limit_go_to_as_many_as_fit(race: ProcessRace, limit: int) -> None:
     users = [f"user{number}" for number in range(40)]
-    wallets = await asyncio.gather(*(arena.make_user(user, 100) for user in users))
-    invoices = await asyncio.gather(*(arena.make_invoices(user, 1) for user in users))
+    wallets = await asyncio.gather(*(race.make_user(user, 100) for user in users))
+    invoices = await asyncio.gather(*(race.make_invoices(user, 1) for user in users))
     payments = await asyncio.gather(
-        *(arena.start(wallet, own[0]) for wallet, own in zip(wallets, invoices, strict=True))
+        *(race.start(wallet, own[0]) for wallet, own in zip(wallets, invoices, strict=True))
     )
-    await arena.engine.set_limit(currency="EUR", amount=limit)
+    await race.engine.set_limit(currency="EUR", amount=limit)
 
-    results = await arena.race([confirm(payment) for payment in payments])
+    results = await race.race([confirm(payment) for payment in payments])
 
     assert counted(results) == {"ok": 13, "daily_limit_exceeded": 27}
-    [after] = await arena.engine.list_all_limits()
+    [after] = await race.engine.list_all_limits()
     assert (after.used, after.remaining) == (130, limit - 130)
 
 
-async def test_a_hundred_deposits_with_one_key_are_one_deposit(arena: Arena) -> None:
-    wallet = await arena.make_user("ann", 0)
+async def test_a_hundred_deposits_with_one_key_are_one_deposit(race: ProcessRace) -> None:
+    wallet = await race.make_user("ann", 0)
 
-    results = await arena.race(
+    results = await race.race(
         [("deposit", {"wallet_id": wallet.id, "amount": 10, "idempotency_key": "once"})] * 100
     )
 
     assert counted(results) == {"ok": 100}
     assert {result.record["balance"] for result in results} == {10}
-    assert (await arena.engine.find_wallet(wallet_id=wallet.id)).balance == 10
+    assert (await race.engine.find_wallet(wallet_id=wallet.id)).balance == 10
 
 
-async def test_start_cancel_and_confirm_at_once_leave_one_outcome(arena: Arena) -> None:
-    wallet = await arena.make_user("ann", 1000)
-    invoices = await arena.make_invoices("ann", 30)
-    payments = await asyncio.gather(*(arena.start(wallet, invoice) for invoice in invoices))
+async def test_start_cancel_and_confirm_at_once_leave_one_outcome(race: ProcessRace) -> None:
+    wallet = await race.make_user("ann", 1000)
+    invoices = await race.make_invoices("ann", 30)
+    payments = await asyncio.gather(*(race.start(wallet, invoice) for invoice in invoices))
 
     starts = [
         ("start_payment", {"user_id": "ann", "invoice_id": invoice.id, "wallet_id": wallet.id})
@@ -136,55 +136,55 @@ async def test_start_cancel_and_confirm_at_once_leave_one_outcome(arena: Arena) 
     ]
     cancels = [("cancel_payment", {"user_id": "ann", "payment_id": payment.id}) for payment in payments]
     confirms = [confirm(payment) for payment in payments]
-    started, canceled, confirmed = await arena.race_apart(starts, cancels, confirms)
+    started, canceled, confirmed = await race.race_apart(starts, cancels, confirms)
 
     assert set(counted(started)) <= {"ok", "payment_in_progress", "invoice_already_paid"}
     assert set(counted(canceled)) <= {"ok", "payment_not_cancelable"}
     assert set(counted(confirmed)) <= {"ok", "payment_not_confirmable"}
     for payment, start, cancel, pay in zip(payments, started, canceled, confirmed, strict=True):
-        after = await arena.engine.find_payment(payment_id=payment.id)
+        after = await race.engine.find_payment(payment_id=payment.id)
         assert after.status == ("succeeded" if pay.code == "ok" else "canceled")
         assert not (pay.code == "ok" and cancel.code == "ok")
         assert (start.code == "ok") == (pay.code != "ok"), f"{payment.id}: {start}, {cancel}, {pay}"
     paid = counted(confirmed)["ok"]
-    assert (await arena.engine.find_wallet(wallet_id=wallet.id)).balance == 1000 - 10 * paid
+    assert (await race.engine.find_wallet(wallet_id=wallet.id)).balance == 1000 - 10 * paid
 
 
-async def test_processes_that_share_one_wallet_all_finish(arena: Arena) -> None:
-    wallet = await arena.make_user("ann", 1000)
-    invoices = await arena.make_invoices("ann", 100)
-    payments = await asyncio.gather(*(arena.start(wallet, invoice) for invoice in invoices))
+async def test_processes_that_share_one_wallet_all_finish(race: ProcessRace) -> None:
+    wallet = await race.make_user("ann", 1000)
+    invoices = await race.make_invoices("ann", 100)
+    payments = await asyncio.gather(*(race.start(wallet, invoice) for invoice in invoices))
     deposits: list[Call] = [("deposit", {"wallet_id": wallet.id, "amount": 1})] * 150
 
     confirms = [confirm(payment) for payment in payments]
-    results = await arena.race_apart(confirms[:50] + deposits, confirms[50:] + deposits)
+    results = await race.race_apart(confirms[:50] + deposits, confirms[50:] + deposits)
 
     assert counted(results[0] + results[1]) == {"ok": 400}
-    assert (await arena.engine.find_wallet(wallet_id=wallet.id)).balance == 300
+    assert (await race.engine.find_wallet(wallet_id=wallet.id)).balance == 300
 
 
-async def test_codes_asked_for_at_once_are_no_more_than_a_user_may_be_sent(arena: Arena) -> None:
-    wallets = [await arena.make_user("ann", 1000), await arena.make_wallet("ann", 1000)]
-    invoices = await arena.make_invoices("ann", 40)
+async def test_codes_asked_for_at_once_are_no_more_than_a_user_may_be_sent(race: ProcessRace) -> None:
+    wallets = [await race.make_user("ann", 1000), await race.make_wallet("ann", 1000)]
+    invoices = await race.make_invoices("ann", 40)
     starts: list[Call] = [
         ("start_payment", {"user_id": "ann", "invoice_id": invoice.id, "wallet_id": wallets[number % 2].id})
         for number, invoice in enumerate(invoices)
     ]
 
-    results = await arena.race(starts, codes_per_hour=7)
+    results = await race.race(starts, codes_per_hour=7)
 
     assert counted(results) == {"ok": 7, "rate_limited": 33}
 
 
 @pytest.mark.parametrize("limit", ["confirms_per_minute", "failures_per_day"])
-async def test_wrong_codes_at_once_are_no_more_than_a_user_may_try(arena: Arena, limit: str) -> None:
-    wallets = [await arena.make_user("ann", 1000), await arena.make_wallet("ann", 1000)]
-    invoices = await arena.make_invoices("ann", 8)
-    payments = [await arena.start(wallets[number % 2], invoice) for number, invoice in enumerate(invoices)]
+async def test_wrong_codes_at_once_are_no_more_than_a_user_may_try(race: ProcessRace, limit: str) -> None:
+    wallets = [await race.make_user("ann", 1000), await race.make_wallet("ann", 1000)]
+    invoices = await race.make_invoices("ann", 8)
+    payments = [await race.start(wallets[number % 2], invoice) for number, invoice in enumerate(invoices)]
 
-    results = await arena.race([confirm(payment, "wrong") for payment in payments * 5], **{limit: 7})
+    results = await race.race([confirm(payment, "wrong") for payment in payments * 5], **{limit: 7})
 
     assert counted(results) == {"confirmation_invalid": 7, "rate_limited": 33}
-    refused = [await arena.engine.find_payment(payment_id=payment.id) for payment in payments]
+    refused = [await race.engine.find_payment(payment_id=payment.id) for payment in payments]
     left = [each.confirmation.attempts_remaining if each.confirmation else 0 for each in refused]
     assert sum(left) == 5 * len(payments) - 7, "only what was tried cost an attempt"

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from multidict import CIMultiDict
-from support.scenes import SECRET
+from support.fixtures.engine_setup import SECRET
 
 from technopay.cli import main
 from technopay.cli.auth import make_sign_in

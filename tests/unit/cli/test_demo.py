@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.http import Api
-from support.scene import client_of
-from support.scenes import SECRET
+from support.fixtures.engine_setup import SECRET
+from support.fixtures.http_api import Api
+from support.fixtures.store_setup import client_of
 
 from technopay.cli.auth import SignIn
 from technopay.cli.demo.guide import guide_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.load import DEPOSIT, limit_json, payment_json
+from support.fixtures.load import DEPOSIT, limit_json, payment_json
 
 from technopay.cli.load.acknowledgements import Acknowledgements
 

@@ -8,7 +8,15 @@ from typing import Any, cast
 
 import pytest
 from rich.console import Console
-from support.load_results import broken_audit, changed, clean_result, difference, flow, outcome, verdict
+from support.fixtures.load_results import (
+    broken_audit,
+    changed,
+    clean_result,
+    difference,
+    flow,
+    outcome,
+    verdict,
+)
 
 from technopay.cli.load.console import ConsoleView, print_result
 from technopay.cli.load.recorder import Recorder

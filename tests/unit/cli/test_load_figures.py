@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import cast
 
 import pytest
-from support.load import make_plan
+from support.fixtures.load import make_plan
 
 from technopay.cli.load.figures import make_result
 from technopay.cli.load.flows import pay

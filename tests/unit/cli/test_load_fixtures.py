@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.load import NOW, QUICK, fake_server, limit_json
+from support.fixtures.load import NOW, QUICK, fake_server, limit_json
 
 from technopay.cli.load import fixtures as fixtures_module
 from technopay.cli.load.acknowledgements import Acknowledgements

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.load import ScriptedClient, leap, load_fixtures, payment_json
+from support.fixtures.load import ScriptedClient, leap, load_fixtures, payment_json
 
 from technopay.cli.load import flows
 from technopay.cli.load.fixtures import Inbox

@@ -7,7 +7,7 @@ import itertools
 from typing import Any
 
 import pytest
-from support.load import ScriptedClient, leap
+from support.fixtures.load import ScriptedClient, leap
 
 from technopay.cli.load.fixtures import CODE_WAIT_S, INBOX_LENGTH_MAX, Inbox
 from technopay.cli.load.timed_client import Reply

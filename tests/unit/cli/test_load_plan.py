@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.load_results import clean_result, empty_result
+from support.fixtures.load_results import clean_result, empty_result
 
 from technopay.cli.load.plan import NAMES, ScenarioName, failures, make_plan, read_condition
 from technopay.cli.load.result import Plan

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.load_results import broken_result, clean_result, empty_result, short_result
+from support.fixtures.load_results import broken_result, clean_result, empty_result, short_result
 
 from technopay.cli.load import report as report_module
 from technopay.cli.load.report import report_html

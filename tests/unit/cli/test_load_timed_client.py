@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from support.load import LOST, SILENCE, FakeServer, fake_server, payment_json
+from support.fixtures.load import LOST, SILENCE, FakeServer, fake_server, payment_json
 
 from technopay.cli.load import server_metrics
 from technopay.cli.load.acknowledgements import Acknowledgements

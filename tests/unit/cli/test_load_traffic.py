@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from support.load import ScriptedClient, ScriptedOperator, leap, limit_json, load_fixtures, make_plan
+from support.fixtures.load import ScriptedClient, ScriptedOperator, leap, limit_json, load_fixtures, make_plan
 
 from technopay.cli.load.flows import (
     SCENARIOS,

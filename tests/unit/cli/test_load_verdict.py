@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from support.load import (
+from support.fixtures.load import (
     DEPOSIT,
     LOST,
     NOW,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jwt
 import pytest
-from support.scenes import SECRET, TOKEN_KEY
+from support.fixtures.engine_setup import SECRET, TOKEN_KEY
 
 from technopay.cli import main
 from technopay.engine import OutcomeUnknown, StoreUnfit, __version__

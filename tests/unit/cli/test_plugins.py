@@ -10,8 +10,8 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-from support.scenes import SECRET
-from support.store import read_inbox
+from support.fixtures.engine_setup import SECRET
+from support.fixtures.store_commands import read_inbox
 
 from technopay.cli import service as module
 from technopay.cli.service import require_plugins, running_plugins, warn

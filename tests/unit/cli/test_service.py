@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 import pytest
-from support.scene import Scene
-from support.scenes import SECRET
+from support.fixtures.engine_setup import SECRET
+from support.fixtures.store_setup import Setup
 
 from technopay.cli.service import engine_settings, make_store, report_live_codes
 from technopay.cli.settings import Settings
@@ -41,12 +41,12 @@ async def test_live_codes_of_each_of_several_secrets_are_logged(
     fake_store: RedisStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    scene = Scene(fake_store)
-    await scene.user("alice")
-    wallet = await scene.wallet()
+    setup = Setup(fake_store)
+    await setup.user("alice")
+    wallet = await setup.wallet()
     for secret in (SECRET, SECRET, NEXT):
-        payment_id = await scene.started(wallet, await scene.invoice())
-        await scene.write_code(payment_id, key=key_id_of(secret))
+        payment_id = await setup.started(wallet, await setup.invoice())
+        await setup.write_code(payment_id, key=key_id_of(secret))
 
     await fake_store.run(BindSecret([key_id_of(SECRET)]))
     await report_live_codes(fake_store, Settings(secret=SECRET), SECRET)

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from support.scenes import SECRET
+from support.fixtures.engine_setup import SECRET
 
 from technopay.cli.settings import ConfigurationError, UsageError, load_settings
 from technopay.engine import StoreUnfit

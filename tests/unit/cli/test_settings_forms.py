@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.scenes import SECRET
+from support.fixtures.engine_setup import SECRET
 
 from technopay.cli.settings import ConfigurationError, UsageError, load_settings
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.scenes import SECRET
+from support.fixtures.engine_setup import SECRET
 
 from technopay.cli.settings import Settings
 from technopay.cli.workers import peers as peers_module

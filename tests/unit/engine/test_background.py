@@ -5,8 +5,8 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
-from support.scenes import wait_for
-from support.stand_ins import ManualClock
+from support.fixtures.doubles import ManualClock
+from support.fixtures.engine_setup import wait_for
 
 from technopay.engine import StoreUnavailable
 from technopay.engine.background import PAUSE_AFTER_FAULT_S, Loop

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from support.stand_ins import make_payment
+from support.fixtures.doubles import make_payment
 
 from technopay.engine import Limit, Page, Payment
 from technopay.engine.models import from_ms, to_ms

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.scenes import make_scene, quick_settings
+from support.fixtures.engine_setup import make_setup, quick_settings
 
 from technopay.engine import Engine, RateLimited
 from technopay.engine.commands import Command, ReadInvoice, StartPayment
@@ -28,7 +28,7 @@ async def test_a_start_that_is_refused_for_its_code_costs_no_other_command(
         send(command, *rest)
 
     async with Engine(fake_store, quick_settings(codes_per_hour=1)) as engine:
-        alice = await make_scene(engine, fake_store)
+        alice = await make_setup(engine, fake_store)
         await alice.start()
         invoice = await alice.invoice()
         monkeypatch.setattr(fake_store, "run", note_run)

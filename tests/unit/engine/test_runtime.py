@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any, ClassVar
 
 import pytest
-from support.scenes import make_scene, quick_settings, wait_for
-from support.stand_ins import make_payment
+from support.fixtures.doubles import make_payment
+from support.fixtures.engine_setup import make_setup, quick_settings, wait_for
 
 from technopay.engine import (
     SILENCE,
@@ -93,7 +93,7 @@ async def test_an_engine_can_be_closed_twice_and_before_its_start(fake_store: Re
 async def test_a_closed_engine_leaves_no_task_and_an_open_store(fake_store: RedisStore) -> None:
     tasks = asyncio.all_tasks()
     async with Engine(fake_store, quick_settings()) as engine:
-        alice = await make_scene(engine, fake_store)
+        alice = await make_setup(engine, fake_store)
         await alice.pay()
         assert asyncio.all_tasks() > tasks
     await asyncio.sleep(0)
@@ -116,7 +116,7 @@ async def test_a_store_used_with_another_secret_is_unfit(fake_store: RedisStore)
 
 async def test_two_engines_in_one_process_share_a_store(fake_store: RedisStore) -> None:
     async with Engine(fake_store, quick_settings()) as one, Engine(fake_store, quick_settings()) as other:
-        alice = await make_scene(one, fake_store)
+        alice = await make_setup(one, fake_store)
         payments = [await alice.start() for _ in range(4)]
         codes = [await alice.right_code(payment) for payment in payments]
 
@@ -139,8 +139,8 @@ async def test_two_engines_on_two_stores_know_nothing_of_each_other(fake_store: 
         Engine(fake_store, quick_settings()) as one,
         Engine(other_store, quick_settings(secret="another secret, just as long as that")) as other,
     ):
-        await make_scene(one, fake_store)
-        await make_scene(other, other_store)
+        await make_setup(one, fake_store)
+        await make_setup(other, other_store)
 
         assert len((await other.list_wallets(user_id="alice")).data) == 1
 
@@ -156,7 +156,7 @@ async def test_commands_accepted_before_the_close_are_finished(
 
     engine = Engine(fake_store, quick_settings(drain_s=10))
     await engine.start()
-    alice = await make_scene(engine, fake_store)
+    alice = await make_setup(engine, fake_store)
     monkeypatch.setattr(fake_store, "send", hold)
     deposits = [asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=1)) for _ in range(50)]
     await asyncio.sleep(0)
@@ -186,7 +186,7 @@ async def test_a_settlement_that_ends_during_the_close_is_completed(fake_store: 
     settings = quick_settings(settlement_timeout_s=5, drain_s=10)
     engine = Engine(fake_store, settings, settlement_service=service)
     await engine.start()
-    alice = await make_scene(engine, fake_store)
+    alice = await make_setup(engine, fake_store)
     payment = await alice.confirm(await alice.start(), wait_s=0)
     await asked.wait()
 
@@ -220,7 +220,7 @@ async def test_a_settlement_is_completed_while_its_wallet_is_stuck(
     settings = quick_settings(mailbox_capacity=1, commands_waiting_max=2, settlement_timeout_s=5)
     service = ScriptedSettlementService(settle=[settle])
     async with Engine(fake_store, settings, settlement_service=service) as engine:
-        alice = await make_scene(engine, fake_store)
+        alice = await make_setup(engine, fake_store)
         payment = await alice.confirm(await alice.start(), wait_s=0)
         monkeypatch.setattr(fake_store, "send", hold)
         deposits = [asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=1)) for _ in range(2)]
@@ -244,7 +244,7 @@ async def test_the_statistics_tell_what_is_going_on(fake_store: RedisStore) -> N
     async with Engine(fake_store, settings, settlement_service=service) as engine:
         assert replace(engine.statistics, script_times={}, mocks=()) == Statistics()
         assert engine.settings is settings
-        alice = await make_scene(engine, fake_store)
+        alice = await make_setup(engine, fake_store)
 
         await alice.confirm(await alice.start(), wait_s=0)
 
@@ -262,7 +262,7 @@ async def test_a_run_with_counted_ids_and_a_fixed_code_can_be_repeated_exactly()
         async with RedisStore.fake() as store:
             engine = Engine(store, quick_settings(), ids=SequentialIds(), verifier=FixedCode("4711"))
             async with engine:
-                alice = await make_scene(engine, store)
+                alice = await make_setup(engine, store)
                 paid = await alice.confirm(await alice.start(), "4711")
                 return [alice.wallet_id, paid.invoice_id, paid.id]
 
@@ -274,7 +274,7 @@ async def test_what_was_learned_of_payments_is_bounded(
 ) -> None:
     monkeypatch.setattr(runtime_module, "ROUTES_MAX", 2)
     async with Engine(fake_store, quick_settings()) as engine:
-        alice = await make_scene(engine, fake_store)
+        alice = await make_setup(engine, fake_store)
         payments = [await alice.start() for _ in range(4)]
 
         assert [*engine._runtime._routes] == [payment.id for payment in payments[2:]]

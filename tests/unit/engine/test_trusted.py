@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from support.stand_ins import make_payment
+from support.fixtures.doubles import make_payment
 
 from technopay.engine import Confirmation, Entry, Invoice, Limit, Message, OperatorPayment, User, Wallet
 from technopay.engine.models import Failure, Record, Refund, Resolution, from_ms

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from support.scenes import make_scene, quick_settings, wait_for
-from support.stand_ins import make_payment
+from support.fixtures.doubles import make_payment
+from support.fixtures.engine_setup import make_setup, quick_settings, wait_for
 
 from technopay.engine import (
     SILENCE,
@@ -25,7 +25,7 @@ from technopay.storage import RedisStore
 
 async def test_a_wait_leaves_nothing_behind(fake_store: RedisStore) -> None:
     async with Engine(fake_store, quick_settings()) as engine:
-        alice = await make_scene(engine, fake_store)
+        alice = await make_setup(engine, fake_store)
         payment = await alice.start()
         await engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=0.01)
 
@@ -43,7 +43,7 @@ def watched_by(engine: Engine, payment: Payment, count: int) -> Callable[[], Awa
 
 async def test_a_wait_ends_when_its_time_is_over(fake_store: RedisStore) -> None:
     async with Engine(fake_store, quick_settings()) as engine:
-        alice = await make_scene(engine, fake_store)
+        alice = await make_setup(engine, fake_store)
         payment = await alice.start()
         began = asyncio.get_running_loop().time()
 
@@ -58,7 +58,7 @@ async def test_a_wait_ends_with_the_change_that_this_process_makes(
 ) -> None:
     monkeypatch.setattr(waiters_module, "WAIT_INTERVAL_S", 60)
     async with Engine(fake_store, quick_settings()) as engine:
-        alice = await make_scene(engine, fake_store)
+        alice = await make_setup(engine, fake_store)
         payment = await alice.start()
         waits = [
             asyncio.create_task(engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=10))
@@ -86,7 +86,7 @@ async def test_who_waits_is_not_told_that_another_call_was_a_repeat(fake_store: 
 
 async def test_who_leaves_while_waiting_leaves_nothing_behind(fake_store: RedisStore) -> None:
     async with Engine(fake_store, quick_settings()) as engine:
-        alice = await make_scene(engine, fake_store)
+        alice = await make_setup(engine, fake_store)
         payment = await alice.start()
         waits = [
             asyncio.create_task(engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=10))
@@ -116,7 +116,7 @@ async def test_what_was_acknowledged_stays_so_when_the_store_cannot_be_looked_at
     settings = quick_settings(settlement_timeout_s=5, drain_s=0.01)
     monkeypatch.setattr(waiters_module, "WAIT_INTERVAL_S", 0.01)
     async with Engine(fake_store, settings, settlement_service=service) as engine:
-        alice = await make_scene(engine, fake_store)
+        alice = await make_setup(engine, fake_store)
         payment = await alice.start()
         with monkeypatch.context() as away:
             away.setattr(fake_store, "run", be_away)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from support.scenes import SECRET, quick_settings
+from support.fixtures.engine_setup import SECRET, quick_settings
 
 from technopay.engine import Engine
 from technopay.http.app import create_app

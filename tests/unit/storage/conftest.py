@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from support.clock import FakeClock
-from support.scene import Scene
+from support.fixtures.clock import FakeClock
+from support.fixtures.store_setup import Setup
 
 from technopay.storage import RedisStore
 
 
 @pytest.fixture
-async def scene(store: RedisStore) -> Scene:
+async def setup(store: RedisStore) -> Setup:
     """A store of each kind with the user alice in it."""
-    scene = Scene(store)
-    await scene.user("alice")
-    return scene
+    setup = Setup(store)
+    await setup.user("alice")
+    return setup
 
 
 @pytest.fixture
-async def clocked(fake_clock: FakeClock) -> AsyncIterator[Scene]:
+async def clocked(fake_clock: FakeClock) -> AsyncIterator[Setup]:
     """A faked store with the user alice in it, whose time is `fake_clock`."""
     async with RedisStore.fake() as store:
-        scene = Scene(store)
-        await scene.user("alice")
-        yield scene
+        setup = Setup(store)
+        await setup.user("alice")
+        yield setup

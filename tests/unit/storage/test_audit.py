@@ -8,10 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support.audit import assert_clean
-from support.relaying import relay_all, relay_anew
-from support.scene import ALONE, DAY_MS, WRONG, Scene, client_of, dump, operation, read_stream, unrecorded
-from support.store import set_aside
+from support.fixtures.audit import assert_clean
+from support.fixtures.relaying import relay_all, relay_anew
+from support.fixtures.store_commands import set_aside
+from support.fixtures.store_setup import (
+    ALONE,
+    DAY_MS,
+    WRONG,
+    Setup,
+    client_of,
+    dump,
+    operation,
+    read_stream,
+    unrecorded,
+)
 
 from technopay.engine import commands
 from technopay.engine.commands import FindPayment, SetUserStatus, VoidInvoice
@@ -26,7 +36,7 @@ pytestmark = pytest.mark.any_partition
 class World:
     """A store in which everything has happened once; its records by what happened to them."""
 
-    scene: Scene
+    setup: Setup
     wallet: str
     payments: dict[str, str]
     invoices: dict[str, str]
@@ -35,11 +45,11 @@ class World:
     @property
     def client(self) -> Any:
         """Look behind the scripts."""
-        return client_of(self.scene.store)
+        return client_of(self.setup.store)
 
     def key(self, kind: str, record_id: str | None = None) -> str:
         """Name a key."""
-        return self.scene.keys.key(kind, record_id)
+        return self.setup.keys.key(kind, record_id)
 
     async def entry(self, entry_type: str, subject: str) -> str:
         """Find an entry of the journal."""
@@ -57,46 +67,46 @@ class World:
 
 
 @pytest.fixture
-async def world(scene: Scene) -> World:
-    await scene.set_limit("EUR", 1_000_000)
-    wallet, other = await scene.wallet(), await scene.wallet(balance=5_000)
+async def world(setup: Setup) -> World:
+    await setup.set_limit("EUR", 1_000_000)
+    wallet, other = await setup.wallet(), await setup.wallet(balance=5_000)
     payments: dict[str, str] = {}
-    payments["succeeded"] = await scene.succeeded(wallet)
-    payments["processing"], _ = await scene.processing(wallet)
-    payments["given_back"], claim = await scene.processing(wallet)
-    await scene.complete(payments["given_back"], claim, "given_back")
-    payments["refunding"], claim = await scene.refunding(wallet)
-    payments["refunded"], claim = await scene.refunding(wallet)
-    await scene.complete(payments["refunded"], claim, "reversed")
-    payments["set_aside"], claim = await scene.processing(other)
-    assert await set_aside(scene.store, payments["set_aside"], claim, DAY_MS)
-    invoices = {"open": await scene.invoice(), "void": await scene.invoice(), "waiting": await scene.invoice()}
-    await scene.store.run(VoidInvoice(operation(), invoices["void"]))
-    payments["canceled"] = await scene.started(wallet, invoices["waiting"])
-    payments["waiting"] = await scene.started(wallet, invoices["waiting"])
-    payments["failed"] = await scene.started(wallet, await scene.invoice(), attempts=1)
-    await scene.confirm(payments["failed"], WRONG)
-    payment = (await scene.store.run(FindPayment(payments["succeeded"]))).value
+    payments["succeeded"] = await setup.succeeded(wallet)
+    payments["processing"], _ = await setup.processing(wallet)
+    payments["given_back"], claim = await setup.processing(wallet)
+    await setup.complete(payments["given_back"], claim, "given_back")
+    payments["refunding"], claim = await setup.refunding(wallet)
+    payments["refunded"], claim = await setup.refunding(wallet)
+    await setup.complete(payments["refunded"], claim, "reversed")
+    payments["set_aside"], claim = await setup.processing(other)
+    assert await set_aside(setup.store, payments["set_aside"], claim, DAY_MS)
+    invoices = {"open": await setup.invoice(), "void": await setup.invoice(), "waiting": await setup.invoice()}
+    await setup.store.run(VoidInvoice(operation(), invoices["void"]))
+    payments["canceled"] = await setup.started(wallet, invoices["waiting"])
+    payments["waiting"] = await setup.started(wallet, invoices["waiting"])
+    payments["failed"] = await setup.started(wallet, await setup.invoice(), attempts=1)
+    await setup.confirm(payments["failed"], WRONG)
+    payment = (await setup.store.run(FindPayment(payments["succeeded"]))).value
     assert payment
     invoices["paid"] = payment.invoice_id
-    await relay_all(scene)
-    [message] = await relay_anew(scene, "the address is dead")
-    return World(scene, wallet, payments, invoices, message)
+    await relay_all(setup)
+    [message] = await relay_anew(setup, "the address is dead")
+    return World(setup, wallet, payments, invoices, message)
 
 
-async def test_the_audit_of_a_store_that_is_new_is_clean(scene: Scene) -> None:
-    audit = await scene.store.audit()
+async def test_the_audit_of_a_store_that_is_new_is_clean(setup: Setup) -> None:
+    audit = await setup.store.audit()
 
     assert audit.clean
     assert (audit.checked.wallets, audit.checked.payments, audit.differences) == (0, 0, [])
 
 
 async def test_the_audit_looks_at_everything_and_changes_nothing(world: World) -> None:
-    before = await dump(world.scene.store)
+    before = await dump(world.setup.store)
 
-    audit = await assert_clean(world.scene.store)
+    audit = await assert_clean(world.setup.store)
 
-    assert await dump(world.scene.store) == before
+    assert await dump(world.setup.store) == before
     checked = audit.checked
     assert (checked.entries, checked.messages) == (len(before["journal"]), 1)
     for kind, count in (
@@ -175,14 +185,14 @@ async def a_cancellation_without_its_event(world: World) -> None:
 async def a_fresh_code_without_its_event(world: World) -> None:
     for issue in (2, 3):
         command = commands.ResendCode(unrecorded(), world.payments["waiting"], "alice", issue, DAY_MS)
-        assert (await world.scene.store.run(command, ALONE)).code == "ok"
-    *_, (first, _), _ = await world.scene.entries()
+        assert (await world.setup.store.run(command, ALONE)).code == "ok"
+    *_, (first, _), _ = await world.setup.entries()
     assert await world.client.xdel(world.key("journal"), first) == 1
 
 
 @corruption(CHANGE)
 async def a_payment_that_counts_a_change_too_many(world: World) -> None:
-    await world.scene.write("payment", world.payments["succeeded"], version=4)
+    await world.setup.write("payment", world.payments["succeeded"], version=4)
 
 
 @corruption(CHANGE)
@@ -192,7 +202,7 @@ async def a_payment_without_a_version(world: World) -> None:
 
 @corruption(LIMIT)
 async def a_counter_that_is_too_low(world: World) -> None:
-    day = await world.scene.day(world.payments["processing"])
+    day = await world.setup.day(world.payments["processing"])
     await world.client.hincrby(world.key("limit", "global:EUR"), day, -1)
 
 
@@ -281,7 +291,7 @@ async def a_wallet_out_of_nothing(world: World) -> None:
 
 @corruption(CHANGE)
 async def a_user_unblocked_behind_the_journal(world: World) -> None:
-    await world.scene.store.run(SetUserStatus(operation(), "alice", "blocked"))
+    await world.setup.store.run(SetUserStatus(operation(), "alice", "blocked"))
     await world.client.hset(world.key("user", "alice"), "status", "active")
 
 
@@ -299,38 +309,38 @@ async def a_relay_that_passed_over_what_is_to_come(world: World) -> None:
 @pytest.mark.parametrize("name", CORRUPTIONS)
 async def test_a_corruption_is_reported_by_the_name_of_what_it_breaks(world: World, name: str) -> None:
     invariants, corrupt = CORRUPTIONS[name]
-    await assert_clean(world.scene.store)
+    await assert_clean(world.setup.store)
 
     await corrupt(world)
 
-    audit = await world.scene.store.audit()
+    audit = await world.setup.store.audit()
     assert not audit.clean
     assert {difference.invariant for difference in audit.differences} == invariants, audit.differences
 
 
 async def test_the_audit_beside_traffic_reports_nothing_that_is_not_there(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Small portions make many positions, and so many chances to be wrong.
     monkeypatch.setattr(auditing, "PORTION", 5)
     monkeypatch.setattr(auditing, "BATCH", 20)
-    wallets = [await scene.wallet() for _ in range(4)]
+    wallets = [await setup.wallet() for _ in range(4)]
     seen: list[Audit] = []
 
     async def keep_busy(wallet: str) -> None:
         for _ in range(ROUNDS):
-            await scene.deposit(wallet, 5_000)
-            await scene.succeeded(wallet)
-            payment, claim = await scene.processing(wallet)
-            await scene.complete(payment, claim, "given_back")
-            payment, claim = await scene.refunding(wallet)
-            await scene.complete(payment, claim, "reversed")
-            canceled = await scene.started(wallet, await scene.invoice())
-            await scene.store.run(commands.CancelPayment(unrecorded(), canceled, "alice"), ALONE)
+            await setup.deposit(wallet, 5_000)
+            await setup.succeeded(wallet)
+            payment, claim = await setup.processing(wallet)
+            await setup.complete(payment, claim, "given_back")
+            payment, claim = await setup.refunding(wallet)
+            await setup.complete(payment, claim, "reversed")
+            canceled = await setup.started(wallet, await setup.invoice())
+            await setup.store.run(commands.CancelPayment(unrecorded(), canceled, "alice"), ALONE)
 
     async def audit_while(busy: asyncio.Future[Any]) -> None:
         while not busy.done():
-            seen.append(await assert_clean(scene.store))
+            seen.append(await assert_clean(setup.store))
 
     busy = asyncio.gather(*(keep_busy(wallet) for wallet in wallets))
     await audit_while(busy)

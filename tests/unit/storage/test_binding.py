@@ -10,8 +10,8 @@ from itertools import count
 from typing import Any, get_args, get_type_hints
 
 import pytest
-from support.scene import ALONE, DAY_MS, RIGHT, WRONG, Scene, operation, unrecorded
-from support.store import COMMANDS
+from support.fixtures.store_commands import COMMANDS
+from support.fixtures.store_setup import ALONE, DAY_MS, RIGHT, WRONG, Setup, operation, unrecorded
 
 from technopay.engine import commands
 from technopay.engine.commands import Command
@@ -252,24 +252,24 @@ async def test_a_store_that_is_not_open_is_unavailable_and_says_so_later(piped: 
     assert [type(outcome) for outcome in heard] == [StoreUnavailable]
 
 
-async def test_what_is_sent_in_one_tick_is_heard_once_each(scene: Scene) -> None:
-    wallet = await scene.wallet(balance=0)
+async def test_what_is_sent_in_one_tick_is_heard_once_each(setup: Setup) -> None:
+    wallet = await setup.wallet(balance=0)
     heard: list[Any] = []
     for _ in range(5):
-        scene.store.send(commands.Deposit(operation(), wallet, 1), ALONE, heard.append)
+        setup.store.send(commands.Deposit(operation(), wallet, 1), ALONE, heard.append)
     assert heard == []
     async with asyncio.timeout(5):
         while len(heard) < 5:  # noqa: ASYNC110 - what hears is no coroutine
             await asyncio.sleep(0.001)
-    await scene.store.ping()
+    await setup.store.ping()
     assert [(outcome.code, outcome.value.balance) for outcome in heard] == [("ok", at) for at in range(1, 6)]
 
 
-async def test_details_have_their_types(scene: Scene) -> None:
-    await scene.set_limit("EUR", 5_000)
-    payment = await scene.started(await scene.wallet(), await scene.invoice(), resends=0)
+async def test_details_have_their_types(setup: Setup) -> None:
+    await setup.set_limit("EUR", 5_000)
+    payment = await setup.started(await setup.wallet(), await setup.invoice(), resends=0)
     resend = commands.ResendCode(unrecorded(), payment, "alice", 2, 60_000)
-    assert 0 < (await scene.store.run(resend, ALONE)).details["retry_after_s"] <= 300
-    assert (await scene.confirm(payment, WRONG)).details == {"attempts_remaining": 4}
-    assert (await scene.confirm(payment, RIGHT)).details == {"claim": "1"}
-    assert (await scene.confirm(payment, RIGHT)).details == {"replayed": True}
+    assert 0 < (await setup.store.run(resend, ALONE)).details["retry_after_s"] <= 300
+    assert (await setup.confirm(payment, WRONG)).details == {"attempts_remaining": 4}
+    assert (await setup.confirm(payment, RIGHT)).details == {"claim": "1"}
+    assert (await setup.confirm(payment, RIGHT)).details == {"replayed": True}

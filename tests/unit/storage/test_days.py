@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.clock import FakeClock
-from support.scene import Scene
+from support.fixtures.clock import FakeClock
+from support.fixtures.store_setup import Setup
 
 from technopay.storage import RedisStore
 from technopay.storage.business_days import Calendar
@@ -109,25 +109,25 @@ async def test_the_limit_starts_anew_at_midnight_exactly(
 ) -> None:
     fake_clock.now_ms = ms(midnight) - 60_000
     async with RedisStore.fake(timezone=zone) as store:
-        scene = Scene(store)
-        await scene.user("alice")
-        wallet = await scene.wallet()
-        await scene.set_limit("EUR", 1_500)
-        before = (await scene.limit()).resets_at
+        setup = Setup(store)
+        await setup.user("alice")
+        wallet = await setup.wallet()
+        await setup.set_limit("EUR", 1_500)
+        before = (await setup.limit()).resets_at
         assert round(before.timestamp() * 1000) == ms(midnight)
-        last, next_ = [await scene.started(wallet, await scene.invoice()) for _ in range(2)]
+        last, next_ = [await setup.started(wallet, await setup.invoice()) for _ in range(2)]
 
         fake_clock.now_ms = ms(midnight) - 1
-        assert (await scene.confirm(last)).code == "ok"
-        assert (await scene.confirm(next_)).code == "daily_limit_exceeded"
-        assert (await scene.limit()).used == 1_000
+        assert (await setup.confirm(last)).code == "ok"
+        assert (await setup.confirm(next_)).code == "daily_limit_exceeded"
+        assert (await setup.limit()).used == 1_000
 
         fake_clock.now_ms = ms(midnight)
-        assert (await scene.limit()).used == 0
-        assert (await scene.confirm(next_)).code == "ok"
-        days = [await scene.day(payment) for payment in (last, next_)]
+        assert (await setup.limit()).used == 0
+        assert (await setup.confirm(next_)).code == "ok"
+        days = [await setup.day(payment) for payment in (last, next_)]
         assert days[0] < days[1]
-        used = await scene.counter()
+        used = await setup.counter()
         assert [used[day] for day in days] == ["1000", "1000"]
 
 
@@ -135,7 +135,7 @@ async def test_the_limit_starts_anew_at_midnight_exactly(
     "jump", [timedelta(days=1), timedelta(days=2), timedelta(days=40), timedelta(days=-40)]
 )
 async def test_a_clock_that_left_the_known_days_is_followed(
-    clocked: Scene, fake_clock: FakeClock, jump: timedelta
+    clocked: Setup, fake_clock: FakeClock, jump: timedelta
 ) -> None:
     wallet = await clocked.wallet()
     await clocked.set_limit("EUR", 1_500)
@@ -148,7 +148,7 @@ async def test_a_clock_that_left_the_known_days_is_followed(
 
 
 async def test_a_clock_that_stepped_back_over_midnight_counts_for_yesterday(
-    clocked: Scene, fake_clock: FakeClock
+    clocked: Setup, fake_clock: FakeClock
 ) -> None:
     fake_clock.now_ms = ms("2026-07-06T00:00")
     wallet = await clocked.wallet()
@@ -159,7 +159,7 @@ async def test_a_clock_that_stepped_back_over_midnight_counts_for_yesterday(
 
 
 async def test_the_limit_of_a_payment_given_back_tomorrow_goes_back_to_the_day_of_its_debit(
-    clocked: Scene, fake_clock: FakeClock
+    clocked: Setup, fake_clock: FakeClock
 ) -> None:
     wallet = await clocked.wallet()
     await clocked.set_limit("EUR", 1_500)

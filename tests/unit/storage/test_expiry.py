@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from support.clock import FakeClock
-from support.scene import ALONE, CODE_MS, Scene, operation, unrecorded
-from support.store import take_due
+from support.fixtures.clock import FakeClock
+from support.fixtures.store_commands import take_due
+from support.fixtures.store_setup import ALONE, CODE_MS, Setup, operation, unrecorded
 
 from technopay.engine import commands
 from technopay.engine.commands import CreateUser, ReadInvoice
 
 
-async def test_a_code_is_good_to_its_last_millisecond(clocked: Scene, fake_clock: FakeClock) -> None:
+async def test_a_code_is_good_to_its_last_millisecond(clocked: Setup, fake_clock: FakeClock) -> None:
     wallet = await clocked.wallet()
     first, second = [await clocked.started(wallet, await clocked.invoice()) for _ in range(2)]
     fake_clock.advance(CODE_MS - 1)
@@ -22,7 +22,7 @@ async def test_a_code_is_good_to_its_last_millisecond(clocked: Scene, fake_clock
     assert (await clocked.confirm(second)).code == "confirmation_expired"
 
 
-async def test_a_code_that_was_accepted_does_not_expire(clocked: Scene, fake_clock: FakeClock) -> None:
+async def test_a_code_that_was_accepted_does_not_expire(clocked: Setup, fake_clock: FakeClock) -> None:
     payment_id, _ = await clocked.processing(await clocked.wallet())
     fake_clock.advance(CODE_MS)
     replay = await clocked.confirm(payment_id)
@@ -31,7 +31,7 @@ async def test_a_code_that_was_accepted_does_not_expire(clocked: Scene, fake_clo
 
 @pytest.mark.parametrize(("late_ms", "start", "confirm"), [(-1, "ok", "ok"), (0, *["invoice_expired"] * 2)])
 async def test_an_invoice_is_payable_to_its_last_millisecond(
-    clocked: Scene, fake_clock: FakeClock, late_ms: int, start: str, confirm: str
+    clocked: Setup, fake_clock: FakeClock, late_ms: int, start: str, confirm: str
 ) -> None:
     wallet = await clocked.wallet()
     expires_at = fake_clock.now_ms + 60_000
@@ -48,7 +48,7 @@ async def test_an_invoice_is_payable_to_its_last_millisecond(
     assert (await clocked.confirm(payment_id)).code == confirm
 
 
-async def test_an_expired_code_is_told_before_an_expired_invoice(clocked: Scene, fake_clock: FakeClock) -> None:
+async def test_an_expired_code_is_told_before_an_expired_invoice(clocked: Setup, fake_clock: FakeClock) -> None:
     invoice = await clocked.invoice(expires_at_ms=fake_clock.now_ms + CODE_MS)
     payment_id = await clocked.started(await clocked.wallet(), invoice)
     fake_clock.advance(CODE_MS)
@@ -56,7 +56,7 @@ async def test_an_expired_code_is_told_before_an_expired_invoice(clocked: Scene,
 
 
 async def test_a_payment_can_be_canceled_to_the_last_millisecond_of_its_code(
-    clocked: Scene, fake_clock: FakeClock
+    clocked: Setup, fake_clock: FakeClock
 ) -> None:
     wallet = await clocked.wallet()
     first, second = [await clocked.started(wallet, await clocked.invoice()) for _ in range(2)]
@@ -67,7 +67,7 @@ async def test_a_payment_can_be_canceled_to_the_last_millisecond_of_its_code(
 
 
 async def test_the_agenda_expires_a_payment_at_its_last_millisecond_and_not_before(
-    clocked: Scene, fake_clock: FakeClock
+    clocked: Setup, fake_clock: FakeClock
 ) -> None:
     payment_id = await clocked.started(await clocked.wallet(), await clocked.invoice())
     fake_clock.advance(CODE_MS - 1)
@@ -78,7 +78,7 @@ async def test_the_agenda_expires_a_payment_at_its_last_millisecond_and_not_befo
     assert (await clocked.fields("payment", payment_id))["status"] == "expired"
 
 
-async def test_a_settlement_claim_lasts_fifteen_seconds(clocked: Scene, fake_clock: FakeClock) -> None:
+async def test_a_settlement_claim_lasts_fifteen_seconds(clocked: Setup, fake_clock: FakeClock) -> None:
     payment_id, _ = await clocked.processing(await clocked.wallet())
     fake_clock.advance(14_999)
     assert (await take_due(clocked.store, 10)).payments == []
@@ -87,7 +87,7 @@ async def test_a_settlement_claim_lasts_fifteen_seconds(clocked: Scene, fake_clo
 
 
 async def test_an_operation_is_remembered_as_long_as_it_was_asked_for(
-    clocked: Scene, fake_clock: FakeClock
+    clocked: Setup, fake_clock: FakeClock
 ) -> None:
     who = operation(kept_ms=1_000)
     await clocked.store.run(CreateUser(who, "bob", None, "+15550100"))
@@ -99,7 +99,7 @@ async def test_an_operation_is_remembered_as_long_as_it_was_asked_for(
     assert (await clocked.store.run(CreateUser(who, "bob", None, "+15550100"))).code == "user_exists"
 
 
-async def test_the_debit_is_dated_by_the_stores_clock(clocked: Scene, fake_clock: FakeClock) -> None:
+async def test_the_debit_is_dated_by_the_stores_clock(clocked: Setup, fake_clock: FakeClock) -> None:
     payment_id = await clocked.started(await clocked.wallet(), await clocked.invoice())
     fake_clock.advance(1_234)
     assert (await clocked.confirm(payment_id)).code == "ok"

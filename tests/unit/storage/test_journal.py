@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.clock import FakeClock
-from support.scene import Scene, client_of
-from support.store import list_entries, list_messages, read_outbox, record_deliveries, search_payments
+from support.fixtures.clock import FakeClock
+from support.fixtures.store_commands import (
+    list_entries,
+    list_messages,
+    read_outbox,
+    record_deliveries,
+    search_payments,
+)
+from support.fixtures.store_setup import Setup, client_of
 
 from technopay.engine.models import from_ms, to_ms
 
@@ -15,10 +21,10 @@ FUTURE_MS = 4_102_444_800_000
 """The year 2100."""
 
 
-async def write_future(scene: Scene) -> str:
+async def write_future(setup: Setup) -> str:
     """Leave an entry as a clock that ran far ahead would have left it."""
-    entry: str = await client_of(scene.store).xadd(
-        scene.keys.journal, {"user.created": "nobody"}, id=f"{FUTURE_MS}-5"
+    entry: str = await client_of(setup.store).xadd(
+        setup.keys.journal, {"user.created": "nobody"}, id=f"{FUTURE_MS}-5"
     )
     return entry
 
@@ -28,39 +34,39 @@ def sequence(entry: str) -> tuple[int, int]:
     return int(at), int(number)
 
 
-async def test_an_entrys_id_says_when_it_was_written_and_no_field_says_it_again(scene: Scene) -> None:
-    wallet = await scene.wallet(balance=0)
-    earliest = await scene.now_ms()
+async def test_an_entrys_id_says_when_it_was_written_and_no_field_says_it_again(setup: Setup) -> None:
+    wallet = await setup.wallet(balance=0)
+    earliest = await setup.now_ms()
     for amount in (1, 2):
-        await scene.deposit(wallet, amount)
-    *_, (first, fields), (second, _) = await scene.entries()
-    assert earliest <= sequence(first)[0] <= sequence(second)[0] <= await scene.now_ms()
+        await setup.deposit(wallet, amount)
+    *_, (first, fields), (second, _) = await setup.entries()
+    assert earliest <= sequence(first)[0] <= sequence(second)[0] <= await setup.now_ms()
     assert sequence(first) < sequence(second)
     assert "at" not in fields
-    page = (await list_entries(scene.store, wallet, None, "", 1)).value
+    page = (await list_entries(setup.store, wallet, None, "", 1)).value
     assert page is not None
     assert to_ms(page.data[0].at) == sequence(second)[0]
 
 
 @pytest.mark.corrupts
 async def test_what_is_written_after_the_clock_went_back_keeps_the_order_and_says_when_it_was(
-    scene: Scene,
+    setup: Setup,
 ) -> None:
-    wallet = await scene.wallet(balance=1)
-    future = await write_future(scene)
-    earliest = await scene.now_ms()
-    outcome = await scene.deposit(wallet, 2)
+    wallet = await setup.wallet(balance=1)
+    future = await write_future(setup)
+    earliest = await setup.now_ms()
+    outcome = await setup.deposit(wallet, 2)
     assert outcome.code == "ok"
     assert outcome.value is not None
     assert outcome.value.balance == 3
 
-    *_, (last_but_one, _), (newest, fields) = await scene.entries()
+    *_, (last_but_one, _), (newest, fields) = await setup.entries()
     assert last_but_one == future
     assert sequence(newest) > sequence(future)
-    assert earliest <= int(fields.pop("at")) <= await scene.now_ms()
+    assert earliest <= int(fields.pop("at")) <= await setup.now_ms()
     assert fields == {"type": "wallet.deposited", "wallet": wallet, "amount": "2", "balance": "3"}
 
-    page = (await list_entries(scene.store, wallet, None, "", 10)).value
+    page = (await list_entries(setup.store, wallet, None, "", 10)).value
     assert page is not None
     assert [(entry.amount, entry.balance_after) for entry in page.data] == [(2, 3), (1, 1)]
     assert [earliest <= to_ms(entry.at) for entry in page.data] == [True, False]
@@ -68,30 +74,30 @@ async def test_what_is_written_after_the_clock_went_back_keeps_the_order_and_say
 
 
 @pytest.mark.corrupts
-async def test_a_purchase_after_the_clock_went_back_is_written_listed_and_told_as_always(scene: Scene) -> None:
-    await scene.set_limit("EUR", 5_000)
-    wallet = await scene.wallet()
-    await write_future(scene)
-    earliest = await scene.now_ms()
-    payment_id = await scene.succeeded(wallet)
+async def test_a_purchase_after_the_clock_went_back_is_written_listed_and_told_as_always(setup: Setup) -> None:
+    await setup.set_limit("EUR", 5_000)
+    wallet = await setup.wallet()
+    await write_future(setup)
+    earliest = await setup.now_ms()
+    payment_id = await setup.succeeded(wallet)
 
-    page = await search_payments(scene.store, None, None, set_aside=None, cursor="", limit=10)
+    page = await search_payments(setup.store, None, None, set_aside=None, cursor="", limit=10)
     assert [payment.id for payment in page.data] == [payment_id]
-    outbox = await read_outbox(scene.store, "relay-a", 100)
+    outbox = await read_outbox(setup.store, "relay-a", 100)
     assert outbox is not None
     assert [notice.kind for notice in outbox.notifications] == ["confirmation.code", "payment.succeeded"]
-    assert await record_deliveries(scene.store, outbox.claim, outbox.cursor, 0, [])
-    messages = (await list_messages(scene.store, None, None, "", 10)).data
+    assert await record_deliveries(setup.store, outbox.claim, outbox.cursor, 0, [])
+    messages = (await list_messages(setup.store, None, None, "", 10)).data
     assert [message.kind for message in messages] == ["payment.succeeded", "confirmation.code"]
-    latest = await scene.now_ms()
+    latest = await setup.now_ms()
     assert all(earliest <= to_ms(message.at) <= latest for message in messages)
-    assert await read_outbox(scene.store, "relay-a", 100) is None
-    entries: Any = (await list_entries(scene.store, wallet, None, "", 1)).value
-    assert entries.data[0].at == (await scene.payment(payment_id)).paid_at
+    assert await read_outbox(setup.store, "relay-a", 100) is None
+    entries: Any = (await list_entries(setup.store, wallet, None, "", 1)).value
+    assert entries.data[0].at == (await setup.payment(payment_id)).paid_at
 
 
 async def test_entries_are_dated_by_the_clock_while_the_journal_is_ahead_of_it(
-    clocked: Scene, fake_clock: FakeClock
+    clocked: Setup, fake_clock: FakeClock
 ) -> None:
     wallet, noon = await clocked.wallet(balance=0), fake_clock.now_ms
     for step_ms in (0, -2, 1, 1, 1):

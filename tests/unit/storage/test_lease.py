@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from support.clock import FakeClock
-from support.scene import ALONE, RIGHT, Scene, dump, new_id, operation, start_command, unrecorded
+from support.fixtures.clock import FakeClock
+from support.fixtures.store_setup import ALONE, RIGHT, Setup, dump, new_id, operation, start_command, unrecorded
 
 from technopay.engine import commands
 from technopay.engine.ports import Outcome
@@ -19,9 +19,9 @@ LEASE_MS = 100
 Call = Callable[[Lease], Awaitable[Outcome[Any]]]
 
 
-async def prepare(scene: Scene, name: str) -> tuple[str, Call]:
+async def prepare(setup: Setup, name: str) -> tuple[str, Call]:
     """Bring a wallet to where a script would go through; answer the wallet and the call."""
-    store, wallet = scene.store, await scene.wallet()
+    store, wallet = setup.store, await setup.wallet()
     if name == "deposit":
         deposit = commands.Deposit(operation(), wallet, 5)
         return wallet, lambda lease: store.run(deposit, lease)
@@ -29,12 +29,12 @@ async def prepare(scene: Scene, name: str) -> tuple[str, Call]:
         status = commands.SetWalletStatus(operation(), wallet, "inactive")
         return wallet, lambda lease: store.run(status, lease)
     if name == "begin_refund":
-        refund = commands.BeginRefund(operation(), await scene.succeeded(wallet), "ref_001")
+        refund = commands.BeginRefund(operation(), await setup.succeeded(wallet), "ref_001")
         return wallet, lambda lease: store.run(refund, lease)
     if name == "start_payment":
-        start = start_command(wallet, await scene.invoice())
+        start = start_command(wallet, await setup.invoice())
         return wallet, lambda lease: store.run(start, lease)
-    payment = await scene.started(wallet, await scene.invoice())
+    payment = await setup.started(wallet, await setup.invoice())
     if name == "confirm_payment":
         confirm = commands.ConfirmPayment(new_id("op"), payment, "alice", RIGHT)
         return wallet, lambda lease: store.run(confirm, lease)
@@ -52,15 +52,15 @@ SCRIPTS = [
 every_script = pytest.mark.parametrize("name", SCRIPTS)
 
 
-async def hold(scene: Scene, wallet: str, *, until_in_ms: int, owner: str = "owner-b", token: int = 7) -> None:
+async def hold(setup: Setup, wallet: str, *, until_in_ms: int, owner: str = "owner-b", token: int = 7) -> None:
     """Write a lease as another process would have left it."""
-    until = await scene.now_ms() + until_in_ms
-    await scene.write("wallet", wallet, lease_owner=owner, lease_until=until, token=token)
+    until = await setup.now_ms() + until_in_ms
+    await setup.write("wallet", wallet, lease_owner=owner, lease_until=until, token=token)
 
 
 @every_script
 async def test_while_another_owner_holds_the_lease_a_command_is_busy_and_changes_nothing(
-    clocked: Scene, name: str
+    clocked: Setup, name: str
 ) -> None:
     wallet, call = await prepare(clocked, name)
     await hold(clocked, wallet, until_in_ms=LEASE_MS)
@@ -71,7 +71,7 @@ async def test_while_another_owner_holds_the_lease_a_command_is_busy_and_changes
 
 
 @every_script
-async def test_an_old_token_is_fenced_and_changes_nothing(clocked: Scene, name: str) -> None:
+async def test_an_old_token_is_fenced_and_changes_nothing(clocked: Setup, name: str) -> None:
     wallet, call = await prepare(clocked, name)
     await hold(clocked, wallet, until_in_ms=-1, token=7)
     before = await dump(clocked.store)
@@ -81,7 +81,7 @@ async def test_an_old_token_is_fenced_and_changes_nothing(clocked: Scene, name: 
 
 
 @every_script
-async def test_the_own_earlier_result_is_answered_before_the_lease_is_judged(clocked: Scene, name: str) -> None:
+async def test_the_own_earlier_result_is_answered_before_the_lease_is_judged(clocked: Setup, name: str) -> None:
     wallet, call = await prepare(clocked, name)
     first = await call(ALONE)
     assert first.code == "ok"
@@ -94,7 +94,7 @@ async def test_the_own_earlier_result_is_answered_before_the_lease_is_judged(clo
 
 
 @every_script
-async def test_a_lease_is_kept_while_more_is_to_come_and_given_up_after_that(clocked: Scene, name: str) -> None:
+async def test_a_lease_is_kept_while_more_is_to_come_and_given_up_after_that(clocked: Setup, name: str) -> None:
     wallet, call = await prepare(clocked, name)
     outcome = await call(Lease("owner-a", "", keep=True))
     assert (outcome.code, outcome.token) == ("ok", "1")
@@ -110,7 +110,7 @@ async def test_a_lease_is_kept_while_more_is_to_come_and_given_up_after_that(clo
     assert fields["token"] == "1"
 
 
-async def test_a_refusal_keeps_and_gives_up_the_lease_too(clocked: Scene) -> None:
+async def test_a_refusal_keeps_and_gives_up_the_lease_too(clocked: Setup) -> None:
     wallet = await clocked.wallet(balance=0)
     invoice = await clocked.invoice()
     kept = await clocked.start(wallet, invoice, lease=Lease("owner-a", "", keep=True))
@@ -121,7 +121,7 @@ async def test_a_refusal_keeps_and_gives_up_the_lease_too(clocked: Scene) -> Non
     assert "lease_until" not in await clocked.fields("wallet", wallet)
 
 
-async def test_a_lease_is_live_to_its_last_millisecond(clocked: Scene, fake_clock: FakeClock) -> None:
+async def test_a_lease_is_live_to_its_last_millisecond(clocked: Setup, fake_clock: FakeClock) -> None:
     wallet = await clocked.wallet()
     await clocked.deposit(wallet, 1, OTHERS)
     fake_clock.advance(LEASE_MS - 1)
@@ -131,7 +131,7 @@ async def test_a_lease_is_live_to_its_last_millisecond(clocked: Scene, fake_cloc
 
 
 async def test_a_clock_that_jumped_back_does_not_make_a_lease_longer(
-    clocked: Scene, fake_clock: FakeClock
+    clocked: Setup, fake_clock: FakeClock
 ) -> None:
     wallet = await clocked.wallet()
     await clocked.deposit(wallet, 1, OTHERS)
@@ -141,7 +141,7 @@ async def test_a_clock_that_jumped_back_does_not_make_a_lease_longer(
 
 
 async def test_a_new_owner_raises_the_token_and_the_old_one_is_fenced(
-    clocked: Scene, fake_clock: FakeClock
+    clocked: Setup, fake_clock: FakeClock
 ) -> None:
     wallet = await clocked.wallet()
     sleeper = await clocked.deposit(wallet, 1, Lease("owner-a", "", keep=True))
@@ -154,7 +154,7 @@ async def test_a_new_owner_raises_the_token_and_the_old_one_is_fenced(
     assert (newcomer.code, newcomer.token) == ("ok", "3")
 
 
-async def test_the_owner_renews_its_lease_under_the_same_token(clocked: Scene, fake_clock: FakeClock) -> None:
+async def test_the_owner_renews_its_lease_under_the_same_token(clocked: Setup, fake_clock: FakeClock) -> None:
     wallet = await clocked.wallet()
     await clocked.deposit(wallet, 1, Lease("owner-a", "", keep=True))
     fake_clock.advance(LEASE_MS - 1)
@@ -167,7 +167,7 @@ async def test_the_owner_renews_its_lease_under_the_same_token(clocked: Scene, f
 @every_script
 @pytest.mark.parametrize(("elapsed_ms", "renewed"), [(0, False), (49, False), (50, True), (100, True)])
 async def test_a_lease_is_renewed_when_no_more_than_half_of_it_is_left(
-    clocked: Scene, fake_clock: FakeClock, name: str, elapsed_ms: int, renewed: bool
+    clocked: Setup, fake_clock: FakeClock, name: str, elapsed_ms: int, renewed: bool
 ) -> None:
     wallet, call = await prepare(clocked, name)
     began_at = await clocked.now_ms()
@@ -181,7 +181,7 @@ async def test_a_lease_is_renewed_when_no_more_than_half_of_it_is_left(
 
 
 async def test_a_lease_from_before_the_clock_jumped_back_is_renewed_by_its_owner(
-    clocked: Scene, fake_clock: FakeClock
+    clocked: Setup, fake_clock: FakeClock
 ) -> None:
     wallet = await clocked.wallet()
     await clocked.deposit(wallet, 1, Lease("owner-a", "", keep=True))
@@ -191,7 +191,7 @@ async def test_a_lease_from_before_the_clock_jumped_back_is_renewed_by_its_owner
     assert (await clocked.deposit(wallet, 1, OTHERS)).code == "busy"
 
 
-async def test_the_token_survives_the_release(clocked: Scene) -> None:
+async def test_the_token_survives_the_release(clocked: Setup) -> None:
     wallet = await clocked.wallet()
     await clocked.deposit(wallet, 1, Lease("owner-a", "", keep=True))
     await clocked.deposit(wallet, 1, Lease("owner-a", "1", keep=False))
@@ -202,7 +202,7 @@ async def test_the_token_survives_the_release(clocked: Scene) -> None:
     assert other.token == "2"
 
 
-async def test_who_comes_after_a_lease_ran_out_fences_off_its_owner(clocked: Scene) -> None:
+async def test_who_comes_after_a_lease_ran_out_fences_off_its_owner(clocked: Setup) -> None:
     """The owner may have sent more under the token that the other one is told."""
     wallet = await clocked.wallet()
     await hold(clocked, wallet, until_in_ms=-1)
@@ -213,12 +213,12 @@ async def test_who_comes_after_a_lease_ran_out_fences_off_its_owner(clocked: Sce
     assert late.code == "fenced"
 
 
-async def test_every_kind_of_server_judges_leases_alike(scene: Scene) -> None:
-    wallet = await scene.wallet()
-    await hold(scene, wallet, until_in_ms=60_000)
-    assert (await scene.deposit(wallet, 1)).code == "ok"
-    await hold(scene, wallet, until_in_ms=-1, token=7)
-    assert (await scene.deposit(wallet, 1, Lease("owner-a", "6", keep=False))).code == "fenced"
-    taken = await scene.deposit(wallet, 1, Lease("owner-a", "7", keep=True))
+async def test_every_kind_of_server_judges_leases_alike(setup: Setup) -> None:
+    wallet = await setup.wallet()
+    await hold(setup, wallet, until_in_ms=60_000)
+    assert (await setup.deposit(wallet, 1)).code == "ok"
+    await hold(setup, wallet, until_in_ms=-1, token=7)
+    assert (await setup.deposit(wallet, 1, Lease("owner-a", "6", keep=False))).code == "fenced"
+    taken = await setup.deposit(wallet, 1, Lease("owner-a", "7", keep=True))
     assert (taken.code, taken.token) == ("ok", "8")
-    assert (await scene.deposit(wallet, 1, Lease("owner-a", "8", keep=False))).code == "ok"
+    assert (await setup.deposit(wallet, 1, Lease("owner-a", "8", keep=False))).code == "ok"

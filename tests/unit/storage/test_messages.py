@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from support.clock import FakeClock
-from support.relaying import read, relay, relay_all, relay_anew
-from support.scene import DAY_MS, WRONG, Scene, dump, message_id, operation, unrecorded
-from support.store import list_messages, record_attempt, send_again, take_due
+from support.fixtures.clock import FakeClock
+from support.fixtures.relaying import read, relay, relay_all, relay_anew
+from support.fixtures.store_commands import list_messages, record_attempt, send_again, take_due
+from support.fixtures.store_setup import DAY_MS, WRONG, Setup, dump, message_id, operation, unrecorded
 
 from technopay.engine.commands import CreateUser
 from technopay.engine.models import from_ms
@@ -17,27 +17,27 @@ pytestmark = pytest.mark.any_partition
 STALE = ""
 
 
-async def claimed(scene: Scene) -> ClaimedMessage:
-    (message,) = (await take_due(scene.store, 10)).messages
+async def claimed(setup: Setup) -> ClaimedMessage:
+    (message,) = (await take_due(setup.store, 10)).messages
     return message
 
 
 async def listed(
-    scene: Scene, status: str | None = None, user: str | None = None
+    setup: Setup, status: str | None = None, user: str | None = None
 ) -> list[tuple[str, str, int]]:
-    page = await list_messages(scene.store, status, user, "", 10)
+    page = await list_messages(setup.store, status, user, "", 10)
     return [(message.id, message.status, message.attempts) for message in page.data]
 
 
-async def test_what_was_delivered_at_once_is_listed_and_leaves_no_record(scene: Scene) -> None:
-    await scene.store.run(CreateUser(operation(), "bob", "bob@example.com", "+15550100"))
-    wallet = await scene.wallet("bob")
-    await relay_all(scene)
-    payment_id = await scene.started(wallet, await scene.invoice("bob"), "bob", method="sms")
-    await scene.confirm(payment_id, user_id="bob")
-    await scene.complete(payment_id, "1", "settled")
-    code, succeeded = await relay(scene, None, None)
-    page = await list_messages(scene.store, None, None, "", 10)
+async def test_what_was_delivered_at_once_is_listed_and_leaves_no_record(setup: Setup) -> None:
+    await setup.store.run(CreateUser(operation(), "bob", "bob@example.com", "+15550100"))
+    wallet = await setup.wallet("bob")
+    await relay_all(setup)
+    payment_id = await setup.started(wallet, await setup.invoice("bob"), "bob", method="sms")
+    await setup.confirm(payment_id, user_id="bob")
+    await setup.complete(payment_id, "1", "settled")
+    code, succeeded = await relay(setup, None, None)
+    page = await list_messages(setup.store, None, None, "", 10)
     newest, oldest = page.data
     assert (newest.id, newest.event_id) == (message_id(succeeded), message_id(succeeded).replace("msg", "evt"))
     assert (newest.user_id, newest.channel, newest.to) == ("bob", "email", "bob@example.com")
@@ -48,112 +48,112 @@ async def test_what_was_delivered_at_once_is_listed_and_leaves_no_record(scene: 
     # A code goes where the user wanted it.
     assert (oldest.id, oldest.kind) == (message_id(code), "confirmation.code")
     assert (oldest.channel, oldest.to) == ("sms", "+15550100")
-    assert await scene.due_at(f"msg_{succeeded}") is None
-    assert not [name for name in await dump(scene.store) if name.startswith("message")]
+    assert await setup.due_at(f"msg_{succeeded}") is None
+    assert not [name for name in await dump(setup.store) if name.startswith("message")]
 
 
-async def test_a_message_that_was_not_tried_yet_is_not_listed(scene: Scene) -> None:
-    await scene.started(await scene.wallet(), await scene.invoice())
-    assert len((await read(scene)).notifications) == 1
-    assert await listed(scene) == []
+async def test_a_message_that_was_not_tried_yet_is_not_listed(setup: Setup) -> None:
+    await setup.started(await setup.wallet(), await setup.invoice())
+    assert len((await read(setup)).notifications) == 1
+    assert await listed(setup) == []
 
 
-async def test_a_message_that_was_not_tried_yet_is_not_sent_again(scene: Scene) -> None:
-    await scene.started(await scene.wallet(), await scene.invoice())
-    (notice,) = (await read(scene)).notifications
+async def test_a_message_that_was_not_tried_yet_is_not_sent_again(setup: Setup) -> None:
+    await setup.started(await setup.wallet(), await setup.invoice())
+    (notice,) = (await read(setup)).notifications
     unsent = message_id(notice.entry_id)
-    assert (await send_again(scene.store, operation(), unsent)).code == "message_not_found"
+    assert (await send_again(setup.store, operation(), unsent)).code == "message_not_found"
 
 
-async def test_a_message_that_failed_is_tried_again_under_a_claim(scene: Scene) -> None:
-    (entry,) = await relay_anew(scene, "it bounced")
-    assert await listed(scene, "waiting") == [(message_id(entry), "waiting", 1)]
-    message = await claimed(scene)
+async def test_a_message_that_failed_is_tried_again_under_a_claim(setup: Setup) -> None:
+    (entry,) = await relay_anew(setup, "it bounced")
+    assert await listed(setup, "waiting") == [(message_id(entry), "waiting", 1)]
+    message = await claimed(setup)
     assert (message.notification.entry_id, message.notification.kind) == (entry, "confirmation.code")
     assert (message.notification.code_version, message.notification.reason) == (1, "")
     assert message.notification.context is not None
     assert message.notification.context.email == "alice@example.com"
     assert (message.channel, message.attempts, message.claim) == ("email", 1, "1")
-    assert (await take_due(scene.store, 10)).messages == []
-    assert await record_attempt(scene.store, message, "sent", "", 0)
-    assert await listed(scene) == [(message_id(entry), "sent", 2)]
-    assert (await take_due(scene.store, 10)).messages == []
+    assert (await take_due(setup.store, 10)).messages == []
+    assert await record_attempt(setup.store, message, "sent", "", 0)
+    assert await listed(setup) == [(message_id(entry), "sent", 2)]
+    assert (await take_due(setup.store, 10)).messages == []
 
 
-async def test_the_reason_of_a_failure_is_told_again_too(scene: Scene) -> None:
-    payment_id = await scene.started(await scene.wallet(), await scene.invoice(), attempts=1)
-    await scene.confirm(payment_id, WRONG)
-    await relay(scene, "it bounced")
-    notice = (await claimed(scene)).notification
+async def test_the_reason_of_a_failure_is_told_again_too(setup: Setup) -> None:
+    payment_id = await setup.started(await setup.wallet(), await setup.invoice(), attempts=1)
+    await setup.confirm(payment_id, WRONG)
+    await relay(setup, "it bounced")
+    notice = (await claimed(setup)).notification
     assert (notice.kind, notice.code_version, notice.reason) == ("payment.failed", None, "too_many_attempts")
 
 
-async def test_an_old_claim_of_a_message_changes_nothing(scene: Scene) -> None:
-    (entry,) = await relay_anew(scene, "it bounced")
-    slept = await claimed(scene)
-    await scene.make_due(f"msg_{entry}")
-    taken = await claimed(scene)
-    before = await dump(scene.store)
-    assert not await record_attempt(scene.store, slept, "sent", "", 0)
-    assert await dump(scene.store) == before
-    assert await record_attempt(scene.store, taken, "waiting", "again", 60_000)
-    assert 55_000 < (await scene.due_at(f"msg_{entry}") or 0) - await scene.now_ms() <= 60_000
+async def test_an_old_claim_of_a_message_changes_nothing(setup: Setup) -> None:
+    (entry,) = await relay_anew(setup, "it bounced")
+    slept = await claimed(setup)
+    await setup.make_due(f"msg_{entry}")
+    taken = await claimed(setup)
+    before = await dump(setup.store)
+    assert not await record_attempt(setup.store, slept, "sent", "", 0)
+    assert await dump(setup.store) == before
+    assert await record_attempt(setup.store, taken, "waiting", "again", 60_000)
+    assert 55_000 < (await setup.due_at(f"msg_{entry}") or 0) - await setup.now_ms() <= 60_000
 
 
-async def stale_message(scene: Scene, *, at_first: bool) -> str:
+async def stale_message(setup: Setup, *, at_first: bool) -> str:
     """Bring a message to where there is nothing to tell any more, at the first attempt or later."""
-    (entry,) = await relay_anew(scene, STALE if at_first else "it bounced")
+    (entry,) = await relay_anew(setup, STALE if at_first else "it bounced")
     if at_first:
-        assert (await take_due(scene.store, 10)).messages == []
+        assert (await take_due(setup.store, 10)).messages == []
     else:
-        assert await record_attempt(scene.store, await claimed(scene), "stale", "", 0)
+        assert await record_attempt(setup.store, await claimed(setup), "stale", "", 0)
     return entry
 
 
 @pytest.mark.parametrize("at_first", [True, False])
-async def test_a_message_that_has_nothing_to_tell_any_more_is_not_listed(scene: Scene, at_first: bool) -> None:
-    entry = await stale_message(scene, at_first=at_first)
-    assert (await scene.fields("message", entry))["status"] == "stale"
-    assert (await scene.due_at(f"msg_{entry}") or 0) > await scene.now_ms() + 2 * DAY_MS
-    assert await listed(scene) == []
+async def test_a_message_that_has_nothing_to_tell_any_more_is_not_listed(setup: Setup, at_first: bool) -> None:
+    entry = await stale_message(setup, at_first=at_first)
+    assert (await setup.fields("message", entry))["status"] == "stale"
+    assert (await setup.due_at(f"msg_{entry}") or 0) > await setup.now_ms() + 2 * DAY_MS
+    assert await listed(setup) == []
 
 
 @pytest.mark.parametrize("at_first", [True, False])
 async def test_a_message_that_has_nothing_to_tell_any_more_is_not_sent_again(
-    scene: Scene, at_first: bool
+    setup: Setup, at_first: bool
 ) -> None:
-    entry = await stale_message(scene, at_first=at_first)
-    assert (await send_again(scene.store, operation(), message_id(entry))).code == "message_not_found"
+    entry = await stale_message(setup, at_first=at_first)
+    assert (await send_again(setup.store, operation(), message_id(entry))).code == "message_not_found"
 
 
-async def test_a_dead_message_is_sent_again_with_all_its_attempts(scene: Scene) -> None:
-    (entry,) = await relay_anew(scene, "it bounced")
-    await record_attempt(scene.store, await claimed(scene), "dead", "gone", 0)
-    assert await listed(scene, "dead") == [(message_id(entry), "dead", 2)]
-    assert (await take_due(scene.store, 10)).messages == []
-    outcome = await send_again(scene.store, operation(), message_id(entry))
+async def test_a_dead_message_is_sent_again_with_all_its_attempts(setup: Setup) -> None:
+    (entry,) = await relay_anew(setup, "it bounced")
+    await record_attempt(setup.store, await claimed(setup), "dead", "gone", 0)
+    assert await listed(setup, "dead") == [(message_id(entry), "dead", 2)]
+    assert (await take_due(setup.store, 10)).messages == []
+    outcome = await send_again(setup.store, operation(), message_id(entry))
     assert outcome.value is not None
     assert (outcome.value.status, outcome.value.last_error) == ("waiting", "gone")
     assert outcome.value.to == "alice@example.com"
-    again = await claimed(scene)
+    again = await claimed(setup)
     assert again.attempts == 0
-    assert await record_attempt(scene.store, again, "waiting", "still", 0)
+    assert await record_attempt(setup.store, again, "waiting", "still", 0)
 
 
-async def test_only_a_dead_message_is_sent_again(scene: Scene) -> None:
-    sent, waiting = await relay_anew(scene, None, "it bounced")
-    before = await dump(scene.store)
+async def test_only_a_dead_message_is_sent_again(setup: Setup) -> None:
+    sent, waiting = await relay_anew(setup, None, "it bounced")
+    before = await dump(setup.store)
     for entry, status in ((sent, "sent"), (waiting, "waiting")):
-        outcome = await send_again(scene.store, unrecorded(), message_id(entry))
+        outcome = await send_again(setup.store, unrecorded(), message_id(entry))
         assert outcome.value is not None
         assert outcome.value.status == status
-    no_message, _ = (await scene.entries())[0]
+    no_message, _ = (await setup.entries())[0]
     for unknown in (no_message, "1-1"):
-        assert (await send_again(scene.store, operation(), message_id(unknown))).code == "message_not_found"
-    assert await dump(scene.store) == before
+        assert (await send_again(setup.store, operation(), message_id(unknown))).code == "message_not_found"
+    assert await dump(setup.store) == before
 
 
-async def test_a_place_in_front_of_a_message_is_no_message(clocked: Scene, fake_clock: FakeClock) -> None:
+async def test_a_place_in_front_of_a_message_is_no_message(clocked: Setup, fake_clock: FakeClock) -> None:
     wallet, invoice = await clocked.wallet(), await clocked.invoice()
     fake_clock.advance(2)
     await clocked.started(wallet, invoice)
@@ -163,20 +163,20 @@ async def test_a_place_in_front_of_a_message_is_no_message(clocked: Scene, fake_
         assert (await send_again(clocked.store, operation(), message_id(place))).code == code
 
 
-async def test_messages_are_found_by_state_and_user_page_by_page(scene: Scene) -> None:
-    sent, waiting = await relay_anew(scene, None, "it bounced")
-    await scene.user("bob")
-    assert [found[0] for found in await listed(scene)] == [message_id(waiting), message_id(sent)]
-    assert [found[0] for found in await listed(scene, "sent")] == [message_id(sent)]
-    assert await listed(scene, user="bob") == []
-    first = await list_messages(scene.store, None, "alice", "", 1)
-    rest = await list_messages(scene.store, None, "alice", first.next_cursor or "", 1)
+async def test_messages_are_found_by_state_and_user_page_by_page(setup: Setup) -> None:
+    sent, waiting = await relay_anew(setup, None, "it bounced")
+    await setup.user("bob")
+    assert [found[0] for found in await listed(setup)] == [message_id(waiting), message_id(sent)]
+    assert [found[0] for found in await listed(setup, "sent")] == [message_id(sent)]
+    assert await listed(setup, user="bob") == []
+    first = await list_messages(setup.store, None, "alice", "", 1)
+    rest = await list_messages(setup.store, None, "alice", first.next_cursor or "", 1)
     assert [message.id for message in first.data + rest.data] == [message_id(waiting), message_id(sent)]
 
 
 @pytest.mark.parametrize("status", ["sent", "dead"])
 async def test_a_message_is_forgotten_after_three_days(
-    clocked: Scene, fake_clock: FakeClock, status: str
+    clocked: Setup, fake_clock: FakeClock, status: str
 ) -> None:
     (entry,) = await relay_anew(clocked, "it bounced" if status == "dead" else None)
     if status == "dead":
@@ -192,7 +192,7 @@ async def test_a_message_is_forgotten_after_three_days(
 
 
 async def test_a_message_that_was_tried_for_long_is_listed_longer_than_its_entry_is_kept(
-    clocked: Scene, fake_clock: FakeClock
+    clocked: Setup, fake_clock: FakeClock
 ) -> None:
     (entry,) = await relay_anew(clocked, "it bounced")
     fake_clock.advance(2 * DAY_MS)

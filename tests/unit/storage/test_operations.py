@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.scene import ALONE, DAY_MS, Scene, dump, new_invoice, operation, start_command
-from support.store import send_again
+from support.fixtures.store_commands import send_again
+from support.fixtures.store_setup import ALONE, DAY_MS, Setup, dump, new_invoice, operation, start_command
 
 from technopay.engine import commands
 from technopay.engine.commands import CreateUser, CreateWallet, ResolvePayment, SetUserStatus, VoidInvoice
@@ -27,18 +27,18 @@ Call = Callable[[], Awaitable[Any]]
     ],
 )  # fmt: skip
 async def test_an_operation_id_with_another_fingerprint_is_refused_and_changes_nothing(
-    scene: Scene, name: str
+    setup: Setup, name: str
 ) -> None:
     who = operation(fingerprint="one thing")
     other = Operation(who.operation_id, "another thing", who.kept_ms)
-    assert (await scene.store.run(CreateUser(who, "bob", None, "+15550100"))).code == "ok"
-    wallet = await scene.wallet()
-    invoice = await scene.invoice()
-    payment = await scene.started(wallet, invoice)
-    before = await dump(scene.store)
+    assert (await setup.store.run(CreateUser(who, "bob", None, "+15550100"))).code == "ok"
+    wallet = await setup.wallet()
+    invoice = await setup.invoice()
+    payment = await setup.started(wallet, invoice)
+    before = await dump(setup.store)
 
-    store = scene.store
-    at = from_ms(await scene.now_ms() + DAY_MS)
+    store = setup.store
+    at = from_ms(await setup.now_ms() + DAY_MS)
     call: dict[str, Call] = {
         "create_user": lambda: store.run(CreateUser(other, "carol", None, None)),
         "create_wallet": lambda: store.run(CreateWallet(other, "wal_x", "alice", "EUR")),
@@ -56,4 +56,4 @@ async def test_an_operation_id_with_another_fingerprint_is_refused_and_changes_n
     }
     assert (await call[name]()).code == "idempotency_key_reused"
 
-    assert await dump(scene.store) == before
+    assert await dump(setup.store) == before

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from support.scene import Scene, client_of, operation
-from support.store import list_payments, mock_inbox, mock_settlement, read_inbox, take_due
+from support.fixtures.store_commands import list_payments, mock_inbox, mock_settlement, read_inbox, take_due
+from support.fixtures.store_setup import Setup, client_of, operation
 
 from technopay.engine.commands import CreateUser
 from technopay.storage import RedisStore
@@ -14,35 +14,35 @@ from technopay.storage import RedisStore
 pytestmark = pytest.mark.any_partition
 
 
-async def test_a_settlement_that_is_due_is_handed_out_once_under_a_new_claim(scene: Scene) -> None:
-    payment_id, _ = await scene.processing(await scene.wallet())
-    assert (await take_due(scene.store, 10)).payments == []
-    await scene.make_due(payment_id)
-    due = await take_due(scene.store, 10)
+async def test_a_settlement_that_is_due_is_handed_out_once_under_a_new_claim(setup: Setup) -> None:
+    payment_id, _ = await setup.processing(await setup.wallet())
+    assert (await take_due(setup.store, 10)).payments == []
+    await setup.make_due(payment_id)
+    due = await take_due(setup.store, 10)
     assert [(taken.payment, taken.claim) for taken in due.payments] == [
-        (await scene.operator_payment(payment_id), "2")
+        (await setup.operator_payment(payment_id), "2")
     ]
     assert 10_000 < (due.next_in_ms or 0) <= 15_000
-    assert (await take_due(scene.store, 10)).payments == []
+    assert (await take_due(setup.store, 10)).payments == []
 
 
-async def test_a_refund_that_is_due_is_handed_out_too(scene: Scene) -> None:
-    payment_id, claim = await scene.refunding(await scene.wallet())
-    await scene.make_due(payment_id)
-    (taken,) = (await take_due(scene.store, 10)).payments
+async def test_a_refund_that_is_due_is_handed_out_too(setup: Setup) -> None:
+    payment_id, claim = await setup.refunding(await setup.wallet())
+    await setup.make_due(payment_id)
+    (taken,) = (await take_due(setup.store, 10)).payments
     assert taken.payment.status == "refunding"
     assert int(taken.claim) > int(claim)
 
 
-async def test_no_more_is_taken_than_was_asked_for(scene: Scene) -> None:
-    wallet = await scene.wallet()
+async def test_no_more_is_taken_than_was_asked_for(setup: Setup) -> None:
+    wallet = await setup.wallet()
     for _ in range(3):
-        payment_id, _ = await scene.processing(wallet)
-        await scene.make_due(payment_id)
-    due = await take_due(scene.store, 2)
+        payment_id, _ = await setup.processing(wallet)
+        await setup.make_due(payment_id)
+    due = await take_due(setup.store, 2)
     assert len(due.payments) == 2
     assert (due.next_in_ms or 0) < 0
-    assert len((await take_due(scene.store, 2)).payments) == 1
+    assert len((await take_due(setup.store, 2)).payments) == 1
 
 
 async def test_an_empty_agenda_has_no_next(fake_store: RedisStore) -> None:
@@ -50,55 +50,55 @@ async def test_an_empty_agenda_has_no_next(fake_store: RedisStore) -> None:
     assert (due.payments, due.messages, due.next_in_ms) == ([], [], None)
 
 
-async def test_a_code_that_ran_out_expires_its_payment_and_frees_the_invoice(scene: Scene) -> None:
-    invoice = await scene.invoice()
-    payment_id = await scene.started(await scene.wallet(), invoice, lifetime_ms=0)
-    assert (await scene.payment(payment_id)).status == "expired"
-    before = await scene.journal()
-    assert (await take_due(scene.store, 10)).payments == []
-    assert (await scene.fields("payment", payment_id))["status"] == "expired"
-    assert "payment" not in await scene.fields("invoice", invoice)
-    assert await scene.news(before) == [("payment.expired", {"payment": payment_id, "version": "2"})]
+async def test_a_code_that_ran_out_expires_its_payment_and_frees_the_invoice(setup: Setup) -> None:
+    invoice = await setup.invoice()
+    payment_id = await setup.started(await setup.wallet(), invoice, lifetime_ms=0)
+    assert (await setup.payment(payment_id)).status == "expired"
+    before = await setup.journal()
+    assert (await take_due(setup.store, 10)).payments == []
+    assert (await setup.fields("payment", payment_id))["status"] == "expired"
+    assert "payment" not in await setup.fields("invoice", invoice)
+    assert await setup.news(before) == [("payment.expired", {"payment": payment_id, "version": "2"})]
 
 
-async def test_a_payment_that_is_not_expired_yet_is_due_again_at_its_expiry(scene: Scene) -> None:
-    payment_id = await scene.started(await scene.wallet(), await scene.invoice())
-    await scene.make_due(payment_id)
-    before = await scene.journal()
-    await take_due(scene.store, 10)
-    expires_at = int((await scene.code(payment_id))["expires_at"])
-    assert await scene.due_at(payment_id) == expires_at
-    assert await scene.news(before) == []
+async def test_a_payment_that_is_not_expired_yet_is_due_again_at_its_expiry(setup: Setup) -> None:
+    payment_id = await setup.started(await setup.wallet(), await setup.invoice())
+    await setup.make_due(payment_id)
+    before = await setup.journal()
+    await take_due(setup.store, 10)
+    expires_at = int((await setup.code(payment_id))["expires_at"])
+    assert await setup.due_at(payment_id) == expires_at
+    assert await setup.news(before) == []
 
 
-async def test_dead_payments_and_old_operations_are_reaped_and_live_ones_are_not(scene: Scene) -> None:
-    wallet = await scene.wallet()
-    kept, _ = await scene.processing(wallet)
-    dead = await scene.started(wallet, await scene.invoice(), lifetime_ms=0)
-    await take_due(scene.store, 10)
+async def test_dead_payments_and_old_operations_are_reaped_and_live_ones_are_not(setup: Setup) -> None:
+    wallet = await setup.wallet()
+    kept, _ = await setup.processing(wallet)
+    dead = await setup.started(wallet, await setup.invoice(), lifetime_ms=0)
+    await take_due(setup.store, 10)
     old = operation()
-    await scene.store.run(CreateUser(old, "bob", None, "+15550100"))
-    await scene.make_due(dead)
-    await scene.make_due(f"op_{old.operation_id}")
-    await take_due(scene.store, 10)
-    assert await scene.fields("payment", dead) == {}
-    assert await scene.fields("operation", old.operation_id) == {}
-    assert await scene.due_at(dead) is None
-    assert await scene.due_at(f"op_{old.operation_id}") is None
-    assert [payment.id for payment in (await list_payments(scene.store, "alice", "", 10)).data] == [kept]
-    assert (await scene.store.run(CreateUser(old, "bob", None, "+15550100"))).code == "user_exists"
+    await setup.store.run(CreateUser(old, "bob", None, "+15550100"))
+    await setup.make_due(dead)
+    await setup.make_due(f"op_{old.operation_id}")
+    await take_due(setup.store, 10)
+    assert await setup.fields("payment", dead) == {}
+    assert await setup.fields("operation", old.operation_id) == {}
+    assert await setup.due_at(dead) is None
+    assert await setup.due_at(f"op_{old.operation_id}") is None
+    assert [payment.id for payment in (await list_payments(setup.store, "alice", "", 10)).data] == [kept]
+    assert (await setup.store.run(CreateUser(old, "bob", None, "+15550100"))).code == "user_exists"
 
 
-async def test_the_agenda_forgets_what_is_gone(scene: Scene) -> None:
+async def test_the_agenda_forgets_what_is_gone(setup: Setup) -> None:
     for member in ("pay_00none", "msg_1-1", "op_none"):
-        await scene.make_due(member)
-    assert (await take_due(scene.store, 10)).payments == []
+        await setup.make_due(member)
+    assert (await take_due(setup.store, 10)).payments == []
     for member in ("pay_00none", "msg_1-1", "op_none"):
-        assert await scene.due_at(member) is None
+        assert await setup.due_at(member) is None
 
 
-async def test_the_mock_service_settles_declines_and_stays_with_what_it_said(scene: Scene) -> None:
-    ask = partial(mock_settlement, scene.store)
+async def test_the_mock_service_settles_declines_and_stays_with_what_it_said(setup: Setup) -> None:
+    ask = partial(mock_settlement, setup.store)
     assert await ask("status", "pay_1", 0) == "not_found"
     assert await ask("reverse", "pay_1", 0) == "not_found"
     assert await ask("settle", "pay_1", 0) == "settled"
@@ -110,26 +110,26 @@ async def test_the_mock_service_settles_declines_and_stays_with_what_it_said(sce
     assert await ask("settle", "pay_2", 0) == "declined"
 
 
-async def test_a_call_off_leaves_a_tombstone_even_for_a_payment_never_seen(scene: Scene) -> None:
-    ask = partial(mock_settlement, scene.store)
+async def test_a_call_off_leaves_a_tombstone_even_for_a_payment_never_seen(setup: Setup) -> None:
+    ask = partial(mock_settlement, setup.store)
     assert await ask("call_off", "pay_1", 0) == "called_off"
     assert await ask("settle", "pay_1", 0) == "called_off"
     assert await ask("status", "pay_1", 0) == "called_off"
 
 
-async def test_the_mock_service_fails_as_often_as_it_is_told(scene: Scene) -> None:
-    answers = [await mock_settlement(scene.store, "settle", "pay_1", 2) for _ in range(3)]
+async def test_the_mock_service_fails_as_often_as_it_is_told(setup: Setup) -> None:
+    answers = [await mock_settlement(setup.store, "settle", "pay_1", 2) for _ in range(3)]
     assert answers == ["error", "error", "settled"]
 
 
-async def test_the_mock_inbox_is_per_user_newest_first_and_bounded(scene: Scene) -> None:
-    now_ms = await scene.now_ms()
+async def test_the_mock_inbox_is_per_user_newest_first_and_bounded(setup: Setup) -> None:
+    now_ms = await setup.now_ms()
     for number in range(202):
-        await mock_inbox(scene.store, "alice", f'{{"number": {number}}}')
-    inbox = await read_inbox(scene.store, "alice", 200)
+        await mock_inbox(setup.store, "alice", f'{{"number": {number}}}')
+    inbox = await read_inbox(setup.store, "alice", 200)
     assert len(inbox) == 200
     at_ms, _, message = inbox[0].partition(" ")
     assert (int(at_ms) >= now_ms, message) == (True, '{"number": 201}')
-    assert await read_inbox(scene.store, "alice", 3) == inbox[:3]
-    assert await read_inbox(scene.store, "bob", 200) == []
-    assert await client_of(scene.store).exists(scene.keys.key("mock:inbox", "bob")) == 0
+    assert await read_inbox(setup.store, "alice", 3) == inbox[:3]
+    assert await read_inbox(setup.store, "bob", 200) == []
+    assert await client_of(setup.store).exists(setup.keys.key("mock:inbox", "bob")) == 0

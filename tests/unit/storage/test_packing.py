@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support.relaying import read
-from support.scene import DAY_MS, Scene, operation
-from support.store import list_payments, read_owned, search_payments, set_aside
+from support.fixtures.relaying import read
+from support.fixtures.store_commands import list_payments, read_owned, search_payments, set_aside
+from support.fixtures.store_setup import DAY_MS, Setup, operation
 
 from technopay.engine.commands import ReadPayment, ResolvePayment
 
@@ -15,12 +15,12 @@ TEXTS = ["\x1f", "a\x1fb", "\x1f\x1f\x1f", "\x1e\x1b\x00\n", " ", "|,:", "é\x1f
 
 
 @pytest.mark.parametrize("text", TEXTS)
-async def test_a_payment_and_its_message_hold_any_text(scene: Scene, text: str) -> None:
-    store = scene.store
-    wallet = await scene.wallet()
-    payment_id = await scene.started(wallet, await scene.invoice())
-    await scene.write("payment", payment_id, merchant=text)
-    await scene.write("user", "alice", email=text, phone=text)
+async def test_a_payment_and_its_message_hold_any_text(setup: Setup, text: str) -> None:
+    store = setup.store
+    wallet = await setup.wallet()
+    payment_id = await setup.started(wallet, await setup.invoice())
+    await setup.write("payment", payment_id, merchant=text)
+    await setup.write("user", "alice", email=text, phone=text)
 
     payment = (await store.run(ReadPayment(payment_id, "alice"))).value
 
@@ -28,10 +28,10 @@ async def test_a_payment_and_its_message_hold_any_text(scene: Scene, text: str) 
     assert (payment.id, payment.merchant, payment.user_id, payment.amount) == (payment_id, text, "alice", 1_000)
     assert (await list_payments(store, "alice", "", 10)).data == [payment]
     assert (await search_payments(store, None, "alice", set_aside=None, cursor="", limit=10)).data == [
-        await scene.operator_payment(payment_id)
+        await setup.operator_payment(payment_id)
     ]
     assert await read_owned(store, [payment_id], ["alice"]) == {payment_id: payment}
-    [context] = [notice.context for notice in (await read(scene)).notifications]
+    [context] = [notice.context for notice in (await read(setup)).notifications]
     assert context is not None
     assert (context.merchant, context.email, context.phone, context.status) == (
         text,
@@ -43,13 +43,13 @@ async def test_a_payment_and_its_message_hold_any_text(scene: Scene, text: str) 
 
 
 @pytest.mark.parametrize("text", TEXTS)
-async def test_what_is_kept_to_be_answered_again_holds_any_text(scene: Scene, text: str) -> None:
-    payment_id, claim = await scene.processing(await scene.wallet())
-    assert await set_aside(scene.store, payment_id, claim, DAY_MS)
+async def test_what_is_kept_to_be_answered_again_holds_any_text(setup: Setup, text: str) -> None:
+    payment_id, claim = await setup.processing(await setup.wallet())
+    assert await set_aside(setup.store, payment_id, claim, DAY_MS)
     call = operation()
 
-    first = await scene.store.run(ResolvePayment(call, payment_id, "refund", text, "operator"))
-    again = await scene.store.run(ResolvePayment(call, payment_id, "refund", text, "operator"))
+    first = await setup.store.run(ResolvePayment(call, payment_id, "refund", text, "operator"))
+    again = await setup.store.run(ResolvePayment(call, payment_id, "refund", text, "operator"))
 
     assert first.value is not None
     assert first.value.resolution is not None

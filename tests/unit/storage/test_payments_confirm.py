@@ -5,20 +5,30 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
-from support.scene import ALONE, AMOUNT_MAX, RIGHT, WRONG, Scene, dump, new_id, operation, unrecorded
-from support.store import list_entries, take_due
+from support.fixtures.store_commands import list_entries, take_due
+from support.fixtures.store_setup import (
+    ALONE,
+    AMOUNT_MAX,
+    RIGHT,
+    WRONG,
+    Setup,
+    dump,
+    new_id,
+    operation,
+    unrecorded,
+)
 
 from technopay.engine import commands
 from technopay.engine.commands import ReadInvoice, ReadPayment, SetUserStatus
 
 
-async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(scene: Scene) -> None:
-    await scene.set_limit("EUR", 5_000)
-    wallet, invoice = await scene.wallet(balance=10_000), await scene.invoice(amount=1_000)
-    payment_id = await scene.started(wallet, invoice)
-    before, earliest = await scene.journal(), await scene.now_ms()
+async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(setup: Setup) -> None:
+    await setup.set_limit("EUR", 5_000)
+    wallet, invoice = await setup.wallet(balance=10_000), await setup.invoice(amount=1_000)
+    payment_id = await setup.started(wallet, invoice)
+    before, earliest = await setup.journal(), await setup.now_ms()
 
-    outcome = await scene.confirm(payment_id)
+    outcome = await setup.confirm(payment_id)
 
     assert outcome.code == "ok"
     assert outcome.details == {"claim": "1"}
@@ -28,22 +38,22 @@ async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(scene: Sce
     assert (payment.balance_before, payment.balance_after) == (10_000, 9_000)
     assert payment.confirmation is None
     assert [(limit.limit, limit.used, limit.remaining) for limit in payment.limits] == [(5_000, 1_000, 4_000)]
-    assert payment == await scene.payment(payment_id)
+    assert payment == await setup.payment(payment_id)
 
-    fields = await scene.fields("payment", payment_id)
-    assert earliest <= int(fields["paid_at"]) <= await scene.now_ms()
-    assert await scene.money(wallet) == (9_000, 1_000)
-    assert await scene.code(payment_id) == {}
-    stored = await scene.fields("invoice", invoice)
+    fields = await setup.fields("payment", payment_id)
+    assert earliest <= int(fields["paid_at"]) <= await setup.now_ms()
+    assert await setup.money(wallet) == (9_000, 1_000)
+    assert await setup.code(payment_id) == {}
+    stored = await setup.fields("invoice", invoice)
     assert (stored["status"], stored["payment"]) == ("open", payment_id)
-    shown = (await scene.store.run(ReadInvoice(invoice, None))).value
+    shown = (await setup.store.run(ReadInvoice(invoice, None))).value
     assert shown is not None
     assert shown.status == "processing"
-    assert (await scene.limit()).used == 1_000
-    day = await scene.day(payment_id)
-    assert (await scene.counter())[day] == "1000"
-    assert await scene.due_at(payment_id) == int(fields["paid_at"]) + 15_000
-    assert await scene.news(before) == [
+    assert (await setup.limit()).used == 1_000
+    day = await setup.day(payment_id)
+    assert (await setup.counter())[day] == "1000"
+    assert await setup.due_at(payment_id) == int(fields["paid_at"]) + 15_000
+    assert await setup.news(before) == [
         (
             "payment.processing",
             {
@@ -52,7 +62,7 @@ async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(scene: Sce
             },
         )
     ]  # fmt: skip
-    page = (await list_entries(scene.store, wallet, "alice", "", 10)).value
+    page = (await list_entries(setup.store, wallet, "alice", "", 10)).value
     assert page is not None
     newest = page.data[0]
     assert (newest.amount, newest.balance_after, newest.kind, newest.payment_id) == (
@@ -60,133 +70,133 @@ async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(scene: Sce
     )  # fmt: skip
     assert newest.at == payment.paid_at
     # The id of an entry of the journal says when it was written.
-    assert (await scene.entries())[-1][0].startswith(f"{fields['paid_at']}-")
+    assert (await setup.entries())[-1][0].startswith(f"{fields['paid_at']}-")
 
 
-async def test_what_is_used_is_counted_while_there_is_no_limit(scene: Scene) -> None:
-    payment_id, _ = await scene.processing(await scene.wallet())
-    assert (await scene.payment(payment_id)).limits == []
-    await scene.set_limit("EUR", 5_000)
-    assert (await scene.limit()).used == 1_000
+async def test_what_is_used_is_counted_while_there_is_no_limit(setup: Setup) -> None:
+    payment_id, _ = await setup.processing(await setup.wallet())
+    assert (await setup.payment(payment_id)).limits == []
+    await setup.set_limit("EUR", 5_000)
+    assert (await setup.limit()).used == 1_000
 
 
-async def test_a_limit_that_was_lifted_since_the_start_is_not_shown_with_the_debit(scene: Scene) -> None:
-    await scene.set_limit("EUR", 5_000)
-    payment_id = await scene.started(await scene.wallet(), await scene.invoice())
-    await scene.set_limit("EUR", None)
-    outcome = await scene.confirm(payment_id)
+async def test_a_limit_that_was_lifted_since_the_start_is_not_shown_with_the_debit(setup: Setup) -> None:
+    await setup.set_limit("EUR", 5_000)
+    payment_id = await setup.started(await setup.wallet(), await setup.invoice())
+    await setup.set_limit("EUR", None)
+    outcome = await setup.confirm(payment_id)
     assert outcome.value is not None
     assert outcome.value.limits == []
-    assert (await scene.payment(payment_id)).limits == []
+    assert (await setup.payment(payment_id)).limits == []
 
 
 @pytest.mark.parametrize("state", ["processing", "succeeded", "failed"])
 async def test_the_accepted_code_again_gets_the_current_state_and_changes_nothing(
-    scene: Scene, state: str
+    setup: Setup, state: str
 ) -> None:
-    payment_id, claim = await scene.processing(await scene.wallet())
+    payment_id, claim = await setup.processing(await setup.wallet())
     if state != "processing":
         verdict = "settled" if state == "succeeded" else "given_back"
-        await scene.complete(payment_id, claim, verdict)  # type: ignore[arg-type]
-    before = await dump(scene.store)
+        await setup.complete(payment_id, claim, verdict)  # type: ignore[arg-type]
+    before = await dump(setup.store)
 
-    outcome = await scene.confirm(payment_id, RIGHT)
+    outcome = await setup.confirm(payment_id, RIGHT)
 
     assert (outcome.code, outcome.replayed) == ("ok", True)
     assert outcome.value is not None
     assert outcome.value.status == state
     assert "claim" not in outcome.details
-    assert (await scene.confirm(payment_id, WRONG)).code == "payment_not_confirmable"
-    assert await dump(scene.store) == before
+    assert (await setup.confirm(payment_id, WRONG)).code == "payment_not_confirmable"
+    assert await dump(setup.store) == before
 
 
-async def test_a_repeat_after_another_process_took_the_settlement_over_gets_no_claim(scene: Scene) -> None:
-    payment_id = await scene.started(await scene.wallet(), await scene.invoice())
+async def test_a_repeat_after_another_process_took_the_settlement_over_gets_no_claim(setup: Setup) -> None:
+    payment_id = await setup.started(await setup.wallet(), await setup.invoice())
     command = commands.ConfirmPayment(new_id("op"), payment_id, "alice", RIGHT)
-    assert (await scene.store.run(command, ALONE)).details == {"claim": "1"}
-    assert (await scene.store.run(command, ALONE)).details == {"claim": "1"}
-    await scene.make_due(payment_id)
-    (taken,) = (await take_due(scene.store, 10)).payments
+    assert (await setup.store.run(command, ALONE)).details == {"claim": "1"}
+    assert (await setup.store.run(command, ALONE)).details == {"claim": "1"}
+    await setup.make_due(payment_id)
+    (taken,) = (await take_due(setup.store, 10)).payments
     assert taken.claim == "2"
-    assert (await scene.store.run(command, ALONE)).details == {}
+    assert (await setup.store.run(command, ALONE)).details == {}
 
 
-async def test_a_wrong_code_costs_an_attempt_and_nothing_else(scene: Scene) -> None:
-    wallet = await scene.wallet()
-    payment_id = await scene.started(wallet, await scene.invoice())
-    state, before = await scene.code(payment_id), await dump(scene.store)
+async def test_a_wrong_code_costs_an_attempt_and_nothing_else(setup: Setup) -> None:
+    wallet = await setup.wallet()
+    payment_id = await setup.started(wallet, await setup.invoice())
+    state, before = await setup.code(payment_id), await dump(setup.store)
 
-    outcome = await scene.confirm(payment_id, WRONG)
+    outcome = await setup.confirm(payment_id, WRONG)
 
     assert (outcome.code, outcome.details) == ("confirmation_invalid", {"attempts_remaining": 4})
-    call, said = (await scene.fields("payment", payment_id))["last_call"].split(" ")
+    call, said = (await setup.fields("payment", payment_id))["last_call"].split(" ")
     assert said == "confirmation_invalid"
     assert state["attempts"] == "5"
-    assert await scene.code(payment_id) == state | {"attempts": "4", "wrong_calls": call}
-    after = await dump(scene.store)
+    assert await setup.code(payment_id) == state | {"attempts": "4", "wrong_calls": call}
+    after = await dump(setup.store)
     changed, unchanged = [found.pop(f"payment:{payment_id}") for found in (after, before)]
     assert after.pop(f"code:{payment_id}") != before.pop(f"code:{payment_id}")
     assert after == before
     assert changed == unchanged | {"last_call": changed["last_call"]}
-    assert (await scene.confirm(payment_id, RIGHT)).code == "ok"
+    assert (await setup.confirm(payment_id, RIGHT)).code == "ok"
 
 
 @pytest.mark.parametrize("then", ["guess", "resend"])
 async def test_a_wrong_code_costs_one_attempt_however_late_its_call_comes_again(
-    scene: Scene, then: str
+    setup: Setup, then: str
 ) -> None:
-    payment_id = await scene.started(await scene.wallet(), await scene.invoice())
+    payment_id = await setup.started(await setup.wallet(), await setup.invoice())
     # The names begin and end alike: none is found in another.
     calls = ["call.1", "all.1", "call.11"]
     guesses = [commands.ConfirmPayment(call, payment_id, "alice", WRONG) for call in calls]
-    first = [await scene.store.run(guess, ALONE) for guess in guesses]
+    first = [await setup.store.run(guess, ALONE) for guess in guesses]
     assert [outcome.details for outcome in first] == [{"attempts_remaining": left} for left in (4, 3, 2)]
     if then == "guess":
-        assert (await scene.confirm(payment_id, WRONG)).details == {"attempts_remaining": 1}
+        assert (await setup.confirm(payment_id, WRONG)).details == {"attempts_remaining": 1}
     else:
         resend = commands.ResendCode(unrecorded(), payment_id, "alice", 2, 60_000)
-        assert (await scene.store.run(resend, ALONE)).code == "ok"
-    before = await dump(scene.store)
+        assert (await setup.store.run(resend, ALONE)).code == "ok"
+    before = await dump(setup.store)
     for guess, outcome in reversed(list(zip(guesses, first, strict=True))):
-        again = await scene.store.run(guess, ALONE)
+        again = await setup.store.run(guess, ALONE)
         assert (again.code, again.details) == ("confirmation_invalid", outcome.details)
-    assert await dump(scene.store) == before
+    assert await dump(setup.store) == before
 
 
-async def test_the_fifth_wrong_code_ends_the_payment_and_frees_the_invoice(scene: Scene) -> None:
-    wallet, invoice = await scene.wallet(), await scene.invoice()
-    payment_id = await scene.started(wallet, invoice)
-    before = await scene.journal()
+async def test_the_fifth_wrong_code_ends_the_payment_and_frees_the_invoice(setup: Setup) -> None:
+    wallet, invoice = await setup.wallet(), await setup.invoice()
+    payment_id = await setup.started(wallet, invoice)
+    before = await setup.journal()
     for remaining in (4, 3, 2, 1, 0):
-        outcome = await scene.confirm(payment_id, WRONG)
+        outcome = await setup.confirm(payment_id, WRONG)
         assert (outcome.code, outcome.details) == ("confirmation_invalid", {"attempts_remaining": remaining})
 
     assert outcome.value is not None
     assert outcome.value.status == "failed"
     assert outcome.value.failure is not None
     assert outcome.value.failure.code == "too_many_attempts"
-    assert await scene.code(payment_id) == {}
-    assert await scene.news(before) == [
+    assert await setup.code(payment_id) == {}
+    assert await setup.news(before) == [
         ("payment.failed", {"payment": payment_id, "version": "2", "reason": "too_many_attempts"})
     ]
-    assert (await scene.confirm(payment_id, RIGHT)).code == "payment_not_confirmable"
-    assert await scene.money(wallet) == (10_000, 0)
-    assert "payment" not in await scene.fields("invoice", invoice)
-    assert (await scene.start(wallet, invoice)).code == "ok"
+    assert (await setup.confirm(payment_id, RIGHT)).code == "payment_not_confirmable"
+    assert await setup.money(wallet) == (10_000, 0)
+    assert "payment" not in await setup.fields("invoice", invoice)
+    assert (await setup.start(wallet, invoice)).code == "ok"
 
 
 @pytest.mark.corrupts
 @pytest.mark.parametrize("reason", ["insufficient_funds", "daily_limit_exceeded"])
-async def test_a_right_code_refused_for_funds_or_limit_burns_nothing(scene: Scene, reason: str) -> None:
-    wallet = await scene.wallet(balance=1_000)
-    payment_id = await scene.started(wallet, await scene.invoice(amount=1_000))
+async def test_a_right_code_refused_for_funds_or_limit_burns_nothing(setup: Setup, reason: str) -> None:
+    wallet = await setup.wallet(balance=1_000)
+    payment_id = await setup.started(wallet, await setup.invoice(amount=1_000))
     if reason == "insufficient_funds":
-        await scene.write("wallet", wallet, balance=999)
+        await setup.write("wallet", wallet, balance=999)
     else:
-        await scene.set_limit("EUR", 999)
-    journal, before = await scene.journal(), await dump(scene.store)
+        await setup.set_limit("EUR", 999)
+    journal, before = await setup.journal(), await dump(setup.store)
 
-    outcome = await scene.confirm(payment_id)
+    outcome = await setup.confirm(payment_id)
 
     assert outcome.code == reason
     if reason == "insufficient_funds":
@@ -194,8 +204,8 @@ async def test_a_right_code_refused_for_funds_or_limit_burns_nothing(scene: Scen
     else:
         assert (outcome.details["limit"].limit, outcome.details["limit"].used) == (999, 0)
     refused = {"payment": payment_id, "version": "2", "reason": reason}
-    assert await scene.news(journal) == [("payment.refused", refused)]
-    after = await dump(scene.store)
+    assert await setup.news(journal) == [("payment.refused", refused)]
+    after = await dump(setup.store)
     for changed in (before, after):
         changed.pop("journal")
     payment = after[f"payment:{payment_id}"]
@@ -204,62 +214,62 @@ async def test_a_right_code_refused_for_funds_or_limit_burns_nothing(scene: Scen
     assert before[f"payment:{payment_id}"].pop("version") == "1"
     assert after == before
 
-    await scene.deposit(wallet, 1)
-    await scene.set_limit("EUR", None)
-    assert (await scene.confirm(payment_id)).code == "ok"
+    await setup.deposit(wallet, 1)
+    await setup.set_limit("EUR", None)
+    assert (await setup.confirm(payment_id)).code == "ok"
 
 
 @pytest.mark.parametrize(("first", "second"), [("call.1", "call.12"), ("call.12", "call.1")])
 async def test_a_call_whose_id_begins_like_that_of_the_last_one_is_another_call(
-    scene: Scene, first: str, second: str
+    setup: Setup, first: str, second: str
 ) -> None:
-    payment_id = await scene.started(await scene.wallet(), await scene.invoice())
+    payment_id = await setup.started(await setup.wallet(), await setup.invoice())
     for call, evidence, code in ((first, WRONG, "confirmation_invalid"), (second, RIGHT, "ok")):
         command = commands.ConfirmPayment(call, payment_id, "alice", evidence)
-        assert (await scene.store.run(command, ALONE)).code == code
+        assert (await setup.store.run(command, ALONE)).code == code
 
 
 @pytest.mark.corrupts
-async def test_a_wrong_code_is_told_before_funds_and_limit(scene: Scene) -> None:
-    wallet = await scene.wallet(balance=1_000)
-    payment_id = await scene.started(wallet, await scene.invoice(amount=1_000))
-    await scene.write("wallet", wallet, balance=0)
-    await scene.set_limit("EUR", 0)
-    assert (await scene.confirm(payment_id, WRONG)).code == "confirmation_invalid"
-    assert (await scene.confirm(payment_id, RIGHT)).code == "insufficient_funds"
+async def test_a_wrong_code_is_told_before_funds_and_limit(setup: Setup) -> None:
+    wallet = await setup.wallet(balance=1_000)
+    payment_id = await setup.started(wallet, await setup.invoice(amount=1_000))
+    await setup.write("wallet", wallet, balance=0)
+    await setup.set_limit("EUR", 0)
+    assert (await setup.confirm(payment_id, WRONG)).code == "confirmation_invalid"
+    assert (await setup.confirm(payment_id, RIGHT)).code == "insufficient_funds"
 
 
-Break = Callable[[Scene, str, str, str], Awaitable[None]]
+Break = Callable[[Setup, str, str, str], Awaitable[None]]
 
 
-async def blocked(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
-    await inactive(scene, payment, wallet, invoice)
-    await scene.store.run(SetUserStatus(operation(), "alice", "blocked"))
+async def blocked(setup: Setup, payment: str, wallet: str, invoice: str) -> None:
+    await inactive(setup, payment, wallet, invoice)
+    await setup.store.run(SetUserStatus(operation(), "alice", "blocked"))
 
 
-async def inactive(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
-    await canceled(scene, payment, wallet, invoice)
-    await scene.set_wallet_status(wallet, "inactive")
+async def inactive(setup: Setup, payment: str, wallet: str, invoice: str) -> None:
+    await canceled(setup, payment, wallet, invoice)
+    await setup.set_wallet_status(wallet, "inactive")
 
 
-async def canceled(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
-    await scene.cancel(payment)
+async def canceled(setup: Setup, payment: str, wallet: str, invoice: str) -> None:
+    await setup.cancel(payment)
 
 
-async def past_its_expiry(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
-    await scene.write_code(payment, expires_at=1)
-    await invoice_past_its_expiry(scene, payment, wallet, invoice)
+async def past_its_expiry(setup: Setup, payment: str, wallet: str, invoice: str) -> None:
+    await setup.write_code(payment, expires_at=1)
+    await invoice_past_its_expiry(setup, payment, wallet, invoice)
 
 
-async def expired_by_the_agenda(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
-    await scene.write_code(payment, expires_at=1)
-    await scene.make_due(payment)
-    await take_due(scene.store, 10)
+async def expired_by_the_agenda(setup: Setup, payment: str, wallet: str, invoice: str) -> None:
+    await setup.write_code(payment, expires_at=1)
+    await setup.make_due(payment)
+    await take_due(setup.store, 10)
 
 
-async def invoice_past_its_expiry(scene: Scene, payment: str, wallet: str, invoice: str) -> None:
-    await scene.write("invoice", invoice, expires_at=1)
-    await scene.write_code(payment, payable_until=1)
+async def invoice_past_its_expiry(setup: Setup, payment: str, wallet: str, invoice: str) -> None:
+    await setup.write("invoice", invoice, expires_at=1)
+    await setup.write_code(payment, payable_until=1)
 
 
 @pytest.mark.parametrize(
@@ -274,96 +284,96 @@ async def invoice_past_its_expiry(scene: Scene, payment: str, wallet: str, invoi
     ],
 )
 async def test_a_confirm_and_a_resend_name_the_first_rule_and_change_nothing(
-    scene: Scene, code: str, spoil: Break
+    setup: Setup, code: str, spoil: Break
 ) -> None:
-    wallet, invoice = await scene.wallet(), await scene.invoice()
-    payment = await scene.started(wallet, invoice)
-    await spoil(scene, payment, wallet, invoice)
-    before = await dump(scene.store)
+    wallet, invoice = await setup.wallet(), await setup.invoice()
+    payment = await setup.started(wallet, invoice)
+    await spoil(setup, payment, wallet, invoice)
+    before = await dump(setup.store)
 
     for evidence in (RIGHT, WRONG):
-        outcome = await scene.confirm(payment, evidence)
+        outcome = await setup.confirm(payment, evidence)
         assert outcome.code == code
         assert outcome.value is not None
     resend = commands.ResendCode(operation(), payment, "alice", 2, 60_000)
-    assert (await scene.store.run(resend, ALONE)).code == code
+    assert (await setup.store.run(resend, ALONE)).code == code
 
-    assert await dump(scene.store) == before
+    assert await dump(setup.store) == before
 
 
-async def test_somebody_elses_payment_looks_like_none(scene: Scene) -> None:
-    payment = await scene.started(await scene.wallet(), await scene.invoice())
-    await scene.user("bob")
-    before = await dump(scene.store)
+async def test_somebody_elses_payment_looks_like_none(setup: Setup) -> None:
+    payment = await setup.started(await setup.wallet(), await setup.invoice())
+    await setup.user("bob")
+    before = await dump(setup.store)
     for payment_id, user in ((payment, "bob"), ("pay_00none", "alice")):
-        assert (await scene.confirm(payment_id, user_id=user)).code == "payment_not_found"
+        assert (await setup.confirm(payment_id, user_id=user)).code == "payment_not_found"
         resend = commands.ResendCode(operation(), payment_id, user, 2, 60_000)
-        assert (await scene.store.run(resend, ALONE)).code == "payment_not_found"
+        assert (await setup.store.run(resend, ALONE)).code == "payment_not_found"
         cancel = commands.CancelPayment(operation(), payment_id, user)
-        assert (await scene.store.run(cancel, ALONE)).code == "payment_not_found"
-        assert (await scene.store.run(ReadPayment(payment_id, user))).code == "payment_not_found"
-    assert await dump(scene.store) == before
+        assert (await setup.store.run(cancel, ALONE)).code == "payment_not_found"
+        assert (await setup.store.run(ReadPayment(payment_id, user))).code == "payment_not_found"
+    assert await dump(setup.store) == before
 
 
-async def test_the_last_unit_of_balance_and_limit_can_be_paid_and_one_more_cannot(scene: Scene) -> None:
-    wallet = await scene.wallet(balance=5_000)
-    exact = await scene.started(wallet, await scene.invoice(amount=3_000))
-    more = await scene.started(wallet, await scene.invoice(amount=3_001))
-    await scene.set_limit("EUR", 3_000)
-    assert (await scene.confirm(more)).code == "daily_limit_exceeded"
-    assert (await scene.confirm(exact)).code == "ok"
-    assert (await scene.limit()).remaining == 0
-    await scene.set_limit("EUR", None)
-    last = await scene.started(wallet, await scene.invoice(amount=2_000))
-    assert (await scene.confirm(more)).code == "insufficient_funds"
-    assert (await scene.confirm(last)).code == "ok"
-    assert await scene.money(wallet) == (0, 5_000)
+async def test_the_last_unit_of_balance_and_limit_can_be_paid_and_one_more_cannot(setup: Setup) -> None:
+    wallet = await setup.wallet(balance=5_000)
+    exact = await setup.started(wallet, await setup.invoice(amount=3_000))
+    more = await setup.started(wallet, await setup.invoice(amount=3_001))
+    await setup.set_limit("EUR", 3_000)
+    assert (await setup.confirm(more)).code == "daily_limit_exceeded"
+    assert (await setup.confirm(exact)).code == "ok"
+    assert (await setup.limit()).remaining == 0
+    await setup.set_limit("EUR", None)
+    last = await setup.started(wallet, await setup.invoice(amount=2_000))
+    assert (await setup.confirm(more)).code == "insufficient_funds"
+    assert (await setup.confirm(last)).code == "ok"
+    assert await setup.money(wallet) == (0, 5_000)
 
 
-async def test_a_refusal_for_a_limit_that_was_lifted_since_is_answered_again_without_it(scene: Scene) -> None:
-    payment = await scene.started(await scene.wallet(), await scene.invoice())
-    await scene.set_limit("EUR", 0)
+async def test_a_refusal_for_a_limit_that_was_lifted_since_is_answered_again_without_it(setup: Setup) -> None:
+    payment = await setup.started(await setup.wallet(), await setup.invoice())
+    await setup.set_limit("EUR", 0)
     command = commands.ConfirmPayment(new_id("op"), payment, "alice", RIGHT)
-    assert (await scene.store.run(command, ALONE)).details["limit"].limit == 0
-    await scene.set_limit("EUR", None)
-    again = await scene.store.run(command, ALONE)
+    assert (await setup.store.run(command, ALONE)).details["limit"].limit == 0
+    await setup.set_limit("EUR", None)
+    again = await setup.store.run(command, ALONE)
     assert (again.code, again.details) == ("daily_limit_exceeded", {})
 
 
-async def test_the_largest_amount_is_paid_to_the_unit(scene: Scene) -> None:
-    wallet = await scene.wallet(balance=AMOUNT_MAX)
-    payment_id, claim = await scene.processing(wallet, AMOUNT_MAX)
-    assert await scene.money(wallet) == (0, AMOUNT_MAX)
-    payment = await scene.payment(payment_id)
+async def test_the_largest_amount_is_paid_to_the_unit(setup: Setup) -> None:
+    wallet = await setup.wallet(balance=AMOUNT_MAX)
+    payment_id, claim = await setup.processing(wallet, AMOUNT_MAX)
+    assert await setup.money(wallet) == (0, AMOUNT_MAX)
+    payment = await setup.payment(payment_id)
     assert (payment.amount, payment.balance_before, payment.balance_after) == (AMOUNT_MAX, AMOUNT_MAX, 0)
-    await scene.complete(payment_id, claim, "given_back")
-    assert await scene.money(wallet) == (AMOUNT_MAX, 0)
+    await setup.complete(payment_id, claim, "given_back")
+    assert await setup.money(wallet) == (AMOUNT_MAX, 0)
 
 
-async def test_a_days_sum_stays_exact_without_a_limit(scene: Scene) -> None:
-    await scene.user("bob")
-    await scene.processing(await scene.wallet(balance=AMOUNT_MAX), AMOUNT_MAX)
-    wallet = await scene.wallet("bob")
-    invoice = await scene.invoice("bob", 1)
-    outcome = await scene.start(wallet, invoice, "bob")
+async def test_a_days_sum_stays_exact_without_a_limit(setup: Setup) -> None:
+    await setup.user("bob")
+    await setup.processing(await setup.wallet(balance=AMOUNT_MAX), AMOUNT_MAX)
+    wallet = await setup.wallet("bob")
+    invoice = await setup.invoice("bob", 1)
+    outcome = await setup.start(wallet, invoice, "bob")
     assert (outcome.code, outcome.details) == ("balance_too_large", {"too_large": "day"})
-    await scene.set_limit("EUR", AMOUNT_MAX)
-    assert (await scene.start(wallet, invoice, "bob")).code == "daily_limit_exceeded"
+    await setup.set_limit("EUR", AMOUNT_MAX)
+    assert (await setup.start(wallet, invoice, "bob")).code == "daily_limit_exceeded"
 
 
 async def test_a_confirm_that_would_make_a_days_sum_too_large_is_refused_without_a_limit_and_burns_nothing(
-    scene: Scene,
+    setup: Setup,
 ) -> None:
-    await scene.user("bob")
-    wallet = await scene.wallet("bob")
-    payment_id = await scene.started(wallet, await scene.invoice("bob", 1), "bob")
-    await scene.processing(await scene.wallet(balance=AMOUNT_MAX), AMOUNT_MAX)
-    before = await scene.journal()
+    await setup.user("bob")
+    wallet = await setup.wallet("bob")
+    payment_id = await setup.started(wallet, await setup.invoice("bob", 1), "bob")
+    await setup.processing(await setup.wallet(balance=AMOUNT_MAX), AMOUNT_MAX)
+    before = await setup.journal()
     command = commands.ConfirmPayment(new_id("op"), payment_id, "bob", RIGHT)
     for _ in range(2):
-        outcome = await scene.store.run(command, ALONE)
+        outcome = await setup.store.run(command, ALONE)
         assert (outcome.code, outcome.details) == ("balance_too_large", {"too_large": "day"})
-    assert await scene.news(before) == []
-    assert await scene.money(wallet) == (10_000, 0)
-    await scene.set_limit("EUR", AMOUNT_MAX)
-    assert (await scene.confirm(payment_id, user_id="bob")).code == "daily_limit_exceeded"
+    assert await setup.news(before) == []
+    assert await setup.money(wallet) == (10_000, 0)
+    await setup.set_limit("EUR", AMOUNT_MAX)
+    assert (await setup.confirm(payment_id, user_id="bob")).code == "daily_limit_exceeded"

@@ -5,97 +5,97 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.audit import assert_clean
-from support.scene import ALONE, Scene, client_of, operation
-from support.store import set_aside, take_due
+from support.fixtures.audit import assert_clean
+from support.fixtures.store_commands import set_aside, take_due
+from support.fixtures.store_setup import ALONE, Setup, client_of, operation
 
 from technopay.engine import commands
 
 
 async def test_a_declined_reversal_credits_nothing_and_the_refund_can_be_tried_again(
-    scene: Scene,
+    setup: Setup,
 ) -> None:
-    wallet = await scene.wallet(balance=10_000)
-    payment_id = await scene.succeeded(wallet)
-    begun = await scene.begin_refund(payment_id, "ref_001")
-    before = await scene.journal()
+    wallet = await setup.wallet(balance=10_000)
+    payment_id = await setup.succeeded(wallet)
+    begun = await setup.begin_refund(payment_id, "ref_001")
+    before = await setup.journal()
 
-    failed = await scene.complete(payment_id, begun.details["claim"], "refund_failed")
+    failed = await setup.complete(payment_id, begun.details["claim"], "refund_failed")
 
     assert failed.code == "ok"
     assert failed.value is not None
-    assert failed.value == await scene.operator_payment(payment_id)
+    assert failed.value == await setup.operator_payment(payment_id)
     assert (failed.value.status, failed.value.refunds) == ("succeeded", [])
-    assert await scene.money(wallet) == (9_000, 0)
-    assert await scene.due_at(payment_id) is None
-    assert await scene.news(before) == [("payment.refund_failed", {"payment": payment_id, "version": "5"})]
-    assert (await scene.complete(payment_id, begun.details["claim"], "refund_failed")).code == "ok", "a repeat"
-    assert (await scene.complete(payment_id, begun.details["claim"], "reversed")).code == "claim_lost"
-    await assert_clean(scene.store)
+    assert await setup.money(wallet) == (9_000, 0)
+    assert await setup.due_at(payment_id) is None
+    assert await setup.news(before) == [("payment.refund_failed", {"payment": payment_id, "version": "5"})]
+    assert (await setup.complete(payment_id, begun.details["claim"], "refund_failed")).code == "ok", "a repeat"
+    assert (await setup.complete(payment_id, begun.details["claim"], "reversed")).code == "claim_lost"
+    await assert_clean(setup.store)
 
-    again = await scene.begin_refund(payment_id, "ref_002")
-    assert (await scene.complete(payment_id, begun.details["claim"], "refund_failed")).code == "claim_lost"
-    assert (await scene.complete(payment_id, again.details["claim"], "reversed")).code == "ok"
-    assert await scene.money(wallet) == (10_000, 0)
-    await assert_clean(scene.store)
+    again = await setup.begin_refund(payment_id, "ref_002")
+    assert (await setup.complete(payment_id, begun.details["claim"], "refund_failed")).code == "claim_lost"
+    assert (await setup.complete(payment_id, again.details["claim"], "reversed")).code == "ok"
+    assert await setup.money(wallet) == (10_000, 0)
+    await assert_clean(setup.store)
 
 
-async def test_the_agenda_hands_out_the_id_of_the_refund(scene: Scene) -> None:
-    payment_id = await scene.succeeded(await scene.wallet())
-    await scene.begin_refund(payment_id, "ref_007")
-    await scene.make_due(payment_id)
-    (taken,) = (await take_due(scene.store, 10)).payments
+async def test_the_agenda_hands_out_the_id_of_the_refund(setup: Setup) -> None:
+    payment_id = await setup.succeeded(await setup.wallet())
+    await setup.begin_refund(payment_id, "ref_007")
+    await setup.make_due(payment_id)
+    (taken,) = (await take_due(setup.store, 10)).payments
     assert taken.refund_id == "ref_007"
 
 
 @pytest.mark.corrupts
-async def test_a_refund_that_an_earlier_version_began_has_an_id_that_stays(scene: Scene) -> None:
-    payment_id = await scene.succeeded(await scene.wallet())
-    await scene.begin_refund(payment_id)
-    await client_of(scene.store).hdel(scene.keys.key("payment", payment_id), "refund")
+async def test_a_refund_that_an_earlier_version_began_has_an_id_that_stays(setup: Setup) -> None:
+    payment_id = await setup.succeeded(await setup.wallet())
+    await setup.begin_refund(payment_id)
+    await client_of(setup.store).hdel(setup.keys.key("payment", payment_id), "refund")
     for _ in range(2):
-        await scene.make_due(payment_id)
-        (taken,) = (await take_due(scene.store, 10)).payments
+        await setup.make_due(payment_id)
+        (taken,) = (await take_due(setup.store, 10)).payments
         assert taken.refund_id == payment_id.replace("pay_", "ref_")
 
 
-async def test_a_decision_of_an_earlier_version_that_a_refund_fails_is_audited_clean(scene: Scene) -> None:
+async def test_a_decision_of_an_earlier_version_that_a_refund_fails_is_audited_clean(setup: Setup) -> None:
     """It was one entry: the payment succeeded again by the decision alone."""
-    wallet = await scene.wallet(balance=10_000)
-    payment_id, claim = await scene.refunding(wallet)
-    assert await set_aside(scene.store, payment_id, claim, 15_000)
-    client, key = client_of(scene.store), scene.keys.key
+    wallet = await setup.wallet(balance=10_000)
+    payment_id, claim = await setup.refunding(wallet)
+    assert await set_aside(setup.store, payment_id, claim, 15_000)
+    client, key = client_of(setup.store), setup.keys.key
     await client.xadd(
-        scene.keys.journal, {"payment.resolved": payment_id, "version": "6", "outcome": "settled"}
+        setup.keys.journal, {"payment.resolved": payment_id, "version": "6", "outcome": "settled"}
     )
-    await scene.write("payment", payment_id, status="succeeded", claim=int(claim) + 1, version=6)
+    await setup.write("payment", payment_id, status="succeeded", claim=int(claim) + 1, version=6)
     await client.hdel(key("payment", payment_id), "set_aside")
     await client.zrem(key("agenda"), payment_id)
     await client.zrem(key("set_aside"), payment_id)
     await client.hincrby(key("wallet", wallet), "ledger", -1_000)
 
-    await assert_clean(scene.store)
-    begun = await scene.begin_refund(payment_id)
-    assert (await scene.complete(payment_id, begun.details["claim"], "reversed")).code == "ok"
-    await assert_clean(scene.store)
+    await assert_clean(setup.store)
+    begun = await setup.begin_refund(payment_id)
+    assert (await setup.complete(payment_id, begun.details["claim"], "reversed")).code == "ok"
+    await assert_clean(setup.store)
 
 
 @pytest.mark.parametrize("has_id", [True, False])
 async def test_a_repeat_of_a_refund_that_an_earlier_version_began_works_under_the_id_of_the_agenda(
-    scene: Scene, *, has_id: bool
+    setup: Setup, *, has_id: bool
 ) -> None:
-    payment_id = await scene.succeeded(await scene.wallet())
+    payment_id = await setup.succeeded(await setup.wallet())
     begin = commands.BeginRefund(operation(), payment_id, "ref_001")
-    first = await scene.store.run(begin, ALONE)
-    key, client = scene.keys.key("operation", begin.operation.operation_id), client_of(scene.store)
+    first = await setup.store.run(begin, ALONE)
+    key, client = setup.keys.key("operation", begin.operation.operation_id), client_of(setup.store)
     reply = json.loads(await client.hget(key, "reply"))
     await client.hset(key, "reply", json.dumps([*reply[:4], ["claim", first.details["claim"]]]))
     if not has_id:
-        await client.hdel(scene.keys.key("payment", payment_id), "refund")
+        await client.hdel(setup.keys.key("payment", payment_id), "refund")
 
-    again = await scene.store.run(begin, ALONE)
+    again = await setup.store.run(begin, ALONE)
 
     assert (again.code, again.replayed, again.details["claim"]) == ("ok", True, first.details["claim"])
-    await scene.make_due(payment_id)
-    (taken,) = (await take_due(scene.store, 10)).payments
+    await setup.make_due(payment_id)
+    (taken,) = (await take_due(setup.store, 10)).payments
     assert again.details["refund"] == taken.refund_id

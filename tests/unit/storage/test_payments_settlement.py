@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support.audit import assert_clean
-from support.scene import ALONE, AMOUNT_MAX, DAY_MS, RIGHT, Scene, dump, operation, unrecorded
-from support.store import list_entries, renew_claims, search_payments, set_aside, take_due
+from support.fixtures.audit import assert_clean
+from support.fixtures.store_commands import list_entries, renew_claims, search_payments, set_aside, take_due
+from support.fixtures.store_setup import ALONE, AMOUNT_MAX, DAY_MS, RIGHT, Setup, dump, operation, unrecorded
 
 from technopay.engine import commands
 from technopay.engine.claims import CLAIM_S
@@ -15,48 +15,48 @@ from technopay.engine.values import ClaimKind, Lease, PaymentTerms, Verdict
 pytestmark = pytest.mark.any_partition
 
 
-async def invoice_of(scene: Scene, payment_id: str) -> dict[str, str]:
-    return await scene.fields("invoice", (await scene.fields("payment", payment_id))["invoice"])
+async def invoice_of(setup: Setup, payment_id: str) -> dict[str, str]:
+    return await setup.fields("invoice", (await setup.fields("payment", payment_id))["invoice"])
 
 
-async def leave_to_operator(scene: Scene, payment_id: str, claim: str) -> None:
-    assert await set_aside(scene.store, payment_id, claim, 15_000)
+async def leave_to_operator(setup: Setup, payment_id: str, claim: str) -> None:
+    assert await set_aside(setup.store, payment_id, claim, 15_000)
 
 
-async def test_settled_pays_the_invoice_and_nothing_can_come_back_any_more(scene: Scene) -> None:
-    wallet = await scene.wallet(balance=10_000)
-    payment_id, claim = await scene.processing(wallet)
-    before = await scene.journal()
+async def test_settled_pays_the_invoice_and_nothing_can_come_back_any_more(setup: Setup) -> None:
+    wallet = await setup.wallet(balance=10_000)
+    payment_id, claim = await setup.processing(wallet)
+    before = await setup.journal()
 
-    outcome = await scene.complete(payment_id, claim, "settled")
+    outcome = await setup.complete(payment_id, claim, "settled")
 
     assert outcome.code == "ok"
-    payment = await scene.payment(payment_id)
+    payment = await setup.payment(payment_id)
     assert (payment.status, payment.refunds) == ("succeeded", [])
     # A settlement knows the rest of the payment.
     assert (outcome.value, outcome.details) == (None, {"settled_at": payment.settled_at})
     assert payment.settled_at is not None
-    assert await scene.money(wallet) == (9_000, 0)
-    assert (await invoice_of(scene, payment_id))["payment"] == payment_id
-    invoice = (await scene.store.run(ReadInvoice(payment.invoice_id, None))).value
+    assert await setup.money(wallet) == (9_000, 0)
+    assert (await invoice_of(setup, payment_id))["payment"] == payment_id
+    invoice = (await setup.store.run(ReadInvoice(payment.invoice_id, None))).value
     assert invoice is not None
     assert (invoice.status, invoice.payment_id) == ("paid", payment_id)
     assert invoice.paid_at == payment.paid_at
-    assert await scene.due_at(payment_id) is None
-    assert await scene.news(before) == [("payment.succeeded", {"payment": payment_id, "version": "3"})]
-    entries = (await list_entries(scene.store, wallet, None, "", 10)).value
+    assert await setup.due_at(payment_id) is None
+    assert await setup.news(before) == [("payment.succeeded", {"payment": payment_id, "version": "3"})]
+    entries = (await list_entries(setup.store, wallet, None, "", 10)).value
     assert entries is not None
     assert len(entries.data) == 2
 
 
-async def test_given_back_puts_the_amount_the_limit_and_the_invoice_back(scene: Scene) -> None:
-    await scene.set_limit("EUR", 5_000)
-    wallet = await scene.wallet(balance=10_000)
-    payment_id, claim = await scene.processing(wallet)
-    day = await scene.day(payment_id)
-    before = await scene.journal()
+async def test_given_back_puts_the_amount_the_limit_and_the_invoice_back(setup: Setup) -> None:
+    await setup.set_limit("EUR", 5_000)
+    wallet = await setup.wallet(balance=10_000)
+    payment_id, claim = await setup.processing(wallet)
+    day = await setup.day(payment_id)
+    before = await setup.journal()
 
-    outcome = await scene.complete(payment_id, claim, "given_back")
+    outcome = await setup.complete(payment_id, claim, "given_back")
 
     assert outcome.code == "ok"
     payment = outcome.value
@@ -65,15 +65,15 @@ async def test_given_back_puts_the_amount_the_limit_and_the_invoice_back(scene: 
     assert payment.failure is not None
     assert payment.failure.code == "settlement_failed"
     assert [(refund.amount, refund.reason) for refund in payment.refunds] == [(1_000, "settlement_failed")]
-    assert await scene.money(wallet) == (10_000, 0)
-    assert (await scene.limit()).used == 0
-    invoice = await invoice_of(scene, payment_id)
+    assert await setup.money(wallet) == (10_000, 0)
+    assert (await setup.limit()).used == 0
+    invoice = await invoice_of(setup, payment_id)
     assert (invoice["status"], "payment" in invoice) == ("open", False)
-    shown = (await scene.store.run(ReadInvoice(payment.invoice_id, None))).value
+    shown = (await setup.store.run(ReadInvoice(payment.invoice_id, None))).value
     assert shown is not None
     assert (shown.status, shown.payment_id, shown.paid_at) == ("open", None, None)
-    assert await scene.due_at(payment_id) is None
-    assert await scene.news(before) == [
+    assert await setup.due_at(payment_id) is None
+    assert await setup.news(before) == [
         (
             "payment.failed",
             {
@@ -82,114 +82,114 @@ async def test_given_back_puts_the_amount_the_limit_and_the_invoice_back(scene: 
             },
         )
     ]  # fmt: skip
-    entries = (await list_entries(scene.store, wallet, None, "", 10)).value
+    entries = (await list_entries(setup.store, wallet, None, "", 10)).value
     assert entries is not None
     assert [(entry.kind, entry.amount, entry.balance_after) for entry in entries.data] == [
         ("refund", 1_000, 10_000), ("payment", -1_000, 9_000), ("deposit", 10_000, 10_000),
     ]  # fmt: skip
-    assert (await scene.start(wallet, payment.invoice_id)).code == "ok"
+    assert (await setup.start(wallet, payment.invoice_id)).code == "ok"
 
 
 async def test_money_comes_back_to_an_inactive_wallet_of_a_blocked_user_past_another_lease(
-    scene: Scene,
+    setup: Setup,
 ) -> None:
-    wallet = await scene.wallet()
-    payment_id, claim = await scene.processing(wallet)
-    await scene.set_wallet_status(wallet, "inactive", Lease("owner-b", "", keep=True))
-    await scene.store.run(SetUserStatus(operation(), "alice", "blocked"))
-    assert (await scene.complete(payment_id, claim, "given_back")).code == "ok"
-    assert await scene.money(wallet) == (10_000, 0)
+    wallet = await setup.wallet()
+    payment_id, claim = await setup.processing(wallet)
+    await setup.set_wallet_status(wallet, "inactive", Lease("owner-b", "", keep=True))
+    await setup.store.run(SetUserStatus(operation(), "alice", "blocked"))
+    assert (await setup.complete(payment_id, claim, "given_back")).code == "ok"
+    assert await setup.money(wallet) == (10_000, 0)
 
 
 @pytest.mark.corrupts
 @pytest.mark.parametrize("day", ["2020-02-29"])
-async def test_the_limit_is_given_back_to_the_day_that_was_charged(scene: Scene, day: str) -> None:
-    payment_id, claim = await scene.processing(await scene.wallet())
-    today = await scene.day(payment_id)
-    await scene.write("limit", "global:EUR", **{day: 7_000})
-    await scene.write("payment", payment_id, global_period=day)
-    await scene.complete(payment_id, claim, "given_back")
-    limit = await scene.counter()
+async def test_the_limit_is_given_back_to_the_day_that_was_charged(setup: Setup, day: str) -> None:
+    payment_id, claim = await setup.processing(await setup.wallet())
+    today = await setup.day(payment_id)
+    await setup.write("limit", "global:EUR", **{day: 7_000})
+    await setup.write("payment", payment_id, global_period=day)
+    await setup.complete(payment_id, claim, "given_back")
+    limit = await setup.counter()
     assert (limit[day], limit[today]) == ("6000", "1000")
 
 
 @pytest.mark.parametrize("verdict", ["settled", "given_back"])
-async def test_an_old_claim_changes_nothing(scene: Scene, verdict: Verdict) -> None:
-    payment_id, old = await scene.processing(await scene.wallet())
-    await scene.make_due(payment_id)
-    (taken,) = (await take_due(scene.store, 10)).payments
+async def test_an_old_claim_changes_nothing(setup: Setup, verdict: Verdict) -> None:
+    payment_id, old = await setup.processing(await setup.wallet())
+    await setup.make_due(payment_id)
+    (taken,) = (await take_due(setup.store, 10)).payments
     assert taken.claim != old
-    before = await dump(scene.store)
+    before = await dump(setup.store)
 
-    assert (await scene.complete(payment_id, old, verdict)).code == "claim_lost"
-    assert not await set_aside(scene.store, payment_id, old, 15_000)
-    assert (await scene.complete("pay_00none", old, verdict)).code == "payment_not_found"
+    assert (await setup.complete(payment_id, old, verdict)).code == "claim_lost"
+    assert not await set_aside(setup.store, payment_id, old, 15_000)
+    assert (await setup.complete("pay_00none", old, verdict)).code == "payment_not_found"
     claims: list[tuple[ClaimKind, str, str]] = [("payment", payment_id, old), ("payment", "pay_00none", old)]
     for keep in (True, False):
-        assert await renew_claims(scene.store, claims, keep=keep) == [False, False]
+        assert await renew_claims(setup.store, claims, keep=keep) == [False, False]
 
-    assert await dump(scene.store) == before
-    assert (await scene.complete(payment_id, taken.claim, verdict)).code == "ok"
+    assert await dump(setup.store) == before
+    assert (await setup.complete(payment_id, taken.claim, verdict)).code == "ok"
 
 
 @pytest.mark.parametrize(("done", "again"), [("settled", "given_back"), ("given_back", "settled")])
-async def test_what_was_decided_stays_decided(scene: Scene, done: Verdict, again: Verdict) -> None:
-    payment_id, claim = await scene.processing(await scene.wallet())
-    assert (await scene.complete(payment_id, claim, done)).code == "ok"
-    before = await dump(scene.store)
-    assert (await scene.complete(payment_id, claim, done)).code == "ok"
-    assert (await scene.complete(payment_id, claim, again)).code == "claim_lost"
-    assert (await scene.complete(payment_id, claim, "reversed")).code == "claim_lost"
-    assert not await set_aside(scene.store, payment_id, claim, 0)
-    assert await renew_claims(scene.store, [("payment", payment_id, claim)], keep=True) == [False]
-    assert await dump(scene.store) == before
+async def test_what_was_decided_stays_decided(setup: Setup, done: Verdict, again: Verdict) -> None:
+    payment_id, claim = await setup.processing(await setup.wallet())
+    assert (await setup.complete(payment_id, claim, done)).code == "ok"
+    before = await dump(setup.store)
+    assert (await setup.complete(payment_id, claim, done)).code == "ok"
+    assert (await setup.complete(payment_id, claim, again)).code == "claim_lost"
+    assert (await setup.complete(payment_id, claim, "reversed")).code == "claim_lost"
+    assert not await set_aside(setup.store, payment_id, claim, 0)
+    assert await renew_claims(setup.store, [("payment", payment_id, claim)], keep=True) == [False]
+    assert await dump(setup.store) == before
 
 
-async def test_a_settlements_claim_is_worth_nothing_in_the_refund(scene: Scene) -> None:
-    payment_id, old = await scene.processing(await scene.wallet())
-    await scene.complete(payment_id, old, "settled")
-    begun = await scene.begin_refund(payment_id)
+async def test_a_settlements_claim_is_worth_nothing_in_the_refund(setup: Setup) -> None:
+    payment_id, old = await setup.processing(await setup.wallet())
+    await setup.complete(payment_id, old, "settled")
+    begun = await setup.begin_refund(payment_id)
     assert int(begun.details["claim"]) > int(old)
-    before = await dump(scene.store)
-    assert not await set_aside(scene.store, payment_id, old, 0)
-    assert (await scene.complete(payment_id, old, "reversed")).code == "claim_lost"
-    assert (await scene.complete(payment_id, old, "given_back")).code == "claim_lost"
-    assert await dump(scene.store) == before
+    before = await dump(setup.store)
+    assert not await set_aside(setup.store, payment_id, old, 0)
+    assert (await setup.complete(payment_id, old, "reversed")).code == "claim_lost"
+    assert (await setup.complete(payment_id, old, "given_back")).code == "claim_lost"
+    assert await dump(setup.store) == before
 
 
-async def test_a_confirmation_that_waits_is_not_settled(scene: Scene) -> None:
-    payment_id = await scene.started(await scene.wallet(), await scene.invoice())
-    before = await dump(scene.store)
+async def test_a_confirmation_that_waits_is_not_settled(setup: Setup) -> None:
+    payment_id = await setup.started(await setup.wallet(), await setup.invoice())
+    before = await dump(setup.store)
     for verdict in ("settled", "given_back", "reversed"):
-        assert (await scene.complete(payment_id, "1", verdict)).code == "claim_lost"
-    assert await dump(scene.store) == before
+        assert (await setup.complete(payment_id, "1", verdict)).code == "claim_lost"
+    assert await dump(setup.store) == before
 
 
-async def test_a_claim_is_renewed_and_given_up(scene: Scene) -> None:
-    payment_id, claim = await scene.processing(await scene.wallet())
-    await scene.make_due(payment_id)
-    now_ms = await scene.now_ms()
-    assert await renew_claims(scene.store, [("payment", payment_id, claim)], keep=True) == [True]
-    assert (await scene.due_at(payment_id) or 0) >= now_ms + 1_000 * CLAIM_S["payment"]
-    assert (await take_due(scene.store, 10)).payments == []
-    assert await renew_claims(scene.store, [("payment", payment_id, claim)], keep=False) == [True]
-    assert [taken.payment.id for taken in (await take_due(scene.store, 10)).payments] == [payment_id]
+async def test_a_claim_is_renewed_and_given_up(setup: Setup) -> None:
+    payment_id, claim = await setup.processing(await setup.wallet())
+    await setup.make_due(payment_id)
+    now_ms = await setup.now_ms()
+    assert await renew_claims(setup.store, [("payment", payment_id, claim)], keep=True) == [True]
+    assert (await setup.due_at(payment_id) or 0) >= now_ms + 1_000 * CLAIM_S["payment"]
+    assert (await take_due(setup.store, 10)).payments == []
+    assert await renew_claims(setup.store, [("payment", payment_id, claim)], keep=False) == [True]
+    assert [taken.payment.id for taken in (await take_due(setup.store, 10)).payments] == [payment_id]
 
 
-async def test_a_payment_set_aside_is_visible_still_asked_for_and_said_once(scene: Scene) -> None:
-    wallet = await scene.wallet()
-    payment_id, claim = await scene.processing(wallet)
-    before = await scene.journal()
-    await leave_to_operator(scene, payment_id, claim)
-    await leave_to_operator(scene, payment_id, claim)
-    assert (await scene.payment(payment_id)).set_aside
-    assert await scene.due_at(payment_id) is not None
-    assert await scene.news(before) == [("payment.set_aside", {"payment": payment_id, "version": "3"})]
-    found = await search_payments(scene.store, None, None, set_aside=True, cursor="", limit=10)
+async def test_a_payment_set_aside_is_visible_still_asked_for_and_said_once(setup: Setup) -> None:
+    wallet = await setup.wallet()
+    payment_id, claim = await setup.processing(wallet)
+    before = await setup.journal()
+    await leave_to_operator(setup, payment_id, claim)
+    await leave_to_operator(setup, payment_id, claim)
+    assert (await setup.payment(payment_id)).set_aside
+    assert await setup.due_at(payment_id) is not None
+    assert await setup.news(before) == [("payment.set_aside", {"payment": payment_id, "version": "3"})]
+    found = await search_payments(setup.store, None, None, set_aside=True, cursor="", limit=10)
     assert [payment.id for payment in found.data] == [payment_id]
-    await scene.complete(payment_id, claim, "settled")
-    assert not (await scene.payment(payment_id)).set_aside
-    found = await search_payments(scene.store, None, None, set_aside=True, cursor="", limit=10)
+    await setup.complete(payment_id, claim, "settled")
+    assert not (await setup.payment(payment_id)).set_aside
+    found = await search_payments(setup.store, None, None, set_aside=True, cursor="", limit=10)
     assert found.data == []
 
 
@@ -203,71 +203,71 @@ async def test_a_payment_set_aside_is_visible_still_asked_for_and_said_once(scen
     ],
 )
 async def test_an_operator_decides_a_payment_that_was_set_aside(
-    scene: Scene, begin: str, verdict: str, status: str, money: tuple[int, int]
+    setup: Setup, begin: str, verdict: str, status: str, money: tuple[int, int]
 ) -> None:
-    wallet = await scene.wallet(balance=10_000)
-    payment_id, claim = await getattr(scene, begin)(wallet)
-    await leave_to_operator(scene, payment_id, claim)
-    before = await scene.journal()
+    wallet = await setup.wallet(balance=10_000)
+    payment_id, claim = await getattr(setup, begin)(wallet)
+    await leave_to_operator(setup, payment_id, claim)
+    before = await setup.journal()
 
-    outcome = await scene.store.run(ResolvePayment(operation(), payment_id, verdict, "they said so", "root"))
+    outcome = await setup.store.run(ResolvePayment(operation(), payment_id, verdict, "they said so", "root"))
 
     assert outcome.code == "ok"
     payment = outcome.value
     assert payment is not None
-    assert payment == await scene.operator_payment(payment_id)
+    assert payment == await setup.operator_payment(payment_id)
     assert (payment.status, payment.set_aside) == (status, False)
     assert payment.resolution is not None
     assert (payment.resolution.outcome, payment.resolution.note, payment.resolution.by) == (
         verdict, "they said so", "root",
     )  # fmt: skip
-    assert await scene.money(wallet) == money
-    assert await scene.due_at(payment_id) is None
+    assert await setup.money(wallet) == money
+    assert await setup.due_at(payment_id) is None
     version = "4" if begin == "processing" else "6"
-    news = await scene.news(before)
+    news = await setup.news(before)
     if status == "succeeded" and begin == "refunding":
         assert news.pop(0) == ("payment.refund_failed", {"payment": payment_id, "version": version})
         version = "7"
     assert news[0] == ("payment.resolved", {"payment": payment_id, "version": version, "outcome": verdict})
-    assert (await scene.complete(payment_id, claim, "reversed")).code == (
+    assert (await setup.complete(payment_id, claim, "reversed")).code == (
         "ok" if status == "refunded" else "claim_lost"
     )
-    await assert_clean(scene.store)
-    assert await scene.money(wallet) == money
+    await assert_clean(setup.store)
+    assert await setup.money(wallet) == money
 
 
-async def test_only_what_was_set_aside_can_be_resolved(scene: Scene) -> None:
-    payment_id, _ = await scene.processing(await scene.wallet())
-    before = await dump(scene.store)
-    outcome = await scene.store.run(ResolvePayment(operation(), payment_id, "refund", "", "root"))
-    assert (outcome.code, outcome.value) == ("payment_not_resolvable", await scene.operator_payment(payment_id))
-    missing = await scene.store.run(ResolvePayment(operation(), "pay_00none", "refund", "", "root"))
+async def test_only_what_was_set_aside_can_be_resolved(setup: Setup) -> None:
+    payment_id, _ = await setup.processing(await setup.wallet())
+    before = await dump(setup.store)
+    outcome = await setup.store.run(ResolvePayment(operation(), payment_id, "refund", "", "root"))
+    assert (outcome.code, outcome.value) == ("payment_not_resolvable", await setup.operator_payment(payment_id))
+    missing = await setup.store.run(ResolvePayment(operation(), "pay_00none", "refund", "", "root"))
     assert missing.code == "payment_not_found"
-    assert await dump(scene.store) == before
+    assert await dump(setup.store) == before
 
 
 async def test_a_refund_is_begun_then_credited_and_the_limit_and_the_invoice_stay_as_they_are(
-    scene: Scene,
+    setup: Setup,
 ) -> None:
-    await scene.set_limit("EUR", 5_000)
-    wallet = await scene.wallet(balance=10_000)
-    payment_id = await scene.succeeded(wallet)
-    before = await scene.journal()
+    await setup.set_limit("EUR", 5_000)
+    wallet = await setup.wallet(balance=10_000)
+    payment_id = await setup.succeeded(wallet)
+    before = await setup.journal()
 
-    begun = await scene.begin_refund(payment_id)
+    begun = await setup.begin_refund(payment_id)
 
     assert begun.code == "ok"
     assert begun.value is not None
     assert begun.value.status == "refunding"
-    assert await scene.money(wallet) == (9_000, 1_000)
-    assert await scene.due_at(payment_id) is not None
-    invoice = await scene.store.run(ReadInvoice(begun.value.invoice_id, None))
+    assert await setup.money(wallet) == (9_000, 1_000)
+    assert await setup.due_at(payment_id) is not None
+    invoice = await setup.store.run(ReadInvoice(begun.value.invoice_id, None))
     assert invoice.value is not None
     assert (invoice.value.status, invoice.value.refunded_amount) == ("paid", 0)
-    again = await scene.begin_refund(payment_id)
+    again = await setup.begin_refund(payment_id)
     assert (again.code, dict(again.details)) == ("ok", {})
 
-    done = await scene.complete(payment_id, begun.details["claim"], "reversed")
+    done = await setup.complete(payment_id, begun.details["claim"], "reversed")
 
     assert done.code == "ok"
     assert done.value is not None
@@ -275,73 +275,73 @@ async def test_a_refund_is_begun_then_credited_and_the_limit_and_the_invoice_sta
     assert [(refund.amount, refund.reason) for refund in done.value.refunds] == [
         (1_000, "requested_by_operator")
     ]
-    assert await scene.money(wallet) == (10_000, 0)
-    assert (await scene.limit()).used == 1_000
-    invoice = await scene.store.run(ReadInvoice(done.value.invoice_id, None))
+    assert await setup.money(wallet) == (10_000, 0)
+    assert (await setup.limit()).used == 1_000
+    invoice = await setup.store.run(ReadInvoice(done.value.invoice_id, None))
     assert invoice.value is not None
     assert (invoice.value.status, invoice.value.refunded_amount) == ("paid", 1_000)
-    assert [kind for kind, _ in await scene.news(before)] == ["payment.refunding", "payment.refunded"]
-    assert (await scene.start(wallet, done.value.invoice_id)).code == "invoice_already_paid"
-    assert (await scene.confirm(payment_id, RIGHT)).code == "payment_not_confirmable"
+    assert [kind for kind, _ in await setup.news(before)] == ["payment.refunding", "payment.refunded"]
+    assert (await setup.start(wallet, done.value.invoice_id)).code == "invoice_already_paid"
+    assert (await setup.confirm(payment_id, RIGHT)).code == "payment_not_confirmable"
 
 
-async def test_only_a_payment_that_succeeded_can_be_refunded(scene: Scene) -> None:
-    wallet = await scene.wallet()
-    waiting = await scene.started(wallet, await scene.invoice())
-    taken, _ = await scene.processing(wallet)
-    failed, claim = await scene.processing(wallet)
-    await scene.complete(failed, claim, "given_back")
-    before = await dump(scene.store)
+async def test_only_a_payment_that_succeeded_can_be_refunded(setup: Setup) -> None:
+    wallet = await setup.wallet()
+    waiting = await setup.started(wallet, await setup.invoice())
+    taken, _ = await setup.processing(wallet)
+    failed, claim = await setup.processing(wallet)
+    await setup.complete(failed, claim, "given_back")
+    before = await dump(setup.store)
     for payment_id in (waiting, taken, failed):
-        outcome = await scene.begin_refund(payment_id)
+        outcome = await setup.begin_refund(payment_id)
         assert (outcome.code, outcome.value) == (
             "payment_not_refundable",
-            await scene.operator_payment(payment_id),
+            await setup.operator_payment(payment_id),
         )
-    missing = await scene.begin_refund("pay_00none")
+    missing = await setup.begin_refund("pay_00none")
     assert missing.code == "payment_not_found"
-    assert await dump(scene.store) == before
+    assert await dump(setup.store) == before
 
 
-async def test_a_refund_has_to_fit_into_the_wallet(scene: Scene) -> None:
-    wallet = await scene.wallet(balance=1_000)
-    payment_id = await scene.succeeded(wallet, 1_000)
-    await scene.deposit(wallet, AMOUNT_MAX - 999)
-    before = await dump(scene.store)
+async def test_a_refund_has_to_fit_into_the_wallet(setup: Setup) -> None:
+    wallet = await setup.wallet(balance=1_000)
+    payment_id = await setup.succeeded(wallet, 1_000)
+    await setup.deposit(wallet, AMOUNT_MAX - 999)
+    before = await dump(setup.store)
     command = commands.BeginRefund(operation(), payment_id, "ref_001")
-    assert (await scene.store.run(command, ALONE)).code == "balance_too_large"
-    assert await dump(scene.store) == before
-    await scene.processing(wallet, 1)
-    assert (await scene.store.run(command, ALONE)).code == "balance_too_large"
+    assert (await setup.store.run(command, ALONE)).code == "balance_too_large"
+    assert await dump(setup.store) == before
+    await setup.processing(wallet, 1)
+    assert (await setup.store.run(command, ALONE)).code == "balance_too_large"
 
 
-async def test_a_payment_given_back_after_its_invoice_expired_leaves_an_expired_invoice(scene: Scene) -> None:
-    payment_id, claim = await scene.processing(await scene.wallet())
-    payment = await scene.payment(payment_id)
-    await scene.write("invoice", payment.invoice_id, expires_at=await scene.now_ms() - DAY_MS)
-    await scene.complete(payment_id, claim, "given_back")
-    invoice = await scene.store.run(ReadInvoice(payment.invoice_id, "alice"))
+async def test_a_payment_given_back_after_its_invoice_expired_leaves_an_expired_invoice(setup: Setup) -> None:
+    payment_id, claim = await setup.processing(await setup.wallet())
+    payment = await setup.payment(payment_id)
+    await setup.write("invoice", payment.invoice_id, expires_at=await setup.now_ms() - DAY_MS)
+    await setup.complete(payment_id, claim, "given_back")
+    invoice = await setup.store.run(ReadInvoice(payment.invoice_id, "alice"))
     assert invoice.value is not None
     assert invoice.value.status == "expired"
 
 
-async def test_a_context_has_the_addresses_and_the_number_of_the_code(scene: Scene) -> None:
-    await scene.user("bob", email="bob@example.com", phone="+15550100")
-    wallet = await scene.wallet("bob")
-    payment_id = await scene.started(wallet, await scene.invoice("bob"), "bob")
-    await scene.store.run(commands.ResendCode(unrecorded(), payment_id, "bob", 2, 60_000), ALONE)
-    context = await scene.context(payment_id)
+async def test_a_context_has_the_addresses_and_the_number_of_the_code(setup: Setup) -> None:
+    await setup.user("bob", email="bob@example.com", phone="+15550100")
+    wallet = await setup.wallet("bob")
+    payment_id = await setup.started(wallet, await setup.invoice("bob"), "bob")
+    await setup.store.run(commands.ResendCode(unrecorded(), payment_id, "bob", 2, 60_000), ALONE)
+    context = await setup.context(payment_id)
     assert context is not None
     assert (context.email, context.phone, context.code_version) == ("bob@example.com", "+15550100", 2)
     assert (context.payment_id, context.user_id) == (payment_id, "bob")
     assert context.terms == PaymentTerms(payment_id, 1_000, "EUR", "Shop")
     assert (context.status, context.method) == ("requires_confirmation", "email")
-    assert await scene.context("pay_00none") is None
+    assert await setup.context("pay_00none") is None
 
 
-async def test_a_context_of_a_payment_whose_code_has_done_its_work_names_none(scene: Scene) -> None:
-    payment_id = await scene.succeeded(await scene.wallet())
-    context = await scene.context(payment_id)
+async def test_a_context_of_a_payment_whose_code_has_done_its_work_names_none(setup: Setup) -> None:
+    payment_id = await setup.succeeded(await setup.wallet())
+    context = await setup.context(payment_id)
     assert context is not None
     assert (context.status, context.method, context.code_version) == ("succeeded", None, None)
     assert (context.email, context.phone) == ("alice@example.com", None)

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.audit import assert_clean
-from support.clock import FakeClock
-from support.scene import DAY_MS, Scene, dump, new_invoice, operation
-from support.store import list_invoices, set_aside
+from support.fixtures.audit import assert_clean
+from support.fixtures.clock import FakeClock
+from support.fixtures.store_commands import list_invoices, set_aside
+from support.fixtures.store_setup import DAY_MS, Setup, dump, new_invoice, operation
 
 from technopay.engine.commands import ReadInvoice, VoidInvoice
 from technopay.engine.models import Invoice, from_ms
@@ -19,129 +19,129 @@ from technopay.engine.ports import Outcome
 HOUR_MS = 3_600_000
 
 
-async def enter(scene: Scene, *, lasts_ms: int = DAY_MS, **changes: Any) -> Outcome[Invoice]:
-    at = from_ms(await scene.now_ms() + lasts_ms)
+async def enter(setup: Setup, *, lasts_ms: int = DAY_MS, **changes: Any) -> Outcome[Invoice]:
+    at = from_ms(await setup.now_ms() + lasts_ms)
     invoice = new_invoice("alice", 1_000, "EUR", at, reference="order-7")
-    return await scene.store.run(replace(invoice, **changes))
+    return await setup.store.run(replace(invoice, **changes))
 
 
-async def entered(scene: Scene, **changes: Any) -> str:
-    outcome = await enter(scene, **changes)
+async def entered(setup: Setup, **changes: Any) -> str:
+    outcome = await enter(setup, **changes)
     assert outcome.code == "ok"
     assert outcome.value is not None
     return outcome.value.id
 
 
-async def status_of(scene: Scene, invoice_id: str) -> str:
-    invoice = (await scene.store.run(ReadInvoice(invoice_id, None))).value
+async def status_of(setup: Setup, invoice_id: str) -> str:
+    invoice = (await setup.store.run(ReadInvoice(invoice_id, None))).value
     assert invoice is not None
     return invoice.status
 
 
-async def expire(scene: Scene, invoice_id: str) -> None:
+async def expire(setup: Setup, invoice_id: str) -> None:
     """Let an invoice be past its time on each kind of store."""
-    await scene.write("invoice", invoice_id, expires_at=await scene.now_ms() - 1)
+    await setup.write("invoice", invoice_id, expires_at=await setup.now_ms() - 1)
 
 
-async def test_an_invoice_that_can_be_paid_keeps_its_reference_and_is_named(scene: Scene) -> None:
-    invoice_id = await entered(scene)
-    before = await dump(scene.store)
+async def test_an_invoice_that_can_be_paid_keeps_its_reference_and_is_named(setup: Setup) -> None:
+    invoice_id = await entered(setup)
+    before = await dump(setup.store)
 
-    refused = await enter(scene)
+    refused = await enter(setup)
 
     assert (refused.code, refused.details) == ("reference_used", {"invoice_id": invoice_id})
-    assert await dump(scene.store) == before
+    assert await dump(setup.store) == before
 
 
-async def test_a_void_invoice_frees_its_reference(scene: Scene) -> None:
-    old = await entered(scene)
-    assert (await scene.store.run(VoidInvoice(operation(), old))).code == "ok"
+async def test_a_void_invoice_frees_its_reference(setup: Setup) -> None:
+    old = await entered(setup)
+    assert (await setup.store.run(VoidInvoice(operation(), old))).code == "ok"
 
-    new = await entered(scene)
+    new = await entered(setup)
 
-    assert (await status_of(scene, old), await status_of(scene, new)) == ("void", "open")
-    assert (await enter(scene)).details == {"invoice_id": new}
-    assert (await scene.store.run(VoidInvoice(operation(), old))).code == "ok"
-    assert (await enter(scene)).details == {"invoice_id": new}
+    assert (await status_of(setup, old), await status_of(setup, new)) == ("void", "open")
+    assert (await enter(setup)).details == {"invoice_id": new}
+    assert (await setup.store.run(VoidInvoice(operation(), old))).code == "ok"
+    assert (await enter(setup)).details == {"invoice_id": new}
 
 
 @pytest.mark.parametrize("started", [False, True])
 async def test_an_invoice_that_expired_unpaid_frees_its_reference_and_is_expired_for_good(
-    scene: Scene, *, started: bool
+    setup: Setup, *, started: bool
 ) -> None:
-    old, wallet = await entered(scene), await scene.wallet()
-    payment = await scene.started(wallet, old) if started else None
-    await expire(scene, old)
-    before = await scene.journal()
+    old, wallet = await entered(setup), await setup.wallet()
+    payment = await setup.started(wallet, old) if started else None
+    await expire(setup, old)
+    before = await setup.journal()
 
-    new = await entered(scene)
+    new = await entered(setup)
 
-    assert (await scene.fields("invoice", old))["status"] == "expired"
-    assert [(kind, said.get("invoice") or said.get("payment")) for kind, said in await scene.news(before)] == [
+    assert (await setup.fields("invoice", old))["status"] == "expired"
+    assert [(kind, said.get("invoice") or said.get("payment")) for kind, said in await setup.news(before)] == [
         *([("payment.expired", payment)] if started else []),
         ("invoice.expired", old),
         ("invoice.created", new),
     ]
     if payment:
-        assert (await scene.payment(payment)).status == "expired"
-        assert (await scene.confirm(payment)).code == "confirmation_expired"
-    assert (await scene.start(wallet, old)).code == "invoice_expired"
-    assert (await scene.start(wallet, new)).code == "ok"
-    again = await entered(scene, reference="order-8")
-    assert (await status_of(scene, again), await status_of(scene, old)) == ("open", "expired")
+        assert (await setup.payment(payment)).status == "expired"
+        assert (await setup.confirm(payment)).code == "confirmation_expired"
+    assert (await setup.start(wallet, old)).code == "invoice_expired"
+    assert (await setup.start(wallet, new)).code == "ok"
+    again = await entered(setup, reference="order-8")
+    assert (await status_of(setup, again), await status_of(setup, old)) == ("open", "expired")
     # An operator can still withdraw it, which changes nothing for who has the reference now.
-    assert (await scene.store.run(VoidInvoice(operation(), old))).code == "ok"
-    assert (await enter(scene)).details == {"invoice_id": new}
+    assert (await setup.store.run(VoidInvoice(operation(), old))).code == "ok"
+    assert (await enter(setup)).details == {"invoice_id": new}
 
 
-Prepare = Callable[[Scene, str, str], Awaitable[Any]]
+Prepare = Callable[[Setup, str, str], Awaitable[Any]]
 
 
-async def processing(scene: Scene, wallet: str, invoice: str) -> tuple[str, str]:
-    payment = await scene.started(wallet, invoice)
-    return payment, (await scene.confirm(payment)).details["claim"]
+async def processing(setup: Setup, wallet: str, invoice: str) -> tuple[str, str]:
+    payment = await setup.started(wallet, invoice)
+    return payment, (await setup.confirm(payment)).details["claim"]
 
 
-async def is_set_aside(scene: Scene, wallet: str, invoice: str) -> None:
-    assert await set_aside(scene.store, *await processing(scene, wallet, invoice), 60_000)
+async def is_set_aside(setup: Setup, wallet: str, invoice: str) -> None:
+    assert await set_aside(setup.store, *await processing(setup, wallet, invoice), 60_000)
 
 
-async def succeeded(scene: Scene, wallet: str, invoice: str) -> str:
-    payment, claim = await processing(scene, wallet, invoice)
-    assert (await scene.complete(payment, claim, "settled")).code == "ok"
+async def succeeded(setup: Setup, wallet: str, invoice: str) -> str:
+    payment, claim = await processing(setup, wallet, invoice)
+    assert (await setup.complete(payment, claim, "settled")).code == "ok"
     return payment
 
 
-async def refunding(scene: Scene, wallet: str, invoice: str) -> None:
-    assert (await scene.begin_refund(await succeeded(scene, wallet, invoice))).code == "ok"
+async def refunding(setup: Setup, wallet: str, invoice: str) -> None:
+    assert (await setup.begin_refund(await succeeded(setup, wallet, invoice))).code == "ok"
 
 
-async def refunded(scene: Scene, wallet: str, invoice: str) -> None:
-    payment = await succeeded(scene, wallet, invoice)
-    claim = (await scene.begin_refund(payment)).details["claim"]
-    assert (await scene.complete(payment, claim, "reversed")).code == "ok"
+async def refunded(setup: Setup, wallet: str, invoice: str) -> None:
+    payment = await succeeded(setup, wallet, invoice)
+    claim = (await setup.begin_refund(payment)).details["claim"]
+    assert (await setup.complete(payment, claim, "reversed")).code == "ok"
 
 
 @pytest.mark.parametrize("prepare", [processing, is_set_aside, succeeded, refunding, refunded])
 async def test_an_invoice_that_is_or_gets_paid_keeps_its_reference_past_its_expiry(
-    scene: Scene, prepare: Prepare
+    setup: Setup, prepare: Prepare
 ) -> None:
-    old = await entered(scene)
-    await prepare(scene, await scene.wallet(), old)
-    await expire(scene, old)
-    assert (await enter(scene)).details == {"invoice_id": old}
+    old = await entered(setup)
+    await prepare(setup, await setup.wallet(), old)
+    await expire(setup, old)
+    assert (await enter(setup)).details == {"invoice_id": old}
 
 
-async def test_a_payment_that_was_given_back_leaves_the_invoice_unpaid(scene: Scene) -> None:
-    old = await entered(scene)
-    payment, claim = await processing(scene, await scene.wallet(), old)
-    await expire(scene, old)
-    assert (await scene.complete(payment, claim, "given_back")).code == "ok"
-    assert (await enter(scene)).code == "ok"
+async def test_a_payment_that_was_given_back_leaves_the_invoice_unpaid(setup: Setup) -> None:
+    old = await entered(setup)
+    payment, claim = await processing(setup, await setup.wallet(), old)
+    await expire(setup, old)
+    assert (await setup.complete(payment, claim, "given_back")).code == "ok"
+    assert (await enter(setup)).code == "ok"
 
 
 async def test_a_clock_that_goes_back_leaves_one_invoice_of_an_order_that_can_be_paid(
-    clocked: Scene, fake_clock: FakeClock
+    clocked: Setup, fake_clock: FakeClock
 ) -> None:
     wallet = await clocked.wallet()
     old = await entered(clocked, lasts_ms=60_000)
@@ -161,12 +161,12 @@ async def test_a_clock_that_goes_back_leaves_one_invoice_of_an_order_that_can_be
     await assert_clean(clocked.store)
 
 
-async def test_a_repeat_of_the_call_that_took_a_reference_over_takes_it_once(scene: Scene) -> None:
-    old = await entered(scene)
-    await expire(scene, old)
-    who, at = operation(), from_ms(await scene.now_ms() + DAY_MS)
+async def test_a_repeat_of_the_call_that_took_a_reference_over_takes_it_once(setup: Setup) -> None:
+    old = await entered(setup)
+    await expire(setup, old)
+    who, at = operation(), from_ms(await setup.now_ms() + DAY_MS)
     invoice = new_invoice("alice", 1_000, "EUR", at, reference="order-7")
-    assert (await scene.store.run(replace(invoice, operation=who))).code == "ok"
-    before = await dump(scene.store)
-    assert (await scene.store.run(replace(invoice, operation=who))).replayed
-    assert await dump(scene.store) == before
+    assert (await setup.store.run(replace(invoice, operation=who))).code == "ok"
+    before = await dump(setup.store)
+    assert (await setup.store.run(replace(invoice, operation=who))).replayed
+    assert await dump(setup.store) == before

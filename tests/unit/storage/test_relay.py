@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.clock import FakeClock
-from support.relaying import read
-from support.scene import ALONE, RIGHT, WRONG, Scene, dump, message_id, operation, unrecorded
-from support.store import failed_delivery, list_messages, read_outbox, record_deliveries, take_due
+from support.fixtures.clock import FakeClock
+from support.fixtures.relaying import read
+from support.fixtures.store_commands import (
+    failed_delivery,
+    list_messages,
+    read_outbox,
+    record_deliveries,
+    take_due,
+)
+from support.fixtures.store_setup import ALONE, RIGHT, WRONG, Setup, dump, message_id, operation, unrecorded
 
 from technopay.engine import commands
 from technopay.engine.commands import VoidInvoice
@@ -19,22 +25,22 @@ from technopay.storage.scripts.loader import load_scripts
 pytestmark = pytest.mark.any_partition
 
 
-async def test_one_process_relays_at_a_time_and_goes_on_behind_the_last_delivery(scene: Scene) -> None:
-    first = await read(scene, "relay-a", 1)
-    ((entry, _),) = await scene.entries()
+async def test_one_process_relays_at_a_time_and_goes_on_behind_the_last_delivery(setup: Setup) -> None:
+    first = await read(setup, "relay-a", 1)
+    ((entry, _),) = await setup.entries()
     assert (first.cursor, first.entries, list(first.notifications)) == (entry, 1, [])
-    assert await read_outbox(scene.store, "relay-b", 1) is None
-    assert await record_deliveries(scene.store, first.claim, first.cursor, 0, [])
-    await scene.user("bob")
-    second = await read(scene, "relay-b", 10)
-    assert (second.cursor, second.entries) == ((await scene.entries())[-1][0], 1)
-    assert await record_deliveries(scene.store, second.claim, second.cursor, 0, [])
-    before = await dump(scene.store)
-    assert await read_outbox(scene.store, "relay-a", 10) is None
-    assert await dump(scene.store) == before
+    assert await read_outbox(setup.store, "relay-b", 1) is None
+    assert await record_deliveries(setup.store, first.claim, first.cursor, 0, [])
+    await setup.user("bob")
+    second = await read(setup, "relay-b", 10)
+    assert (second.cursor, second.entries) == ((await setup.entries())[-1][0], 1)
+    assert await record_deliveries(setup.store, second.claim, second.cursor, 0, [])
+    before = await dump(setup.store)
+    assert await read_outbox(setup.store, "relay-a", 10) is None
+    assert await dump(setup.store) == before
 
 
-async def test_a_relay_that_slept_is_fenced(clocked: Scene, fake_clock: FakeClock) -> None:
+async def test_a_relay_that_slept_is_fenced(clocked: Setup, fake_clock: FakeClock) -> None:
     await clocked.started(await clocked.wallet(), await clocked.invoice())
     slept = await read(clocked)
     fake_clock.advance(3_999)
@@ -50,15 +56,15 @@ async def test_a_relay_that_slept_is_fenced(clocked: Scene, fake_clock: FakeCloc
 
 
 async def test_a_relay_claim_from_a_clock_that_jumped_back_does_not_count(
-    clocked: Scene, fake_clock: FakeClock
+    clocked: Setup, fake_clock: FakeClock
 ) -> None:
     await read_outbox(clocked.store, "relay-a", 10)
     fake_clock.advance(-1)
     assert await read_outbox(clocked.store, "relay-b", 10) is not None
 
 
-async def test_nobody_records_deliveries_who_never_relayed(scene: Scene) -> None:
-    assert not await record_deliveries(scene.store, "1", "1-1", 0, [])
+async def test_nobody_records_deliveries_who_never_relayed(setup: Setup) -> None:
+    assert not await record_deliveries(setup.store, "1", "1-1", 0, [])
 
 
 def test_the_kinds_of_messages_are_those_of_the_scripts() -> None:
@@ -67,40 +73,40 @@ def test_the_kinds_of_messages_are_those_of_the_scripts() -> None:
     assert len(table) == len(MESSAGE_KINDS)
 
 
-async def every_kind(scene: Scene) -> dict[str, str]:
+async def every_kind(setup: Setup) -> dict[str, str]:
     """Let a payment end in every way that there is; answer the payments."""
-    wallet = await scene.wallet()
+    wallet = await setup.wallet()
     ends = {}
     for end in ("refunded", "given_back", "guessed", "refused", "canceled", "restarted", "voided", "expired"):
         lifetime_ms = 0 if end == "expired" else 60_000
-        invoice = await scene.invoice(amount=100_000 if end == "refused" else 1_000)
+        invoice = await setup.invoice(amount=100_000 if end == "refused" else 1_000)
         if end == "refused":
-            await scene.write("wallet", wallet, balance=100_000)
-        ends[end] = payment = await scene.started(wallet, invoice, lifetime_ms=lifetime_ms)
+            await setup.write("wallet", wallet, balance=100_000)
+        ends[end] = payment = await setup.started(wallet, invoice, lifetime_ms=lifetime_ms)
         match end:
             case "refunded" | "given_back":
-                await scene.confirm(payment)
-                await scene.complete(payment, "1", "settled" if end == "refunded" else "given_back")
+                await setup.confirm(payment)
+                await setup.complete(payment, "1", "settled" if end == "refunded" else "given_back")
                 if end == "refunded":
-                    claim = (await scene.begin_refund(payment)).details["claim"]
-                    await scene.complete(payment, claim, "reversed")
+                    claim = (await setup.begin_refund(payment)).details["claim"]
+                    await setup.complete(payment, claim, "reversed")
             case "guessed":
                 for _ in range(5):
-                    await scene.confirm(payment, WRONG)
+                    await setup.confirm(payment, WRONG)
             case "refused":
-                await scene.write("wallet", wallet, balance=10_000)
-                await scene.confirm(payment, RIGHT)
+                await setup.write("wallet", wallet, balance=10_000)
+                await setup.confirm(payment, RIGHT)
             case "canceled":
-                await scene.cancel(payment)
+                await setup.cancel(payment)
             case "restarted":
-                ends["the second start"] = await scene.started(wallet, invoice)
-                await scene.cancel(ends["the second start"])
+                ends["the second start"] = await setup.started(wallet, invoice)
+                await setup.cancel(ends["the second start"])
             case "voided":
-                await scene.store.run(VoidInvoice(operation(), invoice))
+                await setup.store.run(VoidInvoice(operation(), invoice))
             case "expired":
-                await take_due(scene.store, 10)
+                await take_due(setup.store, 10)
     resend = commands.ResendCode(unrecorded(), ends["refused"], "alice", 2, 60_000)
-    assert (await scene.store.run(resend, ALONE)).code == "ok"
+    assert (await setup.store.run(resend, ALONE)).code == "ok"
     return ends
 
 
@@ -113,10 +119,10 @@ def told(payment: str, kind: str, reason: str = "") -> tuple[str, str, int | Non
 
 
 async def test_users_are_told_of_what_they_do_not_know_and_in_the_order_in_which_it_happened(
-    scene: Scene,
+    setup: Setup,
 ) -> None:
-    ends = await every_kind(scene)
-    outbox = await read(scene)
+    ends = await every_kind(setup)
+    outbox = await read(setup)
     notices = [
         (named(notice), notice.kind, notice.code_version, notice.reason) for notice in outbox.notifications
     ]
@@ -139,7 +145,7 @@ async def test_users_are_told_of_what_they_do_not_know_and_in_the_order_in_which
         told(ends["expired"], "expired"),
         code(ends["refused"], issue=2),
     ]
-    journal = await scene.entries()
+    journal = await setup.entries()
     ids = [entry for entry, _ in journal]
     places = [ids.index(notice.entry_id) for notice in outbox.notifications]
     assert places == sorted(places)
@@ -152,53 +158,53 @@ def named(notice: Notification) -> str:
     return notice.context.payment_id
 
 
-async def test_the_list_names_the_same_messages_as_the_relay(scene: Scene) -> None:
-    await every_kind(scene)
-    outbox = await read(scene)
-    assert await record_deliveries(scene.store, outbox.claim, outbox.cursor, 0, [])
-    page = await list_messages(scene.store, None, None, "", 100)
+async def test_the_list_names_the_same_messages_as_the_relay(setup: Setup) -> None:
+    await every_kind(setup)
+    outbox = await read(setup)
+    assert await record_deliveries(setup.store, outbox.claim, outbox.cursor, 0, [])
+    page = await list_messages(setup.store, None, None, "", 100)
     assert [(message.id, message.kind) for message in page.data] == [
         (message_id(notice.entry_id), notice.kind) for notice in reversed(outbox.notifications)
     ]
 
 
-async def test_a_notice_comes_with_what_has_to_be_known_to_tell_it(scene: Scene) -> None:
-    wallet = await scene.wallet()
-    payment_id = await scene.started(wallet, await scene.invoice(amount=700))
-    (notice,) = (await read(scene)).notifications
+async def test_a_notice_comes_with_what_has_to_be_known_to_tell_it(setup: Setup) -> None:
+    wallet = await setup.wallet()
+    payment_id = await setup.started(wallet, await setup.invoice(amount=700))
+    (notice,) = (await read(setup)).notifications
     context = notice.context
     assert context is not None
-    assert context == await scene.context(payment_id)
+    assert context == await setup.context(payment_id)
     assert (context.user_id, context.status) == ("alice", "requires_confirmation")
     assert context.terms == PaymentTerms(payment_id, 700, "EUR", "Shop")
     assert (context.method, context.code_version) == ("email", 1)
     assert (context.email, context.phone) == ("alice@example.com", None)
 
 
-async def test_a_payment_that_was_reaped_is_told_to_nobody(scene: Scene) -> None:
-    wallet = await scene.wallet()
-    gone = await scene.started(wallet, await scene.invoice(), lifetime_ms=0)
-    kept = await scene.started(wallet, await scene.invoice())
-    await take_due(scene.store, 10)
-    await scene.make_due(gone)
-    await take_due(scene.store, 10)
-    assert await scene.fields("payment", gone) == {}
-    outbox = await read(scene)
+async def test_a_payment_that_was_reaped_is_told_to_nobody(setup: Setup) -> None:
+    wallet = await setup.wallet()
+    gone = await setup.started(wallet, await setup.invoice(), lifetime_ms=0)
+    kept = await setup.started(wallet, await setup.invoice())
+    await take_due(setup.store, 10)
+    await setup.make_due(gone)
+    await take_due(setup.store, 10)
+    assert await setup.fields("payment", gone) == {}
+    outbox = await read(setup)
     assert [named(notice) for notice in outbox.notifications] == [kept]
-    assert outbox.cursor == (await scene.entries())[-1][0]
-    assert await record_deliveries(scene.store, outbox.claim, outbox.cursor, 0, [])
-    messages = (await list_messages(scene.store, None, None, "", 10)).data
+    assert outbox.cursor == (await setup.entries())[-1][0]
+    assert await record_deliveries(setup.store, outbox.claim, outbox.cursor, 0, [])
+    messages = (await list_messages(setup.store, None, None, "", 10)).data
     assert [message.id for message in messages] == [message_id(outbox.notifications[0].entry_id)]
 
 
-async def test_a_stretch_that_is_longer_than_asked_for_is_read_in_parts(scene: Scene) -> None:
-    await every_kind(scene)
-    journal = [entry for entry, _ in await scene.entries()]
+async def test_a_stretch_that_is_longer_than_asked_for_is_read_in_parts(setup: Setup) -> None:
+    await every_kind(setup)
+    journal = [entry for entry, _ in await setup.entries()]
     read_on: list[str] = []
-    while outbox := await read_outbox(scene.store, "relay-a", 7):
+    while outbox := await read_outbox(setup.store, "relay-a", 7):
         assert outbox.cursor == journal[min(len(journal), len(read_on) * 7 + 7) - 1]
         assert outbox.entries == min(7, len(journal) - 7 * len(read_on))
-        assert await record_deliveries(scene.store, outbox.claim, outbox.cursor, 0, [])
+        assert await record_deliveries(setup.store, outbox.claim, outbox.cursor, 0, [])
         read_on.append(outbox.cursor)
     assert read_on[-1] == journal[-1]
-    assert len((await list_messages(scene.store, None, None, "", 100)).data) == 17
+    assert len((await list_messages(setup.store, None, None, "", 100)).data) == 17

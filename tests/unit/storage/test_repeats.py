@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.calls import CASES
-from support.scene import Scene, dump
+from support.fixtures.script_calls import CASES
+from support.fixtures.store_setup import Setup, dump
 
 from technopay.engine.ports import Outcome
 from technopay.storage.scripts.loader import load_scripts
@@ -27,13 +27,13 @@ CORRUPTING = ("confirm_payment__without_funds", "begin_migration", "advance_migr
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.corrupts if name in CORRUPTING else ()) for name in CASES]
 )
-async def test_a_repeat_gets_the_same_outcome_and_changes_nothing(scene: Scene, name: str) -> None:
-    call = await CASES[name](scene)
+async def test_a_repeat_gets_the_same_outcome_and_changes_nothing(setup: Setup, name: str) -> None:
+    call = await CASES[name](setup)
 
     first = await call()
-    between = await dump(scene.store)
+    between = await dump(setup.store)
     second = await call()
-    after = await dump(scene.store)
+    after = await dump(setup.store)
 
     if isinstance(first, Outcome):
         assert second.code == first.code

@@ -8,8 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support.scene import ALONE, RIGHT, WRONG, Scene, client_of, dump, new_id, operation, start_command
-from support.store import set_aside
+from support.fixtures.store_commands import set_aside
+from support.fixtures.store_setup import (
+    ALONE,
+    RIGHT,
+    WRONG,
+    Setup,
+    client_of,
+    dump,
+    new_id,
+    operation,
+    start_command,
+)
 
 from technopay.engine import commands
 from technopay.engine.commands import CreateWallet, ResolvePayment, VoidInvoice
@@ -26,7 +36,7 @@ VALUES = ("rubbish", "1e3", "007", "9223372036854775807")
 class World:
     """What can be acted on: a payment that came as far as the act needs it, and an invoice that nobody pays."""
 
-    scene: Scene
+    setup: Setup
     wallet: str
     invoice: str
     payment: str
@@ -37,33 +47,33 @@ class World:
 
     @property
     def store(self) -> Any:
-        return self.scene.store
+        return self.setup.store
 
     async def run(self, command: commands.Command[Any]) -> Outcome[Any]:
-        return await self.scene.store.run(command, ALONE)
+        return await self.setup.store.run(command, ALONE)
 
 
-async def make_world(scene: Scene, status: str) -> World:
+async def make_world(setup: Setup, status: str) -> World:
     """Make everything anew. The journal stays: a store without it has lost data."""
-    for name in (await dump(scene.store)).keys() - {"journal", "meta"}:
-        await client_of(scene.store).delete(scene.keys.journal.removesuffix("journal") + name)
-    await scene.user("alice")
-    await scene.set_limit("EUR", 1_000_000)
-    wallet, invoice, unpaid = await scene.wallet(), await scene.invoice(), await scene.invoice()
-    payment, claim = await scene.started(wallet, invoice), "1"
+    for name in (await dump(setup.store)).keys() - {"journal", "meta"}:
+        await client_of(setup.store).delete(setup.keys.journal.removesuffix("journal") + name)
+    await setup.user("alice")
+    await setup.set_limit("EUR", 1_000_000)
+    wallet, invoice, unpaid = await setup.wallet(), await setup.invoice(), await setup.invoice()
+    payment, claim = await setup.started(wallet, invoice), "1"
     if status == "waiting":
-        await scene.write_code(payment, attempts=1)
+        await setup.write_code(payment, attempts=1)
     else:
-        assert (await scene.confirm(payment)).code == "ok"
+        assert (await setup.confirm(payment)).code == "ok"
     if status in ("succeeded", "refunding"):
-        assert (await scene.complete(payment, claim, "settled")).code == "ok"
+        assert (await setup.complete(payment, claim, "settled")).code == "ok"
     if status == "refunding":
-        claim = (await scene.begin_refund(payment)).details["claim"]
+        claim = (await setup.begin_refund(payment)).details["claim"]
     if status in ("processing", "refunding"):
-        assert await set_aside(scene.store, payment, claim, 60_000)
+        assert await set_aside(setup.store, payment, claim, 60_000)
     # A lease that ran out is another's: to take it raises the token.
-    await scene.write("wallet", wallet, lease_owner="owner-b", lease_until=0, token=1)
-    return World(scene, wallet, invoice, payment, claim, await scene.day(payment), unpaid)
+    await setup.write("wallet", wallet, lease_owner="owner-b", lease_until=0, token=1)
+    return World(setup, wallet, invoice, payment, claim, await setup.day(payment), unpaid)
 
 
 Act = Callable[[World], Awaitable[Any]]
@@ -78,7 +88,7 @@ def confirm(evidence: Evidence) -> Act:
 
 
 def complete(verdict: Verdict) -> Act:
-    return lambda world: world.scene.complete(world.payment, world.claim, verdict)
+    return lambda world: world.setup.complete(world.payment, world.claim, verdict)
 
 
 def resolve(verdict: str) -> Act:
@@ -113,19 +123,19 @@ ACTS: dict[str, tuple[str, Act]] = {
     "give back": ("processing", complete("given_back")),
     "resolve as settled": ("processing", resolve("settled")),
     "resolve as refunded": ("processing", resolve("refund")),
-    "begin a refund": ("succeeded", lambda world: world.scene.begin_refund(world.payment)),
+    "begin a refund": ("succeeded", lambda world: world.setup.begin_refund(world.payment)),
     "refund": ("refunding", complete("reversed")),
     "fail a refund": ("refunding", complete("refund_failed")),
     "resolve a refund as failed": ("refunding", resolve("settled")),
     "resolve a refund as done": ("refunding", resolve("refund")),
-    "deposit": ("waiting", lambda world: world.scene.deposit(world.wallet, 500)),
-    "deactivate": ("waiting", lambda world: world.scene.set_wallet_status(world.wallet, "inactive")),
+    "deposit": ("waiting", lambda world: world.setup.deposit(world.wallet, 500)),
+    "deactivate": ("waiting", lambda world: world.setup.set_wallet_status(world.wallet, "inactive")),
     "create a wallet": (
         "waiting",
         lambda world: world.store.run(CreateWallet(operation(), new_id("wal"), "alice", "EUR")),
     ),
-    "create an invoice": ("waiting", lambda world: world.scene.invoice()),
-    "set a limit": ("waiting", lambda world: world.scene.set_limit("EUR", 5)),
+    "create an invoice": ("waiting", lambda world: world.setup.invoice()),
+    "set a limit": ("waiting", lambda world: world.setup.set_limit("EUR", 5)),
 }
 
 
@@ -151,7 +161,7 @@ async def broken(world: World, place: str, value: str) -> AsyncIterator[None]:
     """Put rubbish in the place of a field, or of a whole record; afterwards put back what was there."""
     kind, *rest = place.split()
     record_id, *field = [getattr(world, name, name) for name in rest] or [None]
-    key, client = world.scene.keys.key(kind, record_id), client_of(world.store)
+    key, client = world.setup.keys.key(kind, record_id), client_of(world.store)
     kept = await client.copy(key, f"kept:{key}")
     if field:
         await client.hset(key, field[0], value)
@@ -165,36 +175,36 @@ async def broken(world: World, place: str, value: str) -> AsyncIterator[None]:
 
 
 async def test_a_settlement_stops_before_its_first_write_where_the_wallet_is_gone(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    setup: Setup, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world = await make_world(scene, "processing")
-    await client_of(scene.store).delete(scene.keys.key("wallet", world.wallet))
-    before = await dump(scene.store)
+    world = await make_world(setup, "processing")
+    await client_of(setup.store).delete(setup.keys.key("wallet", world.wallet))
+    before = await dump(setup.store)
     with pytest.raises(InternalError):
         await ACTS["settle"][1](world)
-    assert await dump(scene.store) == before
+    assert await dump(setup.store) == before
     assert "a script failed" in caplog.text
 
 
 @pytest.mark.parametrize("name", ACTS)
 async def test_a_script_does_its_work_or_stops_before_its_first_write(
-    scene: Scene, name: str, caplog: pytest.LogCaptureFixture
+    setup: Setup, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     status, act = ACTS[name]
-    half_done, stopped, world = [], 0, await make_world(scene, status)
+    half_done, stopped, world = [], 0, await make_world(setup, status)
     for place in (*RECORDS, *(["agenda"] if name in UNRECORDED else []), *FIELDS):
         for value in VALUES if place in FIELDS else VALUES[:1]:
             async with broken(world, place, value):
-                before = await dump(scene.store)
+                before = await dump(setup.store)
                 caplog.clear()
                 with suppress(InternalError):
                     await act(world)
-                is_changed = await dump(scene.store) != before
+                is_changed = await dump(setup.store) != before
             is_stopped = "a script failed" in caplog.text
             stopped += is_stopped
             if is_changed:
                 half_done += [(place, value)] * is_stopped
-                world = await make_world(scene, status)
+                world = await make_world(setup, status)
             if not is_stopped:
                 break  # it was not in the way
     assert half_done == []

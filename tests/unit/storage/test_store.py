@@ -9,8 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from support.scene import Scene, client_of, dump, new_invoice
-from support.store import (
+from support.fixtures.store_commands import (
     failed_delivery,
     list_entries,
     list_invoices,
@@ -27,6 +26,7 @@ from support.store import (
     set_aside,
     take_due,
 )
+from support.fixtures.store_setup import Setup, client_of, dump, new_invoice
 
 from technopay.engine import StoreUnfit
 from technopay.engine.commands import BindSecret, FindPayment, ReadUser
@@ -60,7 +60,7 @@ async def test_a_store_on_a_server_is_the_same_for_all_and_a_fake_is_always_a_ne
     make_store: Callable[[], RedisStore],
 ) -> None:
     async with make_store() as one, make_store() as other:
-        await Scene(one).user("alice")
+        await Setup(one).user("alice")
         is_fake = one._url is None
         assert (await other.run(ReadUser("alice"))).code == ("user_not_found" if is_fake else "ok")
         same = (await one.read_meta())["incarnation"] == (await other.read_meta())["incarnation"]
@@ -72,7 +72,7 @@ async def test_namespaces_keep_stores_apart(server_url: str, namespace: str) -> 
         RedisStore.connect(server_url, initialise=True, namespace=namespace) as one,
         RedisStore.connect(server_url, initialise=True, namespace=f"{namespace}b") as other,
     ):
-        await Scene(one).user("alice")
+        await Setup(one).user("alice")
         assert (await other.run(ReadUser("alice"))).code == "user_not_found"
         assert set(await dump(other)) == {"meta"}
 
@@ -104,7 +104,7 @@ async def test_demo_data_is_added_once_and_again_after_a_run_that_was_cut_off(st
 
 async def test_a_demo_of_an_earlier_version_is_one_still_and_has_its_data(store: RedisStore) -> None:
     await store.run(MarkDemo("0123456789abcdef"))  # a claimant
-    await Scene(store).user("alice")
+    await Setup(store).user("alice")
     before = await dump(store)
 
     assert not await store.mark_demo()
@@ -112,7 +112,7 @@ async def test_a_demo_of_an_earlier_version_is_one_still_and_has_its_data(store:
 
 
 async def test_a_store_in_use_becomes_no_demos_and_nothing_is_written(store: RedisStore) -> None:
-    await Scene(store).user("alice")
+    await Setup(store).user("alice")
     before = await dump(store)
 
     with pytest.raises(StoreUnfit, match="in use and was not made by --demo"):
@@ -130,13 +130,13 @@ async def test_a_store_is_opened_and_closed_more_than_once(make_store: Callable[
         await store.aclose()
 
 
-async def test_reading_changes_nothing(scene: Scene) -> None:
-    wallet = await scene.wallet()
-    payment, _ = await scene.processing(wallet)
-    before = await dump(scene.store)
-    store = scene.store
+async def test_reading_changes_nothing(setup: Setup) -> None:
+    wallet = await setup.wallet()
+    payment, _ = await setup.processing(wallet)
+    before = await dump(setup.store)
+    store = setup.store
     await store.run(FindPayment(payment))
-    await scene.context(payment)
+    await setup.context(payment)
     await read_limits(store, "alice")
     await list_wallets(store, "alice", "", 10)
     await list_invoices(store, "alice", "", 10)
@@ -146,26 +146,26 @@ async def test_reading_changes_nothing(scene: Scene) -> None:
     await search_payments(store, None, None, set_aside=None, cursor="", limit=10)
     await read_inbox(store, "alice", 200)
     await take_due(store, 10)
-    assert await dump(scene.store) == before
+    assert await dump(setup.store) == before
 
 
-async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(scene: Scene) -> None:
-    wallet = await scene.wallet()
-    payment, claim = await scene.processing(wallet)
-    await set_aside(scene.store, payment, claim, 60_000)
-    await scene.started(wallet, await scene.invoice())
-    await scene.store.run(new_invoice("alice", 1, "EUR", FAR, reference="R-1"))
-    outbox = await read_outbox(scene.store, "relay-a", 100)
+async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(setup: Setup) -> None:
+    wallet = await setup.wallet()
+    payment, claim = await setup.processing(wallet)
+    await set_aside(setup.store, payment, claim, 60_000)
+    await setup.started(wallet, await setup.invoice())
+    await setup.store.run(new_invoice("alice", 1, "EUR", FAR, reference="R-1"))
+    outbox = await read_outbox(setup.store, "relay-a", 100)
     assert outbox is not None
     untold = [failed_delivery(notice, "email", "waiting", "it bounced") for notice in outbox.notifications]
-    await record_deliveries(scene.store, outbox.claim, outbox.cursor, 0, untold)
-    await scene.set_limit("EUR", 5)
-    await mock_settlement(scene.store, "settle", payment, 0)
-    await mock_inbox(scene.store, "alice", "{}")
+    await record_deliveries(setup.store, outbox.claim, outbox.cursor, 0, untold)
+    await setup.set_limit("EUR", 5)
+    await mock_settlement(setup.store, "settle", payment, 0)
+    await mock_inbox(setup.store, "alice", "{}")
     types = {}
-    for name in await dump(scene.store):
+    for name in await dump(setup.store):
         (kind,) = (kind for kind in KINDS if name == kind or name.startswith(f"{kind}:"))
-        types[kind] = await client_of(scene.store).type(f"{scene.keys.key('meta').removesuffix('meta')}{name}")
+        types[kind] = await client_of(setup.store).type(f"{setup.keys.key('meta').removesuffix('meta')}{name}")
     assert types == {kind: re.split("[ :]", said)[0] for kind, said in KINDS.items()}
 
 
@@ -187,17 +187,17 @@ def test_the_store_keeps_the_engines_port() -> None:
 async def test_live_codes_are_counted_by_the_key_that_they_are_derived_from(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = Scene(store)
-    await scene.user("alice")
-    wallet = await scene.wallet()
+    setup = Setup(store)
+    await setup.user("alice")
+    wallet = await setup.wallet()
     await store.run(BindSecret(["aaaaaaaa"]))
-    ids = [await scene.started(wallet, await scene.invoice()) for _ in range(7)]
+    ids = [await setup.started(wallet, await setup.invoice()) for _ in range(7)]
     for payment_id, key_id in zip(ids[:4], ("bbbbbbbb", "bbbbbbbb", "", "cccccccc"), strict=True):
-        await scene.write_code(payment_id, key=key_id or None)
-    await scene.write_code(ids[4], key="cccccccc", expires_at=1)
-    kept = await scene.code(ids[5])
+        await setup.write_code(payment_id, key=key_id or None)
+    await setup.write_code(ids[4], key="cccccccc", expires_at=1)
+    kept = await setup.code(ids[5])
     await client_of(store).set(store._keys.key("code", ids[5]), "rubbish")
-    await scene.cancel(ids[6])
+    await setup.cancel(ids[6])
 
     expected = {"aaaaaaaa": 1, "bbbbbbbb": 2, "cccccccc": 1}
     assert await store.count_live_codes() == (expected, True)

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from support.stand_ins import Result, Stage, settle
+from support.fixtures.doubles import Result, Stage, settle
 
 from technopay.engine import EngineClosed, InternalError, OutcomeUnknown, Overloaded, StoreUnavailable
 from technopay.engine.actors.actor import COMMANDS_SENT_MAX, LEASE_COMMANDS_MAX, LEASE_S_MAX

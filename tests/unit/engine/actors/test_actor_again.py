@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.stand_ins import Result, Stage, settle
+from support.fixtures.doubles import Result, Stage, settle
 
 from technopay.engine import EngineClosed, InternalError, OutcomeUnknown, StoreUnavailable, WalletBusy
 from technopay.engine.actors.actor import RESEND_S_MAX

@@ -11,8 +11,8 @@ from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.contended import ContendedStore
-from support.stand_ins import ManualClock, make_command
+from support.fixtures.contended_store import ContendedStore
+from support.fixtures.doubles import ManualClock, make_command
 
 from technopay.engine import (
     EngineClosed,

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.clock import FakeClock
-from support.scene import Scene, operation
-from support.stand_ins import ManualClock, Reply, Result, settle
-from support.store import list_entries
+from support.fixtures.clock import FakeClock
+from support.fixtures.doubles import ManualClock, Reply, Result, settle
+from support.fixtures.store_commands import list_entries
+from support.fixtures.store_setup import Setup, operation
 
 from technopay.engine.actors.actor import Actor, ActorContext
 from technopay.engine.actors.mailbox import Envelope
@@ -138,9 +138,9 @@ HELD_BY_ONE: list[Step] = [("one puts", 4), ("one reaches", 1), ("one receives",
 def test_rivals_each_keep_their_order(steps: list[Step]) -> None:
     async def run(clock: FakeClock) -> None:
         async with RedisStore.fake() as store:
-            scene = Scene(store)
-            await scene.user("alice")
-            wallet_id = await scene.wallet("alice", balance=0)
+            setup = Setup(store)
+            await setup.user("alice")
+            wallet_id = await setup.wallet("alice", balance=0)
             rivalry = Rivalry(store, wallet_id, clock)
             for step in steps:
                 await rivalry.do(step)

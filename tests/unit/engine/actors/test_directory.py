@@ -5,8 +5,8 @@ import gc
 from typing import Any
 
 import pytest
-from support.scenes import quick_settings
-from support.stand_ins import ManualClock, ScriptedStore, make_command, settle
+from support.fixtures.doubles import ManualClock, ScriptedStore, make_command, settle
+from support.fixtures.engine_setup import quick_settings
 
 from technopay.engine import EngineClosed, OutcomeUnknown, Overloaded, StoreUnavailable
 from technopay.engine.actors.actor import Actor

@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 import pytest
-from support.stand_ins import make_command
+from support.fixtures.doubles import make_command
 
 from technopay.engine import Overloaded
 from technopay.engine.actors.mailbox import Envelope, Mailbox

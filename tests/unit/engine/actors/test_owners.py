@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from support.scenes import make_scene, quick_settings
+from support.fixtures.engine_setup import make_setup, quick_settings
 
 from technopay.engine import Engine, SequentialIds, WalletNotFound
 from technopay.engine.commands import Command, Deposit, ReadWallet
@@ -31,7 +31,7 @@ async def test_a_start_of_somebody_elses_wallet_stays_out_of_its_mailbox(
             call()
 
     async with Engine(fake_store, quick_settings(mailbox_capacity=2)) as engine:
-        alice, eve = await make_scene(engine, fake_store), await make_scene(engine, fake_store, "eve")
+        alice, eve = await make_setup(engine, fake_store), await make_setup(engine, fake_store, "eve")
         invoice = await eve.invoice()
         monkeypatch.setattr(fake_store, "send", hold)
         deposits = [asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=1)) for _ in range(3)]
@@ -66,7 +66,7 @@ async def test_the_owner_of_a_wallet_is_read_once_and_only_while_it_is_busy(
     monkeypatch.setattr(fake_store, "run", count)
     monkeypatch.setattr("technopay.engine.actors.owners.OWNERS_MAX", 1)
     async with Engine(fake_store, quick_settings()) as engine:
-        alice, bob = await make_scene(engine, fake_store), await make_scene(engine, fake_store, "bob")
+        alice, bob = await make_setup(engine, fake_store), await make_setup(engine, fake_store, "bob")
         await alice.start()
         await asyncio.gather(*(alice.start() for _ in range(5)))
         assert reads == 0, "its start made the owner known"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.paper_journal import Desk, take
-from support.stand_ins import settle
+from support.fixtures.doubles import settle
+from support.fixtures.list_journal import Desk, take
 
 from technopay.engine import (
     EngineClosed,

@@ -6,15 +6,15 @@ from random import Random
 from typing import Any
 
 import pytest
-from support.paper_journal import Desk, PaperJournal, feed_of, take
-from support.stand_ins import ManualClock
+from support.fixtures.doubles import ManualClock
+from support.fixtures.list_journal import Desk, ListJournal, feed_of, take
 
 from technopay.engine import Subscription
 from technopay.engine.events import feed as feeding
 from technopay.engine.values import JournalBatch, Position
 
 
-class SlowJournal(PaperJournal):
+class SlowJournal(ListJournal):
     """A journal whose reading takes its time."""
 
     def __init__(self, clock: ManualClock) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from unittest import mock
 
 import pytest
-from support.stand_ins import make_payment
+from support.fixtures.doubles import make_payment
 
 from technopay.engine.events import waiters as waiters_module
 from technopay.engine.events.waiters import Waiters

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.relay_office import BY_SMS, SETTINGS, TERMS, VERIFIER, Office, code_notification, news
-from support.stand_ins import make_context
+from support.fixtures.doubles import make_context
+from support.fixtures.relay_setup import BY_SMS, SETTINGS, TERMS, VERIFIER, Office, code_notification, news
 
 from technopay.engine import FixedCode
 from technopay.engine.ports import OutgoingMessage

@@ -6,8 +6,15 @@ import asyncio
 import contextlib
 
 import pytest
-from support.relay_office import SETTINGS, HangingChannel, MeetingChannel, Office, code_notification, news
-from support.stand_ins import make_context, settle
+from support.fixtures.doubles import make_context, settle
+from support.fixtures.relay_setup import (
+    SETTINGS,
+    HangingChannel,
+    MeetingChannel,
+    Office,
+    code_notification,
+    news,
+)
 
 from technopay.engine import FixedCode
 from technopay.engine.notifications.relay import BATCH

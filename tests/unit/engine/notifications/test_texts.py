@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from support.stand_ins import make_context
+from support.fixtures.doubles import make_context
 
 from technopay.engine.notifications.texts import message_text, money
 from technopay.engine.values import Notification

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.stand_ins import ManualClock, make_payment
+from support.fixtures.doubles import ManualClock, make_payment
 
 from technopay.engine import SILENCE, EngineSettings, ScriptedSettlementService
 from technopay.engine.claims import Claim

@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from support.scenes import quick_settings, wait_for
-from support.stand_ins import CREATED_AT_MS, ClaimingStore, ManualClock, make_payment
+from support.fixtures.doubles import CREATED_AT_MS, ClaimingStore, ManualClock, make_payment
+from support.fixtures.engine_setup import quick_settings, wait_for
 
 from technopay.engine import (
     SILENCE,

@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable
 
 import pytest
-from support.store import mock_inbox
+from support.fixtures.store_commands import mock_inbox
 
 from technopay.engine import (
     SILENCE,

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.scenes import SECRET, quick_settings
+from support.fixtures.engine_setup import SECRET, quick_settings
 
 from technopay.engine import ANY, FixedCode, MessageCode
 from technopay.engine.values import PaymentTerms

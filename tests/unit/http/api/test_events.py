@@ -8,7 +8,7 @@ import math
 import time
 from typing import Any
 
-from support.stand_ins import make_payment
+from support.fixtures.doubles import make_payment
 
 from technopay.engine import Event, PaymentEvent
 from technopay.engine.models import from_ms, rfc3339

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.scenes import SECRET
+from support.fixtures.engine_setup import SECRET
 
 from technopay.engine import ValidationFailed, fields
 from technopay.engine.models import rfc3339

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from support.scenes import SECRET, wait_for
+from support.fixtures.engine_setup import SECRET, wait_for
 
 from technopay.engine import Engine
 from technopay.http.api.route import Call, Route

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient
 from multidict import CIMultiDict
-from support.http import Api, OwnServer
+from support.fixtures.http_api import Api, OwnServer
 
 from technopay.http.api.demo import mock_routes
 from technopay.http.app import create_app

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from support.scenes import SECRET
+from support.fixtures.engine_setup import SECRET
 
 from technopay.http.auth.signing_keys import read_public_keys, require_keys
 from technopay.http.auth.tokens import TokenSigner

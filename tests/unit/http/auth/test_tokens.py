@@ -11,7 +11,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from support.scenes import SECRET
+from support.fixtures.engine_setup import SECRET
 
 from technopay.http.auth import tokens as module
 from technopay.http.auth.tokens import Caller, TokenAuthenticator, TokenSigner

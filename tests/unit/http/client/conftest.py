@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from support.scripted_server import RecordedClock, ScriptedServer, scripted_server
+from support.servers.scripted_server import RecordedClock, ScriptedServer, scripted_server
 
 from technopay.http.client import Client, RetryPolicy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.stand_ins import make_payment
+from support.fixtures.doubles import make_payment
 
 from technopay.engine import (
     FieldError,

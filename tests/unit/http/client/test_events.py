@@ -5,8 +5,16 @@ from __future__ import annotations
 from contextlib import aclosing
 
 import pytest
-from support.scripted_server import HTML, RESET, RecordedClock, Scripted, ScriptedServer, Tokens, problem
-from support.stand_ins import make_payment
+from support.fixtures.doubles import make_payment
+from support.servers.scripted_server import (
+    HTML,
+    RESET,
+    RecordedClock,
+    Scripted,
+    ScriptedServer,
+    Tokens,
+    problem,
+)
 
 from technopay.engine import PaymentEvent, RateLimited, StoreUnavailable, ValidationFailed
 from technopay.engine.models import Event, from_ms

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import aiohttp
 import pytest
-from support.scripted_server import (
+from support.servers.scripted_server import (
     DONE,
     HTML,
     RESET,

@@ -7,7 +7,15 @@ from urllib.parse import unquote
 
 import aiohttp
 import pytest
-from support.scripted_server import DONE, WALLET, RecordedClock, ScriptedServer, Tokens, deposit, problem
+from support.servers.scripted_server import (
+    DONE,
+    WALLET,
+    RecordedClock,
+    ScriptedServer,
+    Tokens,
+    deposit,
+    problem,
+)
 
 from technopay.engine import InsufficientFunds, UserNotFound
 from technopay.http.client import Client

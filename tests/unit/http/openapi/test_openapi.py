@@ -12,7 +12,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from support.scenes import SECRET
+from support.fixtures.engine_setup import SECRET
 
 from technopay.engine import Engine, EngineSettings, __version__
 from technopay.http.api.demo import mock_routes

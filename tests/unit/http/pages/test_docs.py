@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from support.scenes import SECRET
+from support.fixtures.engine_setup import SECRET
 from yarl import URL
 
 from technopay.engine import Engine, EngineSettings

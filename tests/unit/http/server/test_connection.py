@@ -8,7 +8,7 @@ from typing import Any, cast
 from unittest.mock import Mock
 
 from aiohttp import web
-from support.scenes import SECRET, wait_for
+from support.fixtures.engine_setup import SECRET, wait_for
 
 from technopay.http.app import create_app
 from technopay.http.auth.tokens import TokenAuthenticator

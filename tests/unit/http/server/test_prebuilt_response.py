@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from support.scenes import SECRET
+from support.fixtures.engine_setup import SECRET
 
 from technopay.http.access_record import RequestRecord
 from technopay.http.api.route import Call, Route

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from redis.exceptions import ConnectionError as RedisConnectionError
-from support.proxy import answering_server
-from support.scene import ALONE, Scene, client_of
+from support.fixtures.store_setup import ALONE, Setup, client_of
+from support.proxies.faulty_proxy import answering_server
 
 from technopay.engine.commands import CompletePayment, ReadUser
 from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
@@ -86,14 +86,14 @@ async def test_calls_without_a_reply_are_bounded(
 async def test_what_is_sent_while_the_client_connects_leaves_behind_the_scripts_in_its_order(
     server_store: RedisStore, writes: list[int]
 ) -> None:
-    scene = Scene(server_store)
-    await scene.user("alice")
-    wallet = await scene.wallet(balance=1_000)
+    setup = Setup(server_store)
+    await setup.user("alice")
+    wallet = await setup.wallet(balance=1_000)
     await disconnect(server_store)
     writes.clear()
     calls: list[asyncio.Task[Any]] = []
     for tick in range(3):
-        calls += [asyncio.create_task(scene.deposit(wallet, 10**tick)) for _ in range(2)]
+        calls += [asyncio.create_task(setup.deposit(wallet, 10**tick)) for _ in range(2)]
         await asyncio.sleep(0)
     outcomes = await asyncio.gather(*calls)
     assert sum(writes) == CHECKS + 1 + 6, "the checks, the scripts, then what waited"
@@ -103,14 +103,14 @@ async def test_what_is_sent_while_the_client_connects_leaves_behind_the_scripts_
 async def test_commands_take_effect_in_the_order_in_which_they_were_sent_on_a_server_that_began_anew(
     server_store: RedisStore,
 ) -> None:
-    scene = Scene(server_store)
-    await scene.user("alice")
-    wallet, invoice = await scene.wallet(balance=0), await scene.invoice(amount=1)
+    setup = Setup(server_store)
+    await setup.user("alice")
+    wallet, invoice = await setup.wallet(balance=0), await setup.invoice(amount=1)
     await client_of(server_store).execute_command("FUNCTION", "FLUSH")
     await disconnect(server_store)
     # This script is known from here on; the one of the payment was not used yet.
-    await scene.deposit(await scene.wallet(balance=0), 1)
-    too_early, deposit = await asyncio.gather(scene.start(wallet, invoice), scene.deposit(wallet, 1))
+    await setup.deposit(await setup.wallet(balance=0), 1)
+    too_early, deposit = await asyncio.gather(setup.start(wallet, invoice), setup.deposit(wallet, 1))
     assert (too_early.code, deposit.code) == ("insufficient_funds", "ok")
 
 
@@ -149,7 +149,7 @@ async def test_no_result_comes_before_the_call_returned(
 
 
 async def test_a_command_that_only_reads_goes_without_a_script(store: RedisStore) -> None:
-    await Scene(store).user("alice")
+    await Setup(store).user("alice")
     client, heard = store._partition.client, asyncio.get_running_loop().create_future()
     assert client is not None
     client.send_command(("XRANGE", store._keys.journal, "-", "+", "COUNT", 1), heard.set_result)
@@ -199,19 +199,19 @@ async def disconnect(store: RedisStore) -> None:
 
 
 async def test_scripts_that_the_server_forgot_are_loaded_within_the_batch(server_store: RedisStore) -> None:
-    scene = Scene(server_store)
-    await scene.user("alice")
-    wallet = await scene.wallet(balance=0)
+    setup = Setup(server_store)
+    await setup.user("alice")
+    wallet = await setup.wallet(balance=0)
     await client_of(server_store).execute_command("FUNCTION", "FLUSH")
     await server_store.ping()
     results: list[Any] = await asyncio.gather(
         server_store.read_meta(),
         server_store.run(ReadUser("alice")),
-        *(scene.deposit(wallet, 1) for _ in range(6)),
+        *(setup.deposit(wallet, 1) for _ in range(6)),
     )
     assert results.pop(0)["schema"] == SCHEMA
     assert [result.code for result in results] == ["ok"] * 7
-    assert await scene.money(wallet) == (6, 0)
+    assert await setup.money(wallet) == (6, 0)
 
 
 async def test_redis_py_reads_the_url_and_never_connects(

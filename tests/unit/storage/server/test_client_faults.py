@@ -7,9 +7,9 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
-from support.proxy import Fault, Proxy, running_proxy
-from support.scene import ALONE, Scene, operation
-from support.store import read_outbox
+from support.fixtures.store_commands import read_outbox
+from support.fixtures.store_setup import ALONE, Setup, operation
+from support.proxies.faulty_proxy import Fault, Proxy, running_proxy
 
 from technopay.engine import commands
 from technopay.engine.commands import ReadWallet
@@ -27,20 +27,20 @@ async def proxy(valkey_url: str) -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
-async def truth(valkey_url: str, namespace: str) -> AsyncIterator[Scene]:
+async def truth(valkey_url: str, namespace: str) -> AsyncIterator[Setup]:
     """The same store without the proxy: what really happened."""
     async with RedisStore.connect(valkey_url, initialise=True, namespace=namespace) as store:
-        scene = Scene(store)
-        await scene.user("alice")
-        yield scene
+        setup = Setup(store)
+        await setup.user("alice")
+        yield setup
 
 
 @pytest.fixture
-async def far(proxy: Proxy, truth: Scene, namespace: str) -> AsyncIterator[Scene]:
+async def far(proxy: Proxy, truth: Setup, namespace: str) -> AsyncIterator[Setup]:
     """A store behind the proxy. The scripts are loaded, so that the first reply is a reply."""
     await truth.deposit(await truth.wallet(balance=0), 1)
     async with RedisStore.connect(proxy.url, namespace=namespace, reply_timeout_s=REPLY_TIMEOUT_S) as store:
-        yield Scene(store)
+        yield Setup(store)
         # Whatever still waits for an answer is told that there will be none.
         await proxy.stop()
 
@@ -51,25 +51,25 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("technopay.storage.partition.RETRY_S_MAX", 0.3)
 
 
-async def disconnect(scene: Scene) -> None:
+async def disconnect(setup: Setup) -> None:
     """Let go of the idle connections, so that the next call needs a new one."""
-    link = scene.store._partition.client
+    link = setup.store._partition.client
     assert isinstance(link, ServerClient)
     assert link._connection is not None
     link._connection.abort()
     await asyncio.sleep(0)
 
 
-async def wait_for_money(scene: Scene, wallet: str) -> None:
+async def wait_for_money(setup: Setup, wallet: str) -> None:
     """Wait until a deposit has arrived."""
     async with asyncio.timeout(5):
-        while await scene.money(wallet) == (0, 0):  # noqa: ASYNC110 - another process does it
+        while await setup.money(wallet) == (0, 0):  # noqa: ASYNC110 - another process does it
             await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("fault", Fault)
 async def test_a_lost_reply_is_asked_for_again_and_the_money_moves_once(
-    far: Scene, truth: Scene, proxy: Proxy, fault: Fault
+    far: Setup, truth: Setup, proxy: Proxy, fault: Fault
 ) -> None:
     wallet = await truth.wallet(balance=0)
     await far.now_ms()
@@ -85,7 +85,7 @@ async def test_a_lost_reply_is_asked_for_again_and_the_money_moves_once(
 
 @pytest.mark.parametrize("fault", Fault)
 async def test_while_the_store_does_not_answer_the_outcome_is_unknown_and_known_afterwards(
-    far: Scene, truth: Scene, proxy: Proxy, impatient: None, fault: Fault
+    far: Setup, truth: Setup, proxy: Proxy, impatient: None, fault: Fault
 ) -> None:
     wallet = await truth.wallet(balance=0)
     command = commands.Deposit(operation(), wallet, 7)
@@ -99,16 +99,16 @@ async def test_while_the_store_does_not_answer_the_outcome_is_unknown_and_known_
 
 @pytest.mark.parametrize("fault", Fault)
 async def test_a_lost_reply_of_a_read_without_a_script_is_asked_for_again(
-    far: Scene, truth: Scene, proxy: Proxy, fault: Fault
+    far: Setup, truth: Setup, proxy: Proxy, fault: Fault
 ) -> None:
-    proxy.strike(fault, victim=b"XRANGE")
+    proxy.strike(fault, child=b"XRANGE")
     outbox = await read_outbox(far.store, "relay-a", 100)
     assert outbox is not None
     assert outbox.entries == len(await truth.entries())
 
 
 async def test_a_store_that_refuses_connections_is_unavailable_and_nothing_happened(
-    far: Scene, truth: Scene, proxy: Proxy
+    far: Setup, truth: Setup, proxy: Proxy
 ) -> None:
     wallet = await truth.wallet(balance=0)
     await proxy.stop()
@@ -121,7 +121,7 @@ async def test_a_store_that_refuses_connections_is_unavailable_and_nothing_happe
 
 
 async def test_a_server_that_accepts_and_says_nothing_is_unavailable_soon(
-    far: Scene, truth: Scene, proxy: Proxy
+    far: Setup, truth: Setup, proxy: Proxy
 ) -> None:
     wallet = await truth.wallet(balance=0)
     proxy.is_deaf = True
@@ -135,7 +135,7 @@ async def test_a_server_that_accepts_and_says_nothing_is_unavailable_soon(
 
 
 async def test_a_call_that_may_have_run_is_unknown_even_if_the_store_is_gone_afterwards(
-    far: Scene, truth: Scene, proxy: Proxy, impatient: None
+    far: Setup, truth: Setup, proxy: Proxy, impatient: None
 ) -> None:
     wallet = await truth.wallet(balance=0)
     proxy.strike(Fault.NEVER_ANSWER)
@@ -149,7 +149,7 @@ async def test_a_call_that_may_have_run_is_unknown_even_if_the_store_is_gone_aft
 
 @pytest.mark.parametrize("fault", [Fault.HALF_REPLY, Fault.DROP_REPLY, Fault.NEVER_ANSWER])
 async def test_a_cut_in_the_middle_of_a_batch_leaves_each_call_its_own_outcome(
-    far: Scene, truth: Scene, proxy: Proxy, fault: Fault
+    far: Setup, truth: Setup, proxy: Proxy, fault: Fault
 ) -> None:
     wallets = [await truth.wallet(balance=0) for _ in range(40)]
     proxy.strike(fault)
@@ -163,7 +163,7 @@ async def test_a_cut_in_the_middle_of_a_batch_leaves_each_call_its_own_outcome(
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_no_answer_is_ever_given_to_another_call(
-    far: Scene, truth: Scene, proxy: Proxy, seed: int
+    far: Setup, truth: Setup, proxy: Proxy, seed: int
 ) -> None:
     chance = random.Random(seed)
     wallets = [await truth.wallet(balance=0) for _ in range(10)]
@@ -187,12 +187,12 @@ async def test_no_answer_is_ever_given_to_another_call(
         calls = [chance.choice((read, put))(wallet) for wallet in chance.choices(wallets, k=20)]
         tasks = [asyncio.create_task(call) for call in calls]
         await asyncio.sleep(chance.choice((0, 0.001)))
-        doomed = chance.sample(tasks, 3)
-        for task in doomed:
+        killable = chance.sample(tasks, 3)
+        for task in killable:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         for task, result in zip(tasks, results, strict=True):
-            assert result is None or task in doomed, repr(result)
+            assert result is None or task in killable, repr(result)
     for wallet in wallets:
         balance, _ = await truth.money(wallet)
         assert balance % 3 == 0

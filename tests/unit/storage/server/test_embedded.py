@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support.scene import Scene
+from support.fixtures.store_setup import Setup
 
 from technopay.engine.errors import StoreUnfit, StoreUninitialised
 from technopay.storage import EmbeddedValkey, RedisStore
@@ -90,9 +90,9 @@ def open_to(path: str | Path) -> int:
 
 
 async def make_wallet(store: RedisStore) -> str:
-    scene = Scene(store)
-    await scene.user("alice")
-    return await scene.wallet(balance=42)
+    setup = Setup(store)
+    await setup.user("alice")
+    return await setup.wallet(balance=42)
 
 
 async def test_a_new_directory_initialises_itself_and_its_data_survives_a_restart(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ async def test_a_new_directory_initialises_itself_and_its_data_survives_a_restar
     assert not EmbeddedValkey(folder).is_new
     async with RedisStore.embedded(folder) as store:
         assert await store.read_meta() == meta
-        assert await Scene(store).money(wallet) == (42, 0)
+        assert await Setup(store).money(wallet) == (42, 0)
 
 
 async def test_a_crash_before_the_first_initialisation_leaves_a_new_directory(tmp_path: Path) -> None:
@@ -135,11 +135,11 @@ async def test_a_server_that_was_killed_is_started_again_with_its_data(
         async with asyncio.timeout(10):
             while outcome is None:
                 try:
-                    outcome = await Scene(store).deposit(wallet, 1)
+                    outcome = await Setup(store).deposit(wallet, 1)
                 except Exception:
                     await asyncio.sleep(0.02)
         assert outcome.code == "ok"
-        assert await Scene(store).money(wallet) == (43, 0)
+        assert await Setup(store).money(wallet) == (43, 0)
         assert store._server.pid not in (None, first)
     assert "started again" in caplog.text
 
@@ -215,7 +215,7 @@ async def test_a_directory_may_have_any_name(tmp_path: Path, name: str) -> None:
         wallet = await make_wallet(store)
     assert (folder / "appendonlydir").is_dir()
     async with RedisStore.embedded(folder) as store:
-        assert await Scene(store).money(wallet) == (42, 0)
+        assert await Setup(store).money(wallet) == (42, 0)
 
 
 async def test_the_server_never_listens_on_a_network(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from support.proxy import answering_server
-from support.scene import operation
-from support.servers import running_server
+from support.fixtures.store_setup import operation
+from support.proxies.faulty_proxy import answering_server
+from support.servers.real_servers import running_server
 
 from technopay.engine.commands import SetLimit
 from technopay.engine.errors import StoreUnfit, StoreUninitialised

@@ -1,0 +1,45 @@
+"""A process that tells a story until it is killed at a point, or to the end to tell which points there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from support.processes.crash_client import ClientLog, CrashClient, Memory
+from support.processes.crash_flows import REPLY_S_MAX, STORIES
+from support.processes.killable_ports import (
+    KillableChannel,
+    KillableClock,
+    KillableSettlementService,
+    Point,
+    Points,
+    make_killable,
+)
+
+from technopay.engine import Engine, MockChannel, MockSettlementService
+from technopay.storage import RedisStore
+
+
+async def live(job: Mapping[str, Any]) -> None:
+    """Live until the point at which the process dies."""
+    story, log = STORIES[job["story"]], ClientLog(Path(job["log"]))
+    deadly = Point(*job["point"]) if job["point"] else None
+    points = Points(log.write_point, deadly)
+    store = RedisStore.connect(
+        job["url"], initialise=True, namespace=job["namespace"], reply_timeout_s=REPLY_S_MAX
+    )
+    make_killable(store, points)
+    channel = KillableChannel(MockChannel(store), points, story.deaf_to)
+    service = KillableSettlementService(MockSettlementService(store), points)
+    engine = Engine(
+        store,
+        story.settings_of_child(),
+        settlement_service=service,
+        channels={"email": channel, "sms": channel},
+        clock=KillableClock(points),
+    )
+    async with store, engine:
+        client = CrashClient(engine, store, Memory(None), log.write, lambda: points.open_questions == 0)
+        await story.tell(client)
+        await client.calm()

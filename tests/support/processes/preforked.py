@@ -1,0 +1,144 @@
+"""A warm process whose children begin at once: what is imported once need not be imported for every one.
+
+It reads jobs from its standard input, one JSON object a line, and has one child at a time: it answers the
+child's process id, and its exit status when it ended. A child is a process of its own, to be killed at will.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+
+Job = Mapping[str, Any]
+
+CLOSING_S = 20.0
+
+
+def serve(job: Job) -> None:
+    """Be the `technopay` command, in a directory and an environment of its own."""
+    from technopay.cli.main import run
+
+    os.chdir(job["folder"])
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    sys.argv = ["technopay", *job["arguments"]]
+    run()
+
+
+def live_story(job: Job) -> None:
+    """Be the child of a kill; one that hangs is ended by the alarm."""
+    from support.processes.crash_child import live
+
+    signal.alarm(round(job["alarm_s"]))
+    asyncio.run(live(job))
+
+
+def migrate(job: Job) -> None:
+    """Be a migration that is killed; one that hangs is ended by the alarm."""
+    from support.processes.migration_child import migrate_killably
+
+    signal.alarm(round(job["alarm_s"]))
+    asyncio.run(migrate_killably(job))
+
+
+CALLINGS: Mapping[str, Callable[[Job], None]] = {"serve": serve, "story": live_story, "migrate": migrate}
+PRELOADED = {
+    "serve": "technopay.cli.main",
+    "story": "support.processes.crash_child",
+    "migrate": "support.processes.migration_child",
+}
+
+
+def main(calling: str) -> None:
+    """Have children of one calling until the input ends."""
+    importlib.import_module(PRELOADED[calling])
+    gc.freeze()
+    for line in iter(sys.stdin.readline, ""):
+        job = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _grow_up(calling, job)
+        _say(pid)
+        _say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+def _grow_up(calling: str, job: Job) -> NoReturn:
+    """Do a child's job, and never come back."""
+    status = 1
+    try:
+        output = os.open(job["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        for number, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
+            os.dup2(source, number)
+        CALLINGS[calling](job)
+        status = 0
+    except SystemExit as end:
+        status = int(end.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # What the parent has to do at its end is not for its children to do.
+        os._exit(status)
+
+
+def _say(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
+
+
+class Preforked:
+    """The warm process as a test sees it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def raise_child(self, **job: Any) -> int:
+        """Begin a child; answer its process id. The one before has to have ended."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{json.dumps(job)}\n".encode())
+        return await self._hear()
+
+    async def wait_for_end(self) -> int:
+        """Wait until the child ended; answer its exit status, negative for a signal."""
+        return await self._hear()
+
+    async def _hear(self) -> int:
+        assert self._process.stdout
+        line = await self._process.stdout.readline()
+        assert line, "the preforked crashed"
+        return int(line)
+
+
+@asynccontextmanager
+async def running_preforked(calling: str) -> AsyncIterator[Preforked]:
+    """Run a preforked of one calling; its child has to be ended before the exit."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "support.processes.preforked", calling,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )  # fmt: skip
+    try:
+        yield Preforked(process)
+    finally:
+        assert process.stdin
+        process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), CLOSING_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, "the preforked crashed"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

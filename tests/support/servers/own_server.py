@@ -1,0 +1,123 @@
+"""A server of a test's own: to be killed, paused, filled, spoiled, and brought back with other data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+from support.servers.real_servers import find_server
+
+START_S_MAX = 20.0
+
+
+class OwnServer:
+    """A durable server on a directory of its own. What it writes can be kept, and brought back later."""
+
+    def __init__(self, binary: str, folder: Path) -> None:
+        self.folder = folder
+        self.socket = folder / "socket"
+        self.url = f"unix://{self.socket}"
+        self._binary = binary
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def appended(self) -> Path:
+        """The append-only file that is being written."""
+        return max((self.folder / "appendonlydir").glob("*.incr.aof"), key=_number_of)
+
+    def start(self, *more_options: str, wait: bool = True) -> None:
+        """Start on whatever data there is, and wait until all of it is there unless told otherwise."""
+        self.socket.unlink(missing_ok=True)
+        options = ["--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder), "--save", ""]
+        options += ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
+        options += ["--busy-reply-threshold", "50", *more_options]
+        self._process = subprocess.Popen(
+            [self._binary, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        give_up_at = time.monotonic() + START_S_MAX
+        while wait and not self._is_ready():
+            assert self._process.poll() is None, "the server ended at once"
+            assert time.monotonic() < give_up_at, "the server does not start"
+            time.sleep(0.005)
+
+    def pause(self) -> None:
+        """Stop it where it is: it keeps its connections and says nothing."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def end(self, name: signal.Signals = signal.SIGKILL) -> None:
+        """End the server, which may have ended by itself."""
+        if self._process is not None:
+            self._process.send_signal(name)
+            self._process.send_signal(signal.SIGCONT)
+            self._process.wait(20)
+            self._process = None
+
+    def wait_until_ended(self) -> int:
+        """Wait for a server that ends by itself; answer its status."""
+        assert self._process is not None
+        return self._process.wait(20)
+
+    def keep(self) -> Path:
+        """Copy the data as they are now; nothing may be written meanwhile."""
+        copy = Path(tempfile.mkdtemp(dir=self.folder, prefix="kept-")) / "appendonlydir"
+        shutil.copytree(self.folder / "appendonlydir", copy)
+        return copy
+
+    def bring_back(self, kept: Path | None) -> None:
+        """Kill the server and start it on data that were kept before, or on none."""
+        self.end()
+        shutil.rmtree(self.folder / "appendonlydir")
+        if kept is not None:
+            shutil.copytree(kept, self.folder / "appendonlydir")
+        self.start()
+
+    def say(self, *words: str | int) -> Any:
+        """Send one command past everybody."""
+        with Redis.from_url(self.url, decode_responses=True, socket_timeout=60) as client:
+            return client.execute_command(*words)
+
+    def _is_ready(self) -> bool:
+        try:
+            return bool(self.say("PING"))
+        except (RedisError, OSError):
+            return False
+
+
+def _number_of(file: Path) -> int:
+    return int(file.name.split(".")[-3])
+
+
+@contextmanager
+def own_server(kind: str, folder: Path | None = None) -> Iterator[OwnServer]:
+    """Run a server of one kind, on a folder that is removed afterwards unless one is named."""
+    binary = find_server(kind)
+    if binary is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI has to have redis-server")
+        pytest.skip("Debian's redis-server is not installed")
+    with tempfile.TemporaryDirectory(prefix=f"{kind}-") as own_folder:
+        server = OwnServer(binary, folder or Path(own_folder))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.end()
