@@ -8,12 +8,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from technopay.engine import FieldError, TechnopayError, ValidationFailed, __version__
-from technopay.engine.errors import REFUSALS, Fault
+from technopay.engine import FieldError, ValidationFailed, __version__
 from technopay.engine.fields import USER_ID
 from technopay.http.api.route import Call, Route
 from technopay.http.openapi.schemas import component_schemas, query_schemas, reference, response_name
-from technopay.http.problems import PROBLEMS, RequestError, problem_json
+from technopay.http.problems import ERRORS, PROBLEMS, problem_json
 from technopay.http.responses import EVENT_STREAM, JSON, Response
 
 
@@ -190,14 +189,12 @@ def _path_example(name: str) -> str:
 
 
 def _problem_example(code: str) -> dict[str, Any]:
-    errors: dict[str, type[TechnopayError]] = {each.code: each for each in REFUSALS.values()}
-    errors |= {each.code: each for root in (Fault, RequestError) for each in root.__subclasses__()}
     if code == ValidationFailed.code:
         return problem_json(ValidationFailed([FieldError("amount", "has to be at least 1")]), REQUEST_ID)
     details = dict(_examples()["problems"].get(code, {}))
     if "payment" in details:
         details["payment"] = _payment_example(details["payment"])
-    return problem_json(errors[code](), REQUEST_ID) | details
+    return problem_json(ERRORS[code](), REQUEST_ID) | details
 
 
 def _problem_response(codes: list[str]) -> dict[str, Any]:
