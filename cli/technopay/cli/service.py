@@ -106,17 +106,13 @@ def make_store(settings: Settings, *, initialise: bool, demo: bool) -> RedisStor
 
 def engine_settings(settings: Settings, secret: str, *, demo: bool) -> EngineSettings:
     """Return the settings of the engine; a demo has no limits on behaviour."""
-
-    def limit(most: int) -> int | None:
-        return None if demo or most == 0 else most
-
+    names = ("codes_per_hour", "confirms_per_minute", "failures_per_day")
+    limits: dict[str, Any] = {name: None if demo else getattr(settings, name) or None for name in names}
     return EngineSettings(
         secret=secret,
         previous_secrets=settings.previous_secrets,
         code_lifetime_s=settings.code_lifetime_s,
-        codes_per_hour=limit(settings.codes_per_hour),
-        confirms_per_minute=limit(settings.confirms_per_minute),
-        failures_per_day=limit(settings.failures_per_day),
+        **limits,
     )
 
 
@@ -166,9 +162,8 @@ async def running_service(
     )
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(make_store(settings, initialise=initialise, demo=demo))
-        # Before anything is written to it.
-        is_unseeded = demo and await store.mark_demo()
         if demo:
+            await seed_once(store, settings, secret)
             sign_in = sign_in.for_demo(secret, (await store.read_meta())["incarnation"])
         plugins = await stack.enter_async_context(running_plugins(settings, store, demo=demo))
         engine = await stack.enter_async_context(
@@ -180,9 +175,6 @@ async def running_service(
                 verifier=plugins.verifier,
             )
         )
-        if is_unseeded:
-            await seed(engine)
-            await store.mark_seeded()
         app = create_app(
             engine,
             sign_in.authenticator,
@@ -201,6 +193,14 @@ async def running_service(
                 warn(settings, demo=demo)
                 await report_live_codes(store, settings, secret)
             yield Service(show_url(host, port), engine, sign_in, app[METRICS].export)
+
+
+async def seed_once(store: RedisStore, settings: Settings, secret: str) -> None:
+    """Mark a store as one for a demo, before anything is written to it, and add the demo data."""
+    if await store.mark_demo():
+        async with Engine(store, engine_settings(settings, secret, demo=True)) as engine:
+            await seed(engine)
+        await store.mark_seeded()
 
 
 def warn(settings: Settings, *, demo: bool) -> None:

@@ -127,7 +127,8 @@ def _factory(name: str) -> str:
     return name
 
 
-def _origin(text: str) -> str:
+def http_origin(text: str) -> str:
+    """Return an origin in lower case, else raise ValueError with the rule."""
     parts = urlsplit(text.lower())
     # To read the port raises ValueError if it is no number.
     is_plain = parts.port != 0 and not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
@@ -176,7 +177,7 @@ Factory = Annotated[str, AfterValidator(_factory)]
 Limit = Annotated[int, Field(ge=0)]
 Bound = Annotated[int, Field(ge=1, le=100_000)]
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
-Origin = Annotated[str, AfterValidator(_origin)]
+Origin = Annotated[str, AfterValidator(http_origin)]
 
 
 def _default_data_dir() -> Path:

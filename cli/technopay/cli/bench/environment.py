@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from redis.asyncio import Redis
 
@@ -80,8 +80,7 @@ class OpenInvoice:
     invoice_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoreFigures:
+class StoreFigures(NamedTuple):
     """The totals of the store since its start."""
 
     script_us: int
@@ -148,12 +147,11 @@ class Environment:
     async def wait_for_relay(self) -> None:
         """Wait until every message of the journal is delivered, also of entries written meanwhile."""
         async with asyncio.timeout(60):
-            while not await self._is_relayed():  # noqa: ASYNC110
+            while True:
+                newest: Any = await self.client.xrevrange(KEYS.journal, count=1)
+                if await self.client.hget(KEYS.key("relay"), "cursor") == newest[0][0]:
+                    return
                 await asyncio.sleep(0.005)
-
-    async def _is_relayed(self) -> bool:
-        newest: Any = await self.client.xrevrange(KEYS.journal, count=1)
-        return bool(await self.client.hget(KEYS.key("relay"), "cursor") == newest[0][0])
 
     def _new_pairs(self, count: int) -> list[tuple[str, str]]:
         first, self.users = self.users, self.users + count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -63,15 +64,8 @@ async def measured(environment: Environment, purchases: int, work: Callable[[], 
     began, cpu_began = time.perf_counter(), time.process_time()
     await work()
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
-    after = await environment.figures()
-    return Run(
-        purchases,
-        seconds,
-        cpu_s,
-        after.script_us - before.script_us,
-        after.aof_bytes - before.aof_bytes,
-        after.memory_bytes - before.memory_bytes,
-    )
+    spent = map(operator.sub, await environment.figures(), before)
+    return Run(purchases, seconds, cpu_s, *spent)
 
 
 async def start(engine: Engine, invoice: OpenInvoice) -> Payment:

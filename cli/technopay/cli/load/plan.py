@@ -8,10 +8,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import urlsplit
 
 from technopay.cli.load.result import Plan, Result
-from technopay.cli.settings import UsageError
+from technopay.cli.settings import UsageError, http_origin
 
 FIXED_CONCURRENCY = 32
 RATE_CONCURRENCY = 1_000
@@ -54,7 +53,10 @@ def make_plan(
     for name, number in (("--duration", duration_s), ("--rate", rate_per_s)):
         if number is not None and not math.isfinite(number):
             raise UsageError(f"{name} has to be a number")
-    address = _address(url)
+    try:
+        address = http_origin(url.rstrip("/"))
+    except ValueError:
+        raise UsageError("--url has to be an address like http://127.0.0.1:8080, without a path") from None
     most = RATE_CONCURRENCY if rate_per_s else FIXED_CONCURRENCY
     if scenario is ScenarioName.HOT_WALLET:
         users, most = 1, HOT_CONCURRENCY
@@ -68,19 +70,6 @@ def make_plan(
         concurrency=concurrency or most,
         rate_per_s=rate_per_s,
     )
-
-
-def _address(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_address = False
-    if not is_address or parts.query or parts.fragment or parts.username is not None:
-        raise UsageError("--url has to be an address like http://127.0.0.1:8080")
-    if parts.path not in ("", "/"):
-        raise UsageError("--url has to be the address of a server, without a path")
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 @dataclass(frozen=True, slots=True)

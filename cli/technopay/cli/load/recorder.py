@@ -31,13 +31,11 @@ class Histogram:
     def count(self) -> int:
         return int(self._counts.get_total_count())
 
-    def percentile_ms(self, percent: float) -> float:
-        return float(round(self._counts.get_value_at_percentile(percent) / 1000, 3))
-
     def latency(self) -> Latency | None:
         if not self.count:
             return None
-        p50_ms, p95_ms, p99_ms, max_ms = map(self.percentile_ms, (50, 95, 99, 100))
+        values = (self._counts.get_value_at_percentile(percent) for percent in (50, 95, 99, 100))
+        p50_ms, p95_ms, p99_ms, max_ms = (float(round(value / 1000, 3)) for value in values)
         return Latency(p50_ms=p50_ms, p95_ms=p95_ms, p99_ms=p99_ms, max_ms=max_ms)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from technopay.cli.load.acknowledgements import Acknowledgements, KnownPayment, differences
@@ -77,37 +77,24 @@ async def compare(fixtures: Fixtures, acknowledgements: Acknowledgements) -> lis
     checks: dict[str, WalletCheck] = {}
     waiting: Sequence[VirtualUser] = fixtures.all_users
     before: list[str] = []
-    for number in range(LOOKS):
-        if number:
-            await asyncio.sleep(LOOK_PAUSE_S)
-        checks |= await _check_wallets(waiting, known, refusals)
-        lines = [line for check in checks.values() for line in check.lines]
-        debited = sum(check.debited for check in checks.values())
-        lines += _compare_limit(fixtures, await fixtures.read_limit(), debited)
-        waiting = [
-            user
-            for user in fixtures.all_users
-            if checks[user.wallet_id].lines or checks[user.wallet_id].is_under_way
-        ]
-        is_under_way = any(check.is_under_way for check in checks.values())
-        if not lines or (lines == before and not is_under_way):
-            break
-        before = lines
-    return strange + lines
-
-
-async def _check_wallets(
-    users: Iterable[VirtualUser],
-    known: Mapping[str, Mapping[str, KnownPayment]],
-    refusals: Mapping[str, str],
-) -> dict[str, WalletCheck]:
-    checks: dict[str, WalletCheck] = {}
 
     async def check(user: VirtualUser) -> None:
         checks[user.wallet_id] = await _check_wallet(user, known[user.wallet_id], refusals)
 
-    await for_each(users, check, READING_CONCURRENCY)
-    return checks
+    for number in range(LOOKS):
+        if number:
+            await asyncio.sleep(LOOK_PAUSE_S)
+        await for_each(waiting, check, READING_CONCURRENCY)
+        lines = [line for each in checks.values() for line in each.lines]
+        debited = sum(each.debited for each in checks.values())
+        lines += _compare_limit(fixtures, await fixtures.read_limit(), debited)
+        again = {wallet_id for wallet_id, each in checks.items() if each.lines or each.is_under_way}
+        waiting = [user for user in fixtures.all_users if user.wallet_id in again]
+        is_under_way = any(each.is_under_way for each in checks.values())
+        if not lines or (lines == before and not is_under_way):
+            break
+        before = lines
+    return strange + lines
 
 
 async def _check_wallet(

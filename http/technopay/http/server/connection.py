@@ -178,7 +178,7 @@ class Connection(web.RequestHandler):
 
     def _count_out(self) -> None:
         self._on_end()
-        self._on_end = _nothing
+        self._on_end = lambda: None
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -288,11 +288,6 @@ class ConnectionFactory:
         self._idle: list[tuple[float, Connection]] = []
         self._search_at_s = 0.0
 
-    @property
-    def open(self) -> int:
-        """The number of open connections."""
-        return self._open
-
     def __call__(self) -> asyncio.Protocol:
         """Make a connection, in place of an idle one if the limit is reached, or one that is rejected."""
         if self._open >= self._limits.connections_max:
@@ -354,10 +349,6 @@ def _make_request(make: Any, message: RawRequestMessage, *others: Any) -> web.Ba
     if slashes > SLASHES_MAX and slashes - message.path.partition("?")[2].count("/") > SLASHES_MAX:
         message = message._replace(url=URL(UNKNOWN_PATH, encoded=True), path=UNKNOWN_PATH)
     return cast("web.BaseRequest", make(message, *others))
-
-
-def _nothing() -> None:
-    pass
 
 
 def _overloaded() -> bytes:
