@@ -54,7 +54,10 @@ MOCK_EFFECTS = {
     "sms": "no message is sent by SMS",
     "verifier": f"every payment is confirmed with {MOCK_CODE}",
 }
-EXPOSED = "the demo listens on %s: every client that reaches this address can act as an operator"
+EXPOSED = (
+    "the demo listens on %s: every client that reaches this address can act as an operator; let it listen on "
+    "127.0.0.1 (TECHNOPAY_HOST), or keep other machines out of this network"
+)
 CONNECTIONS_MAX = 64
 """Connections of all plug-ins together: they count among the files that a process opens besides its clients."""
 REQUEST_S_MAX = 10.0

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from urllib.parse import urlsplit
 
 from technopay.cli.auth import SignIn
 from technopay.engine import Engine, Invoice, Wallet
-from technopay.http.auth.origins import is_loopback
-
-TOKEN_LIFETIME_S = 12 * 3600.0
-
-EXPOSED = """\
-Other machines can reach this demo: every client there can get a token of any user and of an operator.
-Let it listen on 127.0.0.1 (TECHNOPAY_HOST), or keep other machines out of this network.
-
-"""
+from technopay.http.api.demo import TOKEN_LIFETIME_S
 
 
 async def guide_text(url: str, engine: Engine, sign_in: SignIn) -> str:
@@ -37,7 +28,6 @@ async def guide_text(url: str, engine: Engine, sign_in: SignIn) -> str:
         refusals.append(f"  {code:21} invoice {invoice.id}\n{'':24}wallet  {wallet.id}, {user_id}")
     text = files(__package__).joinpath("guide.txt").read_text(encoding="utf-8").removesuffix("\n")
     return text.format(
-        warning="" if is_loopback(urlsplit(url).hostname or "") else EXPOSED,
         url=url,
         token=signer.sign("demo-alice", admin=False, lifetime_s=TOKEN_LIFETIME_S),
         admin=signer.sign("demo-admin", admin=True, lifetime_s=TOKEN_LIFETIME_S),
