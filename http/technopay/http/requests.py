@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NoReturn, TypeVar
 
 from aiohttp import web
@@ -48,6 +49,7 @@ class Form(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Address = IPv4Address | IPv6Address
 FormT = TypeVar("FormT", bound=Form)
 
 
@@ -114,6 +116,15 @@ def field_errors(error: ValidationError) -> list[FieldError]:
         FieldError(".".join(str(part)[:NAME_SHOWN_MAX] for part in problem["loc"]) or "body", _rule(problem))
         for problem in error.errors(include_url=False, include_input=False)[:ERRORS_SHOWN_MAX]
     ]
+
+
+def parse_address(text: str) -> Address | None:
+    """Return an IP address, in its form of IPv4 if it has one; None for any other text."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def require_plain_json(raw: bytes) -> None:

@@ -51,7 +51,7 @@ def run_load(
 
     """
     view = ConsoleView(console)
-    with view.shown():
+    with view.live:
         result = run_loop(measure(plan, admin_token, view))
     print_result(result, console)
     if json:

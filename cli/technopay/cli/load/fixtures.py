@@ -166,7 +166,15 @@ class Setup:
         """
         try:
             fixtures = await self._make_shops(admin_token)
-            await self._make_users(fixtures, users, on_progress)
+            groups = [(fixtures.users, DEPOSIT)] * users
+            groups += [(fixtures.poor, POOR_DEPOSIT), (fixtures.blocked, DEPOSIT)]
+
+            async def make(numbered: tuple[int, tuple[list[VirtualUser], int]]) -> None:
+                number, (group, deposit) = numbered
+                group.append(await self._make_user(fixtures.operator, f"{self._run_id}-{number}", deposit))
+                on_progress(len(fixtures.all_users))
+
+            await for_each(enumerate(groups), make, SETUP_CONCURRENCY)
             for user in fixtures.blocked:
                 await fixtures.operator.block_user(user_id=user.user_id)
         except (LoadError, TechnopayError) as error:
@@ -182,19 +190,6 @@ class Setup:
         clock = await operator.create_user(user_id=f"{self._run_id}-clock")
         ahead = clock.created_at - datetime.now(UTC)
         return Fixtures(self._timed, operator, limit, ahead, cycle(map(_bearer, tokens)))
-
-    async def _make_users(self, fixtures: Fixtures, users: int, on_progress: Callable[[int], None]) -> None:
-        plan = [(fixtures.users, DEPOSIT)] * users + [
-            (fixtures.poor, POOR_DEPOSIT),
-            (fixtures.blocked, DEPOSIT),
-        ]
-
-        async def make(numbered: tuple[int, tuple[list[VirtualUser], int]]) -> None:
-            number, (group, deposit) = numbered
-            group.append(await self._make_user(fixtures.operator, f"{self._run_id}-{number}", deposit))
-            on_progress(len(fixtures.all_users))
-
-        await for_each(enumerate(plan), make, SETUP_CONCURRENCY)
 
     async def _make_user(self, operator: Client, user_id: str, deposit: int) -> VirtualUser:
         await operator.create_user(user_id=user_id, email=f"{user_id}@example.com")
@@ -224,11 +219,12 @@ def _bearer(token: str) -> Headers:
     return {"Authorization": f"Bearer {token}"}
 
 
-def _as_load_error(error: Exception) -> LoadError:
-    if isinstance(error, LoadError):
-        return error
-    if isinstance(error, ServerUnreachable):
-        return LoadError("the server cannot be reached")
-    if isinstance(error, UnexpectedAnswer):
-        return LoadError("the reply cannot be read: --url is not the address of a technopay server")
-    return LoadError(f"the set-up failed: {getattr(error, 'code', type(error).__name__)}: {error}")
+def _as_load_error(error: LoadError | TechnopayError) -> LoadError:
+    match error:
+        case LoadError():
+            return error
+        case ServerUnreachable():
+            return LoadError("the server cannot be reached")
+        case UnexpectedAnswer():
+            return LoadError("the reply cannot be read: --url is not the address of a technopay server")
+    return LoadError(f"the set-up failed: {error.code}: {error}")
