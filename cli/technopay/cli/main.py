@@ -1,7 +1,5 @@
 """The `technopay` command."""
 
-from __future__ import annotations
-
 import asyncio
 import io
 import logging

@@ -1,7 +1,5 @@
 """The process: its event loop, signals, standard streams and limits. The library leaves these to programs."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import logging

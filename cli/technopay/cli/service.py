@@ -3,8 +3,6 @@
 A plug-in is a service that a setting names by its factory, `package.module:factory`, or `mock`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import importlib
 import inspect

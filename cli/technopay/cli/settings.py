@@ -1,7 +1,5 @@
 """Settings: from flags, the environment (TECHNOPAY_…) or a `.env` file, the first of these that has one."""
 
-from __future__ import annotations
-
 import difflib
 import ipaddress
 import os

@@ -3,8 +3,6 @@
 A worker that is asked for metrics collects those of the others, so that one address serves all.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from bisect import bisect_left

@@ -1,7 +1,5 @@
 """Problems (RFC 9457): the status and title of every code, errors that only HTTP raises, and their JSON."""
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Any

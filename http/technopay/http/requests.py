@@ -1,7 +1,5 @@
 """Reads headers, queries and bodies, strictly and within limits. Every error names its field and rule."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ The same three steps and the same records on the same store, with fsync on every
 limit is read and counted without a lock of its own: under contention it can be exceeded.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The environment of a measurement: an embedded store with users, wallets and invoices, and its figures."""
 
-from __future__ import annotations
-
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator

@@ -1,7 +1,5 @@
 """Purchases through the engine: as fast as it can, and confirms at a given rate."""
 
-from __future__ import annotations
-
 import asyncio
 import operator
 import time

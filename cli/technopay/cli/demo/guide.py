@@ -1,7 +1,5 @@
 """The guide that `demo` prints: the addresses, one purchase by hand, and a way to each refusal."""
 
-from __future__ import annotations
-
 from importlib.resources import files
 
 from technopay.cli.auth import SignIn

@@ -1,7 +1,5 @@
 """One whole purchase over HTTP by the typed client, and its receipt."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime

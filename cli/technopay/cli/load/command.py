@@ -1,7 +1,5 @@
 """Runs a load test from its beginning to its verdict."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """The view of a run on the console: its progress, and the tables and the verdict in the end."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from rich.console import Console, Group

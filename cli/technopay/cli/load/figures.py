@@ -1,7 +1,5 @@
 """Makes the result of a run from its records."""
 
-from __future__ import annotations
-
 import os
 import platform
 from collections import Counter

@@ -1,7 +1,5 @@
 """The fixtures of a run: users with full wallets, in a currency of their own, and the code of each payment."""
 
-from __future__ import annotations
-
 import asyncio
 import secrets
 from collections.abc import Callable, Iterator, Sequence

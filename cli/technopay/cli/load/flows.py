@@ -1,7 +1,5 @@
 """The flows of purchases, each with its expected result, and the scenarios: mixtures of flows."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 import secrets

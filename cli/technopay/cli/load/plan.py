@@ -1,7 +1,5 @@
 """The plan of a run, from the arguments of the command, and the conditions that fail it."""
 
-from __future__ import annotations
-
 import math
 import operator
 import re

@@ -1,9 +1,8 @@
 """Records every duration and outcome, in histograms of three significant digits, and by second."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from typing import Self
 
 from hdrh.histogram import HdrHistogram
 
@@ -24,7 +23,7 @@ class Histogram:
     def record(self, seconds: float) -> None:
         self._counts.record_value(min(LATENCY_US_MAX, max(1, round(1e6 * seconds))))
 
-    def add(self, other: Histogram) -> None:
+    def add(self, other: Self) -> None:
         self._counts.add(other._counts)
 
     @property

@@ -1,7 +1,5 @@
 """The report as one HTML file: it opens from a disk, fetches nothing, and runs only its own scripts."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Iterator

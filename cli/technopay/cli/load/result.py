@@ -1,7 +1,5 @@
 """The result of a run: figures, outcomes, series over time, and the verdict. `--json` writes it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from datetime import datetime
 from typing import Literal

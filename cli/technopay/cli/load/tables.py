@@ -1,7 +1,5 @@
 """The tables of a result, for the screen and for the report."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

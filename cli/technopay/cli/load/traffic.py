@@ -1,7 +1,5 @@
 """The traffic of a run: purchases that begin at a fixed rate, or a fixed number at a time."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import random

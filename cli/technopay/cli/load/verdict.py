@@ -1,7 +1,5 @@
 """The verdict on a run: the acknowledgements against the server's state, and the server's audit."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The parent of the workers: it has the store and the listening sockets, and serves nothing."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import tempfile

@@ -1,7 +1,5 @@
 """Supervises the workers: starts them, restarts them, and ends them all together."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

@@ -1,7 +1,5 @@
 """One of several workers: it serves on inherited sockets, with a configuration from its standard input."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

@@ -1,7 +1,5 @@
 """The routes of `--demo` only: mock inboxes, and tokens for any user."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from pydantic import BaseModel

@@ -1,7 +1,5 @@
 """The fields of bodies and queries: their descriptions and examples by name, and the rules of the engine."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence

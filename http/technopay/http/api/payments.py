@@ -1,7 +1,5 @@
 """Payments."""
 
-from __future__ import annotations
-
 from technopay.engine import Engine, Payment, SettlementFailed
 from technopay.engine.fields import Code
 from technopay.http.api.route import Call, Route

@@ -1,7 +1,5 @@
 """Origins of browsers: pages of other origins that may use the API (CORS), and the guard of a demo."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 

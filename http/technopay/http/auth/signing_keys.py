@@ -1,7 +1,5 @@
 """Keys of token signatures: the rules for them, and public keys from a PEM file."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Literal

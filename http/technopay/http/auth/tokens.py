@@ -1,7 +1,5 @@
 """Bearer tokens (JWT). The algorithm and the keys are configured; nothing in a token selects them."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import time

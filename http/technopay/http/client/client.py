@@ -1,7 +1,5 @@
 """The client: the operations of a user and, with a token that has the scope `admin`, those of an operator."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Problems of the API as the errors that the engine raises: one `except` works with both."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from pydantic import BaseModel, ValidationError

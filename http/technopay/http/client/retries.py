@@ -1,7 +1,5 @@
 """When a call is retried. A retry is safe: the server knows it by its key, or it changes nothing."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

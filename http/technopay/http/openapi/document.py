@@ -1,7 +1,5 @@
 """The OpenAPI 3.1 document, made from the table of routes and pydantic's schemas of the records."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from functools import cache

@@ -1,7 +1,5 @@
 """The page at `/`: links for people."""
 
-from __future__ import annotations
-
 from html import escape
 from importlib.resources import files
 

@@ -1,7 +1,5 @@
 """The address of the client, also behind proxies."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network

@@ -10,8 +10,6 @@ Members of `web.RequestHandler` that aiohttp does not document and this file use
 `PrebuiltResponse` skips the constructor of `web.StreamResponse`. `expect_continue` sets `writer.output_size`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import secrets
@@ -250,7 +248,7 @@ class Connection(web.RequestHandler):
 class RejectedConnection(asyncio.Protocol):
     """Replies 503 to one client too many, without reading its request."""
 
-    def __init__(self, rejected: set[RejectedConnection]) -> None:
+    def __init__(self, rejected: set["RejectedConnection"]) -> None:
         self._rejected = rejected
         self._tcp: asyncio.Transport | None = None
         self._end: asyncio.TimerHandle | None = None

@@ -4,8 +4,6 @@ Past the capacity of a process, each further request slows down all others. So t
 the loop is late, and rises by a step when it is not (AIMD, as in TCP).
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

@@ -1,7 +1,5 @@
 """Serves an application: listening sockets, accepted connections, and a drain at the end."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os
