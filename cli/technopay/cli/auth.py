@@ -55,12 +55,7 @@ class DemoAuthenticator:
 
 
 def make_sign_in(settings: Settings, secret: str | None = None) -> SignIn:
-    """Make the sign-in of the settings; the secret is that of the settings unless another is given.
-
-    Raises:
-        ConfigurationError: a setting is wrong.
-
-    """
+    """Make the sign-in of the settings, with their secret or the given one, or raise ConfigurationError."""
     names = {"issuer": settings.token_issuer, "audience": settings.token_audience}
     keys = _public_keys(settings) or _secret_keys(settings, secret)
     try:

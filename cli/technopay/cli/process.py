@@ -54,11 +54,7 @@ async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[objec
 def allow_connections(count: int, asked_by: str, *, is_default: bool = False) -> int:
     """Raise this process's limit of open files for so many connections; return the number that it allows.
 
-    A default is lowered to the system's limit, with a warning.
-
-    Raises:
-        ConfigurationError: the system allows less than was set.
-
+    If the system allows less, a default is lowered, with a warning, and a setting raises ConfigurationError.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = count + OTHER_FILES

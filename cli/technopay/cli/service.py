@@ -118,12 +118,7 @@ def engine_settings(settings: Settings, secret: str, *, demo: bool) -> EngineSet
 
 
 def require_configuration(settings: Settings, *, demo: bool) -> tuple[str, SignIn]:
-    """Return the secret and the sign-in, before anything is started.
-
-    Raises:
-        ConfigurationError: settings are wrong; a line each.
-
-    """
+    """Return the secret and the sign-in before a start, or raise ConfigurationError; a line for each fault."""
     wrong = []
     try:
         secret = settings.demo_secret() if demo else settings.require_secret()
@@ -241,11 +236,9 @@ class Plugins:
 
 
 def require_plugins(settings: Settings, *, demo: bool) -> None:
-    """Import the factories of the settings; outside a demo, settlement and one channel are required.
+    """Import the factories of the settings, or raise ConfigurationError with the one that fails or is missing.
 
-    Raises:
-        ConfigurationError: one is missing or cannot be imported; one line names it.
-
+    Outside a demo, settlement and one channel are required.
     """
     factories = _factories(settings, demo=demo)
     missing = [] if "settlement" in factories else ["TECHNOPAY_SETTLEMENT"]
@@ -263,11 +256,9 @@ def require_plugins(settings: Settings, *, demo: bool) -> None:
 
 @asynccontextmanager
 async def running_plugins(settings: Settings, store: Store, *, demo: bool) -> AsyncIterator[Plugins]:
-    """Run the plug-ins until the block ends: the engine starts and drains inside it.
+    """Run the plug-ins until the block ends, with the engine inside it.
 
-    Raises:
-        ConfigurationError: a factory fails, or returns something else; one line names it.
-
+    Raises ConfigurationError if a factory fails, or returns something else; one line names it.
     """
     made: dict[str, Any] = {}
     factories = _factories(settings, demo=demo)

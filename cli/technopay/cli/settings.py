@@ -279,9 +279,7 @@ class Settings(BaseModel):
 def load_settings(**flags: Any) -> Settings:
     """Read the settings; flags come before the environment, None is a flag that was not given.
 
-    Raises:
-        UsageError, ConfigurationError: settings are wrong; each line names one.
-
+    Raises UsageError or ConfigurationError if settings are wrong; each line names one.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     if "redis_url" in given and "data_dir" in given:

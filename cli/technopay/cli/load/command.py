@@ -42,12 +42,7 @@ def run_load(
     console: Console,
     fail_if: Sequence[Condition] = (),
 ) -> int:
-    """Run a load test, show it, write its files, and return the exit status.
-
-    Raises:
-        LoadError: it is not possible.
-
-    """
+    """Run a load test, show it, write its files and return the exit status, or raise LoadError."""
     view = ConsoleView(console)
     with view.live:
         result = run_loop(measure(plan, admin_token, view))
@@ -64,12 +59,7 @@ def run_load(
 
 
 def fit_plan(plan: Plan, *, is_default: bool) -> Plan:
-    """Raise the limit of open files for a plan; a default concurrency is lowered if need be.
-
-    Raises:
-        ConfigurationError: the system allows less than was given.
-
-    """
+    """Raise the limit of open files for a plan, as `allow_connections` does; a default can be lowered."""
     allowed = allow_connections(_connections(plan), "--concurrency", is_default=is_default)
     concurrency = max(1, (allowed - OTHER_CONNECTIONS) // REQUESTS_PER_PURCHASE)
     return plan.model_copy(update={"concurrency": concurrency})

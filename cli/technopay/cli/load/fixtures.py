@@ -156,11 +156,9 @@ class Setup:
         self._run_id = f"load-{secrets.token_hex(4)}"
 
     async def make(self, admin_token: str | None, users: int, on_progress: Callable[[int], None]) -> Fixtures:
-        """Make the users and their wallets, and set a limit that never refuses.
+        """Make users, wallets and a limit that never refuses.
 
-        Raises:
-            LoadError: the server cannot be reached, is no demo, or does not take the token.
-
+        Raises LoadError if the server cannot be reached, is no demo, or does not take the token.
         """
         try:
             fixtures = await self._make_shops(admin_token)

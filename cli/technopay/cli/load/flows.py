@@ -94,12 +94,7 @@ class Purchase:
 
 
 def expect(reply: Reply, status: int, code: str) -> Reply:
-    """Return the reply if it has this status and code.
-
-    Raises:
-        Rejected, UnexpectedResult.
-
-    """
+    """Return the reply if it has this status and code, else raise Rejected or UnexpectedResult."""
     if (reply.status, reply.code) == (status, code):
         return reply
     if reply.is_rejected:

@@ -42,12 +42,7 @@ def make_plan(
     concurrency: int | None,
     rate_per_s: float | None,
 ) -> Plan:
-    """Make a plan, with defaults for missing arguments.
-
-    Raises:
-        UsageError: names the argument and the rule.
-
-    """
+    """Make a plan, with defaults for missing arguments, or raise UsageError with the argument and its rule."""
     for name, number in (("--duration", duration_s), ("--rate", rate_per_s)):
         if number is not None and not math.isfinite(number):
             raise UsageError(f"{name} has to be a number")
@@ -81,12 +76,7 @@ class Condition:
 
 
 def read_condition(text: str) -> Condition:
-    """Parse a condition of `--fail-if`.
-
-    Raises:
-        UsageError: it is none.
-
-    """
+    """Parse a condition of `--fail-if`, or raise UsageError."""
     found = CONDITION.fullmatch(text)
     if found is None or found[1] not in NAMES or (found[1] in SHARES) != bool(found[4]):
         raise UsageError(

@@ -75,13 +75,9 @@ class ConcurrencyLimit:
             self._limit.update(clock() - due_s, self.running)
 
     def acquire(self, *, starts: bool = False) -> None:
-        """Count a request in; `release` has to follow.
+        """Count a request in, or raise Overloaded at the limit and in a drain; `release` has to follow.
 
         With `starts`, a part of the limit stays free: to finish purchases goes before to start more.
-
-        Raises:
-            Overloaded: the server drains, or the limit is reached.
-
         """
         if self._draining.is_set():
             raise Overloaded("The server is shutting down. Nothing happened; try again.")
@@ -100,12 +96,7 @@ class ConcurrencyLimit:
             self._quiet.set()
 
     def acquire_for(self, user_id: str) -> None:
-        """Count a request of a user in, so that one user cannot take all places; `release_for` has to follow.
-
-        Raises:
-            RateLimited: the user has too many concurrent requests.
-
-        """
+        """Count a user's request in, or raise RateLimited at the user's limit; `release_for` has to follow."""
         running = self._by_user.get(user_id, 0)
         if running >= self._limits.requests_per_user_max:
             raise RateLimited("Too many concurrent requests of this user.", retry_after_s=1.0)
