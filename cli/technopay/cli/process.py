@@ -6,7 +6,6 @@ import logging
 import os
 import resource
 import signal
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
@@ -111,8 +110,3 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
-
-
-def sockets_of(descriptors: Iterable[int]) -> list[socket.socket]:
-    """Take over inherited sockets."""
-    return [socket.socket(fileno=each) for each in descriptors]

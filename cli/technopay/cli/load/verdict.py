@@ -105,7 +105,12 @@ async def _check_wallet(
     lines = [
         *_check_balance(user, user.deposited - debited, balance),
         *_check_payments(known, found),
-        *_check_refusals(refusals, found),
+        *(
+            f"acknowledged_is_kept: {payment_id} was refused as {refusals[payment_id]}, "
+            f"and is {now.status} and paid at {now.paid_at}"
+            for payment_id, now in found.items()
+            if payment_id in refusals and now.paid_at is not None
+        ),
     ]
     return WalletCheck(lines, debited, any(each.status in UNDER_WAY for each in found.values()))
 
@@ -129,16 +134,6 @@ def _check_payments(known: Mapping[str, KnownPayment], found: Mapping[str, Known
     for invoice_id, count in paid.items():
         if count > 1:
             yield f"one_payment_per_invoice: {invoice_id} was paid {count} times"
-
-
-def _check_refusals(refusals: Mapping[str, str], found: Mapping[str, KnownPayment]) -> Iterator[str]:
-    """Return the payments that were debited although every confirm was refused."""
-    for payment_id, now in found.items():
-        if payment_id in refusals and now.paid_at is not None:
-            yield (
-                f"acknowledged_is_kept: {payment_id} was refused as {refusals[payment_id]}, "
-                f"and is {now.status} and paid at {now.paid_at}"
-            )
 
 
 def _compare_limit(fixtures: Fixtures, after: Limit | None, debited: int) -> Iterator[str]:

@@ -56,15 +56,11 @@ def _require_key(key: Key, algorithm: Algorithm) -> None:
     if not isinstance(key, kind) or is_on_another_curve:
         raise ValueError(f"{algorithm} needs {name}")
     if isinstance(key, str):
-        _require_secret(key)
+        if len(key.encode()) < SECRET_BYTES_MIN:
+            raise ValueError(f"a secret must be at least {SECRET_BYTES_MIN} bytes long")
+        try:
+            jwt.get_algorithm_by_name(HS256).prepare_key(key)
+        except jwt.InvalidKeyError:
+            raise ValueError("a secret must not be a key of another algorithm") from None
     if isinstance(key, RSAPublicKey) and key.key_size < RSA_BITS_MIN:
         raise ValueError(f"an RSA key must have at least {RSA_BITS_MIN} bits, not {key.key_size}")
-
-
-def _require_secret(secret: str) -> None:
-    if len(secret.encode()) < SECRET_BYTES_MIN:
-        raise ValueError(f"a secret must be at least {SECRET_BYTES_MIN} bytes long")
-    try:
-        jwt.get_algorithm_by_name(HS256).prepare_key(secret)
-    except jwt.InvalidKeyError:
-        raise ValueError("a secret must not be a key of another algorithm") from None
