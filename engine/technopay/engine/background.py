@@ -1,7 +1,5 @@
 """A loop of background work: it repeats one step, can be woken, and stops."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable

@@ -4,8 +4,6 @@ A claim expires, so that another process can finish the work of a dead one. It i
 given up when the work is interrupted.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress

@@ -4,8 +4,6 @@ The name of a command is the name of its script in snake case, its fields are th
 name, and its type parameter is what the script returns. A field that is a NamedTuple stands for its own fields.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Deadlines of the same length, with one timer for all of them."""
 
-from __future__ import annotations
-
 import asyncio
 from types import TracebackType
 from typing import Self
@@ -20,11 +18,11 @@ class Deadlines:
         self._running: dict[Deadline, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self) -> Deadline:
+    def begin(self) -> "Deadline":
         """Return a deadline that begins with its block and raises TimeoutError in it once it has passed."""
         return Deadline(self)
 
-    def enter(self, deadline: Deadline) -> float:
+    def enter(self, deadline: "Deadline") -> float:
         """Watch a deadline; return when it ends."""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self._length_s
@@ -33,7 +31,7 @@ class Deadlines:
             self._timer = loop.call_at(ends_at, self._check)
         return ends_at
 
-    def leave(self, deadline: Deadline) -> None:
+    def leave(self, deadline: "Deadline") -> None:
         """Stop watching a deadline."""
         self._running.pop(deadline, None)
 

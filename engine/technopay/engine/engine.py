@@ -1,7 +1,5 @@
 """The engine: every operation of the library, by noun."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Literal, Self, TypeVar
 

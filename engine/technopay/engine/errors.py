@@ -24,8 +24,6 @@ StoreUnfit                     the store must not be used (configuration, durabi
 └── StoreUninitialised         it is new, or it lost its data
 """
 
-from __future__ import annotations
-
 import copyreg
 import math
 from collections.abc import Sequence

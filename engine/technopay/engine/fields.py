@@ -3,8 +3,6 @@
 A function called `…_error` returns the rule that a value breaks, or None.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping

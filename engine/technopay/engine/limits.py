@@ -3,8 +3,6 @@
 A rule counts the amounts of debits in minor units, for each currency apart.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

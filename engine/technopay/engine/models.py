@@ -1,7 +1,5 @@
 """The records that the engine returns: frozen, amounts in minor units, times in UTC; HTTP sends their JSON."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
@@ -261,7 +259,7 @@ class Payment(Record):
     def is_at_rest(self) -> bool:
         return self.status in FINAL_STATUSES or self.set_aside
 
-    def for_user(self) -> Payment:
+    def for_user(self) -> "Payment":
         """Return the payment without the fields for operators."""
         return self
 
@@ -290,15 +288,6 @@ class Entry(Record):
     payment_id: str | None
     """The payment that moved it; null for a deposit."""
     at: HappenedAt
-
-
-ENTRY_KINDS = {
-    "wallet.deposited": "deposit",
-    "payment.processing": "payment",
-    "payment.failed": "refund",
-    "payment.refunded": "refund",
-}
-"""The kinds of entries, by the type of the journal entry."""
 
 
 class PaymentEvent(Record):

@@ -1,7 +1,5 @@
 """Operations of the engine: arguments are checked by their annotations, refusals are listed on the method."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from datetime import datetime

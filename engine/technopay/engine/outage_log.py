@@ -1,7 +1,5 @@
 """Logs an outage: when it begins, once a minute, and when it ends."""
 
-from __future__ import annotations
-
 import logging
 from time import monotonic
 

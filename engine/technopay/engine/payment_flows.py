@@ -1,7 +1,5 @@
 """The operations of a payment that run through its wallet's actor."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import cast
 

@@ -1,7 +1,5 @@
 """The ports of the engine. Time, randomness and ids come only through them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum

@@ -1,7 +1,5 @@
 """The parts of an engine and its life: start, drain, close; and the follow-up of outcomes."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import hashlib

@@ -1,7 +1,5 @@
 """The settings of an engine, and the rules for their values."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 from dataclasses import dataclass, field

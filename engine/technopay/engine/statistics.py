@@ -1,7 +1,5 @@
 """Figures of a running engine and of its store."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The clock and the ids of a real engine."""
 
-from __future__ import annotations
-
 import asyncio
 import binascii
 import time

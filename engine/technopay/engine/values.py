@@ -1,7 +1,5 @@
 """The values in commands and their results, beside the records of models.py."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -21,7 +19,7 @@ class Position(NamedTuple):
     number: int
 
     @classmethod
-    def of(cls, entry_id: str) -> Position:
+    def of(cls, entry_id: str) -> "Position":
         at_ms, _, number = entry_id.partition("-")
         return cls(int(at_ms), int(number))
 
@@ -163,7 +161,7 @@ class Notification(NamedTuple):
     @classmethod
     def of(
         cls, entry_id: str, kind: str, version: str, reason: str, context: NotificationContext | None
-    ) -> Notification:
+    ) -> "Notification":
         """Build a notification; one with an invalid code version is unreadable."""
         if version and not version.isdecimal():
             version, context = "", context and context._replace(status="unreadable")

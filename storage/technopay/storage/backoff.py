@@ -1,7 +1,5 @@
 """The delay before a process that ended is started again."""
 
-from __future__ import annotations
-
 
 class Backoff:
     """Longer and longer delays, up to a bound, while the process does not stay up."""

@@ -1,7 +1,5 @@
 """The periods of limits in the business time zone, with daylight saving time."""
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import get_args

@@ -1,7 +1,5 @@
 """The commands of the storage itself; those of the engine are in technopay.engine.commands."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

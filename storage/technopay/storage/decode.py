@@ -1,7 +1,5 @@
 """Turns the replies of scripts into outcomes, by the type that a command returns."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

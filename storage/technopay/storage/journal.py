@@ -1,7 +1,5 @@
 """Entries of the journal, as the server returns them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

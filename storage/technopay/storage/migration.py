@@ -5,8 +5,6 @@ once: a position only moves on from where the caller was. Engines of the earlier
 look, because the incarnation changes; a migration of a server waits until the last of their calls has ended.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import secrets

@@ -1,7 +1,5 @@
 """One hash slot of a store: it runs commands and reads its journal."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from asyncio import Future

@@ -1,7 +1,5 @@
 """Prepares a store on a server before engines use it: `technopay init` and `technopay migrate`."""
 
-from __future__ import annotations
-
 from technopay.engine.errors import StoreUninitialised
 from technopay.storage.server.health import Durability
 from technopay.storage.store import REPLY_TIMEOUT_S, RedisStore

@@ -1,7 +1,5 @@
 """Directories and files for the user of this process only."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets

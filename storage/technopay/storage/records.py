@@ -1,7 +1,5 @@
 """Builds the engine's records from the replies of scripts."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,7 +7,6 @@ from typing import Any, TypeVar, cast, get_args
 
 from technopay.engine.limits import LIMIT_RULES
 from technopay.engine.models import (
-    ENTRY_KINDS,
     Confirmation,
     Entry,
     Failure,
@@ -66,6 +63,13 @@ FAILURES = {
     "too_many_attempts": "Too many wrong codes.",
     "settlement_failed": "The payment could not be settled. The amount is back in the wallet.",
 }
+ENTRY_KINDS = {
+    "wallet.deposited": "deposit",
+    "payment.processing": "payment",
+    "payment.failed": "refund",
+    "payment.refunded": "refund",
+}
+"""The kinds of entries, by the type of the journal entry."""
 
 
 def fields_of(flat: Sequence[str]) -> Fields:

@@ -4,8 +4,6 @@ The part in braces is the hash tag: all keys of a partition are in one slot. Scr
 same way, under the tag of the key that they get.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 KINDS = {

@@ -1,7 +1,5 @@
 """The schema of a store, and the earlier ones that can be migrated."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from technopay.engine.errors import StoreUnfit, StoreUninitialised

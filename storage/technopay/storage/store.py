@@ -1,7 +1,5 @@
 """The store: Redis or Valkey, on a server, embedded, or faked."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import secrets

@@ -1,7 +1,5 @@
 """The actor of one wallet: sends its commands to the store in order, and resolves them."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import random

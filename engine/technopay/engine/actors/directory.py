@@ -1,7 +1,5 @@
 """The directory: wallet id to live actor."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from typing import TypeVar

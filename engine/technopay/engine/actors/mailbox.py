@@ -1,7 +1,5 @@
 """The mailbox of an actor: a bounded queue of envelopes."""
 
-from __future__ import annotations
-
 from asyncio import Future
 from collections import deque
 from collections.abc import Callable, Iterable

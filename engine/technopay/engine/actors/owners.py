@@ -1,7 +1,5 @@
 """The known owners of wallets: a start by another user must not wait in the wallet's mailbox."""
 
-from __future__ import annotations
-
 from technopay.engine.actors.directory import Directory
 from technopay.engine.commands import ReadWallet, StartPayment
 from technopay.engine.ports import Store

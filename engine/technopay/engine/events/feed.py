@@ -1,7 +1,5 @@
 """The feed: changes of payments and invoices, read from the journal once for all listeners."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections import deque
@@ -51,7 +49,7 @@ class Subscription:
     The iteration ends when the engine drains or the listener is too slow. Resume after the last event.
     """
 
-    def __init__(self, feed: Feed, user_id: str, after: Position | None, now_s: float) -> None:
+    def __init__(self, feed: "Feed", user_id: str, after: Position | None, now_s: float) -> None:
         self.user_id = user_id
         self.position = after
         """The last position read for this listener; None until the first one is known."""

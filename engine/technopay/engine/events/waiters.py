@@ -1,7 +1,5 @@
 """Calls that wait until a payment changes."""
 
-from __future__ import annotations
-
 import asyncio
 
 from technopay.engine.deadlines import Deadlines

@@ -1,7 +1,5 @@
 """The relay: reads the journal as an outbox and delivers every message at least once."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The kinds and the texts of messages, by journal entry."""
 
-from __future__ import annotations
-
 from functools import cache
 
 from iso4217 import Currency

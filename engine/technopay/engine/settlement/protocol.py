@@ -4,8 +4,6 @@ A debit is given back only on 'declined' or 'called_off'. Silence, an error and 
 because an earlier request may still be on its way.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping

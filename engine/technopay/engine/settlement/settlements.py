@@ -4,8 +4,6 @@ It runs beside the actors. A completion goes directly to the store and needs the
 mailbox nor a wallet's lease can block it.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Doubles of the ports, for tests of programs that embed the engine (and of the engine itself)."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet

@@ -1,7 +1,5 @@
 """The mock services with fixed answers. Their state is in the store: shared by all processes, and durable."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from dataclasses import dataclass

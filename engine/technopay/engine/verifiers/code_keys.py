@@ -1,7 +1,5 @@
 """The keys of an engine: the verifier for the codes of each key, and the digests of accepted answers."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac

@@ -3,8 +3,6 @@
 The code is never stored. It is derived from a key and the terms of the payment whenever it is needed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 from collections.abc import Set as AbstractSet

@@ -1,7 +1,5 @@
 """The second step: the evidence of a user's answer, and which codes are sent."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from technopay.engine.errors import StoreUnavailable
@@ -23,7 +21,7 @@ class PaymentRoute(NamedTuple):
     code: CodeState | None
 
     @classmethod
-    def of(cls, payment: Payment) -> PaymentRoute:
+    def of(cls, payment: Payment) -> "PaymentRoute":
         terms = PaymentTerms(payment.id, payment.amount, payment.currency, payment.merchant)
         return cls(payment.wallet_id, payment.user_id, terms, code_state_of(payment))
 

@@ -4,8 +4,6 @@ Records are read in batches, each at one position of the journal. The ledger is 
 compared with the batch: so concurrent changes cause no false differences.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Compares the records at one position of the journal with the ledger at that position."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

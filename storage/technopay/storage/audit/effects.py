@@ -1,7 +1,5 @@
 """The effect of each type of journal entry on the ledger."""
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Callable, Mapping
 

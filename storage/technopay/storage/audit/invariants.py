@@ -1,7 +1,5 @@
 """The names of the invariants, and the form of a difference."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from technopay.engine.models import Difference

@@ -1,7 +1,5 @@
 """The ledger: every record according to the journal, in a temporary database, so that memory stays bounded."""
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any

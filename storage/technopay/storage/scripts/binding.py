@@ -1,7 +1,5 @@
 """Binds commands to scripts: the arguments of a script by name, in the order of its header."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields

@@ -5,8 +5,6 @@ of the arguments; with the flag `recorded`, a repeat returns the recorded reply 
 server gets all scripts as functions of one library; a fake gets each one with its shared parts.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -38,7 +36,7 @@ class Script:
     """For EVAL."""
     function: str
     """For FCALL."""
-    library: Library
+    library: "Library"
     arguments: tuple[str, ...]
     flag: str
     """'no-writes' for a read, 'allow-oom' for one that finishes payments: no money waits for memory; 'recorded'

@@ -1,7 +1,5 @@
 """Clients that run scripts in order: of a server, connected on demand; or of a fake."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import logging

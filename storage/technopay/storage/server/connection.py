@@ -4,8 +4,6 @@ redis-py only reads the URL, asyncio connects, hiredis packs and parses; nothing
 whose script the server has forgotten is sent again behind the script itself: then nothing ran.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections import deque

@@ -5,8 +5,6 @@ group (a Ctrl-C must not stop it before the engine has drained), dies with this 
 it dies. Both processes hold a lock on the data directory, the server by inheritance.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import ctypes

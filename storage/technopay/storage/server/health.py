@@ -1,7 +1,5 @@
 """Checks a store: durable, a writable primary, the right one, with all of its data."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
