@@ -76,15 +76,6 @@ def test_the_end_writes_all_lines_in_bounded_time(
     assert not stuck._thread.is_alive()
 
 
-def test_a_full_disk_does_no_harm() -> None:
-    descriptor = os.open("/dev/full", os.O_WRONLY)
-    writer = make(descriptor)
-    writer.write(LINE)
-    writer.close(10)
-    assert writer.dropped == 1
-    os.close(descriptor)
-
-
 def test_a_closed_pipe_does_no_harm_and_its_successor_gets_the_count(pipe: tuple[int, int]) -> None:
     os.close(pipe[0])
     writer = make(pipe[1])
