@@ -1,4 +1,4 @@
-"""Streams: whatever ends one, what it comes from is closed; only one that came to its end ends as complete."""
+"""Streams: every end closes their source, and only a regular one looks complete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from technopay.http.server.serving import CONCURRENCY
 
 
 class Pieces:
-    """Two pieces, and then what a test wants."""
+    """Two pieces, and then a call of the test's."""
 
     def __init__(self, then: Any) -> None:
         self._then = then
@@ -38,7 +38,7 @@ class Pieces:
 
 
 async def end() -> None:
-    """Come to the end."""
+    """End."""
 
 
 async def crash() -> None:
@@ -59,35 +59,33 @@ def client_of(pieces: Pieces) -> TestClient[web.Request, web.Application]:
     return TestClient(TestServer(app))
 
 
-async def test_a_stream_that_comes_to_its_end_is_complete_and_closed() -> None:
+async def test_a_stream_that_ends_is_complete_and_one_that_crashes_is_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     pieces = Pieces(end)
     async with client_of(pieces) as client, client.get("/pieces") as response:
         assert await response.text() == "one,two."
         assert (response.headers["X-More"], response.content_type) == ("yes", "text/plain")
-    assert pieces.closed == 1
-
-
-async def test_a_stream_that_crashes_does_not_look_complete(caplog: pytest.LogCaptureFixture) -> None:
-    pieces = Pieces(crash)
-    async with client_of(pieces) as client, client.get("/pieces") as response:
+    crashing = Pieces(crash)
+    async with client_of(crashing) as client, client.get("/pieces") as response:
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.text()
-    assert pieces.closed == 1
+    assert (pieces.closed, crashing.closed) == (1, 1)
     assert "crashed" in caplog.text
 
 
-async def test_a_stream_is_closed_when_its_reader_leaves_and_when_the_server_drains() -> None:
-    for drain in (False, True):
-        pieces = Pieces(hang)
-        async with client_of(pieces) as client, client.get("/pieces") as response:
-            assert await response.content.readexactly(8) == b"one,two."
-            if drain:
-                assert client.app is not None
-                await client.app[CONCURRENCY].drain(10)
-                assert await response.content.read() == b""
-            response.close()
+@pytest.mark.parametrize("drain", [False, True])
+async def test_a_stream_is_closed_when_its_reader_leaves_and_when_the_server_drains(*, drain: bool) -> None:
+    pieces = Pieces(hang)
 
-            async def is_closed(pieces: Pieces = pieces) -> bool:
-                return pieces.closed == 1
+    async def is_closed() -> bool:
+        return pieces.closed == 1
 
-            await wait_for(is_closed)
+    async with client_of(pieces) as client, client.get("/pieces") as response:
+        assert await response.content.readexactly(8) == b"one,two."
+        if drain:
+            assert client.app is not None
+            await client.app[CONCURRENCY].drain(10)
+            assert await response.content.read() == b""
+        response.close()
+        await wait_for(is_closed)

@@ -28,7 +28,7 @@ DETAILS: dict[str, Any] = {
     "payment": make_payment(),
     "limit": LIMIT,
     "required": 3,
-    "available": 2,
+    "available": 0,
     "attempts_remaining": 1,
 }
 
