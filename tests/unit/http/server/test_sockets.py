@@ -1,11 +1,10 @@
-"""Listening: addresses that cannot be had are named, and processes that share a socket take turns."""
+"""Listening sockets: problems of addresses, and turns of the processes that share a socket."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
@@ -18,14 +17,14 @@ CLIENTS = 32
 
 @pytest.fixture
 async def shared() -> AsyncIterator[socket.socket]:
-    """A listening socket, as whoever looks after workers holds it."""
+    """A listening socket, as the supervisor of workers holds it."""
     (listening,) = await listen("127.0.0.1", 0)
     with listening:
         yield listening
 
 
 async def connect(listening: socket.socket) -> bytes:
-    """Connect; answer what is said then, and leave."""
+    """Connect; return the first line, and close."""
     reader, writer = await asyncio.open_connection(*listening.getsockname())
     try:
         return await reader.readline()
@@ -44,19 +43,7 @@ def saying(word: bytes) -> type[asyncio.Protocol]:
     return Saying
 
 
-async def test_a_burst_is_shared_out(shared: socket.socket) -> None:
-    listeners = [SharedListener(shared.dup(), saying(word)) for word in (b"a", b"b")]
-
-    taken = Counter(await asyncio.gather(*(connect(shared) for _ in range(CLIENTS))))
-
-    for listener in listeners:
-        listener.close()
-    # A stall of this process makes one of them take what both have missed.
-    assert min(taken.values()) >= CLIENTS // 8, taken
-    assert len(taken) == 2
-
-
-async def test_who_took_one_leaves_the_next_to_others(
+async def test_a_listener_that_took_a_connection_leaves_the_next_to_others(
     shared: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TURN_S", 1_000.0)
@@ -69,24 +56,16 @@ async def test_who_took_one_leaves_the_next_to_others(
     assert sorted(taken) == [b"a\n", b"b\n"]
 
 
-async def test_what_one_does_not_take_is_the_others(shared: socket.socket) -> None:
+async def test_connections_wait_for_a_listener_and_all_go_to_the_only_one_left(shared: socket.socket) -> None:
+    waiting = asyncio.create_task(connect(shared))
+    await asyncio.sleep(0)
     gone, left = (SharedListener(shared.dup(), saying(word)) for word in (b"a", b"b"))
     gone.close()
 
-    taken = await asyncio.gather(*(connect(shared) for _ in range(CLIENTS)))
+    taken = await asyncio.gather(waiting, *(connect(shared) for _ in range(CLIENTS)))
 
     left.close()
     assert set(taken) == {b"b\n"}
-
-
-async def test_who_comes_while_nobody_takes_anything_waits_in_line(shared: socket.socket) -> None:
-    waiting = asyncio.create_task(connect(shared))
-    await asyncio.sleep(0)
-
-    listener = SharedListener(shared.dup(), saying(b"a"))
-
-    assert await waiting == b"a\n"
-    listener.close()
 
 
 async def test_a_late_loop_makes_up_for_the_turns_that_it_missed(shared: socket.socket) -> None:
@@ -129,23 +108,18 @@ async def test_a_system_without_room_is_tried_again_later(
     assert "cannot be accepted" in caplog.text
 
 
-async def test_an_address_in_use_is_named() -> None:
-    (taken,) = await listen("127.0.0.1", 0)
-    with taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(CannotListen) as refused:
-            await listen("127.0.0.1", port)
+async def test_an_address_that_cannot_be_had_is_named(shared: socket.socket) -> None:
+    port = shared.getsockname()[1]
+    with pytest.raises(CannotListen) as refused:
+        await listen("127.0.0.1", port)
     assert str(refused.value) == f"cannot listen on 127.0.0.1:{port}: address already in use"
     assert isinstance(refused.value, OSError)
-
-
-async def test_an_address_that_is_none_of_ours_is_named() -> None:
     for host in ("192.0.2.1", "no.such.host.invalid"):
         with pytest.raises(CannotListen, match=f"cannot listen on {host}:1: [a-z]"):
             await listen(host, 1)
 
 
-async def test_the_other_kind_of_addresses_is_listened_at_and_written_as_in_urls() -> None:
+async def test_an_ipv6_address_is_listened_on_and_written_as_in_urls() -> None:
     if not socket.has_ipv6:
         return
     try:
