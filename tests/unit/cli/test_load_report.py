@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.fixtures.load_results import broken_result, clean_result, empty_result, short_result
+from support.fixtures.vendored import assert_vendored
 
 from technopay.cli.load import report as report_module
 from technopay.cli.load.report import report_html
@@ -225,11 +226,7 @@ def test_figures_are_written_for_people() -> None:
 
 
 def test_vendored_files_are_unchanged_and_their_licence_is_in_the_page() -> None:
-    sums = {line[66:]: line[:64] for line in (VENDOR / "SHA256SUMS").read_text().splitlines()}
-    found = {path.name for path in VENDOR.iterdir()} - {"README.md", "SHA256SUMS"}
-    assert found == set(sums)
-    for name, digest in sums.items():
-        assert hashlib.sha256((VENDOR / name).read_bytes()).hexdigest() == digest, name
+    assert_vendored(VENDOR)
     licence = (VENDOR / "LICENSE").read_text()
     assert "MIT License" in licence
     assert licence in report_html(empty_result())

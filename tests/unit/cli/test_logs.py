@@ -41,7 +41,7 @@ class Log:
     def set_up(self, level: str = "info", log_format: Any = "auto", **options: int) -> RequestObserver | None:
         return set_up_logging(level, log_format, cast("Any", self), **options)
 
-    def set_up_requests(self, **options: int) -> RequestObserver:
+    def set_up_requests(self, **options: Any) -> RequestObserver:
         observer = self.set_up(**options)
         assert observer
         return observer
