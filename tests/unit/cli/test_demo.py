@@ -11,7 +11,6 @@ from support.fixtures.store_setup import client_of
 
 from technopay.cli.auth import SignIn
 from technopay.cli.demo.guide import guide_text
-from technopay.cli.demo.purchase import make_purchase
 from technopay.cli.demo.seed import seed
 from technopay.engine import StoreUnavailable
 from technopay.http.auth.tokens import TokenAuthenticator
@@ -45,18 +44,6 @@ async def test_the_demo_data_is_that_of_the_contract(api: Api) -> None:
     merchants = {invoice["merchant"] for invoice in invoices}
     endings = ("declines", "errors", "slow", "timeout", "lost", "flaky", "stuck")
     assert merchants >= {f"acme-{ending}" for ending in endings}
-
-
-async def test_a_client_makes_a_whole_purchase_over_http(api: Api) -> None:
-    await seed(api.engine)
-
-    purchase = await make_purchase(f"{api.client.server.make_url('')}".rstrip("/"))
-
-    assert purchase.payment.status == "succeeded"
-    assert re.fullmatch(r"\d{6}", purchase.code)
-    assert purchase.started.confirmation is not None
-    assert purchase.started.confirmation.sent_to == "a***@example.com"
-    assert purchase.payment.limits[0].used == purchase.limit_before.used + purchase.payment.amount
 
 
 async def test_an_interrupted_seeding_is_repeated_without_overwriting(

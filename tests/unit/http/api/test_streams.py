@@ -1,8 +1,7 @@
-"""Streams: every end closes their source, and only a regular one looks complete."""
+"""Streams: their end closes their source, and only a regular end looks complete."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -11,14 +10,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from support.fixtures.engine_setup import SECRET, wait_for
+from support.fixtures.engine_setup import SECRET
 
 from technopay.engine import Engine
 from technopay.http.api.route import Call, Route
 from technopay.http.api.streams import Stream
 from technopay.http.app import create_app
 from technopay.http.auth.tokens import TokenAuthenticator
-from technopay.http.server.serving import CONCURRENCY
 
 
 class Pieces:
@@ -45,10 +43,6 @@ async def crash() -> None:
     raise ZeroDivisionError
 
 
-async def hang() -> None:
-    await asyncio.Event().wait()
-
-
 def client_of(pieces: Pieces) -> TestClient[web.Request, web.Application]:
     async def stream(_: Call) -> Stream:
         return Stream(pieces, "text/plain", {"X-More": "yes"})
@@ -72,20 +66,3 @@ async def test_a_stream_that_ends_is_complete_and_one_that_crashes_is_not(
             await response.text()
     assert (pieces.closed, crashing.closed) == (1, 1)
     assert "crashed" in caplog.text
-
-
-@pytest.mark.parametrize("drain", [False, True])
-async def test_a_stream_is_closed_when_its_reader_leaves_and_when_the_server_drains(*, drain: bool) -> None:
-    pieces = Pieces(hang)
-
-    async def is_closed() -> bool:
-        return pieces.closed == 1
-
-    async with client_of(pieces) as client, client.get("/pieces") as response:
-        assert await response.content.readexactly(8) == b"one,two."
-        if drain:
-            assert client.app is not None
-            await client.app[CONCURRENCY].drain(10)
-            assert await response.content.read() == b""
-        response.close()
-        await wait_for(is_closed)
