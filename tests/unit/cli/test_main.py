@@ -88,56 +88,41 @@ def test_without_arguments_it_shows_help(run: Run) -> None:
     assert "Usage:" in run()[1]
 
 
+WRONG: list[tuple[str, str, tuple[str, ...]]] = [
+    # The beginning of the command line, a word of the problem, and the wrong ends.
+    ("", "no-such-thing", ("no-such-thing", "--no-such-thing", "serve no-such-thing")),
+    ("serve --port", "--port", ("", " eighty", " 65536", " -1")),
+    ("serve --workers", "--workers", (" 0", " 65", " many")),
+    ("demo --workers", "--workers", (" 2",)),
+    ("serve --redis redis://a --data-dir b", "--data-dir", ("",)),
+    ("serve --redis", "--redis", (" http://localhost", " redis://", " redis://h:many", " redis://h:99999")),
+    ("serve --redis redis+cluster://a:1,b:2", "not supported yet", ("",)),
+    ("serve --data-dir d --host=", "--host is empty", ("",)),
+    ("demo --data-dir=", "--data-dir is empty", ("",)),
+    ("audit --data-dir=", "--data-dir is empty", ("",)),
+    ("init", "--redis", ("", " --redis=")),
+    ("migrate", "--redis", ("", " --redis=")),
+    ("token", "--user", ("", " --user a/b", " --user ")),
+    ("token --user a --expires", "--expires", (" 1", " 0h", " 1y", " 1.5h", " ١h")),
+    ("token --user a --expires", "at most 366d", (" 367d", " 8785h", " 31622401s")),
+    ("load", "--url", ("", " --url=")),
+    ("load --url http://h --rate", "--rate", (" 0",)),
+    ("load --url http://h --users", "--users", (" 0",)),
+    ("load --url http://h --duration", "--duration", (" nan", " 0s", " 2d", " 1.5m")),
+    ("load --url http://h --scenario", "--scenario", (" calm",)),
+    ("load --url http://h --scenario hot-wallet --concurrency 64", "--concurrency", ("",)),
+    ("load --url http://h --report", "written", (" .",)),
+    ("load --url http://h --report=", "empty", ("",)),
+    ("load --url http://h --json ~nobody-of-this-name/x", "home directory", ("",)),
+    ("load --url http://h --admin-token=", "--admin-token is empty", ("",)),
+    ("load --url http://h --json nowhere/figures.json", "nowhere", ("",)),
+    ("bench --json nowhere/figures.json", "nowhere", ("",)),
+    ("bench --json=", "empty", ("",)),
+]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
-        ("pay", "pay"),
-        ("--colour", "--colour"),
-        ("serve --port eighty", "--port"),
-        ("serve --port 65536", "--port"),
-        ("serve --port -1", "--port"),
-        ("serve --port", "--port"),
-        ("serve --workers 0", "--workers"),
-        ("serve --workers 65", "--workers"),
-        ("serve --workers many", "--workers"),
-        ("demo --workers 2", "--workers"),
-        ("serve now", "now"),
-        ("serve --redis redis://a --data-dir b", "--data-dir"),
-        ("serve --redis http://localhost", "--redis"),
-        ("serve --redis redis://", "--redis"),
-        ("serve --redis redis://localhost:many", "--redis"),
-        ("serve --redis redis://localhost:99999", "--redis"),
-        ("serve --host= --data-dir d", "--host is empty"),
-        ("serve --redis redis+cluster://a:1,b:2", "not supported yet"),
-        ("demo --data-dir=", "--data-dir is empty"),
-        ("audit --data-dir=", "--data-dir is empty"),
-        ("init --redis=", "--redis is empty"),
-        ("init", "--redis"),
-        ("migrate", "--redis"),
-        ("migrate --redis=", "--redis is empty"),
-        ("token", "--user"),
-        ("token --user a/b", "--user"),
-        ("token --user ", "--user"),
-        *((f"token --user a --expires {expires}", "--expires") for expires in ("1", "0h", "1y", "1.5h", "١h")),
-        *(
-            (f"token --user a --expires {expires}", "at most 366d")
-            for expires in ("367d", "8785h", "31622401s")
-        ),
-        ("load", "--url"),
-        ("load --url=", "--url"),
-        ("load --url http://h --rate 0", "--rate"),
-        ("load --url http://h --users 0", "--users"),
-        ("load --url http://h --scenario calm", "--scenario"),
-        ("load --url http://h --scenario hot-wallet --concurrency 64", "--concurrency"),
-        ("load --url http://h --json nowhere/figures.json", "nowhere"),
-        ("load --url http://h --report .", "written"),
-        ("load --url http://h --report=", "empty"),
-        ("load --url http://h --json ~nobody-of-this-name/x", "home directory"),
-        ("load --url http://h --admin-token=", "--admin-token is empty"),
-        *((f"load --url http://h --duration {wrong}", "--duration") for wrong in ("nan", "0s", "2d", "1.5m")),
-        ("bench --json nowhere/figures.json", "nowhere"),
-        ("bench --json=", "empty"),
-    ],
+    ("arguments", "word"), [(f"{begin}{end}", word) for begin, word, ends in WRONG for end in ends]
 )
 def test_a_wrong_argument_is_named_in_one_line_with_status_2(run: Run, arguments: str, word: str) -> None:
     assert_one_line(run(*arguments.split(" ")), 2, word)
