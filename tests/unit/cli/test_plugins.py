@@ -213,16 +213,16 @@ async def test_a_context_that_cannot_be_left_is_logged_and_the_others_are_left(
 
 
 async def test_mocks_are_made_by_name_and_by_default_in_a_demo_only(fake_store: RedisStore) -> None:
-    every = make_settings(sms="mock", verifier="mock")
-    async with running_plugins(every, fake_store, demo=False) as services:
-        assert isinstance(services.settlement, MockSettlementService)
-        assert isinstance(services.verifier, FixedCode)
-        assert services.channels.keys() == {"email", "sms"}
-    async with running_plugins(make_settings(), fake_store, demo=False) as services:
-        assert services.channels.keys() == {"email"}
-        assert services.verifier is None
-    async with running_plugins(Settings(), fake_store, demo=True) as services:
-        assert isinstance(services.channels["sms"], MockChannel)
+    for settings, demo, channels, verifier in (
+        (make_settings(sms="mock", verifier="mock"), False, {"email", "sms"}, FixedCode),
+        (make_settings(), False, {"email"}, type(None)),
+        (Settings(), True, {"email", "sms"}, type(None)),
+    ):
+        async with running_plugins(settings, fake_store, demo=demo) as services:
+            assert isinstance(services.settlement, MockSettlementService)
+            assert isinstance(services.verifier, verifier)
+            assert services.channels.keys() == channels
+            assert all(isinstance(each, MockChannel) for each in services.channels.values())
 
 
 @pytest.mark.parametrize("demo", [False, True])
