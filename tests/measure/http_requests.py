@@ -61,7 +61,7 @@ class ServerProcess:
         return 1e6 * float(self.process.stdout.readline())
 
     def write(self, method: str, path: str, user_id: str, body: Mapping[str, Any] | None = None) -> bytes:
-        """Write a request of a user, who keeps a token. It is an operator's, too: those are many as well."""
+        """Write a request with the token of a user, who is an operator, too."""
         if user_id not in self.tokens:
             self.tokens[user_id] = TokenSigner(SECRET).sign(user_id, admin=True, lifetime_s=3600)
         return write_request(method, path, self.tokens[user_id], json.dumps(body) if body else "")

@@ -44,7 +44,7 @@ Set = Callable[..., None]
 
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Set:
-    """Set what is named, in an empty directory with nothing but our secret and a file of a public key."""
+    """Set variables of tokens, in an empty directory with our secret and a file of a public key."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TECHNOPAY_SECRET", SECRET)
     Path("public.pem").write_bytes(PUBLIC)

@@ -1,4 +1,4 @@
-"""The demo data and the guide to it: every refusal can be tried with what they name."""
+"""The demo data and its guide: every refusal can be tried with their names."""
 
 from __future__ import annotations
 

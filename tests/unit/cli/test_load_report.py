@@ -35,7 +35,7 @@ RESULTS = {
 
 
 class Page(HTMLParser):
-    """A page as a browser reads it: its elements, its text, and what its scripts and styles are."""
+    """A page as a browser reads it: its elements, its text, its scripts and styles."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -102,7 +102,7 @@ async def test_a_reply_is_recorded_and_kept_and_its_latency_counts_from_when_it_
     assert kept.count == 1
 
 
-async def test_without_a_reply_the_code_says_why(served: Served) -> None:
+async def test_without_a_reply_the_code_is_the_reason(served: Served) -> None:
     server, session = served
     recorder = Recorder()
     server.answers = {"/lost": [LOST], "/silence": [SILENCE]}

@@ -189,7 +189,7 @@ async def test_a_payment_of_a_foreign_wallet_is_a_difference(court: Court) -> No
     ("before", "when_set", "limit", "lines"),
     [
         (0, 0, {"used": 99}, ["FKP counts 99 used since the run began, not 100"]),
-        (0, 0, {"used": 101}, []),  # somebody else's
+        (0, 0, {"used": 101}, []),  # of another client
         (0, 0, {"used": 100, "limit": 100}, []),
         (0, 0, {"used": 101, "limit": 100}, ["FKP has 101 used of a limit of 100"]),
         (0, 0, {"used": 101, "limit": None}, []),

@@ -1,4 +1,4 @@
-"""Reading bodies: what is plain JSON within the bounds, and what is not."""
+"""Bodies: plain JSON within the bounds, and the problems of any other one."""
 
 from __future__ import annotations
 

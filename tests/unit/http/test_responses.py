@@ -37,7 +37,7 @@ PAYMENT = OperatorPayment(
 
 @pytest.mark.parametrize("model", [Payment, OperatorPayment])
 def test_a_resolution_is_for_operators_alone_also_in_lists_and_problems(model: type[Payment]) -> None:
-    # As the store makes pages: of what it finds, whatever the model is.
+    # As the store makes pages: of records of the wider model.
     page: Page[OperatorPayment] = Page(data=[PAYMENT, PAYMENT], has_more=False, next_cursor=None)
     record = RequestRecord("req-1", 0.0, {}, payment_model=model)
 
@@ -86,7 +86,7 @@ def test_every_class_of_error_is_rendered(cls: type[TechnopayError]) -> None:
 
 
 @pytest.mark.parametrize(("given", "header"), [(None, "1"), (0.2, "1"), (12.1, "13"), (math.pi, "4")])
-def test_a_rate_limit_says_when_to_come_back(given: float | None, header: str) -> None:
+def test_a_rate_limit_has_a_retry_after_in_whole_seconds(given: float | None, header: str) -> None:
     response = problem_response(RateLimited(retry_after_s=given), record())
 
     assert response.headers["Retry-After"] == header

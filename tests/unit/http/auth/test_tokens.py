@@ -77,11 +77,11 @@ WRONG: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_with_a_token_is_said_but_not_what_would_be_right(name: str) -> None:
-    token, told = WRONG[name]
+def test_the_problem_of_a_token_is_named_without_the_right_value(name: str) -> None:
+    token, problem = WRONG[name]
     tokens = TokenAuthenticator(SECRET, issuer="issuer", audience="us")
 
-    assert refused(tokens, token) == told
+    assert refused(tokens, token) == problem
 
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
@@ -121,7 +121,7 @@ def test_two_keys_are_valid_at_a_time_while_they_are_rotated() -> None:
 @pytest.mark.parametrize(
     ("algorithm", "private", "other"), [("RS256", RSA, CURVE), ("ES256", CURVE, RSA)], ids=["RS256", "ES256"]
 )
-def test_a_public_key_knows_what_the_private_one_signed(algorithm: Any, private: Any, other: Any) -> None:
+def test_a_public_key_verifies_tokens_of_its_private_key(algorithm: Any, private: Any, other: Any) -> None:
     tokens = TokenAuthenticator(private.public_key(), algorithm=algorithm)
 
     assert tokens.caller_of(f"Bearer {signed(private, algorithm)}").user_id == "alice"
@@ -173,7 +173,7 @@ def test_a_token_is_checked_once_and_its_end_every_time(
     assert checked == [token, token]
 
 
-def test_what_is_refused_is_not_remembered_and_what_is_is_bounded(
+def test_only_valid_tokens_are_cached_in_a_bounded_number(
     checked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CACHE_MAX", 2)

@@ -53,7 +53,7 @@ def test_every_code_is_known() -> None:
 @pytest.mark.parametrize(
     "code", sorted(set(REFUSALS) - {"validation_failed", "not_found", "message_not_found"})
 )
-def test_a_refusal_is_read_with_what_helps(code: str) -> None:
+def test_a_refusal_is_read_with_its_members(code: str) -> None:
     read = there_and_back(REFUSALS[code]("Because.", **DETAILS))
 
     assert isinstance(read, Refusal)

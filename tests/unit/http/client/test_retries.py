@@ -168,7 +168,7 @@ async def test_a_retry_after_can_be_a_date_and_never_outlasts_the_deadline(
     assert (len(server.asked), clock.slept) == (4, [0.1, 0.2])
 
 
-async def test_what_the_server_is_asked_to_wait_makes_bounds_later(clock: RecordedClock) -> None:
+async def test_a_wait_of_the_server_makes_the_deadlines_later(clock: RecordedClock) -> None:
     bounds: list[float | None] = []
 
     class Session:

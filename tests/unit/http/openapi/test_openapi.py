@@ -117,7 +117,7 @@ def test_parameters_and_members_are_described_and_have_neither_none_nor_a_defaul
     for operation in operations():
         for parameter in operation["parameters"]:
             assert "$ref" in parameter or (parameter["description"] and "null" not in json.dumps(parameter))
-    # Counts and the state of a process say by their names what they are.
+    # The names of counts and of the state of a process are enough.
     plain = {"Checked", "Health"}
     for name, schema in DOCUMENT["components"]["schemas"].items():
         assert "None" not in schema.get("description", ""), name
