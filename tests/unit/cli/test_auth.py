@@ -116,20 +116,32 @@ def test_previous_secrets_verify_tokens_and_sign_none(settings: Set, monkeypatch
     assert engine_settings(load_settings(), SECRET, demo=False).previous_secrets == (OTHER, THIRD)
 
 
-@pytest.mark.parametrize("name", ["SECRET", "SECRET_PREVIOUS", "TOKEN_SECRET", "TOKEN_SECRET_PREVIOUS"])
+WEAK = {
+    "abcdefg" * 6: ".* only 7 different characters",
+    **{f"{printed} \n": r": .*is an example.*token_urlsafe\(32\)" for printed in PRINTED_SECRETS},
+}
+WRONG_PREVIOUS = {
+    SECRET: ": has to .*each secret once, and not the one of TECHNOPAY_SECRET",
+    f"{PREVIOUS}\n{PREVIOUS}": ": has to .*each secret once",
+    "\n".join(f"{number}{PREVIOUS}" for number in range(8)): ": has to .*at most 7 secrets",
+}
+NAMES = ("SECRET", "SECRET_PREVIOUS", "TOKEN_SECRET", "TOKEN_SECRET_PREVIOUS")
+
+
 @pytest.mark.parametrize(
-    ("secret", "rule"),
+    ("name", "content", "rule"),
     [
-        ("abcdefg" * 6, ".* only 7 different characters"),
-        *((f"{printed} \n", r": .*is an example.*token_urlsafe\(32\)") for printed in PRINTED_SECRETS),
+        *((name, secret, rule) for name in NAMES for secret, rule in WEAK.items()),
+        *(("SECRET_PREVIOUS", secrets, rule) for secrets, rule in WRONG_PREVIOUS.items()),
     ],
 )
-def test_a_weak_or_printed_secret_is_refused(
-    settings: Set, monkeypatch: pytest.MonkeyPatch, name: str, secret: str, rule: str
+def test_a_weak_or_printed_secret_and_wrong_previous_ones_are_refused(
+    settings: Set, monkeypatch: pytest.MonkeyPatch, name: str, content: str, rule: str
 ) -> None:
-    # A list has commas: there, such an example can come from a file only.
-    Path("kept").write_text(secret)
-    monkeypatch.delenv(f"TECHNOPAY_{name}", raising=False)
+    # A list has commas: there, a printed example can come from a file only.
+    Path("kept").write_text(content)
+    if name == "SECRET":
+        monkeypatch.delenv("TECHNOPAY_SECRET")
     monkeypatch.setenv(f"TECHNOPAY_{name}_FILE", "kept")
     with pytest.raises(ConfigurationError, match=rf"^TECHNOPAY_{name}{rule}"):
         load_settings()
@@ -143,23 +155,6 @@ def test_every_secret_that_a_document_or_the_product_prints_is_refused() -> None
     assert len(files) > 50
     assert printed
     assert set(printed) <= set(PRINTED_SECRETS)
-
-
-@pytest.mark.parametrize(
-    ("previous", "rule"),
-    [
-        ([SECRET], "each secret once, and not the one of TECHNOPAY_SECRET"),
-        ([PREVIOUS, PREVIOUS], "each secret once"),
-        ([f"{number}{PREVIOUS}" for number in range(8)], "at most 7 secrets"),
-    ],
-)
-def test_previous_secrets_are_other_ones_and_few(
-    settings: Set, monkeypatch: pytest.MonkeyPatch, previous: list[str], rule: str
-) -> None:
-    Path("previous").write_text("\n".join(previous))
-    monkeypatch.setenv("TECHNOPAY_SECRET_PREVIOUS_FILE", "previous")
-    with pytest.raises(ConfigurationError, match=f"^TECHNOPAY_SECRET_PREVIOUS: has to .*{rule}"):
-        load_settings()
 
 
 def test_a_public_key_verifies_tokens_of_its_private_key_and_signs_none(settings: Set) -> None:

@@ -38,12 +38,8 @@ def problem(code: str, detail: str) -> dict[str, Any]:
     return {"type": f"urn:technopay:problem:{code}", "code": code, "detail": detail, "request_id": "req_1"}
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+async def make(monkeypatch: pytest.MonkeyPatch, changes: dict[str, list[Any]], made: list[int]) -> Any:
     monkeypatch.setattr(fixtures_module, "PATIENCE", QUICK)
-
-
-async def make(changes: dict[str, list[Any]], made: list[int]) -> Any:
     async with fake_server() as (server, session):
         server.answers = {path: list(answers) for path, answers in (SOUND | changes).items()}
         try:
@@ -68,10 +64,10 @@ async def make(changes: dict[str, list[Any]], made: list[int]) -> Any:
     ],
 )  # fmt: skip
 async def test_a_server_with_which_there_is_no_load_test_is_refused_in_one_line(
-    changes: dict[str, list[Any]], why: str
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, list[Any]], why: str
 ) -> None:
     with pytest.raises(LoadError) as refused:
-        await make(changes, [])
+        await make(monkeypatch, changes, [])
 
     assert why in str(refused.value)
 
@@ -80,7 +76,7 @@ async def test_one_user_is_poor_and_one_is_blocked(monkeypatch: pytest.MonkeyPat
     made: list[int] = []
     monkeypatch.setattr("technopay.cli.load.fixtures.secrets.token_hex", lambda _: "run")
 
-    fixtures = await make({"/v1/admin/users/load-run-4/block": [(200, USER)]}, made)
+    fixtures = await make(monkeypatch, {"/v1/admin/users/load-run-4/block": [(200, USER)]}, made)
 
     assert [len(group) for group in (fixtures.users, fixtures.poor, fixtures.blocked)] == [3, 1, 1]
     assert made == [1, 2, 3, 4, 5]

@@ -85,18 +85,18 @@ def played(flow: Flow, stop_after_s: float | None = None, **plan: Any) -> Run:
     return leap(main())
 
 
-def test_at_a_rate_a_latency_counts_from_when_the_purchase_was_due() -> None:
-    run = played(lasting(0.5), rate_per_s=10.0, concurrency=1)
+@pytest.mark.parametrize(
+    ("concurrency", "latencies_s", "never_begun"),
+    [(1, [0.5, 0.9, 1.3, 1.7, 2.1, 2.5], 24), (100, [0.5] * 30, 0)],
+    ids=["a slow server", "a fast one"],
+)
+def test_at_a_rate_a_latency_counts_from_when_the_purchase_was_due(
+    concurrency: int, latencies_s: list[float], never_begun: int
+) -> None:
+    run = played(lasting(0.5), rate_per_s=10.0, concurrency=concurrency, duration_s=2.95)
 
-    assert run.latencies_s == pytest.approx([0.5, 0.9, 1.3, 1.7, 2.1, 2.5])
-    assert run.traffic.never_begun == 24, "of thirty that were due in three seconds"
-
-
-def test_at_a_rate_a_server_that_is_fast_enough_gets_as_many_as_planned() -> None:
-    run = played(lasting(0.5), rate_per_s=10.0, concurrency=100, duration_s=2.95)
-
-    assert run.latencies_s == pytest.approx([0.5] * 30)
-    assert run.traffic.never_begun == 0
+    assert run.latencies_s == pytest.approx(latencies_s)
+    assert run.traffic.never_begun == never_begun, "of thirty that were due in three seconds"
 
 
 @pytest.mark.parametrize("rate_per_s", [None, 1_000.0])
@@ -204,19 +204,15 @@ def test_a_rejected_client_pauses_outside_its_latency() -> None:
     assert max(run.latencies_s) == 0.0
 
 
-def test_a_slow_flow_has_no_latency() -> None:
+def test_a_slow_flow_has_no_latency_and_a_run_is_divided_into_seconds() -> None:
     async def slow(purchase: Purchase) -> Reply:
         purchase.is_slow = True
+        await asyncio.sleep(0.1)
         return PAID
 
-    run = played(slow, rate_per_s=1.0, duration_s=2.95)
+    run = played(slow, rate_per_s=4.0, duration_s=2.45)
 
-    assert (run.recorder.paid, run.latencies_s) == (3, [])
-
-
-def test_a_run_is_divided_into_seconds() -> None:
-    run = played(lasting(0.1), rate_per_s=4.0, duration_s=2.45)
-
+    assert (run.recorder.paid, run.latencies_s) == (10, [])
     assert [second.purchases for second in run.recorder.seconds] == [4, 4, 2]
 
 
