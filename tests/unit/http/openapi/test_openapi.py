@@ -70,9 +70,11 @@ def resolve(found: dict[str, Any]) -> dict[str, Any]:
     return dict(target)
 
 
-def test_the_document_is_valid_openapi_3_1() -> None:
+def test_the_document_is_valid_openapi_3_1_and_every_reference_leads_somewhere() -> None:
     OpenAPIV31SpecValidator(json.loads(written(DOCUMENT))).validate()
     assert DOCUMENT["openapi"].startswith("3.1.")
+    for part in written(DOCUMENT).split('"$ref": "#/components/schemas/')[1:]:
+        assert part.partition('"')[0] in DOCUMENT["components"]["schemas"]
 
 
 def test_the_document_is_the_snapshot() -> None:
