@@ -57,9 +57,9 @@ def saying(word: bytes) -> type[asyncio.Protocol]:
     return Saying
 
 
-def make_app() -> web.Application:
+def make_app(text: str = "hello") -> web.Application:
     async def hello(request: web.Request) -> web.Response:
-        return web.Response(text="hello")
+        return web.Response(text=text)
 
     app = web.Application()
     app[CONCURRENCY] = ConcurrencyLimit(ServerLimits(requests_max=10))
@@ -85,26 +85,24 @@ async def test_port_0_takes_any_free_port_reports_it_and_is_closed_at_the_end() 
         await asyncio.open_connection(host, port)
 
 
-async def test_the_end_of_a_server_leaves_a_shared_socket_open(shared: socket.socket) -> None:
-    async with serving_on(make_app(), [shared.dup()]) as address:
+async def test_servers_on_one_socket_take_turns_and_leave_it_open(
+    shared: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TURN_S", 1_000.0)
+    async with (
+        serving_on(make_app("a"), [shared.dup()]) as address,
+        serving_on(make_app("b"), [shared.dup()]),
+        aiohttp.ClientSession(f"http://127.0.0.1:{address[1]}") as one,
+        aiohttp.ClientSession(f"http://127.0.0.1:{address[1]}") as two,
+    ):
         assert address == shared.getsockname()
+        # The server with the first connection does not accept the second, which would wait here.
+        answers = {await (await session.get("/")).text() for session in (one, two)}
+    assert answers == {"a", "b"}
 
     # A new connection waits in the backlog for the next process.
     _, writer = await asyncio.open_connection(*address)
     writer.close()
-
-
-async def test_a_listener_that_took_a_connection_leaves_the_next_to_others(
-    shared: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "TURN_S", 1_000.0)
-    listeners = [SharedListener(shared.dup(), saying(word)) for word in (b"a", b"b")]
-
-    taken = [await connect(shared), await connect(shared)]
-
-    for listener in listeners:
-        listener.close()
-    assert sorted(taken) == [b"a\n", b"b\n"]
 
 
 async def test_connections_wait_for_a_listener_and_all_go_to_the_only_one_left(shared: socket.socket) -> None:
