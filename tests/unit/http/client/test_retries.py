@@ -201,7 +201,7 @@ async def test_a_try_that_takes_too_long_is_given_up() -> None:
         ([RESET, problem("not_found")], OutcomeUnknown, 2),
         ([RESET, problem("internal_error")], OutcomeUnknown, 2),
         ([RESET, Scripted(200, HTML)], OutcomeUnknown, 2),
-        ([RESET, BUSY], OutcomeUnknown, 4),
+        *(([unknown, BUSY], OutcomeUnknown, 4) for unknown in (RESET, GATEWAY, UNKNOWN)),
     ],
 )
 async def test_the_error_after_the_last_try_is_the_outcome_or_in_doubt_with_its_key(
