@@ -10,6 +10,7 @@ from support.fixtures.load import (
     DEPOSIT,
     LOST,
     NOW,
+    QUICK,
     SILENCE,
     FakeServer,
     fake_server,
@@ -288,7 +289,7 @@ async def test_without_the_servers_state_there_is_no_verdict_but_a_reason(
 
 
 async def test_the_wait_for_a_silent_server_is_bounded(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verdict_module, "AUDIT_WAIT_S", -0.95)
+    monkeypatch.setattr(verdict_module, "AUDIT_WAIT_S", 0.05 - QUICK.deadline_s)
     court.answer(AUDIT, SILENCE)
 
     assert (await court.judge()).problem == (
