@@ -120,7 +120,7 @@ def test_the_last_line_is_the_verdict_below_all_differences(
 def running(*, is_terminal: bool) -> str:
     shown, recorder = StringIO(), Recorder()
     view = ConsoleView(Console(file=shown, force_terminal=is_terminal, width=200))
-    with view.shown():
+    with view.live:
         view.step("making users and wallets", 3)
         view.advance(2)
         view.step("mixed", 20)

@@ -19,7 +19,6 @@ from technopay.http.server.serving import (
     CONCURRENCY,
     CannotListen,
     SharedListener,
-    accept_alone,
     format_address,
     listen,
     serving,
@@ -175,8 +174,8 @@ async def test_an_ipv6_address_is_listened_on_and_written_as_in_urls() -> None:
         (listening,) = await listen("::1", 0)
     except CannotListen as error:
         pytest.skip(f"this machine has no IPv6: {error}")
-    (server,) = await accept_alone([listening], saying(b"six"))
-    assert await connect(listening) == b"six\n"
+    server = SharedListener(listening, saying(b"six"))
     address = listening.getsockname()[:2]
+    assert await connect(listening) == b"six\n"
     server.close()
     assert format_address(*address) == f"[::1]:{address[1]}"
