@@ -13,42 +13,30 @@ LENGTH = b"content-length: "
 
 def write_request(method: str, path: str, token: str, body: str = "") -> bytes:
     """Write a request with the headers that usual clients send."""
-    lines = [
-        f"{method} {path} HTTP/1.1",
-        "Host: 127.0.0.1",
-        f"Authorization: Bearer {token}",
-        "Accept: */*",
-        "Accept-Encoding: gzip, deflate",
-        "User-Agent: technopay-bench",
-    ]
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nAccept: */*\r\n"
+        "Accept-Encoding: gzip, deflate\r\nUser-Agent: technopay-bench\r\n"
+    )
     if body:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
-
-
-class Client:
-    """Some connections to a server, which are kept open."""
-
-    def __init__(self, lines: Sequence[Line]) -> None:
-        self._lines = lines
-
-    async def send_all(self, requests: Sequence[bytes], status: int) -> list[bytes]:
-        """Send all requests, one at a time on each connection; return the bodies in their order."""
-        answers = [b""] * len(requests)
-        waiting = iter(enumerate(requests))
-        await asyncio.gather(*(line.send(waiting, answers, b"HTTP/1.1 %d " % status) for line in self._lines))
-        return answers
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}\r\n{body}".encode()
 
 
 @asynccontextmanager
-async def connected(url: str, connections: int) -> AsyncIterator[Client]:
+async def connected(url: str, connections: int) -> AsyncIterator[Sequence[Line]]:
     """Open connections to a server and close them in the end."""
     lines = [await open_line(url) for _ in range(connections)]
-    try:
-        yield Client(lines)
-    finally:
-        for line in lines:
-            line.transport.close()
+    yield lines
+    for line in lines:
+        line.transport.close()
+
+
+async def send_all(lines: Sequence[Line], requests: Sequence[bytes], status: int) -> list[bytes]:
+    """Send all requests, one at a time on each connection; return the bodies in their order."""
+    answers = [b""] * len(requests)
+    waiting = iter(enumerate(requests))
+    await asyncio.gather(*(line.send(waiting, answers, status) for line in lines))
+    return answers
 
 
 async def open_line(url: str) -> Line:
@@ -65,14 +53,16 @@ class Line(asyncio.Protocol):
     transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self._received = b""
 
-    async def send(self, waiting: Iterator[tuple[int, bytes]], answers: list[bytes], status: bytes) -> None:
+    async def send_one(self, request: bytes, status: int) -> None:
+        await self.send(iter([(0, request)]), [b""], status)
+
+    async def send(self, waiting: Iterator[tuple[int, bytes]], answers: list[bytes], status: int) -> None:
         """Send requests as long as some wait, and keep the bodies of the replies."""
-        self._waiting, self._answers, self._status = waiting, answers, status
+        self._waiting, self._answers, self._status = waiting, answers, b"HTTP/1.1 %d " % status
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._send_next()
         await self._done

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from measure.http_client import connected, open_line, write_request
+from measure.http_client import connected, send_all, write_request
 from rich.console import Console
 from rich.table import Table
 
@@ -50,7 +50,6 @@ class ServerProcess:
     kind: str
     process: subprocess.Popen[str]
     url: str
-    signer: TokenSigner = field(default_factory=lambda: TokenSigner(SECRET))
     tokens: dict[str, str] = field(default_factory=dict)
 
     def used_us(self) -> float:
@@ -62,9 +61,9 @@ class ServerProcess:
         return 1e6 * float(self.process.stdout.readline())
 
     def write(self, method: str, path: str, user_id: str, body: Mapping[str, Any] | None = None) -> bytes:
-        """Write a request of a user, who keeps a token. It is an operator's, too: those are many as well."""
+        """Write a request with the token of a user, who is an operator, too."""
         if user_id not in self.tokens:
-            self.tokens[user_id] = self.signer.sign(user_id, admin=True, lifetime_s=3600)
+            self.tokens[user_id] = TokenSigner(SECRET).sign(user_id, admin=True, lifetime_s=3600)
         return write_request(method, path, self.tokens[user_id], json.dumps(body) if body else "")
 
 
@@ -73,26 +72,21 @@ class RequestCosts:
     """The server's CPU per request in microseconds: medians of rounds that took turns."""
 
     bare: float
-    bare_once: float
-    """With a connection for each request."""
     quiet: Mapping[str, float]
     """Without logs and metrics; by kind."""
     watched: Mapping[str, float]
     """With both; by kind."""
     refused: float
     """While the server is at capacity."""
-    turned_away: float
-    """While no connection is free."""
 
     @property
     def purchase(self) -> float:
         """The mean over the requests of a purchase, with logs and metrics."""
-        return statistics.fmean(self.watched[kind] for kind in PURCHASE)
+        return statistics.fmean(self.watched.values())
 
     @property
     def quiet_purchase(self) -> float:
-        """The mean over the requests of a purchase, without logs and metrics."""
-        return statistics.fmean(self.quiet[kind] for kind in PURCHASE)
+        return statistics.fmean(self.quiet.values())
 
 
 async def request_costs(environment: Environment, wallets: Wallets, purchases: int) -> RequestCosts:
@@ -103,7 +97,7 @@ async def request_costs(environment: Environment, wallets: Wallets, purchases: i
     with ExitStack() as stack:
         servers = {
             kind: stack.enter_context(_server_process(kind, environment.url))
-            for kind in ("bare", "quiet", "watched", "full", "crowded")
+            for kind in ("bare", "quiet", "watched", "full")
         }
         for number in range(ROUNDS + 1):
             for kind in ("quiet", "watched"):
@@ -115,11 +109,9 @@ async def request_costs(environment: Environment, wallets: Wallets, purchases: i
     cost = {kind: statistics.median(found) for kind, found in rounds.items()}
     return RequestCosts(
         bare=cost["watched", "bare"],
-        bare_once=cost["watched", "bare once"],
         quiet={kind: cost["quiet", kind] for kind in PURCHASE},
         watched={kind: cost["watched", kind] for kind in PURCHASE},
         refused=cost["watched", "refused"],
-        turned_away=cost["watched", "turned away"],
     )
 
 
@@ -184,9 +176,9 @@ async def _spend(
     server: ServerProcess, requests: Sequence[bytes], status: int, environment: Environment | None = None
 ) -> tuple[float, list[dict[str, Any]]]:
     """Send requests; return their CPU, with the messages where an environment is given, and the replies."""
-    async with connected(server.url, CONNECTIONS) as client:
+    async with connected(server.url, CONNECTIONS) as lines:
         before_us = server.used_us()
-        answers = await client.send_all(requests, status)
+        answers = await send_all(lines, requests, status)
         if environment:
             await environment.wait_for_relay()
         used_us = server.used_us() - before_us
@@ -201,20 +193,8 @@ async def _be_refused(servers: Mapping[str, ServerProcess], buyers: Wallets) -> 
     )
     return {
         "bare": (await _spend(servers["bare"], bare * BARE_TIMES, 200))[0] / BARE_TIMES,
-        "bare once": await _spend_once_each(servers["bare"], bare, 200),
         "refused": (await _spend(servers["full"], full * BARE_TIMES, 503))[0] / BARE_TIMES,
-        "turned away": await _spend_once_each(servers["crowded"], full, 503),
     }
-
-
-async def _spend_once_each(server: ServerProcess, requests: Sequence[bytes], status: int) -> float:
-    """Send requests, each on a connection of its own; return their CPU with their connections."""
-    before_us = server.used_us()
-    for request in requests:
-        line = await open_line(server.url)
-        await line.send(iter([(0, request)]), [b""], b"HTTP/1.1 %d " % status)
-        line.transport.close()
-    return server.used_us() - before_us
 
 
 async def _show(console: Console) -> None:
@@ -226,9 +206,6 @@ async def _show(console: Console) -> None:
     shown["refused (503)"] = costs.refused
     for kind, used_us in shown.items():
         table.add_row(kind, f"{used_us:.0f}", f"{used_us / costs.bare:.2f}")
-    table.add_row("bare POST, connection included", f"{costs.bare_once:.0f}", "1.00")
-    ratio = costs.turned_away / costs.bare_once
-    table.add_row("turned away at the door (503)", f"{costs.turned_away:.0f}", f"{ratio:.2f}")
     console.print(table)
 
 

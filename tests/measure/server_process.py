@@ -1,7 +1,7 @@
 """A server in a process of its own, for measurements: `python -m measure.server_process KIND URL`.
 
 The kind `bare` is an aiohttp handler that reads the body and returns as many bytes; `quiet` is technopay
-without logs and metrics, `watched` with both. `full` is watched and takes no request, `crowded` no connection.
+without logs and metrics, `watched` with both. `full` is watched and refuses every request.
 It prints its address, then its processor time for every line on its standard input, and ends with that.
 """
 
@@ -19,7 +19,6 @@ from technopay.cli.process import run_loop
 from technopay.engine import Engine
 from technopay.http.app import create_app
 from technopay.http.auth.tokens import TokenAuthenticator
-from technopay.http.server.connection import RESERVE
 from technopay.http.server.limits import ServerLimits
 from technopay.http.server.serving import serving
 from technopay.storage import RedisStore
@@ -59,20 +58,11 @@ async def serve_technopay(url: str, *, is_watched: bool, limits: ServerLimits) -
             settlement_service=ImmediateSettlement(),
             channels={"email": codes, "sms": codes},
         ) as engine,
-        serving(
-            create_app(
-                engine,
-                TokenAuthenticator(SECRET),
-                limits=limits,
-                observer=observer,
-                has_metrics=is_watched,
-            ),
-            "127.0.0.1",
-            0,
-            limits=limits,
-        ) as (host, port),
     ):
-        await _report_and_wait(f"http://{host}:{port}")
+        sign_in = TokenAuthenticator(SECRET)
+        app = create_app(engine, sign_in, limits=limits, observer=observer, has_metrics=is_watched)
+        async with serving(app, "127.0.0.1", 0, limits=limits) as (host, port):
+            await _report_and_wait(f"http://{host}:{port}")
 
 
 async def _report_and_wait(address: str) -> None:
@@ -86,14 +76,10 @@ def _report_used_time() -> None:
         print(time.process_time(), flush=True)
 
 
-LIMITS = {"full": ServerLimits(requests_max=0), "crowded": ServerLimits(connections_max=-RESERVE)}
-"""Of the kinds that refuse everything."""
-
-
 if __name__ == "__main__":
     kind, store_url = sys.argv[1:]
     if kind == "bare":
         run_loop(serve_bare())
     else:
-        limits = LIMITS.get(kind, ServerLimits())
+        limits = ServerLimits(requests_max=0) if kind == "full" else ServerLimits()
         run_loop(serve_technopay(store_url, is_watched=kind != "quiet", limits=limits))

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from measure.http_client import Line, open_line, write_request
 from rich.console import Console
 from rich.table import Table
 
@@ -84,19 +83,9 @@ async def compare_foreign(environment: Environment, tries: int) -> list[Compared
         await environment.wait_for_relay()
         foreign = [Ids(payment.wallet_id, payment.invoice_id, payment.id) for payment in payments]
         app = create_app(engine, TokenAuthenticator(SECRET))
-        async with serving(app, "127.0.0.1", 0) as (host, port), _line(host, port) as line:
+        async with serving(app, "127.0.0.1", 0) as (host, port):
+            line = await open_line(f"http://{host}:{port}")
             return [await _compare(line, name, mine, foreign, tries) for name in CALLS]
-
-
-Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-@asynccontextmanager
-async def _line(host: str, port: int) -> AsyncIterator[Line]:
-    reader, writer = await asyncio.open_connection(host, port)
-    yield reader, writer
-    writer.close()
-    await writer.wait_closed()
 
 
 async def _compare(line: Line, call: str, mine: OpenInvoice, foreign: Sequence[Ids], tries: int) -> Compared:
@@ -107,34 +96,18 @@ async def _compare(line: Line, call: str, mine: OpenInvoice, foreign: Sequence[I
         # The second of two calls profits from the first: they take turns.
         for is_foreign in (True, False) if number % 2 else (False, True):
             request = _request(call, mine, token, ids if is_foreign else ids.missing())
-            took_s = await _send(line, request)
+            began = time.perf_counter()
+            await line.send_one(request, 404)
             if number >= OTHERS:  # those before warm up
-                took[is_foreign].append(1e6 * took_s)
+                took[is_foreign].append(1e6 * (time.perf_counter() - began))
     return Compared(call, statistics.median(took[True]), statistics.median(took[False]))
 
 
 def _request(call: str, mine: OpenInvoice, token: str, ids: Ids) -> bytes:
     method, path, body = CALLS[call]
     names = {"wallet": ids.wallet, "invoice": ids.invoice, "payment": ids.payment}
-    text = body.format(**names, own=mine.invoice_id, mine=mine.wallet_id)
-    head = (
-        f"{method} {path.format(**names)} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {token}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n"
-    )
-    return (head + text).encode()
-
-
-async def _send(line: Line, request: bytes) -> float:
-    """Send a request; return how long the whole reply, a 404, took."""
-    reader, writer = line
-    began = time.perf_counter()
-    writer.write(request)
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-    await reader.readexactly(int(length))
-    took_s = time.perf_counter() - began
-    assert head.startswith(b"HTTP/1.1 404 "), head
-    return took_s
+    body = body.format(**names, own=mine.invoice_id, mine=mine.wallet_id)
+    return write_request(method, path.format(**names), token, body)
 
 
 async def _show(console: Console) -> None:

@@ -21,8 +21,8 @@ LOAD = (
         (load("verdict", "return strange + lines", "return []"),),
         (
             f"{VERDICT}::test_a_balance_that_differs_from_its_payments_is_a_difference",
-            f"{VERDICT}::test_an_invoice_that_was_paid_twice_is_a_difference",
-            f"{VERDICT}::test_an_acknowledgement_that_is_not_kept_is_a_difference",
+            f"{VERDICT}::test_differences_of_payments[paid twice]",
+            f"{VERDICT}::test_differences_of_payments[missing]",
         ),
     ),
     Breakage(

@@ -57,7 +57,7 @@ SIGN_IN_AND_BOUNDS = (
         (http("auth/tokens", '"verify_iat": False}', '"verify_iat": False, "verify_aud": False}'),),
         (
             f"{UNIT}::test_issuer_and_audience_are_checked_where_they_are_set",
-            f"{UNIT}::test_what_is_wrong_with_a_token_is_said_but_not_what_would_be_right[audience]",
+            f"{UNIT}::test_the_problem_of_a_token_is_named_without_the_right_value[audience]",
         ),
     ),
     Breakage(

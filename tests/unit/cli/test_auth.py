@@ -27,6 +27,7 @@ from technopay.http.auth.tokens import Authenticator, TokenAuthenticator, TokenS
 from technopay.http.problems import Unauthenticated
 
 OTHER, PREVIOUS = "a secret for tokens, and for tokens alone", "the secret of before, and of before alone"
+THIRD = "a third secret; it has 40 characters, too"
 ROOT = Path(__file__).parents[3]
 PRINTING = (
     "*.md",
@@ -43,7 +44,7 @@ Set = Callable[..., None]
 
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Set:
-    """Set what is named, in an empty directory with nothing but our secret and a file of a public key."""
+    """Set variables of tokens, in an empty directory with our secret and a file of a public key."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TECHNOPAY_SECRET", SECRET)
     Path("public.pem").write_bytes(PUBLIC)
@@ -56,17 +57,21 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Set:
 
 
 def takes(authenticator: Authenticator, key: Any, algorithm: str = "HS256", **claims: Any) -> bool:
-    """Whether a token that is signed like this is taken."""
+    """Whether a token that is signed like this is valid."""
     token = jwt.encode({"sub": "alice", "exp": 4_000_000_000, **claims}, key, algorithm=algorithm)
     return takes_token(authenticator, token)
 
 
 def takes_token(authenticator: Authenticator, token: str) -> bool:
-    request: Any = SimpleNamespace(headers=CIMultiDict(Authorization=f"Bearer {token}"))
     try:
-        return asyncio.run(authenticator.authenticate(request)).user_id == "alice"
+        return authenticate(authenticator, token) == "alice"
     except Unauthenticated:
         return False
+
+
+def authenticate(authenticator: Authenticator, token: str) -> str:
+    request: Any = SimpleNamespace(headers=CIMultiDict(Authorization=f"Bearer {token}"))
+    return asyncio.run(authenticator.authenticate(request)).user_id
 
 
 def derived(secret: str) -> str:
@@ -95,46 +100,50 @@ def test_no_key_of_tokens_is_a_key_of_codes() -> None:
     assert EngineSettings(secret=derived(SECRET)).derive_key("code").hex() not in of_codes
 
 
-def test_the_secret_of_before_is_taken_too_but_nothing_is_signed_with_it(settings: Set) -> None:
+def test_previous_secrets_verify_tokens_and_sign_none(settings: Set, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("previous").write_text(PREVIOUS)  # it has a comma in it
+    Path("others").write_text(f"{OTHER}\n{THIRD}")
     settings(secret_previous_file="previous")
+    monkeypatch.setenv("TECHNOPAY_SECRET_PREVIOUS_FILE", "others")
     sign_in = make_sign_in(load_settings())
 
-    assert takes(sign_in.authenticator, derived(SECRET))
     assert takes(sign_in.authenticator, PREVIOUS)
-    token = sign_in.require_signer("a test").sign("alice", admin=False, lifetime_s=60)
-    assert jwt.decode(token, derived(SECRET), algorithms=["HS256"])
-
-
-def test_tokens_of_the_other_secrets_are_taken_too(settings: Set, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("previous").write_text(f"{PREVIOUS}\n{OTHER}")
-    monkeypatch.setenv("TECHNOPAY_SECRET_PREVIOUS_FILE", "previous")
-    sign_in = make_sign_in(load_settings())
-    for secret in (SECRET, PREVIOUS, OTHER):
+    for secret in (SECRET, OTHER, THIRD):
         assert takes(sign_in.authenticator, derived(secret))
         assert not takes(sign_in.authenticator, secret)
-    assert engine_settings(load_settings(), SECRET, demo=False).previous_secrets == (PREVIOUS, OTHER)
+    token = sign_in.require_signer("a test").sign("alice", admin=False, lifetime_s=60)
+    assert jwt.decode(token, derived(SECRET), algorithms=["HS256"])
+    assert engine_settings(load_settings(), SECRET, demo=False).previous_secrets == (OTHER, THIRD)
 
 
-@pytest.mark.parametrize("name", ["SECRET", "SECRET_PREVIOUS", "TOKEN_SECRET", "TOKEN_SECRET_PREVIOUS"])
-def test_a_secret_of_few_different_characters_is_refused(
-    settings: Set, monkeypatch: pytest.MonkeyPatch, name: str
+WEAK = {
+    "abcdefg" * 6: ".* only 7 different characters",
+    **{f"{printed} \n": r": .*is an example.*token_urlsafe\(32\)" for printed in PRINTED_SECRETS},
+}
+WRONG_PREVIOUS = {
+    SECRET: ": has to .*each secret once, and not the one of TECHNOPAY_SECRET",
+    f"{PREVIOUS}\n{PREVIOUS}": ": has to .*each secret once",
+    "\n".join(f"{number}{PREVIOUS}" for number in range(8)): ": has to .*at most 7 secrets",
+}
+NAMES = ("SECRET", "SECRET_PREVIOUS", "TOKEN_SECRET", "TOKEN_SECRET_PREVIOUS")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "rule"),
+    [
+        *((name, secret, rule) for name in NAMES for secret, rule in WEAK.items()),
+        *(("SECRET_PREVIOUS", secrets, rule) for secrets, rule in WRONG_PREVIOUS.items()),
+    ],
+)
+def test_a_weak_or_printed_secret_and_wrong_previous_ones_are_refused(
+    settings: Set, monkeypatch: pytest.MonkeyPatch, name: str, content: str, rule: str
 ) -> None:
-    monkeypatch.setenv(f"TECHNOPAY_{name}", "abcdefg" * 6)
-    with pytest.raises(ConfigurationError, match=rf"^TECHNOPAY_{name}.* only 7 different characters"):
-        load_settings()
-
-
-@pytest.mark.parametrize("name", ["SECRET", "SECRET_PREVIOUS", "TOKEN_SECRET", "TOKEN_SECRET_PREVIOUS"])
-@pytest.mark.parametrize("printed", PRINTED_SECRETS)
-def test_an_example_of_the_documentation_is_refused_as_a_secret(
-    settings: Set, monkeypatch: pytest.MonkeyPatch, name: str, printed: str
-) -> None:
-    # A list has commas: there, such an example can come from a file only.
-    Path("printed").write_text(f"{printed} \n")
-    monkeypatch.delenv(f"TECHNOPAY_{name}", raising=False)
-    monkeypatch.setenv(f"TECHNOPAY_{name}_FILE", "printed")
-    with pytest.raises(ConfigurationError, match=rf"^TECHNOPAY_{name}: .*is an example.*token_urlsafe\(32\)"):
+    # A list has commas: there, a printed example can come from a file only.
+    Path("kept").write_text(content)
+    if name == "SECRET":
+        monkeypatch.delenv("TECHNOPAY_SECRET")
+    monkeypatch.setenv(f"TECHNOPAY_{name}_FILE", "kept")
+    with pytest.raises(ConfigurationError, match=rf"^TECHNOPAY_{name}{rule}"):
         load_settings()
 
 
@@ -146,23 +155,6 @@ def test_every_secret_that_a_document_or_the_product_prints_is_refused() -> None
     assert len(files) > 50
     assert printed
     assert set(printed) <= set(PRINTED_SECRETS)
-
-
-@pytest.mark.parametrize(
-    ("previous", "rule"),
-    [
-        ([SECRET], "each secret once, and not the one of TECHNOPAY_SECRET"),
-        ([PREVIOUS, PREVIOUS], "each secret once"),
-        ([f"{number}{PREVIOUS}" for number in range(8)], "at most 7 secrets"),
-    ],
-)
-def test_previous_secrets_are_other_ones_and_few(
-    settings: Set, monkeypatch: pytest.MonkeyPatch, previous: list[str], rule: str
-) -> None:
-    Path("previous").write_text("\n".join(previous))
-    monkeypatch.setenv("TECHNOPAY_SECRET_PREVIOUS_FILE", "previous")
-    with pytest.raises(ConfigurationError, match=f"^TECHNOPAY_SECRET_PREVIOUS: has to .*{rule}"):
-        load_settings()
 
 
 def test_a_public_key_verifies_tokens_of_its_private_key_and_signs_none(settings: Set) -> None:
@@ -179,7 +171,7 @@ def test_a_public_key_verifies_tokens_of_its_private_key_and_signs_none(settings
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "ES256"])
-def test_a_demo_signs_with_a_key_of_its_own_store_and_takes_all_other_tokens_too(
+def test_a_demo_signs_with_a_key_of_its_own_store_and_verifies_all_other_tokens(
     settings: Set, algorithm: str
 ) -> None:
     key: Any = derived(SECRET)
@@ -188,23 +180,17 @@ def test_a_demo_signs_with_a_key_of_its_own_store_and_takes_all_other_tokens_too
         key = CURVE
     sign_in = make_sign_in(load_settings())
     demo, other = sign_in.for_demo(SECRET, "store-1"), sign_in.for_demo(SECRET, "store-2")
+    foreign = sign_in.for_demo("another secret" + SECRET, "store-1")
 
     token = demo.require_signer("a demo").sign("alice", admin=True, lifetime_s=60)
-    assert takes_token(demo.authenticator, token)
-    assert not takes_token(other.authenticator, token)
-    assert not takes_token(sign_in.authenticator, token)
-    assert not takes_token(sign_in.for_demo("another secret" + SECRET, "store-1").authenticator, token)
+    taken = [takes_token(each.authenticator, token) for each in (demo, other, sign_in, foreign)]
+    assert taken == [True, False, False, False]
     assert takes(demo.authenticator, key, algorithm)
     assert not takes(demo.authenticator, OTHER)
 
-
-def test_an_expired_token_of_a_demo_is_refused_as_expired(settings: Set) -> None:
-    demo = make_sign_in(load_settings()).for_demo(SECRET, "store-1")
-    token = demo.require_signer("a demo").sign("alice", admin=False, lifetime_s=-1)
-    request: Any = SimpleNamespace(headers=CIMultiDict(Authorization=f"Bearer {token}"))
-
+    expired = demo.require_signer("a demo").sign("alice", admin=False, lifetime_s=-1)
     with pytest.raises(Unauthenticated, match=r"^The token has expired\.$"):
-        asyncio.run(demo.authenticator.authenticate(request))
+        authenticate(demo.authenticator, expired)
 
 
 WRONG: list[tuple[dict[str, str], str]] = [

@@ -32,16 +32,18 @@ def test_a_wrong_address_is_refused(url: str) -> None:
         plan(url)
 
 
-@pytest.mark.parametrize(("argument", "name"), [("duration_s", "--duration"), ("rate_per_s", "--rate")])
-def test_a_number_that_is_not_finite_is_refused(argument: str, name: str) -> None:
-    changes: dict[str, Any] = {argument: float("nan")}
-    with pytest.raises(UsageError, match=f"^{name} has to be a number$"):
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"duration_s": float("nan")}, "--duration has to be a number"),
+        ({"rate_per_s": float("nan")}, "--rate has to be a number"),
+        ({"scenario": ScenarioName.HOT_WALLET, "concurrency": 49},
+            "--concurrency has to be at most 48 with hot-wallet: all are of one user"),
+    ],
+)  # fmt: skip
+def test_a_wrong_plan_is_refused_with_its_rule(changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UsageError, match=f"^{problem}"):
         plan(**changes)
-
-
-def test_more_at_a_time_than_a_server_takes_of_one_user_is_refused() -> None:
-    with pytest.raises(UsageError, match="--concurrency has to be at most 48 with hot-wallet"):
-        plan(scenario=ScenarioName.HOT_WALLET, concurrency=49)
 
 
 @pytest.mark.parametrize("scenario", [each for each in ScenarioName if each is not ScenarioName.HOT_WALLET])
@@ -67,39 +69,24 @@ def test_a_slash_behind_the_address_is_left_out() -> None:
     assert plan("http://[::1]:8080").url == "http://[::1]:8080"
 
 
-def held(*texts: str, rejected: float = 0.02) -> list[str]:
-    return failures(
-        [read_condition(text) for text in texts], clean_result().model_copy(update={"rejected": rejected})
-    )
-
-
 @pytest.mark.parametrize(
-    ("text", "line"),
+    ("texts", "lines"),
     [
-        ("p50_ms>17.3", "p50_ms>17.3: p50_ms is 17.4"),
-        ("p50_ms >= 17.4", "p50_ms >= 17.4: p50_ms is 17.4"),
-        (" max_ms<1000", "max_ms<1000: max_ms is 330.6"),
-        ("rejected>1%", "rejected>1%: rejected is 2%"),
-        ("rejected <= 2 %", "rejected <= 2 %: rejected is 2%"),
-        ("unexpected<0.1%", "unexpected<0.1%: unexpected is 0%"),
+        (["p50_ms>17.3"], ["p50_ms>17.3: p50_ms is 17.4"]),
+        (["p50_ms >= 17.4"], ["p50_ms >= 17.4: p50_ms is 17.4"]),
+        ([" max_ms<1000"], ["max_ms<1000: max_ms is 330.6"]),
+        (["rejected>1%"], ["rejected>1%: rejected is 2%"]),
+        (["rejected <= 2 %"], ["rejected <= 2 %: rejected is 2%"]),
+        (["unexpected<0.1%"], ["unexpected<0.1%: unexpected is 0%"]),
+        (["p50_ms>17.4", "p95_ms<1", "per_s<100", "rejected>2%", "rejected<2%", "unexpected>0%"], []),
+        (["p50_ms>1", "p95_ms<1", "per_s>1"], ["p50_ms>1: p50_ms is 17.4", "per_s>1: per_s is 372"]),
     ],
+    ids=lambda found: str(found[:1]),
 )
-def test_a_condition_that_holds_is_named_with_its_figure(text: str, line: str) -> None:
-    assert held(text) == [line]
+def test_all_conditions_that_hold_are_named_with_their_figures(texts: list[str], lines: list[str]) -> None:
+    result = clean_result().model_copy(update={"rejected": 0.02})
 
-
-@pytest.mark.parametrize(
-    "text", ["p50_ms>17.4", "p95_ms<1", "per_s<100", "rejected>2%", "rejected<2%", "unexpected>0%"]
-)
-def test_one_that_does_not_hold_is_not(text: str) -> None:
-    assert held(text) == []
-
-
-def test_all_conditions_that_hold_are_named() -> None:
-    assert [line.partition(":")[0] for line in held("p50_ms>1", "p95_ms<1", "per_s>1")] == [
-        "p50_ms>1",
-        "per_s>1",
-    ]
+    assert failures([read_condition(text) for text in texts], result) == lines
 
 
 def test_a_figure_that_is_not_known_fails_the_run() -> None:

@@ -1,4 +1,4 @@
-"""The verdict of a load test, by the replies of a server in the end."""
+"""The verdict of a load test: the acknowledgements against the state that the server returns in the end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from support.fixtures.load import (
     DEPOSIT,
     LOST,
     NOW,
+    QUICK,
     SILENCE,
     FakeServer,
     fake_server,
@@ -24,15 +25,15 @@ from technopay.cli.load.fixtures import CURRENCY
 from technopay.cli.load.result import Verdict
 from technopay.cli.load.verdict import judge
 
-CHECKED = {
-    "entries": 0, "users": 0, "wallets": 0, "invoices": 0, "payments": 0, "limits": 0, "messages": 0
-}  # fmt: skip
+CHECKED = dict.fromkeys(("entries", "users", "wallets", "invoices", "payments", "limits", "messages"), 0)
 CLEAN = {"clean": True, "checked": CHECKED, "differences": []}
 PAYMENTS = "/v1/payments"
 WALLET = "/v1/wallets/wal_alice"
 LIMITS, AUDIT = "/v1/admin/limits", "/v1/admin/audit"
 OTHER = {"id": "pay_2", "invoice_id": "inv_2"}
-
+DAY = NOW.partition("T")[0]
+LATER = f"{DAY}T12:00:01Z"
+KEPT, BALANCE = "acknowledged_is_kept", "balance_is_sum_of_entries"
 
 every_path = pytest.mark.parametrize(
     "path", [PAYMENTS, WALLET, LIMITS, AUDIT], ids=["payments", "wallet", "limits", "audit"]
@@ -49,7 +50,7 @@ def balance(amount: int) -> tuple[int, Any]:
 
 
 class Court:
-    """A server that is in order, with one payment of 100, until a test changes what it answers."""
+    """A server that is in order, with one acknowledged payment of 100, until a test changes its replies."""
 
     def __init__(self, server: FakeServer, session: Any) -> None:
         self.server = server
@@ -58,30 +59,32 @@ class Court:
         self.kept = Acknowledgements()
         self.steps: list[str] = []
         self.kept.add(payment_json())
-        self.answer(PAYMENTS, page(payment_json()))
-        self.answer(WALLET, balance(DEPOSIT - 100))
-        self.answer(LIMITS, page(limit_json(used=100)))
+        self.show(payment_json())
         self.answer(AUDIT, (200, CLEAN))
 
     def answer(self, path: str, *answers: Any) -> None:
         self.server.answers[path] = list(answers)
 
+    def show(self, *payments: Any, debited: int = 100) -> None:
+        """Return these payments, and a balance and a limit to which these debits led."""
+        self.answer(PAYMENTS, page(*payments))
+        self.answer(WALLET, balance(DEPOSIT - debited))
+        self.answer(LIMITS, page(limit_json(used=debited)))
+
+    def start_only(self) -> None:
+        """Keep no acknowledgement of a debit."""
+        self.kept = Acknowledgements()
+        self.kept.add(payment_json("requires_confirmation", paid_at=None, balance_after=None))
+
     async def judge(self) -> Verdict:
         return await judge(self.fixtures, self.kept, self.steps.append)
 
     async def find(self) -> list[str]:
-        """Judge, and answer what this program found while the audit found nothing."""
+        """Judge; return the differences that the load test finds while the audit finds none."""
         found = await self.judge()
         assert found.judgement != "unknown"
         assert (found.problem, found.audit is not None) == (None, True)
         return found.differences
-
-
-def only_started() -> Acknowledgements:
-    """Return acknowledgements without a paid payment."""
-    kept = Acknowledgements()
-    kept.add(payment_json("requires_confirmation", paid_at=None, balance_after=None))
-    return kept
 
 
 @pytest.fixture
@@ -105,74 +108,53 @@ async def test_a_balance_that_differs_from_its_payments_is_a_difference(court: C
     court.answer(WALLET, balance(amount))
 
     assert await court.find() == [
-        f"balance_is_sum_of_entries: wal_alice has {amount} and should have {DEPOSIT - 100} by its payments"
+        f"{BALANCE}: wal_alice has {amount} and should have {DEPOSIT - 100} by its payments"
     ]
     assert court.server.asked[WALLET] == 2
 
 
-async def test_an_invoice_that_was_paid_twice_is_a_difference(court: Court) -> None:
-    court.answer(PAYMENTS, page(payment_json(), payment_json("processing", id="pay_2")), page(
-        payment_json(), payment_json(id="pay_2")
-    ))  # fmt: skip
-    court.answer(WALLET, balance(DEPOSIT - 200))
-    court.answer(LIMITS, page(limit_json(used=200)))
-
-    assert await court.find() == ["one_payment_per_invoice: inv_1 was paid 2 times"]
-
-
-async def test_a_payment_that_was_given_back_does_not_count_as_paid(court: Court) -> None:
-    court.answer(PAYMENTS, page(payment_json(), payment_json("failed", id="pay_2")))
-
-    assert await court.find() == []
-
-
 @pytest.mark.parametrize(
-    ("now", "line"),
+    ("payments", "debited", "lines"),
     [
-        (None, "pay_1 was acknowledged as succeeded and is missing"),
-        (payment_json("failed"), "pay_1 was acknowledged as succeeded and is failed"),
-        (
-            payment_json(paid_at="2026-11-23T12:00:01Z"),
-            "pay_1 was acknowledged with paid_at 2026-11-23 12:00:00+00:00, and has 2026-11-23 12:00:01+00:00",
-        ),
+        ([payment_json(), payment_json(id="pay_2")], 200, ["one_payment_per_invoice: inv_1 was paid 2 times"]),
+        ([payment_json(), payment_json("failed", id="pay_2")], 100, []),
+        ([], 0, [f"{KEPT}: pay_1 was acknowledged as succeeded and is missing"]),
+        ([payment_json("failed")], 0, [f"{KEPT}: pay_1 was acknowledged as succeeded and is failed"]),
+        ([payment_json(paid_at=LATER)], 100, [
+            f"{KEPT}: pay_1 was acknowledged with paid_at {DAY} 12:00:00+00:00, and has {DAY} 12:00:01+00:00"
+        ]),
+        ([payment_json(amount=DEPOSIT + 1)], DEPOSIT + 1, [
+            f"{BALANCE}: wal_alice has -1, which is below zero",
+            f"{KEPT}: pay_1 was acknowledged with amount 100, and has {DEPOSIT + 1}",
+        ]),
     ],
-)
-async def test_an_acknowledgement_that_is_not_kept_is_a_difference(court: Court, now: Any, line: str) -> None:
-    court.answer(PAYMENTS, page(*([now] if now else [])))
+    ids=["paid twice", "second given back", "missing", "failed", "paid at another time", "below zero"],
+)  # fmt: skip
+async def test_differences_of_payments(
+    court: Court, payments: list[Any], debited: int, lines: list[str]
+) -> None:
+    court.show(*payments, debited=debited)
 
-    assert f"acknowledged_is_kept: {line}" in await court.find()
+    assert await court.find() == lines
 
 
-async def test_a_refused_payment_that_is_paid_is_a_difference(court: Court) -> None:
-    court.kept = only_started()
+@pytest.mark.parametrize("confirms", [1, 2])
+async def test_a_payment_that_is_paid_although_all_its_confirms_were_refused_is_a_difference(
+    court: Court, confirms: int
+) -> None:
+    court.start_only()
     court.kept.confirm("pay_1")
     court.kept.refuse("pay_1", "daily_limit_exceeded")
+    for _ in range(1, confirms):
+        court.kept.confirm("pay_1")
 
-    (line,) = await court.find()
-
-    assert line.startswith("acknowledged_is_kept: pay_1 was refused as daily_limit_exceeded, and is succeeded")
-
-
-async def test_a_refused_payment_may_be_paid_by_another_confirm(court: Court) -> None:
-    court.kept = only_started()
-    court.kept.confirm("pay_1")
-    court.kept.refuse("pay_1", "confirmation_invalid")
-    court.kept.confirm("pay_1")
-
-    assert await court.find() == []
-
-
-async def test_a_balance_below_zero_is_a_difference(court: Court) -> None:
-    court.answer(PAYMENTS, page(payment_json(amount=DEPOSIT + 1)))
-    court.answer(WALLET, balance(-1))
-
-    assert "balance_is_sum_of_entries: wal_alice has -1, which is below zero" in await court.find()
+    refused = f"{KEPT}: pay_1 was refused as daily_limit_exceeded, and is succeeded"
+    assert [line.partition(" and paid at")[0] for line in await court.find()] == [refused] * (2 - confirms)
 
 
 async def test_without_acknowledgements_there_is_no_verdict(court: Court) -> None:
     court.kept = Acknowledgements()
-    court.answer(PAYMENTS, page())
-    court.answer(WALLET, balance(DEPOSIT))
+    court.show(debited=0)
 
     found = await court.judge()
 
@@ -180,83 +162,71 @@ async def test_without_acknowledgements_there_is_no_verdict(court: Court) -> Non
     assert found.problem == "no payment was acknowledged, so there is nothing to judge"
 
 
-async def test_violations_during_the_run_count_too(court: Court) -> None:
-    court.kept.add(payment_json(**OTHER, balance_after=0))
-    court.answer(PAYMENTS, page(payment_json(), payment_json(**OTHER, balance_after=0)))
-    court.answer(WALLET, balance(DEPOSIT - 200))
-    court.answer(LIMITS, page(limit_json(used=200)))
+@pytest.mark.parametrize("status", [200, 500])
+async def test_a_violation_during_the_run_counts_even_without_the_servers_state(
+    court: Court, status: int
+) -> None:
+    violating = payment_json(**OTHER, balance_after=0)
+    court.kept.add(violating)
+    court.show(payment_json(), violating, debited=200)
+    if status != 200:
+        court.answer(PAYMENTS, (status, {}))
 
-    (line,) = await court.find()
-    assert line.startswith("balance_is_sum_of_entries: pay_2 took 100")
+    found = await court.judge()
+
+    (line,) = found.differences
+    assert line.startswith(f"{BALANCE}: pay_2 took 100")
+    assert (found.judgement, found.broken_invariants) == ("broken", [BALANCE])
+    assert (found.problem is None) is (status == 200)
 
 
 async def test_a_payment_of_a_foreign_wallet_is_a_difference(court: Court) -> None:
     court.kept.add(payment_json(**OTHER, wallet_id="wal_mallory"))
 
-    assert await court.find() == ["acknowledged_is_kept: pay_2 is of a foreign wallet wal_mallory"]
+    assert await court.find() == [f"{KEPT}: pay_2 is of a foreign wallet wal_mallory"]
 
 
 @pytest.mark.parametrize(
-    ("limit", "lines"),
+    ("before", "when_set", "limit", "lines"),
     [
-        ({"used": 99}, ["FKP counts 99 used since the run began, not 100"]),
-        ({"used": 101}, []),  # somebody else's
-        ({"used": 100, "limit": 100}, []),
-        ({"used": 101, "limit": 100}, ["FKP has 101 used of a limit of 100"]),
-        ({"used": 101, "limit": None}, []),
-        ({"currency": "EUR"}, ["FKP had a limit and has none now"]),
-        ({"used": 0, "resets_at": "2026-11-25T00:00:00.000Z"}, []),  # midnight has passed
+        (0, 0, {"used": 99}, ["FKP counts 99 used since the run began, not 100"]),
+        (0, 0, {"used": 101}, []),  # of another client
+        (0, 0, {"used": 100, "limit": 100}, []),
+        (0, 0, {"used": 101, "limit": 100}, ["FKP has 101 used of a limit of 100"]),
+        (0, 0, {"used": 101, "limit": None}, []),
+        (0, 0, {"currency": "EUR"}, ["FKP had a limit and has none now"]),
+        (0, 0, {"used": 0, "resets_at": "2026-11-25T00:00:00.000Z"}, []),  # midnight has passed
+        (1_000, 0, {"used": 1_099}, ["FKP counts 99 used since the run began, not 100"]),
+        (0, 100, {"used": 100, "limit": 50}, []),  # set below its use
+        (0, 100, {"used": 101, "limit": 50}, ["FKP has 101 used of a limit of 50"]),
     ],
 )
 async def test_a_limit_counts_all_debits_and_is_not_exceeded(
-    court: Court, limit: dict[str, Any], lines: list[str]
+    court: Court, before: int, when_set: int, limit: dict[str, Any], lines: list[str]
 ) -> None:
+    court.fixtures = load_fixtures(used=before, session=court.session, url=court.server.url)
+    court.fixtures.used_when_set = when_set
     court.answer(LIMITS, page(limit_json(**limit)))
 
     assert await court.find() == [f"limit_is_sum_of_debits: {line}" for line in lines]
 
 
-async def test_use_before_the_run_does_not_count(court: Court) -> None:
-    court.fixtures = load_fixtures(used=1_000, session=court.session, url=court.server.url)
-    court.answer(LIMITS, page(limit_json(used=1_099)))
-
-    (line,) = await court.find()
-    assert "counts 99 used" in line
-
-
-async def test_a_limit_that_was_set_below_its_use_is_not_exceeded(court: Court) -> None:
-    court.fixtures.used_when_set = 100
-    court.answer(LIMITS, page(limit_json(used=100, limit=50)))
-    assert await court.find() == []
-
-    court.answer(LIMITS, page(limit_json(used=101, limit=50)))
-    assert await court.find() == ["limit_is_sum_of_debits: FKP has 101 used of a limit of 50"]
-
-
-async def test_a_settlement_between_two_looks_is_no_difference(court: Court) -> None:
+@pytest.mark.parametrize("first", [DEPOSIT, DEPOSIT - 100], ids=["settlement", "refund of the limit"])
+async def test_a_change_between_two_looks_is_no_difference(court: Court, first: int) -> None:
+    # The wallet's look is whole in itself; the limit is read when the payment has failed.
+    court.start_only()
+    court.show(debited=0)
     court.answer(PAYMENTS, page(payment_json("processing")), page(payment_json("failed")))
-    court.answer(WALLET, balance(DEPOSIT))
-    court.answer(LIMITS, page(limit_json(used=0)))
-    court.kept = only_started()
+    court.answer(WALLET, balance(first), balance(DEPOSIT))
 
     assert await court.find() == []
     assert court.server.asked[PAYMENTS] == 2
 
 
-async def test_a_refund_of_the_limit_between_two_looks_is_no_difference(court: Court) -> None:
-    # The wallet's look is whole in itself; the limit is read when the payment has failed.
-    court.answer(PAYMENTS, page(payment_json("processing")), page(payment_json("failed")))
-    court.answer(WALLET, balance(DEPOSIT - 100), balance(DEPOSIT))
-    court.answer(LIMITS, page(limit_json(used=0)))
-    court.kept = only_started()
-
-    assert await court.find() == []
-
-
 async def test_looks_at_a_lasting_difference_are_bounded(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdict_module, "LOOKS", 5)
+    court.start_only()
     court.answer(PAYMENTS, page(payment_json("processing")))
-    court.kept = only_started()
     court.answer(WALLET, balance(DEPOSIT))
 
     assert len(await court.find()) == 1
@@ -266,30 +236,25 @@ async def test_looks_at_a_lasting_difference_are_bounded(court: Court, monkeypat
 async def test_only_wallets_with_a_difference_are_looked_at_again(court: Court) -> None:
     court.fixtures = load_fixtures(users=("alice", "bob"), session=court.session, url=court.server.url)
     court.answer("/v1/wallets/wal_bob", balance(DEPOSIT - 1))
-    bob = [page(), page()]
-    court.answer(PAYMENTS, page(payment_json()), *bob)
+    court.answer(PAYMENTS, page(payment_json()), page(), page())
 
-    lines = await court.find()
+    (line,) = await court.find()
 
-    assert lines == [
-        f"balance_is_sum_of_entries: wal_bob has {DEPOSIT - 1} and should have {DEPOSIT} by its payments"
-    ]
+    assert line.startswith(f"{BALANCE}: wal_bob has {DEPOSIT - 1} and should have {DEPOSIT}")
     assert court.server.asked[WALLET] == 1
 
 
 async def test_all_pages_are_read(court: Court) -> None:
     court.kept.add(payment_json(**OTHER))
+    court.show(debited=200)
     court.answer(PAYMENTS, page(payment_json(), cursor="next"), page(payment_json(**OTHER)))
-    court.answer(WALLET, balance(DEPOSIT - 200))
-    court.answer(LIMITS, page(limit_json(used=200)))
 
     assert await court.find() == []
 
 
 @every_path
 async def test_a_server_that_is_busy_for_a_while_is_asked_again(court: Court, path: str) -> None:
-    answers = court.server.answers[path]
-    court.answer(path, (503, {}), LOST, LOST, (504, {}), *answers)
+    court.answer(path, (503, {}), LOST, LOST, (504, {}), *court.server.answers[path])
 
     assert (await court.judge()).judgement == "clean"
 
@@ -323,25 +288,14 @@ async def test_without_the_servers_state_there_is_no_verdict_but_a_reason(
     assert court.server.asked[path] == asked
 
 
-async def test_a_silent_server_is_not_asked_for_ever(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verdict_module, "AUDIT_WAIT_S", -0.95)
+async def test_the_wait_for_a_silent_server_is_bounded(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdict_module, "AUDIT_WAIT_S", 0.05 - QUICK.deadline_s)
     court.answer(AUDIT, SILENCE)
 
     assert (await court.judge()).problem == (
         "the audit failed: The server cannot be reached. Nothing happened; try again."
     )
     assert court.server.asked[AUDIT] == 1
-
-
-async def test_a_violation_counts_even_without_the_servers_state(court: Court) -> None:
-    court.kept.add(payment_json(**OTHER, balance_after=0))
-    court.answer(PAYMENTS, (500, {}))
-
-    found = await court.judge()
-
-    assert found.judgement == "broken"
-    assert found.broken_invariants == ["balance_is_sum_of_entries"]
-    assert found.problem is not None
 
 
 @pytest.mark.parametrize("clean", [False, True])
@@ -357,7 +311,7 @@ async def test_a_difference_of_the_audit_counts_and_has_its_name(court: Court, *
     assert found.broken_invariants == ["no_money_made_or_lost"]
 
 
-async def test_an_audit_that_is_not_clean_and_names_nothing_is_no_verdict(court: Court) -> None:
+async def test_an_audit_that_is_not_clean_and_names_no_difference_is_no_verdict(court: Court) -> None:
     court.answer(AUDIT, (200, {**CLEAN, "clean": False}))
 
     found = await court.judge()

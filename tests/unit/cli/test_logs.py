@@ -1,4 +1,4 @@
-"""Logs: lines of JSON for machines and of words for people, with ids and without what was said."""
+"""Logs: lines of JSON, or of words on a terminal, with ids and without the content of requests."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ CONFIRM = next(route for route in API_ROUTES if route.operation_id == "confirmPa
 AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
+LOGGER = logging.getLogger("technopay.test")
+
+
 class Log:
     """A file that is logged to."""
 
@@ -37,6 +40,11 @@ class Log:
 
     def set_up(self, level: str = "info", log_format: Any = "auto", **options: int) -> RequestObserver | None:
         return set_up_logging(level, log_format, cast("Any", self), **options)
+
+    def set_up_requests(self, **options: Any) -> RequestObserver:
+        observer = self.set_up(**options)
+        assert observer
+        return observer
 
     def lines(self) -> list[str]:
         """End the log; return its lines."""
@@ -61,58 +69,46 @@ def a_confirm(payment_id: str = "pay_001") -> RequestRecord:
     )  # fmt: skip
 
 
-def test_a_request_is_a_line_of_json_with_its_ids(log: Log) -> None:
-    log_request = log.set_up()
-    assert log_request
+def test_requests_and_other_records_are_lines_of_json_with_their_ids(log: Log) -> None:
+    log_request = log.set_up_requests()
 
     log_request(a_confirm())
+    log_request(a_confirm("123456"))
+    LOGGER.warning("payment %s is set aside", "pay_1", extra={"payment_id": "pay_1"})
+    LOGGER.debug("not this")
 
-    (line,) = log.records()
-    assert AT.fullmatch(line.pop("at"))
+    line, foreign, other = log.records()
+    for each in (line, foreign, other):
+        assert AT.fullmatch(each.pop("at"))
+    assert foreign == {name: value for name, value in line.items() if name != "payment_id"}
     assert line == {
-        "level": "INFO",
-        "logger": "technopay.requests",
-        "message": "request",
-        "request_id": "req-1",
-        "method": "POST",
-        "route": "/v1/payments/{payment_id}/confirm",
-        "status": 402,
-        "took_ms": 12.3,
-        "client": "192.0.2.1",
-        "code": "insufficient_funds",
-        "caller": "alice",
-        "payment_id": "pay_001",
-    }
+        "level": "INFO", "logger": "technopay.requests", "message": "request", "request_id": "req-1",
+        "method": "POST", "route": "/v1/payments/{payment_id}/confirm", "status": 402, "took_ms": 12.3,
+        "client": "192.0.2.1", "code": "insufficient_funds", "caller": "alice", "payment_id": "pay_001",
+    }  # fmt: skip
+    assert other == {
+        "level": "WARNING", "logger": "technopay.test", "message": "payment pay_1 is set aside",
+        "payment_id": "pay_1",
+    }  # fmt: skip
 
 
 def test_lines_of_all_threads_are_in_order(log: Log) -> None:
-    log_request = log.set_up()
-    assert log_request
+    log_request = log.set_up_requests()
     for number in range(1_000):
         log_request(a_confirm(f"pay_00{number}"))
-        logging.getLogger("technopay.test").warning("%d", number)
+        LOGGER.warning("%d", number)
 
-    told = log.records()
-    assert [line["payment_id"] for line in told[::2]] == [f"pay_00{number}" for number in range(1_000)]
-    assert [line["message"] for line in told[1::2]] == [str(number) for number in range(1_000)]
-
-
-def test_a_foreign_id_is_not_logged(log: Log) -> None:
-    log_request = log.set_up()
-    assert log_request
-
-    log_request(a_confirm("123456"))
-
-    assert "123456" not in "".join(log.lines())
+    lines = log.records()
+    assert [line["payment_id"] for line in lines[::2]] == [f"pay_00{number}" for number in range(1_000)]
+    assert [line["message"] for line in lines[1::2]] == [str(number) for number in range(1_000)]
 
 
 def test_a_terminal_gets_words(log: Log) -> None:
     log.is_terminal = True
-    log_request = log.set_up()
-    assert log_request
+    log_request = log.set_up_requests()
 
     log_request(a_confirm())
-    logging.getLogger("technopay.test").warning("payment [b]pay_1[/b] is \x1b[31mset aside\n")
+    LOGGER.warning("payment [b]pay_1[/b] is \x1b[31mset aside\n")
 
     request, other = log.lines()
     assert request.split()[1:] == [
@@ -169,29 +165,13 @@ def test_every_record_has_one_form(log: Log, happen: Callable[[], None]) -> None
     assert "RuntimeError: odd" in line.get("exception", line["message"])
 
 
-def test_other_records_have_their_ids(log: Log) -> None:
-    log.set_up("info", "json")
-    logger = logging.getLogger("technopay.test")
-
-    logger.warning("payment %s is set aside", "pay_1", extra={"payment_id": "pay_1"})
-    logger.debug("not this")
-
-    (said,) = log.records()
-    assert said.pop("at")
-    assert said == {
-        "level": "WARNING", "logger": "technopay.test", "message": "payment pay_1 is set aside",
-        "payment_id": "pay_1",
-    }  # fmt: skip
-
-
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_record_that_cannot_be_written_as_it_is_is_written_as_it_can_be(log: Log, is_terminal: bool) -> None:
+def test_a_record_that_cannot_be_written_as_it_is_loses_no_line(log: Log, is_terminal: bool) -> None:
     log.is_terminal = is_terminal
     log.set_up()
-    logger = logging.getLogger("technopay.test")
 
-    logger.warning("a lone \udcff, NUL \0", extra={"odd": object(), "none": None})
-    logger.warning("%d of %s", "many")
+    LOGGER.warning("a lone \udcff, NUL \0", extra={"odd": object(), "none": None})
+    LOGGER.warning("%d of %s", "many")
 
     first, second = log.lines()
     assert r"a lone \\udcff" in first or r"a lone \udcff" in first
@@ -199,14 +179,13 @@ def test_a_record_that_cannot_be_written_as_it_is_is_written_as_it_can_be(log: L
 
 
 def test_every_line_of_several_workers_has_the_number_of_its_worker(log: Log) -> None:
-    log_request = log.set_up(worker=0)
-    assert log_request
+    log_request = log.set_up_requests(worker=0)
     log_request(a_confirm())
-    logging.getLogger("technopay.test").warning("odd")
+    LOGGER.warning("odd")
 
     assert [line["worker"] for line in log.records()] == [0, 0]
 
     log.is_terminal = True
     log.set_up(worker=1)
-    logging.getLogger("technopay.test").warning("odd")
+    LOGGER.warning("odd")
     assert log.lines()[-1].endswith("worker 1 WARNING odd")

@@ -17,6 +17,8 @@ from technopay.cli.workers.parent import settle
 from technopay.cli.workers.peers import PARENT, Peers
 from technopay.cli.workers.supervisor import Supervisor, WorkerConfig, WorkerFailed
 
+Workers = Callable[..., list[int]]
+
 SERVES = "echo null; "
 SERVES_ON = SERVES + "exec cat"
 
@@ -26,8 +28,8 @@ def config(number: int = 0, settings: Settings | None = None) -> WorkerConfig:
 
 
 @pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
-    """Put shells in place of workers, with a script for each start of one; return who was started."""
+def workers(monkeypatch: pytest.MonkeyPatch) -> Workers:
+    """Start shells in place of workers, with a script for each start of one; return the numbers started."""
 
     def put(*scripts: str) -> list[int]:
         started: list[int] = []
@@ -122,17 +124,13 @@ async def test_a_peer_that_is_gone_silent_or_cut_off_has_no_export(
 
     for server in servers:
         server.close()
-
-
-async def test_the_successor_of_a_killed_worker_exports_in_its_place(tmp_path: Path) -> None:
-    killed = await asyncio.start_unix_server(lambda *_: None, tmp_path / "1")
-    killed.close()
-    async with Peers(tmp_path, "1", 2).exporting(lambda: b"new"):
-        assert (await Peers(tmp_path, "0", 2).collect())["1"] == b"new"
+    # Its successor takes the place of a killed worker.
+    async with Peers(tmp_path, "2", 4).exporting(lambda: b"new"):
+        assert (await asking.collect())["2"] == b"new"
 
 
 async def test_a_worker_that_ends_is_started_again_and_counted(
-    workers: Callable[..., list[int]], caplog: pytest.LogCaptureFixture
+    workers: Workers, caplog: pytest.LogCaptureFixture
 ) -> None:
     started = workers(SERVES + "exit 3", SERVES_ON)
 
@@ -145,16 +143,19 @@ async def test_a_worker_that_ends_is_started_again_and_counted(
 
 
 @pytest.mark.parametrize(
-    ("script", "why"),
+    ("script", "start_s_max", "why"),
     [
-        ("""echo '"the store is unfit"'; exit 1""", "^the store is unfit$"),
-        ("exit 4", "it ended with status 4 before it served"),
+        ("""echo '"the store is unfit"'; exit 1""", 60.0, "^the store is unfit$"),
+        ("exit 4", 60.0, "it ended with status 4 before it served"),
+        ("exec cat", 0.05, "not ready after"),
     ],
+    ids=["refused", "ended", "never ready"],
 )
 async def test_a_worker_that_fails_at_its_start_ends_all(
-    workers: Callable[..., list[int]], script: str, why: str
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, script: str, start_s_max: float, why: str
 ) -> None:
     started = workers(script)
+    monkeypatch.setattr(module, "START_S_MAX", start_s_max)
 
     with pytest.raises(WorkerFailed, match=why):
         async with Supervisor([config(0), config(1)]):
@@ -162,19 +163,8 @@ async def test_a_worker_that_fails_at_its_start_ends_all(
     assert sorted(started) == [0, 1]
 
 
-async def test_a_worker_that_is_never_ready_ends_all(
-    workers: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    workers("exec cat")
-    monkeypatch.setattr(module, "START_S_MAX", 0.05)
-
-    with pytest.raises(WorkerFailed, match="not ready after"):
-        async with Supervisor([config(0)]):
-            pass
-
-
 async def test_when_no_worker_can_serve_any_more_all_ends(
-    workers: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = workers(SERVES + "exit 3", """echo '"the store is gone"'""")
     monkeypatch.setattr(module, "DELAY_S_MAX", 0.001)
@@ -189,7 +179,7 @@ async def test_when_no_worker_can_serve_any_more_all_ends(
 
 
 async def test_as_long_as_another_serves_it_is_tried_on(
-    workers: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "WITHOUT_WORKERS_S_MAX", 0.0)
     monkeypatch.setattr(module, "DELAY_S_MAX", 0.001)
@@ -205,7 +195,7 @@ async def test_as_long_as_another_serves_it_is_tried_on(
 
 
 async def test_a_worker_that_does_not_end_is_killed(
-    workers: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     workers("trap '' TERM; " + SERVES + "while true; do sleep 0.05; done")
     monkeypatch.setattr(module, "DRAIN_S_MAX", 0.05)

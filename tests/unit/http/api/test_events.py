@@ -1,10 +1,9 @@
-"""Server-sent events: how they are written, and when a stream of them pings and ends."""
+"""Server-sent events: their frames, and the end of a stream with its sign-in."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import math
 import time
 from typing import Any
 
@@ -12,29 +11,23 @@ from support.fixtures.doubles import make_payment
 
 from technopay.engine import Event, PaymentEvent
 from technopay.engine.models import from_ms, rfc3339
-from technopay.http.api.events import PING, Frames, first_frame, frame
+from technopay.http.api.events import PING, Frames, frame
 
 LINES = "Zeile 1\nid: evt_002-0\r\n\u2028"
 
 
-OPENING = first_frame("evt_000-7")
-
-
-class Told:
-    """A subscription with these events, that then ends, or says nothing more."""
+class EndlessSubscription:
+    """A subscription with these events, and no other ones as long as the test lasts."""
 
     begins_after = "evt_000-7"
 
-    def __init__(self, *events: Event, ends: bool) -> None:
+    def __init__(self, *events: Event) -> None:
         self._events = list(events)
-        self._ends = ends
 
     async def __anext__(self) -> Event:
-        if self._events:
-            return self._events.pop(0)
-        if not self._ends:
+        while not self._events:
             await asyncio.Event().wait()
-        raise StopAsyncIteration
+        return self._events.pop(0)
 
 
 def make_event(**changes: Any) -> PaymentEvent:
@@ -42,7 +35,7 @@ def make_event(**changes: Any) -> PaymentEvent:
     return PaymentEvent(id="evt_001-0", type="payment.failed", at=from_ms(1), version=3, payment=payment)
 
 
-def test_an_event_is_three_lines_whatever_its_texts_say() -> None:
+def test_an_event_is_three_lines_with_any_text_in_it() -> None:
     event = make_event(merchant=LINES)
     lines = frame(event).decode().split("\n")
     assert lines[:2] == ["id: evt_001-0", "event: payment.failed"]
@@ -52,19 +45,8 @@ def test_an_event_is_three_lines_whatever_its_texts_say() -> None:
     assert (data["at"], data["version"]) == (rfc3339(from_ms(1)), 3)
 
 
-def test_the_opening_is_no_event_and_says_where_the_stream_begins() -> None:
-    assert OPENING == b"retry: 1000\nid: evt_000-7\n\n"
-
-
-async def test_frames_end_when_the_events_do() -> None:
-    event = make_event()
-    told: Any = Told(event, ends=True)
-    assert [each async for each in Frames(told, 60.0, math.inf)] == [OPENING, frame(event)]
-
-
 async def test_frames_end_when_the_sign_in_does() -> None:
-    told: Any = Told(make_event(), ends=False)
-    said = [each async for each in Frames(told, 60.0, time.time() + 0.05)]
-    assert said == [OPENING, frame(make_event()), PING]
-    late: Any = Told(make_event(), ends=False)
-    assert [each async for each in Frames(late, 60.0, time.time())] == [OPENING]
+    opening = b"retry: 1000\nid: evt_000-7\n\n"
+    for lasts_s, frames in ((0.05, [opening, frame(make_event()), PING]), (0.0, [opening])):
+        events: Any = EndlessSubscription(make_event())
+        assert [each async for each in Frames(events, 60.0, time.time() + lasts_s)] == frames

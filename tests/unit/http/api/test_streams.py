@@ -1,8 +1,7 @@
-"""Streams: whatever ends one, what it comes from is closed; only one that came to its end ends as complete."""
+"""Streams: their end closes their source, and only a regular end looks complete."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -11,18 +10,17 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from support.fixtures.engine_setup import SECRET, wait_for
+from support.fixtures.engine_setup import SECRET
 
 from technopay.engine import Engine
 from technopay.http.api.route import Call, Route
 from technopay.http.api.streams import Stream
 from technopay.http.app import create_app
 from technopay.http.auth.tokens import TokenAuthenticator
-from technopay.http.server.serving import CONCURRENCY
 
 
 class Pieces:
-    """Two pieces, and then what a test wants."""
+    """Two pieces, and then a call of the test's."""
 
     def __init__(self, then: Any) -> None:
         self._then = then
@@ -38,15 +36,11 @@ class Pieces:
 
 
 async def end() -> None:
-    """Come to the end."""
+    """End."""
 
 
 async def crash() -> None:
     raise ZeroDivisionError
-
-
-async def hang() -> None:
-    await asyncio.Event().wait()
 
 
 def client_of(pieces: Pieces) -> TestClient[web.Request, web.Application]:
@@ -59,35 +53,16 @@ def client_of(pieces: Pieces) -> TestClient[web.Request, web.Application]:
     return TestClient(TestServer(app))
 
 
-async def test_a_stream_that_comes_to_its_end_is_complete_and_closed() -> None:
+async def test_a_stream_that_ends_is_complete_and_one_that_crashes_is_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     pieces = Pieces(end)
     async with client_of(pieces) as client, client.get("/pieces") as response:
         assert await response.text() == "one,two."
         assert (response.headers["X-More"], response.content_type) == ("yes", "text/plain")
-    assert pieces.closed == 1
-
-
-async def test_a_stream_that_crashes_does_not_look_complete(caplog: pytest.LogCaptureFixture) -> None:
-    pieces = Pieces(crash)
-    async with client_of(pieces) as client, client.get("/pieces") as response:
+    crashing = Pieces(crash)
+    async with client_of(crashing) as client, client.get("/pieces") as response:
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.text()
-    assert pieces.closed == 1
+    assert (pieces.closed, crashing.closed) == (1, 1)
     assert "crashed" in caplog.text
-
-
-async def test_a_stream_is_closed_when_its_reader_leaves_and_when_the_server_drains() -> None:
-    for drain in (False, True):
-        pieces = Pieces(hang)
-        async with client_of(pieces) as client, client.get("/pieces") as response:
-            assert await response.content.readexactly(8) == b"one,two."
-            if drain:
-                assert client.app is not None
-                await client.app[CONCURRENCY].drain(10)
-                assert await response.content.read() == b""
-            response.close()
-
-            async def is_closed(pieces: Pieces = pieces) -> bool:
-                return pieces.closed == 1
-
-            await wait_for(is_closed)

@@ -1,4 +1,4 @@
-"""Keys: not too many, of the right kind, long enough; and what is said of those that are not."""
+"""Keys of tokens: their number, kind and length, and the problems of wrong ones."""
 
 from __future__ import annotations
 
@@ -53,24 +53,20 @@ WRONG: list[tuple[Any, bytes, str]] = [
     ("ES256", public(OTHER_CURVE), "the curve P-256"),
     ("ES256", public(EDWARDS), "the curve P-256"),
     ("RS256", broken(public(RSA)), "not a readable public key"),
-    (
-        "RS256",
-        b"-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n",
-        "CERTIFICATE in it",
-    ),
+    ("RS256", b"-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n", "CERTIFICATE in it"),
 ]
 
 
-@pytest.mark.parametrize(("algorithm", "pem", "told"), WRONG, ids=range(len(WRONG)))
-def test_what_is_no_public_key_of_the_right_kind_is_refused(algorithm: Any, pem: bytes, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+@pytest.mark.parametrize(("algorithm", "pem", "problem"), WRONG, ids=range(len(WRONG)))
+def test_a_key_of_another_kind_is_refused_with_its_problem(algorithm: Any, pem: bytes, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
         read_public_keys(pem, algorithm)
 
 
 def test_a_secret_has_to_be_long_and_no_key_of_another_kind() -> None:
     assert require_keys([SECRET, "ü" * 16], "HS256") == (SECRET, "ü" * 16)
-    for secret, told in (("s" * 31, "32 bytes"), (public(RSA).decode(), "a key of another algorithm")):
-        with pytest.raises(ValueError, match=told):
+    for secret, problem in (("s" * 31, "32 bytes"), (public(RSA).decode(), "a key of another algorithm")):
+        with pytest.raises(ValueError, match=problem):
             TokenSigner(secret)
     for keys in ([], [SECRET] * 17, [RSA.public_key()]):
         with pytest.raises(ValueError, match=r"1 to 16 keys|needs a secret"):

@@ -1,4 +1,4 @@
-"""Tokens: what is signed with one of our keys is known, until it ends, and nothing else is."""
+"""Tokens: only those signed with one of the keys are valid, until they end."""
 
 from __future__ import annotations
 
@@ -31,28 +31,24 @@ def signed(key: Any = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
 
 
 def refused(tokens: TokenAuthenticator, token: str) -> str:
-    """Answer what is said of a token that is refused."""
+    """Return the problem of a token that is refused."""
     with pytest.raises(InvalidToken) as refusal:
         tokens.caller_of(f"Bearer {token}")
     return str(refusal.value)
 
 
 @pytest.mark.parametrize(("admin", "scopes"), [(False, {"payments"}), (True, {"payments", "admin"})])
-def test_a_signed_token_names_its_user_and_scopes(admin: bool, scopes: set[str]) -> None:
+def test_a_signed_token_names_its_user_its_scopes_and_its_end(admin: bool, scopes: set[str]) -> None:
     token = SIGNER.sign("alice", admin=admin, lifetime_s=60)
-
-    for _ in range(2):
-        caller = TOKENS.caller_of(f"Bearer {token}")
-        assert caller == Caller("alice", frozenset(scopes))
-        assert caller.expires_at == jwt.decode(token, SECRET, algorithms=["HS256"])["exp"]
-
-
-def test_a_token_lives_as_long_as_was_said() -> None:
-    claims = jwt.decode(SIGNER.sign("alice", admin=False, lifetime_s=60), SECRET, algorithms=["HS256"])
+    claims = jwt.decode(token, SECRET, algorithms=["HS256"])
 
     assert set(claims) == {"sub", "scope", "iat", "exp"}
     assert claims["exp"] - claims["iat"] == 60
     assert abs(claims["iat"] - time.time()) < 5
+    for _ in range(2):
+        caller = TOKENS.caller_of(f"Bearer {token}")
+        assert caller == Caller("alice", frozenset(scopes))
+        assert caller.expires_at == claims["exp"]
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic x", "Bearerx"])
@@ -81,11 +77,11 @@ WRONG: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_with_a_token_is_said_but_not_what_would_be_right(name: str) -> None:
-    token, told = WRONG[name]
+def test_the_problem_of_a_token_is_named_without_the_right_value(name: str) -> None:
+    token, problem = WRONG[name]
     tokens = TokenAuthenticator(SECRET, issuer="issuer", audience="us")
 
-    assert refused(tokens, token) == told
+    assert refused(tokens, token) == problem
 
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
@@ -95,11 +91,6 @@ def test_the_right_key_with_another_algorithm_is_not_right(algorithm: str) -> No
     assert (
         refused(TokenAuthenticator(secret), signed(secret, algorithm)) == "The token is not signed with HS256."
     )
-
-
-@pytest.mark.parametrize("exp", [True, "4000000000", float("inf"), float("nan"), [4_000_000_000]])
-def test_an_end_that_is_no_number_is_none(exp: Any) -> None:
-    assert refused(TOKENS, signed(exp=exp))
 
 
 def test_the_end_is_required_even_if_all_else_is_right() -> None:
@@ -130,7 +121,7 @@ def test_two_keys_are_valid_at_a_time_while_they_are_rotated() -> None:
 @pytest.mark.parametrize(
     ("algorithm", "private", "other"), [("RS256", RSA, CURVE), ("ES256", CURVE, RSA)], ids=["RS256", "ES256"]
 )
-def test_a_public_key_knows_what_the_private_one_signed(algorithm: Any, private: Any, other: Any) -> None:
+def test_a_public_key_verifies_tokens_of_its_private_key(algorithm: Any, private: Any, other: Any) -> None:
     tokens = TokenAuthenticator(private.public_key(), algorithm=algorithm)
 
     assert tokens.caller_of(f"Bearer {signed(private, algorithm)}").user_id == "alice"
@@ -182,7 +173,7 @@ def test_a_token_is_checked_once_and_its_end_every_time(
     assert checked == [token, token]
 
 
-def test_what_is_refused_is_not_remembered_and_what_is_is_bounded(
+def test_only_valid_tokens_are_cached_in_a_bounded_number(
     checked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CACHE_MAX", 2)
@@ -199,7 +190,7 @@ def test_what_is_refused_is_not_remembered_and_what_is_is_bounded(
     assert checked[1:] == [*valid, valid[0]]
 
 
-TIME_OUT_OF_BOUNDS = [
+WRONG_TIMES = [
     "-1",
     "1099511627777",
     "1" + "0" * 400,
@@ -211,33 +202,18 @@ TIME_OUT_OF_BOUNDS = [
     '"1"',
     "[]",
 ]
+WRONG_CLAIMS = [
+    *(("sub", value) for value in ("1", "null", '["alice"]', '"."')),
+    *(("scope", value) for value in ('["admin"]', "1")),
+    *((name, value) for name in ("exp", "nbf", "iat") for value in WRONG_TIMES),
+]
 
 
-@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
-@pytest.mark.parametrize("value", TIME_OUT_OF_BOUNDS, ids=lambda value: value[:12])
-def test_a_time_that_is_none_or_out_of_bounds_makes_no_token(name: str, value: str) -> None:
+@pytest.mark.parametrize(("name", "value"), WRONG_CLAIMS, ids=lambda value: value[:12])
+def test_a_claim_of_another_type_or_out_of_bounds_makes_no_token(name: str, value: str) -> None:
     claims = {"sub": '"alice"', "exp": "1099511627776", "nbf": "0", "iat": "0"}
     assert TokenAuthenticator(SECRET).caller_of(f"Bearer {by_hand(claims)}").expires_at == 2**40
-    with pytest.raises(InvalidToken):
-        TokenAuthenticator(SECRET).caller_of(f"Bearer {by_hand(claims | {name: value})}")
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"sub": "1"},
-        {"sub": "null"},
-        {"sub": '["alice"]'},
-        {"sub": '"."'},
-        {"scope": '["admin"]'},
-        {"scope": "1"},
-    ],
-    ids=str,
-)
-def test_a_subject_and_a_scope_are_texts(wrong: dict[str, str]) -> None:
-    claims = {"sub": '"alice"', "exp": "1099511627776"}
-    with pytest.raises(InvalidToken):
-        TokenAuthenticator(SECRET).caller_of(f"Bearer {by_hand(claims | wrong)}")
+    assert refused(TokenAuthenticator(SECRET), by_hand(claims | {name: value}))
 
 
 def by_hand(claims: dict[str, str]) -> str:

@@ -28,7 +28,7 @@ DETAILS: dict[str, Any] = {
     "payment": make_payment(),
     "limit": LIMIT,
     "required": 3,
-    "available": 2,
+    "available": 0,
     "attempts_remaining": 1,
 }
 
@@ -53,61 +53,54 @@ def test_every_code_is_known() -> None:
 @pytest.mark.parametrize(
     "code", sorted(set(REFUSALS) - {"validation_failed", "not_found", "message_not_found"})
 )
-def test_a_refusal_is_read_with_what_helps(code: str) -> None:
+def test_a_refusal_is_read_with_its_members(code: str) -> None:
     read = there_and_back(REFUSALS[code]("Because.", **DETAILS))
 
     assert isinstance(read, Refusal)
     assert {name: getattr(read, name) for name in DETAILS} == DETAILS
 
 
-def test_what_was_wrong_with_the_form_is_read_by_field() -> None:
-    read = there_and_back(ValidationFailed([FieldError("amount", "has to be 1"), FieldError("id", "no")]))
+def test_wrong_fields_are_read_by_their_names() -> None:
+    errors = (FieldError("amount", "has to be 1"), FieldError("id", "no"))
+    found = there_and_back(ValidationFailed(errors))
 
-    assert isinstance(read, ValidationFailed)
-    assert read.errors == (FieldError("amount", "has to be 1"), FieldError("id", "no"))
+    assert isinstance(found, ValidationFailed)
+    assert found.errors == errors
+
+
+@pytest.mark.parametrize("cls", [each for each in ERRORS.values() if not issubclass(each, Refusal)])
+def test_an_error_without_members_is_read_with_its_detail(cls: type[TechnopayError]) -> None:
+    there_and_back(cls("Said in so many words."))
 
 
 def test_a_missing_message_shares_its_code_with_a_missing_address() -> None:
     assert MessageNotFound.code == NotFound.code
-    there_and_back(NotFound())
+
+
+def read(old: str = "", new: str = "") -> TechnopayError | None:
+    """Read a problem in which a text is replaced, with the headers of a replay."""
+    text = problem_response(InsufficientFunds(), record()).body.decode().replace(old, new)
+    return read_problem(text, replayed=True, retry_after_s=4.0)
 
 
 def test_headers_are_read_into_the_error() -> None:
-    text = problem_response(InsufficientFunds(), record()).body.decode()
+    found = read()
 
-    read = read_problem(text, replayed=True, retry_after_s=4.0)
-
-    assert isinstance(read, InsufficientFunds)
-    assert (read.replayed, read.retry_after_s) == (True, 4.0)
-
-
-def test_what_only_looks_like_a_problem_of_ours_is_none() -> None:
-    text = problem_response(InsufficientFunds(), record()).body.decode().replace("urn:technopay:", "urn:")
-
-    assert read_problem(text, replayed=False, retry_after_s=None) is None
+    assert isinstance(found, InsufficientFunds)
+    assert (found.replayed, found.retry_after_s) == (True, 4.0)
 
 
 @pytest.mark.parametrize(
     "text", ["", "null", "[]", "<html>", "{}", '{"type": "about:blank", "code": "x", "detail": "d"}']
 )
-def test_what_is_no_problem_of_ours_is_none(text: str) -> None:
+def test_other_bodies_are_no_problem_of_ours(text: str) -> None:
     assert read_problem(text, replayed=False, retry_after_s=None) is None
+    assert read("urn:technopay:", "urn:") is None
 
 
-def test_a_code_that_is_not_known_here_is_no_reason_to_crash() -> None:
-    text = (
-        problem_response(InsufficientFunds(), record())
-        .body.decode()
-        .replace("insufficient_funds", "colour_blind")
-    )
+def test_an_unknown_code_is_an_unexpected_answer() -> None:
+    found = read("insufficient_funds", "colour_blind")
 
-    read = read_problem(text, replayed=False, retry_after_s=None)
-
-    assert isinstance(read, UnexpectedAnswer)
-    assert "colour_blind" in str(read)
-    assert read.request_id == "req-1"
-
-
-@pytest.mark.parametrize("cls", [each for each in ERRORS.values() if not issubclass(each, Refusal)])
-def test_what_is_told_is_what_was_said(cls: type[TechnopayError]) -> None:
-    there_and_back(cls("Said in so many words."))
+    assert isinstance(found, UnexpectedAnswer)
+    assert "colour_blind" in str(found)
+    assert found.request_id == "req-1"

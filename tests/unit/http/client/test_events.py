@@ -1,4 +1,4 @@
-"""How the client listens: what it reads, when it connects again and from where, and when it gives up."""
+"""The event streams of the client: their frames, the place and pause of a reconnection, and their end."""
 
 from __future__ import annotations
 
@@ -23,18 +23,13 @@ from technopay.http.problems import Unauthenticated
 
 
 def event(number: int) -> PaymentEvent:
-    return PaymentEvent(
-        id=f"evt_00{number}-0",
-        type="payment.started",
-        at=from_ms(number),
-        version=number,
-        payment=make_payment(),
-    )
+    about = {"type": "payment.started", "at": from_ms(number), "version": number}
+    return PaymentEvent(id=f"evt_00{number}-0", payment=make_payment(), **about)
 
 
 def frame(number: int) -> str:
-    told = event(number)
-    return f"id: {told.id}\nevent: {told.type}\ndata: {told.model_dump_json()}\n\n"
+    sent = event(number)
+    return f"id: {sent.id}\nevent: {sent.type}\ndata: {sent.model_dump_json()}\n\n"
 
 
 def stream(*frames: str) -> Scripted:
@@ -44,8 +39,8 @@ def stream(*frames: str) -> Scripted:
 async def take(client: Client, count: int, after: str | None = None) -> list[Event]:
     taken = []
     async with aclosing(client.events(after=after)) as events:
-        async for told in events:
-            taken.append(told)
+        async for each in events:
+            taken.append(each)
             if len(taken) == count:
                 break
     return taken
@@ -55,7 +50,7 @@ def places(server: ScriptedServer) -> list[str | None]:
     return [asked.headers.get("Last-Event-ID") for asked in server.asked]
 
 
-async def test_it_goes_on_after_the_last_event(
+async def test_a_stream_is_resumed_after_the_last_event(
     client: Client, server: ScriptedServer, clock: RecordedClock
 ) -> None:
     server.script = [
@@ -69,11 +64,11 @@ async def test_it_goes_on_after_the_last_event(
 
     assert places(server) == [None, "evt_002-0", "evt_002-0", "evt_002-0"]
     assert {asked.path for asked in server.asked} == {"/v1/events"}
-    # As long as the stream asked, again and again, or longer where an answer asks for that.
+    # The pause that the stream asked for, or a longer one that an answer asks for.
     assert clock.slept == [2.0, 2.0, 3.0]
 
 
-async def test_it_begins_after_the_event_that_it_is_given(client: Client, server: ScriptedServer) -> None:
+async def test_a_stream_begins_after_a_given_event(client: Client, server: ScriptedServer) -> None:
     server.script = [stream(frame(8))]
 
     await take(client, 1, after="evt_007-0")
@@ -83,7 +78,7 @@ async def test_it_begins_after_the_event_that_it_is_given(client: Client, server
         await take(client, 1, after="7")
 
 
-async def test_a_frame_that_was_cut_off_is_not_told(client: Client, server: ScriptedServer) -> None:
+async def test_a_frame_that_was_cut_off_is_read_again(client: Client, server: ScriptedServer) -> None:
     server.script = [stream(frame(1), frame(2)[:-1]), stream(frame(2))]
 
     assert await take(client, 2) == [event(1), event(2)]
@@ -91,25 +86,21 @@ async def test_a_frame_that_was_cut_off_is_not_told(client: Client, server: Scri
     assert places(server) == [None, "evt_001-0"]
 
 
-async def test_what_only_a_newer_client_knows_is_passed_over(client: Client, server: ScriptedServer) -> None:
-    newer = frame(1).replace("payment.started", "payment.painted")
-    more = frame(2).replace('"version"', '"colour":"red","version"')
-    server.script = [stream(newer, more)]
-
-    assert await take(client, 1) == [event(2)]
-
-
-async def test_an_event_that_is_known_and_cannot_be_read_is_not_passed_over(
+async def test_an_unknown_event_or_member_is_ignored_and_an_unreadable_event_is_an_error(
     client: Client, server: ScriptedServer
 ) -> None:
-    server.script = [stream(frame(1), frame(2).replace('"version":2', '"version":"two"'), frame(3))]
+    newer = frame(1).replace("payment.started", "payment.painted")
+    more = frame(2).replace('"version"', '"colour":"red","version"')
+    unreadable = frame(3).replace('"version":3', '"version":"three"')
+    server.script = [stream(newer, more, unreadable, frame(4))]
 
+    assert await take(client, 1) == [event(2)]
     with pytest.raises(UnexpectedAnswer):
         await take(client, 2)
 
 
 @pytest.mark.parametrize("failure", [RESET, stream(), Scripted(502, HTML)])
-async def test_it_gives_up_after_as_many_tries_in_a_row_as_a_call_has(
+async def test_the_tries_in_a_row_are_bounded_as_those_of_a_call_and_a_refusal_is_raised_at_once(
     client: Client, server: ScriptedServer, clock: RecordedClock, failure: Scripted | str
 ) -> None:
     server.script = [stream(frame(1)), failure]
@@ -119,15 +110,10 @@ async def test_it_gives_up_after_as_many_tries_in_a_row_as_a_call_has(
 
     assert isinstance(raised.value, StoreUnavailable)
     assert len(clock.slept) == 3
-
-
-async def test_a_refusal_is_raised(client: Client, server: ScriptedServer) -> None:
     server.script = [problem("rate_limited")]
-
     with pytest.raises(RateLimited):
         await take(client, 1)
-
-    assert len(server.asked) == 1
+    assert len(clock.slept) == 3
 
 
 async def test_a_refused_token_is_asked_for_again_once(server: ScriptedServer, clock: RecordedClock) -> None:

@@ -1,4 +1,4 @@
-"""What the client tries again, under which key, how long, and what it says in the end."""
+"""The retries of the client: which, under which key, how long, and the error in the end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ GATEWAY = Scripted(502, HTML)
 
 
 @pytest.mark.parametrize("failure", [BUSY, UNKNOWN, GATEWAY, Scripted(503, HTML), Scripted(504, ""), RESET])
-async def test_what_can_pass_is_tried_again_under_the_same_key(
+async def test_a_temporary_failure_is_retried_under_the_same_key(
     client: Client, server: ScriptedServer, failure: Scripted | str
 ) -> None:
     server.script = [failure, failure, DONE]
@@ -55,31 +55,7 @@ async def test_what_can_pass_is_tried_again_under_the_same_key(
     assert [asked.body for asked in server.asked] == [{"amount": 5}] * 3
 
 
-@pytest.mark.parametrize(
-    ("answer", "raised"),
-    [
-        (problem("internal_error"), InternalError),
-        (problem("insufficient_funds"), InsufficientFunds),
-        (problem("user_not_found"), UserNotFound),
-        (problem("rate_limited"), RateLimited),
-        (Scripted(500, HTML), UnexpectedAnswer),
-        (Scripted(302, "", {"Location": "/elsewhere"}), UnexpectedAnswer),
-        (Scripted(404, HTML), UnexpectedAnswer),
-        (problem("unauthenticated"), Unauthenticated),
-    ],
-)
-async def test_what_cannot_pass_is_tried_once(
-    client: Client, server: ScriptedServer, answer: Scripted, raised: type[Exception]
-) -> None:
-    server.script = [answer]
-
-    with pytest.raises(raised):
-        await deposit(client)
-
-    assert len(server.asked) == 1
-
-
-async def test_every_call_has_a_key_of_its_own_unless_one_is_given(
+async def test_every_call_has_a_key_of_its_own_unless_a_right_one_is_given(
     client: Client, server: ScriptedServer
 ) -> None:
     server.script = [DONE]
@@ -88,12 +64,8 @@ async def test_every_call_has_a_key_of_its_own_unless_one_is_given(
 
     assert len(set(server.keys)) == 3
     assert server.keys[2] == "mine"
-
-
-async def test_a_key_of_the_wrong_form_is_refused_as_by_the_library(client: Client) -> None:
     with pytest.raises(ValidationFailed) as refused:
         await deposit(client, "two\r\nlines")
-
     assert [error.field for error in refused.value.errors] == ["idempotency_key"]
 
 
@@ -107,7 +79,7 @@ async def test_a_confirm_is_repeated_without_a_key(client: Client, server: Scrip
     assert refused.value.attempts_remaining == 3
 
 
-async def test_a_limit_that_may_be_set_is_not_set_again_over_what_somebody_else_set_meanwhile(
+async def test_a_limit_that_may_be_set_is_not_set_again_over_a_later_one(
     client: Client, server: ScriptedServer
 ) -> None:
     server.script = [BUSY, GATEWAY]
@@ -116,31 +88,6 @@ async def test_a_limit_that_may_be_set_is_not_set_again_over_what_somebody_else_
         await client.set_limit(currency="EUR", amount=1)
 
     assert [asked.method for asked in server.asked] == ["PUT", "PUT"], "the first of them did nothing"
-
-
-@pytest.mark.parametrize("text", [HTML, "{}"])
-async def test_a_success_that_cannot_be_read_is_in_doubt_and_tells_its_key(
-    client: Client, server: ScriptedServer, text: str
-) -> None:
-    server.script = [Scripted(200, text)]
-
-    with pytest.raises(OutcomeUnknown) as unknown:
-        await deposit(client, "mine")
-
-    assert unknown.value.idempotency_key == "mine"
-    assert len(server.asked) == 1
-
-
-async def test_tries_and_the_pauses_between_them_are_bounded(
-    client: Client, server: ScriptedServer, clock: RecordedClock
-) -> None:
-    server.script = [problem("overloaded")]
-
-    with pytest.raises(Exception, match="overloaded"):
-        await deposit(client)
-
-    assert len(server.asked) == 4
-    assert clock.slept == pytest.approx([0.1, 0.2, 0.4])
 
 
 def test_a_pause_is_all_chance_up_to_its_bound() -> None:
@@ -156,52 +103,38 @@ def test_a_pause_is_all_chance_up_to_its_bound() -> None:
     assert bounds == [(0.0, 0.1), (0.0, 0.2), (0.0, 2.0), (0.0, 2.0)]
 
 
-async def test_it_waits_as_long_as_the_server_asks(
+async def test_pauses_grow_or_are_as_long_as_the_server_asks(
     client: Client, server: ScriptedServer, clock: RecordedClock
 ) -> None:
+    server.script = [problem("overloaded")]
+    with pytest.raises(Exception, match="overloaded"):
+        await deposit(client)
+    assert clock.slept == pytest.approx([0.1, 0.2, 0.4])
+
     server.script = [BUSY, problem("rate_limited", headers={"Retry-After": "7"}), DONE]
-
     assert await deposit(client) == WALLET
+    assert clock.slept[3:] == [1.0, 7.0]
 
-    assert clock.slept == [1.0, 7.0]
 
-
-async def test_a_date_to_wait_for_is_understood(
+async def test_a_retry_after_can_be_a_date_and_never_outlasts_the_deadline(
     client: Client, server: ScriptedServer, clock: RecordedClock
 ) -> None:
     past = format_datetime(datetime(2020, 1, 1, tzinfo=UTC), usegmt=True)
     future = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
-    server.script = [
-        Scripted(503, HTML, {"Retry-After": past}),
-        Scripted(503, HTML, {"Retry-After": "soon"}),
-        Scripted(503, HTML, {"Retry-After": future}),
-    ]
+    server.script = [Scripted(503, HTML, {"Retry-After": after}) for after in (past, "soon", future)]
+    assert Reply(429, {"Retry-After": past}, "").retry_after_s == 0.0
 
     with pytest.raises(OutcomeUnknown):
         await deposit(client)
-
-    assert clock.slept == [0.1, 0.2]
-
-
-async def test_it_does_not_wait_past_the_deadline(
-    client: Client, server: ScriptedServer, clock: RecordedClock
-) -> None:
     server.script = [problem("rate_limited", headers={"Retry-After": "30"})]
-
     with pytest.raises(RateLimited) as refused:
         await deposit(client)
 
     assert refused.value.retry_after_s == 30
-    assert (len(server.asked), clock.slept) == (1, [])
+    assert (len(server.asked), clock.slept) == (4, [0.1, 0.2])
 
 
-def test_a_date_that_is_past_is_no_time_to_wait() -> None:
-    past = format_datetime(datetime(2020, 1, 1, tzinfo=UTC), usegmt=True)
-
-    assert Reply(429, {"Retry-After": past}, "").retry_after_s == 0.0
-
-
-async def test_what_the_server_is_asked_to_wait_makes_bounds_later(clock: RecordedClock) -> None:
+async def test_a_wait_of_the_server_makes_the_deadlines_later(clock: RecordedClock) -> None:
     bounds: list[float | None] = []
 
     class Session:
@@ -245,85 +178,71 @@ async def test_a_try_that_takes_too_long_is_given_up() -> None:
     assert len(writers) == 4
 
 
-@pytest.mark.parametrize("failure", [RESET, GATEWAY, Scripted(503, HTML), UNKNOWN])
-async def test_in_doubt_to_the_end_the_outcome_is_unknown_and_says_the_key(
-    client: Client, server: ScriptedServer, failure: Scripted | str
-) -> None:
-    server.script = [failure]
-
-    with pytest.raises(OutcomeUnknown) as raised:
-        await deposit(client)
-
-    assert raised.value.idempotency_key == server.keys[0]
-    assert len(server.asked) == 4
-
-
 @pytest.mark.parametrize(
-    "later",
+    ("script", "error", "tries"),
     [
-        BUSY,
-        problem("unauthenticated"),
-        problem("rate_limited"),
-        problem("not_found"),
-        problem("internal_error"),
-        Scripted(200, HTML),
+        # A lasting failure is tried once.
+        ([problem("internal_error")], InternalError, 1),
+        ([problem("insufficient_funds")], InsufficientFunds, 1),
+        ([problem("user_not_found")], UserNotFound, 1),
+        ([problem("rate_limited")], RateLimited, 1),
+        ([problem("unauthenticated")], Unauthenticated, 1),
+        ([Scripted(500, HTML)], UnexpectedAnswer, 1),
+        ([Scripted(302, "", {"Location": "/elsewhere"})], UnexpectedAnswer, 1),
+        ([Scripted(404, HTML)], UnexpectedAnswer, 1),
+        # Nothing happened at any try, or a refusal is the outcome of the lost one.
+        ([BUSY], WalletBusy, 4),
+        ([RESET, problem("insufficient_funds", required=2, available=1)], InsufficientFunds, 2),
+        # A command in doubt: its reply is lost or unreadable, and no later one is of that try.
+        *(([failure], OutcomeUnknown, 4) for failure in (RESET, GATEWAY, Scripted(503, HTML), UNKNOWN)),
+        *(([Scripted(200, unreadable)], OutcomeUnknown, 1) for unreadable in (HTML, "{}")),
+        ([RESET, problem("unauthenticated")], OutcomeUnknown, 2),
+        ([RESET, problem("rate_limited")], OutcomeUnknown, 2),
+        ([RESET, problem("not_found")], OutcomeUnknown, 2),
+        ([RESET, problem("internal_error")], OutcomeUnknown, 2),
+        ([RESET, Scripted(200, HTML)], OutcomeUnknown, 2),
+        *(([unknown, BUSY], OutcomeUnknown, 4) for unknown in (RESET, GATEWAY, UNKNOWN)),
     ],
 )
-async def test_what_says_nothing_of_an_earlier_try_leaves_it_in_doubt(
-    client: Client, server: ScriptedServer, later: Scripted
+async def test_the_error_after_the_last_try_is_the_outcome_or_in_doubt_with_its_key(
+    client: Client, server: ScriptedServer, script: list[Scripted | str], error: type[Exception], tries: int
 ) -> None:
-    server.script = [RESET, later]
+    server.script = script
 
-    with pytest.raises(OutcomeUnknown) as raised:
+    with pytest.raises(error) as raised:
         await deposit(client)
 
-    assert raised.value.idempotency_key == server.keys[0]
+    assert len(server.asked) == tries
+    if isinstance(raised.value, OutcomeUnknown):
+        assert raised.value.idempotency_key == server.keys[0]
+    if isinstance(raised.value, WalletBusy | InsufficientFunds):
+        assert raised.value.request_id == "req-1"
 
 
-async def test_a_refusal_after_a_lost_answer_is_the_outcome(client: Client, server: ScriptedServer) -> None:
-    server.script = [RESET, problem("insufficient_funds", required=2, available=1)]
-
-    with pytest.raises(InsufficientFunds):
-        await deposit(client)
-
-
-async def test_nothing_happened_if_every_try_says_so(client: Client, server: ScriptedServer) -> None:
-    server.script = [BUSY]
-
-    with pytest.raises(WalletBusy) as raised:
-        await deposit(client)
-
-    assert raised.value.request_id == "req-1"
-
-
-async def test_nothing_happened_where_nobody_listens(clock: RecordedClock) -> None:
+async def test_nothing_happened_if_no_server_listens_and_a_read_is_never_in_doubt(
+    client: Client, server: ScriptedServer, clock: RecordedClock
+) -> None:
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
-        async with Client(f"http://127.0.0.1:{deaf.getsockname()[1]}", "token", clock=clock) as client:
+        async with Client(f"http://127.0.0.1:{deaf.getsockname()[1]}", "token", clock=clock) as unheard:
             with pytest.raises(ServerUnreachable) as raised:
-                await deposit(client)
-
+                await deposit(unheard)
     assert isinstance(raised.value, StoreUnavailable)
     assert len(clock.slept) == 3
 
+    for failure in (RESET, GATEWAY):
+        server.script = [failure]
+        with pytest.raises(ServerUnreachable):
+            await client.get_wallet(wallet_id="wal_1")
 
-@pytest.mark.parametrize("failure", [RESET, GATEWAY])
-async def test_a_read_is_never_in_doubt(
-    client: Client, server: ScriptedServer, failure: Scripted | str
+
+async def test_an_answer_given_again_is_marked_and_unknown_members_of_it_are_ignored(
+    client: Client, server: ScriptedServer
 ) -> None:
-    server.script = [failure]
+    newer = DONE.text.replace("{", '{"colour": "red", ', 1)
+    server.script = [DONE, Scripted(200, newer, {"Idempotent-Replayed": "true"})]
 
-    with pytest.raises(ServerUnreachable):
-        await client.get_wallet(wallet_id="wal_1")
+    answers = [await deposit(client, "key") for _ in range(2)]
 
-
-async def test_an_answer_given_again_is_marked(client: Client, server: ScriptedServer) -> None:
-    server.script = [DONE, Scripted(200, DONE.text, {"Idempotent-Replayed": "true"})]
-
-    assert [(await deposit(client, "key")).replayed for _ in range(2)] == [False, True]
-
-
-async def test_a_newer_servers_members_are_no_reason_to_fail(client: Client, server: ScriptedServer) -> None:
-    server.script = [Scripted(200, DONE.text.replace("{", '{"colour": "red", ', 1))]
-
-    assert await deposit(client) == WALLET
+    assert answers == [WALLET, WALLET.as_replay()]
+    assert [each.replayed for each in answers] == [False, True]

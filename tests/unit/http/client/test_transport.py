@@ -1,4 +1,4 @@
-"""How the client reaches a server: sessions, tokens and addresses."""
+"""The transport of the client: sessions, tokens and addresses."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_many_calls_ask_for_one_token(server: ScriptedServer) -> None:
     assert tokens.made == 1
 
 
-async def test_a_session_that_is_brought_stays_open(server: ScriptedServer) -> None:
+async def test_a_given_session_stays_open_and_an_own_one_is_closed(server: ScriptedServer) -> None:
     server.script = [DONE]
     headers = {"X-Mine": "1", "Authorization": "Bearer other"}
     async with aiohttp.ClientSession(headers=headers, raise_for_status=True) as session:
@@ -59,23 +59,20 @@ async def test_a_session_that_is_brought_stays_open(server: ScriptedServer) -> N
             with pytest.raises(InsufficientFunds):
                 await deposit(client)
         assert not session.closed
-
     assert server.asked[0].headers["X-Mine"] == "1"
     assert tokens_of(server) == ["token", "token"]
 
-
-async def test_its_own_session_is_closed_and_needed(server: ScriptedServer) -> None:
-    client = Client(server.url, "token")
+    own = Client(server.url, "token")
     with pytest.raises(RuntimeError, match="async with"):
-        await deposit(client)
-    async with client:
+        await deposit(own)
+    async with own:
         pass
     with pytest.raises(RuntimeError, match="async with"):
-        await deposit(client)
+        await deposit(own)
 
 
 @pytest.mark.parametrize("url", ["", "pay.example.com", "ftp://x", "http://", "/pay"])
-def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
+def test_a_wrong_address_is_refused_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="address"):
         Client(url, "token")
 

@@ -71,26 +71,22 @@ def resolve(found: dict[str, Any]) -> dict[str, Any]:
     return dict(target)
 
 
-def test_the_document_is_valid_openapi_3_1() -> None:
+def test_the_document_is_valid_openapi_3_1_and_every_reference_leads_somewhere() -> None:
     OpenAPIV31SpecValidator(json.loads(written(DOCUMENT))).validate()
     assert DOCUMENT["openapi"].startswith("3.1.")
+    for part in written(DOCUMENT).split('"$ref": "#/components/schemas/')[1:]:
+        assert part.partition('"')[0] in DOCUMENT["components"]["schemas"]
 
 
 def test_the_document_is_the_snapshot() -> None:
     assert written(DOCUMENT) == SNAPSHOT.read_text(), "renew the snapshot if this change is meant: see above"
 
 
-def test_operation_ids_are_unique() -> None:
-    ids = [operation["operationId"] for operation in operations()]
-    assert len(set(ids)) == len(ids) == len(ROUTES)
-
-
-def test_nothing_but_pages_is_left_out() -> None:
+def test_every_route_but_pages_is_in_the_document_once_under_its_method_with_its_status() -> None:
     left_out = {route.path for route in TABLE_OF_ALL} - {route.path for route in ROUTES}
     assert left_out == {"/", "", "/docs/", "/docs/errors", "/docs/{asset}"}
-
-
-def test_every_route_is_in_the_document_under_its_method_with_its_status() -> None:
+    ids = [operation["operationId"] for operation in operations()]
+    assert len(set(ids)) == len(ids) == len(ROUTES)
     for route in ROUTES:
         operation = DOCUMENT["paths"][route.path][route.method.lower()]
         assert operation["operationId"] == route.operation_id
@@ -103,15 +99,11 @@ def test_every_problem_names_its_codes_which_are_of_its_status_and_shows_each() 
     for status, response in responses():
         content = response["content"].get("application/problem+json")
         if content is None:
+            assert status < "400" or status == "503"
             continue
         codes = content["schema"]["properties"]["code"]["enum"]
         assert codes == response["description"].replace("`", "").split(", ") == list(content["examples"])
         assert {PROBLEMS[code][0] for code in codes} == {int(status)}
-
-
-def test_an_error_of_a_route_is_a_problem() -> None:
-    for status, response in responses():
-        assert status < "400" or "application/problem+json" in response["content"] or status == "503"
 
 
 def test_a_body_without_required_fields_can_be_left_out() -> None:
@@ -124,12 +116,6 @@ def test_a_body_without_required_fields_can_be_left_out() -> None:
     assert required == [False, True]
 
 
-def test_a_reference_leads_somewhere() -> None:
-    text = written(DOCUMENT)
-    for part in text.split('"$ref": "#/components/schemas/')[1:]:
-        assert part.partition('"')[0] in DOCUMENT["components"]["schemas"]
-
-
 def test_requests_are_closed_and_answers_are_open() -> None:
     requests = {
         operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
@@ -140,16 +126,20 @@ def test_requests_are_closed_and_answers_are_open() -> None:
         assert schema.get("additionalProperties", True) is (name not in requests), name
 
 
-def test_what_can_be_left_out_of_a_body_has_no_default() -> None:
-    # openapi-typescript makes clients give what has one.
-    for schema in DOCUMENT["components"]["schemas"].values():
-        assert not any("default" in member for member in schema.get("properties", {}).values())
-
-
-def test_every_parameter_and_every_member_of_a_request_or_answer_is_what_it_says() -> None:
+def test_parameters_and_members_are_described_and_have_neither_none_nor_a_default() -> None:
     for operation in operations():
         for parameter in operation["parameters"]:
             assert "$ref" in parameter or (parameter["description"] and "null" not in json.dumps(parameter))
+    # The names of counts and of the state of a process are enough.
+    plain = {"Checked", "Health"}
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        assert "None" not in schema.get("description", ""), name
+        for member, described in schema.get("properties", {}).items():
+            # openapi-typescript makes clients give a member with a default.
+            assert "default" not in described, f"{name}.{member}"
+            if name not in plain or "description" in described:
+                assert described.get("description"), f"{name}.{member}"
+                assert "None" not in described["description"], f"{name}.{member}"
 
 
 def test_every_request_and_every_answer_has_an_example_that_is_of_its_form() -> None:
@@ -170,7 +160,7 @@ def test_every_request_and_every_answer_has_an_example_that_is_of_its_form() -> 
                 Draft202012Validator(schema, format_checker=FormatChecker()).validate(example)
 
 
-def test_operators_see_resolutions_and_users_do_not_hear_of_them() -> None:
+def test_only_operators_see_resolutions() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     assert "resolution" in schemas["OperatorPayment"]["required"]
     assert "resolution" not in schemas["Payment"]["properties"]
@@ -178,18 +168,6 @@ def test_operators_see_resolutions_and_users_do_not_hear_of_them() -> None:
         if route.model and route.model.__name__.endswith("Payment"):
             text = json.dumps(DOCUMENT["paths"][route.path][route.method.lower()]["responses"])
             assert ("schemas/OperatorPayment" in text) is (route.scope == ADMIN)
-
-
-def test_members_are_described_and_have_no_none() -> None:
-    # Counts and the state of a process say by their names what they are.
-    plain = {"Checked", "Health"}
-    for name, schema in DOCUMENT["components"]["schemas"].items():
-        assert "None" not in schema.get("description", ""), name
-        for member, described in schema.get("properties", {}).items():
-            if name in plain and "description" not in described:
-                continue
-            assert described.get("description"), f"{name}.{member}"
-            assert "None" not in described["description"], f"{name}.{member}"
 
 
 def test_tags_are_described() -> None:

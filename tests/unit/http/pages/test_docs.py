@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from support.fixtures.engine_setup import SECRET
+from support.fixtures.vendored import assert_vendored
 from yarl import URL
 
 from technopay.engine import Engine, EngineSettings
@@ -50,6 +51,11 @@ async def test_the_page_has_all_its_parts_and_each_can_be_kept_for_ever(client: 
         page = await response.text()
         assert response.headers["Content-Type"] == "text/html; charset=utf-8"
         assert response.headers["Cache-Control"] == "no-store"
+        policy = response.headers["Content-Security-Policy"]
+    directives = dict(directive.split(" ", 1) for directive in policy.split("; "))
+    assert directives["default-src"] == "'none'"
+    assert {source for sources in directives.values() for source in sources.split()} <= SOURCES
+    assert set(REFERENCE.findall(page)) == {*parts_of(page), "openapi.json", "data:,"}
     assert len(parts_of(page)) == 4
     for part in parts_of(page):
         # As a browser resolves it: beside /docs, which has no slash at its end.
@@ -61,19 +67,9 @@ async def test_the_page_has_all_its_parts_and_each_can_be_kept_for_ever(client: 
             assert response.headers["X-Content-Type-Options"] == "nosniff"
             assert "immutable" in response.headers["Cache-Control"]
             assert hashlib.sha256(text.encode()).hexdigest()[:12] in part
-    async with opened.get(f"{mount}/openapi.json") as response:
-        assert response.status == 200
 
 
-async def test_the_page_refers_to_nobody_else(client: tuple[Client, str]) -> None:
-    opened, mount = client
-    async with opened.get(f"{mount}/docs") as response:
-        page = await response.text()
-        policy = response.headers["Content-Security-Policy"]
-    directives = dict(directive.split(" ", 1) for directive in policy.split("; "))
-    assert directives["default-src"] == "'none'"
-    assert {source for sources in directives.values() for source in sources.split()} <= SOURCES
-    assert set(REFERENCE.findall(page)) == {*parts_of(page), "openapi.json", "data:,"}
+def test_its_own_files_refer_to_no_other_server() -> None:
     for name in ("docs.html", "docs.js", "docs.css"):
         assert "//" not in re.sub(r"^\s*//.*$", "", (FOLDER / name).read_text(), flags=re.MULTILINE), name
     assert "validatorUrl: null" in (FOLDER / "docs.js").read_text()
@@ -90,41 +86,36 @@ async def test_nothing_else_is_served_from_its_folder(client: tuple[Client, str]
             assert (await response.json())["code"] == "not_found"
 
 
-def test_what_was_vendored_is_unchanged_and_has_its_licence() -> None:
-    sums = {line[66:]: line[:64] for line in (VENDOR / "SHA256SUMS").read_text().splitlines()}
-    found = {path.name for path in VENDOR.iterdir()} - {"README.md", "SHA256SUMS"}
-    assert found == set(sums)
-    for name, digest in sums.items():
-        assert hashlib.sha256((VENDOR / name).read_bytes()).hexdigest() == digest, name
+def test_vendored_files_are_unchanged_and_have_their_licence() -> None:
+    assert_vendored(VENDOR)
     assert "Apache License" in (VENDOR / "LICENSE").read_text()
+
+
+async def followed(opened: Client, response: ClientResponse) -> list[str]:
+    """Follow the references of a page; return them."""
+    links = [each for each in REFERENCE.findall(await response.text()) if not each.startswith("data:")]
+    for link in links:
+        async with opened.get(response.url.join(URL(link)).path) as answer:
+            assert answer.status in (200, 503), link
+    return links
 
 
 async def test_with_a_slash_at_its_end_it_is_the_same_page(client: tuple[Client, str]) -> None:
     opened, mount = client
     async with opened.get(f"{mount}/docs/") as response:
         assert response.status == 200
-        page = await response.text()
-    found = [each for each in REFERENCE.findall(page) if not each.startswith("data:")]
-    assert len(found) == 5
-    for part in found:
-        async with opened.get(response.url.join(URL(part)).path) as answered:
-            assert answered.status == 200, part
+        assert len(await followed(opened, response)) == 5
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-async def test_the_start_shows_where_to_go(client: tuple[Client, str], slash: str) -> None:
+async def test_the_start_page_has_links(client: tuple[Client, str], slash: str) -> None:
     opened, mount = client
     if not mount and not slash:
         return  # no request can be made there
     async with opened.get(f"{mount}{slash}?utm=1") as response:
-        page = await response.text()
         assert (response.status, response.content_type) == (200, "text/html")
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
-    links = [each for each in REFERENCE.findall(page) if not each.startswith("data:")]
-    assert len(links) == 4
-    for link in links:
-        async with opened.get(response.url.join(URL(link)).path) as answered:
-            assert answered.status in (200, 503), link
+        assert len(await followed(opened, response)) == 4
 
 
 async def test_a_problem_links_to_the_explanation_of_its_code(client: tuple[Client, str]) -> None:

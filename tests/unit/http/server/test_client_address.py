@@ -8,6 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 
 from technopay.http.server.client_address import ClientAddress
 
@@ -18,8 +19,6 @@ def sent_from(peer: object, *forwarded: str) -> Any:
     transport = Mock()
     transport.get_extra_info.side_effect = {"peername": peer}.get
     headers = [("X-Forwarded-For", each) for each in forwarded]
-    from multidict import CIMultiDict
-
     return make_mocked_request("GET", "/", headers=CIMultiDict(headers), transport=transport)
 
 

@@ -1,8 +1,9 @@
-"""A connection whose client does not take what is written to it."""
+"""A connection whose client does not read the responses."""
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import Mock
@@ -16,9 +17,9 @@ from technopay.http.server.connection import Connection, ConnectionFactory
 from technopay.http.server.limits import ServerLimits
 
 
-async def make_connection(write_deadline_s: float) -> tuple[Connection, Mock]:
-    """Make a connection that is open, and what it writes to."""
-    server = web.Server(cast("Any", Mock()))
+async def make_connection(write_deadline_s: float, server: Any = None) -> tuple[Connection, Mock]:
+    """Make an open connection and its transport."""
+    server = server or web.Server(cast("Any", Mock()))
     made = ConnectionFactory(server, ServerLimits(write_deadline_s=write_deadline_s))()
     assert isinstance(made, Connection)
     wire = Mock(asyncio.Transport)
@@ -27,17 +28,11 @@ async def make_connection(write_deadline_s: float) -> tuple[Connection, Mock]:
     return made, wire
 
 
-async def test_whatever_is_not_taken_at_once_is_not_taken_however_little_it_is() -> None:
-    made, wire = await make_connection(60)
-
-    wire.set_write_buffer_limits.assert_called_once_with(high=0)
-    made.connection_lost(None)
-
-
-async def test_a_client_who_takes_nothing_in_time_is_cut_off_and_one_who_does_is_not() -> None:
+async def test_a_client_that_reads_no_response_in_time_is_cut_off_and_one_that_does_is_not() -> None:
     made, wire = await make_connection(0)
     cut_off = asyncio.Event()
     wire.abort.side_effect = cut_off.set
+    wire.set_write_buffer_limits.assert_called_once_with(high=0)
 
     made.pause_writing()
     made.resume_writing()
@@ -51,44 +46,36 @@ async def test_a_client_who_takes_nothing_in_time_is_cut_off_and_one_who_does_is
     made.connection_lost(None)
 
 
-async def test_the_next_answer_waits_until_the_one_before_is_taken() -> None:
+async def test_a_response_waits_until_the_one_before_is_read() -> None:
     engine: Any = SimpleNamespace()
     runner = web.AppRunner(create_app(engine, TokenAuthenticator(SECRET)), handle_signals=False)
     await runner.setup()
     assert runner.server is not None
-    made = ConnectionFactory(runner.server, ServerLimits())()
-    assert isinstance(made, Connection)
-    wire, written = Mock(asyncio.Transport), []
+    made, wire = await make_connection(60, runner.server)
+    written: list[bytes] = []
 
     def write(data: bytes) -> None:
         written.append(data)
         made.pause_writing()
 
-    wire.get_extra_info.return_value = None
+    async def has_written(count: int) -> bool:
+        return len(written) == count
+
     wire.is_closing.return_value = False
     wire.write.side_effect = write
-    made.connection_made(wire)
-
-    async def has_written() -> int:
-        return len(written)
-
     made.data_received(2 * b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n")
-    await wait_for(has_written)
+    await wait_for(partial(has_written, 1))
     for _ in range(20):
         await asyncio.sleep(0)
     assert len(written) == 1
 
     made.resume_writing()
-
-    async def has_written_both() -> bool:
-        return len(written) == 2
-
-    await wait_for(has_written_both)
+    await wait_for(partial(has_written, 2))
     made.connection_lost(None)
     await runner.cleanup()
 
 
-async def test_reading_goes_on_where_it_was_paused_and_nowhere_else() -> None:
+async def test_reading_resumes_only_if_it_was_paused() -> None:
     made, wire = await make_connection(60)
     made.data_received(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\nbegi")
 

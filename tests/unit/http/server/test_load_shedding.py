@@ -18,82 +18,48 @@ from technopay.http.server.load_shedding import (
 )
 
 
-def test_a_loop_in_time_leaves_the_limit() -> None:
-    limit = AdaptiveLimit(1_000)
-    for running in (0, 500, 1_000):
-        limit.update(LATE_S, running)
-        assert limit.value == 1_000
+def limits(limit: AdaptiveLimit, *updates: tuple[float, int]) -> list[int]:
+    """Update a limit with lags and running requests; return its values."""
+    values = []
+    for lag_s, running in updates:
+        limit.update(lag_s, running)
+        values.append(limit.value)
+    return values
 
 
-def test_a_late_loop_lowers_the_limit_to_the_minimum() -> None:
+def test_a_late_loop_lowers_the_limit_to_the_minimum_and_one_in_time_leaves_it() -> None:
     limit = AdaptiveLimit(1_000)
-    limit.update(2 * LATE_S, 600)
-    assert limit.value == 540
-    limit.update(2 * LATE_S, 600)
-    assert limit.value == 486
-    for _ in range(50):
-        limit.update(60.0, limit.value)
-    assert limit.value == LIMIT_MIN
+    assert limits(limit, (LATE_S, 0), (LATE_S, 500), (LATE_S, 1_000)) == [1_000] * 3
+    assert limits(limit, (2 * LATE_S, 600), (2 * LATE_S, 600)) == [540, 486]
+    assert limits(limit, *[(60.0, 40)] * 50)[-1] == LIMIT_MIN
+    assert limits(AdaptiveLimit(3), (60.0, 3)) == [3], "a small limit stays"
 
 
 def test_a_loop_in_time_again_raises_the_limit_step_by_step() -> None:
     limit = AdaptiveLimit(1_000)
-    limit.update(2 * LATE_S, 300)
-    assert limit.value == 270
-    limit.update(0.0, 270)
-    assert limit.value == 320
-    for _ in range(20):
-        limit.update(0.0, 270)
-    assert limit.value == 1_000
+    assert limits(limit, (2 * LATE_S, 300), (0.0, 270)) == [270, 320]
+    assert limits(limit, *[(0.0, 270)] * 20)[-1] == 1_000
 
 
-def test_a_small_limit_stays() -> None:
-    limit = AdaptiveLimit(3)
-    limit.update(60.0, 3)
-    assert limit.value == 3
-
-
-async def test_a_drain_waits_for_what_runs() -> None:
+async def test_a_drain_waits_for_running_requests_in_bounded_time_and_refuses_new_ones() -> None:
     concurrency = ConcurrencyLimit(ServerLimits(requests_max=10))
     concurrency.acquire()
+    began = time.monotonic()
+    await concurrency.drain(0.05)
+    assert 0.05 <= time.monotonic() - began < 5
+
     draining = asyncio.create_task(concurrency.drain(10))
     await asyncio.wait([draining], timeout=0.05)
     assert concurrency.draining
     assert not draining.done()
     concurrency.release()
     await draining
-
-
-async def test_a_drain_does_not_wait_for_ever() -> None:
-    concurrency = ConcurrencyLimit(ServerLimits(requests_max=10))
-    began = time.monotonic()
-    concurrency.acquire()
-    await concurrency.drain(0.05)
-    assert 0.05 <= time.monotonic() - began < 5
-
-
-async def test_a_drain_with_nothing_to_wait_for_is_over_at_once_and_takes_nothing_new() -> None:
-    concurrency = ConcurrencyLimit(ServerLimits(requests_max=10))
-    concurrency.acquire()
-    concurrency.release()
     await concurrency.drain(10)
-
     with pytest.raises(Overloaded, match="shutting down"):
         concurrency.acquire()
 
 
-async def test_no_more_than_the_bound_are_let_in_at_a_time() -> None:
-    concurrency = ConcurrencyLimit(ServerLimits(requests_max=2))
-    concurrency.acquire()
-    concurrency.acquire()
-    with pytest.raises(Overloaded):
-        concurrency.acquire()
-    concurrency.release()
-    concurrency.acquire()
-    assert concurrency.running == 2
-
-
-async def test_what_begins_something_leaves_places_for_what_finishes() -> None:
+async def test_the_number_of_requests_is_bounded_with_places_left_for_those_that_finish() -> None:
     concurrency = ConcurrencyLimit(ServerLimits(requests_max=8))
     for _ in range(6):
         concurrency.acquire(starts=True)
@@ -103,6 +69,9 @@ async def test_what_begins_something_leaves_places_for_what_finishes() -> None:
     concurrency.acquire()
     with pytest.raises(Overloaded):
         concurrency.acquire()
+    concurrency.release()
+    concurrency.acquire()
+    assert concurrency.running == 8
 
 
 async def test_a_late_loop_lets_fewer_in_until_it_is_in_time_again() -> None:
@@ -127,7 +96,7 @@ async def test_a_late_loop_lets_fewer_in_until_it_is_in_time_again() -> None:
     watching.cancel()
 
 
-async def test_no_user_takes_the_place_of_all_others() -> None:
+async def test_the_requests_of_one_user_are_bounded() -> None:
     concurrency = ConcurrencyLimit(ServerLimits(requests_max=10, requests_per_user_max=2))
     concurrency.acquire_for("alice")
     concurrency.acquire_for("alice")

@@ -1,4 +1,4 @@
-"""A prebuilt response: the same as aiohttp's, and nothing that ends a header."""
+"""A prebuilt response: equal to aiohttp's, without line ends in its headers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def made(call: Call) -> Response:
 
 @asynccontextmanager
 async def asking(app: web.Application) -> AsyncIterator[Any]:
-    """Serve an application and ask it on a connection that stays."""
+    """Serve an application; send it requests on one connection."""
     async with serving(app, "127.0.0.1", 0) as (host, port):
         reader, writer = await asyncio.open_connection(host, port)
 
@@ -52,7 +52,7 @@ def app_with_answer() -> web.Application:
     return create_app(engine, TokenAuthenticator(SECRET), more_routes=[route])
 
 
-async def test_it_says_what_aiohttp_would_say_where_that_is_asked() -> None:
+async def test_it_equals_the_response_of_aiohttp_where_a_hook_needs_one() -> None:
     hooked, calls = app_with_answer(), []
 
     async def hook(request: web.Request, response: web.StreamResponse) -> None:
@@ -70,7 +70,7 @@ async def test_it_says_what_aiohttp_would_say_where_that_is_asked() -> None:
     assert whole[1] == "größer".encode()
 
 
-async def test_one_connection_serves_many_requests_and_ends_when_it_is_asked_to() -> None:
+async def test_one_connection_serves_many_requests_in_their_protocol_and_ends_on_request() -> None:
     async with asking(app_with_answer()) as ask:
         for _ in range(3):
             head, body = await ask("GET /made HTTP/1.1")
@@ -81,9 +81,6 @@ async def test_one_connection_serves_many_requests_and_ends_when_it_is_asked_to(
         head, body = await ask("GET /made HTTP/1.1", "Connection: close")
         assert head["Connection"] == "close"
         assert body
-
-
-async def test_an_old_client_gets_an_answer_in_its_protocol() -> None:
     async with asking(app_with_answer()) as ask:
         head, body = await ask("GET /made HTTP/1.0")
     assert head["status"] == "HTTP/1.0 201 Created"
