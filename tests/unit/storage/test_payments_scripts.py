@@ -100,6 +100,7 @@ async def test_a_waiting_payment_is_canceled_even_by_a_blocked_user(setup: Setup
     assert await setup.news(before) == [
         ("payment.canceled", {"payment": payment_id, "version": "2", "by": "user"})
     ]
+    assert (await setup.fields("payment", payment_id))["version"] == "2", "the audit compares all versions"
     assert (await setup.due_at(payment_id) or 0) > await setup.now_ms() + 29 * 24 * 3600 * 1000
 
 
