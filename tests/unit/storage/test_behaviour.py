@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from support.fixtures.clock import FakeClock
 from support.fixtures.store_setup import (
-    ALONE,
     CODE_MS,
     RIGHT,
     WRONG,
@@ -63,7 +62,7 @@ class Habit:
         await self._setup.write_code(
             self.payment, expires_at=await self._setup.now_ms() + CODE_MS, payable_until=9_999_999_999_999
         )
-        return await self._setup.store.run(guess(self.payment, **{self.name: 2}), ALONE)  # type: ignore[arg-type]
+        return await self._setup.run(guess(self.payment, **{self.name: 2}))  # type: ignore[arg-type]
 
     async def kept(self) -> tuple[int, int]:
         """Answer when the window ends, and what was counted in it."""
@@ -102,7 +101,7 @@ async def test_what_is_done_is_counted_to_the_limit_and_one_more_is_refused_and_
     if habit.name == "codes":
         refused = await setup.start(habit.wallet_id, invoice, codes_per_hour=2)
     else:
-        refused = await setup.store.run(guess(habit.payment, RIGHT, **{habit.name: 2}), ALONE)
+        refused = await setup.run(guess(habit.payment, RIGHT, **{habit.name: 2}))
 
     assert (refused.code, refused.details["too_many"]) == ("rate_limited", habit.name)
     assert 0 < refused.details["retry_after_s"] <= length_ms / 1000
@@ -153,22 +152,22 @@ async def test_a_clock_that_jumped_back_does_not_make_a_window_longer(
 async def test_the_right_code_is_refused_when_it_was_tried_too_often_and_taken_afterwards(setup: Setup) -> None:
     wallet = await setup.wallet()
     first, second = [await setup.started(wallet, await setup.invoice()) for _ in range(2)]
-    wrong = await setup.store.run(guess(first, confirms=2, failures=2), ALONE)
+    wrong = await setup.run(guess(first, confirms=2, failures=2))
     assert wrong.details == {"attempts_remaining": 4}
-    wrong = await setup.store.run(guess(second, confirms=2, failures=2), ALONE)
+    wrong = await setup.run(guess(second, confirms=2, failures=2))
     assert wrong.details == {"attempts_remaining": 4}, "of this payment"
 
     for name in ("failures", "confirms"):
         for payment in (first, second):
             for evidence in (RIGHT, WRONG):
-                refused = await setup.store.run(guess(payment, evidence, confirms=2, failures=2), ALONE)
+                refused = await setup.run(guess(payment, evidence, confirms=2, failures=2))
                 assert (refused.code, refused.details["too_many"]) == ("rate_limited", name)
                 assert refused.value is not None
                 assert refused.value.confirmation is not None
                 assert refused.value.confirmation.attempts_remaining == 4
         await setup.write("user", "alice", **{name: "1700000000000 2"})
 
-    assert (await setup.store.run(guess(first, RIGHT, confirms=2, failures=2), ALONE)).code == "ok"
+    assert (await setup.run(guess(first, RIGHT, confirms=2, failures=2))).code == "ok"
     assert await setup.money(wallet) == (9_000, 1_000)
 
 
@@ -178,12 +177,12 @@ async def test_a_lock_out_is_judged_before_how_often_somebody_confirms(
     payment = await clocked.started(await clocked.wallet(), await clocked.invoice())
     until = fake_clock.now_ms + 20_000
     await clocked.write("user", "alice", confirms=f"{until + 10_000} 1", failures=f"{until} 1")
-    refused = await clocked.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)
+    refused = await clocked.run(guess(payment, RIGHT, confirms=1, failures=1))
     assert dict(refused.details) == {
         "retry_after_s": 20, "too_many": "failures", "locked_until": from_ms(until),
     }  # fmt: skip
     fake_clock.advance(20_000)
-    refused = await clocked.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)
+    refused = await clocked.run(guess(payment, RIGHT, confirms=1, failures=1))
     assert dict(refused.details) == {"retry_after_s": 10, "too_many": "confirms"}
 
 
@@ -194,16 +193,16 @@ async def test_nobody_pays_for_what_another_user_does(setup: Setup, habit: Habit
     invoice = await setup.invoice("bob")
     payment = await setup.started(await setup.wallet("bob"), invoice, "bob", codes_per_hour=1)
     command = commands.ConfirmPayment(new_id("op"), payment, "bob", RIGHT, 1, 1)
-    assert (await setup.store.run(command, ALONE)).code == "ok"
+    assert (await setup.run(command)).code == "ok"
 
 
 async def test_starts_and_resends_are_codes_together(setup: Setup) -> None:
     wallet = await setup.wallet()
     payment = await setup.started(wallet, await setup.invoice(), codes_per_hour=3)
-    assert (await setup.store.run(resend(payment, 2, 3), ALONE)).code == "ok"
-    assert (await setup.store.run(resend(payment, 3, 3), ALONE)).code == "ok"
+    assert (await setup.run(resend(payment, 2, 3))).code == "ok"
+    assert (await setup.run(resend(payment, 3, 3))).code == "ok"
     before = await dump(setup.store)
-    refused = await setup.store.run(resend(payment, 4, 3), ALONE)
+    refused = await setup.run(resend(payment, 4, 3))
     assert (refused.code, refused.details["too_many"]) == ("rate_limited", "codes")
     assert await dump(setup.store) == before
     # A start that is refused does not cancel the payment before it.
@@ -212,8 +211,8 @@ async def test_starts_and_resends_are_codes_together(setup: Setup) -> None:
     assert (refused.code, refused.details["too_many"]) == ("rate_limited", "codes")
     assert await dump(setup.store) == before
 
-    assert (await setup.store.run(resend(payment, 4, None), ALONE)).code == "ok"
-    refused = await setup.store.run(resend(payment, 5, 3), ALONE)
+    assert (await setup.run(resend(payment, 4, None))).code == "ok"
+    refused = await setup.run(resend(payment, 5, 3))
     assert refused.details["too_many"] == "resends", "the payment's own bound comes first"
 
 
@@ -226,7 +225,7 @@ async def test_a_right_code_that_cannot_be_used_is_a_confirm_and_no_failure(setu
         await setup.write("wallet", wallet, balance=1)
     else:
         await setup.set_limit("EUR", 1)
-    refused = await setup.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)
+    refused = await setup.run(guess(payment, RIGHT, confirms=1, failures=1))
     assert refused.code in ("insufficient_funds", "daily_limit_exceeded")
     fields = await setup.fields("user", "alice")
     assert fields["confirms"].endswith(" 1")
@@ -241,7 +240,7 @@ async def test_what_never_reaches_the_code_is_not_counted(setup: Setup) -> None:
     before = await dump(setup.store)
     for each in (payment, expired, "pay_00none"):
         for evidence in (RIGHT, WRONG):
-            await setup.store.run(guess(each, evidence, confirms=5, failures=5), ALONE)
+            await setup.run(guess(each, evidence, confirms=5, failures=5))
     assert await dump(setup.store) == before
 
 
@@ -251,11 +250,11 @@ async def test_a_confirm_that_comes_again_is_counted_once_and_answered_over_the_
 ) -> None:
     payment = await setup.started(await setup.wallet(), await setup.invoice())
     command = guess(payment, evidence, confirms=1, failures=1)
-    first = await setup.store.run(command, ALONE)
+    first = await setup.run(command)
     assert first.code == ("ok" if evidence == RIGHT else "confirmation_invalid")
     before = await dump(setup.store)
     for _ in range(2):
-        again = await setup.store.run(command, ALONE)
+        again = await setup.run(command)
         assert (again.code, again.details) == (first.code, first.details)
     assert await dump(setup.store) == before
     assert (await setup.fields("user", "alice"))["confirms"].endswith(" 1")
@@ -263,9 +262,9 @@ async def test_a_confirm_that_comes_again_is_counted_once_and_answered_over_the_
 
 async def test_the_accepted_code_is_answered_again_over_the_limit(setup: Setup) -> None:
     payment = await setup.started(await setup.wallet(), await setup.invoice())
-    assert (await setup.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)).code == "ok"
+    assert (await setup.run(guess(payment, RIGHT, confirms=1, failures=1))).code == "ok"
     before = await dump(setup.store)
-    replay = await setup.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)
+    replay = await setup.run(guess(payment, RIGHT, confirms=1, failures=1))
     assert (replay.code, replay.replayed) == ("ok", True)
     assert await dump(setup.store) == before
 
@@ -274,10 +273,10 @@ async def test_a_late_copy_of_a_wrong_code_is_not_counted_again(setup: Setup) ->
     payment = await setup.started(await setup.wallet(), await setup.invoice())
     guesses = [guess(payment, confirms=9, failures=9) for _ in range(3)]
     for command in guesses:
-        await setup.store.run(command, ALONE)
+        await setup.run(command)
     before = await dump(setup.store)
     for command in guesses:
-        assert (await setup.store.run(command, ALONE)).code == "confirmation_invalid"
+        assert (await setup.run(command)).code == "confirmation_invalid"
     assert await dump(setup.store) == before
     fields = await setup.fields("user", "alice")
     assert [fields[name].split(" ")[1] for name in ("confirms", "failures")] == ["3", "3"]
@@ -293,7 +292,7 @@ async def test_a_start_and_a_resend_that_come_again_are_counted_once_and_answere
     start = start_command(await setup.wallet(), await setup.invoice(), identity=identity(), codes_per_hour=2)
     again = resend(start.payment_id, 2, 2, identity())
     for command in (start, start, again, again, start):
-        outcome = await setup.store.run(command, ALONE)
+        outcome = await setup.run(command)
         assert outcome.code == "ok"
     assert (await setup.fields("user", "alice"))["codes"].endswith(" 2")
 
@@ -304,5 +303,5 @@ async def test_limits_that_are_lifted_leave_nothing_in_the_user(setup: Setup) ->
     before[wallet] = ""
     payment = await setup.started(wallet, await setup.invoice())
     for command in (resend(payment, 2, None), guess(payment), guess(payment, RIGHT)):
-        await setup.store.run(command, ALONE)
+        await setup.run(command)
     assert await setup.fields("user", "alice") == before

@@ -191,7 +191,7 @@ def test_an_answer_given_again_does_not_turn_the_periods_back(piped: RedisStore,
 async def test_a_command_out_of_bounds_is_run_again_with_the_periods_around_the_stores_clock(
     piped: RedisStore, pipe: Pipe
 ) -> None:
-    running = asyncio.create_task(piped.run(make(commands.ConfirmPayment), ALONE))
+    running = asyncio.create_task(piped.run(make(commands.ConfirmPayment)))
     await asyncio.sleep(0)
     pipe.sent[0][2](["bounds", "1783252800000", ""])
     await asyncio.sleep(0)
@@ -269,7 +269,7 @@ async def test_details_have_their_types(setup: Setup) -> None:
     await setup.set_limit("EUR", 5_000)
     payment = await setup.started(await setup.wallet(), await setup.invoice(), resends=0)
     resend = commands.ResendCode(unrecorded(), payment, "alice", 2, 60_000)
-    assert 0 < (await setup.store.run(resend, ALONE)).details["retry_after_s"] <= 300
+    assert 0 < (await setup.run(resend)).details["retry_after_s"] <= 300
     assert (await setup.confirm(payment, WRONG)).details == {"attempts_remaining": 4}
     assert (await setup.confirm(payment, RIGHT)).details == {"claim": "1"}
     assert (await setup.confirm(payment, RIGHT)).details == {"replayed": True}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from support.fixtures.clock import FakeClock
 from support.fixtures.store_commands import has_records, read_end, read_journal, read_owned
-from support.fixtures.store_setup import ALONE, Setup, operation, unrecorded
+from support.fixtures.store_setup import Setup, unrecorded
 
 from technopay.engine import Invoice, Payment, commands
-from technopay.engine.commands import ReadInvoice, ReadPayment, VoidInvoice
+from technopay.engine.commands import ReadInvoice, ReadPayment
 from technopay.engine.events.feed import RECORDS_MAX
 from technopay.engine.values import JournalEntry, Position
 from technopay.storage import RedisStore
@@ -38,7 +38,7 @@ async def test_entries_of_a_payment_have_versions_whether_they_name_them_or_not(
 
 async def test_an_invoice_has_an_entry_when_it_is_made_and_when_it_is_withdrawn(setup: Setup) -> None:
     invoice = await setup.invoice()
-    await setup.store.run(VoidInvoice(operation(), invoice))
+    await setup.void(invoice)
 
     entries = await entries_about(setup, invoice)
 
@@ -104,11 +104,11 @@ async def test_records_are_read_for_those_whose_they_are(setup: Setup, user_ids:
     for user in owners:
         payment, invoice = found[payments[user]], found[invoices[user]]
         assert isinstance(payment, Payment)
-        assert payment == (await setup.store.run(ReadPayment(payment.id, user))).value
+        assert payment == (await setup.run(ReadPayment(payment.id, user))).value
         assert payment.confirmation is not None
         assert payment.confirmation.sent_to == f"{user[0]}***@example.com"
         assert isinstance(invoice, Invoice)
-        assert invoice == (await setup.store.run(ReadInvoice(invoice.id, user))).value
+        assert invoice == (await setup.run(ReadInvoice(invoice.id, user))).value
 
 
 async def test_as_many_records_as_the_feed_asks_for_are_read_in_the_order_asked_or_none(setup: Setup) -> None:
@@ -121,7 +121,7 @@ async def test_the_record_is_as_it_is_when_it_is_read(setup: Setup) -> None:
     payment = await setup.started(await setup.wallet(), await setup.invoice())
     [started] = await entries_about(setup, payment)
     command = commands.CancelPayment(unrecorded(), payment, "alice")
-    await setup.store.run(command, ALONE)
+    await setup.run(command)
 
     found = (await read_owned(setup.store, [payment], ["alice"]))[payment]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.fixtures.clock import FakeClock
 from support.fixtures.store_commands import take_due
-from support.fixtures.store_setup import ALONE, CODE_MS, Setup, operation, unrecorded
+from support.fixtures.store_setup import CODE_MS, Setup, operation, unrecorded
 
 from technopay.engine import commands
 from technopay.engine.commands import CreateUser, ReadInvoice
@@ -39,12 +39,12 @@ async def test_an_invoice_is_payable_to_its_last_millisecond(
     payment_id = await clocked.started(wallet, first)
     resend = commands.ResendCode(unrecorded(), payment_id, "alice", 2, 60_000)
     fake_clock.now_ms = expires_at + late_ms
-    outcome = await clocked.store.run(ReadInvoice(second, None))
+    outcome = await clocked.run(ReadInvoice(second, None))
     assert outcome.value is not None
     assert outcome.value.status == ("open" if late_ms else "expired")
     assert (await clocked.start(wallet, second)).code == start
     if late_ms == 0:
-        assert (await clocked.store.run(resend, ALONE)).code == "invoice_expired"
+        assert (await clocked.run(resend)).code == "invoice_expired"
     assert (await clocked.confirm(payment_id)).code == confirm
 
 
@@ -90,13 +90,13 @@ async def test_an_operation_is_remembered_as_long_as_it_was_asked_for(
     clocked: Setup, fake_clock: FakeClock
 ) -> None:
     who = operation(kept_ms=1_000)
-    await clocked.store.run(CreateUser(who, "bob", None, "+15550100"))
+    await clocked.run(CreateUser(who, "bob", None, "+15550100"))
     fake_clock.advance(999)
     await take_due(clocked.store, 10)
-    assert (await clocked.store.run(CreateUser(who, "bob", None, "+15550100"))).replayed
+    assert (await clocked.run(CreateUser(who, "bob", None, "+15550100"))).replayed
     fake_clock.advance(1)
     await take_due(clocked.store, 10)
-    assert (await clocked.store.run(CreateUser(who, "bob", None, "+15550100"))).code == "user_exists"
+    assert (await clocked.run(CreateUser(who, "bob", None, "+15550100"))).code == "user_exists"
 
 
 async def test_the_debit_is_dated_by_the_stores_clock(clocked: Setup, fake_clock: FakeClock) -> None:

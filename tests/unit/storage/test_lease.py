@@ -60,7 +60,7 @@ async def test_an_old_token_is_fenced_and_changes_nothing(clocked: Setup, name: 
 @every_script
 async def test_the_own_earlier_result_is_answered_before_the_lease_is_judged(clocked: Setup, name: str) -> None:
     wallet, command = await prepare(clocked, name)
-    first = await clocked.run(command, ALONE)
+    first = await clocked.run(command)
     assert first.code == "ok"
     await hold(clocked, wallet, until_in_ms=LEASE_MS)
     before = await dump(clocked.store)

@@ -30,7 +30,7 @@ async def listed(
 
 
 async def test_what_was_delivered_at_once_is_listed_and_leaves_no_record(setup: Setup) -> None:
-    await setup.store.run(CreateUser(operation(), "bob", "bob@example.com", "+15550100"))
+    await setup.run(CreateUser(operation(), "bob", "bob@example.com", "+15550100"))
     wallet = await setup.wallet("bob")
     await relay_all(setup)
     payment_id = await setup.started(wallet, await setup.invoice("bob"), "bob", method="sms")

@@ -77,7 +77,7 @@ async def test_dead_payments_and_old_operations_are_reaped_and_live_ones_are_not
     dead = await setup.started(wallet, await setup.invoice(), lifetime_ms=0)
     await take_due(setup.store, 10)
     old = operation()
-    await setup.store.run(CreateUser(old, "bob", None, "+15550100"))
+    await setup.run(CreateUser(old, "bob", None, "+15550100"))
     await setup.make_due(dead)
     await setup.make_due(f"op_{old.operation_id}")
     await take_due(setup.store, 10)
@@ -86,7 +86,7 @@ async def test_dead_payments_and_old_operations_are_reaped_and_live_ones_are_not
     assert await setup.due_at(dead) is None
     assert await setup.due_at(f"op_{old.operation_id}") is None
     assert [payment.id for payment in (await list_payments(setup.store, "alice", "", 10)).data] == [kept]
-    assert (await setup.store.run(CreateUser(old, "bob", None, "+15550100"))).code == "user_exists"
+    assert (await setup.run(CreateUser(old, "bob", None, "+15550100"))).code == "user_exists"
 
 
 async def test_the_agenda_forgets_what_is_gone(setup: Setup) -> None:

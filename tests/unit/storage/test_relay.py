@@ -14,10 +14,9 @@ from support.fixtures.store_commands import (
     record_deliveries,
     take_due,
 )
-from support.fixtures.store_setup import ALONE, RIGHT, WRONG, Setup, dump, message_id, operation, unrecorded
+from support.fixtures.store_setup import RIGHT, WRONG, Setup, dump, message_id, unrecorded
 
 from technopay.engine import commands
-from technopay.engine.commands import VoidInvoice
 from technopay.engine.notifications.texts import MESSAGE_KINDS
 from technopay.engine.values import Notification, PaymentTerms
 from technopay.storage.scripts.loader import load_scripts
@@ -102,11 +101,11 @@ async def every_kind(setup: Setup) -> dict[str, str]:
                 ends["the second start"] = await setup.started(wallet, invoice)
                 await setup.cancel(ends["the second start"])
             case "voided":
-                await setup.store.run(VoidInvoice(operation(), invoice))
+                await setup.void(invoice)
             case "expired":
                 await take_due(setup.store, 10)
     resend = commands.ResendCode(unrecorded(), ends["refused"], "alice", 2, 60_000)
-    assert (await setup.store.run(resend, ALONE)).code == "ok"
+    assert (await setup.run(resend)).code == "ok"
     return ends
 
 

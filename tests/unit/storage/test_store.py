@@ -154,7 +154,7 @@ async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(setup
     payment, claim = await setup.processing(wallet)
     await set_aside(setup.store, payment, claim, 60_000)
     await setup.started(wallet, await setup.invoice())
-    await setup.store.run(new_invoice("alice", 1, "EUR", FAR, reference="R-1"))
+    await setup.run(new_invoice("alice", 1, "EUR", FAR, reference="R-1"))
     outbox = await read_outbox(setup.store, "relay-a", 100)
     assert outbox is not None
     untold = [failed_delivery(notice, "email", "waiting", "it bounced") for notice in outbox.notifications]

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from redis.exceptions import ConnectionError as RedisConnectionError
-from support.fixtures.store_setup import ALONE, Setup, client_of
+from support.fixtures.store_setup import Setup, client_of
 from support.proxies.faulty_proxy import answering_server
 
 from technopay.engine.commands import CompletePayment, ReadUser
@@ -182,7 +182,7 @@ async def test_a_command_whose_outcome_cannot_be_read_has_a_defect_for_that_comm
     async with answering_server({"FCALL": reply.encode()}) as url:
         client = store._partition.client = ServerClient(url, reply_timeout_s=1)
         with pytest.raises(InternalError):
-            await store.run(CompletePayment("pay_1", "1", "settled"), ALONE)
+            await store.run(CompletePayment("pay_1", "1", "settled"))
         assert client._connection is not None
         assert not client._connection.is_lost
         await client.aclose()
