@@ -136,7 +136,7 @@ async def test_a_wrong_code_costs_one_attempt_however_late_its_call_comes_again(
     payment_id = await waiting(setup)
     # The names begin and end alike: none is found in another.
     calls = ["call.1", "all.1", "call.11"]
-    guesses = [ConfirmPayment(call, payment_id, "alice", WRONG) for call in calls]
+    guesses = [ConfirmPayment(call, payment_id, "alice", WRONG, 9, 9) for call in calls]
     first = [await setup.run(guess) for guess in guesses]
     assert [outcome.details for outcome in first] == [{"attempts_remaining": left} for left in (4, 3, 2)]
     if then == "guess":
@@ -277,7 +277,8 @@ async def test_a_confirm_and_a_resend_name_the_first_rule_and_change_nothing(
     before = await dump(setup.store)
 
     for evidence in (RIGHT, WRONG):
-        outcome = await setup.confirm(payment, evidence)
+        # With limits on behaviour: a confirm that does not reach the code is not counted.
+        outcome = await setup.run(ConfirmPayment(new_id("op"), payment, "alice", evidence, 5, 5))
         assert (outcome.code, value_of(outcome).id) == (code, payment)
     assert (await setup.run(commands.ResendCode(operation(), payment, "alice", 2, 60_000))).code == code
 
@@ -290,7 +291,7 @@ async def test_somebody_elses_payment_looks_like_none(setup: Setup) -> None:
     before = await dump(setup.store)
     for payment_id, user in ((payment, "bob"), ("pay_00none", "alice")):
         for command in (
-            ConfirmPayment(new_id("op"), payment_id, user, RIGHT),
+            ConfirmPayment(new_id("op"), payment_id, user, RIGHT, 5, 5),
             commands.ResendCode(operation(), payment_id, user, 2, 60_000),
             commands.CancelPayment(operation(), payment_id, user),
             ReadPayment(payment_id, user),

@@ -6,30 +6,20 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import pytest
 from support.fixtures.store_commands import (
     failed_delivery,
-    list_entries,
-    list_invoices,
-    list_messages,
-    list_payments,
-    list_wallets,
     mock_inbox,
     mock_settlement,
-    read_inbox,
-    read_limits,
     read_outbox,
     record_deliveries,
-    search_payments,
     set_aside,
-    take_due,
 )
-from support.fixtures.store_setup import Setup, client_of, dump, new_invoice
+from support.fixtures.store_setup import FAR, Setup, client_of, dump, new_invoice
 
 from technopay.engine import StoreUnfit
-from technopay.engine.commands import BindSecret, FindPayment, ReadUser
+from technopay.engine.commands import BindSecret, ReadUser
 from technopay.engine.ports import Store
 from technopay.storage import RedisStore
 from technopay.storage.commands import MarkDemo
@@ -37,8 +27,6 @@ from technopay.storage.redis_keys import KINDS, Keys
 from technopay.storage.schema import SCHEMA
 
 pytestmark = pytest.mark.any_partition
-
-FAR = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 async def test_a_store_says_what_it_is(store: RedisStore) -> None:
@@ -128,25 +116,6 @@ async def test_a_store_is_opened_and_closed_more_than_once(make_store: Callable[
         async with store:
             await store.ping()
         await store.aclose()
-
-
-async def test_reading_changes_nothing(setup: Setup) -> None:
-    wallet = await setup.wallet()
-    payment, _ = await setup.processing(wallet)
-    before = await dump(setup.store)
-    store = setup.store
-    await store.run(FindPayment(payment))
-    await setup.context(payment)
-    await read_limits(store, "alice")
-    await list_wallets(store, "alice", "", 10)
-    await list_invoices(store, "alice", "", 10)
-    await list_payments(store, "alice", "", 10)
-    await list_entries(store, wallet, None, "", 10)
-    await list_messages(store, None, None, "", 10)
-    await search_payments(store, None, None, set_aside=None, cursor="", limit=10)
-    await read_inbox(store, "alice", 200)
-    await take_due(store, 10)
-    assert await dump(setup.store) == before
 
 
 async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(setup: Setup) -> None:
