@@ -47,11 +47,6 @@ def view(*, email: str = "", phone: str = "+15550100", **parts: str) -> str:
     return SEPARATOR.join(["pay_1", email, phone, *(basic.get(name, "") for name in VIEW)])
 
 
-def shortened(view: str, parts: int) -> str:
-    """Leave out what follows the first parts."""
-    return SEPARATOR.join(view.split(SEPARATOR)[: 3 + parts])
-
-
 @pytest.mark.parametrize(
     ("email", "masked"),
     [
@@ -74,20 +69,17 @@ def test_of_a_phone_number_the_first_and_last_digits_are_shown(phone: str, maske
 
 
 def test_a_confirmation_is_masked_and_shown_while_it_waits_and_when_it_expired() -> None:
-    waiting, expired = (
-        payment_from(Payment, view(**WAITING), 1_999, CALENDAR),
-        payment_from(Payment, view(**WAITING), 2_000, CALENDAR),
-    )
-    assert (waiting.status, expired.status) == ("requires_confirmation", "expired")
-    assert waiting.confirmation is not None
-    assert waiting.confirmation == expired.confirmation
-    assert waiting.confirmation.sent_to == "+1•••0100"
-    assert (waiting.confirmation.attempts_remaining, waiting.confirmation.resends_remaining) == (5, 3)
-    assert waiting.confirmation.expires_at == from_ms(2_000)
-    for status in ("canceled", "failed"):
-        assert payment_from(Payment, view(status=status, **WAITING), 1_999, CALENDAR).confirmation is None
-    by_email = view(email="alice@example.com", **WAITING | {"code_method": "email"})
-    confirmation = payment_from(Payment, by_email, 0, CALENDAR).confirmation
+    def shown(now_ms: int = 1_999, email: str = "", **parts: str) -> Payment:
+        return payment_from(Payment, view(email=email, **WAITING | parts), now_ms, CALENDAR)
+
+    assert [shown(now_ms).status for now_ms in (1_999, 2_000)] == ["requires_confirmation", "expired"]
+    confirmation = shown().confirmation
+    assert confirmation is not None
+    assert shown(2_000).confirmation == confirmation
+    assert (confirmation.sent_to, confirmation.expires_at) == ("+1•••0100", from_ms(2_000))
+    assert (confirmation.attempts_remaining, confirmation.resends_remaining) == (5, 3)
+    assert [shown(status=status).confirmation for status in ("canceled", "failed")] == [None, None]
+    confirmation = shown(email="alice@example.com", code_method="email").confirmation
     assert confirmation is not None
     assert (confirmation.method, confirmation.sent_to) == ("email", "a***@example.com")
 
@@ -100,14 +92,10 @@ def test_a_payment_shows_balances_from_its_debit_on() -> None:
 
 
 def test_what_is_empty_can_be_left_out_of_a_view_from_the_debit_on_or_from_the_failure_on() -> None:
-    waiting = view(**WAITING)
-    assert payment_from(Payment, shortened(waiting, WHEN_DEBITED), 0, CALENDAR) == payment_from(
-        Payment, waiting, 0, CALENDAR
-    )
     settled = view(status="succeeded", paid_at="1500", balance="300", settled_at="1600")
-    assert payment_from(Payment, shortened(settled, WHEN_RARE), 0, CALENDAR) == payment_from(
-        Payment, settled, 0, CALENDAR
-    )
+    for whole, parts in ((view(**WAITING), WHEN_DEBITED), (settled, WHEN_RARE)):
+        short = SEPARATOR.join(whole.split(SEPARATOR)[: 3 + parts])
+        assert payment_from(Payment, short, 0, CALENDAR) == payment_from(Payment, whole, 0, CALENDAR)
 
 
 def test_a_payment_shows_its_limit_its_failure_its_refund_and_its_resolution() -> None:

@@ -139,21 +139,21 @@ async def test_no_result_comes_before_the_call_returned(
     await closed.aclose()
     for client in (server_store._partition.client, fake_store._partition.client, closed):
         assert client is not None
-        heard: list[Any] = []
-        client.send(READ_META, (KEY,), (), heard.append)
-        client.send_command(("XRANGE", "{none:00}:journal", "-", "+"), heard.append)
-        assert heard == []
+        results: list[Any] = []
+        client.send(READ_META, (KEY,), (), results.append)
+        client.send_command(("XRANGE", "{none:00}:journal", "-", "+"), results.append)
+        assert results == []
         async with asyncio.timeout(5):
-            while len(heard) < 2:  # noqa: ASYNC110 - what hears is no coroutine
+            while len(results) < 2:  # noqa: ASYNC110 - what hears is no coroutine
                 await asyncio.sleep(0.001)
 
 
 async def test_a_command_that_only_reads_goes_without_a_script(store: RedisStore) -> None:
     await Setup(store).user("alice")
-    client, heard = store._partition.client, asyncio.get_running_loop().create_future()
+    client, results = store._partition.client, asyncio.get_running_loop().create_future()
     assert client is not None
-    client.send_command(("XRANGE", store._keys.journal, "-", "+", "COUNT", 1), heard.set_result)
-    ((entry, flat),) = await heard
+    client.send_command(("XRANGE", store._keys.journal, "-", "+", "COUNT", 1), results.set_result)
+    ((entry, flat),) = await results
     assert "-" in entry
     assert list(flat) == ["user.created", "alice"]
 
