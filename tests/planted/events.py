@@ -6,7 +6,7 @@ from planted.breakage import Breakage, engine, lua
 
 FEED = "tests/unit/engine/events/test_feed.py"
 STREAM = "tests/feature/test_http_events.py"
-PAYMENTS = "tests/unit/storage/test_payments_scripts.py"
+PAYMENTS = "tests/unit/storage/test_payments_commands.py"
 
 EVENTS = (
     Breakage(

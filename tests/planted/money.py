@@ -12,7 +12,7 @@ DIALOGUE = "tests/unit/engine/settlement/test_protocol.py"
 PURCHASE = "tests/feature/test_library_purchase.py"
 CODES = "tests/feature/test_library_codes.py"
 ENDS = "tests/feature/test_library_settlement.py"
-WALLETS = "tests/unit/storage/test_payments_scripts.py"
+WALLETS = "tests/unit/storage/test_payments_commands.py"
 REFUNDS = "tests/feature/test_library_refunds.py"
 
 FIRST_RULE = f"{START}::test_a_refused_start_names_the_first_rule_and_changes_nothing"

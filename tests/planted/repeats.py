@@ -45,7 +45,7 @@ REPEATS_AND_CLAIMS = (
         ),
         (
             f"{REPEATS}[fake-complete_payment]",
-            f"{SETTLEMENT}::test_what_was_decided_stays_decided[fake-settled-given_back]",
+            f"{SETTLEMENT}::test_a_verdict_of_the_service_is_final[fake-settled-given_back]",
         ),
     ),
     Breakage(

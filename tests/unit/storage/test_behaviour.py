@@ -77,7 +77,7 @@ async def habit(request: pytest.FixtureRequest, setup: Setup) -> Habit:
     return habit
 
 
-async def test_what_is_done_is_counted_to_the_limit_and_one_more_is_refused_and_writes_nothing(
+async def test_events_are_counted_to_the_limit_and_one_more_is_refused_and_writes_nothing(
     setup: Setup, habit: Habit
 ) -> None:
     before_ms = await setup.now_ms()

@@ -234,7 +234,7 @@ async def test_a_store_that_is_not_open_is_unavailable_and_says_so_later(piped: 
     assert [type(outcome) for outcome in results] == [StoreUnavailable]
 
 
-async def test_what_is_sent_in_one_tick_is_results_once_each(setup: Setup) -> None:
+async def test_commands_of_one_tick_have_one_result_each(setup: Setup) -> None:
     wallet = await setup.wallet(balance=0)
     results: list[Any] = []
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""The journal: an entry's id says when it was written, and its order stays, even where the clock went back."""
+"""The journal: the time and the order of its entries, even where the clock went back."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_an_entrys_id_says_when_it_was_written_and_no_field_says_it_again(
 
 
 @pytest.mark.corrupts
-async def test_what_is_written_after_the_clock_went_back_keeps_the_order_and_says_when_it_was(
+async def test_an_entry_after_the_clock_went_back_keeps_the_order_and_has_its_time(
     setup: Setup,
 ) -> None:
     wallet = await setup.wallet(balance=1)
@@ -69,7 +69,9 @@ async def test_what_is_written_after_the_clock_went_back_keeps_the_order_and_say
 
 
 @pytest.mark.corrupts
-async def test_a_purchase_after_the_clock_went_back_is_written_listed_and_told_as_always(setup: Setup) -> None:
+async def test_a_purchase_after_the_clock_went_back_is_listed_and_sends_its_messages(
+    setup: Setup,
+) -> None:
     await setup.set_limit("EUR", 5_000)
     wallet = await setup.wallet()
     await write_future(setup)

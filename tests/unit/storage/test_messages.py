@@ -28,7 +28,7 @@ async def listed(
     return [(message.id, message.status, message.attempts) for message in page.data]
 
 
-async def test_what_was_delivered_at_once_is_listed_and_leaves_no_record(setup: Setup) -> None:
+async def test_a_message_delivered_at_once_is_listed_and_leaves_no_record(setup: Setup) -> None:
     await setup.user("bob", "bob@example.com", "+15550100")
     wallet = await setup.wallet("bob")
     await relay_all(setup)
@@ -74,7 +74,7 @@ async def test_a_message_that_failed_is_tried_again_under_a_claim(setup: Setup) 
     assert (await take_due(setup.store, 10)).messages == []
 
 
-async def test_the_reason_of_a_failure_is_told_again_too(setup: Setup) -> None:
+async def test_a_retried_message_has_the_reason_of_the_failure(setup: Setup) -> None:
     payment_id = await setup.started(await setup.wallet(), await setup.invoice(), attempts=1)
     await setup.confirm(payment_id, WRONG)
     await relay(setup, "it bounced")

@@ -43,7 +43,7 @@ async def test_a_payment_and_its_message_hold_any_text(setup: Setup, text: str) 
 
 
 @pytest.mark.parametrize("text", TEXTS)
-async def test_what_is_kept_to_be_answered_again_holds_any_text(setup: Setup, text: str) -> None:
+async def test_a_recorded_reply_holds_any_text(setup: Setup, text: str) -> None:
     payment_id, claim = await setup.processing(await setup.wallet())
     assert await set_aside(setup.store, payment_id, claim, DAY_MS)
     call = operation()

@@ -115,7 +115,7 @@ async def test_an_old_claim_changes_nothing(setup: Setup, verdict: Verdict) -> N
 
 
 @pytest.mark.parametrize(("done", "again"), [("settled", "given_back"), ("given_back", "settled")])
-async def test_what_was_decided_stays_decided(setup: Setup, done: Verdict, again: Verdict) -> None:
+async def test_a_verdict_of_the_service_is_final(setup: Setup, done: Verdict, again: Verdict) -> None:
     payment_id, claim = await setup.processing(await setup.wallet())
     assert (await setup.complete(payment_id, claim, done)).code == "ok"
     before = await dump(setup.store)

@@ -101,7 +101,7 @@ def test_a_link_of_ours_is_followed_and_one_of_somebody_else_is_not(tmp_path: Pa
     ("made", "why"),
     [("file", "Not a directory"), ("loop", "(?i)loop|too many levels")],
 )
-def test_what_cannot_be_a_directory_is_named(tmp_path: Path, made: str, why: str) -> None:
+def test_a_path_that_cannot_be_a_directory_is_named(tmp_path: Path, made: str, why: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(StoreUnfit, match=why):

@@ -91,7 +91,7 @@ def test_a_payment_shows_balances_from_its_debit_on() -> None:
     assert (debited.paid_at, debited.settled_at) == (from_ms(1_500), None)
 
 
-def test_what_is_empty_can_be_left_out_of_a_view_from_the_debit_on_or_from_the_failure_on() -> None:
+def test_empty_parts_of_a_view_can_be_left_out_from_the_debit_on_or_from_the_failure_on() -> None:
     settled = view(status="succeeded", paid_at="1500", balance="300", settled_at="1600")
     for whole, parts in ((view(**WAITING), WHEN_DEBITED), (settled, WHEN_RARE)):
         short = SEPARATOR.join(whole.split(SEPARATOR)[: 3 + parts])

@@ -8,14 +8,8 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from support.fixtures.store_commands import (
-    failed_delivery,
-    mock_inbox,
-    mock_settlement,
-    read_outbox,
-    record_deliveries,
-    set_aside,
-)
+from support.fixtures.relaying import relay
+from support.fixtures.store_commands import mock_inbox, mock_settlement, set_aside
 from support.fixtures.store_setup import FAR, Setup, client_of, dump, new_invoice
 
 from technopay.engine import StoreUnfit
@@ -124,10 +118,7 @@ async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(setup
     await set_aside(setup.store, payment, claim, 60_000)
     await setup.started(wallet, await setup.invoice())
     await setup.run(new_invoice("alice", 1, "EUR", FAR, reference="R-1"))
-    outbox = await read_outbox(setup.store, "relay-a", 100)
-    assert outbox is not None
-    untold = [failed_delivery(notice, "email", "waiting", "it bounced") for notice in outbox.notifications]
-    await record_deliveries(setup.store, outbox.claim, outbox.cursor, 0, untold)
+    await relay(setup, "it bounced")
     await setup.set_limit("EUR", 5)
     await mock_settlement(setup.store, "settle", payment, 0)
     await mock_inbox(setup.store, "alice", "{}")

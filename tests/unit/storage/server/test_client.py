@@ -83,7 +83,7 @@ async def test_calls_without_a_reply_are_bounded(
     await server_store.ping()
 
 
-async def test_what_is_sent_while_the_client_connects_leaves_behind_the_scripts_in_its_order(
+async def test_calls_sent_while_the_client_connects_leave_behind_the_scripts_in_their_order(
     server_store: RedisStore, writes: list[int]
 ) -> None:
     setup = Setup(server_store)
@@ -114,7 +114,7 @@ async def test_commands_take_effect_in_the_order_in_which_they_were_sent_on_a_se
     assert (too_early.code, deposit.code) == ("insufficient_funds", "ok")
 
 
-async def test_what_is_sent_while_the_client_connects_in_vain_never_happened() -> None:
+async def test_calls_sent_while_the_client_connects_in_vain_never_happened() -> None:
     client = ServerClient("unix:///no/such/socket", reply_timeout_s=1)
     results = await asyncio.gather(*(ask(client, READ_META) for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [StoreUnavailable] * 3
@@ -268,7 +268,7 @@ async def test_a_store_that_is_not_open_is_unavailable() -> None:
         await store.ping()
 
 
-async def test_a_faked_store_tells_a_defect_on_the_first_run_of_a_script_too(fake_store: RedisStore) -> None:
+async def test_a_defect_of_a_script_is_raised_on_its_first_run_on_a_fake_too(fake_store: RedisStore) -> None:
     client = fake_store._partition.client
     assert isinstance(client, FakeClient)
     broken = replace(READ_META, text="return redis.call('NOSUCH')")

@@ -168,7 +168,7 @@ async def test_an_entry_that_the_relay_read_has_to_stay(server: FakeServer) -> N
     await health.check(server.request)
 
 
-async def test_what_was_read_in_the_wrong_store_is_not_looked_for_in_the_right_one(server: FakeServer) -> None:
+async def test_entries_read_in_another_store_are_not_looked_for_in_the_right_one(server: FakeServer) -> None:
     health = make_health()
     await health.check(server.request)
     server.meta, server.journal = {}, ["5000-0"]
@@ -182,7 +182,7 @@ async def test_what_was_read_in_the_wrong_store_is_not_looked_for_in_the_right_o
 
 @pytest.mark.parametrize("part", ["info", "settings", "meta", "journal"])
 @pytest.mark.parametrize("error", [Exception("BUSY a script runs"), OutcomeUnknown()])
-async def test_a_store_that_does_not_answer_is_unavailable_and_nothing_is_said_of_it(
+async def test_a_store_that_does_not_reply_is_unavailable(
     server: FakeServer, part: str, error: Exception
 ) -> None:
     health = make_health()
@@ -191,7 +191,7 @@ async def test_a_store_that_does_not_answer_is_unavailable_and_nothing_is_said_o
 
 
 @pytest.mark.parametrize("error", ["NOPERM no permissions", "ERR unknown command 'CONFIG'"])
-async def test_a_store_that_never_tells_its_settings_is_unfit_unless_nobody_asks(
+async def test_a_store_that_hides_its_settings_is_unfit_unless_unchecked(
     server: FakeServer, error: str
 ) -> None:
     server.settings = Exception(error)
@@ -203,7 +203,7 @@ async def test_a_store_that_never_tells_its_settings_is_unfit_unless_nobody_asks
     ("part", "nonsense"),
     [("info", None), ("info", "OK"), ("info", []), ("meta", 7), ("settings", ["appendonly", "yes"])],
 )
-async def test_answers_that_cannot_be_read_are_no_reason_to_go_on(
+async def test_a_store_with_unreadable_replies_is_unavailable(
     server: FakeServer, part: str, nonsense: Any
 ) -> None:
     setattr(server, part, nonsense)
@@ -299,7 +299,7 @@ async def test_a_server_that_ended_after_its_answer_is_unavailable_and_lost_no_f
     await server.refuse(health, None, StoreUnavailable)
 
 
-async def test_what_cannot_be_seen_is_not_lost(server: FakeServer, files: Files) -> None:
+async def test_a_file_that_cannot_be_seen_is_not_lost(server: FakeServer, files: Files) -> None:
     health = make_health()
     await health.check(server.request)
     server.info = info_of("first", pid=2**22 + 1)  # more than any process has

@@ -104,7 +104,7 @@ def test_an_old_server_is_refused(version: str, fits: bool) -> None:
         require_primary(GOOD | {"redis_version": version})
 
 
-async def test_a_server_too_old_for_our_questions_is_told_that_it_is_old() -> None:
+async def test_a_server_too_old_for_the_commands_of_the_check_is_refused_as_old() -> None:
     info = b"redis_version:6.2.14\r\nrole:master\r\ncluster_enabled:0\r\n"
     replies = {
         "INFO": b"$%d\r\n%s\r\n" % (len(info), info),

@@ -147,7 +147,7 @@ async def test_a_deposit_fits_with_what_the_wallet_holds_and_what_may_come_back(
 
 
 @pytest.mark.parametrize("amount", ["-5", "0", "1e3", "0x10", "nan", "1.5", "", " 1", str(AMOUNT_MAX + 1)])
-async def test_what_is_no_amount_is_stopped_before_anything_is_written(
+async def test_an_invalid_amount_is_stopped_before_anything_is_written(
     setup: Setup, amount: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     wallet = await setup.wallet()
