@@ -39,7 +39,7 @@ EVENTS = (
     Breakage(
         "gap-in-versions",
         "Every change of a payment has the version after the one before.",
-        (lua("shared/unconfirmed", "'status', status, 'version', version", "'status', status"),),
+        (lua("shared/end_unconfirmed", "'status', status, 'version', version", "'status', status"),),
         (f"{PAYMENTS}::test_a_waiting_payment_is_canceled_even_by_a_blocked_user[fake]",),
     ),
 )
