@@ -70,7 +70,14 @@ async def test_the_audit_of_a_store_that_is_new_is_clean(setup: Setup) -> None:
     assert (audit.checked.wallets, audit.checked.payments, audit.differences) == (0, 0, [])
 
 
-async def test_the_audit_looks_at_everything_and_changes_nothing(world: World) -> None:
+@pytest.fixture
+def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audit in small portions, which make many positions, and so many chances to be wrong."""
+    monkeypatch.setattr(auditing, "PORTION", 5)
+    monkeypatch.setattr(auditing, "BATCH", 20)
+
+
+async def test_the_audit_looks_at_everything_and_changes_nothing(world: World, small_portions: None) -> None:
     before = await dump(world.setup.store)
 
     audit = await assert_clean(world.setup.store)
@@ -161,11 +168,8 @@ ROUNDS = 15
 
 @pytest.mark.parametrize("make_store", ["valkey", "redis"], indirect=True)
 async def test_the_audit_beside_traffic_reports_nothing_that_is_not_there(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch
+    setup: Setup, small_portions: None
 ) -> None:
-    # Small portions make many positions, and so many chances to be wrong.
-    monkeypatch.setattr(auditing, "PORTION", 5)
-    monkeypatch.setattr(auditing, "BATCH", 20)
     wallets = [await setup.wallet() for _ in range(4)]
     seen: list[Audit] = []
 

@@ -100,7 +100,9 @@ async def test_an_invoice_of_an_unknown_user_or_that_would_be_expired_already_is
 
 
 @pytest.mark.parametrize(
-    ("lifetime_ms", "status", "by"), [(60_000, "canceled", {"by": "void"}), (0, "expired", {})]
+    ("lifetime_ms", "status", "by"),
+    [(60_000, "canceled", {"by": "void"}), (0, "expired", {})],
+    ids=["waiting", "expired"],
 )
 async def test_a_void_invoice_ends_the_payment_that_waits_and_stays_void(
     setup: Setup, lifetime_ms: int, status: str, by: dict[str, str]

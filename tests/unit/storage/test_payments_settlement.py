@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.fixtures.audit import assert_clean
 from support.fixtures.store_commands import list_entries, renew_claims, set_aside, take_due
-from support.fixtures.store_setup import AMOUNT_MAX, DAY_MS, Setup, dump, operation, value_of
+from support.fixtures.store_setup import AMOUNT_MAX, DAY_MS, KEY_ID, Setup, dump, operation, value_of
 
 from technopay.engine.claims import CLAIM_S
 from technopay.engine.commands import ResolvePayment, SearchPayments
@@ -264,7 +264,7 @@ async def test_a_context_has_the_addresses_and_the_number_of_the_code(setup: Set
     assert (context.email, context.phone, context.code_version) == ("bob@example.com", "+15550100", 2)
     assert (context.payment_id, context.user_id) == (payment_id, "bob")
     assert context.terms == PaymentTerms(payment_id, 1_000, "EUR", "Shop")
-    assert (context.status, context.method) == ("requires_confirmation", "email")
+    assert (context.status, context.method, context.key_id) == ("requires_confirmation", "email", KEY_ID)
     assert await setup.context("pay_00none") is None
     ended = await setup.context(await setup.succeeded(await setup.wallet()))
     assert ended is not None

@@ -17,7 +17,7 @@ from support.fixtures.store_commands import (
 from support.fixtures.store_setup import RIGHT, WRONG, Setup, dump, message_id
 
 from technopay.engine.notifications.texts import MESSAGE_KINDS
-from technopay.engine.values import Notification, PaymentTerms
+from technopay.engine.values import Notification
 from technopay.storage.scripts.loader import load_scripts
 
 pytestmark = pytest.mark.any_partition
@@ -156,13 +156,8 @@ async def test_a_notification_comes_with_its_context(setup: Setup) -> None:
     wallet = await setup.wallet()
     payment_id = await setup.started(wallet, await setup.invoice(amount=700))
     (notice,) = (await read(setup)).notifications
-    context = notice.context
-    assert context is not None
-    assert context == await setup.context(payment_id)
-    assert (context.user_id, context.status) == ("alice", "requires_confirmation")
-    assert context.terms == PaymentTerms(payment_id, 700, "EUR", "Shop")
-    assert (context.method, context.code_version) == ("email", 1)
-    assert (context.email, context.phone) == ("alice@example.com", None)
+    assert notice.context is not None
+    assert notice.context == await setup.context(payment_id)
 
 
 async def test_a_payment_that_was_reaped_causes_no_notification(setup: Setup) -> None:

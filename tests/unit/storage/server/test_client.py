@@ -100,20 +100,6 @@ async def test_calls_sent_while_the_client_connects_leave_behind_the_scripts_in_
     assert [outcome.value.balance for outcome in outcomes] == [1_001, 1_002, 1_012, 1_022, 1_122, 1_222]
 
 
-async def test_commands_take_effect_in_the_order_in_which_they_were_sent_on_a_server_that_began_anew(
-    server_store: RedisStore,
-) -> None:
-    setup = Setup(server_store)
-    await setup.user("alice")
-    wallet, invoice = await setup.wallet(balance=0), await setup.invoice(amount=1)
-    await client_of(server_store).execute_command("FUNCTION", "FLUSH")
-    await disconnect(server_store)
-    # This script is known from here on; the one of the payment was not used yet.
-    await setup.deposit(await setup.wallet(balance=0), 1)
-    too_early, deposit = await asyncio.gather(setup.start(wallet, invoice), setup.deposit(wallet, 1))
-    assert (too_early.code, deposit.code) == ("insufficient_funds", "ok")
-
-
 async def test_calls_sent_while_the_client_connects_in_vain_never_happened() -> None:
     client = ServerClient("unix:///no/such/socket", reply_timeout_s=1)
     results = await asyncio.gather(*(ask(client, READ_META) for _ in range(3)), return_exceptions=True)
@@ -198,20 +184,27 @@ async def disconnect(store: RedisStore) -> None:
     await asyncio.sleep(0)
 
 
-async def test_scripts_that_the_server_forgot_are_loaded_within_the_batch(server_store: RedisStore) -> None:
+async def test_scripts_that_the_server_forgot_are_loaded_without_a_change_of_the_order(
+    server_store: RedisStore,
+) -> None:
     setup = Setup(server_store)
     await setup.user("alice")
-    wallet = await setup.wallet(balance=0)
+    wallet, invoice = await setup.wallet(balance=0), await setup.invoice(amount=1)
+    await client_of(server_store).execute_command("FUNCTION", "FLUSH")
+    await disconnect(server_store)
+    # This script is known from here on; the one of the payment was not used yet.
+    await setup.deposit(await setup.wallet(balance=0), 1)
+    too_early, deposit = await asyncio.gather(setup.start(wallet, invoice), setup.deposit(wallet, 1))
+    assert (too_early.code, deposit.code) == ("insufficient_funds", "ok")
+
     await client_of(server_store).execute_command("FUNCTION", "FLUSH")
     await server_store.ping()
     results: list[Any] = await asyncio.gather(
-        server_store.read_meta(),
-        server_store.run(ReadUser("alice")),
-        *(setup.deposit(wallet, 1) for _ in range(6)),
+        server_store.read_meta(), setup.run(ReadUser("alice")), *(setup.deposit(wallet, 1) for _ in range(6))
     )
     assert results.pop(0)["schema"] == SCHEMA
     assert [result.code for result in results] == ["ok"] * 7
-    assert await setup.money(wallet) == (6, 0)
+    assert await setup.money(wallet) == (7, 0)
 
 
 async def test_redis_py_reads_the_url_and_never_connects(
@@ -277,16 +270,19 @@ async def test_a_defect_of_a_script_is_raised_on_its_first_run_on_a_fake_too(fak
 
 
 @pytest.mark.corrupts
-async def test_a_faked_store_that_is_gone_leaves_the_outcome_unknown(
-    fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "fault"), [(RedisConnectionError("gone"), OutcomeUnknown), (ValueError("crash"), InternalError)]
+)
+async def test_a_fake_that_is_gone_or_crashes_is_a_fault(
+    fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch, error: Exception, fault: type[Fault]
 ) -> None:
     def refuse(*_: object) -> None:
-        raise RedisConnectionError("gone")
+        raise error
 
     client = fake_store._partition.client
     assert isinstance(client, FakeClient)
     monkeypatch.setattr(client._client, "execute_command", refuse)
-    with pytest.raises(OutcomeUnknown):
+    with pytest.raises(fault):
         await ask(client, READ_META)
 
 

@@ -15,7 +15,7 @@ from support.servers.real_servers import running_server
 from technopay.engine.commands import SetLimit
 from technopay.engine.errors import StoreUnfit, StoreUninitialised
 from technopay.storage import RedisStore, initialise_store
-from technopay.storage.server.health import Durability, require_primary
+from technopay.storage.server.health import Durability, require_durable, require_primary
 
 GOOD = {
     "appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no",
@@ -39,6 +39,12 @@ async def client(own_url: str) -> AsyncIterator[Any]:
         for name in ("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy"):
             await client.config_set(name, GOOD[name])
         await client.flushall()
+
+
+def test_a_good_store_is_taken() -> None:
+    require_primary(GOOD)
+    for level in LEVELS:
+        require_durable(GOOD, level)
 
 
 @pytest.mark.parametrize(
