@@ -63,7 +63,13 @@ async def world(setup: Setup) -> World:
     return World(setup, its)
 
 
-async def test_the_audit_of_a_store_that_is_new_is_clean(setup: Setup) -> None:
+async def test_the_audit_of_a_new_store_is_clean_beside_the_keys_of_others(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auditing, "BATCH", 1)
+    for number in range(10):
+        await client_of(setup.store).set(f"session:{number}", "")
+
     audit = await setup.store.audit()
 
     assert audit.clean
