@@ -6,7 +6,7 @@ from planted.breakage import Breakage, engine, lua
 
 FEED = "tests/unit/engine/events/test_feed.py"
 STREAM = "tests/feature/test_http_events.py"
-VERSIONS = "tests/unit/storage/test_versions.py"
+PAYMENTS = "tests/unit/storage/test_payments_commands.py"
 
 EVENTS = (
     Breakage(
@@ -40,6 +40,6 @@ EVENTS = (
         "gap-in-versions",
         "Every change of a payment has the version after the one before.",
         (lua("shared/end_unconfirmed", "'status', status, 'version', version", "'status', status"),),
-        (f"{VERSIONS}::test_a_payments_changes_are_counted_without_a_gap[fake-its_user_cancels_it]",),
+        (f"{PAYMENTS}::test_a_waiting_payment_is_canceled_even_by_a_blocked_user[fake]",),
     ),
 )

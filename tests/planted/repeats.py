@@ -9,7 +9,7 @@ REPEATS = "tests/unit/storage/test_repeats.py::test_a_repeat_gets_the_same_outco
 FAULTS = "tests/unit/storage/server/test_client_faults.py"
 SETTLEMENT = "tests/unit/storage/test_payments_settlement.py"
 OPERATIONS = (
-    "tests/unit/storage/test_operations.py"
+    "tests/unit/storage/test_repeats.py"
     "::test_an_operation_id_with_another_fingerprint_is_refused_and_changes_nothing"
 )
 CONFIRM = "tests/unit/storage/test_payments_confirm.py"
@@ -45,7 +45,7 @@ REPEATS_AND_CLAIMS = (
         ),
         (
             f"{REPEATS}[fake-complete_payment]",
-            f"{SETTLEMENT}::test_what_was_decided_stays_decided[fake-settled-given_back]",
+            f"{SETTLEMENT}::test_a_verdict_of_the_service_is_final[fake-settled-given_back]",
         ),
     ),
     Breakage(

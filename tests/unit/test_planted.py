@@ -29,8 +29,8 @@ TEST = "tests/unit/test_rule.py::test_the_rule_holds"
 COMMENT = lua("void_invoice", "if invoice.payment then", "-- nothing is broken\nif invoice.payment then")
 NONSENSE = lua("void_invoice", "if invoice.payment then", "if if invoice.payment then")
 VOID = (
-    "tests/unit/storage/test_registry.py"
-    "::test_a_void_invoice_cancels_the_payment_that_waits_and_tells_who_did_it[fake]"
+    "tests/unit/storage/test_entities.py"
+    "::test_a_void_invoice_ends_the_payment_that_waits_and_stays_void[fake-waiting]"
 )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from support.fixtures.clock import FakeClock
 from support.fixtures.store_setup import (
-    ALONE,
     CODE_MS,
     RIGHT,
     WRONG,
@@ -15,6 +16,7 @@ from support.fixtures.store_setup import (
     operation,
     start_command,
     unrecorded,
+    value_of,
 )
 
 from technopay.engine import commands
@@ -26,24 +28,18 @@ WINDOW_MS = {"codes": 3_600_000, "confirms": 60_000, "failures": 86_400_000}
 DAYS_MS = 2 * 86_400_000
 
 
-def guess(
-    payment: str,
-    evidence: Evidence = WRONG,
-    *,
-    confirms: int | None = None,
-    failures: int | None = None,
-) -> commands.ConfirmPayment:
-    return commands.ConfirmPayment(new_id("op"), payment, "alice", evidence, confirms, failures)
+def confirm(payment: str, evidence: Evidence = WRONG, **limits: int) -> commands.ConfirmPayment:
+    names = {"confirms": "confirms_per_minute", "failures": "failures_per_day"}
+    named = {names[name]: limit for name, limit in limits.items()}
+    return commands.ConfirmPayment(new_id("op"), payment, "alice", evidence, **named)
 
 
-def resend(
-    payment: str, issue: int, codes: int | None, identity: Operation | None = None
-) -> commands.ResendCode:
-    return commands.ResendCode(identity or unrecorded(), payment, "alice", issue, CODE_MS, codes)
+def resend(payment: str, version: int, codes: int | None, identity: Operation) -> commands.ResendCode:
+    return commands.ResendCode(identity, payment, "alice", version, CODE_MS, codes)
 
 
 class Habit:
-    """Somebody who does one thing again and again, under a limit of two."""
+    """A user who does one thing again and again, under a limit of two."""
 
     def __init__(self, setup: Setup, name: str) -> None:
         self._setup = setup
@@ -52,9 +48,9 @@ class Habit:
         self.payment = ""
 
     async def prepare(self) -> None:
-        self.wallet_id = await self._setup.wallet()
+        self.wallet_id, invoice = await self._setup.wallet(), await self._setup.invoice()
         if self.name != "codes":
-            self.payment = await self._waiting()
+            self.payment = await self._setup.started(self.wallet_id, invoice, lifetime_ms=DAYS_MS)
 
     async def repeat(self) -> Outcome[Payment]:
         """Do it once more; the payment that it is done to waits for its code as long as it takes."""
@@ -63,19 +59,15 @@ class Habit:
         await self._setup.write_code(
             self.payment, expires_at=await self._setup.now_ms() + CODE_MS, payable_until=9_999_999_999_999
         )
-        return await self._setup.store.run(guess(self.payment, **{self.name: 2}), ALONE)  # type: ignore[arg-type]
+        return await self._setup.run(confirm(self.payment, WRONG, **{self.name: 2}))
 
     async def kept(self) -> tuple[int, int]:
-        """Answer when the window ends, and what was counted in it."""
-        fields = await self._setup.fields("user", "alice")
-        ends_at, count = fields[self.name].split(" ")
+        """Return when the window ends, and what was counted in it."""
+        ends_at, count = (await self._setup.fields("user", "alice"))[self.name].split(" ")
         return int(ends_at), int(count)
 
     def is_done(self, outcome: Outcome[Payment]) -> bool:
         return outcome.code == ("ok" if self.name == "codes" else "confirmation_invalid")
-
-    async def _waiting(self) -> str:
-        return await self._setup.started(self.wallet_id, await self._setup.invoice(), lifetime_ms=DAYS_MS)
 
 
 @pytest.fixture(params=list(WINDOW_MS))
@@ -85,7 +77,7 @@ async def habit(request: pytest.FixtureRequest, setup: Setup) -> Habit:
     return habit
 
 
-async def test_what_is_done_is_counted_to_the_limit_and_one_more_is_refused_and_writes_nothing(
+async def test_events_are_counted_to_the_limit_and_one_more_is_refused_and_writes_nothing(
     setup: Setup, habit: Habit
 ) -> None:
     before_ms = await setup.now_ms()
@@ -102,7 +94,7 @@ async def test_what_is_done_is_counted_to_the_limit_and_one_more_is_refused_and_
     if habit.name == "codes":
         refused = await setup.start(habit.wallet_id, invoice, codes_per_hour=2)
     else:
-        refused = await setup.store.run(guess(habit.payment, RIGHT, **{habit.name: 2}), ALONE)
+        refused = await setup.run(confirm(habit.payment, RIGHT, **{habit.name: 2}))
 
     assert (refused.code, refused.details["too_many"]) == ("rate_limited", habit.name)
     assert 0 < refused.details["retry_after_s"] <= length_ms / 1000
@@ -152,23 +144,22 @@ async def test_a_clock_that_jumped_back_does_not_make_a_window_longer(
 
 async def test_the_right_code_is_refused_when_it_was_tried_too_often_and_taken_afterwards(setup: Setup) -> None:
     wallet = await setup.wallet()
-    first, second = [await setup.started(wallet, await setup.invoice()) for _ in range(2)]
-    wrong = await setup.store.run(guess(first, confirms=2, failures=2), ALONE)
-    assert wrong.details == {"attempts_remaining": 4}
-    wrong = await setup.store.run(guess(second, confirms=2, failures=2), ALONE)
-    assert wrong.details == {"attempts_remaining": 4}, "of this payment"
+    payments = [await setup.started(wallet, await setup.invoice()) for _ in range(2)]
+    for payment in payments:
+        wrong = await setup.run(confirm(payment, confirms=2, failures=2))
+        assert wrong.details == {"attempts_remaining": 4}, "of this payment"
 
     for name in ("failures", "confirms"):
-        for payment in (first, second):
+        for payment in payments:
             for evidence in (RIGHT, WRONG):
-                refused = await setup.store.run(guess(payment, evidence, confirms=2, failures=2), ALONE)
+                refused = await setup.run(confirm(payment, evidence, confirms=2, failures=2))
                 assert (refused.code, refused.details["too_many"]) == ("rate_limited", name)
-                assert refused.value is not None
-                assert refused.value.confirmation is not None
-                assert refused.value.confirmation.attempts_remaining == 4
+                confirmation = value_of(refused).confirmation
+                assert confirmation is not None
+                assert confirmation.attempts_remaining == 4
         await setup.write("user", "alice", **{name: "1700000000000 2"})
 
-    assert (await setup.store.run(guess(first, RIGHT, confirms=2, failures=2), ALONE)).code == "ok"
+    assert (await setup.run(confirm(payments[0], RIGHT, confirms=2, failures=2))).code == "ok"
     assert await setup.money(wallet) == (9_000, 1_000)
 
 
@@ -178,13 +169,11 @@ async def test_a_lock_out_is_judged_before_how_often_somebody_confirms(
     payment = await clocked.started(await clocked.wallet(), await clocked.invoice())
     until = fake_clock.now_ms + 20_000
     await clocked.write("user", "alice", confirms=f"{until + 10_000} 1", failures=f"{until} 1")
-    refused = await clocked.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)
-    assert dict(refused.details) == {
-        "retry_after_s": 20, "too_many": "failures", "locked_until": from_ms(until),
-    }  # fmt: skip
-    fake_clock.advance(20_000)
-    refused = await clocked.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)
-    assert dict(refused.details) == {"retry_after_s": 10, "too_many": "confirms"}
+    locked_out = {"retry_after_s": 20, "too_many": "failures", "locked_until": from_ms(until)}
+    for details in (locked_out, {"retry_after_s": 10, "too_many": "confirms"}):
+        refused = await clocked.run(confirm(payment, RIGHT, confirms=1, failures=1))
+        assert dict(refused.details) == details
+        fake_clock.advance(20_000)
 
 
 async def test_nobody_pays_for_what_another_user_does(setup: Setup, habit: Habit) -> None:
@@ -193,32 +182,27 @@ async def test_nobody_pays_for_what_another_user_does(setup: Setup, habit: Habit
     await setup.user("bob")
     invoice = await setup.invoice("bob")
     payment = await setup.started(await setup.wallet("bob"), invoice, "bob", codes_per_hour=1)
-    command = commands.ConfirmPayment(new_id("op"), payment, "bob", RIGHT, 1, 1)
-    assert (await setup.store.run(command, ALONE)).code == "ok"
+    await setup.done(commands.ConfirmPayment(new_id("op"), payment, "bob", RIGHT, 1, 1))
 
 
 async def test_starts_and_resends_are_codes_together(setup: Setup) -> None:
-    wallet = await setup.wallet()
-    payment = await setup.started(wallet, await setup.invoice(), codes_per_hour=3)
-    assert (await setup.store.run(resend(payment, 2, 3), ALONE)).code == "ok"
-    assert (await setup.store.run(resend(payment, 3, 3), ALONE)).code == "ok"
+    wallet, invoice = await setup.wallet(), await setup.invoice()
+    payment = await setup.started(wallet, invoice, codes_per_hour=3)
+    for version in (2, 3):
+        await setup.done(resend(payment, version, 3, unrecorded()))
     before = await dump(setup.store)
-    refused = await setup.store.run(resend(payment, 4, 3), ALONE)
-    assert (refused.code, refused.details["too_many"]) == ("rate_limited", "codes")
-    assert await dump(setup.store) == before
     # A start that is refused does not cancel the payment before it.
-    live = await setup.payment(payment)
-    refused = await setup.start(wallet, live.invoice_id, codes_per_hour=3)
-    assert (refused.code, refused.details["too_many"]) == ("rate_limited", "codes")
-    assert await dump(setup.store) == before
+    for command in (resend(payment, 4, 3, unrecorded()), start_command(wallet, invoice, codes_per_hour=3)):
+        refused = await setup.run(command)
+        assert (refused.code, refused.details["too_many"]) == ("rate_limited", "codes")
+        assert await dump(setup.store) == before
 
-    assert (await setup.store.run(resend(payment, 4, None), ALONE)).code == "ok"
-    refused = await setup.store.run(resend(payment, 5, 3), ALONE)
+    await setup.done(resend(payment, 4, None, unrecorded()))
+    refused = await setup.run(resend(payment, 5, 3, unrecorded()))
     assert refused.details["too_many"] == "resends", "the payment's own bound comes first"
 
 
-@pytest.mark.parametrize("spoilt", ["funds", "limit"])
-@pytest.mark.corrupts
+@pytest.mark.parametrize("spoilt", [pytest.param("funds", marks=pytest.mark.corrupts), "limit"])
 async def test_a_right_code_that_cannot_be_used_is_a_confirm_and_no_failure(setup: Setup, spoilt: str) -> None:
     wallet = await setup.wallet()
     payment = await setup.started(wallet, await setup.invoice())
@@ -226,23 +210,11 @@ async def test_a_right_code_that_cannot_be_used_is_a_confirm_and_no_failure(setu
         await setup.write("wallet", wallet, balance=1)
     else:
         await setup.set_limit("EUR", 1)
-    refused = await setup.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)
+    refused = await setup.run(confirm(payment, RIGHT, confirms=1, failures=1))
     assert refused.code in ("insufficient_funds", "daily_limit_exceeded")
     fields = await setup.fields("user", "alice")
     assert fields["confirms"].endswith(" 1")
     assert "failures" not in fields
-
-
-async def test_what_never_reaches_the_code_is_not_counted(setup: Setup) -> None:
-    wallet = await setup.wallet()
-    payment = await setup.started(wallet, await setup.invoice())
-    expired = await setup.started(wallet, await setup.invoice(), lifetime_ms=0)
-    await setup.cancel(payment)
-    before = await dump(setup.store)
-    for each in (payment, expired, "pay_00none"):
-        for evidence in (RIGHT, WRONG):
-            await setup.store.run(guess(each, evidence, confirms=5, failures=5), ALONE)
-    assert await dump(setup.store) == before
 
 
 @pytest.mark.parametrize("evidence", [RIGHT, WRONG], ids=["right", "wrong"])
@@ -250,59 +222,35 @@ async def test_a_confirm_that_comes_again_is_counted_once_and_answered_over_the_
     setup: Setup, evidence: Evidence
 ) -> None:
     payment = await setup.started(await setup.wallet(), await setup.invoice())
-    command = guess(payment, evidence, confirms=1, failures=1)
-    first = await setup.store.run(command, ALONE)
+    command = confirm(payment, evidence, confirms=1, failures=1)
+    first = await setup.run(command)
     assert first.code == ("ok" if evidence == RIGHT else "confirmation_invalid")
     before = await dump(setup.store)
     for _ in range(2):
-        again = await setup.store.run(command, ALONE)
+        again = await setup.run(command)
         assert (again.code, again.details) == (first.code, first.details)
+    if evidence == RIGHT:
+        replay = await setup.run(confirm(payment, RIGHT, confirms=1, failures=1))
+        assert (replay.code, replay.replayed) == ("ok", True)
     assert await dump(setup.store) == before
     assert (await setup.fields("user", "alice"))["confirms"].endswith(" 1")
 
 
-async def test_the_accepted_code_is_answered_again_over_the_limit(setup: Setup) -> None:
-    payment = await setup.started(await setup.wallet(), await setup.invoice())
-    assert (await setup.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)).code == "ok"
-    before = await dump(setup.store)
-    replay = await setup.store.run(guess(payment, RIGHT, confirms=1, failures=1), ALONE)
-    assert (replay.code, replay.replayed) == ("ok", True)
-    assert await dump(setup.store) == before
-
-
-async def test_a_late_copy_of_a_wrong_code_is_not_counted_again(setup: Setup) -> None:
-    payment = await setup.started(await setup.wallet(), await setup.invoice())
-    guesses = [guess(payment, confirms=9, failures=9) for _ in range(3)]
-    for command in guesses:
-        await setup.store.run(command, ALONE)
-    before = await dump(setup.store)
-    for command in guesses:
-        assert (await setup.store.run(command, ALONE)).code == "confirmation_invalid"
-    assert await dump(setup.store) == before
-    fields = await setup.fields("user", "alice")
-    assert [fields[name].split(" ")[1] for name in ("confirms", "failures")] == ["3", "3"]
-
-
-@pytest.mark.parametrize("is_recorded", [True, False])
+@pytest.mark.parametrize("identity", [operation, unrecorded])
 async def test_a_start_and_a_resend_that_come_again_are_counted_once_and_answered_over_the_limit(
-    setup: Setup, *, is_recorded: bool
+    setup: Setup, identity: Callable[[], Operation]
 ) -> None:
-    def identity() -> Operation:
-        return operation() if is_recorded else unrecorded()
-
     start = start_command(await setup.wallet(), await setup.invoice(), identity=identity(), codes_per_hour=2)
     again = resend(start.payment_id, 2, 2, identity())
     for command in (start, start, again, again, start):
-        outcome = await setup.store.run(command, ALONE)
-        assert outcome.code == "ok"
+        await setup.done(command)
     assert (await setup.fields("user", "alice"))["codes"].endswith(" 2")
 
 
 async def test_limits_that_are_lifted_leave_nothing_in_the_user(setup: Setup) -> None:
-    before = await setup.fields("user", "alice")
     wallet = await setup.wallet()
-    before[wallet] = ""
+    before = await setup.fields("user", "alice")
     payment = await setup.started(wallet, await setup.invoice())
-    for command in (resend(payment, 2, None), guess(payment), guess(payment, RIGHT)):
-        await setup.store.run(command, ALONE)
+    for command in (resend(payment, 2, None, unrecorded()), confirm(payment), confirm(payment, RIGHT)):
+        await setup.run(command)
     assert await setup.fields("user", "alice") == before

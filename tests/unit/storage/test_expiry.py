@@ -1,81 +1,48 @@
-"""What expires, to the millisecond of the store's clock."""
+"""Expiries, to the millisecond of the store's clock."""
 
 from __future__ import annotations
 
 import pytest
 from support.fixtures.clock import FakeClock
 from support.fixtures.store_commands import take_due
-from support.fixtures.store_setup import ALONE, CODE_MS, Setup, operation, unrecorded
+from support.fixtures.store_setup import CODE_MS, Setup, operation
 
-from technopay.engine import commands
-from technopay.engine.commands import CreateUser, ReadInvoice
+from technopay.engine.commands import CreateUser
 
 
 async def test_a_code_is_good_to_its_last_millisecond(clocked: Setup, fake_clock: FakeClock) -> None:
     wallet = await clocked.wallet()
-    first, second = [await clocked.started(wallet, await clocked.invoice()) for _ in range(2)]
+    confirmed, canceled, late = [await clocked.started(wallet, await clocked.invoice()) for _ in range(3)]
     fake_clock.advance(CODE_MS - 1)
-    assert (await clocked.payment(second)).status == "requires_confirmation"
-    assert (await clocked.confirm(first)).code == "ok"
+    assert (await take_due(clocked.store, 10)).next_in_ms == 1
+    assert (await clocked.payment(late)).status == "requires_confirmation"
+    assert (await clocked.confirm(confirmed)).code == "ok"
+    assert (await clocked.cancel(canceled)).code == "ok"
     fake_clock.advance(1)
-    assert (await clocked.payment(second)).status == "expired"
-    assert (await clocked.confirm(second)).code == "confirmation_expired"
+    assert (await clocked.payment(late)).status == "expired"
+    assert (await clocked.confirm(late)).code == "confirmation_expired"
+    assert (await clocked.cancel(late)).code == "payment_not_cancelable"
+    assert (await clocked.fields("payment", late))["status"] == "requires_confirmation", "as it is stored"
+    await take_due(clocked.store, 10)
+    assert (await clocked.fields("payment", late))["status"] == "expired"
+    accepted = await clocked.confirm(confirmed)
+    assert (accepted.code, accepted.replayed) == ("ok", True), "an accepted code does not expire"
 
 
-async def test_a_code_that_was_accepted_does_not_expire(clocked: Setup, fake_clock: FakeClock) -> None:
-    payment_id, _ = await clocked.processing(await clocked.wallet())
-    fake_clock.advance(CODE_MS)
-    replay = await clocked.confirm(payment_id)
-    assert (replay.code, replay.replayed) == ("ok", True)
-
-
-@pytest.mark.parametrize(("late_ms", "start", "confirm"), [(-1, "ok", "ok"), (0, *["invoice_expired"] * 2)])
+@pytest.mark.parametrize(("late_ms", "status", "code"), [(-1, "open", "ok"), (0, "expired", "invoice_expired")])
 async def test_an_invoice_is_payable_to_its_last_millisecond(
-    clocked: Setup, fake_clock: FakeClock, late_ms: int, start: str, confirm: str
+    clocked: Setup, fake_clock: FakeClock, late_ms: int, status: str, code: str
 ) -> None:
     wallet = await clocked.wallet()
     expires_at = fake_clock.now_ms + 60_000
     first, second = [await clocked.invoice(expires_at_ms=expires_at) for _ in range(2)]
     payment_id = await clocked.started(wallet, first)
-    resend = commands.ResendCode(unrecorded(), payment_id, "alice", 2, 60_000)
     fake_clock.now_ms = expires_at + late_ms
-    outcome = await clocked.store.run(ReadInvoice(second, None))
-    assert outcome.value is not None
-    assert outcome.value.status == ("open" if late_ms else "expired")
-    assert (await clocked.start(wallet, second)).code == start
+    assert (await clocked.read_invoice(second)).status == status
+    assert (await clocked.start(wallet, second)).code == code
+    assert (await clocked.confirm(payment_id)).code == code
     if late_ms == 0:
-        assert (await clocked.store.run(resend, ALONE)).code == "invoice_expired"
-    assert (await clocked.confirm(payment_id)).code == confirm
-
-
-async def test_an_expired_code_is_told_before_an_expired_invoice(clocked: Setup, fake_clock: FakeClock) -> None:
-    invoice = await clocked.invoice(expires_at_ms=fake_clock.now_ms + CODE_MS)
-    payment_id = await clocked.started(await clocked.wallet(), invoice)
-    fake_clock.advance(CODE_MS)
-    assert (await clocked.confirm(payment_id)).code == "confirmation_expired"
-
-
-async def test_a_payment_can_be_canceled_to_the_last_millisecond_of_its_code(
-    clocked: Setup, fake_clock: FakeClock
-) -> None:
-    wallet = await clocked.wallet()
-    first, second = [await clocked.started(wallet, await clocked.invoice()) for _ in range(2)]
-    fake_clock.advance(CODE_MS - 1)
-    assert (await clocked.cancel(first)).code == "ok"
-    fake_clock.advance(1)
-    assert (await clocked.cancel(second)).code == "payment_not_cancelable"
-
-
-async def test_the_agenda_expires_a_payment_at_its_last_millisecond_and_not_before(
-    clocked: Setup, fake_clock: FakeClock
-) -> None:
-    payment_id = await clocked.started(await clocked.wallet(), await clocked.invoice())
-    fake_clock.advance(CODE_MS - 1)
-    assert (await take_due(clocked.store, 10)).next_in_ms == 1
-    assert (await clocked.fields("payment", payment_id))["status"] == "requires_confirmation"
-    fake_clock.advance(1)
-    await take_due(clocked.store, 10)
-    assert (await clocked.fields("payment", payment_id))["status"] == "expired"
+        assert (await clocked.resend(payment_id)).code == code
 
 
 async def test_a_settlement_claim_lasts_fifteen_seconds(clocked: Setup, fake_clock: FakeClock) -> None:
@@ -86,17 +53,14 @@ async def test_a_settlement_claim_lasts_fifteen_seconds(clocked: Setup, fake_clo
     assert [taken.payment.id for taken in (await take_due(clocked.store, 10)).payments] == [payment_id]
 
 
-async def test_an_operation_is_remembered_as_long_as_it_was_asked_for(
-    clocked: Setup, fake_clock: FakeClock
-) -> None:
-    who = operation(kept_ms=1_000)
-    await clocked.store.run(CreateUser(who, "bob", None, "+15550100"))
-    fake_clock.advance(999)
-    await take_due(clocked.store, 10)
-    assert (await clocked.store.run(CreateUser(who, "bob", None, "+15550100"))).replayed
-    fake_clock.advance(1)
-    await take_due(clocked.store, 10)
-    assert (await clocked.store.run(CreateUser(who, "bob", None, "+15550100"))).code == "user_exists"
+async def test_an_operation_is_kept_for_its_time(clocked: Setup, fake_clock: FakeClock) -> None:
+    create = CreateUser(operation(kept_ms=1_000), "bob", None, "+15550100")
+    await clocked.done(create)
+    for passed_ms, code in ((999, "ok"), (1, "user_exists")):
+        fake_clock.advance(passed_ms)
+        await take_due(clocked.store, 10)
+        again = await clocked.run(create)
+        assert (again.code, again.replayed) == (code, code == "ok")
 
 
 async def test_the_debit_is_dated_by_the_stores_clock(clocked: Setup, fake_clock: FakeClock) -> None:

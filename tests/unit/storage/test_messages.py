@@ -1,4 +1,4 @@
-"""Messages: those that were delivered at once, those that failed, and their list."""
+"""Messages: deliveries at once, failures, and their list."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import pytest
 from support.fixtures.clock import FakeClock
 from support.fixtures.relaying import read, relay, relay_all, relay_anew
 from support.fixtures.store_commands import list_messages, record_attempt, send_again, take_due
-from support.fixtures.store_setup import DAY_MS, WRONG, Setup, dump, message_id, operation, unrecorded
+from support.fixtures.store_setup import DAY_MS, WRONG, Setup, dump, message_id, operation, unrecorded, value_of
 
-from technopay.engine.commands import CreateUser
 from technopay.engine.models import from_ms
 from technopay.engine.values import ClaimedMessage
 
@@ -29,8 +28,8 @@ async def listed(
     return [(message.id, message.status, message.attempts) for message in page.data]
 
 
-async def test_what_was_delivered_at_once_is_listed_and_leaves_no_record(setup: Setup) -> None:
-    await setup.store.run(CreateUser(operation(), "bob", "bob@example.com", "+15550100"))
+async def test_a_message_delivered_at_once_is_listed_and_leaves_no_record(setup: Setup) -> None:
+    await setup.user("bob", "bob@example.com", "+15550100")
     wallet = await setup.wallet("bob")
     await relay_all(setup)
     payment_id = await setup.started(wallet, await setup.invoice("bob"), "bob", method="sms")
@@ -52,15 +51,10 @@ async def test_what_was_delivered_at_once_is_listed_and_leaves_no_record(setup: 
     assert not [name for name in await dump(setup.store) if name.startswith("message")]
 
 
-async def test_a_message_that_was_not_tried_yet_is_not_listed(setup: Setup) -> None:
-    await setup.started(await setup.wallet(), await setup.invoice())
-    assert len((await read(setup)).notifications) == 1
-    assert await listed(setup) == []
-
-
-async def test_a_message_that_was_not_tried_yet_is_not_sent_again(setup: Setup) -> None:
+async def test_a_message_that_was_not_tried_yet_is_not_listed_and_not_sent_again(setup: Setup) -> None:
     await setup.started(await setup.wallet(), await setup.invoice())
     (notice,) = (await read(setup)).notifications
+    assert await listed(setup) == []
     unsent = message_id(notice.entry_id)
     assert (await send_again(setup.store, operation(), unsent)).code == "message_not_found"
 
@@ -80,7 +74,7 @@ async def test_a_message_that_failed_is_tried_again_under_a_claim(setup: Setup) 
     assert (await take_due(setup.store, 10)).messages == []
 
 
-async def test_the_reason_of_a_failure_is_told_again_too(setup: Setup) -> None:
+async def test_a_retried_message_has_the_reason_of_the_failure(setup: Setup) -> None:
     payment_id = await setup.started(await setup.wallet(), await setup.invoice(), attempts=1)
     await setup.confirm(payment_id, WRONG)
     await relay(setup, "it bounced")
@@ -100,29 +94,16 @@ async def test_an_old_claim_of_a_message_changes_nothing(setup: Setup) -> None:
     assert 55_000 < (await setup.due_at(f"msg_{entry}") or 0) - await setup.now_ms() <= 60_000
 
 
-async def stale_message(setup: Setup, *, at_first: bool) -> str:
-    """Bring a message to where there is nothing to tell any more, at the first attempt or later."""
+@pytest.mark.parametrize("at_first", [True, False])
+async def test_a_stale_message_is_not_listed_and_not_sent_again(setup: Setup, at_first: bool) -> None:
     (entry,) = await relay_anew(setup, STALE if at_first else "it bounced")
     if at_first:
         assert (await take_due(setup.store, 10)).messages == []
     else:
         assert await record_attempt(setup.store, await claimed(setup), "stale", "", 0)
-    return entry
-
-
-@pytest.mark.parametrize("at_first", [True, False])
-async def test_a_message_that_has_nothing_to_tell_any_more_is_not_listed(setup: Setup, at_first: bool) -> None:
-    entry = await stale_message(setup, at_first=at_first)
     assert (await setup.fields("message", entry))["status"] == "stale"
     assert (await setup.due_at(f"msg_{entry}") or 0) > await setup.now_ms() + 2 * DAY_MS
     assert await listed(setup) == []
-
-
-@pytest.mark.parametrize("at_first", [True, False])
-async def test_a_message_that_has_nothing_to_tell_any_more_is_not_sent_again(
-    setup: Setup, at_first: bool
-) -> None:
-    entry = await stale_message(setup, at_first=at_first)
     assert (await send_again(setup.store, operation(), message_id(entry))).code == "message_not_found"
 
 
@@ -131,10 +112,8 @@ async def test_a_dead_message_is_sent_again_with_all_its_attempts(setup: Setup) 
     await record_attempt(setup.store, await claimed(setup), "dead", "gone", 0)
     assert await listed(setup, "dead") == [(message_id(entry), "dead", 2)]
     assert (await take_due(setup.store, 10)).messages == []
-    outcome = await send_again(setup.store, operation(), message_id(entry))
-    assert outcome.value is not None
-    assert (outcome.value.status, outcome.value.last_error) == ("waiting", "gone")
-    assert outcome.value.to == "alice@example.com"
+    waiting = value_of(await send_again(setup.store, operation(), message_id(entry)))
+    assert (waiting.status, waiting.last_error, waiting.to) == ("waiting", "gone", "alice@example.com")
     again = await claimed(setup)
     assert again.attempts == 0
     assert await record_attempt(setup.store, again, "waiting", "still", 0)
@@ -144,9 +123,7 @@ async def test_only_a_dead_message_is_sent_again(setup: Setup) -> None:
     sent, waiting = await relay_anew(setup, None, "it bounced")
     before = await dump(setup.store)
     for entry, status in ((sent, "sent"), (waiting, "waiting")):
-        outcome = await send_again(setup.store, unrecorded(), message_id(entry))
-        assert outcome.value is not None
-        assert outcome.value.status == status
+        assert value_of(await send_again(setup.store, unrecorded(), message_id(entry))).status == status
     no_message, _ = (await setup.entries())[0]
     for unknown in (no_message, "1-1"):
         assert (await send_again(setup.store, operation(), message_id(unknown))).code == "message_not_found"

@@ -43,13 +43,13 @@ async def test_a_payment_and_its_message_hold_any_text(setup: Setup, text: str) 
 
 
 @pytest.mark.parametrize("text", TEXTS)
-async def test_what_is_kept_to_be_answered_again_holds_any_text(setup: Setup, text: str) -> None:
+async def test_a_recorded_reply_holds_any_text(setup: Setup, text: str) -> None:
     payment_id, claim = await setup.processing(await setup.wallet())
     assert await set_aside(setup.store, payment_id, claim, DAY_MS)
     call = operation()
 
-    first = await setup.store.run(ResolvePayment(call, payment_id, "refund", text, "operator"))
-    again = await setup.store.run(ResolvePayment(call, payment_id, "refund", text, "operator"))
+    first = await setup.run(ResolvePayment(call, payment_id, "refund", text, "operator"))
+    again = await setup.run(ResolvePayment(call, payment_id, "refund", text, "operator"))
 
     assert first.value is not None
     assert first.value.resolution is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.fixtures.store_setup import ALONE, RIGHT, WRONG, Setup, dump, evidence_of, new_id, unrecorded
+from support.fixtures.store_setup import RIGHT, WRONG, Setup, dump, evidence_of, new_id
 
 from technopay.engine import commands
 from technopay.engine.values import Evidence
@@ -19,7 +19,7 @@ async def test_an_answer_that_was_compared_under_another_key_is_not_judged_and_n
     for key_id in ("ffffffff", "", "-"):
         other = evidence._replace(key_id=key_id)
         command = commands.ConfirmPayment(new_id("op"), payment_id, "alice", other, 5, 5)
-        assert (await setup.store.run(command, ALONE)).code == "key_unknown"
+        assert (await setup.run(command)).code == "key_unknown"
     assert await dump(setup.store) == before
     assert (await setup.confirm(payment_id)).code == "ok"
 
@@ -29,16 +29,14 @@ async def test_a_code_that_two_versions_share_is_right_for_both(setup: Setup) ->
     for issue in (1, 2):
         payment_id = await setup.started(wallet, await setup.invoice())
         if issue == 2:
-            resend = commands.ResendCode(unrecorded(), payment_id, "alice", 2, 60_000)
-            assert (await setup.store.run(resend, ALONE)).code == "ok"
+            assert (await setup.resend(payment_id, 2)).code == "ok"
         assert (await setup.confirm(payment_id, both)).code == "ok"
         assert (await setup.confirm(payment_id, both)).replayed
 
 
 async def test_an_answer_that_is_right_for_any_version_is_right_after_a_resend(setup: Setup) -> None:
     payment_id = await setup.started(await setup.wallet(), await setup.invoice())
-    resend = commands.ResendCode(unrecorded(), payment_id, "alice", 2, 60_000)
-    assert (await setup.store.run(resend, ALONE)).code == "ok"
+    assert (await setup.resend(payment_id, 2)).code == "ok"
     assert (await setup.confirm(payment_id, RIGHT._replace(versions="*"))).code == "ok"
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from support.fixtures.audit import assert_clean
 from support.fixtures.clock import FakeClock
-from support.fixtures.store_commands import list_invoices, set_aside
-from support.fixtures.store_setup import DAY_MS, Setup, dump, new_invoice, operation
+from support.fixtures.script_calls import purchase_in
+from support.fixtures.store_commands import list_invoices
+from support.fixtures.store_setup import DAY_MS, Setup, dump, new_invoice, operation, value_of
 
-from technopay.engine.commands import ReadInvoice, VoidInvoice
 from technopay.engine.models import Invoice, from_ms
 from technopay.engine.ports import Outcome
 
@@ -21,21 +19,17 @@ HOUR_MS = 3_600_000
 
 async def enter(setup: Setup, *, lasts_ms: int = DAY_MS, **changes: Any) -> Outcome[Invoice]:
     at = from_ms(await setup.now_ms() + lasts_ms)
-    invoice = new_invoice("alice", 1_000, "EUR", at, reference="order-7")
-    return await setup.store.run(replace(invoice, **changes))
+    return await setup.run(new_invoice("alice", 1_000, "EUR", at, **{"reference": "order-7"} | changes))
 
 
 async def entered(setup: Setup, **changes: Any) -> str:
     outcome = await enter(setup, **changes)
     assert outcome.code == "ok"
-    assert outcome.value is not None
-    return outcome.value.id
+    return value_of(outcome).id
 
 
 async def status_of(setup: Setup, invoice_id: str) -> str:
-    invoice = (await setup.store.run(ReadInvoice(invoice_id, None))).value
-    assert invoice is not None
-    return invoice.status
+    return (await setup.read_invoice(invoice_id)).status
 
 
 async def expire(setup: Setup, invoice_id: str) -> None:
@@ -43,25 +37,25 @@ async def expire(setup: Setup, invoice_id: str) -> None:
     await setup.write("invoice", invoice_id, expires_at=await setup.now_ms() - 1)
 
 
-async def test_an_invoice_that_can_be_paid_keeps_its_reference_and_is_named(setup: Setup) -> None:
-    invoice_id = await entered(setup)
+async def test_a_reference_is_used_once_per_merchant_and_its_holder_is_named(setup: Setup) -> None:
+    invoice_id = await entered(setup, merchant="ab", reference="c")
     before = await dump(setup.store)
-
-    refused = await enter(setup)
-
+    refused = await enter(setup, merchant="ab", reference="c")
     assert (refused.code, refused.details) == ("reference_used", {"invoice_id": invoice_id})
     assert await dump(setup.store) == before
+    for merchant, reference in (("a", "bc"), ("a:", "bc"), ("ab", None), ("ab", None)):
+        await entered(setup, merchant=merchant, reference=reference)
 
 
 async def test_a_void_invoice_frees_its_reference(setup: Setup) -> None:
     old = await entered(setup)
-    assert (await setup.store.run(VoidInvoice(operation(), old))).code == "ok"
+    assert (await setup.void(old)).code == "ok"
 
     new = await entered(setup)
 
     assert (await status_of(setup, old), await status_of(setup, new)) == ("void", "open")
     assert (await enter(setup)).details == {"invoice_id": new}
-    assert (await setup.store.run(VoidInvoice(operation(), old))).code == "ok"
+    assert (await setup.void(old)).code == "ok"
     assert (await enter(setup)).details == {"invoice_id": new}
 
 
@@ -89,54 +83,28 @@ async def test_an_invoice_that_expired_unpaid_frees_its_reference_and_is_expired
     assert (await setup.start(wallet, new)).code == "ok"
     again = await entered(setup, reference="order-8")
     assert (await status_of(setup, again), await status_of(setup, old)) == ("open", "expired")
-    # An operator can still withdraw it, which changes nothing for who has the reference now.
-    assert (await setup.store.run(VoidInvoice(operation(), old))).code == "ok"
+    # An operator can still withdraw it, which leaves the reference to its new holder.
+    assert (await setup.void(old)).code == "ok"
     assert (await enter(setup)).details == {"invoice_id": new}
 
 
-Prepare = Callable[[Setup, str, str], Awaitable[Any]]
-
-
-async def processing(setup: Setup, wallet: str, invoice: str) -> tuple[str, str]:
-    payment = await setup.started(wallet, invoice)
-    return payment, (await setup.confirm(payment)).details["claim"]
-
-
-async def is_set_aside(setup: Setup, wallet: str, invoice: str) -> None:
-    assert await set_aside(setup.store, *await processing(setup, wallet, invoice), 60_000)
-
-
-async def succeeded(setup: Setup, wallet: str, invoice: str) -> str:
-    payment, claim = await processing(setup, wallet, invoice)
-    assert (await setup.complete(payment, claim, "settled")).code == "ok"
-    return payment
-
-
-async def refunding(setup: Setup, wallet: str, invoice: str) -> None:
-    assert (await setup.begin_refund(await succeeded(setup, wallet, invoice))).code == "ok"
-
-
-async def refunded(setup: Setup, wallet: str, invoice: str) -> None:
-    payment = await succeeded(setup, wallet, invoice)
-    claim = (await setup.begin_refund(payment)).details["claim"]
-    assert (await setup.complete(payment, claim, "reversed")).code == "ok"
-
-
-@pytest.mark.parametrize("prepare", [processing, is_set_aside, succeeded, refunding, refunded])
+@pytest.mark.parametrize("state", ["processing", "set aside", "succeeded", "refunding", "refunded"])
 async def test_an_invoice_that_is_or_gets_paid_keeps_its_reference_past_its_expiry(
-    setup: Setup, prepare: Prepare
+    setup: Setup, state: str
 ) -> None:
     old = await entered(setup)
-    await prepare(setup, await setup.wallet(), old)
+    purchase = await purchase_in(setup, "refunding" if state == "refunded" else state, old)
+    if state == "refunded":
+        assert (await setup.complete(purchase.payment, purchase.claim, "reversed")).code == "ok"
     await expire(setup, old)
     assert (await enter(setup)).details == {"invoice_id": old}
 
 
 async def test_a_payment_that_was_given_back_leaves_the_invoice_unpaid(setup: Setup) -> None:
     old = await entered(setup)
-    payment, claim = await processing(setup, await setup.wallet(), old)
+    purchase = await purchase_in(setup, "processing", old)
     await expire(setup, old)
-    assert (await setup.complete(payment, claim, "given_back")).code == "ok"
+    assert (await setup.complete(purchase.payment, purchase.claim, "given_back")).code == "ok"
     assert (await enter(setup)).code == "ok"
 
 
@@ -164,9 +132,9 @@ async def test_a_clock_that_goes_back_leaves_one_invoice_of_an_order_that_can_be
 async def test_a_repeat_of_the_call_that_took_a_reference_over_takes_it_once(setup: Setup) -> None:
     old = await entered(setup)
     await expire(setup, old)
-    who, at = operation(), from_ms(await setup.now_ms() + DAY_MS)
-    invoice = new_invoice("alice", 1_000, "EUR", at, reference="order-7")
-    assert (await setup.store.run(replace(invoice, operation=who))).code == "ok"
+    at = from_ms(await setup.now_ms() + DAY_MS)
+    invoice = new_invoice("alice", 1_000, "EUR", at, reference="order-7", identity=operation())
+    await setup.done(invoice)
     before = await dump(setup.store)
-    assert (await setup.store.run(replace(invoice, operation=who))).replayed
+    assert (await setup.run(invoice)).replayed
     assert await dump(setup.store) == before

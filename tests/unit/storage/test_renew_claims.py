@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from support.fixtures.relaying import read
 from support.fixtures.script_calls import retried_message
 from support.fixtures.store_commands import (
     read_outbox,
@@ -16,10 +17,9 @@ from technopay.engine.claims import CLAIM_S
 from technopay.engine.values import ClaimKind
 
 
-async def test_the_relay_stays_with_whom_has_it_until_it_is_given_up(setup: Setup) -> None:
+async def test_the_claim_of_the_relay_is_renewed_and_given_up(setup: Setup) -> None:
     await setup.started(await setup.wallet(), await setup.invoice())
-    outbox = await read_outbox(setup.store, "one", 10)
-    assert outbox is not None
+    outbox = await read(setup, "one")
     claim: list[tuple[ClaimKind, str, str]] = [("relay", "", outbox.claim)]
     await client_of(setup.store).hset(setup.keys.key("relay"), "claimed_until", 1)
     now_ms = await setup.now_ms()
@@ -30,8 +30,7 @@ async def test_the_relay_stays_with_whom_has_it_until_it_is_given_up(setup: Setu
     assert int(str(until)) >= now_ms + 1_000 * CLAIM_S["relay"]
     assert await read_outbox(setup.store, "other", 10) is None
     assert await renew_claims(setup.store, claim, keep=False) == [True]
-    taken = await read_outbox(setup.store, "other", 10)
-    assert taken is not None
+    taken = await read(setup, "other")
     assert await renew_claims(setup.store, claim, keep=True) == [False]
     assert await record_deliveries(setup.store, taken.claim, taken.cursor, 0, [])
     assert await renew_claims(setup.store, [("relay", "", taken.claim)], keep=True) == [False], (
@@ -39,7 +38,7 @@ async def test_the_relay_stays_with_whom_has_it_until_it_is_given_up(setup: Setu
     )
 
 
-async def test_a_message_stays_with_whom_has_it_until_it_is_given_up(setup: Setup) -> None:
+async def test_the_claim_of_a_message_is_renewed_and_given_up(setup: Setup) -> None:
     message = await retried_message(setup)
     entry_id = message.notification.entry_id
     claim: list[tuple[ClaimKind, str, str]] = [("message", entry_id, message.claim)]

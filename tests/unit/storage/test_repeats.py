@@ -1,14 +1,17 @@
-"""A script that is sent again after a lost reply, word for word, answers the same and changes nothing."""
+"""Repeats of a script: the same outcome and no change; under another fingerprint a refusal."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.fixtures.script_calls import CASES
-from support.fixtures.store_setup import Setup, dump
+from support.fixtures.script_calls import CASES, PREPARED
+from support.fixtures.store_setup import Setup, dump, operation
 
+from technopay.engine.commands import CreateUser
 from technopay.engine.ports import Outcome
+from technopay.engine.values import Operation
 from technopay.storage.scripts.loader import load_scripts
 
 pytestmark = pytest.mark.any_partition
@@ -22,6 +25,7 @@ def timeless(found: dict[str, Any]) -> dict[str, Any]:
 
 CORRUPTING = ("confirm_payment__without_funds", "begin_migration", "advance_migration")
 """Take the funds away behind the scripts' back, or leave the store where a migration was broken off."""
+READS = ("read_", "find_", "list_", "search_", "has_", "count_")
 
 
 @pytest.mark.parametrize(
@@ -30,6 +34,7 @@ CORRUPTING = ("confirm_payment__without_funds", "begin_migration", "advance_migr
 async def test_a_repeat_gets_the_same_outcome_and_changes_nothing(setup: Setup, name: str) -> None:
     call = await CASES[name](setup)
 
+    before = await dump(setup.store)
     first = await call()
     between = await dump(setup.store)
     second = await call()
@@ -44,9 +49,27 @@ async def test_a_repeat_gets_the_same_outcome_and_changes_nothing(setup: Setup, 
     if name in ("renew_claims", "set_aside", "claim_relay"):
         between, after = timeless(between), timeless(after)
     assert after == between
+    if name.startswith(READS):
+        assert between == before
 
 
 def test_every_script_has_its_repeat() -> None:
     # Those of the audit only read; its own tests see that they change nothing.
     scripts = {name for name in load_scripts() if not name.startswith("audit_")}
     assert {name.partition("__")[0] for name in CASES} == scripts
+
+
+RECORDED = {name for name, script in load_scripts().items() if "fingerprint" in script.arguments}
+
+
+@pytest.mark.parametrize("name", sorted(RECORDED))
+async def test_an_operation_id_with_another_fingerprint_is_refused_and_changes_nothing(
+    setup: Setup, name: str
+) -> None:
+    command: Any = await PREPARED[name](setup)
+    used = operation(fingerprint="one thing")
+    await setup.done(CreateUser(used, "carol", None, "+15550100"))
+    before = await dump(setup.store)
+    other = Operation(used.operation_id, "another thing", used.kept_ms)
+    assert (await setup.run(replace(command, operation=other))).code == "idempotency_key_reused"
+    assert await dump(setup.store) == before

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from redis.exceptions import ConnectionError as RedisConnectionError
-from support.fixtures.store_setup import ALONE, Setup, client_of
+from support.fixtures.store_setup import Setup, client_of
 from support.proxies.faulty_proxy import answering_server
 
 from technopay.engine.commands import CompletePayment, ReadUser
@@ -83,7 +83,7 @@ async def test_calls_without_a_reply_are_bounded(
     await server_store.ping()
 
 
-async def test_what_is_sent_while_the_client_connects_leaves_behind_the_scripts_in_its_order(
+async def test_calls_sent_while_the_client_connects_leave_behind_the_scripts_in_their_order(
     server_store: RedisStore, writes: list[int]
 ) -> None:
     setup = Setup(server_store)
@@ -100,21 +100,7 @@ async def test_what_is_sent_while_the_client_connects_leaves_behind_the_scripts_
     assert [outcome.value.balance for outcome in outcomes] == [1_001, 1_002, 1_012, 1_022, 1_122, 1_222]
 
 
-async def test_commands_take_effect_in_the_order_in_which_they_were_sent_on_a_server_that_began_anew(
-    server_store: RedisStore,
-) -> None:
-    setup = Setup(server_store)
-    await setup.user("alice")
-    wallet, invoice = await setup.wallet(balance=0), await setup.invoice(amount=1)
-    await client_of(server_store).execute_command("FUNCTION", "FLUSH")
-    await disconnect(server_store)
-    # This script is known from here on; the one of the payment was not used yet.
-    await setup.deposit(await setup.wallet(balance=0), 1)
-    too_early, deposit = await asyncio.gather(setup.start(wallet, invoice), setup.deposit(wallet, 1))
-    assert (too_early.code, deposit.code) == ("insufficient_funds", "ok")
-
-
-async def test_what_is_sent_while_the_client_connects_in_vain_never_happened() -> None:
+async def test_calls_sent_while_the_client_connects_in_vain_never_happened() -> None:
     client = ServerClient("unix:///no/such/socket", reply_timeout_s=1)
     results = await asyncio.gather(*(ask(client, READ_META) for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [StoreUnavailable] * 3
@@ -139,21 +125,21 @@ async def test_no_result_comes_before_the_call_returned(
     await closed.aclose()
     for client in (server_store._partition.client, fake_store._partition.client, closed):
         assert client is not None
-        heard: list[Any] = []
-        client.send(READ_META, (KEY,), (), heard.append)
-        client.send_command(("XRANGE", "{none:00}:journal", "-", "+"), heard.append)
-        assert heard == []
+        results: list[Any] = []
+        client.send(READ_META, (KEY,), (), results.append)
+        client.send_command(("XRANGE", "{none:00}:journal", "-", "+"), results.append)
+        assert results == []
         async with asyncio.timeout(5):
-            while len(heard) < 2:  # noqa: ASYNC110 - what hears is no coroutine
+            while len(results) < 2:  # noqa: ASYNC110 - what hears is no coroutine
                 await asyncio.sleep(0.001)
 
 
 async def test_a_command_that_only_reads_goes_without_a_script(store: RedisStore) -> None:
     await Setup(store).user("alice")
-    client, heard = store._partition.client, asyncio.get_running_loop().create_future()
+    client, results = store._partition.client, asyncio.get_running_loop().create_future()
     assert client is not None
-    client.send_command(("XRANGE", store._keys.journal, "-", "+", "COUNT", 1), heard.set_result)
-    ((entry, flat),) = await heard
+    client.send_command(("XRANGE", store._keys.journal, "-", "+", "COUNT", 1), results.set_result)
+    ((entry, flat),) = await results
     assert "-" in entry
     assert list(flat) == ["user.created", "alice"]
 
@@ -182,7 +168,7 @@ async def test_a_command_whose_outcome_cannot_be_read_has_a_defect_for_that_comm
     async with answering_server({"FCALL": reply.encode()}) as url:
         client = store._partition.client = ServerClient(url, reply_timeout_s=1)
         with pytest.raises(InternalError):
-            await store.run(CompletePayment("pay_1", "1", "settled"), ALONE)
+            await store.run(CompletePayment("pay_1", "1", "settled"))
         assert client._connection is not None
         assert not client._connection.is_lost
         await client.aclose()
@@ -198,20 +184,27 @@ async def disconnect(store: RedisStore) -> None:
     await asyncio.sleep(0)
 
 
-async def test_scripts_that_the_server_forgot_are_loaded_within_the_batch(server_store: RedisStore) -> None:
+async def test_scripts_that_the_server_forgot_are_loaded_without_a_change_of_the_order(
+    server_store: RedisStore,
+) -> None:
     setup = Setup(server_store)
     await setup.user("alice")
-    wallet = await setup.wallet(balance=0)
+    wallet, invoice = await setup.wallet(balance=0), await setup.invoice(amount=1)
+    await client_of(server_store).execute_command("FUNCTION", "FLUSH")
+    await disconnect(server_store)
+    # This script is known from here on; the one of the payment was not used yet.
+    await setup.deposit(await setup.wallet(balance=0), 1)
+    too_early, deposit = await asyncio.gather(setup.start(wallet, invoice), setup.deposit(wallet, 1))
+    assert (too_early.code, deposit.code) == ("insufficient_funds", "ok")
+
     await client_of(server_store).execute_command("FUNCTION", "FLUSH")
     await server_store.ping()
     results: list[Any] = await asyncio.gather(
-        server_store.read_meta(),
-        server_store.run(ReadUser("alice")),
-        *(setup.deposit(wallet, 1) for _ in range(6)),
+        server_store.read_meta(), setup.run(ReadUser("alice")), *(setup.deposit(wallet, 1) for _ in range(6))
     )
     assert results.pop(0)["schema"] == SCHEMA
     assert [result.code for result in results] == ["ok"] * 7
-    assert await setup.money(wallet) == (6, 0)
+    assert await setup.money(wallet) == (7, 0)
 
 
 async def test_redis_py_reads_the_url_and_never_connects(
@@ -268,7 +261,7 @@ async def test_a_store_that_is_not_open_is_unavailable() -> None:
         await store.ping()
 
 
-async def test_a_faked_store_tells_a_defect_on_the_first_run_of_a_script_too(fake_store: RedisStore) -> None:
+async def test_a_defect_of_a_script_is_raised_on_its_first_run_on_a_fake_too(fake_store: RedisStore) -> None:
     client = fake_store._partition.client
     assert isinstance(client, FakeClient)
     broken = replace(READ_META, text="return redis.call('NOSUCH')")
@@ -277,16 +270,19 @@ async def test_a_faked_store_tells_a_defect_on_the_first_run_of_a_script_too(fak
 
 
 @pytest.mark.corrupts
-async def test_a_faked_store_that_is_gone_leaves_the_outcome_unknown(
-    fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "fault"), [(RedisConnectionError("gone"), OutcomeUnknown), (ValueError("crash"), InternalError)]
+)
+async def test_a_fake_that_is_gone_or_crashes_is_a_fault(
+    fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch, error: Exception, fault: type[Fault]
 ) -> None:
     def refuse(*_: object) -> None:
-        raise RedisConnectionError("gone")
+        raise error
 
     client = fake_store._partition.client
     assert isinstance(client, FakeClient)
     monkeypatch.setattr(client._client, "execute_command", refuse)
-    with pytest.raises(OutcomeUnknown):
+    with pytest.raises(fault):
         await ask(client, READ_META)
 
 

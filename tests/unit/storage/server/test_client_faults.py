@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from support.fixtures.store_commands import read_outbox
-from support.fixtures.store_setup import ALONE, Setup, operation
+from support.fixtures.store_setup import Setup, operation
 from support.proxies.faulty_proxy import Fault, Proxy, running_proxy
 
 from technopay.engine import commands
@@ -91,9 +91,9 @@ async def test_while_the_store_does_not_answer_the_outcome_is_unknown_and_known_
     command = commands.Deposit(operation(), wallet, 7)
     proxy.strike(fault, times=1_000)
     with pytest.raises(OutcomeUnknown):
-        await far.store.run(command, ALONE)
+        await far.run(command)
     proxy.heal()
-    assert (await far.store.run(command, ALONE)).code == "ok"
+    assert (await far.run(command)).code == "ok"
     assert await truth.money(wallet) == (7, 0)
 
 
@@ -170,7 +170,7 @@ async def test_no_answer_is_ever_given_to_another_call(
     deposited = dict.fromkeys(wallets, 0)
 
     async def read(wallet: str) -> None:
-        outcome = await far.store.run(ReadWallet(wallet, "alice"))
+        outcome = await far.run(ReadWallet(wallet, "alice"))
         assert outcome.value is not None
         assert outcome.value.id == wallet
 

@@ -34,6 +34,11 @@ class FakeServer:
     async def request(self, commands: Sequence[Command]) -> list[Any]:
         return [self._reply(command) for command in commands]
 
+    async def refuse(self, health: HealthCheck, words: str | None, error: type[Exception] = StoreUnfit) -> None:
+        """Check the store, which is refused in these words."""
+        with pytest.raises(error, match=words):
+            await health.check(self.request)
+
     def _reply(self, command: Command) -> Any:
         if command == ("INFO", "server") and self.again is not None:
             return self.again
@@ -42,10 +47,8 @@ class FakeServer:
         if command[0] == "CONFIG":
             return self.settings
         if command[0] == "HGETALL":
-            flat = (
-                [word for pair in self.meta.items() for word in pair] if isinstance(self.meta, dict) else None
-            )
-            return self.meta if flat is None else flat
+            is_read = isinstance(self.meta, dict)
+            return [word for pair in self.meta.items() for word in pair] if is_read else self.meta
         if isinstance(self.journal, Exception):
             return self.journal
         if command[0] == "XREVRANGE":
@@ -73,20 +76,16 @@ async def test_a_good_store_is_fit_again_and_again_while_its_journal_grows(serve
 
 
 async def test_a_store_without_any_entry_is_fit(server: FakeServer) -> None:
-    server.journal = []
-    health = make_health()
-    await health.check(server.request)
-    await health.check(server.request)
+    server.journal, health = [], make_health()
+    for _ in range(2):
+        await health.check(server.request)
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
         ("aof_enabled:0", "does not write its append-only file"),
-        (
-            "aof_last_write_status:err",
-            "cannot write its append-only file .aof_last_write_status is err.: check",
-        ),
+        ("aof_last_write_status:err", r"cannot write its .* \(aof_last_write_status is err\): check"),
     ],
 )
 async def test_a_store_that_does_not_write_its_file_is_unfit_until_it_does(
@@ -94,8 +93,7 @@ async def test_a_store_that_does_not_write_its_file_is_unfit_until_it_does(
 ) -> None:
     health = make_health()
     server.info = f"{INFO}{line}\r\n"
-    with pytest.raises(StoreUnfit, match=words):
-        await health.check(server.request)
+    await server.refuse(health, words)
     await make_health("unchecked").check(server.request)
     server.info = INFO
     await health.check(server.request)
@@ -110,8 +108,7 @@ async def test_a_store_is_full_when_the_server_says_so_and_until_there_is_room(s
             f"{INFO}used_memory:{used}\r\nmaxmemory:1000\r\nmem_not_counted_for_evict:{not_counted}\r\n"
         )
         if is_full:
-            with pytest.raises(StoreUnfit, match="uses more than its maxmemory of 1000 bytes"):
-                await health.check(server.request)
+            await server.refuse(health, "uses more than its maxmemory of 1000 bytes")
         else:
             await health.check(server.request)
 
@@ -121,8 +118,7 @@ async def test_until_a_store_is_adopted_only_the_server_is_looked_at(server: Fak
     health = HealthCheck(meta="{tp:00}:meta", journal="{tp:00}:journal", timezone="UTC", durability="always")
     await health.check(server.request)
     server.info = INFO.replace("master", "slave")
-    with pytest.raises(StoreUnfit, match="is a replica"):
-        await health.check(server.request)
+    await server.refuse(health, "is a replica")
 
 
 @pytest.mark.parametrize(
@@ -133,6 +129,7 @@ async def test_until_a_store_is_adopted_only_the_server_is_looked_at(server: Fak
         ({name: META[name] for name in META if name != "incarnation"}, "was replaced by another one"),
         (META | {"schema": "1"}, "has schema 1, this program"),
         (META | {"timezone": "Europe/Berlin"}, "has timezone Europe/Berlin, this program UTC"),
+        (META | {"partitions": "2"}, "has partitions 2, this program 1"),
         ({"incarnation": "first"}, "has schema None"),
     ],
 )
@@ -143,8 +140,7 @@ async def test_a_store_that_is_not_the_one_of_before_is_unfit_until_it_is(
     await health.check(server.request)
     server.meta = meta
     for _ in range(2):
-        with pytest.raises(StoreUnfit, match=words):
-            await health.check(server.request)
+        await server.refuse(health, words)
     server.meta = META
     await health.check(server.request)
 
@@ -157,8 +153,7 @@ async def test_a_store_that_came_back_older_is_unfit_even_if_it_went_on_since(
     await health.check(server.request)
     server.journal = journal
     for _ in range(2):
-        with pytest.raises(StoreUnfit, match="lost data: entry 200-0 of its journal is missing"):
-            await health.check(server.request)
+        await server.refuse(health, "lost data: entry 200-0 of its journal is missing")
     server.journal = ["100-0", "200-0", "500-0"]
     await health.check(server.request)
 
@@ -168,44 +163,39 @@ async def test_an_entry_that_the_relay_read_has_to_stay(server: FakeServer) -> N
     await health.check(server.request)
     health.note_entry("1000-0")
     health.note_entry("900-7")
-    with pytest.raises(StoreUnfit, match="entry 1000-0 of its journal is missing"):
-        await health.check(server.request)
+    await server.refuse(health, "entry 1000-0 of its journal is missing")
     server.journal.append("1000-0")
     await health.check(server.request)
 
 
-async def test_what_was_read_in_the_wrong_store_is_not_looked_for_in_the_right_one(server: FakeServer) -> None:
+async def test_entries_read_in_another_store_are_not_looked_for_in_the_right_one(server: FakeServer) -> None:
     health = make_health()
     await health.check(server.request)
     server.meta, server.journal = {}, ["5000-0"]
     health.note_entry("5000-0")
-    with pytest.raises(StoreUnfit, match="is empty"):
-        await health.check(server.request)
+    await server.refuse(health, "is empty")
     server.meta, server.journal = META, ["100-0", "200-0", "300-0"]
     await health.check(server.request)
     server.journal = ["100-0", "200-0"]
-    with pytest.raises(StoreUnfit, match="entry 300-0 of its journal is missing"):
-        await health.check(server.request)
+    await server.refuse(health, "entry 300-0 of its journal is missing")
 
 
 @pytest.mark.parametrize("part", ["info", "settings", "meta", "journal"])
 @pytest.mark.parametrize("error", [Exception("BUSY a script runs"), OutcomeUnknown()])
-async def test_a_store_that_does_not_answer_is_unavailable_and_nothing_is_said_of_it(
+async def test_a_store_that_does_not_reply_is_unavailable(
     server: FakeServer, part: str, error: Exception
 ) -> None:
     health = make_health()
     setattr(server, part, error)
-    with pytest.raises(StoreUnavailable):
-        await health.check(server.request)
+    await server.refuse(health, None, StoreUnavailable)
 
 
 @pytest.mark.parametrize("error", ["NOPERM no permissions", "ERR unknown command 'CONFIG'"])
-async def test_a_store_that_never_tells_its_settings_is_unfit_unless_nobody_asks(
+async def test_a_store_that_hides_its_settings_is_unfit_unless_unchecked(
     server: FakeServer, error: str
 ) -> None:
     server.settings = Exception(error)
-    with pytest.raises(StoreUnfit, match="does not show its configuration"):
-        await make_health().check(server.request)
+    await server.refuse(make_health(), "does not show its configuration")
     await make_health("unchecked").check(server.request)
 
 
@@ -213,12 +203,11 @@ async def test_a_store_that_never_tells_its_settings_is_unfit_unless_nobody_asks
     ("part", "nonsense"),
     [("info", None), ("info", "OK"), ("info", []), ("meta", 7), ("settings", ["appendonly", "yes"])],
 )
-async def test_answers_that_cannot_be_read_are_no_reason_to_go_on(
+async def test_a_store_with_unreadable_replies_is_unavailable(
     server: FakeServer, part: str, nonsense: Any
 ) -> None:
     setattr(server, part, nonsense)
-    with pytest.raises(StoreUnavailable, match="cannot be read"):
-        await make_health().check(server.request)
+    await server.refuse(make_health(), "cannot be read", StoreUnavailable)
 
 
 class Files:
@@ -228,15 +217,8 @@ class Files:
         self.folder = folder / "appendonlydir"
         self.folder.mkdir()
         self.number = 0
-        self.settings = [
-            *SETTINGS,
-            "dir",
-            str(folder),
-            "appenddirname",
-            "appendonlydir",
-            "appendfilename",
-            "aof",
-        ]
+        names = ["dir", str(folder), "appenddirname", "appendonlydir", "appendfilename", "aof"]
+        self.settings = [*SETTINGS, *names]
         self._open: list[int] = []
 
     def write(self) -> None:
@@ -275,8 +257,7 @@ async def test_a_server_whose_file_is_gone_is_unfit_until_it_writes_another(
     await health.check(server.request)
     (files.folder / f"aof.{files.number}.incr.aof").unlink()
     for _ in range(2):
-        with pytest.raises(StoreUnfit, match="was deleted or replaced"):
-            await health.check(server.request)
+        await server.refuse(health, "was deleted or replaced")
     files.write()
     await health.check(server.request)
 
@@ -293,8 +274,7 @@ async def test_a_server_that_was_started_again_may_have_no_file_open_yet(
     files.write()
     await health.check(server.request)
     files.close()
-    with pytest.raises(StoreUnfit, match="was deleted or replaced"):
-        await health.check(server.request)
+    await server.refuse(health, "was deleted or replaced")
 
 
 @pytest.mark.parametrize("durability", ["always", "unchecked"])
@@ -305,8 +285,7 @@ async def test_a_server_that_loads_its_data_is_unavailable_whatever_else_it_says
     await health.check(server.request)
     files.close()
     server.info = f"{info_of('first')}loading:1\r\naof_enabled:0\r\n"
-    with pytest.raises(StoreUnavailable, match="is loading"):
-        await health.check(server.request)
+    await server.refuse(health, "is loading", StoreUnavailable)
 
 
 @pytest.mark.parametrize("again", [OutcomeUnknown(), StoreUnavailable()])
@@ -317,11 +296,10 @@ async def test_a_server_that_ended_after_its_answer_is_unavailable_and_lost_no_f
     await health.check(server.request)
     files.close()  # as the end of its process does
     server.again = again
-    with pytest.raises(StoreUnavailable):
-        await health.check(server.request)
+    await server.refuse(health, None, StoreUnavailable)
 
 
-async def test_what_cannot_be_seen_is_not_lost(server: FakeServer, files: Files) -> None:
+async def test_a_file_that_cannot_be_seen_is_not_lost(server: FakeServer, files: Files) -> None:
     health = make_health()
     await health.check(server.request)
     server.info = info_of("first", pid=2**22 + 1)  # more than any process has

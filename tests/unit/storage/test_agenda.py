@@ -1,8 +1,6 @@
-"""What is due on the agenda, and the mock services."""
+"""The agenda, and the mock services."""
 
 from __future__ import annotations
-
-from functools import partial
 
 import pytest
 from support.fixtures.store_commands import list_payments, mock_inbox, mock_settlement, read_inbox, take_due
@@ -24,14 +22,6 @@ async def test_a_settlement_that_is_due_is_handed_out_once_under_a_new_claim(set
     ]
     assert 10_000 < (due.next_in_ms or 0) <= 15_000
     assert (await take_due(setup.store, 10)).payments == []
-
-
-async def test_a_refund_that_is_due_is_handed_out_too(setup: Setup) -> None:
-    payment_id, claim = await setup.refunding(await setup.wallet())
-    await setup.make_due(payment_id)
-    (taken,) = (await take_due(setup.store, 10)).payments
-    assert taken.payment.status == "refunding"
-    assert int(taken.claim) > int(claim)
 
 
 async def test_no_more_is_taken_than_was_asked_for(setup: Setup) -> None:
@@ -66,8 +56,7 @@ async def test_a_payment_that_is_not_expired_yet_is_due_again_at_its_expiry(setu
     await setup.make_due(payment_id)
     before = await setup.journal()
     await take_due(setup.store, 10)
-    expires_at = int((await setup.code(payment_id))["expires_at"])
-    assert await setup.due_at(payment_id) == expires_at
+    assert await setup.due_at(payment_id) == int((await setup.code(payment_id))["expires_at"])
     assert await setup.news(before) == []
 
 
@@ -76,50 +65,37 @@ async def test_dead_payments_and_old_operations_are_reaped_and_live_ones_are_not
     kept, _ = await setup.processing(wallet)
     dead = await setup.started(wallet, await setup.invoice(), lifetime_ms=0)
     await take_due(setup.store, 10)
-    old = operation()
-    await setup.store.run(CreateUser(old, "bob", None, "+15550100"))
-    await setup.make_due(dead)
-    await setup.make_due(f"op_{old.operation_id}")
-    await take_due(setup.store, 10)
-    assert await setup.fields("payment", dead) == {}
-    assert await setup.fields("operation", old.operation_id) == {}
-    assert await setup.due_at(dead) is None
-    assert await setup.due_at(f"op_{old.operation_id}") is None
-    assert [payment.id for payment in (await list_payments(setup.store, "alice", "", 10)).data] == [kept]
-    assert (await setup.store.run(CreateUser(old, "bob", None, "+15550100"))).code == "user_exists"
-
-
-async def test_the_agenda_forgets_what_is_gone(setup: Setup) -> None:
-    for member in ("pay_00none", "msg_1-1", "op_none"):
+    create = CreateUser(operation(), "bob", None, "+15550100")
+    await setup.done(create)
+    # What is on the agenda without a record is forgotten.
+    members = (dead, f"op_{create.operation.operation_id}", "pay_00none", "msg_1-1", "op_none")
+    for member in members:
         await setup.make_due(member)
     assert (await take_due(setup.store, 10)).payments == []
-    for member in ("pay_00none", "msg_1-1", "op_none"):
-        assert await setup.due_at(member) is None
+    assert [await setup.due_at(member) for member in members] == [None] * 5
+    assert await setup.fields("payment", dead) == {}
+    assert await setup.fields("operation", create.operation.operation_id) == {}
+    assert [payment.id for payment in (await list_payments(setup.store, "alice", "", 10)).data] == [kept]
+    assert (await setup.run(create)).code == "user_exists"
 
 
-async def test_the_mock_service_settles_declines_and_stays_with_what_it_said(setup: Setup) -> None:
-    ask = partial(mock_settlement, setup.store)
-    assert await ask("status", "pay_1", 0) == "not_found"
-    assert await ask("reverse", "pay_1", 0) == "not_found"
-    assert await ask("settle", "pay_1", 0) == "settled"
-    assert await ask("decline", "pay_1", 0) == "settled"
-    assert await ask("call_off", "pay_1", 0) == "settled"
-    assert await ask("reverse", "pay_1", 0) == "reversed"
-    assert await ask("settle", "pay_1", 0) == "reversed"
-    assert await ask("decline", "pay_2", 0) == "declined"
-    assert await ask("settle", "pay_2", 0) == "declined"
+@pytest.mark.parametrize(
+    "calls",
+    [
+        ["status not_found", "reverse not_found", "settle settled", "decline settled", "call_off settled",
+         "reverse reversed", "settle reversed"],
+        ["decline declined", "settle declined"],
+        ["call_off called_off", "settle called_off", "status called_off"],
+    ],
+)  # fmt: skip
+async def test_the_mock_service_stays_with_its_first_decision(setup: Setup, calls: list[str]) -> None:
+    for action, result in (call.split() for call in calls):
+        assert await mock_settlement(setup.store, action, "pay_1") == result
 
 
-async def test_a_call_off_leaves_a_tombstone_even_for_a_payment_never_seen(setup: Setup) -> None:
-    ask = partial(mock_settlement, setup.store)
-    assert await ask("call_off", "pay_1", 0) == "called_off"
-    assert await ask("settle", "pay_1", 0) == "called_off"
-    assert await ask("status", "pay_1", 0) == "called_off"
-
-
-async def test_the_mock_service_fails_as_often_as_it_is_told(setup: Setup) -> None:
-    answers = [await mock_settlement(setup.store, "settle", "pay_1", 2) for _ in range(3)]
-    assert answers == ["error", "error", "settled"]
+async def test_the_mock_service_fails_as_often_as_it_is_asked_to(setup: Setup) -> None:
+    results = [await mock_settlement(setup.store, "settle", "pay_1", 2) for _ in range(3)]
+    assert results == ["error", "error", "settled"]
 
 
 async def test_the_mock_inbox_is_per_user_newest_first_and_bounded(setup: Setup) -> None:

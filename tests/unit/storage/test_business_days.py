@@ -1,4 +1,4 @@
-"""Days in the business time zone, daylight saving included; and the bounds that scripts judge by."""
+"""Days in the business time zone, daylight saving included, and the bounds that scripts get."""
 
 from __future__ import annotations
 
@@ -156,18 +156,3 @@ async def test_a_clock_that_stepped_back_over_midnight_counts_for_yesterday(
     fake_clock.advance(-1)
     payment_id, _ = await clocked.processing(wallet)
     assert await clocked.day(payment_id) == "2026-07-05"
-
-
-async def test_the_limit_of_a_payment_given_back_tomorrow_goes_back_to_the_day_of_its_debit(
-    clocked: Setup, fake_clock: FakeClock
-) -> None:
-    wallet = await clocked.wallet()
-    await clocked.set_limit("EUR", 1_500)
-    payment_id, claim = await clocked.processing(wallet)
-    yesterday = await clocked.day(payment_id)
-    fake_clock.advance(24 * 3600 * 1000)
-    other, _ = await clocked.processing(wallet)
-    today = await clocked.day(other)
-    assert (await clocked.complete(payment_id, claim, "given_back")).code == "ok"
-    used = await clocked.counter()
-    assert (used[yesterday], used[today]) == ("0", "1000")
