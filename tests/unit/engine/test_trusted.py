@@ -135,6 +135,7 @@ def test_a_replay_of_it_is_marked_and_leaves_it_alone(trusted: Record, judged: R
     assert (trusted.replayed, replay.replayed, replay.as_replay().replayed) == (False, True, True)
     assert not type(trusted).trusted(**dict(trusted)).replayed, "the mark is of one record, not of all"
     assert replay.model_dump() == judged.model_dump()
+    assert replay.model_dump_json() == judged.model_dump_json()
     assert replay == judged.as_replay()
 
 
