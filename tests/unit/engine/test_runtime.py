@@ -23,6 +23,7 @@ from technopay.engine import (
     InsufficientFunds,
     InternalError,
     Overloaded,
+    RecordingChannel,
     ScriptedSettlementService,
     SequentialIds,
     Statistics,
@@ -30,7 +31,7 @@ from technopay.engine import (
 )
 from technopay.engine import runtime as runtime_module
 from technopay.engine.commands import Command, TakeDue
-from technopay.engine.ports import Outcome
+from technopay.engine.ports import Outcome, OutgoingMessage
 from technopay.engine.runtime import DUE_MAX, Runtime, unwrap
 from technopay.engine.statistics import ScriptTime, UnreadableRecords
 from technopay.engine.values import Claimed, ClaimedMessage, Due, Lease, Notification, PaymentTerms
@@ -162,8 +163,9 @@ async def test_a_settlement_is_completed_while_its_wallet_is_stuck(
     async with Engine(fake_store, settings, settlement_service=service) as engine:
         alice = await make_setup(engine, fake_store)
         payment = await alice.confirm(await alice.start(), wait_s=4 if is_refund else 0)
+        under_way: list[asyncio.Task[Any]] = []
         if is_refund:
-            await engine.refund_payment(payment_id=payment.id)
+            under_way.append(asyncio.create_task(engine.refund_payment(payment_id=payment.id)))
         await asked.wait()
         other = Lease("another engine", "", keep=True)
         assert (await Records(fake_store).deposit(alice.wallet_id, 1, other)).code == "ok"
@@ -182,7 +184,40 @@ async def test_a_settlement_is_completed_while_its_wallet_is_stuck(
             assert not any(deposit.done() for deposit in deposits)
             assert (await Records(fake_store).deposit(alice.wallet_id, 1)).code == "busy"
         fake_clock.advance(1_000)
-        await asyncio.gather(*deposits)
+        await asyncio.gather(*deposits, *under_way)
+
+
+async def test_a_channel_that_hangs_for_one_user_delays_no_payment_and_no_message_of_others(
+    fake_store: RedisStore,
+) -> None:
+    class Picky(RecordingChannel):
+        hanging = 0
+
+        async def deliver(self, message: OutgoingMessage) -> None:
+            if message.user_id == "alice":
+                self.hanging += 1
+                await asyncio.get_running_loop().create_future()
+            await super().deliver(message)
+
+    channel = Picky()
+    settings = quick_settings(message_timeout_s=2.0)
+    async with Engine(fake_store, settings, channels={"email": channel}) as engine:
+        alice, bob = await make_setup(engine, fake_store), await make_setup(engine, fake_store, "bob")
+        for number in range(1, 3):
+            # A new message of hers hangs, and then one that is retried.
+            assert (await alice.pay(await alice.invoice(1))).status == "succeeded"
+
+            async def hangs(number: int = number) -> bool:
+                return channel.hanging >= number
+
+            await wait_for(hangs)
+            paid = await bob.pay(await bob.invoice(1))
+
+            async def is_delivered(payment_id: str = paid.id) -> bool:
+                told = [(each.kind, each.payment_id) for each in channel.messages]
+                return ("payment.succeeded", payment_id) in told
+
+            await wait_for(is_delivered, within_s=settings.message_timeout_s + 1.9)
 
 
 async def test_the_statistics_tell_what_is_going_on(fake_store: RedisStore) -> None:
