@@ -13,10 +13,10 @@ from support.fixtures.audit import assert_books_balance
 from support.fixtures.engine_setup import SECRET, make_setup, quick_settings, wait_for
 from support.fixtures.engine_setup import Setup as Person
 from support.fixtures.figures import report
+from support.fixtures.fixed_code import CODE, make_engine, open_store
 from support.fixtures.relaying import relay_anew
 from support.fixtures.store_commands import search_payments
 from support.fixtures.store_setup import Setup, client_of
-from support.processes.worker import CODE, make_engine, open_store
 from support.servers.faked_server import FakedServer, running_faked_server
 
 from technopay.engine import (
@@ -48,7 +48,7 @@ def clock() -> Iterator[FakedServer]:
 @pytest.fixture
 async def store(clock: FakedServer, namespace: str) -> AsyncIterator[RedisStore]:
     clock.set(NOON)
-    async with open_store(clock.url, namespace, "UTC") as opened:
+    async with open_store(clock.url, namespace) as opened:
         yield opened
     await assert_books_balance(clock.url, namespace)
 
@@ -101,7 +101,7 @@ async def test_money_is_right_and_no_limit_is_passed_while_the_clock_jumps_under
     outcomes: Counter[str] = Counter()
     ended = asyncio.Event()
     async with AsyncExitStack() as stack:
-        other_store = await stack.enter_async_context(open_store(clock.url, namespace, "UTC"))
+        other_store = await stack.enter_async_context(open_store(clock.url, namespace))
         engines = [await stack.enter_async_context(make_engine(each)) for each in (store, other_store)]
         people = [await make_setup(engines[0], store, f"user{number}") for number in range(USERS)]
         await engines[0].set_limit(currency="EUR", amount=LIMIT)

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.fixtures.audit import assert_books_balance
+from support.fixtures.fixed_code import open_store
 from support.fixtures.store_setup import Setup
-from support.processes.worker import open_store
 from support.servers.faked_server import FakedServer, running_faked_server
 
 LIMIT = 1_000
