@@ -179,12 +179,3 @@ async def test_a_foreign_id_as_a_cursor_shows_nothing_foreign_and_is_like_a_miss
             everything = (await two.people[me].get(f"{path}?limit=100")).json["data"]
             assert {each["user_id"] for each in everything} == whose
     assert await dump(two.setup.store) == before
-
-
-async def test_a_key_of_both_users_is_two_keys(two: Two) -> None:
-    started = []
-    for me in two.people:
-        reply = await me.ask_to_start(await me.invoice(), key="a key of both")
-        assert "Idempotent-Replayed" not in reply.headers
-        started.append(reply.expect(201))
-    assert [payment["user_id"] for payment in started] == ["alice", "bob"]

@@ -14,7 +14,7 @@ OPERATIONS = (
 )
 CONFIRM = "tests/unit/storage/test_payments_confirm.py"
 ORDER = "tests/feature/test_library_order.py"
-AGAIN = "tests/unit/engine/actors/test_actor_again.py"
+AGAIN = "tests/unit/engine/actors/test_actor_resend.py"
 
 ON_REPLY = "        on_reply = partial(self._resolve, binding, monotonic(), on_result)\n"
 
