@@ -42,7 +42,7 @@ LIMITS_ON_BEHAVIOUR = (
         "A clock that jumped back does not make the window of a limit longer than it ever was.",
         (
             lua(
-                "shared/behaviour",
+                "shared/rate_limits",
                 "if left_ms <= 0 or left_ms > length_ms then",
                 "if left_ms <= 0 then",
             ),

@@ -39,7 +39,7 @@ EVENTS = (
     Breakage(
         "gap-in-versions",
         "Every change of a payment has the version after the one before.",
-        (lua("shared/unconfirmed", "'status', status, 'version', version", "'status', status"),),
+        (lua("shared/end_unconfirmed", "'status', status, 'version', version", "'status', status"),),
         (f"{VERSIONS}::test_a_payments_changes_are_counted_without_a_gap[fake-its_user_cancels_it]",),
     ),
 )

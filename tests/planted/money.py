@@ -72,7 +72,7 @@ CONFIRMATION = (
                 "    local changed = next_version(version)\n",
             ),
             lua(
-                "shared/limits",
+                "shared/limit_counters",
                 "'resets_at', counter.resets_at,\n",
                 "'resets_at', counter.resets_at, 'day', counter.period,\n",
             ),
@@ -343,7 +343,7 @@ ENDINGS = (
     Breakage(
         "failure-without-event",
         "A payment that ends without a debit is in the journal, from which its user is told.",
-        (lua("shared/unconfirmed", "    append('payment.' .. status, id, 'version', version, ...)\n", ""),),
+        (lua("shared/end_unconfirmed", "    append('payment.' .. status, id, 'version', version, ...)\n", ""),),
         (f"{CONFIRM}::test_the_fifth_wrong_code_ends_the_payment_and_frees_the_invoice[fake]",),
     ),
 )

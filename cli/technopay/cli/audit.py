@@ -12,7 +12,7 @@ from rich.text import Text
 from technopay.cli.settings import Settings
 from technopay.engine import Audit, Difference, StoreUninitialised
 from technopay.storage import EmbeddedValkey, RedisStore
-from technopay.storage.private import make_private
+from technopay.storage.private_files import make_private
 
 
 async def run_audit(settings: Settings) -> Audit:

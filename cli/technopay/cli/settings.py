@@ -31,7 +31,7 @@ from technopay.engine.settings import SECRET_LENGTH_MIN, SECRETS_MAX, secret_err
 from technopay.http.auth.signing_keys import HS256, Algorithm
 from technopay.http.server.limits import ServerLimits
 from technopay.storage import EmbeddedValkey
-from technopay.storage.private import make_private, read_private, write_private
+from technopay.storage.private_files import make_private, read_private, write_private
 
 PREFIX = "TECHNOPAY_"
 FLAGS = {"redis_url": "--redis"}

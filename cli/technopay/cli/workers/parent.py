@@ -30,7 +30,7 @@ from technopay.cli.workers.supervisor import Supervisor, WorkerConfig
 from technopay.engine import Engine
 from technopay.http.metrics import write_families
 from technopay.http.server.serving import listen
-from technopay.storage.private import require_socket_path
+from technopay.storage.private_files import require_socket_path
 
 
 async def serve_with_workers(settings: Settings, *, initialise: bool, demo: bool) -> None:

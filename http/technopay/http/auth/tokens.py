@@ -17,6 +17,7 @@ from technopay.http.auth.signing_keys import HS256, Algorithm, Key, require_keys
 from technopay.http.problems import InvalidToken, Unauthenticated, UnknownKey
 
 PAYMENTS, ADMIN = "payments", "admin"
+"""The scopes: a user's own payments, and all operations of operators. Each route in `api/` names one."""
 CACHE_MAX = 4_096
 TIMES, TIME_MAX = {"exp", "nbf", "iat"}, 2**40
 OPTIONS: Any = {"require": ["exp", "sub"], "verify_iat": False}

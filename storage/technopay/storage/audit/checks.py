@@ -36,7 +36,7 @@ LIVE = frozenset({"requires_confirmation", "processing", "succeeded", "refunding
 """The statuses of a payment that block another one of its invoice."""
 ENDED_WITH_MONEY = frozenset({"succeeded", "refunded"})
 NUMBERS_OF_CODE = ("version", "attempts", "resends", "expires_at", "payable_until")
-"""See shared/code.lua."""
+"""See shared/code_state.lua."""
 TERMS = ("user", "amount", "currency", "merchant")
 SETTLEMENT_STATES = {
     "settled": {"processing", "succeeded", "refunding"},

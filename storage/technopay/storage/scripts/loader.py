@@ -1,8 +1,8 @@
 """Loads the Lua scripts: one file per operation, in folders by noun; shared functions are in `shared/`.
 
 A script begins with its header, `-- name(argument, argument, many...) flag`. The loader makes local variables
-of the arguments. A server gets all scripts as functions of one library; a fake gets each one with its
-shared parts.
+of the arguments; with the flag `recorded`, a repeat returns the recorded reply before the script begins. A
+server gets all scripts as functions of one library; a fake gets each one with its shared parts.
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ DEFINITION = re.compile(r"^local (?:function (\w+)|([\w, ]+?) *(?:=|$))", re.MUL
 NO_NAMES = re.compile(r"--.*|'[^'\n]*'")
 NAME = re.compile(r"\b[A-Za-z_]\w*\b")
 LIBRARY_PREFIX = "technopay_"
+RECORDED = "recorded"
+REPEAT = """\
+local earlier_reply = recorded_reply(operation_id, fingerprint)
+if earlier_reply then
+    return earlier_reply
+end"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,8 @@ class Script:
     library: Library
     arguments: tuple[str, ...]
     flag: str
-    """'no-writes' for a read, 'allow-oom' for one that finishes payments: no money waits for memory."""
+    """'no-writes' for a read, 'allow-oom' for one that finishes payments: no money waits for memory; 'recorded'
+    for one whose reply is recorded."""
     takes_many: bool
     """Whether the last argument stands for as many as there are."""
 
@@ -104,10 +111,10 @@ def _in_order(names: Iterable[str], parts: Mapping[str, Part], owners: Mapping[s
 
 
 def _function(script: Script, source: str) -> str:
-    flags = f"'{script.flag}'" if script.flag else ""
+    flags = f"'{script.flag}'" if script.flag not in ("", RECORDED) else ""
     return (
         f"redis.register_function{{function_name = '{script.function}', flags = {{{flags}}},\n"
-        f"callback = function(KEYS, ARGV)\nbegin(KEYS[1])\n{_unpacking(script)}\n{source}\nend}}"
+        f"callback = function(KEYS, ARGV)\n{_beginning(script)}\n{source}\nend}}"
     )
 
 
@@ -158,11 +165,17 @@ def _load(
     name, listed, flag = header[1], header[2], (header[3] or "").strip()
     arguments = tuple(argument for argument in listed.split(", ") if argument)
     assert all("..." not in argument for argument in arguments[:-1]), "only the last argument can be many"
-    used = _in_order(["begin", *sorted(_names_in(source))], parts, owners)
     names = tuple(argument.removesuffix("...") for argument in arguments)
     script = Script(name, "", f"{name}_{digest}", library, names, flag, listed.endswith("..."))
-    text = "\n".join([*(parts[part].text for part in used), "begin(KEYS[1])", _unpacking(script), source])
-    return replace(script, text=text)
+    body = "\n".join([_beginning(script), source])
+    used = _in_order(["begin", *sorted(_names_in(body))], parts, owners)
+    return replace(script, text="\n".join([*(parts[part].text for part in used), body]))
+
+
+def _beginning(script: Script) -> str:
+    """Return the Lua text before a script's own: the clock, the arguments, the reply to a repeat."""
+    repeat = [REPEAT] if script.flag == RECORDED else []
+    return "\n".join(["begin(KEYS[1])", _unpacking(script), *repeat])
 
 
 def _unpacking(script: Script) -> str:

@@ -24,7 +24,7 @@ from urllib.parse import quote
 from technopay.engine.errors import StoreUnfit
 from technopay.engine.outage_log import REMINDER_S, OutageLog
 from technopay.storage.backoff import Backoff
-from technopay.storage.private import make_private, remove_socket, socket_path
+from technopay.storage.private_files import make_private, remove_socket, socket_path
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
--- create_invoice(operation_id, fingerprint, kept_ms, invoice_id, user_id, amount, currency, merchant, description, reference, expires_at)
+-- create_invoice(operation_id, fingerprint, kept_ms, invoice_id, user_id, amount, currency, merchant, description, reference, expires_at) recorded
 --
 -- Create an invoice; '' for no description or no reference.
 --
@@ -9,10 +9,6 @@
 
 require_amount(amount, 1)
 
-local earlier_reply = recorded_reply(operation_id, fingerprint)
-if earlier_reply then
-    return earlier_reply
-end
 if tonumber(expires_at) <= now then
     return {'expiry_past', at, ''}
 elseif not exists('user', user_id) then

@@ -1,6 +1,6 @@
 -- list_invoices(user_id, cursor, limit) no-writes
 --
--- List a user's invoices, newest first; see shared/list.lua.
+-- List a user's invoices, newest first; see shared/page.lua.
 --
 -- Returns {code, now, '', [{invoice, fields}], next cursor}, {invoice} for an unreadable one
 

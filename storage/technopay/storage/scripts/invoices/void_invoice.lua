@@ -1,13 +1,9 @@
--- void_invoice(operation_id, fingerprint, kept_ms, invoice_id)
+-- void_invoice(operation_id, fingerprint, kept_ms, invoice_id) recorded
 --
 -- Withdraw an invoice. Its payment is canceled if it waits for its code, and the user gets a message.
 --
 -- Returns {code, now, '', {invoice, fields}, details}; details: the view of the blocking `payment`
 
-local earlier_reply = recorded_reply(operation_id, fingerprint)
-if earlier_reply then
-    return earlier_reply
-end
 local invoice = read_invoice(invoice_id)
 if not invoice then
     return {'invoice_not_found', at, ''}

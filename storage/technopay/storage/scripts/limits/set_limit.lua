@@ -1,4 +1,4 @@
--- set_limit(operation_id, fingerprint, kept_ms, currency, amount, rule, periods...)
+-- set_limit(operation_id, fingerprint, kept_ms, currency, amount, rule, periods...) recorded
 --
 -- Set the limit of a rule in a currency; '' lifts it, '0' stops all payments. The used amount stays.
 --
@@ -6,12 +6,6 @@
 
 if amount ~= '' then
     require_amount(amount, 0)
-end
-
--- A call that changes nothing is recorded, too: a late copy of it must not undo a later change.
-local earlier_reply = recorded_reply(operation_id, fingerprint)
-if earlier_reply then
-    return earlier_reply
 end
 local counter = read_counter(rule_named(rule), currency, '', periods)
 if not counter then
@@ -28,4 +22,5 @@ if (counter.limit or '') ~= amount then
 end
 redis.call('SADD', key('limits'), rule .. ':' .. currency)
 counter.limit = amount ~= '' and amount or nil
+-- A call that changes nothing is recorded, too: a late copy of it must not undo a later change.
 return record_reply(operation_id, fingerprint, kept_ms, {'ok', at, '', show_limit(counter)})

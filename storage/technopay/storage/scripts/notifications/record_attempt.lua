@@ -1,6 +1,6 @@
 -- record_attempt(entry_id, claim, fate, error, retry_ms) allow-oom
 --
--- Record another attempt at a message; for `fate` see shared/fate.lua.
+-- Record another attempt at a message; for `fate` see shared/delivery.lua.
 --
 -- Returns {code, now, ''}: 'ok', or 'fenced' for an old claim.
 

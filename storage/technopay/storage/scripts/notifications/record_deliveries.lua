@@ -6,7 +6,7 @@
 -- claim     of the relay; an old one changes nothing
 -- cursor    the last journal entry of the batch
 -- retry_ms  the delay before a failed message is tried again
--- failed    seven each: journal entry, user, channel, kind, payment, fate (see shared/fate.lua), error
+-- failed    seven each: journal entry, user, channel, kind, payment, fate (see shared/delivery.lua), error
 --
 -- Returns {code, now, ''}: 'ok' or 'fenced'
 

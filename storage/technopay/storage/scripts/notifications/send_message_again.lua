@@ -1,13 +1,9 @@
--- send_message_again(operation_id, fingerprint, kept_ms, entry_id)
+-- send_message_again(operation_id, fingerprint, kept_ms, entry_id) recorded
 --
 -- Make a dead message due now, with all its attempts. A message that is not dead is not changed.
 --
 -- Returns {code, now, '', {message, fields, {email, phone}}}
 
-local earlier_reply = recorded_reply(operation_id, fingerprint)
-if earlier_reply then
-    return earlier_reply
-end
 local message = read('message', entry_id)
 if not message then
     -- Entries after the relay's cursor were not tried yet.

@@ -1,13 +1,9 @@
--- cancel_payment(operation_id, fingerprint, kept_ms, payment_id, user_id, owner, token, keep)
+-- cancel_payment(operation_id, fingerprint, kept_ms, payment_id, user_id, owner, token, keep) recorded
 --
 -- Cancel a payment that waits for its code. A blocked user can do this: it moves no money.
 --
 -- Returns {code, now, token, view, details}
 
-local earlier_reply = recorded_reply(operation_id, fingerprint)
-if earlier_reply then
-    return earlier_reply
-end
 local payment = read('payment', payment_id)
 if not payment or payment.user ~= user_id then
     return {'payment_not_found', at, ''}

@@ -1,6 +1,6 @@
 -- list_payments(user_id, cursor, limit) no-writes
 --
--- List a user's payments, newest first; see shared/list.lua.
+-- List a user's payments, newest first; see shared/page.lua.
 --
 -- Returns {code, now, '', [view], next cursor}, {payment} for an unreadable one
 

@@ -1,18 +1,14 @@
--- resend_code(operation_id, fingerprint, kept_ms, payment_id, user_id, code_version, code_lifetime_ms, codes_per_hour, failures_per_day, owner, token, keep)
+-- resend_code(operation_id, fingerprint, kept_ms, payment_id, user_id, code_version, code_lifetime_ms, codes_per_hour, failures_per_day, owner, token, keep) recorded
 --
 -- Replace the code of a payment: a new code and a new expiry, the same attempts; the old code is refused.
 --
--- For codes_per_hour and failures_per_day see shared/behaviour.lua.
+-- For codes_per_hour and failures_per_day see shared/rate_limits.lua.
 --
 -- code_version  the number of the new code; it has to follow the current one, so that a late copy of a call is refused
 --
 -- Returns {code, now, token, view, details}; 'code_version' (details: the current one) if `code_version` does not
 -- follow.
 
-local earlier_reply = recorded_reply(operation_id, fingerprint)
-if earlier_reply then
-    return earlier_reply
-end
 local payment = read('payment', payment_id)
 if not payment or payment.user ~= user_id then
     return {'payment_not_found', at, ''}

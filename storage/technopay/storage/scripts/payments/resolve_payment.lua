@@ -1,4 +1,4 @@
--- resolve_payment(operation_id, fingerprint, kept_ms, payment_id, outcome, note, by)
+-- resolve_payment(operation_id, fingerprint, kept_ms, payment_id, outcome, note, by) recorded
 --
 -- Decide a payment that was set aside, in place of the settlement service.
 --
@@ -6,10 +6,6 @@
 --
 -- Returns {code, now, '', view, details}
 
-local earlier_reply = recorded_reply(operation_id, fingerprint)
-if earlier_reply then
-    return earlier_reply
-end
 local payment = read('payment', payment_id)
 if not payment then
     return {'payment_not_found', at, ''}

@@ -3,7 +3,7 @@
 -- List payments of all users, newest first; '' for no filter.
 --
 -- status     as it is shown: an unconfirmed payment past its expiry is 'expired'
--- set_aside  '1' lists their index, see shared/list.lua; otherwise the journal is read backwards
+-- set_aside  '1' lists their index, see shared/page.lua; otherwise the journal is read backwards
 -- cursor     the last payment or journal entry of the page before, '' for the first page
 --
 -- One call reads a bounded batch, so a page can be short while there is a next one.

@@ -1,4 +1,4 @@
--- start_payment(operation_id, fingerprint, kept_ms, payment_id, user_id, wallet_id, invoice_id, method, key_id, code_lifetime_ms, attempts, resends, codes_per_hour, failures_per_day, owner, token, keep, periods...)
+-- start_payment(operation_id, fingerprint, kept_ms, payment_id, user_id, wallet_id, invoice_id, method, key_id, code_lifetime_ms, attempts, resends, codes_per_hour, failures_per_day, owner, token, keep, periods...) recorded
 --
 -- Create a payment of an invoice, which waits for its confirmation. Nothing is deducted.
 --
@@ -7,14 +7,11 @@
 -- key_id      id of the key of this payment's codes
 -- attempts    how many wrong codes end the payment; resends: how many further codes can be sent
 --
--- For codes_per_hour and failures_per_day see shared/behaviour.lua, for periods shared/limits.lua.
+-- For codes_per_hour and failures_per_day see shared/rate_limits.lua, for periods shared/limit_counters.lua.
 --
 -- Returns {code, now, token, view, details}; 'bounds' if the clock is outside `periods`.
 
-local earlier_reply = recorded_reply(operation_id, fingerprint)
-if earlier_reply then
-    return earlier_reply
-elseif exists('payment', payment_id) then
+if exists('payment', payment_id) then
     return {'ok', at, '', view(payment_id), {}}
 end
 local user_status, email, phone, codes_before, failures =

@@ -1,13 +1,9 @@
--- create_user(operation_id, fingerprint, kept_ms, user_id, email, phone)
+-- create_user(operation_id, fingerprint, kept_ms, user_id, email, phone) recorded
 --
 -- Create a user; '' for no e-mail address or phone number.
 --
 -- Returns {code, now, '', {user, fields}}
 
-local earlier_reply = recorded_reply(operation_id, fingerprint)
-if earlier_reply then
-    return earlier_reply
-end
 if exists('user', user_id) then
     return {'user_exists', at, ''}
 end

@@ -1,6 +1,6 @@
 -- read_user(user_id, failures_per_day) no-writes
 --
--- Read a user, and whether wrong codes lock the user out; for failures_per_day see shared/behaviour.lua.
+-- Read a user, and whether wrong codes lock the user out; for failures_per_day see shared/rate_limits.lua.
 --
 -- Returns {code, now, '', {user, fields}}
 

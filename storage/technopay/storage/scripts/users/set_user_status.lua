@@ -1,13 +1,9 @@
--- set_user_status(operation_id, fingerprint, kept_ms, user_id, status, failures_per_day)
+-- set_user_status(operation_id, fingerprint, kept_ms, user_id, status, failures_per_day) recorded
 --
 -- Set the status of a user, 'active' or 'blocked'.
 --
 -- Returns {code, now, '', {user, fields}}
 
-local earlier_reply = recorded_reply(operation_id, fingerprint)
-if earlier_reply then
-    return earlier_reply
-end
 local user = read_user(user_id, failures_per_day)
 if not user then
     return {'user_not_found', at, ''}

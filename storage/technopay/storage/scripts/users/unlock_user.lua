@@ -1,13 +1,9 @@
--- unlock_user(operation_id, fingerprint, kept_ms, user_id, failures_per_day)
+-- unlock_user(operation_id, fingerprint, kept_ms, user_id, failures_per_day) recorded
 --
--- Clear the wrong codes that lock a user out, see shared/behaviour.lua.
+-- Clear the wrong codes that lock a user out, see shared/rate_limits.lua.
 --
 -- Returns {code, now, '', {user, fields}}
 
-local earlier_reply = recorded_reply(operation_id, fingerprint)
-if earlier_reply then
-    return earlier_reply
-end
 local user = read_user(user_id, failures_per_day)
 if not user then
     return {'user_not_found', at, ''}

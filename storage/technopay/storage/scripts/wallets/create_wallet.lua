@@ -1,13 +1,9 @@
--- create_wallet(operation_id, fingerprint, kept_ms, wallet_id, user_id, currency)
+-- create_wallet(operation_id, fingerprint, kept_ms, wallet_id, user_id, currency) recorded
 --
 -- Create an active, empty wallet.
 --
 -- Returns {code, now, '', {wallet, fields}}
 
-local earlier_reply = recorded_reply(operation_id, fingerprint)
-if earlier_reply then
-    return earlier_reply
-end
 if not exists('user', user_id) then
     return {'user_not_found', at, ''}
 end

@@ -1,4 +1,4 @@
--- deposit(operation_id, fingerprint, kept_ms, wallet_id, amount, owner, token, keep)
+-- deposit(operation_id, fingerprint, kept_ms, wallet_id, amount, owner, token, keep) recorded
 --
 -- Add money to a wallet of any status.
 --
@@ -8,10 +8,6 @@
 
 require_amount(amount, 1)
 
-local earlier_reply = recorded_reply(operation_id, fingerprint)
-if earlier_reply then
-    return earlier_reply
-end
 local wallet = read('wallet', wallet_id)
 if not wallet then
     return {'wallet_not_found', at, ''}

@@ -1,13 +1,9 @@
--- set_wallet_status(operation_id, fingerprint, kept_ms, wallet_id, status, owner, token, keep)
+-- set_wallet_status(operation_id, fingerprint, kept_ms, wallet_id, status, owner, token, keep) recorded
 --
 -- Set the status of a wallet, 'active' or 'inactive'.
 --
 -- Returns {code, now, token, {wallet, fields}}
 
-local earlier_reply = recorded_reply(operation_id, fingerprint)
-if earlier_reply then
-    return earlier_reply
-end
 local wallet = read('wallet', wallet_id)
 if not wallet then
     return {'wallet_not_found', at, ''}

@@ -1,4 +1,4 @@
--- fate: the result of an attempt to deliver a message.
+-- delivery: the result of an attempt to deliver a message.
 --
 -- sent, dead   final
 -- waiting      to be tried again

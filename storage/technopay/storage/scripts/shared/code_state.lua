@@ -1,4 +1,4 @@
--- code: the state of a payment's code, a record of its own that ends with the confirmation.
+-- code_state: the state of a payment's code, a record of its own that ends with the confirmation.
 --
 -- method, version     how the code was sent, and its number
 -- attempts, resends   how many wrong answers and how many resends are left

@@ -1,4 +1,4 @@
--- each: many records, one by one. An unreadable one becomes {id}, so that it does not stop the others.
+-- read_each: many records, one by one. An unreadable one becomes {id}, so that it does not stop the others.
 
 local function read_each(ids, read_one)
     local found = {}

@@ -1,4 +1,4 @@
--- list: a page of an index, newest first.
+-- page: a page of an index, newest first.
 
 -- The records, as `read_one` returns them or {id} for an unreadable one, and the next cursor. `cursor` is the last id
 -- of the page before, '' for the first page. Ids of records that do not exist are left out.

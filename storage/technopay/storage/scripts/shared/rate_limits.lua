@@ -1,4 +1,4 @@
--- behaviour: how often a user may do something, counted over all of the user's payments.
+-- rate_limits: how often a user may do something, counted over all of the user's payments.
 --
 -- A counter is a field of the user, '<ends_at> <count>': a window that begins with its first event. The arguments
 -- codes_per_hour, confirms_per_minute and failures_per_day are the limits; without one ('') nothing is counted.

@@ -1,4 +1,4 @@
--- unconfirmed: how a payment ends before it takes money.
+-- end_unconfirmed: how a payment ends before it takes money.
 
 local DEAD_PAYMENT_KEPT_MS = 30 * 24 * 3600 * 1000
 

@@ -12,7 +12,13 @@ import pytest
 
 from technopay.engine.errors import StoreUnfit
 from technopay.storage import EmbeddedValkey, RedisStore
-from technopay.storage.private import make_private, read_private, remove_socket, socket_path, write_private
+from technopay.storage.private_files import (
+    make_private,
+    read_private,
+    remove_socket,
+    socket_path,
+    write_private,
+)
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077])
