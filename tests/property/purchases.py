@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
@@ -13,12 +13,10 @@ from property.machine import GHOST, LONG_MS, StoreMachine
 from property.model import ATTEMPTS, RESENDS, WAITING, Refused, Verdict
 from support.fixtures.store_commands import renew_claims, take_due
 from support.fixtures.store_setup import KEY_ID, evidence_of
-from support.proxies.faulty_proxy import Copy, Fault, Proxy
 
 from technopay.engine.commands import (
     BeginRefund,
     CancelPayment,
-    Command,
     CompletePayment,
     ConfirmPayment,
     CreateInvoice,
@@ -399,37 +397,3 @@ class Purchases(StoreMachine):
         command, value = self.kept[number % len(self.kept)]
         self.agrees = False
         self.send_again(command, "ok", value)
-
-
-FAULTS = (Fault.CUT_BEFORE, Fault.DROP_REPLY, Fault.HALF_REPLY, Copy.TWICE, Copy.LATE)
-
-
-class FaultyPurchases(Purchases):
-    """Purchases over a connection on which commands and replies are lost, cut, late or sent twice."""
-
-    proxy: Proxy
-    fault: Fault | Copy | None = None
-
-    async def connect(self) -> str:
-        self.proxy = Proxy(self.url.removeprefix("unix://"))
-        await self.proxy.start()
-        return self.proxy.url
-
-    async def disconnect(self) -> None:
-        await self.proxy.stop()
-
-    @rule(fault=st.sampled_from(FAULTS))
-    def strike(self, fault: Fault | Copy) -> None:
-        """Let a fault strike the next command that is compared with the model."""
-        self.fault = fault
-
-    def check(self, command: Command[Any], *rest: Any, **options: Any) -> Outcome[Any]:
-        if fault := self.fault:
-            self.proxy.strike(fault)
-            self.fault = None
-        outcome = super().check(command, *rest, **options)
-        if fault:
-            assert self.proxy.has_struck
-            self.answers[f"strike {fault}"] += 1
-            self.run(self.proxy.deliver_late())
-        return outcome

@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
-from property.purchases import FAULTS, FaultyPurchases, Purchases
+from property.faulty_purchases import FAULTS, FaultyPurchases
+from property.purchases import Purchases
 
 HAVE_TO_BE_MET = {
     "create_user": "ok user_exists",
