@@ -1,4 +1,4 @@
-"""Fixtures of the tests that spoil the store."""
+"""Fixtures of the tests that break the store."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 from support.fixtures.gated import GatedWorld, gated_world
-from support.servers.own_server import OwnServer, own_server
+from support.servers.real_servers import OwnServer, own_server
 
 
 @pytest.fixture(params=["valkey", "redis"])
 def kind(request: pytest.FixtureRequest) -> str:
-    """The kind of the server that is spoiled."""
+    """The kind of the server that is broken."""
     return str(request.param)
 
 
 @pytest.fixture
 def server(kind: str) -> Iterator[OwnServer]:
-    with own_server(kind) as server:
+    with own_server(kind, None, "--busy-reply-threshold", "50") as server:
         yield server
 
 

@@ -1,4 +1,4 @@
-"""A process is killed at every point of what it does, and a fresh engine brings everything to its end."""
+"""Kills of a process at every point of a flow: a fresh engine brings the flow to its end, once."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from support.processes.crash_flows import PURCHASES
+from support.processes.crash_flows import PURCHASES, SETTLEMENTS
 from support.processes.crash_runs import running_crash_runs
 from support.processes.killable_ports import Point
 
-NEEDED = {
+pytestmark = pytest.mark.timeout(240)
+
+OF_A_PURCHASE = {
     "before initialise", "after bind_secret", "after create_user", "before create_wallet", "after deposit",
     "before start_payment", "after start_payment", "before claim_relay", "after xrange",
     "before deliver confirmation.code", "after deliver confirmation.code", "after add_to_mock_inbox",
@@ -27,11 +29,42 @@ def is_early(point: Point) -> bool:
     return point.nth <= PASSES
 
 
-@pytest.mark.timeout(240)
+SETTLING = (
+    "confirm_payment", "settle", "status", "call_off", "mock_settlement", "back-off", "set_aside",
+    "complete_payment", "resolve_payment",
+)  # fmt: skip
+"""What the points of a settlement are about. Those of messages are the same for every payment."""
+OF_SETTLEMENTS = {
+    "declines": {"after mock_settlement decline", "before complete_payment"},
+    "errors": {"before back-off", "after mock_settlement status #2", "before mock_settlement call_off"},
+    "slow": {"before mock_settlement settle", "after settle"},
+    "timeout": {"after settle", "before back-off", "after mock_settlement call_off"},
+    "lost": {"after mock_settlement settle", "before status", "before complete_payment"},
+    "flaky": {"after mock_settlement settle #2", "after mock_settlement settle #3"},
+    "stuck": {"before status #2", "before set_aside", "after set_aside", "after resolve_payment"},
+}
+"""Points that the enumeration must not lose."""
+
+
+def is_of_settlement(point: Point) -> bool:
+    return point.name.partition(" ")[2].startswith(SETTLING)
+
+
 async def test_a_kill_at_any_point_loses_nothing_and_does_nothing_twice(
     server_url: str, namespace: str, tmp_path: Path
 ) -> None:
     async with running_crash_runs(server_url, namespace, tmp_path) as crash_runs:
         points, *_ = await asyncio.gather(*(crash_runs.kill_everywhere(story, is_early) for story in PURCHASES))
     crash_runs.conclude()
-    assert {point.name for point in points} >= NEEDED
+    assert {point.name for point in points} >= OF_A_PURCHASE
+
+
+async def test_a_settlement_ends_as_the_service_answers_after_a_kill_at_any_point(
+    server_url: str, namespace: str, tmp_path: Path
+) -> None:
+    async with running_crash_runs(server_url, namespace, tmp_path) as crash_runs:
+        everywhere = (crash_runs.kill_everywhere(story, is_of_settlement) for story in SETTLEMENTS)
+        points = dict(zip(SETTLEMENTS, await asyncio.gather(*everywhere), strict=True))
+    crash_runs.conclude()
+    for story, needed in OF_SETTLEMENTS.items():
+        assert {str(point) for point in points[story]} >= needed, story

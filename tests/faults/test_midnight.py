@@ -1,40 +1,24 @@
-"""The day of the limit turns at midnight of the business time zone, on a real server whose clock is set."""
+"""Midnights of business time zones on a real server whose clock is set: the day of the limit turns there."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from support.fixtures.audit import assert_books_balance
-from support.fixtures.engine_setup import Setup, make_setup, quick_settings
-from support.fixtures.store_setup import Setup as Records
-from support.processes.worker import CODE, open_store
+from support.fixtures.fixed_code import open_store
+from support.fixtures.store_setup import Setup
 from support.servers.faked_server import FakedServer, running_faked_server
 
-from technopay.engine import (
-    DailyLimitExceeded,
-    Engine,
-    FixedCode,
-    Invoice,
-    Payment,
-    SettlementFailed,
-)
-from technopay.engine.values import PaymentTerms, RefundTerms
-
 LIMIT = 1_000
-FAR_AHEAD = datetime(2100, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-AROUND, EACH_S = 24, 0.04
 
 
 @dataclass(frozen=True)
 class Midnight:
-    """A midnight: where, which day ends, which begins, when, and when the new one ends."""
+    """A midnight: the zone, the day that ends, the day that begins, the instant, the hours of the new day."""
 
     zone: str
     old_day: str
@@ -69,134 +53,44 @@ MIDNIGHTS = [
 
 
 @pytest.fixture(scope="module")
-def faked() -> Iterator[FakedServer]:
-    with running_faked_server(MIDNIGHTS[0].instant) as server:
+def clock() -> Iterator[FakedServer]:
+    with running_faked_server(datetime(2026, 1, 1, tzinfo=UTC)) as server:
         yield server
 
 
-class Gate:
-    """A settlement service that settles at once, but keeps one merchant waiting, and then declines."""
-
-    def __init__(self) -> None:
-        self.asked, self.let = asyncio.Event(), asyncio.Event()
-
-    async def settle(self, terms: PaymentTerms) -> Any:
-        if terms.merchant == "late":
-            self.asked.set()
-            await self.let.wait()
-            return "declined"
-        return "settled"
-
-    async def status(self, terms: PaymentTerms) -> Any:
-        return "pending"
-
-    async def call_off(self, terms: PaymentTerms) -> Any:
-        raise NotImplementedError
-
-    async def reverse(self, terms: PaymentTerms, refund: RefundTerms) -> Any:
-        return "reversed"
-
-
-@dataclass(frozen=True)
-class Night:
-    """A user whose payments go on around a midnight."""
-
-    clock: FakedServer
-    alice: Setup
-    records: Records
-    gate: Gate
-
-    async def invoice(self, amount: int, merchant: str = "shop") -> Invoice:
-        return await self.alice.engine.create_invoice(
-            user_id="alice", amount=amount, currency="EUR", merchant=merchant, expires_at=FAR_AHEAD
-        )
-
-    async def start(self, amount: int, merchant: str = "shop") -> Payment:
-        return await self.alice.start(await self.invoice(amount, merchant))
-
-    async def pay(self, amount: int) -> Payment:
-        return await self.alice.confirm(await self.start(amount), CODE)
-
-    async def used(self, day: str) -> int:
-        """Read what was counted for a day."""
-        return int((await self.records.fields("limit", "global:EUR")).get(day, "0"))
-
-
-@asynccontextmanager
-async def night(clock: FakedServer, zone: str, namespace: str) -> AsyncIterator[Night]:
-    """Open a store in a zone; audit it in the end."""
-    gate = Gate()
-    settings = quick_settings(settlement_timeout_s=6.0)
-    async with (
-        open_store(clock.url, namespace, zone) as store,
-        Engine(store, settings, verifier=FixedCode(CODE), settlement_service=gate) as engine,
-    ):
-        alice = await make_setup(engine, store, balance=100_000)
-        await engine.set_limit(currency="EUR", amount=LIMIT)
-        yield Night(clock, alice, Records(store), gate)
-    await assert_books_balance(clock.url, namespace)
-
-
 @pytest.mark.parametrize("midnight", MIDNIGHTS, ids=lambda each: f"{each.zone} {each.new_day}")
-async def test_a_day_ends_at_midnight_and_takes_back_what_was_charged_to_it(
-    faked: FakedServer, namespace: str, midnight: Midnight
+async def test_the_limit_begins_anew_at_midnight_and_a_debit_given_back_returns_to_its_day(
+    clock: FakedServer, namespace: str, midnight: Midnight
 ) -> None:
-    faked.set(midnight.instant - 100 * SECOND)
-    async with night(faked, midnight.zone, namespace) as own:
-        engine = own.alice.engine
-        starts = [await own.start(1) for _ in range(2)]
-        late = await own.start(300, "late")
-        faked.set(midnight.instant - 5 * SECOND)
-        paid = await own.pay(700)
-        declining = asyncio.create_task(own.alice.confirm(late, CODE, wait_s=10))
-        await own.gate.asked.wait()
-        with pytest.raises(DailyLimitExceeded) as refused:
-            await own.alice.confirm(starts[0], CODE)
-        assert refused.value.limit
-        assert paid.limits[0].resets_at == refused.value.limit.resets_at == midnight.instant
-        assert await own.used(midnight.old_day) == LIMIT
+    clock.set(midnight.instant - 5 * SECOND)
+    async with open_store(clock.url, namespace, midnight.zone) as store:
+        setup = Setup(store)
+        await setup.user("alice")
+        await setup.set_limit("EUR", LIMIT)
+        wallet = await setup.wallet()
+        refused = await setup.started(wallet, await setup.invoice(amount=1))
+        late, late_claim = await setup.processing(wallet, 300)
+        paid, paid_claim = await setup.processing(wallet, 700)
+        outcome = await setup.confirm(refused)
+        assert outcome.code == "daily_limit_exceeded"
+        assert outcome.details["limit"].resets_at == (await setup.limit()).resets_at == midnight.instant
 
-        faked.set(midnight.instant)
-        [limit] = await engine.list_all_limits()
+        clock.set(midnight.instant)
+        limit = await setup.limit()
         assert (limit.used, limit.remaining, limit.resets_at) == (0, LIMIT, midnight.next)
-        whole = await own.pay(LIMIT)
-        assert whole.paid_at is not None
-        assert midnight.instant <= whole.paid_at < midnight.instant + 10 * SECOND
-        assert whole.limits[0].resets_at == midnight.next
-        own.gate.let.set()
-        with pytest.raises(SettlementFailed):
-            await declining
+        whole, whole_claim = await setup.processing(wallet, LIMIT)
+        paid_at = (await setup.payment(whole)).paid_at
+        assert paid_at is not None
+        assert midnight.instant <= paid_at < midnight.instant + 10 * SECOND
+        assert (await setup.complete(late, late_claim, "given_back")).code == "ok"
+        for payment_id, claim in ((paid, paid_claim), (whole, whole_claim)):
+            assert (await setup.complete(payment_id, claim, "settled")).code == "ok"
 
-        with pytest.raises(DailyLimitExceeded):
-            await own.alice.confirm(starts[1], CODE)
-        assert await own.used(midnight.old_day) == 700
-        assert await own.used(midnight.new_day) == LIMIT
-        days = [await own.records.day(payment.id) for payment in (paid, late, whole)]
+        assert (await setup.confirm(refused)).code == "daily_limit_exceeded"
+        used = await setup.counter()
+        assert (used[midnight.old_day], used[midnight.new_day]) == ("700", str(LIMIT))
+        days = [await setup.day(payment_id) for payment_id in (paid, late, whole)]
         assert days == [midnight.old_day, midnight.old_day, midnight.new_day]
-        faked.set(midnight.next)
-        [limit] = await engine.list_all_limits()
-        assert limit.used == 0
-
-
-@pytest.mark.parametrize("midnight", MIDNIGHTS[3:5], ids=lambda each: f"{each.zone} {each.new_day}")
-async def test_every_payment_of_a_stream_over_midnight_counts_for_the_day_of_its_debit(
-    faked: FakedServer, namespace: str, midnight: Midnight
-) -> None:
-    faked.set(midnight.instant - 60 * SECOND)
-    async with night(faked, midnight.zone, namespace) as own:
-        payments = [await own.start(10) for _ in range(AROUND)]
-
-        async def confirm(number: int) -> Payment:
-            await asyncio.sleep(number * EACH_S)
-            return await own.alice.confirm(payments[number], CODE)
-
-        faked.set(midnight.instant - AROUND / 2 * EACH_S * SECOND)
-        paid = await asyncio.gather(*(confirm(number) for number in range(AROUND)))
-
-        before = [payment for payment in paid if payment.paid_at and payment.paid_at < midnight.instant]
-        assert 0 < len(before) < AROUND
-        for payment in paid:
-            day = midnight.old_day if payment in before else midnight.new_day
-            assert await own.records.day(payment.id) == day
-        assert await own.used(midnight.old_day) == 10 * len(before)
-        assert await own.used(midnight.new_day) == 10 * (AROUND - len(before))
+        clock.set(midnight.next)
+        assert (await setup.limit()).used == 0
+    await assert_books_balance(clock.url, namespace)

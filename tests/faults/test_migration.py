@@ -16,6 +16,7 @@ import pytest
 from support.fixtures.at_rest import open_client
 from support.fixtures.engine_setup import make_setup, quick_settings, wait_for
 from support.fixtures.old_store import FAR_MS, load_old_store
+from support.fixtures.store_setup import dump_keys
 from support.processes.crash_client import Memory
 from support.processes.killable_ports import Point
 from support.processes.preforked import Preforked, running_preforked
@@ -62,18 +63,10 @@ class Migrations:
         return status, Memory(log).points
 
     async def read(self, namespace: str) -> dict[str, Any]:
-        """Read every key, without the incarnation, which is another one each time."""
-        client, tag, found = self.client, f"{{{namespace}:00}}:", dict[str, Any]()
-        reads = {
-            "hash": client.hgetall, "set": client.smembers, "string": client.get, "stream": client.xrange,
-            "list": lambda key: client.lrange(key, 0, -1),
-            "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
-        }  # fmt: skip
-        async for key in client.scan_iter(match=f"{tag}*", count=1_000):
-            value = await reads[await client.type(key)](key)
-            found[key.removeprefix(tag)] = json.loads(value) if isinstance(value, str) else value
+        """Read every key, without the incarnation, which differs each time."""
+        found = await dump_keys(self.client, Keys(namespace))
         del found["meta"]["incarnation"]
-        return found
+        return {key: json.loads(each) if isinstance(each, str) else each for key, each in found.items()}
 
     async def audit(self, namespace: str) -> Sequence[Any]:
         async with RedisStore.connect(self.url, namespace=namespace) as store:

@@ -12,9 +12,9 @@ import pytest
 from support.fixtures.audit import assert_books_balance
 from support.fixtures.engine_setup import wait_for
 from support.fixtures.figures import report
+from support.fixtures.fixed_code import make_engine, open_store
 from support.fixtures.store_setup import Setup, client_of
-from support.processes.engine_process import Answer, FarEngine, Role, running_far_engine
-from support.processes.worker import Call, make_engine, open_store
+from support.processes.engine_process import Answer, Call, FarEngine, Role, running_far_engine
 
 from technopay.engine import Engine
 from technopay.engine.values import Lease
@@ -84,7 +84,7 @@ class Wallet:
 async def wallet(server_url: str, namespace: str) -> AsyncIterator[Wallet]:
     role = Role(server_url, namespace)
     async with (
-        open_store(server_url, namespace, "UTC") as store,
+        open_store(server_url, namespace) as store,
         make_engine(store) as engine,
         running_far_engine(role) as far,
     ):
@@ -148,7 +148,9 @@ async def test_a_stopped_holder_of_a_lease_changes_nothing_out_of_order_and_noth
     assert len(far) == wallet.far_amount
 
 
-async def test_a_wallet_of_a_killed_process_is_usable_within_three_seconds(wallet: Wallet) -> None:
+async def test_a_wallet_of_a_killed_process_is_usable_within_three_seconds_and_then_free(
+    wallet: Wallet,
+) -> None:
     futures = await wallet.signal_holder(signal.SIGKILL)
     killed_at = time.monotonic()
 
@@ -170,13 +172,9 @@ async def test_a_wallet_of_a_killed_process_is_usable_within_three_seconds(walle
     far = [amount for amount in entries if amount <= wallet.far_amount]
     assert far == list(range(1, len(far) + 1)), "what took effect is not what came first"
 
-
-async def test_nobody_holds_a_lease_at_rest(wallet: Wallet) -> None:
-    await wallet.signal_holder(signal.SIGKILL)
-    await asyncio.gather(*(wallet.deposit_from_near() for _ in range(BATCH)))
-
     async def is_free() -> bool:
         return await wallet.lease_left_ms() <= 0
 
+    await asyncio.gather(*(wallet.deposit_from_near() for _ in range(BATCH)))
     await wait_for(is_free, within_s=USABLE_S_MAX)
-    assert "lease_until" not in await wallet.setup.fields("wallet", wallet.id)
+    assert "lease_until" not in await wallet.setup.fields("wallet", wallet.id), "nobody holds a lease at rest"

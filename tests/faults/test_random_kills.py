@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,13 +15,13 @@ from support.fixtures.client_verdict import judge
 from support.fixtures.http_clients import HttpClients, Journal, Line
 from support.processes.killable_server import (
     EmbeddedStore,
+    KillableRedis,
     KillableServer,
     KillableStore,
     RandomKiller,
-    running_redis,
 )
 from support.processes.preforked import running_preforked
-from support.servers.real_servers import find_server
+from support.servers.real_servers import own_server
 
 SHORT = 20
 S_PER_KILL = 8
@@ -51,12 +50,8 @@ async def test_no_answer_is_untrue_after_kills_of_a_server_and_its_embedded_stor
 async def test_no_answer_is_untrue_after_kills_of_two_servers_and_their_redis(
     engine_kills: int, tmp_path: Path
 ) -> None:
-    if find_server("redis") is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI has to have redis-server")
-        pytest.skip("Debian's redis-server is not installed")
     async with AsyncExitStack() as stack:
-        redis = stack.enter_context(running_redis(tmp_path / "redis"))
+        redis = KillableRedis(stack.enter_context(own_server("redis")))
         servers = [
             KillableServer(
                 await stack.enter_async_context(running_preforked("serve")),

@@ -1,23 +1,21 @@
-"""Disks and crashes: a torn file, a full disk, a server that dies again and again lose nothing acknowledged."""
+"""Disks: after a torn file or a full disk, nothing acknowledged is lost."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
-import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 from support.fixtures.audit import assert_books_balance
 from support.fixtures.engine_setup import Setup, make_setup, quick_settings, wait_for
+from support.fixtures.gated import is_ready
 from support.fixtures.store_setup import Dump, dump, dump_keys
 from support.fixtures.store_setup import Setup as StoreSetup
-from support.servers.own_server import OwnServer, own_server
+from support.servers.real_servers import OwnServer, own_server
 from support.servers.small_disk import SmallDisk, small_disk
 
 from technopay.engine import Engine, OutcomeUnknown, Overloaded, StoreUnavailable, Wallet
@@ -113,31 +111,27 @@ class Till:
         await assert_books_balance(url, "tp")
 
 
-async def is_ready(engine: Engine) -> bool:
-    try:
-        await engine.check()
-    except StoreUnavailable:
-        return False
-    return True
-
-
 @asynccontextmanager
 async def running_till(store: RedisStore) -> AsyncIterator[Till]:
     async with store, Engine(store, quick_settings(command_deadline_s=DEADLINE_S)) as engine:
         yield Till(await make_setup(engine, store))
 
 
-async def test_a_server_on_a_full_disk_stops_and_what_was_acknowledged_is_there_when_it_has_room(
+async def deposit_until_it_is_full(till: Till, disk: SmallDisk) -> None:
+    disk.fill(but=40_000)
+    while len(till.faults) < 40:
+        await till.deposit(20)
+        assert len(till.keys) < 5_000, "the disk does not get full"
+    assert till.acknowledged > 0
+
+
+async def test_a_server_on_a_full_disk_ends_and_has_all_acknowledged_deposits_once_there_is_room(
     kind: str, disk: SmallDisk, impatient: None
 ) -> None:
     with own_server(kind, disk.folder) as server:
         async with running_till(RedisStore.connect(server.url, initialise=True)) as till:
             before = await till.setup.balance()
-            disk.fill(but=40_000)
-            while not till.faults:
-                await till.deposit(20)
-                assert len(till.keys) < 5_000, "the disk does not get full"
-            assert till.acknowledged > 0
+            await deposit_until_it_is_full(till, disk)
             assert await asyncio.to_thread(server.wait_until_ended) == 1
             assert not await is_ready(till.setup.engine)
             disk.make_room()
@@ -145,45 +139,16 @@ async def test_a_server_on_a_full_disk_stops_and_what_was_acknowledged_is_there_
             await till.assert_nothing_was_lost(server.url, before)
 
 
-async def test_the_embedded_store_on_a_full_disk_refuses_and_goes_on_by_itself_when_it_has_room(
+async def test_the_embedded_store_on_a_full_disk_refuses_and_goes_on_by_itself_once_there_is_room(
     disk: SmallDisk, impatient: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = RedisStore.embedded(disk.folder / "data")
     async with running_till(store) as till:
         before = await till.setup.balance()
-        disk.fill(but=40_000)
-        while len(till.faults) < 40:
-            await till.deposit(20)
-            assert len(till.keys) < 5_000, "the disk does not get full"
-        assert till.acknowledged > 0
+        await deposit_until_it_is_full(till, disk)
         assert "the embedded store is started again: it ended with status 1" in caplog.text
         disk.make_room()
         assert store._url is not None
         await till.assert_nothing_was_lost(store._url, before)
         paid = await till.setup.pay(await till.setup.invoice(amount=1))
         assert paid.status == "succeeded"
-
-
-async def test_an_embedded_store_that_is_killed_again_and_again_is_started_each_time(tmp_path: Path) -> None:
-    store = RedisStore.embedded(tmp_path / "data")
-    async with running_till(store) as till:
-        before = await till.setup.balance()
-        assert store._server is not None
-        killed: set[int] = set()
-        for _ in range(6):
-            depositing: asyncio.Task[Any] = asyncio.create_task(till.deposit(20))
-            await asyncio.sleep(0.003)
-            pid = await wait_for(lambda: running_pid(store))
-            assert pid is not None
-            assert pid not in killed, "it is another one"
-            killed.add(pid)
-            os.kill(pid, signal.SIGKILL)
-            await depositing
-            await wait_for(lambda: is_ready(till.setup.engine))
-        assert store._url is not None
-        await till.assert_nothing_was_lost(store._url, before)
-
-
-async def running_pid(store: RedisStore) -> int | None:
-    assert store._server is not None
-    return store._server.pid

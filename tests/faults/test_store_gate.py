@@ -1,4 +1,4 @@
-"""The gate: a store that becomes unfit while it is used is used no more, until it is put right."""
+"""The gate: a store that becomes unfit while it is used is closed until it is fit again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import shutil
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from support.fixtures.engine_setup import wait_for
 from support.fixtures.gated import CLOSED_WITHIN_S, GatedWorld
 from support.fixtures.http_api import running_api
 from support.fixtures.store_setup import operation
-from support.servers.own_server import OwnServer
+from support.servers.real_servers import OwnServer
 
 from technopay.engine import StoreUnavailable, StoreUnfit
 from technopay.engine.commands import SetLimit
@@ -125,20 +126,13 @@ async def test_readyz_says_that_the_store_is_unfit_within_three_seconds_and_when
         running_api(store) as api,
     ):
 
-        async def status() -> int:
-            return (await api.client.get("/readyz")).status
+        async def answers(status: int) -> bool:
+            return (await api.client.get("/readyz")).status == status
 
-        async def is_closed() -> bool:
-            return await status() == 503
-
-        async def is_open() -> bool:
-            return await status() == 200
-
-        assert await is_open()
-        server.say("CONFIG", "SET", "appendfsync", "no")
-        await wait_for(is_closed, within_s=CLOSED_WITHIN_S)
-        server.say("CONFIG", "SET", "appendfsync", "always")
-        await wait_for(is_open, within_s=CLOSED_WITHIN_S)
+        assert await answers(200)
+        for setting, status in (("no", 503), ("always", 200)):
+            server.say("CONFIG", "SET", "appendfsync", setting)
+            await wait_for(partial(answers, status), within_s=CLOSED_WITHIN_S)
 
 
 async def test_an_embedded_store_whose_directory_was_deleted_takes_nothing_more(
@@ -202,29 +196,37 @@ async def is_refused(store: RedisStore) -> bool:
     return False
 
 
-async def test_a_flushed_store_is_closed_until_its_data_are_restored(world: GatedWorld) -> None:
-    payment = await world.setup.start()
-    await wait_for_relay(world)
-    kept = world.server.keep()
-    world.server.say("FLUSHALL")
-    await world.wait_until_closed("is empty: it lost its data; restore it")
-    await world.assert_nothing_moves(payment)
-    assert world.server.say("DBSIZE") == 0, "nothing grew in the empty store"
-
-    world.server.bring_back(kept)
-    await world.assert_goes_on(payment)
+async def flush(server: OwnServer) -> None:
+    server.say("FLUSHALL")
 
 
-async def test_a_store_that_comes_back_empty_is_closed_until_it_comes_back_with_its_data(
-    world: GatedWorld,
+async def begin_anew(server: OwnServer) -> None:
+    server.bring_back(None)
+
+
+async def replace(server: OwnServer) -> None:
+    server.bring_back(None)
+    await initialise_store(server.url, timezone="UTC", durability="always")
+
+
+@pytest.mark.parametrize(
+    ("lose_data", "words", "keys"),
+    [
+        (flush, "is empty: it lost its data; restore it", 0),
+        (begin_anew, "is empty", 0),
+        (replace, "was replaced by another one", 1),
+    ],
+)
+async def test_a_store_that_lost_its_data_is_closed_until_they_are_restored(
+    world: GatedWorld, lose_data: Callable[[OwnServer], Awaitable[None]], words: str, keys: int
 ) -> None:
     payment = await world.setup.start()
     await wait_for_relay(world)
     kept = world.server.keep()
-    world.server.bring_back(None)
-    await world.wait_until_closed("is empty")
+    await lose_data(world.server)
+    await world.wait_until_closed(words)
     await world.assert_nothing_moves(payment)
-    assert world.server.say("DBSIZE") == 0, "nothing grew in the empty store"
+    assert world.server.say("DBSIZE") == keys, "nothing grows in the wrong store"
 
     world.server.bring_back(kept)
     await world.assert_goes_on(payment)
@@ -282,21 +284,6 @@ async def test_what_the_relay_read_has_to_be_there_when_the_store_comes_back(wor
     await world.assert_nothing_moves(payment)
     await world.bring_back(newest)
     await link_of(world).check()
-    await world.assert_goes_on(payment)
-
-
-async def test_a_store_that_comes_back_as_another_one_is_closed_until_the_right_one_is_back(
-    world: GatedWorld,
-) -> None:
-    payment = await world.setup.start()
-    await wait_for_relay(world)
-    kept = world.server.keep()
-    world.server.bring_back(None)
-    await initialise_store(world.server.url, timezone="UTC", durability="always")
-    await world.wait_until_closed("was replaced by another one")
-    await world.assert_nothing_moves(payment)
-
-    world.server.bring_back(kept)
     await world.assert_goes_on(payment)
 
 

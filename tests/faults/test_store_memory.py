@@ -11,15 +11,14 @@ import pytest
 from redis import Redis
 from support.fixtures.audit import assert_books_balance
 from support.fixtures.engine_setup import make_setup, quick_settings, wait_for
-from support.fixtures.gated import GatedWorld
+from support.fixtures.gated import is_ready
 from support.fixtures.script_calls import CASES, Call, Case
 from support.fixtures.store_commands import take_due
 from support.fixtures.store_setup import ALONE, Setup, dump, operation
-from support.servers.own_server import OwnServer, own_server
+from support.servers.real_servers import OwnServer, own_server
 
 from technopay.engine import (
     Engine,
-    Overloaded,
     ScriptedSettlementService,
     StoreUnavailable,
     StoreUnfit,
@@ -188,40 +187,5 @@ async def test_money_that_was_taken_is_settled_or_given_back_without_memory(
             decided.set()
             await wait_for(has_ended)
             await wait_for(is_closed)
-        await wait_for(partial(is_open, engine))
+        await wait_for(partial(is_ready, engine))
     await assert_books_balance(crowded.url, namespace)
-
-
-async def is_open(engine: Engine) -> bool:
-    try:
-        await engine.check()
-    except StoreUnavailable:
-        return False
-    return True
-
-
-async def test_a_store_that_fills_up_under_load_refuses_what_it_has_no_room_for_and_goes_on_when_it_has(
-    world: GatedWorld,
-) -> None:
-    payment, before = await world.setup.start(), await world.setup.balance()
-    code = await world.setup.right_code(payment)
-    used = int(Redis.from_url(world.server.url).info("memory")["used_memory"])
-    world.server.say("CONFIG", "SET", "maxmemory", used + 30_000)
-    made, refused = 0, 0
-    while not refused:
-        deposits = (world.engine.deposit(wallet_id=world.setup.wallet_id, amount=1) for _ in range(20))
-        for result in await asyncio.gather(*deposits, return_exceptions=True):
-            made += not isinstance(result, BaseException)
-            refused += isinstance(result, StoreUnavailable | Overloaded)
-        assert made < 20_000
-    # The buffers of those calls are given back, and leave room for some more: from here on there is none.
-    world.server.say("CONFIG", "SET", "maxmemory", 1)
-    with pytest.raises(StoreUnavailable):
-        await world.setup.confirm(payment, code)
-    await world.wait_until_closed("the store is full")
-    await world.assert_sound()
-
-    world.server.say("CONFIG", "SET", "maxmemory", 0)
-    await wait_for(world.is_ready)
-    assert await world.setup.balance() == before + made, "all or nothing, and as it was acknowledged"
-    await world.assert_goes_on(payment)

@@ -122,7 +122,7 @@ CONFIRMATION = (
         ),
         (
             f"{CODES}::test_any_string_that_does_not_match_costs_an_attempt[fake-1]",
-            "tests/unit/engine/test_fields.py::test_a_code_is_any_string_of_1_to_64_characters",
+            "tests/unit/engine/test_fields.py::test_a_field_takes_right_values_and_refuses_wrong_ones",
         ),
     ),
     Breakage(
@@ -227,7 +227,7 @@ ENDINGS = (
             ),
         ),
         (
-            f"{DIALOGUE}::test_a_lost_answer_is_asked_for[settled-settled]",
+            f"{DIALOGUE}::test_the_first_clear_answer_is_the_verdict[lost answer]",
             f"{ENDS}::test_a_debit_that_is_settled_in_the_end_succeeds[fake-shop-lost]",
         ),
     ),
@@ -243,7 +243,7 @@ ENDINGS = (
         ),
         (
             f"{DIALOGUE}::test_errors_and_not_found_are_sent_again_five_times_and_then_called_off",
-            f"{DIALOGUE}::test_a_settlement_that_works_the_third_time_is_settled",
+            f"{DIALOGUE}::test_the_first_clear_answer_is_the_verdict[third try]",
         ),
     ),
     Breakage(

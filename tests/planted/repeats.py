@@ -14,7 +14,7 @@ OPERATIONS = (
 )
 CONFIRM = "tests/unit/storage/test_payments_confirm.py"
 ORDER = "tests/feature/test_library_order.py"
-AGAIN = "tests/unit/engine/actors/test_actor_again.py"
+AGAIN = "tests/unit/engine/actors/test_actor_resend.py"
 
 ON_REPLY = "        on_reply = partial(self._resolve, binding, monotonic(), on_result)\n"
 
@@ -124,7 +124,7 @@ REPEATS_AND_CLAIMS = (
         (engine("runtime", "_digest([name, *scope, key])", "_digest([name, key])"),),
         (
             "tests/feature/test_library_idempotency.py::test_a_key_belongs_to_one_user[fake]",
-            "tests/unit/engine/test_runtime.py::test_calls_with_a_key_are_named_by_it_and_by_whose_it_is",
+            "tests/unit/engine/test_runtime.py::test_the_id_of_a_call_with_a_key_depends_on_key_operation_user_and_subject",
         ),
     ),
     Breakage(
@@ -203,7 +203,7 @@ REPEATS_AND_CLAIMS = (
                 "local payment = {",
             ),
         ),
-        ("tests/faults/test_leases.py::test_a_foreign_lease_delays_no_settlement_and_no_refund",),
+        ("tests/unit/engine/test_runtime.py::test_a_settlement_is_completed_while_its_wallet_is_stuck",),
     ),
     Breakage(
         "mailbox-without-end",

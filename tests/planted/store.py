@@ -5,7 +5,7 @@ from __future__ import annotations
 from planted.breakage import Breakage, engine, lua, storage
 
 FAULTS = "tests/unit/storage/server/test_client_faults.py"
-AGAIN = "tests/unit/engine/actors/test_actor_again.py"
+AGAIN = "tests/unit/engine/actors/test_actor_resend.py"
 REFERENCES = "tests/unit/storage/test_references.py"
 OLD_STORE = "tests/feature/test_old_store.py"
 MIGRATION = "tests/feature/test_migration.py"

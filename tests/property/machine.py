@@ -76,7 +76,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.raw = Redis.from_url(self.url, decode_responses=True, retry=Retry(NoBackoff(), 0))
         self.store = RedisStore(
-            url=self.url,
+            url=self.run(self.connect()),
             initialise=True,
             timezone=zone_at_midday(),
             namespace=self.place,
@@ -94,8 +94,16 @@ class StoreMachine(RuleBasedStateMachine):
                 self.run(assert_clean(self.store))
         finally:
             self.run(self.store.aclose())
+            self.run(self.disconnect())
             self.run(self.raw.aclose())
             self.runner.close()
+
+    async def connect(self) -> str:
+        """Return the address of the server for the store."""
+        return self.url
+
+    async def disconnect(self) -> None:
+        """Close what the address needs."""
 
     def run(self, steps: Coroutine[Any, Any, Result]) -> Result:
         """Let the loop of this machine work."""

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
+from property.faulty_purchases import FAULTS, FaultyPurchases
 from property.purchases import Purchases
 
 HAVE_TO_BE_MET = {
@@ -33,14 +34,18 @@ HAVE_TO_BE_MET = {
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("number", "examples"), [(0, 200), (0x2A, 40)], ids=["first", "another"])
-def test_whatever_happens_the_store_answers_and_holds_what_the_contract_says(
-    server_url: str, namespace: str, number: int, examples: int
+@pytest.mark.parametrize(
+    ("number", "examples", "machine"),
+    [(0, 200, Purchases), (0x2A, 40, Purchases), (0, 40, FaultyPurchases)],
+    ids=["first", "another", "over a faulty connection"],
+)
+def test_the_store_replies_and_holds_what_the_contract_says(
+    server_url: str, namespace: str, number: int, examples: int, machine: type[Purchases]
 ) -> None:
     in_ci = bool(os.environ.get("CI"))
     answers: Counter[str] = Counter()
 
-    class PurchasesHere(Purchases):
+    class PurchasesHere(machine):  # type: ignore[misc, valid-type]
         url = server_url
         partition = number
 
@@ -56,7 +61,9 @@ def test_whatever_happens_the_store_answers_and_holds_what_the_contract_says(
             suppress_health_check=list(HealthCheck),
         ),
     )
+    if machine is FaultyPurchases:
+        assert {f"strike {fault}" for fault in FAULTS} <= set(answers)
     expected = {f"{command} {code}" for command, codes in HAVE_TO_BE_MET.items() for code in codes.split()}
     # What random purchases meet is left to chance; those of CI are the same every time.
-    is_long = in_ci and number == 0
+    is_long = in_ci and examples == 200
     assert not is_long or expected <= set(answers), f"not met: {expected - set(answers)}"

@@ -1,25 +1,47 @@
-"""Fixtures of the races: four workers in processes of their own, and the race that they race in."""
+"""Fixtures of the races: engines in four processes, which stay for all races, and the race itself."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
+import pytest_asyncio
 from support.fixtures.audit import assert_books_balance
+from support.fixtures.fixed_code import make_engine, open_store
+from support.fixtures.store_setup import Setup
 from support.fixtures.zones import zone_at_midday
-from support.processes.process_race import WORKERS, ProcessRace
-from support.processes.worker import Team, make_engine, open_store, running_team
+from support.processes.engine_process import FarEngine, Role, running_far_engine
+from support.processes.process_race import PATIENT, PROCESSES, ProcessRace
 
 
-@pytest.fixture(scope="session")
-def team() -> Iterator[Team]:
-    with running_team(WORKERS) as team:
-        yield team
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def far() -> AsyncIterator[Sequence[FarEngine]]:
+    """Start processes without engines: to start them takes longer than to race."""
+    async with AsyncExitStack() as stack:
+        starting = (stack.enter_async_context(running_far_engine()) for _ in range(PROCESSES))
+        yield await asyncio.gather(*starting)
 
 
 @pytest.fixture
-async def race(server_url: str, namespace: str, team: Team) -> AsyncIterator[ProcessRace]:
-    timezone = zone_at_midday()
-    async with open_store(server_url, namespace, timezone) as store, make_engine(store) as engine:
-        yield ProcessRace(server_url, namespace, timezone, engine, team)
+def race_settings() -> Mapping[str, Any]:
+    """Settings of all engines that are other than usual."""
+    return {}
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def race(
+    server_url: str, namespace: str, far: Sequence[FarEngine], race_settings: Mapping[str, Any]
+) -> AsyncIterator[ProcessRace]:
+    role = Role(server_url, namespace, zone_at_midday(), {**PATIENT, **race_settings})
+    async with (
+        open_store(server_url, namespace, role.timezone) as store,
+        make_engine(store, **race_settings) as engine,
+    ):
+        race = ProcessRace(role, far, engine, Setup(store))
+        await race.begin()
+        yield race
+        await asyncio.gather(*(each.begin(None) for each in far))
     await assert_books_balance(server_url, namespace)

@@ -1,4 +1,4 @@
-"""A process that tells a story until it is killed at a point, or to the end to tell which points there are."""
+"""Processes that are killed at a point, or run to their end and write down the points: flows and migrations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.processes.killable_ports import (
 )
 
 from technopay.engine import Engine, MockChannel, MockSettlementService
-from technopay.storage import RedisStore
+from technopay.storage import RedisStore, migration
 
 
 async def live(job: Mapping[str, Any]) -> None:
@@ -43,3 +43,20 @@ async def live(job: Mapping[str, Any]) -> None:
         client = CrashClient(engine, store, Memory(None), log.write, lambda: points.open_questions == 0)
         await story.tell(client)
         await client.calm()
+
+
+SMALL = 50
+"""Entries that are read at a time, so that every step has several batches."""
+
+
+async def migrate_killably(job: Mapping[str, Any]) -> None:
+    """Migrate as `technopay migrate` does, until the point at which the process dies."""
+    migration.READ_MAX, migration.BATCH_MAX = SMALL, SMALL // 4
+    deadly = Point(*job["point"]) if job["point"] else None
+    points = Points(ClientLog(Path(job["log"])).write_point, deadly)
+    store = RedisStore.connect(job["url"], namespace=job["namespace"], reply_timeout_s=job["reply_s"])
+    store.migrates = True
+    store._migration_wait_s = job["looks_s"] and job["looks_s"] + job["reply_s"]
+    make_killable(store, points)
+    async with store:
+        pass

@@ -7,10 +7,9 @@ import os
 import random
 import signal
 import socket
-import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +17,7 @@ import aiohttp
 from support.fixtures.polling import see
 from support.processes.preforked import Preforked
 from support.processes.service import environment, is_running
-from support.servers.real_servers import find_server
+from support.servers.real_servers import OwnServer
 
 START_S_MAX = 40.0
 PROGRESS_S_MAX = 60.0
@@ -152,44 +151,16 @@ class EmbeddedStore:
         await see(is_gone, within_s=START_S_MAX, pause_s=0.01)
 
 
-class RedisServer:
+class KillableRedis:
     """Debian's redis-server on a directory of its own; the test starts it again."""
 
-    def __init__(self, folder: Path) -> None:
-        binary = find_server("redis")
-        assert binary
-        self._socket = folder / "socket"
-        self.url = f"unix://{self._socket}"
-        self._command = [
-            binary, "--port", "0", "--unixsocket", str(self._socket), "--dir", str(folder), "--save", "",
-            "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction",
-        ]  # fmt: skip
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._socket.unlink(missing_ok=True)
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def __init__(self, server: OwnServer) -> None:
+        self.url = server.url
+        self._server = server
 
     async def kill(self) -> None:
-        self.stop(signal.SIGKILL)
-        self.start()
-
-    def stop(self, name: signal.Signals = signal.SIGTERM) -> None:
-        assert self._process
-        self._process.send_signal(name)
-        self._process.wait(START_S_MAX)
-
-
-@contextmanager
-def running_redis(folder: Path) -> Iterator[RedisServer]:
-    """Run a redis-server that can be killed."""
-    folder.mkdir()
-    server = RedisServer(folder)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+        self._server.end()
+        self._server.start(wait=False)
 
 
 class RandomKiller:

@@ -18,9 +18,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
-Job = Mapping[str, Any]
+from support.processes.python_process import running_python
 
-CLOSING_S = 20.0
+Job = Mapping[str, Any]
 
 
 def serve(job: Job) -> None:
@@ -44,7 +44,7 @@ def live_story(job: Job) -> None:
 
 def migrate(job: Job) -> None:
     """Be a migration that is killed; one that hangs is ended by the alarm."""
-    from support.processes.migration_child import migrate_killably
+    from support.processes.crash_child import migrate_killably
 
     signal.alarm(round(job["alarm_s"]))
     asyncio.run(migrate_killably(job))
@@ -54,7 +54,7 @@ CALLINGS: Mapping[str, Callable[[Job], None]] = {"serve": serve, "story": live_s
 PRELOADED = {
     "serve": "technopay.cli.main",
     "story": "support.processes.crash_child",
-    "migrate": "support.processes.migration_child",
+    "migrate": "support.processes.crash_child",
 }
 
 
@@ -122,21 +122,8 @@ class Preforked:
 @asynccontextmanager
 async def running_preforked(calling: str) -> AsyncIterator[Preforked]:
     """Run a preforked of one calling; its child has to be ended before the exit."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "support.processes.preforked", calling,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-    )  # fmt: skip
-    try:
+    async with running_python("-m", "support.processes.preforked", calling) as process:
         yield Preforked(process)
-    finally:
-        assert process.stdin
-        process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), CLOSING_S)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
     assert process.returncode == 0, "the preforked crashed"
 
 

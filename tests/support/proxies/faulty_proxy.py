@@ -29,6 +29,15 @@ class Fault(Enum):
     """Nothing reaches the server, and no answer comes."""
 
 
+class Copy(Enum):
+    """A copy of a batch of scripts that reaches the server over a connection of its own."""
+
+    TWICE = auto()
+    """The copy comes behind the batch, once its replies are there."""
+    LATE = auto()
+    """The connection is reset, and only the copy reaches the server, when the test delivers it."""
+
+
 class Proxy:
     """Stands between a store and its server. A fault strikes the next `times` batches of scripts."""
 
@@ -38,7 +47,8 @@ class Proxy:
         self._pumps: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._port = 0
-        self._fault: Fault | None = None
+        self._fault: Fault | Copy | None = None
+        self._late: list[bytes] = []
         self._times = 0
         self.child = b"FCALL"
         self.batches = 0
@@ -49,13 +59,29 @@ class Proxy:
         """Where the proxy listens."""
         return f"redis://127.0.0.1:{self._port}"
 
-    def strike(self, fault: Fault, times: int = 1, child: bytes = b"FCALL") -> None:
+    def strike(self, fault: Fault | Copy, times: int = 1, child: bytes = b"FCALL") -> None:
         """Let a fault strike the next batches that have this command in them."""
         self._fault, self._times, self.child = fault, times, child
+
+    @property
+    def has_struck(self) -> bool:
+        """Whether no batch is left to be struck."""
+        return self._times == 0
 
     def heal(self) -> None:
         """Let everything through again."""
         self._fault, self._times, self.is_deaf = None, 0, False
+
+    async def deliver_late(self) -> None:
+        """Let the server have the batches that are late."""
+        while self._late:
+            await self._send_copy(self._late.pop(0))
+
+    async def _send_copy(self, request: bytes) -> None:
+        reader, writer = await asyncio.open_unix_connection(self._server_path)
+        writer.write(request)
+        await _read_replies(reader, _commands_ended_in(request, hiredis.Reader()))
+        writer.close()
 
     async def start(self) -> None:
         """Listen, on the same port as before."""
@@ -92,12 +118,16 @@ class Proxy:
             while request := await reader.read(1 << 20):
                 self.batches += b"FCALL" in request
                 fault = self._next_fault() if self.child in request else None
-                if fault is Fault.CUT_BEFORE:
+                if fault is Copy.LATE:
+                    self._late.append(request)
+                if fault in (Fault.CUT_BEFORE, Copy.LATE):
                     return _reset(writer)
                 if fault is Fault.SWALLOW:
                     return await _sink(reader)
                 server_writer.write(request)
                 reply = await _read_replies(server_reader, _commands_ended_in(request, requests))
+                if fault is Copy.TWICE:
+                    await self._send_copy(request)
                 if fault is Fault.NEVER_ANSWER:
                     return await _sink(reader)
                 if fault is Fault.HALF_REPLY:
@@ -111,7 +141,7 @@ class Proxy:
             server_writer.close()
         return None
 
-    def _next_fault(self) -> Fault | None:
+    def _next_fault(self) -> Fault | Copy | None:
         if self._times == 0:
             return None
         self._times -= 1

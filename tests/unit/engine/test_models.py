@@ -71,23 +71,6 @@ def test_large_amounts_stay_whole_numbers() -> None:
     assert '"limit":9007199254740991,' in limit.model_dump_json()
 
 
-def test_a_record_cannot_be_changed() -> None:
-    payment = make_payment()
-
-    with pytest.raises(ValidationError):
-        payment.status = "succeeded"  # type: ignore[misc]
-
-
-def test_a_replay_is_marked_and_leaves_the_record_alone() -> None:
-    payment = make_payment()
-
-    replay = payment.as_replay()
-
-    assert (payment.replayed, replay.replayed) == (False, True)
-    assert replay.model_dump() == payment.model_dump()
-    assert "replayed" not in replay.model_dump_json()
-
-
 @pytest.mark.parametrize(
     ("status", "set_aside", "is_at_rest"),
     [

@@ -1,4 +1,4 @@
-"""The life of an engine, and how an outcome becomes a result."""
+"""The life of an engine, and the result of an outcome."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import partial
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import pytest
-from support.fixtures.doubles import make_payment
+from support.fixtures.clock import FakeClock
+from support.fixtures.doubles import held_commands, make_payment
 from support.fixtures.engine_setup import make_setup, quick_settings, wait_for
+from support.fixtures.store_setup import Setup as Records
 
 from technopay.engine import (
     SILENCE,
@@ -21,15 +23,15 @@ from technopay.engine import (
     InsufficientFunds,
     InternalError,
     Overloaded,
+    RecordingChannel,
     ScriptedSettlementService,
     SequentialIds,
     Statistics,
     StoreUnfit,
 )
 from technopay.engine import runtime as runtime_module
-from technopay.engine.commands import Command, Deposit, TakeDue
-from technopay.engine.fields import id_or_unknown
-from technopay.engine.ports import Outcome
+from technopay.engine.commands import Command, TakeDue
+from technopay.engine.ports import Outcome, OutgoingMessage
 from technopay.engine.runtime import DUE_MAX, Runtime, unwrap
 from technopay.engine.statistics import ScriptTime, UnreadableRecords
 from technopay.engine.values import Claimed, ClaimedMessage, Due, Lease, Notification, PaymentTerms
@@ -54,55 +56,37 @@ OPERATIONS: list[Callable[[Engine], Awaitable[object]]] = [
 ]
 
 
-async def test_nothing_can_be_asked_before_the_start(fake_store: RedisStore) -> None:
+async def test_an_engine_works_from_its_only_start_to_its_first_close(fake_store: RedisStore) -> None:
+    tasks = asyncio.all_tasks()
     engine = Engine(fake_store, quick_settings())
-
     for operation in OPERATIONS:
         with pytest.raises(EngineClosed, match="was not started"):
             await operation(engine)
 
+    async with engine:
+        await (await make_setup(engine, fake_store)).pay()
+        with pytest.raises(EngineClosed, match="is running and cannot be started"):
+            await engine.start()
+        assert asyncio.all_tasks() > tasks
+    await engine.aclose()
+    await asyncio.sleep(0)
 
-async def test_nothing_can_be_asked_after_the_close(fake_store: RedisStore) -> None:
-    async with Engine(fake_store, quick_settings()) as engine:
-        await engine.check()
-
+    assert asyncio.all_tasks() == tasks
+    await fake_store.ping()
+    with pytest.raises(EngineClosed, match="is closed and cannot be started"):
+        await engine.start()
     for operation in OPERATIONS:
         with pytest.raises(EngineClosed, match="is closed"):
             await operation(engine)
 
 
-async def test_an_engine_is_started_once(fake_store: RedisStore) -> None:
-    async with Engine(fake_store, quick_settings()) as engine:
-        with pytest.raises(EngineClosed, match="is running and cannot be started"):
-            await engine.start()
-    with pytest.raises(EngineClosed, match="is closed and cannot be started"):
-        await engine.start()
-
-
-async def test_an_engine_can_be_closed_twice_and_before_its_start(fake_store: RedisStore) -> None:
-    unstarted = Engine(fake_store, quick_settings())
-    await unstarted.aclose()
-    await unstarted.aclose()
-
+async def test_an_engine_that_never_started_can_be_closed_twice(fake_store: RedisStore) -> None:
     engine = Engine(fake_store, quick_settings())
-    await engine.start()
     await engine.aclose()
     await engine.aclose()
 
 
-async def test_a_closed_engine_leaves_no_task_and_an_open_store(fake_store: RedisStore) -> None:
-    tasks = asyncio.all_tasks()
-    async with Engine(fake_store, quick_settings()) as engine:
-        alice = await make_setup(engine, fake_store)
-        await alice.pay()
-        assert asyncio.all_tasks() > tasks
-    await asyncio.sleep(0)
-
-    assert asyncio.all_tasks() == tasks
-    await fake_store.ping()
-
-
-async def test_a_store_used_with_another_secret_is_unfit(fake_store: RedisStore) -> None:
+async def test_an_engine_whose_start_failed_is_closed(fake_store: RedisStore) -> None:
     async with Engine(fake_store, quick_settings()):
         pass
     other = Engine(fake_store, quick_settings(secret="another secret, just as long as that"))
@@ -114,59 +98,17 @@ async def test_a_store_used_with_another_secret_is_unfit(fake_store: RedisStore)
         await other.check()
 
 
-async def test_two_engines_in_one_process_share_a_store(fake_store: RedisStore) -> None:
-    async with Engine(fake_store, quick_settings()) as one, Engine(fake_store, quick_settings()) as other:
-        alice = await make_setup(one, fake_store)
-        payments = [await alice.start() for _ in range(4)]
-        codes = [await alice.right_code(payment) for payment in payments]
-
-        answers = await asyncio.gather(
-            *(
-                engine.confirm_payment(user_id="alice", payment_id=payment.id, code=code)
-                for payment, code in zip(payments, codes, strict=True)
-                for engine in (one, other)
-            )
-        )
-
-        assert {answer.status for answer in answers} == {"succeeded"}
-        assert [answer.replayed for answer in answers].count(False) == 4
-        assert await alice.balance() == 0
-
-
-async def test_two_engines_on_two_stores_know_nothing_of_each_other(fake_store: RedisStore) -> None:
-    async with (
-        RedisStore.fake() as other_store,
-        Engine(fake_store, quick_settings()) as one,
-        Engine(other_store, quick_settings(secret="another secret, just as long as that")) as other,
-    ):
-        await make_setup(one, fake_store)
-        await make_setup(other, other_store)
-
-        assert len((await other.list_wallets(user_id="alice")).data) == 1
-
-
-async def test_commands_accepted_before_the_close_are_finished(
-    fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held: list[Callable[[], None]] = []
-    send = fake_store.send
-
-    def hold(command: Command[Any], lease: Lease, on_result: Callable[..., None]) -> None:
-        held.append(partial(send, command, lease, on_result))
-
+async def test_commands_accepted_before_the_close_are_finished(fake_store: RedisStore) -> None:
     engine = Engine(fake_store, quick_settings(drain_s=10))
     await engine.start()
     alice = await make_setup(engine, fake_store)
-    monkeypatch.setattr(fake_store, "send", hold)
-    deposits = [asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=1)) for _ in range(50)]
-    await asyncio.sleep(0)
+    with held_commands(fake_store):
+        deposits = [asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=1)) for _ in range(50)]
+        await asyncio.sleep(0)
 
-    close = asyncio.create_task(engine.aclose())
-    await asyncio.sleep(0.1)
-    assert not close.done()
-    monkeypatch.undo()
-    for call in held:
-        call()
+        close = asyncio.create_task(engine.aclose())
+        await asyncio.sleep(0.1)
+        assert not close.done()
     await asyncio.gather(close, *deposits)
 
     async with Engine(fake_store, quick_settings()) as after:
@@ -200,42 +142,82 @@ async def test_a_settlement_that_ends_during_the_close_is_completed(fake_store: 
         assert (await after.find_payment(payment_id=payment.id)).status == "succeeded"
 
 
+@pytest.mark.parametrize(
+    ("answer", "ending"), [("settled", "succeeded"), ("declined", "failed"), ("reversed", "refunded")]
+)
 async def test_a_settlement_is_completed_while_its_wallet_is_stuck(
-    fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    fake_store: RedisStore, fake_clock: FakeClock, answer: str, ending: str
 ) -> None:
-    """Neither a full mailbox nor another holder of the lease stands in its way."""
-    held: list[Callable[[], None]] = []
-    send = fake_store.send
+    """Neither a full mailbox nor another holder of the lease delays it; the clock stands still, so it lasts."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
 
-    def hold(command: Command[Any], lease: Lease, on_result: Callable[..., None]) -> None:
-        assert isinstance(command, Deposit)
-        held.append(partial(send, command, lease, on_result))
-
-    go_on = asyncio.Event()
-
-    async def settle(_: PaymentTerms) -> str:
+    async def decide(*_: object) -> str:
+        asked.set()
         await go_on.wait()
-        return "settled"
+        return answer
 
+    fake_clock.set(datetime.now(UTC))
+    is_refund = answer == "reversed"
+    service = ScriptedSettlementService(settle=["settled" if is_refund else decide], reverse=[decide])
     settings = quick_settings(mailbox_capacity=1, commands_waiting_max=2, settlement_timeout_s=5)
-    service = ScriptedSettlementService(settle=[settle])
     async with Engine(fake_store, settings, settlement_service=service) as engine:
         alice = await make_setup(engine, fake_store)
-        payment = await alice.confirm(await alice.start(), wait_s=0)
-        monkeypatch.setattr(fake_store, "send", hold)
-        deposits = [asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=1)) for _ in range(2)]
-        await asyncio.sleep(0)
-        with pytest.raises(Overloaded):
-            await engine.deposit(wallet_id=alice.wallet_id, amount=1)
-        go_on.set()
+        payment = await alice.confirm(await alice.start(), wait_s=4 if is_refund else 0)
+        under_way: list[asyncio.Task[Any]] = []
+        if is_refund:
+            under_way.append(asyncio.create_task(engine.refund_payment(payment_id=payment.id)))
+        await asked.wait()
+        other = Lease("another engine", "", keep=True)
+        assert (await Records(fake_store).deposit(alice.wallet_id, 1, other)).code == "ok"
+        with held_commands(fake_store):
+            deposits = [
+                asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=1)) for _ in range(2)
+            ]
+            await asyncio.sleep(0)
+            with pytest.raises(Overloaded):
+                await engine.deposit(wallet_id=alice.wallet_id, amount=1)
+            go_on.set()
 
-        settled = await engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=5)
+            ended = await engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=5)
 
-        assert settled.status == "succeeded"
-        assert not any(deposit.done() for deposit in deposits)
-        monkeypatch.undo()
-        held.pop()()
-        await asyncio.gather(*deposits)
+            assert ended.status == ending
+            assert not any(deposit.done() for deposit in deposits)
+            assert (await Records(fake_store).deposit(alice.wallet_id, 1)).code == "busy"
+        fake_clock.advance(1_000)
+        await asyncio.gather(*deposits, *under_way)
+
+
+async def test_a_channel_that_hangs_for_one_user_delays_no_payment_and_no_message_of_others(
+    fake_store: RedisStore,
+) -> None:
+    class Picky(RecordingChannel):
+        hanging = 0
+
+        async def deliver(self, message: OutgoingMessage) -> None:
+            if message.user_id == "alice":
+                self.hanging += 1
+                await asyncio.get_running_loop().create_future()
+            await super().deliver(message)
+
+    channel = Picky()
+    settings = quick_settings(message_timeout_s=2.0)
+    async with Engine(fake_store, settings, channels={"email": channel}) as engine:
+        alice, bob = await make_setup(engine, fake_store), await make_setup(engine, fake_store, "bob")
+        for number in range(1, 3):
+            # A new message of hers hangs, and then one that is retried.
+            assert (await alice.pay(await alice.invoice(1))).status == "succeeded"
+
+            async def hangs(number: int = number) -> bool:
+                return channel.hanging >= number
+
+            await wait_for(hangs)
+            paid = await bob.pay(await bob.invoice(1))
+
+            async def is_delivered(payment_id: str = paid.id) -> bool:
+                told = [(each.kind, each.payment_id) for each in channel.messages]
+                return ("payment.succeeded", payment_id) in told
+
+            await wait_for(is_delivered, within_s=settings.message_timeout_s + 1.9)
 
 
 async def test_the_statistics_tell_what_is_going_on(fake_store: RedisStore) -> None:
@@ -281,34 +263,36 @@ async def test_what_was_learned_of_payments_is_bounded(
         assert (await alice.confirm(payments[0])).status == "succeeded", "what was forgotten is read again"
 
 
-async def test_calls_without_a_key_have_names_of_their_own(fake_store: RedisStore) -> None:
-    async with Engine(fake_store, quick_settings()) as one, Engine(fake_store, quick_settings()) as other:
-        named = [
-            engine._runtime.operation("deposit", ("wal_001",), None, ["the same"])
-            for engine in (one, other)
-            for _ in range(100)
-        ]
+async def test_a_call_without_a_key_has_an_id_of_its_own(fake_store: RedisStore) -> None:
+    one, other = (Engine(fake_store, quick_settings())._runtime for _ in range(2))
+    named = [
+        runtime.operation("deposit", ("wal_001",), None, ["the same"])
+        for runtime in (one, other)
+        for _ in range(100)
+    ]
 
-        assert len({operation.operation_id for operation in named}) == 200
-        assert {re.sub(r"\.\d+$", "", operation.operation_id) for operation in named} == {
-            one._runtime._call_prefix, other._runtime._call_prefix,
-        }  # fmt: skip
-        assert {len(engine._runtime._call_prefix) for engine in (one, other)} == {8}
-        assert len({operation.fingerprint for operation in named}) == 1
+    assert len({operation.operation_id for operation in named}) == 200
+    assert {re.sub(r"\.\d+$", "", operation.operation_id) for operation in named} == {
+        one._call_prefix, other._call_prefix,
+    }  # fmt: skip
+    assert {len(runtime._call_prefix) for runtime in (one, other)} == {8}
+    assert len({operation.fingerprint for operation in named}) == 1
 
 
-async def test_calls_with_a_key_are_named_by_it_and_by_whose_it_is(fake_store: RedisStore) -> None:
-    async with Engine(fake_store, quick_settings()) as one, Engine(fake_store, quick_settings()) as other:
-        same = {engine._runtime.operation("resend", ("alice", "pay_001"), "key", []) for engine in (one, other)}
-        others = {
-            one._runtime.operation("cancel", ("alice", "pay_001"), "key", []).operation_id,
-            one._runtime.operation("resend", ("bob", "pay_001"), "key", []).operation_id,
-            one._runtime.operation("resend", ("alice", "pay_002"), "key", []).operation_id,
-            one._runtime.operation("resend", ("alice", "pay_001"), "another key", []).operation_id,
-        }
+async def test_the_id_of_a_call_with_a_key_depends_on_key_operation_user_and_subject(
+    fake_store: RedisStore,
+) -> None:
+    one, other = (Engine(fake_store, quick_settings())._runtime for _ in range(2))
+    same = {runtime.operation("resend", ("alice", "pay_001"), "key", []) for runtime in (one, other)}
+    others = {
+        one.operation("cancel", ("alice", "pay_001"), "key", []).operation_id,
+        one.operation("resend", ("bob", "pay_001"), "key", []).operation_id,
+        one.operation("resend", ("alice", "pay_002"), "key", []).operation_id,
+        one.operation("resend", ("alice", "pay_001"), "another key", []).operation_id,
+    }
 
-        assert len(same) == 1
-        assert len(others | {operation.operation_id for operation in same}) == 5
+    assert len(same) == 1
+    assert len(others | {operation.operation_id for operation in same}) == 5
 
 
 class DueStore:
@@ -359,35 +343,8 @@ def test_an_outcome_is_its_value_or_its_refusal() -> None:
 
 
 @pytest.mark.parametrize("code", ["ok", "unheard_of", ""])
-def test_an_outcome_that_makes_no_sense_is_a_defect(code: str) -> None:
+def test_an_outcome_without_a_meaning_is_a_defect(code: str) -> None:
     nonsense: Outcome[Any] = Outcome(code)
 
     with pytest.raises(InternalError):
         unwrap(nonsense)
-
-
-@pytest.mark.parametrize("record_id", ["pay_00v", "wal_000", "inv_001-1", "msg_ff1-0", "pay_00Az-_9"])
-def test_an_id_that_can_be_ours_is_asked_for(record_id: str) -> None:
-    assert id_or_unknown(record_id) == record_id
-
-
-@pytest.mark.parametrize(
-    "record_id",
-    [
-        "",
-        "x",
-        "pay_",
-        "pay_é",
-        "pay_ z",
-        "pay_000\n",
-        "pay_00",
-        "pay_0g0",
-        "pay_00}",
-        "PAY_000",
-        "}:meta",
-        "usr_000",
-        "pay_" + "0" * 61,
-    ],
-)
-def test_an_id_that_cannot_be_ours_is_unknown(record_id: str) -> None:
-    assert id_or_unknown(record_id) == "unknown"

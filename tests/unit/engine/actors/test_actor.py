@@ -1,4 +1,4 @@
-"""How the actor of a wallet sends commands and hands out what comes of them, as long as nothing is refused."""
+"""The actor of a wallet: how it sends commands and returns their outcomes."""
 
 from __future__ import annotations
 

@@ -42,40 +42,29 @@ def live_actors() -> set[int]:
     return {id(found) for found in gc.get_objects() if isinstance(found, Actor)}
 
 
-async def test_a_command_gets_its_outcome() -> None:
+async def test_a_command_gets_its_outcome_or_raises_a_fault() -> None:
     outcome: Outcome[Any] = Outcome("ok", token="7")
-
     assert await make_directory(ScriptedStore(outcome)).run("wal_1", make_command()) is outcome
 
-
-async def test_a_fault_is_raised() -> None:
     with pytest.raises(StoreUnavailable):
         await make_directory(ScriptedStore(StoreUnavailable())).run("wal_1", make_command())
 
 
-async def test_an_idle_wallet_is_no_task_and_no_object() -> None:
-    store = ScriptedStore(OK)
+async def test_a_wallet_is_no_task_and_an_idle_one_is_no_object() -> None:
+    store = ScriptedStore()
     directory = make_directory(store)
     tasks, actors = asyncio.all_tasks(), live_actors()
 
-    await directory.run("wal_1", make_command())
-    store.sent.clear()  # it knows who was to hear the outcome
+    (caller,) = await begin(directory.run("wal_1", make_command()))
+    assert directory.live_actors == 1
+    assert asyncio.all_tasks() == {*tasks, caller}
+    assert await finish(store, [caller]) == ["ok"]
+    del caller
+    store.sent.clear()  # it knows the callback of the outcome
 
     assert directory.live_actors == 0
     assert asyncio.all_tasks() == tasks
     assert live_actors() <= actors
-
-
-async def test_a_wallet_at_work_is_no_task_either() -> None:
-    store = ScriptedStore()
-    directory = make_directory(store)
-    tasks = asyncio.all_tasks()
-
-    (caller,) = await begin(directory.run("wal_1", make_command()))
-
-    assert directory.live_actors == 1
-    assert asyncio.all_tasks() == {*tasks, caller}
-    assert await finish(store, [caller]) == ["ok"]
 
 
 async def test_passivation_loses_no_command() -> None:
@@ -163,7 +152,7 @@ async def test_one_command_too_many_for_all_wallets_is_refused_as_overloaded() -
     assert await finish(store, await begin(directory.run("wal_3", make_command()))) == ["ok"]
 
 
-async def test_askers_who_leave_make_room() -> None:
+async def test_callers_that_leave_make_room() -> None:
     store = ScriptedStore()
     directory = make_directory(store, commands_waiting_max=1)
     (task,) = await begin(directory.run("wal_1", make_command()))
@@ -205,6 +194,7 @@ async def test_a_drain_finishes_what_was_accepted_and_refuses_what_comes() -> No
     assert await finish(store, tasks) == ["ok"] * 3
     async with asyncio.timeout(5):
         await drain[0]
+        await directory.drain(60)  # nothing is left to wait for
     assert store.names == [*"abc"]
     assert directory.live_actors == 0
 
@@ -222,14 +212,6 @@ async def test_a_drain_waits_for_a_command_that_has_to_be_sent_again() -> None:
     assert await finish(store, tasks) == ["ok", "ok"]
     async with asyncio.timeout(5):
         await drain[0]
-
-
-async def test_a_drain_with_nothing_to_wait_for_is_over_at_once() -> None:
-    directory = make_directory(ScriptedStore(OK))
-    await directory.run("wal_1", make_command())
-
-    async with asyncio.timeout(1):
-        await directory.drain(60)
 
 
 async def test_a_drain_gives_up_what_takes_too_long() -> None:

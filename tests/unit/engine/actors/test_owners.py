@@ -3,52 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
+from support.fixtures.doubles import held_commands
 from support.fixtures.engine_setup import make_setup, quick_settings
 
 from technopay.engine import Engine, SequentialIds, WalletNotFound
-from technopay.engine.commands import Command, Deposit, ReadWallet
+from technopay.engine.commands import Command, ReadWallet
 from technopay.engine.ports import Outcome
-from technopay.engine.values import Lease
 from technopay.storage import RedisStore
 
 
 async def test_a_start_of_somebody_elses_wallet_stays_out_of_its_mailbox(
-    fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    fake_store: RedisStore,
 ) -> None:
-    held: list[Callable[[], None]] = []
-    send = fake_store.send
-
-    def hold(command: Command[Any], lease: Lease, on_result: Callable[..., None]) -> None:
-        call = partial(send, command, lease, on_result)
-        if isinstance(command, Deposit):
-            held.append(call)
-        else:
-            call()
-
     async with Engine(fake_store, quick_settings(mailbox_capacity=2)) as engine:
         alice, eve = await make_setup(engine, fake_store), await make_setup(engine, fake_store, "eve")
         invoice = await eve.invoice()
-        monkeypatch.setattr(fake_store, "send", hold)
-        deposits = [asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=1)) for _ in range(3)]
-        await asyncio.sleep(0)
-        assert engine.statistics.mailbox_depth_max == 2, "the mailbox is full"
+        with held_commands(fake_store):
+            deposits = [
+                asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=1)) for _ in range(3)
+            ]
+            await asyncio.sleep(0)
+            assert engine.statistics.mailbox_depth_max == 2, "the mailbox is full"
 
-        errors = []
-        for wallet_id in (*[alice.wallet_id] * 5, SequentialIds().new("wal", 0)):
-            with pytest.raises(WalletNotFound) as error:
-                async with asyncio.timeout(5):
-                    await engine.start_payment(user_id="eve", invoice_id=invoice.id, wallet_id=wallet_id)
-            errors.append(error.value)
+            errors = []
+            for wallet_id in (*[alice.wallet_id] * 5, SequentialIds().new("wal", 0)):
+                with pytest.raises(WalletNotFound) as error:
+                    async with asyncio.timeout(5):
+                        await engine.start_payment(user_id="eve", invoice_id=invoice.id, wallet_id=wallet_id)
+                errors.append(error.value)
 
-        assert len({(str(each), repr(vars(each))) for each in errors}) == 1, "as one that does not exist"
-        monkeypatch.undo()
-        for call in held:
-            call()
+            assert len({(str(each), repr(vars(each))) for each in errors}) == 1, "as one that does not exist"
         assert [(await deposit).balance for deposit in deposits] == [10_001, 10_002, 10_003]
 
 

@@ -1,4 +1,4 @@
-"""Who goes on after an event of long ago: none is lost or doubled, and nobody else is held up."""
+"""Listeners that catch up from an old event: no event is lost or doubled, and nobody else is delayed."""
 
 from __future__ import annotations
 

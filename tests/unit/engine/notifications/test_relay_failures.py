@@ -1,4 +1,4 @@
-"""The relay: channels that fail, hang or are missing, and messages that are tried again."""
+"""The relay: channels that fail or hang, and retries of messages."""
 
 from __future__ import annotations
 
@@ -26,30 +26,19 @@ from technopay.engine.values import (
 )
 
 
-async def test_what_a_channel_does_not_take_waits_with_the_reason() -> None:
-    office, notification = Office(), news()
-    office.email.error = ConnectionError("x" * 1_000)
-
-    await office.relay_all(notification)
-
-    assert office.store.recorded == [
-        (
-            "7",
-            "1-0",
-            1_000,
-            [FailedDelivery("1-0", "alice", "email", "payment.succeeded", "pay_001", "waiting", "x" * 200)],
-        )
-    ]
-
-
-@pytest.mark.parametrize(("error", "reason"), [(ValueError(), "ValueError"), (KeyError("sms"), "'sms'")])
-async def test_a_failure_without_words_still_has_a_name(error: Exception, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(ConnectionError("x" * 1_000), "x" * 200), (ValueError(), "ValueError"), (KeyError("sms"), "'sms'")],
+    ids=["long", "without words", "key"],
+)
+async def test_what_a_channel_does_not_take_waits_with_the_reason(error: Exception, reason: str) -> None:
     office = Office()
     office.email.error = error
 
     await office.relay_all(news())
 
-    assert office.failed == [("1-0", "email", reason)]
+    waiting = FailedDelivery("1-0", "alice", "email", "payment.succeeded", "pay_001", "waiting", reason)
+    assert office.store.recorded == [("7", "1-0", 1_000, [waiting])]
 
 
 async def test_a_verifier_that_fails_costs_only_its_message() -> None:
@@ -119,16 +108,12 @@ async def test_a_relay_that_is_stopped_leaves_no_delivery_behind() -> None:
     assert office.store.recorded == [], "what was not seen through is relayed again"
 
 
-async def test_there_may_be_more_when_a_batch_was_full() -> None:
-    """Whatever is in it: most entries are no messages."""
+async def test_a_full_batch_may_have_a_next_one_and_without_entries_nothing_is_written() -> None:
+    """Most entries are no messages."""
     assert await Office().relay_all(entries=BATCH)
     assert await Office().relay_all(news(), entries=BATCH)
     assert not await Office().relay_all(entries=BATCH - 1)
-
-
-async def test_with_nothing_to_relay_nothing_is_written() -> None:
     office = Office()
-
     assert not await office.relay.step()
     assert office.store.recorded == []
 
@@ -145,23 +130,17 @@ async def test_a_message_that_waited_is_sent_under_the_same_event_id_through_its
     assert office.store.attempts == [("sent", "", 1_000 * 2), ("sent", "", 1_000 * 2)]
 
 
-async def test_a_message_is_tried_ever_more_slowly_and_is_dead_after_the_last_attempt() -> None:
-    office = Office()
-    office.email.error = ConnectionError("down")
+@pytest.mark.parametrize("hangs", [False, True], ids=["fails", "hangs"])
+async def test_a_message_is_retried_ever_more_slowly_and_is_dead_after_the_last_attempt(hangs: bool) -> None:
+    office, error = Office(email=HangingChannel()) if hangs else Office(), "TimeoutError" if hangs else "down"
+    if not hangs:
+        office.email.error = ConnectionError("down")
 
     for attempts in (0, 1, 2):
         await office.deliver_again(ClaimedMessage(news(), "email", attempts, "3"))
 
-    assert office.store.attempts[:2] == [("waiting", "down", 1_000), ("waiting", "down", 2_000)]
-    assert office.store.attempts[2][:2] == ("dead", "down")
-
-
-async def test_a_message_that_hangs_again_waits_again() -> None:
-    office = Office(email=HangingChannel())
-
-    await office.deliver_again(ClaimedMessage(news(), "email", 0, "3"))
-
-    assert office.store.attempts == [("waiting", "TimeoutError", 1_000)]
+    assert office.store.attempts[:2] == [("waiting", error, 1_000), ("waiting", error, 2_000)]
+    assert office.store.attempts[2][:2] == ("dead", error)
 
 
 @pytest.mark.parametrize("context", [make_context(code_version=2), None], ids=["resent since", "gone since"])

@@ -30,7 +30,7 @@ class Desk:
     """Settlements with a service, and what they changed."""
 
     def __init__(self, service: ScriptedSettlementService, *, timeout_s: float = 0.02, **settings: Any) -> None:
-        self.clock = ManualClock()
+        self.clock, self.service = ManualClock(), service
         self.store = ClaimingStore(self.clock)
         self.changed: list[Payment] = []
         store: Any = self.store
@@ -48,14 +48,26 @@ class Desk:
         await wait_for(ended)
 
 
-async def test_a_verdict_is_written_down_under_the_claim_and_announced() -> None:
-    desk = Desk(ScriptedSettlementService(settle=["declined"]))
+@pytest.mark.parametrize(
+    ("answers", "status", "verdict"),
+    [
+        ({"settle": ["declined"]}, "processing", "given_back"),
+        ({"reverse": ["reversed"]}, "refunding", "reversed"),
+        ({"reverse": ["declined"]}, "refunding", "refund_failed"),
+    ],
+    ids=["declined", "reversed", "refund failed"],
+)
+async def test_a_verdict_is_recorded_under_the_claim_and_announced(
+    answers: dict[str, list[Any]], status: str, verdict: str
+) -> None:
+    desk = Desk(ScriptedSettlementService(**answers))
 
-    desk.begin()
+    desk.begin(status=status)
     assert desk.settlements.in_flight == 1
     await desk.end()
 
-    assert desk.store.completed == [("pay_001", "1", "given_back")]
+    assert desk.service.calls == [*answers]
+    assert desk.store.completed == [("pay_001", "1", verdict)]
     assert [payment.status for payment in desk.changed] == ["failed"]
 
 
@@ -69,25 +81,17 @@ async def test_a_settled_payment_is_announced_without_being_read_again() -> None
     assert desk.changed == [make_payment(status="succeeded", settled_at=settled_at, set_aside=False)]
 
 
-async def test_a_refund_is_reversed_and_not_settled() -> None:
-    service = ScriptedSettlementService(reverse=["reversed"])
-    desk = Desk(service)
-
-    desk.begin(status="refunding")
-    await desk.end()
-
-    assert service.calls == ["reverse"]
-    assert desk.store.completed == [("pay_001", "1", "reversed")]
-
-
-async def test_a_verdict_under_an_old_claim_changes_nothing() -> None:
-    desk = Desk(ScriptedSettlementService(settle=["settled"]))
+@pytest.mark.parametrize(
+    "answers", [{"settle": ["settled"]}, {"settle": [DOWN], "status": [DOWN]}], ids=["settled", "silent"]
+)
+async def test_an_old_claim_completes_nothing_and_sets_nothing_aside(answers: dict[str, list[Any]]) -> None:
+    desk = Desk(ScriptedSettlementService(**answers), settlement_silence_s=0.05)
 
     desk.begin("0")
     await desk.end()
 
-    assert desk.store.completed == []
-    assert desk.changed == []
+    assert (desk.store.completed, desk.changed) == ([], [])
+    assert desk.claims.lost == 1
 
 
 async def test_a_payment_whose_service_is_silent_is_set_aside_and_announced() -> None:
@@ -103,16 +107,6 @@ async def test_a_payment_whose_service_is_silent_is_set_aside_and_announced() ->
     assert desk.store.asides == [("pay_001", 300_000)]
     assert desk.store.completed == []
     assert [payment.set_aside for payment in desk.changed] == [True]
-
-
-async def test_who_lost_the_claim_sets_nothing_aside() -> None:
-    desk = Desk(ScriptedSettlementService(settle=[DOWN], status=[DOWN]), settlement_silence_s=0.05)
-
-    desk.begin("0")
-    await desk.end()
-
-    assert desk.changed == []
-    assert desk.claims.lost == 1
 
 
 async def test_what_another_process_took_over_is_left_to_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -202,59 +196,31 @@ async def test_a_service_that_takes_no_notice_of_its_deadline_does_not_keep_the_
     ended = True
 
 
-async def test_a_service_that_cancels_itself_has_not_answered() -> None:
+async def test_a_service_that_cancels_itself_or_answers_nonsense_is_asked_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def cancel(_: PaymentTerms) -> str:
         raise asyncio.CancelledError
 
-    desk = Desk(ScriptedSettlementService(settle=[cancel], status=["settled"]))
+    for nonsense in (cancel, {"state": "settled"}, ["settled"]):
+        desk = Desk(ScriptedSettlementService(settle=[nonsense], status=[["settled"], "settled"]))
 
-    desk.begin()
-    await desk.end()
+        desk.begin()
+        await desk.end()
 
-    assert [verdict for _, _, verdict in desk.store.completed] == ["settled"]
-
-
-async def test_a_service_that_talks_nonsense_is_asked_on(caplog: pytest.LogCaptureFixture) -> None:
-    desk = Desk(ScriptedSettlementService(settle=[{"state": "settled"}], status=[["settled"], "settled"]))
-
-    desk.begin()
-    await desk.end()
-
-    assert desk.store.completed == [("pay_001", "1", "settled")]
+        assert desk.store.completed == [("pay_001", "1", "settled")]
     assert "crashed" not in caplog.text
 
 
-async def test_a_declined_reversal_makes_the_refund_fail() -> None:
-    desk = Desk(ScriptedSettlementService(reverse=["declined"]))
-
-    desk.begin(status="refunding")
-    await desk.end()
-
-    assert desk.store.completed == [("pay_001", "1", "refund_failed")]
-
-
-async def test_a_payment_is_settled_once_at_a_time() -> None:
-    service = ScriptedSettlementService(settle=[SILENCE])
-    desk = Desk(service)
-
-    desk.begin()
-    desk.begin()
-    await asyncio.sleep(0)
-
-    assert desk.settlements.in_flight == 1
-    assert service.calls == ["settle"]
-    await desk.settlements.drain(0)
-
-
-async def test_one_settlement_too_many_is_left_to_the_agenda() -> None:
+async def test_a_payment_is_settled_once_at_a_time_and_one_too_many_is_left_to_the_agenda() -> None:
     service = ScriptedSettlementService(settle=[SILENCE])
     desk = Desk(service, settlements_max=2)
 
-    for number in range(3):
+    for number, in_flight in ((0, 1), (0, 1), (1, 2), (2, 2)):
         desk.begin(id=f"pay_00{number}")
-    await asyncio.sleep(0)
-
-    assert desk.settlements.in_flight == 2
+        await asyncio.sleep(0)
+        assert desk.settlements.in_flight == in_flight
+    assert service.calls == ["settle"] * 2
     await desk.settlements.drain(0)
 
 

@@ -1,4 +1,4 @@
-"""The mock services with fixed answers, the doubles, and ids."""
+"""The mock services with fixed answers, the doubles, and counted ids."""
 
 from __future__ import annotations
 
@@ -42,39 +42,48 @@ def refund(number: int = 1, amount: int = 1_234) -> RefundTerms:
     return RefundTerms(f"ref_00{number}", amount)
 
 
-async def is_silent(call: Awaitable[object]) -> bool:
-    try:
-        async with asyncio.timeout(0.02):
-            await call
-    except TimeoutError:
-        return True
-    return False
-
-
 @pytest.fixture
 def service(fake_store: RedisStore) -> Service:
     return MockSettlementService(fake_store)
 
 
-@pytest.mark.parametrize("merchant", ["shop", "shop-", "timeout", "declines", "stuck", "a-b", "shop-Declines"])
-async def test_every_other_name_settles_at_once(service: Service, merchant: str) -> None:
-    assert await service.settle(terms(merchant)) == "settled"
-    assert await service.status(terms(merchant)) == "settled"
-    assert await service.call_off(terms(merchant)) == "already_settled"
+SETTLES, SILENT = ("settled", "settled", "already_settled"), "silent"
+OTHERS = ("shop", "shop-", "timeout", "declines", "stuck", "a-b", "shop-Declines")
+"""Names of merchants without an ending that chooses an answer."""
 
 
-async def test_declines_declines_and_says_so_again(service: Service) -> None:
-    assert await service.settle(terms("shop-declines")) == "declined"
-    assert await service.status(terms("shop-declines")) == "declined"
-    assert await service.call_off(terms("shop-declines")) == "already_declined"
+@pytest.mark.parametrize(
+    ("merchant", "settle", "status", "call_off"),
+    [
+        *((each, *SETTLES) for each in OTHERS),
+        ("shop-declines", "declined", "declined", "already_declined"),
+        ("shop-errors", "error", "not_found", "called_off"),
+        ("shop-timeout", SILENT, "not_found", "called_off"),
+        ("shop-lost", SILENT, "settled", "already_settled"),
+        ("shop-stuck", SILENT, SILENT, SILENT),
+    ],
+)
+async def test_the_merchant_chooses_the_answers(
+    service: Service, merchant: str, settle: str, status: str, call_off: str
+) -> None:
+    async def expect(answer: str, call: Awaitable[str]) -> None:
+        if answer == SILENT:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(call, 0.02)
+        elif answer == "error":
+            with pytest.raises(MockSettlementError):
+                await call
+        else:
+            assert await call == answer
 
-
-async def test_errors_always_fails_and_says_not_found(service: Service) -> None:
-    for _ in range(10):
-        with pytest.raises(MockSettlementError):
-            await service.settle(terms("shop-errors"))
-        assert await service.status(terms("shop-errors")) == "not_found"
-    assert await service.call_off(terms("shop-errors")) == "called_off"
+    for _ in range(10 if settle == "error" else 1):
+        await expect(settle, service.settle(terms(merchant)))
+        await expect(status, service.status(terms(merchant)))
+    await expect(call_off, service.call_off(terms(merchant)))
+    if call_off == "called_off":
+        assert await service.status(terms(merchant)) == "called_off"
+    if settle == SILENT == status:
+        assert await service.reverse(terms(merchant), refund()) == "reversed"
 
 
 async def test_flaky_fails_twice_and_then_settles(service: Service) -> None:
@@ -95,25 +104,6 @@ async def test_slow_takes_three_seconds(service: Service, monkeypatch: pytest.Mo
 
     assert await service.settle(terms("shop-slow")) == "settled"
     assert slept == [3.0]
-
-
-async def test_timeout_never_answers_a_settle_and_can_be_called_off(service: Service) -> None:
-    assert await is_silent(service.settle(terms("shop-timeout")))
-    assert await service.status(terms("shop-timeout")) == "not_found"
-    assert await service.call_off(terms("shop-timeout")) == "called_off"
-    assert await service.status(terms("shop-timeout")) == "called_off"
-
-
-async def test_lost_settles_and_loses_the_answer(service: Service) -> None:
-    assert await is_silent(service.settle(terms("shop-lost")))
-    assert await service.status(terms("shop-lost")) == "settled"
-
-
-async def test_stuck_answers_only_a_reverse(service: Service) -> None:
-    for question in (service.settle, service.status, service.call_off):
-        assert await is_silent(question(terms("shop-stuck")))
-
-    assert await service.reverse(terms("shop-stuck"), refund()) == "reversed"
 
 
 async def test_what_was_called_off_is_not_settled_any_more(service: Service) -> None:
@@ -179,7 +169,9 @@ async def test_the_scripted_service_answers_in_order_and_repeats_the_last() -> N
     with pytest.raises(ValueError, match="no"):
         await scripted.settle(terms("shop"))
     assert [await scripted.settle(terms("shop")) for _ in range(3)] == ["shop", "settled", "settled"]
-    assert await is_silent(scripted.status(terms("shop")))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await scripted.status(terms("shop"))
     assert scripted.calls == ["settle"] * 4 + ["status"]
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from support.servers.own_server import OwnServer, own_server
+from support.servers.real_servers import OwnServer, own_server
 
 from technopay.engine.errors import StoreUnavailable
 from technopay.storage import RedisStore

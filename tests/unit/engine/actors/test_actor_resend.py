@@ -1,4 +1,4 @@
-"""What was refused by the lease, or lost, is sent again: in its old order, and before anything new."""
+"""Resends: commands that the lease refused, or whose replies were lost, in their old order."""
 
 from __future__ import annotations
 
