@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import pytest
-from support.fixtures.engine_setup import Setup, make_setup, other_than, quick_settings, wait_for
+from support.fixtures.engine_setup import Setup, make_setup, other_than, quick_settings
 
 from technopay.engine import (
     SILENCE,
@@ -287,55 +287,3 @@ async def test_a_command_meets_a_payment_in_a_state(setup: Setup, state: str, co
 def test_the_table_is_whole() -> None:
     assert {len(cells) for cells in TABLE.values()} == {9}
     assert len(TABLE) == 11
-
-
-async def test_the_fifth_wrong_code_ends_a_payment(setup: Setup) -> None:
-    payment = await setup.start()
-
-    remaining = []
-    for _ in range(5):
-        with pytest.raises(ConfirmationInvalid) as refused:
-            await setup.confirm(payment, "wrong")
-        remaining.append(refused.value.attempts_remaining)
-
-    assert remaining == [4, 3, 2, 1, 0]
-    assert refused.value.payment is not None
-    assert refused.value.payment.status == "failed"
-    assert refused.value.payment.failure is not None
-    assert refused.value.payment.failure.code == "too_many_attempts"
-    assert refused.value.payment.confirmation is None
-    assert (await setup.payment(payment)).status == "failed"
-
-
-async def test_the_dead_payments_code_does_not_confirm_the_new_one(setup: Setup) -> None:
-    invoice = await setup.invoice()
-    first = await setup.start(invoice)
-    second = await setup.start(invoice)
-
-    with pytest.raises(ConfirmationInvalid):
-        await setup.confirm(second, await setup.right_code(first))
-
-    assert (await setup.confirm(second, wait_s=0)).status == "processing"
-
-
-async def test_an_invoice_voided_again_stays_void(setup: Setup) -> None:
-    invoice = await setup.invoice()
-
-    assert (await setup.engine.void_invoice(invoice_id=invoice.id)).status == "void"
-    assert (await setup.engine.void_invoice(invoice_id=invoice.id)).status == "void"
-
-
-async def test_a_payment_waits_while_the_settlement_is_silent(setup: Setup) -> None:
-    payment = await setup.start()
-
-    processing = await setup.confirm(payment, wait_s=0.05)
-
-    assert processing.status == "processing"
-    assert (processing.balance_before, processing.balance_after) == (BALANCE, BALANCE - AMOUNT)
-    assert processing.confirmation is None
-    assert processing.settled_at is None
-
-    async def settlement_began() -> bool:
-        return setup.engine.statistics.settlements_in_flight == 1
-
-    assert await wait_for(settlement_began)
