@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.fixtures.engine_setup import Setup, make_setup, other_than, quick_settings, wait_for
+from support.fixtures.engine_setup import Setup, other_than, wait_for
 
 from technopay.engine import (
     ConfirmationInvalid,
-    Engine,
-    EngineSettings,
     Payment,
     RateLimited,
     ValidationFailed,
 )
-from technopay.storage import RedisStore
 
 ZEROS = {"persian": 0x06F0, "arabic": 0x0660, "full-width": 0xFF10, "devanagari": 0x0966}
 WRONG = [
@@ -23,16 +20,6 @@ WRONG = [
     ("0" * 63 + "\n", "a|b", "\ud800", " " * 64),
     ("--", "²" * 6, "💥", "000"),
 ]
-
-
-@pytest.fixture
-def settings() -> EngineSettings:
-    return quick_settings()
-
-
-@pytest.fixture
-async def alice(engine: Engine, store: RedisStore) -> Setup:
-    return await make_setup(engine, store)
 
 
 async def test_a_resend_sends_a_fresh_code_in_place_of_the_old_one_three_times(alice: Setup) -> None:

@@ -36,11 +36,6 @@ def settings() -> EngineSettings:
     return quick_settings(failures_per_day=FAILURES)
 
 
-@pytest.fixture
-async def alice(engine: Engine, store: RedisStore) -> Setup:
-    return await make_setup(engine, store)
-
-
 async def prepare(alice: Setup, name: str) -> dict[str, Any]:  # noqa: C901
     """Make what an operation needs; return its arguments."""
     engine, user, wallet = alice.engine, {"user_id": "alice"}, {"wallet_id": alice.wallet_id}

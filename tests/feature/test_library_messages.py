@@ -12,7 +12,6 @@ from technopay.engine import (
     ConfirmationInvalid,
     DailyLimitExceeded,
     Engine,
-    EngineSettings,
     InsufficientFunds,
     Message,
     MockChannel,
@@ -34,11 +33,6 @@ TEXTS = {
     REFUSED.format("25.00", "it would pass the limit for today"),
     "Your payment of 25.00 EUR to bookshop was canceled, because the invoice was withdrawn.",
 }
-
-
-@pytest.fixture
-def settings() -> EngineSettings:
-    return quick_settings()
 
 
 async def texts_of(alice: Setup) -> list[str]:

@@ -6,19 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from support.fixtures.engine_setup import make_setup, quick_settings
+from support.fixtures.engine_setup import make_setup
 
-from technopay.engine import Engine, EngineSettings, Limit
+from technopay.engine import Engine, Limit
 from technopay.storage import RedisStore
 
 pytestmark = pytest.mark.any_partition
 
 UNCHANGED = {"id", "invoice_id", "wallet_id", "user_id", "amount", "currency", "merchant", "created_at"}
-
-
-@pytest.fixture
-def settings() -> EngineSettings:
-    return quick_settings()
 
 
 def dumped(limit: Limit, used: int) -> dict[str, Any]:

@@ -152,14 +152,17 @@ class OneTime(FixedCode):
 
 async def test_a_fixed_code_is_right_in_any_process_and_a_replay_asks_no_verifier(store: RedisStore) -> None:
     verifier = OneTime()
-    async with Engine(store, OLD, verifier=verifier) as engine, Engine(store, OLD, verifier=verifier) as other:
+    async with AsyncExitStack() as stack:
+        engine, other, new = [
+            await stack.enter_async_context(Engine(store, OLD, verifier=verifier)) for _ in range(3)
+        ]
         alice = await make_setup(engine, store)
         payment = await alice.start()
         await engine.resend_code(user_id="alice", payment_id=payment.id)
         with pytest.raises(ConfirmationInvalid):
             await seen_by(other, alice).confirm(payment, "4712")
         assert (await seen_by(other, alice).confirm(payment, "4711")).status == "succeeded"
-        for each in (engine, other):
+        for each in (other, new):
             assert (await seen_by(each, alice).confirm(payment, "4711")).replayed
         assert verifier.asked == ["4712", "4711"]
         assert not [each for each in await read_mock_inbox(store, "alice") if each.message.code]

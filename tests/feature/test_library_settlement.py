@@ -9,18 +9,8 @@ import pytest
 from support.fixtures.engine_setup import Setup, make_setup, quick_settings, wait_for
 from support.fixtures.store_commands import mock_settlement
 
-from technopay.engine import SILENCE, Engine, EngineSettings, ScriptedSettlementService, SettlementFailed
+from technopay.engine import SILENCE, Engine, ScriptedSettlementService, SettlementFailed
 from technopay.storage import RedisStore
-
-
-@pytest.fixture
-def settings() -> EngineSettings:
-    return quick_settings()
-
-
-@pytest.fixture
-async def alice(engine: Engine, store: RedisStore) -> Setup:
-    return await make_setup(engine, store)
 
 
 @pytest.mark.parametrize("merchant", ["shop", "shop-flaky", "shop-lost", "slow", "declines"])
