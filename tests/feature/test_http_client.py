@@ -14,7 +14,6 @@ from support.fixtures.http_api import Api
 from technopay.engine import (
     ConfirmationInvalid,
     DailyLimitExceeded,
-    IdempotencyKeyReused,
     InsufficientFunds,
     Invoice,
     InvoiceNotFound,
@@ -119,15 +118,6 @@ async def test_lists_go_on_to_their_end(alice: Client, operator: Client, wallet:
     assert ([invoice.id for invoice in rest.data], rest.has_more) == (invoices[:1], False)
     assert [invoice.id async for invoice in all_of(alice.list_invoices)] == invoices[::-1]
     assert [payment async for payment in all_of(operator.search_payments, set_aside=True)] == []
-
-
-async def test_a_key_makes_a_call_the_same_call(alice: Client, operator: Client, wallet: Wallet) -> None:
-    first = await operator.deposit(wallet_id=wallet.id, amount=1, idempotency_key="k")
-    again = await operator.deposit(wallet_id=wallet.id, amount=1, idempotency_key="k")
-
-    assert (first.balance, again.balance, again.replayed) == (10_001, 10_001, True)
-    with pytest.raises(IdempotencyKeyReused):
-        await operator.deposit(wallet_id=wallet.id, amount=2, idempotency_key="k")
 
 
 async def test_a_refusal_has_its_type_and_what_helps(

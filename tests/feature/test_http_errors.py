@@ -13,9 +13,6 @@ from support.fixtures.http_api import (
     LIMIT,
     PAYMENT,
     Api,
-    Json,
-    Person,
-    Reply,
     invoice_body,
     make_person,
     right_code,
@@ -70,91 +67,40 @@ async def test_403_for_start_confirm_and_resend_until_it_is_undone_but_not_for_t
     assert (await alice.confirm(payment)).expect(200)["status"] == "succeeded"
 
 
-async def test_404_for_what_does_not_exist(api: Api) -> None:
-    alice = await make_person(api)
-    start = {"invoice_id": (await alice.invoice())["id"], "wallet_id": alice.wallet_id}
-    decision = {"outcome": "settled", "note": "n"}
-    calls: list[tuple[str, str, str, Json | None]] = [
-        ("user_not_found", "GET", "/admin/users/nobody", None),
-        ("user_not_found", "POST", "/admin/wallets", {"user_id": "nobody", "currency": "EUR"}),
-        ("user_not_found", "POST", "/admin/invoices", invoice_body("nobody")),
-        ("wallet_not_found", "GET", "/wallets/wal_00x", None),
-        ("wallet_not_found", "GET", "/wallets/wal_00x/entries", None),
-        ("wallet_not_found", "POST", "/admin/wallets/x/deposit", {"amount": 1}),
-        ("wallet_not_found", "POST", "/payments", {**start, "wallet_id": "x"}),
-        ("invoice_not_found", "GET", "/invoices/inv_00x", None),
-        ("invoice_not_found", "POST", "/admin/invoices/x/void", None),
-        ("invoice_not_found", "POST", "/payments", {**start, "invoice_id": "x"}),
-        ("payment_not_found", "POST", "/payments/pay_00x/confirm", {"code": "1"}),
-        ("payment_not_found", "POST", "/payments/pay_00x/resend", None),
-        ("payment_not_found", "POST", "/payments/pay_00x/cancel", None),
-        ("payment_not_found", "POST", "/admin/payments/pay_00x/refund", None),
-        ("payment_not_found", "POST", "/admin/payments/x/resolve", decision),
-        ("not_found", "POST", "/admin/notifications/msg_00x/send", None),
-    ]
-    for code, method, path, body in calls:
-        (await api.call(method, f"/v1{path}", body, admin=True)).refuse(404, code)
-    (await api.post("/v1/payments", start, user="nobody")).refuse(404, "user_not_found")
-
-
-async def call_on(alice: Person, action: str, payment: Json) -> Reply:
-    """Make a call on a payment or on its invoice."""
-    match action:
-        case "start":
-            return await alice.ask_to_start({"id": payment["invoice_id"]})
-        case "confirm":
-            return await alice.confirm(payment, code="no")
-        case "resend" | "cancel":
-            return await alice.post(f"/payments/{payment['id']}/{action}")
-        case "void":
-            return await alice.api.operate("POST", f"/invoices/{payment['invoice_id']}/void")
-    decision = {"outcome": "refund", "note": "n"} if action == "resolve" else None
-    return await alice.api.operate("POST", f"/payments/{payment['id']}/{action}", decision)
-
-
 async def test_409_shows_the_payment_that_stands_in_the_way(api: Api) -> None:
     alice = await make_person(api)
-    paid, stuck, waiting = await alice.pay(), await alice.start(2_500, "acme-stuck"), await alice.start()
-    (await alice.confirm(stuck, "?wait=0")).expect(202)
+    paid, waiting = await alice.pay(), await alice.start()
+    path, invoice = f"/payments/{paid['id']}", {"id": paid["invoice_id"]}
 
-    for payment, action, code in (
-        (paid, "start", "invoice_already_paid"),
-        (paid, "void", "invoice_not_voidable"),
-        (paid, "confirm", "payment_not_confirmable"),
-        (paid, "resend", "payment_not_confirmable"),
-        (paid, "cancel", "payment_not_cancelable"),
-        (stuck, "start", "payment_in_progress"),
-        (stuck, "void", "invoice_not_voidable"),
-        (stuck, "cancel", "payment_not_cancelable"),
-        (stuck, "refund", "payment_not_refundable"),
-        (waiting, "refund", "payment_not_refundable"),
-        (waiting, "resolve", "payment_not_resolvable"),
+    for reply, code in (
+        (await alice.ask_to_start(invoice), "invoice_already_paid"),
+        (await api.operate("POST", f"/invoices/{invoice['id']}/void"), "invoice_not_voidable"),
+        (await alice.post(f"{path}/resend"), "payment_not_confirmable"),
+        (await alice.post(f"{path}/cancel"), "payment_not_cancelable"),
     ):
-        shown = (await call_on(alice, action, payment)).refuse(409, code)["payment"]
-        is_whole = action in ("refund", "resolve")
-        assert set(shown) == (PAYMENT | {"resolution"} if is_whole else PAYMENT), action
-        assert (shown["id"], shown["paid_at"] is None) == (payment["id"], payment is waiting)
-        if payment is paid and not is_whole:
-            assert shown == paid
+        assert reply.refuse(409, code)["payment"] == paid
+    for action, body, code in (
+        ("refund", None, "payment_not_refundable"),
+        ("resolve", {"outcome": "refund", "note": "n"}, "payment_not_resolvable"),
+    ):
+        reply = await api.operate("POST", f"/payments/{waiting['id']}/{action}", body)
+        assert set(reply.refuse(409, code)["payment"]) == PAYMENT | {"resolution"}
 
 
-async def test_409_for_what_exists_already_and_for_a_voided_invoice(api: Api) -> None:
-    alice = await make_person(api)
-    invoice = await alice.invoice(reference="R-1")
-
-    (await api.operate("POST", "/users", {"id": "alice"})).refuse(409, "user_exists")
-    again = invoice_body("alice", reference="R-1")
-    (await api.operate("POST", "/invoices", again)).refuse(409, "reference_used")
-    (await api.operate("POST", "/invoices", {**again, "merchant": "another"})).expect(201)
-    (await api.operate("POST", f"/invoices/{invoice['id']}/void")).expect(200)
-    (await alice.ask_to_start(invoice)).refuse(409, "invoice_not_payable")
-
-
-async def test_410_by_the_stores_clock(fake_clock: FakeClock, fake_store: RedisStore) -> None:
+async def test_404_409_and_410_for_users_and_invoices(fake_clock: FakeClock, fake_store: RedisStore) -> None:
     async with running_api(fake_store) as api:
         alice = await make_person(api)
-        body = invoice_body("alice", expires_at="2036-01-01T00:00:00Z")
-        invoice = (await api.operate("POST", "/invoices", body)).expect(201)
+        terms: dict[str, Any] = {"reference": "R-1", "expires_at": "2036-01-01T00:00:00Z"}
+        nobody = {"user_id": "nobody", "currency": "EUR"}
+        (await api.operate("POST", "/wallets", nobody)).refuse(404, "user_not_found")
+        (await api.operate("POST", "/invoices", invoice_body("nobody"))).refuse(404, "user_not_found")
+        (await alice.ask_to_start({"id": "inv_00x"})).refuse(404, "invoice_not_found")
+        (await api.operate("POST", "/users", {"id": "alice"})).refuse(409, "user_exists")
+        invoice, voided = await alice.invoice(**terms), await alice.invoice()
+        (await api.operate("POST", "/invoices", invoice_body("alice", **terms))).refuse(409, "reference_used")
+        await alice.invoice(merchant="another", **terms)
+        (await api.operate("POST", f"/invoices/{voided['id']}/void")).expect(200)
+        (await alice.ask_to_start(voided)).refuse(409, "invoice_not_payable")
         payment = (await alice.ask_to_start(invoice)).expect(201)
         fake_clock.advance(300_000)
 

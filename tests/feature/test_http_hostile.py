@@ -176,9 +176,11 @@ STRANGE = ["..", "%2e%2e", "a%2Fb", "%2F", "%00", "%0A", "%FF", "%ED%A0%80", "%C
 STRANGE += ["*", "a:b", "x" * 1_000, "pay_00" + "0" * 70, "PAY_00x", "pay_", "alice%20", "%25"]
 
 
-POSTS = [
-    ("users", "block"), ("users", "unblock"), ("users", "unlock"), ("wallets", "activate"),
-    ("invoices", "void"), ("payments", "refund"), ("notifications", "send"),
+POSTS: list[tuple[str, str, Json | None]] = [
+    ("users", "block", None), ("users", "unblock", None), ("users", "unlock", None),
+    ("wallets", "activate", None), ("wallets", "deactivate", None), ("wallets", "deposit", {"amount": 1}),
+    ("invoices", "void", None), ("payments", "refund", None),
+    ("payments", "resolve", {"outcome": "settled", "note": "n"}), ("notifications", "send", None),
 ]  # fmt: skip
 
 
@@ -189,9 +191,10 @@ async def test_a_strange_id_does_not_exist(api: Api, alice: Person) -> None:
         (await api.get(f"/v1/payments/{strange}?wait=10")).refuse(404, "payment_not_found")
         for action, body in (("confirm", {"code": "1"}), ("resend", None), ("cancel", None)):
             (await api.post(f"/v1/payments/{strange}/{action}", body)).refuse(404, "payment_not_found")
-        for kind, action in POSTS:
+        for kind, action, body in POSTS:
             path = f"/{kind}/{strange}"
-            assert (path, (await api.operate("POST", f"{path}/{action}")).status) == (path, 404)
+            code = "not_found" if kind == "notifications" else f"{kind[:-1]}_not_found"
+            assert (await api.operate("POST", f"{path}/{action}", body)).refuse(404, code), path
             if kind != "notifications":
                 assert (path, (await api.operate("GET", path)).status) == (path, 404)
         (await api.operate("PUT", f"/limits/{strange}", {"amount": 1})).refuse(422, "validation_failed")
