@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from support.fixtures.engine_setup import Setup, make_setup, quick_settings
+from support.fixtures.clock import FakeClock
+from support.fixtures.engine_setup import Setup, make_setup, quick_settings, wait_for
 from support.fixtures.store_setup import Setup as AtRest
 
 from technopay.engine import Engine, EngineSettings, IdempotencyKeyReused, InsufficientFunds
@@ -156,3 +157,24 @@ async def test_a_result_of_a_call_that_changed_nothing_is_not_kept(alice: Setup)
     for answer in (again, anew):
         assert (answer.status, answer.replayed) == ("blocked", False)
     assert (await engine.get_user(user_id="alice")).status == "blocked"
+
+
+async def test_a_key_is_reaped_after_its_time(fake_clock: FakeClock, fake_store: RedisStore) -> None:
+    fake_clock.set(datetime.now(UTC))
+    settings = quick_settings(idempotency_kept_s=60, agenda_interval_s=0.01)
+    async with Engine(fake_store, settings) as engine:
+        alice = await make_setup(engine, fake_store)
+        arguments = {"wallet_id": alice.wallet_id, "idempotency_key": "a key"}
+        await engine.deposit(**arguments, amount=5)
+        fake_clock.advance(59_000)
+        assert (await engine.deposit(**arguments, amount=5)).replayed
+        fake_clock.advance(2_000)
+
+        async def is_free() -> bool:
+            try:
+                return not (await engine.deposit(**arguments, amount=6)).replayed
+            except IdempotencyKeyReused:
+                return False
+
+        await wait_for(is_free)
+        assert await alice.balance() == 10_011
