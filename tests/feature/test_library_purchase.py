@@ -59,9 +59,7 @@ async def test_a_started_payment_shows_everything_known_before_the_debit(
     }
 
 
-async def test_the_code_from_the_inbox_pays_the_invoice_at_one_instant(
-    engine: Engine, store: RedisStore
-) -> None:
+async def test_the_code_from_the_inbox_pays_the_invoice(engine: Engine, store: RedisStore) -> None:
     alice = await make_setup(engine, store)
     limit = await engine.set_limit(currency="EUR", amount=50_000)
     payment = await alice.start(await alice.invoice(2_500, "bookshop"))

@@ -184,9 +184,9 @@ def test_serve_with_workers_without_services_is_refused_before_the_start(home: P
 
 def test_mocks_that_are_named_serve_with_a_warning_and_keep_no_code(home: Path) -> None:
     with running_command(home, "serve", "--port", "0", "--data-dir", "data") as service:
-        text = service.output.read_text()
+        eventually(lambda: f"{MOCK_SERVICES[-1]}=mock: " in service.output.read_text())
         for name in MOCK_SERVICES:
-            assert text.count(f"{name}=mock: ") == 1
+            assert service.output.read_text().count(f"{name}=mock: ") == 1
         assert service.ask("GET", "/readyz") == (200, {"status": "ok", "mocks": ["settlement", "email", "sms"]})
         with urllib.request.urlopen(f"{service.url}/metrics", timeout=20) as answer:
             assert b'technopay_service_is_mock{service="sms"} 1.0' in answer.read()
