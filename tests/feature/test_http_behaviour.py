@@ -1,4 +1,4 @@
-"""The limits on behaviour over HTTP: 429, when to come back, and nothing that helps to guess."""
+"""The limits on behaviour over HTTP: 429, the delay before a retry, and nothing that helps to guess a code."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from technopay.storage import RedisStore
 
 
 @pytest.fixture
-async def alice(store: RedisStore) -> AsyncIterator[Person]:
-    async with running_api(store, codes_per_hour=2, confirms_per_minute=2, failures_per_day=1) as api:
+async def alice(fake_store: RedisStore) -> AsyncIterator[Person]:
+    async with running_api(fake_store, codes_per_hour=2, confirms_per_minute=2, failures_per_day=1) as api:
         yield await make_person(api)
 
 
-async def waiting(api: Api, reason: str, bounds_s: tuple[int, int], reply_to: str, **options: object) -> None:
+async def assert_limited(
+    api: Api, path: str, reason: str, bounds_s: tuple[int, int], body: object = None, **options: object
+) -> None:
     """Make a call that is refused for a while."""
-    reply = await api.post(reply_to, **options)
+    reply = await api.post(f"/v1/payments{path}", body, **options)
     problem = reply.refuse(429, "rate_limited")
     wait_s = int(reply.headers["Retry-After"])
     assert bounds_s[0] <= wait_s <= bounds_s[1]
@@ -31,28 +33,33 @@ async def test_429_for_codes_within_an_hour(alice: Person) -> None:
     payment = await alice.start()
     (await alice.post(f"/payments/{payment['id']}/resend")).expect(200)
 
-    reason = "Too many codes were sent to this user within an hour."
+    limit = ("Too many codes were sent to this user within an hour.", (3_500, 3_600))
     body = {"invoice_id": (await alice.invoice())["id"], "wallet_id": alice.wallet_id}
-    await waiting(alice.api, reason, (3_500, 3_600), "/v1/payments", body=body, key="mine")
-    await waiting(alice.api, reason, (3_500, 3_600), f"/v1/payments/{payment['id']}/resend")
+    await assert_limited(alice.api, "", *limit, body, key="mine")
+    await assert_limited(alice.api, f"/{payment['id']}/resend", *limit)
 
 
-async def test_429_for_confirms_and_wrong_codes_and_never_for_a_replay(alice: Person) -> None:
+async def test_429_for_wrong_codes_within_a_day_until_an_operator_clears_it_and_never_for_a_replay(
+    alice: Person,
+) -> None:
+    api = alice.api
     paid, other = await alice.start(), await alice.start()
     (await alice.confirm(paid)).expect(200)
-    (await alice.confirm(other, code=wrong(await right_code(alice.api, other)))).refuse(
-        422, "confirmation_invalid"
-    )
+    (await alice.confirm(other, code=wrong(await right_code(api, other)))).refuse(422, "confirmation_invalid")
 
-    path = f"/v1/payments/{other['id']}/confirm"
-    reason = "Too many wrong codes by this user within a day."
-    for code in (await right_code(alice.api, other), "000000"):
-        await waiting(alice.api, reason, (86_300, 86_400), path, body={"code": code})
-
+    limit = ("Too many wrong codes by this user within a day.", (86_300, 86_400))
+    for code in (await right_code(api, other), "000000"):
+        await assert_limited(api, f"/{other['id']}/confirm", *limit, {"code": code})
+    user = (await api.get("/v1/admin/users/alice", admin=True)).expect(200)
+    problem = (await alice.confirm(other)).refuse(429, "rate_limited")
+    assert problem["locked_until"] == user["locked_until"] > user["created_at"]
     replay = await alice.confirm(paid)
     assert replay.expect(200)["status"] == "succeeded"
     assert replay.headers["Idempotent-Replayed"] == "true"
-    assert await alice.balance() == 7_500
+
+    unlocked = (await api.operate("POST", "/users/alice/unlock")).expect(200)
+    assert (set(unlocked), unlocked["locked_until"]) == (USER, None)
+    (await api.operate("POST", "/users/nobody/unlock")).refuse(404, "user_not_found")
 
 
 async def test_429_for_confirms_within_a_minute(alice: Person) -> None:
@@ -62,23 +69,6 @@ async def test_429_for_confirms_within_a_minute(alice: Person) -> None:
     await alice.api.operate("PUT", "/limits/EUR", {"amount": 1})
     (await alice.confirm(payment)).refuse(402, "daily_limit_exceeded")
 
-    reason = "Too many confirmations by this user within a minute."
+    limit = ("Too many confirmations by this user within a minute.", (1, 60))
     code = await right_code(alice.api, payment)
-    path = f"/v1/payments/{payment['id']}/confirm"
-    await waiting(alice.api, reason, (1, 60), path, body={"code": code})
-
-
-async def test_a_lock_out_says_until_when_and_an_operator_clears_it(alice: Person) -> None:
-    payment = await alice.start()
-    (await alice.confirm(payment, code=wrong(await right_code(alice.api, payment)))).expect(422)
-
-    user = (await alice.api.get("/v1/admin/users/alice", admin=True)).expect(200)
-    body = {"invoice_id": (await alice.invoice())["id"], "wallet_id": alice.wallet_id}
-    problem = (await alice.api.post("/v1/payments", body)).refuse(429, "rate_limited")
-    assert problem["locked_until"] == user["locked_until"] > user["created_at"]
-
-    for _ in range(2):
-        user = (await alice.api.operate("POST", "/users/alice/unlock")).expect(200)
-        assert (set(user), user["locked_until"]) == (USER, None)
-    (await alice.confirm(payment)).expect(200)
-    (await alice.api.operate("POST", "/users/nobody/unlock")).refuse(404, "user_not_found")
+    await assert_limited(alice.api, f"/{payment['id']}/confirm", *limit, {"code": code})

@@ -1,4 +1,4 @@
-"""What browsers and proxies ask for: HEAD, preflights from other origins, and who it was in the log."""
+"""HEAD, requests from other origins, and the client of a request behind a proxy."""
 
 from __future__ import annotations
 
@@ -69,23 +69,15 @@ async def test_head_is_answered_wherever_get_is_with_the_same_headers(api: Api, 
                         assert await head.read() == b""
                     async with client.get(path, headers=headers) as got:
                         assert head.status == got.status, path
-                assert common(head.headers) == common(got.headers), path
+                assert common(head.headers, path) == common(got.headers, path), path
 
 
-def common(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers that do not differ from one request to the next; metrics are not always of one length."""
-    changing = {"Date", "X-Request-ID", "Content-Length", "Transfer-Encoding"}
+def common(headers: Mapping[str, str], path: str) -> dict[str, str]:
+    """The headers that do not differ from one request to the next."""
+    changing = {"Date", "X-Request-ID", "Transfer-Encoding"}
+    if path.startswith("/metrics"):
+        changing.add("Content-Length")
     return {name: value for name, value in headers.items() if name not in changing}
-
-
-async def test_head_says_how_long_a_body_would_be(api: Api, alice: Person) -> None:
-    for path in ("/v1/wallets", "/v1/payments/none", "/livez", "/docs", "/"):
-        async with (
-            opened(api) as client,
-            client.head(path, headers=signed_in(alice)) as head,
-            client.get(path, headers=signed_in(alice)) as got,
-        ):
-            assert int(head.headers["Content-Length"]) == len(await got.read()) > 0
 
 
 async def test_a_head_of_events_holds_no_listener(api: Api, alice: Person) -> None:
@@ -139,30 +131,25 @@ async def test_an_allowed_origin_may_read_every_answer_errors_too(
 
 
 STRANGERS = [
-    "https://evil.example",
-    "http://shop.example",
-    "https://shop.example:8443",
-    "https://shop.example.evil",
-]
-STRANGERS += ["https://SHOP.example", "null", "*", "", "https://shop.example/"]
+    "https://evil.example", "http://shop.example", "https://shop.example:8443", "https://shop.example.evil",
+    "https://SHOP.example", "null", "*", "", "https://shop.example/",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("origins", [[SHOP], []])
-@pytest.mark.parametrize("origin", STRANGERS)
-async def test_any_other_origin_is_not(api: Api, alice: Person, origin: str, origins: list[str]) -> None:
+@pytest.mark.parametrize("origins", [[SHOP], []], ids=["one", "none"])
+async def test_no_other_origin_is_allowed(api: Api, alice: Person, origins: list[str]) -> None:
     async with opened(api, cors_origins=origins) as client:
-        headers = ASKED | {"Origin": origin}
-        async with client.options("/v1/payments", headers=headers) as answer:
-            assert answer.status == 405
-            assert not [name for name in answer.headers if name.startswith("Access-Control-")]
-        async with client.get("/v1/wallets", headers=signed_in(alice, Origin=origin)) as answer:
-            assert answer.status == 200
-            assert not [name for name in answer.headers if name.startswith("Access-Control-")]
-
-
-async def test_without_origins_nothing_is_said_about_them(api: Api, alice: Person) -> None:
-    async with opened(api) as client, client.get("/livez", headers={"Origin": SHOP}) as answer:
-        assert not {"Vary", "Access-Control-Allow-Origin"} & set(answer.headers)
+        for origin in STRANGERS:
+            for method, path, headers, status in (
+                ("OPTIONS", "/v1/payments", ASKED | {"Origin": origin}, 405),
+                ("GET", "/v1/wallets", signed_in(alice, Origin=origin), 200),
+            ):
+                async with client.request(method, path, headers=headers) as answer:
+                    assert answer.status == status
+                    assert not [name for name in answer.headers if name.startswith("Access-Control-")], origin
+        async with client.get("/livez", headers={"Origin": SHOP}) as answer:
+            for name in ("Vary", "Access-Control-Allow-Origin"):
+                assert (name in answer.headers) == bool(origins)
 
 
 async def test_an_options_that_is_no_preflight_is_not_allowed(api: Api, alice: Person) -> None:

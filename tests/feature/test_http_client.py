@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from support.fixtures.engine_setup import derive_code, other_than
@@ -12,12 +13,9 @@ from support.fixtures.http_api import Api
 
 from technopay.engine import (
     ConfirmationInvalid,
-    CurrencyMismatch,
     DailyLimitExceeded,
-    IdempotencyKeyReused,
     InsufficientFunds,
     Invoice,
-    InvoiceAlreadyPaid,
     InvoiceNotFound,
     MessageNotFound,
     Payment,
@@ -25,7 +23,6 @@ from technopay.engine import (
     PaymentNotConfirmable,
     RateLimited,
     SettlementFailed,
-    UserExists,
     ValidationFailed,
     Wallet,
 )
@@ -94,24 +91,21 @@ async def test_records_are_the_engines_own(api: Api, alice: Client, operator: Cl
     engine = api.engine
     await operator.set_limit(currency="EUR", amount=100_000)
     paid = await confirm(api, alice, await start(alice, operator, wallet))
+    user: dict[str, Any] = {"user_id": "alice"}
+    payment: dict[str, Any] = {"payment_id": paid.id}
+    account: dict[str, Any] = {"wallet_id": wallet.id}
+    invoice = {"invoice_id": paid.invoice_id}
 
-    assert await alice.get_payment(payment_id=paid.id) == await engine.get_payment(
-        user_id="alice", payment_id=paid.id
-    )
-    assert await operator.find_payment(payment_id=paid.id) == await engine.find_payment(payment_id=paid.id)
-    assert await alice.get_wallet(wallet_id=wallet.id) == await engine.find_wallet(wallet_id=wallet.id)
-    assert await operator.get_user(user_id="alice") == await engine.get_user(user_id="alice")
-    assert await alice.get_invoice(invoice_id=paid.invoice_id) == await engine.find_invoice(
-        invoice_id=paid.invoice_id
-    )
-    assert (await alice.list_limits()).data == await engine.list_limits(user_id="alice")
-    assert await alice.list_entries(wallet_id=wallet.id) == await engine.list_entries(
-        user_id="alice", wallet_id=wallet.id
-    )
-    messages = await operator.list_notifications(user_id="alice")
-    assert {message.id for message in messages.data} <= {
-        message.id for message in (await engine.list_messages(user_id="alice")).data
-    }
+    assert await alice.get_payment(**payment) == await engine.get_payment(**user, **payment)
+    assert await operator.find_payment(**payment) == await engine.find_payment(**payment)
+    assert await alice.get_wallet(**account) == await engine.find_wallet(**account)
+    assert await operator.get_user(**user) == await engine.get_user(**user)
+    assert await alice.get_invoice(**invoice) == await engine.find_invoice(**invoice)
+    assert (await alice.list_limits()).data == await engine.list_limits(**user)
+    assert await alice.list_entries(**account) == await engine.list_entries(**user, **account)
+    messages = (await operator.list_notifications(**user)).data
+    listed = (await engine.list_messages(**user)).data
+    assert {message.id for message in messages} <= {message.id for message in listed}
     assert await operator.audit() == await engine.audit()
 
 
@@ -126,94 +120,46 @@ async def test_lists_go_on_to_their_end(alice: Client, operator: Client, wallet:
     assert [payment async for payment in all_of(operator.search_payments, set_aside=True)] == []
 
 
-async def test_a_key_makes_a_call_the_same_call(alice: Client, operator: Client, wallet: Wallet) -> None:
-    first = await operator.deposit(wallet_id=wallet.id, amount=1, idempotency_key="k")
-    again = await operator.deposit(wallet_id=wallet.id, amount=1, idempotency_key="k")
-
-    assert (first.balance, again.balance, again.replayed) == (10_001, 10_001, True)
-    with pytest.raises(IdempotencyKeyReused):
-        await operator.deposit(wallet_id=wallet.id, amount=2, idempotency_key="k")
-
-
-async def test_money_that_is_missing(alice: Client, operator: Client, wallet: Wallet) -> None:
-    invoice = await enter(operator, amount=10_001)
-
-    with pytest.raises(InsufficientFunds) as refused:
-        await alice.start_payment(invoice_id=invoice.id, wallet_id=wallet.id)
-
-    assert (refused.value.required, refused.value.available) == (10_001, 10_000)
-    assert refused.value.request_id
-
-
-async def test_a_limit_that_is_reached(alice: Client, operator: Client, wallet: Wallet) -> None:
-    limit = await operator.set_limit(currency="EUR", amount=2_499)
-
-    with pytest.raises(DailyLimitExceeded) as refused:
-        await start(alice, operator, wallet)
-
-    assert refused.value.limit == limit
-    assert (await operator.set_limit(currency="EUR", amount=None)).limit is None
-
-
-async def test_a_code_that_is_wrong(api: Api, alice: Client, operator: Client, wallet: Wallet) -> None:
-    payment = await start(alice, operator, wallet)
-    wrong = other_than(await derive_code(api.engine.settings, payment))
-
-    with pytest.raises(ConfirmationInvalid) as refused:
-        await alice.confirm_payment(payment_id=payment.id, code=wrong)
-    assert refused.value.attempts_remaining == 4
-
-    await alice.cancel_payment(payment_id=payment.id)
-    with pytest.raises(PaymentNotConfirmable) as not_confirmable:
-        await alice.confirm_payment(payment_id=payment.id, code=wrong)
-    assert not_confirmable.value.payment is not None
-    assert not_confirmable.value.payment.status == "canceled"
-
-
-async def test_a_settlement_that_fails(api: Api, alice: Client, operator: Client, wallet: Wallet) -> None:
-    payment = await start(alice, operator, wallet, merchant="acme-declines")
-
-    with pytest.raises(SettlementFailed) as failed:
-        await confirm(api, alice, payment)
-
-    assert failed.value.payment is not None
-    assert failed.value.payment.refunded_amount == 2_500
-    assert not failed.value.replayed
-    with pytest.raises(SettlementFailed) as failed_again:
-        await confirm(api, alice, payment)
-    assert failed_again.value.replayed
-
-
-async def test_resends_that_are_too_many(alice: Client, operator: Client, wallet: Wallet) -> None:
+async def test_a_refusal_has_its_type_and_what_helps(
+    api: Api, alice: Client, operator: Client, wallet: Wallet
+) -> None:
+    """One of each member; tests/unit/http/client/test_errors.py has every code."""
     payment = await start(alice, operator, wallet)
     for _ in range(3):
         await alice.resend_code(payment_id=payment.id)
-
-    with pytest.raises(RateLimited) as refused:
+    with pytest.raises(RateLimited) as too_many:
         await alice.resend_code(payment_id=payment.id)
-    assert refused.value.retry_after_s
-
-
-async def test_what_the_rules_forbid(api: Api, alice: Client, operator: Client, wallet: Wallet) -> None:
-    paid = await confirm(api, alice, await start(alice, operator, wallet))
-    dollars = await operator.create_wallet(user_id="alice", currency="USD")
-
-    with pytest.raises(InvoiceAlreadyPaid) as refused:
-        await alice.start_payment(invoice_id=paid.invoice_id, wallet_id=wallet.id)
-    assert refused.value.payment is not None
-    assert refused.value.payment.id == paid.id
-    with pytest.raises(CurrencyMismatch):
-        await alice.start_payment(invoice_id=(await enter(operator)).id, wallet_id=dollars.id)
+    assert too_many.value.retry_after_s
+    wrong = other_than(await derive_code(api.engine.settings, payment))
+    with pytest.raises(ConfirmationInvalid) as invalid:
+        await alice.confirm_payment(payment_id=payment.id, code=wrong)
+    assert invalid.value.attempts_remaining == 4
+    canceled = await alice.cancel_payment(payment_id=payment.id)
+    with pytest.raises(PaymentNotConfirmable) as not_confirmable:
+        await alice.confirm_payment(payment_id=payment.id, code=wrong)
+    assert not_confirmable.value.payment == canceled
+    declined = await start(alice, operator, wallet, merchant="acme-declines")
+    for is_replay in (False, True):
+        with pytest.raises(SettlementFailed) as failed:
+            await confirm(api, alice, declined)
+        assert failed.value.replayed is is_replay
+    invoice = await enter(operator, amount=10_001)
+    with pytest.raises(InsufficientFunds) as poor:
+        await alice.start_payment(invoice_id=invoice.id, wallet_id=wallet.id)
+    assert (poor.value.required, poor.value.available) == (10_001, 10_000)
+    limit = await operator.set_limit(currency="EUR", amount=2_499)
+    with pytest.raises(DailyLimitExceeded) as limited:
+        await start(alice, operator, wallet)
+    assert limited.value.limit == limit
+    assert (await operator.set_limit(currency="EUR", amount=None)).limit is None
     with pytest.raises(InvoiceNotFound):
         await alice.get_invoice(invoice_id="..")
     with pytest.raises(MessageNotFound) as missing:
         await operator.send_notification(message_id="msg_00none")
     assert missing.value.request_id
-    with pytest.raises(UserExists):
-        await operator.create_user(user_id="alice")
 
 
-async def test_what_is_not_of_the_right_form(operator: Client, wallet: Wallet) -> None:
+async def test_a_field_of_the_wrong_form_is_named(operator: Client, wallet: Wallet) -> None:
     with pytest.raises(ValidationFailed) as refused:
         await operator.deposit(wallet_id=wallet.id, amount=0)
     assert [error.field for error in refused.value.errors] == ["amount"]
@@ -223,7 +169,7 @@ async def test_what_is_not_of_the_right_form(operator: Client, wallet: Wallet) -
     assert [error.field for error in refused.value.errors] == ["expires_at"]
 
 
-async def test_who_may_not(api: Api, alice: Client) -> None:
+async def test_a_token_without_the_right_is_refused_by_type(api: Api, alice: Client) -> None:
     with pytest.raises(Forbidden):
         await alice.audit()
     url = str(api.client.make_url("/"))
@@ -235,7 +181,7 @@ async def test_who_may_not(api: Api, alice: Client) -> None:
             await lost.list_wallets()
 
 
-async def test_events_as_they_happen(api: Api, alice: Client, operator: Client, wallet: Wallet) -> None:
+async def test_events_are_live_and_resumed(api: Api, alice: Client, operator: Client, wallet: Wallet) -> None:
     async with aclosing(alice.events(after="evt_000-0")) as events:
         paid = await confirm(api, alice, await start(alice, operator, wallet))
         told = [await anext(events) for _ in range(4)]

@@ -1,4 +1,4 @@
-"""Confirming over HTTP: how long it waits, what it answers meanwhile, and what a repeat gets."""
+"""A confirm over HTTP: how long it waits, its responses meanwhile, and that of a repeat."""
 
 from __future__ import annotations
 
@@ -22,102 +22,62 @@ async def api(fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> AsyncI
         yield served
 
 
-async def test_a_confirm_that_does_not_wait_answers_202_and_where_to_ask(api: Api) -> None:
+async def test_a_confirm_answers_202_until_the_payment_is_final_and_200_from_then_on(api: Api) -> None:
     alice = await make_person(api)
     payment = await alice.start(2_500, "acme-slow")
-
+    path = f"/v1/payments/{payment['id']}"
     began = time.monotonic()
-    reply = await alice.confirm(payment, "?wait=0")
 
-    processing = reply.expect(202)
+    first = await alice.confirm(payment, "?wait=0.2")
+    assert time.monotonic() - began >= 0.2
+    processing = first.expect(202)
     assert set(processing) == PAYMENT
     assert (processing["status"], processing["confirmation"]) == ("processing", None)
-    assert processing["paid_at"]
-    assert processing["balance_after"] == 7_500
-    assert reply.headers["Location"] == f"/v1/payments/{payment['id']}"
-    assert int(reply.headers["Retry-After"]) >= 1
-    assert "Idempotent-Replayed" not in reply.headers
-
-    final = (await api.get(f"{reply.headers['Location']}?wait=10")).expect(200)
-    assert final["status"] == "succeeded"
-    assert SLOW_S <= time.monotonic() - began < 10
-    assert final["paid_at"] == processing["paid_at"]
-
-
-async def test_a_confirm_waits_up_to_four_seconds_unless_told_otherwise(api: Api) -> None:
-    alice = await make_person(api)
-
-    paid = (await alice.confirm(await alice.start(2_500, "acme-slow"))).expect(200)
-
-    assert paid["status"] == "succeeded"
-
-
-async def test_a_wait_may_be_a_part_of_a_second(api: Api) -> None:
-    alice = await make_person(api)
-    payment = await alice.start(2_500, "acme-slow")
-
-    began = time.monotonic()
-    (await alice.confirm(payment, "?wait=0.2")).expect(202)
-
-    assert time.monotonic() - began >= 0.2
-
-
-async def test_reading_without_a_wait_answers_at_once(api: Api) -> None:
-    alice = await make_person(api)
-    payment = await alice.start(2_500, "acme-slow")
-    (await alice.confirm(payment, "?wait=0")).expect(202)
-
-    seen = (await alice.get(f"/payments/{payment['id']}")).expect(200)
-
-    assert seen["status"] == "processing"
-
-
-async def test_reading_with_a_wait_answers_a_payment_as_it_is_when_the_wait_ran_out(api: Api) -> None:
-    payment = await (await make_person(api)).start()
-
-    seen = (await api.get(f"/v1/payments/{payment['id']}?wait=0.1")).expect(200)
-
-    assert seen == payment
-
-
-async def test_a_repeated_confirm_gets_the_current_state_202_then_200(api: Api) -> None:
-    alice = await make_person(api)
-    payment = await alice.start(2_500, "acme-slow")
-    (await alice.confirm(payment, "?wait=0")).expect(202)
-
+    assert (processing["balance_after"], processing["settled_at"]) == (7_500, None)
+    assert "Idempotent-Replayed" not in first.headers
+    assert (await api.get(path)).expect(200) == processing
     second = await alice.confirm(payment, "?wait=0")
-    third = await alice.confirm(payment, "?wait=10")
-    fourth = await alice.confirm(payment, "?wait=0")
+    assert second.expect(202) == processing
+    for reply in (first, second):
+        assert reply.headers["Location"] == path
+        assert int(reply.headers["Retry-After"]) >= 1
 
-    assert second.expect(202)["status"] == "processing"
-    assert second.headers["Location"] == f"/v1/payments/{payment['id']}"
-    assert int(second.headers["Retry-After"]) >= 1
-    assert third.expect(200)["status"] == "succeeded"
-    assert fourth.expect(200) == third.json
+    third = await alice.confirm(payment)
+    final = (await api.get(f"{path}?wait=10")).expect(200)
+    fourth = await alice.confirm(payment, "?wait=0")
+    assert SLOW_S <= time.monotonic() - began < 10
+    assert (final["status"], final["paid_at"]) == ("succeeded", processing["paid_at"])
+    assert third.expect(200) == fourth.expect(200) == final
     for reply in (second, third, fourth):
         assert reply.headers["Idempotent-Replayed"] == "true"
     assert await alice.balance() == 7_500
 
 
+async def test_a_read_returns_the_payment_as_it_is_when_the_wait_ran_out(api: Api) -> None:
+    payment = await (await make_person(api)).start()
+
+    assert (await api.get(f"/v1/payments/{payment['id']}?wait=0.1")).expect(200) == payment
+
+
 async def test_a_repeated_confirm_of_a_payment_given_back_is_402_again(api: Api) -> None:
     alice = await make_person(api)
     payment = await alice.start(2_500, "acme-declines")
-    first = await alice.confirm(payment)
+    first, again = await alice.confirm(payment), await alice.confirm(payment)
 
-    again = await alice.confirm(payment)
-
-    assert (
-        first.refuse(402, "settlement_failed")["payment"] == again.refuse(402, "settlement_failed")["payment"]
-    )
+    problems = [reply.refuse(402, "settlement_failed") for reply in (first, again)]
+    assert problems[0]["payment"] == problems[1]["payment"]
     assert "Idempotent-Replayed" not in first.headers
     assert again.headers["Idempotent-Replayed"] == "true"
     assert await alice.balance() == 10_000
 
 
-async def test_only_the_accepted_code_is_answered_again(api: Api) -> None:
+async def test_the_accepted_code_is_the_key_of_a_confirm(api: Api) -> None:
     alice = await make_person(api)
     payment = await alice.start()
-    paid = (await alice.confirm(payment)).expect(200)
+    body = {"code": await right_code(api, payment)}
+    for key in ("k", "k", None):
+        paid = (await alice.post(f"/payments/{payment['id']}/confirm", body, key=key)).expect(200)
+        assert paid["status"] == "succeeded"
 
     for code in ("no", "000000000", "é"):
         reply = await alice.confirm(payment, code=code)
@@ -125,22 +85,10 @@ async def test_only_the_accepted_code_is_answered_again(api: Api) -> None:
         assert "Idempotent-Replayed" not in reply.headers
 
 
-async def test_a_confirm_needs_no_key_and_minds_none(api: Api) -> None:
-    alice = await make_person(api)
-    payment = await alice.start()
-    body = {"code": await right_code(api, payment)}
-
-    for _ in range(2):
-        reply = await alice.post(f"/payments/{payment['id']}/confirm", body, key="k")
-        assert reply.expect(200)["status"] == "succeeded"
-
-
-@pytest.mark.parametrize("code", ["", "0" * 65, None, 123456, ["123456"], True])
-async def test_a_code_of_the_wrong_form_costs_no_attempt(api: Api, code: object) -> None:
+async def test_a_code_of_the_wrong_form_costs_no_attempt(api: Api) -> None:
     payment = await (await make_person(api)).start()
     path = f"/v1/payments/{payment['id']}"
-
-    problem = (await api.post(f"{path}/confirm", {"code": code})).refuse(422, "validation_failed")
-
-    assert [error["field"] for error in problem["errors"]] == ["code"]
+    for code in ("", "0" * 65, None, 123456, ["123456"], True):
+        problem = (await api.post(f"{path}/confirm", {"code": code})).refuse(422, "validation_failed")
+        assert [error["field"] for error in problem["errors"]] == ["code"]
     assert (await api.get(path)).expect(200)["confirmation"]["attempts_remaining"] == 5

@@ -44,7 +44,7 @@ async def all_free(api: Api) -> None:
     await wait_for(look)
 
 
-async def test_a_purchase_is_told_as_it_happens(any_api: Api) -> None:
+async def test_a_purchase_is_a_stream_of_events_as_it_happens(any_api: Api) -> None:
     alice = await make_person(any_api)
     async with listening(any_api) as events:
         assert events.response.headers["Content-Type"] == "text/event-stream"
@@ -66,7 +66,7 @@ async def test_a_purchase_is_told_as_it_happens(any_api: Api) -> None:
     assert message["event_id"] == told[3].id
 
 
-async def test_whoever_is_cut_off_before_the_first_event_goes_on_after_the_beginning(api: Api) -> None:
+async def test_a_stream_that_is_cut_off_before_its_first_event_goes_on_after_its_beginning(api: Api) -> None:
     alice = await make_person(api)
     await alice.pay()
     async with listening(api) as events:
@@ -78,30 +78,25 @@ async def test_whoever_is_cut_off_before_the_first_event_goes_on_after_the_begin
     assert [each.change for each in told] == [("invoice.created", 1), *PURCHASE]
 
 
-@pytest.fixture
-async def lazy_api(fake_store: RedisStore) -> AsyncIterator[Api]:
-    """The API on an engine that looks once an hour for what other processes did."""
-    async with running_api(fake_store, events_interval_s=3_600) as served:
-        yield served
-
-
-async def test_what_this_process_does_is_told_at_once_with_its_version(lazy_api: Api) -> None:
-    api = lazy_api
-    alice = await make_person(api, balance=2_500)
-    async with listening(api) as events:
-        payment = await alice.start()
-        (await alice.post(f"/payments/{payment['id']}/resend")).expect(200)
-        told = await events.take(3)
-        (await api.operate("PUT", "/limits/EUR", {"amount": 0})).expect(200)
-        code = await right_code(api, payment, issue=2)
-        (await alice.confirm(payment, code=code)).refuse(402, "daily_limit_exceeded")
-        told += await events.take(1)
-        (await alice.post(f"/payments/{payment['id']}/cancel")).expect(200)
-        told += await events.take(1)
-        invoice = await alice.invoice()
-        told += await events.take(1)
-        (await api.operate("POST", f"/invoices/{invoice['id']}/void")).expect(200)
-        told += await events.take(1)
+async def test_a_change_by_this_process_is_an_event_at_once_with_its_version(fake_store: RedisStore) -> None:
+    """Without a look at the changes of others. A wrong code is no event."""
+    async with running_api(fake_store, events_interval_s=3_600) as api:
+        alice = await make_person(api, balance=2_500)
+        async with listening(api) as events:
+            payment = await alice.start()
+            (await alice.post(f"/payments/{payment['id']}/resend")).expect(200)
+            told = await events.take(3)
+            (await api.operate("PUT", "/limits/EUR", {"amount": 0})).expect(200)
+            code = await right_code(api, payment, issue=2)
+            (await alice.confirm(payment, code=code)).refuse(402, "daily_limit_exceeded")
+            told += await events.take(1)
+            (await alice.confirm(payment, code=wrong(code))).refuse(422, "confirmation_invalid")
+            (await alice.post(f"/payments/{payment['id']}/cancel")).expect(200)
+            told += await events.take(1)
+            invoice = await alice.invoice()
+            told += await events.take(1)
+            (await api.operate("POST", f"/invoices/{invoice['id']}/void")).expect(200)
+            told += await events.take(1)
     assert [each.change for each in told] == [
         ("invoice.created", 1), ("payment.started", 1), ("payment.code_resent", 2), ("payment.refused", 3),
         ("payment.canceled", 4), ("invoice.created", 1), ("invoice.voided", 2),
@@ -110,7 +105,7 @@ async def test_what_this_process_does_is_told_at_once_with_its_version(lazy_api:
     assert told[6].data["invoice"]["status"] == "void"
 
 
-async def test_what_only_operators_see_is_in_no_event(api: Api) -> None:
+async def test_a_resolution_for_operators_is_in_no_event(api: Api) -> None:
     alice = await make_person(api)
     payment = (await alice.confirm(await alice.start(merchant="shop-stuck"), "?wait=0")).expect(202)
 
@@ -129,7 +124,7 @@ async def test_what_only_operators_see_is_in_no_event(api: Api) -> None:
     assert all("resolution" not in each.data.get("payment", {}) for each in told)
 
 
-async def test_nobody_hears_what_is_somebody_elses(api: Api) -> None:
+async def test_a_stream_has_the_events_of_its_user_alone(api: Api) -> None:
     people = [await make_person(api, user) for user in ("alice", "bob")]
     async with listening(api, "alice") as alices, listening(api, "bob") as bobs:
         await asyncio.gather(*(person.pay() for person in people for _ in range(3)))
@@ -145,7 +140,7 @@ async def read_on(api: Api, after: str, count: int) -> list[Told]:
         return await events.take(count)
 
 
-async def test_who_comes_back_gets_what_was_missed_and_nothing_twice(server_url: str, namespace: str) -> None:
+async def test_a_resumed_stream_has_every_event_once(valkey_url: str, namespace: str) -> None:
     purchases = 12
 
     async def buy(person: Person, number: int) -> None:
@@ -160,7 +155,7 @@ async def test_who_comes_back_gets_what_was_missed_and_nothing_twice(server_url:
         return told
 
     def open_store() -> RedisStore:
-        return RedisStore.connect(server_url, initialise=True, namespace=namespace)
+        return RedisStore.connect(valkey_url, initialise=True, namespace=namespace)
 
     async with (
         open_store() as one_store,
@@ -187,13 +182,13 @@ async def test_who_comes_back_gets_what_was_missed_and_nothing_twice(server_url:
         assert found == ([1] if subject_id.startswith("inv_") else [1, 2, 3])
 
 
-@pytest.mark.parametrize("after", ["", "evt_00", "evt_001-x", "evt_011-1", "1-1", "evt_001-1é"])
-async def test_what_is_no_event_is_no_place_to_go_on_from(api: Api, after: str) -> None:
-    reply = await api.get("/v1/events", headers={"Last-Event-ID": after})
-    reply.refuse(400, "malformed_request")
+async def test_an_id_of_no_event_is_refused_as_a_position(api: Api) -> None:
+    for after in ("", "evt_00", "evt_001-x", "evt_011-1", "1-1", "evt_001-1é"):
+        reply = await api.get("/v1/events", headers={"Last-Event-ID": after})
+        reply.refuse(400, "malformed_request")
 
 
-async def test_a_user_has_so_many_streams(api: Api) -> None:
+async def test_the_streams_of_a_user_are_bounded(api: Api) -> None:
     async with listening(api), listening(api), listening(api), listening(api), listening(api, "bob"):
         (await api.get("/v1/events")).refuse(429, "rate_limited")
     await all_free(api)
@@ -201,7 +196,7 @@ async def test_a_user_has_so_many_streams(api: Api) -> None:
         pass
 
 
-async def test_whoever_leaves_makes_room_before_the_next_ping(api: Api) -> None:
+async def test_a_client_that_leaves_makes_room_before_the_next_ping(api: Api) -> None:
     app = create_app(api.engine, TokenAuthenticator(SECRET), limits=ServerLimits(ping_interval_s=3_600))
     headers = {"Authorization": f"Bearer {api.token()}"}
     async with serving(app, "127.0.0.1", 0, drain_s=0.1) as (host, port):
@@ -231,14 +226,14 @@ async def bounded(request: pytest.FixtureRequest, fake_store: RedisStore) -> Asy
 
 
 @pytest.mark.parametrize("bounded", [{"stream_s_max": 0.2}], indirect=True)
-async def test_a_stream_ends_after_its_time_so_that_its_reader_signs_in_again(bounded: Api) -> None:
+async def test_a_stream_ends_after_its_time_so_that_its_client_signs_in_again(bounded: Api) -> None:
     async with listening(bounded) as events:
         assert await events.next() is None
     await all_free(bounded)
 
 
 @pytest.mark.parametrize("bounded", [{"ping_interval_s": 0.06, "request_deadline_s": 0.5}], indirect=True)
-async def test_a_stream_without_news_shows_that_it_is_there_and_has_no_deadline(bounded: Api) -> None:
+async def test_a_stream_without_events_has_pings_and_no_deadline(bounded: Api) -> None:
     alice = await make_person(bounded)
     async with listening(bounded) as events:
         for _ in range(10):
@@ -249,7 +244,7 @@ async def test_a_stream_without_news_shows_that_it_is_there_and_has_no_deadline(
 
 
 @pytest.mark.parametrize("bounded", [{"write_deadline_s": 0.2}], indirect=True)
-async def test_who_does_not_read_is_cut_off_and_goes_on_later(bounded: Api) -> None:
+async def test_a_client_that_does_not_read_is_cut_off_and_goes_on_later(bounded: Api) -> None:
     alice, count = await make_person(bounded), 150
     for number in range(count):
         await alice.invoice(description=f"{number} {'x' * 490}")
@@ -281,29 +276,13 @@ async def test_who_does_not_read_is_cut_off_and_goes_on_later(bounded: Api) -> N
     assert rest[-1].data["invoice"]["description"].startswith(f"{count - 1} ")
 
 
-async def test_a_drain_ends_every_stream_as_complete(api: Api) -> None:
-    async def hear_out(events: Listener) -> None:
+@pytest.mark.parametrize("ending", ["drain", "close"])
+async def test_a_drain_and_the_end_of_the_engine_end_every_stream_as_complete(api: Api, ending: str) -> None:
+    async def read_to_end(events: Listener) -> None:
         assert await events.next() is None
 
     async with listening(api) as first, listening(api) as second:
-        hearing = asyncio.gather(hear_out(first), hear_out(second))
-        await api.app[CONCURRENCY].drain(10)
-        await hearing
-        assert api.app[CONCURRENCY].running == 0
+        reading = asyncio.gather(read_to_end(first), read_to_end(second))
+        await (api.app[CONCURRENCY].drain(10) if ending == "drain" else api.engine.aclose())
+        await reading
     assert api.engine.statistics.listeners == 0
-
-
-async def test_the_end_of_the_engine_ends_every_stream_as_complete(api: Api) -> None:
-    async with listening(api) as events:
-        await api.engine.aclose()
-        assert await events.next() is None
-
-
-async def test_a_wrong_code_is_no_event(api: Api) -> None:
-    alice = await make_person(api)
-    payment = await alice.start()
-    async with listening(api) as events:
-        (await alice.confirm(payment, code=wrong("000000"))).refuse(422, "confirmation_invalid")
-        (await alice.post(f"/payments/{payment['id']}/cancel")).expect(200)
-        [told] = await events.take(1)
-    assert told.change == ("payment.canceled", 2)

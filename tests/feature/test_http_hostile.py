@@ -6,11 +6,10 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
-from support.fixtures.http_api import Api, Person, make_person
-from support.fixtures.store_setup import dump
+from support.fixtures.http_api import Api, Json, Person, Reply, in_seconds, make_person, unchanged
+from support.fixtures.raw_http import heard
 
 from technopay.http.problems import MalformedRequest
 from technopay.http.requests import _refuse_duplicates
@@ -23,12 +22,12 @@ async def alice(api: Api) -> AsyncIterator[Person]:
     """A user with a wallet and an invoice; afterwards nothing may have changed in the store."""
     alice = await make_person(api)
     await alice.invoice()
-    before = await dump(api.store)
-    yield alice
-    after = await dump(api.store)
-    for seen in (before, after):
-        seen.pop("relay", None)
-    assert after == before
+    async with unchanged(api.store):
+        yield alice
+
+
+def verdict(reply: Reply) -> tuple[int, str]:
+    return reply.status, reply.code
 
 
 NOT_JSON = [
@@ -63,65 +62,57 @@ NOT_JSON = [
 ]
 
 
-@pytest.mark.parametrize("raw", NOT_JSON, ids=range(len(NOT_JSON)))
-async def test_what_readers_of_json_disagree_about_is_malformed(api: Api, alice: Person, raw: bytes) -> None:
-    for path in (f"/v1/admin/wallets/{alice.wallet_id}/deposit", "/v1/payments", "/mock/token"):
-        (await api.post(path, raw=raw, admin=True)).refuse(400, "malformed_request")
+async def test_json_that_parsers_disagree_about_is_malformed(api: Api, alice: Person) -> None:
+    for raw in NOT_JSON:
+        for path in (f"/v1/admin/wallets/{alice.wallet_id}/deposit", "/v1/payments", "/mock/token"):
+            reply = await api.post(path, raw=raw, admin=True)
+            assert (raw, *verdict(reply)) == (raw, 400, "malformed_request")
+    empty = await api.operate("POST", "/users", raw=b"")
+    assert empty.json["detail"] == "The body is empty."
 
 
 AMOUNTS = ["0", "-1", "-0", "1.0", "1e2", "0.5", "1e400", "true", "false", "null", '"1"', '"x"', "[1]", "{}"]
 AMOUNTS += [str(2**53), str(2**63), "9" * 20, "-" + "9" * 20]
 
 
-@pytest.mark.parametrize("amount", AMOUNTS)
-async def test_an_amount_is_a_whole_number_from_1_to_2_to_the_53_less_1(
-    api: Api, alice: Person, amount: str
-) -> None:
-    raw = f'{{"amount": {amount}}}'.encode()
-    replies = [await api.operate("POST", f"/wallets/{alice.wallet_id}/deposit", raw=raw)]
-    invoice = json.dumps(
-        {"user_id": "alice", "currency": "EUR", "merchant": "m", "expires_at": "2036-01-01T00:00:00Z"}
-    )
-    replies.append(await api.operate("POST", "/invoices", raw=invoice[:-1].encode() + b", " + raw[1:]))
-    if amount not in ("0", "-0", "null"):
-        replies.append(await api.operate("PUT", "/limits/EUR", raw=raw))
-    for reply in replies:
-        (error,) = reply.refuse(422, "validation_failed")["errors"]
-        assert error["field"] == "amount"
+async def test_an_amount_is_a_whole_number_from_1_to_2_to_the_53_less_1(api: Api, alice: Person) -> None:
+    invoice = json.dumps({name: value for name, value in INVOICE.items() if name != "amount"}).encode()
+    for amount in AMOUNTS:
+        raw = f'{{"amount": {amount}}}'.encode()
+        replies = [
+            await api.operate("POST", f"/wallets/{alice.wallet_id}/deposit", raw=raw),
+            await api.operate("POST", "/invoices", raw=invoice[:-1] + b", " + raw[1:]),
+        ]
+        if amount not in ("0", "-0", "null"):
+            replies.append(await api.operate("PUT", "/limits/EUR", raw=raw))
+        for reply in replies:
+            (error,) = reply.refuse(422, "validation_failed")["errors"]
+            assert (amount, error["field"]) == (amount, "amount")
 
 
-@pytest.mark.parametrize("raw", [b"null", b"[]", b"1", b'"x"', b"true"])
-async def test_a_body_has_to_be_an_object(api: Api, alice: Person, raw: bytes) -> None:
-    (await api.operate("POST", "/users", raw=raw)).refuse(422, "validation_failed")
+async def test_a_body_has_to_be_an_object(api: Api, alice: Person) -> None:
+    for raw in (b"null", b"[]", b"1", b'"x"', b"true"):
+        reply = await api.operate("POST", "/users", raw=raw)
+        assert (raw, *verdict(reply)) == (raw, 422, "validation_failed")
 
 
-FIELDS: list[tuple[str, dict[str, Any], str]] = [
-    ("/users", {"id": ""}, "id"),
-    ("/users", {"id": "x" * 129}, "id"),
-    ("/users", {"id": ".."}, "id"),
-    ("/users", {"id": "a b"}, "id"),
+INVOICE: Json = {
+    "user_id": "alice", "amount": 1, "currency": "EUR", "merchant": "m", "expires_at": "2036-01-01T00:00:00Z",
+}  # fmt: skip
+FIELDS: list[tuple[str, Json, str]] = [
     ("/users", {"id": "a\n"}, "id"),
-    ("/users", {"id": "é"}, "id"),
     ("/users", {"id": "１"}, "id"),
     ("/users", {"id": 1}, "id"),
     ("/users", {"id": "x", "email": "no address"}, "email"),
-    ("/users", {"id": "x", "email": "a@b\n.c"}, "email"),
-    ("/users", {"id": "x", "email": "\x1fbad@example.com"}, "email"),
-    ("/users", {"id": "x", "email": '"\x00" <a@b.example>'}, "email"),
-    ("/users", {"id": "x", "phone": "0555"}, "phone"),
     ("/users", {"id": "x", "phone": "+1555\n"}, "phone"),
     ("/users", {"id": "x", "status": "active"}, "status"),
     ("/users", {"email": "a@example.com"}, "id"),
     ("/wallets", {"user_id": "alice", "currency": "eur"}, "currency"),
-    ("/wallets", {"user_id": "alice", "currency": "XXX"}, "currency"),
     ("/wallets", {"user_id": "alice", "currency": "ABC"}, "currency"),
     ("/wallets", {"user_id": "alice", "currency": "EUR", "balance": 5}, "balance"),
-    ("/invoices", {"merchant": ""}, "merchant"),
     ("/invoices", {"merchant": "m" * 129}, "merchant"),
-    ("/invoices", {"merchant": "a\u0000b"}, "merchant"),
     ("/invoices", {"merchant": "a\u202eb"}, "merchant"),
     ("/invoices", {"description": "d" * 501}, "description"),
-    ("/invoices", {"reference": ""}, "reference"),
     ("/invoices", {"reference": "r" * 129}, "reference"),
     ("/invoices", {"expires_at": "2036-01-01"}, "expires_at"),
     ("/invoices", {"expires_at": "2036-01-01T00:00:00"}, "expires_at"),
@@ -133,30 +124,24 @@ FIELDS: list[tuple[str, dict[str, Any], str]] = [
     ("/invoices", {"expires_at": "2100000000"}, "expires_at"),
     ("/invoices", {"expires_at": 2_100_000_000}, "expires_at"),
     ("/invoices", {"expires_at": "1999-01-01T00:00:00Z"}, "expires_at"),
+    ("/invoices", {"expires_at": in_seconds(-1)}, "expires_at"),
     ("/invoices", {"status": "paid"}, "status"),
     ("/payments/pay_00x/resolve", {"outcome": "paid", "note": "n"}, "outcome"),
     ("/payments/pay_00x/resolve", {"outcome": "refund", "note": ""}, "note"),
     ("/payments/pay_00x/resolve", {"outcome": "refund", "note": "n" * 501}, "note"),
 ]
+"""Some of each field; tests/unit/engine/test_fields.py and tests/unit/http/api have the others."""
 
 
-@pytest.mark.parametrize(("path", "body", "field"), FIELDS)
-async def test_a_field_of_the_wrong_form_is_named(
-    api: Api, alice: Person, path: str, body: dict[str, Any], field: str
-) -> None:
-    if path == "/invoices":
-        body = {
-            "user_id": "alice",
-            "amount": 1,
-            "currency": "EUR",
-            "merchant": "m",
-            "expires_at": "2036-01-01T00:00:00Z",
-            **body,
-        }
-    (error,) = (await api.operate("POST", path, body)).refuse(422, "validation_failed")["errors"]
-    assert error["field"] == field
+async def test_a_field_of_the_wrong_form_is_named(api: Api, alice: Person) -> None:
+    for path, changes, field in FIELDS:
+        body = INVOICE | changes if path == "/invoices" else changes
+        problem = (await api.operate("POST", path, body)).refuse(422, "validation_failed")
+        assert (changes, [error["field"] for error in problem["errors"]]) == (changes, [field])
 
 
+LIMITS = ["", "0", "101", "-1", "1.0", "1e1", "+1", "%201", "1_0", "%EF%BC%91", "%D9%A1", "x", "%00"]
+WAITS = ["nan", "inf", "-1", "10.1", "1e1", "", "%201", "+1", "1_0", "%EF%BC%91", "9" * 4_000, ".5"]
 QUERIES = [
     "/v1/wallets?x=1",
     "/v1/wallets?limit=1&limit=1",
@@ -165,35 +150,16 @@ QUERIES = [
     "/v1/limits?x=",
     "/v1/payments?user_id=alice",
     "/v1/payments/pay_00x?wait=1&wait=1",
-    *(
-        f"/v1/invoices?limit={limit}"
-        for limit in (
-            "",
-            "0",
-            "101",
-            "-1",
-            "1.0",
-            "1e1",
-            "+1",
-            "%201",
-            "1_0",
-            "%EF%BC%91",
-            "%D9%A1",
-            "x",
-            "%00",
-        )
-    ),
+    *(f"/v1/invoices?limit={limit}" for limit in LIMITS),
     *(f"/v1/payments?cursor={cursor}" for cursor in ("..", "%C3%84", "%00", "%FF", "a" * 65, "%D9%A1", "'")),
-    *(
-        f"/v1/payments/pay_00x?wait={wait}"
-        for wait in ("nan", "inf", "-1", "10.1", "1e1", "", "%201", "+1", "1_0", "%EF%BC%91", "9" * 4_000, ".5")
-    ),
+    *(f"/v1/payments/pay_00x?wait={wait}" for wait in WAITS),
     "/v1/admin/payments?status=paid",
     "/v1/admin/payments?user_id=a%2Fb",
     "/v1/admin/payments?user_id=alice%0A",
     "/v1/admin/payments?set_aside=perhaps",
     "/v1/admin/notifications?status=lost",
     "/v1/admin/notifications?set_aside=true",
+    "/v1/admin/notifications?user_id=a%2Fb",
     "/v1/admin/limits?currency=EUR",
 ]
 
@@ -203,34 +169,36 @@ async def test_a_parameter_that_is_unknown_twice_or_of_the_wrong_form_is_refused
 ) -> None:
     for path in QUERIES:
         reply = await api.get(path, admin=True)
-        assert (path, reply.status, reply.code) == (path, 422, "validation_failed")
+        assert (path, *verdict(reply)) == (path, 422, "validation_failed")
 
 
 STRANGE = ["..", "%2e%2e", "a%2Fb", "%2F", "%00", "%0A", "%FF", "%ED%A0%80", "%C3%A9", "%F0%9F%92%A5"]
 STRANGE += ["*", "a:b", "x" * 1_000, "pay_00" + "0" * 70, "PAY_00x", "pay_", "alice%20", "%25"]
 
 
-@pytest.mark.parametrize("strange", STRANGE)
-async def test_a_strange_id_does_not_exist(api: Api, alice: Person, strange: str) -> None:
-    for path in (f"/v1/wallets/{strange}", f"/v1/wallets/{strange}/entries", f"/v1/invoices/{strange}"):
-        assert (await api.get(path)).status == 404
-    (await api.get(f"/v1/payments/{strange}?wait=10")).refuse(404, "payment_not_found")
-    for action, body in (("confirm", {"code": "1"}), ("resend", None), ("cancel", None)):
-        (await api.post(f"/v1/payments/{strange}/{action}", body)).refuse(404, "payment_not_found")
-    for kind, action in (
-        ("users", "block"),
-        ("users", "unblock"),
-        ("users", "unlock"),
-        ("wallets", "activate"),
-        ("invoices", "void"),
-        ("payments", "refund"),
-        ("notifications", "send"),
-    ):
-        assert (await api.operate("POST", f"/{kind}/{strange}/{action}")).status == 404
-        if kind != "notifications":
-            assert (await api.operate("GET", f"/{kind}/{strange}")).status == 404
-    (await api.operate("PUT", f"/limits/{strange}", {"amount": 1})).refuse(422, "validation_failed")
-    assert (await api.get(f"/mock/inbox/{strange}", user=None)).expect(200) == {"data": []}
+POSTS: list[tuple[str, str, Json | None]] = [
+    ("users", "block", None), ("users", "unblock", None), ("users", "unlock", None),
+    ("wallets", "activate", None), ("wallets", "deactivate", None), ("wallets", "deposit", {"amount": 1}),
+    ("invoices", "void", None), ("payments", "refund", None),
+    ("payments", "resolve", {"outcome": "settled", "note": "n"}), ("notifications", "send", None),
+]  # fmt: skip
+
+
+async def test_a_strange_id_does_not_exist(api: Api, alice: Person) -> None:
+    for strange in STRANGE:
+        for path in (f"/v1/wallets/{strange}", f"/v1/wallets/{strange}/entries", f"/v1/invoices/{strange}"):
+            assert (path, (await api.get(path)).status) == (path, 404)
+        (await api.get(f"/v1/payments/{strange}?wait=10")).refuse(404, "payment_not_found")
+        for action, body in (("confirm", {"code": "1"}), ("resend", None), ("cancel", None)):
+            (await api.post(f"/v1/payments/{strange}/{action}", body)).refuse(404, "payment_not_found")
+        for kind, action, body in POSTS:
+            path = f"/{kind}/{strange}"
+            code = "not_found" if kind == "notifications" else f"{kind[:-1]}_not_found"
+            assert (await api.operate("POST", f"{path}/{action}", body)).refuse(404, code), path
+            if kind != "notifications":
+                assert (path, (await api.operate("GET", path)).status) == (path, 404)
+        (await api.operate("PUT", f"/limits/{strange}", {"amount": 1})).refuse(422, "validation_failed")
+        assert (await api.get(f"/mock/inbox/{strange}", user=None)).expect(200) == {"data": []}
 
 
 async def test_a_body_of_16_kib_is_read_and_one_byte_more_is_not(api: Api, alice: Person) -> None:
@@ -243,24 +211,17 @@ MEDIA_TYPES = ["", "json", "text/plain", "text/json", "application/x-www-form-ur
 MEDIA_TYPES += ["application/json; charset=utf-16", "application/json; charset=latin-1"]
 MEDIA_TYPES += [f"application/json; x={'x' * 128}", "application/json;" + 'x="' * 2_000]
 MEDIA_TYPES += ["application/problem+json", "multipart/form-data; boundary=x"]
+ENCODINGS = ["gzip", "deflate", "br", "zstd", "compress", "rot13", "identity, gzip", "", "\t"]
 
 
-@pytest.mark.parametrize("content_type", MEDIA_TYPES)
-async def test_a_body_that_is_not_declared_as_json_is_refused(
-    api: Api, alice: Person, content_type: str
-) -> None:
-    reply = await api.operate("POST", "/users", {"id": "x"}, headers={"Content-Type": content_type})
-    reply.refuse(415, "unsupported_media_type")
-
-
-@pytest.mark.parametrize(
-    "encoding", ["gzip", "deflate", "br", "zstd", "compress", "rot13", "identity, gzip", "", "\t"]
-)
-async def test_a_packed_body_is_refused_unread(api: Api, alice: Person, encoding: str) -> None:
-    for raw in (gzip.compress(b'{"id": 1}'), gzip.compress(b" " * 10_000_000), b'{"id": 1}', b""):
-        headers = {"Content-Encoding": encoding}
-        reply = await api.operate("POST", "/users", raw=raw, headers=headers)
-        reply.refuse(415, "unsupported_media_type")
+async def test_a_body_that_is_not_declared_as_plain_json_is_refused_unread(api: Api, alice: Person) -> None:
+    for declared in MEDIA_TYPES:
+        reply = await api.operate("POST", "/users", {"id": "x"}, headers={"Content-Type": declared})
+        assert (declared, *verdict(reply)) == (declared, 415, "unsupported_media_type")
+    for encoding in ENCODINGS:
+        for raw in (gzip.compress(b'{"id": 1}'), gzip.compress(b" " * 10_000_000), b'{"id": 1}', b""):
+            reply = await api.operate("POST", "/users", raw=raw, headers={"Content-Encoding": encoding})
+            assert (encoding, *verdict(reply)) == (encoding, 415, "unsupported_media_type")
     plain = {"Content-Encoding": "Identity"}
     (await api.operate("POST", "/users", raw=b'{"id": 1}', headers=plain)).refuse(422, "validation_failed")
 
@@ -318,29 +279,15 @@ async def test_a_duplicate_member_behind_thousands_is_found_in_linear_time() -> 
     assert steps(2_000) < 3 * steps(1_000)
 
 
-def bearer(api: Api) -> bytes:
-    return f"Authorization: Bearer {api.token('operator', admin=True)}".encode()
-
-
-async def speak(api: Api, lines: list[bytes], body: bytes = b"", until: bytes = b"") -> bytes:
-    """Say something to the server as it is; answer what comes back, until it hangs up by default."""
-    server = api.client.server
-    assert server.port is not None
-    reader, writer = await asyncio.open_connection(server.host, server.port)
-    writer.write(b"\r\n".join([lines[0], b"Host: here", b"Connection: close", *lines[1:], b"", body]))
-    async with asyncio.timeout(10):
-        answer = await (reader.readuntil(until) if until else reader.read())
-    writer.close()
-    await writer.wait_closed()
-    return answer
-
-
 BYTES = [
     ([b"GET /v1/admin/users/\xff HTTP/1.1"], 400),
     ([b"GET /v1/admin/payments?limit=\xff HTTP/1.1"], 400),
     ([b"G\xff /v1/wallets HTTP/1.1"], 400),
     ([b"GET /v1/admin/limits HTTP/1.1", b"X: " + b"x" * 9_000], 400),
+    ([b"GET /v1/wallets HTTP/1.1", b"Authorization: Bearer \xff\xfe"], 401),
     ([b"POST /v1/admin/users HTTP/1.1", b"Idempotency-Key: \xff", b"Content-Length: 0"], 400),
+    ([b"POST /v1/payments/x/cancel HTTP/1.1", b"Idempotency-Key: a", b"Content-Length: 0"], 404),
+    ([b"POST /v1/payments/x/cancel HTTP/1.1", *[b"Idempotency-Key: a"] * 2, b"Content-Length: 0"], 400),
     ([b"POST /v1/admin/users HTTP/1.1", b"Content-Type: \xff", b"Content-Length: 0"], 415),
     ([b"POST /v1/admin/users HTTP/1.1", b"Content-Length: 2", b"Content-Length: 3"], 400),
     ([b"POST /v1/admin/users HTTP/1.1", b"Content-Length: 0", b"Content-Encoding: br"], 415),
@@ -352,17 +299,15 @@ BYTES = [
 ]
 
 
-@pytest.mark.parametrize(("lines", "status"), BYTES)
-async def test_strange_bytes_are_no_defect_of_ours(
-    api: Api, alice: Person, lines: list[bytes], status: int
-) -> None:
-    answer = await speak(api, [*lines, bearer(api)])
-
-    assert int(answer.split()[1]) == status, answer
-    assert b"Traceback" not in answer
-
-
-async def test_a_token_that_is_no_text_is_401(api: Api, alice: Person) -> None:
-    answer = await speak(api, [b"GET /v1/wallets HTTP/1.1", b"Authorization: Bearer \xff\xfe"])
-
-    assert answer.startswith(b"HTTP/1.1 401 ")
+async def test_strange_bytes_are_no_defect_of_ours(api: Api, alice: Person) -> None:
+    server = api.client.server
+    token = f"Authorization: Bearer {api.token('operator', admin=True)}".encode()
+    for (first, *lines), status in BYTES:
+        if not any(line.startswith(b"Authorization") for line in lines):
+            lines.append(token)
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(b"\r\n".join([first, b"Host: here", b"Connection: close", *lines, b"", b""]))
+        told = await heard(reader)
+        writer.close()
+        assert (first, lines, told.status) == (first, lines, status)
+        assert b"Traceback" not in told.raw

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from support.fixtures.engine_setup import wait_for
-from support.fixtures.http_api import Api, Json, Person, make_person, right_code, running_api
+from support.fixtures.http_api import Api, Person, make_person, right_code, running_api
 from support.fixtures.raw_http import PATIENCE_S, Served, Told, heard, request, served
 
 from technopay.http.server import connection
@@ -34,12 +34,6 @@ async def ask(wire: Wire, raw: bytes) -> Told:
     head = await wire[0].readuntil(b"\r\n\r\n")
     length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length: "))
     return Told(head + await wire[0].readexactly(int(length.partition(b" ")[2])))
-
-
-def as_user(person: Person, what: str) -> bytes:
-    """Write a request of this user."""
-    token = f"Bearer {person.api.token(person.id)}"
-    return f"{what} HTTP/1.1\r\nHost: here\r\nAuthorization: {token}\r\n\r\n".encode()
 
 
 @asynccontextmanager
@@ -81,7 +75,11 @@ async def test_beyond_the_bound_of_connections_only_what_is_open_to_all_is_answe
             told = await server_says(server, READ)
             assert_overloaded(told)
             assert (await ask(wires[0], b"{}")).status == 404
-        await wait_for(lambda: is_served(server))
+
+        async def is_served() -> bool:
+            return (await server_says(server, request("GET /v1/wallets", close=True))).status == 200
+
+        await wait_for(is_served)
 
 
 async def server_says(server: Served, raw: bytes) -> Told:
@@ -91,14 +89,6 @@ async def server_says(server: Served, raw: bytes) -> Told:
     told = await heard(reader)
     writer.close()
     return told
-
-
-async def is_served(server: Served) -> bool:
-    reader, writer = await server.open()
-    writer.write(request("GET /v1/wallets", close=True))
-    told = await heard(reader)
-    writer.close()
-    return told.status == 200
 
 
 def assert_overloaded(told: Told) -> None:
@@ -172,7 +162,7 @@ async def test_an_idle_connection_is_kept_for_its_time_and_a_silent_one_for_less
 
 
 async def talk_on(writer: asyncio.StreamWriter) -> None:
-    """Talk until nobody takes it any more."""
+    """Send until the connection is cut off."""
 
     async def talk() -> None:
         while True:
@@ -184,86 +174,64 @@ async def talk_on(writer: asyncio.StreamWriter) -> None:
     writer.close()
 
 
-async def test_who_is_refused_and_stays_is_left(
-    api: Api, alice: Person, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("deadline_s", [0.05, 3_600.0], ids=["deadline", "end of the server"])
+async def test_a_refused_client_that_stays_is_cut_off(
+    api: Api, alice: Person, monkeypatch: pytest.MonkeyPatch, deadline_s: float
 ) -> None:
     monkeypatch.setattr(connection, "RESERVE", 0)
-    monkeypatch.setattr(connection, "REJECTED_DEADLINE_S", 0.05)
+    monkeypatch.setattr(connection, "REJECTED_DEADLINE_S", deadline_s)
     async with served(api.engine, connections_max=1, **PATIENT) as server, busy(server, 1):
         reader, writer = await server.open()
         assert_overloaded(await heard(reader))
+        if deadline_s < 1:
+            await talk_on(writer)
+    if deadline_s > 1:
         await talk_on(writer)
 
 
-async def test_a_server_that_ends_leaves_those_whom_it_refused(
-    api: Api, alice: Person, monkeypatch: pytest.MonkeyPatch
+BEGIN = request(
+    "POST /v1/payments", b"Content-Type: application/json", b"Content-Length: 2", body=b"{}", close=True
+)
+
+
+def get(path: str) -> bytes:
+    return request(f"GET {path}", close=True)
+
+
+@pytest.mark.parametrize(
+    ("bound", "running", "refused", "status", "served_still"),
+    [
+        (
+            {"requests_max": 2},
+            2,
+            [get("/v1/wallets"), get("/v1/payments/x?wait=10")],
+            503,
+            [get("/livez"), get("/readyz"), get("/metrics")],
+        ),
+        ({"requests_max": 4}, 3, [BEGIN], 503, [get("/v1/wallets")]),
+        ({"requests_per_user_max": 1}, 1, [get("/v1/wallets")], 429, [get("/v1/admin/limits")]),
+    ],
+    ids=["health goes on", "what was begun goes on", "other users go on"],
+)
+async def test_requests_beyond_a_bound_are_refused_at_once(
+    api: Api,
+    alice: Person,
+    bound: dict[str, int],
+    running: int,
+    refused: list[bytes],
+    status: int,
+    served_still: list[bytes],
 ) -> None:
-    monkeypatch.setattr(connection, "RESERVE", 0)
-    monkeypatch.setattr(connection, "REJECTED_DEADLINE_S", 3_600.0)
-    async with served(api.engine, connections_max=1, **PATIENT) as server, busy(server, 1):
-        reader, writer = await server.open()
-        assert_overloaded(await heard(reader))
-    await talk_on(writer)
-
-
-async def test_requests_beyond_the_bound_are_refused_at_once_and_health_is_not(api: Api, alice: Person) -> None:
-    wait = request("POST /v1/payments/x/cancel", *BODY_TO_COME)
-    async with served(api.engine, requests_max=2, **PATIENT) as server, held(server, 3) as wires:
-        for _, writer in wires[:2]:
-            writer.write(wait)
-
-        async def are_waiting() -> bool:
-            return server.app[CONCURRENCY].running == 2
-
-        await wait_for(are_waiting)
-        for raw in (READ, request("GET /v1/payments/x?wait=10")):
-            told = await ask(wires[2], raw)
-            assert (told.status, told.problem["code"]) == (503, "overloaded")
-            assert "Retry-After: 1" in told.head
-        for path in ("/livez", "/readyz", "/metrics"):
-            assert (await ask(wires[2], request(f"GET {path}"))).status == 200
-
-
-async def test_what_begins_something_leaves_places_for_what_finishes(api: Api, alice: Person) -> None:
-    begin = request("POST /v1/payments", b"Content-Type: application/json", b"Content-Length: 2", body=b"{}")
-    async with served(api.engine, requests_max=4, **PATIENT) as server, held(server, 4) as wires:
-        assert (await ask(wires[3], begin)).status == 422, "it is let in, and is read"
-        for _, writer in wires[:3]:
-            writer.write(request("POST /v1/payments/x/cancel", *BODY_TO_COME))
-
-        async def are_waiting() -> bool:
-            return server.app[CONCURRENCY].running == 3
-
-        await wait_for(are_waiting)
-        assert (await ask(wires[3], begin)).status == 503
-        assert (await ask(wires[3], READ)).status == 200
-
-
-async def test_no_user_takes_the_place_of_all_others(api: Api, alice: Person) -> None:
-    async with (
-        served(api.engine, requests_per_user_max=1, **PATIENT) as server,
-        held(server, 2) as ((_, waiting), other),
-    ):
-        waiting.write(request("POST /v1/payments/x/cancel", *BODY_TO_COME))
-
-        async def is_waiting() -> bool:
-            return server.app[CONCURRENCY].running == 1
-
-        await wait_for(is_waiting)
-        told = await ask(other, READ)
-        assert (told.status, told.problem["code"]) == (429, "rate_limited")
-        assert "Retry-After: 1" in told.head
-        assert (await ask(other, request("GET /v1/admin/limits"))).status == 200, "somebody else's"
-
-
-async def wait_free(server: Served, users: int) -> None:
-    """Wait until as many users wait for something as are told."""
-
-    async def are_waiting() -> bool:
-        admission = server.app[CONCURRENCY]
-        return len(admission._waits_by_user) == users and admission.running == 0
-
-    await wait_for(are_waiting)
+    async with served(api.engine, **PATIENT, **bound) as server:
+        assert (await server_says(server, BEGIN)).status == 422, "it is let in, and is read"
+        async with busy(server, running):
+            for raw in refused:
+                told = await server_says(server, raw)
+                code = "overloaded" if status == 503 else "rate_limited"
+                assert (told.status, told.problem["code"]) == (status, code)
+                assert "Retry-After: 1" in told.head
+            for raw in served_still:
+                assert (await server_says(server, raw)).status == 200
 
 
 @pytest.fixture
@@ -274,33 +242,33 @@ async def patient(fake_store: RedisStore) -> AsyncIterator[Api]:
 
 
 async def test_waits_take_no_place_of_requests_and_end_with_their_connections(patient: Api) -> None:
-    api = patient
-    people = [await make_person(api, name) for name in ("alice", "bob", "carol", "dave")]
-    stuck = []
-    for person in people:
-        stuck.append(await person.start(merchant="shop-stuck"))
-        (await person.confirm(stuck[-1], "?wait=0")).expect(202)
-    async with served(api.engine, requests_max=40, requests_per_user_max=9, **PATIENT) as server:
+    alice = await make_person(patient)
+    payment = await alice.start(merchant="shop-stuck")
+    (await alice.confirm(payment, "?wait=0")).expect(202)
+    wait = request(f"GET /v1/payments/{payment['id']}?wait=10", close=True)
+    bounds = {"requests_max": 1, "requests_per_user_max": 1, "waits_per_user_max": 2}
+    async with served(patient.engine, **bounds, **PATIENT) as server:
 
-        async def wait(person: Person, payment: Json, wire: Wire) -> None:
-            told = await ask(wire, as_user(person, f"GET /v1/payments/{payment['id']}?wait=10"))
+        async def wait_for_waits(count: int) -> None:
+            async def is_reached() -> bool:
+                concurrency = server.app[CONCURRENCY]
+                waits = concurrency._waits, len(concurrency._waits_by_user)
+                return (*waits, concurrency.running) == (count, min(count, 1), 0)
+
+            await wait_for(is_reached)
+
+        for _ in range(2):
+            waiting = [(await server.open())[1] for _ in range(2)]
+            for number, writer in enumerate(waiting):
+                writer.write(wait)
+                await wait_for_waits(number + 1)
+            told = await server_says(server, wait)
             assert (told.status, told.problem["status"]) == (200, "processing")
-            assert ("Retry-After: 1" in told.head) == (wire[1] not in waiting)
-
-        async with held(server, 64) as wires:
-            waiting = set()
-            for person, payment in zip(people, stuck, strict=True):
-                for _ in range(8):
-                    _, writer = wires.pop()
-                    writer.write(as_user(person, f"GET /v1/payments/{payment['id']}?wait=10"))
-                    waiting.add(writer)
-            await wait_free(server, users=4)
-            assert server.app[CONCURRENCY]._waits == 32
-
-            # Nobody else notices, and what would be one wait too many is answered at once.
-            await asyncio.gather(*(wait(*each) for each in zip(4 * people, 4 * stuck, wires, strict=False)))
-            assert (await server_says(server, request("GET /v1/admin/limits", close=True))).status == 200
-        await wait_free(server, users=0)
+            assert "Retry-After: 1" in told.head, "one wait too many is answered at once"
+            assert (await server_says(server, get("/v1/wallets"))).status == 200
+            for writer in waiting:
+                writer.close()
+            await wait_for_waits(0)
 
 
 async def test_a_confirm_without_a_free_wait_is_done_and_answered_at_once(patient: Api) -> None:
@@ -316,17 +284,6 @@ async def test_a_confirm_without_a_free_wait_is_done_and_answered_at_once(patien
         assert f"Location: {path}" in told.head
         assert "Retry-After: 1" in told.head
     assert await alice.balance() == 7_500
-
-
-async def test_a_wait_that_is_free_again_is_given_to_the_next(api: Api, alice: Person) -> None:
-    slow = await alice.start(merchant="shop-slow")
-    async with served(api.engine, waits_max=1, waits_per_user_max=1, **PATIENT) as server:
-        for _ in range(2):
-            (await alice.confirm(slow, "?wait=0")).expect(202)
-            told = await server_says(server, request(f"GET /v1/payments/{slow['id']}?wait=10", close=True))
-            assert told.status == 200
-            assert told.problem["status"] != "processing"
-            slow = await alice.start(merchant="shop-slow")
 
 
 async def test_streams_take_no_place_of_other_requests(api: Api, alice: Person) -> None:

@@ -1,4 +1,4 @@
-"""What an operator asks over HTTP: every endpoint, its status and exactly the members of its answer."""
+"""The endpoints of operators over HTTP: the status and exactly the members of each response."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from support.fixtures.http_api import (
     WALLET,
     Api,
     Json,
-    in_seconds,
-    inbox,
     invoice_body,
     make_person,
     running_api,
@@ -25,39 +23,22 @@ from support.fixtures.http_api import (
 from technopay.storage import RedisStore
 
 
-async def test_a_user_is_made_and_read_with_whole_addresses(any_api: Api) -> None:
-    body = {"id": "alice", "email": "alice@example.com", "phone": "+15550100"}
-
-    reply = await any_api.operate("POST", "/users", body)
-
-    user = reply.expect(201)
-    assert reply.headers["Location"] == "/v1/admin/users/alice"
-    assert set(user) == USER
-    assert TIME.fullmatch(user["created_at"])
-    assert {**body, "status": "active"}.items() <= user.items()
-    assert (await any_api.get(reply.headers["Location"], user="op", admin=True)).expect(200) == user
-
-
-async def test_a_user_needs_no_address(api: Api) -> None:
-    user = (await api.operate("POST", "/users", {"id": "alice"})).expect(201)
-
-    assert user["email"] is user["phone"] is None
-
-
-async def test_blocking_and_unblocking_answer_200_also_when_it_is_so_already(api: Api) -> None:
-    await make_person(api)
-    for action, status in (
-        ("block", "blocked"),
-        ("block", "blocked"),
-        ("unblock", "active"),
-        ("unblock", "active"),
+async def test_a_user_is_created_and_read_with_complete_addresses_or_without_any(api: Api) -> None:
+    for body in (
+        {"id": "alice", "email": "alice@example.com", "phone": "+15550100"},
+        {"id": "bob", "email": None, "phone": None},
     ):
-        user = (await api.operate("POST", f"/users/alice/{action}")).expect(200)
+        reply = await api.operate("POST", "/users", {name: value for name, value in body.items() if value})
+
+        user = reply.expect(201)
+        assert reply.headers["Location"] == f"/v1/admin/users/{body['id']}"
         assert set(user) == USER
-        assert user["status"] == status
+        assert TIME.fullmatch(user["created_at"])
+        assert {**body, "status": "active"}.items() <= user.items()
+        assert (await api.get(reply.headers["Location"], user="op", admin=True)).expect(200) == user
 
 
-async def test_a_wallet_is_made_active_and_empty(api: Api) -> None:
+async def test_a_wallet_is_created_active_and_empty_and_takes_a_deposit(api: Api) -> None:
     await make_person(api)
 
     reply = await api.operate("POST", "/wallets", {"user_id": "alice", "currency": "JPY"})
@@ -67,29 +48,24 @@ async def test_a_wallet_is_made_active_and_empty(api: Api) -> None:
     assert set(wallet) == WALLET
     assert wallet["id"].startswith("wal_")
     assert (wallet["status"], wallet["balance"], wallet["currency"]) == ("active", 0, "JPY")
-    assert (await api.operate("GET", f"/wallets/{wallet['id']}")).expect(200) == wallet
+    path = f"/wallets/{wallet['id']}"
+    assert (await api.operate("GET", path)).expect(200) == wallet
+    deposited = (await api.operate("POST", f"{path}/deposit", {"amount": 300})).expect(200)
+    assert deposited == wallet | {"balance": 300}
 
 
-async def test_a_deposit_answers_the_wallet(api: Api) -> None:
-    alice = await make_person(api, balance=0)
-
-    wallet = (await api.operate("POST", f"/wallets/{alice.wallet_id}/deposit", {"amount": 300})).expect(200)
-
-    assert set(wallet) == WALLET
-    assert wallet["balance"] == 300
-
-
-async def test_a_wallet_is_deactivated_and_activated_again(api: Api) -> None:
+async def test_a_status_is_set_and_can_be_set_again(api: Api) -> None:
     alice = await make_person(api)
-    for action, status in (
-        ("deactivate", "inactive"),
-        ("deactivate", "inactive"),
-        ("activate", "active"),
-        ("activate", "active"),
+    user, wallet = "/users/alice", f"/wallets/{alice.wallet_id}"
+    for path, status, members in (
+        (f"{user}/block", "blocked", USER),
+        (f"{user}/unblock", "active", USER),
+        (f"{wallet}/deactivate", "inactive", WALLET),
+        (f"{wallet}/activate", "active", WALLET),
     ):
-        wallet = (await api.operate("POST", f"/wallets/{alice.wallet_id}/{action}")).expect(200)
-        assert set(wallet) == WALLET
-        assert wallet["status"] == status
+        for _ in range(2):
+            record = (await api.operate("POST", path)).expect(200)
+            assert (set(record), record["status"]) == (members, status)
 
 
 async def test_an_invoice_is_entered_and_read(api: Api) -> None:
@@ -116,18 +92,15 @@ async def test_an_expiry_is_answered_in_utc_with_milliseconds(api: Api) -> None:
         assert (await api.operate("POST", "/invoices", body)).expect(201)["expires_at"] == answered
 
 
-async def test_voiding_cancels_the_unconfirmed_payment_and_tells_the_user(api: Api) -> None:
+async def test_an_invoice_is_voided_with_its_unconfirmed_payment(api: Api) -> None:
     alice = await make_person(api)
     payment = await alice.start()
 
     for _ in range(2):
         invoice = (await api.operate("POST", f"/invoices/{payment['invoice_id']}/void")).expect(200)
-        assert set(invoice) == INVOICE
-        assert invoice["status"] == "void"
+        assert (set(invoice), invoice["status"]) == (INVOICE, "void")
 
     assert (await alice.get(f"/payments/{payment['id']}")).expect(200)["status"] == "canceled"
-    (message,) = await inbox(api, "alice", "payment.canceled")
-    assert message["payment_id"] == payment["id"]
 
 
 async def test_a_limit_is_set_stops_all_payments_and_is_lifted(api: Api) -> None:
@@ -140,22 +113,20 @@ async def test_a_limit_is_set_stops_all_payments_and_is_lifted(api: Api) -> None
         assert page["data"] == [limit]
 
 
-async def test_a_refund_gives_the_money_back_and_leaves_the_invoice_paid(any_api: Api) -> None:
-    alice = await make_person(any_api)
+async def test_a_refund_gives_the_money_back_and_leaves_the_invoice_paid(api: Api) -> None:
+    alice = await make_person(api)
     payment = await alice.pay(2_500)
 
-    refunded = (await any_api.operate("POST", f"/payments/{payment['id']}/refund")).expect(200)
+    refunded = (await api.operate("POST", f"/payments/{payment['id']}/refund")).expect(200)
 
     assert set(refunded) == PAYMENT | {"resolution"}
     assert (refunded["status"], refunded["refunded_amount"]) == ("refunded", 2_500)
     (refund,) = refunded["refunds"]
-    assert set(refund) == {"amount", "at", "reason"}
-    assert (refund["amount"], refund["reason"]) == (2_500, "requested_by_operator")
-    assert TIME.fullmatch(refund["at"])
+    assert TIME.fullmatch(refund.pop("at"))
+    assert refund == {"amount": 2_500, "reason": "requested_by_operator"}
     invoice = (await alice.get(f"/invoices/{payment['invoice_id']}")).expect(200)
     assert (invoice["status"], invoice["refunded_amount"]) == ("paid", 2_500)
     assert await alice.balance() == 10_000
-    (await alice.ask_to_start(invoice)).refuse(409, "invoice_already_paid")
 
 
 @pytest.mark.parametrize(("outcome", "status"), [("settled", "succeeded"), ("refund", "failed")])
@@ -183,6 +154,8 @@ async def test_a_payment_that_was_set_aside_is_resolved(api: Api, outcome: str, 
     assert {**decision, "by": "operator"}.items() <= resolved["resolution"].items()
     assert TIME.fullmatch(resolved["resolution"]["at"])
     assert set((await alice.get(path)).expect(200)) == PAYMENT
+    balance = 7_500 if outcome == "settled" else 10_000
+    assert await alice.balance() == balance
     (await api.operate("POST", f"{path}/resolve", decision)).refuse(409, "payment_not_resolvable")
 
 
@@ -245,12 +218,3 @@ async def test_what_a_user_may_not_see_is_in_no_answer_to_a_user(api: Api) -> No
             assert "resolution" not in text
     refused = await api.post(f"/v1/payments/{payment['id']}/cancel", admin=True)
     assert set(refused.refuse(409, "payment_not_cancelable")["payment"]) == PAYMENT
-
-
-async def test_an_invoice_that_is_due_in_the_past_is_refused(api: Api) -> None:
-    await make_person(api)
-
-    reply = await api.operate("POST", "/invoices", invoice_body("alice", expires_at=in_seconds(-1)))
-
-    (error,) = reply.refuse(422, "validation_failed")["errors"]
-    assert error["field"] == "expires_at"

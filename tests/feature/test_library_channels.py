@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
-from support.fixtures.engine_setup import quick_settings, wait_for
+from support.fixtures.engine_setup import make_setup, quick_settings, wait_for
 
 from technopay.engine import Engine, FixedCode, Message, NoChannel, Payment, RecordingChannel
 from technopay.storage import RedisStore
 
 Method = Literal["email", "sms"]
-ADDRESSES: dict[str, dict[str, str]] = {
+ADDRESSES: dict[str, dict[str, Any]] = {
     "both": {"email": "both@example.com", "phone": "+15550100"},
     "email": {"email": "email@example.com"},
     "phone": {"phone": "+15550101"},
 }
 
 
-async def start(engine: Engine, user: str, method: Method | None = None) -> Payment:
-    await engine.create_user(user_id=user, **ADDRESSES[user])
-    wallet = await engine.create_wallet(user_id=user, currency="EUR")
-    await engine.deposit(wallet_id=wallet.id, amount=1_000)
-    far = datetime(2100, 1, 1, tzinfo=UTC)
-    invoice = await engine.create_invoice(
-        user_id=user, amount=100, currency="EUR", merchant="Bookshop", expires_at=far
+async def start(engine: Engine, store: RedisStore, user: str, method: Method | None = None) -> Payment:
+    setup = await make_setup(engine, store, user, **{"email": None, **ADDRESSES[user]})
+    invoice = await setup.invoice()
+    return await engine.start_payment(
+        user_id=user, invoice_id=invoice.id, wallet_id=setup.wallet_id, method=method
     )
-    return await engine.start_payment(user_id=user, invoice_id=invoice.id, wallet_id=wallet.id, method=method)
 
 
 @pytest.mark.parametrize(
@@ -53,9 +49,9 @@ async def test_a_code_goes_only_by_a_channel_that_there_is(
     async with Engine(store, quick_settings(), channels=there) as engine:
         if expected is None:
             with pytest.raises(NoChannel):
-                await start(engine, user, method)
+                await start(engine, store, user, method)
             return
-        payment = await start(engine, user, method)
+        payment = await start(engine, store, user, method)
         assert payment.confirmation is not None
         assert payment.confirmation.method == expected
 
@@ -65,10 +61,10 @@ async def test_a_code_goes_only_by_a_channel_that_there_is(
         await wait_for(sent)
 
 
-async def test_news_go_by_the_channel_that_there_is_and_are_listed_under_it(store: RedisStore) -> None:
+async def test_other_messages_go_by_the_only_channel_and_are_listed_under_it(store: RedisStore) -> None:
     sms = RecordingChannel()
     async with Engine(store, quick_settings(), channels={"sms": sms}, verifier=FixedCode("1")) as engine:
-        payment = await start(engine, "both")
+        payment = await start(engine, store, "both")
         await engine.confirm_payment(user_id="both", payment_id=payment.id, code="1", wait_s=0)
 
         async def listed() -> Message | None:

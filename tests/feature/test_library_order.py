@@ -1,4 +1,4 @@
-"""What is asked of one wallet happens in the order in which it was asked, and once, whatever the store does."""
+"""Commands of one wallet happen in the order of the calls, and once, whatever the store does."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 from support.fixtures.engine_setup import Setup, make_setup, quick_settings, wait_for
-from support.fixtures.store_setup import client_of
 from support.proxies.faulty_proxy import Fault, Proxy, running_proxy
 
-from technopay.engine import Engine, StoreUnavailable
+from technopay.engine import Engine
 from technopay.storage import RedisStore
 
 COUNT = 300
@@ -32,54 +31,35 @@ async def deposited(alice: Setup) -> list[int]:
 
 
 async def deposit_all(engine: Engine, alice: Setup, amounts: Sequence[int]) -> None:
-    """Ask for many deposits at once, in this order."""
+    """Make many deposits at once, in this order."""
     await asyncio.gather(*(engine.deposit(wallet_id=alice.wallet_id, amount=amount) for amount in amounts))
 
 
-async def test_what_is_asked_of_a_wallet_at_once_happens_in_the_order_of_asking(store: RedisStore) -> None:
-    async with Engine(store, quick_settings(command_deadline_s=60)) as engine:
-        alice = await make_setup(engine, store, balance=0)
-
-        await deposit_all(engine, alice, range(1, COUNT + 1))
-
-        assert await deposited(alice) == [*range(1, COUNT + 1)]
-
-
-async def test_what_is_asked_again_and_again_happens_in_the_order_of_asking(store: RedisStore) -> None:
-    """Commands come at every moment of the life of an actor, not only all at once."""
-    async with Engine(store, quick_settings(command_deadline_s=60)) as engine:
-        alice = await make_setup(engine, store, balance=0)
-        asked = []
-        for amount in range(1, COUNT + 1):
-            asked.append(asyncio.create_task(engine.deposit(wallet_id=alice.wallet_id, amount=amount)))
-            for _ in range(amount % 7):
-                await asyncio.sleep(0)
-        await asyncio.gather(*asked)
-
-        assert await deposited(alice) == [*range(1, COUNT + 1)]
-
-
-@pytest.mark.parametrize("before", [0, 1, 2, 3])
-async def test_a_call_that_is_repeated_among_others_changes_nothing_about_their_order(
-    store: RedisStore, before: int
-) -> None:
-    """What it answers again tells nothing of the lease that the wallet has now."""
+@pytest.mark.parametrize("pauses", [1, 7], ids=["in one tick", "in many ticks"])
+async def test_commands_keep_the_order_of_the_calls_around_a_repeat(store: RedisStore, pauses: int) -> None:
+    """A replayed result says nothing of the current lease; in many ticks, calls meet an actor in any state."""
     async with Engine(store, quick_settings(command_deadline_s=60)) as engine:
         alice = await make_setup(engine, store, balance=0)
         repeated: dict[str, Any] = {"wallet_id": alice.wallet_id, "amount": 1_000, "idempotency_key": "key"}
         first = await engine.deposit(**repeated)
 
-        calls: list[dict[str, Any]] = [
-            {"wallet_id": alice.wallet_id, "amount": amount} for amount in range(1, COUNT + 1)
-        ]
-        calls.insert(before, repeated)
-        answers = await asyncio.gather(*(engine.deposit(**call) for call in calls))
+        for before in range(4):
+            calls: list[dict[str, Any]] = [
+                {"wallet_id": alice.wallet_id, "amount": amount}
+                for amount in range(before * COUNT // 4 + 1, (before + 1) * COUNT // 4 + 1)
+            ]
+            calls.insert(before, repeated)
+            tasks = []
+            for number, call in enumerate(calls):
+                tasks.append(asyncio.create_task(engine.deposit(**call)))
+                for _ in range(number % pauses):
+                    await asyncio.sleep(0)
+            assert (await asyncio.gather(*tasks))[before] == first.as_replay()
 
-        assert answers[before] == first.as_replay()
         assert await deposited(alice) == [1_000, *range(1, COUNT + 1)]
 
 
-async def test_two_engines_that_want_the_same_wallet_each_keep_their_order(store: RedisStore) -> None:
+async def test_two_engines_that_share_a_wallet_each_keep_their_order(store: RedisStore) -> None:
     settings = quick_settings(command_deadline_s=60)
     async with Engine(store, settings) as one, Engine(store, settings) as other:
         alice = await make_setup(one, store, balance=0)
@@ -92,49 +72,15 @@ async def test_two_engines_that_want_the_same_wallet_each_keep_their_order(store
         assert [amount for amount in amounts if amount % 2 == 0] == [*even]
 
 
-async def works(engine: Engine) -> bool:
-    try:
-        await engine.check()
-    except StoreUnavailable:
-        return False
-    return True
-
-
-async def test_a_server_that_forgot_the_scripts_keeps_the_order(server_url: str, namespace: str) -> None:
-    """As after its restart. Nothing overtakes a command whose script has to be loaded again."""
-    async with (
-        RedisStore.connect(server_url, initialise=True, namespace=namespace) as store,
-        Engine(store, quick_settings(command_deadline_s=60)) as engine,
-    ):
-        alice = await make_setup(engine, store)
-        payment = await alice.start()
-        code = await alice.right_code(payment)
-        await client_of(store).script_flush()
-        await client_of(store).client_kill_filter(_type="normal", skipme=True)
-        await wait_for(lambda: works(engine))
-        await engine.deactivate_wallet(wallet_id=alice.wallet_id)
-        await engine.activate_wallet(wallet_id=alice.wallet_id)
-
-        deposits = asyncio.gather(
-            *(engine.deposit(wallet_id=alice.wallet_id, amount=1) for _ in range(10)),
-        )
-        paid, _ = await asyncio.gather(
-            alice.confirm(payment, code), engine.deactivate_wallet(wallet_id=alice.wallet_id)
-        )
-        await deposits
-
-        assert (paid.status, paid.balance_before) == ("succeeded", 10_010)
-
-
 async def strike_again_and_again(proxy: Proxy) -> None:
     """Let every fault strike one batch, one after the other."""
     for fault in (*Fault, *Fault):
         proxy.strike(fault)
 
-        async def struck() -> bool:
+        async def has_struck() -> bool:
             return proxy._times == 0
 
-        await wait_for(struck)
+        await wait_for(has_struck)
 
 
 @pytest.mark.parametrize("count", [1, COUNT])

@@ -1,4 +1,4 @@
-"""When several rules refuse, the first in the contract's order answers: the whole chain, rule by rule.
+"""If several rules refuse, the first one in the contract's order is the refusal: the whole chain, rule by rule.
 
 Each test makes one rule refuse together with every rule behind it.
 """
@@ -15,7 +15,15 @@ from support.fixtures.clock import FakeClock
 from support.fixtures.engine_setup import Setup, make_setup, other_than, quick_settings
 from support.fixtures.store_setup import client_of
 
-from technopay.engine import SILENCE, Engine, Invoice, Payment, Refusal, ScriptedSettlementService
+from technopay.engine import (
+    SILENCE,
+    Engine,
+    Invoice,
+    Payment,
+    RateLimited,
+    Refusal,
+    ScriptedSettlementService,
+)
 from technopay.engine.commands import CompletePayment
 from technopay.storage import RedisStore
 
@@ -26,6 +34,7 @@ START = [
     "wallet_not_found",
     "invoice_not_found",
     "user_blocked",
+    "locked_out",
     "wallet_inactive",
     "invoice_already_paid",
     "invoice_not_payable",
@@ -43,6 +52,7 @@ CONFIRM = [
     "validation_failed",
     "payment_not_found",
     "user_blocked",
+    "locked_out",
     "wallet_inactive",
     "payment_not_confirmable",
     "confirmation_expired",
@@ -52,7 +62,7 @@ CONFIRM = [
     "insufficient_funds",
     "daily_limit_exceeded",
 ]
-RESEND = [*CONFIRM[:7], "rate_limited"]
+RESEND = [*CONFIRM[:8], "rate_limited"]
 MOST = 1_000
 
 
@@ -86,6 +96,8 @@ class Situation:
                 arguments["wallet_id"] = other.id
             case "wallet_inactive":
                 await engine.deactivate_wallet(wallet_id=arguments["wallet_id"])
+            case "locked_out":
+                await self.fill("failures")
             case "user_blocked":
                 await engine.block_user(user_id="alice")
             case "invoice_not_found":
@@ -139,6 +151,8 @@ class Situation:
                 await engine.cancel_payment(user_id="alice", payment_id=self.payment.id)
             case "wallet_inactive":
                 await engine.deactivate_wallet(wallet_id=self.alice.wallet_id)
+            case "locked_out":
+                await self.fill("failures")
             case "user_blocked":
                 await engine.block_user(user_id="alice")
             case "payment_not_found":
@@ -158,6 +172,7 @@ async def situation(fake_store: RedisStore, fake_clock: FakeClock) -> AsyncItera
         agenda_interval_s=3_600,
         codes_per_hour=MOST,
         confirms_per_minute=MOST,
+        failures_per_day=MOST,
     )
     async with Engine(fake_store, settings, settlement_service=service) as engine:
         alice = await make_setup(engine, fake_store)
@@ -175,7 +190,8 @@ async def situation(fake_store: RedisStore, fake_clock: FakeClock) -> AsyncItera
 async def refusal_of(call: Any) -> str:
     with pytest.raises(Refusal) as refused:
         await call
-    return refused.value.code
+    is_lock_out = isinstance(refused.value, RateLimited) and refused.value.too_many == "failures"
+    return "locked_out" if is_lock_out else refused.value.code
 
 
 @pytest.mark.parametrize("first", START)
@@ -187,15 +203,6 @@ async def test_the_first_rule_in_order_refuses_the_start(situation: Situation, f
     code = await refusal_of(situation.alice.engine.start_payment(**situation.arguments))
 
     assert code == first
-
-
-async def test_a_voided_invoice_is_not_payable_whatever_else_is_wrong_behind_it(situation: Situation) -> None:
-    await situation.spoil_invoice("invoice_not_payable")
-    await situation.spoil_start("currency_mismatch")
-
-    assert (
-        await refusal_of(situation.alice.engine.start_payment(**situation.arguments)) == "invoice_not_payable"
-    )
 
 
 async def payment_behind(situation: Situation, chain: list[str], first: str) -> None:
@@ -215,39 +222,41 @@ async def payment_behind(situation: Situation, chain: list[str], first: str) -> 
             await situation.spoil_payment(rule)
 
 
-@pytest.mark.parametrize("first", CONFIRM)
-async def test_the_first_rule_in_order_refuses_the_confirm(situation: Situation, first: str) -> None:
-    await payment_behind(situation, CONFIRM, first)
+@pytest.mark.parametrize(
+    ("chain", "first"),
+    [(chain, first) for chain in (CONFIRM, RESEND) for first in chain],
+    ids=lambda value: value if isinstance(value, str) else "confirm" if value is CONFIRM else "resend",
+)
+async def test_the_first_rule_in_order_refuses_the_confirm_and_the_resend(
+    situation: Situation, chain: list[str], first: str
+) -> None:
+    await payment_behind(situation, chain, first)
+    engine = situation.alice.engine
 
-    code = await refusal_of(situation.alice.engine.confirm_payment(**situation.arguments))
-
-    assert code == first
-
-
-@pytest.mark.parametrize("first", RESEND)
-async def test_the_first_rule_in_order_refuses_the_resend(situation: Situation, first: str) -> None:
-    await payment_behind(situation, RESEND, first)
-
-    code = await refusal_of(situation.alice.engine.resend_code(**situation.arguments))
-
-    assert code == first
+    call = engine.confirm_payment if chain is CONFIRM else engine.resend_code
+    assert await refusal_of(call(**situation.arguments)) == first
 
 
-async def test_an_answer_given_before_comes_before_every_rule(situation: Situation) -> None:
+async def test_a_replay_comes_before_every_rule(situation: Situation) -> None:
     alice, clock = situation.alice, situation.clock
-    arguments = {**situation.arguments, "idempotency_key": "mine"}
-    first = await alice.engine.start_payment(**arguments)
-    resend = {"user_id": "alice", "payment_id": first.id, "idempotency_key": "mine"}
-    resent = await alice.engine.resend_code(**resend)
+    engine = alice.engine
+    start = {**situation.arguments, "idempotency_key": "mine"}
+    started = await engine.start_payment(**start)
+    resend = {"user_id": "alice", "payment_id": started.id, "idempotency_key": "mine"}
+    resent = await engine.resend_code(**resend)
+    code = await alice.right_code(started, issue=2)
+    processing = await alice.confirm(started, code, wait_s=0)
     clock.advance(3_610_000)
-    await alice.engine.deactivate_wallet(wallet_id=alice.wallet_id)
-    await alice.engine.block_user(user_id="alice")
-    await alice.engine.set_limit(currency="EUR", amount=0)
+    await engine.deactivate_wallet(wallet_id=alice.wallet_id)
+    await engine.block_user(user_id="alice")
+    await engine.set_limit(currency="EUR", amount=0)
+    for window in ("codes", "confirms", "failures"):
+        await situation.fill(window)
 
-    again = await alice.engine.start_payment(**arguments)
-    resent_again = await alice.engine.resend_code(**resend)
-
-    assert again.replayed
-    assert again.model_dump() == first.model_dump()
-    assert resent_again.replayed
-    assert resent_again.model_dump() == resent.model_dump()
+    for first, again in (
+        (started, await engine.start_payment(**start)),
+        (resent, await engine.resend_code(**resend)),
+        (processing, await alice.confirm(started, code, wait_s=0)),
+    ):
+        assert (first.replayed, again.replayed) == (False, True)
+        assert again.model_dump() == first.model_dump()

@@ -1,7 +1,8 @@
-"""Changing the secret of a store in use, engine by engine; the second step in a process that knows little."""
+"""Changing the secret of a store in use, engine by engine; the second step in another process."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -45,17 +46,6 @@ def seen_by(engine: Engine, setup: Setup) -> Setup:
     return replace(setup, engine=engine)
 
 
-async def refusal_leaves_all(engine: Engine, setup: Setup, payment: Payment, code: str) -> None:
-    """Confirm at an engine that lacks the key: nothing is judged, and nothing counted."""
-    for given in (code, other_than(code)):
-        with pytest.raises(StoreUnavailable, match="secret") as refused:
-            await seen_by(engine, setup).confirm(payment, given)
-        assert refused.value.retryable
-    with pytest.raises(StoreUnavailable, match="secret"):
-        await engine.resend_code(user_id=setup.user_id, payment_id=payment.id)
-    assert (await setup.payment(payment)).confirmation == payment.confirmation
-
-
 async def test_engines_with_the_next_secret_come_one_by_one(store: RedisStore) -> None:
     """At each step the engines of two steps are side by side, and each takes the codes of the other."""
     steps = [OLD, ANNOUNCED, ROTATED, DROPPED]
@@ -78,7 +68,13 @@ async def test_an_engine_without_the_key_of_a_challenge_judges_and_counts_nothin
         payment = await alice.start()
         code = await code_by(SECRET, payment)
 
-        await refusal_leaves_all(new, alice, payment, code)
+        for given in (code, other_than(code)):
+            with pytest.raises(StoreUnavailable, match="secret") as refused:
+                await seen_by(new, alice).confirm(payment, given)
+            assert refused.value.retryable
+        with pytest.raises(StoreUnavailable, match="secret"):
+            await new.resend_code(user_id="alice", payment_id=payment.id)
+        assert (await alice.payment(payment)).confirmation == payment.confirmation
 
         assert (await alice.confirm(payment, code)).status == "succeeded"
 
@@ -154,52 +150,44 @@ class OneTime(FixedCode):
         return await super().check(terms, answer, versions) if self.asked.count(answer) == 1 else set()
 
 
-async def test_a_replay_asks_no_verifier(store: RedisStore) -> None:
+async def test_a_fixed_code_is_right_in_any_process_and_a_replay_asks_no_verifier(store: RedisStore) -> None:
     verifier = OneTime()
-    async with Engine(store, OLD, verifier=verifier) as engine, Engine(store, OLD, verifier=verifier) as other:
-        alice = await make_setup(engine, store)
-        payment = await alice.start()
-        assert (await alice.confirm(payment, "4711")).status == "succeeded"
-        for each in (engine, other):
-            assert (await seen_by(each, alice).confirm(payment, "4711")).replayed
-        assert verifier.asked == ["4711"]
-
-
-async def test_a_fixed_code_is_right_after_a_resend_and_in_any_process(store: RedisStore) -> None:
-    async with (
-        Engine(store, OLD, verifier=FixedCode("4711")) as engine,
-        Engine(store, OLD, verifier=FixedCode("4711")) as other,
-    ):
+    async with AsyncExitStack() as stack:
+        engine, other, new = [
+            await stack.enter_async_context(Engine(store, OLD, verifier=verifier)) for _ in range(3)
+        ]
         alice = await make_setup(engine, store)
         payment = await alice.start()
         await engine.resend_code(user_id="alice", payment_id=payment.id)
         with pytest.raises(ConfirmationInvalid):
             await seen_by(other, alice).confirm(payment, "4712")
         assert (await seen_by(other, alice).confirm(payment, "4711")).status == "succeeded"
+        for each in (other, new):
+            assert (await seen_by(each, alice).confirm(payment, "4711")).replayed
+        assert verifier.asked == ["4712", "4711"]
         assert not [each for each in await read_mock_inbox(store, "alice") if each.message.code]
-
-
-async def test_a_start_and_a_confirm_are_one_script_each_and_a_stranger_reads_once(store: RedisStore) -> None:
-    async with Engine(store, OLD) as engine:
-        alice = await make_setup(engine, store)
-        invoice = await alice.invoice()
-        ran = await scripts_of(store, lambda: alice.start(invoice))
-        assert ran == {"start_payment": 1}
-        (payment,) = (await engine.list_payments(user_id="alice")).data
-        code = await alice.right_code(payment)
-        assert await scripts_of(store, lambda: alice.confirm(payment, code)) == {"confirm_payment": 1}
-        async with Engine(store, OLD) as stranger:
-            ran = await scripts_of(store, lambda: seen_by(stranger, alice).confirm(payment, code))
-            assert ran == {"read_payment": 1, "confirm_payment": 1}
 
 
 OF_USERS = ("start_payment", "confirm_payment", "read_payment", "read_record")
 
 
-async def scripts_of(store: RedisStore, call: Any) -> dict[str, int]:
+async def scripts_of(store: RedisStore, call: Awaitable[Payment]) -> dict[str, int]:
     """Count the scripts that a call runs, but for those of the loops."""
     before = {name: time.calls for name, time in store.script_times.items()}
-    await call()
-    after = {name: time.calls for name, time in store.script_times.items()}
-    ran = {name: calls - before.get(name, 0) for name, calls in after.items()}
+    await call
+    ran = {name: time.calls - before.get(name, 0) for name, time in store.script_times.items()}
     return {name: calls for name, calls in ran.items() if calls and name in OF_USERS}
+
+
+async def test_a_start_and_a_confirm_are_one_script_each_and_another_process_reads_once(
+    store: RedisStore,
+) -> None:
+    async with Engine(store, OLD) as engine, Engine(store, OLD) as other:
+        alice = await make_setup(engine, store)
+        invoice = await alice.invoice()
+        assert await scripts_of(store, alice.start(invoice)) == {"start_payment": 1}
+        (payment,) = (await engine.list_payments(user_id="alice")).data
+        code = await alice.right_code(payment)
+        assert await scripts_of(store, alice.confirm(payment, code)) == {"confirm_payment": 1}
+        ran = await scripts_of(store, seen_by(other, alice).confirm(payment, code))
+        assert ran == {"read_payment": 1, "confirm_payment": 1}

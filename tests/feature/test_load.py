@@ -1,4 +1,4 @@
-"""`technopay load` against real servers: a sound one, broken ones, one that dies; and a user in a hurry."""
+"""`technopay load` against real servers: a sound one, broken ones, one that dies; and ended by Ctrl-C."""
 
 from __future__ import annotations
 

@@ -1,21 +1,39 @@
-"""A store of schema 5 is migrated: everything in it can be read and goes on, and calls are replayed."""
+"""A store of an earlier schema is migrated once: every record can be read and goes on, calls are replayed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pytest
 from redis.asyncio import Redis
-from support.fixtures.engine_setup import wait_for
+from support.fixtures.engine_setup import other_than, wait_for
 from support.fixtures.old_store import OldStore
-from support.fixtures.store_setup import dump
+from support.fixtures.store_setup import client_of, dump, dump_keys
 
-from technopay.engine import ConfirmationExpired, ConfirmationInvalid, Engine, PaymentEvent, StoreUnfit
+from technopay.engine import (
+    ConfirmationExpired,
+    ConfirmationInvalid,
+    Difference,
+    Engine,
+    InvoiceExpired,
+    Payment,
+    PaymentEvent,
+    ReferenceUsed,
+    StoreUnfit,
+)
 from technopay.engine.commands import Command
 from technopay.storage import RedisStore, migrate_store, migration
-from technopay.storage.commands import BeginMigration, MigratePayments
+from technopay.storage.commands import (
+    AdvanceMigration,
+    BeginMigration,
+    MigrateLimits,
+    MigratePayments,
+    MigrateReferences,
+)
 from technopay.storage.partition import Partition
 from technopay.storage.redis_keys import Keys
 from technopay.storage.schema import SCHEMA
@@ -37,6 +55,18 @@ CHANGES = {
 }  # fmt: skip
 
 
+WRITES = (BeginMigration, AdvanceMigration, MigrateReferences, MigratePayments, MigrateLimits)
+NEW_NAMES = {
+    "8:bookshopBestellung \u00c4-7": "keyed",
+    "5:Caf\u00e9\u00d6-1": "payee",
+    "8:bookshopPaid-\u00e9": "succeeded",
+}
+
+
+SCHEMA_4 = pytest.mark.parametrize("old_schema", ["4"])
+EACH_SCHEMA = pytest.mark.parametrize("old_schema", ["4", "5"])
+
+
 @pytest.fixture
 def old_schema() -> str:
     return "5"
@@ -44,6 +74,31 @@ def old_schema() -> str:
 
 def keys_of(store: RedisStore) -> Keys:
     return store._keys
+
+
+async def differences(store: RedisStore) -> list[Difference]:
+    return (await store.audit()).differences
+
+
+async def confirm(engine: Engine, payment: dict[str, Any], code: str | None = None) -> Payment:
+    return await engine.confirm_payment(
+        user_id=payment["user_id"], payment_id=payment["id"], code=code or payment["code"], wait_s=10
+    )
+
+
+def create(engine: Engine, invoice: dict[str, Any], **changes: Any) -> Any:
+    arguments = {name: value for name, value in invoice.items() if name not in ("id", "idempotency_key")}
+    arguments["expires_at"] = datetime.fromisoformat(arguments["expires_at"])
+    return engine.create_invoice(**(arguments | changes))
+
+
+class Silence:
+    """A settlement service that never replies."""
+
+    async def settle(self, *_: object) -> Any:
+        await asyncio.Event().wait()
+
+    status = call_off = reverse = settle
 
 
 async def test_every_record_of_schema_5_is_there_and_the_audit_is_clean(old_store: OldStore) -> None:
@@ -134,22 +189,70 @@ async def test_a_stream_goes_on_behind_an_event_of_schema_5(old_store: OldStore)
         ]  # fmt: skip
 
 
-class Silence:
-    """A settlement service that never replies."""
+@SCHEMA_4
+async def test_references_are_keyed_by_their_normal_form_and_those_that_collide_are_said_and_kept(
+    old_store: OldStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = old_store.invoice("first of two")["id"], old_store.invoice("second of two")["id"]
+    async with old_store.make() as store:
+        assert (await store.read_meta())["schema"] == SCHEMA
+        references = (await dump(store))["references"]
+        for name, invoice in NEW_NAMES.items():
+            assert references[name] == old_store.invoice(invoice)["id"]
+        assert len(references) == 9
+        assert references["7:floristGr\u00f6\u00dfe-\u00e9"] == first
+        assert references["7:floristGro\u0308\u00dfe-e\u0301"] == second
+        [collision, difference] = [
+            each.getMessage() for each in caplog.records if each.name == migration.__name__
+        ]
+        assert first in collision
+        assert second in collision
+        assert f"(one_payment_per_invoice): reference, unique in normal form of {second}" in difference
+        audit = await store.audit()
+        assert [(each.invariant, each.subject) for each in audit.differences] == [
+            ("one_payment_per_invoice", second)
+        ], audit.differences
+        async with old_store.engine(store) as engine:
+            shown = await engine.find_invoice(invoice_id=old_store.invoice("payee")["id"])
+            assert (shown.merchant, shown.reference) == ("Cafe\u0301", "\u00d6-1"), (
+                "codes are bound to the payee"
+            )
+            with pytest.raises(ReferenceUsed) as used:
+                await create(engine, old_store.invoice("keyed"), reference="Bestellung \u00c4-7")
+            assert used.value.invoice_id == old_store.invoice("keyed")["id"]
+            await engine.void_invoice(invoice_id=second)
+        assert (await store.audit()).clean
+    before = await dump_keys(old_store.client, keys_of(store))
+    caplog.clear()
+    async with old_store.make():
+        assert await dump_keys(old_store.client, keys_of(store)) == before, "it is migrated once"
+        assert not [each for each in caplog.records if each.name == migration.__name__]
 
-    async def settle(self, *_: object) -> Any:
-        await asyncio.Event().wait()
 
-    status = call_off = reverse = settle
+@SCHEMA_4
+async def test_an_invoice_that_cannot_be_read_does_not_keep_the_others_from_being_keyed(
+    old_store: OldStore,
+) -> None:
+    key = keys_of(old_store.make()).key("invoice", old_store.invoice("keyed")["id"])
+    await old_store.client.delete(key)
+    await old_store.client.set(key, "rubbish")
+    async with old_store.make() as store:
+        references = (await client_of(store).hgetall(keys_of(store).key("references"))).values()
+        assert len(references) == 9
+        assert "5:Caf\u00e9\u00d6-1" in await client_of(store).hkeys(keys_of(store).key("references"))
+        assert any(each.invariant == "every_record_can_be_read" for each in await differences(store))
 
 
-async def test_every_waiting_payment_of_schema_5_can_be_confirmed(old_store: OldStore) -> None:
+@EACH_SCHEMA
+async def test_every_waiting_payment_can_be_confirmed(old_store: OldStore) -> None:
+    collisions = 1 if "first of two" in old_store.facts["invoices"] else 0
     async with old_store.make() as store, old_store.engine(store) as engine:
-        for name in ("live", "live without a limit", "live with wrong codes", "live and resent"):
+        for name in [name for name in old_store.facts["payments"] if name.startswith("live")]:
+            if name == "live and refused":
+                continue
             payment = old_store.payment(name)
-            wrong = str((int(payment["code"]) + 1) % 1_000_000).zfill(6)
             with pytest.raises(ConfirmationInvalid):
-                await confirm(engine, payment, wrong)
+                await confirm(engine, payment, other_than(payment["code"]))
             assert (await confirm(engine, payment)).status == "succeeded", name
             assert (await confirm(engine, payment)).replayed, name
         resent = await engine.resend_code(
@@ -159,41 +262,74 @@ async def test_every_waiting_payment_of_schema_5_can_be_confirmed(old_store: Old
         assert resent.confirmation.resends_remaining == 2
         with pytest.raises(ConfirmationExpired):
             await confirm(engine, old_store.payment("expiring"))
-        assert (await store.audit()).clean
+        assert len(await differences(store)) == collisions
 
 
-async def confirm(engine: Engine, payment: dict[str, Any], code: str | None = None) -> Any:
-    return await engine.confirm_payment(
-        user_id=payment["user_id"], payment_id=payment["id"], code=code or payment["code"], wait_s=10
-    )
+async def messages(store: RedisStore) -> dict[str, dict[str, str]]:
+    """Read the records of messages by their status: lists leave out what is older than 72 hours."""
+    found = await dump(store)
+    return {found[key]["status"]: found[key] | {"id": key} for key in found if key.startswith("message:")}
 
 
-async def test_what_schema_5_left_under_way_goes_on(old_store: OldStore) -> None:
-    async with old_store.make() as store, old_store.engine(store) as engine:
-        for name, end in (("processing", "succeeded"), ("refunding", "refunded")):
-            payment_id = old_store.payment(name)["id"]
+@EACH_SCHEMA
+async def test_payments_and_messages_under_way_go_on(old_store: OldStore) -> None:
+    collisions = 1 if "first of two" in old_store.facts["invoices"] else 0
+    async with old_store.make() as store:
+        before = await messages(store)
+        assert before["waiting"]["attempts"] == "1"
+        async with old_store.engine(store) as engine:
+            for name, end in (("processing", "succeeded"), ("refunding", "refunded")):
+                if name not in old_store.facts["payments"]:
+                    continue
+                payment_id = old_store.payment(name)["id"]
 
-            async def has_ended(payment_id: str = payment_id, end: str = end) -> bool:
-                return (await engine.find_payment(payment_id=payment_id)).status == end
+                async def has_ended(payment_id: str = payment_id, end: str = end) -> bool:
+                    return (await engine.find_payment(payment_id=payment_id)).status == end
 
-            await wait_for(has_ended)
-        resolved = await engine.resolve_payment(
-            payment_id=old_store.payment("set aside")["id"], outcome="refund", note="they said no", by="root"
-        )
-        assert resolved.status == "failed"
+                await wait_for(has_ended)
+            stuck = old_store.payment("set aside")["id"]
+            assert [each.id for each in (await engine.search_payments(set_aside=True)).data] == [stuck]
+            resolved = await engine.resolve_payment(
+                payment_id=stuck, outcome="refund", note="they said no", by="root"
+            )
+            assert resolved.status == "failed"
+            dead = before["dead"]["id"].replace("message:", "msg_00")
+            assert (await engine.send_message_again(message_id=dead)).status == "waiting"
 
-        async def are_tried() -> bool:
-            found = await dump(store)
-            statuses = Counter(found[key]["status"] for key in found if key.startswith("message:"))
-            return statuses == {"dead": 2}
+            async def are_tried() -> bool:
+                found = await dump(store)
+                return [found[key]["status"] for key in found if key.startswith("message:")] == ["dead"] * 2
 
-        await wait_for(are_tried, within_s=20)
-        assert (await store.audit()).clean
+            await wait_for(are_tried, within_s=20)
+        assert (await messages(store))["dead"]["attempts"] == "6"
+        assert len(await differences(store)) == collisions
 
 
-async def test_what_schema_5_recorded_is_replayed(old_store: OldStore) -> None:
+@EACH_SCHEMA
+async def test_a_recorded_call_is_replayed(old_store: OldStore) -> None:
     async with old_store.make() as store, old_store.engine(store) as engine:
         before = (await store.audit()).checked
+        assert (await confirm(engine, old_store.payment("succeeded"))).replayed
+        wallet_id = old_store.facts["wallets"]["bob EUR"]
+        assert (await engine.deposit(wallet_id=wallet_id, amount=111, idempotency_key="deposit-1")).replayed
+        refunded = await engine.refund_payment(
+            payment_id=old_store.payment("refunded")["id"], idempotency_key="refund-1"
+        )
+        assert (refunded.replayed, refunded.status) == (True, "refunded")
+        live = old_store.payment("live")
+        started = await engine.start_payment(
+            user_id="alice", invoice_id=live["invoice_id"], wallet_id=live["wallet_id"],
+            idempotency_key=live["key"],
+        )  # fmt: skip
+        assert (started.replayed, started.id) == (True, live["id"])
+        invoice = await create(engine, old_store.invoice("keyed"), idempotency_key="invoice-1")
+        assert (invoice.replayed, invoice.id) == (True, old_store.invoice("keyed")["id"])
+        checked = (await store.audit()).checked
+        assert (checked.invoices, checked.payments) == (before.invoices, before.payments)
+
+
+async def test_every_kind_of_call_of_schema_5_is_replayed(old_store: OldStore) -> None:
+    async with old_store.make() as store, old_store.engine(store) as engine:
         wallets = old_store.facts["wallets"]
         ids = {name: old_store.payment(name)["id"] for name in STATUSES}
         for name in ("live", "live without a limit", "succeeded", "guessed", "canceled", "refunded"):
@@ -217,10 +353,8 @@ async def test_what_schema_5_recorded_is_replayed(old_store: OldStore) -> None:
             user_id="alice", payment_id=ids["canceled"], idempotency_key="cancel-1"
         )
         assert (canceled.replayed, canceled.status) == (True, "canceled")
-        assert (await confirm(engine, old_store.payment("succeeded"))).replayed
-        for key, name in (("refund-1", "refunded"), ("refund-2", "refunding")):
-            refunded = await engine.refund_payment(payment_id=ids[name], idempotency_key=key)
-            assert refunded.replayed
+        refunded = await engine.refund_payment(payment_id=ids["refunding"], idempotency_key="refund-2")
+        assert refunded.replayed
         outcomes: tuple[Literal["settled", "refund"], ...] = ("settled", "refund")
         for outcome in outcomes:
             name = f"resolved as {'settled' if outcome == 'settled' else 'refunded'}"
@@ -246,8 +380,56 @@ async def test_what_schema_5_recorded_is_replayed(old_store: OldStore) -> None:
             message_id=old_store.facts["dead_message"], idempotency_key="again-1"
         )
         assert again.replayed
-        checked = (await store.audit()).checked
-        assert (checked.invoices, checked.payments) == (before.invoices, before.payments)
+
+
+@SCHEMA_4
+async def test_references_of_what_is_void_or_expired_are_free(old_store: OldStore) -> None:
+    async with old_store.make() as store, old_store.engine(store) as engine:
+        for name in ("void", "expired"):
+            old = old_store.invoice(name)
+            taken = await create(engine, old, expires_at=datetime(2100, 1, 1, tzinfo=UTC))
+            assert taken.reference == old["reference"]
+            assert (await engine.find_invoice(invoice_id=old["id"])).status == name
+        with pytest.raises(InvoiceExpired):
+            await engine.start_payment(
+                user_id="alice",
+                invoice_id=old_store.invoice("expired")["id"],
+                wallet_id=old_store.facts["wallets"]["alice EUR"],
+            )
+
+
+@SCHEMA_4
+async def test_a_migration_that_is_stopped_anywhere_and_sent_twice_ends_as_one_that_was_not(
+    old_store: OldStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migration, "READ_MAX", 20)
+    monkeypatch.setattr(migration, "BATCH_MAX", 2)
+    run, stopped, sent = Partition.run, 0, 0
+
+    async def run_twice_and_stop(self: Partition, command: Command[Any], *lease: Any) -> Any:
+        nonlocal sent
+        if isinstance(command, WRITES):
+            sent += 1
+            await run(self, command)
+            if sent == stopped:
+                raise StoreUnfit("the process was killed")
+        return await run(self, command, *lease)
+
+    async def open_it() -> bool:
+        nonlocal sent
+        sent = 0
+        async with old_store.make() as store:
+            assert (await store.read_meta())["schema"] == SCHEMA
+            assert len(await differences(store)) == 1
+            return True
+
+    monkeypatch.setattr(Partition, "run", run_twice_and_stop)
+    while True:
+        stopped += 1
+        with suppress(StoreUnfit):
+            await open_it()
+            break
+    assert stopped >= 8
 
 
 async def test_what_cannot_be_read_does_not_stop_the_migration(
@@ -329,12 +511,41 @@ async def test_a_store_that_is_replaced_while_it_is_migrated_is_left_alone(
     assert (await old_store.client.hgetall(meta))["schema"] == "5"
 
 
-async def test_a_step_of_a_later_version_is_refused(old_store: OldStore) -> None:
-    meta = keys_of(old_store.make()).key("meta")
-    await old_store.client.hset(meta, mapping={"schema": "migrating:4", "migration_position": "0-0"})
-    with pytest.raises(StoreUnfit, match="a later version migrates the store"):
-        await old_store.make().open()
-    assert (await old_store.client.hgetall(meta))["schema"] == "migrating:4"
+@SCHEMA_4
+async def test_two_that_open_it_at_once_do_no_harm(old_store: OldStore) -> None:
+    async def open_it() -> Mapping[str, str]:
+        async with old_store.make() as store:
+            return await store.read_meta()
+
+    metas = await asyncio.gather(*(open_it() for _ in range(4)))
+    assert [meta["schema"] for meta in metas] == [SCHEMA] * 4
+    async with old_store.make() as store:
+        assert len((await dump(store))["references"]) == 9
+        assert len(await differences(store)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"timezone": "Europe/Berlin"}, "has timezone Europe/Berlin"),
+        ({"schema": "migrating:4", "migration_position": "0-0"}, "a later version migrates the store"),
+        ({}, "was not made by --demo"),
+    ],
+    ids=["another zone", "a later version", "a demo"],
+)
+async def test_a_store_that_is_not_ours_to_migrate_is_refused_as_it_is(
+    old_store: OldStore, changes: dict[str, str], line: str
+) -> None:
+    store = old_store.make()
+    store.is_for_demo = not changes
+    if changes:
+        await old_store.client.hset(keys_of(store).key("meta"), mapping=changes)
+    before = await dump_keys(old_store.client, keys_of(store))
+
+    with pytest.raises(StoreUnfit, match=line):
+        await store.open()
+
+    assert await dump_keys(old_store.client, keys_of(store)) == before
 
 
 @pytest.mark.parametrize("old_store", ["valkey", "redis"], indirect=True)

@@ -73,29 +73,43 @@ def client_of(browser: Browser, user_id: str = "alice") -> Client:
     return Client(str(browser.make_url("/shop/pay")), user_id)
 
 
-async def prepare(client: Client, merchant: str = "bookshop") -> tuple[Wallet, Invoice]:
+async def prepare(client: Client) -> tuple[Wallet, Invoice]:
     await client.create_user(user_id="alice", email="alice@example.com")
     wallet = await client.create_wallet(user_id="alice", currency="EUR")
     await client.deposit(wallet_id=wallet.id, amount=100)
     expires_at = datetime.now(UTC) + timedelta(hours=1)
     invoice = await client.create_invoice(
-        user_id="alice", amount=30, currency="EUR", merchant=merchant, expires_at=expires_at
+        user_id="alice", amount=30, currency="EUR", merchant="bookshop", expires_at=expires_at
     )
     return wallet, invoice
 
 
-async def test_a_client_pays_there_as_anywhere(engine: Engine) -> None:
+async def test_a_client_pays_and_follows_locations_below_the_path_of_the_document(engine: Engine) -> None:
     async with mounted(engine) as browser, client_of(browser) as client:
         wallet, invoice = await prepare(client)
-        payment = await client.start_payment(invoice_id=invoice.id, wallet_id=wallet.id)
+        headers = {"Authorization": "Bearer alice"}
+        for path, body in (
+            ("admin/users", {"id": "bob"}),
+            ("admin/wallets", {"user_id": "alice", "currency": "USD"}),
+            ("payments", {"invoice_id": invoice.id, "wallet_id": wallet.id}),
+        ):
+            made = await browser.post(f"/shop/pay/v1/{path}", json=body, headers=headers)
+            assert made.status == 201
+            location = made.headers["Location"]
+            assert location.startswith(f"/shop/pay/v1/{path}/")
+            found = await browser.get(location, headers=headers)
+            assert (await found.json())["id"] == (await made.json())["id"]
+        payment = await client.get_payment(payment_id=(await made.json())["id"])
         code = await derive_code(engine.settings, payment)
 
         paid = await client.confirm_payment(payment_id=payment.id, code=code)
 
         assert (paid.status, paid.balance_after) == ("succeeded", 70)
+        document = await (await browser.get("/shop/pay/openapi.json")).json()
+        assert document["servers"] == [{"url": "/shop/pay"}]
 
 
-async def test_a_client_below_another_path_is_lost(engine: Engine) -> None:
+async def test_a_client_below_another_path_finds_nothing(engine: Engine) -> None:
     async with mounted(engine) as browser:
         async with Client(str(browser.make_url("/shop/pay/deeper")), "alice") as lost:
             with pytest.raises(NotFound):
@@ -134,51 +148,22 @@ async def test_the_outer_applications_routes_and_middlewares_are_its_own(engine:
         assert browser.app[SEEN_PATHS] == ["/", "/shop/pay/livez", "/"]
 
 
-async def test_locations_lead_to_what_was_made(engine: Engine) -> None:
-    async with mounted(engine) as browser, client_of(browser) as client:
-        wallet, invoice = await prepare(client)
-        headers = {"Authorization": "Bearer alice"}
-        for path, body in (
-            ("payments", {"invoice_id": invoice.id, "wallet_id": wallet.id}),
-            ("admin/users", {"id": "bob"}),
-            ("admin/wallets", {"user_id": "alice", "currency": "USD"}),
-        ):
-            made = await browser.post(f"/shop/pay/v1/{path}", json=body, headers=headers)
-            assert made.status == 201
-            location = made.headers["Location"]
-            assert location.startswith(f"/shop/pay/v1/{path}/")
-            found = await browser.get(location, headers=headers)
-            assert (await found.json())["id"] == (await made.json())["id"]
-
-
-async def test_the_document_names_where_it_is_mounted(engine: Engine) -> None:
-    async with mounted(engine) as browser:
-        document = await (await browser.get("/shop/pay/openapi.json")).json()
-
-        assert document["servers"] == [{"url": "/shop/pay"}]
-
-
-async def test_bodies_have_the_bound_of_the_api_and_not_of_the_outer_application(engine: Engine) -> None:
+async def test_bodies_have_the_bound_of_the_api_and_an_announced_one_is_not_waited_for(engine: Engine) -> None:
     async def in_chunks() -> AsyncIterator[bytes]:
         yield b" " * 10_000
         yield b" " * 10_000
 
     async with mounted(engine) as browser:
+        headers = {"Authorization": "Bearer alice", "Content-Type": "application/json"}
         for body in (b" " * 20_000, in_chunks()):
-            headers = {"Authorization": "Bearer alice", "Content-Type": "application/json"}
             answer = await browser.post("/shop/pay/v1/admin/users", data=body, headers=headers)
             assert (answer.status, (await answer.json())["code"]) == (413, "body_too_large")
 
-
-async def test_a_body_that_is_announced_as_too_large_is_not_waited_for(engine: Engine) -> None:
-    async with mounted(engine) as browser:
         url = browser.make_url("/shop/pay/v1/admin/users")
         reader, writer = await asyncio.open_connection(url.host, url.port)
         head = ("Host: shop", "Authorization: Bearer alice", "Content-Length: 20000", "", "")
         writer.write("\r\n".join((f"POST {url.path} HTTP/1.1", *head)).encode())
-
         assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
-
         writer.close()
         await writer.wait_closed()
 
@@ -198,7 +183,7 @@ async def test_two_engines_live_in_one_process(engine: Engine) -> None:
             assert ["/v1/admin/users" in text for text in metrics] == [True, False]
 
 
-async def test_what_runs_is_finished_when_the_outer_application_ends(fake_store: RedisStore) -> None:
+async def test_requests_under_way_are_finished_when_the_outer_application_ends(fake_store: RedisStore) -> None:
     asked, may_settle = asyncio.Event(), asyncio.Event()
 
     class Bank(ScriptedSettlementService):
@@ -222,7 +207,9 @@ async def test_what_runs_is_finished_when_the_outer_application_ends(fake_store:
         await asked.wait()
 
         ending = asyncio.create_task(browser.server.close())
-        await inner(browser)[CONCURRENCY].wait_until_draining()
+        assert isinstance(browser.app, web.Application)
+        [app] = browser.app._subapps
+        await app[CONCURRENCY].wait_until_draining()
         may_settle.set()
 
         assert (await confirming).status == "succeeded"
@@ -254,10 +241,3 @@ async def test_an_application_that_ended_leaves_no_task() -> None:
         assert (await browser.get("/shop/pay/readyz")).status == 503
 
     assert asyncio.all_tasks() == tasks_before
-
-
-def inner(browser: Browser) -> web.Application:
-    """Answer the application that is mounted."""
-    assert isinstance(browser.app, web.Application)
-    [app] = browser.app._subapps
-    return app

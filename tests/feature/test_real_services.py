@@ -134,12 +134,3 @@ def test_a_service_that_is_not_there_ends_serve_in_one_line(home: Path, outside:
     ended = run_command(home, *SERVE, "--workers", workers, settings=settings)
 
     assert_one_line(ended, 1, "TECHNOPAY_EMAIL=http_mail:run_mail: ClientConnectorError: ", "127.0.0.1:1")
-
-
-def test_a_variable_that_is_not_set_is_named(home: Path) -> None:
-    env = (home / ".env").read_text()
-    (home / ".env").write_text(env.replace("TECHNOPAY_SETTLEMENT_URL", "TECHNOPAY_SETTLEMENT_ADDRESS"))
-
-    ended = run_command(home, *SERVE, settings=FROM_FILE)
-
-    assert_one_line(ended, 1, "TECHNOPAY_SETTLEMENT=http_bank:Bank: KeyError: 'URL'")

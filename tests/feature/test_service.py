@@ -9,9 +9,7 @@ import re
 import signal
 import socket
 import sys
-import threading
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +22,10 @@ from support.processes.service import (
     assert_one_line,
     eventually,
     is_running,
+    purchase_under_way,
     run_command,
     running_command,
 )
-from support.servers.real_servers import running_server
 
 from technopay.storage import EmbeddedValkey
 
@@ -35,18 +33,6 @@ MOCK_SERVICES = ("TECHNOPAY_SETTLEMENT", "TECHNOPAY_EMAIL", "TECHNOPAY_SMS")
 DEMO = ("serve", "--demo", "--port", "0", "--data-dir", "data")
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    """A durable server that was never used."""
-    with running_server("valkey") as url:
-        yield url
 
 
 def configure(url: str, name: str, value: str) -> None:
@@ -111,74 +97,36 @@ def test_the_kill_of_the_embedded_store_is_got_over(home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_server_and_its_store(home: Path, name: signal.Signals) -> None:
+def test_a_signal_ends_the_server_and_its_store_after_the_requests_under_way(
+    home: Path, name: signal.Signals
+) -> None:
     with running_command(home, *DEMO) as service:
         store = service.children()
         assert store
+        purchase = purchase_under_way(service)
 
-        assert service.stop(name) == 0
+        service.process.send_signal(name)
+        eventually(lambda: is_draining(service))
+        assert service.process.wait(30) == 0
+        status, paid = purchase()
 
+        assert (status, paid["status"]) == (200, "succeeded")
         assert not any(is_running(pid) for pid in store)
         assert "technopay: draining" in service.output.read_text()
         assert "Traceback" not in service.output.read_text()
 
 
-def test_a_drain_answers_earlier_requests(home: Path) -> None:
-    with running_command(home, *DEMO) as service:
-        answers: list[tuple[int, Any]] = []
-        asking = threading.Thread(target=lambda: answers.append(service.purchase("acme-slow", "?wait=10")))
-        asking.start()
-
-        def begun() -> bool:
-            _, invoices = service.ask("GET", "/v1/invoices?limit=100", token=service.token())
-            return any(invoice["status"] == "processing" for invoice in invoices["data"])
-
-        eventually(begun)
-        service.process.send_signal(signal.SIGTERM)
-        eventually(lambda: is_draining(service))
-        assert service.process.wait(30) == 0
-        asking.join(30)
-
-    ((status, paid),) = answers
-    assert (status, paid["status"]) == (200, "succeeded")
-
-
-def test_demo_prints_addresses_and_a_purchase_to_try_by_hand(home: Path) -> None:
-    with running_command(home, "demo", "--port", "0") as service:
-
-        def whole() -> str:
-            text = service.output.read_text()
-            return text if "Ctrl-C" in text else ""
-
-        text = eventually(whole)
-        for word in (
-            "/docs",
-            "/openapi.json",
-            "/mock/inbox/demo-alice",
-            "/metrics",
-            "export TOKEN=",
-            "/confirm",
-        ):
-            assert word in text
-        assert service.purchase()[0] == 200
-        assert service.stop(signal.SIGINT) == 0
-
-
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_demo_once_prints_a_receipt_and_leaves_nothing_running(home: Path, encoding: str) -> None:
-    ended = run_command(home, "demo", "--once", settings={"PYTHONIOENCODING": encoding})
+def test_demo_once_prints_a_receipt_and_leaves_nothing_running_and_runs_once_per_data(
+    home: Path, encoding: str
+) -> None:
+    once, settings = ("demo", "--once", "--data-dir", "data"), {"PYTHONIOENCODING": encoding}
+    ended = run_command(home, *once, settings=settings)
 
     assert (ended.returncode, ended.stderr) == (0, "")
     for word in ("succeeded", "12.50 EUR", "Café Central", "500.00 EUR → 487.50 EUR", "pay_", "inv_"):
         assert word.encode(encoding, "replace").decode() in ended.stdout
-
-
-def test_a_second_demo_once_on_the_same_data_is_refused_with_a_reason(home: Path) -> None:
-    assert run_command(home, "demo", "--once", "--data-dir", "data").returncode == 0
-
-    ended = run_command(home, "demo", "--once", "--data-dir", "data")
-
-    assert_one_line(ended, 1, "paid already", "--data-dir")
+    assert_one_line(run_command(home, *once, settings=settings), 1, "paid already", "--data-dir")
 
 
 def test_a_data_directory_is_used_by_one_process_and_with_one_secret(home: Path) -> None:
@@ -205,15 +153,14 @@ def test_serve_logs_once_the_live_codes_of_each_secret(home: Path, workers: str)
     assert "live codes: 0 of TECHNOPAY_SECRET, 0 of item 1 of TECHNOPAY_SECRET_PREVIOUS, 0 of" in told[0]
 
 
-def test_a_port_in_use_is_named(home: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_in_use_is_named_and_nothing_is_left_behind(home: Path, workers: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
+        ended = run_command(home, "serve", "--port", str(port), "--data-dir", "data", "--workers", workers)
 
-        ended = run_command(home, "serve", "--port", str(port), "--data-dir", "data")
-
-    assert_one_line(ended, 1, str(port), "in use")
+    assert_one_line(ended, 1, f"127.0.0.1:{port}", "address already in use")
+    assert not (home / "data" / "valkey.sock").exists()
 
 
 def test_serve_without_demo_has_neither_demo_data_nor_mocks(home: Path) -> None:
@@ -235,25 +182,11 @@ def test_serve_with_workers_without_services_is_refused_before_the_start(home: P
     assert not (home / "data").exists()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_factory_that_makes_no_service_ends_serve_in_one_line(home: Path, workers: str) -> None:
-    (home / "shop_services.py").write_text("def make(context): return object()\n")
-    settings = {"TECHNOPAY_SMS": "shop_services:make", "TECHNOPAY_LOG_LEVEL": "error"}
-
-    ended = run_command(
-        home, "serve", "--port", "0", "--data-dir", "data", "--workers", workers, settings=settings
-    )
-
-    assert_one_line(
-        ended, 1, "TECHNOPAY_SMS=shop_services:make: the factory returned object, which has no deliver"
-    )
-
-
 def test_mocks_that_are_named_serve_with_a_warning_and_keep_no_code(home: Path) -> None:
     with running_command(home, "serve", "--port", "0", "--data-dir", "data") as service:
-        text = service.output.read_text()
+        eventually(lambda: f"{MOCK_SERVICES[-1]}=mock: " in service.output.read_text())
         for name in MOCK_SERVICES:
-            assert text.count(f"{name}=mock: ") == 1
+            assert service.output.read_text().count(f"{name}=mock: ") == 1
         assert service.ask("GET", "/readyz") == (200, {"status": "ok", "mocks": ["settlement", "email", "sms"]})
         with urllib.request.urlopen(f"{service.url}/metrics", timeout=20) as answer:
             assert b'technopay_service_is_mock{service="sms"} 1.0' in answer.read()
@@ -292,6 +225,8 @@ def start(service: Service, operator: str, user: str) -> Any:
 
 def test_a_server_is_initialised_on_purpose_and_once(home: Path, server: str) -> None:
     redis = ("--redis", server)
+    nowhere = run_command(home, "serve", "--redis", "redis://127.0.0.1:1", "--port", "0")
+    assert_one_line(nowhere, 1, "127.0.0.1:1")
     assert_one_line(run_command(home, "serve", *redis, "--port", "0"), 1, "never initialised", "serve --init")
 
     first = run_command(home, "init", *redis)
@@ -371,22 +306,3 @@ def test_a_server_that_can_lose_payments_is_refused_unless_overruled(home: Path,
         assert service.ask("GET", "/readyz")[0] == 200
     configure(server, "appendonly", "no")
     assert_one_line(run_command(home, *arguments), 1, "appendonly", "TECHNOPAY_DURABILITY=unchecked")
-
-
-def test_a_server_that_does_not_run_is_named(home: Path) -> None:
-    ended = run_command(home, "serve", "--redis", "redis://127.0.0.1:1", "--port", "0")
-
-    assert_one_line(ended, 1, "127.0.0.1:1")
-
-
-def test_a_server_that_goes_away_and_comes_back_is_seen_by_readyz(home: Path, server: str) -> None:
-    with running_command(home, "serve", "--redis", server, "--init", "--port", "0") as service:
-        with Redis.from_url(server) as client:
-            pid = int(client.info("server")["process_id"])
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            status, answer = service.ask("GET", "/readyz")
-        finally:
-            os.kill(pid, signal.SIGCONT)
-        assert (status, answer["status"]) in ((503, "store_unavailable"), (503, "outcome_unknown"))
-        eventually(lambda: service.ask("GET", "/readyz")[0] == 200)

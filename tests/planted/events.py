@@ -15,7 +15,7 @@ EVENTS = (
         (engine("events/feed", "for one in by_user[record.user_id] if", "for one in served if"),),
         (
             f"{FEED}::test_a_listener_hears_what_happens_from_now_on_and_only_what_is_the_users",
-            f"{STREAM}::test_nobody_hears_what_is_somebody_elses",
+            f"{STREAM}::test_a_stream_has_the_events_of_its_user_alone",
         ),
     ),
     Breakage(

@@ -25,7 +25,7 @@ PLUGINS_LEFT_OUT = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypoth
 TESTS_RAN = (0, 1)
 """The statuses of pytest that say that it ran all tests and none was missing."""
 
-SOUND = "tests/feature/test_library_purchase.py::test_an_invoice_is_paid_with_the_code_from_the_inbox[fake]"
+SOUND = "tests/feature/test_library_purchase.py::test_the_code_from_the_inbox_pays_the_invoice[fake]"
 """What has to go well in every broken copy: code that can do nothing at all is caught by anything."""
 
 

@@ -7,7 +7,6 @@ from planted.breakage import Breakage, engine, lua, storage
 FAULTS = "tests/unit/storage/server/test_client_faults.py"
 AGAIN = "tests/unit/engine/actors/test_actor_resend.py"
 REFERENCES = "tests/unit/storage/test_references.py"
-OLD_STORE = "tests/feature/test_old_store.py"
 MIGRATION = "tests/feature/test_migration.py"
 KILLED = "tests/faults/test_migration.py"
 FITNESS = "tests/unit/storage/server/test_health_rules.py"
@@ -143,7 +142,7 @@ STORE_AND_REPLIES = (
         "Two invoices with the same reference in normal form are both kept by a migration.",
         (lua("migrate_references", "if other and other ~= id then", "if false then"),),
         (
-            f"{OLD_STORE}::test_references_are_keyed_by_their_normal_form_and_those_that_collide_are_said_and_kept[fake]",
+            f"{MIGRATION}::test_references_are_keyed_by_their_normal_form_and_those_that_collide_are_said_and_kept[fake-4]",
         ),
     ),
     Breakage(
@@ -182,7 +181,7 @@ STORE_AND_REPLIES = (
         "migrated-codes-without-their-version",
         "A code that was sent again before a migration is the one that counts after it.",
         (lua("migrate_payments", "version = code_version,", "version = '1',"),),
-        (f"{MIGRATION}::test_every_waiting_payment_of_schema_5_can_be_confirmed[fake]",),
+        (f"{MIGRATION}::test_every_waiting_payment_can_be_confirmed[fake-5]",),
     ),
     Breakage(
         "lost-store-initialised-anew",

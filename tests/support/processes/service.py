@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -121,6 +122,24 @@ class Service:
         """Answer the processes that this one started: the embedded store, and workers."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
+
+
+def purchase_under_way(service: Service) -> Callable[[], tuple[int, Any]]:
+    """Make a slow purchase until its settlement has begun; return what waits for its status and body."""
+    answers: list[tuple[int, Any]] = []
+    thread = threading.Thread(target=lambda: answers.append(service.purchase("acme-slow", "?wait=10")))
+    thread.start()
+
+    def has_begun() -> bool:
+        _, invoices = service.ask("GET", "/v1/invoices?limit=100", token=service.token())
+        return any(invoice["status"] == "processing" for invoice in invoices["data"])
+
+    def wait() -> tuple[int, Any]:
+        thread.join(DEADLINE_S)
+        return answers[0]
+
+    eventually(has_begun)
+    return wait
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What surrounds a server when it starts: few open files, streams that are closed or full, a hang-up."""
+"""The environment of a process: few open files, standard streams that are closed or full, a hang-up."""
 
 from __future__ import annotations
 
@@ -26,11 +26,6 @@ from support.processes.service import (
 )
 
 SERVE = ("serve", "--demo", "--port", "0", "--data-dir", "data")
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
 
 
 def start(

@@ -1,4 +1,4 @@
-"""The client when every first answer is lost on its way back: everything happens, and happens once."""
+"""The client when every first response is lost on its way back: each call happens, and happens once."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_money_moves_once(client: Client, engine: Engine, wallet: Wallet) 
     assert len((await client.list_payments()).data) == 1
 
 
-async def test_a_wrong_code_whose_answer_is_lost_costs_a_second_attempt(
+async def test_a_wrong_code_whose_response_is_lost_costs_a_second_attempt(
     client: Client, engine: Engine, wallet: Wallet
 ) -> None:
     payment_id = await start(client, wallet)
@@ -102,7 +102,7 @@ async def test_a_wrong_code_whose_answer_is_lost_costs_a_second_attempt(
     assert refused.value.attempts_remaining == 3
 
 
-async def test_who_does_not_try_again_asks_later_under_the_key(
+async def test_a_call_without_retries_can_be_repeated_later_under_its_key(
     client: Client, url: str, wallet: Wallet
 ) -> None:
     once = RetryPolicy(retries=0)
