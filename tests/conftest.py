@@ -1,7 +1,5 @@
 """Fixtures that all tests share: the three kinds of store, each test in a namespace of its own."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import signal

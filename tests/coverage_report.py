@@ -1,7 +1,5 @@
 """Prints line and branch coverage by package, and fails where engine or storage have less than they must."""
 
-from __future__ import annotations
-
 import sys
 from collections import defaultdict
 

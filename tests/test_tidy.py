@@ -1,7 +1,5 @@
 """Rules that no other tool sees: no stray packages, true `__all__`s, Lua headers that tell the truth."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import re

@@ -1,7 +1,5 @@
 """Clients that others' generators make from the document compile, and make a purchase."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

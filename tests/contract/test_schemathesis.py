@@ -3,8 +3,6 @@
 `python3 run.py test tests/contract --cases N` searches with N cases in all, and prints what was found.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """Fixtures of the tests that break the store."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any

@@ -1,7 +1,5 @@
 """A process that stalls before its settle leaves: another one calls it off, and nothing happens twice."""
 
-from __future__ import annotations
-
 import signal
 import time
 

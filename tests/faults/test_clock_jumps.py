@@ -1,7 +1,5 @@
 """Jumps of the store's clock, on a real server under load: money, limits and the agenda go on."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator

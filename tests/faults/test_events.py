@@ -1,7 +1,5 @@
 """Whoever listens to events goes on listening when the store is gone and back, without a gap."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Any
 

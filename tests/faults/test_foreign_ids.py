@@ -1,7 +1,5 @@
 """Ids of another user at every endpoint of a user: they are answered as ids that do not exist."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +26,7 @@ class Ids:
     key: str
     """The key under which the payment's user made calls."""
 
-    def missing(self) -> Ids:
+    def missing(self) -> "Ids":
         """Make ids that sort next to these."""
         wallet, invoice, payment = (f"{each[:-4]}0000" for each in (self.wallet, self.invoice, self.payment))
         return Ids(wallet, invoice, payment, self.key)

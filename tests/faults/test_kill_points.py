@@ -1,7 +1,5 @@
 """Kills of a process at every point of a flow: a fresh engine brings the flow to its end, once."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Midnights of business time zones on a real server whose clock is set: the day of the limit turns there."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

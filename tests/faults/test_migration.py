@@ -1,7 +1,5 @@
 """A migration is killed between any two of its calls, and beside an engine of the earlier version."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import json

@@ -1,7 +1,5 @@
 """The log of an outage of the store: one line at its start and one at its end, however many calls fail."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 

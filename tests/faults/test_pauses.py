@@ -1,7 +1,5 @@
 """Processes that stop, come back or die while they hold a wallet's lease."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import time

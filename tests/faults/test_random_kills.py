@@ -1,7 +1,5 @@
 """Servers and their store are killed at random moments under load; whatever a client was told stays true."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence

@@ -1,7 +1,5 @@
 """Disks: after a torn file or a full disk, nothing acknowledged is lost."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The gate: a store that becomes unfit while it is used is closed until it is fit again."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import re

@@ -1,7 +1,5 @@
 """A store that is out of memory: whatever is refused changed nothing, and nothing is ever done by half."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager

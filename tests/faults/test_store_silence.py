@@ -1,7 +1,5 @@
 """A store that is gone, killed, paused or busy: results come in bounded time, and nothing happens twice."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time

@@ -1,7 +1,5 @@
 """One record that cannot be read: rubbish is written into each kind by hand, and all others go on."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable

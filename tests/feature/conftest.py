@@ -1,7 +1,5 @@
 """The kinds of store of features, and fixtures that several of them need."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

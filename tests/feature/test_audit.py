@@ -1,7 +1,5 @@
 """The audit in the library, over HTTP, and as a command beside a running server."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`technopay bench` and the measurements of developers, in small: every figure is measured and written down."""
 
-from __future__ import annotations
-
 import json
 from io import StringIO
 from pathlib import Path

@@ -1,7 +1,5 @@
 """docker-compose.yml: what it opens, and that a store that was lost is refused. No Docker is needed for it."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import socket

@@ -1,7 +1,5 @@
 """A demo keeps to itself: its stores, its tokens, its address."""
 
-from __future__ import annotations
-
 import signal
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The documents are true where a program can tell: links lead somewhere, names exist, nothing is left out."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

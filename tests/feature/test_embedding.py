@@ -1,7 +1,5 @@
 """The examples of docs/embedding.md run, and what the page shows of them is in them."""
 
-from __future__ import annotations
-
 import re
 import runpy
 from pathlib import Path

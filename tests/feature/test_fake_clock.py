@@ -1,7 +1,5 @@
 """A faked store whose time a program moves."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 import pytest

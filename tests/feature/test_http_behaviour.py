@@ -1,7 +1,5 @@
 """The limits on behaviour over HTTP: 429, the delay before a retry, and nothing that helps to guess a code."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 
 import pytest

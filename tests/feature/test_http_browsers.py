@@ -1,7 +1,5 @@
 """HEAD, requests from other origins, and the client of a request behind a proxy."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """The client against a real server: a whole purchase, the engine's own records, and its errors by type."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta

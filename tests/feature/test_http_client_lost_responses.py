@@ -1,7 +1,5 @@
 """The client when every first response is lost on its way back: each call happens, and happens once."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 

@@ -1,7 +1,5 @@
 """A confirm over HTTP: how long it waits, its responses meanwhile, and that of a repeat."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncIterator
 

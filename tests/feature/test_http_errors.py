@@ -1,7 +1,5 @@
 """The codes of the contract's table of errors over HTTP, with the members that help to put it right."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """The stream of events: live, resumed after any event, bounded, and ended cleanly."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 from collections.abc import AsyncIterator

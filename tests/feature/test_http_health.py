@@ -1,7 +1,5 @@
 """Routes without sign-in: health, metrics and, in a demo only, the mocks."""
 
-from __future__ import annotations
-
 import pytest
 from support.fixtures.http_api import TIME, Api, inbox, make_person, running_api
 

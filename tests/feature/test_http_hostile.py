@@ -1,7 +1,5 @@
 """Hostile requests: each is refused by name, never with a 5xx or a traceback, and changes nothing."""
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 import json

@@ -1,7 +1,5 @@
 """Repeats over HTTP: the same key gets the first response, whatever way body and key are written."""
 
-from __future__ import annotations
-
 from support.fixtures.http_api import Api, Json, Reply, invoice_body, make_person
 
 

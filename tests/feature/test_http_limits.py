@@ -1,7 +1,5 @@
 """The bounds of a process: connections, requests under way, and how long a handler may take."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager

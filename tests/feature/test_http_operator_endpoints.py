@@ -1,7 +1,5 @@
 """The endpoints of operators over HTTP: the status and exactly the members of each response."""
 
-from __future__ import annotations
-
 import pytest
 from support.fixtures.engine_setup import wait_for
 from support.fixtures.http_api import (

@@ -1,7 +1,5 @@
 """The order of the refusals of HTTP itself; that of the engine is in test_library_precedence.py."""
 
-from __future__ import annotations
-
 from support.fixtures.http_api import Api
 
 LARGE = b"[" * 33 + b" " * 16_384

@@ -1,7 +1,5 @@
 """Bytes that are no request, half of one, or too much of one: refused or cut off soon, and without effect."""
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 import logging

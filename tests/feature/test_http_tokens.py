@@ -1,7 +1,5 @@
 """Tokens over HTTP: 401 for a token that is not valid, 403 for one without the scope."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

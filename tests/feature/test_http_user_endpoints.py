@@ -1,7 +1,5 @@
 """The endpoints of users over HTTP: the status and exactly the members of each response."""
 
-from __future__ import annotations
-
 from support.fixtures.http_api import (
     CONFIRMATION,
     ENTRY,

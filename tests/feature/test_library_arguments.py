@@ -1,7 +1,5 @@
 """Arguments of a wrong type, for every operation and every argument: refused by name, and nothing happens."""
 
-from __future__ import annotations
-
 import asyncio
 import copy
 import inspect

@@ -1,7 +1,5 @@
 """The default limits on behaviour: codes within an hour, confirms within a minute, wrong codes within a day."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Awaitable
 from datetime import UTC, datetime
 from typing import Any

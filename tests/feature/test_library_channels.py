@@ -1,7 +1,5 @@
 """An engine with one channel, or none: a code goes only by a channel that there is."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import pytest

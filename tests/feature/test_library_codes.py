@@ -1,7 +1,5 @@
 """The second step: resends, and codes as people type them."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

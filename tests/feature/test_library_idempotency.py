@@ -1,7 +1,5 @@
 """Idempotency keys: the same call again gets the first result, another call under the same key is refused."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import UTC, datetime
 from typing import Any

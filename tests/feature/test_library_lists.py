@@ -1,7 +1,5 @@
 """Lists in pages: each is newest first and complete, whatever the length of its pages."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Locked out by wrong codes: nothing is started, confirmed or resent until it ends or an operator clears it."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest

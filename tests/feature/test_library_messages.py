@@ -1,7 +1,5 @@
 """The messages of a user, and a message that no channel takes."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

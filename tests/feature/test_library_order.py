@@ -1,7 +1,5 @@
 """Commands of one wallet happen in the order of the calls, and once, whatever the store does."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from typing import Any

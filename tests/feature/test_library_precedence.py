@@ -3,8 +3,6 @@
 Each test makes one rule refuse together with every rule behind it.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime

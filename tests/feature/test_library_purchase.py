@@ -1,7 +1,5 @@
 """A purchase through the library: started, confirmed, settled; what each step returns, moves and sends."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from typing import Any
 

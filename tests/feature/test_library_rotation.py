@@ -1,7 +1,5 @@
 """Changing the secret of a store in use, engine by engine; the second step in another process."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import replace

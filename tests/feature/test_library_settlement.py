@@ -1,7 +1,5 @@
 """The end of a debit or a refund: settled, given back on a clear no, set aside; never given back on silence."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

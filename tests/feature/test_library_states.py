@@ -1,7 +1,5 @@
 """The contract's table "States and commands": every command meets a payment in every state."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple, get_args
 

@@ -1,7 +1,5 @@
 """`technopay load` against real servers: a sound one, broken ones, one that dies; and ended by Ctrl-C."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -1,7 +1,5 @@
 """A store of an earlier schema is migrated once: every record can be read and goes on, calls are replayed."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The API mounted in somebody else's aiohttp application."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager

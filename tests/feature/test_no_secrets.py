@@ -1,7 +1,5 @@
 """After purchases and failures of every kind: no code, token, key or secret in a log, an answer, the store."""
 
-from __future__ import annotations
-
 import http.client
 import json
 import os

@@ -1,7 +1,5 @@
 """The environment of a process: few open files, standard streams that are closed or full, a hang-up."""
 
-from __future__ import annotations
-
 import os
 import resource
 import signal

@@ -1,7 +1,5 @@
 """`serve` with the services of docs/examples: whole purchases, settled and sent over real HTTP."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import sys

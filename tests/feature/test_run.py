@@ -1,7 +1,5 @@
 """`run.py`: a checkout that was moved, copied, interrupted or left without its Python is set up again."""
 
-from __future__ import annotations
-
 import ast
 import os
 import shutil

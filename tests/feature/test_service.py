@@ -1,7 +1,5 @@
 """The `technopay` command as users run it: a process with an embedded store or a server, stopped and killed."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -1,7 +1,5 @@
 """Ids of identity providers, and text of any script."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote

@@ -1,7 +1,5 @@
 """`technopay serve --workers`: one port, one store, any worker; killed and ended with real signals."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

@@ -1,7 +1,5 @@
 """The measurements of developers, beside `technopay bench`: `cd tests && python -m measure [FILE.json]`."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

@@ -1,7 +1,5 @@
 """A client that costs little: on a machine of two cores, the load has to be on the server."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -23,7 +21,7 @@ def write_request(method: str, path: str, token: str, body: str = "") -> bytes:
 
 
 @asynccontextmanager
-async def connected(url: str, connections: int) -> AsyncIterator[Sequence[Line]]:
+async def connected(url: str, connections: int) -> AsyncIterator[Sequence["Line"]]:
     """Open connections to a server and close them in the end."""
     lines = [await open_line(url) for _ in range(connections)]
     yield lines
@@ -31,7 +29,7 @@ async def connected(url: str, connections: int) -> AsyncIterator[Sequence[Line]]
         line.transport.close()
 
 
-async def send_all(lines: Sequence[Line], requests: Sequence[bytes], status: int) -> list[bytes]:
+async def send_all(lines: Sequence["Line"], requests: Sequence[bytes], status: int) -> list[bytes]:
     """Send all requests, one at a time on each connection; return the bodies in their order."""
     answers = [b""] * len(requests)
     waiting = iter(enumerate(requests))
@@ -39,7 +37,7 @@ async def send_all(lines: Sequence[Line], requests: Sequence[bytes], status: int
     return answers
 
 
-async def open_line(url: str) -> Line:
+async def open_line(url: str) -> "Line":
     """Open a connection to a server."""
     address = urlsplit(url)
     loop = asyncio.get_running_loop()

@@ -3,8 +3,6 @@
 `cd tests && python -m measure.http_requests` shows every kind of request of a purchase, and refusals.
 """
 
-from __future__ import annotations
-
 import json
 import statistics
 import subprocess

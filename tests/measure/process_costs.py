@@ -1,7 +1,5 @@
 """The memory of a live actor, and the time until a service is ready."""
 
-from __future__ import annotations
-
 import asyncio
 import statistics
 import subprocess

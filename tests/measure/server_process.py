@@ -5,8 +5,6 @@ without logs and metrics, `watched` with both. `full` is watched and refuses eve
 It prints its address, then its processor time for every line on its standard input, and ends with that.
 """
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import time

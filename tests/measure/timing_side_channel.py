@@ -3,8 +3,6 @@
 `cd tests && python -m measure.timing_side_channel` shows every call. A test compares the replies themselves.
 """
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Sequence
@@ -33,7 +31,7 @@ class Ids:
     invoice: str
     payment: str
 
-    def missing(self) -> Ids:
+    def missing(self) -> "Ids":
         """Make ids that differ in their ends."""
         return Ids(f"{self.wallet[:-4]}0000", f"{self.invoice[:-4]}0000", f"{self.payment[:-4]}0000")
 

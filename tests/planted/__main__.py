@@ -1,7 +1,5 @@
 """Break our own code, one rule at a time, and see whether the tests notice: `python3 run.py test --planted`."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Mapping, Sequence

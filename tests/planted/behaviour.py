@@ -1,7 +1,5 @@
 """Breakages of the limits on behaviour: how often a user can get codes, try them and be wrong."""
 
-from __future__ import annotations
-
 from planted.breakage import Breakage, lua
 
 BEHAVIOUR = "tests/unit/storage/test_behaviour.py"

@@ -1,7 +1,5 @@
 """A breakage: a change to our own code that breaks one rule, and the tests that are meant to catch it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

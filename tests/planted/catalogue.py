@@ -1,7 +1,5 @@
 """All breakages."""
 
-from __future__ import annotations
-
 from planted.behaviour import LIMITS_ON_BEHAVIOUR
 from planted.events import EVENTS
 from planted.load import LOAD

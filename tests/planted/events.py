@@ -1,7 +1,5 @@
 """Breakages of what those who listen are told."""
 
-from __future__ import annotations
-
 from planted.breakage import Breakage, engine, lua
 
 FEED = "tests/unit/engine/events/test_feed.py"

@@ -4,8 +4,6 @@ A test that fails while the product logs a defect, because Python cannot make se
 hangs, has not caught a broken rule: the change itself does not work. The note says so.
 """
 
-from __future__ import annotations
-
 import gc
 import importlib.util
 import json

@@ -1,7 +1,5 @@
 """Breakages of the load test itself: a difference that it misses, a latency that it measures too kindly."""
 
-from __future__ import annotations
-
 from planted.breakage import Breakage, Edit
 
 ACKNOWLEDGEMENTS = "tests/unit/cli/test_load_acknowledgements.py"

@@ -1,7 +1,5 @@
 """Breakages of the rules about money: who may pay, what a code is worth, the limit, and how a debit ends."""
 
-from __future__ import annotations
-
 from planted.breakage import Breakage, engine, lua, storage
 
 EVIDENCE = "tests/unit/storage/test_payments_evidence.py"

@@ -1,7 +1,5 @@
 """Breakages of what keeps a call that comes twice, late or out of turn from counting twice."""
 
-from __future__ import annotations
-
 from planted.breakage import Breakage, engine, lua, storage
 
 LEASE = "tests/unit/storage/test_lease.py"

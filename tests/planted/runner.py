@@ -1,7 +1,5 @@
 """Breaks private copies of the tree, one breakage in each, and runs the tests that are meant to catch it."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Breakages of who may call, and of what a process takes on."""
 
-from __future__ import annotations
-
 from planted.breakage import Breakage, Edit
 
 UNIT = "tests/unit/http/auth/test_tokens.py"

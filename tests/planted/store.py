@@ -1,7 +1,5 @@
 """Breakages of what may be said of a store and of a reply that did not come."""
 
-from __future__ import annotations
-
 from planted.breakage import Breakage, engine, lua, storage
 
 FAULTS = "tests/unit/storage/server/test_client_faults.py"

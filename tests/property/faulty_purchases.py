@@ -1,7 +1,5 @@
 """Purchases over a connection on which commands and replies are lost, cut, late or sent twice."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from hypothesis import strategies as st

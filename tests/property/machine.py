@@ -1,7 +1,5 @@
 """A machine that sends random commands to a store and to the contract's model, and compares after each one."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 from collections import Counter

@@ -3,8 +3,6 @@
 Written from the contract, not from the scripts. Time does not pass in it: nothing expires.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 

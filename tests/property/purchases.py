@@ -1,7 +1,5 @@
 """All that users, operators and the settlement service can do, as rules that a machine draws at random."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from functools import partial
 from typing import Literal

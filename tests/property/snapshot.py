@@ -1,7 +1,5 @@
 """All records of a store as they lie there, read in one step, and what the model says that they hold."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Random purchases: the store and a plain model of the contract answer alike and hold the same, all the way."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 

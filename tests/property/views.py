@@ -1,7 +1,5 @@
 """The same few figures of a record, once as the store answers it and once as the model has it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from property.model import WAITING, Contract, Payment

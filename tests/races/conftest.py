@@ -1,7 +1,5 @@
 """Fixtures of the races: engines in four processes, which stay for all races, and the race itself."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack

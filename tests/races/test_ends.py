@@ -1,7 +1,5 @@
 """Ends of payments that race: refunds, call-offs and decisions, from several processes at once."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Sequence

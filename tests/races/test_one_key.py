@@ -1,7 +1,5 @@
 """A hundred calls with one idempotency key, over four engines: one effect, one result."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Simultaneous calls from several processes on one real store: the money is right in any order."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 

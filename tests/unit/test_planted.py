@@ -1,7 +1,5 @@
 """The catalogue of breakages fits the code as it is, and only a test that fails by itself counts as a catch."""
 
-from __future__ import annotations
-
 import importlib
 import logging
 import re

@@ -1,7 +1,5 @@
 """Pays an invoice of a demo with the client that was generated: `python purchase.py URL`."""
 
-from __future__ import annotations
-
 import sys
 import time
 

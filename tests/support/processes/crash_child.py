@@ -1,7 +1,5 @@
 """Processes that are killed at a point, or run to their end and write down the points: flows and migrations."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ It tells a story, which is a sequence of calls. In a second life it begins again
 already, what it asked last without an answer it asks again with the same key, and then it goes on.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Mapping

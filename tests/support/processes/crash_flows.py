@@ -1,7 +1,5 @@
 """The stories in which a process is killed, and how each has to end, whoever brings it to its end."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field

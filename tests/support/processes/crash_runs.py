@@ -1,7 +1,5 @@
 """Kills processes at every point of a story, has a fresh engine take over, and looks at what is there then."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence

@@ -4,8 +4,6 @@ The process reads one JSON object a line: the role of its engine, a call with it
 that waits. It returns the result of each call as soon as it has it, and announces events on the way.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import signal

@@ -4,8 +4,6 @@ The product has no hooks for this. Everything is forwarded; what goes by is coun
 and at one point the process is killed by a real signal.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 from collections import Counter

@@ -1,7 +1,5 @@
 """What is killed: `technopay serve` as processes, and the store under them; and who kills them at random."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import random

@@ -4,8 +4,6 @@ It reads jobs from its standard input, one JSON object a line, and has one child
 child's process id, and its exit status when it ended. A child is a process of its own, to be killed at will.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import importlib

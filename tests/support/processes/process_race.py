@@ -1,7 +1,5 @@
 """Races between processes: prepared here, run by engines in processes of their own, audited in the end."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """A Python process of the tests, which ends when its input does."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

@@ -1,7 +1,5 @@
 """The `technopay` command as a process of its own: started, asked over HTTP, stopped or killed."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Servers that misbehave: a proxy that loses what a test tells it to lose, and a server with fixed answers."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import socket

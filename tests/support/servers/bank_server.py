@@ -1,7 +1,5 @@
 """A bank and a mail service outside of technopay: a small HTTP server that keeps what it was asked."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ Only the clock of the server moves. Debian's redis-server hangs under libfaketim
 for the time before there is any; the embedded Valkey uses the allocator of the C library.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 import time

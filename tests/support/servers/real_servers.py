@@ -1,7 +1,5 @@
 """Real servers for tests: the embedded Valkey's binary and Debian's redis-server, on unix sockets."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """A server that answers from a script, whatever it is asked, and remembers what that was."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping

@@ -1,7 +1,5 @@
 """A small disk of a test's own, that can be filled and given room again. Mounting it needs root."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import tempfile

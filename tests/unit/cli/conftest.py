@@ -1,7 +1,5 @@
 """What a command sets up for its process does not outlive a test."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import threading

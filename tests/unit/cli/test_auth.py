@@ -1,7 +1,5 @@
 """The sign-in by the settings: the keys that verify and sign, and the refusal of settings that do not fit."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import sys

@@ -1,7 +1,5 @@
 """The demo data and its guide: every refusal can be tried with their names."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """The acknowledgements of a load test: no later reply may contradict one."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

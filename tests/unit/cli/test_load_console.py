@@ -1,7 +1,5 @@
 """The console of a load test: during the run, and in the end."""
 
-from __future__ import annotations
-
 import re
 from io import StringIO
 from typing import Any, cast

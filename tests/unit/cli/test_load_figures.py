@@ -1,7 +1,5 @@
 """The result of a run: every figure is known or None, never made up."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import cast
 

@@ -1,7 +1,5 @@
 """The fixtures of a load test, servers without them, and the inbox of a virtual user."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 from typing import Any

@@ -1,7 +1,5 @@
 """The expected and unexpected results of flows, run against scripted replies."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """The plan of a load test from its arguments, and the conditions that fail it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The records of a run: latencies and outcomes, by second."""
 
-from __future__ import annotations
-
 import pytest
 
 from technopay.cli.load.recorder import Histogram, Recorder

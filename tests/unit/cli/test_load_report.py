@@ -1,7 +1,5 @@
 """The report of a load test: one file that fetches nothing, true to the result, with the verdict first."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

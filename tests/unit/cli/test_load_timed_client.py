@@ -1,7 +1,5 @@
 """Timed requests and the server's metrics: replies of all kinds, and none."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 

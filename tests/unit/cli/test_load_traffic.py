@@ -1,7 +1,5 @@
 """The traffic of a run: the begin of each purchase, the counts of their ends, and the end of the run."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from typing import Any
@@ -67,7 +65,7 @@ class Run:
 
         self.recorder.purchase = purchase  # type: ignore[method-assign]
 
-    async def play(self, stop_after_s: float | None = None) -> Run:
+    async def play(self, stop_after_s: float | None = None) -> "Run":
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         if stop_after_s is not None:

@@ -1,7 +1,5 @@
 """The verdict of a load test: the acknowledgements against the state that the server returns in the end."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from typing import Any
 

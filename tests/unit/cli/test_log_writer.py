@@ -1,7 +1,5 @@
 """The writer of logs: no caller waits, and lines that do not fit are dropped and counted."""
 
-from __future__ import annotations
-
 import os
 import select
 import threading

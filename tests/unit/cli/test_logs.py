@@ -1,7 +1,5 @@
 """Logs: lines of JSON, or of words on a terminal, with ids and without the content of requests."""
 
-from __future__ import annotations
-
 import json
 import logging
 import re

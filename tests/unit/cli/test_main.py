@@ -1,7 +1,5 @@
 """The command line: help, wrong arguments and settings, tokens, and errors without a traceback."""
 
-from __future__ import annotations
-
 import resource
 import subprocess
 import sys

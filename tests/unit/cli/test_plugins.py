@@ -1,7 +1,5 @@
 """Plug-ins: imported, started and left in order, or refused in one line that names the setting."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """A process: output in whole lines, as many open files as connections, and work on many items."""
 
-from __future__ import annotations
-
 import asyncio
 import io
 import resource

@@ -1,7 +1,5 @@
 """What an engine is set to by the settings of a service."""
 
-from __future__ import annotations
-
 import logging
 
 import pytest

@@ -1,7 +1,5 @@
 """Settings: the order of their sources, the accepted forms, and the problems of wrong ones."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Several workers: their configuration, their exports to one another, and their supervision."""
 
-from __future__ import annotations
-
 import asyncio
 import pickle
 from collections.abc import Callable

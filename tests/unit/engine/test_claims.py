@@ -1,7 +1,5 @@
 """Claims of payments, messages and the relay: they are renewed for as long as a service needs."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime

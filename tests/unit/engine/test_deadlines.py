@@ -1,7 +1,5 @@
 """Deadlines that share a timer: each ends its own block, in time, and nothing else."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 

@@ -1,7 +1,5 @@
 """The tree of errors against the contract, and against what the store's scripts can return."""
 
-from __future__ import annotations
-
 import re
 from importlib import resources
 

@@ -1,7 +1,5 @@
 """Rules of the fields: values that each one takes, and values that it refuses."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial

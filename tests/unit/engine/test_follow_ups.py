@@ -1,7 +1,5 @@
 """Follow-ups of outcomes: they come at once, even if the caller leaves while the command is under way."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial

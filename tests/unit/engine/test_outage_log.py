@@ -1,7 +1,5 @@
 """What fails again and again is logged when it begins, once a minute, and when it is over."""
 
-from __future__ import annotations
-
 import logging
 
 import pytest

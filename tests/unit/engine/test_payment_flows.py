@@ -1,7 +1,5 @@
 """Payments up to their confirmation: the commands that the engine sends for them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The life of an engine, and the result of an outcome."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,5 @@
 """A record that is built without validation behaves as one that is validated."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 from typing import Any

@@ -1,7 +1,5 @@
 """Records that cannot be read: counted and logged once, by the id alone, in bounded memory."""
 
-from __future__ import annotations
-
 import pytest
 
 from technopay.engine.statistics import UNREADABLE_KNOWN_MAX, UnreadableRecords

@@ -1,7 +1,5 @@
 """Waits until a payment is at rest."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any

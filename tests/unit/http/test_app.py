@@ -1,7 +1,5 @@
 """The application: an object that others can serve or mount."""
 
-from __future__ import annotations
-
 from aiohttp.test_utils import TestClient, TestServer
 from support.fixtures.engine_setup import SECRET, quick_settings
 

@@ -1,7 +1,5 @@
 """Metrics of requests, of the engine and the store, and of several workers."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Bodies: plain JSON within the bounds, and the problems of any other one."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

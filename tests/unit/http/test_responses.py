@@ -3,8 +3,6 @@
 The statuses are in the snapshot of the OpenAPI document; `client/test_errors.py` reads the members again.
 """
 
-from __future__ import annotations
-
 import json
 import math
 

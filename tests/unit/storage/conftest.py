@@ -1,7 +1,5 @@
 """Fixtures of the storage's tests: a small world in each kind of store, and one whose clock a test sets."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 
 import pytest

@@ -1,7 +1,5 @@
 """The agenda, and the mock services."""
 
-from __future__ import annotations
-
 import pytest
 from support.fixtures.store_commands import list_payments, mock_inbox, mock_settlement, read_inbox, take_due
 from support.fixtures.store_setup import Setup, client_of, operation

@@ -1,7 +1,5 @@
 """The audit: clean after everything that can happen, and broken by every hand-made corruption, by name."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from dataclasses import dataclass

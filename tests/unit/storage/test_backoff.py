@@ -1,7 +1,5 @@
 """The delay before a process that ended is started again."""
 
-from __future__ import annotations
-
 from technopay.storage.backoff import Backoff
 
 

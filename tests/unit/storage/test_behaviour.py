@@ -1,7 +1,5 @@
 """The limits on behaviour: counted per user by the scripts, in windows that begin with the first event."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

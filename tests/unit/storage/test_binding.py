@@ -1,7 +1,5 @@
 """Commands reach their scripts: each field under the name of its argument, behind them lease and periods."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, make_dataclass

@@ -1,7 +1,5 @@
 """Days in the business time zone, daylight saving included, and the bounds that scripts get."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """Rubbish in any record that a script uses: the script does its work, or stops before its first write."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any

@@ -1,7 +1,5 @@
 """Replies of scripts become outcomes, by the type that a command returns."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

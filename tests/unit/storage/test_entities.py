@@ -1,7 +1,5 @@
 """Users, wallets, invoices and limits."""
 
-from __future__ import annotations
-
 import pytest
 from support.fixtures.store_commands import list_invoices, list_wallets, read_limits
 from support.fixtures.store_setup import FAR, Setup, dump, new_id, new_invoice, operation, value_of

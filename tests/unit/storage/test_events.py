@@ -1,7 +1,5 @@
 """Reading the journal, and the records that its entries are about, as the feed of events does."""
 
-from __future__ import annotations
-
 import pytest
 from support.fixtures.clock import FakeClock
 from support.fixtures.store_commands import has_records, read_end, read_journal, read_owned

@@ -1,7 +1,5 @@
 """Expiries, to the millisecond of the store's clock."""
 
-from __future__ import annotations
-
 import pytest
 from support.fixtures.clock import FakeClock
 from support.fixtures.store_commands import take_due

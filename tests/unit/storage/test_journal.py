@@ -1,7 +1,5 @@
 """The journal: the time and the order of its entries, even where the clock went back."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

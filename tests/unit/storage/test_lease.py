@@ -1,7 +1,5 @@
 """The wallet's lease, judged in every script that works on a wallet."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The ledger of the audit moves the amount with which a refund was begun."""
 
-from __future__ import annotations
-
 import pytest
 
 from technopay.engine.models import Difference

@@ -1,7 +1,5 @@
 """Messages: deliveries at once, failures, and their list."""
 
-from __future__ import annotations
-
 import pytest
 from support.fixtures.clock import FakeClock
 from support.fixtures.relaying import read, relay, relay_all, relay_anew

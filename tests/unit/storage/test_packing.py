@@ -1,7 +1,5 @@
 """What scripts answer in one piece can hold any text: the separator, too, and in replies that are kept."""
 
-from __future__ import annotations
-
 import pytest
 from support.fixtures.relaying import read
 from support.fixtures.store_commands import list_payments, read_owned, search_payments, set_aside

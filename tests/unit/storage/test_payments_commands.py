@@ -1,7 +1,5 @@
 """Resends, cancellations, deposits and refusals of a state, and the lists of payments and entries."""
 
-from __future__ import annotations
-
 import pytest
 from support.fixtures.script_calls import ROWS, purchase_in
 from support.fixtures.store_commands import list_entries, list_payments

@@ -1,7 +1,5 @@
 """The confirmation of a payment: all of it or nothing, and the cost of a wrong code."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 

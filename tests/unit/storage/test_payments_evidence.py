@@ -1,7 +1,5 @@
 """The evidence of a confirm: which versions an answer matches, under which key, and what is kept of it."""
 
-from __future__ import annotations
-
 import pytest
 from support.fixtures.store_setup import RIGHT, WRONG, Setup, dump, evidence_of, new_id
 

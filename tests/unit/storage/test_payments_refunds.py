@@ -1,7 +1,5 @@
 """Refunds that fail, their ids, and what an earlier version left of them."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """The end of a debit: settled, given back, refunded, set aside, decided by an operator; and old claims."""
 
-from __future__ import annotations
-
 import pytest
 from support.fixtures.audit import assert_clean
 from support.fixtures.store_commands import list_entries, renew_claims, set_aside, take_due

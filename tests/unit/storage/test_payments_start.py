@@ -1,7 +1,5 @@
 """The start of a payment: its records, its refusals and their order."""
 
-from __future__ import annotations
-
 import pytest
 from support.fixtures.store_commands import list_payments
 from support.fixtures.store_setup import CODE_MS, Setup, dump, new_id, operation, start_command, value_of

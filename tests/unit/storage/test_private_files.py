@@ -1,7 +1,5 @@
 """Directories, sockets and secrets of an embedded store: ours alone, or refused in one line that says why."""
 
-from __future__ import annotations
-
 import os
 import stat
 import tempfile

@@ -1,7 +1,5 @@
 """Replies become records: what is shown of a payment in each state, and how addresses are masked."""
 
-from __future__ import annotations
-
 import pytest
 
 from technopay.engine.models import OperatorPayment, Payment, from_ms

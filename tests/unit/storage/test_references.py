@@ -1,7 +1,5 @@
 """References: used once per merchant, and free again for good when their invoice is void or expired unpaid."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

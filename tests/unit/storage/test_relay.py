@@ -1,7 +1,5 @@
 """The relay: its claim, and the notifications that entries of the journal cause."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

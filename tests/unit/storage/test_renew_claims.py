@@ -1,7 +1,5 @@
 """Claims in the store: renewed while they are current, given up so that others need not wait."""
 
-from __future__ import annotations
-
 from support.fixtures.relaying import read
 from support.fixtures.script_calls import retried_message
 from support.fixtures.store_commands import (

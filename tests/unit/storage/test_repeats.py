@@ -1,7 +1,5 @@
 """Repeats of a script: the same outcome and no change; under another fingerprint a refusal."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The store as a whole: opening, closing, namespaces, what it says of itself."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

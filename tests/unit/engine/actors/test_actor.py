@@ -1,7 +1,5 @@
 """The actor of a wallet: how it sends commands and returns their outcomes."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

@@ -3,8 +3,6 @@
 The store is a model of what the scripts and the connection do; Hypothesis decides what goes wrong and when.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Resends: commands that the lease refused, or whose replies were lost, in their old order."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

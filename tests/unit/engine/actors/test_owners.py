@@ -1,7 +1,5 @@
 """Starts that name somebody else's wallet neither wait in its mailbox nor fill it."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The feed: each listener gets its events in order, without a gap, each once, and delays no other."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

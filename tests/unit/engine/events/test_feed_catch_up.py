@@ -1,7 +1,5 @@
 """Listeners that catch up from an old event: no event is lost or doubled, and nobody else is delayed."""
 
-from __future__ import annotations
-
 from random import Random
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The relay: which messages go out, to whom, with which text."""
 
-from __future__ import annotations
-
 import pytest
 from support.fixtures.doubles import make_context
 from support.fixtures.relay_setup import BY_SMS, SETTINGS, TERMS, VERIFIER, Office, code_notification, news

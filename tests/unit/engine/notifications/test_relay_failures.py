@@ -1,7 +1,5 @@
 """The relay: channels that fail or hang, and retries of messages."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 

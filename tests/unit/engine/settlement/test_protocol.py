@@ -1,7 +1,5 @@
 """The requests to the settlement service. Money goes back only on 'declined' or 'called_off'."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Settlements that run, and their verdicts."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

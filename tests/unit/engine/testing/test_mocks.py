@@ -1,7 +1,5 @@
 """The mock services with fixed answers, the doubles, and counted ids."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Awaitable

@@ -1,7 +1,5 @@
 """Messages of the mock inbox as JSON."""
 
-from __future__ import annotations
-
 import json
 
 from technopay.engine import InboxMessage

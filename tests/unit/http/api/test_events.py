@@ -1,7 +1,5 @@
 """Server-sent events: their frames, and the end of a stream with its sign-in."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time

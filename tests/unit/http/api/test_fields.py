@@ -1,7 +1,5 @@
 """Bodies and queries: the examples of the documentation, the rules of the engine, and their messages."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """The table of routes, and how a route binds a request to a method of the engine."""
 
-from __future__ import annotations
-
 from technopay.engine import Engine, OperatorPayment, Payment
 from technopay.http.app import API_ROUTES
 from technopay.http.auth.tokens import ADMIN, PAYMENTS

@@ -1,7 +1,5 @@
 """Streams: their end closes their source, and only a regular end looks complete."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """The guard of a demo: requests to its own address only, and none from pages of other origins."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 

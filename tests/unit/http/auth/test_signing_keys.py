@@ -1,7 +1,5 @@
 """Keys of tokens: their number, kind and length, and the problems of wrong ones."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

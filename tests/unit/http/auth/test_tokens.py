@@ -1,7 +1,5 @@
 """Tokens: only those signed with one of the keys are valid, until they end."""
 
-from __future__ import annotations
-
 import base64
 import hmac
 import time

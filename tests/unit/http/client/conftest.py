@@ -1,7 +1,5 @@
 """Fixtures of the client's tests: a server with a script, and a clock that passes by sleeping only."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 
 import pytest

@@ -1,7 +1,5 @@
 """The client has the operations of the table of routes, with their arguments and answers."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import re

@@ -1,7 +1,5 @@
 """Problems are read as the errors that they were written from."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The event streams of the client: their frames, the place and pause of a reconnection, and their end."""
 
-from __future__ import annotations
-
 from contextlib import aclosing
 
 import pytest

@@ -1,7 +1,5 @@
 """The retries of the client: which, under which key, how long, and the error in the end."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 from datetime import UTC, datetime, timedelta

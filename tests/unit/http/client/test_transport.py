@@ -1,7 +1,5 @@
 """The transport of the client: sessions, tokens and addresses."""
 
-from __future__ import annotations
-
 import asyncio
 from urllib.parse import unquote
 

@@ -4,8 +4,6 @@ After a change that is meant, renew the snapshot and look at the difference:
 `PYTHONPATH=tests .venv/bin/python -m unit.http.openapi.test_openapi`
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

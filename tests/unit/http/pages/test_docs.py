@@ -1,7 +1,5 @@
 """The page at `/docs`: whole, ours alone, and at home wherever the application is mounted."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import AsyncIterator

@@ -1,7 +1,5 @@
 """The address of a client, also behind proxies that are trusted, and never one that a client made up."""
 
-from __future__ import annotations
-
 from ipaddress import ip_network
 from typing import Any
 from unittest.mock import Mock

@@ -1,7 +1,5 @@
 """A connection whose client does not read the responses."""
 
-from __future__ import annotations
-
 import asyncio
 from functools import partial
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Load shedding: the limit follows the lag of the loop, and requests, waits and streams are counted."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 

@@ -1,7 +1,5 @@
 """A prebuilt response: equal to aiohttp's, without line ends in its headers."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """The server: its address, sockets that several processes share, its parser, and its end."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import time

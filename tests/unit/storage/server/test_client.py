@@ -1,7 +1,5 @@
 """The clients: order, bounds, connecting, scripts that the server forgot; and the fake."""
 
-from __future__ import annotations
-
 import asyncio
 import ssl
 from collections.abc import AsyncIterator

@@ -1,7 +1,5 @@
 """Lost replies, cut connections, silence: every call gets its own true outcome; nothing happens twice."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import AsyncIterator

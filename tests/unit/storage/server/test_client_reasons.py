@@ -1,7 +1,5 @@
 """The reason why a store cannot be reached: what to put right and the address, without the password."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator

@@ -1,7 +1,5 @@
 """The pipelined connection: when calls are written, which call gets which reply, what error replies mean."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from functools import partial

@@ -1,7 +1,5 @@
 """The embedded server: initialised once, started again, one per directory, gone with its supervisor."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import re

@@ -1,7 +1,5 @@
 """The health check: which replies make a store unfit or unavailable, and what it remembers of the store."""
 
-from __future__ import annotations
-
 import os
 import resource
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Whether a store may be used: each reason against it is one clear line, and says how to overrule it."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
 from typing import Any
