@@ -86,6 +86,17 @@ async def test_every_payment_of_schema_5_can_be_read(old_store: OldStore) -> Non
             assert (confirmation.attempts_remaining, confirmation.resends_remaining) == (attempts, resends), (
                 name
             )
+        assert {
+            name: [(refund.amount, refund.reason) for refund in payment.refunds]
+            for name, payment in found.items()
+            if payment.refunds
+        } == {
+            "refunded": [(1_250, "requested_by_operator")],
+            "declined": [(1_250, "settlement_failed")],
+            "resolved as refunded": [(1_250, "settlement_failed")],
+        }
+        invoice = await engine.find_invoice(invoice_id=found["refunded"].invoice_id)
+        assert (invoice.status, invoice.refunded_amount) == ("paid", 1_250)
         assert not found["live without a limit"].limits
         [limit] = found["processing"].limits
         assert (limit.rule, limit.currency, limit.limit) == ("global", "EUR", 1_000_000)
@@ -218,6 +229,10 @@ async def test_what_schema_5_recorded_is_replayed(old_store: OldStore) -> None:
                 idempotency_key=f"resolve-{name}",
             )  # fmt: skip
             assert (resolved.replayed, resolved.status) == (True, STATUSES[name])
+            assert resolved.refunds == (await engine.find_payment(payment_id=ids[name])).refunds
+            assert (resolved.refunded_amount > 0, resolved.set_aside) == (outcome == "refund", False)
+            assert resolved.resolution
+            assert resolved.resolution.outcome == outcome
         deposited = await engine.deposit(wallet_id=wallets["bob EUR"], amount=111, idempotency_key="deposit-1")
         assert deposited.replayed
         voided = await engine.void_invoice(invoice_id=old_store.invoice("void")["id"], idempotency_key="void-1")

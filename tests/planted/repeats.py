@@ -39,8 +39,8 @@ REPEATS_AND_CLAIMS = (
         (
             lua(
                 "complete_payment",
-                "if status == TO[verdict] then",
-                "if current == claim and status == TO[verdict] then",
+                "if is_recorded(verdict,",
+                "if current == claim and is_recorded(verdict,",
             ),
         ),
         (

@@ -1,3 +1,1 @@
 """technopay's command: the composition root, which alone sees engine, storage and http."""
-
-__all__: list[str] = []

@@ -1,7 +1,5 @@
 """`technopay audit`: audits a store, in use or not, and prints the differences."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 

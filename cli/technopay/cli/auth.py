@@ -1,9 +1,8 @@
 """Sign-in: the keys that tokens are verified with, and the key that signs them."""
 
-from __future__ import annotations
-
 import hmac
 from dataclasses import dataclass
+from typing import Self
 
 from aiohttp import web
 
@@ -31,14 +30,14 @@ class SignIn:
             )
         return self.signer
 
-    def for_demo(self, secret: str, incarnation: str) -> SignIn:
+    def for_demo(self, secret: str, incarnation: str) -> Self:
         """Return a sign-in that also accepts tokens of one demo, and signs only these.
 
         Their key is derived from the secret and the store: no other store accepts them, nor this one without
         `--demo`.
         """
         key = hmac.digest(secret.encode(), f"technopay demo tokens {incarnation}".encode(), "sha256").hex()
-        return SignIn(DemoAuthenticator(TokenAuthenticator(key), self.authenticator), TokenSigner(key))
+        return type(self)(DemoAuthenticator(TokenAuthenticator(key), self.authenticator), TokenSigner(key))
 
 
 class DemoAuthenticator:
@@ -56,12 +55,7 @@ class DemoAuthenticator:
 
 
 def make_sign_in(settings: Settings, secret: str | None = None) -> SignIn:
-    """Make the sign-in of the settings; the secret is that of the settings unless another is given.
-
-    Raises:
-        ConfigurationError: a setting is wrong.
-
-    """
+    """Make the sign-in of the settings, with their secret or the given one, or raise ConfigurationError."""
     names = {"issuer": settings.token_issuer, "audience": settings.token_audience}
     keys = _public_keys(settings) or _secret_keys(settings, secret)
     try:

@@ -3,8 +3,6 @@
 A request is one line, too. It has ids, and never a code, a token or a secret: its content is not logged.
 """
 
-from __future__ import annotations
-
 import atexit
 import logging
 import os

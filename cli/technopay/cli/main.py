@@ -1,7 +1,5 @@
 """The `technopay` command."""
 
-from __future__ import annotations
-
 import asyncio
 import io
 import logging
@@ -47,12 +45,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-DataDir = Annotated[
-    str | None, typer.Option(metavar="DIRECTORY", help="Directory of the embedded store.", show_default=False)
-]
-RedisUrl = Annotated[
-    str | None, typer.Option("--redis", help="URL of a Redis or Valkey server.", show_default=False)
-]
+DataDir = Annotated[str | None, typer.Option(metavar="DIRECTORY", help="Directory of the embedded store.")]
+RedisUrl = Annotated[str | None, typer.Option("--redis", help="URL of a Redis or Valkey server.")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
 Port = Annotated[
     int | None,
@@ -93,9 +87,7 @@ def _lifetime_s(text: str) -> int:
     return lifetime_s
 
 
-JsonFile = Annotated[
-    Path | None, typer.Option(parser=_output_file, metavar="FILE", help="For all figures.", show_default=False)
-]
+JsonFile = Annotated[Path | None, typer.Option(parser=_output_file, metavar="FILE", help="For all figures.")]
 
 
 def _show_version(*, wanted: bool) -> None:
@@ -139,22 +131,17 @@ def init(
     mark: Annotated[
         Path | None,
         typer.Option(
-            help="File to write once the store is initialised; where it exists, an empty store is refused.",
-            show_default=False,
+            help="File to write once the store is initialised; where it exists, an empty store is refused."
         ),
     ] = None,
 ) -> None:
     """Initialise a store that was never used; one that is ours already is left as it is."""
-    settings = load_settings(redis_url=redis)
-    if settings.redis_url is None:
-        raise UsageError("--redis is missing: give the URL of a Redis or Valkey server")
+    url, settings = _server(redis)
+    may_be_new = mark is None or not mark.exists()
     try:
         is_new = run_loop(
             initialise_store(
-                settings.redis_url,
-                timezone=settings.timezone,
-                durability=settings.durability,
-                may_be_new=mark is None or not mark.exists(),
+                url, timezone=settings.timezone, durability=settings.durability, may_be_new=may_be_new
             )
         )
     except StoreUninitialised as error:
@@ -170,13 +157,9 @@ def init(
 @app.command()
 def migrate(redis: RedisUrl = None) -> None:
     """Migrate a store of an earlier version. Engines of that version close; one that was broken off goes on."""
-    settings = load_settings(redis_url=redis)
-    if settings.redis_url is None:
-        raise UsageError("--redis is missing: give the URL of a Redis or Valkey server")
+    url, settings = _server(redis)
     set_up_logging(settings.log_level, settings.log_format)
-    was_migrated = run_loop(
-        migrate_store(settings.redis_url, timezone=settings.timezone, durability=settings.durability)
-    )
+    was_migrated = run_loop(migrate_store(url, timezone=settings.timezone, durability=settings.durability))
     print(f"technopay: the store {'is migrated' if was_migrated else 'has the schema of this program already'}")
 
 
@@ -209,7 +192,7 @@ def bench(json: JsonFile = None) -> None:
 def load(
     url: Annotated[str, typer.Option(help="Address of the server; it has to run with --demo.")],
     admin_token: Annotated[
-        str | None, typer.Option(help="Token of an operator; without it, one is asked for.", show_default=False)
+        str | None, typer.Option(help="Token of an operator; without it, one is asked for.")
     ] = None,
     users: Annotated[int, typer.Option(min=1, max=10_000, help="Users to make, each with a wallet.")] = 100,
     concurrency: Annotated[
@@ -226,14 +209,12 @@ def load(
     scenario: Annotated[ScenarioName, typer.Option(help="Which purchases.")] = ScenarioName.MIXED,
     report: Annotated[
         Path | None,
-        typer.Option(parser=_output_file, metavar="FILE", help="For a page with charts.", show_default=False),
+        typer.Option(parser=_output_file, metavar="FILE", help="For a page with charts."),
     ] = None,
     json: JsonFile = None,
     fail_if: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Condition that fails the run, like p99_ms>500; may be repeated.", show_default=False
-        ),
+        typer.Option(help="Condition that fails the run, like p99_ms>500; may be repeated."),
     ] = None,
 ) -> int:
     """Make concurrent purchases against a running server, and check its books.
@@ -334,6 +315,14 @@ async def _demo(settings: Settings, *, once: bool) -> None:
         stopped = catch_signals()
         say(await guide_text(service.url, service.engine, service.sign_in))
         await stopped.wait()
+
+
+def _server(redis: str | None) -> tuple[str, Settings]:
+    """Return the URL of a server's store and the settings; the embedded store is not one."""
+    settings = load_settings(redis_url=redis)
+    if settings.redis_url is None:
+        raise UsageError("--redis is missing: give the URL of a Redis or Valkey server")
+    return settings.redis_url, settings
 
 
 def _running(

@@ -1,22 +1,20 @@
 """The process: its event loop, signals, standard streams and limits. The library leaves these to programs."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import logging
 import os
 import resource
 import signal
-import socket
 import sys
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from technopay.cli.settings import ConfigurationError, Settings
 
 logger = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 COLLECT_AFTER_OBJECTS = 50_000
@@ -36,14 +34,26 @@ def run_loop(main: Coroutine[Any, Any, Result]) -> Result:
     return asyncio.run(main)
 
 
+async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[object]], at_a_time: int) -> None:
+    """Do some work for each item, so many at a time; the first failure is raised and ends the rest."""
+    waiting = iter(items)
+
+    async def work_on_some() -> None:
+        for item in waiting:
+            await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(at_a_time):
+                workers.create_task(work_on_some())
+    except* Exception as errors:
+        raise errors.exceptions[0] from None
+
+
 def allow_connections(count: int, asked_by: str, *, is_default: bool = False) -> int:
     """Raise this process's limit of open files for so many connections; return the number that it allows.
 
-    A default is lowered to the system's limit, with a warning.
-
-    Raises:
-        ConfigurationError: the system allows less than was set.
-
+    If the system allows less, a default is lowered, with a warning, and a setting raises ConfigurationError.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = count + OTHER_FILES
@@ -100,8 +110,3 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
-
-
-def sockets_of(descriptors: Iterable[int]) -> list[socket.socket]:
-    """Take over inherited sockets."""
-    return [socket.socket(fileno=each) for each in descriptors]

@@ -3,8 +3,6 @@
 A plug-in is a service that a setting names by its factory, `package.module:factory`, or `mock`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import importlib
 import inspect
@@ -54,7 +52,10 @@ MOCK_EFFECTS = {
     "sms": "no message is sent by SMS",
     "verifier": f"every payment is confirmed with {MOCK_CODE}",
 }
-EXPOSED = "the demo listens on %s: every client that reaches this address can act as an operator"
+EXPOSED = (
+    "the demo listens on %s: every client that reaches this address can act as an operator; let it listen on "
+    "127.0.0.1 (TECHNOPAY_HOST), or keep other machines out of this network"
+)
 CONNECTIONS_MAX = 64
 """Connections of all plug-ins together: they count among the files that a process opens besides its clients."""
 REQUEST_S_MAX = 10.0
@@ -106,27 +107,18 @@ def make_store(settings: Settings, *, initialise: bool, demo: bool) -> RedisStor
 
 def engine_settings(settings: Settings, secret: str, *, demo: bool) -> EngineSettings:
     """Return the settings of the engine; a demo has no limits on behaviour."""
-
-    def limit(most: int) -> int | None:
-        return None if demo or most == 0 else most
-
+    names = ("codes_per_hour", "confirms_per_minute", "failures_per_day")
+    limits: dict[str, Any] = {name: None if demo else getattr(settings, name) or None for name in names}
     return EngineSettings(
         secret=secret,
         previous_secrets=settings.previous_secrets,
         code_lifetime_s=settings.code_lifetime_s,
-        codes_per_hour=limit(settings.codes_per_hour),
-        confirms_per_minute=limit(settings.confirms_per_minute),
-        failures_per_day=limit(settings.failures_per_day),
+        **limits,
     )
 
 
 def require_configuration(settings: Settings, *, demo: bool) -> tuple[str, SignIn]:
-    """Return the secret and the sign-in, before anything is started.
-
-    Raises:
-        ConfigurationError: settings are wrong; a line each.
-
-    """
+    """Return the secret and the sign-in before a start, or raise ConfigurationError; a line for each fault."""
     wrong = []
     try:
         secret = settings.demo_secret() if demo else settings.require_secret()
@@ -166,9 +158,8 @@ async def running_service(
     )
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(make_store(settings, initialise=initialise, demo=demo))
-        # Before anything is written to it.
-        is_unseeded = demo and await store.mark_demo()
         if demo:
+            await seed_once(store, settings, secret)
             sign_in = sign_in.for_demo(secret, (await store.read_meta())["incarnation"])
         plugins = await stack.enter_async_context(running_plugins(settings, store, demo=demo))
         engine = await stack.enter_async_context(
@@ -180,9 +171,6 @@ async def running_service(
                 verifier=plugins.verifier,
             )
         )
-        if is_unseeded:
-            await seed(engine)
-            await store.mark_seeded()
         app = create_app(
             engine,
             sign_in.authenticator,
@@ -201,6 +189,14 @@ async def running_service(
                 warn(settings, demo=demo)
                 await report_live_codes(store, settings, secret)
             yield Service(show_url(host, port), engine, sign_in, app[METRICS].export)
+
+
+async def seed_once(store: RedisStore, settings: Settings, secret: str) -> None:
+    """Mark a store as one for a demo, before anything is written to it, and add the demo data."""
+    if await store.mark_demo():
+        async with Engine(store, engine_settings(settings, secret, demo=True)) as engine:
+            await seed(engine)
+        await store.mark_seeded()
 
 
 def warn(settings: Settings, *, demo: bool) -> None:
@@ -240,11 +236,9 @@ class Plugins:
 
 
 def require_plugins(settings: Settings, *, demo: bool) -> None:
-    """Import the factories of the settings; outside a demo, settlement and one channel are required.
+    """Import the factories of the settings, or raise ConfigurationError with the one that fails or is missing.
 
-    Raises:
-        ConfigurationError: one is missing or cannot be imported; one line names it.
-
+    Outside a demo, settlement and one channel are required.
     """
     factories = _factories(settings, demo=demo)
     missing = [] if "settlement" in factories else ["TECHNOPAY_SETTLEMENT"]
@@ -262,11 +256,9 @@ def require_plugins(settings: Settings, *, demo: bool) -> None:
 
 @asynccontextmanager
 async def running_plugins(settings: Settings, store: Store, *, demo: bool) -> AsyncIterator[Plugins]:
-    """Run the plug-ins until the block ends: the engine starts and drains inside it.
+    """Run the plug-ins until the block ends, with the engine inside it.
 
-    Raises:
-        ConfigurationError: a factory fails, or returns something else; one line names it.
-
+    Raises ConfigurationError if a factory fails, or returns something else; one line names it.
     """
     made: dict[str, Any] = {}
     factories = _factories(settings, demo=demo)

@@ -1,7 +1,5 @@
 """Settings: from flags, the environment (TECHNOPAY_…) or a `.env` file, the first of these that has one."""
 
-from __future__ import annotations
-
 import difflib
 import ipaddress
 import os
@@ -127,7 +125,8 @@ def _factory(name: str) -> str:
     return name
 
 
-def _origin(text: str) -> str:
+def http_origin(text: str) -> str:
+    """Return an origin in lower case, else raise ValueError with the rule."""
     parts = urlsplit(text.lower())
     # To read the port raises ValueError if it is no number.
     is_plain = parts.port != 0 and not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
@@ -175,9 +174,8 @@ Secrets = Annotated[tuple[Secret, ...], _of_text(_items)]
 Factory = Annotated[str, AfterValidator(_factory)]
 Limit = Annotated[int, Field(ge=0)]
 Bound = Annotated[int, Field(ge=1, le=100_000)]
-Text = Annotated[str, Field(min_length=1)]
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
-Origin = Annotated[str, AfterValidator(_origin)]
+Origin = Annotated[str, AfterValidator(http_origin)]
 
 
 def _default_data_dir() -> Path:
@@ -216,13 +214,20 @@ class Settings(BaseModel):
     token_secret: Secret | None = None
     token_secret_previous: Secrets = ()
     token_public_key_file: FilePath | None = None
-    token_issuer: Text | None = None
-    token_audience: Text | None = None
+    token_issuer: str | None = None
+    token_audience: str | None = None
     connections_max: Bound = ServerLimits().connections_max
     requests_max: Bound = ServerLimits().requests_max
     keepalive_s: Annotated[Seconds, Field(ge=1, le=3600)] = 75
     cors_origins: Annotated[tuple[Origin, ...], _of_text(partial(_items, end="/"))] = ()
     trusted_proxies: Annotated[tuple[Network, ...], _of_text(_items)] = ()
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_empty(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError(EMPTY)
+        return value
 
     @field_validator("secret_previous")
     @classmethod
@@ -274,9 +279,7 @@ class Settings(BaseModel):
 def load_settings(**flags: Any) -> Settings:
     """Read the settings; flags come before the environment, None is a flag that was not given.
 
-    Raises:
-        UsageError, ConfigurationError: settings are wrong; each line names one.
-
+    Raises UsageError or ConfigurationError if settings are wrong; each line names one.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     if "redis_url" in given and "data_dir" in given:
@@ -286,13 +289,9 @@ def load_settings(**flags: Any) -> Settings:
     if "data_dir" in given:
         # It means the embedded store, also if the environment names a server.
         values["redis_url"] = None
-    names = Settings.model_fields.keys() - {"service_variables"}
     variables = _take_service_variables(values, wrong)
-    wrong |= _unknown(values.keys() - names, [*names, *(f"{name}_file" for name in FROM_FILES)])
-    wrong |= {name: EMPTY for name, value in values.items() if isinstance(value, str) and not value.strip()}
-    right = {name: value for name, value in values.items() if name in names and name not in wrong}
     try:
-        settings = Settings.model_validate(right | {"service_variables": variables})
+        settings = Settings.model_validate({"service_variables": variables} | values)
     except ValidationError as error:
         wrong |= _problems(error)
     if not wrong:
@@ -367,21 +366,17 @@ def _take_service_variables(values: dict[str, Any], wrong: dict[str, str]) -> di
     return variables
 
 
-def _unknown(names: set[str], known: list[str]) -> dict[str, str]:
-    problems = {}
-    for name in sorted(names):
-        nearest = difflib.get_close_matches(name, known, 1)
-        hint = f"; the nearest one is {PREFIX}{nearest[0].upper()}" if nearest else ""
-        problems[name] = f"is not a setting{hint}"
-    return problems
-
-
 def _problems(error: ValidationError) -> dict[str, str]:
     """Return the problem of each setting, without its value."""
     problems: dict[str, str] = {}
     for problem in error.errors(include_url=False, include_input=False):
         name, *rest = problem["loc"]
         message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "has to be")
+        if problem["type"] == "extra_forbidden":
+            known = [*Settings.model_fields, *(f"{each}_file" for each in FROM_FILES)]
+            nearest = difflib.get_close_matches(str(name), known, 1)
+            hint = f"; the nearest one is {PREFIX}{nearest[0].upper()}" if nearest else ""
+            message = f"is not a setting{hint}"
         if problem["type"] in ("too_short", "string_too_short"):
             # Pydantic counts the characters of a secret as items.
             message = f"has to have at least {problem['ctx']['min_length']} characters"

@@ -73,7 +73,6 @@ from technopay.engine.ports import (
     Ids,
     MatchingVersions,
     OutgoingMessage,
-    RefundTerms,
     SettlementService,
     Store,
     Verifier,
@@ -88,7 +87,7 @@ from technopay.engine.testing.doubles import (
     SequentialIds,
 )
 from technopay.engine.testing.mocks import InboxMessage, MockChannel, MockSettlementService, read_mock_inbox
-from technopay.engine.values import PaymentTerms
+from technopay.engine.values import PaymentTerms, RefundTerms
 from technopay.engine.verifiers.message_code import MessageCode
 
 __version__ = "0.1.0"

@@ -20,7 +20,7 @@ from technopay.engine.statistics import Statistics, StoreGauges
 from technopay.engine.fields import (
     Amount, Code, Currency, Description, Email, EntryCursor, EventId, InvoiceCursor, JournalCursor, Key,
     LimitAmount, Name, Note, PageLimit, PaymentCursor, Phone, Time, UserId, WaitSeconds, WalletCursor,
-    id_or_unknown, nfc, user_or_unknown,
+    id_or_unknown, nfc, partition_in, user_or_unknown,
 )  # fmt: skip
 from technopay.engine.models import (
     Audit, Entry, Invoice, Limit, Message, Method, OperatorPayment, Page, Payment, PaymentStatus,
@@ -180,7 +180,9 @@ class Engine:
         refunded again later), or 'refunding' when the service takes its time.
         """
         called = self._runtime.operation("refund", (payment_id,), idempotency_key, [])
-        return await self._payments.refund(called, payment_id)
+        known_id = id_or_unknown(payment_id)
+        refund_id = self._runtime.ids.new("ref", partition_in(known_id))
+        return await self._payments.refund(commands.BeginRefund(called, known_id, refund_id))
 
     @operation("payment_not_found payment_not_resolvable idempotency_key_reused validation_failed")
     async def resolve_payment(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Annotated, Any, TypeVar
@@ -215,22 +215,33 @@ class Rule:
     """A rule beside the type; `error` returns the error of a value, or None."""
 
     error: Callable[[Any], str | None]
+    schema: Mapping[str, int | str] = field(default_factory=dict, hash=False)
+    """What JSON Schema can say of the rule."""
 
 
 def _wait_error(wait_s: float) -> str | None:
     return None if 0 <= wait_s <= WAIT_S_MAX else f"has to be 0 to {WAIT_S_MAX:g} seconds"
 
 
-UserId = Annotated[str, Rule(user_id_error)]
-Email = Annotated[str, Rule(email_error)]
-Phone = Annotated[str, Rule(phone_error)]
-Currency = Annotated[str, Rule(currency_error)]
-Amount = Annotated[int, Rule(amount_error)]
-LimitAmount = Annotated[int, Rule(partial(amount_error, least=0))]
-Name = Annotated[str, Rule(partial(text_error, least=1, most=128))]
-Note = Annotated[str, Rule(partial(text_error, least=1, most=500, lines=True))]
-Description = Annotated[str, Rule(partial(text_error, least=0, most=500, lines=True))]
-Code = Annotated[str, Rule(code_error)]
+def _amount_rule(least: int) -> Rule:
+    return Rule(partial(amount_error, least=least), {"minimum": least, "maximum": AMOUNT_MAX})
+
+
+def _text_rule(least: int, most: int, *, lines: bool = False) -> Rule:
+    schema = {"minLength": least, "maxLength": most} if least else {"maxLength": most}
+    return Rule(partial(text_error, least=least, most=most, lines=lines), schema)
+
+
+UserId = Annotated[str, Rule(user_id_error, {"pattern": f"^{USER_ID.pattern}$"})]
+Email = Annotated[str, Rule(email_error, {"maxLength": EMAIL_LENGTH_MAX})]
+Phone = Annotated[str, Rule(phone_error, {"pattern": f"^{PHONE.pattern}$"})]
+Currency = Annotated[str, Rule(currency_error, {"pattern": "^[A-Z]{3}$"})]
+Amount = Annotated[int, _amount_rule(1)]
+LimitAmount = Annotated[int, _amount_rule(0)]
+Name = Annotated[str, _text_rule(1, 128)]
+Note = Annotated[str, _text_rule(1, 500, lines=True)]
+Description = Annotated[str, _text_rule(0, 500, lines=True)]
+Code = Annotated[str, Rule(code_error, {"minLength": 1, "maxLength": 64})]
 Key = Annotated[str, Rule(key_error)] | None
 """An idempotency key, or none."""
 Time = Annotated[datetime, Rule(time_error)]

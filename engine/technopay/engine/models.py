@@ -292,6 +292,15 @@ class Entry(Record):
     at: HappenedAt
 
 
+ENTRY_KINDS = {
+    "wallet.deposited": "deposit",
+    "payment.processing": "payment",
+    "payment.failed": "refund",
+    "payment.refunded": "refund",
+}
+"""The kinds of entries, by the type of the journal entry."""
+
+
 class PaymentEvent(Record):
     """A change of a payment, which is shown as it was when the event was read."""
 

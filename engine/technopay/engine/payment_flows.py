@@ -16,7 +16,7 @@ from technopay.engine.commands import (
     StartPayment,
 )
 from technopay.engine.errors import SettlementFailed, StoreUnavailable
-from technopay.engine.fields import id_or_unknown, normalise_code, partition_in
+from technopay.engine.fields import id_or_unknown, normalise_code
 from technopay.engine.models import Method, OperatorPayment, Payment
 from technopay.engine.ports import Outcome
 from technopay.engine.runtime import Runtime, unwrap
@@ -112,10 +112,9 @@ class PaymentFlows:
         command = CancelPayment(called, payment_id, user_id)
         return unwrap(await self._runtime.directory.run(route.wallet_id, command, self._runtime.follow))
 
-    async def refund(self, called: Operation, payment_id: str) -> OperatorPayment:
+    async def refund(self, command: BeginRefund) -> OperatorPayment:
         runtime = self._runtime
-        route = await self.route_of(payment_id, None)
-        command = BeginRefund(called, payment_id, runtime.ids.new("ref", partition_in(payment_id)))
+        route = await self.route_of(command.payment_id, None)
         outcome = await runtime.directory.run(route.wallet_id, command, runtime.follow)
         payment = cast("OperatorPayment", await runtime.wait_for_rest(unwrap(outcome), REFUND_WAIT_S))
         return payment.as_replay() if outcome.replayed else payment

@@ -12,7 +12,7 @@ from technopay.engine.commands import Command
 from technopay.engine.errors import Fault
 from technopay.engine.models import Audit, Method
 from technopay.engine.statistics import ScriptTime, StoreGauges, UnreadableRecords
-from technopay.engine.values import JournalBatch, Lease, PaymentTerms, Position
+from technopay.engine.values import JournalBatch, Lease, PaymentTerms, Position, RefundTerms
 
 Value = TypeVar("Value", covariant=True)
 Result = TypeVar("Result")
@@ -26,13 +26,6 @@ class Outcome(NamedTuple, Generic[Value]):
     details: Mapping[str, Any] = MappingProxyType({})
     token: str = ""
     replayed: bool = False
-
-
-class RefundTerms(NamedTuple):
-    """One refund of a payment: the id is the key of its reversal."""
-
-    id: str
-    amount: int
 
 
 class OutgoingMessage(NamedTuple):

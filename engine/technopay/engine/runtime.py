@@ -209,7 +209,7 @@ class Runtime:
         self.remember(payment)
         self._announce(payment)
         if claim := outcome.details.get("claim"):
-            self.settlements.begin(Claimed(payment, claim, outcome.details.get("refund", "")))
+            self.settlements.begin(Claimed(payment, claim, outcome.details.get("refund")))
 
     async def run(
         self, command: Command[Value], on_outcome: Callable[[Outcome[Value]], None]

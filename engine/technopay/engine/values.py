@@ -113,12 +113,19 @@ class PaymentTerms(NamedTuple):
     merchant: str
 
 
+class RefundTerms(NamedTuple):
+    """One refund of a payment: the id is the key of its reversal."""
+
+    id: str
+    amount: int
+
+
 class Claimed(NamedTuple):
     """A payment that this process may settle or reverse until the claim expires."""
 
     payment: Payment
     claim: str
-    refund_id: str = ""
+    refund: RefundTerms | None = None
 
 
 class NotificationContext(NamedTuple):

@@ -1,7 +1,5 @@
 """The record of one request, for the access log and the metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The application: all routes for an engine, which another part of the program starts and closes."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import random

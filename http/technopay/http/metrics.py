@@ -3,8 +3,6 @@
 A worker that is asked for metrics collects those of the others, so that one address serves all.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from bisect import bisect_left
@@ -71,16 +69,17 @@ class RequestCollector(Collector):
             "technopay_request_seconds", "Duration of requests by route.", labels=["route", "method"]
         )
         bounds = [*map(str, BUCKETS_S), "+Inf"]
-        for route, times in self._times.items():
-            latency.add_metric(route, list(zip(bounds, accumulate(times.counts), strict=True)), times.total_s)
+        for labels, times in self._times.items():
+            latency.add_metric(labels, list(zip(bounds, accumulate(times.counts), strict=True)), times.total_s)
         yield latency
-        outcomes = {(*key[:2], str(key[2]), key[3]): count for key, count in self._outcomes.items()}
         requests = CounterMetricFamily(
             "technopay_requests",
             "Requests by route, status and code of refusal.",
             labels=["route", "method", "status", "code"],
         )
-        yield _labelled(requests, outcomes)
+        for (route, method, status, code), count in self._outcomes.items():
+            requests.add_metric((route, method, str(status), code), count)
+        yield requests
 
 
 @dataclass(slots=True)
@@ -115,17 +114,16 @@ class EngineCollector(Collector):
         yield CounterMetricFamily("technopay_lease_waits", text, engine.lease_waits)
         text = "Settlements and messages that another process took over."
         yield CounterMetricFamily("technopay_claims_lost", text, engine.claims_lost)
-        text = "Services that are mocks."
-        mocks = GaugeMetricFamily("technopay_service_is_mock", text, labels=["service"])
-        yield _labelled(mocks, {(name,): 1 for name in engine.mocks})
+        mocks = dict.fromkeys(engine.mocks, 1)
+        yield _by_label(GaugeMetricFamily, "service_is_mock", "Services that are mocks.", "service", mocks)
         text = "Duration of scripts, including the wait for the store."
         times = SummaryMetricFamily("technopay_script_seconds", text, labels=["script"])
         for name, time in sorted(engine.script_times.items()):
             times.add_metric([name], time.calls, time.total_s)
         yield times
+        unreadable = dict(sorted(engine.unreadable.items()))
         text = "Records that cannot be read."
-        unreadable = CounterMetricFamily("technopay_unreadable_records", text, labels=["kind"])
-        yield _labelled(unreadable, {(kind,): number for kind, number in sorted(engine.unreadable.items())})
+        yield _by_label(CounterMetricFamily, "unreadable_records", text, "kind", unreadable)
 
 
 def store_metrics(engine: Engine, store: StoreGauges | None) -> Iterator[Metric]:
@@ -139,10 +137,10 @@ def store_metrics(engine: Engine, store: StoreGauges | None) -> Iterator[Metric]
     yield _gauge("message_age_seconds", "Age of the oldest unsent message.", store.message_age_ms / 1000)
     text = "Time since the debit of the oldest payment that waits for an operator."
     yield _gauge("payments_set_aside_age_seconds", text, store.set_aside_age_ms / 1000)
-    used = GaugeMetricFamily("technopay_limit_used", "Of today's limit, in minor units.", labels=["currency"])
-    yield _labelled(used, {(limit.currency,): limit.used for limit in store.limits})
-    limits = GaugeMetricFamily("technopay_limit", "The daily limit, in minor units.", labels=["currency"])
-    yield _labelled(limits, {(each.currency,): each.limit for each in store.limits if each.limit is not None})
+    used = {each.currency: each.used for each in store.limits}
+    yield _by_label(GaugeMetricFamily, "limit_used", "Of today's limit, in minor units.", "currency", used)
+    limits = {each.currency: each.limit for each in store.limits if each.limit is not None}
+    yield _by_label(GaugeMetricFamily, "limit", "The daily limit, in minor units.", "currency", limits)
     if store.memory_bytes is not None:
         yield _gauge("store_memory_bytes", "Memory that the store uses.", store.memory_bytes)
     if store.memory_bytes_max is not None:
@@ -153,9 +151,16 @@ def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(f"technopay_{name}", text, value=value)
 
 
-def _labelled(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[Any, float]) -> Metric:
-    for labels, value in values.items():
-        family.add_metric(labels, value)
+def _by_label(
+    kind: type[CounterMetricFamily | GaugeMetricFamily],
+    name: str,
+    text: str,
+    label: str,
+    values: Mapping[str, float],
+) -> Metric:
+    family = kind(f"technopay_{name}", text, labels=[label])
+    for labelled, value in values.items():
+        family.add_metric([labelled], value)
     return family
 
 
@@ -222,17 +227,11 @@ class _Families(Collector):
 
 def write_families(families: Iterable[Metric]) -> bytes:
     """Write metrics for another process: as JSON, which is parsed fifty times as fast as Prometheus' text."""
-    return json.dumps(
-        [
-            [
-                each.name,
-                each.documentation,
-                each.type,
-                [[one.name, one.labels, one.value] for one in each.samples],
-            ]
-            for each in families
-        ]
-    ).encode()
+    written = [
+        (each.name, each.documentation, each.type, [(one.name, one.labels, one.value) for one in each.samples])
+        for each in families
+    ]
+    return json.dumps(written).encode()
 
 
 def read_families(exported: bytes) -> list[Metric]:
@@ -259,10 +258,10 @@ def merge(exports: Mapping[str, Iterable[Metric]]) -> list[Metric]:
 
 def worker_up(exports: Mapping[str, Any]) -> list[Metric]:
     """Return which workers there are and which of them replied."""
-    workers = {name: export is not None for name, export in exports.items() if name.isdigit()}
-    up = GaugeMetricFamily(
-        "technopay_worker_up", "Whether a worker replied for these metrics.", labels=["worker"]
-    )
-    for name, is_up in sorted(workers.items(), key=lambda each: int(each[0])):
-        up.add_metric([name], is_up)
-    return [GaugeMetricFamily("technopay_workers", "Configured workers.", value=len(workers)), up]
+    workers = sorted((name for name in exports if name.isdigit()), key=int)
+    up = {name: exports[name] is not None for name in workers}
+    text = "Whether a worker replied for these metrics."
+    return [
+        _gauge("workers", "Configured workers.", len(workers)),
+        _by_label(GaugeMetricFamily, "worker_up", text, "worker", up),
+    ]

@@ -1,12 +1,11 @@
 """Problems (RFC 9457): the status and title of every code, errors that only HTTP raises, and their JSON."""
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Any
 
 from technopay.engine import Payment, RateLimited, Refusal, TechnopayError, ValidationFailed
+from technopay.engine.errors import REFUSALS, Fault
 from technopay.engine.models import rfc3339
 
 PROBLEMS: dict[str, tuple[int, str]] = {
@@ -129,6 +128,12 @@ class BodyTooLarge(RequestError):
 class UnsupportedMediaType(RequestError):
     code = "unsupported_media_type"
     message = "The body must be JSON, with Content-Type: application/json."
+
+
+ERRORS: dict[str, type[TechnopayError]] = {
+    each.code: each for each in (*REFUSALS.values(), *Fault.__subclasses__(), *RequestError.__subclasses__())
+}
+"""The error of every code. A missing message has the same code as a missing path."""
 
 
 def problem_json(

@@ -1,10 +1,10 @@
 """Reads headers, queries and bodies, strictly and within limits. Every error names its field and rule."""
 
-from __future__ import annotations
-
 import asyncio
 import json
+import re
 from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NoReturn, TypeVar
 
 from aiohttp import web
@@ -23,6 +23,8 @@ PARAMETERS_MAX = 32
 MEMBERS_MAX = 64
 """Of one object."""
 ERRORS_SHOWN_MAX = 16
+TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+"""Of JSON; a text can lack its end."""
 NAME_SHOWN_MAX = 64
 """Of the name of a member or parameter, in characters."""
 
@@ -47,7 +49,12 @@ class Form(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @classmethod
+    def is_optional(cls) -> bool:
+        return not any(field.is_required() for field in cls.model_fields.values())
 
+
+Address = IPv4Address | IPv6Address
 FormT = TypeVar("FormT", bound=Form)
 
 
@@ -67,8 +74,7 @@ def read_key(request: web.Request) -> str | None:
 async def read_body(request: web.Request, form: type[FormT], within_s: float) -> FormT:
     """Read a JSON body into a form, or raise BodyTooLarge, UnsupportedMediaType or what `parse` raises."""
     raw = await _read_bytes(request, within_s)
-    # A body without fields is optional.
-    if not raw and not form.model_fields:
+    if not raw and form.is_optional():
         return form()
     if request.headers.get("Content-Type") != "application/json":
         _require_json(request)
@@ -114,6 +120,15 @@ def field_errors(error: ValidationError) -> list[FieldError]:
         FieldError(".".join(str(part)[:NAME_SHOWN_MAX] for part in problem["loc"]) or "body", _rule(problem))
         for problem in error.errors(include_url=False, include_input=False)[:ERRORS_SHOWN_MAX]
     ]
+
+
+def parse_address(text: str) -> Address | None:
+    """Return an IP address, in its form of IPv4 if it has one; None for any other text."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def require_plain_json(raw: bytes) -> None:
@@ -173,18 +188,12 @@ async def _read_bytes(request: web.Request, within_s: float) -> bytes:
 
 def _require_shallow(raw: bytes) -> None:
     depth = 0
-    in_text = escaped = False
-    for byte in raw:
-        if in_text:
-            in_text = escaped or byte != 0x22
-            escaped = not escaped and byte == 0x5C
-        elif byte == 0x22:
-            in_text = True
-        elif byte in b"[{":
+    for token in TEXT_OR_BRACKET.findall(raw):
+        if token in b"[{":
             depth += 1
             if depth > DEPTH_MAX:
                 raise MalformedRequest(f"The body is nested deeper than {DEPTH_MAX}.")
-        elif byte in b"]}":
+        elif token in b"]}":
             depth -= 1
 
 

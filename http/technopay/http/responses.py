@@ -1,7 +1,5 @@
 """Responses before they are sent: a body, a status and headers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType

@@ -22,7 +22,14 @@ from technopay.engine.models import (
 )
 from technopay.engine.ports import Outcome
 from technopay.engine.statistics import UnreadableRecords
-from technopay.engine.values import Claimed, ClaimedMessage, Due, Notification, NotificationContext
+from technopay.engine.values import (
+    Claimed,
+    ClaimedMessage,
+    Due,
+    Notification,
+    NotificationContext,
+    RefundTerms,
+)
 from technopay.storage.business_days import Calendar
 from technopay.storage.records import (
     UNREADABLE,
@@ -47,7 +54,7 @@ Raw = Sequence[Any]
 
 NO_DETAILS: Mapping[str, Any] = {}
 NUMBERS = ("required", "available", "attempts_remaining", "code_version")
-TEXTS = ("claim", "refund", "too_large", "invoice_id")
+TEXTS = ("claim", "too_large", "invoice_id")
 TIMES = ("settled_at", "locked_until")
 
 
@@ -144,6 +151,8 @@ def _details_of(result: Any, reply: Reply, context: Context) -> Mapping[str, Any
     details: dict[str, Any] = {name: int(texts[name]) for name in NUMBERS if name in texts}
     details |= {name: texts[name] for name in TEXTS if name in texts}
     details |= {name: from_ms(texts[name]) for name in TIMES if name in texts}
+    if "refund" in texts:
+        details["refund"] = RefundTerms(texts["refund"], int(texts["refund_amount"]))
     if "payment" in texts:
         details["payment"] = context.payment(texts["payment"])
     if "limit" in texts:
@@ -179,8 +188,8 @@ def _due(body: Sequence[Any], context: Context) -> Due:
         context.unreadable.note("agenda", member)
 
     def claimed_from(found: Sequence[Any]) -> Claimed:
-        view, claim, refund_id = found
-        return Claimed(context.operator_payment(view), claim, refund_id)
+        view, claim, refund_id, amount = found
+        return Claimed(context.operator_payment(view), claim, RefundTerms(refund_id, int(amount)))
 
     return Due(
         payments=context.each("payment", payments, claimed_from, lambda found: id_of(found[0])),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast, get_args
 
 from technopay.engine.limits import LIMIT_RULES
 from technopay.engine.models import (
+    ENTRY_KINDS,
     Confirmation,
     Entry,
     Failure,
@@ -50,7 +52,7 @@ LIMIT_FIELDS = tuple(name for rule in LIMIT_RULES for name in rule.fields)
 PAYMENT_VIEW = (
     "invoice", "wallet", "user", "amount", "currency", "merchant", "status", "created_at",
     *LIMIT_FIELDS,
-    "paid_at", "balance", "settled_at", "failure", "refunded_at", "refund_reason", "set_aside",
+    "paid_at", "balance", "settled_at", "failure", "refunds", "set_aside",
     "resolution", "resolution_note", "resolution_by", "resolution_at",
 )  # fmt: skip
 """The fields of a payment in a view, in this order, after its id and its user's addresses."""
@@ -63,12 +65,6 @@ WAITED = ("requires_confirmation", "expired", "canceled")
 FAILURES = {
     "too_many_attempts": "Too many wrong codes.",
     "settlement_failed": "The payment could not be settled. The amount is back in the wallet.",
-}
-ENTRY_KINDS = {
-    "wallet.deposited": "deposit",
-    "payment.processing": "payment",
-    "payment.failed": "refund",
-    "payment.refunded": "refund",
 }
 
 
@@ -145,7 +141,7 @@ def invoice_from(reply: Sequence[Any], now_ms: int) -> Invoice:
         description=fields.get("description"),
         reference=fields.get("reference"),
         status=one_of(INVOICE_STATUSES, status),
-        refunded_amount=int(fields.get("refunded", "0")),
+        refunded_amount=sum(refund.amount for refund in _refunds_from(fields.get("refunds"))),
         expires_at=from_ms(fields["expires_at"]),
         paid_at=_at(fields.get("paid_at")) if paid else None,
         payment_id=fields.get("payment") if paid else None,
@@ -180,9 +176,9 @@ def payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calend
     ) = _current_form(unpack(view))  # fmt: skip
     counters, later = later[: len(LIMIT_FIELDS)], later[len(LIMIT_FIELDS) :]
     method, version, attempts, resends, expires_at, key_id, *later = later
-    paid_at, balance_after, settled_at, failure, refunded_at, refund_reason, set_aside, *resolution = (
+    paid_at, balance_after, settled_at, failure, listed, set_aside, *resolution = (
         *later,
-        *[""] * (11 - len(later)),
+        *[""] * (10 - len(later)),
     )
     amount, confirmation, code = int(amount_text), None, None
     if status in ("requires_confirmation", "expired"):
@@ -196,9 +192,7 @@ def payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calend
             attempts_remaining=int(attempts),
             resends_remaining=int(resends),
         )
-    refunds = []
-    if refunded_at:
-        refunds.append(Refund.trusted(amount=amount, at=from_ms(refunded_at), reason=refund_reason))
+    refunds = _refunds_from(listed)
     more = {} if payment_type is Payment else {"resolution": _resolution_from(*resolution)}
     payment = payment_type.trusted(
         id=payment_id,
@@ -216,7 +210,7 @@ def payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calend
         balance_after=int(balance_after) if balance_after else None,
         confirmation=confirmation,
         failure=Failure.trusted(code=failure, message=FAILURES[failure]) if failure else None,
-        refunded_amount=amount if refunds else 0,
+        refunded_amount=sum(refund.amount for refund in refunds),
         refunds=refunds,
         limits=_limits_from(tuple(counters), currency, calendar),
         set_aside=set_aside == "1",
@@ -228,7 +222,10 @@ def payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calend
 
 
 def _current_form(parts: Sequence[str]) -> Sequence[str]:
-    """Return a view in its present form: recorded replies of schema 5 pack limit and code by position."""
+    """Return a view in its present form.
+
+    Recorded replies of schema 5 pack limit and code by position, and have time and reason of the one refund.
+    """
     if len(parts) < 13 or not parts[11][:1].isdigit():
         return parts
     # There, the time of the debit follows an empty code; here, an empty used amount follows an empty limit.
@@ -237,7 +234,11 @@ def _current_form(parts: Sequence[str]) -> Sequence[str]:
         return parts
     method, version, attempts, resends, expires_at, _, _, key_id = (*parts[12].split(" "), *[""] * 8)[:8]
     counter = (*parts[11].split(" "), "", "")[:3]
-    return [*parts[:11], *counter, method, version, attempts, resends, expires_at, key_id, *parts[13:]]
+    code = method, version, attempts, resends, expires_at, key_id
+    *money, refunded_at, reason = [*parts[13:19], *[""] * 6][:6]
+    refund = {"amount": parts[6], "at": refunded_at, "reason": reason}
+    refunds = json.dumps([refund]) if refunded_at else ""
+    return [*parts[:11], *counter, *code, *money, refunds, *parts[19:]]
 
 
 def _limits_from(counters: tuple[str, ...], currency: str, calendar: Calendar) -> list[Limit]:
@@ -250,6 +251,14 @@ def _limits_from(counters: tuple[str, ...], currency: str, calendar: Calendar) -
             resets_at = from_ms(calendar.ends_at_ms(rule.window, period))
             limits.append(_limit(rule.name, rule.window, currency, int(limit), int(used), resets_at))
     return limits
+
+
+def _refunds_from(listed: str | None) -> list[Refund]:
+    """Build the refunds of a payment, see shared/credit.lua."""
+    return [
+        Refund(**each | {"amount": int(each["amount"]), "at": from_ms(each["at"])})
+        for each in json.loads(listed or "[]")
+    ]
 
 
 def _resolution_from(outcome: str, note: str, by: str, at: str) -> Resolution | None:

@@ -16,11 +16,11 @@ from support.fixtures.script_names import script_of
 
 from technopay.engine.commands import Command
 from technopay.engine.errors import Fault
-from technopay.engine.ports import Channel, Outcome, OutgoingMessage, RefundTerms, SettlementService
+from technopay.engine.ports import Channel, Outcome, OutgoingMessage, SettlementService
 from technopay.engine.runtime import RELAY_PAUSE_S
 from technopay.engine.system import SystemClock
 from technopay.engine.testing.mocks import MockSettlement
-from technopay.engine.values import Lease, PaymentTerms
+from technopay.engine.values import Lease, PaymentTerms, RefundTerms
 from technopay.storage import RedisStore
 from technopay.storage.server.client import Argument
 

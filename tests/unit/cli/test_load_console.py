@@ -130,7 +130,7 @@ def test_a_violation_is_broken_even_without_an_audit() -> None:
 def running(*, is_terminal: bool) -> str:
     shown, recorder = StringIO(), Recorder()
     view = ConsoleView(Console(file=shown, force_terminal=is_terminal, width=200))
-    with view.shown():
+    with view.live:
         view.step("making users and wallets", 3)
         view.advance(2)
         view.step("mixed", 20)

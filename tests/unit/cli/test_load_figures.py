@@ -11,9 +11,9 @@ from support.fixtures.load import make_plan
 from technopay.cli.load.figures import make_result
 from technopay.cli.load.flows import pay
 from technopay.cli.load.recorder import Histogram, Recorder
-from technopay.cli.load.result import PURCHASE, Result, Verdict
+from technopay.cli.load.result import PURCHASE, FlowResult, Result, Verdict
 from technopay.cli.load.server_metrics import MetricsSample, ServerMetrics
-from technopay.cli.load.traffic import Tally, Traffic
+from technopay.cli.load.traffic import Traffic
 
 BEGAN_S = 1_000.0
 VERDICT = Verdict(clean=True, acknowledged=0, audit=None, differences=[], problem=None)
@@ -29,7 +29,7 @@ class Ended:
         self.ended_early = False
         self.never_begun = 0
         self.lags = Histogram()
-        self.tallies = {pay: Tally(begun=3, ended=2, as_expected=1)}
+        self.tallies = {pay: FlowResult(name="pay", begun=3, ended=2, as_expected=1)}
 
 
 class Read:
@@ -181,7 +181,7 @@ def test_a_generator_that_is_too_busy_is_not_to_be_trusted(
 
 def test_flows_are_named_and_counted() -> None:
     traffic = Ended()
-    traffic.tallies[pay].unexpected["200 failed instead of 200 succeeded"] += 1
+    traffic.tallies[pay].surprises["200 failed instead of 200 succeeded"] += 1
 
     (flow,) = result(recorded(), traffic).stories
 
@@ -192,7 +192,7 @@ def test_flows_are_named_and_counted() -> None:
 def test_each_outcome_has_its_own_times_and_the_share_of_the_rejected_is_a_figure() -> None:
     recorder, traffic = recorded(), Ended()
     recorder.purchase(503, "overloaded", 0.001)
-    traffic.tallies = {pay: Tally(begun=9, ended=8, as_expected=6, rejected=2)}
+    traffic.tallies = {pay: FlowResult(name="pay", begun=9, ended=8, as_expected=6, turned_away=2)}
 
     found = result(recorder, traffic)
 

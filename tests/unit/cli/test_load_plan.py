@@ -24,17 +24,12 @@ def plan(url: str = "http://127.0.0.1:8080", **changes: Any) -> Plan:
     "url",
     [
         "", "127.0.0.1:8080", "ftp://127.0.0.1", "http://", "http://h?a=1", "http://h#a", "http://[::1", "http://h:0",
-        "http://h:99999", "http://h:x", "http://me:secret@h",
+        "http://h:99999", "http://h:x", "http://me:secret@h", "http://h/v1",
     ],
 )  # fmt: skip
 def test_a_wrong_address_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match=r"^--url has to be an address like http://"):
         plan(url)
-
-
-def test_an_address_with_a_path_is_refused() -> None:
-    with pytest.raises(UsageError, match="--url has to be the address of a server, without a path"):
-        plan("http://127.0.0.1:8080/v1")
 
 
 @pytest.mark.parametrize(("argument", "name"), [("duration_s", "--duration"), ("rate_per_s", "--rate")])

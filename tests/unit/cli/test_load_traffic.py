@@ -193,8 +193,8 @@ def test_every_end_is_counted_by_its_kind(
 ) -> None:
     run = played(flow, rate_per_s=1.0, duration_s=2.95)
 
-    assert (run.tally.ended, run.tally.as_expected, run.tally.rejected) == counts
-    assert run.tally.unexpected == unexpected
+    assert (run.tally.ended, run.tally.as_expected, run.tally.turned_away) == counts
+    assert run.tally.surprises == unexpected
     assert run.recorder.outcomes == {(PURCHASE, *outcome): 3}
 
 
@@ -216,7 +216,7 @@ def test_an_unexpected_result_that_breaks_an_invariant_is_kept_for_the_verdict()
 def test_a_rejected_client_does_not_come_back_at_once() -> None:
     run = played(rejected, concurrency=2, duration_s=0.95)
 
-    assert run.tally.rejected == 2 * 10
+    assert run.tally.turned_away == 2 * 10
     assert max(run.latencies_s) == 0.0, "the pause is no part of it"
 
 

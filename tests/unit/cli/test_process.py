@@ -1,7 +1,8 @@
-"""What a process asks of the system: as many open files as it may have connections."""
+"""What a process asks of the system, as many open files as it may have connections, and work on many items."""
 
 from __future__ import annotations
 
+import asyncio
 import io
 import resource
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from technopay.cli.load.command import fit_plan
 from technopay.cli.load.plan import ScenarioName, make_plan
-from technopay.cli.process import OTHER_FILES, allow_connections, fit_connections, say
+from technopay.cli.process import OTHER_FILES, allow_connections, fit_connections, for_each, say
 from technopay.cli.settings import ConfigurationError, Settings
 
 Limit = tuple[int, int]
@@ -87,3 +88,18 @@ def test_only_a_default_concurrency_of_a_load_is_lowered(monkeypatch: pytest.Mon
     assert fit_plan(plan, is_default=True).concurrency == (64 - 16) // 2
     with pytest.raises(ConfigurationError, match="--concurrency"):
         fit_plan(plan, is_default=False)
+
+
+async def test_the_first_failure_of_work_on_many_items_is_raised_and_ends_the_rest() -> None:
+    begun: list[int] = []
+
+    async def work(item: int) -> None:
+        begun.append(item)
+        await asyncio.sleep(0)
+        if item == 3:
+            raise ValueError(item)
+
+    with pytest.raises(ValueError, match="3"):
+        await for_each(range(100), work, 2)
+    assert begun[:4] == [0, 1, 2, 3]
+    assert len(begun) < 10

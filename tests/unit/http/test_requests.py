@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
 from technopay.engine import ValidationFailed
 from technopay.http.problems import MalformedRequest
-from technopay.http.requests import DEPTH_MAX, NAME_SHOWN_MAX, Form, fill, require_plain_json
+from technopay.http.requests import DEPTH_MAX, NAME_SHOWN_MAX, Form, fill, read_body, require_plain_json
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(codec="utf-8")),
@@ -87,3 +89,21 @@ def test_a_field_is_named_with_its_path() -> None:
         fill(Outer, {"inner": {"amount": "x"}})  # type: ignore[dict-item]
 
     assert [error.field for error in caught.value.errors] == ["inner.amount"]
+
+
+class Optional(Form):
+    amount: int | None = None
+
+
+@pytest.mark.parametrize("form", [Form, Optional])
+async def test_a_body_without_required_fields_can_be_left_out(form: type[Form]) -> None:
+    assert await read_body(without_body(), form, 1.0) == form()
+
+
+async def test_a_body_with_a_required_field_cannot_be_left_out() -> None:
+    with pytest.raises(MalformedRequest):
+        await read_body(without_body(), Inner, 1.0)
+
+
+def without_body() -> web.Request:
+    return make_mocked_request("POST", "/", headers={"Content-Type": "application/json"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,16 @@ from technopay.engine import commands
 from technopay.engine.commands import FindPayment, SetUserStatus, VoidInvoice
 from technopay.engine.models import Audit
 from technopay.storage.audit import auditor as auditing
-from technopay.storage.audit.invariants import BALANCE, CHANGE, DEBIT, INVOICE, LIMIT, MESSAGE, MONEY
+from technopay.storage.audit.invariants import (
+    BALANCE,
+    CHANGE,
+    DEBIT,
+    INVOICE,
+    LIMIT,
+    MESSAGE,
+    MONEY,
+    READABLE,
+)
 
 pytestmark = pytest.mark.any_partition
 
@@ -261,6 +271,39 @@ async def a_payment_paid_at_another_time(world: World) -> None:
 @corruption(CHANGE, INVOICE)
 async def a_payment_of_another_amount(world: World) -> None:
     await world.client.hset(world.key("payment", world.payments["succeeded"]), "amount", "999")
+
+
+@corruption(CHANGE)
+async def a_refund_of_another_amount(world: World) -> None:
+    refunds = await world.client.hget(world.key("payment", world.payments["refunded"]), "refunds")
+    await world.setup.write("payment", world.payments["refunded"], refunds=refunds.replace("1000", "999"))
+
+
+@corruption(CHANGE)
+async def a_refund_for_another_reason(world: World) -> None:
+    refunds = await world.client.hget(world.key("payment", world.payments["given_back"]), "refunds")
+    refunds = refunds.replace("settlement_failed", "requested_by_operator")
+    await world.setup.write("payment", world.payments["given_back"], refunds=refunds)
+
+
+@corruption(CHANGE)
+async def a_refund_at_another_time(world: World) -> None:
+    refunds = json.loads(await world.client.hget(world.key("payment", world.payments["refunded"]), "refunds"))
+    refunds[0]["at"] = "1"
+    await world.setup.write("payment", world.payments["refunded"], refunds=json.dumps(refunds))
+
+
+@corruption(READABLE)
+async def refunds_that_cannot_be_read(world: World) -> None:
+    await world.setup.write("payment", world.payments["refunded"], refunds="[")
+
+
+@corruption(BALANCE, CHANGE, DEBIT)
+async def a_refund_of_more_than_the_payment(world: World) -> None:
+    payment = world.payments["succeeded"]
+    await world.client.xadd(
+        world.key("journal"), {"payment.refunding": payment, "version": "4", "amount": "1001"}
+    )
 
 
 @corruption(DEBIT)

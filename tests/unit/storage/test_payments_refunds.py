@@ -10,6 +10,8 @@ from support.fixtures.store_commands import set_aside, take_due
 from support.fixtures.store_setup import ALONE, Setup, client_of, operation
 
 from technopay.engine import commands
+from technopay.engine.values import Verdict
+from technopay.storage.commands import MigratePayments
 
 
 async def test_a_declined_reversal_credits_nothing_and_the_refund_can_be_tried_again(
@@ -40,23 +42,51 @@ async def test_a_declined_reversal_credits_nothing_and_the_refund_can_be_tried_a
     await assert_clean(setup.store)
 
 
-async def test_the_agenda_hands_out_the_id_of_the_refund(setup: Setup) -> None:
+async def test_the_agenda_hands_out_id_and_amount_of_the_refund(setup: Setup) -> None:
     payment_id = await setup.succeeded(await setup.wallet())
     await setup.begin_refund(payment_id, "ref_007")
     await setup.make_due(payment_id)
     (taken,) = (await take_due(setup.store, 10)).payments
-    assert taken.refund_id == "ref_007"
+    assert taken.refund == ("ref_007", 1_000)
 
 
-@pytest.mark.corrupts
-async def test_a_refund_that_an_earlier_version_began_has_an_id_that_stays(setup: Setup) -> None:
-    payment_id = await setup.succeeded(await setup.wallet())
-    await setup.begin_refund(payment_id)
-    await client_of(setup.store).hdel(setup.keys.key("payment", payment_id), "refund")
+async def test_a_refund_that_schema_4_began_gets_an_id_and_an_amount(setup: Setup) -> None:
+    payment_id, claim = await setup.refunding(await setup.wallet())
+    fields = await setup.fields("payment", payment_id)
+    counter = f"{fields['global_period']} 5000 1000 1767312000000"
+    await setup.write("payment", payment_id, limit=counter, challenge="")
+    await client_of(setup.store).hdel(setup.keys.key("payment", payment_id), "refund", "refund_amount")
+
     for _ in range(2):
-        await setup.make_due(payment_id)
-        (taken,) = (await take_due(setup.store, 10)).payments
-        assert taken.refund_id == payment_id.replace("pay_", "ref_")
+        assert (await setup.store.run(MigratePayments([payment_id]))).value == []
+
+    await setup.make_due(payment_id)
+    (taken,) = (await take_due(setup.store, 10)).payments
+    assert taken.claim != claim
+    assert taken.refund == (payment_id.replace("pay_", "ref_"), 1_000)
+    assert (await setup.complete(payment_id, taken.claim, "reversed")).code == "ok"
+    await assert_clean(setup.store)
+
+
+@pytest.mark.parametrize("verdict", ["reversed", "refund_failed"])
+@pytest.mark.corrupts
+async def test_a_refund_moves_the_amount_that_was_begun(setup: Setup, verdict: Verdict) -> None:
+    """Whatever decides the amount of a refund: every later step takes it from there."""
+    wallet = await setup.wallet(balance=10_000)
+    payment_id, claim = await setup.refunding(wallet)
+    await setup.write("payment", payment_id, refund_amount=400)
+    before = await setup.money(wallet)
+
+    ended = await setup.complete(payment_id, claim, verdict)
+
+    assert ended.value is not None
+    credited = 400 if verdict == "reversed" else 0
+    assert (ended.value.refunded_amount, [each.amount for each in ended.value.refunds]) == (
+        credited, [400] if credited else [],
+    )  # fmt: skip
+    assert await setup.money(wallet) == (before[0] + credited, before[1] - 400)
+    differences = (await setup.store.audit()).differences
+    assert differences, "the refund was begun with another amount"
 
 
 async def test_a_decision_of_an_earlier_version_that_a_refund_fails_is_audited_clean(setup: Setup) -> None:
@@ -80,9 +110,8 @@ async def test_a_decision_of_an_earlier_version_that_a_refund_fails_is_audited_c
     await assert_clean(setup.store)
 
 
-@pytest.mark.parametrize("has_id", [True, False])
 async def test_a_repeat_of_a_refund_that_an_earlier_version_began_works_under_the_id_of_the_agenda(
-    setup: Setup, *, has_id: bool
+    setup: Setup,
 ) -> None:
     payment_id = await setup.succeeded(await setup.wallet())
     begin = commands.BeginRefund(operation(), payment_id, "ref_001")
@@ -90,12 +119,10 @@ async def test_a_repeat_of_a_refund_that_an_earlier_version_began_works_under_th
     key, client = setup.keys.key("operation", begin.operation.operation_id), client_of(setup.store)
     reply = json.loads(await client.hget(key, "reply"))
     await client.hset(key, "reply", json.dumps([*reply[:4], ["claim", first.details["claim"]]]))
-    if not has_id:
-        await client.hdel(setup.keys.key("payment", payment_id), "refund")
 
     again = await setup.store.run(begin, ALONE)
 
     assert (again.code, again.replayed, again.details["claim"]) == ("ok", True, first.details["claim"])
     await setup.make_due(payment_id)
     (taken,) = (await take_due(setup.store, 10)).payments
-    assert again.details["refund"] == taken.refund_id
+    assert again.details["refund"] == taken.refund

@@ -118,8 +118,8 @@ def test_a_payment_shows_its_limit_its_failure_its_refund_and_its_resolution() -
         OperatorPayment,
         view(
             status="failed", global_limit="5000", global_used="700", failure="settlement_failed",
-            refunded_at="1700", refund_reason="settlement_failed", set_aside="1", resolution="refund",
-            resolution_note="", resolution_by="root", resolution_at="1800",
+            refunds='[{"at":"1700","amount":"700","reason":"settlement_failed"}]', set_aside="1",
+            resolution="refund", resolution_note="", resolution_by="root", resolution_at="1800",
         ),
         0,
         CALENDAR,
@@ -134,6 +134,24 @@ def test_a_payment_shows_its_limit_its_failure_its_refund_and_its_resolution() -
     assert rich.resolution is not None
     assert (rich.resolution.outcome, rich.resolution.note, rich.resolution.by) == ("refund", "", "root")
     assert rich.resolution.at == from_ms(1_800)
+
+
+def test_the_refunded_amount_is_the_sum_of_the_refunds() -> None:
+    refunds = (
+        '[{"at":"1700","amount":"300","reason":"requested_by_operator"},'
+        '{"at":"1800","amount":"250","reason":"requested_by_operator"}]'
+    )
+    payment = payment_from(Payment, view(status="succeeded", refunds=refunds), 0, CALENDAR)
+    assert [(refund.amount, refund.at) for refund in payment.refunds] == [
+        (300, from_ms(1_700)), (250, from_ms(1_800)),
+    ]  # fmt: skip
+    assert payment.refunded_amount == 550
+    fields = {
+        "user": "alice", "amount": "700", "currency": "EUR", "merchant": "Shop", "status": "paid",
+        "expires_at": "2000", "created_at": "1000", "refunds": refunds,
+    }  # fmt: skip
+    invoice = invoice_from(["inv_1", [part for pair in fields.items() for part in pair]], 0)
+    assert (invoice.amount, invoice.refunded_amount) == (700, 550)
 
 
 def test_a_context_names_a_code_and_addresses_only_where_there_are_some() -> None:

@@ -146,6 +146,7 @@ RECORDS = (
 FIELDS = (
     "wallet wallet balance", "wallet wallet ledger", "wallet wallet token", "payment payment amount",
     "payment payment claim", "payment payment version", "payment payment global_period",
+    "payment payment refund_amount",
     "invoice unpaid amount", "limit counter limit", "limit counter day", "user alice codes",
     "user alice confirms", "user alice failures",
 )  # fmt: skip

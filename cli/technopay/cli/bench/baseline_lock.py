@@ -4,9 +4,6 @@ The same three steps and the same records on the same store, with fsync on every
 limit is read and counted without a lock of its own: under contention it can be exceeded.
 """
 
-from __future__ import annotations
-
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +12,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.lock import Lock
 
 from technopay.cli.bench.environment import KEYS, Environment, OpenInvoice
+from technopay.cli.process import for_each
 from technopay.engine.system import RandomIds
 
 AT_A_TIME = 64
@@ -96,14 +94,8 @@ async def run_baseline(environment: Environment, invoices: Sequence[OpenInvoice]
         decode_responses=True,
     )
     design = LockDesign(Redis(connection_pool=pool))
-    waiting = iter(invoices)
-
-    async def worker() -> None:
-        for invoice in waiting:
-            await design.purchase(invoice)
-
     began = time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(AT_A_TIME)))
+    await for_each(invoices, design.purchase, AT_A_TIME)
     seconds = time.perf_counter() - began
     await pool.disconnect()
     return len(invoices) / seconds

@@ -1,7 +1,5 @@
 """The ceiling: the scripts of the purchases, packed and sent straight to the store, in chunks."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import defaultdict

@@ -1,23 +1,22 @@
 """The environment of a measurement: an embedded store with users, wallets and invoices, and its figures."""
 
-from __future__ import annotations
-
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple
 
 from redis.asyncio import Redis
 
+from technopay.cli.process import for_each
 from technopay.engine import Engine, EngineSettings, MessageCode
 from technopay.engine.commands import CreateInvoice, CreateUser, CreateWallet, Deposit, SetLimit
-from technopay.engine.ports import OutgoingMessage, RefundTerms
+from technopay.engine.ports import OutgoingMessage
 from technopay.engine.system import RandomIds
-from technopay.engine.values import Lease, Operation, PaymentTerms
+from technopay.engine.values import Lease, Operation, PaymentTerms, RefundTerms
 from technopay.storage import RedisStore
 from technopay.storage.redis_keys import Keys
 
@@ -31,7 +30,6 @@ LIMIT = 10**15
 SECRET = "a secret of the benchmark, and of it alone"  # noqa: S105
 NO_LEASE = Lease("bench", "", keep=False)
 NOT_RECORDED = Operation("bench")
-Item = TypeVar("Item")
 
 
 class ImmediateSettlement:
@@ -80,8 +78,7 @@ class OpenInvoice:
     invoice_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoreFigures:
+class StoreFigures(NamedTuple):
     """The totals of the store since its start."""
 
     script_us: int
@@ -116,7 +113,7 @@ class Environment:
     async def seed_wallets(self, count: int) -> list[tuple[str, str]]:
         """Make users with one full wallet each; return their ids."""
         pairs = self._new_pairs(count)
-        await self._for_each(pairs, self._seed_wallet)
+        await for_each(pairs, self._seed_wallet, SEEDING_AT_A_TIME)
         return pairs
 
     async def seed_many_wallets(self, count: int) -> list[tuple[str, str]]:
@@ -137,7 +134,7 @@ class Environment:
     async def seed_invoices(self, pairs: list[tuple[str, str]], count: int) -> list[OpenInvoice]:
         """Make invoices, for one user after the other."""
         invoices = [OpenInvoice(*pairs[number % len(pairs)], self.ids.new("inv", 0)) for number in range(count)]
-        await self._for_each(invoices, self._seed_invoice)
+        await for_each(invoices, self._seed_invoice, SEEDING_AT_A_TIME)
         return invoices
 
     async def figures(self) -> StoreFigures:
@@ -148,12 +145,11 @@ class Environment:
     async def wait_for_relay(self) -> None:
         """Wait until every message of the journal is delivered, also of entries written meanwhile."""
         async with asyncio.timeout(60):
-            while not await self._is_relayed():  # noqa: ASYNC110
+            while True:
+                newest: Any = await self.client.xrevrange(KEYS.journal, count=1)
+                if await self.client.hget(KEYS.key("relay"), "cursor") == newest[0][0]:
+                    return
                 await asyncio.sleep(0.005)
-
-    async def _is_relayed(self) -> bool:
-        newest: Any = await self.client.xrevrange(KEYS.journal, count=1)
-        return bool(await self.client.hget(KEYS.key("relay"), "cursor") == newest[0][0])
 
     def _new_pairs(self, count: int) -> list[tuple[str, str]]:
         first, self.users = self.users, self.users + count
@@ -171,15 +167,6 @@ class Environment:
             NOT_RECORDED, each.invoice_id, each.user_id, AMOUNT, CURRENCY, "Bookshop", None, None, expires_at
         )
         await self.store.run(invoice)
-
-    async def _for_each(self, items: Iterable[Item], seed: Callable[[Item], Awaitable[None]]) -> None:
-        waiting = iter(items)
-
-        async def worker() -> None:
-            for item in waiting:
-                await seed(item)
-
-        await asyncio.gather(*(worker() for _ in range(SEEDING_AT_A_TIME)))
 
 
 def lax_settings(**changes: Any) -> EngineSettings:

@@ -1,13 +1,13 @@
 """Purchases through the engine: as fast as it can, and confirms at a given rate."""
 
-from __future__ import annotations
-
 import asyncio
+import operator
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from technopay.cli.bench.environment import NO_LEASE, NOT_RECORDED, Environment, OpenInvoice
+from technopay.cli.process import for_each
 from technopay.engine import Engine, Payment
 from technopay.engine.commands import ConfirmPayment
 from technopay.engine.settings import key_id_of
@@ -40,19 +40,17 @@ class Run:
 async def run_engine(environment: Environment, invoices: Sequence[OpenInvoice]) -> Run:
     """Pay all invoices, start to settlement, and wait until all messages are delivered."""
     async with environment.engine() as engine:
-        waiting = iter(invoices)
 
-        async def worker() -> None:
-            for invoice in waiting:
-                payment = await start(engine, invoice)
-                code = await environment.codes.read_code(payment.id)
-                paid = await engine.confirm_payment(
-                    user_id=payment.user_id, payment_id=payment.id, code=code, wait_s=10
-                )
-                assert paid.status == "succeeded", paid.status
+        async def pay(invoice: OpenInvoice) -> None:
+            payment = await start(engine, invoice)
+            code = await environment.codes.read_code(payment.id)
+            paid = await engine.confirm_payment(
+                user_id=payment.user_id, payment_id=payment.id, code=code, wait_s=10
+            )
+            assert paid.status == "succeeded", paid.status
 
         async def work() -> None:
-            await asyncio.gather(*(worker() for _ in range(AT_A_TIME)))
+            await for_each(invoices, pay, AT_A_TIME)
             await environment.wait_for_relay()
 
         return await measured(environment, len(invoices), work)
@@ -64,15 +62,8 @@ async def measured(environment: Environment, purchases: int, work: Callable[[], 
     began, cpu_began = time.perf_counter(), time.process_time()
     await work()
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
-    after = await environment.figures()
-    return Run(
-        purchases,
-        seconds,
-        cpu_s,
-        after.script_us - before.script_us,
-        after.aof_bytes - before.aof_bytes,
-        after.memory_bytes - before.memory_bytes,
-    )
+    spent = map(operator.sub, await environment.figures(), before)
+    return Run(purchases, seconds, cpu_s, *spent)
 
 
 async def start(engine: Engine, invoice: OpenInvoice) -> Payment:
@@ -87,15 +78,12 @@ async def confirm_p99_s(
     """Return the 99th percentile of a confirm through the engine, and of its bare script, at one rate."""
     half = len(invoices) // 2
     async with environment.engine() as engine:
-        waiting = iter(invoices)
         payments: list[Payment] = []
 
-        async def starter() -> None:
-            for invoice in waiting:
-                payment = await start(engine, invoice)
-                payments.append(payment)
+        async def begin(invoice: OpenInvoice) -> None:
+            payments.append(await start(engine, invoice))
 
-        await asyncio.gather(*(starter() for _ in range(AT_A_TIME)))
+        await for_each(invoices, begin, AT_A_TIME)
         await environment.wait_for_relay()
         codes = {payment.id: await environment.codes.read_code(payment.id) for payment in payments}
 

@@ -1,7 +1,5 @@
 """Runs every measurement once, side by side, and shows the figures."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Callable

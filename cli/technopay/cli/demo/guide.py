@@ -1,62 +1,10 @@
 """The guide that `demo` prints: the addresses, one purchase by hand, and a way to each refusal."""
 
-from __future__ import annotations
-
-from urllib.parse import urlsplit
+from importlib.resources import files
 
 from technopay.cli.auth import SignIn
 from technopay.engine import Engine, Invoice, Wallet
-from technopay.http.auth.origins import is_loopback
-
-TOKEN_LIFETIME_S = 12 * 3600.0
-
-GUIDE = """\
-technopay runs at {url}
-
-  {url}/docs                    the API, to try it out
-  {url}/openapi.json            the same as OpenAPI 3.1
-  {url}/mock/inbox/demo-alice   the messages of the mock channels
-  {url}/metrics                 Prometheus
-
-One purchase by hand, in another terminal:
-
-  export API={url}
-  export JSON='Content-Type: application/json'
-  export TOKEN={token}
-  export ADMIN={admin}
-
-  curl -sw '\\n' $API/v1/payments -H "Authorization: Bearer $TOKEN" -H "$JSON" \\
-       -d '{{"invoice_id": "{invoice}", "wallet_id": "{wallet}"}}'
-  curl -sw '\\n' $API/mock/inbox/demo-alice
-  curl -sw '\\n' $API/v1/payments/PAYMENT/confirm -H "Authorization: Bearer $TOKEN" -H "$JSON" \\
-       -d '{{"code": "CODE"}}'
-
-Refusals to see, by starting as the user named (of demo-alice where none is named):
-
-{refusals}
-
-  confirmation_invalid  confirm with a wrong code, five times
-
-As an operator, change the limit that all users share, then start again:
-
-  curl -sw '\\n' -X PUT $API/v1/admin/limits/EUR -H "Authorization: Bearer $ADMIN" -H "$JSON" \\
-       -d '{{"amount": 0}}'
-
-The settlement's troubles, by paying the invoice of a merchant:
-
-{troubles}
-
-Another user's token:
-
-  curl -sw '\\n' $API/mock/token -H "$JSON" -d '{{"user_id": "demo-poor"}}'
-
-{warning}Ctrl-C ends it."""
-
-EXPOSED = """\
-Other machines can reach this demo: every client there can get a token of any user and of an operator.
-Let it listen on 127.0.0.1 (TECHNOPAY_HOST), or keep other machines out of this network.
-
-"""
+from technopay.http.api.demo import TOKEN_LIFETIME_S
 
 
 async def guide_text(url: str, engine: Engine, sign_in: SignIn) -> str:
@@ -76,8 +24,8 @@ async def guide_text(url: str, engine: Engine, sign_in: SignIn) -> str:
         invoice = (await _invoices(engine, user_id))["Bookshop"]
         wallet = await _wallet(engine, user_id)
         refusals.append(f"  {code:21} invoice {invoice.id}\n{'':24}wallet  {wallet.id}, {user_id}")
-    return GUIDE.format(
-        warning="" if is_loopback(urlsplit(url).hostname or "") else EXPOSED,
+    text = files(__package__).joinpath("guide.txt").read_text(encoding="utf-8").removesuffix("\n")
+    return text.format(
         url=url,
         token=signer.sign("demo-alice", admin=False, lifetime_s=TOKEN_LIFETIME_S),
         admin=signer.sign("demo-admin", admin=True, lifetime_s=TOKEN_LIFETIME_S),

@@ -1,7 +1,5 @@
 """One whole purchase over HTTP by the typed client, and its receipt."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,13 +34,7 @@ class Purchase:
 
 
 async def make_purchase(url: str) -> Purchase:
-    """Pay the invoice of the demo user: read it, start, read the code, confirm.
-
-    Raises:
-        PurchaseError: there is nothing to pay, or no code came.
-        TechnopayError: it was refused.
-
-    """
+    """Pay the invoice of the demo user, or raise PurchaseError or, if it is refused, TechnopayError."""
     timeout = aiohttp.ClientTimeout(total=20)
     async with aiohttp.ClientSession(base_url=url, timeout=timeout) as session:
         async with session.post("/mock/token", json={"user_id": USER}) as response:

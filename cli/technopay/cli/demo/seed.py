@@ -1,7 +1,5 @@
 """The demo data: users, wallets and invoices for every refusal."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 

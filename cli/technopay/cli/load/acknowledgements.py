@@ -1,7 +1,5 @@
 """Everything that the server acknowledged, to compare with its state in the end."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping

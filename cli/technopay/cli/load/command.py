@@ -1,7 +1,5 @@
 """Runs a load test from its beginning to its verdict."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 from collections.abc import Iterator, Sequence
@@ -44,14 +42,9 @@ def run_load(
     console: Console,
     fail_if: Sequence[Condition] = (),
 ) -> int:
-    """Run a load test, show it, write its files, and return the exit status.
-
-    Raises:
-        LoadError: it is not possible.
-
-    """
+    """Run a load test, show it, write its files and return the exit status, or raise LoadError."""
     view = ConsoleView(console)
-    with view.shown():
+    with view.live:
         result = run_loop(measure(plan, admin_token, view))
     print_result(result, console)
     if json:
@@ -66,12 +59,7 @@ def run_load(
 
 
 def fit_plan(plan: Plan, *, is_default: bool) -> Plan:
-    """Raise the limit of open files for a plan; a default concurrency is lowered if need be.
-
-    Raises:
-        ConfigurationError: the system allows less than was given.
-
-    """
+    """Raise the limit of open files for a plan, as `allow_connections` does; a default can be lowered."""
     allowed = allow_connections(_connections(plan), "--concurrency", is_default=is_default)
     concurrency = max(1, (allowed - OTHER_CONNECTIONS) // REQUESTS_PER_PURCHASE)
     return plan.model_copy(update={"concurrency": concurrency})
@@ -119,24 +107,14 @@ async def _show(view: ConsoleView, traffic: Traffic, recorder: Recorder) -> None
 @contextmanager
 def stop_on_signal() -> Iterator[asyncio.Event]:
     """Return an event that the first Ctrl-C sets; the second one ends the program."""
-    stopped = asyncio.Event()
-    loop, running = asyncio.get_running_loop(), asyncio.current_task()
-    assert running is not None
-    is_ended = False
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def stop() -> None:
-        nonlocal is_ended
-        if stopped.is_set():
-            is_ended = True
-            running.cancel()
         stopped.set()
+        loop.remove_signal_handler(signal.SIGINT)
 
     loop.add_signal_handler(signal.SIGINT, stop)
     try:
         yield stopped
-    except asyncio.CancelledError:
-        if is_ended:
-            raise KeyboardInterrupt from None
-        raise
     finally:
         loop.remove_signal_handler(signal.SIGINT)

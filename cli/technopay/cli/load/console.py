@@ -1,10 +1,6 @@
 """The view of a run on the console: its progress, and the tables and the verdict in the end."""
 
-from __future__ import annotations
-
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -29,17 +25,13 @@ class ConsoleView:
         columns = TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[left]}")
         self._progress = Progress(*columns, console=console, expand=True)
         self._task = self._progress.add_task("", left="")
-        self._live = Live(self._progress, console=console, transient=True)
-
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        with self._live:
-            yield
+        self.live = Live(self._progress, console=console, transient=True)
+        """Shows it, as a context."""
 
     def step(self, description: str, total: int | None = None) -> None:
         """Begin a step, of a known length or not."""
         self._progress.reset(self._task, total=total, description=description, left="")
-        self._live.update(self._progress)
+        self.live.update(self._progress)
         if not self._console.is_terminal:
             self._console.print(f"{description} …")
 
@@ -51,7 +43,7 @@ class ConsoleView:
         left = f"{traffic.left_s:,.0f} s left" if traffic.left_s else "waiting for purchases under way"
         self._progress.update(self._task, completed=second, left=left)
         speed, outcomes = _speed(traffic, recorder), _outcomes(recorder)
-        self._live.update(Group(self._progress, Text(speed, style="bold"), Text(outcomes)))
+        self.live.update(Group(self._progress, Text(speed, style="bold"), Text(outcomes)))
         if not self._console.is_terminal and second % LINE_EVERY_S == 0:
             self._console.print(f"{second:5} s  {speed} · {outcomes}", markup=False, soft_wrap=True)
 

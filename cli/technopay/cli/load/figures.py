@@ -1,7 +1,5 @@
 """Makes the result of a run from its records."""
 
-from __future__ import annotations
-
 import os
 import platform
 from collections import Counter
@@ -11,9 +9,7 @@ from itertools import pairwise
 
 from technopay.cli.load.recorder import Recorder
 from technopay.cli.load.result import (
-    FlowResult,
     Generator,
-    Latency,
     Operation,
     Outcome,
     Plan,
@@ -42,8 +38,8 @@ def make_result(
     verdict: Verdict,
 ) -> Result:
     recorder.finish()
-    ended = sum(tally.ended for tally in traffic.tallies.values())
-    rejected = sum(tally.rejected for tally in traffic.tallies.values())
+    flows = list(traffic.tallies.values())
+    ended, rejected = sum(flow.ended for flow in flows), sum(flow.turned_away for flow in flows)
     return Result(
         version=__version__,
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
@@ -61,20 +57,19 @@ def make_result(
             )
             for name, count in sorted(recorder.counts().items())
         ],
-        outcomes=[_outcome(recorder, *ending) for ending in sorted(recorder.outcomes)],
+        outcomes=[
+            Outcome(
+                operation=ending[0],
+                status=ending[1],
+                code=ending[2],
+                count=count,
+                latency=recorder.latencies[ending].latency(),
+            )
+            for ending, count in sorted(recorder.outcomes.items())
+        ],
         rejected=round(rejected / ended, 6) if ended else 0.0,
         never_begun=traffic.never_begun,
-        stories=[
-            FlowResult(
-                name=flow.__name__,
-                begun=tally.begun,
-                ended=tally.ended,
-                as_expected=tally.as_expected,
-                turned_away=tally.rejected,
-                surprises=dict(tally.unexpected.most_common()),
-            )
-            for flow, tally in traffic.tallies.items()
-        ],
+        stories=flows,
         series=_series(recorder, metrics.samples, traffic),
         server=_server(recorder, metrics),
         generator=_generator(traffic),
@@ -82,36 +77,25 @@ def make_result(
     )
 
 
-def _outcome(recorder: Recorder, operation: str, status: int, code: str) -> Outcome:
-    ending = operation, status, code
-    latency = recorder.latencies[ending].latency() if ending in recorder.latencies else None
-    count = recorder.outcomes[ending]
-    return Outcome(operation=operation, status=status, code=code, count=count, latency=latency)
-
-
 def _series(recorder: Recorder, samples: Sequence[MetricsSample], traffic: Traffic) -> Series:
     # The last second is not over; a short run has next to nothing without it.
     seconds = recorder.seconds[:-1] if len(recorder.seconds) > SECONDS_MIN else recorder.seconds
-    codes = Counter[str]()
-    for second in seconds:
-        codes.update(second.outcomes)
+    codes = sum((second.outcomes for second in seconds), Counter[str]())
     cpu, memory, store = _metrics_series(samples, traffic.began_s, len(seconds))
-
-    def percentiles(name: str) -> Known:
-        return [getattr(second.latency, name, None) for second in seconds]
-
+    percentiles: dict[str, Known] = {
+        name: [getattr(second.latency, name, None) for second in seconds]
+        for name in ("p50_ms", "p95_ms", "p99_ms")
+    }
     return Series(
         at_s=[float(number) for number in range(len(seconds))],
         purchases_per_s=[float(second.purchases) for second in seconds],
         requests_per_s=[float(second.requests) for second in seconds],
-        p50_ms=percentiles("p50_ms"),
-        p95_ms=percentiles("p95_ms"),
-        p99_ms=percentiles("p99_ms"),
         outcomes={code: [second.outcomes[code] for second in seconds] for code, _ in codes.most_common()},
         under_way=[second.under_way for second in seconds],
         server_cpu=cpu,
         server_memory_bytes=memory,
         store_memory_bytes=store,
+        **percentiles,
     )
 
 
@@ -136,9 +120,10 @@ def _metrics_series(samples: Sequence[MetricsSample], began_s: float, count: int
 
 
 def _server(recorder: Recorder, metrics: ServerMetrics) -> Server:
-    cpu = [sample.cpu_s for sample in metrics.samples if sample.cpu_s is not None]
-    memories = [sample.memory_bytes for sample in metrics.samples if sample.memory_bytes is not None]
-    stores = [sample.store_memory_bytes for sample in metrics.samples if sample.store_memory_bytes is not None]
+    cpu, memories, stores = (
+        [value for sample in metrics.samples if (value := getattr(sample, name)) is not None]
+        for name in ("cpu_s", "memory_bytes", "store_memory_bytes")
+    )
     requests = recorder.requests + metrics.requests
     cpu_s = sum(max(0.0, after - before) for before, after in pairwise(cpu))
     return Server(
@@ -154,10 +139,7 @@ def _server(recorder: Recorder, metrics: ServerMetrics) -> Server:
 
 def _generator(traffic: Traffic) -> Generator:
     cpu = traffic.cpu_s / traffic.ran_s if traffic.ran_s else 0.0
-    lag: Latency | None = traffic.lags.latency()
+    lag = traffic.lags.latency()
     lag_ms = lag.p99_ms if lag else 0.0
-    return Generator(
-        cpu=round(cpu, 3),
-        lag_p99_ms=lag_ms,
-        is_to_be_trusted=cpu <= CPU_MAX and lag_ms <= LAG_MS_MAX,
-    )
+    is_to_be_trusted = cpu <= CPU_MAX and lag_ms <= LAG_MS_MAX
+    return Generator(cpu=round(cpu, 3), lag_p99_ms=lag_ms, is_to_be_trusted=is_to_be_trusted)

@@ -1,7 +1,5 @@
 """The fixtures of a run: users with full wallets, in a currency of their own, and the code of each payment."""
 
-from __future__ import annotations
-
 import asyncio
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +11,7 @@ import aiohttp
 
 from technopay.cli.load.plan import LoadError
 from technopay.cli.load.timed_client import Headers, TimedClient
+from technopay.cli.process import for_each
 from technopay.engine import Limit, TechnopayError
 from technopay.http.client import Client, RetryPolicy, ServerUnreachable, UnexpectedAnswer
 
@@ -157,19 +156,25 @@ class Setup:
         self._run_id = f"load-{secrets.token_hex(4)}"
 
     async def make(self, admin_token: str | None, users: int, on_progress: Callable[[int], None]) -> Fixtures:
-        """Make the users and their wallets, and set a limit that never refuses.
+        """Make users, wallets and a limit that never refuses.
 
-        Raises:
-            LoadError: the server cannot be reached, is no demo, or does not take the token.
-
+        Raises LoadError if the server cannot be reached, is no demo, or does not take the token.
         """
         try:
             fixtures = await self._make_shops(admin_token)
-            await self._make_users(fixtures, users, on_progress)
+            groups = [(fixtures.users, DEPOSIT)] * users
+            groups += [(fixtures.poor, POOR_DEPOSIT), (fixtures.blocked, DEPOSIT)]
+
+            async def make(numbered: tuple[int, tuple[list[VirtualUser], int]]) -> None:
+                number, (group, deposit) = numbered
+                group.append(await self._make_user(fixtures.operator, f"{self._run_id}-{number}", deposit))
+                on_progress(len(fixtures.all_users))
+
+            await for_each(enumerate(groups), make, SETUP_CONCURRENCY)
             for user in fixtures.blocked:
                 await fixtures.operator.block_user(user_id=user.user_id)
-        except* (LoadError, TechnopayError) as errors:
-            raise _as_load_error(errors.exceptions[0]) from None
+        except (LoadError, TechnopayError) as error:
+            raise _as_load_error(error) from None
         return fixtures
 
     async def _make_shops(self, admin_token: str | None) -> Fixtures:
@@ -181,24 +186,6 @@ class Setup:
         clock = await operator.create_user(user_id=f"{self._run_id}-clock")
         ahead = clock.created_at - datetime.now(UTC)
         return Fixtures(self._timed, operator, limit, ahead, cycle(map(_bearer, tokens)))
-
-    async def _make_users(self, fixtures: Fixtures, users: int, on_progress: Callable[[int], None]) -> None:
-        plan = [(fixtures.users, DEPOSIT)] * users + [
-            (fixtures.poor, POOR_DEPOSIT),
-            (fixtures.blocked, DEPOSIT),
-        ]
-        waiting, made = enumerate(plan), 0
-
-        async def make_some() -> None:
-            nonlocal made
-            for number, (group, deposit) in waiting:
-                group.append(await self._make_user(fixtures.operator, f"{self._run_id}-{number}", deposit))
-                made += 1
-                on_progress(made)
-
-        async with asyncio.TaskGroup() as making:
-            for _ in range(SETUP_CONCURRENCY):
-                making.create_task(make_some())
 
     async def _make_user(self, operator: Client, user_id: str, deposit: int) -> VirtualUser:
         await operator.create_user(user_id=user_id, email=f"{user_id}@example.com")
@@ -228,11 +215,12 @@ def _bearer(token: str) -> Headers:
     return {"Authorization": f"Bearer {token}"}
 
 
-def _as_load_error(error: Exception) -> LoadError:
-    if isinstance(error, LoadError):
-        return error
-    if isinstance(error, ServerUnreachable):
-        return LoadError("the server cannot be reached")
-    if isinstance(error, UnexpectedAnswer):
-        return LoadError("the reply cannot be read: --url is not the address of a technopay server")
-    return LoadError(f"the set-up failed: {getattr(error, 'code', type(error).__name__)}: {error}")
+def _as_load_error(error: LoadError | TechnopayError) -> LoadError:
+    match error:
+        case LoadError():
+            return error
+        case ServerUnreachable():
+            return LoadError("the server cannot be reached")
+        case UnexpectedAnswer():
+            return LoadError("the reply cannot be read: --url is not the address of a technopay server")
+    return LoadError(f"the set-up failed: {error.code}: {error}")

@@ -1,7 +1,5 @@
 """The flows of purchases, each with its expected result, and the scenarios: mixtures of flows."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 import secrets
@@ -96,12 +94,7 @@ class Purchase:
 
 
 def expect(reply: Reply, status: int, code: str) -> Reply:
-    """Return the reply if it has this status and code.
-
-    Raises:
-        Rejected, UnexpectedResult.
-
-    """
+    """Return the reply if it has this status and code, else raise Rejected or UnexpectedResult."""
     if (reply.status, reply.code) == (status, code):
         return reply
     if reply.is_rejected:

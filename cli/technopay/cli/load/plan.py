@@ -1,17 +1,14 @@
 """The plan of a run, from the arguments of the command, and the conditions that fail it."""
 
-from __future__ import annotations
-
 import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import urlsplit
 
-from technopay.cli.load.result import PURCHASE, Plan, Result
-from technopay.cli.settings import UsageError
+from technopay.cli.load.result import Plan, Result
+from technopay.cli.settings import UsageError, http_origin
 
 FIXED_CONCURRENCY = 32
 RATE_CONCURRENCY = 1_000
@@ -45,16 +42,14 @@ def make_plan(
     concurrency: int | None,
     rate_per_s: float | None,
 ) -> Plan:
-    """Make a plan, with defaults for missing arguments.
-
-    Raises:
-        UsageError: names the argument and the rule.
-
-    """
+    """Make a plan, with defaults for missing arguments, or raise UsageError with the argument and its rule."""
     for name, number in (("--duration", duration_s), ("--rate", rate_per_s)):
         if number is not None and not math.isfinite(number):
             raise UsageError(f"{name} has to be a number")
-    address = _address(url)
+    try:
+        address = http_origin(url.rstrip("/"))
+    except ValueError:
+        raise UsageError("--url has to be an address like http://127.0.0.1:8080, without a path") from None
     most = RATE_CONCURRENCY if rate_per_s else FIXED_CONCURRENCY
     if scenario is ScenarioName.HOT_WALLET:
         users, most = 1, HOT_CONCURRENCY
@@ -70,19 +65,6 @@ def make_plan(
     )
 
 
-def _address(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_address = False
-    if not is_address or parts.query or parts.fragment or parts.username is not None:
-        raise UsageError("--url has to be an address like http://127.0.0.1:8080")
-    if parts.path not in ("", "/"):
-        raise UsageError("--url has to be the address of a server, without a path")
-    return f"{parts.scheme}://{parts.netloc}"
-
-
 @dataclass(frozen=True, slots=True)
 class Condition:
     """One figure of purchases, compared with a bound: `p99_ms>500`, `rejected>1%`, `per_s<100`."""
@@ -94,12 +76,7 @@ class Condition:
 
 
 def read_condition(text: str) -> Condition:
-    """Parse a condition of `--fail-if`.
-
-    Raises:
-        UsageError: it is none.
-
-    """
+    """Parse a condition of `--fail-if`, or raise UsageError."""
     found = CONDITION.fullmatch(text)
     if found is None or found[1] not in NAMES or (found[1] in SHARES) != bool(found[4]):
         raise UsageError(
@@ -122,7 +99,7 @@ def failures(conditions: Sequence[Condition], result: Result) -> list[str]:
 
 
 def _figures(result: Result) -> Mapping[str, float | None]:
-    purchase = next((each for each in result.operations if each.name == PURCHASE), None)
+    purchase = result.purchase
     latency = purchase.latency if purchase else None
     ended = sum(flow.ended for flow in result.stories)
     return {

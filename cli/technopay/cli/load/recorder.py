@@ -1,9 +1,8 @@
 """Records every duration and outcome, in histograms of three significant digits, and by second."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from typing import Self
 
 from hdrh.histogram import HdrHistogram
 
@@ -24,20 +23,18 @@ class Histogram:
     def record(self, seconds: float) -> None:
         self._counts.record_value(min(LATENCY_US_MAX, max(1, round(1e6 * seconds))))
 
-    def add(self, other: Histogram) -> None:
+    def add(self, other: Self) -> None:
         self._counts.add(other._counts)
 
     @property
     def count(self) -> int:
         return int(self._counts.get_total_count())
 
-    def percentile_ms(self, percent: float) -> float:
-        return float(round(self._counts.get_value_at_percentile(percent) / 1000, 3))
-
     def latency(self) -> Latency | None:
         if not self.count:
             return None
-        p50_ms, p95_ms, p99_ms, max_ms = map(self.percentile_ms, (50, 95, 99, 100))
+        values = (self._counts.get_value_at_percentile(percent) for percent in (50, 95, 99, 100))
+        p50_ms, p95_ms, p99_ms, max_ms = (float(round(value / 1000, 3)) for value in values)
         return Latency(p50_ms=p50_ms, p95_ms=p95_ms, p99_ms=p99_ms, max_ms=max_ms)
 
 
@@ -97,7 +94,7 @@ class Recorder:
 
     def end_second(self, under_way: int) -> None:
         self.seconds[-1].under_way = under_way
-        self.seconds[-1].latency = self._second_latencies.latency()
+        self.finish()
         self._second_latencies = Histogram()
         self.seconds.append(Second())
 

@@ -1,11 +1,10 @@
 """The result of a run: figures, outcomes, series over time, and the verdict. `--json` writes it."""
 
-from __future__ import annotations
-
+from collections import Counter
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from technopay.engine import Audit
 
@@ -64,16 +63,18 @@ class Outcome(Finding):
 
 
 class FlowResult(Finding):
-    """The purchases of one flow."""
+    """The purchases of one flow, counted during the run."""
+
+    model_config = ConfigDict(frozen=False)
 
     name: str
-    begun: int
-    ended: int
+    begun: int = 0
+    ended: int = 0
     """The rest was cut off by the end of the run."""
-    as_expected: int
-    turned_away: int
+    as_expected: int = 0
+    turned_away: int = 0
     """Rejected by a server at capacity, or not replied to: the right end under too much load."""
-    surprises: dict[str, int]
+    surprises: Counter[str] = Field(default_factory=Counter)
     """Unexpected results, with their number."""
 
 
@@ -168,4 +169,9 @@ class Result(Finding):
     @property
     def unexpected(self) -> int:
         """The number of purchases with an unexpected result."""
-        return sum(sum(flow.surprises.values()) for flow in self.stories)
+        return sum(flow.surprises.total() for flow in self.stories)
+
+    @property
+    def purchase(self) -> Operation | None:
+        """The operation that is all requests of one purchase together."""
+        return next((each for each in self.operations if each.name == PURCHASE), None)

@@ -1,7 +1,5 @@
 """The server's own `/metrics` during a run, once a second."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import re

@@ -1,7 +1,5 @@
 """The tables of a result, for the screen and for the report."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 
@@ -43,8 +41,8 @@ def _flows(flows: Sequence[FlowResult]) -> Table:
     table = _table("Flows", ["flow"], ["begun", "ended", "as expected", "rejected", "unexpected"])
     table.add_column("unexpected results")
     for flow in [*flows, *([_sum(flows)] if len(flows) > 1 else [])]:
-        unexpected = sum(flow.surprises.values())
-        results = "\n".join(f"{count:,} × {result}" for result, count in Counter(flow.surprises).most_common())
+        unexpected = flow.surprises.total()
+        results = "\n".join(f"{count:,} × {result}" for result, count in flow.surprises.most_common())
         table.add_row(
             flow.name.replace("_", " "),
             *(f"{count:,}" for count in (flow.begun, flow.ended, flow.as_expected, flow.turned_away)),
@@ -55,14 +53,12 @@ def _flows(flows: Sequence[FlowResult]) -> Table:
 
 
 def _sum(flows: Sequence[FlowResult]) -> FlowResult:
-    surprises = Counter[str]()
+    whole = FlowResult(name="all")
     for flow in flows:
-        surprises.update(flow.surprises)
-    counts = {
-        name: sum(getattr(flow, name) for flow in flows)
-        for name in ("begun", "ended", "as_expected", "turned_away")
-    }
-    return FlowResult(name="all", surprises=dict(surprises), **counts)
+        whole.surprises.update(flow.surprises)
+        for name in ("begun", "ended", "as_expected", "turned_away"):
+            setattr(whole, name, getattr(whole, name) + getattr(flow, name))
+    return whole
 
 
 def _operations(result: Result) -> Table:

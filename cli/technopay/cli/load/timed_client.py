@@ -4,8 +4,6 @@ No request is retried here. A GET or PUT is sent once more by aiohttp when its c
 of its latency. A POST is sent once.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from dataclasses import dataclass

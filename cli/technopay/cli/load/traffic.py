@@ -1,21 +1,17 @@
 """The traffic of a run: purchases that begin at a fixed rate, or a fixed number at a time."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import random
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from technopay.cli.load import flows
 from technopay.cli.load.fixtures import AMOUNT, Fixtures, VirtualUser
 from technopay.cli.load.flows import Flow, Purchase, Rejected, Scenario, UnexpectedResult
 from technopay.cli.load.recorder import Histogram, Recorder
-from technopay.cli.load.result import Plan
+from technopay.cli.load.result import FlowResult, Plan
 from technopay.cli.load.timed_client import Reply
 from technopay.engine import TechnopayError
 
@@ -31,17 +27,6 @@ REJECTED_PAUSE_S = 0.1
 LOOK_EVERY_S = 0.05
 SEED = 1
 """The same plan has the same purchases, in the same order."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """The purchases of one flow."""
-
-    begun: int = 0
-    ended: int = 0
-    as_expected: int = 0
-    rejected: int = 0
-    unexpected: Counter[str] = field(default_factory=Counter)
 
 
 class Traffic:
@@ -60,7 +45,7 @@ class Traffic:
         self._running: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(plan.concurrency)
         self._begun = 0
-        self.tallies = {flow: Tally() for flow in scenario.flows}
+        self.tallies = {flow: FlowResult(name=flow.__name__) for flow in scenario.flows}
         self.lags = Histogram()
         self.began_s = self._clock()
         self.ran_s = 0.0
@@ -149,10 +134,10 @@ class Traffic:
             tally.as_expected += 1
         except Rejected as error:
             reply = error.reply
-            tally.rejected += 1
+            tally.turned_away += 1
         except UnexpectedResult as error:
             reply = error.reply
-            tally.unexpected[str(error)] += 1
+            tally.surprises[str(error)] += 1
             if error.invariant:
                 self._fixtures.timed.acknowledgements.report_violation(
                     f"{error.invariant}: {flow.__name__} got {error}"
@@ -160,7 +145,7 @@ class Traffic:
         except Exception as error:
             # A malformed reply, or a defect of ours: both have to be seen.
             reply = Reply(0, "not_understood", {})
-            tally.unexpected[f"a reply could not be read: {error!r:.100}"] += 1
+            tally.surprises[f"a reply could not be read: {error!r:.100}"] += 1
         tally.ended += 1
         latency_s = None if purchase.is_slow else self._clock() - due_s
         self._recorder.purchase(reply.status, reply.code, latency_s)

@@ -1,15 +1,14 @@
 """The verdict on a run: the acknowledgements against the server's state, and the server's audit."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from technopay.cli.load.acknowledgements import Acknowledgements, KnownPayment, differences
 from technopay.cli.load.fixtures import CURRENCY, Fixtures, VirtualUser
 from technopay.cli.load.result import Verdict
+from technopay.cli.process import for_each
 from technopay.engine import Audit, Limit, TechnopayError
 from technopay.http.client import all_of
 
@@ -39,8 +38,8 @@ async def judge(
         step = "the audit"
         on_step("waiting for the server's audit")
         audit = await fixtures.operator.audit(wait_s=AUDIT_WAIT_S)
-    except* TechnopayError as errors:
-        problem = f"{step} failed: {errors.exceptions[0]}"
+    except TechnopayError as error:
+        problem = f"{step} failed: {error}"
     if audit and not audit.clean and not audit.differences:
         audit, problem = None, "the server's audit is not clean and does not name a difference"
     return Verdict(
@@ -76,41 +75,24 @@ async def compare(fixtures: Fixtures, acknowledgements: Acknowledgements) -> lis
     checks: dict[str, WalletCheck] = {}
     waiting: Sequence[VirtualUser] = fixtures.all_users
     before: list[str] = []
+
+    async def check(user: VirtualUser) -> None:
+        checks[user.wallet_id] = await _check_wallet(user, known[user.wallet_id], refusals)
+
     for number in range(LOOKS):
         if number:
             await asyncio.sleep(LOOK_PAUSE_S)
-        checks |= await _check_wallets(waiting, known, refusals)
-        lines = [line for check in checks.values() for line in check.lines]
-        debited = sum(check.debited for check in checks.values())
+        await for_each(waiting, check, READING_CONCURRENCY)
+        lines = [line for each in checks.values() for line in each.lines]
+        debited = sum(each.debited for each in checks.values())
         lines += _compare_limit(fixtures, await fixtures.read_limit(), debited)
-        waiting = [
-            user
-            for user in fixtures.all_users
-            if checks[user.wallet_id].lines or checks[user.wallet_id].is_under_way
-        ]
-        is_under_way = any(check.is_under_way for check in checks.values())
+        again = {wallet_id for wallet_id, each in checks.items() if each.lines or each.is_under_way}
+        waiting = [user for user in fixtures.all_users if user.wallet_id in again]
+        is_under_way = any(each.is_under_way for each in checks.values())
         if not lines or (lines == before and not is_under_way):
             break
         before = lines
     return strange + lines
-
-
-async def _check_wallets(
-    users: Iterable[VirtualUser],
-    known: Mapping[str, Mapping[str, KnownPayment]],
-    refusals: Mapping[str, str],
-) -> dict[str, WalletCheck]:
-    checks: dict[str, WalletCheck] = {}
-    waiting = iter(users)
-
-    async def check_some() -> None:
-        for user in waiting:
-            checks[user.wallet_id] = await _check_wallet(user, known[user.wallet_id], refusals)
-
-    async with asyncio.TaskGroup() as checking:
-        for _ in range(READING_CONCURRENCY):
-            checking.create_task(check_some())
-    return checks
 
 
 async def _check_wallet(
@@ -123,7 +105,12 @@ async def _check_wallet(
     lines = [
         *_check_balance(user, user.deposited - debited, balance),
         *_check_payments(known, found),
-        *_check_refusals(refusals, found),
+        *(
+            f"acknowledged_is_kept: {payment_id} was refused as {refusals[payment_id]}, "
+            f"and is {now.status} and paid at {now.paid_at}"
+            for payment_id, now in found.items()
+            if payment_id in refusals and now.paid_at is not None
+        ),
     ]
     return WalletCheck(lines, debited, any(each.status in UNDER_WAY for each in found.values()))
 
@@ -147,16 +134,6 @@ def _check_payments(known: Mapping[str, KnownPayment], found: Mapping[str, Known
     for invoice_id, count in paid.items():
         if count > 1:
             yield f"one_payment_per_invoice: {invoice_id} was paid {count} times"
-
-
-def _check_refusals(refusals: Mapping[str, str], found: Mapping[str, KnownPayment]) -> Iterator[str]:
-    """Return the payments that were debited although every confirm was refused."""
-    for payment_id, now in found.items():
-        if payment_id in refusals and now.paid_at is not None:
-            yield (
-                f"acknowledged_is_kept: {payment_id} was refused as {refusals[payment_id]}, "
-                f"and is {now.status} and paid at {now.paid_at}"
-            )
 
 
 def _compare_limit(fixtures: Fixtures, after: Limit | None, debited: int) -> Iterator[str]:

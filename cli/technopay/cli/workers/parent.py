@@ -1,7 +1,5 @@
 """The parent of the workers: it has the store and the listening sockets, and serves nothing."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import tempfile
@@ -13,21 +11,19 @@ from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily
 from pydantic import SecretStr
 
-from technopay.cli.demo.seed import seed
 from technopay.cli.logs import LogCollector, set_up_logging
 from technopay.cli.process import ENDING, catch_signals, fit_connections, say
 from technopay.cli.service import (
-    engine_settings,
     make_store,
     report_live_codes,
     require_configuration,
+    seed_once,
     show_url,
     warn,
 )
 from technopay.cli.settings import Settings
 from technopay.cli.workers.peers import PARENT, Peers
 from technopay.cli.workers.supervisor import Supervisor, WorkerConfig
-from technopay.engine import Engine
 from technopay.http.metrics import write_families
 from technopay.http.server.serving import listen
 from technopay.storage.private_files import require_socket_path
@@ -70,10 +66,8 @@ async def _running_store(
 ) -> AsyncIterator[str]:
     """Prepare the store for workers; return its URL."""
     async with make_store(settings, initialise=initialise, demo=demo) as store:
-        if demo and await store.mark_demo():
-            async with Engine(store, engine_settings(settings, secret, demo=True)) as engine:
-                await seed(engine)
-            await store.mark_seeded()
+        if demo:
+            await seed_once(store, settings, secret)
         await report_live_codes(store, settings, secret)
         assert store.url is not None
         yield store.url

@@ -1,7 +1,5 @@
 """The processes that serve together: each exports its metrics to the others, on a unix socket of its own."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress

@@ -1,7 +1,5 @@
 """Supervises the workers: starts them, restarts them, and ends them all together."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging
@@ -120,7 +118,8 @@ class Supervisor:
             failure = await self._run(config)
             if self._draining.is_set():
                 return
-            if number not in self._known or self._is_hopeless():
+            is_hopeless = not self._serving and loop.time() - self._served_at > WITHOUT_WORKERS_S_MAX
+            if number not in self._known or is_hopeless:
                 self._fail(failure)
                 return
             logger.error("worker %s: %s; it is started again", number, failure)
@@ -162,10 +161,6 @@ class Supervisor:
         if number in self._serving:
             self._serving.remove(number)
             self._served_at = asyncio.get_running_loop().time()
-
-    def _is_hopeless(self) -> bool:
-        now = asyncio.get_running_loop().time()
-        return not self._serving and now - self._served_at > WITHOUT_WORKERS_S_MAX
 
     def _report_crash(self, keeper: asyncio.Task[None]) -> None:
         """Give up when the task that keeps a worker fails."""

@@ -1,19 +1,18 @@
 """One of several workers: it serves on inherited sockets, with a configuration from its standard input."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging
 import os
 import pickle
 import signal
+import socket
 import sys
 from functools import partial
 from typing import BinaryIO
 
 from technopay.cli.logs import set_up_logging
-from technopay.cli.process import catch_signals, run_loop, sockets_of
+from technopay.cli.process import catch_signals, run_loop
 from technopay.cli.service import running_service
 from technopay.cli.workers.peers import Peers
 from technopay.cli.workers.supervisor import WorkerConfig
@@ -51,7 +50,7 @@ async def _work(config: WorkerConfig, reports: BinaryIO) -> int:
         async with (
             running_service(
                 settings,
-                partial(serving_on, sockets=sockets_of(config.sockets)),
+                partial(serving_on, sockets=[socket.socket(fileno=each) for each in config.sockets]),
                 demo=config.demo,
                 observer=observer,
                 peers=peers,

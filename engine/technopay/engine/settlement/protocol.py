@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from technopay.engine.claims import CLAIM_S, Claim
 from technopay.engine.deadlines import Deadlines
-from technopay.engine.ports import Clock, RefundTerms, SettlementService
+from technopay.engine.ports import Clock, SettlementService
 from technopay.engine.settings import EngineSettings
 from technopay.engine.values import Claimed, PaymentTerms, Verdict
 
@@ -65,7 +65,7 @@ class SettlementProtocol:
         self._payment_id = claimed.payment.id
         self._claim = claim
         self._replied_at = clock.monotonic()
-        self._refund_id = claimed.refund_id
+        self._refund = claimed.refund
         payment = claimed.payment
         self._terms = PaymentTerms(payment.id, payment.amount, payment.currency, payment.merchant)
 
@@ -89,8 +89,7 @@ class SettlementProtocol:
     async def reverse(self) -> Verdict:
         """Reverse a settlement; repeat the request until there is a verdict."""
         backoff_s = self._settings.settlement_backoff_s
-        refund = RefundTerms(self._refund_id, self._terms.amount)
-        while not (verdict := await self._send(REVERSE, self._service.reverse, self._terms, refund)):
+        while not (verdict := await self._send(REVERSE, self._service.reverse, self._terms, self._refund)):
             await self._clock.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, REVERSE_BACKOFF_S_MAX)
         return verdict

@@ -145,7 +145,7 @@ def _take_over(running: Running, claimed: Claimed) -> None:
     """Go on under the newer claim: the former one had expired."""
     before, after = running.claimed, claimed
     is_same = before.payment.status == after.payment.status and (
-        before.payment.status == "processing" or before.refund_id == after.refund_id
+        before.payment.status == "processing" or before.refund == after.refund
     )
     if is_same and int(after.claim) > int(running.claim.token):
         running.claim.token = after.claim

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from technopay.engine.ports import ANY, MatchingVersions, OutgoingMessage, RefundTerms
-from technopay.engine.values import PaymentTerms
+from technopay.engine.ports import ANY, MatchingVersions, OutgoingMessage
+from technopay.engine.values import PaymentTerms, RefundTerms
 
 
 class SequentialIds:

@@ -6,12 +6,12 @@ import asyncio
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from technopay.engine.commands import Command
 from technopay.engine.models import from_ms
-from technopay.engine.ports import OutgoingMessage, RefundTerms, Store
-from technopay.engine.values import PaymentTerms
+from technopay.engine.ports import OutgoingMessage, Store
+from technopay.engine.values import PaymentTerms, RefundTerms
 
 SLOW_S = 3.0
 FLAKY_ERRORS = 2
@@ -29,8 +29,10 @@ class MockSettlement(Command[None]):
 
     action: str
     payment_id: str
+    amount: int
     errors: int = 0
     refund_id: str = ""
+    refund_amount: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +116,12 @@ class MockSettlementService:
                 return "called_off"
 
     async def reverse(self, terms: PaymentTerms, refund: RefundTerms) -> Literal["reversed", "declined"]:
-        """Reverse a settlement once: another refund of the same payment is declined."""
-        state = await self._book("reverse", terms, refund_id=refund.id)
+        """Reverse each refund once; decline one of more than what is left of the payment."""
+        state = await self._book("reverse", terms, 0, *refund)
         return "declined" if state == "declined" else "reversed"
 
-    async def _book(self, action: str, terms: PaymentTerms, errors: int = 0, refund_id: str = "") -> str:
-        return (await self._store.run(MockSettlement(action, terms.payment_id, errors, refund_id))).code
+    async def _book(self, action: str, terms: PaymentTerms, *more: Any) -> str:
+        return (await self._store.run(MockSettlement(action, terms.payment_id, terms.amount, *more))).code
 
 
 class MockChannel:

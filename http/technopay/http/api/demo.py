@@ -1,13 +1,12 @@
 """The routes of `--demo` only: mock inboxes, and tokens for any user."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from pydantic.json_schema import SkipJsonSchema
 
 from technopay.engine import InboxMessage, OutcomeUnknown, StoreUnavailable
+from technopay.engine.fields import UserId
 from technopay.engine.models import Method, Timestamp
 from technopay.engine.ports import Store
 from technopay.engine.testing.mocks import INBOX_LENGTH, read_mock_inbox
@@ -19,10 +18,8 @@ from technopay.http.responses import Response
 TOKEN_LIFETIME_S = 12 * 3600
 
 
-class DeliveredMessage(BaseModel):
+class DeliveredMessage(BaseModel, use_attribute_docstrings=True):
     """A message as a mock channel delivered it."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     channel: Method
     """The channel."""
@@ -42,19 +39,15 @@ class DeliveredMessage(BaseModel):
     """The code that confirms the payment; in a `confirmation.code` only."""
 
 
-class Inbox(BaseModel):
+class Inbox(BaseModel, use_attribute_docstrings=True):
     """The messages that the mock channels delivered to a user, newest first."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     data: list[DeliveredMessage]
     """The messages."""
 
 
-class Token(BaseModel):
+class Token(BaseModel, use_attribute_docstrings=True):
     """A bearer token."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     token: str
     """For the header `Authorization: Bearer …`."""
@@ -65,7 +58,7 @@ def mock_routes(store: Store, signer: TokenSigner) -> Sequence[Route]:
         """Read a mock inbox."""
         return Response(inbox_json(await read_mock_inbox(store, user_id, most=limit)).encode())
 
-    async def mock_token(_: Call, *, user_id: str, admin: bool = False) -> Response:
+    async def mock_token(_: Call, *, user_id: UserId, admin: bool = False) -> Response:
         """Get a token."""
         signed = signer.sign(user_id, admin=admin, lifetime_s=TOKEN_LIFETIME_S)
         return Response(Token(token=signed).model_dump_json().encode())
@@ -86,19 +79,6 @@ def mock_routes(store: Store, signer: TokenSigner) -> Sequence[Route]:
 
 def inbox_json(messages: Sequence[InboxMessage]) -> str:
     """Return an inbox as JSON; a message without a code has no member for it."""
-    inbox = Inbox(
-        data=[
-            DeliveredMessage(
-                channel=each.message.channel,
-                to=each.message.to,
-                kind=each.message.kind,
-                text=each.message.text,
-                payment_id=each.message.payment_id,
-                event_id=each.message.event_id,
-                at=each.at,
-                code=each.message.code,
-            )
-            for each in messages
-        ]
-    )
+    # Other fields of a message are not shown.
+    inbox = Inbox(data=[DeliveredMessage(**each.message._asdict(), at=each.at) for each in messages])
     return inbox.model_dump_json(exclude_none=True)

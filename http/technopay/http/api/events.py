@@ -1,7 +1,5 @@
 """Events: the stream of a user's events (server-sent events)."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator

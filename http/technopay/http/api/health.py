@@ -1,7 +1,5 @@
 """Health, metrics and the audit."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from pydantic import BaseModel

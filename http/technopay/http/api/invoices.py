@@ -1,7 +1,5 @@
 """Invoices."""
 
-from __future__ import annotations
-
 from technopay.engine import Engine
 from technopay.http.api.route import Route
 from technopay.http.auth.tokens import ADMIN, PAYMENTS

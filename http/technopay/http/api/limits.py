@@ -1,7 +1,5 @@
 """Limits."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -1,8 +1,7 @@
 """Payments."""
 
-from __future__ import annotations
-
 from technopay.engine import Engine, Payment, SettlementFailed
+from technopay.engine.fields import Code
 from technopay.http.api.route import Call, Route
 from technopay.http.auth.tokens import ADMIN, PAYMENTS
 from technopay.http.problems import RETRY_AFTER_S
@@ -10,7 +9,7 @@ from technopay.http.responses import Response, record_response
 
 
 async def confirm_payment(
-    call: Call, *, user_id: str, payment_id: str, code: str, wait_s: float = 4.0
+    call: Call, *, user_id: str, payment_id: str, code: Code, wait_s: float = 4.0
 ) -> Response:
     """Confirm, then wait as one of the server's waits; 202 if the settlement takes longer."""
     payment = await call.engine.confirm_payment(user_id=user_id, payment_id=payment_id, code=code, wait_s=0)

@@ -1,7 +1,5 @@
 """Handles the requests of one route, in the order of precedence of their errors."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from typing import Any

@@ -4,8 +4,6 @@ A route names a method of the engine. Path, body, query, caller and idempotency 
 of that method by name. A route with logic of HTTP has a handler, whose parameters are then bound instead.
 """
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping

@@ -1,7 +1,5 @@
 """Responses that are sent in pieces: long bodies, and streams that last as long as their client reads them."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping

@@ -1,7 +1,5 @@
 """Users."""
 
-from __future__ import annotations
-
 from technopay.engine import Engine
 from technopay.http.api.fields import NEW_USER_ID
 from technopay.http.api.route import Route

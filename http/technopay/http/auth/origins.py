@@ -1,14 +1,12 @@
 """Origins of browsers: pages of other origins that may use the API (CORS), and the guard of a demo."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from technopay.http.problems import ForeignRequest
+from technopay.http.requests import Address, parse_address
 from technopay.http.responses import Response
 
 PREFLIGHT_HEADERS = {
@@ -16,8 +14,6 @@ PREFLIGHT_HEADERS = {
     "Access-Control-Max-Age": "600",
 }
 EXPOSED = "Location, Retry-After, Idempotent-Replayed, X-Request-Id"
-
-Address = IPv4Address | IPv6Address
 
 
 class Cors:
@@ -56,7 +52,7 @@ class DemoGuard:
     def __init__(self, host: str, origins: Collection[str] = ()) -> None:
         """`host` is the listened address; pages of `origins` are accepted."""
         self._host = host.lower()
-        address = _address(self._host)
+        address = parse_address(self._host)
         self._is_everywhere = address is not None and address.is_unspecified
         self._origins = frozenset(origins)
 
@@ -73,7 +69,7 @@ class DemoGuard:
         name = _host_name(host)
         if name in ("localhost", self._host):
             return True
-        address = _address(name)
+        address = parse_address(name)
         if address is None:
             return False
         return address.is_loopback or self._is_everywhere or address == _local_address(request)
@@ -81,7 +77,7 @@ class DemoGuard:
 
 def is_loopback(host: str) -> bool:
     """Whether a listened host is reachable from this machine only."""
-    address = _address(host)
+    address = parse_address(host)
     return host.lower() == "localhost" or (address is not None and address.is_loopback)
 
 
@@ -96,15 +92,7 @@ def _host_name(host: str) -> str:
     return (parts.hostname or "").removesuffix(".") if is_plain else ""
 
 
-def _address(name: str) -> Address | None:
-    try:
-        address = ip_address(name)
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
 def _local_address(request: web.Request) -> Address | None:
     """Return the address of this machine to which the client is connected."""
     name = request.transport and request.transport.get_extra_info("sockname")
-    return _address(name[0]) if name else None
+    return parse_address(name[0]) if name else None

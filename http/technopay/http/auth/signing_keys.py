@@ -1,7 +1,5 @@
 """Keys of token signatures: the rules for them, and public keys from a PEM file."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Literal
@@ -20,7 +18,11 @@ HS256: Algorithm = "HS256"
 KEYS_MAX = 16
 SECRET_BYTES_MIN = 32
 RSA_BITS_MIN = 2048
-KINDS = {"HS256": "a secret", "RS256": "a public RSA key", "ES256": "a public key on the curve P-256"}
+KINDS: dict[str, tuple[type, str]] = {
+    "HS256": (str, "a secret"),
+    "RS256": (RSAPublicKey, "a public RSA key"),
+    "ES256": (EllipticCurvePublicKey, "a public key on the curve P-256"),
+}
 PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
 
 
@@ -49,23 +51,16 @@ def read_public_keys(pem: bytes, algorithm: Algorithm) -> tuple[Key, ...]:
 
 
 def _require_key(key: Key, algorithm: Algorithm) -> None:
-    right = {
-        "HS256": isinstance(key, str),
-        "RS256": isinstance(key, RSAPublicKey),
-        "ES256": isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1),
-    }
-    if not right[algorithm]:
-        raise ValueError(f"{algorithm} needs {KINDS[algorithm]}")
+    kind, name = KINDS[algorithm]
+    is_on_another_curve = isinstance(key, EllipticCurvePublicKey) and not isinstance(key.curve, SECP256R1)
+    if not isinstance(key, kind) or is_on_another_curve:
+        raise ValueError(f"{algorithm} needs {name}")
     if isinstance(key, str):
-        _require_secret(key)
+        if len(key.encode()) < SECRET_BYTES_MIN:
+            raise ValueError(f"a secret must be at least {SECRET_BYTES_MIN} bytes long")
+        try:
+            jwt.get_algorithm_by_name(HS256).prepare_key(key)
+        except jwt.InvalidKeyError:
+            raise ValueError("a secret must not be a key of another algorithm") from None
     if isinstance(key, RSAPublicKey) and key.key_size < RSA_BITS_MIN:
         raise ValueError(f"an RSA key must have at least {RSA_BITS_MIN} bits, not {key.key_size}")
-
-
-def _require_secret(secret: str) -> None:
-    if len(secret.encode()) < SECRET_BYTES_MIN:
-        raise ValueError(f"a secret must be at least {SECRET_BYTES_MIN} bytes long")
-    try:
-        jwt.get_algorithm_by_name(HS256).prepare_key(secret)
-    except jwt.InvalidKeyError:
-        raise ValueError("a secret must not be a key of another algorithm") from None

@@ -1,7 +1,5 @@
 """Bearer tokens (JWT). The algorithm and the keys are configured; nothing in a token selects them."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import time
@@ -94,23 +92,20 @@ class TokenAuthenticator:
         """Return the claims of a token that is signed with one of the keys."""
         for key in self._keys:
             try:
-                return self._decode(token, key)
+                claims: Mapping[str, Any] = jwt.decode(
+                    token,
+                    key,
+                    algorithms=[self._algorithm],
+                    options=OPTIONS,
+                    issuer=self._issuer,
+                    audience=self._audience,
+                )
             except jwt.InvalidSignatureError:
                 continue
             except (jwt.InvalidTokenError, ValueError, OverflowError) as error:
                 raise _refusal(error, self._algorithm) from None
+            return claims
         raise UnknownKey("The token is not signed with a valid key.")
-
-    def _decode(self, token: str, key: Key) -> Mapping[str, Any]:
-        claims: Mapping[str, Any] = jwt.decode(
-            token,
-            key,
-            algorithms=[self._algorithm],
-            options=OPTIONS,
-            issuer=self._issuer,
-            audience=self._audience,
-        )
-        return claims
 
 
 class TokenSigner:

@@ -1,46 +1,21 @@
 """Problems of the API as the errors that the engine raises: one `except` works with both."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from pydantic import BaseModel, ValidationError
 
 from technopay.engine.errors import (
-    REFUSALS,
-    Fault,
     FieldError,
     InternalError,
-    OutcomeUnknown,
-    Overloaded,
     Refusal,
     StoreUnavailable,
     TechnopayError,
     ValidationFailed,
-    WalletBusy,
 )
 from technopay.engine.models import Limit, Payment
-from technopay.http.problems import (
-    BodyTooLarge,
-    Forbidden,
-    MalformedRequest,
-    MethodNotAllowed,
-    NotFound,
-    RequestError,
-    Unauthenticated,
-    UnsupportedMediaType,
-)
+from technopay.http.problems import ERRORS
 
-_FAULTS: tuple[type[Fault], ...] = (WalletBusy, Overloaded, StoreUnavailable, OutcomeUnknown, InternalError)
-_REQUEST_ERRORS: tuple[type[RequestError], ...] = (
-    BodyTooLarge, Forbidden, MalformedRequest, MethodNotAllowed, NotFound, Unauthenticated,
-    UnsupportedMediaType,
-)  # fmt: skip
-PLAIN: dict[str, type[TechnopayError]] = {cls.code: cls for cls in (*_FAULTS, *_REQUEST_ERRORS)}
-"""Errors with nothing but a message."""
-_REFUSALS = {cls.code: cls for cls in REFUSALS.values() if cls.code not in PLAIN}
-CODES = frozenset(PLAIN | _REFUSALS)
-"""The known codes. A missing message has the same code as a missing path."""
+DETAILS = ("payment", "limit", "required", "available", "attempts_remaining", "locked_until")
 
 
 class ServerUnreachable(StoreUnavailable):
@@ -90,23 +65,15 @@ def read_problem(text: str, *, replayed: bool, retry_after_s: float | None) -> T
 
 
 def _error(problem: _Problem, *, replayed: bool, retry_after_s: float | None) -> TechnopayError:
-    if problem.code == ValidationFailed.code:
+    kind = ERRORS.get(problem.code)
+    if kind is None:
+        return UnexpectedAnswer(f"The server replied with an unknown code: {problem.code}.")
+    if kind is ValidationFailed:
         return ValidationFailed([FieldError(each.field, each.message) for each in problem.errors])
-    if refusal := _REFUSALS.get(problem.code):
-        return refusal(
-            problem.detail,
-            payment=problem.payment,
-            limit=problem.limit,
-            required=problem.required,
-            available=problem.available,
-            attempts_remaining=problem.attempts_remaining,
-            locked_until=problem.locked_until,
-            retry_after_s=retry_after_s,
-            replayed=replayed,
-        )
-    if plain := PLAIN.get(problem.code):
-        return plain(problem.detail)
-    return UnexpectedAnswer(f"The server replied with an unknown code: {problem.code}.")
+    if issubclass(kind, Refusal):
+        details = {name: getattr(problem, name) for name in DETAILS}
+        return kind(problem.detail, **details, retry_after_s=retry_after_s, replayed=replayed)
+    return kind(problem.detail)
 
 
 def is_final(error: TechnopayError) -> bool:

@@ -1,7 +1,5 @@
 """The events of a user: one stream (server-sent events) after the other, without a gap between them."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from typing import get_args

@@ -1,7 +1,5 @@
 """When a call is retried. A retry is safe: the server knows it by its key, or it changes nothing."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +7,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from technopay.engine.errors import (
-    Fault,
     OutcomeUnknown,
     Overloaded,
     StoreUnavailable,
@@ -101,10 +98,6 @@ def classify(reply: Reply, *, changes: bool) -> Failure:
         return Failure(error, may_retry=True, retry_after_s=after_s)
     if error is None:
         # A gateway does not know the outcome of the request behind it.
-        error = _gateway_error(reply.status, changes=changes)
+        message = f"Something between the client and the server replied {reply.status}."
+        error = OutcomeUnknown(message) if changes else ServerUnreachable(message)
     return Failure(error, is_unknown=changes, may_retry=True, retry_after_s=after_s)
-
-
-def _gateway_error(status: int, *, changes: bool) -> Fault:
-    message = f"Something between the client and the server replied {status}."
-    return OutcomeUnknown(message) if changes else ServerUnreachable(message)

@@ -1,7 +1,5 @@
 """The transport of the client: one session, a token that is renewed, and retries until there is a result."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager

@@ -1,19 +1,18 @@
 """The OpenAPI 3.1 document, made from the table of routes and pydantic's schemas of the records."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from technopay.engine import FieldError, TechnopayError, ValidationFailed, __version__
-from technopay.engine.errors import REFUSALS, Fault
+from pydantic import BaseModel
+
+from technopay.engine import FieldError, Payment, ValidationFailed, __version__
 from technopay.engine.fields import USER_ID
 from technopay.http.api.route import Call, Route
 from technopay.http.openapi.schemas import component_schemas, query_schemas, reference, response_name
-from technopay.http.problems import PROBLEMS, RequestError, problem_json
+from technopay.http.problems import ERRORS, PROBLEMS, problem_json
 from technopay.http.responses import EVENT_STREAM, JSON, Response
 
 
@@ -108,7 +107,7 @@ def _operation(route: Route) -> dict[str, Any]:
         operation["security"] = []
     if route.body.model_fields:
         operation["requestBody"] = {
-            "required": True,
+            "required": not route.body.is_optional(),
             "content": {"application/json": {"schema": reference(route.body.__name__)}},
         }
     return operation
@@ -116,30 +115,21 @@ def _operation(route: Route) -> dict[str, Any]:
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = []
+
+    def add(name: str, place: str, description: str, schema: dict[str, Any], **more: str) -> None:
+        described = {"name": name, "in": place, "required": place == "path", "description": description}
+        parameters.append({**described, "schema": schema, **more})
+
     for name in route.path_names:
         description, pattern = PATH_PARAMETERS[name]
         schema = {"type": "string", "pattern": pattern}
-        parameters.append(
-            {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
-            | {"example": _path_example(name)}
-        )
+        add(name, "path", description, schema, example=_path_example(name))
     for name, schema in query_schemas(route.query).items():
-        description = schema.pop("description", "")
-        parameters.append(
-            {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
-        )
+        add(name, "query", schema.pop("description", ""), schema)
     if route.takes_key:
         parameters.append({"$ref": "#/components/parameters/IdempotencyKey"})
     if route.media == EVENT_STREAM:
-        parameters.append(
-            {
-                "name": "Last-Event-ID",
-                "in": "header",
-                "required": False,
-                "description": "Start after this event instead of now.",
-                "schema": {"type": "string"},
-            }
-        )
+        add("Last-Event-ID", "header", "Start after this event instead of now.", {"type": "string"})
     return parameters
 
 
@@ -183,10 +173,15 @@ def _content(route: Route, status: int) -> dict[str, Any]:
     changes = _examples()["responses"].get(f"{route.operation_id} {status}", {})
     if "Payment" in name and "status" in changes:
         record = _payment_example(changes["status"])
-    example = {**record, **({"resolution": None} if name.startswith("Operator") else {}), **changes}
+    example = _example(route.model, {**record, **changes})
     if route.is_list:
         example = {"data": [example], "has_more": False, "next_cursor": None}
     return {**content, "example": example}
+
+
+def _example(model: type[BaseModel], values: Any) -> dict[str, Any]:
+    """Return an example as responses are written; fields that it leaves out have their default."""
+    return model.model_validate(values).model_dump(mode="json")
 
 
 def _payment_example(status: str) -> dict[str, Any]:
@@ -199,14 +194,12 @@ def _path_example(name: str) -> str:
 
 
 def _problem_example(code: str) -> dict[str, Any]:
-    errors: dict[str, type[TechnopayError]] = {each.code: each for each in REFUSALS.values()}
-    errors |= {each.code: each for root in (Fault, RequestError) for each in root.__subclasses__()}
     if code == ValidationFailed.code:
         return problem_json(ValidationFailed([FieldError("amount", "has to be at least 1")]), REQUEST_ID)
     details = dict(_examples()["problems"].get(code, {}))
     if "payment" in details:
-        details["payment"] = _payment_example(details["payment"])
-    return problem_json(errors[code](), REQUEST_ID) | details
+        details["payment"] = _example(Payment, _payment_example(details["payment"]))
+    return problem_json(ERRORS[code](), REQUEST_ID) | details
 
 
 def _problem_response(codes: list[str]) -> dict[str, Any]:

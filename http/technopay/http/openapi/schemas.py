@@ -1,7 +1,5 @@
 """The schemas of the document, made by pydantic, in a form for readers and for generators of clients."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

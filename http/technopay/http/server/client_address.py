@@ -1,12 +1,12 @@
 """The address of the client, also behind proxies."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 
 from aiohttp import web
+
+from technopay.http.requests import Address, parse_address
 
 Network = IPv4Network | IPv6Network
 
@@ -45,14 +45,10 @@ class ClientAddress:
         return address is not None and any(address in network for network in self._trusted)
 
 
-def _address(text: str) -> IPv4Address | IPv6Address | None:
+def _address(text: str) -> Address | None:
     """Parse an address, also one with a port."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
+    return parse_address(text)

@@ -10,8 +10,6 @@ Members of `web.RequestHandler` that aiohttp does not document and this file use
 `PrebuiltResponse` skips the constructor of `web.StreamResponse`. `expect_continue` sets `writer.output_size`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import secrets
@@ -178,7 +176,7 @@ class Connection(web.RequestHandler):
 
     def _count_out(self) -> None:
         self._on_end()
-        self._on_end = _nothing
+        self._on_end = lambda: None
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -250,7 +248,7 @@ class Connection(web.RequestHandler):
 class RejectedConnection(asyncio.Protocol):
     """Replies 503 to one client too many, without reading its request."""
 
-    def __init__(self, rejected: set[RejectedConnection]) -> None:
+    def __init__(self, rejected: set["RejectedConnection"]) -> None:
         self._rejected = rejected
         self._tcp: asyncio.Transport | None = None
         self._end: asyncio.TimerHandle | None = None
@@ -287,11 +285,6 @@ class ConnectionFactory:
         # Idle connections at the last search, with the time since when; the longest idle one is last.
         self._idle: list[tuple[float, Connection]] = []
         self._search_at_s = 0.0
-
-    @property
-    def open(self) -> int:
-        """The number of open connections."""
-        return self._open
 
     def __call__(self) -> asyncio.Protocol:
         """Make a connection, in place of an idle one if the limit is reached, or one that is rejected."""
@@ -354,10 +347,6 @@ def _make_request(make: Any, message: RawRequestMessage, *others: Any) -> web.Ba
     if slashes > SLASHES_MAX and slashes - message.path.partition("?")[2].count("/") > SLASHES_MAX:
         message = message._replace(url=URL(UNKNOWN_PATH, encoded=True), path=UNKNOWN_PATH)
     return cast("web.BaseRequest", make(message, *others))
-
-
-def _nothing() -> None:
-    pass
 
 
 def _overloaded() -> bytes:

@@ -1,7 +1,5 @@
 """The limits of one server process."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

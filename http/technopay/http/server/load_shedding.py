@@ -4,8 +4,6 @@ Past the capacity of a process, each further request slows down all others. So t
 the loop is late, and rises by a step when it is not (AIMD, as in TCP).
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -48,7 +46,8 @@ class ConcurrencyLimit:
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
         self._limit = AdaptiveLimit(limits.requests_max)
-        self._running = 0
+        self.running = 0
+        """The number of concurrent requests."""
         self._streams = 0
         self._waits = 0
         self._by_user: dict[str, int] = {}
@@ -63,11 +62,6 @@ class ConcurrencyLimit:
         return self._draining.is_set()
 
     @property
-    def running(self) -> int:
-        """The number of concurrent requests."""
-        return self._running
-
-    @property
     def allowed(self) -> int:
         """The current limit of concurrent requests."""
         return self._limit.value
@@ -78,40 +72,31 @@ class ConcurrencyLimit:
         while True:
             due_s = clock() + SAMPLE_INTERVAL_S
             await asyncio.sleep(SAMPLE_INTERVAL_S)
-            self._limit.update(clock() - due_s, self._running)
+            self._limit.update(clock() - due_s, self.running)
 
     def acquire(self, *, starts: bool = False) -> None:
-        """Count a request in; `release` has to follow.
+        """Count a request in, or raise Overloaded at the limit and in a drain; `release` has to follow.
 
         With `starts`, a part of the limit stays free: to finish purchases goes before to start more.
-
-        Raises:
-            Overloaded: the server drains, or the limit is reached.
-
         """
         if self._draining.is_set():
             raise Overloaded("The server is shutting down. Nothing happened; try again.")
         allowed = self._limit.value
         if starts:
             allowed -= int(RESERVED_FOR_FINISHING * allowed)
-        if self._running >= allowed:
+        if self.running >= allowed:
             raise Overloaded("The server is at capacity. Nothing happened; try again.")
-        self._running += 1
+        self.running += 1
         self._quiet.clear()
 
     def release(self) -> None:
         """Count a request out."""
-        self._running -= 1
-        if not self._running and not self._streams and not self._waits:
+        self.running -= 1
+        if not self.running and not self._streams and not self._waits:
             self._quiet.set()
 
     def acquire_for(self, user_id: str) -> None:
-        """Count a request of a user in, so that one user cannot take all places; `release_for` has to follow.
-
-        Raises:
-            RateLimited: the user has too many concurrent requests.
-
-        """
+        """Count a user's request in, or raise RateLimited at the user's limit; `release_for` has to follow."""
         running = self._by_user.get(user_id, 0)
         if running >= self._limits.requests_per_user_max:
             raise RateLimited("Too many concurrent requests of this user.", retry_after_s=1.0)
@@ -124,12 +109,12 @@ class ConcurrencyLimit:
     @contextmanager
     def as_stream(self) -> Iterator[None]:
         """Count a request as a stream: it is no concurrent request, but a drain waits for it."""
-        self._running -= 1
+        self.running -= 1
         self._streams += 1
         try:
             yield
         finally:
-            self._running += 1
+            self.running += 1
             self._streams -= 1
 
     def begin_wait(self, user_id: str) -> bool:
@@ -143,7 +128,7 @@ class ConcurrencyLimit:
         self._waits += 1
         self._waits_by_user[user_id] = waits + 1
         self.release_for(user_id)
-        self._running -= 1
+        self.running -= 1
         return True
 
     def end_wait(self, user_id: str) -> None:
@@ -151,7 +136,7 @@ class ConcurrencyLimit:
         self._waits -= 1
         _decrement(self._waits_by_user, user_id)
         self._by_user[user_id] = self._by_user.get(user_id, 0) + 1
-        self._running += 1
+        self.running += 1
 
     async def drain(self, within_s: float) -> None:
         """Refuse new requests, and wait for the running ones for at most this time."""

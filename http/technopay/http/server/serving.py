@@ -1,14 +1,11 @@
 """Serves an application: listening sockets, accepted connections, and a drain at the end."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
 
 from aiohttp import web
 
@@ -29,15 +26,6 @@ EXHAUSTED_PAUSE_S = 1.0
 """How long no connection is accepted after the system had no resources for one."""
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
-
-
-class Closable(Protocol):
-    """A listener."""
-
-    def close(self) -> None: ...
-
-
-Accept = Callable[[Sequence[socket.socket], ProtocolFactory], Awaitable[list[Closable]]]
 
 
 class CannotListen(OSError):
@@ -83,7 +71,7 @@ async def serving(
     """Serve until the end of the block, then drain. Yields the address, with port 0 a free one."""
     async with _prepared(app, drain_s) as runner:
         sockets = await listen(host, port)
-        async with _accepting(runner, sockets, accept_alone, limits, drain_s) as address:
+        async with _accepting(runner, sockets, limits, drain_s, are_shared=False) as address:
             yield address
 
 
@@ -101,7 +89,7 @@ async def serving_on(
     """
     async with (
         _prepared(app, drain_s) as runner,
-        _accepting(runner, sockets, accept_in_turn, limits, drain_s) as address,
+        _accepting(runner, sockets, limits, drain_s, are_shared=True) as address,
     ):
         yield address
 
@@ -120,14 +108,21 @@ async def _prepared(app: web.Application, drain_s: float) -> AsyncIterator[web.A
 async def _accepting(
     runner: web.AppRunner,
     sockets: Sequence[socket.socket],
-    accept: Accept,
     limits: ServerLimits | None,
     drain_s: float,
+    *,
+    are_shared: bool,
 ) -> AsyncIterator[tuple[str, int]]:
     assert runner.server is not None
     address = sockets[0].getsockname()
     connections = ConnectionFactory(runner.server, limits or ServerLimits())
-    listeners = await accept(sockets, connections)
+    listeners: list[SharedListener | asyncio.Server] = []
+    for each in sockets:
+        if are_shared:
+            listeners.append(SharedListener(each, connections))
+        else:
+            loop = asyncio.get_running_loop()
+            listeners.append(await loop.create_server(connections, sock=each, backlog=BACKLOG))
     try:
         yield str(address[0]), int(address[1])
     finally:
@@ -136,17 +131,6 @@ async def _accepting(
         for listener in listeners:
             listener.close()
         connections.abort_rejected()
-
-
-async def accept_alone(sockets: Sequence[socket.socket], factory: ProtocolFactory) -> list[Closable]:
-    """Accept all connections; to close the listeners closes the sockets."""
-    loop = asyncio.get_running_loop()
-    return [await loop.create_server(factory, sock=each, backlog=BACKLOG) for each in sockets]
-
-
-async def accept_in_turn(sockets: Sequence[socket.socket], factory: ProtocolFactory) -> list[Closable]:
-    """Accept connections from sockets that other processes share."""
-    return [SharedListener(each, factory) for each in sockets]
 
 
 class SharedListener:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unicodedata import normalize
@@ -91,7 +92,7 @@ def compare_invoice(invoice_id: str, expected: Row, found: Sequence[Any]) -> Dif
     names = ("user", "amount", "currency", "status")
     facts: list[tuple[str, Any, Any]] = [(name, expected[name], invoice.get(name)) for name in names]
     # These two follow from the payment and are not stored with the invoice.
-    facts += [(name, None, invoice.get(name)) for name in ("paid_at", "refunded")]
+    facts += [(name, None, invoice.get(name)) for name in ("paid_at", "refunds")]
     facts.append(("listed with its user", 1, listed))
     # An invoice that is void or expired for good has lost its reference.
     if "reference" in invoice and invoice.get("status") == "open":
@@ -164,7 +165,8 @@ def _payment_facts(expected: Row, payment: Fields, *, took_money: bool) -> list[
         ("created_at", expected["created_at"], payment.get("created_at")),
         ("failure", expected["failure"], payment.get("failure")),
         ("version", str(expected["version"]), payment.get("version")),
-        *((name, expected[name], payment.get(name)) for name in ("paid_at", "settled_at", "refunded_at")),
+        *((name, expected[name], payment.get(name)) for name in ("paid_at", "settled_at")),
+        ("refunds", expected["refunds"], _refunds_of(payment)),
     ]
     if took_money:
         facts += [
@@ -174,6 +176,12 @@ def _payment_facts(expected: Row, payment: Fields, *, took_money: bool) -> list[
             ("balance", expected["balance"], payment.get("balance")),
         ]
     return facts
+
+
+def _refunds_of(payment: Fields) -> str:
+    """Return the refunds of a payment as in the ledger."""
+    listed = json.loads(payment.get("refunds", "[]"))
+    return "".join(f"{each['amount']} {each['at']} {each['reason']}\n" for each in listed)
 
 
 def _work_facts(expected: Row, found: Sequence[Any]) -> list[tuple[str, Any, Any]]:

@@ -111,9 +111,9 @@ def _counter_of(ledger: Ledger, rule: LimitRule, fields: Mapping[str, str]) -> s
 
 
 def _succeeded(ledger: Ledger, entry: JournalEntry) -> None:
-    if ledger.change(entry, "processing", "succeeded"):
+    if payment := ledger.change(entry, "processing", "succeeded"):
         ledger.do("UPDATE payment SET settled_at = ? WHERE id = ?", str(entry.at_ms), entry.subject)
-        ledger.settle(entry)
+        ledger.move_in_flight(payment, -payment["amount"])
 
 
 def _failed(ledger: Ledger, entry: JournalEntry) -> None:
@@ -126,34 +126,35 @@ def _failed(ledger: Ledger, entry: JournalEntry) -> None:
             ledger.expect(LIMIT, entry, f"period of {counter}", period, period if period in named else None)
             if ledger.use(counter, period, -payment["amount"]) < 0:
                 ledger.report_violation(LIMIT, entry, "used", "at least 0", "less")
-        ledger.credit(entry, payment)
+        ledger.credit(entry, payment, payment["amount"], reason)
     ledger.do("UPDATE payment SET failure = ? WHERE id = ?", reason, entry.subject)
 
 
 def _refunding(ledger: Ledger, entry: JournalEntry) -> None:
     if payment := ledger.change(entry, "succeeded", "refunding"):
-        ledger.do(
-            "UPDATE wallet SET in_flight = in_flight + ? WHERE id = ?",
-            payment["amount"], payment["wallet"],
-        )  # fmt: skip
+        # Up to schema 5 an entry has no amount: it was always the whole.
+        amount = int(entry.fields.get("amount", payment["amount"]))
+        if not 0 < amount <= payment["amount"] - payment["refunded"]:
+            ledger.report_violation(DEBIT, entry, "amount", "at most what is left", amount)
+        ledger.do("UPDATE payment SET refunding = ? WHERE id = ?", amount, entry.subject)
+        ledger.move_in_flight(payment, amount)
 
 
 def _refunded(ledger: Ledger, entry: JournalEntry) -> None:
     if payment := ledger.change(entry, "refunding", "refunded"):
-        ledger.credit(entry, payment)
+        ledger.credit(entry, payment, payment["refunding"], "requested_by_operator")
 
 
 def _refund_failed(ledger: Ledger, entry: JournalEntry) -> None:
-    if ledger.change(entry, "refunding", "succeeded"):
-        ledger.settle(entry)
+    if payment := ledger.change(entry, "refunding", "succeeded"):
+        ledger.move_in_flight(payment, -payment["refunding"])
 
 
 def _resolved(ledger: Ledger, entry: JournalEntry) -> None:
     """Apply a decision. Its effect has its own entry, except for a failed refund of an earlier version."""
     payment = ledger.record("payment", entry.subject)
     if payment and payment["status"] == "refunding" and entry.fields["outcome"] == "settled":
-        ledger.change(entry, "refunding", "succeeded")
-        ledger.settle(entry)
+        _refund_failed(ledger, entry)
 
 
 def _set_aside(ledger: Ledger, entry: JournalEntry) -> None:

@@ -22,8 +22,8 @@ CREATE TABLE movement (wallet TEXT, number INT, entry TEXT, PRIMARY KEY (wallet,
 CREATE TABLE invoice (id TEXT PRIMARY KEY, user TEXT, amount TEXT, currency TEXT, status TEXT DEFAULT 'open');
 CREATE TABLE payment (
     id TEXT PRIMARY KEY, status TEXT DEFAULT 'requires_confirmation', created_at TEXT, wallet TEXT, amount INT,
-    currency TEXT, paid_at TEXT, balance TEXT, settled_at TEXT, refunded_at TEXT, failure TEXT,
-    set_aside INT DEFAULT 0, version INT DEFAULT 0
+    currency TEXT, paid_at TEXT, balance TEXT, settled_at TEXT, failure TEXT, refunding INT,
+    refunded INT DEFAULT 0, refunds TEXT DEFAULT '', set_aside INT DEFAULT 0, version INT DEFAULT 0
 );
 CREATE TABLE spending_limit (name TEXT PRIMARY KEY, amount TEXT, is_set INT DEFAULT 0);
 CREATE TABLE used (counter TEXT, period TEXT, amount INT, PRIMARY KEY (counter, period)) WITHOUT ROWID;
@@ -86,12 +86,11 @@ class Ledger:
         self.do("UPDATE wallet SET surplus = ? WHERE id = ?", surplus, wallet_id)
 
     def totals(self) -> Iterator[tuple[str, int, int]]:
-        """Return by currency the deposits, and the sum of wallets, amounts in flight and settled payments."""
+        """Return by currency the deposits, and the sum of wallets and of debits that were not refunded."""
         yield from self._database.execute(
             """
             SELECT currency, sum(deposits), sum(balance + surplus) + coalesce((
-                SELECT sum(amount) FROM payment WHERE payment.currency = wallet.currency
-                AND status IN ('processing', 'succeeded', 'refunding')), 0)
+                SELECT sum(amount - refunded) FROM payment WHERE payment.currency = wallet.currency), 0)
             FROM wallet GROUP BY currency
             """
         )
@@ -113,20 +112,19 @@ class Ledger:
             self.expect(CHANGE, entry, "version", payment["version"] + 1, version)
             self.do("UPDATE payment SET version = ? WHERE id = ?", version, entry.subject)
 
-    def credit(self, entry: JournalEntry, payment: Row) -> None:
-        """Apply a credit: to the wallet that was debited, in full."""
-        self.expect(DEBIT, entry, "amount", payment["amount"], int(entry.fields["amount"]))
+    def credit(self, entry: JournalEntry, payment: Row, amount: int, reason: str) -> None:
+        """Apply a credit of this amount, to the wallet that was debited."""
+        self.expect(DEBIT, entry, "amount", amount, int(entry.fields["amount"]))
         self.expect(DEBIT, entry, "wallet", payment["wallet"], entry.fields["wallet"])
-        self.do("UPDATE payment SET refunded_at = ? WHERE id = ?", str(entry.at_ms), entry.subject)
-        self.post(entry, entry.fields["wallet"], int(entry.fields["amount"]), -payment["amount"])
-
-    def settle(self, entry: JournalEntry) -> None:
-        """Take the amount of a payment that is final out of `in_flight`."""
         self.do(
-            "UPDATE wallet SET in_flight = in_flight - (SELECT amount FROM payment WHERE id = ?)"
-            " WHERE id = (SELECT wallet FROM payment WHERE id = ?)",
-            entry.subject, entry.subject,
+            "UPDATE payment SET refunded = refunded + ?, refunds = refunds || ? WHERE id = ?",
+            amount, f"{amount} {entry.at_ms} {reason}\n", entry.subject,
         )  # fmt: skip
+        self.post(entry, entry.fields["wallet"], int(entry.fields["amount"]), -amount)
+
+    def move_in_flight(self, payment: Row, amount: int) -> None:
+        """Add an amount of a payment to `in_flight`, or take it out."""
+        self.do("UPDATE wallet SET in_flight = in_flight + ? WHERE id = ?", amount, payment["wallet"])
 
     def post(self, entry: JournalEntry, wallet_id: str, amount: int, in_flight: int) -> None:
         """Post a movement of a wallet; the new balance has to be that of the entry, and not below zero."""

@@ -18,10 +18,10 @@ from technopay.engine import (
     SequentialIds,
     read_mock_inbox,
 )
-from technopay.engine.ports import OutgoingMessage, RefundTerms
+from technopay.engine.ports import OutgoingMessage
 from technopay.engine.system import RandomIds
 from technopay.engine.testing.mocks import MockSettlementError
-from technopay.engine.values import PaymentTerms
+from technopay.engine.values import PaymentTerms, RefundTerms
 from technopay.storage import RedisStore
 
 Service = MockSettlementService
@@ -38,8 +38,8 @@ def message(to: str = "alice@example.com") -> OutgoingMessage:
     )  # fmt: skip
 
 
-def refund(number: int = 1) -> RefundTerms:
-    return RefundTerms(f"ref_00{number}", 1_234)
+def refund(number: int = 1, amount: int = 1_234) -> RefundTerms:
+    return RefundTerms(f"ref_00{number}", amount)
 
 
 @pytest.fixture
@@ -119,6 +119,16 @@ async def test_a_reversed_settlement_is_still_known_to_have_been_settled(service
     assert await service.reverse(terms("shop"), refund()) == "reversed"
     assert await service.reverse(terms("shop"), refund()) == "reversed"
     assert await service.reverse(terms("shop"), refund(2)) == "declined", "there is nothing left to reverse"
+    assert await service.status(terms("shop")) == "settled"
+
+
+async def test_parts_are_reversed_once_each_until_nothing_is_left(service: Service) -> None:
+    await service.settle(terms("shop"))
+    parts = [refund(1, 1_000), refund(2, 235), refund(1, 1_000), refund(3, 234), refund(3, 234), refund(4, 1)]
+
+    answers = [await service.reverse(terms("shop"), part) for part in parts]
+
+    assert answers == ["reversed", "declined", "reversed", "reversed", "reversed", "declined"]
     assert await service.status(terms("shop")) == "settled"
 
 

@@ -16,12 +16,13 @@ from support.fixtures.engine_setup import SECRET
 
 from technopay.engine import Engine, EngineSettings, __version__
 from technopay.http.api.demo import mock_routes
-from technopay.http.api.route import Route
+from technopay.http.api.route import Call, Route
 from technopay.http.app import ROUTES as APP_ROUTES
 from technopay.http.app import create_app
 from technopay.http.auth.tokens import ADMIN, TokenAuthenticator, TokenSigner
 from technopay.http.openapi.document import openapi_document
 from technopay.http.problems import PROBLEMS
+from technopay.http.responses import Response
 from technopay.storage import RedisStore
 
 SNAPSHOT = Path(__file__).with_name("openapi.json")
@@ -111,6 +112,16 @@ def test_every_problem_names_its_codes_which_are_of_its_status_and_shows_each() 
 def test_an_error_of_a_route_is_a_problem() -> None:
     for status, response in responses():
         assert status < "400" or "application/problem+json" in response["content"] or status == "503"
+
+
+def test_a_body_without_required_fields_can_be_left_out() -> None:
+    async def refund(call: Call, *, amount: int | None = None) -> Response:
+        """Refund a part."""
+        raise NotImplementedError
+
+    paths = openapi_document([*TABLE_OF_ALL, Route("POST", "/refund", ADMIN, refund)], __version__)["paths"]
+    required = [paths[path]["post"]["requestBody"]["required"] for path in ("/refund", "/v1/payments")]
+    assert required == [False, True]
 
 
 def test_a_reference_leads_somewhere() -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from technopay.http.server import serving as module
-from technopay.http.server.serving import CannotListen, SharedListener, accept_alone, format_address, listen
+from technopay.http.server.serving import CannotListen, SharedListener, format_address, listen
 
 CLIENTS = 32
 
@@ -152,7 +152,7 @@ async def test_the_other_kind_of_addresses_is_listened_at_and_written_as_in_urls
         (listening,) = await listen("::1", 0)
     except CannotListen as error:
         pytest.skip(f"this machine has no IPv6: {error}")
-    (server,) = await accept_alone([listening], saying(b"six"))
+    server = SharedListener(listening, saying(b"six"))
     address = listening.getsockname()[:2]
     reader, writer = await asyncio.open_connection(*address)
     assert await reader.readline() == b"six\n"

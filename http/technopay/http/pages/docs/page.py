@@ -1,7 +1,5 @@
 """The page at `/docs`: the OpenAPI document to read and to try out, without the internet."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Mapping

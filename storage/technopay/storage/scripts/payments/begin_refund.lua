@@ -9,10 +9,9 @@
 local earlier_reply = recorded_reply(operation_id, fingerprint)
 if earlier_reply then
     -- A repeat gets the claim while it is current: the first reply may have been lost.
-    local current, refund_now = fields('payment', payment_id, 'claim', 'refund')
+    local current, id, amount = fields('payment', payment_id, 'claim', 'refund', 'refund_amount')
     if earlier_reply[5] and earlier_reply[5][2] == current then
-        -- Refunds of an earlier version have no id.
-        earlier_reply[5] = {'claim', current, 'refund', refund_now or 'ref_' .. string.sub(payment_id, 5)}
+        earlier_reply[5] = {'claim', current, 'refund', id, 'refund_amount', amount}
     else
         earlier_reply[5] = {}
     end
@@ -33,20 +32,23 @@ local function reply(code, details)
     return {code, at, close_lease(payment.wallet, wallet, owner, keep), payment_now, details or {}}
 end
 
+local amount = payment.amount
 if payment.status == 'refunding' or payment.status == 'refunded' then
     return reply('ok')
 elseif payment.status ~= 'succeeded' then
     return reply('payment_not_refundable')
-elseif tonumber(payment.amount) > MAX_AMOUNT - tonumber(wallet.ledger) then
+elseif tonumber(amount) > MAX_AMOUNT - tonumber(wallet.ledger) then
     return reply('balance_too_large')
 end
-require_integer(payment.amount)
+require_integer(amount)
 require_integer(payment.claim or '0')
 require_integer(wallet.ledger)
 local version = next_version(payment.version)
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), payment_id)
 local claim = int(redis.call('HINCRBY', key('payment', payment_id), 'claim', 1))
-redis.call('HSET', key('payment', payment_id), 'status', 'refunding', 'refund', refund_id, 'version', version)
-redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', payment.amount)
-append('payment.refunding', payment_id, 'version', version)
-return record_reply(operation_id, fingerprint, kept_ms, reply('ok', {'claim', claim, 'refund', refund_id}))
+redis.call('HSET', key('payment', payment_id), 'status', 'refunding', 'version', version,
+    'refund', refund_id, 'refund_amount', amount)
+redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', amount)
+append('payment.refunding', payment_id, 'version', version, 'amount', amount)
+local details = {'claim', claim, 'refund', refund_id, 'refund_amount', amount}
+return record_reply(operation_id, fingerprint, kept_ms, reply('ok', details))

@@ -13,8 +13,7 @@ local is_debit = verdict == 'settled' or verdict == 'given_back'
 if not status then
     return {'payment_not_found', at, ''}
 elseif status ~= (is_debit and 'processing' or 'refunding') or current ~= claim then
-    local TO = {settled = 'succeeded', given_back = 'failed', reversed = 'refunded', refund_failed = 'succeeded'}
-    if status == TO[verdict] then
+    if is_recorded(verdict, read('payment', payment_id)) then
         return {'ok', at, '', view(payment_id), {}}
     end
     return {'claim_lost', at, ''}

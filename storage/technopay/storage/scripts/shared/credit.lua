@@ -1,11 +1,23 @@
--- credit: how a debit is given back, and how a refund ends.
+-- credit: how money goes back into a wallet: a debit that is given back, or a refund.
 --
 -- As in shared/settlement.lua, only the claim of the payment counts. `payment` needs invoice, user, currency and
 -- LIMIT_FIELDS, too.
+--
+-- refund, refund_amount  the last refund that was begun: its id and its amount
+-- refunds                the credits, as JSON: {amount, at, reason} each
+
+-- Whether the verdict was recorded before.
+local function is_recorded(verdict, payment)
+    local TO = {settled = 'succeeded', given_back = 'failed', reversed = 'refunded', refund_failed = 'succeeded'}
+    return payment.status == TO[verdict]
+end
 
 -- Check every record that a credit writes to, before the first write.
 local function require_writable(payment, credits)
     require_debit(payment)
+    if payment.status == 'refunding' then
+        require_integer(payment.refund_amount)
+    end
     if credits then
         require_integer(fields('wallet', payment.wallet, 'balance'))
         redis.call('LLEN', key('entries', payment.wallet))
@@ -18,38 +30,43 @@ local function require_writable(payment, credits)
     end
 end
 
-local function credit(type, id, payment, version, ...)
-    local balance = redis.call('HINCRBY', key('wallet', payment.wallet), 'balance', payment.amount)
-    local entry = append(type, id, 'version', version, 'wallet', payment.wallet, 'amount', payment.amount,
+-- The refunds of a payment: this one.
+local function list_refund(amount, reason)
+    return cjson.encode({{amount = amount, at = at, reason = reason}})
+end
+
+local function credit(type, id, payment, amount, version, ...)
+    local balance = redis.call('HINCRBY', key('wallet', payment.wallet), 'balance', amount)
+    local entry = append(type, id, 'version', version, 'wallet', payment.wallet, 'amount', amount,
         'balance', int(balance), ...)
     redis.call('RPUSH', key('entries', payment.wallet), entry)
 end
 
 local function give_back(id, payment)
     local version = next_version(payment.version)
-    end_payment(id, payment, 'failed', 'failure', 'settlement_failed', 'refunded_at', at,
-        'refund_reason', 'settlement_failed', 'version', version)
+    end_payment(id, payment, 'failed', 'failure', 'settlement_failed',
+        'refunds', list_refund(payment.amount, 'settlement_failed'), 'version', version)
     redis.call('HDEL', key('invoice', payment.invoice), 'payment')
     local periods = {}
     for _, counter in ipairs(charged_counters(payment)) do
         redis.call('HINCRBY', counter.key, counter.period, '-' .. payment.amount)
         periods[#periods + 1], periods[#periods + 2] = counter.rule.period_field, counter.period
     end
-    credit('payment.failed', id, payment, version, 'reason', 'settlement_failed', unpack(periods))
+    credit('payment.failed', id, payment, payment.amount, version, 'reason', 'settlement_failed', unpack(periods))
 end
 
 local function refund(id, payment)
     local version = next_version(payment.version)
-    end_payment(id, payment, 'refunded', 'refunded_at', at, 'refund_reason', 'requested_by_operator',
-        'version', version)
-    credit('payment.refunded', id, payment, version)
+    end_payment(id, payment, 'refunded',
+        'refunds', list_refund(payment.refund_amount, 'requested_by_operator'), 'version', version)
+    credit('payment.refunded', id, payment, payment.refund_amount, version)
 end
 
 -- The money stays settled; another refund can be tried.
 local function fail_refund(id, payment)
     local version = next_version(payment.version)
     end_payment(id, payment, 'succeeded', 'version', version)
-    redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', '-' .. payment.amount)
+    redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', '-' .. payment.refund_amount)
     append('payment.refund_failed', id, 'version', version)
     return version
 end

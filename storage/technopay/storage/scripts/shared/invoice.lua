@@ -9,10 +9,10 @@ local INVOICE_STATUS = {
 local function read_invoice(id)
     local invoice = read('invoice', id)
     if invoice and invoice.payment then
-        local status, paid_at = fields('payment', invoice.payment, 'status', 'paid_at')
+        local status, paid_at, refunds = fields('payment', invoice.payment, 'status', 'paid_at', 'refunds')
         invoice.status = INVOICE_STATUS[status] or invoice.status
         invoice.paid_at = paid_at or nil
-        invoice.refunded = status == 'refunded' and invoice.amount or nil
+        invoice.refunds = refunds or nil
     end
     return invoice
 end

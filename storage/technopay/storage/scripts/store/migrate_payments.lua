@@ -1,6 +1,7 @@
 -- migrate_payments(payment_ids...)
 --
--- Give payments of schema 5 what schema 6 has: a version each, counters by name, and a record for the state of a code.
+-- Give payments of schema 5 what schema 6 has: a version each, counters by name, a record for the state of a code, an id
+-- and an amount for a refund under way, and a list of refunds.
 --
 -- Returns {code, now, '', [id of a payment that cannot be read]}
 
@@ -29,17 +30,26 @@ local function code_of(packed)
 end
 
 local function migrate(id)
-    local status, version, limit, challenge = fields('payment', id, 'status', 'version', 'limit', 'challenge')
+    local status, version, limit, challenge, amount, refunded_at, reason, refund_id = fields('payment', id,
+        'status', 'version', 'limit', 'challenge', 'amount', 'refunded_at', 'refund_reason', 'refund')
     if not limit and not challenge then
         return -- it was migrated, or is gone
     end
-    assert(status and limit, 'a payment that can be read')
+    assert(status and limit and amount, 'a payment that can be read')
     local changed = {'version', version or assert(VERSIONS[status], 'a status with a version'), counter_of(limit)}
     if WAITED[status] then
         write_code(id, code_of(challenge or ''))
     end
+    if refunded_at then
+        local refunds = {{amount = amount, at = refunded_at, reason = reason}}
+        redis.call('HSET', key('payment', id), 'refunds', cjson.encode(refunds))
+    elseif status == 'refunding' then
+        -- Refunds of schema 4 have no id.
+        local given_id = refund_id or 'ref_' .. string.sub(id, 5)
+        redis.call('HSET', key('payment', id), 'refund', given_id, 'refund_amount', amount)
+    end
     redis.call('HSET', key('payment', id), unpack(changed))
-    redis.call('HDEL', key('payment', id), 'limit', 'challenge')
+    redis.call('HDEL', key('payment', id), 'limit', 'challenge', 'refunded_at', 'refund_reason')
 end
 
 local unreadable = {}

@@ -3,8 +3,8 @@
 -- Take the due members of the agenda. Expiries and removals are done here; settlements and messages are claimed for the
 -- caller.
 --
--- Returns {code, now, '', [{view, claim, id of the refund}], [{message, kind, channel, attempts, claim, code version,
--- reason, context}], due_at of the next or '', how many are set aside, [unreadable members of the agenda]}
+-- Returns {code, now, '', [{view, claim, id and amount of the refund}], [{message, kind, channel, attempts, claim,
+-- code version, reason, context}], due_at of the next or '', how many are set aside, [unreadable members of the agenda]}
 
 -- The longest delay of active work: a payment that is set aside waits for five minutes.
 local LEFT_ALONE_MS = 330000
@@ -20,15 +20,15 @@ local function claim(kind, id, member)
 end
 
 local function take_payment(id)
-    local user, invoice, status, refund = fields('payment', id, 'user', 'invoice', 'status', 'refund')
+    local user, invoice, status, refund, amount =
+        fields('payment', id, 'user', 'invoice', 'status', 'refund', 'refund_amount')
     if status == 'requires_confirmation' and shown_status(id, status) == 'expired' then
         end_unconfirmed(id, invoice, 'expired')
     elseif status == 'requires_confirmation' then
         redis.call('ZADD', agenda, read_code(id).expires_at, id)
     elseif status == 'processing' or status == 'refunding' then
         local payment = view(id)
-        -- Refunds of an earlier version have no id.
-        payments[#payments + 1] = {payment, claim('payment', id, id), refund or 'ref_' .. string.sub(id, 5)}
+        payments[#payments + 1] = {payment, claim('payment', id, id), refund or '', amount or '0'}
     else
         assert(REAPED[status] or not status and not user, 'an unknown status')
         if user then
