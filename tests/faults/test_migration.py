@@ -207,3 +207,16 @@ async def test_an_engine_closes_when_a_migration_begins_and_stays_closed(
         await client.hset(meta, mapping={"schema": SCHEMA})
         await wait_for(lambda: is_refused("another one"), within_s=CLOSES_S_MAX)
         await client.hdel(meta, "migration_position", "migrated_from")
+
+
+async def test_scripts_of_other_versions_are_removed_when_a_store_is_opened(
+    server_url: str, namespace: str
+) -> None:
+    earlier = "#!lua name=technopay_earlier\nredis.register_function('technopay_earlier', function() end)"
+    async with open_client(server_url) as client:
+        await client.function_load(earlier)
+        async with RedisStore.connect(server_url, initialise=True, namespace=namespace):
+            found: Any = await client.function_list("technopay_*")
+    names = [dict(zip(library[::2], library[1::2], strict=True))["library_name"] for library in found]
+    assert "technopay_earlier" not in names
+    assert names, "ours is there"

@@ -4,6 +4,7 @@ import re
 from importlib import resources
 
 import pytest
+from support.fixtures.doubles import make_payment
 
 from technopay import engine
 from technopay.engine import (
@@ -11,6 +12,7 @@ from technopay.engine import (
     Fault,
     FieldError,
     InsufficientFunds,
+    PaymentNotRefundable,
     RateLimited,
     Refusal,
     StoreUnavailable,
@@ -111,6 +113,13 @@ def test_a_refusal_carries_what_helps_and_none_of_the_rest() -> None:
     assert (refusal.attempts_remaining, refusal.retry_after_s, refusal.replayed) == (None, None, False)
     assert str(refusal) == "The wallet holds less than the amount."
     assert str(InsufficientFunds("Too little.")) == "Too little."
+
+
+def test_a_refused_refund_of_a_payment_that_was_set_aside_names_the_way_out() -> None:
+    refusal = PaymentNotRefundable(payment=make_payment(set_aside=True))
+
+    assert str(refusal).endswith("its settlement is unknown: resolve it with the outcome 'refund'.")
+    assert str(PaymentNotRefundable(payment=make_payment())) == PaymentNotRefundable.message
 
 
 @pytest.mark.parametrize("too_many", sorted(TOO_MANY))
