@@ -3,7 +3,7 @@
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
+from hypothesis.stateful import initialize
 from property.purchases import Purchases
 from support.proxies.faulty_proxy import Copy, Fault, Proxy
 
@@ -14,10 +14,10 @@ FAULTS = (Fault.CUT_BEFORE, Fault.DROP_REPLY, Fault.HALF_REPLY, Copy.TWICE, Copy
 
 
 class FaultyPurchases(Purchases):
-    """One fault at a time, struck at random."""
+    """One fault at a time strikes a command."""
 
     proxy: Proxy
-    fault: Fault | Copy | None = None
+    faults = 0
 
     async def connect(self) -> str:
         self.proxy = Proxy(self.url.removeprefix("unix://"))
@@ -27,18 +27,19 @@ class FaultyPurchases(Purchases):
     async def disconnect(self) -> None:
         await self.proxy.stop()
 
-    @rule(fault=st.sampled_from(FAULTS))
-    def strike(self, fault: Fault | Copy) -> None:
-        """Let a fault strike the next command that is compared with the model."""
-        self.fault = fault
+    @initialize(faults=st.integers(0, 8**20 - 1))
+    def choose_faults(self, faults: int) -> None:
+        """Choose the faults, if any, that strike the next commands which are compared with the model."""
+        self.faults = faults
 
     def check(self, command: Command[Any], *rest: Any, **options: Any) -> Outcome[Any]:
-        if fault := self.fault:
-            self.proxy.strike(fault)
-            self.fault = None
+        self.faults, number = divmod(self.faults, 8)
+        if not 0 < number <= len(FAULTS):
+            return super().check(command, *rest, **options)
+        fault = FAULTS[number - 1]
+        self.proxy.strike(fault)
         outcome = super().check(command, *rest, **options)
-        if fault:
-            assert self.proxy.has_struck
-            self.answers[f"strike {fault}"] += 1
-            self.run(self.proxy.deliver_late())
+        assert self.proxy.has_struck
+        self.answers[f"strike {fault}"] += 1
+        self.run(self.proxy.deliver_late())
         return outcome
