@@ -178,9 +178,9 @@ class Engine:
         refunded again later), or 'refunding' when the service takes its time.
         """
         called = self._runtime.operation("refund", (payment_id,), idempotency_key, [])
-        known_id = id_or_unknown(payment_id)
-        refund_id = self._runtime.ids.new("ref", partition_in(known_id))
-        return await self._payments.refund(commands.BeginRefund(called, known_id, refund_id))
+        route = await self._payments.route_of(payment_id, None)
+        refund_id = self._runtime.ids.new("ref", partition_in(payment_id))
+        return await self._payments.refund(route, commands.BeginRefund(called, payment_id, refund_id))
 
     @operation("payment_not_found payment_not_resolvable idempotency_key_reused validation_failed")
     async def resolve_payment(

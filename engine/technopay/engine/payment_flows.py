@@ -110,9 +110,8 @@ class PaymentFlows:
         command = CancelPayment(called, payment_id, user_id)
         return unwrap(await self._runtime.directory.run(route.wallet_id, command, self._runtime.follow))
 
-    async def refund(self, command: BeginRefund) -> OperatorPayment:
+    async def refund(self, route: PaymentRoute, command: BeginRefund) -> OperatorPayment:
         runtime = self._runtime
-        route = await self.route_of(command.payment_id, None)
         outcome = await runtime.directory.run(route.wallet_id, command, runtime.follow)
         payment = cast("OperatorPayment", await runtime.wait_for_rest(unwrap(outcome), REFUND_WAIT_S))
         return payment.as_replay() if outcome.replayed else payment
