@@ -6,6 +6,7 @@ FAULTS = "tests/unit/storage/server/test_client_faults.py"
 AGAIN = "tests/unit/engine/actors/test_actor_resend.py"
 REFERENCES = "tests/unit/storage/test_references.py"
 MIGRATION = "tests/feature/test_migration.py"
+STEPS = "tests/feature/test_migration_steps.py"
 KILLED = "tests/faults/test_migration.py"
 FITNESS = "tests/unit/storage/server/test_health_rules.py"
 OVERRULED = f"{FITNESS}::test_a_store_that_can_lose_or_forget_is_refused_and_can_be_overruled_by_name"
@@ -153,13 +154,13 @@ STORE_AND_REPLIES = (
                 "if true then",
             ),
         ),
-        (f"{MIGRATION}::test_a_migration_that_another_one_overtakes_changes_nothing[fake-MigratePayments]",),
+        (f"{STEPS}::test_a_migration_that_another_one_overtakes_changes_nothing[fake-MigratePayments]",),
     ),
     Breakage(
         "migrated-store-begun-anew",
         "A migration that comes after another one ended does not begin anew.",
         (lua("begin_migration", "meta.schema == schema and ", ""),),
-        (f"{MIGRATION}::test_a_migration_that_another_one_overtakes_changes_nothing[fake-BeginMigration]",),
+        (f"{STEPS}::test_a_migration_that_another_one_overtakes_changes_nothing[fake-BeginMigration]",),
     ),
     Breakage(
         "migration-without-an-end-for-engines",
