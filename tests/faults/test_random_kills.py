@@ -85,7 +85,7 @@ async def kill_under_load(servers: Sequence[KillableServer], store: KillableStor
 
 @asynccontextmanager
 async def running(servers: Sequence[KillableServer]) -> AsyncIterator[None]:
-    """Run servers; in the end they drain."""
+    """Run servers; at the end they drain."""
     try:
         for server in servers:
             await server.start()

@@ -44,7 +44,7 @@ def seen_by(engine: Engine, setup: Setup) -> Setup:
 
 
 async def test_engines_with_the_next_secret_come_one_by_one(store: RedisStore) -> None:
-    """At each step the engines of two steps are side by side, and each takes the codes of the other."""
+    """At each step the engines of two steps are side by side, and each accepts the codes of the other."""
     steps = [OLD, ANNOUNCED, ROTATED, DROPPED]
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(Engine(store, OLD))

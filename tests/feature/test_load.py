@@ -227,7 +227,7 @@ def test_control_c_ends_the_run_and_not_its_verdict(service: Service, tmp_path: 
 
 def test_a_second_control_c_ends_it_at_once(service: Service, tmp_path: Path) -> None:
     with running_load(tmp_path, service, "--scenario", "plain") as process:
-        # No purchase under way can end, so the first signal is still being obeyed when the second one comes.
+        # No purchase under way can end, so the first signal is still being handled when the second one comes.
         os.kill(service.process.pid, signal.SIGSTOP)
         try:
             process.send_signal(signal.SIGINT)
