@@ -35,9 +35,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take signals that are ignored under nohup or in the background, and do nothing.
+    """Replace signals ignored under nohup or in the background by a handler that does nothing.
 
-    Commands inherit what is ignored, but not what is taken, and those that tests start have to hear signals.
+    Commands inherit ignored signals, but no handlers, and the commands of tests have to receive signals.
     """
     if getattr(config.option, "numprocesses", None) is None or hasattr(config, "workerinput"):
         for name in (signal.SIGINT, signal.SIGHUP):
@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Import tests as if it were hours ago: what they make then must last however long a run takes."""
+    """Import tests as if hours ago: values made at import have to stay valid for a run of any length."""
     now = time.time
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("time.time", lambda: now() - COLLECTED_BEFORE_S)
@@ -55,7 +55,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Try another partition only where that is asked for."""
+    """Keep the other partition only for tests with the mark `any_partition`."""
     items[:] = [
         item
         for item in items
@@ -96,7 +96,7 @@ def server_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def is_corrupted(request: pytest.FixtureRequest) -> bool:
-    """Whether the test leaves a store whose books cannot balance; all others are audited in the end."""
+    """Whether the test leaves a store whose books cannot balance; all others are audited at the end."""
     return request.node.get_closest_marker("corrupts") is not None
 
 
@@ -104,7 +104,7 @@ def is_corrupted(request: pytest.FixtureRequest) -> bool:
 async def make_store(
     request: pytest.FixtureRequest, namespace: str, monkeypatch: pytest.MonkeyPatch, *, is_corrupted: bool
 ) -> AsyncIterator[Callable[[], RedisStore]]:
-    """Make unopened stores of one kind. On a server they are the same store; a fake is always a new one."""
+    """Make unopened stores of one kind. On a server they are the same store; each fake is a new one."""
     if request.param == "fake":
         yield lambda: RedisStore.fake(namespace=namespace)
         return
@@ -144,7 +144,7 @@ def old_schema() -> str:
 async def old_store(
     request: pytest.FixtureRequest, namespace: str, old_schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[OldStore]:
-    """A store of an earlier schema with something of each kind in it, on each kind of store, unopened."""
+    """A store of an earlier schema with a record of each kind, on each kind of store, unopened."""
     if request.param == "fake":
         shared = FakeServer()
         client = FakeAsyncRedis(server=shared, decode_responses=True)
@@ -158,7 +158,7 @@ async def old_store(
 
         def make() -> RedisStore:
             store = RedisStore.connect(url, namespace=namespace)
-            store.migrates, store._migration_wait_s = True, 0.0  # no engine of the earlier version is there
+            store.migrates, store._migration_wait_s = True, 0.0  # a fake has no engine of the earlier version
             return store
 
         yield OldStore(make, server, facts)

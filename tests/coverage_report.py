@@ -1,4 +1,4 @@
-"""Prints line and branch coverage by package, and fails where engine or storage have less than they must."""
+"""Prints line and branch coverage by package, and fails if engine or storage is below its minimum."""
 
 import sys
 from collections import defaultdict
@@ -9,7 +9,7 @@ REQUIRED = {"engine": (95.0, 90.0), "storage": (95.0, 90.0)}
 
 
 def main() -> int:
-    """Print the table; answer 1 when something is missing."""
+    """Print the table; return 1 if a package is below its minimum."""
     coverage = Coverage()
     coverage.load()
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])

@@ -1,4 +1,4 @@
-"""Rules that no other tool sees: no stray packages, true `__all__`s, Lua headers that tell the truth."""
+"""Rules beyond the reach of other tools: no stray packages, true `__all__`s, true Lua headers."""
 
 import ast
 import importlib
@@ -33,7 +33,7 @@ def python_files() -> list[Path]:
 
 
 def tracked_files() -> list[Path]:
-    """Answer the files of the project: what git knows or would add."""
+    """Return the files of the project: those that git tracks or would add."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -67,10 +67,10 @@ def constants_first(names: list[str]) -> list[str]:
 
 
 def public_names(module: ModuleType) -> set[str]:
-    """Answer the names that a package imports or defines for others: all but modules and those with a dash."""
+    """Return the names that a package imports or defines for others: no modules, no private names."""
     tree = ast.parse(Path(str(module.__file__)).read_text())
     names: set[str] = set()
-    # What is loaded when it is asked for is imported for the type checker only.
+    # Lazy imports are repeated for the type checker only.
     for_types = [node for block in tree.body if isinstance(block, ast.If) for node in block.body]
     for node in [*tree.body, *for_types]:
         if isinstance(node, ast.ImportFrom) and node.module != "__future__":
@@ -99,7 +99,7 @@ def body_of(script: Path) -> str:
 
 
 def defined(body: str) -> set[str]:
-    """Return the functions and constants that a part makes."""
+    """Return the functions and constants that a part defines."""
     found = re.findall(r"^local (?:function (\w+)|([\w, ]+?) *(?:=|$))", body, re.MULTILINE)
     return {name for one, many in found for name in (one, *many.split(", ")) if name}
 
@@ -154,7 +154,7 @@ def test_scripts_only_name_keys_by_the_key_function() -> None:
 
 
 def test_scripts_answer_fixed_codes_and_never_errors_or_statuses_of_their_own() -> None:
-    # What is in such a reply is not escaped: user data in it could end it and begin another client's.
+    # Such a reply is not escaped: user data in it could end it and begin another client's.
     own = r"\b(error_reply|status_reply)\b|[{,]\s*(err|ok)\s*=|\berror\("
     for path in LUA:
         assert not re.search(own, body_of(path)), path
@@ -180,7 +180,7 @@ def test_every_security_requirement_has_a_test_that_exists_or_a_dated_decision()
 
 
 def test_sql_has_no_numbered_placeholders() -> None:
-    # Python 3.12.0 to 3.12.3 take them for names, and want a mapping.
+    # Python 3.12.0 to 3.12.3 take them for names, and require a mapping.
     for path in python_files():
         assert not re.search(r"[=(,] ?\?\d", path.read_text()), path
 
@@ -193,7 +193,7 @@ def test_files_are_short() -> None:
 
 
 def test_no_package_registry_is_named_anywhere() -> None:
-    # In pieces, or this file would name them.
+    # In pieces, so that this file does not contain them.
     hosts = [
         "py" + "pi.org",
         "python" + "hosted.org",

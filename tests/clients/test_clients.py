@@ -1,4 +1,4 @@
-"""Clients that others' generators make from the document compile, and make a purchase."""
+"""Clients generated from the OpenAPI document compile and make a purchase."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from support.processes.service import Service, running_command
 HERE = Path(__file__).parent
 PYTHON, TYPESCRIPT = HERE / "python", HERE / "typescript"
 CACHE = HERE.parents[1] / ".cache"
-"""Where what pip and npm install is kept, so that a second run is quick; git does not see it."""
+"""The cache of pip and npm installs, so that a second run is quick; git ignores it."""
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def npm() -> str:
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """Run a command that has to succeed; answer what it printed."""
+    """Run a command that has to succeed; return its output."""
     ended = subprocess.run(
         [str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False
     )  # fmt: skip
@@ -45,7 +45,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 def cached(listed: Path, install: Callable[[Path], None]) -> Path:
-    """Install what a file lists, unless it was installed before; answer the folder."""
+    """Install the requirements of a file, unless they are installed already; return the folder."""
     wanted = hashlib.sha256(listed.read_bytes() + sys.version.encode()).hexdigest()[:16]
     folder = CACHE / f"{listed.parent.name}-client-{wanted}"
     if not (folder / "installed").exists():

@@ -1,6 +1,6 @@
-"""A search for requests that the document does not know the answer to: schemathesis, signed in and not.
+"""A search for requests with undocumented responses: schemathesis, signed in and not.
 
-`python3 run.py test tests/contract --cases N` searches with N cases in all, and prints what was found.
+`python3 run.py test tests/contract --cases N` searches with N cases in total, and prints its findings.
 """
 
 import json
@@ -16,10 +16,10 @@ from support.processes.service import Service, eventually, running_command
 
 CASES = 5_000
 FIXED, GAIN, GAIN_UNSIGNED = 1_400, 17, 30
-"""How many cases there are without chance (examples, bounds, wrong methods), and how many more for every one
-that each operation may have beside them: those that take little have few that differ."""
+"""The number of fixed cases (examples, bounds, wrong methods), and the cases gained for each additional one
+per operation: operations with few arguments have few distinct cases."""
 SEED = 20_261_123
-"""Of the short search, so that it is the same every time; a search of N cases has a new one."""
+"""Seed of the short search, to make it reproducible; a search of N cases has a new seed."""
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
 Json = dict[str, Any]
@@ -27,7 +27,7 @@ Json = dict[str, Any]
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    """A demo server, as users start it. In the end its books have to balance."""
+    """A demo server, started as users start it. At the end its books have to balance."""
     with running_command(tmp_path, "serve", "--demo", "--port", "0", "--data-dir", "data") as running:
         yield running
 
@@ -38,7 +38,7 @@ def test_no_answer_is_undocumented(
     service: Service, tmp_path: Path, request: pytest.FixtureRequest, *, signed_in: bool
 ) -> None:
     asked = request.config.getoption("--cases")
-    # Without a token, an answer costs less.
+    # An unauthenticated request costs less.
     wanted = (asked or CASES) * (2 if signed_in else 3) // 5
     each = max(1, (wanted - FIXED) // (GAIN if signed_in else GAIN_UNSIGNED) + 1)
     (tmp_path / "openapi.json").write_text(json.dumps(closed(service)))
@@ -65,12 +65,12 @@ def test_no_answer_is_undocumented(
 
 
 def closed(service: Service) -> Json:
-    """Answer the document, with answers that have no member but those that are in it, and without streams."""
+    """Return the document with closed schemas and without streams."""
     document: Json = service.ask("GET", "/openapi.json")[1]
     schemas = document["components"]["schemas"]
     for schema in schemas.values():
         schema["additionalProperties"] = False
-    # Operators see payments whole, in problems, too.
+    # Problems to operators include the whole payment.
     schemas["Problem"]["properties"]["payment"] = {
         "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Payment", "OperatorPayment")]
     }
@@ -87,7 +87,7 @@ def is_stream(operations: Json) -> bool:
 
 
 def things(service: Service) -> dict[str, list[str]]:
-    """Make payments in several states; answer the ids of all that there is, by kind."""
+    """Make payments in several states; return all ids by kind."""
     operator, alice = service.token(admin=True), service.token()
     for merchant in ("Bookshop", "acme-slow"):
         for number in range(3):

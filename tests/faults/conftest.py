@@ -11,7 +11,7 @@ from support.servers.real_servers import OwnServer, own_server
 
 @pytest.fixture(params=["valkey", "redis"])
 def kind(request: pytest.FixtureRequest) -> str:
-    """The kind of the server that is broken."""
+    """The kind of the broken server."""
     return str(request.param)
 
 
@@ -23,13 +23,13 @@ def server(kind: str) -> Iterator[OwnServer]:
 
 @pytest.fixture
 def quick_look(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at the store ten times as often, so that tests end sooner, or as often as a test says."""
+    """Check the store ten times as often, so that tests end sooner, or at the interval of the test."""
     monkeypatch.setattr("technopay.storage.store.CHECK_INTERVAL_S", getattr(request, "param", 0.1))
 
 
 @pytest.fixture
 def changes() -> dict[str, Any]:
-    """Settings of the engine that are other than usual."""
+    """Unusual settings of the engine."""
     return {}
 
 

@@ -1,4 +1,4 @@
-"""A process that stalls before its settle leaves: another one calls it off, and nothing happens twice."""
+"""A process stalls before it sends its settle: another one calls the payment off; each effect happens once."""
 
 import signal
 import time
@@ -15,7 +15,7 @@ from support.processes.process_race import confirm
 from technopay.engine.claims import CLAIM_S
 
 PATIENT = {"settlement_timeout_s": 90.0, "settlement_silence_s": 180.0}
-"""Settings of a process that waits for an answer for longer than a claim lasts."""
+"""Settings of a process that waits for a reply for longer than a claim lasts."""
 AGENDA_S_MAX, TAKEN_OVER_S_MAX = 10.0, 40.0
 
 

@@ -1,4 +1,4 @@
-"""Jumps of the store's clock, on a real server under load: money, limits and the agenda go on."""
+"""Jumps of the store's clock, on a real server under load: money, limits and the agenda keep working."""
 
 import asyncio
 from collections import Counter
@@ -34,7 +34,7 @@ BETWEEN_S = 0.5
 CROWD = 250
 USERS, LIMIT, PRICE = 6, 350, 7
 RECOVERED_S_MAX = 40.0
-"""Jumps are of a minute or more: they do not pass by waiting."""
+"""Jumps are of a minute or more: waiting does not make up for them."""
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ async def pay(person: Person, number: int) -> Payment:
 
 
 async def keep_paying(person: Person, ended: asyncio.Event, outcomes: Counter[str]) -> None:
-    """Make one purchase after the other, until it is enough."""
+    """Make one purchase after the other until `ended` is set."""
     number = 0
     while not ended.is_set():
         number += 1
@@ -83,7 +83,7 @@ async def keep_paying(person: Person, ended: asyncio.Event, outcomes: Counter[st
 
 
 async def entries_of(store: RedisStore) -> list[tuple[int, int, dict[str, str]]]:
-    """Read the journal: of each entry the milliseconds of its id, when it was written, and what it says."""
+    """Read the journal: for each entry the milliseconds of its id, its time, and its fields."""
     found = await client_of(store).xrange(store._keys.journal)
     ids = [entry.partition("-") for entry, _ in found]
     assert ids == sorted(ids, key=lambda each: (int(each[0]), int(each[2]))), "ids do not grow"
@@ -132,7 +132,6 @@ async def test_money_is_right_and_no_limit_is_passed_while_the_clock_jumps_under
 
 
 async def is_at_rest(setup: Setup) -> bool:
-    """Whether no payment is under way any more."""
     page = await search_payments(setup.store, "processing", None, set_aside=None, cursor="", limit=100)
     return not page.data
 
@@ -141,7 +140,7 @@ async def test_a_claim_left_behind_is_taken_over_after_a_jump_back(
     clock: FakedServer, store: RedisStore, setup: Setup
 ) -> None:
     wallet, invoice = await setup.wallet(), await setup.invoice()
-    # Payments that wait for their code are due before it, and stay as they are.
+    # Payments that wait for their code are due before it, and keep their state.
     crowd = [await setup.started(wallet, await setup.invoice()) for _ in range(CROWD)]
     clock.move(5 * MINUTE - timedelta(seconds=10))
     waiting = await setup.started(wallet, invoice)

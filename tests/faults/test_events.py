@@ -1,4 +1,4 @@
-"""Whoever listens to events goes on listening when the store is gone and back, without a gap."""
+"""Event streams survive an outage of the store without a gap."""
 
 from contextlib import suppress
 from typing import Any
@@ -12,14 +12,14 @@ from technopay.engine import Event, Fault, PaymentEvent, Subscription
 
 @pytest.fixture
 def changes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Do not ask again for long."""
+    """Shorten the retries."""
     monkeypatch.setattr("technopay.storage.partition.RETRY_S_MAX", 0.5)
     monkeypatch.setattr("technopay.engine.actors.actor.RESEND_S_MAX", 0.5)
     return {"command_deadline_s": 0.5}
 
 
 async def hear_until(events: Subscription, payment_id: str) -> list[Event]:
-    """Listen until a payment has succeeded."""
+    """Receive events until a payment has succeeded."""
     heard: list[Event] = []
     async for event in events:
         heard.append(event)
@@ -38,7 +38,7 @@ async def test_a_stream_outlives_its_store_without_a_gap(world: GatedWorld) -> N
             await world.engine.events(user_id="alice")
         world.server.start()
         await wait_for(world.is_ready)
-        with suppress(Fault):  # what is left of the first call may still be under way
+        with suppress(Fault):  # the first call may still be under way
             paid.append(await world.setup.pay())
         paid.append(await world.setup.pay())
 

@@ -1,4 +1,4 @@
-"""Ids of another user at every endpoint of a user: they are answered as ids that do not exist."""
+"""Ids of another user at every endpoint of a user: the responses are those for missing ids."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ LISTS = ("/v1/wallets", "/v1/invoices", "/v1/payments", "/v1/limits")
 
 @dataclass(frozen=True)
 class Ids:
-    """Ids of one user, or ids like them that do not exist."""
+    """Ids of one user, or similar missing ids."""
 
     wallet: str
     invoice: str
     payment: str
     key: str
-    """The key under which the payment's user made calls."""
+    """The key of the calls of the payment's user."""
 
     def missing(self) -> "Ids":
         """Make ids that sort next to these."""
@@ -32,7 +32,7 @@ class Ids:
         return Ids(wallet, invoice, payment, self.key)
 
     def hide_in(self, text: str) -> str:
-        """Replace these ids, which are the only thing that may differ."""
+        """Replace these ids, the only permitted difference."""
         for each in (self.wallet, self.invoice, self.payment):
             text = text.replace(each, "ID")
         return text
@@ -73,12 +73,12 @@ CALLS: Mapping[str, list[Ask]] = {
 
 
 async def start(me: Person, invoice_id: str, wallet_id: str, **options: Any) -> Reply:
-    """Ask to pay an invoice from a wallet, whoever has them."""
+    """Send a start for an invoice and a wallet of any user."""
     return await me.post("/payments", {"invoice_id": invoice_id, "wallet_id": wallet_id}, **options)
 
 
 def all_of(reply: Reply) -> str:
-    """Write down a problem with its headers, but for its id and the time."""
+    """Render a problem with its headers, without its id and the time."""
     headers = sorted(f"{name}: {value}" for name, value in reply.headers.items() if name != "Date")
     return "\n".join([*headers, reply.text]).replace(reply.json["request_id"], "REQUEST")
 
@@ -88,7 +88,7 @@ def key_of(person: Person) -> str:
 
 
 async def in_every_state(person: Person) -> dict[str, Json]:
-    """Make a payment in every state that it can be in."""
+    """Make one payment for each possible state."""
     api, key = person.api, key_of(person)
     canceled, waiting, failed = [await person.start() for _ in range(3)]
     (await person.post(f"/payments/{canceled['id']}/cancel", key=key)).expect(200)
@@ -110,7 +110,7 @@ async def in_every_state(person: Person) -> dict[str, Json]:
 
 @dataclass(frozen=True)
 class Two:
-    """Two users that have the same."""
+    """Two users with equal records."""
 
     people: tuple[Person, Person]
     payments: tuple[dict[str, Json], dict[str, Json]]
@@ -125,7 +125,7 @@ class Two:
 
 @pytest.fixture
 async def two(store: RedisStore) -> AsyncIterator[Two]:
-    # What is set aside comes to rest; long pauses keep the background from writing anything meanwhile.
+    # Payments set aside are at rest; long pauses prevent writes of the background meanwhile.
     async with running_api(store, set_aside_interval_s=3_600.0) as api:
         people = await make_person(api, "alice", 100_000), await make_person(api, "bob", 100_000)
         payments = await in_every_state(people[0]), await in_every_state(people[1])

@@ -1,4 +1,4 @@
-"""Kills of a process at every point of a flow: a fresh engine brings the flow to its end, once."""
+"""Kills of a process at every point of a flow: a fresh engine completes the flow, once."""
 
 import asyncio
 from pathlib import Path
@@ -20,7 +20,7 @@ OF_A_PURCHASE = {
 }  # fmt: skip
 """Points of a purchase that the enumeration must not lose."""
 PASSES = 6
-"""How often a story comes by the same point until there is nothing new about it."""
+"""The number of passes of a story through the same point after which a further one adds nothing."""
 
 
 def is_early(point: Point) -> bool:
@@ -31,7 +31,7 @@ SETTLING = (
     "confirm_payment", "settle", "status", "call_off", "mock_settlement", "back-off", "set_aside",
     "complete_payment", "resolve_payment",
 )  # fmt: skip
-"""What the points of a settlement are about. Those of messages are the same for every payment."""
+"""The subjects of a settlement's points. The points of messages are the same for every payment."""
 OF_SETTLEMENTS = {
     "declines": {"after mock_settlement decline", "before complete_payment"},
     "errors": {"before back-off", "after mock_settlement status #2", "before mock_settlement call_off"},

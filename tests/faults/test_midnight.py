@@ -1,4 +1,4 @@
-"""Midnights of business time zones on a real server whose clock is set: the day of the limit turns there."""
+"""Midnights of business time zones, on a real server with a settable clock: the day of the limit changes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

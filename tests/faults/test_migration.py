@@ -28,7 +28,7 @@ from technopay.storage.schema import SCHEMA
 LOOK_S, REPLY_S = 0.1, 0.5
 CLOSES_S_MAX = 2 * LOOK_S + REPLY_S + 1.0
 WRITES = ("begin_migration", "advance_migration", "migrate_references", "migrate_payments", "migrate_limits")
-"""Between two of these the store does not change: it is enough to kill behind each."""
+"""The store does not change between two of these: a kill behind each is enough."""
 ALARM_S = 60.0
 numbers = itertools.count()
 
@@ -50,7 +50,7 @@ class Migrations:
     async def run(
         self, namespace: str, point: Point | None = None, *, looks_s: float = 0.0, reply_s: float = 5.0
     ) -> tuple[int, Sequence[Point]]:
-        """Migrate in a process, which is killed at a point; return how it ended, and the points until then."""
+        """Migrate in a process that is killed at a point; return its status and its points."""
         log = self.folder / f"{namespace}-{next(numbers)}"
         log.touch()
         await self.preforked.raise_child(
@@ -61,7 +61,7 @@ class Migrations:
         return status, Memory(log).points
 
     async def read(self, namespace: str) -> dict[str, Any]:
-        """Read every key, without the incarnation, which differs each time."""
+        """Read every key except the incarnation, which always differs."""
         found = await dump_keys(self.client, Keys(namespace))
         del found["meta"]["incarnation"]
         return {key: json.loads(each) if isinstance(each, str) else each for key, each in found.items()}
@@ -109,7 +109,7 @@ async def test_a_migration_that_is_killed_anywhere_goes_on_from_where_it_was(
 
 
 class EarlierEngine:
-    """An engine of schema 5 as the store sees it: it starts payments until a look shows another incarnation."""
+    """An engine of schema 5 as the store sees it: it starts payments until the incarnation changes."""
 
     def __init__(self, client: Any, namespace: str) -> None:
         self._client = client
@@ -181,7 +181,7 @@ async def test_an_engine_of_the_earlier_version_that_works_until_its_next_look_l
 async def test_an_engine_closes_when_a_migration_begins_and_stays_closed(
     server_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As engines of the schema before do; the schema behind this one is not there yet."""
+    """The engine stands for one of the earlier schema: the next schema does not exist yet."""
     monkeypatch.setattr("technopay.storage.store.CHECK_INTERVAL_S", LOOK_S)
     connect = partial(RedisStore.connect, server_url, namespace=namespace, reply_timeout_s=REPLY_S)
     meta, journal = Keys(namespace).key("meta"), Keys(namespace).journal

@@ -10,7 +10,7 @@ from technopay.engine import OutcomeUnknown, StoreUnavailable
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the lines about the store; a claim that was lost meanwhile is a line of its own."""
+    """Return the lines about the store; a claim lost meanwhile has a line of its own."""
     about = ("technopay.storage", "technopay.engine.background")
     warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
     return [record.getMessage() for record in warnings if record.name.startswith(about)]

@@ -1,4 +1,4 @@
-"""Processes that stop, come back or die while they hold a wallet's lease."""
+"""Processes that stop, resume or die while they hold a wallet's lease."""
 
 import asyncio
 import signal
@@ -24,7 +24,7 @@ ROUNDS = 4
 
 
 class Wallet:
-    """A wallet that two engines work on: one near, which is never stopped, and one far away."""
+    """A wallet shared by two engines: a near one, which is never stopped, and a far one."""
 
     def __init__(self, setup: Setup, engine: Engine, far: FarEngine, wallet_id: str) -> None:
         self.setup = setup
@@ -38,18 +38,18 @@ class Wallet:
         return [("deposit", {"wallet_id": self.id, "amount": amount}) for amount in amounts]
 
     async def deposit_from_near(self) -> dict[int, int]:
-        """Make a deposit whose amount tells which one it is; answer it with the balance after it."""
+        """Make a deposit identified by its amount; return the amount and the balance after it."""
         self.near_amount += 1
         amount = self.near_amount
         return {amount: (await self.engine.deposit(wallet_id=self.id, amount=amount)).balance}
 
     async def lease_left_ms(self) -> int:
-        """Answer how long whoever has the lease still has it."""
+        """Return the remaining time of the current lease."""
         fields = await self.setup.fields("wallet", self.id)
         return int(fields.get("lease_until", "0")) - await self.setup.now_ms()
 
     async def entries(self) -> dict[int, int]:
-        """Answer all deposits in their order: the amount, which names each, and the balance after it."""
+        """Return all deposits in their order: the amount, which identifies each, and the balance after it."""
         client, keys = client_of(self.setup.store), self.setup.keys
         found = await client.xrange(keys.journal)
         own = [fields for _, fields in found if fields.get("wallet.deposited") == self.id]
@@ -58,9 +58,9 @@ class Wallet:
         return entries
 
     async def signal_holder(self, name: signal.Signals) -> list[asyncio.Future[Answer]]:
-        """Let the far engine queue many commands, and stop or kill it while it holds the lease.
+        """Queue many commands in the far engine, and stop or kill it while it holds the lease.
 
-        Answer what it was asked in the end; the queue is not empty then.
+        Return the futures of the last batch; the queue is not empty then.
         """
         for _ in range(ROUNDS_MAX):
             amounts = range(self.far_amount + 1, self.far_amount + 1 + BATCH)
@@ -68,7 +68,7 @@ class Wallet:
             futures = self.far.send(self.deposits_from_far(amounts))
             while not all(future.done() for future in futures):
                 if await self.lease_left_ms() > 0:
-                    # Stopped, it can be looked at: it may have done all in the meantime.
+                    # Check while it is stopped: it may have completed all commands in the meantime.
                     self.far.signal(signal.SIGSTOP)
                     if await self.lease_left_ms() > 0 and amounts[-1] not in await self.entries():
                         self.far.signal(name)
@@ -94,9 +94,9 @@ async def wallet(server_url: str, namespace: str) -> AsyncIterator[Wallet]:
 
 
 async def come_and_go(wallet: Wallet, came: asyncio.Event, ended: asyncio.Event) -> dict[int, int]:
-    """Make deposits under a lease that is kept and given up by turns, as fast as the store answers.
+    """Make deposits under a lease that is alternately kept and given up, as fast as the store replies.
 
-    So of what another sends together, some is refused while some would be let through.
+    So the store refuses some commands of another process's batch while it would accept others.
     """
     made: dict[int, int] = {}
     turn = 0

@@ -1,4 +1,4 @@
-"""Servers and their store are killed at random moments under load; whatever a client was told stays true."""
+"""Servers and their store are killed at random moments under load; every acknowledgement stays true."""
 
 import asyncio
 import random
@@ -29,7 +29,7 @@ PAUSE_S = 0.4
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Let `--faults N` say how often the engine is killed, and give a long run its time."""
+    """Apply `--faults N`, the number of kills of the engine, and extend the timeout of a long run."""
     kills = metafunc.config.getoption("--faults") or SHORT
     limit = pytest.mark.timeout(S_AT_LEAST + S_PER_KILL * kills)
     metafunc.parametrize("engine_kills", [pytest.param(kills, marks=limit)])
@@ -61,7 +61,7 @@ async def test_no_answer_is_untrue_after_kills_of_two_servers_and_their_redis(
 
 
 async def kill_under_load(servers: Sequence[KillableServer], store: KillableStore, engine_kills: int) -> None:
-    """Let clients shop while servers and store are killed; then see whether everything is as they were told."""
+    """Run clients while servers and store are killed; then compare the store with their responses."""
     seed = random.randrange(10**6)
     print(f"\nseed {seed}")  # noqa: T201
     chance, journal = random.Random(seed), Journal()
@@ -85,7 +85,7 @@ async def kill_under_load(servers: Sequence[KillableServer], store: KillableStor
 
 @asynccontextmanager
 async def running(servers: Sequence[KillableServer]) -> AsyncIterator[None]:
-    """Run servers; in the end they drain."""
+    """Run servers; at the end they drain."""
     try:
         for server in servers:
             await server.start()

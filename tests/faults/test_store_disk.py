@@ -1,4 +1,4 @@
-"""Disks: after a torn file or a full disk, nothing acknowledged is lost."""
+"""Disks: after a torn file or a full disk, no acknowledged write is lost."""
 
 import asyncio
 import os
@@ -33,13 +33,13 @@ def disk() -> Iterator[SmallDisk]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not ask again for long."""
+    """Shorten the retries."""
     monkeypatch.setattr("technopay.storage.partition.RETRY_S_MAX", DEADLINE_S)
     monkeypatch.setattr("technopay.engine.actors.actor.RESEND_S_MAX", DEADLINE_S)
 
 
 async def seen_in(server: OwnServer) -> Dump:
-    """Read all that a server has."""
+    """Read all keys of a server."""
     async with Redis.from_url(server.url, decode_responses=True) as client:
         return await dump_keys(client, Keys())
 
@@ -58,8 +58,8 @@ async def test_a_payment_in_a_file_that_was_torn_anywhere_is_as_before_or_as_aft
     whole = server.keep() / server.appended.name
     assert length - length_before > CUTS, "all cuts are within the last script"
 
-    # The embedded server is torn at every byte of its end. A step that has nothing in common with the lengths
-    # of lines meets every kind of place in the rest.
+    # The embedded server is torn at every byte of its end. In the rest, a step that shares no factor with the
+    # lengths of lines reaches every kind of place.
     step = 1 if kind == "valkey" else 7
     cuts = [*range(0, CUTS + 1, step), *range(CUTS, length - length_before + 1, 97), length - length_before]
     for cut in cuts:
@@ -74,7 +74,7 @@ async def test_a_payment_in_a_file_that_was_torn_anywhere_is_as_before_or_as_aft
 
 
 class Till:
-    """Puts money into one wallet, each time under its own key, and remembers what was acknowledged."""
+    """Deposits into one wallet, each under its own key, and counts the acknowledged deposits."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
@@ -83,7 +83,7 @@ class Till:
         self.faults: list[Exception] = []
 
     async def deposit(self, count: int) -> None:
-        """Make new deposits of one cent, all at once; each is answered in bounded time."""
+        """Make new deposits of one cent, all at once; each completes in bounded time."""
         keys = [f"deposit {len(self.keys) + number}" for number in range(count)]
         self.keys += keys
         async with asyncio.timeout(10):
@@ -98,7 +98,7 @@ class Till:
         return await self.setup.engine.deposit(wallet_id=self.setup.wallet_id, amount=1, idempotency_key=key)
 
     async def assert_nothing_was_lost(self, url: str, before: int) -> None:
-        """All that was acknowledged is there; after another try of each, each is there once."""
+        """Check that all acknowledged deposits exist; after a retry of each, each exists once."""
         await wait_for(lambda: is_ready(self.setup.engine))
         unknown = sum(isinstance(fault, OutcomeUnknown) for fault in self.faults)
         balance = await self.setup.balance()

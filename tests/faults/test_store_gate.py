@@ -1,4 +1,4 @@
-"""The gate: a store that becomes unfit while it is used is closed until it is fit again."""
+"""The gate: a store that becomes unfit in use is closed until it is fit again."""
 
 import asyncio
 import logging
@@ -63,7 +63,7 @@ async def test_a_store_that_becomes_unfit_while_it_is_used_is_closed_until_it_is
 ) -> None:
     caplog.set_level(logging.INFO, "technopay.storage")
     payment = await world.setup.start()
-    # What the engine still has to do for this payment is done before anything is compared.
+    # The engine's remaining work on this payment ends before the comparison.
     await world.setup.right_code(payment)
     await wait_for_relay(world)
     world.server.say(*spoil)
@@ -81,7 +81,7 @@ async def test_a_store_that_becomes_unfit_while_it_is_used_is_closed_until_it_is
 
 
 async def wait_for_relay(world: GatedWorld) -> None:
-    """Wait until everybody was told everything that the journal says so far."""
+    """Wait until all messages of the journal so far are delivered."""
 
     async def look() -> bool:
         last = world.server.say("XREVRANGE", JOURNAL, "+", "-", "COUNT", 1)
@@ -104,7 +104,7 @@ async def reason_of(world: GatedWorld) -> str:
 
 
 def said(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
-    """Answer what the gate logged at a level; the server may have refused a call before it was closed."""
+    """Return the gate's log lines of a level; the server may have refused a call before the gate closed."""
     return [
         record.message
         for record in caplog.records
@@ -140,7 +140,7 @@ async def test_an_embedded_store_whose_directory_was_deleted_takes_nothing_more(
     async with RedisStore.embedded(folder) as store, running_api(store) as api:
         url = store.url
         assert url is not None
-        # Workers know the store by its address only.
+        # Workers have the address of the store only.
         async with RedisStore.connect(url) as of_worker:
             shutil.rmtree(folder)
 
@@ -232,7 +232,7 @@ async def test_a_store_that_lost_its_data_is_closed_until_they_are_restored(
 
 @pytest.mark.parametrize("quick_look", [3600.0], indirect=True)
 async def test_not_one_call_leaves_for_a_store_that_came_back_empty(world: GatedWorld) -> None:
-    """The calls that wait for the connection are refused, too: a user could be created in an empty store."""
+    """Calls that wait for the connection are refused, too: they could create a user in an empty store."""
     await world.bring_back(None)
     calls = [world.engine.create_user(user_id=f"bob{n}", email="bob@example.com") for n in range(3)]
     for result in await asyncio.gather(*calls, return_exceptions=True):
@@ -256,7 +256,7 @@ async def test_a_store_that_comes_back_older_is_closed_even_when_others_go_on_wi
     await world.wait_until_closed("lost data: entry")
     await world.assert_nothing_moves(payment)
 
-    # Somebody who does not remember uses it: its journal becomes longer than it ever was.
+    # A client without the old position uses the store: its journal becomes longer than ever before.
     async with RedisStore.connect(world.server.url) as other:
         for _ in range(20):
             await other.run(SetLimit(operation(), "EUR", None))
@@ -271,7 +271,7 @@ async def test_a_store_that_comes_back_older_is_closed_even_when_others_go_on_wi
 
 @pytest.mark.parametrize("quick_look", [3600.0], indirect=True)
 async def test_what_the_relay_read_has_to_be_there_when_the_store_comes_back(world: GatedWorld) -> None:
-    """Between two looks, the relay knows best how far the journal came."""
+    """Between two checks, the relay has the latest position of the journal."""
     older = world.server.keep()
     payment = await world.setup.start()
     await wait_for_relay(world)

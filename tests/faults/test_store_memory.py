@@ -1,4 +1,4 @@
-"""A store that is out of memory: whatever is refused changed nothing, and nothing is ever done by half."""
+"""A store that is out of memory: a refused command changes nothing, and no command is applied partly."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -38,7 +38,7 @@ async def deposit__under_a_lease(setup: Setup) -> Call:
 
 
 async def set_wallet_status__under_a_lease(setup: Setup) -> Call:
-    """Gives the lease up before it writes anything else."""
+    """Gives the lease up before its other writes."""
     wallet = await setup.wallet()
     await setup.deposit(wallet, 1, KEPT)
     command = commands.SetWalletStatus(operation(), wallet, "inactive")
@@ -62,7 +62,7 @@ async def take_due__with_something_to_forget_first(setup: Setup) -> Call:
     expired, (taken, _) = await setup.started(wallet, await setup.invoice()), await setup.processing(wallet)
     await setup.write_code(expired, expires_at=1)
     records = [member for member in (await dump(setup.store))["agenda"] if member.startswith("op_")]
-    # What is due at the same time is taken in the order of the names.
+    # Members due at the same time are taken in the order of their names.
     for member in (*records, expired, taken):
         await setup.make_due(member)
     return lambda: take_due(setup.store, 100)
@@ -79,12 +79,12 @@ ALL = {
     name: case for name, case in (CASES | MORE).items() if name.partition("__")[0] in WRITING - {"initialise"}
 }
 EXEMPT = {"complete_payment", "take_due", "renew_claims", "set_aside", "record_attempt", "mock_settlement"}
-"""Scripts that work on what was accepted before: no money that was taken waits for memory."""
+"""Scripts that work on accepted commands: no money already taken waits for memory."""
 
 
 @contextmanager
 def without_memory(url: str) -> Iterator[None]:
-    """Set the server's limit below whatever it can use."""
+    """Set the server's limit below any possible use."""
     with Redis.from_url(url, decode_responses=True) as client:
         client.config_set("maxmemory", 1)
         try:
@@ -95,14 +95,14 @@ def without_memory(url: str) -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=["valkey", "redis"])
 def crowded(request: pytest.FixtureRequest) -> Iterator[OwnServer]:
-    """A server that a test may deprive of memory."""
+    """A server whose memory limit a test may lower."""
     with own_server(request.param) as server:
         yield server
 
 
 @pytest.fixture
 async def small(crowded: OwnServer, namespace: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Setup]:
-    # The scripts are tried here, not the gate.
+    # The subject is the scripts, not the gate.
     monkeypatch.setattr("technopay.storage.store.CHECK_INTERVAL_S", 3600)
     async with RedisStore.connect(crowded.url, initialise=True, namespace=namespace) as store:
         setup = Setup(store)

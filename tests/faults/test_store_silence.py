@@ -1,4 +1,4 @@
-"""A store that is gone, killed, paused or busy: results come in bounded time, and nothing happens twice."""
+"""A store that is down, killed, paused or busy: results come in bounded time; each effect happens once."""
 
 import asyncio
 import threading
@@ -21,19 +21,19 @@ CALLS = 20
 FAULTS = {StoreUnavailable, OutcomeUnknown, Overloaded}
 DEADLINE_S = 1.0
 ANSWER_S_MAX = 10.0
-"""A command has its deadline, and a lost reply is asked for again until then."""
+"""A command has a deadline, and is resent after a lost reply until then."""
 
 
 @pytest.fixture
 def changes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Do not ask again for long."""
+    """Shorten the retries."""
     monkeypatch.setattr("technopay.storage.partition.RETRY_S_MAX", DEADLINE_S)
     monkeypatch.setattr("technopay.engine.actors.actor.RESEND_S_MAX", DEADLINE_S)
     return {"command_deadline_s": DEADLINE_S}
 
 
 async def deposit_all(world: GatedWorld) -> list[Any]:
-    """Put money in by many calls at once, each under its own key; answer what became of each."""
+    """Make many deposits at once, each under its own key; return the result of each."""
     deposits = (
         world.engine.deposit(
             wallet_id=world.setup.wallet_id, amount=AMOUNT, idempotency_key=f"deposit {number}"
@@ -45,7 +45,7 @@ async def deposit_all(world: GatedWorld) -> list[Any]:
 
 
 async def assert_each_deposit_happens_once(world: GatedWorld, before: int) -> None:
-    """Ask for the same deposits again, now that the store works: all are acknowledged, each was made once."""
+    """Repeat the same deposits on the recovered store: all are acknowledged, each was made once."""
     results = await deposit_all(world)
     assert [result for result in results if isinstance(result, BaseException)] == []
     assert await world.setup.balance() == before + CALLS * AMOUNT
@@ -88,7 +88,7 @@ async def test_a_store_that_is_paused_leaves_no_call_waiting_and_makes_nothing_t
         world, before - (payment.amount if await is_taken(world, payment.id) else 0)
     )
     await world.setup.confirm(payment, code, wait_s=0)
-    # If nobody heard that the money was taken, nobody settles: the claim has to run out.
+    # If the reply that the money was taken is lost, no engine settles: the claim has to run out.
     world.server.say("ZADD", Keys().key("agenda"), "XX", 0, payment.id)
     await wait_for(lambda: is_settled(world, payment.id))
     assert await world.setup.balance() == before + CALLS * AMOUNT - payment.amount
@@ -105,7 +105,7 @@ async def is_settled(world: GatedWorld, payment_id: str) -> bool:
 
 @contextmanager
 def busy_server(url: str) -> Iterator[None]:
-    """Keep a server busy with another client's script that never ends and only reads."""
+    """Keep a server busy with another client's endless script that only reads."""
 
     def run() -> None:
         with Redis.from_url(url) as client, pytest.raises(RedisError, match="Script killed by user"):
@@ -129,7 +129,7 @@ def _wait_until_busy(client: Any) -> None:
         try:
             client.ping()
         except RedisError as error:
-            assert "BUSY" in str(error)  # noqa: PT017 - it is what has to be seen
+            assert "BUSY" in str(error)  # noqa: PT017 - it is the expected error
             return
         time.sleep(0.01)
     raise AssertionError("the server is not busy")

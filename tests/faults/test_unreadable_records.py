@@ -1,4 +1,4 @@
-"""One record that cannot be read: rubbish is written into each kind by hand, and all others go on."""
+"""One unreadable record: rubbish in a record of each kind leaves all other records usable."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.corrupts
 
 @dataclass
 class World:
-    """Alice, of whom a record is broken, and Bob, who must not notice."""
+    """Alice, with a broken record, and Bob, who must not be affected."""
 
     alice: Setup
     bob: Setup
@@ -44,7 +44,7 @@ class World:
         return self.alice.store
 
     async def write(self, command: str, kind: str, record_id: str | None, *words: str | int) -> None:
-        """Write something by hand."""
+        """Write to the store behind the scripts' back."""
         await self.store._partition.fetch(command, self.store._keys.key(kind, record_id), *words)
 
     async def replace(self, kind: str, record_id: str | None) -> None:
@@ -224,11 +224,11 @@ RUBBISH: dict[str, Break] = {
     "mock settlement is a text": replaced("mock:settlement", stuck),
 }  # fmt: skip
 NOT_AUDITED = {"mock inbox's message", "message's payment"}
-"""Nothing else depends on them."""
+"""No other record depends on them."""
 
 
 async def everything_of(setup: Setup) -> None:
-    """Pay as users do, with a listener, a code by message, and all lists of the user."""
+    """Pay as users do, with an event stream, a code by message, and all lists of the user."""
     engine = setup.engine
     async with await engine.events(user_id=setup.user_id) as events, asyncio.timeout(15):
         payment = await setup.start(await setup.invoice(100))

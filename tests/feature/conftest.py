@@ -1,4 +1,4 @@
-"""The kinds of store of features, and fixtures that several of them need."""
+"""The kinds of store of features, and shared fixtures."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave one kind of real server out: tests/unit/storage tries every script, which can differ, on all."""
+    """Leave one kind of real server out: tests/unit/storage tests every script on all kinds."""
 
     def is_left_out(item: pytest.Item) -> bool:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
@@ -27,7 +27,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def settings() -> EngineSettings:
-    """The settings of `engine`."""
     return quick_settings()
 
 
@@ -44,6 +43,6 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """A durable server that was never used."""
+    """A new durable server."""
     with running_server("valkey") as url:
         yield url

@@ -21,7 +21,7 @@ CLEAN, BROKEN, COULD_NOT_RUN = 0, 1, 2
 
 
 class SlowStore(RedisStore):
-    """A store whose audit waits until it is told to go on."""
+    """A store whose audit waits for `go_on`."""
 
     audits = 0
     go_on: asyncio.Event

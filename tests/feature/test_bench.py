@@ -1,4 +1,4 @@
-"""`technopay bench` and the measurements of developers, in small: every figure is measured and written down."""
+"""`technopay bench` and the measurements of developers, at a small scale: every figure is recorded."""
 
 import json
 from io import StringIO

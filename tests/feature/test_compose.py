@@ -1,4 +1,4 @@
-"""docker-compose.yml: what it opens, and that a store that was lost is refused. No Docker is needed for it."""
+"""docker-compose.yml: its ports, and the refusal of a lost store. No Docker is needed for it."""
 
 import re
 import shutil
@@ -68,7 +68,7 @@ def test_init_runs_once_before_serve_and_its_mark_is_not_on_the_volume_of_the_st
 
 @contextmanager
 def running_store(folder: Path, port: int) -> Iterator[None]:
-    """Run the store of the file, on a volume that is a folder."""
+    """Run the store of the file, on a folder as its volume."""
     folder.mkdir(exist_ok=True)
     config = folder.parent / "store.conf"
     config.write_text(REQUIRED.sub(PASSWORD, COMPOSE["configs"]["store"]["content"]))

@@ -1,4 +1,4 @@
-"""A demo keeps to itself: its stores, its tokens, its address."""
+"""A demo is isolated: its stores, its tokens, its address."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""The documents are true where a program can tell: links lead somewhere, names exist, nothing is left out."""
+"""Checks of the documents: links resolve, names exist, and lists are complete."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The examples of docs/embedding.md run, and what the page shows of them is in them."""
+"""The examples of docs/embedding.md run, and the page's excerpts are parts of them."""
 
 import re
 import runpy

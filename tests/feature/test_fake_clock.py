@@ -1,4 +1,4 @@
-"""A faked store whose time a program moves."""
+"""A faked store with a clock that a program moves."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The limits on behaviour over HTTP: 429, the delay before a retry, and nothing that helps to guess a code."""
+"""The limits on behaviour over HTTP: 429, the delay before a retry, and no hint about the code."""
 
 from collections.abc import AsyncIterator
 
@@ -17,7 +17,7 @@ async def alice(fake_store: RedisStore) -> AsyncIterator[Person]:
 async def assert_limited(
     api: Api, path: str, reason: str, bounds_s: tuple[int, int], body: object = None, **options: object
 ) -> None:
-    """Make a call that is refused for a while."""
+    """Make a call that is refused with 429."""
     reply = await api.post(f"/v1/payments{path}", body, **options)
     problem = reply.refuse(429, "rate_limited")
     wait_s = int(reply.headers["Retry-After"])
@@ -63,7 +63,7 @@ async def test_429_for_wrong_codes_within_a_day_until_an_operator_clears_it_and_
 async def test_429_for_confirms_within_a_minute(alice: Person) -> None:
     await alice.pay()
     payment = await alice.start(amount=7_000)
-    # The limit on all payments is hit after the code was judged.
+    # The limit on all payments applies after the check of the code.
     await alice.api.operate("PUT", "/limits/EUR", {"amount": 1})
     (await alice.confirm(payment)).refuse(402, "daily_limit_exceeded")
 

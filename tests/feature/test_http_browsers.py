@@ -71,7 +71,7 @@ async def test_head_is_answered_wherever_get_is_with_the_same_headers(api: Api, 
 
 
 def common(headers: Mapping[str, str], path: str) -> dict[str, str]:
-    """The headers that do not differ from one request to the next."""
+    """The headers without those that differ between requests."""
     changing = {"Date", "X-Request-ID", "Transfer-Encoding"}
     if path.startswith("/metrics"):
         changing.add("Content-Length")

@@ -121,7 +121,7 @@ async def test_lists_go_on_to_their_end(alice: Client, operator: Client, wallet:
 async def test_a_refusal_has_its_type_and_what_helps(
     api: Api, alice: Client, operator: Client, wallet: Wallet
 ) -> None:
-    """One of each member; tests/unit/http/client/test_errors.py has every code."""
+    """One error of each shape; tests/unit/http/client/test_errors.py has every code."""
     payment = await start(alice, operator, wallet)
     for _ in range(3):
         await alice.resend_code(payment_id=payment.id)

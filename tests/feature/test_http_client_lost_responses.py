@@ -1,4 +1,4 @@
-"""The client when every first response is lost on its way back: each call happens, and happens once."""
+"""The client when every first response is lost: each call takes effect, and takes effect once."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ async def engine(fake_store: RedisStore) -> AsyncIterator[Engine]:
 
 @pytest.fixture
 async def url(engine: Engine) -> AsyncIterator[str]:
-    """Serve behind something that loses the first answer to each call."""
+    """Serve behind a middleware that loses the first response to each call."""
     answered: set[tuple[str, str, str | None]] = set()
 
     @web.middleware

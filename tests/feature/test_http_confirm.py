@@ -14,7 +14,7 @@ SLOW_S = 1.0
 
 @pytest.fixture
 async def api(fake_store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
-    """The API with a settlement service that is slow, but answers within the engine's patience."""
+    """The API with a slow settlement service that replies within the engine's timeout."""
     monkeypatch.setattr(mocks, "SLOW_S", SLOW_S)
     async with running_api(fake_store, settlement_timeout_s=5.0) as served:
         yield served

@@ -1,4 +1,4 @@
-"""The codes of the contract's table of errors over HTTP, with the members that help to put it right."""
+"""The codes of the contract's table of errors over HTTP, with the members that help to correct the request."""
 
 from collections.abc import AsyncIterator
 from typing import Any, cast
@@ -168,7 +168,7 @@ async def test_422_for_currency_balance_channel_and_code(api: Api) -> None:
 
 
 class BrokenEngine:
-    """Stands in for an engine: everything that it is asked raises."""
+    """Stands in for an engine: every call raises."""
 
     error: Exception = InternalError()
     statistics = Statistics()

@@ -34,7 +34,7 @@ BEGINNING = "evt_000-0"
 
 
 async def all_free(api: Api) -> None:
-    """Wait until nobody listens."""
+    """Wait until no stream is open."""
 
     async def look() -> bool:
         return api.engine.statistics.listeners == 0
@@ -77,7 +77,7 @@ async def test_a_stream_that_is_cut_off_before_its_first_event_goes_on_after_its
 
 
 async def test_a_change_by_this_process_is_an_event_at_once_with_its_version(fake_store: RedisStore) -> None:
-    """Without a look at the changes of others. A wrong code is no event."""
+    """Without reading the changes of other processes. A wrong code is no event."""
     async with running_api(fake_store, events_interval_s=3_600) as api:
         alice = await make_person(api, balance=2_500)
         async with listening(api) as events:
@@ -133,7 +133,7 @@ async def test_a_stream_has_the_events_of_its_user_alone(api: Api) -> None:
 
 
 async def read_on(api: Api, after: str, count: int) -> list[Told]:
-    """Listen until so many events were told."""
+    """Receive a number of events."""
     async with listening(api, after=after) as events:
         return await events.take(count)
 
@@ -207,7 +207,7 @@ async def test_a_client_that_leaves_makes_room_before_the_next_ping(api: Api) ->
 
 @pytest.fixture
 async def bounded(request: pytest.FixtureRequest, fake_store: RedisStore) -> AsyncIterator[Api]:
-    """The API with bounds of its own, over sockets that hold little."""
+    """The API with limits of its own, over sockets with small buffers."""
 
     def small_socket(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
         sock = socket.socket(family)

@@ -1,4 +1,4 @@
-"""Hostile requests: each is refused by name, never with a 5xx or a traceback, and changes nothing."""
+"""Hostile requests: each is refused with its code, never with a 5xx or a traceback, and changes nothing."""
 
 import asyncio
 import gzip
@@ -17,7 +17,7 @@ DEEP = b"[" * 33 + b"]" * 33
 
 @pytest.fixture
 async def alice(api: Api) -> AsyncIterator[Person]:
-    """A user with a wallet and an invoice; afterwards nothing may have changed in the store."""
+    """A user with a wallet and an invoice; the test must not change the store."""
     alice = await make_person(api)
     await alice.invoice()
     async with unchanged(api.store):
@@ -128,7 +128,7 @@ FIELDS: list[tuple[str, Json, str]] = [
     ("/payments/pay_00x/resolve", {"outcome": "refund", "note": ""}, "note"),
     ("/payments/pay_00x/resolve", {"outcome": "refund", "note": "n" * 501}, "note"),
 ]
-"""Some of each field; tests/unit/engine/test_fields.py and tests/unit/http/api have the others."""
+"""Some cases of each field; tests/unit/engine/test_fields.py and tests/unit/http/api have the rest."""
 
 
 async def test_a_field_of_the_wrong_form_is_named(api: Api, alice: Person) -> None:
@@ -257,7 +257,7 @@ async def test_only_the_first_errors_are_shown_with_their_names_cut(api: Api, al
 
 async def test_a_duplicate_member_behind_thousands_is_found_in_linear_time() -> None:
     def steps(length: int) -> int:
-        """Count the comparisons of names that it takes."""
+        """Count the comparisons of names in the check."""
         compared = 0
 
         class Name(str):

@@ -1,4 +1,4 @@
-"""Repeats over HTTP: the same key gets the first response, whatever way body and key are written."""
+"""Repeats over HTTP: the same key gets the first response, in any spelling of body and key."""
 
 from support.fixtures.http_api import Api, Json, Reply, invoice_body, make_person
 
@@ -11,7 +11,7 @@ def assert_repeats(first: Reply, again: Reply) -> None:
 
 
 async def test_a_repeat_has_the_same_response(api: Api) -> None:
-    """Of each kind of response; tests/feature/test_library_idempotency.py has every operation."""
+    """One case of each kind of response; tests/feature/test_library_idempotency.py has every operation."""
     alice = await make_person(api)
     invoice, waiting, paid = await alice.invoice(), await alice.start(), await alice.pay()
     calls: list[tuple[str, Json | None]] = [

@@ -1,4 +1,4 @@
-"""The bounds of a process: connections, requests under way, and how long a handler may take."""
+"""The limits of a process: connections, running requests, and the time of a handler."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ Wire = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 PATIENT = {"keepalive_s": 60.0, "head_deadline_s": 60.0, "body_deadline_s": 60.0, "write_deadline_s": 60.0}
 BODY_TO_COME = (b"Content-Type: application/json", b"Content-Length: 2")
-"""A request with such a body takes its place until it comes."""
+"""A request with such a body holds its place until the body comes."""
 READ = request("GET /v1/wallets")
 
 
@@ -27,7 +27,7 @@ async def alice(api: Api) -> Person:
 
 
 async def ask(wire: Wire, raw: bytes) -> Told:
-    """Ask on a connection that stays open; answer what comes back."""
+    """Send a request on a connection that stays open; return the response."""
     wire[1].write(raw)
     head = await wire[0].readuntil(b"\r\n\r\n")
     length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length: "))
@@ -36,7 +36,7 @@ async def ask(wire: Wire, raw: bytes) -> Told:
 
 @asynccontextmanager
 async def held(server: Served, count: int) -> AsyncIterator[list[Wire]]:
-    """Hold connections that have been answered once, so that the server knows of them."""
+    """Hold connections that had a response, so that the server has registered them."""
     async with AsyncExitStack() as stack:
         wires = []
         for _ in range(count):
@@ -49,7 +49,7 @@ async def held(server: Served, count: int) -> AsyncIterator[list[Wire]]:
 
 @asynccontextmanager
 async def busy(server: Served, count: int) -> AsyncIterator[list[Wire]]:
-    """Hold connections amid a request, which is answered once its body `{}` comes."""
+    """Hold connections amid a request; the response follows its body `{}`."""
 
     async def are_busy() -> bool:
         return server.app[CONCURRENCY].running == count
@@ -81,7 +81,7 @@ async def test_beyond_the_bound_of_connections_only_what_is_open_to_all_is_answe
 
 
 async def server_says(server: Served, raw: bytes) -> Told:
-    """Say something on a connection of its own; answer what comes back until the server hangs up."""
+    """Send bytes on a new connection; return the reply until the server closes."""
     reader, writer = await server.open()
     writer.write(raw)
     told = await heard(reader)
@@ -106,7 +106,7 @@ async def test_beyond_the_reserve_connections_are_answered_without_being_heard(a
         for _ in range(connection.RESERVE):
             reserve = await server.open()
             stack.callback(reserve[1].close)
-            # The rest of this request is waited for, too.
+            # The server waits for the rest of this request, too.
             assert (await ask(reserve, request("GET /livez", b"Content-Length: 2"))).status == 200
         crowd = await asyncio.gather(*(server_says(server, b"") for _ in range(100)))
         for told in crowd:
@@ -131,7 +131,7 @@ async def test_for_one_connection_more_the_one_that_is_idle_for_longest_is_close
     async with served(api.engine, connections_max=4, **PATIENT) as server, held(server, 4) as wires:
         wires[0][1].write(request("POST /v1/payments/x/cancel", *BODY_TO_COME))
         assert (await ask(wires[1], READ)).status == 200
-        # Now the first is busy, and of the others the second was used last.
+        # The first is busy now, and the second is the last used of the others.
         async with held(server, 2):
             assert {(await heard(reader)).raw for reader, _ in wires[2:]} == {b""}
             assert (await ask(wires[0], b"{}")).status == 404

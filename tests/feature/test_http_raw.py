@@ -1,4 +1,4 @@
-"""Bytes that are no request, half of one, or too much of one: refused or cut off soon, and without effect."""
+"""Malformed, partial or excessive bytes: refused or cut off soon, and without effect."""
 
 import asyncio
 import gzip
@@ -15,7 +15,7 @@ from support.fixtures.raw_http import PATIENCE_S, Served, Told, deposit, heard, 
 from technopay.http.server.serving import CONCURRENCY
 
 HUNG_UP = 0
-"""In place of a status: a client that still sends when it is too late may not receive the response."""
+"""In place of a status: a client that still sends at that time may not receive the response."""
 
 CHUNKED = b"Transfer-Encoding: chunked"
 BODY = b'{"amount": 1}'
@@ -24,7 +24,7 @@ CHUNKS = b"d\r\n" + BODY + b"\r\n0\r\n\r\n"
 
 @pytest.fixture
 async def alice(api: Api) -> AsyncIterator[Person]:
-    """A user with a wallet; afterwards nothing may have changed in the store."""
+    """A user with a wallet; the test must not change the store."""
     alice = await make_person(api)
     async with unchanged(api.store):
         yield alice
@@ -71,7 +71,7 @@ NO_HTTP: dict[str, Attack] = {
     "a long header": lambda a: deposit(a, b"X: " + b"y" * 9_000, b"Content-Length: 13"),
     "a long name": lambda a: deposit(a, b"X" * 9_000 + b": y", b"Content-Length: 13"),
     "a long line": lambda a: request(f"GET /v1/wallets?cursor={'x' * 9_000}"),
-    "a line without end": lambda a: b"GET /" + b"x" * 20_000,  # more than is read at once loses the answer
+    "a line without end": lambda a: b"GET /" + b"x" * 20_000,  # more than one read loses the response
     "HTTP of the future": lambda a: request("GET /v1/wallets").replace(b"HTTP/1.1", b"HTTP/9.9"),
     "HTTP without a version": lambda a: request("GET /v1/wallets").replace(b"HTTP/1.1", b"HTTP/x"),
     "the preface of HTTP 2": lambda a: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00" * 9,
@@ -155,7 +155,7 @@ async def test_nothing_is_unpacked_wherever_it_is_sent(
             sent = request(f"GET {path}", b"Content-Encoding: " + encoding, CHUNKED, body=CHUNKS)
             told = await server.say(sent + request("GET /livez", close=True))
 
-            # An attempt to unpack it would have been the end of the connection.
+            # An attempt to unpack it would have ended the connection.
             assert told.raw.count(b"HTTP/1.1 ") == 2
             assert told.raw.count(b"HTTP/1.1 400") == 0
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -206,7 +206,7 @@ async def test_a_body_that_was_continued_is_refused_when_it_comes(server: Served
 
 
 async def drip(server: Served, first: bytes, again: bytes) -> Told:
-    """Send a beginning and then a little again and again until the server hangs up."""
+    """Send a beginning and then a little again and again until the server closes."""
     reader, writer = await server.open()
     ended = asyncio.create_task(heard(reader))
     writer.write(first)

@@ -26,7 +26,7 @@ TOKENS = {
     "subject strange": signed(sub="a/b"),
     "subject with a newline": signed(sub="alice\n"),
 }
-"""One of each kind; tests/unit/http/auth/test_tokens.py has the others."""
+"""One of each kind; tests/unit/http/auth/test_tokens.py has the rest."""
 
 
 async def test_a_token_that_is_not_ours_or_not_whole_is_401(api: Api) -> None:

@@ -1,4 +1,4 @@
-"""Arguments of a wrong type, for every operation and every argument: refused by name, and nothing happens."""
+"""Arguments of a wrong type, for every operation and every argument: refused by name, without effect."""
 
 import asyncio
 import copy
@@ -103,7 +103,7 @@ def arguments_of(name: str) -> dict[str, Any]:
 
 
 def takes(name: str, parameter: str) -> tuple[set[Any], bool]:
-    """Answer what types an argument is declared with, and whether it can be left out."""
+    """Return the declared types of an argument, and whether it is optional."""
     hint = typing.get_type_hints(getattr(Engine, name))[parameter]
     options = set(typing.get_args(hint) or [hint])
     if typing.get_origin(hint) is typing.Literal or any(map(typing.get_args, options)):
@@ -145,7 +145,7 @@ def store_of(setup: Setup) -> RedisStore:
 
 
 async def never_a_defect(call: Any) -> None:
-    """Make a call that may be refused, for a reason that is the caller's."""
+    """Make a call that may be refused because of its arguments."""
     try:
         found = await call
     except Refusal:
@@ -155,7 +155,7 @@ async def never_a_defect(call: Any) -> None:
 
 
 def caller_operations() -> set[str]:
-    """The operations that read or change what belongs to `user_id`."""
+    """The operations that read or change records of `user_id`."""
     of_one_user = {"get_user", "block_user", "unblock_user", "unlock_user"}
     return {name for name, parameter in OPERATIONS if parameter == "user_id"} - of_one_user
 
@@ -222,7 +222,7 @@ COPIES: list[Callable[[Any], Any]] = [
 
 
 def errors() -> list[TechnopayError]:
-    """Make one of each class, and some with what they tell."""
+    """Make one of each class, and some with details."""
     made: list[TechnopayError] = [
         ValidationFailed([FieldError("amount", "has to be more"), FieldError("currency", "has to be one")]),
         RateLimited(too_many="codes", retry_after_s=12.5),
@@ -290,7 +290,7 @@ def test_an_engine_is_not_made_of_nonsense() -> None:
 
 
 def test_use_from_another_loop_is_refused_at_once() -> None:
-    """Whether the loop that they were opened in still runs, or is closed."""
+    """Whether the loop of the opening still runs, or is closed."""
     with asyncio.Runner() as first, asyncio.Runner() as second:
         store = RedisStore.fake()
         first.run(store.open())
@@ -308,7 +308,7 @@ def test_use_from_another_loop_is_refused_at_once() -> None:
         with pytest.raises(EngineClosed):
             second.run(engine.check())
         first.run(store.aclose())
-        # What was closed can be opened in any loop.
+        # A closed store can be opened in any loop.
         second.run(store.open())
         second.run(store.aclose())
 

@@ -1,4 +1,4 @@
-"""An engine with one channel, or none: a code goes only by a channel that there is."""
+"""An engine with one channel, or none: a code is sent by an existing channel only."""
 
 from typing import Any, Literal
 

@@ -27,7 +27,7 @@ OTHER_ARGUMENTS: dict[str, dict[str, Any]] = {
     "start_payment": {"method": "email"},
     "resolve_payment": {"note": "paid, I think"},
 }
-"""For the operations that have arguments beside the id of a record."""
+"""For the operations with arguments beside the id of a record."""
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def settings() -> EngineSettings:
 
 
 async def prepare(alice: Setup, name: str) -> dict[str, Any]:  # noqa: C901
-    """Make what an operation needs; return its arguments."""
+    """Prepare an operation; return its arguments."""
     engine, user, wallet = alice.engine, {"user_id": "alice"}, {"wallet_id": alice.wallet_id}
     match name:
         case "create_user":
@@ -74,7 +74,7 @@ async def prepare(alice: Setup, name: str) -> dict[str, Any]:  # noqa: C901
 
 
 async def state_of(setup: Setup) -> list[Any]:
-    """Read everything that an operation could have changed."""
+    """Read every record that an operation could have changed."""
     engine = setup.engine
     return [
         await setup.balance(),

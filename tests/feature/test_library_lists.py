@@ -1,4 +1,4 @@
-"""Lists in pages: each is newest first and complete, whatever the length of its pages."""
+"""Lists in pages: each is newest first and complete, for any length of its pages."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Locked out by wrong codes: nothing is started, confirmed or resent until it ends or an operator clears it."""
+"""Locked out by wrong codes: no start, confirm or resend is accepted until it ends or an operator clears it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 

@@ -1,4 +1,4 @@
-"""The messages of a user, and a message that no channel takes."""
+"""The messages of a user, and a message refused by every channel."""
 
 import asyncio
 from typing import Any

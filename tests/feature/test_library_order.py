@@ -1,4 +1,4 @@
-"""Commands of one wallet happen in the order of the calls, and once, whatever the store does."""
+"""Commands of one wallet happen in the order of the calls, and once, under any fault of the store."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ COUNT = 300
 
 
 async def deposited(alice: Setup) -> list[int]:
-    """Read the amounts that came into the wallet, the oldest first."""
+    """Read the amounts credited to the wallet, the oldest first."""
     amounts: list[int] = []
     cursor = ""
     while True:
@@ -35,7 +35,7 @@ async def deposit_all(engine: Engine, alice: Setup, amounts: Sequence[int]) -> N
 
 @pytest.mark.parametrize("pauses", [1, 7], ids=["in one tick", "in many ticks"])
 async def test_commands_keep_the_order_of_the_calls_around_a_repeat(store: RedisStore, pauses: int) -> None:
-    """A replayed result says nothing of the current lease; in many ticks, calls meet an actor in any state."""
+    """A replayed result has no news of the lease; in many ticks, calls meet an actor in any state."""
     async with Engine(store, quick_settings(command_deadline_s=60)) as engine:
         alice = await make_setup(engine, store, balance=0)
         repeated: dict[str, Any] = {"wallet_id": alice.wallet_id, "amount": 1_000, "idempotency_key": "key"}
@@ -71,7 +71,7 @@ async def test_two_engines_that_share_a_wallet_each_keep_their_order(store: Redi
 
 
 async def strike_again_and_again(proxy: Proxy) -> None:
-    """Let every fault strike one batch, one after the other."""
+    """Strike batches with every fault, one after the other."""
     for fault in (*Fault, *Fault):
         proxy.strike(fault)
 

@@ -66,7 +66,7 @@ MOST = 1_000
 
 @dataclass(slots=True)
 class Situation:
-    """Somebody about to pay, and everything that can be wrong with that."""
+    """A user about to pay, and the state of every refusal of that."""
 
     alice: Setup
     clock: FakeClock
@@ -110,14 +110,14 @@ class Situation:
                 arguments["method"] = "pigeon"
 
     async def fill(self, window: str) -> None:
-        """Let the user have done something as often as it can be done for now."""
+        """Use up one of the user's limits on behaviour."""
         store = self.alice.store
         assert isinstance(store, RedisStore)
         full = {window: f"{self.clock.now_ms + 60_000} {MOST}"}
         await client_of(store).hset(store._keys.key("user", "alice"), mapping=full)
 
     async def spoil_invoice(self, rule: str) -> None:
-        """Bring the invoice into the state that a rule is about; this needs all else to be in order."""
+        """Bring the invoice into the state of a rule; every other record has to be in order."""
         if rule == "invoice_not_payable":
             await self.alice.engine.void_invoice(invoice_id=self.invoice.id)
         elif rule in INVOICE_STATES:
@@ -204,14 +204,14 @@ async def test_the_first_rule_in_order_refuses_the_start(situation: Situation, f
 
 
 async def payment_behind(situation: Situation, chain: list[str], first: str) -> None:
-    """Make a rule and all behind it refuse, for a payment whose invoice expires before its code."""
+    """Make a rule and all rules after it refuse, for a payment whose invoice expires before its code."""
     alice, rules = situation.alice, chain[chain.index(first) :]
     invoice = await alice.invoice(2_500, expires_in_s=100)
     situation.payment = await alice.start(invoice)
     situation.arguments = {"user_id": "alice", "payment_id": situation.payment.id}
     if chain is CONFIRM:
         situation.arguments["code"] = await alice.right_code(situation.payment)
-    # What needs the payment alive, the user active or the wallet in order comes first.
+    # Rules that need the payment alive, the user active or the wallet in order come first.
     for rule in ("insufficient_funds", "rate_limited", "payment_not_confirmable"):
         if rule in rules:
             await situation.spoil_payment(rule)

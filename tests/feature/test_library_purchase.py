@@ -1,4 +1,4 @@
-"""A purchase through the library: started, confirmed, settled; what each step returns, moves and sends."""
+"""A purchase through the library: started, confirmed, settled; the result, debit and messages of each step."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -40,12 +40,11 @@ def code_by(secret: str, payment: Payment, version: int = 1) -> Any:
 
 
 def seen_by(engine: Engine, setup: Setup) -> Setup:
-    """Look at somebody through another engine."""
     return replace(setup, engine=engine)
 
 
 async def test_engines_with_the_next_secret_come_one_by_one(store: RedisStore) -> None:
-    """At each step the engines of two steps are side by side, and each takes the codes of the other."""
+    """At each step the engines of two steps are side by side, and each accepts the codes of the other."""
     steps = [OLD, ANNOUNCED, ROTATED, DROPPED]
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(Engine(store, OLD))
@@ -81,7 +80,7 @@ async def test_a_code_that_only_another_engine_can_derive_is_left_to_it(store: R
     async with Engine(store, ANNOUNCED) as old:
         alice = await make_setup(old, store)
     async with Engine(store, DROPPED) as new:
-        # The only engine is one without the key: it relays, and leaves the message.
+        # The only engine is one without the key: it relays, and does not take the message.
         late = Engine(store, replace(ANNOUNCED, **QUIET))
         async with late:
             payment = await seen_by(late, alice).start()
@@ -119,7 +118,7 @@ async def test_a_replay_is_known_after_the_rotation(store: RedisStore) -> None:
         with pytest.raises(PaymentNotConfirmable):
             await alice.confirm(payment, other_than(code))
     async with Engine(store, DROPPED) as newest:
-        # A final payment does not wait for a secret that is gone.
+        # A final payment does not need the removed secret.
         with pytest.raises(PaymentNotConfirmable) as refused:
             await seen_by(newest, alice).confirm(payment, code)
         assert refused.value.payment is not None
@@ -137,7 +136,7 @@ async def test_a_resend_keeps_the_key_of_its_challenge(store: RedisStore) -> Non
 
 
 class OneTime(FixedCode):
-    """A verifier that takes each answer once."""
+    """A verifier that accepts each code once."""
 
     def __init__(self) -> None:
         super().__init__("4711")
@@ -170,7 +169,7 @@ OF_USERS = ("start_payment", "confirm_payment", "read_payment", "read_record")
 
 
 async def scripts_of(store: RedisStore, call: Awaitable[Payment]) -> dict[str, int]:
-    """Count the scripts that a call runs, but for those of the loops."""
+    """Count the scripts of a call, without those of the loops."""
     before = {name: time.calls for name, time in store.script_times.items()}
     await call
     ran = {name: time.calls - before.get(name, 0) for name, time in store.script_times.items()}

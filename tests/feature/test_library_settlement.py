@@ -159,7 +159,7 @@ async def test_another_engine_finishes_what_one_left_behind(store: RedisStore) -
         alice = await make_setup(engine, store)
         payment = await alice.confirm(await alice.start(), wait_s=0)
 
-    # The drain gave the claim up, so the next one need not wait until it runs out.
+    # The drain gave the claim up, so the next engine need not wait until it runs out.
     async with Engine(store, quick_settings()) as engine:
         ended = await engine.get_payment(user_id="alice", payment_id=payment.id, wait_s=5)
 

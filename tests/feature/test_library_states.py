@@ -26,7 +26,7 @@ UNKNOWN = "pay_00unknown"
 
 
 class Cell(NamedTuple):
-    """The result of a command ('' accepted, 'replay', or a code), and how payment and invoice end."""
+    """The result of a command ('' accepted, 'replay', or a code), and the final states of payment, invoice."""
 
     answer: str
     payment: str
@@ -95,7 +95,7 @@ TAKEN = ("processing", "succeeded", "refunding")
 
 @pytest.fixture
 async def setup(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Setup]:
-    """Somebody whose settlements say nothing until the test says what."""
+    """A user with a settlement service that is silent until the test scripts a reply."""
     monkeypatch.setattr(payment_flows, "REFUND_WAIT_S", 0.01)
     service = ScriptedSettlementService(settle=[SILENCE], reverse=[SILENCE], status=[SILENCE])
     settings = quick_settings(settlement_timeout_s=5.0, settlement_silence_s=30.0, drain_s=0.01)
@@ -135,7 +135,7 @@ async def bring_to(state: str, setup: Setup, invoice_id: str) -> Payment | None:
 
 
 async def make_expired(setup: Setup, invoice_id: str, *, noticed: bool) -> Payment:
-    """Make a payment whose code never lived; the agenda has noticed that, or will only much later."""
+    """Make a payment with an expired code; the agenda has processed that, or will only much later."""
     settings = quick_settings(code_lifetime_s=0, agenda_interval_s=0.02 if noticed else 3_600)
     async with Engine(setup.store, settings) as brief:
         payment = await brief.start_payment(
@@ -147,7 +147,7 @@ async def make_expired(setup: Setup, invoice_id: str, *, noticed: bool) -> Payme
 
 
 async def carry_out(command: str, setup: Setup, payment: Payment | None, invoice_id: str) -> tuple[str, Any]:
-    """Give a command; answer what it answered, as in the table, and the payment that came with it."""
+    """Run a command; return its result, as in the table, and the payment of the result."""
     engine, payment_id = setup.engine, payment.id if payment else UNKNOWN
     code = await setup.right_code(payment) if payment else "123456"
     owned = {"user_id": setup.user_id, "payment_id": payment_id}
@@ -180,7 +180,7 @@ async def carry_out(command: str, setup: Setup, payment: Payment | None, invoice
 
 
 async def complete(setup: Setup, payment_id: str, verdict: Verdict) -> Outcome[Payment]:
-    """Write down what the settlement service decided, under whatever claim is current."""
+    """Record the verdict of the settlement service, under any current claim."""
     for claim in ("1", "2", "3"):
         completion = CompletePayment(payment_id, claim, verdict)
         outcome = await setup.store.run(completion)
@@ -190,7 +190,7 @@ async def complete(setup: Setup, payment_id: str, verdict: Verdict) -> Outcome[P
 
 
 async def refund(setup: Setup, payment_id: str) -> Payment:
-    """Give the order to refund; where it is carried out, the settlement service reverses at once."""
+    """Order a refund; if it is accepted, the settlement service reverses at once."""
     before = await setup.engine.find_payment(payment_id=payment_id)
     result = await setup.engine.refund_payment(payment_id=payment_id)
     if before.status == "succeeded":

@@ -52,7 +52,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="lo
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A sound server. Its books have to balance in the end."""
+    """A sound server. Its books have to balance at the end."""
     with running_command(tmp_path_factory.mktemp("sound"), *DEMO) as served:
         yield served
 
@@ -132,7 +132,7 @@ def test_a_limit_runs_out_on_the_way_and_is_never_passed(service: Service) -> No
 
 
 def daily_limit(service: Service) -> Any:
-    """Return the store's own counter. Before the first run of all, nothing is counted."""
+    """Return the daily limit with the store's own count; before the first run nothing is used."""
     _, limits = service.ask("GET", "/v1/admin/limits", token=service.token("op", admin=True))
     return next((each for each in limits["data"] if each["currency"] == "FKP"), {"used": 0})
 
@@ -227,7 +227,7 @@ def test_control_c_ends_the_run_and_not_its_verdict(service: Service, tmp_path: 
 
 def test_a_second_control_c_ends_it_at_once(service: Service, tmp_path: Path) -> None:
     with running_load(tmp_path, service, "--scenario", "plain") as process:
-        # Nothing under way can end, so that the first one is still being obeyed when the second one comes.
+        # No purchase under way can end, so the first signal is still being handled when the second one comes.
         os.kill(service.process.pid, signal.SIGSTOP)
         try:
             process.send_signal(signal.SIGINT)

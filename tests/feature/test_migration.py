@@ -1,4 +1,4 @@
-"""A store of an earlier schema is migrated once: every record can be read and goes on, calls are replayed."""
+"""A store of an earlier schema is migrated once: every record is readable and usable, calls are replayed."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -240,7 +240,7 @@ async def test_every_waiting_payment_can_be_confirmed(old_store: OldStore) -> No
 
 
 async def messages(store: RedisStore) -> dict[str, dict[str, str]]:
-    """Read the records of messages by their status: lists leave out what is older than 72 hours."""
+    """Read the records of messages by their status: lists omit messages older than 72 hours."""
     found = await dump(store)
     return {found[key]["status"]: found[key] | {"id": key} for key in found if key.startswith("message:")}
 

@@ -1,4 +1,4 @@
-"""The API mounted in somebody else's aiohttp application."""
+"""The API mounted in an outer aiohttp application."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -26,7 +26,7 @@ Browser = TestClient[web.Request, web.Application]
 
 
 class OwnSignIn:
-    """A sign-in of the outer application: it asks elsewhere, and reads what it likes of the request."""
+    """A sign-in of the outer application: it uses a service of its own, and reads any part of the request."""
 
     async def authenticate(self, request: web.Request) -> Caller:
         await asyncio.sleep(0)
@@ -38,7 +38,7 @@ class OwnSignIn:
 
 @asynccontextmanager
 async def mounted(engine: Engine, **options: Any) -> AsyncIterator[Browser]:
-    """Serve a shop with an API below /shop/pay, whose own routes and errors are plain."""
+    """Serve a shop with plain routes and errors, and an API below /shop/pay."""
 
     async def greet(request: web.Request) -> web.Response:
         return web.Response(text=f"hello {request.app[SEEN_PATHS][-1]}")
@@ -185,7 +185,7 @@ async def test_requests_under_way_are_finished_when_the_outer_application_ends(f
     asked, may_settle = asyncio.Event(), asyncio.Event()
 
     class Bank(ScriptedSettlementService):
-        """A settlement service that takes as long as the test wants."""
+        """A settlement service whose delay a test controls."""
 
         async def settle(self, terms: PaymentTerms) -> Any:
             asked.set()

@@ -1,4 +1,4 @@
-"""After purchases and failures of every kind: no code, token, key or secret in a log, an answer, the store."""
+"""After purchases and failures of every kind: no code, token, key or secret in a log, a reply, the store."""
 
 import http.client
 import json
@@ -30,7 +30,7 @@ EMAIL = "alice@example.com"
 
 
 class Client:
-    """Makes calls and keeps every answer that is not a mock's, and every secret that it is given."""
+    """Makes calls and keeps every response except a mock's, and every secret that it receives."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -40,7 +40,7 @@ class Client:
         self.codes: set[str] = set()
 
     def ask(self, method: str, path: str, body: Any = None, *, by: str = "alice", **headers: str) -> Any:
-        """Make a call; answer the body."""
+        """Make a call; return the body."""
         sent = {"Authorization": f"Bearer {self.tokens[by]}", "Content-Type": "application/json"}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         raw = body if isinstance(body, bytes | None) else json.dumps(body).encode()
@@ -81,7 +81,7 @@ NAMES = ("alice", "admin", "poor")
 
 
 def misbehave(client: Client) -> None:
-    """Do what is refused, with secrets where they do not belong."""
+    """Make refused calls, with secrets in wrong places."""
     token, code = client.tokens["alice"], next(iter(client.codes))
     for header in (
         token,
@@ -130,7 +130,7 @@ def buy(client: Client) -> None:
 
 
 def written(data_dir: Path) -> Iterator[str]:
-    """Answer every command that the store wrote down, but for those of the mock inbox."""
+    """Yield every command in the store's file, except those of the mock inbox."""
     for file in sorted((data_dir / "appendonlydir").glob("*.incr.aof")):
         reader = hiredis.Reader(encoding="utf-8", errors="replace")
         reader.feed(file.read_bytes())
@@ -140,7 +140,7 @@ def written(data_dir: Path) -> Iterator[str]:
 
 
 def found(secrets: dict[str, str], text: str) -> list[str]:
-    """Answer the names of the secrets that are in a text, as words of their own."""
+    """Return the names of the secrets that occur in a text as separate words."""
     return [
         name for name, secret in secrets.items()
         if re.search(rf"(?<![A-Za-z0-9_-]){re.escape(secret)}(?![A-Za-z0-9_-])", text)
@@ -173,5 +173,5 @@ def test_no_code_token_key_or_secret_is_in_a_log_an_answer_or_the_store(tmp_path
         assert found(secrets | {"the address": EMAIL}, answer) == [], answer
     for command in store:
         assert found(secrets, command) == [], command
-    # What is looked for can be found.
+    # The search itself works.
     assert found(secrets, f'{{"code": "{next(iter(client.codes))}"}} {KEY}') == ["code 0", "a key"]

@@ -68,7 +68,7 @@ def test_a_hang_up_drains_and_nohup_keeps_its_meaning(home: Path, workers: str) 
 def serving(
     home: Path, begin: Callable[[], None] | None = None, *arguments: str, **streams: Any
 ) -> Iterator[Service]:
-    """Run a server that cannot say where it serves; it has to end well."""
+    """Run a server that cannot print its address; it has to end well."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = start(home, *SERVE, "--port", str(port), *arguments, begin=begin, **streams)
@@ -90,7 +90,7 @@ def test_streams_that_are_closed_do_no_harm(home: Path, closed: tuple[int, ...])
             os.close(descriptor)
 
     with serving(home, close) as service:
-        # None of its files has the number of a stream that it did not have.
+        # None of its files has the number of a closed stream.
         open_as = [Path(f"/proc/{service.process.pid}/fd/{each}") for each in closed]
         assert {str(path.readlink()) for path in open_as} == {"/dev/null"}
         assert service.purchase()[0] == 200

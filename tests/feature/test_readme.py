@@ -1,4 +1,4 @@
-"""What the README shows is run as it stands there."""
+"""The commands and code of the README run unchanged."""
 
 import json
 import os

@@ -45,7 +45,7 @@ FROM_FILE: dict[str, str | None] = {
 
 
 class Shop:
-    """A user with a wallet, who pays invoices of any merchant."""
+    """A user with a wallet, paying invoices of any merchant."""
 
     def __init__(self, service: Service, outside: Outside, home: Path) -> None:
         self.service = service

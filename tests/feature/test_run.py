@@ -81,7 +81,7 @@ COMMAND = "import sys\nprint(__file__, *sys.argv[1:])\n"
 
 
 def make_checkout(folder: Path) -> Path:
-    """Make a project of the same shape as ours that is installed without a registry."""
+    """Make a project of the same shape as this one that is installed without a registry."""
     (folder / "technopay/cli").mkdir(parents=True)
     shutil.copy(ROOT / "run.py", folder)
     (folder / "pyproject.toml").write_text(PROJECT)
@@ -106,7 +106,7 @@ def run(folder: Path, *words: str, python: str = sys.executable) -> subprocess.C
 
 @contextmanager
 def held(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A set-up in the middle of its installation; in the end, it goes on."""
+    """A set-up in the middle of its installation; at the end, it continues."""
     builds, hold = folder / "builds", folder / "hold"
     before = len(builds.read_text())
     hold.touch()
@@ -146,7 +146,7 @@ def copy(installed: Path, tmp_path: Path) -> Path:
 
 
 def pretend_here(folder: Path, original: Path) -> None:
-    """Let a copy count as set up, at the cost of no set-up: for what is broken afterwards."""
+    """Mark a copy as set up, without the cost of a set-up: for tests that break it afterwards."""
     stamp = folder / ".venv/technopay-installed"
     stamp.write_text(stamp.read_text().replace(str(original), str(folder)))
 

@@ -32,14 +32,14 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="lo
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A place for temporary files; sockets are in it, whose paths have to be short."""
+    """A folder for sockets, whose paths have to be short."""
     with tempfile.TemporaryDirectory() as name:
         yield Path(name)
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Two workers on an embedded store, in which there is no limit. The books are audited in the end."""
+    """Two workers on an embedded store without a limit. The books are audited at the end."""
     with running_command(tmp_path_factory.mktemp("workers"), *DEMO) as running:
         token = running.token(admin=True)
         assert running.ask("PUT", "/v1/admin/limits/EUR", {"amount": None}, token)[0] == 200
@@ -47,7 +47,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def workers(service: Service) -> list[int]:
-    """The processes of the workers."""
     name = b"technopay.cli.workers.worker"
     return [pid for pid in service.children() if name in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
@@ -83,7 +82,7 @@ async def test_a_wallet_that_pays_at_all_workers_at_once_stays_correct_and_live(
         ended = await asyncio.gather(*(line.confirm("demo-hot", payment) for line, payment in confirms))
 
         assert [(status, paid["status"]) for status, paid in ended] == 40 * [(200, "succeeded")]
-        # One after the other, whoever took them.
+        # One after the other, on any worker.
         assert sorted(paid["balance_after"] for _, paid in ended) == [n * AMOUNT for n in range(40)]
         assert (await ones[0].get("GET", f"/v1/wallets/{wallet}", user="demo-hot"))["balance"] == 0
         waits = told(await ones[0].get("GET", "/metrics"))
@@ -103,7 +102,7 @@ async def test_every_worker_serves_the_metrics_of_all(service: Service) -> None:
 
             assert (after["technopay_workers", ""], after["technopay_store_up", ""]) == (2, 1)
             grown = [after[counted, worker] - before[counted, worker] for worker in "01"]
-            # Whoever was asked has counted the first asking, too.
+            # The worker of the first request to /metrics has counted it, too.
             assert sum(grown) == 3 + 4 + 1
             assert {3, 4} & set(grown)
             for worker in ("0", "1", "supervisor"):
@@ -134,14 +133,14 @@ def test_workers_that_are_killed_are_replaced_one_or_all(service: Service) -> No
 def test_a_ctrl_c_to_all_processes_lets_workers_drain(home: Path, folder: Path) -> None:
     with running_command(home, *DEMO, settings={"TMPDIR": str(folder)}, has_own_group=True) as service:
         children = service.children()
-        # When workers and store end is not the terminal's business.
+        # The terminal does not decide when workers and store end.
         assert {os.getpgid(pid) for pid in children}.isdisjoint({os.getpgid(service.process.pid)})
         purchase = purchase_under_way(service)
         os.killpg(service.process.pid, signal.SIGINT)
         eventually(
             lambda: (health := service.ask("GET", "/readyz")[1]) is None or health["status"] == "draining"
         )
-        # Impatience changes nothing.
+        # Further signals change nothing.
         os.killpg(service.process.pid, signal.SIGINT)
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(30) == 0

@@ -1,4 +1,4 @@
-"""A client that costs little: on a machine of two cores, the load has to be on the server."""
+"""A cheap client: on a machine of two cores, the load has to be on the server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -22,7 +22,7 @@ def write_request(method: str, path: str, token: str, body: str = "") -> bytes:
 
 @asynccontextmanager
 async def connected(url: str, connections: int) -> AsyncIterator[Sequence["Line"]]:
-    """Open connections to a server and close them in the end."""
+    """Open connections to a server and close them at the end."""
     lines = [await open_line(url) for _ in range(connections)]
     yield lines
     for line in lines:
@@ -38,7 +38,6 @@ async def send_all(lines: Sequence["Line"], requests: Sequence[bytes], status: i
 
 
 async def open_line(url: str) -> "Line":
-    """Open a connection to a server."""
     address = urlsplit(url)
     loop = asyncio.get_running_loop()
     _, line = await loop.create_connection(Line, str(address.hostname), address.port or 0)

@@ -26,17 +26,17 @@ from technopay.engine.values import PaymentTerms
 from technopay.http.auth.tokens import TokenSigner
 
 CONNECTIONS = 64
-"""At a time: a loaded server has many. More would be refused under load."""
+"""Parallel connections: a loaded server has many. More would be refused under load."""
 
 ROUNDS = 6
 TESTS = Path(__file__).parents[1]
 BARE_TIMES = 4
-"""A quick request is repeated, to last as long as the others."""
+"""The repetitions of a quick request, to last as long as the others."""
 
 WALLETS = 1_000
 PURCHASES = 6_000
 PURCHASE = ("create", "start", "read", "confirm")
-"""The requests of a purchase: its invoice is entered, it is started, the payment is read and confirmed."""
+"""The requests of a purchase: create its invoice, start it, read the payment and confirm it."""
 
 Wallets = Sequence[tuple[str, str]]
 
@@ -59,7 +59,7 @@ class ServerProcess:
         return 1e6 * float(self.process.stdout.readline())
 
     def write(self, method: str, path: str, user_id: str, body: Mapping[str, Any] | None = None) -> bytes:
-        """Write a request with the token of a user, who is an operator, too."""
+        """Write a request with the token of a user with the scope of an operator."""
         if user_id not in self.tokens:
             self.tokens[user_id] = TokenSigner(SECRET).sign(user_id, admin=True, lifetime_s=3600)
         return write_request(method, path, self.tokens[user_id], json.dumps(body) if body else "")
@@ -67,13 +67,13 @@ class ServerProcess:
 
 @dataclass(frozen=True, slots=True)
 class RequestCosts:
-    """The server's CPU per request in microseconds: medians of rounds that took turns."""
+    """The server's CPU per request in microseconds: medians of rounds in turn."""
 
     bare: float
     quiet: Mapping[str, float]
-    """Without logs and metrics; by kind."""
+    """Without logs and metrics; by kind of request."""
     watched: Mapping[str, float]
-    """With both; by kind."""
+    """With both; by kind of request."""
     refused: float
     """While the server is at capacity."""
 
@@ -88,7 +88,7 @@ class RequestCosts:
 
 
 async def request_costs(environment: Environment, wallets: Wallets, purchases: int) -> RequestCosts:
-    """Make so many purchases over HTTP, with the requests beside them; return the CPU per request."""
+    """Make a number of purchases over HTTP, and further requests; return the CPU per request."""
     rounds: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     share = purchases // (ROUNDS + 1) // 2
     buyers = [wallets[number % len(wallets)] for number in range(share)]
@@ -131,7 +131,7 @@ def _server_process(kind: str, url: str) -> Iterator[ServerProcess]:
 async def _buy(environment: Environment, server: ServerProcess, buyers: Wallets) -> dict[str, float]:
     """Make a purchase for every buyer, one kind of request after the other; return the CPU of each kind.
 
-    A start has its code's message with it, a confirm its settlement and the message of that.
+    The CPU of a start includes its code's message, that of a confirm its settlement and the message of that.
     """
     used = {}
     expires_at = (datetime.now(UTC) + timedelta(days=1)).isoformat()
@@ -173,7 +173,7 @@ async def _confirm(environment: Environment, server: ServerProcess, payment: Map
 async def _spend(
     server: ServerProcess, requests: Sequence[bytes], status: int, environment: Environment | None = None
 ) -> tuple[float, list[dict[str, Any]]]:
-    """Send requests; return their CPU, with the messages where an environment is given, and the replies."""
+    """Send requests; return their CPU, with that of messages if an environment is given, and the replies."""
     async with connected(server.url, CONNECTIONS) as lines:
         before_us = server.used_us()
         answers = await send_all(lines, requests, status)
@@ -184,7 +184,7 @@ async def _spend(
 
 
 async def _be_refused(servers: Mapping[str, ServerProcess], buyers: Wallets) -> dict[str, float]:
-    """Send as many requests to the bare server and to those that refuse; return the CPU of each kind."""
+    """Send as many requests to the bare server and to the refusing servers; return the CPU of each kind."""
     path, body = "/v1/payments/pay_0006p4ssQ5RFh8aTqkZ2nD4L/confirm", {"code": "123456"}
     bare, full = (
         [servers[kind].write("POST", path, user_id, body) for user_id, _ in buyers] for kind in ("bare", "full")

@@ -45,7 +45,7 @@ async def serve_bare() -> None:
 
 
 async def serve_technopay(url: str, *, is_watched: bool, limits: ServerLimits) -> None:
-    """Serve technopay, settling at once, on a store that runs already."""
+    """Serve technopay, settling at once, on a running store."""
     codes = CodeCollector()
     observer = set_up_logging("info", "json") if is_watched else None
     async with (

@@ -1,6 +1,6 @@
 """The timing side channel: does a reply for a foreign id take longer than one for a missing id?
 
-`cd tests && python -m measure.timing_side_channel` shows every call. A test compares the replies themselves.
+`cd tests && python -m measure.timing_side_channel` prints every call. A test compares the replies themselves.
 """
 
 import statistics
@@ -20,19 +20,19 @@ from technopay.http.server.serving import serving
 
 TRIES = 1_000
 OTHERS = 50
-"""Foreign users, in turn."""
+"""The number of foreign users, used in turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """Ids of one user, or ids like them that do not exist."""
+    """Ids of one user, or similar missing ids."""
 
     wallet: str
     invoice: str
     payment: str
 
     def missing(self) -> "Ids":
-        """Make ids that differ in their ends."""
+        """Make ids with other ends."""
         return Ids(f"{self.wallet[:-4]}0000", f"{self.invoice[:-4]}0000", f"{self.payment[:-4]}0000")
 
 
@@ -46,7 +46,7 @@ class Compared:
 
     @property
     def ratio(self) -> float:
-        """The longer one divided by the shorter one."""
+        """The ratio of the longer one to the shorter one."""
         return max(self.foreign_us, self.missing_us) / min(self.foreign_us, self.missing_us)
 
 
@@ -61,7 +61,7 @@ CALLS = {
     "resend": ("POST", "/v1/payments/{payment}/resend", ""),
     "cancel": ("POST", "/v1/payments/{payment}/cancel", ""),
 }
-"""Method, path and body of every call that takes an id."""
+"""Method, path and body of every call with an id."""
 
 
 async def compare_foreign(environment: Environment, tries: int) -> list[Compared]:
@@ -91,7 +91,7 @@ async def _compare(line: Line, call: str, mine: OpenInvoice, foreign: Sequence[I
     token = TokenSigner(SECRET).sign(mine.user_id, admin=False, lifetime_s=3600)
     for number in range(tries + OTHERS):
         ids = foreign[number % len(foreign)]
-        # The second of two calls profits from the first: they take turns.
+        # The second of two calls profits from the first: their order alternates.
         for is_foreign in (True, False) if number % 2 else (False, True):
             request = _request(call, mine, token, ids if is_foreign else ids.missing())
             began = time.perf_counter()

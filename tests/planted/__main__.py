@@ -19,7 +19,7 @@ WIDTH = 160
 
 
 def main() -> int:
-    """Answer 0 when every breakage is caught, 1 when one is not, 2 when the catalogue is of no use."""
+    """Return 0 if every breakage is caught, 1 if one is not, 2 if the catalogue is out of date."""
     options = parse_arguments()
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     if options.list:
@@ -55,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def find_stale(breakages: Sequence[Breakage]) -> list[str]:
-    """Answer what of the catalogue does not fit the code any more."""
+    """Return the parts of the catalogue that do not match the current code."""
     stale = []
     for breakage in breakages:
         try:
@@ -67,7 +67,7 @@ def find_stale(breakages: Sequence[Breakage]) -> list[str]:
 
 
 def try_all(breakages: Sequence[Breakage], console: Console) -> tuple[list[str], Mapping[str, Verdict]]:
-    """Try the unbroken copy and every breakage, some at a time."""
+    """Try the unbroken copy and every breakage, several at a time."""
     tests = [test for breakage in breakages for test in breakage.tests]
     with Progress(console=console, transient=True) as progress, ThreadPoolExecutor(AT_A_TIME) as pool:
         task = progress.add_task("breaking", total=len(breakages) + 1)
@@ -80,7 +80,6 @@ def try_all(breakages: Sequence[Breakage], console: Console) -> tuple[list[str],
 
 
 def list_table() -> Table:
-    """Show the catalogue."""
     table = empty_table("tests that are meant to catch it")
     for breakage in BREAKAGES:
         table.add_row(breakage.name, breakage.rule, escape("\n".join(map(short, breakage.tests))))
@@ -88,7 +87,7 @@ def list_table() -> Table:
 
 
 def verdict_table(breakages: Sequence[Breakage], verdicts: Mapping[str, Verdict], *, with_why: bool) -> Table:
-    """Show which test catches which breakage, and on what it fails if that is asked for."""
+    """Return a table of breakages and the tests that catch them, with the failures if `with_why` is set."""
     table = empty_table("caught by")
     for breakage in breakages:
         verdict = verdicts[breakage.name]
@@ -102,7 +101,7 @@ def verdict_table(breakages: Sequence[Breakage], verdicts: Mapping[str, Verdict]
 
 
 def empty_table(tests: str) -> Table:
-    """Answer a table of breakages, their rules and their tests."""
+    """Return a table of breakages, their rules and their tests."""
     table = Table(show_lines=True)
     for title in ("breakage", "the rule that it breaks", tests):
         table.add_column(title, overflow="fold", no_wrap=title == "breakage")
@@ -110,7 +109,7 @@ def empty_table(tests: str) -> Table:
 
 
 def short(test: str) -> str:
-    """Answer a test's name without its folder."""
+    """Return a test's name without its folder."""
     return test.rpartition("/")[2]
 
 

@@ -1,4 +1,4 @@
-"""Breakages of the limits on behaviour: how often a user can get codes, try them and be wrong."""
+"""Breakages of the limits on behaviour: on codes, on attempts and on wrong codes of a user."""
 
 from planted.breakage import Breakage, lua
 

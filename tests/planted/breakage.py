@@ -1,4 +1,4 @@
-"""A breakage: a change to our own code that breaks one rule, and the tests that are meant to catch it."""
+"""A breakage: a change to the code that breaks one rule, and the tests that have to catch it."""
 
 import re
 from collections.abc import Iterable
@@ -9,12 +9,12 @@ ROOT = Path(__file__).parents[2]
 
 
 class StaleError(Exception):
-    """Raised when what a breakage wants to change is not there exactly once: the catalogue is out of date."""
+    """Raised unless an edit's old text occurs exactly once: the catalogue is out of date."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A change to one file: `old` has to be in it exactly once."""
+    """A change to one file: `old` has to occur exactly once."""
 
     file: str
     old: str
@@ -23,7 +23,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Breakage:
-    """What is broken, the rule that it breaks, and the tests of which every one has to catch it."""
+    """Edits, the rule that they break, and the tests, each of which has to catch the breakage."""
 
     name: str
     rule: str
@@ -31,7 +31,7 @@ class Breakage:
     tests: tuple[str, ...]
 
     def broken(self, root: Path = ROOT) -> dict[str, str]:
-        """Answer the files under `root` as they are when they are broken.
+        """Return the broken files under `root`.
 
         Raises:
             StaleError: an old text is not there exactly once.
@@ -53,7 +53,7 @@ class Breakage:
 
 
 def lua(script: str, old: str, new: str) -> Edit:
-    """Change a script of the store, by its name, in whatever folder it is; a shared part is `shared/<name>`."""
+    """Change a script of the store, by its name, in any folder; a shared part is `shared/<name>`."""
     folder = ROOT / "storage/technopay/storage/scripts"
     path = next(folder.glob(f"{script}.lua" if "/" in script else f"*/{script}.lua"), folder / script)
     return Edit(str(path.relative_to(ROOT)), old, new)
@@ -70,12 +70,12 @@ def engine(module: str, old: str, new: str) -> Edit:
 
 
 def is_of(node: str, test: str) -> bool:
-    """Whether a test that ran is the one that is named, with whatever parameters if none are named."""
+    """Whether a test that ran is the named one; a name without parameters stands for all parameters."""
     return node == test or node.startswith(f"{test}[")
 
 
 def unknown_tests(tests: Iterable[str], root: Path = ROOT) -> list[str]:
-    """Answer the tests that no file defines any more."""
+    """Return the tests that are not defined in any file."""
     unknown = []
     for test in tests:
         file, _, rest = test.partition("::")

@@ -1,4 +1,4 @@
-"""Breakages of what those who listen are told."""
+"""Breakages of the events in a listener's stream."""
 
 from planted.breakage import Breakage, engine, lua
 

@@ -1,7 +1,7 @@
-"""A plugin for pytest that runs in a broken copy: only the copy's code counts, and every outcome is noted.
+"""A plugin for pytest that runs in a broken copy: it checks the origin of the code and notes every outcome.
 
-A test that fails while the product logs a defect, because Python cannot make sense of the code, or because it
-hangs, has not caught a broken rule: the change itself does not work. The note says so.
+A test that fails because the product logs a defect, because Python cannot run the code, or because it
+hangs, has not caught a broken rule: the change itself does not work. The note records that as a defect.
 """
 
 import gc
@@ -29,11 +29,11 @@ HANGS = "Failed: Timeout"
 
 
 OUTAGES = ("the store cannot be reached", "the store refuses calls")
-"""What an engine logs of a store that a test takes away."""
+"""Log lines of an engine about a store that a test stops."""
 
 
 class Defects(logging.Handler):
-    """Collects what the product logs as a defect of its own, and mistakes in tasks nobody waits for."""
+    """Collects defects that the product logs, and programming errors in tasks without an awaiter."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -52,13 +52,13 @@ _notes: list[dict[str, Any]] = []
 
 
 def origins() -> dict[str, str]:
-    """Answer where our packages come from."""
+    """Return the origins of the product's packages."""
     found = {package: importlib.util.find_spec(package) for package in PACKAGES}
     return {package: str(spec.origin) if spec else "nowhere" for package, spec in found.items()}
 
 
 def strangers(found: dict[str, str], copy: Path) -> dict[str, str]:
-    """Answer the packages that do not come from the copy."""
+    """Return the packages that do not come from the copy."""
     return {package: origin for package, origin in found.items() if not Path(origin).is_relative_to(copy)}
 
 
@@ -79,16 +79,16 @@ def pytest_runtest_makereport(
         _defects.seen.clear()
     note = _notes[-1]
     if report.when == "teardown" and call.excinfo is not None and call.excinfo.errisinstance(AssertionError):
-        return report  # the audit behind every test: that the books do not balance is what a breakage does
+        return report  # the audit after every test: a breakage may unbalance the books
     if not report.passed and note["outcome"] == "passed":
-        # What goes wrong around a test is not what the test is about.
+        # A failure in set-up or teardown is outside the subject of the test.
         note["outcome"] = "error" if report.failed and report.when != "call" else report.outcome
     if call.excinfo is not None and not note["why"]:
         note["why"] = call.excinfo.exconly().splitlines()[0][:200]
         if call.excinfo.errisinstance(MISTAKES) or note["why"].startswith(HANGS):
             note["defect"] = note["why"]
     if report.when == "teardown" and note["outcome"] != "passed":
-        gc.collect()  # a task that crashed is only found when it is thrown away
+        gc.collect()  # a crashed task is only found when it is collected
     if _defects.seen and not note["defect"]:
         note["defect"] = _defects.seen[0][:200]
     return report

@@ -1,4 +1,4 @@
-"""Breakages of the load test itself: a difference that it misses, a latency that it measures too kindly."""
+"""Breakages of the load test itself: a missed difference, a latency measured too low."""
 
 from planted.breakage import Breakage, Edit
 

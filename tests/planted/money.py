@@ -1,4 +1,4 @@
-"""Breakages of the rules about money: who may pay, what a code is worth, the limit, and how a debit ends."""
+"""Breakages of the rules about money: the payer, the code, the limit, and the end of a debit."""
 
 from planted.breakage import Breakage, engine, lua, storage
 

@@ -1,4 +1,4 @@
-"""Breakages of what keeps a call that comes twice, late or out of turn from counting twice."""
+"""Breakages of the protection against calls that come twice, late or out of turn."""
 
 from planted.breakage import Breakage, engine, lua, storage
 

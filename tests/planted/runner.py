@@ -1,4 +1,4 @@
-"""Breaks private copies of the tree, one breakage in each, and runs the tests that are meant to catch it."""
+"""Breaks private copies of the tree, one breakage in each, and runs the tests that have to catch it."""
 
 import json
 import os
@@ -18,18 +18,18 @@ ROOTS = ("engine", "http", "storage", "cli", "tests")
 RUN_S_MAX = 300
 TEST_S_MAX = 60
 PLUGINS_LEFT_OUT = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest")
-"""The last one takes longer to start than most of these tests take to run."""
+"""The start of the last one takes longer than most of these tests."""
 
 TESTS_RAN = (0, 1)
-"""The statuses of pytest that say that it ran all tests and none was missing."""
+"""The statuses of pytest for a complete run, with or without failures."""
 
 SOUND = "tests/feature/test_library_purchase.py::test_the_code_from_the_inbox_pays_the_invoice[fake]"
-"""What has to go well in every broken copy: code that can do nothing at all is caught by anything."""
+"""The test that has to pass in every broken copy: any test catches code that does not work at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What became of one test."""
+    """The outcome of one test."""
 
     test: str
     outcome: str
@@ -39,32 +39,32 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run of pytest came to."""
+    """The result of a run of pytest."""
 
     status: int
     notes: tuple[Note, ...]
     output: str = ""
 
     def of(self, test: str) -> list[Note]:
-        """Answer the notes of a test, whatever its parameters."""
+        """Return the notes of a test, with any parameters."""
         return [note for note in self.notes if is_of(note.test, test)]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Which tests caught a breakage, and what speaks against its being caught."""
+    """The tests that caught a breakage, and the reasons why it does not count as caught."""
 
     caught_by: tuple[Note, ...]
     troubles: tuple[str, ...]
 
     @property
     def is_caught(self) -> bool:
-        """Whether every test that is meant to catch it did, in a copy that works otherwise."""
+        """Whether every required test caught it, in a copy that works otherwise."""
         return not self.troubles
 
 
 def try_breakage(breakage: Breakage) -> Verdict:
-    """Break a copy and see whether its tests notice."""
+    """Break a copy and judge the results of its tests."""
     with copied_tree() as copy:
         try:
             breakage.apply(copy)
@@ -74,9 +74,9 @@ def try_breakage(breakage: Breakage) -> Verdict:
 
 
 def try_unbroken(tests: Iterable[str]) -> list[str]:
-    """Run the same tests on a copy that nobody broke; answer what is wrong with it."""
+    """Run the same tests on an unbroken copy; return its troubles."""
     with copied_tree() as copy:
-        # What a test starts is a process like this one: it has to find the copy, too.
+        # A test starts processes like this one: they have to find the copy, too.
         child = [sys.executable, "-m", "planted.guard"]
         subprocess.run(child, cwd=copy, env=surroundings(copy), check=True)
         run = run_tests(copy, dict.fromkeys([SOUND, *tests]))
@@ -106,7 +106,7 @@ def judge(run: Run, tests: Sequence[str]) -> Verdict:
 
 @contextmanager
 def copied_tree() -> Iterator[Path]:
-    """Copy the files of the project, as they are now, to a place of their own."""
+    """Copy the current files of the project to a temporary place."""
     with tempfile.TemporaryDirectory(prefix="technopay-planted-") as folder:
         copy = Path(folder).resolve()
         for name in project_files():
@@ -116,7 +116,7 @@ def copied_tree() -> Iterator[Path]:
 
 
 def project_files() -> list[str]:
-    """Answer what git knows or would add; without git, what the tests need."""
+    """Return the files that git tracks or would add; without git, the files that the tests need."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     if listed.returncode == 0:
@@ -127,9 +127,9 @@ def project_files() -> list[str]:
 
 
 def surroundings(copy: Path) -> Mapping[str, str]:
-    """Answer an environment in which this Python, and every process that it starts, finds the copy's code.
+    """Return an environment in which this Python, and every process that it starts, finds the copy's code.
 
-    Whoever measures coverage or runs tests around this has no part in it.
+    It has no variables of an outer coverage measurement or test run.
     """
     path = os.pathsep.join(str(copy / root) for root in ROOTS)
     others = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE", "PYTEST"))}
@@ -139,7 +139,7 @@ def surroundings(copy: Path) -> Mapping[str, str]:
 
 
 def run_tests(copy: Path, tests: Iterable[str]) -> Run:
-    """Run tests in a copy, and make sure that it is the copy's code that is tested."""
+    """Run tests in a copy, with its code instead of the installed one."""
     environment = surroundings(copy)
     command = [
         sys.executable, "-m", "pytest", "-q", "--tb=no", "-o", f"timeout={TEST_S_MAX}", "-p", "planted.guard",

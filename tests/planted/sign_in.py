@@ -1,4 +1,4 @@
-"""Breakages of who may call, and of what a process takes on."""
+"""Breakages of authentication, and of the capacity of a process."""
 
 from planted.breakage import Breakage, Edit
 

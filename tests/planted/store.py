@@ -1,4 +1,4 @@
-"""Breakages of what may be said of a store and of a reply that did not come."""
+"""Breakages of the conclusions about a store and about a lost reply."""
 
 from planted.breakage import Breakage, engine, lua, storage
 

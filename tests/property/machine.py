@@ -29,10 +29,10 @@ from technopay.storage import RedisStore
 Result = TypeVar("Result")
 
 LONG_MS = 600_000
-"""Longer than any run: nothing expires."""
+"""Longer than any run: no record expires."""
 
 LEASE = Lease("the machine", "", keep=False)
-"""A lease that is free, or ours."""
+"""A lease that is free, or held by the machine."""
 
 GHOST = "xxx_00ghost"
 WITH_PAYMENT = {
@@ -44,16 +44,16 @@ WITH_PAYMENT = {
     "payment_not_refundable",
     "payment_not_resolvable",
 }
-"""Refusals that show the payment that they are about."""
+"""Refusals that include the payment that they are about."""
 
 _runs = itertools.count()
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """A store in a namespace of its own, and how a command is sent to it and to the model.
+    """A store in a namespace of its own, and the sending of a command to it and to the model.
 
-    Random commands are sent twice, as after a lost reply: the second answer has to equal the first one,
-    and nothing may change.
+    Random commands are sent twice, as after a lost reply: the second outcome has to equal the first one,
+    without a change in the store.
     """
 
     url: ClassVar[str]
@@ -84,7 +84,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.store.open())
 
     def teardown(self) -> None:
-        """Look at everything as users see it and audit the store, unless the run failed anyway."""
+        """Compare all records of users and audit the store, unless the run failed already."""
         try:
             if self.agrees:
                 found, expected = self.run(self.read_lists()), views.expected_records(self.contract)
@@ -101,10 +101,10 @@ class StoreMachine(RuleBasedStateMachine):
         return self.url
 
     async def disconnect(self) -> None:
-        """Close what the address needs."""
+        """Close the resources of the address."""
 
     def run(self, steps: Coroutine[Any, Any, Result]) -> Result:
-        """Let the loop of this machine work."""
+        """Run steps in the loop of this machine."""
         self.snapshot = None
         return self.runner.get_loop().run_until_complete(steps)
 
@@ -113,17 +113,16 @@ class StoreMachine(RuleBasedStateMachine):
         return self.ids.new(prefix, self.partition)
 
     def operation(self, *, keyed: bool = True) -> Operation:
-        """Name a call."""
+        """Make the identity of a call."""
         return Operation(self.new_id("op"), "the arguments" if keyed else "", LONG_MS)
 
     def send(self, command: Command[Any]) -> Outcome[Any]:
-        """Send a command once."""
         return self.run(self.store.run(command, LEASE))
 
     def check(
         self, command: Command[Any], rule: Callable[[], object], *, recorded: bool = True
     ) -> Outcome[Any]:
-        """Send a command, at random twice, and compare the answers with what the model says."""
+        """Send a command, at random twice, and compare the outcomes with the model's."""
         self.agrees = False
         before = expected_fields(self.contract)
         expected, details = "ok", {}
@@ -140,17 +139,17 @@ class StoreMachine(RuleBasedStateMachine):
         self.repeats, twice = divmod(self.repeats, 2)
         if twice:
             self.send_again(command, first.code, first.value)
-        # Only an answer that changed something is kept.
+        # Keep only outcomes that changed a record.
         if recorded and first.code == "ok" and expected_fields(self.contract) != before:
             self.kept.append((command, first.value))
         self.agrees = True
         return first
 
     def send_again(self, command: Command[Any], code: str, value: object) -> None:
-        """Send a command another time: the same answer, and nothing changes in the store."""
+        """Send a command another time: the same outcome, without a change in the store."""
         before = self.read_snapshot()
         second = self.send(command)
-        # A completion shows a settled payment only when it comes again.
+        # A completion returns a settled payment only in a repeat.
         if value is None and isinstance(command, CompletePayment):
             self.compare_value(second)
             value = second.value
@@ -158,7 +157,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.read_snapshot() == before, f"a repeat changed the store: {second}"
 
     def compare_value(self, outcome: Outcome[Any]) -> None:
-        """Compare the record in an answer with the model's."""
+        """Compare the record in an outcome with the model's."""
         if outcome.value is not None:
             found = views.found(outcome.value)
             expected = views.expected(self.contract, outcome.value)
@@ -171,13 +170,13 @@ class StoreMachine(RuleBasedStateMachine):
         assert not different, "\n".join(different)
 
     def read_snapshot(self) -> dict[str, Any]:
-        """Read all records as they lie in the store, unless nothing was sent since they were read."""
+        """Read all records as stored, unless they were read after the last command."""
         snapshot = self.snapshot or self.run(read_snapshot(self.raw, self.store._keys, self.contract))
         self.snapshot = snapshot
         return snapshot
 
     async def read_lists(self) -> dict[str, Any]:
-        """Read all records as users and operators see them."""
+        """Read all records of users by the lists, and the limits."""
         lists: tuple[type[Any], ...] = (ListWallets, ListInvoices, ListPayments)
         users = self.contract.users
         pages = await asyncio.gather(*(self.store.run(kind(user, "", 100)) for kind in lists for user in users))
@@ -187,24 +186,24 @@ class StoreMachine(RuleBasedStateMachine):
         return found | {limit.currency: views.found(limit) for limit in limits}
 
     def pick(self, ids: Sequence[str], number: int) -> str:
-        """Choose an id; one that does not exist when there is none, or now and then."""
+        """Choose an id; a missing one if there is none, or now and then."""
         return ids[number % len(ids)] if ids and number < 60 else GHOST
 
     def pick_payment(self, number: int, *statuses: str) -> str:
-        """Choose a payment: mostly one in these statuses, the newest first."""
+        """Choose a payment: mostly the newest one in these statuses."""
         ids = list(reversed(self.contract.payments))
         fitting = [each for each in ids if self.contract.payments[each].status in statuses]
         return self.pick(fitting if fitting and number < 48 else ids, number)
 
     def owner_of(self, payment_id: str, *, stranger: bool) -> str:
-        """Answer who may use a payment, or somebody else."""
+        """Return the payer of a payment, or another user."""
         payment = self.contract.payments.get(payment_id)
         owner = payment.user if payment else "ann"
         return ("ben" if owner == "ann" else "ann") if stranger else owner
 
 
 def told_by(outcome: Outcome[Any]) -> dict[str, int]:
-    """Answer what a refusal tells in figures, taken from the exception that a caller of the engine gets."""
+    """Return the figures of a refusal, taken from the engine's exception."""
     if outcome.code in ("ok", "claim_lost"):
         return {}
     with pytest.raises(Refusal) as caught:
@@ -221,12 +220,12 @@ def told_by(outcome: Outcome[Any]) -> dict[str, int]:
 
 
 def shows_payment(outcome: Outcome[Any]) -> bool:
-    """Say whether a refusal has to show a payment: always with a payment's own command."""
+    """Whether a refusal has to include a payment: always with a payment's own command."""
     return outcome.code in WITH_PAYMENT or type(outcome.value).__name__ == "Payment"
 
 
 def different(found: dict[str, Any], expected: dict[str, Any]) -> str:
-    """Tell what differs."""
+    """Return a line for each difference."""
     ids = sorted(found.keys() | expected.keys())
     return "\n".join(
         f"{each}: found {found.get(each)}, expected {expected.get(each)}"

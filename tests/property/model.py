@@ -1,6 +1,6 @@
-"""The contract as a plain program: what is refused in which order, and what every command changes.
+"""The contract as a plain program: the order of refusals, and the changes of every command.
 
-Written from the contract, not from the scripts. Time does not pass in it: nothing expires.
+Written from the contract, not from the scripts. Time does not pass in it: no record expires.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ Verdict = Literal["settled", "given_back", "reversed", "refund_failed"]
 
 
 class Refused(Exception):
-    """Raised when a rule says no; `details` is what the answer tells beside the code."""
+    """Raised when a rule refuses; `details` are the members of the refusal beside the code."""
 
     def __init__(self, code: str, **details: int) -> None:
         super().__init__(code)
@@ -33,7 +33,7 @@ def refuse_if(condition: object, code: str, **details: int) -> None:
 
 @dataclass
 class User:
-    """Somebody who pays."""
+    """The state of a payer."""
 
     email: bool
     phone: bool
@@ -42,7 +42,7 @@ class User:
 
 @dataclass
 class Wallet:
-    """A user's money. `in_flight` may yet come back, and has to find room."""
+    """A user's money. `in_flight` may come back, and its room is reserved."""
 
     user: str
     currency: str
@@ -53,7 +53,7 @@ class Wallet:
 
 @dataclass
 class Invoice:
-    """What a user owes."""
+    """A demand on a user."""
 
     user: str
     amount: int
@@ -65,7 +65,7 @@ class Invoice:
 
 @dataclass
 class Payment:
-    """One try to pay an invoice."""
+    """One attempt to pay an invoice."""
 
     invoice: str
     wallet: str
@@ -86,13 +86,13 @@ class Payment:
 
     @property
     def took_money(self) -> bool:
-        """Whether a confirm was accepted whose code is answered with the state."""
+        """Whether the accepted code's repeat returns the current state."""
         return self.status in ("processing", "succeeded") or self.failure == "settlement_failed"
 
 
 @dataclass
 class Contract:
-    """The whole state, and one method per command: it returns for a yes and raises Refused for a no."""
+    """The whole state, and one method per command: it returns on success and raises Refused on refusal."""
 
     users: dict[str, User] = field(default_factory=dict)
     wallets: dict[str, Wallet] = field(default_factory=dict)
@@ -228,7 +228,7 @@ class Contract:
         return True
 
     def code_of(self, payment_id: str) -> str:
-        """Answer the code that is right now: every issue has its own."""
+        """Return the current code: every issue has its own."""
         return f"{payment_id}/{self.payments[payment_id].issue}"
 
     def _conclude(self, payment: Payment, verdict: Verdict) -> None:
@@ -259,7 +259,7 @@ class Contract:
             invoice.live = None
 
     def _refuse_for_state(self, payment: Payment) -> None:
-        """Apply the rules that confirm and resend have in common."""
+        """Apply the common rules of confirm and resend."""
         refuse_if(self.users[payment.user].status == "blocked", "user_blocked")
         refuse_if(self.wallets[payment.wallet].status == "inactive", "wallet_inactive")
         refuse_if(payment.status != WAITING, "payment_not_confirmable")

@@ -1,4 +1,4 @@
-"""All that users, operators and the settlement service can do, as rules that a machine draws at random."""
+"""All operations of users, operators and the settlement service, as rules that a machine draws at random."""
 
 from datetime import UTC, datetime
 from functools import partial

@@ -1,4 +1,4 @@
-"""All records of a store as they lie there, read in one step, and what the model says that they hold."""
+"""All records as stored, read in one step, and their fields according to the model."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ CURRENCIES = ("EUR", "USD")
 
 
 async def read_snapshot(client: Redis, keys: Keys, contract: Contract) -> dict[str, Any]:
-    """Read every record that the model knows of, and how long the journal is."""
+    """Read every record of the model, and the length of the journal."""
     names = [*expected_fields(contract), *(f"code:{payment_id}" for payment_id in contract.payments)]
     length, records = await client.eval(READ, 1, keys.journal, *names)
     found: dict[str, Any] = {
@@ -44,7 +44,7 @@ async def read_snapshot(client: Redis, keys: Keys, contract: Contract) -> dict[s
 
 
 def differences(snapshot: dict[str, Any], contract: Contract) -> list[str]:
-    """Tell where a snapshot is not what the model says."""
+    """Return the differences between a snapshot and the model."""
     return [
         f"{name} {field}: found {found}, expected {value}"
         for name, fields in expected_fields(contract).items()
@@ -54,7 +54,7 @@ def differences(snapshot: dict[str, Any], contract: Contract) -> list[str]:
 
 
 def expected_fields(contract: Contract) -> dict[str, Fields]:
-    """Answer what the fields of every record have to be; None for a field that must not be there."""
+    """Return the required fields of every record; None for a field that must be absent."""
     records: dict[str, Fields] = {}
     for user_id, user in contract.users.items():
         records[f"user:{user_id}"] = {"status": user.status}
@@ -67,7 +67,7 @@ def expected_fields(contract: Contract) -> dict[str, Fields]:
         }
     for invoice_id, invoice in contract.invoices.items():
         records[f"invoice:{invoice_id}"] = {
-            # Whether it is being paid, was paid or was refunded, its payment says.
+            # Whether it is in payment, paid or refunded follows from its payment.
             "status": "void" if invoice.status == "void" else "open",
             "payment": invoice.live,
         }

@@ -1,4 +1,4 @@
-"""Random purchases: the store and a plain model of the contract answer alike and hold the same, all the way."""
+"""Random purchases: the store and a plain model of the contract return and hold the same at every step."""
 
 import os
 from collections import Counter
@@ -28,7 +28,7 @@ HAVE_TO_BE_MET = {
     "complete_payment": "ok claim_lost",
     "resolve_payment": "ok payment_not_resolvable",
 }
-"""What the commands are answered somewhere on the way, lest the test grow blind."""
+"""The outcomes that a long run has to meet, so that the test does not grow blind."""
 
 
 @pytest.mark.timeout(600)
@@ -62,6 +62,6 @@ def test_the_store_replies_and_holds_what_the_contract_says(
     if machine is FaultyPurchases:
         assert {f"strike {fault}" for fault in FAULTS} <= set(answers)
     expected = {f"{command} {code}" for command, codes in HAVE_TO_BE_MET.items() for code in codes.split()}
-    # What random purchases meet is left to chance; those of CI are the same every time.
+    # The outcomes of random purchases are left to chance; the purchases of CI are the same every time.
     is_long = in_ci and examples == 200
     assert not is_long or expected <= set(answers), f"not met: {expected - set(answers)}"

@@ -1,4 +1,4 @@
-"""The same few figures of a record, once as the store answers it and once as the model has it."""
+"""The same few figures of a record, from the store and from the model."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def found(record: object) -> View:
 
 
 def expected(contract: Contract, record: Any) -> View:
-    """View what the model has for a record of the store."""
+    """View the model's counterpart of a record of the store."""
     if isinstance(record, models.Limit):
         return _limit(contract, record.currency)
     if isinstance(record, models.User):

@@ -1,4 +1,4 @@
-"""Fixtures of the races: engines in four processes, which stay for all races, and the race itself."""
+"""Fixtures of the races: engines in four processes, shared by all races, and the race itself."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from support.processes.process_race import PATIENT, PROCESSES, ProcessRace
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def far() -> AsyncIterator[Sequence[FarEngine]]:
-    """Start processes without engines: to start them takes longer than to race."""
+    """Start processes without engines: their start takes longer than a race."""
     async with AsyncExitStack() as stack:
         starting = (stack.enter_async_context(running_far_engine()) for _ in range(PROCESSES))
         yield await asyncio.gather(*starting)
@@ -25,7 +25,7 @@ async def far() -> AsyncIterator[Sequence[FarEngine]]:
 
 @pytest.fixture
 def race_settings() -> Mapping[str, Any]:
-    """Settings of all engines that are other than usual."""
+    """Unusual settings of all engines."""
     return {}
 
 

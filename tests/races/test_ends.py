@@ -34,7 +34,7 @@ def ids_of(payments: Sequence[Payment]) -> list[str]:
 
 
 async def entries(race: ProcessRace, kind: str) -> Counter[str]:
-    """Count the entries of the journal of a kind, by payment."""
+    """Count the journal entries of a kind, by payment."""
     return Counter(said["payment"] for _, said in await race.records.entries() if said["type"] == kind)
 
 
@@ -136,7 +136,7 @@ async def test_a_void_a_confirm_and_a_start_at_once_leave_one_outcome(race: Proc
     ]
 
     confirms = [confirm(payment) for payment in started]
-    # Some are paid and some voided before the race, from both ends: what the others must not undo.
+    # Some are paid and some voided before the race, from both ends: the other commands must not undo that.
     confirming, voiding = far[1].send(confirms[:BEFORE]), far[0].send(voids[:BEFORE])
     await asyncio.wait([*confirming, *voiding])
     confirming += far[1].send(confirms[BEFORE:])

@@ -28,7 +28,7 @@ EFFECTS = {
     "block_user": "user.blocked", "unblock_user": "user.active", "unlock_user": "user.unlocked",
     "deactivate_wallet": "wallet.inactive", "activate_wallet": "wallet.active",
 }  # fmt: skip
-"""What each operation writes down, once."""
+"""The journal entries of each operation, once."""
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def race_settings() -> Mapping[str, Any]:
 
 
 def is_effect(said: Mapping[str, str], name: str) -> bool:
-    """Whether an entry of the journal is what an operation writes down."""
+    """Whether an entry of the journal belongs to an operation."""
     return said["type"] in EFFECTS[name].split(", ")
 
 
@@ -75,7 +75,7 @@ async def ready_calls(race: ProcessRace, user_id: str) -> dict[str, tuple[Call, 
 
 
 async def dead_message(race: ProcessRace, user_id: str) -> Message:
-    """Make a user whose address takes nothing, and a message to it that is dead."""
+    """Make a user whose address refuses messages, and a dead message to it."""
     wallet = await race.make_user(user_id, PRICE, "dead@example.com")
     [payment] = await race.start_many(wallet, 1)
     await race.far[0].call("confirm_payment", **confirm(payment)[1])
@@ -94,7 +94,7 @@ async def call_all(race: ProcessRace, call: Call, key: str) -> list[Answer]:
 
 
 def without_progress(answer: Answer) -> dict[str, Any]:
-    """Answer a record without what goes on after the call: a refund is under way, then done."""
+    """Return a record without the fields that change after the call: a refund is under way, then done."""
     going_on = ("status", "refunds", "refunded_amount") if "refunds" in answer.record else ()
     return {name: value for name, value in answer.record.items() if name not in going_on}
 

@@ -132,7 +132,7 @@ async def test_start_cancel_and_confirm_at_once_leave_one_outcome(race: ProcessR
 
 @pytest.mark.parametrize("race_settings", [{"codes_per_hour": 7}], ids=["7"])
 async def test_codes_sent_at_once_stay_within_the_limit_of_a_user(race: ProcessRace) -> None:
-    # Every engine, the one here too, sends codes: one that sends none would take them out of the count.
+    # Every engine, the one here too, sends codes: unsent codes are not counted.
     wallets = [await race.make_user("ann", 1000), await race.make_wallet("ann", 1000)]
     invoices = await race.make_invoices("ann", 40)
     starts: list[Call] = [

@@ -1,4 +1,4 @@
-"""The catalogue of breakages fits the code as it is, and only a test that fails by itself counts as a catch."""
+"""The catalogue of breakages matches the code, and only a test that fails by itself counts as a catch."""
 
 import importlib
 import logging

@@ -1,4 +1,4 @@
-"""Pays an invoice of a demo with the client that was generated: `python purchase.py URL`."""
+"""Pays an invoice of a demo with the generated client: `python purchase.py URL`."""
 
 import sys
 import time
@@ -32,7 +32,7 @@ CODE_S_MAX = 10.0
 
 
 def purchase(url: str) -> None:
-    """Sign in, choose an invoice, start, be refused for a wrong code, confirm, and look at the wallet."""
+    """Sign in, choose an invoice, start, try a wrong code, confirm, and read the wallet."""
     open_client = Client(base_url=url)
     token = mock_token.sync(client=open_client, body=TokenBody(user_id=USER))
     assert isinstance(token, Token)

@@ -1,4 +1,4 @@
-"""Processes that are killed at a point, or run to their end and write down the points: flows and migrations."""
+"""Processes that are killed at a point, or run to their end and record the points: flows and migrations."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ from technopay.storage import RedisStore, migration
 
 
 async def live(job: Mapping[str, Any]) -> None:
-    """Live until the point at which the process dies."""
+    """Run until the point at which the process dies."""
     story, log = STORIES[job["story"]], ClientLog(Path(job["log"]))
     deadly = Point(*job["point"]) if job["point"] else None
     points = Points(log.write_point, deadly)
@@ -44,7 +44,7 @@ async def live(job: Mapping[str, Any]) -> None:
 
 
 SMALL = 50
-"""Entries that are read at a time, so that every step has several batches."""
+"""Entries of one batch, so that every step has several batches."""
 
 
 async def migrate_killably(job: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
-"""A client whose memory survives its process: it knows what it asked, and what was answered.
+"""A client whose memory survives its process: it records its calls and their results.
 
-It tells a story, which is a sequence of calls. In a second life it begins again: what was answered it knows
-already, what it asked last without an answer it asks again with the same key, and then it goes on.
+It runs a story, which is a sequence of calls. In a second life it starts over: it takes recorded results
+from its memory, repeats the last call without a result with the same key, and then continues.
 """
 
 import json
@@ -38,7 +38,7 @@ class ClientLog:
 
 
 class Memory:
-    """What a log says."""
+    """The contents of a log."""
 
     def __init__(self, path: Path | None) -> None:
         lines = [json.loads(line) for line in path.read_text().splitlines()] if path else []
@@ -55,12 +55,12 @@ class Memory:
 
     @property
     def unanswered(self) -> list[str]:
-        """The calls that were asked and have no answer."""
+        """The calls without a result."""
         return [name for number, name in self.asked.items() if number not in self.answers]
 
 
 class CrashClient:
-    """Makes the calls of a story, each once or until it is answered."""
+    """Makes the calls of a story, each once or until it has a result."""
 
     def __init__(
         self,
@@ -83,11 +83,11 @@ class CrashClient:
         self.payments: list[str] = []
 
     def begin(self) -> None:
-        """Say that from here on the points count."""
+        """Record that the points count from here on."""
         self._write(**{BEGIN: True})
 
     async def ask(self, name: str, *, keyed: bool = True, **arguments: Any) -> Json:
-        """Make a call, or remember its answer: a record, with the code of a refusal if it is one."""
+        """Make a call, or recall its result: a record, with the code of a refusal."""
         self._number = number = self._number + 1
         if keyed:
             arguments["idempotency_key"] = f"call {number}"
@@ -107,7 +107,7 @@ class CrashClient:
         return payment
 
     async def confirm(self, payment: Json, nth: int = 1) -> Json:
-        """Confirm with the nth code of the inbox, and see the payment come to rest."""
+        """Confirm with the nth code of the inbox, and wait until the payment is at rest."""
         code = (await self.message("confirmation.code", nth, payment["id"])).message.code
         of = {"user_id": USER, "payment_id": payment["id"]}
         answer = await self.ask("confirm_payment", keyed=False, **of, code=code, wait_s=10)
@@ -125,7 +125,7 @@ class CrashClient:
         return (await see(look, within_s=REST_S_MAX, pause_s=self._pause_s)).model_dump(mode="json")
 
     async def message(self, kind: str, nth: int = 1, payment_id: str | None = None) -> InboxMessage:
-        """Wait for the nth message of a kind, and until nothing is under way any more."""
+        """Wait for the nth message of a kind, and until no request is open."""
 
         async def look() -> InboxMessage | None:
             told = {
@@ -140,7 +140,7 @@ class CrashClient:
         return seen
 
     async def calm(self) -> None:
-        """Wait until no question of this process is open, so that its points come in the same order."""
+        """Wait until no request of this process is open, so that its points come in the same order."""
 
         async def look() -> bool:
             return self._is_calm()
@@ -148,7 +148,7 @@ class CrashClient:
         await see(look, within_s=REST_S_MAX, pause_s=self._pause_s)
 
     async def ask_all_again(self) -> None:
-        """Repeat every call with its key: the answer is the first one again, and says so."""
+        """Repeat every call with its key: the result is the first one, marked as replayed."""
         for number, name, arguments, first in self._calls:
             if "idempotency_key" in arguments:
                 again = await self._make(name, arguments)

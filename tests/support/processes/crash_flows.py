@@ -1,4 +1,4 @@
-"""The stories in which a process is killed, and how each has to end, whoever brings it to its end."""
+"""The stories of processes that are killed, and their required ends, in any engine."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ PATIENT = {
     "message_timeout_s": 2.0, "command_deadline_s": 30.0,
 }  # fmt: skip
 REPLY_S_MAX = 20.0
-"""How long a store may take to answer while many processes and engines share a machine."""
+"""The time for a reply of a store while many processes and engines share a machine."""
 DEPOSITED = 10_000
 AMOUNT = 2_500
 CROWD = 5
@@ -26,7 +26,7 @@ EXPIRES_AT = datetime(2100, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a payment has to end: its status, what the settlement service wrote down, what the wallet paid."""
+    """The required end of a payment: its status, its state at the settlement service, the amount paid."""
 
     status: str
     book: str | None
@@ -39,12 +39,12 @@ DECLINED = End("failed", "declined")
 REFUNDED = End("refunded", "reversed")
 CANCELED = End("canceled", None)
 EXPIRED = End("expired", None)
-"""The ends that there are."""
+"""The possible ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What a client does, and how its payments end."""
+    """The actions of a client, and the ends of its payments."""
 
     tell: Callable[[CrashClient], Awaitable[None]]
     ends: Sequence[End]
@@ -54,16 +54,16 @@ class Story:
     deaf_to: Sequence[str] = ()
 
     def settings_of_child(self) -> EngineSettings:
-        """Answer settings under which a process adds no points by what it does from time to time."""
+        """Return settings under which the periodic work of a process adds no points."""
         return quick_settings(**(QUIET | dict(self.changes)))
 
     def settings_of_heir(self) -> EngineSettings:
-        """Answer settings for whoever takes over: patient, because there are many of them in one process."""
+        """Return patient settings for the engines that take over, many of which share a process."""
         return quick_settings(**(PATIENT | dict(self.changes)))
 
 
 async def set_up(client: CrashClient) -> None:
-    """Make the user with a wallet that holds something."""
+    """Make the user with a wallet and a balance."""
     await client.ask("create_user", user_id=USER, email="alice@example.com")
     client.wallet = await client.ask("create_wallet", user_id=USER, currency="EUR")
     await client.ask("deposit", wallet_id=client.wallet["id"], amount=DEPOSITED)
@@ -71,21 +71,21 @@ async def set_up(client: CrashClient) -> None:
 
 
 async def bill(client: CrashClient, merchant: str = "bookshop") -> Json:
-    """Enter an invoice."""
+    """Create an invoice."""
     return await client.ask(
         "create_invoice", user_id=USER, amount=AMOUNT, currency="EUR", merchant=merchant, expires_at=EXPIRES_AT
     )
 
 
 async def purchase(client: CrashClient) -> None:
-    """All from the beginning of the store to the receipt."""
+    """The whole flow from the beginning of the store to the receipt."""
     await set_up(client)
     payment = await client.confirm(await client.start(await bill(client)))
     await client.message("payment.succeeded", payment_id=payment["id"])
 
 
 async def refund(client: CrashClient) -> None:
-    """A purchase that an operator gives back."""
+    """A purchase refunded by an operator."""
     await set_up(client)
     payment = await client.confirm(await client.start(await bill(client)))
     await client.message("payment.succeeded")
@@ -96,7 +96,7 @@ async def refund(client: CrashClient) -> None:
 
 
 async def second_thoughts(client: CrashClient) -> None:
-    """A second code and a wrong one, a cancel; another payment, put replaced by a third; a void."""
+    """A second code and a wrong one, a cancel; another payment, replaced by a third; a void."""
     await set_up(client)
     invoice = await bill(client)
     client.begin()
@@ -116,7 +116,7 @@ async def second_thoughts(client: CrashClient) -> None:
 
 
 async def late_message(client: CrashClient) -> None:
-    """A code that the channel does not take at the first attempt."""
+    """A code refused by the channel at the first attempt."""
     await set_up(client)
     invoice = await bill(client)
     client.begin()
@@ -126,7 +126,7 @@ async def late_message(client: CrashClient) -> None:
 
 
 async def forgotten(client: CrashClient) -> None:
-    """A payment that nobody confirms."""
+    """A payment without a confirm."""
     await set_up(client)
     invoice = await bill(client)
     client.begin()
@@ -136,7 +136,7 @@ async def forgotten(client: CrashClient) -> None:
 
 
 async def crowd(client: CrashClient) -> None:
-    """Deposits that come all at once, so that the process keeps the wallet's lease while it works on them."""
+    """Simultaneous deposits, so that the process keeps the wallet's lease while it processes them."""
     await set_up(client)
     client.begin()
     more = [client.ask("deposit", wallet_id=client.wallet["id"], amount=AMOUNT) for _ in range(CROWD)]
@@ -145,7 +145,7 @@ async def crowd(client: CrashClient) -> None:
 
 
 def settlement(merchant: str) -> Callable[[CrashClient], Awaitable[None]]:
-    """A purchase whose settlement is what counts."""
+    """A purchase, for the points of its settlement."""
 
     async def tell(client: CrashClient) -> None:
         await set_up(client)
@@ -174,7 +174,7 @@ PURCHASES: Mapping[str, Story] = {
         forgotten, [EXPIRED], debits=0, changes={"agenda_interval_s": 0.5, "code_lifetime_s": 1}
     ),
 }
-"""What happens to payments."""
+"""The stories of payments."""
 
 SLOW = {"settlement_timeout_s": 5.0, "settlement_silence_s": 15.0}
 HURRIED = {"settlement_attempts": 3}
@@ -190,6 +190,6 @@ SETTLEMENTS: Mapping[str, Story] = {
         settlement("bookshop-stuck"), [End("succeeded", None, AMOUNT)], changes={"settlement_silence_s": 0.5}
     ),
 }
-"""What the settlement service answers, by the ending of the merchant's name."""
+"""The replies of the settlement service, by the ending of the merchant's name."""
 
 STORIES: Mapping[str, Story] = {**PURCHASES, **SETTLEMENTS}

@@ -1,4 +1,4 @@
-"""Kills processes at every point of a story, has a fresh engine take over, and looks at what is there then."""
+"""Kills processes at every point of a story, takes over with a fresh engine, and checks the result."""
 
 import asyncio
 from collections import Counter
@@ -21,13 +21,13 @@ from technopay.storage import RedisStore
 PREFORKED = 3
 ALARM_S = 60.0
 OPENINGS_MAX = 4
-"""So many stores are opened at a time; those that are open wait together for what takes its time."""
+"""The stores that are opened at a time; open ones wait together for the slow parts."""
 PAUSE_S = 0.15
 
 
 @dataclass
 class Tally:
-    """What was done."""
+    """The counts of a run."""
 
     killed: Counter[str] = field(default_factory=Counter)
     missed: list[str] = field(default_factory=list)
@@ -53,7 +53,7 @@ class CrashRuns:
         self.tally = Tally()
 
     async def enumerate_points(self, story: str) -> list[Point]:
-        """Have a story told to its end; answer the points that its process came by."""
+        """Run a story to its end; return the points of its process."""
         status, memory, raw = await self._live(story, None)
         assert status == 0, self._output(raw)
         await self._look(story, raw, memory)
@@ -62,21 +62,21 @@ class CrashRuns:
     async def kill_everywhere(
         self, story: str, counts: Callable[[Point], bool] = lambda _: True
     ) -> list[Point]:
-        """Kill one process at each point of a story, and bring each to its end; answer the points."""
+        """Kill one process at each point of a story, and bring each story to its end; return the points."""
         points = [point for point in await self.enumerate_points(story) if counts(point)]
         assert points, story
         await asyncio.gather(*(self._kill_at(story, point) for point in points))
         return points
 
     def conclude(self) -> None:
-        """Print what was done; fail if anything was not as it has to be."""
+        """Print the counts; fail on a wrong end or on too many points that were not reached."""
         tally = self.tally
         print(  # noqa: T201
             f"\nkilled at {tally.killed.total()} points {dict(tally.killed)}, {len(tally.missed)} not reached, "
             f"{tally.unanswered.total()} calls without an answer repeated, {len(tally.failures)} wrong ends"
         )
         assert not tally.failures, "\n\n".join(tally.failures)
-        # What a process does beside its client comes in almost the same order every time.
+        # The background work of a process comes in almost the same order every time.
         assert len(tally.missed) <= tally.killed.total() // 20, tally.missed
 
     async def _kill_at(self, story: str, point: Point) -> None:
@@ -92,12 +92,12 @@ class CrashRuns:
         self.tally.unanswered.update(memory.unanswered)
         try:
             await self._look(story, raw, memory)
-        except Exception as error:  # every point is to be tried, whatever becomes of the others
+        except Exception as error:  # try every point, also after a failure
             notes = " ".join(getattr(error, "__notes__", ()))
             self.tally.failures.append(f"{story}, killed {point}: {error!r} {notes}, {error.__cause__!r}")
 
     async def _live(self, story: str, point: Point | None) -> tuple[int, Memory, RawStore]:
-        """Let a process live, in a namespace of its own; answer how it ended and what its client knows."""
+        """Run a process, in a namespace of its own; return its exit status and the memory of its client."""
         self._number += 1
         raw = RawStore(self._client, f"{self._namespace}n{self._number}")
         log = self._folder / raw.namespace
@@ -114,7 +114,7 @@ class CrashRuns:
         return status, Memory(log), raw
 
     async def _look(self, name: str, raw: RawStore, memory: Memory) -> None:
-        """Take over: let the client go on with a fresh engine, and see how everything ends."""
+        """Take over: continue the client with a fresh engine, and check all ends."""
         story = STORIES[name]
         async with AsyncExitStack() as stack:
             async with self._openings:
@@ -150,7 +150,7 @@ class CrashRuns:
 
 @asynccontextmanager
 async def running_crash_runs(url: str, namespace: str, folder: Path) -> AsyncIterator[CrashRuns]:
-    """Make ready for crash_runs."""
+    """Start the processes and the client of crash runs."""
     async with AsyncExitStack() as stack:
         preforked = [await stack.enter_async_context(running_preforked("story")) for _ in range(PREFORKED)]
         client = await stack.enter_async_context(open_client(url))

@@ -1,7 +1,7 @@
 """An engine in a process of its own that can be called, stopped, continued and killed while it works.
 
-The process reads one JSON object a line: the role of its engine, a call with its number, or leave for a settle
-that waits. It returns the result of each call as soon as it has it, and announces events on the way.
+The process reads one JSON object a line: the role of its engine, a call with its number, or leave for a waiting
+settle. It returns the result of each call as soon as it has it, and announces events in between.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class Role:
     """The store and the settings of an engine in a process, and the behaviour of its settlement service.
 
     An 'asking' service announces every settle and waits for leave; a 'failing' one fails every settle, and
-    answers only questions and call-offs.
+    replies only to status requests and call-offs.
     """
 
     url: str
@@ -60,7 +60,7 @@ def announce(event: Mapping[str, Any]) -> None:
 
 
 class AskingSettlementService(MockSettlementService):
-    """Sends a settle when it has leave, even if its caller has left: it is on its way."""
+    """Sends a settle when it has leave, even if its caller has left: the request is on its way."""
 
     def __init__(self, store: RedisStore) -> None:
         super().__init__(store)
@@ -68,7 +68,7 @@ class AskingSettlementService(MockSettlementService):
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def settle(self, terms: PaymentTerms) -> Any:
-        """Announce it, wait for leave, settle, and announce the answer."""
+        """Announce it, wait for leave, settle, and announce the reply."""
         task = asyncio.create_task(self._settle(terms))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -83,7 +83,7 @@ class AskingSettlementService(MockSettlementService):
 
 
 class FailingSettlementService(MockSettlementService):
-    """Fails to settle anything; questions and call-offs go by the book."""
+    """Fails every settle; replies to status requests and call-offs as the mock does."""
 
     async def settle(self, terms: PaymentTerms) -> Any:
         raise ConnectionRefusedError("the settlement service takes nothing")
@@ -97,7 +97,6 @@ SERVICES = {
 
 
 async def purchase(engine: Engine, *, user_id: str, invoice_id: str, wallet_id: str) -> Any:
-    """Make a whole purchase."""
     payment = await engine.start_payment(user_id=user_id, invoice_id=invoice_id, wallet_id=wallet_id)
     return await engine.confirm_payment(user_id=user_id, payment_id=payment.id, code=CODE, wait_s=10)
 
@@ -186,7 +185,7 @@ class FarEngine:
             return await self.send([(name, arguments)])[0]
 
     def give_leave(self, payment_id: str) -> None:
-        """Let a settlement go on that waits for leave."""
+        """Release a settle that waits for leave."""
         self._write({"leave": payment_id})
 
     async def wait_for(self, event: str, **fields: Any) -> Mapping[str, Any]:

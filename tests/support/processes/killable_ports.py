@@ -1,6 +1,6 @@
-"""Ports that can kill their own process: just before a question leaves, or when its answer has just arrived.
+"""Ports that can kill their own process: just before a request leaves, or when its reply has just arrived.
 
-The product has no hooks for this. Everything is forwarded; what goes by is counted as a point by its name,
+The product has no hooks for this. Everything is forwarded; each request is counted as a point by its name,
 and at one point the process is killed by a real signal.
 """
 
@@ -25,11 +25,11 @@ from technopay.storage.server.client import Argument
 Answer = TypeVar("Answer")
 
 UNCOUNTED = frozenset({"read_mock_inbox", "renew_claims"})
-"""Scripts that only the client of a story sends, again and again while it waits, and those that time sends."""
+"""Scripts that only the client of a story sends, repeatedly while it waits, and those sent by timers."""
 
 
 class Point(NamedTuple):
-    """A moment in the life of a process: the nth time that it comes by."""
+    """A moment in the life of a process: the nth pass of a point."""
 
     name: str
     nth: int
@@ -39,7 +39,7 @@ class Point(NamedTuple):
 
 
 class Points:
-    """The points that a process comes by, and the one at which it dies."""
+    """The points that a process passes, and the one at which it dies."""
 
     def __init__(self, write_down: Callable[[Point], None], deadly: Point | None) -> None:
         self._write_down = write_down
@@ -48,7 +48,7 @@ class Points:
         self.open_questions = 0
 
     def come_by(self, name: str) -> None:
-        """Write a point down; die if it is the one."""
+        """Record a point; die if it is the chosen one."""
         self._seen[name] += 1
         point = Point(name, self._seen[name])
         self._write_down(point)
@@ -56,17 +56,17 @@ class Points:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def leave(self, question: str) -> None:
-        """Come by the point before a question leaves."""
+        """Pass the point before a request leaves."""
         self.come_by(f"before {question}")
         self.open_questions += 1
 
     def arrive(self, question: str) -> None:
-        """Come by the point where the answer of a question is there, and nobody has seen it yet."""
+        """Pass the point at which the reply to a request has arrived, still unread."""
         self.open_questions -= 1
         self.come_by(f"after {question}")
 
     async def around(self, question: str, answer: Awaitable[Answer]) -> Answer:
-        """Come by both points around a question, whether it is answered, fails or is given up."""
+        """Pass both points around a request, with a reply, a failure or a cancellation."""
         self.leave(question)
         try:
             return await answer
@@ -102,7 +102,7 @@ def make_killable(store: RedisStore, points: Points) -> None:
 
 
 class KillableSettlementService:
-    """A settlement service whose questions are points."""
+    """A settlement service whose requests are points."""
 
     def __init__(self, service: SettlementService, points: Points) -> None:
         self._service = service
@@ -126,7 +126,7 @@ class KillableSettlementService:
 
 
 class KillableChannel:
-    """A channel whose deliveries are points. It can be deaf to the first messages of a kind."""
+    """A channel whose deliveries are points. It can refuse the first messages of a kind."""
 
     def __init__(self, channel: Channel, points: Points, deaf_to: Sequence[str] = ()) -> None:
         self._channel = channel
@@ -151,6 +151,6 @@ class KillableClock(SystemClock):
 
     async def sleep(self, delay_s: float) -> None:
         if delay_s == RELAY_PAUSE_S:
-            await super().sleep(delay_s)  # it is between readings of the journal, not in the life of a payment
+            await super().sleep(delay_s)  # a pause between reads of the journal, not a step of a payment
         else:
             await self._points.around("back-off", super().sleep(delay_s))

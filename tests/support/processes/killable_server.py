@@ -1,4 +1,4 @@
-"""What is killed: `technopay serve` as processes, and the store under them; and who kills them at random."""
+"""`technopay serve` as killable processes, and the store under them; and their random killer."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ SETTINGS = {
     "TECHNOPAY_FAILURES_PER_DAY": "0",
 }
 NO_STORE = "technopay: The store "
-"""How the line begins with which a server ends that finds no store at its start."""
+"""The beginning of the line with which a server without a store ends."""
 EXPECTED_ERRORS = (
     NO_STORE,
     "the embedded store is started again: it ended with status -9",
@@ -35,7 +35,7 @@ EXPECTED_ERRORS = (
     "the store refuses calls: LOADING",
     "fails and goes on",
 )
-"""What servers may log as errors when their store is killed."""
+"""Errors that servers may log when their store is killed."""
 
 
 class KillableServer:
@@ -54,37 +54,37 @@ class KillableServer:
         self.pid = 0
 
     async def start(self) -> None:
-        """Start it, and wait until it is ready. While there is no store it ends, and is started again."""
+        """Start it, and wait until it is ready. Without a store it ends, and is started again."""
         async with asyncio.timeout(START_S_MAX):
             await see(self._begin, within_s=START_S_MAX, pause_s=0.1)
         self.is_up = True
 
     async def kill(self) -> None:
-        """Kill it, wherever it is."""
+        """Kill it, at any point."""
         self.is_up = False
         os.kill(self.pid, signal.SIGKILL)
         assert self._end
         assert await self._end == -signal.SIGKILL, self.output.read_text()
 
     async def stop(self) -> None:
-        """Have it drain and end."""
+        """Make it drain and end."""
         assert self._end
         if not self._end.done():
             os.kill(self.pid, signal.SIGTERM)
         assert await self._end == 0, self.output.read_text()
 
     async def end(self) -> None:
-        """See to it that it does not run, whatever happened."""
+        """Make sure that it does not run any more."""
         if self._end and not self._end.done():
             os.kill(self.pid, signal.SIGKILL)
             await self._end
 
     def children(self) -> list[int]:
-        """The processes that it started: the embedded store."""
+        """Its child processes: the embedded store."""
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def errors(self) -> list[str]:
-        """What it logged that it should not have."""
+        """Its unexpected errors in the log."""
         lines = self.output.read_text().splitlines()
         return [
             line
@@ -96,7 +96,7 @@ class KillableServer:
         ]
 
     async def _begin(self) -> bool:
-        """Start it once; answer whether it became ready."""
+        """Start it once; return whether it became ready."""
         said_before = self.output.stat().st_size if self.output.exists() else 0
         self.pid = await self._preforked.raise_child(
             folder=str(self._folder), environment=environment(self._folder, SETTINGS),
@@ -120,17 +120,17 @@ class KillableServer:
 
 
 class KillableStore(Protocol):
-    """A store that can be killed and comes back with what it wrote."""
+    """A store that can be killed and recovers its writes."""
 
     url: str
 
     async def kill(self) -> None:
-        """Kill it, and see to it that it comes back."""
+        """Kill it, and make sure that it comes back."""
         ...
 
 
 class EmbeddedStore:
-    """The store that a server started for itself; the server has to start it again."""
+    """The embedded store of a server; the server has to start it again."""
 
     def __init__(self, server: KillableServer, data_dir: Path) -> None:
         self.url = f"unix://{data_dir / 'valkey.sock'}"
@@ -162,7 +162,7 @@ class KillableRedis:
 
 
 class RandomKiller:
-    """Kills servers and the store at random moments, each time when the load got on since the last time."""
+    """Kills servers and the store at random moments, each time after progress of the load."""
 
     def __init__(
         self,
@@ -179,7 +179,7 @@ class RandomKiller:
         self.kills: Counter[str] = Counter()
 
     async def fire(self, engine_kills: int, store_kills: int) -> None:
-        """Kill so often; in the end all servers are up again."""
+        """Kill a number of times; at the end all servers are up again."""
         targets = ["engine"] * engine_kills + ["store"] * store_kills
         self._chance.shuffle(targets)
         for target in targets:
@@ -206,7 +206,7 @@ class RandomKiller:
         await see(look, within_s=PROGRESS_S_MAX, pause_s=0.01)
 
     async def _see_to_starts(self) -> None:
-        """Hear of a server that did not start."""
+        """Raise the error of a server that did not start."""
         done = {starting for starting in self._starting if starting.done()}
         self._starting -= done
         await asyncio.gather(*done)
@@ -217,7 +217,7 @@ class RandomKiller:
 
 
 def free_port() -> int:
-    """Find a port that nobody gets by chance as the source of a connection: below those that are given out."""
+    """Find a free port below the ephemeral ports, which other connections take as their source."""
     for port in random.sample(range(20_000, 30_000), 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))

@@ -1,7 +1,7 @@
-"""A warm process whose children begin at once: what is imported once need not be imported for every one.
+"""A warm process whose children begin at once: they share its imports.
 
-It reads jobs from its standard input, one JSON object a line, and has one child at a time: it answers the
-child's process id, and its exit status when it ended. A child is a process of its own, to be killed at will.
+It reads jobs from its standard input, one JSON object a line, and has one child at a time: it prints the
+child's process id, and its exit status at its end. A child is a process of its own, and may be killed.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ Job = Mapping[str, Any]
 
 
 def serve(job: Job) -> None:
-    """Be the `technopay` command, in a directory and an environment of its own."""
+    """Run the `technopay` command, in a directory and an environment of its own."""
     from technopay.cli.main import run
 
     os.chdir(job["folder"])
@@ -33,7 +33,7 @@ def serve(job: Job) -> None:
 
 
 def live_story(job: Job) -> None:
-    """Be the child of a kill; one that hangs is ended by the alarm."""
+    """Run the child of a kill; the alarm ends one that hangs."""
     from support.processes.crash_child import live
 
     signal.alarm(round(job["alarm_s"]))
@@ -41,7 +41,7 @@ def live_story(job: Job) -> None:
 
 
 def migrate(job: Job) -> None:
-    """Be a migration that is killed; one that hangs is ended by the alarm."""
+    """Run a migration that is killed; the alarm ends one that hangs."""
     from support.processes.crash_child import migrate_killably
 
     signal.alarm(round(job["alarm_s"]))
@@ -57,7 +57,7 @@ PRELOADED = {
 
 
 def main(calling: str) -> None:
-    """Have children of one calling until the input ends."""
+    """Start children of one calling until the input ends."""
     importlib.import_module(PRELOADED[calling])
     gc.freeze()
     for line in iter(sys.stdin.readline, ""):
@@ -70,7 +70,7 @@ def main(calling: str) -> None:
 
 
 def _grow_up(calling: str, job: Job) -> NoReturn:
-    """Do a child's job, and never come back."""
+    """Do a child's job, and exit."""
     status = 1
     try:
         output = os.open(job["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -85,7 +85,7 @@ def _grow_up(calling: str, job: Job) -> NoReturn:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        # What the parent has to do at its end is not for its children to do.
+        # The exit handlers belong to the parent.
         os._exit(status)
 
 
@@ -95,19 +95,19 @@ def _say(number: int) -> None:
 
 
 class Preforked:
-    """The warm process as a test sees it."""
+    """The test's handle on the warm process."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     async def raise_child(self, **job: Any) -> int:
-        """Begin a child; answer its process id. The one before has to have ended."""
+        """Begin a child; return its process id. The one before has to have ended."""
         assert self._process.stdin
         self._process.stdin.write(f"{json.dumps(job)}\n".encode())
         return await self._hear()
 
     async def wait_for_end(self) -> int:
-        """Wait until the child ended; answer its exit status, negative for a signal."""
+        """Wait until the child ended; return its exit status, negative for a signal."""
         return await self._hear()
 
     async def _hear(self) -> int:

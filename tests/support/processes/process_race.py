@@ -1,4 +1,4 @@
-"""Races between processes: prepared here, run by engines in processes of their own, audited in the end."""
+"""Races between processes: prepared here, run by engines in processes of their own, audited at the end."""
 
 import asyncio
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def confirm(payment: Payment, code: str = CODE) -> Call:
 
 @dataclass(frozen=True)
 class ProcessRace:
-    """One store, the engines that race on it, one engine here to prepare and to look, and the records."""
+    """One store, the engines that race on it, one engine here to prepare and to read, and the records."""
 
     role: Role
     far: Sequence[FarEngine]
@@ -40,7 +40,7 @@ class ProcessRace:
         await asyncio.gather(*(far.begin(role) for far in self.far))
 
     async def race(self, calls: Sequence[Call]) -> list[Answer]:
-        """Deal the calls out to all processes, make them all at once, and audit; return the results."""
+        """Distribute the calls over all processes, make them all at once, and audit; return the results."""
         dealt = [calls[each::PROCESSES] for each in range(PROCESSES)]
         return list(chain.from_iterable(await self.race_apart(*dealt)))
 
@@ -52,7 +52,7 @@ class ProcessRace:
         return results
 
     async def make_user(self, user_id: str, balance: int, email: str | None = None) -> Wallet:
-        """Make a user with a wallet that holds this much."""
+        """Make a user with a wallet and a balance."""
         await self.engine.create_user(user_id=user_id, email=email or f"{user_id}@example.com")
         return await self.make_wallet(user_id, balance)
 
@@ -61,7 +61,7 @@ class ProcessRace:
         return await self.engine.deposit(wallet_id=wallet.id, amount=balance) if balance else wallet
 
     async def make_invoices(self, user_id: str, count: int) -> list[Invoice]:
-        """Make invoices, all alike."""
+        """Make equal invoices."""
         expires_at = datetime(2100, 1, 1, tzinfo=UTC)
         terms: dict[str, Any] = {"currency": "EUR", "merchant": "shop", "expires_at": expires_at}
         return await asyncio.gather(

@@ -14,7 +14,7 @@ LINE_MAX = 1 << 22
 
 @asynccontextmanager
 async def running_python(*arguments: str) -> AsyncIterator[Process]:
-    """Run Python with our paths; the process has to end well, unless it was killed."""
+    """Run Python with the tests' import paths; the process has to end well, unless it was killed."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     process = await asyncio.create_subprocess_exec(
         sys.executable, *arguments, stdin=PIPE, stdout=PIPE, env=environment, limit=LINE_MAX
@@ -35,6 +35,6 @@ async def running_python(*arguments: str) -> AsyncIterator[Process]:
 
 
 def send_signal(process: Process, name: signal.Signals) -> None:
-    """Send a signal to a process that runs. Popen.send_signal would take the exit status from asyncio."""
+    """Send a signal to a running process. Popen.send_signal would take the exit status from asyncio."""
     if process.returncode is None:
         os.kill(process.pid, name)

@@ -1,4 +1,4 @@
-"""The `technopay` command as a process of its own: started, asked over HTTP, stopped or killed."""
+"""The `technopay` command as a process of its own: started, called over HTTP, stopped or killed."""
 
 import json
 import os
@@ -24,7 +24,7 @@ ADDRESS = re.compile(r"(?:serving on|runs at) (http://\S+)")
 
 
 def eventually(look: Callable[[], Seen], *, within_s: float = DEADLINE_S) -> Seen:
-    """Look again and again until there is something to see; answer it."""
+    """Poll until the result is true; return it."""
     give_up_at = time.monotonic() + within_s
     while not (seen := look()):
         assert time.monotonic() < give_up_at, f"not seen within {within_s} s"
@@ -33,9 +33,9 @@ def eventually(look: Callable[[], Seen], *, within_s: float = DEADLINE_S) -> See
 
 
 def environment(home: Path, settings: Mapping[str, str | None] | None = None) -> dict[str, str]:
-    """Make an environment with our secret and mocks by name, without any other setting of ours.
+    """Make an environment with the tests' secret and mocks by name, without other settings of technopay.
 
-    A setting that is None is left out.
+    A setting of None is left out.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TECHNOPAY_")}
     kept |= {"HOME": str(home), "XDG_DATA_HOME": str(home / "share"), "COLUMNS": "120"}
@@ -45,7 +45,7 @@ def environment(home: Path, settings: Mapping[str, str | None] | None = None) ->
 
 
 class Service:
-    """A server that runs."""
+    """A running server."""
 
     def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
         self.process = process
@@ -70,7 +70,7 @@ class Service:
         *,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Any]:
-        """Make one call; answer status and body, or (0, None) when nobody listens."""
+        """Make one call; return status and body, or (0, None) if the connection fails."""
         headers = dict(headers or {})
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -112,18 +112,18 @@ class Service:
         )
 
     def stop(self, name: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal; answer the exit status."""
+        """Send a signal; return the exit status."""
         self.process.send_signal(name)
         return self.process.wait(DEADLINE_S)
 
     def children(self) -> list[int]:
-        """Answer the processes that this one started: the embedded store, and workers."""
+        """Return the child processes: the embedded store, and workers."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
 
 
 def purchase_under_way(service: Service) -> Callable[[], tuple[int, Any]]:
-    """Make a slow purchase until its settlement has begun; return what waits for its status and body."""
+    """Make a slow purchase until its settlement has begun; return a function that waits for status and body."""
     answers: list[tuple[int, Any]] = []
     thread = threading.Thread(target=lambda: answers.append(service.purchase("acme-slow", "?wait=10")))
     thread.start()
@@ -148,10 +148,10 @@ def running_command(
     is_audited: bool = True,
     has_own_group: bool = False,
 ) -> Iterator[Service]:
-    """Run a command that serves, in a directory of its own, and wait for the address that it prints.
+    """Run a command that serves, in a directory of its own, and wait for the printed address.
 
-    With a process group of its own it can be sent what a terminal sends to all. The books of its embedded
-    store have to balance in the end, if it still runs then.
+    With a process group of its own it can receive a terminal's signals to all processes. The books of its
+    embedded store have to balance at the end, if it still runs then.
     """
     home.mkdir(exist_ok=True)
     output = home / f"output-{time.monotonic_ns()}"

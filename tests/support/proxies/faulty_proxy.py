@@ -1,4 +1,4 @@
-"""Servers that misbehave: a proxy that loses what a test tells it to lose, and a server with fixed answers."""
+"""Misbehaving servers: a proxy that loses batches and replies on demand, and a server with fixed replies."""
 
 import asyncio
 import contextlib
@@ -13,10 +13,10 @@ import hiredis
 
 
 class Fault(Enum):
-    """What goes wrong with a batch of scripts."""
+    """The fault of a batch of scripts."""
 
     CUT_BEFORE = auto()
-    """The connection is reset before the server saw the batch."""
+    """The connection is reset before the server receives the batch."""
     DROP_REPLY = auto()
     """The server ran the batch, then the connection is reset."""
     HALF_REPLY = auto()
@@ -24,7 +24,7 @@ class Fault(Enum):
     NEVER_ANSWER = auto()
     """The server ran the batch, and its replies never come."""
     SWALLOW = auto()
-    """Nothing reaches the server, and no answer comes."""
+    """The batch does not reach the server, and no reply comes."""
 
 
 class Copy(Enum):
@@ -54,11 +54,11 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Where the proxy listens."""
+        """The URL of the proxy."""
         return f"redis://127.0.0.1:{self._port}"
 
     def strike(self, fault: Fault | Copy, times: int = 1, child: bytes = b"FCALL") -> None:
-        """Let a fault strike the next batches that have this command in them."""
+        """Apply a fault to the next batches with this command."""
         self._fault, self._times, self.child = fault, times, child
 
     @property
@@ -67,11 +67,11 @@ class Proxy:
         return self._times == 0
 
     def heal(self) -> None:
-        """Let everything through again."""
+        """Forward everything again."""
         self._fault, self._times, self.is_deaf = None, 0, False
 
     async def deliver_late(self) -> None:
-        """Let the server have the batches that are late."""
+        """Send the late batches to the server."""
         while self._late:
             await self._send_copy(self._late.pop(0))
 
@@ -87,7 +87,7 @@ class Proxy:
         self._port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Refuse connections, and reset those that there are."""
+        """Refuse connections, and reset the open ones."""
         if self._listener:
             self._listener.close()
             self._listener = None
@@ -147,7 +147,7 @@ class Proxy:
 
 
 def _commands_ended_in(request: bytes, requests: hiredis.Reader) -> int:
-    """Count the commands that are whole now: a long one comes in several pieces."""
+    """Count the commands that are complete now: a long one comes in several pieces."""
     requests.feed(request)
     count = 0
     while requests.gets() is not False:
@@ -195,7 +195,7 @@ async def running_proxy(server_url: str) -> AsyncIterator[Proxy]:
 async def answering_server(
     replies: Mapping[str, bytes], *, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[str]:
-    """Run a server that gives each command its fixed reply, OK if there is none; answer its URL."""
+    """Run a server with a fixed reply to each command, OK by default; return its URL."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         parser = hiredis.Reader()

@@ -1,4 +1,4 @@
-"""A bank and a mail service outside of technopay: a small HTTP server that keeps what it was asked."""
+"""A bank and a mail service outside of technopay: a small HTTP server that records its requests."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ TOKEN = "our token at the bank"
 
 
 class Outside(ThreadingHTTPServer):
-    """Settles, reverses and takes messages; each key has one effect."""
+    """Settles, reverses and accepts messages; each key has one effect."""
 
     daemon_threads = True
 
@@ -21,7 +21,7 @@ class Outside(ThreadingHTTPServer):
         self.asked: list[tuple[str, str, str]] = []
         """Method, path and key of each request."""
         self.errors_left = 0
-        """So many POSTs fail before one works."""
+        """The number of POSTs that fail before one works."""
         self.transfers: dict[str, str] = {}
         self.answers: dict[str, dict[str, str]] = {}
         self.mails: list[dict[str, str]] = []

@@ -1,7 +1,7 @@
-"""A real Valkey server whose clock a test sets: libfaketime stands between the server and the time.
+"""A real Valkey server with a settable clock: libfaketime stands between the server and the time.
 
-Only the clock of the server moves. Debian's redis-server hangs under libfaketime, because its allocator asks
-for the time before there is any; the embedded Valkey uses the allocator of the C library.
+Only the clock of the server moves. Debian's redis-server hangs under libfaketime, because its allocator reads
+the time too early; the embedded Valkey uses the allocator of the C library.
 """
 
 import os
@@ -16,7 +16,7 @@ import pytest
 from support.servers.real_servers import OwnServer, own_server
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-"""The places of the library in Debian: one folder for each kind of machine."""
+"""The paths of the library in Debian: one folder for each kind of machine."""
 
 SEEN_S_MAX = 5.0
 
@@ -30,7 +30,7 @@ class FakedServer:
         self._stamp = stamp
 
     def set(self, at: datetime) -> None:
-        """Set the clock, which goes on from there, and wait until the server goes by it."""
+        """Set the clock, which runs on from there, and wait until the server follows it."""
         write_stamp(self._stamp, at)
         give_up_at = time.monotonic() + SEEN_S_MAX
         while not timedelta(0) <= self.now() - at < timedelta(seconds=SEEN_S_MAX):
@@ -42,14 +42,13 @@ class FakedServer:
         return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
 
     def move(self, by: timedelta) -> None:
-        """Let the clock jump."""
         self.set(self.now() + by)
 
 
 def write_stamp(stamp: Path, at: datetime) -> None:
-    """Write the distance from our own clock, which lets the clock go on between two reads of the file.
+    """Write the offset from the real clock, so that the clock runs between two reads of the file.
 
-    The file is replaced in one step: it is read at every look at the clock.
+    The file is replaced in one step: it is read at every access to the clock.
     """
     whole = stamp.with_suffix(".new")
     whole.write_text(f"{at.timestamp() - time.time():+.6f}\n")

@@ -21,7 +21,7 @@ START_S_MAX = 20.0
 
 
 class OwnServer:
-    """A durable server on a directory of its own. Its data can be kept, and brought back later."""
+    """A durable server on a directory of its own. Its data can be copied, and restored later."""
 
     def __init__(
         self, binary: str, folder: Path, *options: str, environment: Mapping[str, str] | None = None
@@ -43,11 +43,11 @@ class OwnServer:
 
     @property
     def appended(self) -> Path:
-        """The append-only file that is being written."""
+        """The append-only file in use."""
         return max((self.folder / "appendonlydir").glob("*.incr.aof"), key=_number_of)
 
     def start(self, *, wait: bool = True) -> None:
-        """Start on the data that there are, and wait until all of them are loaded unless told otherwise."""
+        """Start on the existing data, and by default wait until all of them are loaded."""
         self.socket.unlink(missing_ok=True)
         self._process = subprocess.Popen(
             self._command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -59,7 +59,7 @@ class OwnServer:
             time.sleep(0.005)
 
     def pause(self) -> None:
-        """Stop it where it is: it keeps its connections and does not reply."""
+        """Pause it: it keeps its connections and does not reply."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -79,13 +79,13 @@ class OwnServer:
         return self._process.wait(START_S_MAX)
 
     def keep(self) -> Path:
-        """Copy the data as they are now; nothing may be written meanwhile."""
+        """Copy the current data; there must be no writes meanwhile."""
         copy = Path(tempfile.mkdtemp(dir=self.folder, prefix="kept-")) / "appendonlydir"
         shutil.copytree(self.folder / "appendonlydir", copy)
         return copy
 
     def bring_back(self, kept: Path | None) -> None:
-        """Kill the server and start it on data that were kept before, or on none."""
+        """Kill the server and start it on earlier data, or on none."""
         self.end()
         shutil.rmtree(self.folder / "appendonlydir")
         if kept is not None:
@@ -109,7 +109,7 @@ def _number_of(file: Path) -> int:
 
 
 def find_server(kind: str) -> str | None:
-    """Return the path of a server's program, or None where it is not installed."""
+    """Return the path of a server's program, or None if it is not installed."""
     return server_binary() if kind == "valkey" else shutil.which("redis-server")
 
 
@@ -117,7 +117,7 @@ def find_server(kind: str) -> str | None:
 def own_server(
     kind: str, folder: Path | None = None, *options: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[OwnServer]:
-    """Run a server of one kind, on a folder that is removed afterwards unless one is named."""
+    """Run a server of one kind, by default on a folder that is removed afterwards."""
     binary = find_server(kind)
     if binary is None:
         if os.environ.get("CI"):

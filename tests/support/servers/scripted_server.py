@@ -1,4 +1,4 @@
-"""A server that answers from a script, whatever it is asked, and remembers what that was."""
+"""A server with scripted replies to any request, and a record of the requests."""
 
 import asyncio
 import json
@@ -16,13 +16,13 @@ from technopay.http.client import Client
 from technopay.http.problems import PROBLEMS
 
 RESET = "reset"
-"""As an answer: read the request, then cut the connection."""
+"""As a reply: read the request, then cut the connection."""
 HTML = "<html>Bad gateway</html>"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as it came."""
+    """A received request."""
 
     method: str
     path: str
@@ -36,7 +36,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Scripted:
-    """An answer to give."""
+    """A scripted reply."""
 
     status: int
     text: str
@@ -50,7 +50,7 @@ DONE = Scripted(200, WALLET.model_dump_json())
 
 
 def problem(code: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Scripted:
-    """Write a problem as our server does."""
+    """Write a problem as technopay's server does."""
     status, title = PROBLEMS[code]
     members = {
         "type": f"urn:technopay:problem:{code}",
@@ -67,7 +67,7 @@ def problem(code: str, *, headers: Mapping[str, str] | None = None, **more: Any)
 
 @dataclass(slots=True)
 class ScriptedServer:
-    """Answers in order, and repeats the last answer."""
+    """Sends its replies in order, and repeats the last one."""
 
     url: str
     script: list[Scripted | str] = field(default_factory=list)
@@ -91,7 +91,7 @@ class ScriptedServer:
 
 @asynccontextmanager
 async def scripted_server() -> AsyncIterator[ScriptedServer]:
-    """Serve a script that is yet to be written."""
+    """Run a server without replies yet."""
     app = web.Application()
     server = ScriptedServer("")
     app.router.add_route("*", "/{anything:.*}", server.answer)
@@ -116,7 +116,7 @@ class RecordedClock:
 
 
 class Tokens:
-    """Hands out a new token each time it is asked."""
+    """Returns a new token at each call."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -128,5 +128,5 @@ class Tokens:
 
 
 async def deposit(client: Client, key: str | None = None) -> Wallet:
-    """Make a call that changes something."""
+    """Make a call that changes a record."""
     return await client.deposit(wallet_id="wal_1", amount=5, idempotency_key=key)

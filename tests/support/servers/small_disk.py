@@ -11,14 +11,14 @@ import pytest
 
 
 class SmallDisk:
-    """A file system in memory. Ballast takes the room away."""
+    """A file system in memory. Ballast takes up its space."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._ballast = folder / "ballast"
 
     def fill(self, *, but: int) -> None:
-        """Leave this many bytes, or none if there are fewer."""
+        """Leave this many bytes, or fewer if the disk is too full."""
         state = os.statvfs(self.folder)
         self._ballast.write_bytes(b"x" * max(0, state.f_bavail * state.f_frsize - but))
 
@@ -28,7 +28,7 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(megabytes: int = 4) -> Iterator[SmallDisk]:
-    """Mount a small disk; it is gone afterwards."""
+    """Mount a small disk; it is unmounted afterwards."""
     folder = tempfile.mkdtemp(prefix="small-disk-")
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "technopay-test", folder]
     try:
@@ -44,6 +44,6 @@ def small_disk(megabytes: int = 4) -> Iterator[SmallDisk]:
     try:
         yield SmallDisk(Path(folder))
     finally:
-        # What still has a file open there does not keep it.
+        # Open files do not keep it.
         subprocess.run(["umount", "--lazy", folder], check=True)
         Path(folder).rmdir()

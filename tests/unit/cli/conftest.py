@@ -1,4 +1,4 @@
-"""What a command sets up for its process does not outlive a test."""
+"""A command's changes to its process end with the test."""
 
 import logging
 import sys

@@ -42,7 +42,7 @@ Set = Callable[..., None]
 
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Set:
-    """Set variables of tokens, in an empty directory with our secret and a file of a public key."""
+    """Set variables of tokens, in an empty directory with a secret and a public key file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TECHNOPAY_SECRET", SECRET)
     Path("public.pem").write_bytes(PUBLIC)
@@ -55,7 +55,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Set:
 
 
 def takes(authenticator: Authenticator, key: Any, algorithm: str = "HS256", **claims: Any) -> bool:
-    """Whether a token that is signed like this is valid."""
+    """Whether a token signed like this is valid."""
     token = jwt.encode({"sub": "alice", "exp": 4_000_000_000, **claims}, key, algorithm=algorithm)
     return takes_token(authenticator, token)
 
@@ -94,7 +94,7 @@ def test_no_key_of_tokens_is_a_key_of_codes() -> None:
     keys = EngineSettings(secret=SECRET)
     of_codes = {keys.derive_key(purpose).hex() for purpose in ("code", "digest", "secret id")}
     assert derived(SECRET) not in of_codes
-    # What is derived from a key of tokens, as from a secret, is another key.
+    # A key derived from a key of tokens, as from a secret, is another key.
     assert EngineSettings(secret=derived(SECRET)).derive_key("code").hex() not in of_codes
 
 

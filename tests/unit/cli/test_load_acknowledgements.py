@@ -30,7 +30,7 @@ def violations(*payments: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize(("before", "after"), WAYS)
 def test_replies_may_overtake_one_another_and_the_furthest_is_kept(before: str, after: str) -> None:
-    # A load test refunds no payment by an operator.
+    # A load test makes no refund by an operator.
     for statuses in ((before, after), (after, before))[: 1 if before == "succeeded" else 2]:
         kept = Acknowledgements()
         for status in statuses:

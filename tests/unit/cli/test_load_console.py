@@ -1,4 +1,4 @@
-"""The console of a load test: during the run, and in the end."""
+"""The console of a load test: during the run, and at the end."""
 
 import re
 from io import StringIO
@@ -23,12 +23,12 @@ from technopay.cli.load.traffic import Traffic
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 MARKUP = "[/red] [bold] [not a style]"
-"""A server's text that is not to be taken for markup."""
+"""A text from a server that must not be taken for markup."""
 BROKEN_AUDIT = broken_audit(difference(invariant="no_money_made_or_lost", subject=MARKUP))
 
 
 class Running:
-    """A traffic that goes on."""
+    """A running traffic."""
 
     under_way = 7
     left_s = 12.0

@@ -18,7 +18,7 @@ VERDICT = Verdict(clean=True, acknowledged=0, audit=None, differences=[], proble
 
 
 class Ended:
-    """A traffic that is over."""
+    """An ended traffic."""
 
     def __init__(self, ran_s: float = 2.0) -> None:
         self.ran_s = ran_s
@@ -46,7 +46,7 @@ def result(recorder: Recorder, traffic: Ended | None = None, metrics: Read | Non
 
 
 def recorded(seconds: int = 4) -> Recorder:
-    """Record a request and a purchase in each second, and one request in the second that is not over."""
+    """Record a request and a purchase in each second, and one request in the unfinished second."""
     recorder = Recorder()
     for number in range(seconds):
         recorder.request("start", 201, "requires_confirmation", 0.1 * (number + 1))
@@ -84,7 +84,7 @@ def test_the_use_of_the_server_is_known_only_by_samples() -> None:
 
     found = result(recorded(), Ended(4.0), metrics)
 
-    # Each is of the time since the one before, known or not.
+    # Each one covers the time since the previous one, known or not.
     assert found.series.server_cpu == [0.5, None, 0.005, 0.005]
     assert found.series.server_memory_bytes == [110.0, 105.0, 101.0, 101.0]
     assert found.series.store_memory_bytes == [1_100.0, 1_300.0, 1_400.0, 1_400.0]

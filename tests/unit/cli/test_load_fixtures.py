@@ -44,7 +44,7 @@ async def make(monkeypatch: pytest.MonkeyPatch, changes: dict[str, list[Any]], m
             timed = TimedClient(session, Recorder(), Acknowledgements())
             return await Setup(session, server.url, timed).make(None, 3, made.append)
         except LoadError:
-            # Nothing to block was made.
+            # There is no user to block.
             assert not any(path.endswith("/block") for path in server.asked)
             raise
 
@@ -92,7 +92,7 @@ def message(payment_id: str, code: str | None = "123456") -> dict[str, Any]:
 
 
 def client_with(*answers: Reply) -> ScriptedClient:
-    """Make a client that gets these replies in order, and the last one again and again."""
+    """Make a client with these replies in order; the last one is repeated."""
     client = ScriptedClient(lambda _: answers[min(len(client.asked), len(answers)) - 1])
     return client
 
@@ -174,7 +174,7 @@ async def test_a_missed_code_is_found_while_every_read_finds_another_one() -> No
     buried = [message("pay_late")]
 
     def answer(path: str) -> Reply:
-        # Each read finds one code, and buries the missed one a little deeper.
+        # Each read finds one code, and the missed one moves further back.
         buried[:0] = [message(f"pay_{len(client.asked)}"), *[message("nobody")] * 4]
         return inbox(*buried[: int(path.partition("limit=")[2])])
 

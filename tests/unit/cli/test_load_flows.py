@@ -31,7 +31,7 @@ DUE_S = 7.0
 
 
 class ScriptedServer(ScriptedClient):
-    """A server that answers each operation in order and repeats the last answer; the code is 123456."""
+    """A server with replies for each operation in order, the last one repeated; the code is 123456."""
 
     def __init__(self, answers: dict[str, list[Reply]]) -> None:
         super().__init__(lambda _: OPEN)
@@ -54,7 +54,7 @@ class ScriptedServer(ScriptedClient):
 
 
 def play(flow: Flow, **answers: list[Reply]) -> tuple[Reply, ScriptedServer]:
-    """Run a flow against these replies, and the usual ones where none is given."""
+    """Run a flow against these replies, or the usual ones by default."""
 
     async def main() -> tuple[Reply, ScriptedServer]:
         client = ScriptedServer(answers)

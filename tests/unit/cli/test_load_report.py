@@ -33,7 +33,7 @@ RESULTS = {
 
 
 class Page(HTMLParser):
-    """A page as a browser reads it: its elements, its text, its scripts and styles."""
+    """A page as a browser parses it: its elements, its text, its scripts and styles."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -77,7 +77,7 @@ class Page(HTMLParser):
 
 
 def hostile_result() -> Result:
-    """A result in which every text from elsewhere tries to be more than text."""
+    """A result in which every external text contains markup."""
     with_differences = broken_result().model_dump(mode="json")
     for flow in with_differences["stories"]:
         flow["surprises"] = {HOSTILE: 1}
@@ -131,7 +131,7 @@ def test_the_whole_result_is_in_the_page_and_no_two_elements_have_the_same_id(re
 
 def test_text_from_elsewhere_stays_text() -> None:
     plain, hostile = Page(report_html(broken_result())), Page(report_html(hostile_result()))
-    # As many places where the text stands as it has been put into, and no element that it made.
+    # The text occurs as often as it was inserted, and made no element.
     assert hostile.words.count(HOSTILE) > 50
     assert {tag for tag, _ in hostile.elements} == {tag for tag, _ in plain.elements}
     assert len(hostile.inline) == len(plain.inline)

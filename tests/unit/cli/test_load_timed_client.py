@@ -141,7 +141,7 @@ async def test_metrics_that_do_not_come_are_unknown_and_the_next_ones_are_read(
 ) -> None:
     monkeypatch.setattr(server_metrics, "DEADLINE_S", 0.2)
     server, session = served
-    # What is cut off is asked for once more by aiohttp.
+    # aiohttp repeats a request once after a cut connection.
     server.answers["/metrics"] = [(404, ONE), LOST, LOST, SILENCE, (200, ONE)]
     metrics = ServerMetrics(session)
 

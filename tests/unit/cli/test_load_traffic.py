@@ -36,7 +36,7 @@ PAID = Reply(200, "succeeded", {})
 
 
 def lasting(duration_s: float) -> Flow:
-    """Make a flow that takes its time."""
+    """Make a flow with a duration."""
 
     async def flow(purchase: Purchase) -> Reply:
         await asyncio.sleep(duration_s)
@@ -228,7 +228,7 @@ async def test_poor_and_blocked_users_run_their_flow_and_no_other() -> None:
 
 
 def tightened(read: Callable[[], dict[str, Any] | None]) -> list[int]:
-    """Run a flow with a limit that a server returns; return the amounts to which it was set."""
+    """Run a flow with a limit in the server's replies; return the amounts to which it was set."""
     operator: Any = ScriptedOperator(read)
 
     @leaping

@@ -1,4 +1,4 @@
-"""The verdict of a load test: the acknowledgements against the state that the server returns in the end."""
+"""The verdict of a load test: the acknowledgements against the final state of the server."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -48,7 +48,7 @@ def balance(amount: int) -> tuple[int, Any]:
 
 
 class Court:
-    """A server that is in order, with one acknowledged payment of 100, until a test changes its replies."""
+    """A server in order, with one acknowledged payment of 100, until a test changes its replies."""
 
     def __init__(self, server: FakeServer, session: Any) -> None:
         self.server = server
@@ -64,7 +64,7 @@ class Court:
         self.server.answers[path] = list(answers)
 
     def show(self, *payments: Any, debited: int = 100) -> None:
-        """Return these payments, and a balance and a limit to which these debits led."""
+        """Return these payments, and the balance and limit that result from these debits."""
         self.answer(PAYMENTS, page(*payments))
         self.answer(WALLET, balance(DEPOSIT - debited))
         self.answer(LIMITS, page(limit_json(used=debited)))
@@ -211,7 +211,7 @@ async def test_a_limit_counts_all_debits_and_is_not_exceeded(
 
 @pytest.mark.parametrize("first", [DEPOSIT, DEPOSIT - 100], ids=["settlement", "refund of the limit"])
 async def test_a_change_between_two_looks_is_no_difference(court: Court, first: int) -> None:
-    # The wallet's look is whole in itself; the limit is read when the payment has failed.
+    # The wallet's reads are consistent in themselves; the limit is read after the failure of the payment.
     court.start_only()
     court.show(debited=0)
     court.answer(PAYMENTS, page(payment_json("processing")), page(payment_json("failed")))

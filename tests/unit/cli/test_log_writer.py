@@ -65,7 +65,7 @@ def test_the_end_writes_all_lines_in_bounded_time(pipe: Pipe) -> None:
     assert stuck._thread.is_alive()
     assert time.monotonic() - began < 30
 
-    # Once all is written, a writer that was closed ends.
+    # A closed writer ends after its last write.
     stuck.write("last\n")
     reading = threading.Thread(target=read_until, args=(pipe[0], b"last\n"))
     reading.start()

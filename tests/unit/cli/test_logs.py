@@ -24,7 +24,7 @@ LOGGER = logging.getLogger("technopay.test")
 
 
 class Log:
-    """A file that is logged to."""
+    """A log file."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w+")

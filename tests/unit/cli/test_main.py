@@ -19,7 +19,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run the command in this process, in an empty directory, with our secret; return status and output."""
+    """Run the command in this process, in an empty directory, with a secret; return status and output."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TECHNOPAY_SECRET", SECRET)
 

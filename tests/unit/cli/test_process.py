@@ -35,7 +35,7 @@ def test_a_line_is_written_in_one_piece(
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Limit]:
-    """The limits that were set."""
+    """The limits set by the process."""
     limits: list[Limit] = []
     monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
     return limits

@@ -1,4 +1,4 @@
-"""What an engine is set to by the settings of a service."""
+"""The settings of a service become those of an engine."""
 
 import logging
 

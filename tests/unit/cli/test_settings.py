@@ -23,7 +23,7 @@ Set = Callable[..., None]
 
 @pytest.fixture(autouse=True)
 def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Set:
-    """Set variables, in an empty directory and an environment without settings of ours."""
+    """Set variables, in an empty directory and an environment without settings of technopay."""
     monkeypatch.chdir(tmp_path)
     for name in os.environ:
         if name.upper().startswith("TECHNOPAY_"):

@@ -27,7 +27,7 @@ def config(number: int = 0, settings: Settings | None = None) -> WorkerConfig:
 
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch) -> Workers:
-    """Start shells in place of workers, with a script for each start of one; return the numbers started."""
+    """Start shells in place of workers, with a script for each start of one; return the started numbers."""
 
     def put(*scripts: str) -> list[int]:
         started: list[int] = []
@@ -86,7 +86,7 @@ def test_keys_of_tokens_that_change_are_read_once_for_all_workers(tmp_path: Path
     assert settled.token_public_key_file
     assert settled.token_public_key_file.read_text() == "a key"
     assert settled.require_secret() == SECRET
-    # The embedded store is asked for all that it promises.
+    # The embedded store is required to be fully durable.
     assert (settled.redis_url, settled.durability) == ("unix:///run/valkey.sock", "always")
 
 

@@ -13,7 +13,7 @@ FOREVER_S = 3_600
 
 
 class Steps:
-    """A step that answers from a script, and then that there is no more."""
+    """A step with scripted results, which has no more work after them."""
 
     def __init__(
         self, *script: bool | Exception, before: Callable[[], Awaitable[object]] | None = None
@@ -61,7 +61,7 @@ async def test_the_loop_goes_on_after_trouble_and_a_pause(
     await loop.stop(1)
 
     assert clock.slept == [PAUSE_AFTER_FAULT_S] * 2
-    # Why a store is gone is said by the store.
+    # The store itself logs the reason of an outage.
     assert caplog.text.count("test fails and goes on") == isinstance(trouble, ZeroDivisionError)
 
 

@@ -1,4 +1,4 @@
-"""Deadlines that share a timer: each ends its own block, in time, and nothing else."""
+"""Deadlines that share a timer: each ends its own block, in time, and no other."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ async def test_each_has_its_whole_time_whatever_began_before() -> None:
     deadlines = Deadlines(0.05)
     loop = asyncio.get_running_loop()
     with deadlines.begin():
-        time.sleep(0.03)  # noqa: ASYNC251 - nothing looks at the deadline meanwhile
+        time.sleep(0.03)  # noqa: ASYNC251 - no task needs the loop meanwhile
 
     began = loop.time()
     with pytest.raises(TimeoutError), deadlines.begin():

@@ -1,4 +1,4 @@
-"""The tree of errors against the contract, and against what the store's scripts can return."""
+"""The tree of errors against the contract, and against the possible codes of the store's scripts."""
 
 import re
 from importlib import resources
@@ -40,7 +40,7 @@ INTERNAL_CODES = {
     "foreign", "key_unknown", "ok", "replayed", "busy", "fenced", "bounds", "code_version", "claim_lost",
     "expiry_past", "in_use", "done", "nothing", "error", "expired", "global_period",
 }  # fmt: skip
-"""Codes and words that scripts return and that are no refusals."""
+"""Codes and words of scripts that are no refusals."""
 MOCK_STATES = {"settled", "declined", "called_off", "reversed", "not_found"}
 RAISED_BY_THE_ENGINE_ITSELF = {"settlement_failed", "validation_failed", "not_found"}
 
@@ -51,7 +51,7 @@ def class_named(code: str) -> type[TechnopayError]:
 
 
 def codes_of_scripts() -> set[str]:
-    """Collect every code that a script can return."""
+    """Collect every possible code of a script."""
     found = {rule.refusal for rule in LIMIT_RULES}
     scripts = resources.files("technopay.storage") / "scripts"
     for folder in scripts.iterdir():

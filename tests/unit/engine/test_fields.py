@@ -1,4 +1,4 @@
-"""Rules of the fields: values that each one takes, and values that it refuses."""
+"""Rules of the fields: accepted and refused values of each one."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone

@@ -145,7 +145,7 @@ async def test_a_follow_up_does_not_wait_for_the_caller(
     reply_is_lost: bool,
 ) -> None:
     act, seen = await prepare(alice)
-    # The loops that the preparation woke come to rest: without this pause the test would be weaker, not fail.
+    # The loops woken by the preparation come to rest: without this pause the test would be weaker, not fail.
     await asyncio.sleep(0.1)
     stopped: list[Callable[[], None]] = []
     send = fake_store._partition.send

@@ -1,4 +1,4 @@
-"""What fails again and again is logged when it begins, once a minute, and when it is over."""
+"""A repeated failure is logged at its beginning, once a minute, and at its end."""
 
 import logging
 

@@ -294,7 +294,7 @@ async def test_the_id_of_a_call_with_a_key_depends_on_key_operation_user_and_sub
 
 
 class DueStore:
-    """Of a store, what the agenda needs of it."""
+    """The part of a store that the agenda needs."""
 
     partitions = (0,)
     script_times: ClassVar[dict[str, ScriptTime]] = {}

@@ -16,13 +16,11 @@ UUIDS = st.binary(min_size=16, max_size=16)
 
 @dataclass(frozen=True)
 class Uuid:
-    """A UUID of these bytes."""
-
     bytes: bytes
 
 
 def id_of(raw: bytes) -> str:
-    """Make the id that stands for these bytes."""
+    """Make the id of these bytes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(system, "uuid7", lambda: Uuid(raw))
         return RandomIds().new("pay", 0)
@@ -45,7 +43,7 @@ def test_ids_sort_by_the_time_of_their_making() -> None:
 
 @given(st.lists(UUIDS, min_size=2, max_size=20))
 def test_the_order_of_ids_is_the_order_of_the_bytes_that_they_stand_for(raws: list[bytes]) -> None:
-    """For the store, which compares bytes, and for Python, which compares characters."""
+    """In the store's order of bytes, and in Python's order of characters."""
     ids = [id_of(raw) for raw in sorted(raws)]
 
     assert all(ID.fullmatch(each) for each in ids)
@@ -62,7 +60,7 @@ def test_the_order_of_ids_holds_to_the_last_bit(raw: bytes, bit: int) -> None:
 
 
 def test_the_end_of_an_id_is_all_chance() -> None:
-    """It names the calls of an engine, so it has to tell engines apart that start at the same moment."""
+    """It names the calls of an engine, so it has to differ between engines that start at the same moment."""
     ends = [RandomIds().new("eng", 0)[-8:] for _ in range(1_000)]
 
     assert len(set(ends)) == 1_000

@@ -62,12 +62,12 @@ FIELDS: list[tuple[type[Record], dict[str, Any]]] = [
 
 
 def pair(record_type: type[Record], fields: dict[str, Any]) -> tuple[Record, Record]:
-    """Build a record without judging it, and with."""
+    """Build a record without validation, and with."""
     return record_type.trusted(**fields), record_type.model_validate(fields)
 
 
 def payments() -> tuple[Record, Record]:
-    """Build a payment with everything that can be in one, of records built in the same way."""
+    """Build a payment with all optional parts, from records built in the same way."""
     whole: dict[str, Any] = {
         name: record_type.model_validate(fields) for name, (record_type, fields) in PARTS.items()
     }

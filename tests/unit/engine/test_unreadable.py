@@ -1,4 +1,4 @@
-"""Records that cannot be read: counted and logged once, by the id alone, in bounded memory."""
+"""Unreadable records: counted and logged once, by the id alone, in bounded memory."""
 
 import pytest
 

@@ -22,7 +22,7 @@ from technopay.storage import RedisStore
 
 
 def watched_by(engine: Engine, payment: Payment, count: int) -> Callable[[], Awaitable[bool]]:
-    """Look whether so many wait for a change of a payment."""
+    """Return a check that a number of calls wait for a change of a payment."""
 
     async def look() -> bool:
         return engine._runtime.waiters.count(payment.id) == count

@@ -1,4 +1,4 @@
-"""The application: an object that others can serve or mount."""
+"""The application: an object that other programs can serve or mount."""
 
 from aiohttp.test_utils import TestClient, TestServer
 from support.fixtures.engine_setup import SECRET, quick_settings

@@ -146,7 +146,7 @@ async def test_without_a_store_the_other_metrics_are_shown(monkeypatch: pytest.M
 
 
 class FixedPeers:
-    """Peers that always export the same."""
+    """Peers with fixed exports."""
 
     def __init__(self, name: str, exports: Mapping[str, bytes | None]) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""Bodies: plain JSON within the bounds, and the problems of any other one."""
+"""Bodies: plain JSON within the limits, and the problems of any other one."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Responses: records written as the model of the route, and errors as problems, of which every code has one.
+"""Responses: records written as the model of the route, and errors as problems, one for every code.
 
 The statuses are in the snapshot of the OpenAPI document; `client/test_errors.py` reads the members again.
 """

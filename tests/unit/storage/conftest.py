@@ -1,4 +1,4 @@
-"""Fixtures of the storage's tests: a small world in each kind of store, and one whose clock a test sets."""
+"""Fixtures of the storage's tests: a small world in each kind of store, and one with a settable clock."""
 
 from collections.abc import AsyncIterator
 
@@ -19,7 +19,7 @@ async def setup(store: RedisStore) -> Setup:
 
 @pytest.fixture
 async def clocked(fake_clock: FakeClock) -> AsyncIterator[Setup]:
-    """A faked store with the user alice in it, whose time is `fake_clock`."""
+    """A faked store with the user alice in it, on `fake_clock`."""
     async with RedisStore.fake() as store:
         setup = Setup(store)
         await setup.user("alice")

@@ -65,7 +65,7 @@ async def test_dead_payments_and_old_operations_are_reaped_and_live_ones_are_not
     await take_due(setup.store, 10)
     create = CreateUser(operation(), "bob", None, "+15550100")
     await setup.done(create)
-    # What is on the agenda without a record is forgotten.
+    # Members of the agenda without a record are removed.
     members = (dead, f"op_{create.operation.operation_id}", "pay_00none", "msg_1-1", "op_none")
     for member in members:
         await setup.make_due(member)

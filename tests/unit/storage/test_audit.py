@@ -1,4 +1,4 @@
-"""The audit: clean after everything that can happen, and broken by every hand-made corruption, by name."""
+"""The audit: clean after every operation, and broken by every hand-made corruption, by name."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.any_partition
 
 @dataclass
 class World:
-    """A store in which everything has happened once; ids by what happened to their records."""
+    """A store with each operation once; ids by the history of their records."""
 
     setup: Setup
     ids: dict[str, str]
@@ -86,7 +86,7 @@ async def test_the_audit_of_a_new_store_is_clean_beside_the_keys_of_others(
 
 @pytest.fixture
 def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Audit in small portions, which make many positions, and so many chances to be wrong."""
+    """Audit in small portions, which have many positions, and so many chances of an error."""
     monkeypatch.setattr(auditing, "PORTION", 5)
     monkeypatch.setattr(auditing, "BATCH", 20)
 
@@ -158,7 +158,7 @@ CORRUPTIONS: dict[str, tuple[set[str], str]] = {
 
 
 async def corrupt(world: World, line: str) -> None:
-    """Run a command on a key of the store; XDEL takes an entry by its type and what it is about."""
+    """Run a command on a key of the store; XDEL takes an entry by its type and subject."""
     command, name, *words = line.format_map(world.ids).split()
     if command == "XDEL" and name != "journal":
         found = [entry for entry, fields in await world.setup.entries() if {name, *words} <= {*fields.values()}]

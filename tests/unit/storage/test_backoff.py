@@ -1,4 +1,4 @@
-"""The delay before a process that ended is started again."""
+"""The delay before a restart of a process that ended."""
 
 from technopay.storage.backoff import Backoff
 

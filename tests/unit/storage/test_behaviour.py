@@ -37,7 +37,7 @@ def resend(payment: str, version: int, codes: int | None, identity: Operation) -
 
 
 class Habit:
-    """A user who does one thing again and again, under a limit of two."""
+    """A user with a repeated action, under a limit of two."""
 
     def __init__(self, setup: Setup, name: str) -> None:
         self._setup = setup
@@ -51,7 +51,7 @@ class Habit:
             self.payment = await self._setup.started(self.wallet_id, invoice, lifetime_ms=DAYS_MS)
 
     async def repeat(self) -> Outcome[Payment]:
-        """Do it once more; the payment that it is done to waits for its code as long as it takes."""
+        """Do it once more; the payment of the action waits for its code without a limit."""
         if self.name == "codes":
             return await self._setup.start(self.wallet_id, await self._setup.invoice(), codes_per_hour=2)
         await self._setup.write_code(
@@ -60,7 +60,7 @@ class Habit:
         return await self._setup.run(confirm(self.payment, WRONG, **{self.name: 2}))
 
     async def kept(self) -> tuple[int, int]:
-        """Return when the window ends, and what was counted in it."""
+        """Return the end of the window, and its count."""
         ends_at, count = (await self._setup.fields("user", "alice"))[self.name].split(" ")
         return int(ends_at), int(count)
 

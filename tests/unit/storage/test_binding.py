@@ -26,7 +26,7 @@ AT, AT_MS = datetime(2026, 7, 5, 12, 0, 0, 7_000, tzinfo=UTC), 1_783_252_800_007
 
 
 class Pipe:
-    """A client that keeps what is sent, and answers it when a test says so."""
+    """A client that keeps the sent calls, and replies when the test does."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[Script, tuple[Argument, ...], OnResult]] = []
@@ -60,7 +60,7 @@ def piped(pipe: Pipe) -> RedisStore:
 
 
 def make(kind: type[Command[Any]], *, optional: bool = False) -> Command[Any]:
-    """Make a command in which every field has a value of its own; with `optional`, None where that is one."""
+    """Make a command with a distinct value in each field; with `optional`, None where that is allowed."""
     numbers = count(1)
     return kind(**{name: _value(name, hint, numbers, optional=optional) for name, hint in _hints(kind)})
 
@@ -87,7 +87,7 @@ def _value(name: str, hint: Any, numbers: Iterator[int], *, optional: bool) -> A
 
 
 def written(value: Any) -> Argument:
-    """Write a value as scripts read it."""
+    """Write a value in the form for scripts."""
     if isinstance(value, list):
         return " ".join(value)
     if isinstance(value, datetime):
@@ -98,7 +98,7 @@ def written(value: Any) -> Argument:
 
 
 def expected(command: Command[Any]) -> dict[str, Any]:
-    """Return the values of a command's fields by name; those of a NamedTuple are its own."""
+    """Return the values of a command's fields by name; those of a NamedTuple are fields themselves."""
     named: dict[str, Any] = {}
     for field in fields(command):
         value = getattr(command, field.name)
@@ -160,7 +160,7 @@ def test_a_command_and_its_script_that_differ_cannot_be_bound(name: str, names: 
 
 def test_the_periods_are_those_around_the_last_known_time_of_the_store(piped: RedisStore, pipe: Pipe) -> None:
     now_ms = 1_783_252_800_000
-    # A reply of a repeat is old: it does not turn the periods back.
+    # The reply to a repeat is old: it does not turn the periods back.
     for code, at_ms in (("ok", now_ms), ("replayed", now_ms - 3 * DAY_MS), ("ok", now_ms + DAY_MS)):
         piped.send(make(commands.Deposit), ALONE, lambda _: None)
         pipe.sent[-1][2]([code, str(at_ms), "", []])
@@ -239,7 +239,7 @@ async def test_commands_of_one_tick_have_one_result_each(setup: Setup) -> None:
         setup.store.send(commands.Deposit(operation(), wallet, 1), ALONE, results.append)
     assert results == []
     async with asyncio.timeout(5):
-        while len(results) < 5:  # noqa: ASYNC110 - what hears is no coroutine
+        while len(results) < 5:  # noqa: ASYNC110 - the callback is no coroutine
             await asyncio.sleep(0.001)
     await setup.store.ping()
     assert [(outcome.code, outcome.value.balance) for outcome in results] == [("ok", at) for at in range(1, 6)]

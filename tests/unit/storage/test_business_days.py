@@ -1,4 +1,4 @@
-"""Days in the business time zone, daylight saving included, and the bounds that scripts get."""
+"""Days in the business time zone, daylight saving included, and their boundaries for scripts."""
 
 import re
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def ms(text: str) -> int:
 
 
 def bounds(periods: Sequence[str]) -> tuple[int, list[tuple[str, int]]]:
-    """Take apart what scripts get."""
+    """Parse the periods for scripts."""
     window, start, *rest = periods
     assert window == "day"
     return int(start), [(day, int(end)) for day, end in zip(rest[::2], rest[1::2], strict=True)]

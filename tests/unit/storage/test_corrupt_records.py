@@ -24,13 +24,13 @@ RICHER = {"new": "waiting", "wallet": "waiting", "processing": "set aside", "ref
 
 
 async def make_purchase(setup: Setup, state: str) -> Purchase:
-    """Make everything anew. The journal stays: a store without it has lost data."""
+    """Make all records anew. The journal stays: a store without it has lost data."""
     for name in (await dump(setup.store)).keys() - {"journal", "meta"}:
         await client_of(setup.store).delete(setup.keys.journal.removesuffix("journal") + name)
     await setup.user("alice")
     await setup.set_limit("EUR", 1_000_000)
     purchase = await purchase_in(setup, RICHER.get(state, state))
-    # A lease that ran out is another's: to take it raises the token.
+    # A lease that ran out belongs to another owner: to take it raises the token.
     await setup.write("wallet", purchase.wallet, lease_owner="owner-b", lease_until=0, token=1)
     return purchase
 
@@ -60,7 +60,7 @@ FIELDS = (
     "invoice invoice amount", "limit global:EUR limit", "limit global:EUR day", "user alice codes",
     "user alice confirms", "user alice failures",
 )  # fmt: skip
-"""What is broken: a kind of record, its id, a field; names of Purchase stand for their values."""
+"""The broken places: a kind of record, its id, a field; names of Purchase stand for their values."""
 
 
 UNRECORDED = ("confirm_payment", "complete_payment")
@@ -69,7 +69,7 @@ UNRECORDED = ("confirm_payment", "complete_payment")
 
 @asynccontextmanager
 async def broken(purchase: Purchase, place: str, value: str) -> AsyncIterator[None]:
-    """Put rubbish in the place of a field, or of a whole record; afterwards put back what was there."""
+    """Put rubbish in the place of a field, or of a whole record; afterwards restore the original."""
     kind, *rest = place.split()
     record_id, *field = [getattr(purchase, name, name) for name in rest] or [None]
     if field == ["day"]:
@@ -119,7 +119,7 @@ async def test_a_script_does_its_work_or_stops_before_its_first_write(
                 half_done += [(place, value)] * is_stopped
                 purchase = await make_purchase(setup, state)
             if not is_stopped:
-                break  # it was not in the way
+                break  # the script did not use it
     assert half_done == []
     assert stopped, "no rubbish was in the way"
     assert (await act(purchase, name)).code in ("ok", "confirmation_invalid")

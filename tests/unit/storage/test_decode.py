@@ -1,4 +1,4 @@
-"""Replies of scripts become outcomes, by the type that a command returns."""
+"""Replies of scripts become outcomes, by the result type of a command."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Reading the journal, and the records that its entries are about, as the feed of events does."""
+"""Reading the journal and the records of its entries, as the feed of events does."""
 
 import pytest
 from support.fixtures.clock import FakeClock

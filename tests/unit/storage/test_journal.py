@@ -20,7 +20,7 @@ FUTURE_MS = 4_102_444_800_000
 
 
 async def write_future(setup: Setup) -> str:
-    """Leave an entry as a clock that ran far ahead would have left it."""
+    """Leave an entry like one of a clock that ran far ahead."""
     entry: str = await client_of(setup.store).xadd(
         setup.keys.journal, {"user.created": "nobody"}, id=f"{FUTURE_MS}-5"
     )
@@ -103,5 +103,5 @@ async def test_entries_are_dated_by_the_clock_while_the_journal_is_ahead_of_it(
     assert [entry.at for entry in reversed(page.data)] == [from_ms(at) for at in times]
     entries = (await clocked.entries())[-5:]
     assert [entry for entry, _ in entries] == sorted((entry for entry, _ in entries), key=sequence)
-    # The first one's id says it; behind it, ids of a faked store follow this machine's clock, which is ahead.
+    # The first one's id holds it; behind it, ids of a faked store follow this machine's clock, which is ahead.
     assert [fields.get("at") for _, fields in entries] == [None, *map(str, times[1:])]

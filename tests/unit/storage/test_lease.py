@@ -1,4 +1,4 @@
-"""The wallet's lease, judged in every script that works on a wallet."""
+"""The wallet's lease, checked in every script that changes a wallet."""
 
 from typing import Any
 
@@ -21,13 +21,13 @@ every_script = pytest.mark.parametrize("name", SCRIPTS)
 
 
 async def hold(setup: Setup, wallet: str, *, until_in_ms: int) -> None:
-    """Write a lease as another process would have left it."""
+    """Write a lease like one of another process."""
     until = await setup.now_ms() + until_in_ms
     await setup.write("wallet", wallet, lease_owner="owner-b", lease_until=until, token=7)
 
 
 async def prepare(setup: Setup, name: str) -> tuple[str, Any]:
-    """Bring a wallet to where a script does its work; return the wallet and the command."""
+    """Bring a wallet into the state that a script needs; return the wallet and the command."""
     command: Any = await PREPARED[name](setup)
     (wallet,) = [key for key in await dump(setup.store) if key.startswith("wallet:")]
     return wallet.removeprefix("wallet:"), command
@@ -167,7 +167,7 @@ async def test_the_token_survives_the_release(clocked: Setup) -> None:
 
 
 async def test_a_command_after_a_lease_ran_out_fences_off_its_owner(clocked: Setup) -> None:
-    """The owner may have sent more under the token that the other command gets."""
+    """The owner may have sent more commands under the token of the other command."""
     wallet = await clocked.wallet()
     await hold(clocked, wallet, until_in_ms=-1)
     token = int((await clocked.fields("wallet", wallet)).get("token", "0"))

@@ -52,7 +52,7 @@ def test_a_refund_of_nothing_or_of_more_than_the_payment_is_reported(amount: str
 
 
 def ledger_of(entries: list[Entry]) -> tuple[Ledger, list[Difference]]:
-    """Apply a purchase and these entries; return the ledger and what it reported."""
+    """Apply a purchase and these entries; return the ledger and its reports."""
     found: list[Difference] = []
     ledger = Ledger(found.append)
     version = 0

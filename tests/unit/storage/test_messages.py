@@ -42,7 +42,7 @@ async def test_a_message_delivered_at_once_is_listed_and_leaves_no_record(setup:
         "payment.succeeded", "sent", 1, None,
     )  # fmt: skip
     assert newest.at == from_ms(succeeded.split("-")[0])
-    # A code goes where the user wanted it.
+    # A code is sent by the channel that the user chose.
     assert (oldest.id, oldest.kind) == (message_id(code), "confirmation.code")
     assert (oldest.channel, oldest.to) == ("sms", "+15550100")
     assert await setup.due_at(f"msg_{succeeded}") is None

@@ -1,4 +1,4 @@
-"""What scripts answer in one piece can hold any text: the separator, too, and in replies that are kept."""
+"""Packed replies of scripts can hold any text: the separator, too, and in recorded replies."""
 
 import pytest
 from support.fixtures.relaying import read

@@ -64,7 +64,7 @@ async def test_a_confirm_takes_the_money_and_writes_all_of_it_at_once(setup: Set
         -1_000, 9_000, "payment", payment_id,
     )  # fmt: skip
     assert newest.at == payment.paid_at
-    # The id of an entry of the journal says when it was written.
+    # The id of an entry of the journal holds its time.
     assert (await setup.entries())[-1][0].startswith(f"{fields['paid_at']}-")
 
 
@@ -132,7 +132,7 @@ async def test_a_wrong_code_costs_one_attempt_however_late_its_call_comes_again(
     setup: Setup, then: str
 ) -> None:
     payment_id = await waiting(setup)
-    # The names begin and end alike: none is found in another.
+    # The names share beginnings and ends: a search must not find one in another.
     calls = ["call.1", "all.1", "call.11"]
     guesses = [ConfirmPayment(call, payment_id, "alice", WRONG, 9, 9) for call in calls]
     first = [await setup.run(guess) for guess in guesses]
@@ -303,7 +303,7 @@ async def test_the_last_unit_of_balance_and_limit_can_be_paid_and_one_more_canno
     exact = await setup.started(wallet, await setup.invoice(amount=3_000))
     more = await setup.started(wallet, await setup.invoice(amount=3_001))
     await setup.set_limit("EUR", 3_000)
-    # A payment that is refused has no share of the limit, not even for a moment.
+    # A refused payment has no share of the limit, not even for a moment.
     outcomes = await asyncio.gather(setup.confirm(more), setup.confirm(exact))
     assert [outcome.code for outcome in outcomes] == ["daily_limit_exceeded", "ok"]
     assert (await setup.limit()).remaining == 0

@@ -1,4 +1,4 @@
-"""The evidence of a confirm: which versions an answer matches, under which key, and what is kept of it."""
+"""The evidence of a confirm: the versions that a code matches, the key, and the stored part of it."""
 
 import pytest
 from support.fixtures.store_setup import RIGHT, WRONG, Setup, dump, evidence_of, new_id

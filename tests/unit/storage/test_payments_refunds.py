@@ -1,4 +1,4 @@
-"""Refunds that fail, their ids, and what an earlier version left of them."""
+"""Refunds that fail, their ids, and the refunds of an earlier version."""
 
 import json
 
@@ -67,7 +67,7 @@ async def test_a_refund_that_schema_4_began_gets_an_id_and_an_amount(setup: Setu
 @pytest.mark.parametrize("verdict", ["reversed", "refund_failed"])
 @pytest.mark.corrupts
 async def test_a_refund_moves_the_amount_that_was_begun(setup: Setup, verdict: Verdict) -> None:
-    """Whatever decides the amount of a refund: every later step takes it from there."""
+    """Every later step takes the amount from the begun refund."""
     wallet = await setup.wallet(balance=10_000)
     payment_id, claim = await setup.refunding(wallet)
     await setup.write("payment", payment_id, refund_amount=400)

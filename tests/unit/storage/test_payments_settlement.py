@@ -25,7 +25,7 @@ async def test_settled_pays_the_invoice_and_nothing_can_come_back_any_more(setup
     assert outcome.code == "ok"
     payment = await setup.payment(payment_id)
     assert (payment.status, payment.refunds) == ("succeeded", [])
-    # A settlement knows the rest of the payment.
+    # The engine already has the rest of the payment.
     assert (outcome.value, outcome.details) == (None, {"settled_at": payment.settled_at})
     assert payment.settled_at is not None
     assert await setup.money(wallet) == (9_000, 0)

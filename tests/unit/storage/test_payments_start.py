@@ -65,7 +65,7 @@ async def test_the_code_goes_to_the_channel_asked_for_or_the_first_address(
     confirmation = value_of(await setup.resend(payment_id, user_id="bob")).confirmation
     assert confirmation is not None
     assert confirmation.method == taken
-    # The journal names a channel only when it is not the one that messages take.
+    # The journal names a channel only if it is not the default one of messages.
     assert (await setup.news(before))[-2:] == [
         ("payment.started", {"payment": payment_id, "version": "1", "issue": "1"} | named),
         ("payment.code_resent", {"payment": payment_id, "issue": "2", "version": "2"} | named),

@@ -1,4 +1,4 @@
-"""Directories, sockets and secrets of an embedded store: ours alone, or refused in one line that says why."""
+"""Directories, sockets and secrets of an embedded store: private, or refused in one line with the reason."""
 
 import os
 import stat
@@ -28,7 +28,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.fixture
 def give_away(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    """Make a file another user's than ours."""
+    """Make another user the owner of a file."""
 
     def give_it(path: Path) -> None:
         if os.getuid() == 0:

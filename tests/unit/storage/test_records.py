@@ -1,4 +1,4 @@
-"""Replies become records: what is shown of a payment in each state, and how addresses are masked."""
+"""Replies become records: the visible parts of a payment in each state, and the masking of addresses."""
 
 import pytest
 
@@ -20,7 +20,7 @@ VIEW = [*PAYMENT_VIEW[:CODE_VIEW_AT], *(f"code_{name}" for name in CODE_VIEW), *
 """The parts of a view behind the id and the addresses."""
 
 WHEN_DEBITED, WHEN_RARE = VIEW.index("paid_at"), VIEW.index("failure")
-"""From where on parts can be left out."""
+"""The first part that may be left out."""
 
 CALENDAR = Calendar("UTC")
 WAITING = {

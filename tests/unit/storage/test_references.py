@@ -31,7 +31,7 @@ async def status_of(setup: Setup, invoice_id: str) -> str:
 
 
 async def expire(setup: Setup, invoice_id: str) -> None:
-    """Let an invoice be past its time on each kind of store."""
+    """Move the expiry of an invoice into the past on each kind of store."""
     await setup.write("invoice", invoice_id, expires_at=await setup.now_ms() - 1)
 
 
@@ -81,7 +81,7 @@ async def test_an_invoice_that_expired_unpaid_frees_its_reference_and_is_expired
     assert (await setup.start(wallet, new)).code == "ok"
     again = await entered(setup, reference="order-8")
     assert (await status_of(setup, again), await status_of(setup, old)) == ("open", "expired")
-    # An operator can still withdraw it, which leaves the reference to its new holder.
+    # An operator can still void it; the reference stays with its new holder.
     assert (await setup.void(old)).code == "ok"
     assert (await enter(setup)).details == {"invoice_id": new}
 

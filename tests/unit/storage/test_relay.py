@@ -67,7 +67,7 @@ def test_the_kinds_of_messages_are_those_of_the_scripts() -> None:
 
 
 async def every_kind(setup: Setup) -> dict[str, str]:
-    """Let a payment end in every way that there is; answer the payments."""
+    """Bring payments to each possible end; return the payments by end."""
     wallet = await setup.wallet()
     ends = {}
     for end in ("refunded", "given_back", "guessed", "refused", "canceled", "restarted", "voided", "expired"):

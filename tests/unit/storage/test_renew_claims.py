@@ -1,4 +1,4 @@
-"""Claims in the store: renewed while they are current, given up so that others need not wait."""
+"""Claims in the store: renewed while they are current, given up so that other engines need not wait."""
 
 from support.fixtures.relaying import read
 from support.fixtures.script_calls import retried_message

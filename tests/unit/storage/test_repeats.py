@@ -16,13 +16,13 @@ pytestmark = pytest.mark.any_partition
 
 
 def timeless(found: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what a repeat may move on: when claims run out, and the relay's own claim."""
+    """Leave out the times that a repeat may move: the ends of claims, and the relay's own claim."""
     kept = {name: value for name, value in found.items() if name != "relay"}
     return kept | {"agenda": set(found.get("agenda", {}))}
 
 
 CORRUPTING = ("confirm_payment__without_funds", "begin_migration", "advance_migration")
-"""Take the funds away behind the scripts' back, or leave the store where a migration was broken off."""
+"""Take the funds away behind the scripts' back, or leave the store in an interrupted migration."""
 READS = ("read_", "find_", "list_", "search_", "has_", "count_")
 
 
@@ -52,7 +52,7 @@ async def test_a_repeat_gets_the_same_outcome_and_changes_nothing(setup: Setup, 
 
 
 def test_every_script_has_its_repeat() -> None:
-    # Those of the audit only read; its own tests see that they change nothing.
+    # The scripts of the audit only read; its own tests check that they change nothing.
     scripts = {name for name in load_scripts() if not name.startswith("audit_")}
     assert {name.partition("__")[0] for name in CASES} == scripts
 

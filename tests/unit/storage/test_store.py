@@ -1,4 +1,4 @@
-"""The store as a whole: opening, closing, namespaces, what it says of itself."""
+"""The store as a whole: opening, closing, namespaces, and its statistics."""
 
 import json
 import re

@@ -54,7 +54,7 @@ async def test_with_a_token_all_that_wait_go_out_together_and_what_comes_follows
 
 
 async def test_what_brings_no_token_did_not_take_the_lease_so_the_next_one_has_to() -> None:
-    """An answer given again."""
+    """A replayed outcome."""
     stage = Stage()
     stage.put_all("abcde")
     stage.store.answer(TOKEN)
@@ -67,7 +67,7 @@ async def test_what_brings_no_token_did_not_take_the_lease_so_the_next_one_has_t
 
 
 async def test_a_token_is_known_until_another_one_is_told() -> None:
-    """Refusals bring none."""
+    """Refusals have none."""
     stage = Stage()
     stage.go_together("ab")
 

@@ -1,6 +1,6 @@
-"""Whatever is refused, lost or late: commands take effect in their order, and askers hear the truth.
+"""After refusals, losses and delays: commands take effect in their order, with true outcomes.
 
-The store is a model of what the scripts and the connection do; Hypothesis decides what goes wrong and when.
+The store is a model of the scripts and the connection; Hypothesis chooses the faults and their times.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ TROUBLE = [
 
 
 class Wallet:
-    """A wallet with its actor, made when it is needed and gone when it is idle, as the directory does it."""
+    """A wallet with its actor, made on demand and dropped when idle, as the directory does it."""
 
     def __init__(self) -> None:
         self.store = ContendedStore()
@@ -57,7 +57,7 @@ class Wallet:
         self._actor: Actor | None = None
 
     def put(self, deadline_s: float = float("inf")) -> None:
-        """Put the next command; their names sort in the order in which they came."""
+        """Put the next command; the order of names is the order of arrival."""
         name = self._next_name
         self.replies[name] = asyncio.get_running_loop().create_future()
         self._actor = self._actor or Actor(self._context, "wal_001")
@@ -80,11 +80,11 @@ class Wallet:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is under way and nobody waits."""
+        """Whether no command is under way and no caller waits."""
         return not self.store.under_way and all(reply.done() for reply in self.replies.values())
 
     async def do(self, step: Step) -> None:
-        """Let one thing happen, and see what becomes of it."""
+        """Run one step, and its consequences."""
         name, number = step
         store = self.store
         what: dict[str, Callable[[], None]] = {
@@ -108,18 +108,18 @@ class Wallet:
         await self._settle()
 
     def leave(self, number: int) -> None:
-        """Let one of those who wait leave."""
+        """Cancel one of the waiting callers."""
         if waiting := [reply for reply in self.replies.values() if not reply.done()]:
             waiting[number % len(waiting)].cancel()
 
     async def _settle(self) -> None:
-        """Let pauses end; the clock makes them short."""
+        """Run the loop until pauses end; the clock makes them short."""
         for _ in range(5):
             await asyncio.sleep(0)
         assert (self._actor is None) == self.is_idle
 
     async def finish(self) -> None:
-        """Let everything go well from now on."""
+        """Process all commands, without further faults."""
         self.store.let_lease_end()
         for _ in range(20 * len(self.replies) + 20):
             if self._actor is None:
@@ -130,7 +130,7 @@ class Wallet:
         raise AssertionError("the actor does not come to an end")
 
     async def abandon(self) -> None:
-        """Give up, and let what is under way take effect all the same."""
+        """Abandon the actor; the commands under way take effect all the same."""
         self.abandoned = True
         if self._actor is not None:
             self._actor.abandon()
@@ -140,7 +140,7 @@ class Wallet:
         await asyncio.sleep(0)
 
     def check(self) -> None:
-        """See that order was kept and that everybody was told the truth."""
+        """Check the order of the effects and the truth of every outcome."""
         effects = self.store.effects
         assert effects == sorted(set(effects)), "each at most once, and in order"
         assert self._actor is None
@@ -166,7 +166,7 @@ class Wallet:
 
 STEPS = st.lists(st.tuples(st.sampled_from(OFTEN + TROUBLE), st.integers(0, 5)), max_size=80)
 PIPELINED: list[Step] = [("put", 0)] * 6 + [("work", 1), ("answer", 0)] * 2
-"""Six commands, the second of which took the lease: behind it, the last four go out together."""
+"""Six commands, the second of which took the lease: the last four are sent together behind it."""
 REPEATED: list[Step] = [("put", 0), ("repeat", 0), *[("put", 0)] * 3, *[("work", 1), ("answer", 0)] * 3]
 """The second of five commands seemed to take the lease, but it was a repeat; two are still under way."""
 
@@ -182,7 +182,7 @@ REPEATED: list[Step] = [("put", 0), ("repeat", 0), *[("put", 0)] * 3, *[("work",
 @example([*PIPELINED, ("cut", 2), ("work", 1)], True)
 @example([*PIPELINED, ("break off", 1), ("put", 0), ("cut", 1)], False)
 def test_commands_take_effect_in_the_order_in_which_they_came(steps: list[Step], gives_up: bool) -> None:
-    """Each at most once, and each asker is told once, and truly."""
+    """Each command at most once, and each caller gets one true outcome."""
 
     async def run() -> None:
         wallet = Wallet()

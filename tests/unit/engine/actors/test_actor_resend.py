@@ -1,4 +1,4 @@
-"""Resends: commands that the lease refused, or whose replies were lost, in their old order."""
+"""Resends: commands refused by the lease, or with lost replies, in their old order."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ REFUSALS: list[tuple[Result, Result]] = [
     (BOUNDS, FENCED),
     (LOST, LOST),
 ]
-"""What the first of several commands gets, and what is then result of all that were sent behind it."""
+"""The result of the first of several commands, and the result of all commands sent behind it."""
 refusals = pytest.mark.parametrize(
     ("first", "behind"), REFUSALS, ids=["busy then fenced", "fenced", "busy", "bounds", "lost"]
 )
@@ -73,7 +73,7 @@ async def test_nothing_new_overtakes_what_has_to_be_sent_again(first: Result, be
 async def test_what_was_refused_goes_out_in_its_old_order_whatever_was_result_first(
     first: Result, behind: Result
 ) -> None:
-    """A script that has to be loaded first is answered later than those behind it."""
+    """The reply for a script that has to be loaded first comes after the replies behind it."""
     stage = Stage()
     stage.go_together("abcd")
 
@@ -105,7 +105,7 @@ async def test_an_outcome_that_comes_late_lets_nothing_new_out() -> None:
 
 @refusals
 async def test_what_went_well_in_between_is_not_sent_again(first: Result, behind: Result) -> None:
-    """A completion is under its claim and takes no notice of the lease."""
+    """A completion depends on its claim, not on the lease."""
     stage = Stage()
     replies = stage.go_together("abcd")
 
@@ -258,7 +258,7 @@ async def test_a_lost_reply_is_asked_for_again_until_it_comes() -> None:
 
 @pytest.mark.parametrize("last", [LOST, StoreUnavailable()], ids=["lost", "unavailable"])
 async def test_a_reply_that_stays_lost_is_unknown_after_5_s(last: Result) -> None:
-    """That the store is not available now does not mean that nothing happened then."""
+    """An unavailable store now does not prove that the command had no effect then."""
     stage = Stage()
     began = stage.clock.now
     reply = stage.put("a")
@@ -293,7 +293,7 @@ async def test_a_lost_command_that_turns_out_to_have_a_defect_is_told_so() -> No
 
 
 async def test_nothing_overtakes_a_lost_command_that_is_refused_when_it_is_asked_for() -> None:
-    """That the store is not available now leaves its outcome as open as before."""
+    """An unavailable store now leaves its outcome as unknown as before."""
     stage = Stage()
     replies = stage.go_together("abcd")
     stage.store.answer(LOST, LOST, LOST, LOST)

@@ -21,14 +21,14 @@ def make_directory(store: ScriptedStore, clock: ManualClock | None = None, **set
 
 
 async def begin(*asked: Any) -> list[asyncio.Task[Any]]:
-    """Let askers ask, each in its own task, in this order."""
+    """Start the calls, each in its own task, in this order."""
     tasks = [asyncio.ensure_future(each) for each in asked]
     await settle()
     return tasks
 
 
 async def finish(store: ScriptedStore, tasks: list[asyncio.Task[Any]]) -> list[str]:
-    """Answer whatever comes until all askers have their outcomes; answer the outcomes' codes."""
+    """Complete commands until all callers have their outcomes; return the outcomes' codes."""
     while store.under_way:
         store.answer_all(OK)
         await settle()
@@ -58,7 +58,7 @@ async def test_a_wallet_is_no_task_and_an_idle_one_is_no_object() -> None:
     assert asyncio.all_tasks() == {*tasks, caller}
     assert await finish(store, [caller]) == ["ok"]
     del caller
-    store.sent.clear()  # it knows the callback of the outcome
+    store.sent.clear()  # it holds the callback of the outcome
 
     assert directory.live_actors == 0
     assert asyncio.all_tasks() == tasks
@@ -66,7 +66,7 @@ async def test_a_wallet_is_no_task_and_an_idle_one_is_no_object() -> None:
 
 
 async def test_passivation_loses_no_command() -> None:
-    """Commands come at every moment around the one in which the actor finds that nothing is left."""
+    """Commands come at every moment around the one in which the actor becomes idle."""
     store = ScriptedStore(OK)
     directory = make_directory(store)
     names = [f"{number}" for number in range(500)]
@@ -85,7 +85,7 @@ async def test_passivation_loses_no_command() -> None:
 
 @pytest.mark.parametrize("last", [OK, StoreUnavailable()], ids=["outcome", "fault"])
 async def test_a_command_put_right_after_the_passivation_is_served(last: Any) -> None:
-    """The caller sends the next command as soon as it has its outcome, before anything else happens."""
+    """The caller sends the next command as soon as it has its outcome, before any other step."""
     store = ScriptedStore()
     directory = make_directory(store)
 
@@ -192,7 +192,7 @@ async def test_a_drain_finishes_what_was_accepted_and_refuses_what_comes() -> No
     assert await finish(store, tasks) == ["ok"] * 3
     async with asyncio.timeout(5):
         await drain[0]
-        await directory.drain(60)  # nothing is left to wait for
+        await directory.drain(60)  # it returns at once
     assert store.names == [*"abc"]
     assert directory.live_actors == 0
 

@@ -68,7 +68,7 @@ async def test_what_is_put_back_gets_in_even_when_it_is_full_and_into_an_empty_m
 
 
 async def test_envelopes_with_the_same_content_are_two_envelopes() -> None:
-    """An outcome is for the envelope that was sent, not for one like it."""
+    """An outcome belongs to the envelope that was sent, not to an equal one."""
     one = envelope()
     other = Envelope(one.command, one.reply, one.deadline)
 

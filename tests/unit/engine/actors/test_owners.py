@@ -1,4 +1,4 @@
-"""Starts that name somebody else's wallet neither wait in its mailbox nor fill it."""
+"""Starts with another user's wallet neither wait in its mailbox nor fill it."""
 
 import asyncio
 from typing import Any

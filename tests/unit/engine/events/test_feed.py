@@ -169,7 +169,7 @@ async def test_who_gives_up_waiting_loses_no_event() -> None:
     waiting = asyncio.ensure_future(anext(listener))
     await settle()
     listener.put(event)
-    waiting.cancel()  # in the moment in which there is something to take
+    waiting.cancel()  # at the moment at which an event is available
     await settle()
 
     assert waiting.cancelled()

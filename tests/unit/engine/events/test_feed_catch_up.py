@@ -1,4 +1,4 @@
-"""Listeners that catch up from an old event: no event is lost or doubled, and nobody else is delayed."""
+"""Listeners that catch up from an old event: no event is lost or doubled, and no other listener is delayed."""
 
 from random import Random
 from typing import Any
@@ -13,7 +13,7 @@ from technopay.engine.values import JournalBatch, Position
 
 
 class SlowJournal(ListJournal):
-    """A journal whose reading takes its time."""
+    """A journal with slow reads."""
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ async def test_what_begins_while_somebody_asks_for_the_past_is_not_missed() -> N
     journal.write("bob")
 
     async def look(user_id: str) -> bool:
-        journal.write("newcomer")  # an instant after it was found out that there was nothing
+        journal.write("newcomer")  # just after a read found no entry
         return False
 
     journal.has_records = look  # type: ignore[method-assign]
@@ -96,7 +96,7 @@ async def test_those_who_catch_up_take_turns_and_whoever_is_live_waits_for_none(
         journal.write("alice")
         assert await desk.feed.step()
         assert await take(live) == [10_002 + number]
-        # Somebody comes again and again from the beginning: the others get their turns all the same.
+        # A listener restarts from the beginning again and again: the others still get their turns.
         again = await desk.listen("eve", after=0)
         await again.aclose()
 

@@ -1,4 +1,4 @@
-"""The relay: which messages go out, to whom, with which text."""
+"""The relay: the messages that it sends, their recipients and their texts."""
 
 import pytest
 from support.fixtures.doubles import make_context

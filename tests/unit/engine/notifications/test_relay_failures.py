@@ -107,7 +107,7 @@ async def test_a_relay_that_is_stopped_leaves_no_delivery_behind() -> None:
 
 
 async def test_a_full_batch_may_have_a_next_one_and_without_entries_nothing_is_written() -> None:
-    """Most entries are no messages."""
+    """Most entries cause no message."""
     assert await Office().relay_all(entries=BATCH)
     assert await Office().relay_all(news(), entries=BATCH)
     assert not await Office().relay_all(entries=BATCH - 1)

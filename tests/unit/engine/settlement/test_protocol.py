@@ -35,7 +35,7 @@ class Talk:
         self.protocol = SettlementProtocol(self.service, self.clock, settings, deadlines, claimed, self.claim)
 
     def _timed(self, answer: Any) -> Callable[[PaymentTerms], Any]:
-        """Answer at once, but be silent for as long as the engine waits."""
+        """Reply at once, or be silent for as long as the engine waits."""
 
         async def give(terms: PaymentTerms) -> Any:
             if answer == SILENCE:
@@ -109,7 +109,7 @@ async def test_errors_and_not_found_are_sent_again_five_times_and_then_called_of
         {"settle": [DOWN], "status": [DOWN]},
         {"settle": [SILENCE], "status": ["pending"]},
         {"settle": [DOWN], "status": ["not_found"], "call_off": [NotImplementedError()]},
-        # The answer to another request is none.
+        # The reply to another request does not count.
         {"settle": ["called_off"], "status": ["not_found"], "call_off": [DOWN]},
         {"settle": ["already_declined"], "status": ["not_found"], "call_off": [DOWN]},
         {"settle": [DOWN], "status": ["already_declined"], "call_off": [DOWN]},
@@ -146,7 +146,7 @@ NO_ANSWERS = st.sampled_from([SILENCE, DOWN, "not_found", "pending", "failed", "
     call_off=st.lists(st.one_of(ANSWERS, NO_ANSWERS), min_size=1, max_size=4),
 )
 def test_money_goes_back_only_on_a_clear_no(settle: list[Any], status: list[Any], call_off: list[Any]) -> None:
-    """Whatever a service says, the verdict is that of its last answer; all else ends without a verdict."""
+    """The verdict is that of the service's last reply; an unclear last reply gives none."""
 
     async def run() -> None:
         heard: list[Any] = []

@@ -1,4 +1,4 @@
-"""Settlements that run, and their verdicts."""
+"""Running settlements, and their verdicts."""
 
 import asyncio
 from typing import Any
@@ -25,7 +25,7 @@ DOWN = ConnectionError("down")
 
 
 class Desk:
-    """Settlements with a service, and what they changed."""
+    """Settlements with a service, and their changes."""
 
     def __init__(self, service: ScriptedSettlementService, *, timeout_s: float = 0.02, **settings: Any) -> None:
         self.clock, self.service = ManualClock(), service
@@ -145,7 +145,7 @@ async def test_a_claim_is_renewed_while_a_call_runs() -> None:
 
 
 async def test_a_claim_that_ran_out_and_came_back_to_the_same_process_is_worked_under() -> None:
-    """As after a store that was away for longer than a claim lasts."""
+    """As after an outage of the store that was longer than a claim lasts."""
 
     async def run_out(_: PaymentTerms) -> str:
         desk.store.claim = "2"

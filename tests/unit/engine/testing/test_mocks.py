@@ -1,4 +1,4 @@
-"""The mock services with fixed answers, the doubles, and counted ids."""
+"""The mock services with fixed replies, the doubles, and counted ids."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ def service(fake_store: RedisStore) -> Service:
 
 SETTLES, SILENT = ("settled", "settled", "already_settled"), "silent"
 OTHERS = ("shop", "shop-", "timeout", "declines", "stuck", "a-b", "shop-Declines")
-"""Names of merchants without an ending that chooses an answer."""
+"""Names of merchants without an ending that chooses a reply."""
 
 
 @pytest.mark.parametrize(

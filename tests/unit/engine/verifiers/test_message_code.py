@@ -28,7 +28,7 @@ async def test_a_code_is_six_digits_and_always_the_same_for_one_version() -> Non
 
 
 async def test_a_code_is_derived_as_it_always_was() -> None:
-    """Codes that were sent before an upgrade are still right after it."""
+    """Codes sent before an upgrade are still right after it."""
     settings = quick_settings(secret="a secret for tests, and for tests alone")
     verifier = MessageCode(code_key=settings.derive_key("code"))
 

@@ -15,7 +15,7 @@ LINES = "Zeile 1\nid: evt_002-0\r\n\u2028"
 
 
 class EndlessSubscription:
-    """A subscription with these events, and no other ones as long as the test lasts."""
+    """A subscription with these events, and no further ones during the test."""
 
     begins_after = "evt_000-7"
 

@@ -1,4 +1,4 @@
-"""The table of routes, and how a route binds a request to a method of the engine."""
+"""The table of routes, and the binding of a request to a method of the engine."""
 
 from technopay.engine import Engine, OperatorPayment, Payment
 from technopay.http.app import API_ROUTES

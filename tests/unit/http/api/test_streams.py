@@ -34,7 +34,7 @@ class Pieces:
 
 
 async def end() -> None:
-    """End."""
+    """End the stream."""
 
 
 async def crash() -> None:

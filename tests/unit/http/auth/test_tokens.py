@@ -1,4 +1,4 @@
-"""Tokens: only those signed with one of the keys are valid, until they end."""
+"""Tokens: only those signed with one of the keys are valid, until they expire."""
 
 import base64
 import hmac
@@ -22,14 +22,14 @@ CURVE = ec.generate_private_key(ec.SECP256R1())
 
 
 def signed(key: Any = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
-    """Sign claims that are right but for some; None leaves one out."""
+    """Sign valid claims with some changes; None removes one."""
     claims = {"sub": "alice", "scope": "payments", "exp": 4_000_000_000, **changes}
     kept = {name: value for name, value in claims.items() if value is not None}
     return jwt.encode(kept, key, algorithm=algorithm)
 
 
 def refused(tokens: TokenAuthenticator, token: str) -> str:
-    """Return the problem of a token that is refused."""
+    """Return the problem of a refused token."""
     with pytest.raises(InvalidToken) as refusal:
         tokens.caller_of(f"Bearer {token}")
     return str(refusal.value)
@@ -215,7 +215,7 @@ def test_a_claim_of_another_type_or_out_of_bounds_makes_no_token(name: str, valu
 
 
 def by_hand(claims: dict[str, str]) -> str:
-    """Sign claims as they are written, which may be no JSON that a library would make."""
+    """Sign claims as raw text, which may be JSON that no library would write."""
     body = "{" + ",".join(f'"{name}":{value}' for name, value in claims.items()) + "}"
     parts = [
         base64.urlsafe_b64encode(part).rstrip(b"=") for part in (b'{"alg":"HS256","typ":"JWT"}', body.encode())

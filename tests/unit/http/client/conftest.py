@@ -21,7 +21,7 @@ def clock() -> RecordedClock:
 
 @pytest.fixture
 async def client(server: ScriptedServer, clock: RecordedClock) -> AsyncIterator[Client]:
-    """A client that pauses as long as it may."""
+    """A client with the longest allowed pauses."""
     policy = RetryPolicy(pick=max)
     async with Client(server.url, "token", clock=clock, retry_policy=policy) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""The client has the operations of the table of routes, with their arguments and answers."""
+"""The client has the operations of the table of routes, with their arguments and results."""
 
 import inspect
 import json
@@ -19,7 +19,7 @@ from technopay.http.client import Client, all_of
 from technopay.http.client.transport import Request
 
 ROUTES = API_ROUTES
-"""All operations of the API but streams, which are no calls."""
+"""All operations of the API except streams, which are no calls."""
 ARGUMENTS: dict[str, Any] = {
     "amount": 5, "code": "123456", "currency": "EUR", "cursor": "abc", "description": "two books",
     "email": "alice@example.com", "expires_at": datetime(2036, 1, 1, tzinfo=UTC), "idempotency_key": "a-key",
@@ -30,7 +30,7 @@ ARGUMENTS: dict[str, Any] = {
 
 
 class Recorder:
-    """A transport that sends nothing, and records the calls."""
+    """A transport that only records the calls."""
 
     def __init__(self) -> None:
         self.model: Any = None
@@ -45,7 +45,7 @@ def method_name(operation_id: str) -> str:
 
 
 async def made(route: Route) -> tuple[Recorder, dict[str, Any]]:
-    """Call an operation with every argument that it takes."""
+    """Call an operation with all its arguments."""
     recorder, client = Recorder(), Client("http://localhost", "token")
     client._transport = cast("Any", recorder)
     operation = getattr(client, method_name(route.operation_id))

@@ -1,4 +1,4 @@
-"""Problems are read as the errors that they were written from."""
+"""Problems become the errors from which they were written."""
 
 from typing import Any
 
@@ -76,7 +76,7 @@ def test_a_missing_message_shares_its_code_with_a_missing_address() -> None:
 
 
 def read(old: str = "", new: str = "") -> TechnopayError | None:
-    """Read a problem in which a text is replaced, with the headers of a replay."""
+    """Read a problem with one text replaced, with the headers of a replay."""
     text = problem_response(InsufficientFunds(), record()).body.decode().replace(old, new)
     return read_problem(text, replayed=True, retry_after_s=4.0)
 

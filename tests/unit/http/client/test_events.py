@@ -62,7 +62,7 @@ async def test_a_stream_is_resumed_after_the_last_event(
 
     assert places(server) == [None, "evt_002-0", "evt_002-0", "evt_002-0"]
     assert {asked.path for asked in server.asked} == {"/v1/events"}
-    # The pause that the stream asked for, or a longer one that an answer asks for.
+    # The pause of the stream's retry field, or a longer one from a response.
     assert clock.slept == [2.0, 2.0, 3.0]
 
 

@@ -1,4 +1,4 @@
-"""The retries of the client: which, under which key, how long, and the error in the end."""
+"""The retries of the client: their causes, keys and delays, and the final error."""
 
 import asyncio
 import socket
@@ -136,7 +136,7 @@ async def test_a_wait_of_the_server_makes_the_deadlines_later(clock: RecordedClo
     bounds: list[float | None] = []
 
     class Session:
-        """A session that answers nothing and remembers for how long it would have waited."""
+        """A session that never replies, and records its timeouts."""
 
         def request(self, *_: Any, timeout: Any, **__: Any) -> NoReturn:
             bounds.append(timeout.total)
@@ -188,7 +188,7 @@ async def test_a_try_that_takes_too_long_is_given_up() -> None:
         ([Scripted(500, HTML)], UnexpectedAnswer, 1),
         ([Scripted(302, "", {"Location": "/elsewhere"})], UnexpectedAnswer, 1),
         ([Scripted(404, HTML)], UnexpectedAnswer, 1),
-        # Nothing happened at any try, or a refusal is the outcome of the lost one.
+        # No try had an effect, or a refusal is the outcome of the lost one.
         ([BUSY], WalletBusy, 4),
         ([RESET, problem("insufficient_funds", required=2, available=1)], InsufficientFunds, 2),
         # A command in doubt: its reply is lost or unreadable, and no later one is of that try.

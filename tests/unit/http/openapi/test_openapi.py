@@ -1,6 +1,6 @@
-"""The OpenAPI document: valid, complete, and the same as the one that was looked at.
+"""The OpenAPI document: valid, complete, and equal to the reviewed snapshot.
 
-After a change that is meant, renew the snapshot and look at the difference:
+After an intended change, renew the snapshot and review the difference:
 `PYTHONPATH=tests .venv/bin/python -m unit.http.openapi.test_openapi`
 """
 
@@ -27,7 +27,7 @@ SNAPSHOT = Path(__file__).with_name("openapi.json")
 
 
 def all_routes() -> tuple[Route, ...]:
-    """The table of an application of `serve --demo`, which is never served here."""
+    """The table of an application of `serve --demo`, which is not served here."""
     store = RedisStore.fake()
     app = create_app(
         Engine(store, EngineSettings(secret=SECRET)),
@@ -60,7 +60,6 @@ def responses() -> list[tuple[str, dict[str, Any]]]:
 
 
 def resolve(found: dict[str, Any]) -> dict[str, Any]:
-    """Follow a reference, if it is one."""
     if "$ref" not in found:
         return found
     target: Any = DOCUMENT
@@ -128,12 +127,12 @@ def test_parameters_and_members_are_described_and_have_neither_none_nor_a_defaul
     for operation in operations():
         for parameter in operation["parameters"]:
             assert "$ref" in parameter or (parameter["description"] and "null" not in json.dumps(parameter))
-    # The names of counts and of the state of a process are enough.
+    # The names of counters and process metrics are enough.
     plain = {"Checked", "Health"}
     for name, schema in DOCUMENT["components"]["schemas"].items():
         assert "None" not in schema.get("description", ""), name
         for member, described in schema.get("properties", {}).items():
-            # openapi-typescript makes clients give a member with a default.
+            # openapi-typescript makes clients send a member with a default.
             assert "default" not in described, f"{name}.{member}"
             if name not in plain or "description" in described:
                 assert described.get("description"), f"{name}.{member}"

@@ -1,4 +1,4 @@
-"""The page at `/docs`: whole, ours alone, and at home wherever the application is mounted."""
+"""The page at `/docs`: complete, without foreign resources, and working under any mount path."""
 
 import hashlib
 import re
@@ -29,7 +29,7 @@ Client = TestClient[web.Request, web.Application]
 
 @pytest.fixture(params=["", "/pay"])
 async def client(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Client, str]]:
-    """A client of an application that is served as it is, and of one that is mounted in another."""
+    """A client of an application served directly, and of one mounted in another."""
     app = create_app(Engine(RedisStore.fake(), EngineSettings(secret=SECRET)), TokenAuthenticator(SECRET))
     if request.param:
         root = web.Application()
@@ -109,7 +109,7 @@ async def test_with_a_slash_at_its_end_it_is_the_same_page(client: tuple[Client,
 async def test_the_start_page_has_links(client: tuple[Client, str], slash: str) -> None:
     opened, mount = client
     if not mount and not slash:
-        return  # no request can be made there
+        return  # no request is possible there
     async with opened.get(f"{mount}{slash}?utm=1") as response:
         assert (response.status, response.content_type) == (200, "text/html")
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]

@@ -1,4 +1,4 @@
-"""The address of a client, also behind proxies that are trusted, and never one that a client made up."""
+"""The address of a client, also behind trusted proxies, and never one forged by a client."""
 
 from ipaddress import ip_network
 from typing import Any

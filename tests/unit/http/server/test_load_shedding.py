@@ -79,7 +79,7 @@ async def test_a_late_loop_lets_fewer_in_until_it_is_in_time_again() -> None:
         concurrency.acquire()
     await asyncio.sleep(0)
 
-    time.sleep(SAMPLE_INTERVAL_S + 3 * LATE_S)  # noqa: ASYNC251 - it is what makes the loop late
+    time.sleep(SAMPLE_INTERVAL_S + 3 * LATE_S)  # noqa: ASYNC251 - it makes the loop late
     async with asyncio.timeout(10):
         while concurrency.allowed == 1_000:  # noqa: ASYNC110
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The server: its address, sockets that several processes share, its parser, and its end."""
+"""The server: its address, sockets shared by several processes, its parser, and its end."""
 
 import asyncio
 import socket
@@ -65,7 +65,7 @@ def make_app(text: str = "hello") -> web.Application:
 
 
 def test_the_parser_is_the_one_that_was_tried() -> None:
-    # Two parsers of one protocol disagree somewhere; the one in Python is not what our tests attack.
+    # Two parsers of one protocol disagree somewhere; the hostile tests cover the C parser, not the Python one.
     parsers = aiohttp.http_parser
     assert parsers.HttpRequestParser is not parsers.HttpRequestParserPy
 

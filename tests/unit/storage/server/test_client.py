@@ -1,4 +1,4 @@
-"""The clients: order, bounds, connecting, scripts that the server forgot; and the fake."""
+"""The clients: order, limits, connecting, scripts forgotten by the server; and the fake."""
 
 import asyncio
 import ssl
@@ -29,12 +29,12 @@ from technopay.storage.server.connection import PipelinedConnection
 READ_META = load_scripts()["read_meta"]
 KEY = "{none:00}:journal"
 CHECKS = 5
-"""So many commands check a store on every new connection."""
+"""The number of commands that check a store on every new connection."""
 
 
 @pytest.fixture(autouse=True)
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check the store on new connections only: all else that leaves is what a test sent."""
+    """Check the store on new connections only: every other command comes from the test."""
     monkeypatch.setattr("technopay.storage.store.CHECK_INTERVAL_S", 3600.0)
 
 
@@ -46,7 +46,7 @@ async def server_store(server_url: str, namespace: str) -> AsyncIterator[RedisSt
 
 @pytest.fixture
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Note how many calls leave in each write."""
+    """Record the number of calls in each write."""
     written: list[int] = []
     flush = PipelinedConnection._flush
 
@@ -60,7 +60,7 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 async def ask(client: Client, script: Script, *arguments: Argument) -> Any:
-    """Send a script and wait for its reply; a fault is raised."""
+    """Send a script and wait for its reply; raise a fault."""
     reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     client.send(script, (KEY,), arguments, reply.set_result)
     result = await reply
@@ -128,7 +128,7 @@ async def test_no_result_comes_before_the_call_returned(
         client.send_command(("XRANGE", "{none:00}:journal", "-", "+"), results.append)
         assert results == []
         async with asyncio.timeout(5):
-            while len(results) < 2:  # noqa: ASYNC110 - what hears is no coroutine
+            while len(results) < 2:  # noqa: ASYNC110 - the callback is no coroutine
                 await asyncio.sleep(0.001)
 
 
@@ -190,7 +190,7 @@ async def test_scripts_that_the_server_forgot_are_loaded_without_a_change_of_the
     wallet, invoice = await setup.wallet(balance=0), await setup.invoice(amount=1)
     await client_of(server_store).execute_command("FUNCTION", "FLUSH")
     await disconnect(server_store)
-    # This script is known from here on; the one of the payment was not used yet.
+    # This script is loaded again; the one of the payment was not used yet.
     await setup.deposit(await setup.wallet(balance=0), 1)
     too_early, deposit = await asyncio.gather(setup.start(wallet, invoice), setup.deposit(wallet, 1))
     assert (too_early.code, deposit.code) == ("insufficient_funds", "ok")
@@ -208,7 +208,7 @@ async def test_scripts_that_the_server_forgot_are_loaded_without_a_change_of_the
 async def test_redis_py_reads_the_url_and_never_connects(
     server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would send a command again whose reply was lost."""
+    """It would resend a command after a lost reply."""
     monkeypatch.delattr("redis.asyncio.connection.AbstractConnection.connect_check_health")
     client = ServerClient(f"{server_url}?db=3&client_name=till", reply_timeout_s=1)
     listed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -231,7 +231,7 @@ async def test_a_server_with_tls_is_used_if_its_certificate_is_trusted(tmp_path:
 
 
 def make_tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """Make the TLS of a server at localhost, and the file of the certificate that has to be trusted."""
+    """Make the TLS of a server at localhost, and the file of its trusted certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -291,7 +291,7 @@ async def test_a_connection_may_take_as_long_as_a_reply(
     connect = loop.create_unix_connection
 
     async def connect_slowly(*arguments: Any, **options: Any) -> Any:
-        await asyncio.sleep(1.1)  # a packet that was lost is sent again after a second
+        await asyncio.sleep(1.1)  # a lost packet is sent again after a second
         return await connect(*arguments, **options)
 
     monkeypatch.setattr(loop, "create_unix_connection", connect_slowly)

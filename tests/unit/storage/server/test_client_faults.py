@@ -1,4 +1,4 @@
-"""Lost replies, cut connections, silence: every call gets its own true outcome; nothing happens twice."""
+"""Lost replies, cut connections, silence: every call gets its own true outcome; each effect happens once."""
 
 import asyncio
 import random
@@ -26,7 +26,7 @@ async def proxy(valkey_url: str) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def truth(valkey_url: str, namespace: str) -> AsyncIterator[Setup]:
-    """The same store without the proxy: what really happened."""
+    """The same store without the proxy: the actual effects."""
     async with RedisStore.connect(valkey_url, initialise=True, namespace=namespace) as store:
         setup = Setup(store)
         await setup.user("alice")
@@ -39,18 +39,18 @@ async def far(proxy: Proxy, truth: Setup, namespace: str) -> AsyncIterator[Setup
     await truth.deposit(await truth.wallet(balance=0), 1)
     async with RedisStore.connect(proxy.url, namespace=namespace, reply_timeout_s=REPLY_TIMEOUT_S) as store:
         yield Setup(store)
-        # Whatever still waits for an answer is told that there will be none.
+        # This ends the calls that still wait for a reply.
         await proxy.stop()
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not ask again for long."""
+    """Shorten the retries."""
     monkeypatch.setattr("technopay.storage.partition.RETRY_S_MAX", 0.3)
 
 
 async def disconnect(setup: Setup) -> None:
-    """Let go of the idle connections, so that the next call needs a new one."""
+    """Abort the connection, so that the next call needs a new one."""
     link = setup.store._partition.client
     assert isinstance(link, ServerClient)
     assert link._connection is not None
@@ -61,7 +61,7 @@ async def disconnect(setup: Setup) -> None:
 async def wait_for_money(setup: Setup, wallet: str) -> None:
     """Wait until a deposit has arrived."""
     async with asyncio.timeout(5):
-        while await setup.money(wallet) == (0, 0):  # noqa: ASYNC110 - another process does it
+        while await setup.money(wallet) == (0, 0):  # noqa: ASYNC110 - the change comes from another process
             await asyncio.sleep(0.005)
 
 
@@ -77,7 +77,7 @@ async def test_a_lost_reply_is_asked_for_again_and_the_money_moves_once(
     assert outcome.code == "ok"
     assert outcome.replayed == (fault not in (Fault.CUT_BEFORE, Fault.SWALLOW))
     assert await truth.money(wallet) == (7, 0)
-    # Ours asks again; nobody below it does.
+    # The partition retries; no layer below it does.
     assert proxy.batches - sent <= 3
 
 

@@ -1,4 +1,4 @@
-"""The reason why a store cannot be reached: what to put right and the address, without the password."""
+"""The reason why a store cannot be reached: the required correction and the address, without the password."""
 
 import asyncio
 import socket

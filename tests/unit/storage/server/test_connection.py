@@ -1,4 +1,4 @@
-"""The pipelined connection: when calls are written, which call gets which reply, what error replies mean."""
+"""The pipelined connection: the times of writes, the matching of replies to calls, the meaning of errors."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -40,7 +40,7 @@ class Result:
 
 
 class Wire:
-    """A connection whose transport keeps what is written, and receives what a test says."""
+    """A connection whose transport keeps the writes, and receives the data of the test."""
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
@@ -64,7 +64,7 @@ class Wire:
             self.connection.data_received(data)
 
     def counts(self, word: bytes) -> list[int]:
-        """Return how often a word is in each write."""
+        """Return the number of occurrences of a word in each write."""
         return [written.count(word) for written in self.writes]
 
     def send(self, *arguments: str | int) -> Result:

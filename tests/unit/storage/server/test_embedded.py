@@ -1,4 +1,4 @@
-"""The embedded server: initialised once, started again, one per directory, gone with its supervisor."""
+"""The embedded server: initialised once, started again, one per directory, ended with its supervisor."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ asyncio.run(main())
 
 @pytest.fixture
 def dies_with_parent() -> bool:
-    """Whether the server of `supervisor` notices that its parent is gone."""
+    """Whether the server of `supervisor` notices the end of its parent."""
     return True
 
 
@@ -75,7 +75,7 @@ def is_running(pid: int) -> bool:
 
 
 def sockets_of(pid: int | None) -> tuple[set[str], set[str]]:
-    """Answer the sockets of a process, and all TCP sockets that it can see."""
+    """Return the sockets of a process, and all TCP sockets in its network namespace."""
     links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
     tables = [Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:] for table in ("tcp", "tcp6")]
     own = {match[1] for link in links if (match := re.fullmatch(r"socket:\[(\d+)\]", link))}
@@ -169,7 +169,7 @@ async def test_a_new_server_starts_at_once_where_the_supervisor_was_killed(
     supervisor: tuple[subprocess.Popen[str], int], tmp_path: Path
 ) -> None:
     process, server = supervisor
-    # Nobody waits for it yet: a new start must not take what is left of it for a living process.
+    # It is not reaped yet: a new start must not take the zombie for a living process.
     os.kill(process.pid, signal.SIGKILL)
     async with asyncio.timeout(8), EmbeddedValkey(tmp_path) as again:
         await gone(server)

@@ -1,4 +1,4 @@
-"""The health check: which replies make a store unfit or unavailable, and what it remembers of the store."""
+"""The health check: the replies that make a store unfit or unavailable, and its memory of the store."""
 
 import os
 import resource
@@ -33,7 +33,7 @@ class FakeServer:
         return [self._reply(command) for command in commands]
 
     async def refuse(self, health: HealthCheck, words: str | None, error: type[Exception] = StoreUnfit) -> None:
-        """Check the store, which is refused in these words."""
+        """Check the store, which is refused with these words."""
         with pytest.raises(error, match=words):
             await health.check(self.request)
 
@@ -209,7 +209,7 @@ async def test_a_store_with_unreadable_replies_is_unavailable(
 
 
 class Files:
-    """The append-only file of a server whose process is this one."""
+    """The append-only file of a server with the process id of the test."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "appendonlydir"
@@ -300,7 +300,7 @@ async def test_a_server_that_ended_after_its_answer_is_unavailable_and_lost_no_f
 async def test_a_file_that_cannot_be_seen_is_not_lost(server: FakeServer, files: Files) -> None:
     health = make_health()
     await health.check(server.request)
-    server.info = info_of("first", pid=2**22 + 1)  # more than any process has
+    server.info = info_of("first", pid=2**22 + 1)  # above the highest process id
     await health.check(server.request)
     server.info = info_of("first")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

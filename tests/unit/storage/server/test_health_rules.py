@@ -1,4 +1,4 @@
-"""Whether a store may be used: each reason against it is one clear line, and says how to overrule it."""
+"""Whether a store may be used: each reason against it is one clear line with the setting that overrules it."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
@@ -24,7 +24,7 @@ LEVELS: tuple[Durability, ...] = ("always", "everysec", "unchecked")
 
 @pytest.fixture(scope="module", params=["valkey", "redis"])
 def own_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A server that a test may spoil."""
+    """A server that a test may make unfit."""
     request.getfixturevalue(f"{request.param}_url")
     with running_server(request.param) as url:
         yield url
