@@ -7,7 +7,13 @@ import pytest
 from support.fixtures.engine_setup import Setup, make_setup, quick_settings, wait_for
 from support.fixtures.store_commands import mock_settlement
 
-from technopay.engine import SILENCE, Engine, ScriptedSettlementService, SettlementFailed
+from technopay.engine import (
+    SILENCE,
+    Engine,
+    PaymentNotRefundable,
+    ScriptedSettlementService,
+    SettlementFailed,
+)
 from technopay.storage import RedisStore
 
 
@@ -65,6 +71,9 @@ async def test_what_was_set_aside_is_still_asked_about_and_ends_by_itself(
         assert (shown.status, shown.set_aside) == ("refunding" if is_refund else "processing", True)
         assert [each.id for each in (await engine.search_payments(set_aside=True)).data] == [payment.id]
         assert await alice.balance() == 7_500
+        if not is_refund:
+            with pytest.raises(PaymentNotRefundable, match="set aside, its settlement is unknown: resolve it"):
+                await engine.refund_payment(payment_id=payment.id)
         service._answers |= {"settle": ["settled"], "reverse": ["declined"]}
 
         async def has_ended() -> bool:
