@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from support.fixtures.engine_setup import make_setup
+from support.fixtures.engine_setup import Setup, make_setup
 
 from technopay.engine import Engine, Limit
 from technopay.storage import RedisStore
@@ -55,6 +55,12 @@ async def test_a_started_payment_shows_everything_known_before_the_debit(
         "limits": [dumped(limit, 0)],
         "set_aside": False,
     }
+
+
+async def test_a_purchase_succeeds(alice: Setup) -> None:
+    """Nothing else: a planted breakage has to leave this much whole."""
+    payment = await alice.start()
+    assert (await alice.confirm(payment, await alice.right_code(payment))).status == "succeeded"
 
 
 async def test_the_code_from_the_inbox_pays_the_invoice(engine: Engine, store: RedisStore) -> None:

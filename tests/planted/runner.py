@@ -23,7 +23,7 @@ PLUGINS_LEFT_OUT = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypoth
 TESTS_RAN = (0, 1)
 """The statuses of pytest for a complete run, with or without failures."""
 
-SOUND = "tests/feature/test_library_purchase.py::test_the_code_from_the_inbox_pays_the_invoice[fake]"
+SOUND = "tests/feature/test_library_purchase.py::test_a_purchase_succeeds[fake]"
 """The test that has to pass in every broken copy: any test catches code that does not work at all."""
 
 
