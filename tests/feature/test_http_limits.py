@@ -209,7 +209,7 @@ def get(path: str) -> bytes:
         ({"requests_max": 4}, 3, [BEGIN], 503, [get("/v1/wallets")]),
         ({"requests_per_user_max": 1}, 1, [get("/v1/wallets")], 429, [get("/v1/admin/limits")]),
     ],
-    ids=["health goes on", "what was begun goes on", "other users go on"],
+    ids=["health goes on", "an accepted request goes on", "other users go on"],
 )
 async def test_requests_beyond_a_bound_are_refused_at_once(
     api: Api,

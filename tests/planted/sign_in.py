@@ -122,7 +122,7 @@ SIGN_IN_AND_BOUNDS = (
         "begun-before-finished",
         "What was begun is finished before more is begun.",
         (http("api/request_handler", "acquire(starts=self._route.status == 201)", "acquire()"),),
-        (f"{LIMITS}::test_requests_beyond_a_bound_are_refused_at_once[what was begun goes on]",),
+        (f"{LIMITS}::test_requests_beyond_a_bound_are_refused_at_once[an accepted request goes on]",),
     ),
     Breakage(
         "bad-request-logged-whole",

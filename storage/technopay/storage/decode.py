@@ -187,7 +187,8 @@ def _due(body: Sequence[Any], context: Context) -> Due:
 
     def claimed_from(found: Sequence[Any]) -> Claimed:
         view, claim, refund_id, amount = found
-        return Claimed(context.operator_payment(view), claim, RefundTerms(refund_id, int(amount)))
+        refund = RefundTerms(refund_id, int(amount)) if refund_id else None
+        return Claimed(context.operator_payment(view), claim, refund)
 
     return Due(
         payments=context.each("payment", payments, claimed_from, lambda found: id_of(found[0])),

@@ -145,7 +145,7 @@ def invoice_from(reply: Sequence[Any], now_ms: int) -> Invoice:
         description=fields.get("description"),
         reference=fields.get("reference"),
         status=one_of(INVOICE_STATUSES, status),
-        refunded_amount=sum(refund.amount for refund in _refunds_from(fields.get("refunds"))),
+        refunded_amount=sum(refund.amount for refund in _refunds_from(fields.get("refunds"), failure="")),
         expires_at=from_ms(fields["expires_at"]),
         paid_at=_at(fields.get("paid_at")) if paid else None,
         payment_id=fields.get("payment") if paid else None,
@@ -196,7 +196,7 @@ def payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calend
             attempts_remaining=int(attempts),
             resends_remaining=int(resends),
         )
-    refunds = _refunds_from(listed)
+    refunds = _refunds_from(listed, failure)
     more = {} if payment_type is Payment else {"resolution": _resolution_from(*resolution)}
     payment = payment_type.trusted(
         id=payment_id,
@@ -228,7 +228,7 @@ def payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calend
 def _current_form(parts: Sequence[str]) -> Sequence[str]:
     """Return a view in its present form.
 
-    Recorded replies of schema 5 pack limit and code by position, and have time and reason of the one refund.
+    Recorded replies of schema 5 pack limit and code by position, and have the time of the one refund.
     """
     if len(parts) < 13 or not parts[11][:1].isdigit():
         return parts
@@ -239,9 +239,8 @@ def _current_form(parts: Sequence[str]) -> Sequence[str]:
     method, version, attempts, resends, expires_at, _, _, key_id = (*parts[12].split(" "), *[""] * 8)[:8]
     counter = (*parts[11].split(" "), "", "")[:3]
     code = method, version, attempts, resends, expires_at, key_id
-    *money, refunded_at, reason = [*parts[13:19], *[""] * 6][:6]
-    refund = {"amount": parts[6], "at": refunded_at, "reason": reason}
-    refunds = json.dumps([refund]) if refunded_at else ""
+    *money, refunded_at, _ = [*parts[13:19], *[""] * 6][:6]
+    refunds = json.dumps([{"amount": parts[6], "at": refunded_at}]) if refunded_at else ""
     return [*parts[:11], *counter, *code, *money, refunds, *parts[19:]]
 
 
@@ -257,11 +256,14 @@ def _limits_from(counters: tuple[str, ...], currency: str, calendar: Calendar) -
     return limits
 
 
-def _refunds_from(listed: str | None) -> list[Refund]:
-    """Build the refunds of a payment, see shared/credit.lua."""
+def _refunds_from(listed: str | None, failure: str) -> list[Refund]:
+    """Build the refunds of a payment, see shared/credit.lua; a debit given back has its failure as reason."""
+    if not listed:
+        return []
+    reason = failure or "requested_by_operator"
     return [
-        Refund(**each | {"amount": int(each["amount"]), "at": from_ms(each["at"])})
-        for each in json.loads(listed or "[]")
+        Refund.trusted(amount=int(each["amount"]), at=from_ms(each["at"]), reason=reason)
+        for each in json.loads(listed)
     ]
 
 

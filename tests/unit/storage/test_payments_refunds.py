@@ -38,6 +38,19 @@ async def test_a_declined_reversal_credits_nothing_and_the_refund_can_be_tried_a
     await assert_clean(setup.store)
 
 
+@pytest.mark.parametrize("make_store", ["valkey", "redis"], indirect=True)
+@pytest.mark.parametrize("verdict", ["reversed", "given_back"])
+async def test_a_payment_that_went_back_stays_a_small_record(setup: Setup, verdict: Verdict) -> None:
+    most = 2**53 - 1
+    prepare = setup.refunding if verdict == "reversed" else setup.processing
+    payment_id, claim = await prepare(await setup.wallet(balance=most), most)
+
+    assert (await setup.complete(payment_id, claim, verdict)).code == "ok"
+
+    record = setup.keys.key("payment", payment_id)
+    assert await client_of(setup.store).object("ENCODING", record) == "listpack"
+
+
 async def test_the_agenda_hands_out_id_and_amount_of_the_refund(setup: Setup) -> None:
     payment_id = await setup.succeeded(await setup.wallet())
     await setup.begin_refund(payment_id, "ref_007")

@@ -92,7 +92,7 @@ def test_a_payment_shows_its_limit_its_failure_its_refund_and_its_resolution() -
         OperatorPayment,
         view(
             status="failed", global_limit="5000", global_used="700", failure="settlement_failed",
-            refunds='[{"at":"1700","amount":"700","reason":"settlement_failed"}]', set_aside="1",
+            refunds='[{"at":"1700","amount":"700"}]', set_aside="1",
             resolution="refund", resolution_note="", resolution_by="root", resolution_at="1800",
         ),
         0,
@@ -111,13 +111,10 @@ def test_a_payment_shows_its_limit_its_failure_its_refund_and_its_resolution() -
 
 
 def test_the_refunded_amount_is_the_sum_of_the_refunds() -> None:
-    refunds = (
-        '[{"at":"1700","amount":"300","reason":"requested_by_operator"},'
-        '{"at":"1800","amount":"250","reason":"requested_by_operator"}]'
-    )
+    refunds = '[{"at":"1700","amount":"300"},{"at":"1800","amount":"250"}]'
     payment = payment_from(Payment, view(status="succeeded", refunds=refunds), 0, CALENDAR)
-    assert [(refund.amount, refund.at) for refund in payment.refunds] == [
-        (300, from_ms(1_700)), (250, from_ms(1_800)),
+    assert [(refund.amount, refund.at, refund.reason) for refund in payment.refunds] == [
+        (300, from_ms(1_700), "requested_by_operator"), (250, from_ms(1_800), "requested_by_operator"),
     ]  # fmt: skip
     assert payment.refunded_amount == 550
     fields = {

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from redis.asyncio import Redis
 
@@ -78,7 +78,8 @@ class OpenInvoice:
     invoice_id: str
 
 
-class StoreFigures(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StoreFigures:
     """The totals of the store since its start."""
 
     script_us: int

@@ -1,7 +1,6 @@
 """Purchases through the engine: as fast as it can, and confirms at a given rate."""
 
 import asyncio
-import operator
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -62,8 +61,15 @@ async def measured(environment: Environment, purchases: int, work: Callable[[], 
     began, cpu_began = time.perf_counter(), time.process_time()
     await work()
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
-    spent = map(operator.sub, await environment.figures(), before)
-    return Run(purchases, seconds, cpu_s, *spent)
+    after = await environment.figures()
+    return Run(
+        purchases,
+        seconds,
+        cpu_s,
+        after.script_us - before.script_us,
+        after.aof_bytes - before.aof_bytes,
+        after.memory_bytes - before.memory_bytes,
+    )
 
 
 async def start(engine: Engine, invoice: OpenInvoice) -> Payment:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NoReturn
+from typing import Literal, NoReturn
 
 from technopay.engine.commands import Command
 from technopay.engine.models import from_ms
@@ -13,6 +13,7 @@ from technopay.engine.values import PaymentTerms, RefundTerms
 
 SLOW_S = 3.0
 FLAKY_ERRORS = 2
+NO_REFUND = RefundTerms("", 0)
 EVERY_TIME = 1_000_000
 HIDDEN_CODE = "••••••"
 INBOX_LENGTH = 200
@@ -115,11 +116,16 @@ class MockSettlementService:
 
     async def reverse(self, terms: PaymentTerms, refund: RefundTerms) -> Literal["reversed", "declined"]:
         """Reverse each refund once; decline one of more than what is left of the payment."""
-        state = await self._book("reverse", terms, 0, *refund)
+        state = await self._book("reverse", terms, refund=refund)
         return "declined" if state == "declined" else "reversed"
 
-    async def _book(self, action: str, terms: PaymentTerms, *more: Any) -> str:
-        return (await self._store.run(MockSettlement(action, terms.payment_id, terms.amount, *more))).code
+    async def _book(
+        self, action: str, terms: PaymentTerms, errors: int = 0, refund: RefundTerms = NO_REFUND
+    ) -> str:
+        command = MockSettlement(
+            action, terms.payment_id, terms.amount, errors, refund_id=refund.id, refund_amount=refund.amount
+        )
+        return (await self._store.run(command)).code
 
 
 class MockChannel:

@@ -179,7 +179,7 @@ def _payment_facts(expected: Row, payment: Fields, *, took_money: bool) -> list[
 def _refunds_of(payment: Fields) -> str:
     """Return the refunds of a payment as in the ledger."""
     listed = json.loads(payment.get("refunds", "[]"))
-    return "".join(f"{each['amount']} {each['at']} {each['reason']}\n" for each in listed)
+    return "".join(f"{each['amount']} {each['at']}\n" for each in listed)
 
 
 def _work_facts(expected: Row, found: Sequence[Any]) -> list[tuple[str, Any, Any]]:

@@ -124,7 +124,7 @@ def _failed(ledger: Ledger, entry: JournalEntry) -> None:
             ledger.expect(LIMIT, entry, f"period of {counter}", period, period if period in named else None)
             if ledger.use(counter, period, -payment["amount"]) < 0:
                 ledger.report_violation(LIMIT, entry, "used", "at least 0", "less")
-        ledger.credit(entry, payment, payment["amount"], reason)
+        ledger.credit(entry, payment, payment["amount"])
     ledger.do("UPDATE payment SET failure = ? WHERE id = ?", reason, entry.subject)
 
 
@@ -140,7 +140,7 @@ def _refunding(ledger: Ledger, entry: JournalEntry) -> None:
 
 def _refunded(ledger: Ledger, entry: JournalEntry) -> None:
     if payment := ledger.change(entry, "refunding", "refunded"):
-        ledger.credit(entry, payment, payment["refunding"], "requested_by_operator")
+        ledger.credit(entry, payment, payment["refunding"])
 
 
 def _refund_failed(ledger: Ledger, entry: JournalEntry) -> None:

@@ -110,13 +110,13 @@ class Ledger:
             self.expect(CHANGE, entry, "version", payment["version"] + 1, version)
             self.do("UPDATE payment SET version = ? WHERE id = ?", version, entry.subject)
 
-    def credit(self, entry: JournalEntry, payment: Row, amount: int, reason: str) -> None:
+    def credit(self, entry: JournalEntry, payment: Row, amount: int) -> None:
         """Apply a credit of this amount, to the wallet that was debited."""
         self.expect(DEBIT, entry, "amount", amount, int(entry.fields["amount"]))
         self.expect(DEBIT, entry, "wallet", payment["wallet"], entry.fields["wallet"])
         self.do(
             "UPDATE payment SET refunded = refunded + ?, refunds = refunds || ? WHERE id = ?",
-            amount, f"{amount} {entry.at_ms} {reason}\n", entry.subject,
+            amount, f"{amount} {entry.at_ms}\n", entry.subject,
         )  # fmt: skip
         self.post(entry, entry.fields["wallet"], int(entry.fields["amount"]), -amount)
 

@@ -4,7 +4,7 @@
 -- LIMIT_FIELDS, too.
 --
 -- refund, refund_amount  the last refund that was begun: its id and its amount
--- refunds                the credits, as JSON: {amount, at, reason} each
+-- refunds                the credits, as JSON: {amount, at} each
 
 -- Whether the verdict was recorded before.
 local function is_recorded(verdict, payment)
@@ -31,8 +31,8 @@ local function require_writable(payment, credits)
 end
 
 -- The refunds of a payment: this one.
-local function list_refund(amount, reason)
-    return cjson.encode({{amount = amount, at = at, reason = reason}})
+local function list_refund(amount)
+    return cjson.encode({{amount = amount, at = at}})
 end
 
 local function credit(type, id, payment, amount, version, ...)
@@ -44,8 +44,8 @@ end
 
 local function give_back(id, payment)
     local version = next_version(payment.version)
-    end_payment(id, payment, 'failed', 'failure', 'settlement_failed',
-        'refunds', list_refund(payment.amount, 'settlement_failed'), 'version', version)
+    end_payment(id, payment, 'failed', 'failure', 'settlement_failed', 'refunds', list_refund(payment.amount),
+        'version', version)
     redis.call('HDEL', key('invoice', payment.invoice), 'payment')
     local periods = {}
     for _, counter in ipairs(charged_counters(payment)) do
@@ -57,8 +57,7 @@ end
 
 local function refund(id, payment)
     local version = next_version(payment.version)
-    end_payment(id, payment, 'refunded',
-        'refunds', list_refund(payment.refund_amount, 'requested_by_operator'), 'version', version)
+    end_payment(id, payment, 'refunded', 'refunds', list_refund(payment.refund_amount), 'version', version)
     credit('payment.refunded', id, payment, payment.refund_amount, version)
 end
 

@@ -30,8 +30,8 @@ local function code_of(packed)
 end
 
 local function migrate(id)
-    local status, version, limit, challenge, amount, refunded_at, reason, refund_id = fields('payment', id,
-        'status', 'version', 'limit', 'challenge', 'amount', 'refunded_at', 'refund_reason', 'refund')
+    local status, version, limit, challenge, amount, refunded_at, refund_id =
+        fields('payment', id, 'status', 'version', 'limit', 'challenge', 'amount', 'refunded_at', 'refund')
     if not limit and not challenge then
         return -- it was migrated, or is gone
     end
@@ -41,8 +41,8 @@ local function migrate(id)
         write_code(id, code_of(challenge or ''))
     end
     if refunded_at then
-        local refunds = {{amount = amount, at = refunded_at, reason = reason}}
-        redis.call('HSET', key('payment', id), 'refunds', cjson.encode(refunds))
+        local refunds = cjson.encode({{amount = amount, at = refunded_at}})
+        redis.call('HSET', key('payment', id), 'refunds', refunds)
     elseif status == 'refunding' then
         -- Refunds of schema 4 have no id.
         local given_id = refund_id or 'ref_' .. string.sub(id, 5)

@@ -28,7 +28,7 @@ local function take_payment(id)
         redis.call('ZADD', agenda, read_code(id).expires_at, id)
     elseif status == 'processing' or status == 'refunding' then
         local payment = view(id)
-        payments[#payments + 1] = {payment, claim('payment', id, id), refund or '', amount or '0'}
+        payments[#payments + 1] = {payment, claim('payment', id, id), refund or '', amount or ''}
     else
         assert(REAPED[status] or not status and not user, 'an unknown status')
         if user then
