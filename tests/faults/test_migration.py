@@ -196,7 +196,7 @@ async def test_an_engine_closes_when_a_migration_begins_and_stays_closed(
         async def is_refused(reason: str) -> bool:
             before = await client.xlen(journal)
             try:
-                await setup.start()
+                await setup.invoice()
             except StoreUnavailable as error:
                 assert await client.xlen(journal) == before
                 return reason in str(error)
