@@ -35,11 +35,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Replace signals ignored under nohup or in the background by a handler that does nothing.
+    """Prepare what the processes of tests inherit.
 
-    Commands inherit ignored signals, but no handlers, and the commands of tests have to receive signals.
+    Signals that are ignored under nohup or in the background get a handler that does nothing: commands
+    inherit ignored signals, but no handlers, and the commands of tests have to receive signals. Coverage is
+    measured in the processes of pytest only: it would slow the start of every command down by half.
     """
     if getattr(config.option, "numprocesses", None) is None or hasattr(config, "workerinput"):
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
         for name in (signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(name) is signal.SIG_IGN:
                 signal.signal(name, lambda *_: None)

@@ -1,4 +1,7 @@
-"""Prints line and branch coverage by package, and fails if engine or storage is below its minimum."""
+"""Prints line and branch coverage by package, and fails if engine or storage is below its minimum.
+
+Commands that the tests run as processes of their own are not counted.
+"""
 
 import sys
 from collections import defaultdict
