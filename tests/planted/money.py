@@ -65,7 +65,7 @@ CONFIRMATION = (
                 "    local changed = next_version(version)\n",
             ),
             lua(
-                "shared/limit_counters",
+                "shared/counters",
                 "'resets_at', counter.resets_at,\n",
                 "'resets_at', counter.resets_at, 'day', counter.period,\n",
             ),

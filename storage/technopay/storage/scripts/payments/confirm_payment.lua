@@ -8,7 +8,7 @@
 --
 -- The script alone checks, counts and consumes, also for an answer that matches no code.
 --
--- For confirms_per_minute and failures_per_day see shared/rate_limits.lua, for periods shared/limit_counters.lua.
+-- For confirms_per_minute and failures_per_day see shared/rate_limits.lua, for periods shared/counters.lua.
 --
 -- Returns {code, now, token, view, details}: 'ok' (details: the settlement's claim), 'replayed' for a repeat of the
 -- accepted code, 'bounds' if the clock is outside `periods`, 'key_unknown' if the engine lacks the key of the code:

@@ -7,7 +7,7 @@
 -- key_id      id of the key of this payment's codes
 -- attempts    how many wrong codes end the payment; resends: how many further codes can be sent
 --
--- For codes_per_hour and failures_per_day see shared/rate_limits.lua, for periods shared/limit_counters.lua.
+-- For codes_per_hour and failures_per_day see shared/rate_limits.lua, for periods shared/counters.lua.
 --
 -- Returns {code, now, token, view, details}; 'bounds' if the clock is outside `periods`.
 

@@ -1,4 +1,4 @@
--- limit_counters: the counters that a debit touches, by the rules of the engine (LIMIT_RULES).
+-- counters: the counters that a debit touches, by the rules of the engine (LIMIT_RULES).
 --
 -- One hash has the limit of a rule (`limit`) and the used amount of each period; with the scope `user`, each user's
 -- counters are a hash of their own. `periods` are eight values per window: its name, the start of its earliest period,
