@@ -1,8 +1,16 @@
 """The table of routes, and the binding of a request to a method of the engine."""
 
+from types import SimpleNamespace
+from typing import Any
+
+from aiohttp.test_utils import TestClient, TestServer
+from support.fixtures.engine_setup import SECRET
+
 from technopay.engine import Engine, OperatorPayment, Payment
-from technopay.http.app import API_ROUTES
-from technopay.http.auth.tokens import ADMIN, PAYMENTS
+from technopay.http.api.route import Call, Route
+from technopay.http.app import API_ROUTES, create_app
+from technopay.http.auth.tokens import ADMIN, PAYMENTS, TokenAuthenticator
+from technopay.http.responses import Response
 
 CREATED = {"/v1/payments", "/v1/admin/users", "/v1/admin/wallets", "/v1/admin/invoices"}
 
@@ -38,3 +46,16 @@ def test_a_route_derives_its_names_its_summary_and_its_model_from_the_operation(
     assert (Engine.start_payment.__doc__ or "").startswith(start.summary)
     assert (start.model, start.payment_model) == (Payment, Payment)
     assert (search.model, search.payment_model, search.is_list) == (OperatorPayment, OperatorPayment, True)
+
+
+async def test_a_query_parameter_without_a_default_is_required() -> None:
+    async def find(_: Call, *, status: str) -> Response:
+        return Response(status.encode(), 200, {}, "text/plain")
+
+    engine: Any = SimpleNamespace()
+    app = create_app(engine, TokenAuthenticator(SECRET), more_routes=[Route("GET", "/found", None, find)])
+    async with TestClient(TestServer(app)) as client:
+        async with client.get("/found?status=open") as found:
+            assert (found.status, await found.text()) == (200, "open")
+        async with client.get("/found") as refused:
+            assert (refused.status, (await refused.json())["errors"][0]["field"]) == (422, "status")
