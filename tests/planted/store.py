@@ -9,6 +9,8 @@ MIGRATION = "tests/feature/test_migration.py"
 STEPS = "tests/feature/test_migration_steps.py"
 KILLED = "tests/faults/test_migration.py"
 FITNESS = "tests/unit/storage/server/test_health_rules.py"
+REPLICATION = "tests/unit/storage/server/test_replication.py"
+REPLICAS = "tests/faults/test_replicas.py"
 OVERRULED = f"{FITNESS}::test_a_store_that_can_lose_or_forget_is_refused_and_can_be_overruled_by_name"
 
 STORE_AND_REPLIES = (
@@ -60,6 +62,27 @@ STORE_AND_REPLIES = (
         (
             "tests/unit/storage/server/test_connection.py::test_a_connection_that_is_overdue_is_aborted_and_a_late_reply_reaches_nobody",
         ),
+    ),
+    Breakage(
+        "shown-before-a-replica-has-it",
+        "With a wait for replicas, no reply shows what only the primary has.",
+        (storage("server/replication", "        if not is_held(script, reply):\n", "        if reply:\n"),),
+        (
+            f"{REPLICATION}::test_the_replies_of_a_tick_wait_together_and_later_ones_for_the_next_batch",
+            f"{REPLICAS}::test_with_the_primary_lost_no_acknowledged_step_is_lost[valkey-1]",
+        ),
+    ),
+    Breakage(
+        "a-wait-without-its-write",
+        "A WAIT proves something only behind a write of its own connection.",
+        (storage("server/replication", "is_proved = batch.is_written and replicas", "is_proved = replicas"),),
+        (f"{REPLICATION}::test_a_write_that_comes_after_its_wait_proves_nothing",),
+    ),
+    Breakage(
+        "weak-replicas-count",
+        "A replica that can lose what it acknowledged is refused.",
+        (storage("server/health", "        if self._replicas and ask is not None:\n", "        if False:\n"),),
+        (f"{REPLICAS}::test_a_replica_that_can_lose_data_is_refused_unless_overruled_by_name",),
     ),
     Breakage(
         "told-before-written",

@@ -98,6 +98,12 @@ def make_store(settings: Settings, *, initialise: bool, demo: bool) -> RedisStor
             initialise=initialise,
             timezone=settings.timezone,
             durability=settings.durability,
+            wait_replicas=settings.wait_replicas,
+            wait_ms=settings.wait_ms,
+        )
+    elif settings.wait_replicas:
+        raise ConfigurationError(
+            "TECHNOPAY_WAIT_REPLICAS: the embedded store has no replicas; name a server by TECHNOPAY_REDIS_URL"
         )
     else:
         store = RedisStore.embedded(settings.data_dir, timezone=settings.timezone)

@@ -201,6 +201,8 @@ class Settings(BaseModel):
     confirms_per_minute: Limit = 5
     failures_per_day: Limit = 10
     durability: Annotated[Literal["always", "everysec", "unchecked"], AnyCase] = "always"
+    wait_replicas: Annotated[int, Field(ge=0, le=8)] = 0
+    wait_ms: Annotated[int, Field(ge=10, le=5_000)] = 500
     settlement: Factory | None = None
     email: Factory | None = None
     sms: Factory | None = None

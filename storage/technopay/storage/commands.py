@@ -35,6 +35,11 @@ class ReadGauges(Command[Raw]):
 
 
 @dataclass(frozen=True, slots=True)
+class WriteTick(Command[None]):
+    """Write something small, which replicas acknowledge."""
+
+
+@dataclass(frozen=True, slots=True)
 class CountLiveCodes(Command[Mapping[str, str]]):
     """Count the codes that can still be used, by key, in a batch of the agenda. 'more': not the last batch."""
 

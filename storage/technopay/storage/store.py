@@ -28,11 +28,13 @@ from technopay.storage.scripts.loader import LIBRARY_PREFIX, load_scripts
 from technopay.storage.server.client import OTHER_LOOP, FakeClient, ServerClient
 from technopay.storage.server.embedded import EmbeddedValkey
 from technopay.storage.server.health import Durability, HealthCheck
+from technopay.storage.server.replication import ReplicaWait
 
 Value = TypeVar("Value")
 
 REPLY_TIMEOUT_S = 2.0
 REPLY_TIMEOUT_S_MAX = 3600.0
+WAIT_MS, WAIT_MS_MAX = 500, 10_000
 NAMESPACE = re.compile("[A-Za-z0-9._-]{1,64}")
 SCHEMES = ("redis://", "rediss://", "unix://")
 CHECK_INTERVAL_S = 1.0
@@ -59,6 +61,8 @@ class RedisStore:
         namespace: str,
         durability: Durability,
         reply_timeout_s: float = REPLY_TIMEOUT_S,
+        wait_replicas: int = 0,
+        wait_ms: int = WAIT_MS,
         partition: int = 0,
         migrates: bool = False,
     ) -> None:
@@ -67,10 +71,14 @@ class RedisStore:
         require_type("durability", durability, Durability)
         require_type("reply_timeout_s", reply_timeout_s, float)
         require_type("initialise", initialise, bool)
+        require_type("wait_replicas", wait_replicas, int)
+        require_type("wait_ms", wait_ms, int)
         if not NAMESPACE.fullmatch(namespace):
             raise ValueError("namespace has to be 1 to 64 characters of A-Z a-z 0-9 . _ -")
         if not 0 < reply_timeout_s <= REPLY_TIMEOUT_S_MAX:
             raise ValueError(f"reply_timeout_s has to be more than 0, and at most {REPLY_TIMEOUT_S_MAX}")
+        if wait_replicas < 0 or not 0 < wait_ms <= WAIT_MS_MAX:
+            raise ValueError(f"wait_replicas has to be 0 or more, wait_ms from 1 to {WAIT_MS_MAX}")
         self._url = url
         self._server = server
         self._initialise = initialise
@@ -88,8 +96,14 @@ class RedisStore:
         self.unreadable = UnreadableRecords()
         self._partition = Partition(self._keys, scripts, calendar, self._script_times, self.unreadable)
         self._health = HealthCheck(
-            meta=self._keys.key("meta"), journal=self._keys.journal, timezone=timezone, durability=durability
+            meta=self._keys.key("meta"),
+            journal=self._keys.journal,
+            timezone=timezone,
+            durability=durability,
+            replicas=wait_replicas,
         )
+        tick = ReplicaWait(wait_replicas, wait_ms, scripts["write_tick"], self._keys.journal)
+        self._replica_wait = tick if wait_replicas else None
         self.migrates = migrates
         self.was_migrated = False
         # An embedded or fake store has no other engines. On a server, an engine closes at its next health
@@ -113,8 +127,13 @@ class RedisStore:
         namespace: str = "tp",
         durability: Durability = "always",
         reply_timeout_s: float = REPLY_TIMEOUT_S,
+        wait_replicas: int = 0,
+        wait_ms: int = WAIT_MS,
     ) -> Self:
         """Use a server: redis://, rediss:// or unix://. With `initialise` the store may be new.
+
+        With `wait_replicas`, so many replicas have fsynced what a reply shows; without them for `wait_ms`, its
+        outcome is unknown, and without them at all nothing is accepted.
 
         Raises:
             TypeError: an argument has a wrong type.
@@ -131,6 +150,8 @@ class RedisStore:
             namespace=namespace,
             durability=durability,
             reply_timeout_s=reply_timeout_s,
+            wait_replicas=wait_replicas,
+            wait_ms=wait_ms,
         )
 
     @classmethod
@@ -316,6 +337,7 @@ class RedisStore:
                 library=self._library,
                 reply_timeout_s=self._reply_timeout_s,
                 health=self._health,
+                replica_wait=self._replica_wait,
             )
             self._resources.push_async_callback(client.aclose)
             self._health.reset()

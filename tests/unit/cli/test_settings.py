@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.fixtures.engine_setup import SECRET
 
+from technopay.cli.service import make_store
 from technopay.cli.settings import ConfigurationError, UsageError, load_settings
 from technopay.engine import StoreUnfit
 
@@ -51,6 +52,7 @@ def test_the_defaults_are_the_contracts(monkeypatch: pytest.MonkeyPatch) -> None
     assert settings.secret is None
     assert settings.data_dir == Path("/home/alice/.local/share/technopay")
     assert (settings.timezone, settings.code_lifetime_s, settings.durability) == ("UTC", 300, "always")
+    assert (settings.wait_replicas, settings.wait_ms) == (0, 500)
     assert (settings.codes_per_hour, settings.confirms_per_minute, settings.failures_per_day) == (5, 5, 10)
     assert (settings.token_algorithm, settings.token_issuer, settings.token_audience) == ("HS256", None, None)
     assert (settings.connections_max, settings.requests_max) == (1_000, 1_000)
@@ -133,6 +135,10 @@ WRONG_FORMS: list[tuple[str, str, tuple[str, ...]]] = [
     ("connections_max", "1", ("0",)),
     ("requests_max", "integer", ("many",)),
     ("durability", "'always', 'everysec' or 'unchecked'", ("perhaps",)),
+    ("wait_replicas", "8", ("9",)),
+    ("wait_replicas", "0", ("-1",)),
+    ("wait_ms", "10", ("9",)),
+    ("wait_ms", "5000", ("6000",)),
     ("timezone", "like Europe/Berlin", ("Mars/Olympus", "../etc/passwd")),
     ("redis_url", "URL like redis://host:6379", ("localhost:6379",)),
     ("host", "address", ("a b", "http://h/")),
@@ -323,3 +329,13 @@ def test_a_demo_secret_that_others_could_have_put_there_is_refused() -> None:
     kept.write_text("")
     with pytest.raises(ConfigurationError, match="demo-secret holds no secret"):
         settings.demo_secret()
+
+
+def test_the_embedded_store_has_no_replicas_to_wait_for(given: Set) -> None:
+    given(wait_replicas="1", wait_ms="50")
+    with pytest.raises(ConfigurationError, match="TECHNOPAY_WAIT_REPLICAS: the embedded store has no replicas"):
+        make_store(load_settings(), initialise=False, demo=False)
+
+    store = make_store(load_settings(redis_url="redis://server"), initialise=False, demo=False)
+    assert store._replica_wait is not None
+    assert store._replica_wait[:2] == (1, 50)

@@ -14,7 +14,7 @@ from technopay.engine import StoreUnfit
 from technopay.engine.commands import BindSecret, ReadUser
 from technopay.engine.ports import Store
 from technopay.storage import RedisStore
-from technopay.storage.commands import MarkDemo
+from technopay.storage.commands import MarkDemo, WriteTick
 from technopay.storage.redis_keys import KINDS, Keys
 from technopay.storage.schema import SCHEMA
 
@@ -120,6 +120,7 @@ async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(setup
     await setup.set_limit("EUR", 5)
     await mock_settlement(setup.store, "settle", payment, 0)
     await mock_inbox(setup.store, "alice", "{}")
+    await setup.run(WriteTick())
     types = {}
     for name in await dump(setup.store):
         (kind,) = (kind for kind in KINDS if name == kind or name.startswith(f"{kind}:"))

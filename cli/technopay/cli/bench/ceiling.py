@@ -25,7 +25,8 @@ from technopay.engine.values import Evidence, PaymentTerms
 from technopay.storage.business_days import Calendar
 from technopay.storage.partition import Partition
 from technopay.storage.scripts.loader import Script, load_scripts
-from technopay.storage.server.client import Argument, pack_call
+from technopay.storage.server.client import Argument
+from technopay.storage.server.connection import pack_call
 
 CHUNK = 128
 CONNECTIONS = 2

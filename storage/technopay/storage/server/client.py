@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -25,8 +26,10 @@ from technopay.storage.server.connection import (
     error_for,
     fault,
     pack,
+    pack_call,
 )
-from technopay.storage.server.health import HealthCheck, StoreFull
+from technopay.storage.server.health import HealthCheck, StoreFull, info_of
+from technopay.storage.server.replication import Acknowledgements, ReplicaWait
 
 logger = logging.getLogger(__name__)
 
@@ -79,16 +82,11 @@ class Client(Protocol):
         ...
 
 
-def pack_call(script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> bytes:
-    """Return the call of a script as the server reads it."""
-    return pack(("FCALL", script.function, len(keys), *keys, *arguments))
-
-
 class ServerClient:
     """Connects to a server on demand; all calls of a loop tick leave together.
 
     With a health check it is a gate, too: each new connection is checked before the first call, and while the
-    store is unfit every call is refused.
+    store is unfit every call is refused. With a wait for replicas, replies are held.
     """
 
     def __init__(
@@ -98,12 +96,15 @@ class ServerClient:
         library: Library | None = None,
         reply_timeout_s: float,
         health: HealthCheck | None = None,
+        replica_wait: ReplicaWait | None = None,
     ) -> None:
         self._urls: ConnectionPool = ConnectionPool.from_url(url)
         self._address = address_of(url)
         self._library = library
         self._reply_timeout_s = reply_timeout_s
         self._health = health
+        self._replica_wait = replica_wait
+        self._acknowledgements: Acknowledgements | None = None
         self._loop = asyncio.get_running_loop()
         self._unsent: list[PendingCall] = []
         self._connecting: asyncio.Task[Exception | None] | None = None
@@ -155,6 +156,8 @@ class ServerClient:
         if self._connection is not None:
             await self._connection.aclose()
             self._connection = None
+        if self._acknowledgements is not None:
+            await self._acknowledgements.aclose()
 
     def _send(self, call: PendingCall) -> None:
         if asyncio.get_running_loop() is not self._loop:
@@ -167,8 +170,9 @@ class ServerClient:
                 return
         # Until every call on a lost connection has failed, do not reconnect: a new call could overtake them.
         if connection is not None and not connection.is_lost:
-            if connection.calls < CALLS_MAX:
-                connection.send(call)
+            held = self._acknowledgements.held if self._acknowledgements else 0
+            if connection.calls + held < CALLS_MAX:
+                self._send_on(connection, call)
                 return
         elif not self._closed and len(self._unsent) < CALLS_MAX:
             self._unsent.append(call)
@@ -176,9 +180,17 @@ class ServerClient:
             return
         self._loop.call_soon(call.complete, StoreUnavailable())
 
+    def _send_on(self, connection: PipelinedConnection, call: PendingCall) -> None:
+        """Send a call; with a wait for replicas, its reply is held."""
+        if self._acknowledgements is not None:
+            call.on_reply = partial(self._acknowledgements.on_reply, call.script, call.on_reply)
+        connection.send(call)
+
     async def _watch(self, interval_s: float) -> None:
         while True:
             await asyncio.sleep(interval_s)
+            if self._acknowledgements is not None and self._acknowledgements.is_lost and self._connection:
+                self._connection.abort()
             try:
                 await self.check()
             except (StoreUnfit, StoreUnavailable):
@@ -204,6 +216,8 @@ class ServerClient:
                 # A library that had to be loaded later would let calls overtake the first one.
                 if self._library is not None:
                     connection.load(self._library)
+                if self._replica_wait is not None:
+                    await self._hold_replies(connection, self._replica_wait)
                 self._connection = connection
         except (RedisError, OSError, TimeoutError, StoreUnavailable) as failure:
             error = failure
@@ -216,15 +230,34 @@ class ServerClient:
                 if self._connection is None or error is not None:
                     call.complete(refusal(error))
                 else:
-                    self._connection.send(call)
+                    self._send_on(self._connection, call)
         return error
+
+    async def _hold_replies(self, connection: PipelinedConnection, wait: ReplicaWait) -> None:
+        """Open the second connection, which has to reach the same server; the first one ends with it."""
+        if self._acknowledgements is not None:
+            self._acknowledgements.abort()
+        second = await connect(self._urls, wait.reply_timeout_s)
+        replies = [await each.request([("INFO", "server")]) for each in (connection, second)]
+        if len({info_of(reply)["run_id"] for [reply] in replies}) > 1:
+            second.abort()
+            raise StoreUnavailable("two connections to the store reach two servers")
+        self._acknowledgements = Acknowledgements(second, wait, connection.abort)
+
+    async def _ask_at(self, host: str, port: int, command: Command) -> Any:
+        """Send one command to another server, with the sign-in of the URL."""
+        connection = await connect(self._urls, self._reply_timeout_s, at=(host, port))
+        try:
+            return (await connection.request([command]))[0]
+        finally:
+            connection.abort()
 
     async def _check(self, connection: PipelinedConnection) -> StoreUnfit | StoreUnavailable | None:
         """Check the store on a connection; close the gate if it is unfit, open it when it is fit again."""
         unfit: StoreUnfit | None = None
         try:
             if self._health is not None:
-                await self._health.check(connection.request)
+                await self._health.check(connection.request, self._ask_at)
         except StoreUnfit as error:
             unfit = error
         except StoreUnavailable as error:

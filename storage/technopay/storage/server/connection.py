@@ -60,11 +60,7 @@ class PendingCall:
     loads: int = 0
 
     def complete(self, reply: Any) -> None:
-        """Pass the reply on. A handler that fails must not cost other calls their replies."""
-        try:
-            self.on_reply(reply)
-        except Exception:
-            logger.exception("the handler of a reply failed")
+        complete(self.on_reply, reply)
 
 
 class PipelinedConnection(asyncio.Protocol):
@@ -213,9 +209,13 @@ class PipelinedConnection(asyncio.Protocol):
 
 
 async def connect(
-    urls: ConnectionPool, reply_timeout_s: float, refusals: OutageLog | None = None
+    urls: ConnectionPool,
+    reply_timeout_s: float,
+    refusals: OutageLog | None = None,
+    *,
+    at: tuple[str, int] | None = None,
 ) -> PipelinedConnection:
-    """Connect to the server of a URL, sign in and select the database.
+    """Connect to the server of a URL, or of another address (`at`), sign in and select the database.
 
     Raises:
         StoreUnavailable, OSError, RedisError, TimeoutError: it failed; see `reason_for`.
@@ -227,11 +227,12 @@ async def connect(
     connection = PipelinedConnection(reply_timeout_s, refusals)
     try:
         async with asyncio.timeout(reply_timeout_s):
-            if isinstance(server, UnixDomainSocketConnection):
+            if at is None and isinstance(server, UnixDomainSocketConnection):
                 await loop.create_unix_connection(lambda: connection, server.path)
             else:
                 tls = server.ssl_context.get() if isinstance(server, SSLConnection) else None
-                await loop.create_connection(lambda: connection, server.host, server.port, ssl=tls)
+                host, port = at or (server.host, server.port)
+                await loop.create_connection(lambda: connection, host, port, ssl=tls)
             for command in _handshake(server):
                 [reply] = await connection.request([command])
                 if isinstance(reply, Exception):
@@ -251,6 +252,19 @@ def _handshake(server: Any) -> Iterator[Command]:
         yield "CLIENT", "SETNAME", server.client_name
     if server.db:
         yield "SELECT", server.db
+
+
+def complete(on_reply: Callable[[Any], None], reply: Any) -> None:
+    """Pass a reply on. A handler that fails must not cost other calls their replies."""
+    try:
+        on_reply(reply)
+    except Exception:
+        logger.exception("the handler of a reply failed")
+
+
+def pack_call(script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> bytes:
+    """Return the call of a script as the server reads it."""
+    return pack(("FCALL", script.function, len(keys), *keys, *arguments))
 
 
 def pack(command: Command) -> bytes:

@@ -1,5 +1,6 @@
 """Checks a store: durable, a writable primary, the right one, with all of its data."""
 
+import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -7,6 +8,8 @@ from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+from redis.exceptions import RedisError
 
 from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit
 from technopay.engine.values import Position
@@ -20,6 +23,8 @@ Durability = Literal["always", "everysec", "unchecked"]
 
 REDIS_VERSION_MIN = (7, 0)
 
+Ask = Callable[[str, int, Command], Awaitable[Any]]
+"""Sends a command to the server at an address; returns the reply or error reply, or raises."""
 Request = Callable[[Sequence[Command]], Awaitable[Sequence[Any]]]
 """Sends commands on the connection to check; returns a reply, error reply or fault for each."""
 
@@ -36,6 +41,8 @@ MEMORY_WARNING = 0.8
 MEMORY_FREED = 0.99
 """The share of maxmemory below which a full store is usable again; the gap keeps the gate from flapping."""
 MANIFEST_READS = 3
+REPLICA_LAG_S_MAX = 10
+"""A replica that was silent for longer counts as gone; the default of the server's `min-replicas-max-lag`."""
 
 
 class StoreFull(StoreUnfit):
@@ -60,11 +67,14 @@ class HealthCheck:
     A later last entry proves nothing: a store that was restored to an older state gets later entries, too.
     """
 
-    def __init__(self, *, meta: str, journal: str, timezone: str, durability: Durability) -> None:
+    def __init__(
+        self, *, meta: str, journal: str, timezone: str, durability: Durability, replicas: int = 0
+    ) -> None:
         self._meta = meta
         self._journal = journal
         self._timezone = timezone
         self._durability: Durability = durability
+        self._replicas = replicas
         self._incarnation: str | None = None
         self._seen = BEGINNING
         self._proved = BEGINNING
@@ -88,8 +98,8 @@ class HealthCheck:
         """Expect this entry in the journal from now on."""
         self._seen = max(self._seen, entry, key=Position.of)
 
-    async def check(self, request: Request) -> None:
-        """Check whether the store may be used.
+    async def check(self, request: Request, ask: Ask | None = None) -> None:
+        """Check whether the store may be used, and with `ask` its replicas, too.
 
         Raises:
             StoreUnfit: it must not be used.
@@ -108,7 +118,7 @@ class HealthCheck:
             )
         )
         try:
-            await self._check_server(request, info, settings)
+            await self._check_server(request, ask, info, settings)
             if self._incarnation is not None:
                 last, kept, meta = map(_reply_of, data)
                 self._check_data(fields_of(meta), last, seen, is_kept=bool(kept))
@@ -121,13 +131,18 @@ class HealthCheck:
                 f"The replies of the store to the health check cannot be read: {error!r}."
             ) from error
 
-    async def _check_server(self, request: Request, reply: Any, settings: Any) -> None:
-        info = _info_of(reply)
+    async def _check_server(self, request: Request, ask: Ask | None, reply: Any, settings: Any) -> None:
+        info = info_of(reply)
         self._note_memory(info)
         require_primary(info)
         if info.get("loading", "0") != "0":
             # Until it has loaded its data, it neither writes its file nor has it open.
             raise StoreUnavailable("The store does not work: it is loading the dataset (LOADING).")
+        replicas = replicas_of(info)
+        if len(replicas) < self._replicas:
+            raise StoreUnfit(
+                f"{self._replicas} replicas have to acknowledge every step, and the store has {len(replicas)}"
+            )
         if self._durability == "unchecked":
             return
         if isinstance(settings, Exception) and str(settings).startswith(SETTINGS_REFUSED):
@@ -136,6 +151,20 @@ class HealthCheck:
         require_durable(configured, self._durability)
         require_written(info)
         await self._require_file(request, info, configured)
+        if self._replicas and ask is not None:
+            await asyncio.gather(*(self._check_replica(ask, *address) for address in replicas))
+
+    async def _check_replica(self, ask: Ask, host: str, port: int) -> None:
+        """Raise StoreUnfit if a replica can lose what it acknowledged."""
+        name = f"the replica {host}:{port}"
+        try:
+            settings = fields_of(_reply_of(await ask(host, port, ("CONFIG", "GET", *SETTINGS))))
+        except (Fault, RedisError, OSError, TimeoutError) as error:
+            raise StoreUnfit(
+                f"{name} does not show its configuration ({error!r}); "
+                "TECHNOPAY_DURABILITY=unchecked overrules this"
+            ) from error
+        require_durable(settings, self._durability, name)
 
     async def _require_file(
         self, request: Request, info: Mapping[str, str], settings: Mapping[str, str]
@@ -150,7 +179,7 @@ class HealthCheck:
         elif is_open is False and run is not None:
             # A server that ended since its reply has no file open: only one that still replies lost it.
             [again] = await request((("INFO", "server"),))
-            if _info_of(again).get("run_id") == run:
+            if info_of(again).get("run_id") == run:
                 raise StoreUnfit(
                     "the append-only file of the store was deleted or replaced while the server writes it; "
                     "save the data before the server ends (BGREWRITEAOF writes a new file, where its "
@@ -202,24 +231,34 @@ def require_primary(info: Mapping[str, str]) -> None:
         raise StoreUnfit(f"the store is version {info['redis_version']}; 7.0 or later is needed")
 
 
-def require_durable(info: Mapping[str, str], durability: Durability) -> None:
+def replicas_of(info: Mapping[str, str]) -> list[tuple[str, int]]:
+    """Return the addresses of the replicas that keep up."""
+    found = []
+    for number in range(int(info.get("connected_slaves", "0"))):
+        replica = dict(part.split("=", 1) for part in info.get(f"slave{number}", "").split(",") if part)
+        if replica.get("state") == "online" and int(replica.get("lag", "0")) <= REPLICA_LAG_S_MAX:
+            found.append((replica["ip"], int(replica["port"])))
+    return found
+
+
+def require_durable(info: Mapping[str, str], durability: Durability, name: str = "the store") -> None:
     """Raise StoreUnfit if the server could lose what it acknowledged, or forget what it must keep."""
     if durability == "unchecked":
         return
     overruled_by = "unchecked"
     if "appendonly" not in info:
-        wrong = "the store does not show its configuration (CONFIG GET)"
+        wrong = f"{name} does not show its configuration (CONFIG GET)"
     elif info["appendonly"] != "yes":
-        wrong = f"the store is not durable: appendonly is {info['appendonly']}, not yes"
+        wrong = f"{name} is not durable: appendonly is {info['appendonly']}, not yes"
     elif info["appendfsync"] == "everysec" and durability == "always":
-        wrong = "the store can lose acknowledged payments: appendfsync is everysec, not always"
+        wrong = f"{name} can lose acknowledged payments: appendfsync is everysec, not always"
         overruled_by = "everysec"
     elif info["appendfsync"] not in ("always", "everysec"):
-        wrong = f"the store is not durable: appendfsync is {info['appendfsync']}, not always"
+        wrong = f"{name} is not durable: appendfsync is {info['appendfsync']}, not always"
     elif info["no-appendfsync-on-rewrite"] != "no":
-        wrong = "the store is not durable during rewrites: no-appendfsync-on-rewrite is yes"
+        wrong = f"{name} is not durable during rewrites: no-appendfsync-on-rewrite is yes"
     elif info["maxmemory-policy"] != "noeviction":
-        wrong = f"the store may evict data: maxmemory-policy is {info['maxmemory-policy']}, not noeviction"
+        wrong = f"{name} may evict data: maxmemory-policy is {info['maxmemory-policy']}, not noeviction"
     else:
         return
     raise StoreUnfit(f"{wrong}; TECHNOPAY_DURABILITY={overruled_by} overrules this")
@@ -285,7 +324,7 @@ def _reply_of(result: Any) -> Any:
     return result
 
 
-def _info_of(result: Any) -> dict[str, str]:
+def info_of(result: Any) -> dict[str, str]:
     """Read the reply of INFO: lines of `name:value` under headings."""
     pairs = (line.partition(":") for line in _reply_of(result).splitlines() if not line.startswith("#"))
     return {name: value for name, _, value in pairs if name}

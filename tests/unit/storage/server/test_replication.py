@@ -1,0 +1,141 @@
+"""Replies that wait for replicas: what is held, in which batches, and when the outcome is unknown."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from technopay.engine.errors import OutcomeUnknown, StoreUnavailable
+from technopay.storage.scripts.loader import load_scripts
+from technopay.storage.server.connection import PendingCall
+from technopay.storage.server.replication import Acknowledgements, ReplicaWait
+
+SCRIPTS = load_scripts()
+REPLICAS, WAIT_MS = 2, 500
+
+
+class FakeConnection:
+    """Keeps the calls that are sent; a test replies to them."""
+
+    def __init__(self) -> None:
+        self.calls: list[PendingCall] = []
+        self.is_lost = False
+
+    def send(self, call: PendingCall) -> None:
+        self.calls.append(call)
+
+    def reply(self, written: Any, acknowledged: Any) -> None:
+        """Reply to the oldest write and its WAIT."""
+        (write, wait), self.calls = self.calls[:2], self.calls[2:]
+        assert write.script is not None
+        assert write.script.name == "write_tick"
+        assert wait.command == b"*3\r\n$4\r\nWAIT\r\n$1\r\n2\r\n$3\r\n500\r\n"
+        write.complete(written)
+        wait.complete(acknowledged)
+
+
+class Held:
+    def __init__(self) -> None:
+        self.connection = FakeConnection()
+        connection: Any = self.connection
+        self.failures = 0
+        self.results: list[Any] = []
+        wait = ReplicaWait(REPLICAS, WAIT_MS, SCRIPTS["write_tick"], "{tp:00}:journal")
+        self.replies = Acknowledgements(connection, wait, self._fail)
+
+    async def come(self, *replies: Any, script: str | None = "deposit") -> None:
+        """Let replies come in one tick of the loop."""
+        for reply in replies:
+            self.replies.on_reply(SCRIPTS[script] if script else None, self.results.append, reply)
+        await asyncio.sleep(0)
+
+    def _fail(self) -> None:
+        self.failures += 1
+
+
+@pytest.fixture
+async def held() -> Held:
+    return Held()
+
+
+async def test_the_replies_of_a_tick_wait_together_and_later_ones_for_the_next_batch(held: Held) -> None:
+    await held.come(["ok", 1], ["ok", 2])
+    await held.come(["ok", 3])
+    assert (held.results, held.replies.held, len(held.connection.calls)) == ([], 3, 2)
+
+    held.connection.reply(["ok"], REPLICAS)
+    assert (held.results, held.replies.held, len(held.connection.calls)) == ([["ok", 1], ["ok", 2]], 1, 2)
+    held.connection.reply(["ok"], REPLICAS + 1)
+    assert (held.results[2:], held.replies.held, held.connection.calls) == ([["ok", 3]], 0, [])
+    await held.come(["ok", 4])
+    assert len(held.connection.calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("written", "acknowledged", "failures"),
+    [
+        (["ok"], REPLICAS - 1, 0),
+        (StoreUnavailable(), REPLICAS, 0),
+        (["ok"], OutcomeUnknown(), 1),
+    ],
+)
+async def test_without_the_write_or_enough_replicas_an_outcome_is_unknown(
+    held: Held, written: Any, acknowledged: Any, failures: int
+) -> None:
+    await held.come(["ok", 1], ["ok", 2])
+    held.connection.reply(written, acknowledged)
+
+    assert [type(result) for result in held.results] == [OutcomeUnknown, OutcomeUnknown]
+    assert held.failures == failures
+
+
+async def test_a_write_that_comes_after_its_wait_proves_nothing(held: Held) -> None:
+    """Its script had to be loaded first."""
+    await held.come(["ok", 1])
+    write, wait = held.connection.calls
+    wait.complete(REPLICAS)
+    write.complete(["ok"])
+    assert [type(result) for result in held.results] == [OutcomeUnknown]
+
+
+@pytest.mark.parametrize(
+    ("script", "reply"),
+    [
+        ("deposit", StoreUnavailable()),
+        ("read_meta", ["ok", "1", "", []]),
+        ("claim_relay", ["nothing", "1", ""]),
+        ("claim_relay", ["busy", "1", ""]),
+        ("take_due", ["ok", "1", "", [], [], "5", 0, []]),
+        (None, []),
+    ],
+)
+async def test_faults_health_looks_and_idle_polls_do_not_wait(
+    held: Held, script: str | None, reply: Any
+) -> None:
+    await held.come(reply, script=script)
+    assert (held.results, held.connection.calls) == ([reply], [])
+
+
+@pytest.mark.parametrize(
+    ("script", "reply"),
+    [
+        ("claim_relay", ["ok", "1", "3", "0-0"]),
+        ("take_due", ["ok", "1", "", ["payment"], [], "", 0, []]),
+        ("take_due", ["ok", "1", "", [], ["message"], "", 0, []]),
+        ("read_wallet", ["replayed", "1", ""]),
+        (None, [["1-0", ["wallet.deposited", "wal_1"]]]),
+    ],
+)
+async def test_a_poll_that_took_something_and_a_read_wait(held: Held, script: str | None, reply: Any) -> None:
+    await held.come(reply, script=script)
+    assert (held.results, held.replies.held) == ([], 1)
+
+
+async def test_a_handler_that_fails_costs_no_other_call_its_result(held: Held) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    held.replies.on_reply(SCRIPTS["deposit"], fail, ["ok"])
+    await held.come(["ok", 1])
+    held.connection.reply(["ok"], REPLICAS)
+    assert held.results == [["ok", 1]]
