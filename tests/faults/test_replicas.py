@@ -73,7 +73,7 @@ async def test_with_too_few_replicas_nothing_is_accepted_until_they_are_back(ser
         setup = await make_setup(engine, store)
         entries = server.primary.say("XLEN", store._keys.journal)
         replica.end()
-        assert await wait_for(partial(is_refused, setup, "1 replicas have to acknowledge"), within_s=20)
+        assert await wait_for(partial(is_refused, setup, "the store has 0 of the 1 replicas"), within_s=20)
         assert server.primary.say("XLEN", store._keys.journal) == entries
 
         replica.start()
@@ -83,7 +83,7 @@ async def test_with_too_few_replicas_nothing_is_accepted_until_they_are_back(ser
 
 
 async def test_a_store_with_too_few_replicas_is_not_opened(server: ReplicatedServer) -> None:
-    with pytest.raises(StoreUnfit, match="2 replicas have to acknowledge every step, and the store has 1"):
+    with pytest.raises(StoreUnfit, match="the store has 1 of the 2 replicas that have to acknowledge"):
         async with connect(server.primary, wait_replicas=2):
             pass
 

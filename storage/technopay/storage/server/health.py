@@ -141,7 +141,7 @@ class HealthCheck:
         replicas = replicas_of(info)
         if len(replicas) < self._replicas:
             raise StoreUnfit(
-                f"{self._replicas} replicas have to acknowledge every step, and the store has {len(replicas)}"
+                f"the store has {len(replicas)} of the {self._replicas} replicas that have to acknowledge"
             )
         if self._durability == "unchecked":
             return
