@@ -1,6 +1,7 @@
 """A store that holds its replies until replicas have what they show (`wait_replicas`)."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -114,19 +115,10 @@ async def test_an_idle_engine_writes_nothing(server: ReplicatedServer) -> None:
         setup = await make_setup(engine, store)
         await setup.pay()
 
-        def waits() -> int:
-            found = server.primary.say("INFO", "commandstats")
-            return int(found["cmdstat_wait"]["calls"])
-
-        async def is_idle() -> bool:
-            before = waits()
-            await asyncio.sleep(1.5)
-            return before == waits()
-
-        assert await wait_for(is_idle, within_s=20)
-        before = waits()
+        await wait_until_idle(server)
+        before = waits(server)
         await setup.balance()
-        assert waits() == before + 1
+        assert waits(server) == before + 1
 
 
 async def test_a_lost_second_connection_costs_no_acknowledged_step(server: ReplicatedServer) -> None:
@@ -141,6 +133,30 @@ async def test_a_lost_second_connection_costs_no_acknowledged_step(server: Repli
             server.primary.say("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             await asyncio.gather(*depositing)
         assert await setup.balance() == before + 100
+
+
+async def test_a_second_connection_that_was_idle_and_is_lost_is_opened_again(
+    server: ReplicatedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connect(server.primary) as store, Engine(store, lax_settings()) as engine:
+        setup = await make_setup(engine, store)
+
+        await wait_until_idle(server)
+
+        def clients() -> dict[str, str]:
+            lines = server.primary.say("CLIENT", "LIST", "TYPE", "normal").splitlines()
+            return dict(re.findall(r"^id=(\d+) .* cmd=(\S+)", line)[0] for line in lines)
+
+        before = clients()
+        [second] = [number for number, command in before.items() if command == "wait"]
+        server.primary.say("CLIENT", "KILL", "ID", second)
+
+        async def is_open_again() -> bool:
+            return second not in clients() and len(clients()) == len(before)
+
+        assert await wait_for(is_open_again)
+        await setup.balance()
+    assert "cannot be reached" not in caplog.text
 
 
 async def test_scripts_that_the_server_forgot_cost_no_step(server: ReplicatedServer) -> None:
@@ -191,6 +207,20 @@ async def test_with_the_primary_lost_no_acknowledged_step_is_lost(
     kept = {int(fields["amount"]) for fields in entries.values() if "wallet.deposited" in fields}
     assert len(acknowledged) > 100
     assert bool(set(acknowledged) - kept) is (wait_replicas == 0)
+
+
+def waits(server: ReplicatedServer) -> int:
+    """How often the server was asked to wait for its replicas."""
+    return int(server.primary.say("INFO", "commandstats")["cmdstat_wait"]["calls"])
+
+
+async def wait_until_idle(server: ReplicatedServer) -> None:
+    async def is_idle() -> bool:
+        before = waits(server)
+        await asyncio.sleep(1.5)
+        return before == waits(server)
+
+    assert await wait_for(is_idle, within_s=20)
 
 
 async def is_served(setup: Setup) -> bool:

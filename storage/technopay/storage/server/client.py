@@ -191,6 +191,7 @@ class ServerClient:
             await asyncio.sleep(interval_s)
             if self._acknowledgements is not None and self._acknowledgements.is_lost and self._connection:
                 self._connection.abort()
+                await asyncio.sleep(0)  # until it counts as lost
             try:
                 await self.check()
             except (StoreUnfit, StoreUnavailable):
