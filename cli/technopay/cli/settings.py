@@ -356,6 +356,9 @@ def _read_file(name: str) -> str:
 def _take_service_variables(values: dict[str, Any], wrong: dict[str, str]) -> dict[str, str]:
     """Take the variables of factories out of the values, by their names in upper case."""
     variables = {}
+    if "service_variables" in values:
+        del values["service_variables"]
+        wrong["service_variables"] = "is not a setting"
     for name in list(values):
         service = next((each for each in SERVICES if name.startswith(f"{each}_")), None)
         if service is None:
