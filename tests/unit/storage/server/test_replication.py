@@ -1,13 +1,19 @@
 """Replies that wait for replicas: what is held, in which batches, and when the outcome is unknown."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from redis.asyncio import ConnectionPool, Redis
+from support.fixtures.engine_setup import wait_for
 
-from technopay.engine.errors import OutcomeUnknown, StoreUnavailable
+from technopay.engine.errors import OutcomeUnknown, StoreUnavailable, StoreUnfit
 from technopay.storage.scripts.loader import load_scripts
-from technopay.storage.server.connection import PendingCall
+from technopay.storage.server import client as client_module
+from technopay.storage.server.client import ServerClient
+from technopay.storage.server.connection import PendingCall, connect
+from technopay.storage.server.health import HealthCheck, replicas_of
 from technopay.storage.server.replication import Acknowledgements, ReplicaWait
 
 SCRIPTS = load_scripts()
@@ -139,3 +145,88 @@ async def test_a_handler_that_fails_costs_no_other_call_its_result(held: Held) -
     await held.come(["ok", 1])
     held.connection.reply(["ok"], REPLICAS)
     assert held.results == [["ok", 1]]
+
+
+JOURNAL = "{none:00}:journal"
+NO_REPLICA = ReplicaWait(0, 50, SCRIPTS["write_tick"], JOURNAL)
+"""A WAIT for no replica is over at once."""
+
+
+@pytest.fixture
+async def client(server_url: str) -> AsyncIterator[ServerClient]:
+    library = SCRIPTS["deposit"].library
+    opened = ServerClient(server_url, library=library, reply_timeout_s=2.0, replica_wait=NO_REPLICA)
+    yield opened
+    await opened.aclose()
+
+
+async def ask(client: ServerClient, user_id: str) -> Any:
+    reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    client.send(SCRIPTS["read_user"], (JOURNAL,), (user_id,), reply.set_result)
+    return await reply
+
+
+async def test_a_write_follows_the_replies_of_a_server(client: ServerClient, server_url: str) -> None:
+    async with Redis.from_url(server_url) as other:
+        assert [each[0] for each in await asyncio.gather(*(ask(client, "nobody") for _ in range(40)))] == [
+            "user_not_found"
+        ] * 40
+        assert await other.delete("{none:00}:tick") == 1
+
+
+async def test_a_lost_second_connection_is_opened_again_with_the_first_one(client: ServerClient) -> None:
+    await ask(client, "nobody")
+    first, second = client._connection, client._acknowledgements
+    assert second is not None
+    client.watch(0.02)
+    second.abort()
+
+    async def is_open_again() -> bool:
+        return client._connection not in (None, first) and client._acknowledgements is not second
+
+    assert await wait_for(is_open_again)
+    assert (await ask(client, "nobody"))[0] == "user_not_found"
+
+
+async def test_both_connections_have_to_reach_one_server(
+    client: ServerClient, valkey_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = iter((valkey_url, redis_url))
+
+    async def connect_to_next(_: ConnectionPool, *options: Any) -> Any:
+        return await connect(ConnectionPool.from_url(next(servers)), *options)
+
+    monkeypatch.setattr(client_module, "connect", connect_to_next)
+    with pytest.raises(StoreUnavailable, match="two connections to the store reach two servers"):
+        await client.check()
+
+
+def line(number: int, state: str = "online", lag: int = 0) -> dict[str, str]:
+    return {f"slave{number}": f"ip=10.0.0.{number},port=6379,state={state},offset=1,lag={lag}"}
+
+
+def test_only_replicas_that_keep_up_count() -> None:
+    info = {"connected_slaves": "4"} | line(0) | line(1, "wait_bgsave") | line(2, lag=11) | line(3, lag=10)
+    assert replicas_of(info) == [("10.0.0.0", 6379), ("10.0.0.3", 6379)]
+    assert replicas_of({}) == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "refused"),
+    [
+        (["appendonly", "yes", "appendfsync", "everysec"], "the replica 10.0.0.2:6379 can lose acknowledged"),
+        (["appendonly", "no"], "the replica 10.0.0.2:6379 is not durable: appendonly is no"),
+        (Exception("ERR unknown command"), "the replica 10.0.0.2:6379 does not show its configuration"),
+        (OSError("refused"), "the replica 10.0.0.2:6379 does not show its configuration"),
+    ],
+)
+async def test_a_weak_or_silent_replica_is_refused(reply: Any, refused: str) -> None:
+    async def ask_replica(host: str, port: int, _: Any) -> Any:
+        assert (host, port) == ("10.0.0.2", 6379)
+        if isinstance(reply, OSError):
+            raise reply
+        return reply
+
+    health = HealthCheck(meta="meta", journal="journal", timezone="UTC", durability="always", replicas=1)
+    with pytest.raises(StoreUnfit, match=refused):
+        await health._check_replica(ask_replica, "10.0.0.2", 6379)
