@@ -77,8 +77,10 @@ class RedisStore:
             raise ValueError("namespace has to be 1 to 64 characters of A-Z a-z 0-9 . _ -")
         if not 0 < reply_timeout_s <= REPLY_TIMEOUT_S_MAX:
             raise ValueError(f"reply_timeout_s has to be more than 0, and at most {REPLY_TIMEOUT_S_MAX}")
-        if wait_replicas < 0 or not 0 < wait_ms <= WAIT_MS_MAX:
-            raise ValueError(f"wait_replicas has to be 0 or more, wait_ms from 1 to {WAIT_MS_MAX}")
+        if wait_replicas < 0:
+            raise ValueError("wait_replicas has to be 0 or more")
+        if not 0 < wait_ms <= WAIT_MS_MAX:
+            raise ValueError(f"wait_ms has to be from 1 to {WAIT_MS_MAX}")
         self._url = url
         self._server = server
         self._initialise = initialise
