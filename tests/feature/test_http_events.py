@@ -186,6 +186,12 @@ async def test_an_id_of_no_event_is_refused_as_a_position(api: Api) -> None:
         reply.refuse(400, "malformed_request")
 
 
+async def test_an_id_behind_the_end_of_the_journal_is_an_unknown_position(api: Api) -> None:
+    for _ in range(5):
+        reply = await api.get("/v1/events", headers={"Last-Event-ID": "evt_0099999999999999-0"})
+        reply.refuse(409, "event_position_unknown")
+
+
 async def test_the_streams_of_a_user_are_bounded(api: Api) -> None:
     async with listening(api), listening(api), listening(api), listening(api), listening(api, "bob"):
         (await api.get("/v1/events")).refuse(429, "rate_limited")

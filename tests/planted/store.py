@@ -10,6 +10,9 @@ STEPS = "tests/feature/test_migration_steps.py"
 KILLED = "tests/faults/test_migration.py"
 FITNESS = "tests/unit/storage/server/test_health_rules.py"
 REPLICATION = "tests/unit/storage/server/test_replication.py"
+HEALTH = "tests/unit/storage/server/test_health.py"
+LOSSES = "tests/unit/storage/test_losses.py"
+FAILOVERS = "tests/faults/test_failovers.py"
 REPLICAS = "tests/faults/test_replicas.py"
 OVERRULED = f"{FITNESS}::test_a_store_that_can_lose_or_forget_is_refused_and_can_be_overruled_by_name"
 
@@ -210,5 +213,23 @@ STORE_AND_REPLIES = (
         "A store without its meta record lost its data and is not taken for a new one.",
         (storage("store", "if not meta and is_new:", "if not meta:"),),
         (f"{FITNESS}::test_a_store_that_was_never_initialised_is_refused_and_says_what_to_do[valkey]",),
+    ),
+    Breakage(
+        "loss-kept-in-memory",
+        "A loss that one engine noticed closes the store for all, after a restart, too.",
+        (storage("server/health", "await self._note_loss(request, seen)", "pass"),),
+        (f"{HEALTH}::test_a_loss_is_recorded_in_the_store_and_closes_it_for_engines_that_saw_none",),
+    ),
+    Breakage(
+        "loss-accepted-in-the-same-incarnation",
+        "Engines that saw what was lost stay closed after it is accepted.",
+        (lua("accept_loss", "'incarnation', next_incarnation)", "'incarnation', incarnation)"),),
+        (f"{LOSSES}::test_an_accepted_loss_leaves_the_store_with_another_incarnation[fake]",),
+    ),
+    Breakage(
+        "demoted-primary-kept",
+        "A connection to a server that became a replica is given up.",
+        (storage("server/client", "connection.abort()  # the next", "pass  # the next"),),
+        (f"{FAILOVERS}::test_a_connection_to_a_server_that_became_a_replica_is_given_up[valkey]",),
     ),
 )

@@ -34,6 +34,7 @@ async def audited_store(settings: Settings) -> AsyncIterator[RedisStore]:
     else:
         # Its durability matters only to writers.
         store = RedisStore.connect(url, timezone=settings.timezone, durability="unchecked")
+    store.tolerates_loss = True
     async with store:
         yield store
 

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
+from technopay.cli.accept_loss import ACCEPTED, NOTHING, accept, read_meta, shown_losses
 from technopay.cli.audit import print_audit, run_audit
 from technopay.cli.auth import make_sign_in
 from technopay.cli.demo.guide import guide_text
@@ -258,6 +259,37 @@ def audit(
     else:
         print_audit(verdict, Console())
     return 0 if verdict.clean else 1
+
+
+@app.command("accept-loss")
+def accept_loss(
+    redis: RedisUrl = None,
+    data_dir: DataDir = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept it without a question.")] = False,
+) -> int:
+    """Use a store as it is, although it lost data, for example by a failover to a replica that was behind.
+
+    Exit status: 0 accepted, 1 nothing to accept, 2 could not run.
+    """
+    try:
+        settings = load_settings(redis_url=redis, data_dir=data_dir)
+        meta = run_loop(read_meta(settings))
+        losses = shown_losses(meta)
+        if not losses:
+            print(NOTHING)
+            return 1
+        print("\n".join(losses))
+        if not yes and not typer.confirm("Accept the loss?"):
+            return _fail("the loss was not accepted; nothing was changed", 2)
+        if not run_loop(accept(settings, meta["incarnation"])):
+            return _fail("the loss was accepted by somebody else meanwhile", 2)
+    except typer.Abort:
+        return _fail("the loss was not accepted; --yes accepts it without a question", 2)
+    except Exception as error:
+        # Status 1 would say that there is nothing to accept.
+        return _fail_to_run("accept-loss", error)
+    print(ACCEPTED)
+    return 0
 
 
 @app.command()

@@ -30,6 +30,7 @@ from technopay.http.auth.signing_keys import HS256, Algorithm
 from technopay.http.server.limits import ServerLimits
 from technopay.storage import EmbeddedValkey
 from technopay.storage.private_files import make_private, read_private, write_private
+from technopay.storage.server.address import parse_address
 
 PREFIX = "TECHNOPAY_"
 FLAGS = {"redis_url": "--redis"}
@@ -49,8 +50,7 @@ PRINTED_SECRETS = (
 )
 """Examples of our documents and programs, past ones too: they are public."""
 UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-SCHEMES = ("redis", "rediss", "unix")
-LATER_SCHEMES = ("redis+sentinel", "redis+cluster", "rediss+cluster")
+LATER_SCHEMES = ("redis+cluster", "rediss+cluster")
 FACTORY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 LINKED_BY_KUBERNETES = re.compile(r"SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?")
 """Kubernetes sets these in every container if a service of the cluster is called technopay, and
@@ -107,14 +107,12 @@ def _zone(name: str) -> str:
 
 
 def _server_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme in LATER_SCHEMES:
-        raise ValueError(f"{parts.scheme}:// is not supported yet; give one server, as redis://host:6379")
-    # To read the port raises ValueError if it is no number.
-    place = parts.path if parts.scheme == "unix" else parts.hostname
-    if parts.scheme not in SCHEMES or not place or parts.port == 0:
-        raise ValueError("has to be a URL like redis://host:6379 or unix:///run/valkey.sock")
-    return parts.scheme + url[len(parts.scheme) :]
+    scheme, separator, rest = url.partition(":")
+    if scheme.lower() in LATER_SCHEMES:
+        raise ValueError(f"{scheme.lower()}:// is not supported yet; give one server, as redis://host:6379")
+    url = scheme.lower() + separator + rest
+    parse_address(url)
+    return url
 
 
 def _factory(name: str) -> str:

@@ -47,16 +47,18 @@ class Claims:
         self.lost = 0
         """How many were lost during the work."""
 
-    def hold(self, kind: ClaimKind, partition: int, record_id: str, token: str) -> Claim:
-        """Hold a new claim."""
-        claim = Claim(kind, partition, record_id, token, self._clock.monotonic())
+    def hold(self, kind: ClaimKind, partition: int, record_id: str, token: str, since: float) -> Claim:
+        """Hold a new claim. `since` is when its script was sent: the reply can come much later."""
+        claim = Claim(kind, partition, record_id, token, since)
         self._held.add(claim)
         return claim
 
     @contextmanager
-    def holding(self, kind: ClaimKind, partition: int, record_id: str, token: str) -> Iterator[Claim]:
+    def holding(
+        self, kind: ClaimKind, partition: int, record_id: str, token: str, since: float
+    ) -> Iterator[Claim]:
         """Hold a claim during a block. If the block is cancelled, the claim stays held until `give_up`."""
-        claim = self.hold(kind, partition, record_id, token)
+        claim = self.hold(kind, partition, record_id, token, since)
         try:
             yield claim
         except Exception:

@@ -193,7 +193,7 @@ class Engine:
         """
         called = self._runtime.operation("resolve", (payment_id,), idempotency_key, [outcome, note])
         command = commands.ResolvePayment(called, id_or_unknown(payment_id), outcome, nfc(note), nfc(by))
-        return unwrap(await self._runtime.run(command, self._runtime.follow))
+        return unwrap(await self._runtime.run(command, self._runtime.following()))
 
     async def wait_for_rest(
         self, payment: Payment, wait_s: float, is_wanted: Callable[[], bool] = lambda: True
@@ -365,7 +365,7 @@ class Engine:
         return unwrap(await self._runtime.run(command, lambda _: self._runtime.agenda.wake()))
 
     # Events
-    @operation("rate_limited validation_failed")
+    @operation("rate_limited event_position_unknown validation_failed")
     async def events(self, *, user_id: UserId, after: EventId | None = None) -> Subscription:
         """Listen to the changes of a user's payments and invoices: from now on, or after an earlier event.
 
@@ -374,6 +374,8 @@ class Engine:
 
         The iteration ends when the engine drains or the listener is too slow. Resume `after` the last event's
         id: nothing is lost. Close the subscription: the number per user is bounded.
+
+        EventPositionUnknown: the store lost that event. Read the records, and listen from now on.
         """
         seen = fields.EVENT_ID.fullmatch(after or "")
         if seen and int(seen[1], 16) != self._store.partition_of(user_id):

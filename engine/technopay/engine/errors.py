@@ -12,6 +12,7 @@ TechnopayError                 every error of the engine; has `code` and `retrya
 │   ├── InsufficientFunds, DailyLimitExceeded
 │   ├── SettlementFailed       the debit was given back
 │   ├── CurrencyMismatch, BalanceTooLarge, NoChannel, RateLimited, IdempotencyKeyReused
+│   ├── EventPositionUnknown   the store lost the event to resume after
 │   └── ValidationFailed       an argument is invalid
 └── Fault                      an error without a refusal; a retry may help
     ├── WalletBusy             another process works on the wallet; nothing happened
@@ -243,6 +244,13 @@ class RateLimited(Refusal):
 class IdempotencyKeyReused(Refusal):
     code = "idempotency_key_reused"
     message = "This idempotency key was used for another request."
+
+
+class EventPositionUnknown(Refusal):
+    code = "event_position_unknown"
+    message = (
+        "The journal ends before this event: the store lost it. Read the records again, and listen from now on."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class PaymentFlows:
             confirms_per_minute=settings.confirms_per_minute or None,
             failures_per_day=settings.failures_per_day or None,
         )
-        outcome = await runtime.directory.run(route.wallet_id, command, runtime.follow)
+        outcome = await runtime.directory.run(route.wallet_id, command, runtime.following())
         if outcome.code == "key_unknown":
             runtime.forget(payment_id)
             raise StoreUnavailable(KEY_UNKNOWN)
@@ -108,11 +108,11 @@ class PaymentFlows:
     async def cancel(self, called: Operation, user_id: str, payment_id: str) -> Payment:
         route = await self.route_of(payment_id, user_id)
         command = CancelPayment(called, payment_id, user_id)
-        return unwrap(await self._runtime.directory.run(route.wallet_id, command, self._runtime.follow))
+        return unwrap(await self._runtime.directory.run(route.wallet_id, command, self._runtime.following()))
 
     async def refund(self, route: PaymentRoute, command: BeginRefund) -> OperatorPayment:
         runtime = self._runtime
-        outcome = await runtime.directory.run(route.wallet_id, command, runtime.follow)
+        outcome = await runtime.directory.run(route.wallet_id, command, runtime.following())
         payment = cast("OperatorPayment", await runtime.wait_for_rest(unwrap(outcome), REFUND_WAIT_S))
         return payment.as_replay() if outcome.replayed else payment
 
@@ -130,7 +130,7 @@ class PaymentFlows:
         self, mailbox: str, command: StartPayment | ResendCode, route: PaymentRoute | None
     ) -> Outcome[Payment]:
         """Start or resend. The limit of codes refuses only a code that would be sent."""
-        directory, follow = self._runtime.directory, self._runtime.follow
+        directory, follow = self._runtime.directory, self._runtime.following()
         outcome = await directory.run(mailbox, command, follow)
         is_too_many = self._runtime.keys.is_own and outcome.details.get("too_many") == "codes"
         if is_too_many and await self._sends_none(command, route):

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 from itertools import count
 from typing import TypeVar
 
@@ -87,7 +88,7 @@ class Runtime:
         self.owners = Owners(store, self.directory)
         self._claims = Claims(store, self.clock)
         self.settlements = Settlements(store, service, self.clock, self._claims, settings, self._announce)
-        self._relay = Relay(store, reached, self.keys, settings, owner, self._claims)
+        self._relay = Relay(store, reached, self.keys, self.clock, settings, owner, self._claims)
         self.feed = Feed(store, self.clock, settings)
         self.waiters = Waiters()
         interval_s = settings.agenda_interval_s
@@ -196,10 +197,14 @@ class Runtime:
     def new_call(self) -> str:
         return f"{self._call_prefix}.{next(self._calls_named)}"
 
-    def follow(self, outcome: Outcome[Payment]) -> None:
+    def following(self) -> Callable[[Outcome[Payment]], None]:
+        """Return the follow-up of a command that is sent now."""
+        return partial(self.follow, since=self.clock.monotonic())
+
+    def follow(self, outcome: Outcome[Payment], since: float) -> None:
         """Follow up an outcome about a payment, even if its caller has left.
 
-        Cache its route, wake waiters and relay, begin the settlement or the refund.
+        Cache its route, wake waiters and relay, begin the settlement or the refund, claimed `since`.
         """
         payment = outcome.value
         if payment is None or (outcome.code != "ok" and outcome.code not in NOTIFIED_REFUSALS):
@@ -207,7 +212,7 @@ class Runtime:
         self.remember(payment)
         self._announce(payment)
         if claim := outcome.details.get("claim"):
-            self.settlements.begin(Claimed(payment, claim, outcome.details.get("refund")))
+            self.settlements.begin(Claimed(payment, claim, outcome.details.get("refund")), since)
 
     async def run(
         self, command: Command[Value], on_outcome: Callable[[Outcome[Value]], None]
@@ -259,14 +264,15 @@ class Runtime:
         """Take the due members of the agenda; return whether there may be more."""
         has_more, set_aside = False, 0
         for partition in self.store.partitions:
+            since = self.clock.monotonic()
             due = (await self.store.run(TakeDue(partition, DUE_MAX))).value
             if due is None:
                 continue
             set_aside += due.set_aside
             for claimed in due.payments:
-                self.settlements.begin(claimed)
+                self.settlements.begin(claimed, since)
             for message in due.messages:
-                self._relay.retry(partition, message)
+                self._relay.retry(partition, message, since)
             has_more |= due.next_in_ms is not None and due.next_in_ms <= 0
         self.settlements.set_aside = set_aside
         return has_more

@@ -33,6 +33,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "payment_not_cancelable": (409, "The payment cannot be canceled"),
     "payment_not_refundable": (409, "The payment cannot be refunded"),
     "payment_not_resolvable": (409, "The payment cannot be resolved"),
+    "event_position_unknown": (409, "The event is not in the journal"),
     "invoice_expired": (410, "The invoice has expired"),
     "confirmation_expired": (410, "The code has expired"),
     "body_too_large": (413, "The body is too large"),

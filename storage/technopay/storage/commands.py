@@ -35,6 +35,14 @@ class ReadGauges(Command[Raw]):
 
 
 @dataclass(frozen=True, slots=True)
+class RecordLoss(Command[None]):
+    """Record that an entry of the journal is lost. 'kept': it is there."""
+
+    incarnation: str
+    entry_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class WriteTick(Command[None]):
     """Write something small, which replicas acknowledge."""
 
@@ -45,6 +53,14 @@ class CountLiveCodes(Command[Mapping[str, str]]):
 
     offset: int
     limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptLoss(Command[None]):
+    """Use a store as it is, although it lost entries. 'nothing': there is no loss to accept."""
+
+    incarnation: str
+    next_incarnation: str
 
 
 @dataclass(frozen=True, slots=True)

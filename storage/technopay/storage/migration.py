@@ -7,7 +7,6 @@ look, because the incarnation changes; a migration of a server waits until the l
 
 import asyncio
 import logging
-import secrets
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -24,7 +23,7 @@ from technopay.storage.commands import (
     ReadReferences,
 )
 from technopay.storage.partition import Partition
-from technopay.storage.schema import MIGRATING, SCHEMA, is_migratable
+from technopay.storage.schema import MIGRATING, SCHEMA, is_migratable, new_incarnation
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ async def migrate(partition: Partition, schema: str, *, wait_s: float) -> None:
         StoreUnfit: another store is there now, or one that a later version migrates.
 
     """
-    meta = await _run(partition, BeginMigration(schema, secrets.token_hex(8)))
+    meta = await _run(partition, BeginMigration(schema, new_incarnation()))
     incarnation = meta.get("incarnation")
     if is_migratable(meta):
         logger.info("the store of schema %s is migrated to %s", meta.get("migrated_from"), SCHEMA)

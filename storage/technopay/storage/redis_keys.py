@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 KINDS = {
     "meta": "hash: incarnation, schema, partitions, timezone, secret_id, secret_ids, created_at, demo; "
+    "lost:<entry> for a lost one, until its loss is accepted; "
     "migrated_from and migration_position while it is migrated",
     "journal": "stream: every movement and every change of state, in commit order; first type and subject",
     "agenda": "zset: due work by time: pay_…, msg_…, op_…",

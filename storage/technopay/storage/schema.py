@@ -1,14 +1,30 @@
 """The schema of a store, and the earlier ones that can be migrated."""
 
+import secrets
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from technopay.engine.errors import StoreUnfit, StoreUninitialised
+from technopay.engine.values import Position
 
 SCHEMA = "6"
 MIGRATED = frozenset({"4", "5"})
 MIGRATING = "migrating:"
 """The schema of a store during its migration: this prefix and the number of the step."""
 PARTITIONS = "1"
+LOST = "lost:"
+"""The prefix of the fields of the meta record for lost entries; the value is the last entry kept before it."""
+
+
+class Loss(NamedTuple):
+    """An entry of the journal that an engine saw and that is missing, and the last one kept before it."""
+
+    missing: Position
+    kept: Position
+
+
+def new_incarnation() -> str:
+    return secrets.token_hex(8)
 
 
 def is_migratable(meta: Mapping[str, str]) -> bool:
@@ -32,3 +48,25 @@ def require_ours(meta: Mapping[str, str], timezone: str) -> None:
     for name, ours in (("schema", SCHEMA), ("partitions", PARTITIONS), ("timezone", timezone)):
         if meta.get(name) != ours:
             raise StoreUnfit(f"the store has {name} {meta.get(name)}, this program {ours}")
+
+
+def losses_of(meta: Mapping[str, str]) -> list[Loss]:
+    """Return the losses that engines recorded, in the order of the journal."""
+    return sorted(
+        Loss(Position.of(name.removeprefix(LOST)), Position.of(kept))
+        for name, kept in meta.items()
+        if name.startswith(LOST)
+    )
+
+
+def require_whole(meta: Mapping[str, str]) -> None:
+    """Raise StoreUnfit if an engine recorded a loss that no operator has accepted."""
+    if losses := losses_of(meta):
+        raise StoreUnfit(loss_message(losses[-1].missing))
+
+
+def loss_message(entry: Position | str) -> str:
+    return (
+        f"the store lost data: entry {entry} of its journal is missing; restore a newer copy, "
+        "or accept the loss with `technopay accept-loss`"
+    )

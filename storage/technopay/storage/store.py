@@ -2,16 +2,15 @@
 
 import asyncio
 import re
-import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Self, TypeVar
 
 from technopay.engine.commands import Command, ReadLimits
-from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable, StoreUnfit
+from technopay.engine.errors import Fault, OutcomeUnknown, StoreUnavailable, StoreUnfit
 from technopay.engine.models import Audit
 from technopay.engine.operations import require_type
 from technopay.engine.ports import Outcome
@@ -19,12 +18,21 @@ from technopay.engine.statistics import ScriptTime, StoreGauges, UnreadableRecor
 from technopay.engine.values import JournalBatch, Lease, Position
 from technopay.storage.audit.auditor import audit
 from technopay.storage.business_days import Calendar
-from technopay.storage.commands import CountLiveCodes, Initialise, MarkDemo, ReadGauges, ReadMeta
+from technopay.storage.commands import AcceptLoss, CountLiveCodes, MarkDemo, ReadGauges, ReadMeta
 from technopay.storage.migration import migrate
+from technopay.storage.opening import initialise, remove_earlier_scripts, require_empty
 from technopay.storage.partition import Partition
 from technopay.storage.redis_keys import Keys
-from technopay.storage.schema import PARTITIONS, SCHEMA, is_migratable, require_ours
-from technopay.storage.scripts.loader import LIBRARY_PREFIX, load_scripts
+from technopay.storage.schema import (
+    SCHEMA,
+    is_migratable,
+    losses_of,
+    new_incarnation,
+    require_ours,
+    require_whole,
+)
+from technopay.storage.scripts.loader import load_scripts
+from technopay.storage.server.address import parse_address
 from technopay.storage.server.client import OTHER_LOOP, FakeClient, ServerClient
 from technopay.storage.server.embedded import EmbeddedValkey
 from technopay.storage.server.health import Durability, HealthCheck
@@ -36,7 +44,6 @@ REPLY_TIMEOUT_S = 2.0
 REPLY_TIMEOUT_S_MAX = 3600.0
 WAIT_MS, WAIT_MS_MAX = 500, 10_000
 NAMESPACE = re.compile("[A-Za-z0-9._-]{1,64}")
-SCHEMES = ("redis://", "rediss://", "unix://")
 CHECK_INTERVAL_S = 1.0
 """The interval of health checks: configuration and role of the server can change at any time."""
 
@@ -103,6 +110,7 @@ class RedisStore:
             timezone=timezone,
             durability=durability,
             replicas=wait_replicas,
+            record_loss=scripts["record_loss"],
         )
         tick = ReplicaWait(wait_replicas, wait_ms, scripts["write_tick"], self._keys.journal)
         self._replica_wait = tick if wait_replicas else None
@@ -118,6 +126,8 @@ class RedisStore:
         self._clock: Callable[[], datetime] | None = None
         self.is_for_demo = False
         """Whether a store that is in use but no demo's is refused before the first write."""
+        self.tolerates_loss = False
+        """Whether a store that lost entries is opened, to audit it or to accept the loss."""
 
     @classmethod
     def connect(
@@ -132,10 +142,10 @@ class RedisStore:
         wait_replicas: int = 0,
         wait_ms: int = WAIT_MS,
     ) -> Self:
-        """Use a server: redis://, rediss:// or unix://. With `initialise` the store may be new.
+        """Use a server, by a redis://, rediss://, unix:// or redis+sentinel:// URL.
 
-        With `wait_replicas`, so many replicas have fsynced what a reply shows; without them for `wait_ms`, its
-        outcome is unknown, and without them at all nothing is accepted.
+        With `initialise` the store may be new. With `wait_replicas`, so many replicas have fsynced what a reply
+        shows; without them for `wait_ms`, its outcome is unknown, and without them at all nothing is accepted.
 
         Raises:
             TypeError: an argument has a wrong type.
@@ -143,8 +153,10 @@ class RedisStore:
 
         """
         require_type("url", url, str)
-        if not url.startswith(SCHEMES):
-            raise ValueError(f"url has to begin with {' or '.join(SCHEMES)}")
+        try:
+            parse_address(url)
+        except ValueError as error:
+            raise ValueError(f"url {error}") from None
         return cls(
             url=url,
             initialise=initialise,
@@ -312,6 +324,10 @@ class RedisStore:
         """Record that the demo data was added."""
         await self.run(MarkDemo("seeded"))
 
+    async def accept_loss(self, incarnation: str) -> bool:
+        """Use the store as it is from now on, with another incarnation; return False if it lost nothing."""
+        return (await self.run(AcceptLoss(incarnation, new_incarnation()))).code == "ok"
+
     async def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
         is_new = self._initialise
@@ -345,7 +361,7 @@ class RedisStore:
             self._health.reset()
             await client.check()
             await self._take_over(is_new=is_new)
-            await self._remove_earlier_scripts()
+            await remove_earlier_scripts(self._partition, self._library)
             await client.check()
             client.watch(CHECK_INTERVAL_S)
         if self._server:
@@ -355,8 +371,9 @@ class RedisStore:
         """Read the meta record; initialise or migrate the store if need be, and check it."""
         meta = await self.read_meta()
         if not meta and is_new:
-            await self._require_empty()
-            meta = await self._initialise_store()
+            if not self._server and self._keys.namespace == Keys().namespace:
+                await require_empty(self._partition)
+            meta = await initialise(self._partition, self._timezone)
         if is_migratable(meta) and self.migrates:
             require_ours({**meta, "schema": SCHEMA}, self._timezone)
             if (
@@ -369,31 +386,7 @@ class RedisStore:
             self.was_migrated = True
             meta = await self.read_meta()
         require_ours(meta, self._timezone)
+        if self.tolerates_loss and losses_of(meta):
+            return  # only its server is checked
+        require_whole(meta)
         self._health.adopt(meta)
-
-    async def _remove_earlier_scripts(self) -> None:
-        """Remove the libraries of other versions. An engine that still uses one loads it again."""
-        with suppress(InternalError, StoreUnavailable):  # the right may be missing
-            found = await self._partition.fetch("FUNCTION", "LIST", "LIBRARYNAME", f"{LIBRARY_PREFIX}*")
-            for library in found:
-                name = str(dict(zip(library[::2], library[1::2], strict=False)).get("library_name"))
-                if name != self._library.name:
-                    await self._partition.fetch("FUNCTION", "DELETE", name)
-
-    async def _require_empty(self) -> None:
-        """Refuse a database with other data, unless a namespace was given to share it."""
-        if self._server or self._keys.namespace != Keys().namespace:
-            return
-        count = 0
-        with suppress(InternalError, StoreUnavailable):  # the user may lack the right
-            count = int(await self._partition.fetch("DBSIZE"))
-        if count and not await self._partition.fetch("EXISTS", self._keys.journal):
-            raise StoreUnfit(
-                f"the database holds {count} keys that are not technopay's; use an empty one, like redis://host:6379/1"
-            )
-
-    async def _initialise_store(self) -> Mapping[str, str]:
-        outcome = await self.run(Initialise(secrets.token_hex(8), SCHEMA, PARTITIONS, self._timezone))
-        if outcome.code == "in_use" and not outcome.value:
-            raise StoreUnfit("the store holds a journal but no meta record: it lost data; restore it")
-        return outcome.value or {}

@@ -12,19 +12,26 @@ from support.servers.real_servers import START_S_MAX, OwnServer, own_server
 @dataclass(frozen=True, slots=True)
 class ReplicatedServer:
     primary: OwnServer
+    port: int
+    """The one of the primary."""
     replicas: Sequence[OwnServer]
 
     def wait_for_replicas(self, count: int) -> None:
-        """Wait until so many replicas keep up."""
+        """Wait until so many replicas have acknowledged all that was written before."""
         give_up_at = time.monotonic() + START_S_MAX
-        while self.primary.say("WAIT", count, 100) < count or not self._are_online(count):
+        written = self.primary.say("INFO", "replication")["master_repl_offset"]
+        while len(self._acknowledged(written)) < count:
             assert time.monotonic() < give_up_at, self.primary.say("INFO", "replication")
             time.sleep(0.02)
 
-    def _are_online(self, count: int) -> bool:
+    def _acknowledged(self, offset: int) -> list[str]:
         info = self.primary.say("INFO", "replication")
-        found = [each for name, each in info.items() if name.startswith("slave")]
-        return [each["state"] for each in found if isinstance(each, dict)].count("online") >= count
+        replicas = {name: each for name, each in info.items() if isinstance(each, dict)}
+        return [
+            name
+            for name, each in replicas.items()
+            if each.get("state") == "online" and int(each["offset"]) >= offset
+        ]
 
 
 @contextmanager
@@ -42,6 +49,6 @@ def replicated_server(kind: str, *replica_options: str, replicas: int = 1) -> It
             )
             for _ in range(replicas)
         ]
-        server = ReplicatedServer(primary, following)
+        server = ReplicatedServer(primary, port, following)
         server.wait_for_replicas(replicas)
         yield server

@@ -146,7 +146,21 @@ WRONG_FORMS: list[tuple[str, str, tuple[str, ...]]] = [
     ("email", "package.module:factory", ("smtp:",)),
     ("sms", "package.module:factory", (":make",)),
     ("verifier", "package.module:factory", ("a-b:c",)),
-    ("redis_url", "redis+sentinel:// is not supported yet", ("redis+sentinel://h:1/main",)),
+    (
+        "redis_url",
+        "redis+sentinel://host:26379",
+        (
+            "redis+sentinel://h:1",
+            "redis+sentinel:///main",
+            "redis+sentinel://h:x/main",
+            "redis+sentinel://h/main/x",
+            "redis+sentinel://h:0/main",
+            "redis://h,i",
+            "redis://h:0",
+        ),
+    ),
+    ("redis_url", "more than 16 hosts", (f"redis+sentinel://{','.join('h' * 17)}/main",)),
+    ("redis_url", "an option that is unknown: sentinel_pw", ("redis+sentinel://h/main?sentinel_pw=x",)),
     ("redis_url", "redis+cluster:// is not supported yet", ("redis+cluster://h:1",)),
     ("redis_url", "rediss+cluster:// is not supported yet", ("rediss+cluster://h:1",)),
     (

@@ -31,18 +31,18 @@ REFUSED = {
     "payment_not_cancelable", "payment_not_refundable", "payment_not_resolvable", "invoice_expired",
     "confirmation_expired", "insufficient_funds", "daily_limit_exceeded", "settlement_failed",
     "currency_mismatch", "balance_too_large", "no_channel", "confirmation_invalid", "rate_limited",
-    "idempotency_key_reused",
+    "idempotency_key_reused", "event_position_unknown",
 }  # fmt: skip
 FAULTS = {"wallet_busy", "overloaded", "store_unavailable", "outcome_unknown", "internal_error"}
 RETRYABLE = FAULTS - {"internal_error"} | {"rate_limited"}
 
 INTERNAL_CODES = {
     "foreign", "key_unknown", "ok", "replayed", "busy", "fenced", "bounds", "code_version", "claim_lost",
-    "expiry_past", "in_use", "done", "nothing", "error", "expired", "global_period",
+    "expiry_past", "in_use", "done", "nothing", "kept", "error", "expired", "global_period",
 }  # fmt: skip
 """Codes and words of scripts that are no refusals."""
 MOCK_STATES = {"settled", "declined", "called_off", "reversed", "not_found"}
-RAISED_BY_THE_ENGINE_ITSELF = {"settlement_failed", "validation_failed", "not_found"}
+RAISED_BY_THE_ENGINE_ITSELF = {"settlement_failed", "validation_failed", "not_found", "event_position_unknown"}
 
 
 def class_named(code: str) -> type[TechnopayError]:

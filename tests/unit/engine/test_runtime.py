@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -302,9 +303,11 @@ class DueStore:
 
     def __init__(self, due: Due) -> None:
         self._due = due
+        self.sent_at = 0.0
 
     async def run(self, command: Command[Any]) -> Outcome[Any]:
         assert command == TakeDue(0, DUE_MAX)
+        self.sent_at = time.monotonic()
         return Outcome("ok", self._due)
 
 
@@ -318,15 +321,16 @@ async def test_the_agenda_hands_out_what_is_due_and_returns_whether_there_is_mor
     message = ClaimedMessage(Notification("1-0", "payment.succeeded", None, "", None), "sms", 1, "1")
     store: Any = DueStore(Due([claimed], [message], next_in_ms, set_aside=4))
     runtime = Runtime(store, quick_settings(), None, None, None, None, None)
-    payments: list[Claimed] = []
-    messages: list[tuple[int, ClaimedMessage]] = []
-    monkeypatch.setattr(runtime.settlements, "begin", payments.append)
-    monkeypatch.setattr(runtime._relay, "retry", lambda *due: messages.append(due))
+    taken: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(runtime.settlements, "begin", lambda *due: taken.append(due))
+    monkeypatch.setattr(runtime._relay, "retry", lambda *due: taken.append(due))
+    before = runtime.clock.monotonic()
 
     assert await runtime._take_due() == more
 
-    assert payments == [claimed]
-    assert messages == [(0, message)]
+    [(*payment, since), (*retried, same)] = taken
+    assert (payment, retried) == ([claimed], [0, message])
+    assert before <= since == same <= store.sent_at, "a claim lasts since its script was sent"
     assert runtime.statistics.payments_set_aside == 4
 
 

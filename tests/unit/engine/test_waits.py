@@ -57,7 +57,7 @@ async def test_a_wait_returns_the_payment_without_the_replayed_flag_of_another_c
         waiting = asyncio.create_task(engine.wait_for_rest(make_payment(), 5))
         await asyncio.sleep(0)
 
-        engine._runtime.follow(Outcome("ok", make_payment(status="succeeded"), replayed=True))
+        engine._runtime.following()(Outcome("ok", make_payment(status="succeeded"), replayed=True))
 
         seen = await waiting
         assert (seen.status, seen.replayed) == ("succeeded", False)

@@ -10,7 +10,7 @@ from typing import Self, cast, get_args
 
 from technopay.engine.background import Loop
 from technopay.engine.commands import HasRecords, ReadOwned
-from technopay.engine.errors import EngineClosed, Overloaded, RateLimited
+from technopay.engine.errors import EngineClosed, EventPositionUnknown, Overloaded, RateLimited
 from technopay.engine.fields import EVENT_ID
 from technopay.engine.models import (
     Event,
@@ -145,6 +145,7 @@ class Feed:
 
         Raises:
             RateLimited: the user has as many listeners as allowed.
+            EventPositionUnknown: the journal ends before that event.
             Overloaded: the process has.
             StoreUnavailable, OutcomeUnknown: the end of the journal cannot be read.
 
@@ -154,6 +155,8 @@ class Feed:
         try:
             # In this order: the entries of a record that is created after the second read come after this end.
             end = await self._store.read_end(partition)
+            if listener.position is not None and listener.position > end:
+                raise EventPositionUnknown
             if listener.position is None or not (await self._store.run(HasRecords(user_id))).value:
                 listener.position = end
         except BaseException:

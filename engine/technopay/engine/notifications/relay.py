@@ -10,7 +10,7 @@ from technopay.engine.errors import Fault
 from technopay.engine.fields import is_line, partition_in
 from technopay.engine.models import Method
 from technopay.engine.notifications.texts import message_kind, message_text
-from technopay.engine.ports import Channel, OutgoingMessage, Store
+from technopay.engine.ports import Channel, Clock, OutgoingMessage, Store
 from technopay.engine.settings import EngineSettings
 from technopay.engine.values import (
     ClaimedMessage,
@@ -43,11 +43,13 @@ class Relay:
         store: Store,
         channels: Mapping[Method, Channel],
         keys: CodeKeys,
+        clock: Clock,
         settings: EngineSettings,
         owner: str,
         claims: Claims,
     ) -> None:
         self._store = store
+        self._clock = clock
         self._claims = claims
         self._retries: set[asyncio.Task[None]] = set()
         self._channels = channels
@@ -60,11 +62,12 @@ class Relay:
         return any([await self._relay(partition) for partition in self._store.partitions])
 
     async def _relay(self, partition: int) -> bool:
+        since = self._clock.monotonic()
         claimed = await self._store.run(ClaimRelay(partition, self._owner))
         if claimed.code != "ok" or claimed.value is None:
             return False
         token = claimed.token
-        with self._claims.holding("relay", partition, "", token) as claim:
+        with self._claims.holding("relay", partition, "", token, since) as claim:
             batch = await self._store.read_journal(partition, Position.of(claimed.value), BATCH)
             failed = await self._deliver_all(await self._notifications(partition, batch))
         retry_ms = round(self._settings.message_backoff_s * 1000)
@@ -88,10 +91,10 @@ class Relay:
             if context
         ]
 
-    def retry(self, partition: int, message: ClaimedMessage) -> None:
-        """Begin a retry of a message; one beyond the bound stays on the agenda."""
+    def retry(self, partition: int, message: ClaimedMessage, since: float) -> None:
+        """Begin a retry of a message, claimed `since`; one beyond the bound stays on the agenda."""
         if len(self._retries) < RETRIES_MAX:
-            task = asyncio.get_running_loop().create_task(self._try_again(partition, message))
+            task = asyncio.get_running_loop().create_task(self._try_again(partition, message, since))
             self._retries.add(task)
             task.add_done_callback(self._retries.discard)
 
@@ -102,19 +105,19 @@ class Relay:
             for task in late:
                 task.cancel()
 
-    async def _try_again(self, partition: int, message: ClaimedMessage) -> None:
+    async def _try_again(self, partition: int, message: ClaimedMessage, since: float) -> None:
         entry_id = message.notification.entry_id
         try:
-            await self.deliver_again(partition, message)
+            await self.deliver_again(partition, message, since)
         except Fault as fault:
             logger.warning("message %s stays on the agenda: %s", entry_id, fault.code)
         except Exception:
             logger.exception("the retry of message %s failed; it stays on the agenda", entry_id)
 
-    async def deliver_again(self, partition: int, message: ClaimedMessage) -> None:
+    async def deliver_again(self, partition: int, message: ClaimedMessage, since: float) -> None:
         """Try a failed message; after the last attempt it is dead until an operator sends it again."""
         entry_id = message.notification.entry_id
-        with self._claims.holding("message", partition, entry_id, message.claim) as claim:
+        with self._claims.holding("message", partition, entry_id, message.claim, since) as claim:
             failed = await self._deliver_all([message.notification], message.channel)
         attempts = message.attempts + 1
         fate, error = (failed[0].fate, failed[0].error) if failed else ("sent", "")

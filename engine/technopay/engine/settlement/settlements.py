@@ -57,8 +57,8 @@ class Settlements:
     def in_flight(self) -> int:
         return len(self._running)
 
-    def begin(self, claimed: Claimed) -> None:
-        """Begin a settlement or a refund; one beyond the bound stays on the agenda."""
+    def begin(self, claimed: Claimed, since: float) -> None:
+        """Begin a settlement or a refund, claimed `since`; one beyond the bound stays on the agenda."""
         payment_id = claimed.payment.id
         running = self._running.get(payment_id)
         if running and not running.claim.is_lost:
@@ -66,7 +66,7 @@ class Settlements:
             return
         if not running and len(self._running) >= self._settings.settlements_max:
             return
-        claim = self._claims.hold("payment", partition_in(payment_id), payment_id, claimed.claim)
+        claim = self._claims.hold("payment", partition_in(payment_id), payment_id, claimed.claim, since)
         task = asyncio.get_running_loop().create_task(self._finish(claimed, claim))
         begun = self._running[payment_id] = Running(claimed, claim, task)
 

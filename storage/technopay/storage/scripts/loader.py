@@ -15,6 +15,7 @@ from importlib.resources.abc import Traversable
 from technopay.engine.limits import LIMIT_RULES
 from technopay.engine.notifications.texts import MESSAGE_KINDS
 from technopay.storage.records import CODE_VIEW, CODE_VIEW_AT, LIMIT_FIELDS, PAYMENT_VIEW, WAITED
+from technopay.storage.schema import LOST
 
 HEADER = re.compile(r"\A-- (\w+)\(([^)]*)\)( [\w-]+)?\n")
 DEFINITION = re.compile(r"^local (?:function (\w+)|([\w, ]+?) *(?:=|$))", re.MULTILINE)
@@ -121,7 +122,7 @@ def _lua_files(folder: Traversable) -> Iterator[Traversable]:
 
 
 def _constants() -> str:
-    """Return the constants from Python: rules of limits, kinds of messages, fields of views."""
+    """Return the constants from Python: rules of limits, kinds of messages, fields of views and of losses."""
     rules = []
     for rule in LIMIT_RULES:
         named = dict(zip(("period_field", "limit_field", "used_field"), rule.fields, strict=True))
@@ -136,6 +137,7 @@ def _constants() -> str:
             f"local PAYMENT_VIEW = {{{_quoted(PAYMENT_VIEW)}}}",
             f"local CODE_VIEW = {{{_quoted(CODE_VIEW)}}}",
             f"local CODE_VIEW_AT = {CODE_VIEW_AT}",
+            f"local LOST = '{LOST}'",
             f"local WAITED = {{{', '.join([f'{status} = true' for status in WAITED])}}}",
             "local MESSAGE_KINDS = {", *kinds, "}", "",
         ]

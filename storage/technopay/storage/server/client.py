@@ -1,15 +1,11 @@
 """Clients that run scripts in order: of a server, connected on demand; or of a fake."""
 
 import asyncio
-import errno
 import logging
-import socket
-import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 from redis import Redis
 from redis.asyncio import ConnectionPool
@@ -18,6 +14,7 @@ from redis.exceptions import RedisError, ResponseError
 from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable, StoreUnfit
 from technopay.engine.outage_log import OutageLog
 from technopay.storage.scripts.loader import Library, Script
+from technopay.storage.server.address import HostPort, parse_address
 from technopay.storage.server.connection import (
     Command,
     PendingCall,
@@ -28,8 +25,10 @@ from technopay.storage.server.connection import (
     pack,
     pack_call,
 )
-from technopay.storage.server.health import HealthCheck, StoreFull, info_of
+from technopay.storage.server.health import HealthCheck, NotPrimary, StoreFull, info_of
+from technopay.storage.server.reasons import meaning_of
 from technopay.storage.server.replication import Acknowledgements, ReplicaWait
+from technopay.storage.server.sentinel import find_primary
 
 logger = logging.getLogger(__name__)
 
@@ -40,24 +39,6 @@ OnResult = Callable[[Any], None]
 OTHER_LOOP = "the store was opened in another event loop; nothing happened"
 CALLS_MAX = 20_000
 """The bound of calls without a reply; one more is refused."""
-
-ERROR_REPLIES = {
-    "WRONGPASS": "it refuses the user or the password",
-    "NOAUTH": "it requires a password, and the URL has none",
-    "NOPERM": "the user lacks a right",
-    "DENIED": "it accepts local connections only (protected mode)",
-    "LOADING": "it is still loading its data",
-    "DB index": "there is no database of this number",
-    "max number of clients": "its limit of clients is reached",
-}
-"""The meanings of error replies, by a part of their text."""
-ERRNOS = {
-    errno.ECONNREFUSED: "nothing listens there",
-    errno.ENOENT: "there is no such socket",
-    errno.EACCES: "no permission to use the socket",
-    errno.ECONNRESET: "it closes the connection",
-    errno.EPIPE: "it closes the connection",
-}
 
 
 class Client(Protocol):
@@ -98,8 +79,8 @@ class ServerClient:
         health: HealthCheck | None = None,
         replica_wait: ReplicaWait | None = None,
     ) -> None:
-        self._urls: ConnectionPool = ConnectionPool.from_url(url)
-        self._address = address_of(url)
+        self._address = parse_address(url)
+        self._urls: ConnectionPool = ConnectionPool.from_url(self._address.url)
         self._library = library
         self._reply_timeout_s = reply_timeout_s
         self._health = health
@@ -211,14 +192,15 @@ class ServerClient:
         error: Exception | None = None
         connection = self._connection = None
         try:
-            connection = await connect(self._urls, self._reply_timeout_s, self._refusals)
+            at = await find_primary(self._address)
+            connection = await connect(self._urls, self._reply_timeout_s, self._refusals, at=at)
             error = await self._check(connection)
             if not isinstance(error, StoreUnavailable):
                 # A library that had to be loaded later would let calls overtake the first one.
                 if self._library is not None:
                     connection.load(self._library)
                 if self._replica_wait is not None:
-                    await self._hold_replies(connection, self._replica_wait)
+                    await self._hold_replies(connection, self._replica_wait, at)
                 self._connection = connection
         except (RedisError, OSError, TimeoutError, StoreUnavailable) as failure:
             error = failure
@@ -234,11 +216,13 @@ class ServerClient:
                     self._send_on(self._connection, call)
         return error
 
-    async def _hold_replies(self, connection: PipelinedConnection, wait: ReplicaWait) -> None:
+    async def _hold_replies(
+        self, connection: PipelinedConnection, wait: ReplicaWait, at: HostPort | None
+    ) -> None:
         """Open the second connection, which has to reach the same server; the first one ends with it."""
         if self._acknowledgements is not None:
             self._acknowledgements.abort()
-        second = await connect(self._urls, wait.reply_timeout_s)
+        second = await connect(self._urls, wait.reply_timeout_s, at=at)
         replies = [await each.request([("INFO", "server")]) for each in (connection, second)]
         if len({info_of(reply)["run_id"] for [reply] in replies}) > 1:
             second.abort()
@@ -261,6 +245,8 @@ class ServerClient:
                 await self._health.check(connection.request, self._ask_at)
         except StoreUnfit as error:
             unfit = error
+            if isinstance(error, NotPrimary):
+                connection.abort()  # the next connection may reach the primary
         except StoreUnavailable as error:
             self._note_outage(error)
             return error
@@ -278,7 +264,7 @@ class ServerClient:
             self._outage.fail(self._reason(error))
 
     def _reason(self, error: Exception) -> str:
-        return f"{self._address}: {meaning_of(error)}"
+        return f"{self._address.shown}: {meaning_of(error)}"
 
 
 TIME = "redis.call('TIME')"
@@ -340,39 +326,3 @@ def refusal(reason: Exception | None) -> StoreUnavailable:
     )
     refused.__cause__ = reason
     return refused
-
-
-def address_of(url: str) -> str:
-    """Return the address of a store, without user and password."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return unquote(parts.path)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{host}:{parts.port or 6379}"
-
-
-def meaning_of(error: BaseException) -> str:
-    """Return the reason why a store cannot be reached, in words for operators."""
-    for cause in reversed(list(_causes_of(error))):
-        text = str(cause)
-        for part, meaning in ERROR_REPLIES.items():
-            if part in text:
-                return f"{meaning}: {text.partition('NOPERM ')[2]}" if part == "NOPERM" else meaning
-        if isinstance(cause, ssl.SSLError):
-            return f"TLS fails: {cause.reason or cause}"
-        if isinstance(cause, socket.gaierror):
-            return "there is no host of this name"
-        if isinstance(cause, TimeoutError | OutcomeUnknown):
-            return "it does not reply"
-        if isinstance(cause, OSError) and cause.errno:
-            return ERRNOS.get(cause.errno) or (cause.strerror or text).lower()
-    return str(error) or type(error).__name__
-
-
-def _causes_of(error: BaseException | None) -> Iterator[BaseException]:
-    """Return an error and its causes, the outermost first."""
-    for _ in range(8):
-        if error is None:
-            return
-        yield error
-        error = error.__cause__ or error.__context__

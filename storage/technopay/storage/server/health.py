@@ -14,7 +14,8 @@ from redis.exceptions import RedisError
 from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit
 from technopay.engine.values import Position
 from technopay.storage.records import fields_of
-from technopay.storage.schema import require_ours
+from technopay.storage.schema import loss_message, require_ours, require_whole
+from technopay.storage.scripts.loader import Script
 from technopay.storage.server.connection import Command
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,10 @@ class StoreFull(StoreUnfit):
     """Raised when there is no memory for anything new. Accepted payments can be finished."""
 
 
+class NotPrimary(StoreUnfit):
+    """Raised when the server is a replica."""
+
+
 class Memory(NamedTuple):
     """The memory that a store uses, and its bound if it has one."""
 
@@ -68,13 +73,21 @@ class HealthCheck:
     """
 
     def __init__(
-        self, *, meta: str, journal: str, timezone: str, durability: Durability, replicas: int = 0
+        self,
+        *,
+        meta: str,
+        journal: str,
+        timezone: str,
+        durability: Durability,
+        replicas: int = 0,
+        record_loss: Script | None = None,
     ) -> None:
         self._meta = meta
         self._journal = journal
         self._timezone = timezone
         self._durability: Durability = durability
         self._replicas = replicas
+        self._record_loss = record_loss
         self._incarnation: str | None = None
         self._seen = BEGINNING
         self._proved = BEGINNING
@@ -121,7 +134,13 @@ class HealthCheck:
             await self._check_server(request, ask, info, settings)
             if self._incarnation is not None:
                 last, kept, meta = map(_reply_of, data)
-                self._check_data(fields_of(meta), last, seen, is_kept=bool(kept))
+                self._check_meta(fields_of(meta))
+                if seen != BEGINNING and not kept:
+                    await self._note_loss(request, seen)
+                    raise StoreUnfit(loss_message(seen))
+                require_whole(fields_of(meta))
+                self._proved = max(self._proved, seen, last[0][0] if last else BEGINNING, key=Position.of)
+                self.note_entry(self._proved)
             if self._is_full and self._durability != "unchecked" and self.memory is not None:
                 raise StoreFull(
                     f"the store is full: it uses more than its maxmemory of {self.memory.max_bytes} bytes"
@@ -197,7 +216,7 @@ class HealthCheck:
         counted = self.memory.used_bytes - int(info.get("mem_not_counted_for_evict", "0"))
         self._is_full = counted > (self.memory.max_bytes or inf) * (MEMORY_FREED if self._is_full else 1)
 
-    def _check_data(self, meta: Mapping[str, str], last: Sequence[Any], seen: str, *, is_kept: bool) -> None:
+    def _check_meta(self, meta: Mapping[str, str]) -> None:
         try:
             if not meta:
                 raise StoreUnfit("the store is empty: it lost its data; restore it")
@@ -211,19 +230,20 @@ class HealthCheck:
             # Entries since the last check may have been seen in the wrong store.
             self._seen = self._proved
             raise
-        if seen != BEGINNING and not is_kept:
-            raise StoreUnfit(
-                f"the store lost data: entry {seen} of its journal is missing; restore a newer copy, "
-                "or restart to use it as it is"
-            )
-        self._proved = max(self._proved, seen, last[0][0] if last else BEGINNING, key=Position.of)
-        self.note_entry(self._proved)
+
+    async def _note_loss(self, request: Request, entry: str) -> None:
+        """Record a loss in the store, so that no other engine uses it, until an operator accepts the loss."""
+        if self._record_loss is not None:
+            arguments = (1, self._journal, str(self._incarnation), entry)
+            [reply] = await request((("FCALL", self._record_loss.function, *arguments),))
+            if isinstance(reply, Exception):
+                logger.warning("the loss of entry %s could not be recorded: %s", entry, reply)
 
 
 def require_primary(info: Mapping[str, str]) -> None:
     """Raise StoreUnfit if the server is a replica, a cluster, or too old."""
     if info["role"] != "master":
-        raise StoreUnfit("the store is a replica; payments need the writable primary")
+        raise NotPrimary("the store is a replica; payments need the writable primary")
     if info["cluster_enabled"] != "0":
         raise StoreUnfit("the store is a cluster; use a single primary")
     version = tuple(int(part) for part in info["redis_version"].split(".")[:2])

@@ -37,7 +37,7 @@ class Desk:
         self.settlements = Settlements(store, service, clock, self.claims, chosen, self.changed.append)
 
     def begin(self, claim: str = "1", **fields: Any) -> None:
-        self.settlements.begin(Claimed(make_payment(**fields), claim))
+        self.settlements.begin(Claimed(make_payment(**fields), claim), self.clock.monotonic())
 
     async def end(self) -> None:
         async def ended() -> bool:

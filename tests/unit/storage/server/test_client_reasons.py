@@ -10,7 +10,7 @@ from support.servers.real_servers import OwnServer, own_server
 
 from technopay.engine.errors import StoreUnavailable
 from technopay.storage import RedisStore
-from technopay.storage.server.client import address_of
+from technopay.storage.server.address import parse_address
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,10 @@ async def test_a_server_without_tls_is_named() -> None:
 
 
 def test_an_address_is_shown_without_user_and_password() -> None:
-    assert address_of("redis://me:sesame@h/3") == "h:6379"
-    assert address_of("rediss://[::1]:7") == "[::1]:7"
-    assert address_of("unix://me:sesame@/run/a%20b") == "/run/a b"
+    for url, shown in (
+        ("redis://me:sesame@h/3", "h:6379"),
+        ("rediss://[::1]:7", "[::1]:7"),
+        ("unix://me:sesame@/run/a%20b", "/run/a b"),
+        ("redis+sentinel://me:sesame@h,[::1]:7/main", "main at the Sentinels h:26379,[::1]:7"),
+    ):
+        assert parse_address(url).shown == shown

@@ -10,6 +10,7 @@ import pytest
 
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable, StoreUnfit
 from technopay.storage.schema import SCHEMA
+from technopay.storage.scripts.loader import load_scripts
 from technopay.storage.server.connection import Command
 from technopay.storage.server.health import Durability, HealthCheck
 
@@ -328,3 +329,28 @@ async def test_a_rewrite_during_the_look_is_no_loss(
     for rewrites in (1, 2, 3, 50):
         most = files.number + rewrites
         await health.check(server.request)
+
+
+async def test_a_loss_is_recorded_in_the_store_and_closes_it_for_engines_that_saw_none(
+    server: FakeServer,
+) -> None:
+    recorded: list[Command] = []
+
+    async def request(commands: Sequence[Command]) -> list[Any]:
+        recorded.extend(each for each in commands if each[0] == "FCALL")
+        return await server.request(commands)
+
+    script = load_scripts()["record_loss"]
+    health = HealthCheck(
+        meta="{tp:00}:meta", journal="{tp:00}:journal", timezone="UTC", durability="always", record_loss=script
+    )
+    health.adopt(META)
+    await health.check(request)
+    server.journal = ["100-0"]
+    for _ in range(2):
+        with pytest.raises(StoreUnfit, match="entry 200-0 of its journal is missing"):
+            await health.check(request)
+    assert recorded == [("FCALL", script.function, 1, "{tp:00}:journal", "first", "200-0")] * 2
+
+    server.meta["lost:200-0"] = "100-0"
+    await server.refuse(make_health(), "entry 200-0 of its journal is missing")

@@ -193,8 +193,8 @@ async def test_both_connections_have_to_reach_one_server(
 ) -> None:
     servers = iter((valkey_url, redis_url))
 
-    async def connect_to_next(_: ConnectionPool, *options: Any) -> Any:
-        return await connect(ConnectionPool.from_url(next(servers)), *options)
+    async def connect_to_next(_: ConnectionPool, *options: Any, **more: Any) -> Any:
+        return await connect(ConnectionPool.from_url(next(servers)), *options, **more)
 
     monkeypatch.setattr(client_module, "connect", connect_to_next)
     with pytest.raises(StoreUnavailable, match="two connections to the store reach two servers"):
