@@ -15,6 +15,7 @@ from support.servers.sentinel_server import Sentinel, sentinel_of
 from technopay.engine import Engine, EventPositionUnknown, OutcomeUnknown, StoreUnavailable, StoreUnfit
 from technopay.storage import RedisStore
 from technopay.storage.server.client import ServerClient
+from technopay.storage.server.health import HealthCheck
 
 FAILOVER_S_MAX = 30.0
 
@@ -146,30 +147,25 @@ async def test_a_loss_closes_the_store_for_all_until_an_operator_accepts_it(
         await assert_books_balance(replica.url, "tp")
 
 
-@pytest.fixture
-def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check the store only when the test does."""
-    monkeypatch.setattr("technopay.storage.store.CHECK_INTERVAL_S", 3600.0)
-
-
-async def test_a_connection_to_a_server_that_became_a_replica_is_given_up(
-    server: ReplicatedServer, unwatched: None
-) -> None:
+async def test_a_connection_to_a_server_that_became_a_replica_is_given_up(server: ReplicatedServer) -> None:
     """The next one may reach the primary: a name or a balancer can point to it by then."""
     primary = server.primary
-    async with RedisStore.connect(primary.url, initialise=True) as store:
-        client = store._partition.client
-        assert isinstance(client, ServerClient)
-        first = client._connection
-        assert first is not None
-        primary.say("REPLICAOF", "127.0.0.1", "1")
-        with pytest.raises(StoreUnfit, match="is a replica"):
-            await client.check()
-        await asyncio.sleep(0)
-        assert first.is_lost
-        primary.say("REPLICAOF", "NO", "ONE")
+    health = HealthCheck(meta="meta", journal="journal", timezone="UTC", durability="always")
+    client = ServerClient(primary.url, reply_timeout_s=1.0, health=health)
+    await client.check()
+    first = client._connection
+    assert first is not None
+
+    primary.say("REPLICAOF", "127.0.0.1", "1")
+    with pytest.raises(StoreUnfit, match="is a replica"):
         await client.check()
-        await store.ping()
+    await asyncio.sleep(0)
+    assert first.is_lost
+
+    primary.say("REPLICAOF", "NO", "ONE")
+    await client.check()
+    assert client._connection is not first
+    await client.aclose()
 
 
 async def test_each_sentinel_that_names_no_primary_is_named(
