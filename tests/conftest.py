@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import Redis
-from support.fixtures import store_setup
+from support.fixtures import placed_keys
 from support.fixtures.audit import assert_books_balance, assert_clean
 from support.fixtures.clock import FakeClock
 from support.fixtures.engine_setup import lax_settings
@@ -22,8 +22,8 @@ from technopay.engine import Engine, EngineSettings
 from technopay.storage import RedisStore
 
 COLLECTED_BEFORE_S = 4 * 3600
-OTHER_PARTITION = "other_partition"
-"""A faked store of another partition than the first, for modules with the mark `any_partition`."""
+PARTITIONED = "partitioned"
+"""A faked store of three partitions, for modules with the mark `any_partition`; alice and bob share one."""
 _numbers = itertools.count()
 
 
@@ -58,14 +58,14 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the other partition only for tests with the mark `any_partition`."""
+    """Keep the store of several partitions only for tests with the mark `any_partition`."""
     items[:] = [
         item
         for item in items
         if item.get_closest_marker("any_partition")
         or not isinstance(item, pytest.Function)
         or not hasattr(item, "callspec")
-        or item.callspec.params.get("make_store") != OTHER_PARTITION
+        or item.callspec.params.get("make_store") != PARTITIONED
     ]
 
 
@@ -103,7 +103,7 @@ def is_corrupted(request: pytest.FixtureRequest) -> bool:
     return request.node.get_closest_marker("corrupts") is not None
 
 
-@pytest.fixture(params=["fake", "valkey", "redis", OTHER_PARTITION])
+@pytest.fixture(params=["fake", "valkey", "redis", PARTITIONED])
 async def make_store(
     request: pytest.FixtureRequest, namespace: str, monkeypatch: pytest.MonkeyPatch, *, is_corrupted: bool
 ) -> AsyncIterator[Callable[[], RedisStore]]:
@@ -111,16 +111,9 @@ async def make_store(
     if request.param == "fake":
         yield lambda: RedisStore.fake(namespace=namespace)
         return
-    if request.param == OTHER_PARTITION:
-        monkeypatch.setattr(store_setup, "PARTITION", 0x2A)
-        yield lambda: RedisStore(
-            url=None,
-            initialise=True,
-            timezone="UTC",
-            namespace=namespace,
-            durability="unchecked",
-            partition=0x2A,
-        )
+    if request.param == PARTITIONED:
+        monkeypatch.setattr(placed_keys, "PARTITIONS", 3)
+        yield lambda: RedisStore.fake(namespace=namespace, partitions=3)
         return
     url: str = request.getfixturevalue(f"{request.param}_url")
     yield lambda: RedisStore.connect(url, initialise=True, namespace=namespace)

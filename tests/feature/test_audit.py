@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 from support.fixtures.engine_setup import make_setup
 from support.fixtures.http_api import Api, make_person
-from support.fixtures.store_setup import client_of
+from support.fixtures.store_setup import Setup, client_of
 from support.processes.service import assert_one_line, run_command, running_command
 
 from technopay.engine import Audit, Engine, EngineClosed, EngineSettings
@@ -77,7 +77,7 @@ async def test_an_operator_sees_the_verdict_and_each_difference_by_name(
     assert (verdict["clean"], verdict["differences"], verdict["checked"]["users"]) == (True, [], 1)
     (await any_api.get("/v1/admin/audit")).refuse(403, "forbidden")
 
-    await client_of(store).hincrby(store._keys.key("wallet", wallet), "balance", 7)
+    await client_of(store).hincrby(Setup(store).keys.key("wallet", wallet), "balance", 7)
 
     verdict = (await any_api.operate("GET", "/audit")).expect(200)
     assert verdict["clean"] is False

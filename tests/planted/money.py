@@ -26,7 +26,7 @@ CONFIRMATION = (
     Breakage(
         "confirm-ignores-limit",
         "All payments of a day stay within the limit, judged in the script that takes the money.",
-        (lua("confirm_payment", "    or limit_refusal(counters, amount)\n", "    or nil\n"),),
+        (lua("confirm_payment", "'insufficient_funds' or limit_code", "'insufficient_funds' or nil"),),
         (LAST_UNIT, f"{BURNS_NOTHING}[fake-daily_limit_exceeded]"),
     ),
     Breakage(
@@ -71,8 +71,8 @@ CONFIRMATION = (
             ),
             storage(
                 "partition",
-                "        on_reply = partial(self._resolve, binding, monotonic(), on_result)\n",
-                "        def give_back(raw: Any, outcome: Any) -> None:\n"
+                "        self._send(command, lease, partial(self._resolve, monotonic(), on_result))\n",
+                "        def give_back(binding: Any, raw: Any, outcome: Any) -> None:\n"
                 "            details = raw[4] if binding.script.name == 'confirm_payment' and raw[4:] else []\n"
                 "            if 'day' in details and self.client:\n"
                 "                told = dict(zip(details[::2], details[1::2]))\n"
@@ -80,8 +80,9 @@ CONFIRMATION = (
                 "                back = ('HINCRBY', key, told['day'], -outcome.value.amount)\n"
                 "                self.client.send_command(back, lambda _: None)\n"
                 "            on_result(outcome)\n\n"
-                "        def on_reply(raw: Any) -> None:\n"
-                "            self._resolve(binding, 0.0, partial(give_back, raw), raw)\n\n",
+                "        def on_reply(binding: Any, raw: Any) -> None:\n"
+                "            self._resolve(0.0, partial(give_back, binding, raw), binding, raw)\n\n"
+                "        self._send(command, lease, on_reply)\n",
             ),
         ),
         (

@@ -14,7 +14,7 @@ CONFIRM = "tests/unit/storage/test_payments_confirm.py"
 ORDER = "tests/feature/test_library_order.py"
 AGAIN = "tests/unit/engine/actors/test_actor_resend.py"
 
-ON_REPLY = "        on_reply = partial(self._resolve, binding, monotonic(), on_result)\n"
+SEND = "        self.client.send(binding.script, self._keys, arguments, partial(on_reply, binding))\n"
 
 REPEATS_AND_CLAIMS = (
     Breakage(
@@ -102,8 +102,8 @@ REPEATS_AND_CLAIMS = (
             ),
             storage(
                 "partition",
-                ON_REPLY,
-                "        def on_reply(raw: Any) -> None:\n"
+                SEND,
+                "        def record(raw: Any) -> None:\n"
                 "            is_done = isinstance(raw, list) and raw[0] == 'ok' and self.client is not None\n"
                 "            if binding.script.name == 'deposit' and is_done:\n"
                 "                import json\n"
@@ -111,7 +111,8 @@ REPEATS_AND_CLAIMS = (
                 "                record = ('fingerprint', command.operation.fingerprint, 'reply')\n"
                 "                words = ('HSET', key, *record, json.dumps(raw))\n"
                 "                self.client.send_command(words, lambda _: None)\n"
-                "            self._resolve(binding, 0.0, on_result, raw)\n",
+                "            on_reply(binding, raw)\n\n"
+                "        self.client.send(binding.script, self._keys, arguments, record)\n",
             ),
         ),
         (f"{FAULTS}::test_a_lost_reply_is_asked_for_again_and_the_money_moves_once[Fault.DROP_REPLY]",),

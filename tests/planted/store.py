@@ -159,7 +159,7 @@ STORE_AND_REPLIES = (
     Breakage(
         "reference-freed-by-the-clock",
         "An invoice whose reference was taken over is expired for good, wherever the clock goes.",
-        (lua("create_invoice", "redis.call('HSET', key('invoice', holder), 'status', 'expired')", ""),),
+        (lua("shared/reference", "redis.call('HSET', key('invoice', invoice_id), 'status', 'expired')", ""),),
         (f"{REFERENCES}::test_a_clock_that_goes_back_leaves_one_invoice_of_an_order_that_can_be_paid",),
     ),
     Breakage(
@@ -211,13 +211,13 @@ STORE_AND_REPLIES = (
     Breakage(
         "lost-store-initialised-anew",
         "A store without its meta record lost its data and is not taken for a new one.",
-        (storage("store", "if not meta and is_new:", "if not meta:"),),
+        (storage("store", "if is_new and (not meta or", "if (not meta or"),),
         (f"{FITNESS}::test_a_store_that_was_never_initialised_is_refused_and_says_what_to_do[valkey]",),
     ),
     Breakage(
         "loss-kept-in-memory",
         "A loss that one engine noticed closes the store for all, after a restart, too.",
-        (storage("server/health", "await self._note_loss(request, seen)", "pass"),),
+        (storage("server/health", "await self._note_loss(request, watermark, seen)", "pass"),),
         (f"{HEALTH}::test_a_loss_is_recorded_in_the_store_and_closes_it_for_engines_that_saw_none",),
     ),
     Breakage(

@@ -82,7 +82,7 @@ class Purchases(StoreMachine):
     @precondition(lambda self: len(self.contract.wallets) < 10)
     @rule(user=USERS_OR_GHOST, currency=CURRENCIES, number=NUMBERS)
     def create_wallet(self, user: str, currency: str, number: int) -> None:
-        wallet = self.new_id("wal")
+        wallet = self.new_id("wal", user)
         self.check(
             CreateWallet(self.operation(), wallet, user, currency),
             partial(self.contract.create_wallet, wallet, user, currency),
@@ -114,7 +114,7 @@ class Purchases(StoreMachine):
         user=USERS_OR_GHOST, amount=AMOUNTS, currency=CURRENCIES, reference=st.sampled_from([None, None, "1"])
     )
     def create_invoice(self, user: str, amount: int, currency: str, reference: str | None) -> None:
-        invoice = self.new_id("inv")
+        invoice = self.new_id("inv", user)
         command = CreateInvoice(
             self.operation(), invoice, user, amount, currency, MERCHANT, None, reference, FAR
         )
@@ -192,7 +192,7 @@ class Purchases(StoreMachine):
         self._start(user, wallet, invoice, method, keyed=keyed)
 
     def _start(self, user: str, wallet: str, invoice: str, method: str, *, keyed: bool) -> None:
-        payment, operation = self.new_id("pay"), self.operation(keyed=keyed)
+        payment, operation = self.new_id("pay", user), self.operation(keyed=keyed)
         command = StartPayment(
             operation, payment, user, wallet, invoice, method, KEY_ID, LONG_MS, ATTEMPTS, RESENDS
         )

@@ -1,6 +1,8 @@
 """All records as stored, read in one step, and their fields according to the model."""
 
 import json
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from property.model import WAITING, Contract, Payment
@@ -24,22 +26,30 @@ return {redis.call('XLEN', KEYS[1]), records}
 """
 
 CURRENCIES = ("EUR", "USD")
+DAY = re.compile("[0-9-]{10}")
 
 
-async def read_snapshot(client: Redis, keys: Keys, contract: Contract) -> dict[str, Any]:
-    """Read every record of the model, and the length of the journal."""
+async def read_snapshot(client: Redis, partitions: Sequence[Keys], contract: Contract) -> dict[str, Any]:
+    """Read every record of the model in all partitions, and the length of the journals."""
     names = [*expected_fields(contract), *(f"code:{payment_id}" for payment_id in contract.payments)]
-    length, records = await client.eval(READ, 1, keys.journal, *names)
-    found: dict[str, Any] = {
-        name: dict(zip(found[::2], found[1::2], strict=True)) if isinstance(found, list) else found
-        for name, found in zip(names, records, strict=True)
-    }
+    found: dict[str, Any] = {name: {} for name in names}
+    length, used = 0, dict.fromkeys(CURRENCIES, 0)
+    for keys in partitions:
+        entries, records = await client.eval(READ, 1, keys.journal, *names)
+        length += entries
+        for name, record in zip(names, records, strict=True):
+            if isinstance(record, list):
+                found[name] |= dict(zip(record[::2], record[1::2], strict=True))
+            else:
+                found[name] = record or found[name]
+        for currency in CURRENCIES:
+            days = found[f"limit:global:{currency}"]
+            used[currency] += sum(int(days.pop(day)) for day in list(days) if DAY.fullmatch(day))
     for payment_id in contract.payments:
         code = json.loads(found.pop(f"code:{payment_id}") or "{}")
         found[f"payment:{payment_id}"] |= {f"code {name}": value for name, value in code.items()}
     for currency in CURRENCIES:
-        days = found[f"limit:global:{currency}"]
-        days["used"] = str(sum(int(used) for day, used in days.items() if day != "limit"))
+        found[f"limit:global:{currency}"]["used"] = str(used[currency])
     return found | {"journal": length}
 
 

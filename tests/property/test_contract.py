@@ -34,8 +34,8 @@ HAVE_TO_BE_MET = {
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("number", "examples", "machine"),
-    [(0, 200, Purchases), (0x2A, 40, Purchases), (0, 40, FaultyPurchases)],
-    ids=["first", "another", "over a faulty connection"],
+    [(1, 200, Purchases), (4, 15, Purchases), (1, 40, FaultyPurchases)],
+    ids=["alone", "partitioned", "over a faulty connection"],
 )
 def test_the_store_replies_and_holds_what_the_contract_says(
     server_url: str, namespace: str, number: int, examples: int, machine: type[Purchases]
@@ -45,7 +45,7 @@ def test_the_store_replies_and_holds_what_the_contract_says(
 
     class PurchasesHere(machine):  # type: ignore[misc, valid-type]
         url = server_url
-        partition = number
+        partitions = number
 
     PurchasesHere.namespace, PurchasesHere.answers = namespace, answers
     run_state_machine_as_test(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from support.fixtures import placed_keys
 from support.fixtures.audit import assert_books_balance
 from support.fixtures.fixed_code import make_engine, open_store
 from support.fixtures.store_setup import Setup
@@ -29,13 +30,26 @@ def race_settings() -> Mapping[str, Any]:
     return {}
 
 
+@pytest.fixture(params=[("valkey", 1), ("redis", 1), ("valkey", 4)], ids=["valkey", "redis", "partitioned"])
+def place(request: pytest.FixtureRequest) -> tuple[str, int]:
+    """The URL of a real server, and the partitions of the store."""
+    kind, partitions = request.param
+    return request.getfixturevalue(f"{kind}_url"), partitions
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def race(
-    server_url: str, namespace: str, far: Sequence[FarEngine], race_settings: Mapping[str, Any]
+    place: tuple[str, int],
+    namespace: str,
+    far: Sequence[FarEngine],
+    race_settings: Mapping[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[ProcessRace]:
+    server_url, partitions = place
+    monkeypatch.setattr(placed_keys, "PARTITIONS", partitions)
     role = Role(server_url, namespace, zone_at_midday(), {**PATIENT, **race_settings})
     async with (
-        open_store(server_url, namespace, role.timezone) as store,
+        open_store(server_url, namespace, role.timezone, partitions) as store,
         make_engine(store, **race_settings) as engine,
     ):
         race = ProcessRace(role, far, engine, Setup(store))

@@ -135,6 +135,14 @@ def init(
             help="File to write once the store is initialised; where it exists, an empty store is refused."
         ),
     ] = None,
+    partitions: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=256,
+            help="Parts of the data, for ever: 1, or 256 to grow past one server later.",
+        ),
+    ] = 1,
 ) -> None:
     """Initialise a store that was never used; one that is ours already is left as it is."""
     url, settings = _server(redis)
@@ -142,7 +150,11 @@ def init(
     try:
         is_new = run_loop(
             initialise_store(
-                url, timezone=settings.timezone, durability=settings.durability, may_be_new=may_be_new
+                url,
+                timezone=settings.timezone,
+                durability=settings.durability,
+                may_be_new=may_be_new,
+                partitions=partitions,
             )
         )
     except StoreUninitialised as error:

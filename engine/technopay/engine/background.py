@@ -2,13 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from technopay.engine.errors import Fault, OutcomeUnknown, StoreUnavailable
 from technopay.engine.outage_log import OutageLog
 from technopay.engine.ports import Clock
 
 logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 PAUSE_AFTER_FAULT_S = 0.5
 
@@ -82,3 +86,10 @@ class Loop:
                 await self._wake.wait()
         except TimeoutError:
             pass
+
+
+async def run_for_each(items: Sequence[Item], step: Callable[[Item], Awaitable[Result]]) -> Sequence[Result]:
+    """Run a step for all items at once; a single one needs no task."""
+    if len(items) == 1:
+        return [await step(items[0])]
+    return await asyncio.gather(*(step(item) for item in items))

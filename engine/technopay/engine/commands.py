@@ -10,27 +10,14 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from technopay.engine.limits import GLOBAL_DAY
-from technopay.engine.models import (
-    Entry,  # noqa: F401 - named in quotes below, where a class for each page would cost a start 0.2 s
-    Invoice,
-    Limit,
-    Message,
-    OperatorPayment,
-    Page,  # noqa: F401
-    Payment,
-    User,
-    Wallet,
-)
+
+# isort: off
+from technopay.engine.models import Invoice, Limit, Message, OperatorPayment, Payment, User, Wallet
+from technopay.engine.models import Entry, Page  # noqa: F401 - quoted below: a class a page costs a start 0.2 s
 from technopay.engine.values import (
-    Due,
-    Evidence,
-    FailedDelivery,
-    Fate,
-    HeldClaim,
-    NotificationContext,
-    Operation,
-    Verdict,
-)
+    Due, Evidence, FailedDelivery, Fate, HeldClaim, NotificationContext, Operation, Verdict,
+)  # fmt: skip
+# isort: on
 
 Value = TypeVar("Value", covariant=True)
 
@@ -226,6 +213,16 @@ class SetLimit(Command[Limit]):
     currency: str
     amount: int | None
     rule: str = GLOBAL_DAY.name
+    others: int = 0
+    """What other partitions used; the store adds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishDue(Command[None]):
+    """Finish a member of the agenda whose work spans partitions."""
+
+    partition: int
+    member: str
 
 
 # Messages.

@@ -13,9 +13,9 @@ from typing import TypeVar
 
 from technopay.engine.actors.directory import Directory
 from technopay.engine.actors.owners import Owners
-from technopay.engine.background import Loop
+from technopay.engine.background import Loop, run_for_each
 from technopay.engine.claims import RENEW_INTERVAL_S, Claims
-from technopay.engine.commands import BindSecret, Command, FindPayment, TakeDue
+from technopay.engine.commands import BindSecret, Command, FindPayment, FinishDue, TakeDue
 from technopay.engine.errors import REFUSALS, EngineClosed, Fault, InternalError, StoreUnfit
 from technopay.engine.events.feed import Feed
 from technopay.engine.events.waiters import Waiters
@@ -28,7 +28,7 @@ from technopay.engine.statistics import Statistics
 from technopay.engine.system import RandomIds, SystemClock
 from technopay.engine.testing.doubles import FixedCode
 from technopay.engine.testing.mocks import MockChannel, MockSettlementService
-from technopay.engine.values import Claimed, Operation
+from technopay.engine.values import Claimed, Due, Operation
 from technopay.engine.verifiers.code_keys import CodeKeys
 from technopay.engine.verifiers.second_step import PaymentRoute, SecondStep
 
@@ -262,20 +262,21 @@ class Runtime:
 
     async def _take_due(self) -> bool:
         """Take the due members of the agenda; return whether there may be more."""
-        has_more, set_aside = False, 0
-        for partition in self.store.partitions:
-            since = self.clock.monotonic()
-            due = (await self.store.run(TakeDue(partition, DUE_MAX))).value
-            if due is None:
-                continue
-            set_aside += due.set_aside
-            for claimed in due.payments:
-                self.settlements.begin(claimed, since)
-            for message in due.messages:
-                self._relay.retry(partition, message, since)
-            has_more |= due.next_in_ms is not None and due.next_in_ms <= 0
-        self.settlements.set_aside = set_aside
-        return has_more
+        taken = await run_for_each(self.store.partitions, self._take_due_of)
+        self.settlements.set_aside = sum(due.set_aside for due in taken)
+        return any(due.next_in_ms is not None and due.next_in_ms <= 0 for due in taken)
+
+    async def _take_due_of(self, partition: int) -> Due:
+        since = self.clock.monotonic()
+        due = (await self.store.run(TakeDue(partition, DUE_MAX))).value or Due([], [], None)
+        for claimed in due.payments:
+            self.settlements.begin(claimed, since)
+        for message in due.messages:
+            self._relay.retry(partition, message, since)
+        for member in due.unfinished:
+            with suppress(Fault):  # it stays on the agenda
+                await self.store.run(FinishDue(partition, member))
+        return due
 
     async def wait_for_rest(
         self, payment: Payment, wait_s: float, is_wanted: Callable[[], bool] = lambda: True

@@ -82,6 +82,11 @@ class Operation(NamedTuple):
     fingerprint: str = ""
     kept_ms: int = 0
 
+    @property
+    def has_key(self) -> bool:
+        """Whether the caller named the call, rather than we: our own ids have a point in them."""
+        return bool(self.fingerprint) and "." not in self.operation_id
+
 
 class Lease(NamedTuple):
     """The lease fields of a command: the engine, the known token or '', whether more commands wait."""
@@ -198,9 +203,13 @@ class HeldClaim(NamedTuple):
 
 
 class Due(NamedTuple):
-    """The due work, the time until the next work is due, and the number of payments set aside."""
+    """The due work, the time until the next work is due, and the number of payments set aside.
+
+    `unfinished` are members of the agenda whose work spans partitions.
+    """
 
     payments: Sequence[Claimed]
     messages: Sequence[ClaimedMessage]
     next_in_ms: int | None
     set_aside: int = 0
+    unfinished: Sequence[str] = ()

@@ -42,3 +42,18 @@ class Calendar:
         """Return the start of a day. If clocks skip midnight, it is the first instant after the gap."""
         midnight = datetime(day.year, day.month, day.day, tzinfo=self._zone)
         return round(midnight.timestamp() * 1000)
+
+
+def calendar_of(timezone: str) -> Calendar:
+    """Return the calendar of a time zone.
+
+    Raises:
+        ValueError: this system does not know it.
+
+    """
+    try:
+        return Calendar(timezone)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(
+            f"timezone has to be one that this system knows, like Europe/Berlin, not {timezone!r}"
+        ) from None

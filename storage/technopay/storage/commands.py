@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from technopay.engine.commands import Command
+from technopay.engine.models import Invoice
+from technopay.engine.values import Operation
 from technopay.storage.decode import Raw
 
 
@@ -20,6 +23,13 @@ class Initialise(Command[Mapping[str, str]]):
     schema: str
     partitions: str
     timezone: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinishInitialise(Command[Mapping[str, str]]):
+    """Give the first partition its schema, once all others are initialised; returns its meta record."""
+
+    schema: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +67,160 @@ class CountLiveCodes(Command[Mapping[str, str]]):
 
 @dataclass(frozen=True, slots=True)
 class AcceptLoss(Command[None]):
-    """Use a store as it is, although it lost entries. 'nothing': there is no loss to accept."""
+    """Use a partition as it is, although the store lost entries. 'nothing': it has another incarnation."""
 
     incarnation: str
     next_incarnation: str
+
+
+class Slice(NamedTuple):
+    """What a partition and the home of a limit tell each other about: a limit in one period."""
+
+    rule: str
+    currency: str
+    period: str
+
+
+class LimitState(NamedTuple):
+    """A limit as its home knows it."""
+
+    mode: str
+    epoch: str
+    limit: str
+
+
+class SliceTotals(NamedTuple):
+    """The totals of a partition: what was granted to it, returned by it, and used."""
+
+    granted: str
+    returned: str
+    used: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskSlice(Command[Raw]):
+    """Ask the home of a limit for room; see the script."""
+
+    slice: Slice
+    holder: str
+    """The partition."""
+    totals: SliceTotals
+    amount: int
+    wanted: int
+    recalled_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSlice(Command[None]):
+    """Take what the home granted, or learn that nothing is left."""
+
+    slice: Slice
+    state: LimitState
+    granted: str
+    others: str
+    left: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecallSlice(Command[list[str]]):
+    """Return what is unused of a slice; returns the totals."""
+
+    slice: Slice
+    state: LimitState
+    granted: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSlice(Command[None]):
+    """Tell the home of a limit the totals of a partition."""
+
+    slice: Slice
+    holder: str
+    """The partition."""
+    totals: SliceTotals
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadLimit(Command[list[str]]):
+    """Read a limit, to tell it to all partitions; 'done': all know it."""
+
+    name: str
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class BindOperation(Command[None]):
+    """Bind an idempotency key to the arguments of its call."""
+
+    operation: Operation
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseOperation(Command[None]):
+    """Release an idempotency key."""
+
+    operation_id: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayInvoice(Command[Invoice]):
+    """Return the invoice that an earlier call created. 'nothing': there was none."""
+
+    operation: Operation
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveReference(Command[str]):
+    """Reserve a reference for an invoice; returns the invoice that has it. 'reference_used': another one."""
+
+    operation_id: str
+    fingerprint: str
+    merchant: str
+    reference: str
+    invoice_id: str
+    replaced: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseReference(Command[None]):
+    """End an invoice that frees its reference; 'reference_used': it does not."""
+
+    invoice_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReservation(Command[str]):
+    """Read who has a reference."""
+
+    referred: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallOffInvoice(Command[None]):
+    """Make sure that an invoice is not created from now on; 'done': it is there."""
+
+    operation_id: str
+    fingerprint: str
+    invoice_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndReservation(Command[None]):
+    """End the reservation of a reference, which is used or free."""
+
+    referred: str
+    kept: str
+    is_free: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadUsage(Command[list[str]]):
+    """Read what was used of a limit in a partition."""
+
+    rule: str
+    currency: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +304,14 @@ class AuditPayments(Command[Raw]):
 @dataclass(frozen=True, slots=True)
 class AuditLimits(Command[Raw]):
     record_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSlice(Command[Mapping[str, str]]):
+    """Read the slice of a limit, or its quota."""
+
+    kind: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,27 @@ TEXTS = ("claim", "too_large", "invoice_id")
 TIMES = ("settled_at", "locked_until")
 
 
+LIMIT_SHORT = "limit_short"
+"""The code of a start or a confirm that needs a slice of a limit; nothing happened."""
+
+
+class SliceRequest(NamedTuple):
+    """What a partition needs of a limit in a period: room for an amount, beside its totals."""
+
+    rule: str
+    currency: str
+    period: str
+    granted: str
+    returned: str
+    used: str
+    amount: int
+
+    @classmethod
+    def of(cls, texts: Mapping[str, str]) -> "SliceRequest":
+        named = {name: texts[f"slice_{name}"] for name in cls._fields}
+        return cls(**named | {"amount": int(named["amount"])})  # type: ignore[arg-type]
+
+
 class Reply(NamedTuple):
     """The reply of a script: a code, the store's time, a lease or claim token, and the rest."""
 
@@ -146,6 +167,8 @@ def _details_of(result: Any, reply: Reply, context: Context) -> Mapping[str, Any
     texts = fields_of(reply.body[1])
     if not texts and reply.code != "replayed":
         return NO_DETAILS
+    if reply.code == LIMIT_SHORT:
+        return {"slice": SliceRequest.of(texts)}
     details: dict[str, Any] = {name: int(texts[name]) for name in NUMBERS if name in texts}
     details |= {name: texts[name] for name in TEXTS if name in texts}
     details |= {name: from_ms(texts[name]) for name in TIMES if name in texts}
@@ -181,7 +204,7 @@ def _currency_of(flat: Sequence[str]) -> str:
 
 
 def _due(body: Sequence[Any], context: Context) -> Due:
-    payments, messages, next_at, set_aside, unreadable = body
+    payments, messages, next_at, set_aside, unfinished, unreadable = body
     for member in unreadable:
         context.unreadable.note("agenda", member)
 
@@ -195,6 +218,7 @@ def _due(body: Sequence[Any], context: Context) -> Due:
         messages=[_claimed_message(message) for message in messages],
         next_in_ms=int(float(next_at)) - context.now_ms if next_at else None,
         set_aside=set_aside,
+        unfinished=unfinished,
     )
 
 

@@ -23,6 +23,7 @@ from technopay.storage.commands import (
     ReadReferences,
 )
 from technopay.storage.partition import Partition
+from technopay.storage.partitions import Partitions
 from technopay.storage.schema import MIGRATING, SCHEMA, is_migratable, new_incarnation
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ async def _run(partition: Partition, command: Command[Mapping[str, str]]) -> Map
 async def _audit(partition: Partition) -> None:
     """Log what is wrong with the store, be it since the migration or since before."""
     logger.info("the migrated store is audited")
-    differences = (await audit(partition)).differences
+    differences = (await audit(Partitions(partition, 1))).differences
     for difference in differences[:REPORTED_MAX]:
         logger.warning(
             "the audit of the migrated store found a difference (%s): %s of %s is %s, not %s",

@@ -1,26 +1,86 @@
 """Opens a store: initialises a new one, and removes the scripts of other versions."""
 
+import asyncio
+import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 
 from technopay.engine.errors import InternalError, StoreUnavailable, StoreUnfit
-from technopay.storage.commands import Initialise
+from technopay.storage.commands import (
+    AcceptLoss,
+    CountLiveCodes,
+    FinishInitialise,
+    Initialise,
+    MarkDemo,
+    ReadMeta,
+)
 from technopay.storage.partition import Partition
-from technopay.storage.schema import PARTITIONS, SCHEMA, new_incarnation
+from technopay.storage.partitions import Partitions
+from technopay.storage.schema import INITIALISING, SCHEMA, new_incarnation, require_ours
 from technopay.storage.scripts.loader import LIBRARY_PREFIX, Library
 
+CODES_BATCH, CODES_READ_MAX = 2_000, 200_000
+"""Members of the agenda that are read to count codes: by one script, and in all."""
 
-async def initialise(partition: Partition, timezone: str) -> Mapping[str, str]:
-    """Initialise a store that was never used; return its meta record.
+
+NO_DEMO = (
+    "this store is in use and was not made by --demo, which gives tokens for any user to anybody; "
+    "leave --demo out, or use another store"
+)
+
+
+async def initialise(first: Partition, timezone: str, partitions: int) -> Mapping[str, str]:
+    """Initialise a store that was never used, or go on with that; return its meta record.
 
     Raises:
         StoreUnfit: it has a journal already.
 
     """
-    outcome = await partition.run(Initialise(new_incarnation(), SCHEMA, PARTITIONS, timezone))
+    schema = SCHEMA if partitions == 1 else INITIALISING
+    meta = await _initialise(first, Initialise(new_incarnation(), schema, str(partitions), timezone))
+    if meta.get("schema") != INITIALISING:
+        return meta
+    same = Initialise(meta["incarnation"], SCHEMA, meta["partitions"], meta["timezone"])
+    for each in Partitions(first, int(meta["partitions"])):
+        if each is not first and (await _initialise(each, same)).get("incarnation") != same.incarnation:
+            raise StoreUnfit(f"partition {each.number:02x} is of another store")
+    return (await first.run(FinishInitialise(SCHEMA))).value or {}
+
+
+async def _initialise(partition: Partition, command: Initialise) -> Mapping[str, str]:
+    outcome = await partition.run(command)
     if outcome.code == "in_use" and not outcome.value:
         raise StoreUnfit("the store holds a journal but no meta record: it lost data; restore it")
     return outcome.value or {}
+
+
+async def guard(partitions: Partitions) -> None:
+    """Have every partition run scripts only in its store of now."""
+    for each, own in zip(partitions, await partitions.run_each(ReadMeta()), strict=True):
+        each.guard((own.value or {}).get("incarnation", ""))
+
+
+async def require_same(partitions: Partitions, incarnation: str, timezone: str) -> None:
+    """Raise StoreUnfit unless every partition is of the store of this incarnation."""
+    for each, own in zip(partitions, await partitions.run_each(ReadMeta()), strict=True):
+        require_ours(own.value or {}, timezone)
+        if (own.value or {}).get("incarnation") != incarnation:
+            raise StoreUnfit(f"partition {each.number:02x} of the store is of another one; restore it")
+
+
+async def accept_loss(partitions: Partitions, incarnation: str) -> bool:
+    """Give a store that lost entries its next incarnation; return False if it has that already.
+
+    The first partition is last, and the next incarnation follows from this one. So a call that was broken off
+    can be repeated.
+    """
+    following = hashlib.sha256(f"after {incarnation}".encode()).hexdigest()[: len(incarnation)]
+    code = "ok"
+    for each in reversed(list(partitions)):
+        each.guard(None)
+        code = (await each.run(AcceptLoss(incarnation, following))).code
+    return code == "ok"
 
 
 async def require_empty(partition: Partition) -> None:
@@ -42,3 +102,32 @@ async def remove_earlier_scripts(partition: Partition, library: Library) -> None
             name = str(dict(zip(each[::2], each[1::2], strict=False)).get("library_name"))
             if name != library.name:
                 await partition.fetch("FUNCTION", "DELETE", name)
+
+
+async def mark_demo(partitions: Partitions) -> bool:
+    """Mark a new store as a demo's; return whether the demo data has to be added.
+
+    Raises:
+        StoreUnfit: the store is in use, and no demo's. Nothing was written.
+
+    """
+    first, *others = partitions
+    used = await asyncio.gather(*(each.fetch("EXISTS", each.keys.journal) for each in others))
+    if any(used) and "demo" not in ((await first.run(ReadMeta())).value or {}):
+        raise StoreUnfit(NO_DEMO)
+    code = (await first.run(MarkDemo("seeding"))).code
+    if code == "in_use":
+        raise StoreUnfit(NO_DEMO)
+    return code == "ok"
+
+
+async def count_live_codes(partitions: Partitions) -> tuple[Counter[str], bool]:
+    """Count the codes that can still be used, by the id of their key; return whether these are all."""
+    counts: Counter[str] = Counter()
+    for offset in range(0, CODES_READ_MAX, CODES_BATCH):
+        outcomes = await partitions.run_each(CountLiveCodes(offset, CODES_BATCH))
+        for outcome in outcomes:
+            counts.update({key_id: int(number) for key_id, number in (outcome.value or {}).items()})
+        if all(outcome.code == "ok" for outcome in outcomes):
+            return counts, True
+    return counts, False

@@ -5,6 +5,7 @@ import logging
 from asyncio import Future
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
@@ -19,12 +20,15 @@ from technopay.storage.decode import Reply, outcome_of
 from technopay.storage.journal import batch_of, position_of_last
 from technopay.storage.redis_keys import Keys
 from technopay.storage.scripts.binding import Binding, bind
-from technopay.storage.scripts.loader import Script
+from technopay.storage.scripts.loader import OTHER_STORE, Script
 from technopay.storage.server.client import Argument, Client
 
 logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
+
+Send = Callable[[Command[Any], Lease | None, Callable[[Any], None]], None]
+"""Sends a command; its outcome or a fault comes later."""
 
 RETRY_S_MAX = 5.0
 RETRY_PAUSE_S = 0.05
@@ -34,7 +38,8 @@ NO_LEASE = Lease("", "", keep=False)
 class Partition:
     """Sends the commands of one partition.
 
-    `client` is None while the store is closed. Scripts and statistics are shared by all partitions of a store.
+    `client` is None while the store is closed. `incarnation` is set on a store of several partitions: then its
+    scripts run nowhere else. Scripts and statistics are shared by all partitions of a store.
     """
 
     def __init__(
@@ -52,8 +57,23 @@ class Partition:
         self._script_times = script_times
         self._unreadable = unreadable
         self._bindings: dict[type[Command[Any]], Binding] = {}
-        self._keys = (keys.journal,)
+        self._keys: tuple[str, ...] = (keys.journal,)
         self.now_ms = 0
+
+    @property
+    def number(self) -> int:
+        return self.keys.partition
+
+    def sibling(self, number: int) -> "Partition":
+        """Return another partition of the same store."""
+        keys = replace(self.keys, partition=number)
+        sibling = Partition(keys, self._scripts, self._calendar, self._script_times, self._unreadable)
+        sibling.client, sibling._bindings = self.client, self._bindings
+        return sibling
+
+    def guard(self, incarnation: str | None) -> None:
+        """Run scripts only in the store of this incarnation, and never in a half-moved slot; None: anywhere."""
+        self._keys = (self.keys.journal, *((self.keys.guard(incarnation),) if incarnation else ()))
 
     def send(
         self,
@@ -62,40 +82,41 @@ class Partition:
         on_result: Callable[[Outcome[Value] | Fault], None],
     ) -> None:
         """Send a command with all others of this loop tick; see the engine's store port."""
-        if self.client is None:
-            fault = StoreUnavailable("The store is not open.")
-            asyncio.get_running_loop().call_soon(on_result, fault)
-            return
-        binding = self._bindings.get(type(command))
-        if binding is None:
-            binding = self._bindings[type(command)] = bind(type(command), self._scripts)
-        arguments = binding.arguments(command)
-        if binding.takes_lease:
-            owner, token, keep = lease or NO_LEASE
-            arguments += (owner, token, "1" if keep else "0")
-        if binding.is_dated:
-            arguments += self._calendar.periods(self.now_ms)
-        on_reply = partial(self._resolve, binding, monotonic(), on_result)
-        self.client.send(binding.script, self._keys, arguments, on_reply)
+        self._send(command, lease, partial(self._resolve, monotonic(), on_result))
 
-    async def run(self, command: Command[Value], lease: Lease | None = None) -> Outcome[Value]:
+    async def run(
+        self, command: Command[Value], lease: Lease | None = None, send: Send | None = None
+    ) -> Outcome[Value]:
         """Send a command and wait for its outcome. After a lost reply it is sent again, for a bounded time.
+
+        `send` takes the place of the method.
 
         Raises:
             StoreUnavailable: it did not run.
             OutcomeUnknown: it may have run, and the store does not reply.
 
         """
-        outcome = await retry_until_known(partial(self.send_once, command, lease))
-        if outcome.code == "bounds":
-            outcome = await retry_until_known(partial(self.send_once, command, lease))
-        return outcome
+        send_once = partial(self.send_once, command, lease, send)
+        outcome = await retry_until_known(send_once)
+        return await retry_until_known(send_once) if outcome.code == "bounds" else outcome
 
-    def send_once(self, command: Command[Value], lease: Lease | None = None) -> Future[Outcome[Value]]:
+    def send_once(
+        self, command: Command[Value], lease: Lease | None = None, send: Send | None = None
+    ) -> Future[Outcome[Value]]:
         """Send a command once and return the future of its outcome."""
         outcome: Future[Outcome[Value]] = asyncio.get_running_loop().create_future()
-        self.send(command, lease, partial(_resolve_future, outcome))
+        (send or self.send)(command, lease, partial(_resolve_future, outcome))
         return outcome
+
+    async def read(self, command: Command[Any]) -> Reply:
+        """Run a command that only reads, and return its reply as it is."""
+
+        def send() -> Future[Sequence[Any]]:
+            reply: Future[Sequence[Any]] = asyncio.get_running_loop().create_future()
+            self._send(command, None, lambda _, raw: _resolve_future(reply, raw))
+            return reply
+
+        return self._reply_of(await retry_until_known(send))
 
     async def fetch(self, *words: Argument) -> Any:
         """Run a read command of the server, without a script."""
@@ -119,11 +140,37 @@ class Partition:
         found = await self.fetch("XRANGE", self.keys.journal, f"({after}", until, "COUNT", limit)
         return batch_of(found, after, limit, self._unreadable)
 
+    def decode(self, command: Command[Value], reply: Reply) -> Outcome[Value]:
+        """Turn a reply into the outcome of a command."""
+        result = self._bindings[type(command)].result
+        return outcome_of(result, reply, self.number, self._calendar, self._unreadable)
+
+    def _send(
+        self,
+        command: Command[Any],
+        lease: Lease | None,
+        on_reply: Callable[[Binding, Sequence[Any] | Fault], None],
+    ) -> None:
+        binding = self._bindings.get(type(command))
+        if binding is None:
+            binding = self._bindings[type(command)] = bind(type(command), self._scripts)
+        if self.client is None:
+            fault = StoreUnavailable("The store is not open.")
+            asyncio.get_running_loop().call_soon(on_reply, binding, fault)
+            return
+        arguments = binding.arguments(command)
+        if binding.takes_lease:
+            owner, token, keep = lease or NO_LEASE
+            arguments += (owner, token, "1" if keep else "0")
+        if binding.is_dated:
+            arguments += self._calendar.periods(self.now_ms)
+        self.client.send(binding.script, self._keys, arguments, partial(on_reply, binding))
+
     def _resolve(
         self,
-        binding: Binding,
         began_s: float,
         on_result: Callable[[Any], None],
+        binding: Binding,
         raw: Sequence[Any] | Fault,
     ) -> None:
         if isinstance(raw, Fault):
@@ -132,19 +179,32 @@ class Partition:
         script_time = self._script_times[binding.script.name]
         script_time.calls += 1
         script_time.total_s += monotonic() - began_s
+        result: Outcome[Any] | Fault
         try:
-            code, now, token, *body = raw
-            reply = Reply(code, int(now), token, body)
-            # A replayed reply has the time of the first call.
-            if code != "replayed":
-                self.now_ms = reply.now_ms
-            result: Outcome[Any] | Fault = outcome_of(
-                binding.result, reply, self.keys.partition, self._calendar, self._unreadable
-            )
+            reply = self._reply_of(raw)
+            result = outcome_of(binding.result, reply, self.number, self._calendar, self._unreadable)
+        except StoreUnavailable as error:
+            result = error
         except Exception:
             logger.exception("the reply of %s cannot be read", binding.script.name)
             result = InternalError()
         on_result(result)
+
+    def _reply_of(self, raw: Sequence[Any]) -> Reply:
+        """Read a reply and its time.
+
+        Raises:
+            StoreUnavailable: it is of another store.
+
+        """
+        code, now, token, *body = raw
+        if code == OTHER_STORE:
+            raise StoreUnavailable("The store was replaced by another one. Nothing happened.")
+        reply = Reply(code, int(now), token, body)
+        # A replayed reply has the time of the first call.
+        if code != "replayed":
+            self.now_ms = reply.now_ms
+        return reply
 
 
 async def retry_until_known(send: Callable[[], Future[Value]]) -> Value:

@@ -1,11 +1,14 @@
 """Prepares a store on a server before engines use it: `technopay init` and `technopay migrate`."""
 
 from technopay.engine.errors import StoreUninitialised
+from technopay.storage.options import REPLY_TIMEOUT_S
 from technopay.storage.server.health import Durability
-from technopay.storage.store import REPLY_TIMEOUT_S, RedisStore
+from technopay.storage.store import RedisStore
 
 
-async def initialise_store(url: str, *, timezone: str, durability: Durability, may_be_new: bool = True) -> bool:
+async def initialise_store(
+    url: str, *, timezone: str, durability: Durability, may_be_new: bool = True, partitions: int = 1
+) -> bool:
     """Initialise a new store; return False, without a change, if it is initialised already.
 
     Raises:
@@ -20,7 +23,10 @@ async def initialise_store(url: str, *, timezone: str, durability: Durability, m
     except StoreUninitialised:
         if not may_be_new:
             raise
-    async with RedisStore.connect(url, initialise=True, timezone=timezone, durability=durability):
+    store = RedisStore.connect(
+        url, initialise=True, timezone=timezone, durability=durability, partitions=partitions
+    )
+    async with store:
         return True
 
 

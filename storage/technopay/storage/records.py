@@ -172,6 +172,11 @@ def _limit(rule: str, window: str, currency: str, limit: int | None, used: int, 
     )
 
 
+def with_used(limit: Limit, used: int) -> Limit:
+    """Return a limit with another used amount."""
+    return _limit(limit.rule, limit.window, limit.currency, limit.limit, used, limit.resets_at)
+
+
 def payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calendar: Calendar) -> PaymentT:
     """Build a payment from a view, see shared/payment.lua; one whose code has expired is expired."""
     (

@@ -25,7 +25,8 @@ KINDS = {
     "invoice": "hash by invoice",
     "payment": "hash by payment",
     "code": "string by payment: the state of its code as JSON, while it waits for it",
-    "limit": "hash by rule, currency and user: limit, and used amount by period",
+    "limit": "hash by rule, currency and user: limit, and used amount by period; slices, see shared/slices.lua",
+    "quota": "hash by rule and currency, and by period, in the home of a limit: see shared/quota.lua",
     "operation": "hash by operation: fingerprint and reply, for 72 hours",
     "message": "hash by journal entry: a message that was not delivered at once, for 72 hours",
     "mock:settlement": "hash by payment: the book of the mock settlement service",
@@ -49,3 +50,7 @@ class Keys:
     @property
     def journal(self) -> str:
         return self.key("journal")
+
+    def guard(self, incarnation: str) -> str:
+        """Return a key that never exists, see shared/base.lua."""
+        return f"{self.key('meta').removesuffix('meta')}guard:{incarnation}"

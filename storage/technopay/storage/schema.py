@@ -11,7 +11,9 @@ SCHEMA = "6"
 MIGRATED = frozenset({"4", "5"})
 MIGRATING = "migrating:"
 """The schema of a store during its migration: this prefix and the number of the step."""
-PARTITIONS = "1"
+INITIALISING = "initialising"
+"""The schema of the first partition until all others are initialised."""
+PARTITIONS_MAX = 256
 LOST = "lost:"
 """The prefix of the fields of the meta record for lost entries; the value is the last entry kept before it."""
 
@@ -45,7 +47,9 @@ def require_ours(meta: Mapping[str, str], timezone: str) -> None:
         raise StoreUnfit("the store is being migrated; if no `technopay migrate` runs, run it to go on")
     if schema in MIGRATED:
         raise StoreUnfit(f"the store has schema {schema}, this program {SCHEMA}: run `technopay migrate`")
-    for name, ours in (("schema", SCHEMA), ("partitions", PARTITIONS), ("timezone", timezone)):
+    if schema == INITIALISING:
+        raise StoreUninitialised("the store was not initialised to the end; run `technopay init` to go on")
+    for name, ours in (("schema", SCHEMA), ("timezone", timezone)):
         if meta.get(name) != ours:
             raise StoreUnfit(f"the store has {name} {meta.get(name)}, this program {ours}")
 

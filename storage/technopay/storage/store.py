@@ -1,11 +1,11 @@
 """The store: Redis or Valkey, on a server, embedded, or faked."""
 
 import asyncio
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -17,17 +17,30 @@ from technopay.engine.ports import Outcome
 from technopay.engine.statistics import ScriptTime, StoreGauges, UnreadableRecords
 from technopay.engine.values import JournalBatch, Lease, Position
 from technopay.storage.audit.auditor import audit
-from technopay.storage.business_days import Calendar
-from technopay.storage.commands import AcceptLoss, CountLiveCodes, MarkDemo, ReadGauges, ReadMeta
+from technopay.storage.business_days import calendar_of
+from technopay.storage.commands import MarkDemo, ReadGauges, ReadMeta
 from technopay.storage.migration import migrate
-from technopay.storage.opening import initialise, remove_earlier_scripts, require_empty
+from technopay.storage.opening import (
+    NO_DEMO,
+    accept_loss,
+    count_live_codes,
+    guard,
+    initialise,
+    mark_demo,
+    remove_earlier_scripts,
+    require_empty,
+    require_same,
+)
+from technopay.storage.options import REPLY_TIMEOUT_S, WAIT_MS, check_options
 from technopay.storage.partition import Partition
+from technopay.storage.partitions import Partitions
 from technopay.storage.redis_keys import Keys
 from technopay.storage.schema import (
+    INITIALISING,
+    LOST,
     SCHEMA,
     is_migratable,
     losses_of,
-    new_incarnation,
     require_ours,
     require_whole,
 )
@@ -40,19 +53,8 @@ from technopay.storage.server.replication import ReplicaWait
 
 Value = TypeVar("Value")
 
-REPLY_TIMEOUT_S = 2.0
-REPLY_TIMEOUT_S_MAX = 3600.0
-WAIT_MS, WAIT_MS_MAX = 500, 10_000
-NAMESPACE = re.compile("[A-Za-z0-9._-]{1,64}")
 CHECK_INTERVAL_S = 1.0
 """The interval of health checks: configuration and role of the server can change at any time."""
-
-CODES_BATCH, CODES_READ_MAX = 2_000, 200_000
-"""Members of the agenda that are read to count codes: by one script, and in all."""
-NO_DEMO = (
-    "this store is in use and was not made by --demo, which gives tokens for any user to anybody; "
-    "leave --demo out, or use another store"
-)
 
 
 class RedisStore:
@@ -70,43 +72,36 @@ class RedisStore:
         reply_timeout_s: float = REPLY_TIMEOUT_S,
         wait_replicas: int = 0,
         wait_ms: int = WAIT_MS,
-        partition: int = 0,
+        partitions: int = 1,
         migrates: bool = False,
     ) -> None:
-        require_type("timezone", timezone, str)
-        require_type("namespace", namespace, str)
-        require_type("durability", durability, Durability)
-        require_type("reply_timeout_s", reply_timeout_s, float)
-        require_type("initialise", initialise, bool)
-        require_type("wait_replicas", wait_replicas, int)
-        require_type("wait_ms", wait_ms, int)
-        if not NAMESPACE.fullmatch(namespace):
-            raise ValueError("namespace has to be 1 to 64 characters of A-Z a-z 0-9 . _ -")
-        if not 0 < reply_timeout_s <= REPLY_TIMEOUT_S_MAX:
-            raise ValueError(f"reply_timeout_s has to be more than 0, and at most {REPLY_TIMEOUT_S_MAX}")
-        if wait_replicas < 0:
-            raise ValueError("wait_replicas has to be 0 or more")
-        if not 0 < wait_ms <= WAIT_MS_MAX:
-            raise ValueError(f"wait_ms has to be from 1 to {WAIT_MS_MAX}")
+        check_options(
+            timezone=timezone,
+            namespace=namespace,
+            durability=durability,
+            reply_timeout_s=reply_timeout_s,
+            initialise=initialise,
+            wait_replicas=wait_replicas,
+            wait_ms=wait_ms,
+            partitions=partitions,
+        )
         self._url = url
         self._server = server
         self._initialise = initialise
         self._timezone = timezone
-        try:
-            calendar = Calendar(timezone)
-        except (KeyError, ValueError, OSError):
-            raise ValueError(
-                f"timezone has to be one that this system knows, like Europe/Berlin, not {timezone!r}"
-            ) from None
-        self._keys = Keys(namespace, partition)
+        self._keys = Keys(namespace)
+        self._new_partitions = partitions
         scripts = load_scripts()
         self._library = next(iter(scripts.values())).library
         self._script_times: defaultdict[str, ScriptTime] = defaultdict(ScriptTime)
         self.unreadable = UnreadableRecords()
-        self._partition = Partition(self._keys, scripts, calendar, self._script_times, self.unreadable)
+        self._partition = Partition(
+            self._keys, scripts, calendar_of(timezone), self._script_times, self.unreadable
+        )
+        self._partitions = Partitions(self._partition, 1)
+        self._router: Partition | Partitions = self._partition
         self._health = HealthCheck(
-            meta=self._keys.key("meta"),
-            journal=self._keys.journal,
+            keys=self._keys,
             timezone=timezone,
             durability=durability,
             replicas=wait_replicas,
@@ -141,11 +136,13 @@ class RedisStore:
         reply_timeout_s: float = REPLY_TIMEOUT_S,
         wait_replicas: int = 0,
         wait_ms: int = WAIT_MS,
+        partitions: int = 1,
     ) -> Self:
         """Use a server, by a redis://, rediss://, unix:// or redis+sentinel:// URL.
 
-        With `initialise` the store may be new. With `wait_replicas`, so many replicas have fsynced what a reply
-        shows; without them for `wait_ms`, its outcome is unknown, and without them at all nothing is accepted.
+        With `initialise` the store may be new; then it gets `partitions`, which never change. With
+        `wait_replicas`, so many replicas have fsynced what a reply shows; without them for `wait_ms`, its
+        outcome is unknown, and without them at all nothing is accepted.
 
         Raises:
             TypeError: an argument has a wrong type.
@@ -166,6 +163,7 @@ class RedisStore:
             reply_timeout_s=reply_timeout_s,
             wait_replicas=wait_replicas,
             wait_ms=wait_ms,
+            partitions=partitions,
         )
 
     @classmethod
@@ -184,7 +182,12 @@ class RedisStore:
 
     @classmethod
     def fake(
-        cls, *, timezone: str = "UTC", namespace: str = "tp", clock: Callable[[], datetime] | None = None
+        cls,
+        *,
+        timezone: str = "UTC",
+        namespace: str = "tp",
+        clock: Callable[[], datetime] | None = None,
+        partitions: int = 1,
     ) -> Self:
         """Keep all data in memory, for tests. `clock` returns the time of the store."""
         store = cls(
@@ -193,6 +196,7 @@ class RedisStore:
             timezone=timezone,
             namespace=namespace,
             durability="unchecked",
+            partitions=partitions,
             migrates=True,
         )
         store._clock = clock
@@ -221,7 +225,8 @@ class RedisStore:
         """Disconnect, then stop the embedded server. Can be called more than once."""
         if self._partition.client is not None and asyncio.get_running_loop() is not self._loop:
             raise RuntimeError(OTHER_LOOP)
-        self._partition.client = None
+        for each in self._partitions:
+            each.client = None
         await self._resources.aclose()
 
     async def __aenter__(self) -> Self:
@@ -238,15 +243,15 @@ class RedisStore:
 
     @property
     def partitions(self) -> Sequence[int]:
-        return (self._keys.partition,)
+        return range(len(self._partitions))
 
     @property
     def script_times(self) -> Mapping[str, ScriptTime]:
         """The times of the scripts of this process."""
         return self._script_times
 
-    def partition_of(self, user_id: str) -> int:  # noqa: ARG002 - there is one partition
-        return self._keys.partition
+    def partition_of(self, user_id: str) -> int:
+        return self._partitions.of_user(user_id)
 
     def send(
         self,
@@ -255,20 +260,20 @@ class RedisStore:
         on_result: Callable[[Outcome[Value] | Fault], None],
     ) -> None:
         """Send a command with all others of this loop tick; see the engine's store port."""
-        self._partition.send(command, lease, on_result)
+        self._router.send(command, lease, on_result)
 
     async def run(self, command: Command[Value], lease: Lease | None = None) -> Outcome[Value]:
         """Send a command and wait for its outcome. After a lost reply it is sent again, for a bounded time."""
-        return await self._partition.run(command, lease)
+        return await self._router.run(command, lease)
 
-    async def read_end(self, partition: int) -> Position:  # noqa: ARG002 - there is one partition
+    async def read_end(self, partition: int) -> Position:
         """Return the position of the last entry of the journal."""
-        return await self._partition.read_end()
+        return await self._partitions[partition].read_end()
 
-    async def read_journal(self, partition: int, after: Position, limit: int) -> JournalBatch:  # noqa: ARG002
+    async def read_journal(self, partition: int, after: Position, limit: int) -> JournalBatch:
         """Read the entries after a position; from then on, the health check expects the last one."""
-        batch = await self._partition.read_journal(after, limit)
-        self._health.note_entry(str(batch.end))
+        batch = await self._partitions[partition].read_journal(after, limit)
+        self._health.note_entry(str(batch.end), partition)
         return batch
 
     async def ping(self) -> None:
@@ -280,11 +285,12 @@ class RedisStore:
 
     async def measure(self) -> StoreGauges:
         """Measure the store, for all engines on it."""
-        ((message_age_ms, set_aside_age_ms),) = (await self.run(ReadGauges())).value or ((0, 0),)
+        gauges = [outcome.value or ((0, 0),) for outcome in await self._partitions.run_each(ReadGauges())]
+        message_age_ms, set_aside_age_ms = (max(map(int, ages)) for ages in zip(*chain(*gauges), strict=True))
         memory = self._health.memory
         return StoreGauges(
-            message_age_ms=int(message_age_ms),
-            set_aside_age_ms=int(set_aside_age_ms),
+            message_age_ms=message_age_ms,
+            set_aside_age_ms=set_aside_age_ms,
             limits=(await self.run(ReadLimits())).value or [],
             memory_bytes=memory.used_bytes if memory else None,
             memory_bytes_max=memory.max_bytes if memory else None,
@@ -292,21 +298,17 @@ class RedisStore:
 
     async def audit(self) -> Audit:
         """Recompute the invariants from the journal, in bounded memory."""
-        return await audit(self._partition)
+        return await audit(self._partitions)
 
     async def read_meta(self) -> Mapping[str, str]:
-        """Read the meta record; empty if the store was never initialised."""
-        return (await self.run(ReadMeta())).value or {}
+        """Read the meta record, with the losses of all partitions; empty if the store was never initialised."""
+        first, *others = [outcome.value or {} for outcome in await self._partitions.run_each(ReadMeta())]
+        lost = {name: kept for meta in others for name, kept in meta.items() if name.startswith(LOST)}
+        return {**lost, **first}
 
     async def count_live_codes(self) -> tuple[Counter[str], bool]:
         """Count the codes that can still be used, by the id of their key; return whether these are all."""
-        counts: Counter[str] = Counter()
-        for offset in range(0, CODES_READ_MAX, CODES_BATCH):
-            outcome = await self.run(CountLiveCodes(offset, CODES_BATCH))
-            counts.update({key_id: int(number) for key_id, number in (outcome.value or {}).items()})
-            if outcome.code == "ok":
-                return counts, True
-        return counts, False
+        return await count_live_codes(self._partitions)
 
     async def mark_demo(self) -> bool:
         """Mark a new store as a demo's; return whether the demo data has to be added.
@@ -315,10 +317,7 @@ class RedisStore:
             StoreUnfit: the store is in use, and no demo's. Nothing was written.
 
         """
-        code = (await self.run(MarkDemo("seeding"))).code
-        if code == "in_use":
-            raise StoreUnfit(NO_DEMO)
-        return code == "ok"
+        return await mark_demo(self._partitions)
 
     async def mark_seeded(self) -> None:
         """Record that the demo data was added."""
@@ -326,10 +325,12 @@ class RedisStore:
 
     async def accept_loss(self, incarnation: str) -> bool:
         """Use the store as it is from now on, with another incarnation; return False if it lost nothing."""
-        return (await self.run(AcceptLoss(incarnation, new_incarnation()))).code == "ok"
+        return bool(losses_of(await self.read_meta())) and await accept_loss(self._partitions, incarnation)
 
     async def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._partition.guard(None)
+        self._router, self._partitions = self._partition, Partitions(self._partition, 1)
         is_new = self._initialise
         if self._server:
             is_new = self._server.is_new
@@ -370,10 +371,10 @@ class RedisStore:
     async def _take_over(self, *, is_new: bool) -> None:
         """Read the meta record; initialise or migrate the store if need be, and check it."""
         meta = await self.read_meta()
-        if not meta and is_new:
+        if is_new and (not meta or meta.get("schema") == INITIALISING):
             if not self._server and self._keys.namespace == Keys().namespace:
                 await require_empty(self._partition)
-            meta = await initialise(self._partition, self._timezone)
+            meta = await initialise(self._partition, self._timezone, self._new_partitions)
         if is_migratable(meta) and self.migrates:
             require_ours({**meta, "schema": SCHEMA}, self._timezone)
             if (
@@ -386,7 +387,12 @@ class RedisStore:
             self.was_migrated = True
             meta = await self.read_meta()
         require_ours(meta, self._timezone)
+        if int(meta["partitions"]) > 1:
+            self._router = self._partitions = Partitions(self._partition, int(meta["partitions"]))
+            await guard(self._partitions)
+        meta = await self.read_meta()
         if self.tolerates_loss and losses_of(meta):
             return  # only its server is checked
         require_whole(meta)
+        await require_same(self._partitions, meta["incarnation"], self._timezone)
         self._health.adopt(meta)

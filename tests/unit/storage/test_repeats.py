@@ -21,8 +21,11 @@ def timeless(found: dict[str, Any]) -> dict[str, Any]:
     return kept | {"agenda": set(found.get("agenda", {}))}
 
 
-CORRUPTING = ("confirm_payment__without_funds", "begin_migration", "advance_migration")
-"""Take the funds away behind the scripts' back, or leave the store in an interrupted migration."""
+CORRUPTING = (
+    "confirm_payment__without_funds", "begin_migration", "advance_migration", "take_slice", "recall_slice",
+)  # fmt: skip
+"""Take the funds away behind the scripts' back, leave an interrupted migration, or slices in one partition."""
+OF_ONE_PARTITION = ("begin_migration", "advance_migration", "migrate_", "accept_loss", "initialise")
 READS = ("read_", "find_", "list_", "search_", "has_", "count_")
 
 
@@ -30,6 +33,8 @@ READS = ("read_", "find_", "list_", "search_", "has_", "count_")
     "name", [pytest.param(name, marks=pytest.mark.corrupts if name in CORRUPTING else ()) for name in CASES]
 )
 async def test_a_repeat_gets_the_same_outcome_and_changes_nothing(setup: Setup, name: str) -> None:
+    if len(setup.store.partitions) > 1 and name.startswith(OF_ONE_PARTITION):
+        pytest.skip("a store of several partitions has another way, or was never of an earlier schema")
     call = await CASES[name](setup)
 
     before = await dump(setup.store)
@@ -57,13 +62,15 @@ def test_every_script_has_its_repeat() -> None:
     assert {name.partition("__")[0] for name in CASES} == scripts
 
 
-RECORDED = {name for name, script in load_scripts().items() if "fingerprint" in script.arguments}
+RECORDED = {name for name, script in load_scripts().items() if script.flag == "recorded"}
 
 
 @pytest.mark.parametrize("name", sorted(RECORDED))
 async def test_an_operation_id_with_another_fingerprint_is_refused_and_changes_nothing(
     setup: Setup, name: str
 ) -> None:
+    if len(setup.store.partitions) > 1 and name in ("bind_operation", "replay_invoice"):
+        pytest.skip("they run in a partition that is not named by the command")
     command: Any = await PREPARED[name](setup)
     used = operation(fingerprint="one thing")
     await setup.done(CreateUser(used, "carol", None, "+15550100"))

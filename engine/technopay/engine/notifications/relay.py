@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
+from technopay.engine.background import run_for_each
 from technopay.engine.claims import Claims
 from technopay.engine.commands import ClaimRelay, ReadNotificationContexts, RecordAttempt, RecordDeliveries
 from technopay.engine.errors import Fault
@@ -59,7 +60,7 @@ class Relay:
 
     async def step(self) -> bool:
         """Deliver the messages of one batch of the journal; return whether there may be more."""
-        return any([await self._relay(partition) for partition in self._store.partitions])
+        return any(await run_for_each(self._store.partitions, self._relay))
 
     async def _relay(self, partition: int) -> bool:
         since = self._clock.monotonic()

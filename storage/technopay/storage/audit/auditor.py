@@ -6,6 +6,7 @@ compared with the batch: so concurrent changes cause no false differences.
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -27,6 +28,7 @@ from technopay.storage.audit.checks import (
 from technopay.storage.audit.effects import apply
 from technopay.storage.audit.invariants import BALANCE, CHANGE, MESSAGE, READABLE, differ
 from technopay.storage.audit.ledger import Ledger
+from technopay.storage.audit.slices import compare_slices
 from technopay.storage.commands import (
     AuditInvoices,
     AuditKeys,
@@ -39,6 +41,7 @@ from technopay.storage.commands import (
 )
 from technopay.storage.decode import Raw
 from technopay.storage.partition import Partition
+from technopay.storage.partitions import Partitions
 from technopay.storage.records import UNREADABLE, fields_of
 from technopay.storage.redis_keys import KINDS
 
@@ -52,18 +55,30 @@ DIFFERENCES_MAX = 1_000
 Compare = Callable[[str, Any, Any], Iterable[Difference]]
 
 
-async def audit(partition: Partition) -> Audit:
-    """Recompute the invariants from the journal and compare, in bounded memory."""
-    auditor = Auditor(partition)
-    with closing(auditor.ledger):
-        return await auditor.audit()
+async def audit(partitions: Partitions) -> Audit:
+    """Recompute the invariants from the journals and compare, in bounded memory."""
+    counts: Counter[str] = Counter()
+    differences: list[Difference] = []
+    periods: set[tuple[str, str]] = set()
+    for partition in partitions:
+        auditor = Auditor(partition, is_alone=len(partitions) == 1)
+        with closing(auditor.ledger):
+            verdict = await auditor.audit()
+            counts.update(verdict.checked.model_dump())
+            differences += verdict.differences
+            periods |= auditor.ledger.periods()
+    if len(partitions) > 1:
+        differences += await compare_slices(partitions, periods)
+    found = differences[:DIFFERENCES_MAX]
+    return Audit(clean=not found, checked=Checked(**counts), differences=found)
 
 
 class Auditor:
     """One audit: the ledger and the differences so far."""
 
-    def __init__(self, partition: Partition) -> None:
+    def __init__(self, partition: Partition, *, is_alone: bool) -> None:
         self._partition = partition
+        self._is_alone = is_alone
         self._keys = partition.keys
         self._position = BEGINNING
         self._messages = 0
@@ -151,7 +166,9 @@ class Auditor:
             names = [key.removeprefix(prefix).partition(":") for key in keys]
             for kind, _, record_id in names:
                 table = {"limit": "spending_limit"}.get(kind, kind)
-                if table in RECORDS and self.ledger.record(table, record_id) is None:
+                # A partition knows limits that other ones keep and use.
+                is_created = table in RECORDS and (self._is_alone or kind != "limit")
+                if is_created and self.ledger.record(table, record_id) is None:
                     self._report(differ(CHANGE, record_id, kind, "an entry of the journal", "none"))
             await self._compare_messages([record_id for kind, _, record_id in names if kind == "message"])
             await self._compare_types([key.removeprefix(prefix) for key in keys])
@@ -176,8 +193,8 @@ class Auditor:
                 "ZSCAN", self._keys.key("agenda"), cursor, "COUNT", BATCH
             )
             for member in flat[::2]:
-                if not member.startswith(("pay_", "msg_", "op_")):
-                    self._report(differ(READABLE, member, "agenda", "a payment, message or operation", "none"))
+                if not member.startswith(("pay_", "msg_", "op_", "lim_", "quo_", "ref_")):
+                    self._report(differ(READABLE, member, "agenda", "a known kind of member", "none"))
             cursor = str(scanned)
             if cursor == "0":
                 return

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from technopay.engine.limits import GLOBAL_DAY, LIMIT_RULES, LimitRule
 from technopay.engine.values import JournalEntry
-from technopay.storage.audit.invariants import CHANGE, DEBIT, LIMIT
+from technopay.storage.audit.invariants import CHANGE, DEBIT, LIMIT, SLICES
 from technopay.storage.audit.ledger import Ledger
 from technopay.storage.records import UNREADABLE
 
@@ -96,9 +96,28 @@ def _processing(ledger: Ledger, entry: JournalEntry) -> None:
         used = ledger.use(counter, period, amount)
         ledger.do("INSERT INTO charge VALUES (?, ?, ?)", entry.subject, counter, period)
         ledger.expect(LIMIT, entry, used_field, used, int(fields[used_field]))
+        _check_slice(ledger, entry, rule, used)
         if limit_field in fields and used > int(fields[limit_field]):
             ledger.report_violation(LIMIT, entry, used_field, f"at most {fields[limit_field]}", used)
     ledger.post(entry, fields["wallet"], -amount, amount)
+
+
+def _check_slice(ledger: Ledger, entry: JournalEntry, rule: LimitRule, used: int) -> None:
+    """Check that a debit on a store of several partitions had room in the slice of its partition."""
+    if granted := entry.fields.get(f"{rule.name}_granted"):
+        room = int(granted) - int(entry.fields[f"{rule.name}_returned"])
+        if used > room:
+            ledger.report_violation(SLICES, entry, "used", f"at most {room}", used)
+
+
+def _limit_granted(ledger: Ledger, entry: JournalEntry) -> None:
+    fields = entry.fields
+    if int(fields["out"]) > int(fields["limit"]):
+        ledger.report_violation(SLICES, entry, "granted in all", f"at most {fields['limit']}", fields["out"])
+    name = f"{fields['rule']}:{entry.subject}"
+    before = ledger.grant(name, fields["period"], fields["partition"], int(fields["granted"]))
+    if int(fields["granted"]) <= before:
+        ledger.report_violation(SLICES, entry, "granted", f"more than {before}", fields["granted"])
 
 
 def _counter_of(ledger: Ledger, rule: LimitRule, fields: Mapping[str, str]) -> str:
@@ -183,6 +202,7 @@ ENTRIES: dict[str, Callable[[Ledger, JournalEntry], None]] = {
     "invoice.voided": _invoice_ended,
     "invoice.expired": _invoice_ended,
     "limit.set": _limit_set,
+    "limit.granted": _limit_granted,
     "payment.started": _started,
     "payment.code_resent": _unchanged,
     "payment.refused": _unchanged,

@@ -25,6 +25,9 @@ CREATE TABLE payment (
 );
 CREATE TABLE spending_limit (name TEXT PRIMARY KEY, amount TEXT, is_set INT DEFAULT 0);
 CREATE TABLE used (counter TEXT, period TEXT, amount INT, PRIMARY KEY (counter, period)) WITHOUT ROWID;
+CREATE TABLE slice (
+    limit_name TEXT, period TEXT, partition TEXT, granted INT, PRIMARY KEY (limit_name, period, partition)
+) WITHOUT ROWID;
 CREATE TABLE charge (payment TEXT, counter TEXT, period TEXT, PRIMARY KEY (payment, counter)) WITHOUT ROWID;
 """
 
@@ -147,6 +150,19 @@ class Ledger:
         self.do("UPDATE used SET amount = amount + ? WHERE counter = ? AND period = ?", amount, counter, period)
         used = self._one("SELECT amount FROM used WHERE counter = ? AND period = ?", counter, period)
         return int(used["amount"])
+
+    def grant(self, name: str, period: str, partition: str, granted: int) -> int:
+        """Note what was granted to a partition in all; return the total before."""
+        rows = self._database.execute(
+            "SELECT granted FROM slice WHERE limit_name = ? AND period = ? AND partition = ?",
+            (name, period, partition),
+        ).fetchall()
+        self.do("INSERT OR REPLACE INTO slice VALUES (?, ?, ?, ?)", name, period, partition, granted)
+        return int(rows[0][0]) if rows else 0
+
+    def periods(self) -> set[tuple[str, str]]:
+        """Return the counters that were used, with their periods."""
+        return {(row[0], row[1]) for row in self._database.execute("SELECT counter, period FROM used")}
 
     def charges(self, payment_id: str) -> dict[str, str]:
         """Return the periods that a payment was charged to, by counter."""

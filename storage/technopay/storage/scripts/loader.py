@@ -15,7 +15,7 @@ from importlib.resources.abc import Traversable
 from technopay.engine.limits import LIMIT_RULES
 from technopay.engine.notifications.texts import MESSAGE_KINDS
 from technopay.storage.records import CODE_VIEW, CODE_VIEW_AT, LIMIT_FIELDS, PAYMENT_VIEW, WAITED
-from technopay.storage.schema import LOST
+from technopay.storage.schema import INITIALISING, LOST
 
 HEADER = re.compile(r"\A-- (\w+)\(([^)]*)\)( [\w-]+)?\n")
 DEFINITION = re.compile(r"^local (?:function (\w+)|([\w, ]+?) *(?:=|$))", re.MULTILINE)
@@ -23,6 +23,8 @@ NO_NAMES = re.compile(r"--.*|'[^'\n]*'")
 NAME = re.compile(r"\b[A-Za-z_]\w*\b")
 LIBRARY_PREFIX = "technopay_"
 RECORDED = "recorded"
+OTHER_STORE = "other_store"
+BEGIN = f"if not begin(KEYS[1], KEYS[2]) then return {{'{OTHER_STORE}', at, ''}} end"
 REPEAT = """\
 local earlier_reply = recorded_reply(operation_id, fingerprint)
 if earlier_reply then
@@ -122,7 +124,7 @@ def _lua_files(folder: Traversable) -> Iterator[Traversable]:
 
 
 def _constants() -> str:
-    """Return the constants from Python: rules of limits, kinds of messages, fields of views and of losses."""
+    """Return the constants from Python: rules of limits, kinds of messages, names of fields."""
     rules = []
     for rule in LIMIT_RULES:
         named = dict(zip(("period_field", "limit_field", "used_field"), rule.fields, strict=True))
@@ -138,6 +140,7 @@ def _constants() -> str:
             f"local CODE_VIEW = {{{_quoted(CODE_VIEW)}}}",
             f"local CODE_VIEW_AT = {CODE_VIEW_AT}",
             f"local LOST = '{LOST}'",
+            f"local INITIALISING = '{INITIALISING}'",
             f"local WAITED = {{{', '.join([f'{status} = true' for status in WAITED])}}}",
             "local MESSAGE_KINDS = {", *kinds, "}", "",
         ]
@@ -173,9 +176,9 @@ def _load(
 
 
 def _beginning(script: Script) -> str:
-    """Return the Lua text before a script's own: the clock, the arguments, the reply to a repeat."""
+    """Return the Lua text before a script's own: store and clock, the arguments, the reply to a repeat."""
     repeat = [REPEAT] if script.flag == RECORDED else []
-    return "\n".join(["begin(KEYS[1])", _unpacking(script), *repeat])
+    return "\n".join([BEGIN, _unpacking(script), *repeat])
 
 
 def _unpacking(script: Script) -> str:

@@ -194,7 +194,7 @@ class ServerClient:
         try:
             at = await find_primary(self._address)
             connection = await connect(self._urls, self._reply_timeout_s, self._refusals, at=at)
-            error = await self._check(connection)
+            error = await self._check(connection, is_new=True)
             if not isinstance(error, StoreUnavailable):
                 # A library that had to be loaded later would let calls overtake the first one.
                 if self._library is not None:
@@ -237,12 +237,14 @@ class ServerClient:
         finally:
             connection.abort()
 
-    async def _check(self, connection: PipelinedConnection) -> StoreUnfit | StoreUnavailable | None:
+    async def _check(
+        self, connection: PipelinedConnection, *, is_new: bool = False
+    ) -> StoreUnfit | StoreUnavailable | None:
         """Check the store on a connection; close the gate if it is unfit, open it when it is fit again."""
         unfit: StoreUnfit | None = None
         try:
             if self._health is not None:
-                await self._health.check(connection.request, self._ask_at)
+                await self._health.check(connection.request, self._ask_at, is_new=is_new)
         except StoreUnfit as error:
             unfit = error
             if isinstance(error, NotPrimary):
@@ -290,9 +292,10 @@ class FakeClient:
     ) -> None:
         text = script.text
         if self._now is not None:
-            text = text.replace(TIME, "{KEYS[2], KEYS[3]}")
+            text = text.replace(TIME, "{KEYS[3], KEYS[4]}")
             at_us = round(self._now().timestamp() * 1_000_000)
-            keys = [*keys, str(at_us // 1_000_000), str(at_us % 1_000_000)]
+            guard = keys[1] if len(keys) > 1 else ""
+            keys = [keys[0], guard, str(at_us // 1_000_000), str(at_us % 1_000_000)]
         self._send(("EVAL", text, len(keys), *keys, *arguments), on_result)
 
     def send_command(self, command: Command, on_result: OnResult) -> None:

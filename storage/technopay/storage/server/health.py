@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,6 +15,7 @@ from redis.exceptions import RedisError
 from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit
 from technopay.engine.values import Position
 from technopay.storage.records import fields_of
+from technopay.storage.redis_keys import Keys
 from technopay.storage.schema import loss_message, require_ours, require_whole
 from technopay.storage.scripts.loader import Script
 from technopay.storage.server.connection import Command
@@ -42,6 +44,8 @@ MEMORY_WARNING = 0.8
 MEMORY_FREED = 0.99
 """The share of maxmemory below which a full store is usable again; the gap keeps the gate from flapping."""
 MANIFEST_READS = 3
+IN_TURN = 16
+"""Partitions that one check looks at, beside the first one."""
 REPLICA_LAG_S_MAX = 10
 """A replica that was silent for longer counts as gone; the default of the server's `min-replicas-max-lag`."""
 
@@ -75,22 +79,20 @@ class HealthCheck:
     def __init__(
         self,
         *,
-        meta: str,
-        journal: str,
+        keys: Keys,
         timezone: str,
         durability: Durability,
         replicas: int = 0,
         record_loss: Script | None = None,
     ) -> None:
-        self._meta = meta
-        self._journal = journal
         self._timezone = timezone
         self._durability: Durability = durability
         self._replicas = replicas
         self._record_loss = record_loss
         self._incarnation: str | None = None
-        self._seen = BEGINNING
-        self._proved = BEGINNING
+        self._watermarks = [Watermark(keys)]
+        self._next = 0
+        """The partition behind the last one that was checked."""
         self._is_full = False
         self._run_with_file: str | None = None
         """The run of the server whose append-only file was found open."""
@@ -101,46 +103,40 @@ class HealthCheck:
         """Forget the data: until a store is adopted, only the server is checked."""
         self._incarnation = None
         self._run_with_file = None
-        self._seen = self._proved = BEGINNING
+        self._watermarks = [Watermark(self._watermarks[0].keys)]
 
     def adopt(self, meta: Mapping[str, str]) -> None:
         """Expect this incarnation from now on."""
         self._incarnation = meta["incarnation"]
+        keys = self._watermarks[0].keys
+        self._watermarks = [
+            Watermark(replace(keys, partition=number)) for number in range(int(meta["partitions"]))
+        ]
 
-    def note_entry(self, entry: str) -> None:
-        """Expect this entry in the journal from now on."""
-        self._seen = max(self._seen, entry, key=Position.of)
+    def note_entry(self, entry: str, partition: int = 0) -> None:
+        """Expect this entry in the journal of a partition from now on."""
+        self._watermarks[partition].see(entry)
 
-    async def check(self, request: Request, ask: Ask | None = None) -> None:
-        """Check whether the store may be used, and with `ask` its replicas, too.
+    async def check(self, request: Request, ask: Ask | None = None, *, is_new: bool = False) -> None:
+        """Check whether the store may be used; with `ask`, its replicas, too.
+
+        All partitions are checked on a new connection, later the first one and some of the others in turn.
 
         Raises:
             StoreUnfit: it must not be used.
             StoreUnavailable: it does not reply.
 
         """
-        seen = self._seen
-        # The meta record is read after the journal: if it is right, the journal is of the same store.
-        info, settings, *data = await request(
-            (
-                ("INFO",),
-                ("CONFIG", "GET", *SETTINGS),
-                ("XREVRANGE", self._journal, "+", "-", "COUNT", 1),
-                ("XRANGE", self._journal, seen, seen),
-                ("HGETALL", self._meta),
-            )
-        )
+        watched = self._watermarks if is_new else self._in_turn()
+        expected = [each.seen for each in watched]
+        commands = [command for each in watched for command in each.commands]
+        info, settings, *data = await request((("INFO",), ("CONFIG", "GET", *SETTINGS), *commands))
         try:
             await self._check_server(request, ask, info, settings)
             if self._incarnation is not None:
-                last, kept, meta = map(_reply_of, data)
-                self._check_meta(fields_of(meta))
-                if seen != BEGINNING and not kept:
-                    await self._note_loss(request, seen)
-                    raise StoreUnfit(loss_message(seen))
-                require_whole(fields_of(meta))
-                self._proved = max(self._proved, seen, last[0][0] if last else BEGINNING, key=Position.of)
-                self.note_entry(self._proved)
+                replies = [data[first : first + 3] for first in range(0, len(data), 3)]
+                for each, seen, found in zip(watched, expected, replies, strict=True):
+                    await self._check_partition(request, each, seen, *map(_reply_of, found))
             if self._is_full and self._durability != "unchecked" and self.memory is not None:
                 raise StoreFull(
                     f"the store is full: it uses more than its maxmemory of {self.memory.max_bytes} bytes"
@@ -149,6 +145,23 @@ class HealthCheck:
             raise StoreUnavailable(
                 f"The replies of the store to the health check cannot be read: {error!r}."
             ) from error
+
+    def _in_turn(self) -> "Sequence[Watermark]":
+        first, *others = self._watermarks
+        turn = [others[(self._next + place) % len(others)] for place in range(min(IN_TURN, len(others)))]
+        self._next += len(turn)
+        return [first, *turn]
+
+    async def _check_partition(
+        self, request: Request, watermark: "Watermark", seen: str, last: Any, kept: Any, meta: Any
+    ) -> None:
+        fields = fields_of(meta)
+        self._check_meta(watermark, fields)
+        if seen != BEGINNING and not kept:
+            await self._note_loss(request, watermark, seen)
+            raise StoreUnfit(loss_message(seen))
+        require_whole(fields)
+        watermark.prove(seen, last[0][0] if last else BEGINNING)
 
     async def _check_server(self, request: Request, ask: Ask | None, reply: Any, settings: Any) -> None:
         info = info_of(reply)
@@ -216,7 +229,7 @@ class HealthCheck:
         counted = self.memory.used_bytes - int(info.get("mem_not_counted_for_evict", "0"))
         self._is_full = counted > (self.memory.max_bytes or inf) * (MEMORY_FREED if self._is_full else 1)
 
-    def _check_meta(self, meta: Mapping[str, str]) -> None:
+    def _check_meta(self, watermark: "Watermark", meta: Mapping[str, str]) -> None:
         try:
             if not meta:
                 raise StoreUnfit("the store is empty: it lost its data; restore it")
@@ -228,16 +241,44 @@ class HealthCheck:
                 )
         except StoreUnfit:
             # Entries since the last check may have been seen in the wrong store.
-            self._seen = self._proved
+            watermark.seen = watermark.proved
             raise
 
-    async def _note_loss(self, request: Request, entry: str) -> None:
+    async def _note_loss(self, request: Request, watermark: "Watermark", entry: str) -> None:
         """Record a loss in the store, so that no other engine uses it, until an operator accepts the loss."""
         if self._record_loss is not None:
-            arguments = (1, self._journal, str(self._incarnation), entry)
+            arguments = (1, watermark.keys.journal, str(self._incarnation), entry)
             [reply] = await request((("FCALL", self._record_loss.function, *arguments),))
             if isinstance(reply, Exception):
                 logger.warning("the loss of entry %s could not be recorded: %s", entry, reply)
+
+
+@dataclass(slots=True)
+class Watermark:
+    """What this process knows of the journal of one partition."""
+
+    keys: Keys
+    seen: str = BEGINNING
+    """The newest entry that was read."""
+    proved: str = BEGINNING
+    """The newest entry as of the last check."""
+
+    @property
+    def commands(self) -> Sequence[Command]:
+        """The reads of a check. The meta record is last: if it is right, the journal is of the same store."""
+        return (
+            ("XREVRANGE", self.keys.journal, "+", "-", "COUNT", 1),
+            ("XRANGE", self.keys.journal, self.seen, self.seen),
+            ("HGETALL", self.keys.key("meta")),
+        )
+
+    def see(self, entry: str) -> None:
+        self.seen = max(self.seen, entry, key=Position.of)
+
+    def prove(self, *entries: str) -> None:
+        """Note entries that were there at a check."""
+        self.proved = max(self.proved, *entries, key=Position.of)
+        self.see(self.proved)
 
 
 def require_primary(info: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ from redis.asyncio import ConnectionPool, Redis
 from support.fixtures.engine_setup import wait_for
 
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable, StoreUnfit
+from technopay.storage.redis_keys import Keys
 from technopay.storage.scripts.loader import load_scripts
 from technopay.storage.server import client as client_module
 from technopay.storage.server.client import ServerClient
@@ -111,7 +112,7 @@ async def test_a_write_that_comes_after_its_wait_proves_nothing(held: Held) -> N
         ("read_meta", ["ok", "1", "", []]),
         ("claim_relay", ["nothing", "1", ""]),
         ("claim_relay", ["busy", "1", ""]),
-        ("take_due", ["ok", "1", "", [], [], "5", 0, []]),
+        ("take_due", ["ok", "1", "", [], [], "5", 0, [], []]),
         (None, []),
     ],
 )
@@ -126,8 +127,8 @@ async def test_faults_health_looks_and_idle_polls_do_not_wait(
     ("script", "reply"),
     [
         ("claim_relay", ["ok", "1", "3", "0-0"]),
-        ("take_due", ["ok", "1", "", ["payment"], [], "", 0, []]),
-        ("take_due", ["ok", "1", "", [], ["message"], "", 0, []]),
+        ("take_due", ["ok", "1", "", ["payment"], [], "", 0, [], []]),
+        ("take_due", ["ok", "1", "", [], ["message"], "", 0, [], []]),
         ("read_wallet", ["replayed", "1", ""]),
         (None, [["1-0", ["wallet.deposited", "wal_1"]]]),
     ],
@@ -227,6 +228,6 @@ async def test_a_weak_or_silent_replica_is_refused(reply: Any, refused: str) -> 
             raise reply
         return reply
 
-    health = HealthCheck(meta="meta", journal="journal", timezone="UTC", durability="always", replicas=1)
+    health = HealthCheck(keys=Keys(), timezone="UTC", durability="always", replicas=1)
     with pytest.raises(StoreUnfit, match=refused):
         await health._check_replica(ask_replica, "10.0.0.2", 6379)

@@ -11,7 +11,8 @@ local function read_one(id)
     local referred = ''
     if invoice.reference and invoice.merchant then
         local name = invoice.referred or #invoice.merchant .. ':' .. invoice.merchant .. invoice.reference
-        referred = redis.call('HGET', key('references'), name) or ''
+        -- On a store of several partitions the reference is kept elsewhere.
+        referred = is_partitioned and id or redis.call('HGET', key('references'), name) or ''
     end
     return {flat(invoice), listed, referred, flat(invoice.payment and read('payment', invoice.payment))}
 end

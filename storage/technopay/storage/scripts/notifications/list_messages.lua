@@ -6,8 +6,8 @@
 --
 -- One call reads a bounded batch, so a page can be short while there is a next one.
 --
--- Returns {code, now, '', [{message, fields, {email, phone}}], next cursor}; an unreadable message has its kind only
--- and counts as dead
+-- Returns {code, now, '', [{message, fields, {email, phone}}], next cursor, [journal entry of each]}; an unreadable
+-- message has its kind only and counts as dead
 
 local BATCH, BATCHES = 200, 5
 
@@ -20,7 +20,7 @@ local function read_message(entry)
     return built, built and built[2][2], 'sent'
 end
 
-local messages = {}
+local messages, entries_of = {}, {}
 local relayed = fields('relay', nil, 'cursor') or '0-0'
 for _ = 1, BATCHES do
     local from = cursor == '' and relayed or '(' .. cursor
@@ -29,7 +29,7 @@ for _ = 1, BATCHES do
         cursor = entry[1]
         -- The record of a message with many attempts outlives the 72 hours of its entry.
         if tonumber(string.match(cursor, '^%d+')) <= now - 2 * MESSAGE_KEPT_MS then
-            return {'ok', at, '', messages, ''}
+            return {'ok', at, '', messages, '', entries_of}
         end
         local is_read, message, user, state = pcall(read_message, entry)
         if not is_read then
@@ -38,14 +38,14 @@ for _ = 1, BATCHES do
         end
         if message and state ~= 'stale' and (status == '' or state == status)
             and (user_id == '' or user == user_id) then
-            messages[#messages + 1] = message
+            messages[#messages + 1], entries_of[#entries_of + 1] = message, cursor
         end
         if #messages == tonumber(limit) then
-            return {'ok', at, '', messages, cursor}
+            return {'ok', at, '', messages, cursor, entries_of}
         end
     end
     if #entries < BATCH then
-        return {'ok', at, '', messages, ''}
+        return {'ok', at, '', messages, '', entries_of}
     end
 end
-return {'ok', at, '', messages, cursor}
+return {'ok', at, '', messages, cursor, entries_of}

@@ -12,7 +12,8 @@
 --
 -- Returns {code, now, token, view, details}: 'ok' (details: the settlement's claim), 'replayed' for a repeat of the
 -- accepted code, 'bounds' if the clock is outside `periods`, 'key_unknown' if the engine lacks the key of the code:
--- nothing is checked, and nothing counted.
+-- nothing is checked, and nothing counted; 'limit_short' if the home of a limit has to be asked first, see
+-- shared/slices.lua.
 
 -- The claim of the first settlement attempt. A repeat gets it unless another process has claimed the payment since.
 local FIRST_CLAIM = '1'
@@ -128,9 +129,12 @@ if versions ~= '*' and not string.find(versions, ',' .. code.version .. ',', 1, 
 end
 
 -- A right code that is refused for another reason stays valid: the user can fix that and try again.
-local refused = tonumber(amount) > tonumber(balance) and 'insufficient_funds'
-    or limit_refusal(counters, amount)
-if refused == 'balance_too_large' then
+local limit_code, counter = limit_refusal(counters, amount)
+local refused = tonumber(amount) > tonumber(balance) and 'insufficient_funds' or limit_code
+if refused == 'limit_short' then
+    -- Commands that were sent behind this one come again in their order: their token is stale.
+    return {refused, at, raise_token(wallet_id), '', slice_request(counter, amount)}
+elseif refused == 'balance_too_large' then
     return refuse(refused)
 elseif refused then
     local changed = next_version(version)
@@ -143,6 +147,10 @@ require_integer(balance)
 for _, counter in ipairs(counters) do
     require_integer(counter.used)
     require_integer(counter.limit or '0')
+    if counter.slice then
+        require_integer(counter.slice.granted)
+        require_integer(counter.slice.returned)
+    end
 end
 redis.call('LLEN', key('entries', wallet_id)) -- it has to be a list before anything is written
 version = next_version(version)

@@ -8,7 +8,8 @@
 --
 -- One call reads a bounded batch, so a page can be short while there is a next one.
 --
--- Returns {code, now, '', [view], next cursor}, {payment} for an unreadable one
+-- Returns {code, now, '', [view], next cursor, [journal entry of each]}, {payment} for an unreadable one; no entries from
+-- the index
 
 local BATCH, BATCHES = 200, 10
 
@@ -22,10 +23,10 @@ local function matching(id)
     return ''
 end
 
-local views = {}
-local function add(found)
+local views, entries_of = {}, {}
+local function add(found, entry)
     if found ~= '' then
-        views[#views + 1] = found
+        views[#views + 1], entries_of[#entries_of + 1] = found, entry
     end
 end
 
@@ -34,7 +35,7 @@ if set_aside == '1' then
     for _, found in ipairs(listed) do
         add(found)
     end
-    return {'ok', at, '', views, next_cursor}
+    return {'ok', at, '', views, next_cursor, entries_of}
 end
 for _ = 1, BATCHES do
     local from = cursor == '' and '+' or '(' .. cursor
@@ -42,14 +43,14 @@ for _ = 1, BATCHES do
     for _, entry in ipairs(entries) do
         cursor = entry[1]
         if entry[2][1] == 'payment.started' then
-            add(read_each({entry[2][2]}, matching)[1])
+            add(read_each({entry[2][2]}, matching)[1], cursor)
         end
         if #views == tonumber(limit) then
-            return {'ok', at, '', views, cursor}
+            return {'ok', at, '', views, cursor, entries_of}
         end
     end
     if #entries < BATCH then
-        return {'ok', at, '', views, ''}
+        return {'ok', at, '', views, '', entries_of}
     end
 end
-return {'ok', at, '', views, cursor}
+return {'ok', at, '', views, cursor, entries_of}

@@ -9,7 +9,8 @@
 --
 -- For codes_per_hour and failures_per_day see shared/rate_limits.lua, for periods shared/counters.lua.
 --
--- Returns {code, now, token, view, details}; 'bounds' if the clock is outside `periods`.
+-- Returns {code, now, token, view, details}; 'bounds' if the clock is outside `periods`, 'limit_short' as
+-- confirm_payment.
 
 if exists('payment', payment_id) then
     return {'ok', at, '', view(payment_id), {}}
@@ -74,7 +75,9 @@ if not counters then
     return {'bounds', at, ''}
 end
 local limit_code, counter = limit_refusal(counters, amount)
-if limit_code then
+if limit_code == 'limit_short' then
+    return {limit_code, at, raise_token(wallet_id), '', slice_request(counter, amount)}
+elseif limit_code then
     return refuse(limit_code, limit_code == 'balance_too_large' and {'too_large', 'day'} or limit_details(counter))
 end
 local codes, codes_left_ms = increment_window(HOUR_MS, codes_before, codes_per_hour)

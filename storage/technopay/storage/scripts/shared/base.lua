@@ -2,22 +2,28 @@
 --
 -- Every script calls `begin` first. It reads TIME once, because TIME advances within a script on Redis 7.0. `at` is
 -- `now` in digits, for writing. All keys are under the hash tag of the partition's journal.
+--
+-- On a store of several partitions the second key is the guard. It never exists, so a cluster runs no script in a slot
+-- of which a part was moved; its name ends with the incarnation that the caller knows.
 
-local journal, tag, clock, at, now
-
-local function begin(first_key)
-    journal = first_key
-    tag = string.sub(first_key, 1, -1 - #':journal')
-    clock = redis.call('TIME')
-    at = clock[1] .. string.sub('00000' .. clock[2], -6, -4)
-    now = tonumber(at)
-end
+local journal, tag, clock, at, now, is_partitioned
 
 local function key(kind, id)
     if id then
         return tag .. ':' .. kind .. ':' .. id
     end
     return tag .. ':' .. kind
+end
+
+-- Return whether this is the store that the caller means.
+local function begin(first_key, guard)
+    journal = first_key
+    tag = string.sub(first_key, 1, -1 - #':journal')
+    clock = redis.call('TIME')
+    at = clock[1] .. string.sub('00000' .. clock[2], -6, -4)
+    now = tonumber(at)
+    is_partitioned = (guard or '') ~= ''
+    return not is_partitioned or guard == key('guard', redis.call('HGET', key('meta'), 'incarnation') or '')
 end
 
 -- Numbers leave a script as digits: tostring(1e14) would be '1e+14'.

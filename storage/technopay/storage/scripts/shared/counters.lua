@@ -4,6 +4,8 @@
 -- counters are a hash of their own. `periods` are eight values per window: its name, the start of its earliest period,
 -- then name and end of three periods (milliseconds in 13 digits). The caller computes them, because only it knows the
 -- business time zone; the script chooses by its own clock.
+--
+-- On a store of several partitions a rule for all users has slices, see shared/slices.lua.
 
 -- Name and end of the current period of a window; nil if `periods` lack it.
 local function period_of(window, periods)
@@ -33,7 +35,9 @@ local function read_counter(rule, currency, user_id, periods)
     end
     local shared, own = limit_keys(rule, currency, user_id)
     local limit, used
-    if own == shared then
+    if is_partitioned and own == shared then
+        return read_slice(rule, currency, period, ends_at)
+    elseif own == shared then
         limit, used = unpack(redis.call('HMGET', shared, 'limit', period))
     else
         limit, used = redis.call('HGET', shared, 'limit'), redis.call('HGET', own, period)
@@ -56,13 +60,21 @@ end
 -- The refusal and the counter that has no room for an amount; or nil. Every sum has to stay an exact integer.
 local function limit_refusal(counters, amount)
     for _, counter in ipairs(counters) do
-        if counter.limit and tonumber(amount) > counter.limit - counter.used then
+        local refusal = counter.slice and slice_refusal(counter, amount)
+        if refusal then
+            return refusal, counter
+        elseif counter.limit and not counter.slice and tonumber(amount) > counter.limit - counter.used then
             return counter.rule.refusal, counter
         elseif tonumber(amount) > MAX_AMOUNT - counter.used then
             return 'balance_too_large', counter
         end
     end
     return nil
+end
+
+-- What is known of the used amount, in all partitions.
+local function shown_used(counter)
+    return counter.slice and int(counter.used + counter.slice.others) or counter.used
 end
 
 -- Add the counters to the fields of a payment: at its start, and at its debit.
@@ -74,7 +86,7 @@ local function add_counters(list, counters)
         n = n + 2
         if counter.limit then
             list[n + 1], list[n + 2], list[n + 3], list[n + 4] =
-                rule.limit_field, counter.limit, rule.used_field, counter.used
+                rule.limit_field, counter.limit, rule.used_field, shown_used(counter)
             n = n + 4
         end
     end
@@ -90,7 +102,9 @@ local function count_debit(counters, amount, entry)
         entry[n + 1], entry[n + 2], entry[n + 3], entry[n + 4] =
             rule.period_field, counter.period, rule.used_field, counter.used
         n = n + 4
-        if counter.limit then
+        if counter.slice then
+            n = add_slice(entry, counter)
+        elseif counter.limit then
             entry[n + 1], entry[n + 2] = rule.limit_field, counter.limit
             n = n + 2
         end
@@ -123,7 +137,7 @@ end
 local function show_limit(counter)
     local shown = {
         'rule', counter.rule.name, 'window', counter.rule.window, 'currency', counter.currency,
-        'used', counter.used, 'resets_at', counter.resets_at,
+        'used', shown_used(counter), 'resets_at', counter.resets_at,
     }
     if counter.limit then
         shown[#shown + 1], shown[#shown + 2] = 'limit', counter.limit

@@ -50,6 +50,12 @@ local function give_back(id, payment)
     local periods = {}
     for _, counter in ipairs(charged_counters(payment)) do
         redis.call('HINCRBY', counter.key, counter.period, '-' .. payment.amount)
+        if is_partitioned and counter.rule.scope == 'all_users'
+            and redis.call('HGET', counter.key, 'mode') == 'limited' then
+            -- What comes back goes to the home of the limit: kept here, it could be spent twice.
+            redis.call('HINCRBY', counter.key, counter.period .. ':returned', payment.amount)
+            redis.call('HDEL', counter.key, 'short')
+        end
         periods[#periods + 1], periods[#periods + 2] = counter.rule.period_field, counter.period
     end
     credit('payment.failed', id, payment, payment.amount, version, 'reason', 'settlement_failed', unpack(periods))

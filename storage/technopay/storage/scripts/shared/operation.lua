@@ -2,6 +2,10 @@
 --
 -- An operation with an empty fingerprint has no record of its own.
 
+-- The recorded reply to a call that must not have an effect any more, and how long it is kept.
+local CALLED_OFF = 'called_off'
+local CALLED_OFF_MS = 72 * 3600 * 1000
+
 local function recorded_reply(operation_id, fingerprint)
     if fingerprint == '' then
         return nil
@@ -14,7 +18,9 @@ local function recorded_reply(operation_id, fingerprint)
         return {'idempotency_key_reused', at, ''}
     end
     local reply = cjson.decode(kept[2])
-    reply[1] = 'replayed'
+    if reply[1] ~= CALLED_OFF then
+        reply[1] = 'replayed'
+    end
     return reply
 end
 

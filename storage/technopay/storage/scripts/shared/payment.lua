@@ -15,7 +15,7 @@ local function pack_view(values, counters, ...)
     local n = #values
     for _, counter in ipairs(counters) do
         values[n + 1], values[n + 2], values[n + 3] =
-            counter.period, counter.limit or '', counter.limit and counter.used or ''
+            counter.period, counter.limit or '', counter.limit and shown_used(counter) or ''
         n = n + 3
     end
     for i = 1, select('#', ...) do

@@ -1,19 +1,21 @@
--- accept_loss(incarnation, next_incarnation) allow-oom
+-- accept_loss(incarnation, next_incarnation)
 --
--- Use a store as it is, although it lost entries of its journal. Engines that saw them stay closed: the store has
--- another incarnation now.
+-- Use a partition as it is, although the store lost entries of its journals. Engines that saw them stay closed: the store
+-- has another incarnation now.
 --
--- incarnation  what the operator saw; if the store has another one by now, nothing is accepted
+-- incarnation  what the operator saw; if the partition has another one by now, nothing is accepted
 --
--- Returns {code, now, ''}: 'ok', or 'nothing' when there is no loss to accept.
+-- Returns {code, now, ''}: 'ok', also for a repeat, or 'nothing'
 
 local meta = read('meta') or {}
 local names, lost = losses(meta)
 if meta.incarnation == next_incarnation then
-    return {'ok', at, ''} -- a repeat after a lost reply
-elseif meta.incarnation ~= incarnation or lost == 0 then
+    return {'ok', at, ''}
+elseif meta.incarnation ~= incarnation then
     return {'nothing', at, ''}
 end
 redis.call('HSET', key('meta'), 'incarnation', next_incarnation)
-redis.call('HDEL', key('meta'), unpack(names))
+if lost > 0 then
+    redis.call('HDEL', key('meta'), unpack(names))
+end
 return {'ok', at, ''}

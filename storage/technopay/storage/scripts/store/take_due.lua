@@ -4,7 +4,8 @@
 -- caller.
 --
 -- Returns {code, now, '', [{view, claim, id and amount of the refund}], [{message, kind, channel, attempts, claim,
--- code version, reason, context}], due_at of the next or '', how many are set aside, [unreadable members of the agenda]}
+-- code version, reason, context}], due_at of the next or '', how many are set aside, [members whose work spans
+-- partitions], [unreadable members of the agenda]}
 
 -- The longest delay of active work: a payment that is set aside waits for five minutes.
 local LEFT_ALONE_MS = 330000
@@ -12,7 +13,7 @@ local BATCH = 100
 local UNREADABLE_MS = 300000
 local REAPED = {failed = true, canceled = true, expired = true, sent = true, dead = true, stale = true}
 local agenda = key('agenda')
-local payments, messages, unreadable = {}, {}, {}
+local payments, messages, unfinished, unreadable = {}, {}, {}, {}
 
 local function claim(kind, id, member)
     redis.call('ZADD', agenda, int(now + CLAIM_MS), member)
@@ -63,6 +64,12 @@ local function take(member)
         take_payment(member)
     elseif kind == 'msg_' then
         take_message(member)
+    elseif kind == 'lim_' or kind == 'ref_' then
+        unfinished[#unfinished + 1] = member
+        redis.call('ZADD', agenda, int(now + SPREAD_MS), member)
+    elseif kind == 'quo_' then
+        redis.call('DEL', key('quota', string.sub(member, 5)))
+        redis.call('ZREM', agenda, member)
     else
         assert(string.sub(kind, 1, 3) == 'op_', 'an unknown kind of member')
         redis.call('DEL', key('operation', string.sub(member, 4)))
@@ -124,4 +131,5 @@ for _, member in ipairs(overdue_after_clock_jump()) do
     take_if_readable(member, take_overdue_after_clock_jump)
 end
 local coming = redis.call('ZRANGE', agenda, 0, 0, 'WITHSCORES')
-return {'ok', at, '', payments, messages, coming[2] or '', redis.call('ZCARD', key('set_aside')), unreadable}
+return {'ok', at, '', payments, messages, coming[2] or '', redis.call('ZCARD', key('set_aside')), unfinished,
+    unreadable}

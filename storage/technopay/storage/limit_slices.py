@@ -1,0 +1,235 @@
+"""Slices of limits: how a limit for all users holds on a store of several partitions.
+
+Each limit has a home, which grants slices of it to the partitions. A debit stays one atomic script: it needs
+room in the slice of its own partition. Only when that is short, the home is asked; when the home has nothing
+left, the unused parts of other slices are recalled. See scripts/shared/slices.lua for why the totals hold.
+
+The totals are rights that only grow, after Balegas et al. (2015), "Extending eventually consistent cloud
+databases for enforcing numeric invariants", with one granting side.
+"""
+
+import asyncio
+from asyncio import Future
+from binascii import crc_hqx
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from time import monotonic
+from typing import Any, TypeVar
+
+from technopay.engine.commands import Command, ListWallets, ReadLimits, SetLimit
+from technopay.engine.errors import Fault, OutcomeUnknown, StoreUnavailable
+from technopay.engine.models import Limit, Page, Wallet
+from technopay.engine.ports import Outcome
+from technopay.engine.values import Lease
+from technopay.storage.commands import (
+    AskSlice,
+    LimitState,
+    ReadUsage,
+    RecallSlice,
+    ReportSlice,
+    Slice,
+    SliceTotals,
+    SpreadLimit,
+    TakeSlice,
+)
+from technopay.storage.decode import LIMIT_SHORT, SliceRequest
+from technopay.storage.partition import Partition
+from technopay.storage.records import with_used
+
+Value = TypeVar("Value")
+OnResult = Callable[[Outcome[Any] | Fault], None]
+
+GIVE_UP_S = 2.0
+"""How long a payment waits for a slice."""
+PAUSE_S = 0.02
+"""Between two questions while another caller recalls."""
+BUSY_S = 2.0
+"""A partition that asks again within this time wants twice as much as before."""
+PAGE = 100
+
+
+class LimitSlices:
+    """Fetches slices for the partitions, and tells all of them a limit that is set."""
+
+    def __init__(self, partitions: Sequence[Partition]) -> None:
+        self._partitions = partitions
+        self._fetching: defaultdict[tuple[int, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._fetched: defaultdict[tuple[int, str], int] = defaultdict(int)
+        self._wanted: dict[tuple[int, str], tuple[float, int]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def send(
+        self, partition: Partition, command: Command[Any], lease: Lease | None, on_result: OnResult
+    ) -> None:
+        """Send a command that checks limits; if its slice is short, fetch one and send it again."""
+        partition.send(command, lease, partial(self._on_result, partition, command, lease, on_result))
+
+    def home_of(self, name: str) -> Partition:
+        """Return the home of a limit, by rule and currency."""
+        return self._partitions[crc_hqx(name.encode(), 0) % len(self._partitions)]
+
+    async def set_limit(self, command: SetLimit) -> Outcome[Limit]:
+        """Set a limit; return when every partition knows it.
+
+        Raises:
+            OutcomeUnknown: not all of them could be told yet; that goes on.
+
+        """
+        name = f"{command.rule}:{command.currency}"
+        home = self.home_of(name)
+        others = await self._used(command.rule, command.currency, besides=home)
+        outcome = await home.run(replace(command, others=others))
+        if outcome.code == "ok":
+            try:
+                await self.spread(name)
+            except StoreUnavailable as error:
+                raise OutcomeUnknown from error
+        return outcome
+
+    async def spread(self, name: str) -> None:
+        """Tell a limit to all partitions, and take back what they have not used of the one before."""
+        home, (rule, currency) = self.home_of(name), name.split(":")
+        asked = SpreadLimit(name, len(self._partitions))
+        mode, epoch, limit, period, *granted = (await home.run(asked)).value or [""] * 4
+        state, part = LimitState(mode, epoch, limit), Slice(rule, currency, period)
+        await asyncio.gather(
+            *(
+                self._recall(home, each, part, state, total)
+                for each, total in zip(self._partitions, granted, strict=True)
+            )
+        )
+        await home.run(asked)
+
+    async def read_limits(self, command: ReadLimits) -> Outcome[list[Limit]]:
+        """Read the limits, with what all partitions together used."""
+        found = await asyncio.gather(*(each.run(ReadLimits()) for each in self._partitions))
+        limits = [limit for outcome in found for limit in outcome.value or ()]
+        if command.user_id is not None:
+            currencies = await self._currencies_of(command.user_id)
+            limits = [each for each in limits if each.currency in currencies and each.limit is not None]
+        used = await asyncio.gather(*(self._used(each.rule, each.currency) for each in limits))
+        counted = [with_used(each, amount) for each, amount in zip(limits, used, strict=True)]
+        return Outcome("ok", sorted(counted, key=lambda each: (each.rule, each.currency)))
+
+    def _on_result(
+        self,
+        partition: Partition,
+        command: Command[Any],
+        lease: Lease | None,
+        on_result: OnResult,
+        result: Outcome[Any] | Fault,
+    ) -> None:
+        if isinstance(result, Fault) or result.code != LIMIT_SHORT:
+            on_result(result)
+            return
+        task = asyncio.get_running_loop().create_task(
+            self._send_again(partition, command, lease, on_result, result)
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send_again(
+        self,
+        partition: Partition,
+        command: Command[Any],
+        lease: Lease | None,
+        on_result: OnResult,
+        short: Outcome[Any],
+    ) -> None:
+        """Fetch a slice and send the command under the token that its reply raised, until it is not short."""
+        result: Outcome[Any] | Fault = short
+        give_up_at_s = monotonic() + GIVE_UP_S
+        while isinstance(result, Outcome) and result.code == LIMIT_SHORT:
+            if monotonic() > give_up_at_s:
+                result = StoreUnavailable("The limit cannot be checked now. Nothing happened; try again.")
+                break
+            lease = lease and lease._replace(token=result.token)
+            try:
+                sent = await self._fetch(partition, result.details["slice"], command, lease)
+            except Fault:
+                result = StoreUnavailable()  # the home has a fault; the command did not run
+                break
+            try:
+                result = await sent
+            except Fault as fault:
+                result = fault
+        on_result(result)
+
+    async def _fetch(
+        self, partition: Partition, need: SliceRequest, command: Command[Any], lease: Lease | None
+    ) -> Future[Outcome[Any]]:
+        """Fetch a slice and send the command right behind it, so that nobody takes it away between them."""
+        key = partition.number, f"{need.rule}:{need.currency}"
+        before = self._fetched[key]
+        async with self._fetching[key]:
+            # Those that wait for the same slice try first whether there is room by now.
+            if self._fetched[key] == before:
+                partition.send(
+                    await self._ask(partition, need, self._wanted_now(key, need.amount)), None, _ignore
+                )
+                self._fetched[key] += 1
+            return partition.send_once(command, lease)
+
+    async def _ask(self, partition: Partition, need: SliceRequest, wanted: int) -> TakeSlice:
+        """Ask the home of a limit for a slice, until it grants one or has nothing left."""
+        home = self.home_of(f"{need.rule}:{need.currency}")
+        part, recalled_at = Slice(need.rule, need.currency, need.period), ""
+        totals = SliceTotals(need.granted, need.returned, need.used)
+        give_up_at_s = monotonic() + GIVE_UP_S
+        while monotonic() < give_up_at_s:
+            question = AskSlice(part, f"{partition.number:02x}", totals, need.amount, wanted, recalled_at)
+            outcome = await home.run(question)
+            (mode, epoch, limit, granted, others, left), holders = outcome.value or ([""] * 6, ())
+            state, recalled_at = LimitState(mode, epoch, limit), ""
+            if outcome.code == "recalling":
+                await asyncio.sleep(PAUSE_S)
+            elif outcome.code == "recall":
+                named = zip(holders[::2], holders[1::2], strict=True)
+                await asyncio.gather(
+                    *(
+                        self._recall(home, self._partitions[int(number, 16)], part, state, total)
+                        for number, total in named
+                    )
+                )
+                recalled_at = left
+            else:
+                return TakeSlice(part, state, granted, others, left)
+        raise StoreUnavailable
+
+    async def _recall(
+        self, home: Partition, partition: Partition, part: Slice, state: LimitState, granted: str
+    ) -> None:
+        """Have a partition return what it has not used, and tell the home."""
+        totals = SliceTotals(*((await partition.run(RecallSlice(part, state, granted))).value or ()))
+        await home.run(ReportSlice(part, f"{partition.number:02x}", totals, state.epoch))
+
+    def _wanted_now(self, key: tuple[int, str], amount: int) -> int:
+        """Return how much a partition wants: the more often it asks, the more."""
+        now_s = monotonic()
+        asked_at_s, before = self._wanted.get(key, (0.0, 0))
+        wanted = max(2 * before, 8 * amount) if now_s - asked_at_s < BUSY_S else 8 * amount
+        self._wanted[key] = now_s, wanted
+        return wanted
+
+    async def _used(self, rule: str, currency: str, besides: Partition | None = None) -> int:
+        """Return what all partitions, or all but one, used of a limit."""
+        asked = [each for each in self._partitions if each is not besides]
+        found = await asyncio.gather(*(each.run(ReadUsage(rule, currency)) for each in asked))
+        return sum(int(used) for outcome in found for used in outcome.value or ())
+
+    async def _currencies_of(self, user_id: str) -> set[str]:
+        """Return the currencies of a user's wallets."""
+        partition = self._partitions[crc_hqx(user_id.encode(), 0) % len(self._partitions)]
+        currencies: set[str] = set()
+        cursor: str | None = ""
+        while cursor is not None:
+            page: Page[Wallet] | None = (await partition.run(ListWallets(user_id, cursor, PAGE))).value
+            currencies.update(each.currency for each in page.data) if page else None
+            cursor = page.next_cursor if page else None
+        return currencies
+
+
+def _ignore(_: object) -> None:
+    """Ignore whether a slice arrived: without it, the command behind it is short again."""

@@ -1,0 +1,143 @@
+"""The partitions of a store: each command goes to the partition of its user or record.
+
+A record of another partition than the user's does not exist for that user: the user's partition is read, by the
+same script and in the same time as for one that does not exist.
+"""
+
+import asyncio
+from binascii import crc_hqx
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import fields, replace
+from operator import attrgetter
+from typing import Any, TypeVar
+
+from technopay.engine.commands import (
+    BindSecret,
+    Command,
+    ConfirmPayment,
+    CreateInvoice,
+    CreateUser,
+    CreateWallet,
+    FinishDue,
+    ListMessages,
+    ReadLimits,
+    SearchPayments,
+    SetLimit,
+    StartPayment,
+)
+from technopay.engine.errors import Fault
+from technopay.engine.fields import partition_in
+from technopay.engine.ports import Outcome
+from technopay.engine.values import Lease
+from technopay.storage.creations import Creations
+from technopay.storage.limit_slices import LimitSlices
+from technopay.storage.merged_lists import merge
+from technopay.storage.partition import Partition
+
+Value = TypeVar("Value")
+
+CHECKS_LIMITS = (StartPayment, ConfirmPayment)
+RECORDS = ("payment_id", "wallet_id", "invoice_id")
+"""The fields of commands that name a record, the first one first."""
+
+
+class Partitions:
+    """Routes commands. Those about several partitions can only be run, not sent."""
+
+    def __init__(self, first: Partition, count: int) -> None:
+        self._all = [first, *(first.sibling(number) for number in range(1, count))]
+        self._slices = LimitSlices(self._all)
+        self._creations = Creations(self._all)
+        self._routes: dict[type[Command[Any]], Callable[[Any], int]] = {}
+        self._composites: dict[type[Command[Any]], Callable[[Any], Awaitable[Outcome[Any]]]] = {
+            SearchPayments: self._list,
+            ListMessages: self._list,
+            SetLimit: self._slices.set_limit,
+            CreateUser: self._creations.create,
+            CreateWallet: self._creations.create,
+            CreateInvoice: self._creations.create_invoice,
+            FinishDue: self._finish,
+            BindSecret: self._bind_secret,
+            ReadLimits: self._slices.read_limits,
+        }
+
+    def __iter__(self) -> Iterator[Partition]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __getitem__(self, number: int) -> Partition:
+        return self._all[number]
+
+    def of_user(self, user_id: str) -> int:
+        """Return the number of the partition of a user, and of everything that is the user's."""
+        return crc_hqx(user_id.encode(), 0) % len(self._all)
+
+    def send(
+        self,
+        command: Command[Value],
+        lease: Lease | None,
+        on_result: Callable[[Outcome[Value] | Fault], None],
+    ) -> None:
+        """Send a command to its partition; see the engine's store port."""
+        partition = self.of(command)
+        if isinstance(command, CHECKS_LIMITS):
+            self._slices.send(partition, command, lease, on_result)
+        else:
+            partition.send(command, lease, on_result)
+
+    async def run(self, command: Command[Value], lease: Lease | None = None) -> Outcome[Value]:
+        """Run a command, in its partition or in all."""
+        composite = self._composites.get(type(command))
+        if composite is not None:
+            return await composite(command)
+        return await self.of(command).run(command, lease, self.send)
+
+    def home_of_limit(self, name: str) -> Partition:
+        """Return the home of a limit, by rule and currency."""
+        return self._slices.home_of(name)
+
+    async def run_each(self, command: Command[Value]) -> list[Outcome[Value]]:
+        """Run a command in every partition; return the outcomes in their order."""
+        return await asyncio.gather(*(each.run(command) for each in self._all))
+
+    def of(self, command: Command[Any]) -> Partition:
+        """Return the partition of a command; the first one for a command about the whole store."""
+        route = self._routes.get(type(command))
+        if route is None:
+            route = self._routes[type(command)] = self._route_of(type(command))
+        return self._all[route(command)]
+
+    def _route_of(self, command_type: type[Command[Any]]) -> Callable[[Any], int]:
+        names = {each.name for each in fields(command_type)}
+        if "partition" in names:
+            return attrgetter("partition")
+        record = next((name for name in RECORDS if name in names), None)
+
+        def route(command: Any) -> int:
+            if "user_id" in names and command.user_id is not None:
+                return self.of_user(command.user_id)
+            number = partition_in(getattr(command, record)) if record else 0
+            return number if number < len(self._all) else 0  # it does not exist in any partition
+
+        return route
+
+    async def _bind_secret(self, command: BindSecret) -> Outcome[str]:
+        """Bind all partitions: each has codes."""
+        outcome, *_ = await self.run_each(command)
+        return outcome
+
+    async def _finish(self, command: FinishDue) -> Outcome[None]:
+        kind, name = command.member[:4], command.member[4:]
+        if kind == "lim_":
+            await self._slices.spread(name)
+        else:
+            await self._creations.finish(self._all[command.partition], name)
+        return Outcome("ok")
+
+    async def _list(self, command: SearchPayments | ListMessages) -> Outcome[Any]:
+        if command.user_id is not None:
+            command = replace(command, cursor=command.cursor.partition(".")[0])
+            return await self.of(command).run(command)
+        return await merge(self._all, command)

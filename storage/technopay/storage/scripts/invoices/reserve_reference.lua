@@ -1,0 +1,19 @@
+-- reserve_reference(operation_id, fingerprint, merchant, reference, invoice_id, replaced)
+--
+-- Reserve a reference in its home, for an invoice that is created next in the partition of its user.
+--
+-- replaced  the invoice that has the reference and frees it, '' for none
+--
+-- Returns {code, now, '', invoice}: 'ok' with the invoice of the operation, also of an earlier call of it; or
+-- 'reference_used' with the one that has the reference.
+
+local referred = referred_as(merchant, reference)
+local holder, reserved_by = string.match(redis.call('HGET', key('references'), referred) or '', '^(%S+) (%S+)')
+if reserved_by == operation_id then
+    return {'ok', at, '', holder}
+elseif holder and holder ~= replaced then
+    return {'reference_used', at, '', holder}
+end
+redis.call('HSET', key('references'), referred, invoice_id .. ' ' .. operation_id .. ' ' .. fingerprint)
+redis.call('ZADD', key('agenda'), int(now + RESERVED_MS), 'ref_' .. referred)
+return {'ok', at, '', invoice_id}
