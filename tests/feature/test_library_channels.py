@@ -8,6 +8,8 @@ from support.fixtures.engine_setup import make_setup, quick_settings, wait_for
 from technopay.engine import Engine, FixedCode, Message, NoChannel, Payment, RecordingChannel
 from technopay.storage import RedisStore
 
+pytestmark = pytest.mark.any_partition
+
 Method = Literal["email", "sms"]
 ADDRESSES: dict[str, dict[str, Any]] = {
     "both": {"email": "both@example.com", "phone": "+15550100"},

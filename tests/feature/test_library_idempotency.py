@@ -12,6 +12,8 @@ from support.fixtures.store_setup import Setup as AtRest
 from technopay.engine import Engine, EngineSettings, IdempotencyKeyReused, InsufficientFunds
 from technopay.storage import RedisStore
 
+pytestmark = pytest.mark.any_partition
+
 FAILURES = 1_000
 EXPIRES_AT = datetime(2100, 1, 1, tzinfo=UTC)
 OPERATIONS = [

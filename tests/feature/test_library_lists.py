@@ -8,6 +8,8 @@ from support.fixtures.engine_setup import make_setup, quick_settings, wait_for
 from technopay.engine import Engine
 from technopay.storage import RedisStore
 
+pytestmark = pytest.mark.any_partition
+
 
 async def all_pages(method: Any, limit: int, **arguments: Any) -> list[Any]:
     """Read a list to its end, page by page."""

@@ -16,6 +16,8 @@ from technopay.engine import (
 )
 from technopay.storage import RedisStore
 
+pytestmark = pytest.mark.any_partition
+
 Locked = tuple[Setup, Payment, Payment]
 
 

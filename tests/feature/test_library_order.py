@@ -11,6 +11,8 @@ from support.proxies.faulty_proxy import Fault, Proxy, running_proxy
 from technopay.engine import Engine
 from technopay.storage import RedisStore
 
+pytestmark = pytest.mark.any_partition
+
 COUNT = 300
 
 

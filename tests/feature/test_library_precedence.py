@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from support.fixtures.audit import assert_clean
 from support.fixtures.clock import FakeClock
 from support.fixtures.engine_setup import Setup, make_setup, other_than, quick_settings
+from support.fixtures.placed_keys import PlacedKeys
 from support.fixtures.store_setup import client_of
 
 from technopay.engine import (
@@ -114,7 +116,7 @@ class Situation:
         store = self.alice.store
         assert isinstance(store, RedisStore)
         full = {window: f"{self.clock.now_ms + 60_000} {MOST}"}
-        await client_of(store).hset(store._keys.key("user", "alice"), mapping=full)
+        await client_of(store).hset(PlacedKeys.of(store).key("user", "alice"), mapping=full)
 
     async def spoil_invoice(self, rule: str) -> None:
         """Bring the invoice into the state of a rule; every other record has to be in order."""
@@ -157,6 +159,13 @@ class Situation:
                 arguments["user_id"] = "bob"
             case "validation_failed":
                 arguments |= {"code": ""} if "code" in arguments else {"idempotency_key": " "}
+
+
+@pytest.fixture(params=[1, 4], ids=["alone", "partitioned"])
+async def fake_store(request: pytest.FixtureRequest) -> AsyncIterator[RedisStore]:
+    async with RedisStore.fake(partitions=request.param) as opened:
+        yield opened
+        await assert_clean(opened)
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from technopay.engine.ports import Outcome
 from technopay.engine.values import Verdict
 from technopay.storage import RedisStore
 
+pytestmark = pytest.mark.any_partition
+
 AMOUNT, BALANCE = 2_500, 10_000
 UNKNOWN = "pay_00unknown"
 
