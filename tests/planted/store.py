@@ -10,6 +10,8 @@ STEPS = "tests/feature/test_migration_steps.py"
 KILLED = "tests/faults/test_migration.py"
 FITNESS = "tests/unit/storage/server/test_health_rules.py"
 REPLICATION = "tests/unit/storage/server/test_replication.py"
+SLICES = "tests/property/test_slices.py::test_no_order_of_messages_passes_a_limit"
+PARTITIONED = "tests/unit/storage/test_partitions.py"
 HEALTH = "tests/unit/storage/server/test_health.py"
 LOSSES = "tests/unit/storage/test_losses.py"
 FAILOVERS = "tests/faults/test_failovers.py"
@@ -231,5 +233,65 @@ STORE_AND_REPLIES = (
         "A connection to a server that became a replica is given up.",
         (storage("server/client", "connection.abort()  # the next", "pass  # the next"),),
         (f"{FAILOVERS}::test_a_connection_to_a_server_that_became_a_replica_is_given_up[valkey]",),
+    ),
+    Breakage(
+        "give-back-kept-by-the-partition",
+        "What is given back in one partition goes to the home of the limit, which may grant it to another.",
+        (
+            lua(
+                "shared/credit",
+                "redis.call('HINCRBY', counter.key, counter.period .. ':returned', payment.amount)",
+                "",
+            ),
+        ),
+        (f"{PARTITIONED}::test_what_is_given_back_after_a_lowering_is_not_spent_past_the_limit[fake]",),
+    ),
+    Breakage(
+        "recall-without-the-granted-total",
+        "A recall takes back a grant that is still on its way, too.",
+        (lua("recall_slice", "larger(own_granted, granted)", "own_granted or '0'"),),
+        (f"{PARTITIONED}::test_a_grant_that_arrives_after_a_lowering_is_worth_nothing[fake]",),
+    ),
+    Breakage(
+        "returned-added-not-merged",
+        "A report that comes twice counts once.",
+        (
+            lua(
+                "shared/quota",
+                "larger(quota['r:' .. partition], returned)",
+                "int((quota['r:' .. partition] or 0) + returned)",
+            ),
+        ),
+        (f"{SLICES}[0]", f"{SLICES}[1]", f"{SLICES}[2]", f"{SLICES}[3]"),
+    ),
+    Breakage(
+        "partition-without-a-record-unlimited",
+        "A partition that knows nothing of a limit asks its home.",
+        (
+            lua(
+                "shared/slices",
+                "elseif not slice.mode then\n        return 'limit_short'",
+                "elseif not slice.mode then\n        return nil",
+            ),
+        ),
+        (f"{PARTITIONED}::test_a_partition_that_was_never_told_a_limit_asks_for_it[fake]",),
+    ),
+    Breakage(
+        "reference-freed-before-its-invoice-was-closed",
+        "A reference goes on to another invoice only when a script ended the one that has it.",
+        (storage("creations", 'if released.code != "ok":', "if False:"),),
+        (f"{PARTITIONED}::test_a_reference_is_used_once_in_all_partitions_until_its_invoice_frees_it[fake]",),
+    ),
+    Breakage(
+        "foreign-partition-used",
+        "A script of a store of several partitions runs in the incarnation that the engine knows only.",
+        (lua("shared/base", "return not is_partitioned or guard == key", "return true or guard == key"),),
+        (f"{PARTITIONED}::test_a_partition_of_another_store_is_refused_by_its_script_and_at_the_start[fake]",),
+    ),
+    Breakage(
+        "one-place-for-all-partitions",
+        "A cursor of a list over all partitions is a place in each of them.",
+        (storage("merged_lists", "number + 1 if partition < place.partition else number", "number"),),
+        (f"{PARTITIONED}::test_places_of_one_millisecond_are_in_the_order_of_partitions",),
     ),
 )
