@@ -44,7 +44,9 @@ def test_every_figure_is_shown_and_written_down(monkeypatch: pytest.MonkeyPatch,
     report.run_bench(tmp_path / "figures.json", Console(file=shown, width=160))
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert set(figures) == FIGURES
-    assert all(value > 0 for name, value in figures.items() if name != "purchase_bytes")
+    # The memory of so few records is lost in that of the server.
+    noise = ("purchase_bytes", "idle_wallet_bytes")
+    assert not {name: value for name, value in figures.items() if value <= 0 and name not in noise}
     assert all(name in shown.getvalue() for name in FIGURES)
 
 

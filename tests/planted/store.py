@@ -292,6 +292,8 @@ STORE_AND_REPLIES = (
         "one-place-for-all-partitions",
         "A cursor of a list over all partitions is a place in each of them.",
         (storage("merged_lists", "number + 1 if partition < place.partition else number", "number"),),
-        (f"{PARTITIONED}::test_places_of_one_millisecond_are_in_the_order_of_partitions",),
+        (
+            "tests/unit/storage/test_merged_lists.py::test_places_of_one_millisecond_are_in_the_order_of_partitions",
+        ),
     ),
 )

@@ -19,6 +19,7 @@ from technopay.engine.commands import BindSecret, Command, FindPayment, FinishDu
 from technopay.engine.errors import REFUSALS, EngineClosed, Fault, InternalError, StoreUnfit
 from technopay.engine.events.feed import Feed
 from technopay.engine.events.waiters import Waiters
+from technopay.engine.fields import partition_in
 from technopay.engine.models import Audit, Method, Payment, Record
 from technopay.engine.notifications.relay import Relay
 from technopay.engine.ports import Channel, Clock, Ids, Outcome, SettlementService, Store, Verifier
@@ -252,12 +253,14 @@ class Runtime:
     def forget(self, payment_id: str) -> None:
         self._routes.pop(payment_id, None)
 
-    def wake_journal_readers(self) -> None:
+    def wake_journal_readers(self, partition: int) -> None:
+        """Have relay and feed read the journal of a partition now."""
+        self._relay.note_news(partition)
         self.relay.wake()
         self.feed.wake()
 
     def _announce(self, payment: Payment) -> None:
-        self.wake_journal_readers()
+        self.wake_journal_readers(partition_in(payment.id))
         self.waiters.announce(payment)
 
     async def _take_due(self) -> bool:

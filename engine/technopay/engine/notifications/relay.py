@@ -57,10 +57,27 @@ class Relay:
         self._keys = keys
         self._settings = settings
         self._owner = owner
+        self._with_news: set[int] = set()
+        self._poll_at_s = 0.0
 
     async def step(self) -> bool:
-        """Deliver the messages of one batch of the journal; return whether there may be more."""
-        return any(await run_for_each(self._store.partitions, self._relay))
+        """Deliver the messages of a batch of each journal; return whether there may be more.
+
+        Of several partitions, those with news come at once, all of them at an interval.
+        """
+        partitions, now_s = self._store.partitions, self._clock.monotonic()
+        if self._with_news and now_s < self._poll_at_s:
+            partitions = sorted(self._with_news)
+        else:
+            self._poll_at_s = now_s + self._settings.agenda_interval_s
+        self._with_news = set()
+        has_more = await run_for_each(partitions, self._relay)
+        self._with_news.update(each for each, more in zip(partitions, has_more, strict=True) if more)
+        return any(has_more)
+
+    def note_news(self, partition: int) -> None:
+        """Note that the journal of a partition has new entries."""
+        self._with_news.add(partition)
 
     async def _relay(self, partition: int) -> bool:
         since = self._clock.monotonic()
