@@ -74,7 +74,7 @@ class AcceptLoss(Command[None]):
 
 
 class Slice(NamedTuple):
-    """What a partition and the home of a limit tell each other about: a limit in one period."""
+    """A limit in one period: the subject of all messages between a partition and its home."""
 
     rule: str
     currency: str
@@ -132,7 +132,7 @@ class RecallSlice(Command[list[str]]):
 
 @dataclass(frozen=True, slots=True)
 class ReportSlice(Command[None]):
-    """Tell the home of a limit the totals of a partition."""
+    """Report the totals of a partition to the home of a limit."""
 
     slice: Slice
     holder: str
@@ -143,7 +143,7 @@ class ReportSlice(Command[None]):
 
 @dataclass(frozen=True, slots=True)
 class SpreadLimit(Command[list[str]]):
-    """Read a limit, to tell it to all partitions; 'done': all know it."""
+    """Read a limit, to spread it to all partitions; 'done': all know it."""
 
     name: str
     partitions: int
@@ -192,7 +192,7 @@ class ReleaseReference(Command[None]):
 
 @dataclass(frozen=True, slots=True)
 class ReadReservation(Command[str]):
-    """Read who has a reference."""
+    """Read the reservation of a reference."""
 
     referred: str
 

@@ -78,18 +78,18 @@ class Creations:
         if earlier.code != "nothing":
             return earlier
         home = self._home_of(f"{command.merchant}\n{reference}")
-        asked = ReserveReference(
+        reservation = ReserveReference(
             operation.operation_id, operation.fingerprint, command.merchant, reference, command.invoice_id
         )
         for _ in range(TRIES_MAX):
-            reserved = await home.run(asked)
+            reserved = await home.run(reservation)
             holder = reserved.value or ""
             if reserved.code == "ok":
                 break
             released = await self._partitions[partition_in(holder)].run(ReleaseReference(holder))
             if released.code != "ok":
                 return await self._refusal(command, holder)
-            asked = replace(asked, replaced=holder)
+            reservation = replace(reservation, replaced=holder)
         else:
             raise StoreUnavailable
         outcome = await self._create(replace(command, invoice_id=holder))

@@ -9,17 +9,18 @@ databases for enforcing numeric invariants", with one granting side.
 """
 
 import asyncio
+import logging
 from asyncio import Future
 from binascii import crc_hqx
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
 from technopay.engine.commands import Command, ListWallets, ReadLimits, SetLimit
-from technopay.engine.errors import Fault, OutcomeUnknown, StoreUnavailable
+from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.engine.models import Limit, Page, Wallet
 from technopay.engine.ports import Outcome
 from technopay.engine.values import Lease
@@ -38,6 +39,8 @@ from technopay.storage.decode import LIMIT_SHORT, SliceRequest
 from technopay.storage.partition import Partition
 from technopay.storage.records import with_used
 
+logger = logging.getLogger(__name__)
+
 Value = TypeVar("Value")
 OnResult = Callable[[Outcome[Any] | Fault], None]
 
@@ -51,7 +54,7 @@ PAGE = 100
 
 
 class LimitSlices:
-    """Fetches slices for the partitions, and tells all of them a limit that is set."""
+    """Fetches slices for the partitions, and spreads a limit that is set to all of them."""
 
     def __init__(self, partitions: Sequence[Partition]) -> None:
         self._partitions = partitions
@@ -74,7 +77,7 @@ class LimitSlices:
         """Set a limit; return when every partition knows it.
 
         Raises:
-            OutcomeUnknown: not all of them could be told yet; that goes on.
+            OutcomeUnknown: it has not reached all of them yet; the agenda goes on with it.
 
         """
         name = f"{command.rule}:{command.currency}"
@@ -89,10 +92,10 @@ class LimitSlices:
         return outcome
 
     async def spread(self, name: str) -> None:
-        """Tell a limit to all partitions, and take back what they have not used of the one before."""
+        """Spread a limit to all partitions, and take back what they have not used of the one before."""
         home, (rule, currency) = self.home_of(name), name.split(":")
-        asked = SpreadLimit(name, len(self._partitions))
-        mode, epoch, limit, period, *granted = (await home.run(asked)).value or [""] * 4
+        command = SpreadLimit(name, len(self._partitions))
+        mode, epoch, limit, period, *granted = (await home.run(command)).value or [""] * 4
         state, part = LimitState(mode, epoch, limit), Slice(rule, currency, period)
         await asyncio.gather(
             *(
@@ -100,7 +103,7 @@ class LimitSlices:
                 for each, total in zip(self._partitions, granted, strict=True)
             )
         )
-        await home.run(asked)
+        await home.run(command)
 
     async def read_limits(self, command: ReadLimits) -> Outcome[list[Limit]]:
         """Read the limits, with what all partitions together used."""
@@ -125,7 +128,7 @@ class LimitSlices:
             on_result(result)
             return
         task = asyncio.get_running_loop().create_task(
-            self._send_again(partition, command, lease, on_result, result)
+            self._send_again_or_fail(on_result, self._send_again(partition, command, lease, on_result, result))
         )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -156,6 +159,14 @@ class LimitSlices:
             except Fault as fault:
                 result = fault
         on_result(result)
+
+    async def _send_again_or_fail(self, on_result: OnResult, sending: Coroutine[Any, Any, None]) -> None:
+        """Resolve the command in any case."""
+        try:
+            await sending
+        except Exception:
+            logger.exception("a slice could not be fetched")
+            on_result(InternalError())
 
     async def _fetch(
         self, partition: Partition, need: SliceRequest, command: Command[Any], lease: Lease | None
@@ -201,7 +212,7 @@ class LimitSlices:
     async def _recall(
         self, home: Partition, partition: Partition, part: Slice, state: LimitState, granted: str
     ) -> None:
-        """Have a partition return what it has not used, and tell the home."""
+        """Have a partition return what it has not used, and report that to the home."""
         totals = SliceTotals(*((await partition.run(RecallSlice(part, state, granted))).value or ()))
         await home.run(ReportSlice(part, f"{partition.number:02x}", totals, state.epoch))
 

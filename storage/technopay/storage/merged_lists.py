@@ -95,10 +95,10 @@ async def merge(partitions: Sequence[Partition], command: Listing) -> Outcome[Pa
     order: Order = IndexOrder() if is_index else JournalOrder()
     start = order.read_cursor(command.cursor) if command.cursor else None
     parts = [Part(each, order.cursor_in(start, each.number) if start else "") for each in partitions]
-    asked = replace(command, limit=command.limit // len(parts) + 2)
+    share = replace(command, limit=command.limit // len(parts) + 2)
     behind = parts
     for _ in range(ROUNDS_MAX):
-        await asyncio.gather(*(_read(part, asked, order) for part in behind))
+        await asyncio.gather(*(_read(part, share, order) for part in behind))
         # Up to here every partition was read.
         bound = max((part.end for part in parts if part.end is not None), default=None)
         items = [item for part in parts for item in part.items if bound is None or item[0] >= bound]
@@ -114,11 +114,11 @@ async def merge(partitions: Sequence[Partition], command: Listing) -> Outcome[Pa
 
 
 async def _read(part: Part, command: Listing, order: Order) -> None:
-    asked, number = replace(command, cursor=part.cursor), part.partition.number
-    reply = await part.partition.read(asked)
+    own, number = replace(command, cursor=part.cursor), part.partition.number
+    reply = await part.partition.read(own)
     found, part.cursor, names = reply.body
     for raw, name in zip(found, names or [id_of(raw) for raw in found], strict=True):
-        page: Any = part.partition.decode(asked, reply._replace(body=[[raw], ""])).value
+        page: Any = part.partition.decode(own, reply._replace(body=[[raw], ""])).value
         # An unreadable record is left out.
         part.items += [(order.place_of(name, number), item) for item in page.data]
     part.end = order.place_of(part.cursor, number) if part.cursor else None

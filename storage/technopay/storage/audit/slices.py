@@ -47,7 +47,7 @@ def _compare(
         out += granted - returned
         own_granted, own_returned = _number(part, f"{period}:granted"), _number(part, f"{period}:returned")
         is_limited, used = part.get("mode") == "limited", _number(part, period)
-        # Only a partition that counted without a limit knows more than its home, until it is asked.
+        # Only a partition that counted without a limit knows more than its home, until the next recall.
         if is_limited and own_granted > granted:
             yield differ(SLICES, subject, f"granted to {partition}", f"at most {granted}", own_granted)
         if _number(first, f"r:{partition}") > own_returned:

@@ -352,3 +352,29 @@ async def test_a_loss_is_recorded_in_the_store_and_closes_it_for_engines_that_sa
 
     server.meta["lost:200-0"] = "100-0"
     await server.refuse(make_health(), "entry 200-0 of its journal is missing")
+
+
+async def test_partitions_are_checked_in_turn_and_all_of_them_on_a_new_connection(server: FakeServer) -> None:
+    looked_at: list[str] = []
+
+    async def request(commands: Sequence[Command]) -> list[Any]:
+        looked_at.extend(str(command[1]) for command in commands if command[0] == "HGETALL")
+        return await server.request(commands)
+
+    server.meta["partitions"] = "40"
+    health = HealthCheck(keys=Keys(), timezone="UTC", durability="always")
+    health.adopt(server.meta)
+    metas = [Keys("tp", number).key("meta") for number in range(40)]
+    await health.check(request, is_new=True)
+    assert looked_at == metas
+
+    looked_at.clear()
+    for _ in range(3):
+        await health.check(request)
+    assert [each for each in looked_at if each == metas[0]] == [metas[0]] * 3
+    assert len(looked_at) == 3 * 17
+    assert set(looked_at) == set(metas)
+
+    health.note_entry("700-0", 30)
+    with pytest.raises(StoreUnfit, match="entry 700-0 of its journal is missing"):
+        await health.check(request, is_new=True)

@@ -1,6 +1,6 @@
 -- read_reservation(referred) no-writes
 --
--- Read who has a reference: '<invoice> <operation> <fingerprint>', '' for nobody.
+-- Read the reservation of a reference: '<invoice> <operation> <fingerprint>', '' for none.
 --
 -- Returns {code, now, '', reservation}
 

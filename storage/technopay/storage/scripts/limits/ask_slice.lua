@@ -48,7 +48,7 @@ elseif need <= free then
     return reply('ok', '')
 end
 
--- Others may have unused parts. What they used is only known as last told, so all of it is recalled now and then.
+-- Others may have unused parts. What they used is only known as last reported, so all of it is recalled now and then.
 local is_stale = now - quota.recalled_at > FRESH_MS or now < tonumber(quota.recalled_at)
 local holders = {}
 for field, total in pairs(quota) do

@@ -1,6 +1,6 @@
 -- spread_limit(name, partitions, periods...)
 --
--- Read a limit in its home, to tell it to all partitions; note when all of them have it.
+-- Read a limit in its home, to spread it to all partitions; note when all of them have it.
 --
 -- name        rule and currency
 -- partitions  how many the store has
@@ -14,17 +14,17 @@ if not period then
 end
 local record, quota = read('quota', name) or {}, read_quota(name, period)
 local epoch, reported = record.epoch or '0', 0
-local told = {record.limit and 'limited' or 'free', epoch, record.limit or '', period}
+local reply_parts = {record.limit and 'limited' or 'free', epoch, record.limit or '', period}
 for number = 0, partitions - 1 do
     local partition = string.format('%02x', number)
-    told[#told + 1] = quota['g:' .. partition] or '0'
+    reply_parts[#reply_parts + 1] = quota['g:' .. partition] or '0'
     if tonumber(record['reported:' .. partition] or '0') >= tonumber(epoch) then
         reported = reported + 1
     end
 end
 if reported < tonumber(partitions) then
-    return {'ok', at, '', told}
+    return {'ok', at, '', reply_parts}
 end
 redis.call('HDEL', key('quota', name), 'pending')
 redis.call('ZREM', key('agenda'), 'lim_' .. name)
-return {'done', at, '', told}
+return {'done', at, '', reply_parts}

@@ -3,14 +3,14 @@
 -- Take what the home of a limit granted to this partition.
 --
 -- granted  the total of the period; a smaller one than before changes nothing
--- others   what all other partitions used, as the home was told
+-- others   what all other partitions used, as last reported
 -- left     '' if the home granted what was asked for, else what was left
 --
 -- Returns {code, now, ''}
 
 local name = rule .. ':' .. currency
 local record = key('limit', name)
-learn(name, mode, epoch, limit)
+note_limit(name, mode, epoch, limit)
 redis.call('HSET', record, period .. ':granted', larger(fields('limit', name, period .. ':granted'), granted),
     period .. ':others', others)
 if left ~= '' then

@@ -2,7 +2,7 @@
 --
 -- `quota:<rule>:<currency>` has the limit, its epoch (it grows with every change), for each partition the last epoch that
 -- it reported, and `pending`, the epoch that has not reached all of them. `quota:<rule>:<currency>:<period>` has for each
--- partition what was granted to it (`g:`), returned (`r:`) and used as last told (`s:`), the sums `out` and `spent`,
+-- partition what was granted to it (`g:`), returned (`r:`) and used as last reported (`s:`), the sums `out` and `spent`,
 -- `recalling`, the time of the recall under way, and `recalled_at`, that of the last one of everything.
 
 -- The totals of a period are kept for that long.

@@ -7,8 +7,8 @@
 --     used <= granted - returned in each partition, and the sum of granted - returned in the home <= limit.
 --
 -- The hash `limit:…` of a partition has for each period <period> (used), <period>:granted, <period>:returned and
--- <period>:others (used in other partitions, as last told); `mode` (free, limited), `epoch` and `limit` as last told;
--- `short`, the last refusal of the home: until when it counts, what was left, and the period.
+-- <period>:others (used in other partitions, as last reported); `mode` (free, limited), `epoch` and `limit` as last sent by
+-- the home; `short`, its last refusal: until when it counts, what was left, and the period.
 
 -- How long a refusal of the home counts.
 local SHORT_MS = 250
@@ -67,8 +67,9 @@ local function add_slice(entry, counter)
     return #entry
 end
 
--- Note what the home told: an older epoch changes no mode. A refusal under an earlier limit does not count any more.
-local function learn(name, mode, epoch, limit)
+-- Note a limit as its home sent it: an older epoch changes nothing. A refusal under an earlier limit does not count any
+-- more.
+local function note_limit(name, mode, epoch, limit)
     local known = tonumber(fields('limit', name, 'epoch') or '0')
     if tonumber(epoch) > known then
         redis.call('HDEL', key('limit', name), 'short')

@@ -7,7 +7,7 @@
 --
 -- Returns {code, now, ''}: 'ok', or 'kept' when the entry is there, or the store is another one.
 
--- Each engine records one entry; many of them say no more than some.
+-- Each engine records one entry.
 local LOSSES_MAX = 64
 
 local meta = read('meta') or {}
