@@ -11,7 +11,9 @@ KILLED = "tests/faults/test_migration.py"
 FITNESS = "tests/unit/storage/server/test_health_rules.py"
 REPLICATION = "tests/unit/storage/server/test_replication.py"
 SLICES = "tests/property/test_slices.py::test_no_order_of_messages_passes_a_limit"
-PARTITIONED = "tests/unit/storage/test_partitions.py"
+PARTITIONED = "tests/unit/storage/partitions/test_partitions.py"
+LIMIT_SLICES = "tests/unit/storage/partitions/test_limit_slices.py"
+CREATIONS = "tests/unit/storage/partitions/test_creations.py"
 HEALTH = "tests/unit/storage/server/test_health.py"
 LOSSES = "tests/unit/storage/test_losses.py"
 FAILOVERS = "tests/faults/test_failovers.py"
@@ -244,13 +246,13 @@ STORE_AND_REPLIES = (
                 "",
             ),
         ),
-        (f"{PARTITIONED}::test_what_is_given_back_after_a_lowering_is_not_spent_past_the_limit[fake]",),
+        (f"{LIMIT_SLICES}::test_what_is_given_back_after_a_lowering_is_not_spent_past_the_limit[fake]",),
     ),
     Breakage(
         "recall-without-the-granted-total",
         "A recall takes back a grant that is still on its way, too.",
         (lua("recall_slice", "larger(own_granted, granted)", "own_granted or '0'"),),
-        (f"{PARTITIONED}::test_a_grant_that_arrives_after_a_lowering_is_worth_nothing[fake]",),
+        (f"{LIMIT_SLICES}::test_a_grant_that_arrives_after_a_lowering_is_worth_nothing[fake]",),
     ),
     Breakage(
         "returned-added-not-merged",
@@ -274,13 +276,13 @@ STORE_AND_REPLIES = (
                 "elseif not slice.mode then\n        return nil",
             ),
         ),
-        (f"{PARTITIONED}::test_a_partition_that_was_never_told_a_limit_asks_for_it[fake]",),
+        (f"{LIMIT_SLICES}::test_a_partition_that_was_never_told_a_limit_asks_for_it[fake]",),
     ),
     Breakage(
         "reference-freed-before-its-invoice-was-closed",
         "A reference goes on to another invoice only when a script ended the one that has it.",
         (storage("creations", 'if released.code != "ok":', "if False:"),),
-        (f"{PARTITIONED}::test_a_reference_is_used_once_in_all_partitions_until_its_invoice_frees_it[fake]",),
+        (f"{CREATIONS}::test_a_reference_is_used_once_in_all_partitions_until_its_invoice_frees_it[fake]",),
     ),
     Breakage(
         "foreign-partition-used",
@@ -293,7 +295,7 @@ STORE_AND_REPLIES = (
         "A cursor of a list over all partitions is a place in each of them.",
         (storage("merged_lists", "number + 1 if partition < place.partition else number", "number"),),
         (
-            "tests/unit/storage/test_merged_lists.py::test_places_of_one_millisecond_are_in_the_order_of_partitions",
+            "tests/unit/storage/partitions/test_merged_lists.py::test_places_of_one_millisecond_are_in_the_order_of_partitions",
         ),
     ),
 )

@@ -5,7 +5,6 @@ reserved, then the record is created in the partition of its user. Each step can
 operation. A reservation whose invoice was not created is called off first, then it ends.
 """
 
-from binascii import crc_hqx
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -25,7 +24,7 @@ from technopay.storage.commands import (
     ReplayInvoice,
     ReserveReference,
 )
-from technopay.storage.partition import Partition
+from technopay.storage.partition import Partition, home_of
 
 Value = TypeVar("Value")
 
@@ -77,7 +76,7 @@ class Creations:
         earlier: Outcome[object] = await self._of_user(command.user_id).run(ReplayInvoice(operation))
         if earlier.code != "nothing":
             return earlier
-        home = self._home_of(f"{command.merchant}\n{reference}")
+        home = home_of_reference(self._partitions, command.merchant, reference)
         reservation = ReserveReference(
             operation.operation_id, operation.fingerprint, command.merchant, reference, command.invoice_id
         )
@@ -94,7 +93,7 @@ class Creations:
             raise StoreUnavailable
         outcome = await self._create(replace(command, invoice_id=holder))
         if outcome.code != "ok":
-            referred = f"{len(command.merchant.encode())}:{command.merchant}{reference}"
+            referred = referred_as(command.merchant, reference)
             kept = f"{holder} {operation.operation_id} {operation.fingerprint}"
             await home.run(EndReservation(referred, kept, is_free=True))
         return outcome
@@ -128,7 +127,17 @@ class Creations:
             await self._home_of(bound_id).run(ReleaseOperation(bound_id, operation.fingerprint))
 
     def _home_of(self, name: str) -> Partition:
-        return self._partitions[crc_hqx(name.encode(), 0) % len(self._partitions)]
+        return home_of(self._partitions, name)
 
     def _of_user(self, user_id: str) -> Partition:
         return self._home_of(user_id)
+
+
+def home_of_reference(partitions: Sequence[Partition], merchant: str, reference: str) -> Partition:
+    """Return the home of a reference."""
+    return home_of(partitions, f"{merchant}\n{reference}")
+
+
+def referred_as(merchant: str, reference: str) -> str:
+    """Return the name of a reference, see shared/reference.lua."""
+    return f"{len(merchant.encode())}:{merchant}{reference}"

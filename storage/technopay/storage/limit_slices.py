@@ -11,7 +11,6 @@ databases for enforcing numeric invariants", with one granting side.
 import asyncio
 import logging
 from asyncio import Future
-from binascii import crc_hqx
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
@@ -36,7 +35,7 @@ from technopay.storage.commands import (
     TakeSlice,
 )
 from technopay.storage.decode import LIMIT_SHORT, SliceRequest
-from technopay.storage.partition import Partition
+from technopay.storage.partition import Partition, home_of
 from technopay.storage.records import with_used
 
 logger = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ class LimitSlices:
 
     def home_of(self, name: str) -> Partition:
         """Return the home of a limit, by rule and currency."""
-        return self._partitions[crc_hqx(name.encode(), 0) % len(self._partitions)]
+        return home_of(self._partitions, name)
 
     async def set_limit(self, command: SetLimit) -> Outcome[Limit]:
         """Set a limit; return when every partition knows it.
@@ -232,7 +231,7 @@ class LimitSlices:
 
     async def _currencies_of(self, user_id: str) -> set[str]:
         """Return the currencies of a user's wallets."""
-        partition = self._partitions[crc_hqx(user_id.encode(), 0) % len(self._partitions)]
+        partition = home_of(self._partitions, user_id)
         currencies: set[str] = set()
         cursor: str | None = ""
         while cursor is not None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from asyncio import Future
+from binascii import crc_hqx
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -205,6 +206,11 @@ class Partition:
         if code != "replayed":
             self.now_ms = reply.now_ms
         return reply
+
+
+def home_of(partitions: Sequence[Partition], name: str) -> Partition:
+    """Return the partition of a user, or the home of a limit, a reference or a key, by its name."""
+    return partitions[crc_hqx(name.encode(), 0) % len(partitions)]
 
 
 async def retry_until_known(send: Callable[[], Future[Value]]) -> Value:

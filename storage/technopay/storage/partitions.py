@@ -5,7 +5,6 @@ same script and in the same time as for one that does not exist.
 """
 
 import asyncio
-from binascii import crc_hqx
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import fields, replace
 from operator import attrgetter
@@ -32,7 +31,7 @@ from technopay.engine.values import Lease
 from technopay.storage.creations import Creations
 from technopay.storage.limit_slices import LimitSlices
 from technopay.storage.merged_lists import merge
-from technopay.storage.partition import Partition
+from technopay.storage.partition import Partition, home_of
 
 Value = TypeVar("Value")
 
@@ -72,7 +71,7 @@ class Partitions:
 
     def of_user(self, user_id: str) -> int:
         """Return the number of the partition of a user, and of everything that is the user's."""
-        return crc_hqx(user_id.encode(), 0) % len(self._all)
+        return home_of(self._all, user_id).number
 
     def send(
         self,

@@ -28,6 +28,7 @@ from technopay.storage.audit.checks import (
 from technopay.storage.audit.effects import apply
 from technopay.storage.audit.invariants import BALANCE, CHANGE, MESSAGE, READABLE, differ
 from technopay.storage.audit.ledger import Ledger
+from technopay.storage.audit.references import compare_references
 from technopay.storage.audit.slices import compare_slices
 from technopay.storage.commands import (
     AuditInvoices,
@@ -67,6 +68,9 @@ async def audit(partitions: Partitions) -> Audit:
             counts.update(verdict.checked.model_dump())
             differences += verdict.differences
             periods |= auditor.ledger.periods()
+            if len(partitions) > 1:
+                invoices = auditor.ledger.ids("invoice", PORTION)
+                differences += await compare_references(partitions, partition, invoices)
     if len(partitions) > 1:
         differences += await compare_slices(partitions, periods)
     found = differences[:DIFFERENCES_MAX]

@@ -1,0 +1,159 @@
+"""Limits for all users hold over all partitions, to the last unit."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from support.fixtures.partitioned import NAME, USERS, pay
+from support.fixtures.store_setup import Setup, client_of
+
+from technopay.engine.commands import (
+    FinishDue,
+    ReadLimits,
+    TakeDue,
+)
+from technopay.engine.errors import OutcomeUnknown, StoreUnavailable
+from technopay.storage.commands import (
+    AskSlice,
+    LimitState,
+    Slice,
+    SliceTotals,
+    TakeSlice,
+)
+
+
+async def test_a_limit_is_for_all_partitions_together_to_the_last_unit(setup: Setup) -> None:
+    await setup.set_limit("EUR", 1_000)
+    assert [await pay(setup, user, 240) for user in USERS] == ["ok"] * 4
+    assert [await pay(setup, user, 41) for user in USERS] == ["daily_limit_exceeded"] * 4
+    assert await pay(setup, "dave", 40) == "ok"
+    assert [await pay(setup, user, 1) for user in USERS] == ["daily_limit_exceeded"] * 4
+    limit = await setup.limit()
+    assert (limit.limit, limit.used, limit.remaining) == (1_000, 1_000, 0)
+
+
+async def test_what_is_given_back_in_one_partition_is_there_for_another(setup: Setup) -> None:
+    await setup.set_limit("EUR", 1_000)
+    wallet = await setup.wallet("alice")
+    payment, claim = await setup.processing(wallet, 900)
+    assert await pay(setup, "bob", 101) == "daily_limit_exceeded"
+    await setup.complete(payment, claim, "given_back")
+
+    async def is_paid() -> bool:
+        return await pay(setup, "bob", 1_000) == "ok"
+
+    # The refusal of before counts for a quarter of a second.
+    for _ in range(20):
+        if await is_paid():
+            break
+        await asyncio.sleep(0.05)
+    assert (await setup.limit()).used == 1_000
+
+
+async def test_a_lowered_limit_holds_everywhere_once_it_is_set(setup: Setup) -> None:
+    await setup.set_limit("EUR", 1_000_000)
+    assert [await pay(setup, user, 100) for user in USERS] == ["ok"] * 4
+    await setup.set_limit("EUR", 450)
+    assert await pay(setup, "alice", 51) == "daily_limit_exceeded"
+    assert await pay(setup, "bob", 50) == "ok"
+    await setup.set_limit("EUR", 0)
+    assert [await pay(setup, user, 1) for user in USERS] == ["daily_limit_exceeded"] * 4
+    await setup.set_limit("EUR", None)
+    assert [await pay(setup, user, 5_000) for user in USERS] == ["ok"] * 4
+
+
+async def test_what_is_given_back_after_a_lowering_is_not_spent_past_the_limit(setup: Setup) -> None:
+    await setup.set_limit("EUR", 1_000)
+    payment, claim = await setup.processing(await setup.wallet("alice"), 900)
+    await setup.set_limit("EUR", 100)
+    await setup.complete(payment, claim, "given_back")
+    assert await pay(setup, "alice", 101) == "daily_limit_exceeded"
+    assert await pay(setup, "alice", 100) == "ok"
+
+
+async def test_a_grant_that_arrives_after_a_lowering_is_worth_nothing(setup: Setup) -> None:
+    await setup.set_limit("EUR", 1_000)
+    day = await setup.day((await setup.processing(await setup.wallet("alice"), 1))[0])
+    partitions, own = setup.store._partitions, setup.store.partition_of("alice")
+    part, totals = Slice("global", "EUR", day), SliceTotals("0", "0", "0")
+    question = AskSlice(part, f"{own:02x}", totals, 500, 500, "")
+    answer, _ = (await partitions.home_of_limit(NAME).run(question)).value or ([], [])
+    mode, epoch, limit, granted, others, left = answer
+    assert int(granted) >= 500
+
+    await setup.set_limit("EUR", 0)
+    await partitions[own].run(TakeSlice(part, LimitState(mode, epoch, limit), granted, others, left))
+    assert await pay(setup, "alice", 1) == "daily_limit_exceeded"
+
+
+async def test_a_partition_that_was_never_told_a_limit_asks_for_it(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: str) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(setup.store._partitions._slices, "spread", fail)
+    with pytest.raises(OutcomeUnknown):
+        await setup.set_limit("EUR", 10)
+    assert [await pay(setup, user, 11) for user in USERS] == ["daily_limit_exceeded"] * 4
+    assert await pay(setup, "bob", 10) == "ok"
+
+
+async def test_what_was_paid_without_a_limit_counts_once_there_is_one(setup: Setup) -> None:
+    assert [await pay(setup, user, 100) for user in USERS] == ["ok"] * 4
+    assert await setup.run(ReadLimits()) == (await setup.run(ReadLimits()))._replace(value=[])
+    await setup.set_limit("EUR", 500)
+    assert await pay(setup, "carol", 101) == "daily_limit_exceeded"
+    assert await pay(setup, "carol", 100) == "ok"
+
+
+async def test_a_limit_that_did_not_reach_all_partitions_is_spread_by_the_agenda(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await setup.set_limit("EUR", 1_000)
+    spread = setup.store._partitions._slices.spread
+
+    async def fail(_: str) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(setup.store._partitions._slices, "spread", fail)
+    with pytest.raises(OutcomeUnknown):
+        await setup.set_limit("EUR", 10)
+    monkeypatch.setattr(setup.store._partitions._slices, "spread", spread)
+
+    home = setup.store._partitions.home_of_limit("global:EUR")
+    await client_of(setup.store).zadd(home.keys.key("agenda"), {"lim_global:EUR": 0})
+    due = await setup.done(TakeDue(home.number, 10))
+    assert due.unfinished == ["lim_global:EUR"]
+    await setup.run(FinishDue(home.number, "lim_global:EUR"))
+    assert [await pay(setup, user, 11) for user in USERS] == ["daily_limit_exceeded"] * 4
+    assert await client_of(setup.store).zscore(home.keys.key("agenda"), "lim_global:EUR") is None
+
+
+@pytest.mark.corrupts
+@pytest.mark.parametrize(
+    ("kind", "change", "what"),
+    [
+        ("limit", {"{day}:granted": "900"}, "granted to"),
+        ("quota", {"r:{own}": "900"}, "returned by"),
+        ("limit", {"{day}:granted": "1"}, "used in"),
+        ("quota", {"out": "1"}, "granted in all"),
+        ("limit", {"limit": "77"}, "limit"),
+    ],
+)
+async def test_slices_that_do_not_add_up_are_reported(
+    setup: Setup, kind: str, change: dict[str, str], what: str
+) -> None:
+    await setup.set_limit("EUR", 800)
+    wallet = await setup.wallet("alice")
+    payment, _ = await setup.processing(wallet, 100)
+    day, own = await setup.day(payment), f"{setup.store.partition_of('alice'):02x}"
+    assert (await setup.store.audit()).clean
+    home = setup.store._partitions.home_of_limit("global:EUR").keys
+    key = home.key("quota", f"global:EUR:{day}") if kind == "quota" else setup.keys.key("limit", "global:EUR")
+    if kind == "limit":
+        key = setup.store._partitions[setup.store.partition_of("alice")].keys.key("limit", "global:EUR")
+    fields: dict[str, Any] = {name.format(day=day, own=own): value for name, value in change.items()}
+    await client_of(setup.store).hset(key, mapping=fields)
+    audit = await setup.store.audit()
+    assert [each for each in audit.differences if each.what.startswith(what)], audit.differences
