@@ -14,6 +14,7 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 import pytest
+from support.fixtures.audit import assert_clean
 from support.fixtures.engine_setup import SECRET, Setup, make_setup, quick_settings
 from support.fixtures.store_commands import read_journal
 from support.fixtures.store_setup import dump
@@ -90,6 +91,13 @@ def operations() -> Iterator[tuple[str, str]]:
 
 
 OPERATIONS = list(operations())
+
+
+@pytest.fixture(params=[1, 4], ids=["alone", "partitioned"])
+async def fake_store(request: pytest.FixtureRequest) -> AsyncIterator[RedisStore]:
+    async with RedisStore.fake(partitions=request.param) as opened:
+        yield opened
+        await assert_clean(opened)
 
 
 @pytest.fixture

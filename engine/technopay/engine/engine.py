@@ -292,8 +292,8 @@ class Engine:
         """Withdraw an invoice; a payment of it that waits for its code is canceled."""
         called = self._runtime.operation("void_invoice", (invoice_id,), idempotency_key, [])
         command = commands.VoidInvoice(called, id_or_unknown(invoice_id))
-        partition = partition_in(command.invoice_id)
-        return unwrap(await self._runtime.run(command, lambda _: self._runtime.wake_journal_readers(partition)))
+        wake = self._runtime.wake_journal_readers
+        return unwrap(await self._runtime.run(command, lambda _: wake(partition_in(command.invoice_id))))
 
     # Users
     @operation("user_exists idempotency_key_reused validation_failed")

@@ -43,9 +43,10 @@ RECORD_ID = re.compile(r"(?:wal|inv|pay|msg)_[0-9a-f]{2}[0-9A-Za-z_-]{1,58}")
 WALLET_CURSOR, INVOICE_CURSOR, PAYMENT_CURSOR = (
     re.compile(rf"{prefix}_[0-9A-Za-z_-]{{1,60}}") for prefix in ("wal", "inv", "pay")
 )
-JOURNAL_CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
+JOURNAL_CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}(?:\.[0-9a-f]{2})?")
 ENTRY_CURSOR = re.compile(r"[0-9]{1,15}")
 """The cursors of pages: a record, a position in the journal, a number of entries."""
+PARTITION = re.compile("[0-9a-f]{2}")
 EVENT_ID = re.compile(r"evt_([0-9a-f]{2})([0-9]{1,18}-[0-9]{1,18})")
 MESSAGE_ID = re.compile(r"msg_([0-9a-f]{2})([0-9]{1,18}-[0-9]{1,18})")
 """An event or a message: its partition and its entry of the journal."""
@@ -69,6 +70,11 @@ def user_or_unknown(user_id: str) -> str:
 def partition_in(record_id: str) -> int:
     """Return the partition that the id of a record names."""
     return int(record_id[4:6], 16)
+
+
+def named_partition(text: str) -> int:
+    """Return the partition that a text names, which need not be the id of a record; 0 if it names none."""
+    return int(text[4:6], 16) if PARTITION.fullmatch(text[4:6]) else 0
 
 
 @lru_cache(maxsize=1)

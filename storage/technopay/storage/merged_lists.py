@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from technopay.engine.commands import ListMessages, SearchPayments
-from technopay.engine.fields import partition_in
+from technopay.engine.fields import named_partition
 from technopay.engine.models import Page
 from technopay.engine.ports import Outcome
 from technopay.engine.values import Position
@@ -69,7 +69,7 @@ class IndexOrder:
         return Place(name[6:], partition)
 
     def read_cursor(self, cursor: str) -> Place:
-        return Place(cursor[6:], partition_in(cursor))
+        return Place(cursor[6:], named_partition(cursor))
 
     def write_cursor(self, place: Place) -> str:
         return f"pay_{place.partition:02x}{place.key}"

@@ -6,7 +6,7 @@ same script and in the same time as for one that does not exist.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ from technopay.engine.commands import (
     StartPayment,
 )
 from technopay.engine.errors import Fault
-from technopay.engine.fields import partition_in
+from technopay.engine.fields import named_partition
 from technopay.engine.ports import Outcome
 from technopay.engine.values import Lease
 from technopay.storage.creations import Creations
@@ -117,8 +117,8 @@ class Partitions:
         def route(command: Any) -> int:
             if "user_id" in names and command.user_id is not None:
                 return self.of_user(command.user_id)
-            number = partition_in(getattr(command, record)) if record else 0
-            return number if number < len(self._all) else 0  # it does not exist in any partition
+            number = named_partition(getattr(command, record)) if record else 0
+            return number if number < len(self._all) else 0  # an id of no record of this store
 
         return route
 
@@ -137,6 +137,5 @@ class Partitions:
 
     async def _list(self, command: SearchPayments | ListMessages) -> Outcome[Any]:
         if command.user_id is not None:
-            command = replace(command, cursor=command.cursor.partition(".")[0])
             return await self.of(command).run(command)
         return await merge(self._all, command)

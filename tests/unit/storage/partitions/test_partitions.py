@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from support.fixtures.engine_setup import lax_settings
 from support.fixtures.partitioned import USERS
 from support.fixtures.store_commands import set_aside
 from support.fixtures.store_setup import Setup, client_of, operation
 
+from technopay.engine import Engine, ValidationFailed
 from technopay.engine.commands import (
     CreateWallet,
     ListMessages,
@@ -135,3 +137,20 @@ async def test_a_loss_in_one_partition_is_accepted_for_all(
     assert not [name for meta in metas for name in meta if name.startswith("lost:")]
     for each in store._partitions:
         each.guard(metas[0]["incarnation"])
+
+
+async def test_an_operator_reads_on_from_page_to_page_through_the_engine(setup: Setup) -> None:
+    async with Engine(setup.store, lax_settings()) as engine:
+        expected = await started_in_turn(setup, 9)
+        found, cursor = [], ""
+        while True:
+            page = await engine.search_payments(limit=2, cursor=cursor)
+            found += [payment.id for payment in page.data]
+            if not page.has_more:
+                break
+            cursor = page.next_cursor or ""
+        assert found == expected
+        for odd in ("7-1.zz", "7-1.", "7.02", "pay_02"):
+            with pytest.raises(ValidationFailed):
+                await engine.search_payments(cursor=odd)
+        assert (await engine.search_payments(set_aside=True, cursor="pay_zz1")).data == []

@@ -20,6 +20,7 @@ local function read_message(entry)
     return built, built and built[2][2], 'sent'
 end
 
+cursor = string.match(cursor, '^[^.]*') -- one of a list over all partitions names its partition, too
 local messages, entries_of = {}, {}
 local relayed = fields('relay', nil, 'cursor') or '0-0'
 for _ = 1, BATCHES do

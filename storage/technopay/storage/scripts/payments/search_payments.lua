@@ -37,6 +37,7 @@ if set_aside == '1' then
     end
     return {'ok', at, '', views, next_cursor, entries_of}
 end
+cursor = string.match(cursor, '^[^.]*') -- one of a list over all partitions names its partition, too
 for _ = 1, BATCHES do
     local from = cursor == '' and '+' or '(' .. cursor
     local entries = redis.call('XREVRANGE', journal, from, '-', 'COUNT', BATCH)
