@@ -165,8 +165,8 @@ class ReleaseOperation(Command[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayInvoice(Command[Invoice]):
-    """Return the invoice that an earlier call created. 'nothing': there was none."""
+class ReadCreatedInvoice(Command[Invoice]):
+    """Read the invoice that an earlier call created. 'nothing': there was none."""
 
     operation: Operation
 

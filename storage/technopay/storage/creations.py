@@ -18,10 +18,10 @@ from technopay.storage.commands import (
     BindOperation,
     CallOffInvoice,
     EndReservation,
+    ReadCreatedInvoice,
     ReadReservation,
     ReleaseOperation,
     ReleaseReference,
-    ReplayInvoice,
     ReserveReference,
 )
 from technopay.storage.partition import Partition, home_of
@@ -73,7 +73,7 @@ class Creations:
 
     async def _create_referred(self, command: CreateInvoice) -> Outcome[object]:
         operation, reference = command.operation, command.reference or ""
-        earlier: Outcome[object] = await self._of_user(command.user_id).run(ReplayInvoice(operation))
+        earlier: Outcome[object] = await self._of_user(command.user_id).run(ReadCreatedInvoice(operation))
         if earlier.code != "nothing":
             return earlier
         home = home_of_reference(self._partitions, command.merchant, reference)

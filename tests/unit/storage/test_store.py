@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 from support.fixtures import store_commands
+from support.fixtures.partition_calls import SLICE, TOTALS
 from support.fixtures.relaying import relay
-from support.fixtures.script_calls import SLICE, TOTALS
 from support.fixtures.store_commands import mock_inbox, mock_settlement, set_aside
 from support.fixtures.store_setup import FAR, Setup, client_of, dump, new_invoice
 
