@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from support.fixtures.audit import assert_books_balance
-from support.fixtures.engine_setup import Setup, lax_settings, make_setup, wait_for
+from support.fixtures.engine_setup import Setup, is_served, lax_settings, make_setup, wait_for
 from support.processes.service import assert_one_line, run_command
 from support.servers.replicated_server import ReplicatedServer, replicated_server
 from support.servers.sentinel_server import Sentinel, sentinel_of
 
-from technopay.engine import Engine, EventPositionUnknown, OutcomeUnknown, StoreUnavailable, StoreUnfit
+from technopay.engine import Engine, EventPositionUnknown, StoreUnavailable, StoreUnfit
 from technopay.storage import RedisStore
 from technopay.storage.redis_keys import Keys
 from technopay.storage.server.client import ServerClient
@@ -52,14 +52,6 @@ async def wait_for_failover(sentinel: Sentinel, server: ReplicatedServer) -> Non
         return sentinel.primary_port() != server.port
 
     await wait_for(look, within_s=FAILOVER_S_MAX)
-
-
-async def is_served(setup: Setup) -> bool:
-    try:
-        await setup.balance()
-    except (StoreUnavailable, OutcomeUnknown):
-        return False
-    return True
 
 
 async def is_closed(engine: Engine, words: str) -> bool:

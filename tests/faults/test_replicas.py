@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from support.fixtures.engine_setup import Setup, lax_settings, make_setup, wait_for
+from support.fixtures.engine_setup import Setup, is_served, lax_settings, make_setup, wait_for
 from support.fixtures.store_setup import Setup as StoreSetup
 from support.servers.real_servers import OwnServer
 from support.servers.replicated_server import ReplicatedServer, replicated_server
@@ -221,14 +221,6 @@ async def wait_until_idle(server: ReplicatedServer) -> None:
         return before == waits(server)
 
     assert await wait_for(is_idle, within_s=20)
-
-
-async def is_served(setup: Setup) -> bool:
-    try:
-        await setup.balance()
-    except (StoreUnavailable, OutcomeUnknown):
-        return False
-    return True
 
 
 async def is_refused(setup: Setup, reason: str) -> bool:

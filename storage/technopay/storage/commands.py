@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 from technopay.engine.commands import Command
@@ -67,10 +68,17 @@ class CountLiveCodes(Command[Mapping[str, str]]):
 
 @dataclass(frozen=True, slots=True)
 class AcceptLoss(Command[None]):
-    """Use a partition as it is, although the store lost entries. 'nothing': it has another incarnation."""
+    """Give a partition of a store that lost entries another incarnation. 'nothing': it has a third one."""
 
     incarnation: str
     next_incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetLosses(Command[None]):
+    """Forget the lost entries of a partition: they are accepted."""
+
+    incarnation: str
 
 
 class Slice(NamedTuple):
@@ -166,9 +174,11 @@ class ReleaseOperation(Command[None]):
 
 @dataclass(frozen=True, slots=True)
 class ReadCreatedInvoice(Command[Invoice]):
-    """Read the invoice that an earlier call created. 'nothing': there was none."""
+    """Read the invoice that an earlier call created, else the refusal of a new one. 'nothing': neither."""
 
     operation: Operation
+    user_id: str
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,10 @@ operation. A reservation whose invoice was not created is called off first, then
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
-from technopay.engine.commands import CreateInvoice, CreateUser, CreateWallet, ReadUser
+from technopay.engine.commands import CreateInvoice, CreateUser, CreateWallet
 from technopay.engine.errors import StoreUnavailable
 from technopay.engine.fields import partition_in
-from technopay.engine.models import to_ms
 from technopay.engine.ports import Outcome
 from technopay.storage.commands import (
     BindOperation,
@@ -25,8 +23,6 @@ from technopay.storage.commands import (
     ReserveReference,
 )
 from technopay.storage.partition import Partition, home_of
-
-Value = TypeVar("Value")
 
 BOUND = "key:"
 """Before the id of an operation in the home of its key: the record of the operation can be there, too."""
@@ -44,7 +40,7 @@ class Creations:
         refusal = await self._bind(command)
         if refusal is not None:
             return refusal
-        outcome: Outcome[object] = await self._of_user(command.user_id).run(command)
+        outcome = await self._create(command)
         await self._release_if_refused(command, outcome)
         return outcome
 
@@ -68,12 +64,15 @@ class Creations:
             called_off = await found.run(CallOffInvoice(operation_id, fingerprint, invoice_id))
             await home.run(EndReservation(referred, kept, is_free=called_off.code != "done"))
 
-    async def _create(self, command: CreateInvoice) -> Outcome[object]:
-        return await self._of_user(command.user_id).run(command)
+    async def _create(self, command: CreateUser | CreateWallet | CreateInvoice) -> Outcome[object]:
+        return await home_of(self._partitions, command.user_id).run(command)
 
     async def _create_referred(self, command: CreateInvoice) -> Outcome[object]:
         operation, reference = command.operation, command.reference or ""
-        earlier: Outcome[object] = await self._of_user(command.user_id).run(ReadCreatedInvoice(operation))
+        own = home_of(self._partitions, command.user_id)
+        earlier: Outcome[object] = await own.run(
+            ReadCreatedInvoice(operation, command.user_id, command.expires_at)
+        )
         if earlier.code != "nothing":
             return earlier
         home = home_of_reference(self._partitions, command.merchant, reference)
@@ -87,26 +86,16 @@ class Creations:
                 break
             released = await self._partitions[partition_in(holder)].run(ReleaseReference(holder))
             if released.code != "ok":
-                return await self._refusal(command, holder)
+                return Outcome("reference_used", details={"invoice_id": holder})
             reservation = replace(reservation, replaced=holder)
         else:
             raise StoreUnavailable
-        outcome = await self._create(replace(command, invoice_id=holder))
+        outcome: Outcome[object] = await own.run(replace(command, invoice_id=holder))
         if outcome.code != "ok":
             referred = referred_as(command.merchant, reference)
             kept = f"{holder} {operation.operation_id} {operation.fingerprint}"
             await home.run(EndReservation(referred, kept, is_free=True))
         return outcome
-
-    async def _refusal(self, command: CreateInvoice, holder: str) -> Outcome[object]:
-        """Return the first refusal of a call whose reference is used, in the order of create_invoice."""
-        partition = self._of_user(command.user_id)
-        user = await partition.run(ReadUser(command.user_id))
-        if to_ms(command.expires_at) <= partition.now_ms:
-            return Outcome("expiry_past")
-        if user.code != "ok":
-            return Outcome(user.code)
-        return Outcome("reference_used", details={"invoice_id": holder})
 
     async def _bind(self, command: CreateUser | CreateWallet | CreateInvoice) -> Outcome[object] | None:
         """Bind the idempotency key of a call; return the refusal of one that was used for another call."""
@@ -114,7 +103,7 @@ class Creations:
         if not operation.has_key:
             return None
         bound = operation._replace(operation_id=BOUND + operation.operation_id)
-        outcome = await self._home_of(bound.operation_id).run(BindOperation(bound))
+        outcome = await home_of(self._partitions, bound.operation_id).run(BindOperation(bound))
         return Outcome(outcome.code) if outcome.code != "ok" else None
 
     async def _release_if_refused(
@@ -124,13 +113,7 @@ class Creations:
         operation = command.operation
         if outcome.code != "ok" and operation.has_key:
             bound_id = BOUND + operation.operation_id
-            await self._home_of(bound_id).run(ReleaseOperation(bound_id, operation.fingerprint))
-
-    def _home_of(self, name: str) -> Partition:
-        return home_of(self._partitions, name)
-
-    def _of_user(self, user_id: str) -> Partition:
-        return self._home_of(user_id)
+            await home_of(self._partitions, bound_id).run(ReleaseOperation(bound_id, operation.fingerprint))
 
 
 def home_of_reference(partitions: Sequence[Partition], merchant: str, reference: str) -> Partition:

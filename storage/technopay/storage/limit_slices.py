@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 from technopay.engine.commands import Command, ListWallets, ReadLimits, SetLimit
 from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
@@ -40,7 +40,6 @@ from technopay.storage.records import with_used
 
 logger = logging.getLogger(__name__)
 
-Value = TypeVar("Value")
 OnResult = Callable[[Outcome[Any] | Fault], None]
 
 GIVE_UP_S = 2.0

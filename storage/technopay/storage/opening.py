@@ -11,13 +11,14 @@ from technopay.storage.commands import (
     AcceptLoss,
     CountLiveCodes,
     FinishInitialise,
+    ForgetLosses,
     Initialise,
     MarkDemo,
     ReadMeta,
 )
 from technopay.storage.partition import Partition
 from technopay.storage.partitions import Partitions
-from technopay.storage.schema import INITIALISING, SCHEMA, new_incarnation, require_ours
+from technopay.storage.schema import INITIALISING, SCHEMA, new_incarnation
 from technopay.storage.scripts.loader import LIBRARY_PREFIX, Library
 
 CODES_BATCH, CODES_READ_MAX = 2_000, 200_000
@@ -55,32 +56,27 @@ async def _initialise(partition: Partition, command: Initialise) -> Mapping[str,
     return outcome.value or {}
 
 
-async def guard(partitions: Partitions) -> None:
-    """Have every partition run scripts only in its store of now."""
-    for each, own in zip(partitions, await partitions.run_each(ReadMeta()), strict=True):
-        each.guard((own.value or {}).get("incarnation", ""))
-
-
-async def require_same(partitions: Partitions, incarnation: str, timezone: str) -> None:
-    """Raise StoreUnfit unless every partition is of the store of this incarnation."""
-    for each, own in zip(partitions, await partitions.run_each(ReadMeta()), strict=True):
-        require_ours(own.value or {}, timezone)
-        if (own.value or {}).get("incarnation") != incarnation:
-            raise StoreUnfit(f"partition {each.number:02x} of the store is of another one; restore it")
+async def guard(partitions: Partitions) -> list[Mapping[str, str]]:
+    """Have every partition run scripts only in its store of now; return the meta records."""
+    metas = [outcome.value or {} for outcome in await partitions.run_each(ReadMeta())]
+    for each, meta in zip(partitions, metas, strict=True):
+        each.guard(meta.get("incarnation"))
+    return metas
 
 
 async def accept_loss(partitions: Partitions, incarnation: str) -> bool:
-    """Give a store that lost entries its next incarnation; return False if it has that already.
+    """Give a store that lost entries its next incarnation; return False if another one was there.
 
-    The first partition is last, and the next incarnation follows from this one. So a call that was broken off
-    can be repeated.
+    Only then the losses are forgotten: a call that was broken off leaves the store closed, and can be repeated.
+    So the next incarnation follows from this one, and the first partition, whose incarnation counts, is last.
     """
     following = hashlib.sha256(f"after {incarnation}".encode()).hexdigest()[: len(incarnation)]
-    code = "ok"
     for each in reversed(list(partitions)):
         each.guard(None)
-        code = (await each.run(AcceptLoss(incarnation, following))).code
-    return code == "ok"
+        if (await each.run(AcceptLoss(incarnation, following))).code != "ok":
+            return False
+    await partitions.run_each(ForgetLosses(following))
+    return True
 
 
 async def require_empty(partition: Partition) -> None:

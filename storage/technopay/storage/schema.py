@@ -1,7 +1,7 @@
 """The schema of a store, and the earlier ones that can be migrated."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from technopay.engine.errors import StoreUnfit, StoreUninitialised
@@ -67,6 +67,15 @@ def require_whole(meta: Mapping[str, str]) -> None:
     """Raise StoreUnfit if an engine recorded a loss that no operator has accepted."""
     if losses := losses_of(meta):
         raise StoreUnfit(loss_message(losses[-1].missing))
+
+
+def require_one_store(metas: Sequence[Mapping[str, str]], timezone: str) -> None:
+    """Raise StoreUnfit unless the meta records of all partitions are of one whole store."""
+    for number, meta in enumerate(metas):
+        require_ours(meta, timezone)
+        if meta.get("incarnation") != metas[0]["incarnation"]:
+            raise StoreUnfit(f"partition {number:02x} of the store is of another one; restore it")
+        require_whole(meta)
 
 
 def loss_message(entry: Position | str) -> str:

@@ -29,7 +29,6 @@ from technopay.storage.opening import (
     mark_demo,
     remove_earlier_scripts,
     require_empty,
-    require_same,
 )
 from technopay.storage.options import REPLY_TIMEOUT_S, WAIT_MS, check_options
 from technopay.storage.partition import Partition
@@ -41,8 +40,8 @@ from technopay.storage.schema import (
     SCHEMA,
     is_migratable,
     losses_of,
+    require_one_store,
     require_ours,
-    require_whole,
 )
 from technopay.storage.scripts.loader import load_scripts
 from technopay.storage.server.address import parse_address
@@ -387,12 +386,11 @@ class RedisStore:
             self.was_migrated = True
             meta = await self.read_meta()
         require_ours(meta, self._timezone)
-        if int(meta["partitions"]) > 1:
-            self._router = self._partitions = Partitions(self._partition, int(meta["partitions"]))
-            await guard(self._partitions)
-        meta = await self.read_meta()
-        if self.tolerates_loss and losses_of(meta):
+        metas = [meta]
+        if (count := int(meta["partitions"])) > 1:
+            self._router = self._partitions = Partitions(self._partition, count)
+            metas = await guard(self._partitions)
+        if self.tolerates_loss and any(map(losses_of, metas)):
             return  # only its server is checked
-        require_whole(meta)
-        await require_same(self._partitions, meta["incarnation"], self._timezone)
+        require_one_store(metas, self._timezone)
         self._health.adopt(meta)

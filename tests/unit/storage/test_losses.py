@@ -73,3 +73,7 @@ async def test_nothing_is_accepted_without_a_loss_or_for_another_incarnation(set
     assert await dump(setup.store) == before
     assert await accept(incarnation) == "ok"
     assert await accept(incarnation) == "nothing"
+    with pytest.raises(StoreUnfit):
+        require_whole(await setup.store.read_meta())  # it is forgotten once all partitions have accepted it
+    assert await setup.store.accept_loss((await setup.store.read_meta())["incarnation"])
+    require_whole(await setup.store.read_meta())

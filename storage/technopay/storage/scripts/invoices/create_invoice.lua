@@ -9,13 +9,12 @@
 
 require_amount(amount, 1)
 
-if tonumber(expires_at) <= now then
-    return {'expiry_past', at, ''}
-elseif not exists('user', user_id) then
-    return {'user_not_found', at, ''}
+local refusal = creation_refusal(user_id, expires_at)
+if refusal then
+    return {refusal, at, ''}
 end
-redis.call('ZCARD', key('invoices', user_id)) -- it has to be a sorted set before anything is written
 if reference ~= '' and not is_partitioned then
+    redis.call('ZCARD', key('invoices', user_id)) -- it has to be a sorted set before anything is written
     local referred = referred_as(merchant, reference)
     local holder = redis.call('HGET', key('references'), referred)
     if holder and not frees_reference(holder) then

@@ -20,8 +20,7 @@ if is_partitioned then
     local known, limit_before = fields('quota', name, 'epoch', 'limit')
     local epoch = int(1 + (known or '0'))
     redis.call('HDEL', key('quota', name), 'limit')
-    redis.call('HSET', key('quota', name), 'epoch', epoch, 'pending', epoch,
-        unpack(amount ~= '' and {'limit', amount} or {}))
+    redis.call('HSET', key('quota', name), 'epoch', epoch, unpack(amount ~= '' and {'limit', amount} or {}))
     redis.call('ZADD', key('agenda'), int(now + SPREAD_MS), 'lim_' .. name)
     if (limit_before or '') ~= amount then
         append('limit.set', currency, 'rule', rule, 'limit', amount)

@@ -25,6 +25,5 @@ end
 if reported < tonumber(partitions) then
     return {'ok', at, '', reply_parts}
 end
-redis.call('HDEL', key('quota', name), 'pending')
 redis.call('ZREM', key('agenda'), 'lim_' .. name)
 return {'done', at, '', reply_parts}

@@ -52,7 +52,7 @@ local function give_back(id, payment)
         redis.call('HINCRBY', counter.key, counter.period, '-' .. payment.amount)
         if is_partitioned and counter.rule.scope == 'all_users'
             and redis.call('HGET', counter.key, 'mode') == 'limited' then
-            -- What comes back goes to the home of the limit: kept here, it could be spent twice.
+            -- The amount goes back to the home of the limit, which may grant it to another partition.
             redis.call('HINCRBY', counter.key, counter.period .. ':returned', payment.amount)
             redis.call('HDEL', counter.key, 'short')
         end

@@ -1,8 +1,7 @@
 -- quota: the home of a limit, which grants slices of it, see shared/slices.lua.
 --
--- `quota:<rule>:<currency>` has the limit, its epoch (it grows with every change), for each partition the last epoch that
--- it reported, and `pending`, the epoch that has not reached all of them. `quota:<rule>:<currency>:<period>` has for each
--- partition what was granted to it (`g:`), returned (`r:`) and used as last reported (`s:`), the sums `out` and `spent`,
+-- `quota:<rule>:<currency>` has the limit, its epoch (it grows with every change), and for each partition the last epoch
+-- that it reported. `quota:<rule>:<currency>:<period>` has for each partition what was granted to it (`g:`), returned (`r:`) and used as last reported (`s:`), the sums `out` and `spent`,
 -- `recalling`, the time of the recall under way, and `recalled_at`, that of the last one of everything.
 
 -- The totals of a period are kept for that long.
