@@ -16,14 +16,19 @@ from support.fixtures.clock import FakeClock
 from support.fixtures.engine_setup import lax_settings
 from support.fixtures.http_api import Api, running_api
 from support.fixtures.old_store import OldStore, load_old_store
+from support.servers.cluster_server import ClusterServer, cluster_server
+from support.servers.raw_client import flush
 from support.servers.real_servers import find_server, running_server
 
 from technopay.engine import Engine, EngineSettings
 from technopay.storage import RedisStore
 
 COLLECTED_BEFORE_S = 4 * 3600
-PARTITIONED = "partitioned"
-"""A faked store of three partitions, for modules with the mark `any_partition`; alice and bob share one."""
+PARTITIONED, CLUSTER = "partitioned", "cluster"
+"""Stores of three partitions, faked and on a cluster, for modules with the mark `any_partition`.
+
+alice and bob share a partition.
+"""
 _numbers = itertools.count()
 
 
@@ -58,14 +63,14 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the store of several partitions only for tests with the mark `any_partition`."""
+    """Keep the stores of several partitions only for tests with the mark `any_partition`."""
     items[:] = [
         item
         for item in items
         if item.get_closest_marker("any_partition")
         or not isinstance(item, pytest.Function)
         or not hasattr(item, "callspec")
-        or item.callspec.params.get("make_store") != PARTITIONED
+        or item.callspec.params.get("make_store") not in (PARTITIONED, CLUSTER)
     ]
 
 
@@ -83,6 +88,17 @@ def redis_url() -> Iterator[str]:
         pytest.skip("Debian's redis-server is not installed")
     with running_server("redis") as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ClusterServer]:
+    with cluster_server("valkey") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cluster_url(cluster: ClusterServer) -> str:
+    return cluster.url
 
 
 @pytest.fixture
@@ -103,7 +119,7 @@ def is_corrupted(request: pytest.FixtureRequest) -> bool:
     return request.node.get_closest_marker("corrupts") is not None
 
 
-@pytest.fixture(params=["fake", "valkey", "redis", PARTITIONED])
+@pytest.fixture(params=["fake", "valkey", "redis", PARTITIONED, CLUSTER])
 async def make_store(
     request: pytest.FixtureRequest, namespace: str, monkeypatch: pytest.MonkeyPatch, *, is_corrupted: bool
 ) -> AsyncIterator[Callable[[], RedisStore]]:
@@ -111,16 +127,16 @@ async def make_store(
     if request.param == "fake":
         yield lambda: RedisStore.fake(namespace=namespace)
         return
+    partitions = 3 if request.param in (PARTITIONED, CLUSTER) else 1
+    monkeypatch.setattr(placed_keys, "PARTITIONS", partitions)
     if request.param == PARTITIONED:
-        monkeypatch.setattr(placed_keys, "PARTITIONS", 3)
-        yield lambda: RedisStore.fake(namespace=namespace, partitions=3)
+        yield lambda: RedisStore.fake(namespace=namespace, partitions=partitions)
         return
     url: str = request.getfixturevalue(f"{request.param}_url")
-    yield lambda: RedisStore.connect(url, initialise=True, namespace=namespace)
+    yield lambda: RedisStore.connect(url, initialise=True, namespace=namespace, partitions=partitions)
     if not is_corrupted:
         await assert_books_balance(url, namespace)
-    async with Redis.from_url(url) as client:
-        await client.flushdb()
+    await flush(url)
 
 
 @pytest.fixture

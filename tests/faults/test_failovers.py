@@ -16,6 +16,7 @@ from technopay.engine import Engine, EventPositionUnknown, StoreUnavailable, Sto
 from technopay.storage import RedisStore
 from technopay.storage.redis_keys import Keys
 from technopay.storage.server.client import ServerClient
+from technopay.storage.server.data_check import DataCheck
 from technopay.storage.server.health import HealthCheck
 
 FAILOVER_S_MAX = 30.0
@@ -143,7 +144,7 @@ async def test_a_loss_closes_the_store_for_all_until_an_operator_accepts_it(
 async def test_a_connection_to_a_server_that_became_a_replica_is_given_up(server: ReplicatedServer) -> None:
     """The next one may reach the primary: a name or a balancer can point to it by then."""
     primary = server.primary
-    health = HealthCheck(keys=Keys(), timezone="UTC", durability="always")
+    health = HealthCheck(DataCheck(Keys(), "UTC"), durability="always")
     client = ServerClient(primary.url, reply_timeout_s=1.0, health=health)
     await client.check()
     first = client._connection

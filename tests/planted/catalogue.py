@@ -1,6 +1,7 @@
 """All breakages."""
 
 from planted.behaviour import LIMITS_ON_BEHAVIOUR
+from planted.clusters import CLUSTERS
 from planted.events import EVENTS
 from planted.load import LOAD
 from planted.money import CONFIRMATION, ENDINGS
@@ -11,6 +12,7 @@ from planted.store import STORE_AND_REPLIES
 BREAKAGES = (
     *REPEATS_AND_CLAIMS,
     *STORE_AND_REPLIES,
+    *CLUSTERS,
     *CONFIRMATION,
     *ENDINGS,
     *LIMITS_ON_BEHAVIOUR,

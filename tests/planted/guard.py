@@ -28,8 +28,14 @@ MISTAKES = (NameError, SyntaxError, ImportError, AttributeError, TypeError)
 HANGS = "Failed: Timeout"
 
 
-OUTAGES = ("the store cannot be reached", "the store refuses calls")
-"""Log lines of an engine about a store that a test stops."""
+OUTAGES = (
+    "the store cannot be reached",
+    "the store refuses calls",
+    "the store must not be used any more",
+    "a script failed: ERR Attempted to access a non local key",
+    "a script failed: ERR Script attempted to access a non local key",
+)
+"""Log lines of an engine about a store that a test stops, or whose keys it moves."""
 
 
 class Defects(logging.Handler):

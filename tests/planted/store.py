@@ -27,16 +27,16 @@ STORE_AND_REPLIES = (
         (
             storage(
                 "server/client",
-                "        self._send(PendingCall(script, pack_call(script, keys, arguments), on_result))\n",
+                "        self.send_call(PendingCall(script, pack_call(script, keys, arguments), on_result))\n",
                 "        tries = [10]\n\n"
                 "        def on_reply(reply: Any) -> None:\n"
                 "            if isinstance(reply, OutcomeUnknown) and tries[0]:\n"
                 "                tries[0] -= 1\n"
-                "                self._loop.call_soon(self._send, call)\n"
+                "                self._loop.call_soon(self.send_call, call)\n"
                 "            else:\n"
                 "                on_result(reply)\n\n"
                 "        call = PendingCall(script, pack_call(script, keys, arguments), on_reply)\n"
-                "        self._send(call)\n",
+                "        self.send_call(call)\n",
             ),
         ),
         (f"{FAULTS}::test_a_call_that_may_have_run_is_unknown_even_if_the_store_is_gone_afterwards",),
@@ -82,7 +82,7 @@ STORE_AND_REPLIES = (
     Breakage(
         "a-wait-without-its-write",
         "A WAIT proves something only behind a write of its own connection.",
-        (storage("server/replication", "is_proved = batch.is_written and replicas", "is_proved = replicas"),),
+        (storage("server/replication", "is_proved = is_written and replicas", "is_proved = replicas"),),
         (f"{REPLICATION}::test_a_write_that_comes_after_its_wait_proves_nothing",),
     ),
     Breakage(
@@ -221,7 +221,7 @@ STORE_AND_REPLIES = (
     Breakage(
         "loss-kept-in-memory",
         "A loss that one engine noticed closes the store for all, after a restart, too.",
-        (storage("server/health", "await self._note_loss(request, watermark, seen)", "pass"),),
+        (storage("server/data_check", "await self._note_loss(request, watermark, seen)", "pass"),),
         (f"{HEALTH}::test_a_loss_is_recorded_in_the_store_and_closes_it_for_engines_that_saw_none",),
     ),
     Breakage(

@@ -12,13 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from property import views
 from property.model import Contract, Refused
 from property.snapshot import differences, expected_fields, read_snapshot
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from support.fixtures.audit import assert_clean
 from support.fixtures.script_names import script_of
 from support.fixtures.store_commands import read_limits
 from support.fixtures.zones import zone_at_midday
+from support.servers.raw_client import raw_client
 
 from technopay.engine import Page, Refusal, SequentialIds
 from technopay.engine.commands import (
@@ -90,7 +88,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.snapshot: dict[str, Any] | None = None
         self.place = f"{self.namespace}x{next(_runs)}"
         self.runner = asyncio.Runner()
-        self.raw = Redis.from_url(self.url, decode_responses=True, retry=Retry(NoBackoff(), 0))
+        self.raw = raw_client(self.url)
         self.store = RedisStore(
             url=self.run(self.connect()),
             initialise=True,

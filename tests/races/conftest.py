@@ -30,7 +30,10 @@ def race_settings() -> Mapping[str, Any]:
     return {}
 
 
-@pytest.fixture(params=[("valkey", 1), ("redis", 1), ("valkey", 4)], ids=["valkey", "redis", "partitioned"])
+@pytest.fixture(
+    params=[("valkey", 1), ("redis", 1), ("valkey", 4), ("cluster", 4)],
+    ids=["valkey", "redis", "partitioned", "cluster"],
+)
 def place(request: pytest.FixtureRequest) -> tuple[str, int]:
     """The URL of a real server, and the partitions of the store."""
     kind, partitions = request.param

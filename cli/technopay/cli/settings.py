@@ -50,7 +50,6 @@ PRINTED_SECRETS = (
 )
 """Examples of our documents and programs, past ones too: they are public."""
 UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-LATER_SCHEMES = ("redis+cluster", "rediss+cluster")
 FACTORY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 LINKED_BY_KUBERNETES = re.compile(r"SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?")
 """Kubernetes sets these in every container if a service of the cluster is called technopay, and
@@ -108,8 +107,6 @@ def _zone(name: str) -> str:
 
 def _server_url(url: str) -> str:
     scheme, separator, rest = url.partition(":")
-    if scheme.lower() in LATER_SCHEMES:
-        raise ValueError(f"{scheme.lower()}:// is not supported yet; give one server, as redis://host:6379")
     url = scheme.lower() + separator + rest
     parse_address(url)
     return url

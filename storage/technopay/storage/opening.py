@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from technopay.engine.errors import InternalError, StoreUnavailable, StoreUnfit
@@ -16,10 +16,11 @@ from technopay.storage.commands import (
     MarkDemo,
     ReadMeta,
 )
-from technopay.storage.partition import Partition
+from technopay.storage.partition import Partition, fetch
 from technopay.storage.partitions import Partitions
 from technopay.storage.schema import INITIALISING, SCHEMA, new_incarnation
 from technopay.storage.scripts.loader import LIBRARY_PREFIX, Library
+from technopay.storage.server.client import Client
 
 CODES_BATCH, CODES_READ_MAX = 2_000, 200_000
 """Members of the agenda that are read to count codes: by one script, and in all."""
@@ -79,25 +80,25 @@ async def accept_loss(partitions: Partitions, incarnation: str) -> bool:
     return True
 
 
-async def require_empty(partition: Partition) -> None:
+async def require_empty(partition: Partition, servers: Sequence[Client]) -> None:
     """Raise StoreUnfit for a database with other data."""
     count = 0
     with suppress(InternalError, StoreUnavailable):  # the user may lack the right
-        count = int(await partition.fetch("DBSIZE"))
+        count = sum([int(await fetch(each, "DBSIZE")) for each in servers])
     if count and not await partition.fetch("EXISTS", partition.keys.journal):
         raise StoreUnfit(
             f"the database holds {count} keys that are not technopay's; use an empty one, like redis://host:6379/1"
         )
 
 
-async def remove_earlier_scripts(partition: Partition, library: Library) -> None:
+async def remove_earlier_scripts(server: Client, library: Library) -> None:
     """Remove the libraries of other versions. An engine that still uses one loads it again."""
     with suppress(InternalError, StoreUnavailable):  # the right may be missing
-        found = await partition.fetch("FUNCTION", "LIST", "LIBRARYNAME", f"{LIBRARY_PREFIX}*")
+        found = await fetch(server, "FUNCTION", "LIST", "LIBRARYNAME", f"{LIBRARY_PREFIX}*")
         for each in found:
             name = str(dict(zip(each[::2], each[1::2], strict=False)).get("library_name"))
             if name != library.name:
-                await partition.fetch("FUNCTION", "DELETE", name)
+                await fetch(server, "FUNCTION", "DELETE", name)
 
 
 async def mark_demo(partitions: Partitions) -> bool:

@@ -22,7 +22,7 @@ from technopay.storage.journal import batch_of, position_of_last
 from technopay.storage.redis_keys import Keys
 from technopay.storage.scripts.binding import Binding, bind
 from technopay.storage.scripts.loader import OTHER_STORE, Script
-from technopay.storage.server.client import Argument, Client
+from technopay.storage.server.client import Argument, Client, StoreClient
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,7 @@ NO_LEASE = Lease("", "", keep=False)
 class Partition:
     """Sends the commands of one partition.
 
-    `client` is None while the store is closed. `incarnation` is set on a store of several partitions: then its
-    scripts run nowhere else. Scripts and statistics are shared by all partitions of a store.
+    `client` is None while the store is closed. Scripts and statistics are shared by all partitions of a store.
     """
 
     def __init__(
@@ -53,6 +52,7 @@ class Partition:
     ) -> None:
         self.keys = keys
         self.client: Client | None = None
+        self._store_client: StoreClient | None = None
         self._scripts = scripts
         self._calendar = calendar
         self._script_times = script_times
@@ -69,12 +69,22 @@ class Partition:
         """Return another partition of the same store."""
         keys = replace(self.keys, partition=number)
         sibling = Partition(keys, self._scripts, self._calendar, self._script_times, self._unreadable)
-        sibling.client, sibling._bindings = self.client, self._bindings
+        sibling._bindings = self._bindings
+        if self._store_client is not None:
+            sibling.connect(self._store_client)
         return sibling
 
+    def connect(self, client: StoreClient) -> None:
+        """Send through the client of a store."""
+        self._store_client = client
+        self.client = client.of(self.keys)
+        self.guard(None)
+
     def guard(self, incarnation: str | None) -> None:
-        """Run scripts only in the store of this incarnation, and never in a half-moved slot; None: anywhere."""
-        self._keys = (self.keys.journal, *((self.keys.guard(incarnation),) if incarnation else ()))
+        """Run scripts only in the store of this incarnation; None: in any. See shared/base.lua."""
+        is_in_cluster = self._store_client is not None and self._store_client.is_cluster
+        guards = (self.keys.guard(incarnation),) if incarnation or is_in_cluster else ()
+        self._keys = (self.keys.journal, *guards)
 
     def send(
         self,
@@ -121,16 +131,9 @@ class Partition:
 
     async def fetch(self, *words: Argument) -> Any:
         """Run a read command of the server, without a script."""
-
-        def send() -> Future[Any]:
-            reply: Future[Any] = asyncio.get_running_loop().create_future()
-            if self.client is None:
-                reply.set_exception(StoreUnavailable("The store is not open."))
-            else:
-                self.client.send_command(words, partial(_resolve_future, reply))
-            return reply
-
-        return await retry_until_known(send)
+        if self.client is None:
+            raise StoreUnavailable("The store is not open.")
+        return await fetch(self.client, *words)
 
     async def read_end(self) -> Position:
         """Return the position of the last entry of the journal."""
@@ -211,6 +214,17 @@ class Partition:
 def home_of(partitions: Sequence[Partition], name: str) -> Partition:
     """Return the partition of a user, or the home of a limit, a reference or a key, by its name."""
     return partitions[crc_hqx(name.encode(), 0) % len(partitions)]
+
+
+async def fetch(client: Client, *words: Argument) -> Any:
+    """Run a read command of a server, without a script."""
+
+    def send() -> Future[Any]:
+        reply: Future[Any] = asyncio.get_running_loop().create_future()
+        client.send_command(words, partial(_resolve_future, reply))
+        return reply
+
+    return await retry_until_known(send)
 
 
 async def retry_until_known(send: Callable[[], Future[Value]]) -> Value:

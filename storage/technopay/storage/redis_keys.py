@@ -44,13 +44,19 @@ class Keys:
 
     def key(self, kind: str, record_id: str | None = None) -> str:
         assert kind in KINDS, kind
-        key = f"{{{self.namespace}:{self.partition:02x}}}:{kind}"
+        key = f"{{{self.tag}}}:{kind}"
         return key if record_id is None else f"{key}:{record_id}"
+
+    @property
+    def tag(self) -> str:
+        """The hash tag, which decides the slot."""
+        return f"{self.namespace}:{self.partition:02x}"
 
     @property
     def journal(self) -> str:
         return self.key("journal")
 
-    def guard(self, incarnation: str) -> str:
+    def guard(self, incarnation: str | None) -> str:
         """Return a key that never exists, see shared/base.lua."""
-        return f"{self.key('meta').removesuffix('meta')}guard:{incarnation}"
+        guard = f"{{{self.tag}}}:guard"
+        return guard if incarnation is None else f"{guard}:{incarnation}"

@@ -37,6 +37,7 @@ from technopay.storage.redis_keys import Keys
 from technopay.storage.schema import (
     INITIALISING,
     LOST,
+    PARTITIONS_MAX,
     SCHEMA,
     is_migratable,
     losses_of,
@@ -45,10 +46,13 @@ from technopay.storage.schema import (
 )
 from technopay.storage.scripts.loader import load_scripts
 from technopay.storage.server.address import parse_address
-from technopay.storage.server.client import OTHER_LOOP, FakeClient, ServerClient
+from technopay.storage.server.client import OTHER_LOOP, ServerClient
+from technopay.storage.server.cluster import ClusterClient
+from technopay.storage.server.data_check import DataCheck
 from technopay.storage.server.embedded import EmbeddedValkey
-from technopay.storage.server.health import Durability, HealthCheck
-from technopay.storage.server.replication import ReplicaWait
+from technopay.storage.server.fake import FakeClient
+from technopay.storage.server.health import Durability
+from technopay.storage.server.new_client import ClientOptions, new_client
 
 Value = TypeVar("Value")
 
@@ -99,22 +103,23 @@ class RedisStore:
         )
         self._partitions = Partitions(self._partition, 1)
         self._router: Partition | Partitions = self._partition
-        self._health = HealthCheck(
-            keys=self._keys,
-            timezone=timezone,
-            durability=durability,
-            replicas=wait_replicas,
-            record_loss=scripts["record_loss"],
+        self._data = DataCheck(self._keys, timezone, scripts["record_loss"])
+        self._client: ServerClient | ClusterClient | None = None
+        self._options = ClientOptions(
+            self._library,
+            durability,
+            reply_timeout_s,
+            wait_replicas,
+            wait_ms,
+            scripts["write_tick"],
+            self._keys.journal,
         )
-        tick = ReplicaWait(wait_replicas, wait_ms, scripts["write_tick"], self._keys.journal)
-        self._replica_wait = tick if wait_replicas else None
         self.migrates = migrates
         self.was_migrated = False
         # An embedded or fake store has no other engines. On a server, an engine closes at its next health
         # check, and its last call ends within the reply time-out.
         is_shared = url is not None and server is None
         self._migration_wait_s = 2 * CHECK_INTERVAL_S + reply_timeout_s if is_shared else 0.0
-        self._reply_timeout_s = reply_timeout_s
         self._resources = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._clock: Callable[[], datetime] | None = None
@@ -135,13 +140,13 @@ class RedisStore:
         reply_timeout_s: float = REPLY_TIMEOUT_S,
         wait_replicas: int = 0,
         wait_ms: int = WAIT_MS,
-        partitions: int = 1,
+        partitions: int | None = None,
     ) -> Self:
-        """Use a server, by a redis://, rediss://, unix:// or redis+sentinel:// URL.
+        """Use a server or a cluster, by a redis, rediss, unix, redis+sentinel or redis+cluster URL.
 
-        With `initialise` the store may be new; then it gets `partitions`, which never change. With
-        `wait_replicas`, so many replicas have fsynced what a reply shows; without them for `wait_ms`, its
-        outcome is unknown, and without them at all nothing is accepted.
+        With `initialise` the store may be new; then it gets `partitions`, which never change: by default 1, on
+        a cluster 256. With `wait_replicas`, so many replicas have fsynced what a reply shows; without them for
+        `wait_ms`, its outcome is unknown, and without them at all nothing is accepted.
 
         Raises:
             TypeError: an argument has a wrong type.
@@ -150,9 +155,11 @@ class RedisStore:
         """
         require_type("url", url, str)
         try:
-            parse_address(url)
+            is_cluster = bool(parse_address(url).nodes)
         except ValueError as error:
             raise ValueError(f"url {error}") from None
+        if is_cluster and partitions == 1:
+            raise ValueError(f"partitions has to be from 2 to {PARTITIONS_MAX} on a cluster")
         return cls(
             url=url,
             initialise=initialise,
@@ -162,7 +169,7 @@ class RedisStore:
             reply_timeout_s=reply_timeout_s,
             wait_replicas=wait_replicas,
             wait_ms=wait_ms,
-            partitions=partitions,
+            partitions=partitions if partitions is not None else PARTITIONS_MAX if is_cluster else 1,
         )
 
     @classmethod
@@ -272,7 +279,7 @@ class RedisStore:
     async def read_journal(self, partition: int, after: Position, limit: int) -> JournalBatch:
         """Read the entries after a position; from then on, the health check expects the last one."""
         batch = await self._partitions[partition].read_journal(after, limit)
-        self._health.note_entry(str(batch.end), partition)
+        self._data.note_entry(str(batch.end), partition)
         return batch
 
     async def ping(self) -> None:
@@ -286,7 +293,7 @@ class RedisStore:
         """Measure the store, for all engines on it."""
         gauges = [outcome.value or ((0, 0),) for outcome in await self._partitions.run_each(ReadGauges())]
         message_age_ms, set_aside_age_ms = (max(map(int, ages)) for ages in zip(*chain(*gauges), strict=True))
-        memory = self._health.memory
+        memory = self._client.memory if self._client else None
         return StoreGauges(
             message_age_ms=message_age_ms,
             set_aside_age_ms=set_aside_age_ms,
@@ -328,7 +335,6 @@ class RedisStore:
 
     async def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._partition.guard(None)
         self._router, self._partitions = self._partition, Partitions(self._partition, 1)
         is_new = self._initialise
         if self._server:
@@ -336,32 +342,19 @@ class RedisStore:
             await self._resources.enter_async_context(self._server)
             self._url = self._server.url
         if self._url is None:
-            try:
-                from fakeredis import FakeRedis, FakeServer
-            except ImportError:
-                raise StoreUnfit(
-                    "RedisStore.fake() needs fakeredis: pip install 'technopay[testing]'"
-                ) from None
-
-            fake = FakeClient(
-                FakeRedis(server=FakeServer(), decode_responses=True, encoding_errors="replace"), self._clock
-            )
-            self._partition.client = fake
+            fake = FakeClient(self._clock)
+            self._partition.connect(fake)
             self._resources.push_async_callback(fake.aclose)
             await self._take_over(is_new=is_new)
         else:
-            client = self._partition.client = ServerClient(
-                self._url,
-                library=self._library,
-                reply_timeout_s=self._reply_timeout_s,
-                health=self._health,
-                replica_wait=self._replica_wait,
-            )
+            client = self._client = new_client(self._url, self._data, self._options)
             self._resources.push_async_callback(client.aclose)
-            self._health.reset()
+            self._partition.connect(client)
+            self._data.reset()
             await client.check()
             await self._take_over(is_new=is_new)
-            await remove_earlier_scripts(self._partition, self._library)
+            for server in client.servers:
+                await remove_earlier_scripts(server, self._library)
             await client.check()
             client.watch(CHECK_INTERVAL_S)
         if self._server:
@@ -372,7 +365,7 @@ class RedisStore:
         meta = await self.read_meta()
         if is_new and (not meta or meta.get("schema") == INITIALISING):
             if not self._server and self._keys.namespace == Keys().namespace:
-                await require_empty(self._partition)
+                await require_empty(self._partition, self._client.servers if self._client else ())
             meta = await initialise(self._partition, self._timezone, self._new_partitions)
         if is_migratable(meta) and self.migrates:
             require_ours({**meta, "schema": SCHEMA}, self._timezone)
@@ -387,10 +380,13 @@ class RedisStore:
             meta = await self.read_meta()
         require_ours(meta, self._timezone)
         metas = [meta]
-        if (count := int(meta["partitions"])) > 1:
+        count = int(meta["partitions"])
+        if count == 1 and self._client is not None and self._client.is_cluster:
+            raise StoreUnfit("the store has one partition: it can only be used on a server that is no cluster")
+        if count > 1:
             self._router = self._partitions = Partitions(self._partition, count)
             metas = await guard(self._partitions)
         if self.tolerates_loss and any(map(losses_of, metas)):
             return  # only its server is checked
         require_one_store(metas, self._timezone)
-        self._health.adopt(meta)
+        self._data.adopt(meta)

@@ -43,6 +43,7 @@ class Role:
     timezone: str = "UTC"
     settings: Mapping[str, Any] = field(default_factory=dict)
     service: Literal["mock", "asking", "failing"] = "mock"
+    store: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ async def work() -> None:
 
 
 async def open_engine(stack: AsyncExitStack, role: Role) -> tuple[Engine, Any]:
-    store = await stack.enter_async_context(open_store(role.url, role.namespace, role.timezone))
+    store = await stack.enter_async_context(open_store(role.url, role.namespace, role.timezone, **role.store))
     service, channel = SERVICES[role.service](store), MockChannel(store)
     engine = Engine(
         store, quick_settings(**role.settings), verifier=make_verifier(dict(role.settings)),

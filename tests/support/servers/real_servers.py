@@ -42,6 +42,10 @@ class OwnServer:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def appended(self) -> Path:
         """The append-only file in use."""
         return max((self.folder / "appendonlydir").glob("*.incr.aof"), key=_number_of)

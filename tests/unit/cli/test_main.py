@@ -94,7 +94,7 @@ WRONG: list[tuple[str, str, tuple[str, ...]]] = [
     ("demo --workers", "--workers", (" 2",)),
     ("serve --redis redis://a --data-dir b", "--data-dir", ("",)),
     ("serve --redis", "--redis", (" http://localhost", " redis://", " redis://h:many", " redis://h:99999")),
-    ("serve --redis redis+cluster://a:1,b:2", "not supported yet", ("",)),
+    ("serve --redis redis+cluster://a:1,b:2/3", "a cluster has only number 0", ("",)),
     ("serve --data-dir d --host=", "--host is empty", ("",)),
     ("demo --data-dir=", "--data-dir is empty", ("",)),
     ("audit --data-dir=", "--data-dir is empty", ("",)),

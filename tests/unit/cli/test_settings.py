@@ -161,8 +161,12 @@ WRONG_FORMS: list[tuple[str, str, tuple[str, ...]]] = [
     ),
     ("redis_url", "more than 16 hosts", (f"redis+sentinel://{','.join('h' * 17)}/main",)),
     ("redis_url", "an option that is unknown: sentinel_pw", ("redis+sentinel://h/main?sentinel_pw=x",)),
-    ("redis_url", "redis+cluster:// is not supported yet", ("redis+cluster://h:1",)),
-    ("redis_url", "rediss+cluster:// is not supported yet", ("rediss+cluster://h:1",)),
+    (
+        "redis_url",
+        "names a database: a cluster has only number 0",
+        ("redis+cluster://h:1/2", "rediss+cluster://h/1"),
+    ),
+    ("redis_url", "names more than 16 hosts", ("redis+cluster://" + ",".join(["h"] * 17),)),
     (
         "cors_origins",
         "item 1 has to be an origin",
@@ -350,5 +354,4 @@ def test_the_embedded_store_has_no_replicas_to_wait_for(given: Set) -> None:
         make_store(load_settings(), initialise=False, demo=False)
 
     store = make_store(load_settings(redis_url="redis://server"), initialise=False, demo=False)
-    assert store._replica_wait is not None
-    assert store._replica_wait[:2] == (1, 50)
+    assert (store._options.wait_replicas, store._options.wait_ms) == (1, 50)

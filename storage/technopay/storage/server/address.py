@@ -6,11 +6,14 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 PORT, SENTINEL_PORT = 6379, 26379
 SENTINELS_MAX = 16
+NODES_MAX = 16
 SENTINEL = "redis+sentinel"
-SCHEMES = ("redis", "rediss", "unix", SENTINEL)
+CLUSTERS = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
+"""Schemes of clusters, with those of their nodes."""
+SCHEMES = ("redis", "rediss", "unix", SENTINEL, *CLUSTERS)
 FORMS = (
-    "has to be a URL like redis://host:6379, unix:///run/valkey.sock or "
-    f"{SENTINEL}://host:26379,host:26379/name"
+    "has to be a URL like redis://host:6379, unix:///run/valkey.sock, "
+    f"{SENTINEL}://host:26379,host:26379/name or redis+cluster://host:6379,host:6379"
 )
 
 HostPort = tuple[str, int]
@@ -28,6 +31,8 @@ class StoreAddress:
     sentinel_url: str = ""
     """The sign-in at the Sentinels."""
     primary_name: str = ""
+    nodes: tuple[HostPort, ...] = ()
+    """Some nodes of a cluster; the others are learned from them."""
 
 
 def parse_address(url: str) -> StoreAddress:
@@ -35,6 +40,7 @@ def parse_address(url: str) -> StoreAddress:
 
     `redis+sentinel://user:password@host:port,host:port/name/database`: user and password are those of the
     store; those of the Sentinels are the options `sentinel_username` and `sentinel_password`.
+    `redis+cluster://user:password@host:port,host:port` names nodes of a cluster; `rediss+cluster://` uses TLS.
 
     Raises:
         ValueError: it is none; the message has the rule.
@@ -46,6 +52,8 @@ def parse_address(url: str) -> StoreAddress:
         raise ValueError(FORMS)
     if scheme == SENTINEL:
         return _behind_sentinels(url)
+    if scheme in CLUSTERS:
+        return _of_cluster(url)
     if scheme == "unix":
         if not parts.path:
             raise ValueError(FORMS)
@@ -79,6 +87,20 @@ def _behind_sentinels(url: str) -> StoreAddress:
         sentinels=sentinels,
         sentinel_url=f"redis://{':'.join(sign_in)}@sentinel" if any(sign_in) else "redis://sentinel",
         primary_name=unquote(name),
+    )
+
+
+def _of_cluster(url: str) -> StoreAddress:
+    parts = urlsplit(url)
+    if parts.path not in ("", "/", "/0"):
+        raise ValueError("names a database: a cluster has only number 0")
+    nodes = tuple(_hosts(parts.netloc, PORT, NODES_MAX))
+    credentials = parts.netloc.rpartition("@")[0]
+    user = f"{credentials}@" if credentials else ""
+    return StoreAddress(
+        url=f"{CLUSTERS[parts.scheme]}://{user}cluster/0{'?' + parts.query if parts.query else ''}",
+        shown=f"the cluster {','.join(shown_address(*each) for each in nodes)}",
+        nodes=nodes,
     )
 
 

@@ -1,31 +1,28 @@
-"""Clients that run scripts in order: of a server, connected on demand; or of a fake."""
+"""The client of a server: it connects on demand, and runs scripts in order."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
-from redis import Redis
 from redis.asyncio import ConnectionPool
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
-from technopay.engine.errors import InternalError, OutcomeUnknown, StoreUnavailable, StoreUnfit
+from technopay.engine.errors import StoreUnavailable, StoreUnfit
 from technopay.engine.outage_log import OutageLog
+from technopay.storage.redis_keys import Keys
 from technopay.storage.scripts.loader import Library, Script
-from technopay.storage.server.address import HostPort, parse_address
+from technopay.storage.server.address import HostPort, parse_address, shown_address
 from technopay.storage.server.connection import (
     Command,
     PendingCall,
     PipelinedConnection,
     connect,
-    error_for,
-    fault,
     pack,
     pack_call,
 )
-from technopay.storage.server.health import HealthCheck, NotPrimary, StoreFull, info_of
+from technopay.storage.server.health import HealthCheck, Memory, NotPrimary, StoreFull, info_of
 from technopay.storage.server.reasons import meaning_of
 from technopay.storage.server.replication import Acknowledgements, ReplicaWait
 from technopay.storage.server.sentinel import find_primary
@@ -58,8 +55,14 @@ class Client(Protocol):
         """Send a command that only reads, in the same way."""
         ...
 
-    async def aclose(self) -> None:
-        """Wait for pending replies, then disconnect."""
+
+class StoreClient(Protocol):
+    """Has a client for each partition."""
+
+    is_cluster: bool
+
+    def of(self, keys: Keys, /) -> Client:
+        """Return the client of the partition with these keys."""
         ...
 
 
@@ -67,8 +70,11 @@ class ServerClient:
     """Connects to a server on demand; all calls of a loop tick leave together.
 
     With a health check it is a gate, too: each new connection is checked before the first call, and while the
-    store is unfit every call is refused. With a wait for replicas, replies are held.
+    store is unfit every call is refused. With a wait for replicas, replies are held. `at` is the address of a
+    node of a cluster.
     """
+
+    is_cluster = False
 
     def __init__(
         self,
@@ -78,8 +84,10 @@ class ServerClient:
         reply_timeout_s: float,
         health: HealthCheck | None = None,
         replica_wait: ReplicaWait | None = None,
+        at: HostPort | None = None,
     ) -> None:
         self._address = parse_address(url)
+        self._at = at
         self._urls: ConnectionPool = ConnectionPool.from_url(self._address.url)
         self._library = library
         self._reply_timeout_s = reply_timeout_s
@@ -97,19 +105,35 @@ class ServerClient:
         self._connection: PipelinedConnection | None = None
         self._closed = False
 
+    def of(self, _: Keys) -> "ServerClient":
+        return self
+
+    @property
+    def servers(self) -> "Sequence[ServerClient]":
+        return (self,)
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connection is not None and not self._connection.is_lost
+
+    @property
+    def memory(self) -> Memory | None:
+        """The memory of the server as of the last check, if it shows that."""
+        return self._health.memory if self._health else None
+
     def send(
         self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], on_result: OnResult
     ) -> None:
-        self._send(PendingCall(script, pack_call(script, keys, arguments), on_result))
+        self.send_call(PendingCall(script, pack_call(script, keys, arguments), on_result))
 
     def send_command(self, command: Command, on_result: OnResult) -> None:
-        self._send(PendingCall(None, pack(command), on_result))
+        self.send_call(PendingCall(None, pack(command), on_result))
 
     def watch(self, interval_s: float) -> None:
         """Check the store at this interval from now on, and log when it becomes unfit, or fit again."""
         self._watching = self._loop.create_task(self._watch(interval_s), name="store watch")
 
-    async def check(self) -> None:
+    async def check(self, *, all_partitions: bool = False) -> None:
         """Check the store now; connect if need be.
 
         Raises:
@@ -121,13 +145,14 @@ class ServerClient:
         if connection is None or connection.is_lost:
             error = await asyncio.shield(self._connect_once())
         else:
-            error = await self._check(connection)
+            error = await self._check(connection, is_new=all_partitions)
         if isinstance(error, StoreUnfit):
             raise error
         if error is not None:
             raise StoreUnavailable(f"The store cannot be reached: {self._reason(error)}") from error
 
     async def aclose(self) -> None:
+        """Wait for pending replies, then disconnect."""
         self._closed = True
         if self._watching is not None:
             self._watching.cancel()
@@ -139,8 +164,11 @@ class ServerClient:
             self._connection = None
         if self._acknowledgements is not None:
             await self._acknowledgements.aclose()
+        if self._health is not None:
+            self._health.forget()
 
-    def _send(self, call: PendingCall) -> None:
+    def send_call(self, call: PendingCall) -> None:
+        """Send a packed call."""
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError(OTHER_LOOP)
         connection = self._connection
@@ -192,7 +220,7 @@ class ServerClient:
         error: Exception | None = None
         connection = self._connection = None
         try:
-            at = await find_primary(self._address)
+            at = self._at or await find_primary(self._address)
             connection = await connect(self._urls, self._reply_timeout_s, self._refusals, at=at)
             error = await self._check(connection, is_new=True)
             if not isinstance(error, StoreUnavailable):
@@ -223,10 +251,13 @@ class ServerClient:
         if self._acknowledgements is not None:
             self._acknowledgements.abort()
         second = await connect(self._urls, wait.reply_timeout_s, at=at)
-        replies = [await each.request([("INFO", "server")]) for each in (connection, second)]
-        if len({info_of(reply)["run_id"] for [reply] in replies}) > 1:
+        try:
+            replies = [await each.request([("INFO", "server")]) for each in (connection, second)]
+            if len({info_of(reply)["run_id"] for [reply] in replies}) > 1:
+                raise StoreUnavailable("two connections to the store reach two servers")
+        except BaseException:
             second.abort()
-            raise StoreUnavailable("two connections to the store reach two servers")
+            raise
         self._acknowledgements = Acknowledgements(second, wait, connection.abort)
 
     async def _ask_at(self, host: str, port: int, command: Command) -> Any:
@@ -266,59 +297,8 @@ class ServerClient:
             self._outage.fail(self._reason(error))
 
     def _reason(self, error: Exception) -> str:
-        return f"{self._address.shown}: {meaning_of(error)}"
-
-
-TIME = "redis.call('TIME')"
-"""The clock in scripts, see shared/base.lua."""
-
-
-class FakeClient:
-    """A client of fakeredis, which loses no reply. Commands run one by one, each in the next loop tick.
-
-    `now` replaces the time of the scripts.
-    """
-
-    def __init__(self, client: Redis, now: Callable[[], datetime] | None = None) -> None:
-        self._client = client
-        self._now = now
-        # The replies of a server, without the conversions of redis-py.
-        for command in ("XRANGE", "HSCAN", "ZSCAN"):
-            client.set_response_callback(command, lambda reply, **_: reply)
-        self._loop = asyncio.get_running_loop()
-
-    def send(
-        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], on_result: OnResult
-    ) -> None:
-        text = script.text
-        if self._now is not None:
-            text = text.replace(TIME, "{KEYS[3], KEYS[4]}")
-            at_us = round(self._now().timestamp() * 1_000_000)
-            guard = keys[1] if len(keys) > 1 else ""
-            keys = [keys[0], guard, str(at_us // 1_000_000), str(at_us % 1_000_000)]
-        self._send(("EVAL", text, len(keys), *keys, *arguments), on_result)
-
-    def send_command(self, command: Command, on_result: OnResult) -> None:
-        self._send(command, on_result)
-
-    async def aclose(self) -> None:
-        self._client.close()
-
-    def _send(self, command: Command, on_result: OnResult) -> None:
-        if asyncio.get_running_loop() is not self._loop:
-            raise RuntimeError(OTHER_LOOP)
-        self._loop.call_soon(lambda: on_result(self._run(command)))
-
-    def _run(self, command: Command) -> Any:
-        try:
-            return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
-        except ResponseError as error:
-            return fault(error_for(str(error)), error)
-        except RedisError as error:
-            return fault(OutcomeUnknown(), error)
-        except Exception as error:
-            logger.exception("the fake store crashed")
-            return fault(InternalError(), error)
+        shown = shown_address(*self._at) if self._at else self._address.shown
+        return f"{shown}: {meaning_of(error)}"
 
 
 def refusal(reason: Exception | None) -> StoreUnavailable:

@@ -35,6 +35,10 @@ NOT_EXECUTED = (
 READONLY, OOM, MISCONF and NOREPLICAS come from within a script, too, but only from its first write.
 """
 
+MOVED = "MOVED "
+"""Another node of the cluster has the slot: the call is sent to it."""
+ELSEWHERE = (MOVED, "ASK ", "TRYAGAIN ")
+"""Error replies with these prefixes mean that another node has the slot, or will have it."""
 NOT_LOADED = "ERR Function not found"
 LOADS_MAX = 8
 """For one call: another client can flush the functions between the load and the call."""
@@ -186,7 +190,7 @@ class PipelinedConnection(asyncio.Protocol):
             self.send(call)
             return
         error = error_for(text)
-        if self._refusals and isinstance(error, StoreUnavailable):
+        if self._refusals and isinstance(error, StoreUnavailable) and not text.startswith(MOVED):
             self._refusals.fail(text)
         call.complete(fault(error, reply))
 

@@ -1,11 +1,10 @@
-"""Checks a store: durable, a writable primary, the right one, with all of its data."""
+"""Checks a server of a store: durable, and a writable primary; its data are checked beside it."""
 
 import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,12 +12,9 @@ from typing import Any, Literal, NamedTuple
 from redis.exceptions import RedisError
 
 from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit
-from technopay.engine.values import Position
 from technopay.storage.records import fields_of
-from technopay.storage.redis_keys import Keys
-from technopay.storage.schema import loss_message, require_ours, require_whole
-from technopay.storage.scripts.loader import Script
 from technopay.storage.server.connection import Command
+from technopay.storage.server.data_check import DataCheck, Request, reply_of
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +24,6 @@ REDIS_VERSION_MIN = (7, 0)
 
 Ask = Callable[[str, int, Command], Awaitable[Any]]
 """Sends a command to the server at an address; returns the reply or error reply, or raises."""
-Request = Callable[[Sequence[Command]], Awaitable[Sequence[Any]]]
-"""Sends commands on the connection to check; returns a reply, error reply or fault for each."""
-
-BEGINNING = "0-0"
 SETTINGS = (
     "appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy",
     "dir", "appenddirname", "appendfilename",
@@ -70,27 +62,22 @@ class Memory(NamedTuple):
 
 
 class HealthCheck:
-    """Checks the server, and that its data are those of earlier checks.
-
-    The journal only grows: while the newest entry that this process read is there, nothing before it was lost.
-    A later last entry proves nothing: a store that was restored to an older state gets later entries, too.
-    """
+    """Checks one server, and the partitions that it has."""
 
     def __init__(
         self,
+        data: DataCheck,
         *,
-        keys: Keys,
-        timezone: str,
         durability: Durability,
         replicas: int = 0,
-        record_loss: Script | None = None,
+        partitions: Callable[[], Sequence[int]] | None = None,
     ) -> None:
-        self._timezone = timezone
+        """With `partitions` the server is a node of a cluster; they return the numbers that it has."""
+        self._data = data
         self._durability: Durability = durability
         self._replicas = replicas
-        self._record_loss = record_loss
-        self._incarnation: str | None = None
-        self._watermarks = [Watermark(keys)]
+        self._is_node = partitions is not None
+        self._partitions = partitions or (lambda: data.partitions)
         self._next = 0
         """The partition behind the last one that was checked."""
         self._is_full = False
@@ -99,23 +86,9 @@ class HealthCheck:
         self.memory: Memory | None = None
         """As of the last check; None before it, or where the server does not show it."""
 
-    def reset(self) -> None:
-        """Forget the data: until a store is adopted, only the server is checked."""
-        self._incarnation = None
-        self._run_with_file = None
-        self._watermarks = [Watermark(self._watermarks[0].keys)]
-
-    def adopt(self, meta: Mapping[str, str]) -> None:
-        """Expect this incarnation from now on."""
-        self._incarnation = meta["incarnation"]
-        keys = self._watermarks[0].keys
-        self._watermarks = [
-            Watermark(replace(keys, partition=number)) for number in range(int(meta["partitions"]))
-        ]
-
-    def note_entry(self, entry: str, partition: int = 0) -> None:
-        """Expect this entry in the journal of a partition from now on."""
-        self._watermarks[partition].see(entry)
+    def forget(self) -> None:
+        """Forget the data of a server that is not used any more."""
+        self._data.unfit.pop(self, None)
 
     async def check(self, request: Request, ask: Ask | None = None, *, is_new: bool = False) -> None:
         """Check whether the store may be used; with `ask`, its replicas, too.
@@ -127,16 +100,12 @@ class HealthCheck:
             StoreUnavailable: it does not reply.
 
         """
-        watched = self._watermarks if is_new else self._in_turn()
-        expected = [each.seen for each in watched]
-        commands = [command for each in watched for command in each.commands]
-        info, settings, *data = await request((("INFO",), ("CONFIG", "GET", *SETTINGS), *commands))
+        expected = self._data.begin(self._partitions() if is_new else self._in_turn())
+        commands = [command for each in expected for command in each.commands]
+        info, settings, *replies = await request((("INFO",), ("CONFIG", "GET", *SETTINGS), *commands))
         try:
             await self._check_server(request, ask, info, settings)
-            if self._incarnation is not None:
-                replies = [data[first : first + 3] for first in range(0, len(data), 3)]
-                for each, seen, found in zip(watched, expected, replies, strict=True):
-                    await self._check_partition(request, each, seen, *map(_reply_of, found))
+            await self._data.check(self, request, expected, replies)
             if self._is_full and self._durability != "unchecked" and self.memory is not None:
                 raise StoreFull(
                     f"the store is full: it uses more than its maxmemory of {self.memory.max_bytes} bytes"
@@ -146,27 +115,16 @@ class HealthCheck:
                 f"The replies of the store to the health check cannot be read: {error!r}."
             ) from error
 
-    def _in_turn(self) -> "Sequence[Watermark]":
-        first, *others = self._watermarks
+    def _in_turn(self) -> Sequence[int]:
+        first, others = self._partitions()[:1], self._partitions()[1:]
         turn = [others[(self._next + place) % len(others)] for place in range(min(IN_TURN, len(others)))]
         self._next += len(turn)
-        return [first, *turn]
-
-    async def _check_partition(
-        self, request: Request, watermark: "Watermark", seen: str, last: Any, kept: Any, meta: Any
-    ) -> None:
-        fields = fields_of(meta)
-        self._check_meta(watermark, fields)
-        if seen != BEGINNING and not kept:
-            await self._note_loss(request, watermark, seen)
-            raise StoreUnfit(loss_message(seen))
-        require_whole(fields)
-        watermark.prove(seen, last[0][0] if last else BEGINNING)
+        return [*first, *turn]
 
     async def _check_server(self, request: Request, ask: Ask | None, reply: Any, settings: Any) -> None:
         info = info_of(reply)
         self._note_memory(info)
-        require_primary(info)
+        require_primary(info, is_node=self._is_node)
         if info.get("loading", "0") != "0":
             # Until it has loaded its data, it neither writes its file nor has it open.
             raise StoreUnavailable("The store does not work: it is loading the dataset (LOADING).")
@@ -179,7 +137,7 @@ class HealthCheck:
             return
         if isinstance(settings, Exception) and str(settings).startswith(SETTINGS_REFUSED):
             settings = ()
-        configured = fields_of(_reply_of(settings))
+        configured = fields_of(reply_of(settings))
         require_durable(configured, self._durability)
         require_written(info)
         await self._require_file(request, info, configured)
@@ -190,7 +148,7 @@ class HealthCheck:
         """Raise StoreUnfit if a replica can lose what it acknowledged."""
         name = f"the replica {host}:{port}"
         try:
-            settings = fields_of(_reply_of(await ask(host, port, ("CONFIG", "GET", *SETTINGS))))
+            settings = fields_of(reply_of(await ask(host, port, ("CONFIG", "GET", *SETTINGS))))
         except (Fault, RedisError, OSError, TimeoutError) as error:
             raise StoreUnfit(
                 f"{name} does not show its configuration ({error!r}); "
@@ -229,64 +187,14 @@ class HealthCheck:
         counted = self.memory.used_bytes - int(info.get("mem_not_counted_for_evict", "0"))
         self._is_full = counted > (self.memory.max_bytes or inf) * (MEMORY_FREED if self._is_full else 1)
 
-    def _check_meta(self, watermark: "Watermark", meta: Mapping[str, str]) -> None:
-        try:
-            if not meta:
-                raise StoreUnfit("the store is empty: it lost its data; restore it")
-            require_ours(meta, self._timezone)
-            if meta.get("incarnation") != self._incarnation:
-                raise StoreUnfit(
-                    "the store was replaced by another one (its incarnation differs); restore the former one, "
-                    "or restart to use this one"
-                )
-        except StoreUnfit:
-            # Entries since the last check may have been seen in the wrong store.
-            watermark.seen = watermark.proved
-            raise
 
-    async def _note_loss(self, request: Request, watermark: "Watermark", entry: str) -> None:
-        """Record a loss in the store, so that no other engine uses it, until an operator accepts the loss."""
-        if self._record_loss is not None:
-            arguments = (1, watermark.keys.journal, str(self._incarnation), entry)
-            [reply] = await request((("FCALL", self._record_loss.function, *arguments),))
-            if isinstance(reply, Exception):
-                logger.warning("the loss of entry %s could not be recorded: %s", entry, reply)
-
-
-@dataclass(slots=True)
-class Watermark:
-    """What this process knows of the journal of one partition."""
-
-    keys: Keys
-    seen: str = BEGINNING
-    """The newest entry that was read."""
-    proved: str = BEGINNING
-    """The newest entry as of the last check."""
-
-    @property
-    def commands(self) -> Sequence[Command]:
-        """The reads of a check. The meta record is last: if it is right, the journal is of the same store."""
-        return (
-            ("XREVRANGE", self.keys.journal, "+", "-", "COUNT", 1),
-            ("XRANGE", self.keys.journal, self.seen, self.seen),
-            ("HGETALL", self.keys.key("meta")),
-        )
-
-    def see(self, entry: str) -> None:
-        self.seen = max(self.seen, entry, key=Position.of)
-
-    def prove(self, *entries: str) -> None:
-        """Note entries that were there at a check."""
-        self.proved = max(self.proved, *entries, key=Position.of)
-        self.see(self.proved)
-
-
-def require_primary(info: Mapping[str, str]) -> None:
-    """Raise StoreUnfit if the server is a replica, a cluster, or too old."""
+def require_primary(info: Mapping[str, str], *, is_node: bool = False) -> None:
+    """Raise StoreUnfit if the server is a replica, too old, or a node of a cluster where it must not be one."""
     if info["role"] != "master":
         raise NotPrimary("the store is a replica; payments need the writable primary")
-    if info["cluster_enabled"] != "0":
-        raise StoreUnfit("the store is a cluster; use a single primary")
+    if (info["cluster_enabled"] != "0") != is_node:
+        wrong = "no cluster; use redis://" if is_node else "a cluster; use redis+cluster://"
+        raise StoreUnfit(f"the store is {wrong}")
     version = tuple(int(part) for part in info["redis_version"].split(".")[:2])
     if version < REDIS_VERSION_MIN:
         raise StoreUnfit(f"the store is version {info['redis_version']}; 7.0 or later is needed")
@@ -376,16 +284,7 @@ def _is_open(file: Path, descriptors: Path) -> bool:
     return False
 
 
-def _reply_of(result: Any) -> Any:
-    """Return a reply; raise if it is an error reply or a fault."""
-    if isinstance(result, Fault):
-        raise StoreUnavailable("The store did not reply to the health check.") from result
-    if isinstance(result, Exception):
-        raise StoreUnavailable(f"The store does not work: {result}.") from result
-    return result
-
-
 def info_of(result: Any) -> dict[str, str]:
     """Read the reply of INFO: lines of `name:value` under headings."""
-    pairs = (line.partition(":") for line in _reply_of(result).splitlines() if not line.startswith("#"))
+    pairs = (line.partition(":") for line in reply_of(result).splitlines() if not line.startswith("#"))
     return {name: value for name, _, value in pairs if name}

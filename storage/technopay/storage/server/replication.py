@@ -7,14 +7,21 @@ same server follow each batch of replies: a replica that has this write has all 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
 from technopay.engine.errors import Fault, OutcomeUnknown
 from technopay.storage.scripts.loader import Script
-from technopay.storage.server.connection import PendingCall, PipelinedConnection, complete, pack, pack_call
+from technopay.storage.server.connection import (
+    ELSEWHERE,
+    PendingCall,
+    PipelinedConnection,
+    complete,
+    pack,
+    pack_call,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +29,8 @@ OnResult = Callable[[Any], None]
 
 SLACK_S = 0.1
 """How much longer than its WAIT a write may take."""
+WRITES_MAX = 3
+"""The bound of writes for one batch."""
 HEALTH_LOOKS = frozenset({"read_meta"})
 NOTHING = frozenset({"nothing", "busy"})
 """Codes of replies that neither took nor show anything."""
@@ -34,7 +43,8 @@ class ReplicaWait(NamedTuple):
     wait_ms: int
     script: Script
     """The small write."""
-    journal: str
+    keys: Callable[[], Sequence[str]]
+    """Returns the keys of a partition of the server, another one each time where it has several."""
 
     @property
     def reply_timeout_s(self) -> float:
@@ -44,7 +54,9 @@ class ReplicaWait(NamedTuple):
 @dataclass(slots=True)
 class Batch:
     replies: list[tuple[OnResult, Any]] = field(default_factory=list)
-    is_written: bool = False
+    written: Any = None
+    """The reply of the write."""
+    writes: int = 0
 
 
 class Acknowledgements:
@@ -92,14 +104,23 @@ class Acknowledgements:
     def _begin(self) -> None:
         batch = self._waiting = self._gathering
         self._gathering = Batch()
+        self._write(batch)
+
+    def _write(self, batch: Batch) -> None:
+        batch.writes += 1
         wait, send = self._wait, self._connection.send
-        send(PendingCall(wait.script, pack_call(wait.script, (wait.journal,), ()), partial(_note, batch)))
+        send(PendingCall(wait.script, pack_call(wait.script, wait.keys(), ()), partial(_note, batch)))
         send(PendingCall(None, pack(("WAIT", wait.replicas, wait.wait_ms)), partial(self._end, batch)))
 
     def _end(self, batch: Batch, acknowledged: int | Fault) -> None:
+        is_elsewhere = isinstance(batch.written, Fault) and str(batch.written.__cause__).startswith(ELSEWHERE)
+        if is_elsewhere and batch.writes < WRITES_MAX and not isinstance(acknowledged, Fault):
+            self._write(batch)  # for another partition of the server
+            return
         # A write that failed, or came later because its script had to be loaded, proves nothing.
         replicas = 0 if isinstance(acknowledged, Fault) else acknowledged
-        is_proved = batch.is_written and replicas >= self._wait.replicas
+        is_written = batch.written is not None and not isinstance(batch.written, Fault)
+        is_proved = is_written and replicas >= self._wait.replicas
         if not is_proved:
             logger.debug("%d replies were not acknowledged: %r", len(batch.replies), acknowledged)
         self._waiting = None
@@ -112,7 +133,7 @@ class Acknowledgements:
 
 
 def _note(batch: Batch, reply: Any) -> None:
-    batch.is_written = not isinstance(reply, Fault)
+    batch.written = reply
 
 
 def is_held(script: Script | None, reply: Any) -> bool:

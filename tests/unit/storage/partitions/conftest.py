@@ -11,7 +11,9 @@ from support.fixtures.store_setup import Setup
 from technopay.storage import RedisStore
 
 
-@pytest.fixture(params=["fake", "valkey", "redis"])
+@pytest.fixture(
+    params=["fake", "valkey_url", "redis_url", "cluster_url"], ids=["fake", "valkey", "redis", "cluster"]
+)
 def make_store(
     request: pytest.FixtureRequest, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], RedisStore]:
@@ -19,7 +21,7 @@ def make_store(
     monkeypatch.setattr(placed_keys, "PARTITIONS", 4)
     if request.param == "fake":
         return lambda: RedisStore.fake(namespace=namespace, partitions=4)
-    url = request.getfixturevalue(f"{request.param}_url")
+    url = request.getfixturevalue(request.param)
     return lambda: RedisStore.connect(url, initialise=True, namespace=namespace, partitions=4)
 
 

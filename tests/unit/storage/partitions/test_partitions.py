@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 from support.fixtures.engine_setup import lax_settings, wait_for
 from support.fixtures.partitioned import USERS
 from support.fixtures.store_commands import set_aside
 from support.fixtures.store_setup import Setup, client_of, operation
+from support.servers.raw_client import raw_client
 
 from technopay.engine import Engine, ValidationFailed
 from technopay.engine.commands import (
@@ -106,7 +106,7 @@ async def test_an_initialisation_that_was_broken_off_goes_on(make_store: Callabl
     meta: dict[Any, Any] = {
         "incarnation": "0123456789abcdef", "schema": INITIALISING, "partitions": "4", "timezone": "UTC",
     }  # fmt: skip
-    async with Redis.from_url(store.url, decode_responses=True) as client:
+    async with raw_client(store.url) as client:
         await client.hset(store._keys.key("meta"), mapping=meta | {"created_at": "1"})
     with pytest.raises(StoreUnfit, match="not initialised to the end"):
         await RedisStore.connect(store.url, namespace=store._keys.namespace).open()

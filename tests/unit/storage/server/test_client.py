@@ -1,21 +1,16 @@
 """The clients: order, limits, connecting, scripts forgotten by the server; and the fake."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from redis.exceptions import ConnectionError as RedisConnectionError
 from support.fixtures.store_setup import Setup, client_of
 from support.proxies.faulty_proxy import answering_server
+from support.servers.server_tls import make_tls
 
 from technopay.engine.commands import CompletePayment, ReadUser
 from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
@@ -23,8 +18,9 @@ from technopay.storage import RedisStore
 from technopay.storage.schema import SCHEMA
 from technopay.storage.scripts.loader import Script, load_scripts
 from technopay.storage.server import client as client_module
-from technopay.storage.server.client import Argument, Client, FakeClient, ServerClient
+from technopay.storage.server.client import Argument, Client, ServerClient
 from technopay.storage.server.connection import PipelinedConnection
+from technopay.storage.server.fake import FakeClient
 
 READ_META = load_scripts()["read_meta"]
 KEY = "{none:00}:journal"
@@ -228,24 +224,6 @@ async def test_a_server_with_tls_is_used_if_its_certificate_is_trusted(tmp_path:
         careful = ServerClient(url, reply_timeout_s=5)
         with pytest.raises(StoreUnavailable, match="TLS fails: CERTIFICATE_VERIFY_FAILED"):
             await careful.check()
-
-
-def make_tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """Make the TLS of a server at localhost, and the file of its trusted certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "server.pem"
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    file.write_bytes(secret + certificate.public_bytes(Encoding.PEM))
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(file)
-    return tls, file
 
 
 async def test_a_store_that_is_not_open_is_unavailable() -> None:

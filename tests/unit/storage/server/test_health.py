@@ -13,6 +13,7 @@ from technopay.storage.redis_keys import Keys
 from technopay.storage.schema import SCHEMA
 from technopay.storage.scripts.loader import load_scripts
 from technopay.storage.server.connection import Command
+from technopay.storage.server.data_check import DataCheck
 from technopay.storage.server.health import Durability, HealthCheck
 
 INFO = "# Server\r\nredis_version:7.0.15\r\n\r\n# Replication\r\nrole:master\r\ncluster_enabled:0\r\n"
@@ -62,8 +63,8 @@ def server() -> FakeServer:
 
 
 def make_health(durability: Durability = "always") -> HealthCheck:
-    health = HealthCheck(keys=Keys(), timezone="UTC", durability=durability)
-    health.adopt(META)
+    health = HealthCheck(DataCheck(Keys(), "UTC"), durability=durability)
+    health._data.adopt(META)
     return health
 
 
@@ -115,7 +116,7 @@ async def test_a_store_is_full_when_the_server_says_so_and_until_there_is_room(s
 
 async def test_until_a_store_is_adopted_only_the_server_is_looked_at(server: FakeServer) -> None:
     server.meta, server.journal = {}, []
-    health = HealthCheck(keys=Keys(), timezone="UTC", durability="always")
+    health = HealthCheck(DataCheck(Keys(), "UTC"), durability="always")
     await health.check(server.request)
     server.info = INFO.replace("master", "slave")
     await server.refuse(health, "is a replica")
@@ -160,8 +161,8 @@ async def test_a_store_that_came_back_older_is_unfit_even_if_it_went_on_since(
 async def test_an_entry_that_the_relay_read_has_to_stay(server: FakeServer) -> None:
     health = make_health()
     await health.check(server.request)
-    health.note_entry("1000-0")
-    health.note_entry("900-7")
+    health._data.note_entry("1000-0")
+    health._data.note_entry("900-7")
     await server.refuse(health, "entry 1000-0 of its journal is missing")
     server.journal.append("1000-0")
     await health.check(server.request)
@@ -171,7 +172,7 @@ async def test_entries_read_in_another_store_are_not_looked_for_in_the_right_one
     health = make_health()
     await health.check(server.request)
     server.meta, server.journal = {}, ["5000-0"]
-    health.note_entry("5000-0")
+    health._data.note_entry("5000-0")
     await server.refuse(health, "is empty")
     server.meta, server.journal = META, ["100-0", "200-0", "300-0"]
     await health.check(server.request)
@@ -341,8 +342,8 @@ async def test_a_loss_is_recorded_in_the_store_and_closes_it_for_engines_that_sa
         return await server.request(commands)
 
     script = load_scripts()["record_loss"]
-    health = HealthCheck(keys=Keys(), timezone="UTC", durability="always", record_loss=script)
-    health.adopt(META)
+    health = HealthCheck(DataCheck(Keys(), "UTC", script), durability="always")
+    health._data.adopt(META)
     await health.check(request)
     server.journal = ["100-0"]
     for _ in range(2):
@@ -362,8 +363,8 @@ async def test_partitions_are_checked_in_turn_and_all_of_them_on_a_new_connectio
         return await server.request(commands)
 
     server.meta["partitions"] = "40"
-    health = HealthCheck(keys=Keys(), timezone="UTC", durability="always")
-    health.adopt(server.meta)
+    health = HealthCheck(DataCheck(Keys(), "UTC"), durability="always")
+    health._data.adopt(server.meta)
     metas = [Keys("tp", number).key("meta") for number in range(40)]
     await health.check(request, is_new=True)
     assert looked_at == metas
@@ -375,6 +376,6 @@ async def test_partitions_are_checked_in_turn_and_all_of_them_on_a_new_connectio
     assert len(looked_at) == 3 * 17
     assert set(looked_at) == set(metas)
 
-    health.note_entry("700-0", 30)
+    health._data.note_entry("700-0", 30)
     with pytest.raises(StoreUnfit, match="entry 700-0 of its journal is missing"):
         await health.check(request, is_new=True)

@@ -14,6 +14,7 @@ from technopay.storage.scripts.loader import load_scripts
 from technopay.storage.server import client as client_module
 from technopay.storage.server.client import ServerClient
 from technopay.storage.server.connection import PendingCall, connect
+from technopay.storage.server.data_check import DataCheck
 from technopay.storage.server.health import HealthCheck, replicas_of
 from technopay.storage.server.replication import Acknowledgements, ReplicaWait
 
@@ -47,7 +48,7 @@ class Held:
         connection: Any = self.connection
         self.failures = 0
         self.results: list[Any] = []
-        wait = ReplicaWait(REPLICAS, WAIT_MS, SCRIPTS["write_tick"], "{tp:00}:journal")
+        wait = ReplicaWait(REPLICAS, WAIT_MS, SCRIPTS["write_tick"], lambda: ("{tp:00}:journal",))
         self.replies = Acknowledgements(connection, wait, self._fail)
 
     async def come(self, *replies: Any, script: str | None = "deposit") -> None:
@@ -149,7 +150,7 @@ async def test_a_handler_that_fails_costs_no_other_call_its_result(held: Held) -
 
 
 JOURNAL = "{none:00}:journal"
-NO_REPLICA = ReplicaWait(0, 50, SCRIPTS["write_tick"], JOURNAL)
+NO_REPLICA = ReplicaWait(0, 50, SCRIPTS["write_tick"], lambda: (JOURNAL,))
 """A WAIT for no replica is over at once."""
 
 
@@ -228,6 +229,6 @@ async def test_a_weak_or_silent_replica_is_refused(reply: Any, refused: str) -> 
             raise reply
         return reply
 
-    health = HealthCheck(keys=Keys(), timezone="UTC", durability="always", replicas=1)
+    health = HealthCheck(DataCheck(Keys(), "UTC"), durability="always", replicas=1)
     with pytest.raises(StoreUnfit, match=refused):
         await health._check_replica(ask_replica, "10.0.0.2", 6379)

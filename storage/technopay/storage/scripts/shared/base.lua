@@ -4,7 +4,7 @@
 -- `now` in digits, for writing. All keys are under the hash tag of the partition's journal.
 --
 -- On a store of several partitions the second key is the guard. It never exists, so a cluster runs no script in a slot
--- of which a part was moved; its name ends with the incarnation that the caller knows.
+-- of which a part was moved; its name ends with the incarnation that the caller knows, if it knows one.
 
 local journal, tag, clock, at, now, is_partitioned
 
@@ -23,7 +23,8 @@ local function begin(first_key, guard)
     at = clock[1] .. string.sub('00000' .. clock[2], -6, -4)
     now = tonumber(at)
     is_partitioned = (guard or '') ~= ''
-    return not is_partitioned or guard == key('guard', redis.call('HGET', key('meta'), 'incarnation') or '')
+    return not is_partitioned or guard == key('guard')
+        or guard == key('guard', redis.call('HGET', key('meta'), 'incarnation') or '')
 end
 
 -- Numbers leave a script as digits: tostring(1e14) would be '1e+14'.
