@@ -122,7 +122,7 @@ STORE_AND_REPLIES = (
     Breakage(
         "claim-not-renewed",
         "A claim is renewed while a call runs that needs longer than the claim lasts.",
-        (engine("claims", "if now - each.renewed_at >= CLAIM_S", "if now - each.renewed_at >= 10 * CLAIM_S"),),
+        (engine("claims", ">= CLAIM_S[claim.kind] / 3", ">= CLAIM_S[claim.kind] * 3"),),
         ("tests/unit/engine/settlement/test_settlements.py::test_a_claim_is_renewed_while_a_call_runs",),
     ),
     Breakage(

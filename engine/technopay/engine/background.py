@@ -1,9 +1,9 @@
-"""A loop of background work: it repeats one step, can be woken, and stops."""
+"""Background work: a loop that repeats one step, and steps that run for partitions side by side."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Generic, TypeVar
 
 from technopay.engine.errors import Fault, OutcomeUnknown, StoreUnavailable
 from technopay.engine.outage_log import OutageLog
@@ -11,10 +11,11 @@ from technopay.engine.ports import Clock
 
 logger = logging.getLogger(__name__)
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PAUSE_AFTER_FAULT_S = 0.5
+PATIENCE_S = 0.25
+"""How long a step waits for its slowest partition."""
 
 
 class Loop:
@@ -88,8 +89,48 @@ class Loop:
             pass
 
 
-async def run_for_each(items: Sequence[Item], step: Callable[[Item], Awaitable[Result]]) -> Sequence[Result]:
-    """Run a step for all items at once; a single one needs no task."""
-    if len(items) == 1:
-        return [await step(items[0])]
-    return await asyncio.gather(*(step(item) for item in items))
+class PartitionTasks(Generic[Result]):
+    """Runs a step for partitions, at most once at a time for each: a slow one does not hold up the others."""
+
+    def __init__(self, name: str, step: Callable[[int], Awaitable[Result]]) -> None:
+        self._name = name
+        self._step = step
+        self._running: dict[int, asyncio.Task[Result]] = {}
+
+    def is_running(self, partition: int) -> bool:
+        return partition in self._running
+
+    async def run(self, partitions: Iterable[int]) -> Mapping[int, Result]:
+        """Run the step for those partitions that it does not run for; return results.
+
+        Those of slow partitions are returned by a later call.
+        """
+        loop = asyncio.get_running_loop()
+        new = [each for each in partitions if each not in self._running]
+        begun = {each: loop.create_task(_awaited(self._step(each))) for each in new}
+        self._running |= begun
+        if begun:
+            await asyncio.wait(begun.values(), timeout=PATIENCE_S)
+        ended = {each: task for each, task in self._running.items() if task.done()}
+        for partition in ended:
+            del self._running[partition]
+        return {each: task.result() for each, task in ended.items() if self._has_result(each, task)}
+
+    async def stop(self, drain_s: float) -> None:
+        """Wait for running steps, but not longer than `drain_s`."""
+        if self._running:
+            _, late = await asyncio.wait(self._running.values(), timeout=drain_s)
+            for task in late:
+                task.cancel()
+
+    def _has_result(self, partition: int, task: "asyncio.Task[Result]") -> bool:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Fault):
+            logger.debug("%s of partition %02x: %s", self._name, partition, error)  # the store logs the reason
+        elif error is not None:
+            logger.error("%s of partition %02x fails and goes on", self._name, partition, exc_info=error)
+        return not task.cancelled() and error is None
+
+
+async def _awaited(step: Awaitable[Result]) -> Result:
+    return await step

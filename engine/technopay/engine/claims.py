@@ -4,11 +4,13 @@ A claim expires, so that another process can finish the work of a dead one. It i
 given up when the work is interrupted.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from technopay.engine.background import PartitionTasks
 from technopay.engine.commands import RenewClaims
 from technopay.engine.errors import Fault
 from technopay.engine.ports import Clock, Store
@@ -44,6 +46,7 @@ class Claims:
         self._store = store
         self._clock = clock
         self._held: set[Claim] = set()
+        self._renewals = PartitionTasks("the renewal of claims", self._renew_old)
         self.lost = 0
         """How many were lost during the work."""
 
@@ -88,23 +91,28 @@ class Claims:
         now = self._clock.monotonic()
         for claim in [each for each in self._held if now > each.work_ends_at]:
             self.lose(claim, "its work is past the deadline")
-        old = [each for each in self._held if now - each.renewed_at >= CLAIM_S[each.kind] / 3]
-        with suppress(Fault):
-            await self._renew(old, keep=True)
+        await self._renewals.run({each.partition for each in self._held if _is_old(each, now)})
         return False
 
     async def give_up(self, *kinds: ClaimKind) -> None:
         """Give up all claims of these kinds, so that no process has to wait until they expire."""
         held = [each for each in self._held if each.kind in kinds]
         self._held.difference_update(held)
-        with suppress(Fault):
-            await self._renew(held, keep=False)
+        partitions = {each.partition for each in held}
+        renewals = (
+            self._renew(each, [claim for claim in held if claim.partition == each]) for each in partitions
+        )
+        await asyncio.gather(*renewals)
 
-    async def _renew(self, claims: Sequence[Claim], *, keep: bool) -> None:
-        for partition in self._store.partitions:
-            ours = [claim for claim in claims if claim.partition == partition]
-            for first in range(0, len(ours), BATCH):
-                await self._renew_batch(partition, ours[first : first + BATCH], keep=keep)
+    async def _renew_old(self, partition: int) -> None:
+        now = self._clock.monotonic()
+        old = [each for each in self._held if each.partition == partition and _is_old(each, now)]
+        await self._renew(partition, old, keep=True)
+
+    async def _renew(self, partition: int, claims: Sequence[Claim], *, keep: bool = False) -> None:
+        with suppress(Fault):
+            for first in range(0, len(claims), BATCH):
+                await self._renew_batch(partition, claims[first : first + BATCH], keep=keep)
 
     async def _renew_batch(self, partition: int, batch: Sequence[Claim], *, keep: bool) -> None:
         now, sent = self._clock.monotonic(), [HeldClaim(each.kind, each.id, each.token) for each in batch]
@@ -114,3 +122,7 @@ class Claims:
                 claim.renewed_at = now
             elif claim in self._held and claim.token == token:
                 self.lose(claim)
+
+
+def _is_old(claim: Claim, now: float) -> bool:
+    return now - claim.renewed_at >= CLAIM_S[claim.kind] / 3

@@ -124,8 +124,6 @@ class SetAside(Command[None]):
 
 @dataclass(frozen=True, slots=True)
 class ResolvePayment(Command[OperatorPayment]):
-    """Decide a payment that was set aside."""
-
     operation: Operation
     payment_id: str
     outcome: str
@@ -144,8 +142,6 @@ class RenewClaims(Command[list[bool]]):
 
 @dataclass(frozen=True, slots=True)
 class TakeDue(Command[Due]):
-    """Take the due members of the agenda."""
-
     partition: int
     limit: int
 
@@ -223,6 +219,14 @@ class FinishDue(Command[None]):
 
     partition: int
     member: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceEngine(Command[Sequence[str]]):
+    """Announce an engine to the others on the store, or take it off; returns all of them."""
+
+    name: str
+    stays: bool
 
 
 # Messages.

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from technopay.engine.actors.directory import Directory
 from technopay.engine.actors.owners import Owners
-from technopay.engine.background import Loop, run_for_each
+from technopay.engine.background import Loop
 from technopay.engine.claims import RENEW_INTERVAL_S, Claims
 from technopay.engine.commands import BindSecret, Command, FindPayment, FinishDue, TakeDue
 from technopay.engine.errors import REFUSALS, EngineClosed, Fault, InternalError, StoreUnfit
@@ -22,6 +22,7 @@ from technopay.engine.events.waiters import Waiters
 from technopay.engine.fields import partition_in
 from technopay.engine.models import Audit, Method, Payment, Record
 from technopay.engine.notifications.relay import Relay
+from technopay.engine.polling import ANNOUNCE_INTERVAL_S, PartitionOwners, Polls
 from technopay.engine.ports import Channel, Clock, Ids, Outcome, SettlementService, Store, Verifier
 from technopay.engine.settings import EngineSettings
 from technopay.engine.settlement.settlements import Settlements
@@ -89,12 +90,17 @@ class Runtime:
         self.owners = Owners(store, self.directory)
         self._claims = Claims(store, self.clock)
         self.settlements = Settlements(store, service, self.clock, self._claims, settings, self._announce)
+        interval_s = settings.agenda_interval_s
+        self._partition_owners = PartitionOwners(store, owner)
+        polled = (store, self._partition_owners, self.clock, interval_s)
         self._relay = Relay(store, reached, self.keys, self.clock, settings, owner, self._claims)
+        self._relays = Polls("relay", self._relay.step, *polled)
+        self._agendas = Polls("agenda", self._take_due_of, *polled)
         self.feed = Feed(store, self.clock, settings)
         self.waiters = Waiters()
-        interval_s = settings.agenda_interval_s
         self.agenda = Loop("agenda", self._take_due, interval_s, self.clock)
-        self.relay = Loop("relay", self._relay.step, interval_s, self.clock, pause_s=RELAY_PAUSE_S)
+        self.relay = Loop("relay", self._relay_news, interval_s, self.clock, pause_s=RELAY_PAUSE_S)
+        self._announcement = Loop("engines", self._partition_owners.announce, ANNOUNCE_INTERVAL_S, self.clock)
         self._renewal = Loop("claims", self._claims.renew, RENEW_INTERVAL_S, self.clock)
         self._state = State.UNSTARTED
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -119,7 +125,7 @@ class Runtime:
             )
         self.keys.adopt(bound.value or "")
         self._loop = asyncio.get_running_loop()
-        for part in (self.agenda, self.relay, self.feed, self._renewal):
+        for part in (self.agenda, self.relay, self.feed, self._renewal, self._announcement):
             part.start()
         self._state = State.RUNNING
 
@@ -131,6 +137,7 @@ class Runtime:
             drain_s = self.settings.drain_s
             await self.feed.stop(drain_s)
             await self.agenda.stop(drain_s)
+            await self._agendas.stop(drain_s)
             await self.directory.drain(drain_s)
             if self._calls:
                 _, late = await asyncio.wait(self._calls, timeout=drain_s)
@@ -138,7 +145,10 @@ class Runtime:
                     call.cancel()
             await self.settlements.drain(drain_s)
             await self.relay.stop(drain_s)
+            await self._relays.stop(drain_s)
             await self._relay.drain(drain_s)
+            await self._announcement.stop(drain_s)
+            await self._partition_owners.leave()
             await self._renewal.stop(drain_s)
             await self._claims.give_up("message", "relay")
             if self._audit is not None:
@@ -163,7 +173,6 @@ class Runtime:
             settlements_in_flight=self.settlements.in_flight,
             claims_lost=self._claims.lost,
             listeners=self.feed.listeners,
-            payments_set_aside=self.settlements.set_aside,
             mocks=self._mocks,
             script_times=self.store.script_times,
             unreadable=self.store.unreadable.counts,
@@ -255,7 +264,7 @@ class Runtime:
 
     def wake_journal_readers(self, partition: int) -> None:
         """Have relay and feed read the journal of a partition now."""
-        self._relay.note_news(partition)
+        self._relays.note_due(partition)
         self.relay.wake()
         self.feed.wake()
 
@@ -265,9 +274,18 @@ class Runtime:
 
     async def _take_due(self) -> bool:
         """Take the due members of the agenda; return whether there may be more."""
-        taken = await run_for_each(self.store.partitions, self._take_due_of)
-        self.settlements.set_aside = sum(due.set_aside for due in taken)
-        return any(due.next_in_ms is not None and due.next_in_ms <= 0 for due in taken)
+        taken = await self._agendas.run()
+        coming = {each: due.next_in_ms for each, due in taken.items() if due.next_in_ms is not None}
+        for partition, in_ms in coming.items():
+            self._agendas.note_due(partition, in_ms / 1000)
+        return any(in_ms <= 0 for in_ms in coming.values())
+
+    async def _relay_news(self) -> bool:
+        """Relay the messages of journals with news; return whether there may be more."""
+        with_more = [each for each, has_more in (await self._relays.run()).items() if has_more]
+        for partition in with_more:
+            self._relays.note_due(partition)
+        return bool(with_more)
 
     async def _take_due_of(self, partition: int) -> Due:
         since = self.clock.monotonic()

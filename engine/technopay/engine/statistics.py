@@ -56,8 +56,6 @@ class Statistics:
     settlements_in_flight: int = 0
     claims_lost: int = 0
     """How often another process took over the work of this one."""
-    payments_set_aside: int = 0
-    """Of all engines on this store, as of the last read of the agenda."""
     listeners: int = 0
     """Listeners to events, in this process."""
     mocks: tuple[str, ...] = ()
@@ -73,6 +71,8 @@ class StoreGauges:
 
     message_age_ms: int
     """The age of the oldest journal entry that waits for the relay."""
+    payments_set_aside: int
+    """How many payments wait for an operator."""
     set_aside_age_ms: int
     """The age of the oldest debit that waits for an operator."""
     limits: Sequence[Limit]

@@ -203,7 +203,7 @@ class HeldClaim(NamedTuple):
 
 
 class Due(NamedTuple):
-    """The due work, the time until the next work is due, and the number of payments set aside.
+    """The due work, and the time until the next work is due.
 
     `unfinished` are members of the agenda whose work spans partitions.
     """
@@ -211,5 +211,4 @@ class Due(NamedTuple):
     payments: Sequence[Claimed]
     messages: Sequence[ClaimedMessage]
     next_in_ms: int | None
-    set_aside: int = 0
     unfinished: Sequence[str] = ()

@@ -126,15 +126,14 @@ class EngineCollector(Collector):
         yield _by_label(CounterMetricFamily, "unreadable_records", text, "kind", unreadable)
 
 
-def store_metrics(engine: Engine, store: StoreGauges | None) -> Iterator[Metric]:
+def store_metrics(store: StoreGauges | None) -> Iterator[Metric]:
     """Yield the metrics of the store and of all engines on it: the same from every worker."""
-    set_aside = engine.statistics.payments_set_aside
-    text = "Payments that wait for an operator, of all engines on this store."
-    yield _gauge("payments_set_aside", text, set_aside)
     yield _gauge("store_up", "Whether the store replied for these metrics.", store is not None)
     if store is None:
         return
     yield _gauge("message_age_seconds", "Age of the oldest unsent message.", store.message_age_ms / 1000)
+    text = "Payments that wait for an operator, of all engines on this store."
+    yield _gauge("payments_set_aside", text, store.payments_set_aside)
     text = "Time since the debit of the oldest payment that waits for an operator."
     yield _gauge("payments_set_aside_age_seconds", text, store.set_aside_age_ms / 1000)
     used = {each.currency: each.used for each in store.limits}
@@ -196,7 +195,7 @@ class Metrics:
 
     async def _render(self) -> bytes:
         store, own = await asyncio.gather(self._measure(), self._process_metrics())
-        return generate_latest(_Families([*own, *store_metrics(self._engine, store)]))
+        return generate_latest(_Families([*own, *store_metrics(store)]))
 
     async def _measure(self) -> StoreGauges | None:
         with suppress(TechnopayError, TimeoutError):

@@ -204,7 +204,7 @@ def _currency_of(flat: Sequence[str]) -> str:
 
 
 def _due(body: Sequence[Any], context: Context) -> Due:
-    payments, messages, next_at, set_aside, unfinished, unreadable = body
+    payments, messages, next_at, unfinished, unreadable = body
     for member in unreadable:
         context.unreadable.note("agenda", member)
 
@@ -217,7 +217,6 @@ def _due(body: Sequence[Any], context: Context) -> Due:
         payments=context.each("payment", payments, claimed_from, lambda found: id_of(found[0])),
         messages=[_claimed_message(message) for message in messages],
         next_in_ms=int(float(next_at)) - context.now_ms if next_at else None,
-        set_aside=set_aside,
         unfinished=unfinished,
     )
 
@@ -263,6 +262,7 @@ DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
     "Page[Entry]": lambda body, context: _page(context.each("entry", body[0], entry_from), body),
     "Page[Message]": lambda body, context: _page([context.listed_message(each) for each in body[0]], body),
     Due: _due,
+    Sequence[str]: lambda body, _: body[0],
     Mapping[str, Payment | Invoice]: _owned,
     list[NotificationContext | None]: lambda body, _: [readable_context_from(each) for each in body[0]],
 }

@@ -16,6 +16,7 @@ KINDS = {
     "limits": "set: currencies whose limit was ever set",
     "references": "hash: <length of merchant>:<merchant><reference>, in NFC, to invoice",
     "relay": "hash: cursor in the journal, claim, owner, claimed_until",
+    "engines": "zset: engines by the time until which they count; in the first partition",
     "tick": "string: written so that replicas acknowledge it, see server/replication.py",
     "user": "hash by user: status, email, phone, created_at, a field for each wallet; rate limits",
     "invoices": "zset by user: invoice ids",

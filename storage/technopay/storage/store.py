@@ -291,12 +291,13 @@ class RedisStore:
 
     async def measure(self) -> StoreGauges:
         """Measure the store, for all engines on it."""
-        gauges = [outcome.value or ((0, 0),) for outcome in await self._partitions.run_each(ReadGauges())]
-        message_age_ms, set_aside_age_ms = (max(map(int, ages)) for ages in zip(*chain(*gauges), strict=True))
+        gauges = [outcome.value or ((0, 0, 0),) for outcome in await self._partitions.run_each(ReadGauges())]
+        message_ages, set_aside_ages, set_aside = (map(int, each) for each in zip(*chain(*gauges), strict=True))
         memory = self._client.memory if self._client else None
         return StoreGauges(
-            message_age_ms=message_age_ms,
-            set_aside_age_ms=set_aside_age_ms,
+            message_age_ms=max(message_ages),
+            payments_set_aside=sum(set_aside),
+            set_aside_age_ms=max(set_aside_ages),
             limits=(await self.run(ReadLimits())).value or [],
             memory_bytes=memory.used_bytes if memory else None,
             memory_bytes_max=memory.max_bytes if memory else None,

@@ -319,7 +319,7 @@ async def test_the_agenda_hands_out_what_is_due_and_returns_whether_there_is_mor
 ) -> None:
     claimed = Claimed(make_payment(), "1")
     message = ClaimedMessage(Notification("1-0", "payment.succeeded", None, "", None), "sms", 1, "1")
-    store: Any = DueStore(Due([claimed], [message], next_in_ms, set_aside=4))
+    store: Any = DueStore(Due([claimed], [message], next_in_ms))
     runtime = Runtime(store, quick_settings(), None, None, None, None, None)
     taken: list[tuple[Any, ...]] = []
     monkeypatch.setattr(runtime.settlements, "begin", lambda *due: taken.append(due))
@@ -331,7 +331,6 @@ async def test_the_agenda_hands_out_what_is_due_and_returns_whether_there_is_mor
     [(*payment, since), (*retried, same)] = taken
     assert (payment, retried) == ([claimed], [0, message])
     assert before <= since == same <= store.sent_at, "a claim lasts since its script was sent"
-    assert runtime.statistics.payments_set_aside == 4
 
 
 def test_an_outcome_is_its_value_or_its_refusal() -> None:

@@ -18,6 +18,7 @@ from technopay.http.server.load_shedding import ConcurrencyLimit
 
 GAUGES = StoreGauges(
     message_age_ms=1_500,
+    payments_set_aside=4,
     set_aside_age_ms=60_000,
     limits=[
         Limit(currency="EUR", limit=100, used=40, remaining=60, resets_at=from_ms(0)),
@@ -27,7 +28,14 @@ GAUGES = StoreGauges(
     memory_bytes_max=2_000,
 )
 
-ALONE = StoreGauges(message_age_ms=0, set_aside_age_ms=0, limits=[], memory_bytes=1_000, memory_bytes_max=None)
+ALONE = StoreGauges(
+    message_age_ms=0,
+    payments_set_aside=0,
+    set_aside_age_ms=0,
+    limits=[],
+    memory_bytes=1_000,
+    memory_bytes_max=None,
+)
 
 
 def make_metrics() -> tuple[Metrics, Any]:
@@ -74,7 +82,7 @@ async def test_the_engine_and_the_store_are_read_at_each_scrape() -> None:
     metrics, engine = make_metrics()
     engine.statistics = Statistics(
         live_actors=1, commands_waiting=2, mailbox_depth_max=5, lease_waits=6, settlements_in_flight=3,
-        payments_set_aside=4, listeners=7, script_times={"confirm_payment": ScriptTime(calls=8, total_s=0.5)},
+        listeners=7, script_times={"confirm_payment": ScriptTime(calls=8, total_s=0.5)},
     )  # fmt: skip
 
     shown = await lines(metrics)

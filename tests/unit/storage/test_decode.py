@@ -47,7 +47,7 @@ def test_a_record_that_cannot_be_read_is_a_defect(record: Any) -> None:
 def test_a_message_of_a_payment_that_is_gone_has_no_context() -> None:
     assert decode(list[NotificationContext | None], [[""]]).value == [None]
     taken = ["5-1", "payment.failed", "email", "2", "3", "", "too_many_attempts", ""]
-    due = decode(Due, [[], [taken], "", 0, [], []]).value
+    due = decode(Due, [[], [taken], "", [], []]).value
     assert due is not None
     (message,) = due.messages
     assert (message.channel, message.attempts, message.claim) == ("email", 2, "3")

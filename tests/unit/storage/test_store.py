@@ -13,7 +13,7 @@ from support.fixtures.store_commands import mock_inbox, mock_settlement, set_asi
 from support.fixtures.store_setup import FAR, Setup, client_of, dump, new_invoice
 
 from technopay.engine import StoreUnfit
-from technopay.engine.commands import BindSecret, ReadUser
+from technopay.engine.commands import AnnounceEngine, BindSecret, ReadUser
 from technopay.engine.ports import Store
 from technopay.storage import RedisStore
 from technopay.storage.commands import MarkDemo, ReportSlice, WriteTick
@@ -124,6 +124,7 @@ async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(setup
     await mock_inbox(setup.store, "alice", "{}")
     own = store_commands.partition(setup.store)
     await setup.store._partitions[own].run(WriteTick())
+    await setup.store._partitions[own].run(AnnounceEngine("eng_1", stays=True))
     await setup.store._partitions[own].run(ReportSlice(SLICE, "00", TOTALS, "0"))
     types = {}
     for name in [name for name in await dump(setup.store) if not name[0].isdigit()]:

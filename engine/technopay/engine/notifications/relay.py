@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
-from technopay.engine.background import run_for_each
 from technopay.engine.claims import Claims
 from technopay.engine.commands import ClaimRelay, ReadNotificationContexts, RecordAttempt, RecordDeliveries
 from technopay.engine.errors import Fault
@@ -57,29 +56,9 @@ class Relay:
         self._keys = keys
         self._settings = settings
         self._owner = owner
-        self._with_news: set[int] = set()
-        self._poll_at_s = 0.0
 
-    async def step(self) -> bool:
-        """Deliver the messages of a batch of each journal; return whether there may be more.
-
-        Of several partitions, those with news come at once, all of them at an interval.
-        """
-        partitions, now_s = self._store.partitions, self._clock.monotonic()
-        if self._with_news and now_s < self._poll_at_s:
-            partitions = sorted(self._with_news)
-        else:
-            self._poll_at_s = now_s + self._settings.agenda_interval_s
-        self._with_news = set()
-        has_more = await run_for_each(partitions, self._relay)
-        self._with_news.update(each for each, more in zip(partitions, has_more, strict=True) if more)
-        return any(has_more)
-
-    def note_news(self, partition: int) -> None:
-        """Note that the journal of a partition has new entries."""
-        self._with_news.add(partition)
-
-    async def _relay(self, partition: int) -> bool:
+    async def step(self, partition: int) -> bool:
+        """Deliver the messages of a batch of a journal; return whether there may be more."""
         since = self._clock.monotonic()
         claimed = await self._store.run(ClaimRelay(partition, self._owner))
         if claimed.code != "ok" or claimed.value is None:

@@ -50,8 +50,6 @@ class Settlements:
         self._on_change = on_change
         self._deadlines = Deadlines(settings.settlement_timeout_s)
         self._running: dict[str, Running] = {}
-        self.set_aside = 0
-        """How many payments wait for an operator, as of the last read of the agenda."""
 
     @property
     def in_flight(self) -> int:

@@ -95,7 +95,7 @@ async def test_a_code_whose_version_cannot_be_read_is_dead_and_counted() -> None
     office.store.write(code_notification(1), news(2))
     office.store.entries[0].fields["issue"] = "one"  # type: ignore[index]
 
-    await office.relay.step()
+    await office.relay.step(0)
 
     assert [message.kind for message in office.email.messages] == ["payment.succeeded"]
     assert office.fates == ["dead"]

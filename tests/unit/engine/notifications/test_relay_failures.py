@@ -92,7 +92,7 @@ async def test_the_messages_of_a_batch_are_delivered_side_by_side_within_the_tim
 async def test_a_relay_that_is_stopped_leaves_no_delivery_behind() -> None:
     office = Office(email=HangingChannel())
     office.store.write(news())
-    relaying = asyncio.create_task(office.relay.step())
+    relaying = asyncio.create_task(office.relay.step(0))
     await settle()
     assert len(asyncio.all_tasks()) == 3
 
@@ -112,7 +112,7 @@ async def test_a_full_batch_may_have_a_next_one_and_without_entries_nothing_is_w
     assert await Office().relay_all(news(), entries=BATCH)
     assert not await Office().relay_all(entries=BATCH - 1)
     office = Office()
-    assert not await office.relay.step()
+    assert not await office.relay.step(0)
     assert office.store.recorded == []
 
 

@@ -2,7 +2,7 @@
 --
 -- Read how long the oldest journal entry waits for the relay, and the oldest payment for an operator.
 --
--- Returns {code, now, '', [milliseconds, milliseconds]}; '0' if none waits
+-- Returns {code, now, '', [milliseconds, milliseconds, how many payments wait for an operator]}; '0' if none waits
 
 local cursor = fields('relay', nil, 'cursor')
 local waiting = redis.call('XRANGE', journal, '(' .. (cursor or '0-0'), '+', 'COUNT', 1)[1]
@@ -18,4 +18,5 @@ end
 return {'ok', at, '', {
     age_of(waiting and string.match(waiting[1], '^%d+')),
     age_of(set_aside and is_read and paid_at),
+    redis.call('ZCARD', key('set_aside')),
 }}

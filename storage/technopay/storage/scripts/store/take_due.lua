@@ -4,8 +4,8 @@
 -- caller.
 --
 -- Returns {code, now, '', [{view, claim, id and amount of the refund}], [{message, kind, channel, attempts, claim,
--- code version, reason, context}], due_at of the next or '', how many are set aside, [members whose work spans
--- partitions], [unreadable members of the agenda]}
+-- code version, reason, context}], due_at of the next or '', [members whose work spans partitions], [unreadable members
+-- of the agenda]}
 
 -- The longest delay of active work: a payment that is set aside waits for five minutes.
 local LEFT_ALONE_MS = 330000
@@ -131,5 +131,4 @@ for _, member in ipairs(overdue_after_clock_jump()) do
     take_if_readable(member, take_overdue_after_clock_jump)
 end
 local coming = redis.call('ZRANGE', agenda, 0, 0, 'WITHSCORES')
-return {'ok', at, '', payments, messages, coming[2] or '', redis.call('ZCARD', key('set_aside')), unfinished,
-    unreadable}
+return {'ok', at, '', payments, messages, coming[2] or '', unfinished, unreadable}
