@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--faults", type=int, metavar="N", help="kill the engine N times and the store half as often"
     )
+    parser.addoption("--cluster", action="store_true", help="run the tests of clusters on Redis, too")
     parser.addoption("--cases", type=int, metavar="N", help="search the API with at least N cases")
 
 
@@ -62,15 +63,19 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the stores of several partitions only for tests with the mark `any_partition`."""
+    is_wanted = {"on_both_clusters": config.getoption("cluster")}
     items[:] = [
         item
         for item in items
-        if item.get_closest_marker("any_partition")
-        or not isinstance(item, pytest.Function)
-        or not hasattr(item, "callspec")
-        or item.callspec.params.get("make_store") not in (PARTITIONED, CLUSTER)
+        if all(is_on or not item.get_closest_marker(mark) for mark, is_on in is_wanted.items())
+        and (
+            item.get_closest_marker("any_partition")
+            or not isinstance(item, pytest.Function)
+            or not hasattr(item, "callspec")
+            or item.callspec.params.get("make_store") not in (PARTITIONED, CLUSTER)
+        )
     ]
 
 
@@ -91,8 +96,8 @@ def redis_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[ClusterServer]:
-    with cluster_server("valkey") as server:
+def cluster(pytestconfig: pytest.Config) -> Iterator[ClusterServer]:
+    with cluster_server("redis" if pytestconfig.getoption("cluster") else "valkey") as server:
         yield server
 
 

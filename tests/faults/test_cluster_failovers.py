@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,18 +12,23 @@ import pytest
 from support.fixtures.audit import assert_books_balance
 from support.fixtures.engine_setup import Setup, lax_settings, make_setup, wait_for
 from support.fixtures.fixed_code import open_store
+from support.fixtures.placed_keys import partition_of
 from support.processes.cluster_traffic import PARTITIONS, Traffic, cluster_traffic
 from support.processes.service import run_command
 from support.servers.cluster_server import ClusterServer, cluster_server
+from support.servers.slot_moves import SlotMove
 
+from technopay.cli.cluster.moving import move_partition
 from technopay.engine import Engine, OutcomeUnknown, StoreUnavailable, StoreUnfit
 from technopay.storage import RedisStore
 from technopay.storage.redis_keys import Keys
+from technopay.storage.server.slot_map import slot_of
 
 LAG_S, STOPPED_S = 0.8, 6.0
+USER = "user0"
 
 
-@pytest.fixture(params=["valkey", "redis"])
+@pytest.fixture(params=["valkey", pytest.param("redis", marks=pytest.mark.on_both_clusters)])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -34,8 +40,8 @@ def own_cluster(kind: str) -> Iterator[ClusterServer]:
 
 
 @pytest.fixture
-async def traffic(own_cluster: ClusterServer, namespace: str) -> AsyncIterator[Traffic]:
-    async with cluster_traffic(own_cluster.url, namespace, wait_replicas=1) as running:
+async def traffic(own_cluster: ClusterServer) -> AsyncIterator[Traffic]:
+    async with cluster_traffic(own_cluster.url, "tp", wait_replicas=1) as running:
         yield running
         await asyncio.to_thread(own_cluster.wait_until_whole)
 
@@ -99,14 +105,64 @@ async def until_replaced(cluster: ClusterServer, number: int) -> None:
     await wait_for(is_replaced, within_s=30)
 
 
-FAULTS = [kill_a_primary, lose_a_machine, stop_a_primary, lose_a_shard, fail_over]
+async def move_a_slot(cluster: ClusterServer) -> None:
+    """Move a partition with users in it to another primary, as an operator does."""
+    partition = partition_of(USER, PARTITIONS)
+    source = cluster.owner_of(Keys("tp", partition))
+    target = next(each for each in cluster.primaries() if each != source)
+    await asyncio.to_thread(cluster.wait_until_whole)
+    await move_partition(cluster.url, partition, ("127.0.0.1", cluster.ports[target]), 1, lambda _: None)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+async def break_a_move_off(cluster: ClusterServer) -> None:
+    """Lose the target of an atomic move in its middle, or leave one key by key half done and go on with it."""
+    await asyncio.to_thread(cluster.wait_until_whole)
+    keys = Keys("tp", partition_of(USER, PARTITIONS))
+    if not cluster.is_atomic:
+        move = SlotMove.begin(cluster, keys)
+        await asyncio.to_thread(move.move_keys, lambda name: hash(name) % 2 == 0)
+        await asyncio.sleep(0.5)
+        to = ("127.0.0.1", cluster.ports[move.target])
+        await move_partition(cluster.url, keys.partition, to, 1, lambda _: None)
+        return
+    source = cluster.owner_of(keys)
+    target = next(each for each in cluster.primaries() if each != source)
+    slot, target_id = slot_of(keys.tag), cluster.id_of(target)
+    cluster.nodes[source].say("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target_id)
+    cluster.nodes[target].end()
+    await until_replaced(cluster, target)
+    cluster.nodes[target].start()
+
+
+FAULTS = [
+    kill_a_primary, lose_a_machine, stop_a_primary, lose_a_shard, fail_over, move_a_slot, break_a_move_off,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS[:-1])
 async def test_a_fault_loses_nothing_that_was_acknowledged(
     own_cluster: ClusterServer, traffic: Traffic, fault: Callable[[ClusterServer], Coroutine[Any, Any, None]]
 ) -> None:
     await fault(own_cluster)
+
+
+@pytest.mark.timeout(7200)
+async def test_many_faults_lose_nothing_that_was_acknowledged(
+    own_cluster: ClusterServer, traffic: Traffic, pytestconfig: pytest.Config
+) -> None:
+    """--faults gives their number. Each kind comes in turn, and every third one kills an engine, too."""
+    count = pytestconfig.getoption("faults") or 2
+    happened: Counter[str] = Counter()
+    for number in range(count):
+        fault = FAULTS[(number - count) % len(FAULTS)]
+        if number % 3 == 2:
+            await traffic.restart_engine(number % len(traffic.engines))
+            happened["engine killed"] += 1
+        await fault(own_cluster)
+        happened[fault.__name__] += 1
+        await traffic.progress(1)
+        await asyncio.to_thread(own_cluster.wait_until_whole)
+    print(f"\n{dict(happened)}: {len(traffic.paid)} acknowledged payments, {dict(traffic.codes)}")  # noqa: T201
 
 
 async def test_a_loss_closes_all_partitions_until_an_operator_accepts_it(

@@ -5,7 +5,7 @@ import io
 import logging
 import sys
 import tempfile
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +16,20 @@ from typer.exceptions import TyperException
 from technopay.cli.accept_loss import ACCEPTED, NOTHING, accept, read_meta, shown_losses
 from technopay.cli.audit import print_audit, run_audit
 from technopay.cli.auth import make_sign_in
+from technopay.cli.cluster.commands import RedisUrl, cluster, server_settings
 from technopay.cli.demo.guide import guide_text
 from technopay.cli.demo.purchase import PurchaseError, make_purchase, print_receipt
 from technopay.cli.load.plan import ScenarioName
 from technopay.cli.logs import set_up_logging
-from technopay.cli.process import catch_signals, fit_connections, open_standard_streams, run_loop, say
+from technopay.cli.process import (
+    catch_signals,
+    fail,
+    fail_to_run,
+    fit_connections,
+    open_standard_streams,
+    run_loop,
+    say,
+)
 from technopay.cli.service import Service, running_service
 from technopay.cli.settings import (
     ConfigurationError,
@@ -47,7 +56,6 @@ app = typer.Typer(
 )
 
 DataDir = Annotated[str | None, typer.Option(metavar="DIRECTORY", help="Directory of the embedded store.")]
-RedisUrl = Annotated[str | None, typer.Option("--redis", help="URL of a Redis or Valkey server.")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
 Port = Annotated[
     int | None,
@@ -97,6 +105,9 @@ def _show_version(*, wanted: bool) -> None:
         raise typer.Exit
 
 
+app.add_typer(cluster, name="cluster")
+
+
 @app.callback()
 def root(
     *,
@@ -136,16 +147,17 @@ def init(
         ),
     ] = None,
     partitions: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=1,
             max=256,
             help="Parts of the data, for ever: 1, or 256 to grow past one server later.",
+            show_default="1, on a cluster 256",
         ),
-    ] = 1,
+    ] = None,
 ) -> None:
     """Initialise a store that was never used; one that is ours already is left as it is."""
-    url, settings = _server(redis)
+    url, settings = server_settings(redis)
     may_be_new = mark is None or not mark.exists()
     try:
         is_new = run_loop(
@@ -170,7 +182,7 @@ def init(
 @app.command()
 def migrate(redis: RedisUrl = None) -> None:
     """Migrate a store of an earlier version. Engines of that version close; one that was broken off goes on."""
-    url, settings = _server(redis)
+    url, settings = server_settings(redis)
     set_up_logging(settings.log_level, settings.log_format)
     was_migrated = run_loop(migrate_store(url, timezone=settings.timezone, durability=settings.durability))
     print(f"technopay: the store {'is migrated' if was_migrated else 'has the schema of this program already'}")
@@ -248,7 +260,7 @@ def load(
         raise UsageError(f"load needs {error.name}: pip install 'technopay[load]'") from error
     except Exception as error:
         # Status 1 would say that an invariant is broken.
-        return _fail_to_run("the load test", error)
+        return fail_to_run("the load test", error)
 
 
 @app.command()
@@ -265,7 +277,7 @@ def audit(
         verdict = run_loop(run_audit(load_settings(redis_url=redis, data_dir=data_dir)))
     except Exception as error:
         # Status 1 would say that the books are broken.
-        return _fail_to_run("the audit", error)
+        return fail_to_run("the audit", error)
     if json:
         print(verdict.model_dump_json(indent=2))
     else:
@@ -292,14 +304,14 @@ def accept_loss(
             return 1
         print("\n".join(losses))
         if not yes and not typer.confirm("Accept the loss?"):
-            return _fail("the loss was not accepted; nothing was changed", 2)
+            return fail("the loss was not accepted; nothing was changed", 2)
         if not run_loop(accept(settings, meta["incarnation"])):
-            return _fail("the loss was accepted by somebody else meanwhile", 2)
+            return fail("the loss was accepted by somebody else meanwhile", 2)
     except typer.Abort:
-        return _fail("the loss was not accepted; --yes accepts it without a question", 2)
+        return fail("the loss was not accepted; --yes accepts it without a question", 2)
     except Exception as error:
         # Status 1 would say that there is nothing to accept.
-        return _fail_to_run("accept-loss", error)
+        return fail_to_run("accept-loss", error)
     print(ACCEPTED)
     return 0
 
@@ -326,20 +338,20 @@ def run() -> None:
     try:
         status = app(sys.argv[1:] or ["--help"], prog_name="technopay", standalone_mode=False)
     except TyperException as error:
-        status = _fail(error.format_message(), 2)
+        status = fail(error.format_message(), 2)
     except UsageError as error:
-        status = _fail(str(error), 2)
+        status = fail(str(error), 2)
     except (
         ConfigurationError, PurchaseError, StoreUnfit, TechnopayError, WorkerFailed, OSError,
     ) as error:  # fmt: skip
-        status = _fail(str(error), 1)
+        status = fail(str(error), 1)
     except KeyboardInterrupt:
         status = 130
     except asyncio.CancelledError:
         status = 143  # ended by SIGTERM before it served
     except Exception as error:
         logger.debug("the command crashed", exc_info=True)
-        status = _fail(f"{type(error).__name__}: {error}", 1)
+        status = fail(f"{type(error).__name__}: {error}", 1)
     sys.exit(status or 0)
 
 
@@ -361,29 +373,9 @@ async def _demo(settings: Settings, *, once: bool) -> None:
         await stopped.wait()
 
 
-def _server(redis: str | None) -> tuple[str, Settings]:
-    """Return the URL of a server's store and the settings; the embedded store is not one."""
-    settings = load_settings(redis_url=redis)
-    if settings.redis_url is None:
-        raise UsageError("--redis is missing: give the URL of a Redis or Valkey server")
-    return settings.redis_url, settings
-
-
 def _running(
     settings: Settings, log_level: str, *, initialise: bool = False, demo: bool
 ) -> AbstractAsyncContextManager[Service]:
     observer = set_up_logging(log_level, settings.log_format)
     settings = fit_connections(settings)
     return running_service(settings, initialise=initialise, demo=demo, observer=observer)
-
-
-def _fail_to_run(what: str, error: Exception) -> int:
-    logger.debug("%s could not run", what, exc_info=True)
-    return _fail(str(error) or type(error).__name__, 2)
-
-
-def _fail(message: str, status: int) -> int:
-    with suppress(OSError):
-        for line in message.split("\n"):
-            print(f"technopay: {line}", file=sys.stderr)
-    return status

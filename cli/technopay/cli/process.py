@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from technopay.cli.settings import ConfigurationError, Settings
@@ -110,3 +111,17 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def fail_to_run(what: str, error: Exception) -> int:
+    """Print why a command could not run; return its status, 2."""
+    logger.debug("%s could not run", what, exc_info=True)
+    return fail(str(error) or type(error).__name__, 2)
+
+
+def fail(message: str, status: int) -> int:
+    """Print why a command failed; return its status."""
+    with suppress(OSError):
+        for line in message.split("\n"):
+            print(f"technopay: {line}", file=sys.stderr)
+    return status

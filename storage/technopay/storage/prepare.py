@@ -7,7 +7,7 @@ from technopay.storage.store import RedisStore
 
 
 async def initialise_store(
-    url: str, *, timezone: str, durability: Durability, may_be_new: bool = True, partitions: int = 1
+    url: str, *, timezone: str, durability: Durability, may_be_new: bool = True, partitions: int | None = None
 ) -> bool:
     """Initialise a new store; return False, without a change, if it is initialised already.
 

@@ -1,6 +1,7 @@
 """Purchases without a pause on a cluster, by engines in processes of their own, while faults happen."""
 
 import asyncio
+import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -39,6 +40,7 @@ class Traffic:
     role: Role
     engines: list[FarEngine]
     wallets: Sequence[Wallet]
+    stack: AsyncExitStack
     paid: dict[str, str] = field(default_factory=dict)
     """Acknowledged payments, with their users."""
     codes: Counter[str] = field(default_factory=Counter)
@@ -46,12 +48,12 @@ class Traffic:
 
     async def purchase(self, number: int) -> None:
         """Buy once for a user."""
-        wallet, engine = self.wallets[number], self.engines[number % len(self.engines)]
-        invoice = await engine.call("create_invoice", user_id=wallet.user_id, **TERMS)
+        wallet, place = self.wallets[number], number % len(self.engines)
+        invoice = await self.engines[place].call("create_invoice", user_id=wallet.user_id, **TERMS)
         self.codes[invoice.code] += 1
         if invoice.code == "ok":
             call = {"user_id": wallet.user_id, "invoice_id": invoice.record["id"], "wallet_id": wallet.id}
-            answer = await engine.call("purchase", **call)
+            answer = await self.engines[place].call("purchase", **call)
             self.codes[answer.code] += 1
             if answer.code == "ok":
                 self.paid[answer.record["id"]] = wallet.user_id
@@ -64,9 +66,17 @@ class Traffic:
             try:
                 await self.purchase(number)
             except asyncio.CancelledError:
-                if self.engines[number % len(self.engines)].process.returncode is None:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
                     raise  # it is the traffic that ends, not the engine
                 await asyncio.sleep(PAUSE_S)
+
+    async def restart_engine(self, number: int) -> None:
+        """Run another engine in the place of one, whose process is killed in the middle of its calls."""
+        killed = self.engines[number]
+        self.engines[number] = await self.stack.enter_async_context(running_far_engine(self.role))
+        killed.signal(signal.SIGKILL)
+        await killed.listening
 
     async def progress(self, count: int = 3) -> None:
         """Wait until each user has paid this often since now."""
@@ -118,7 +128,7 @@ async def cluster_traffic(url: str, namespace: str, **store_options: Any) -> Asy
         await engine.set_limit(currency="EUR", amount=LIMIT)
         wallets = [await _make_user(engine, f"user{number}") for number in range(USERS)]
         engines = [await stack.enter_async_context(running_far_engine(role)) for _ in range(ENGINES)]
-        traffic = Traffic(role, engines, wallets)
+        traffic = Traffic(role, engines, wallets, stack)
         running = [asyncio.create_task(traffic.run(number)) for number in range(USERS)]
         try:
             await traffic.progress()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from redis import Redis
@@ -40,6 +41,11 @@ class ClusterServer:
     @property
     def url(self) -> str:
         return "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in self.ports)
+
+    @property
+    def is_atomic(self) -> bool:
+        """Whether its servers can move a slot at once."""
+        return "valkey" in Path(f"/proc/{self.nodes[0].pid}/exe").readlink().name
 
     def owner_of(self, keys: Keys) -> int:
         """Return the number of the node that has a partition now."""

@@ -67,4 +67,4 @@ async def _is_ready(node: Node, replicas: int) -> bool:
     if "cluster_state:ok" not in await node.run("CLUSTER", "INFO"):
         return False
     nodes = {tuple(each[:2]) for _, _, *listed in await node.run("CLUSTER", "SLOTS") for each in listed[1:]}
-    return len(nodes) == replicas and (await node.info("replication")).get("master_link_status", "up") == "up"
+    return len(nodes) == replicas and (await node.info()).get("master_link_status", "up") == "up"

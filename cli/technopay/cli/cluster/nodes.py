@@ -1,17 +1,25 @@
 """Nodes of a cluster: commands to them, and what they know of each other."""
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import ConnectionPool
+from redis.exceptions import RedisError
 
-from technopay.engine.errors import StoreUnavailable
-from technopay.storage.server.address import HostPort, shown_address
+from technopay.engine.errors import Fault, StoreUnavailable, StoreUnfit
+from technopay.storage.redis_keys import Keys
+from technopay.storage.server.address import HostPort, StoreAddress, shown_address
 from technopay.storage.server.connection import Command, PipelinedConnection, connect
 from technopay.storage.server.health import info_of
+from technopay.storage.server.reasons import meaning_of
+from technopay.storage.server.slot_map import SlotMap, ask_slots, slot_of
 
-CONNECT_S_MAX = 5.0
+REPLY_S_MAX = 10.0
+MOVING = re.compile(r"\[(\d+)-[<>]-")
+"""In the line of a node about itself: a slot that it gets (<) or gives away (>)."""
 
 
 class Node:
@@ -30,17 +38,100 @@ class Node:
             raise StoreUnavailable(f"{self.name}: {reply.__cause__ or reply}") from reply
         return reply
 
-    async def info(self, section: str) -> Mapping[str, str]:
-        return info_of(await self.run("INFO", section))
+    async def info(self) -> Mapping[str, str]:
+        return info_of(await self.run("INFO"))
+
+    async def id(self) -> str:
+        return str(await self.run("CLUSTER", "MYID"))
+
+    async def moving_slots(self) -> Sequence[int]:
+        """Return the slots that are being moved key by key, from or to this node."""
+        lines = str(await self.run("CLUSTER", "NODES")).splitlines()
+        [own] = [line for line in lines if "myself" in line]
+        return [int(slot) for slot in MOVING.findall(own)]
+
+
+@dataclass(frozen=True, slots=True)
+class Offsets:
+    """How far the replicas of a primary have come, in bytes of its replication stream."""
+
+    primary: int
+    replicas: Mapping[HostPort, int]
+
+    @classmethod
+    def of(cls, info: Mapping[str, str]) -> "Offsets":
+        """Read the INFO of a primary; replicas that are not online are left out."""
+        listed = [info[name] for name in info if re.fullmatch(r"slave\d+", name)]
+        found = [dict(part.split("=", 1) for part in each.split(",")) for each in listed]
+        replicas = {
+            (each["ip"], int(each["port"])): int(each["offset"]) for each in found if each["state"] == "online"
+        }
+        return cls(int(info["master_repl_offset"]), replicas)
+
+    def behind(self, replica: HostPort) -> int:
+        return max(self.primary - self.replicas[replica], 0)
+
+    @property
+    def at_risk(self) -> int | None:
+        """The bytes that no replica has; None without a replica."""
+        return min((self.behind(each) for each in self.replicas), default=None)
 
 
 @asynccontextmanager
 async def connected(sign_in: ConnectionPool, addresses: Sequence[HostPort]) -> AsyncIterator[list[Node]]:
-    """Connect to nodes; raise StoreUnavailable, OSError or RedisError if one cannot be reached."""
+    """Connect to nodes.
+
+    Raises:
+        StoreUnavailable: one cannot be reached; the message names it.
+
+    """
     async with AsyncExitStack() as stack:
         nodes = []
         for address in addresses:
-            connection = await connect(sign_in, CONNECT_S_MAX, at=address)
+            try:
+                connection = await connect(sign_in, REPLY_S_MAX, at=address)
+            except (Fault, RedisError, OSError, TimeoutError) as error:
+                raise StoreUnavailable(f"{shown_address(*address)}: {meaning_of(error)}") from error
             stack.callback(connection.abort)
             nodes.append(Node(address, connection))
         yield nodes
+
+
+class StoreCluster:
+    """The cluster of a store: its slots and the number of partitions."""
+
+    def __init__(self, address: StoreAddress, slots: SlotMap, sign_in: ConnectionPool, partitions: int) -> None:
+        self.address = address
+        self.slots = slots
+        self.sign_in = sign_in
+        self.partitions = partitions
+
+    @classmethod
+    async def find(cls, address: StoreAddress) -> "StoreCluster":
+        """Ask the nodes for the slots, and the one of the first partition for the number of partitions.
+
+        Raises:
+            StoreUnavailable: no node replies, or the one of the first partition does not.
+            StoreUnfit: no store is on the cluster.
+
+        """
+        sign_in: ConnectionPool = ConnectionPool.from_url(address.url)
+        slots = await ask_slots(sign_in, address.nodes)
+        first = slots.primary_of(slot_of(Keys().tag))
+        if first is None:
+            raise StoreUnavailable("the slot of the first partition has no node")
+        async with connected(sign_in, [first]) as [node]:
+            partitions = await node.run("HGET", Keys().key("meta"), "partitions")
+        if partitions is None:
+            raise StoreUnfit("there is no store on the cluster: run `technopay init`")
+        return cls(address, slots, sign_in, int(partitions))
+
+    def partitions_at(self, address: HostPort) -> Sequence[int]:
+        return [each for each in range(self.partitions) if self.primary_of(each) == address]
+
+    def primary_of(self, partition: int) -> HostPort | None:
+        return self.slots.primary_of(slot_of(Keys(partition=partition).tag))
+
+    @property
+    def primaries(self) -> Sequence[HostPort]:
+        return list(dict.fromkeys(primary for _, primary in self.slots.ranges))

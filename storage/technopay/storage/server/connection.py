@@ -27,8 +27,8 @@ CALLS_PER_WRITE_MAX = 32
 
 NOT_EXECUTED = (
     "BUSY ", "LOADING ", "READONLY ", "OOM ", "MISCONF ", "CLUSTERDOWN ", "TRYAGAIN ", "MASTERDOWN ",
-    "NOREPLICAS ", "NOAUTH ", "WRONGPASS ", "DENIED ", "MOVED ", "ASK ", "CROSSSLOT ",
-    "ERR max number of clients reached",
+    "NOREPLICAS ", "UNBLOCKED ", "NOAUTH ", "WRONGPASS ", "DENIED ", "MOVED ", "ASK ", "CROSSSLOT ",
+    "ERR max number of clients reached", "ERR WAIT cannot be used with replica instances",
 )  # fmt: skip
 """Error replies with these prefixes mean that the script did not run, or was stopped before its first write.
 
