@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from redis import Redis
 from support.processes.service import assert_one_line, eventually, run_command, running_command
+from support.servers.cluster_server import cluster_server
 
+from technopay.storage.server.address import parse_address
 from technopay.storage.server.embedded import server_binary
 
 ROOT = Path(__file__).parents[2]
@@ -33,15 +36,41 @@ def test_ports_are_on_loopback_and_images_are_pinned() -> None:
     assert all(re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", image) for image in images)
 
 
-def test_a_demo_runs_only_by_its_profile_and_on_a_store_of_its_own() -> None:
-    demos = [name for name, service in SERVICES.items() if "--demo" in service["command"]]
+@pytest.mark.parametrize("demo", ["demo", "cluster"])
+def test_a_demo_runs_only_by_its_profile_and_on_a_store_of_its_own(demo: str) -> None:
+    assert SERVICES[demo]["profiles"] == [demo]
+    assert set(SERVICES[demo].get("environment", {})) <= {"TECHNOPAY_REDIS_URL", "TECHNOPAY_WAIT_REPLICAS"}
+    others = [each for name, service in SERVICES.items() if name != demo for each in service.get("volumes", [])]
+    assert SERVICES[demo]["volumes"] == [f"{demo}:/data"]
+    assert f"{demo}:/data" not in others
 
-    assert demos == ["demo"]
-    assert SERVICES["demo"]["profiles"] == ["demo"]
-    assert SERVICES["demo"].get("environment", {}) == {}
-    others = [mounted for name, service in SERVICES.items() if name != "demo" for mounted in service["volumes"]]
-    assert SERVICES["demo"]["volumes"] == ["demo:/data"]
-    assert "demo:/data" not in others
+
+def test_only_demos_have_demo_data() -> None:
+    demos = [name for name, service in SERVICES.items() if "--demo" in service.get("command", ())]
+    assert demos == ["demo", "cluster"]
+
+
+def test_the_nodes_of_the_cluster_are_set_as_they_should_be_and_are_on_a_network_of_their_own(
+    tmp_path: Path,
+) -> None:
+    names = [name for name in SERVICES if name.startswith("node-")]
+    hosts = [SERVICES[name]["networks"]["nodes"]["ipv4_address"] for name in names]
+    assert COMPOSE["networks"]["nodes"]["internal"] is True
+    assert " ".join(f"{host}:6379" for host in hosts) in SERVICES["form"]["command"][-1]
+    url = SERVICES["cluster"]["environment"]["TECHNOPAY_REDIS_URL"]
+    assert {host for host, _ in parse_address(url).nodes} < set(hosts)
+    assert [name for name, service in SERVICES.items() if "nodes" in service.get("networks", ())] == [
+        *names, "form", "cluster",
+    ]  # fmt: skip
+    for name in names:
+        _, *words = SERVICES[name]["command"]
+        assert words == SERVICES["node-1"]["command"][1:]
+    options = [part.strip("'") for word in words for part in word.split(" ", 1)]
+    with cluster_server("valkey", *options) as running:
+        settings = {"TECHNOPAY_REDIS_URL": running.url}
+        assert run_command(tmp_path, "init", settings=settings).returncode == 0
+        checked = run_command(tmp_path, "cluster", "check", settings=settings)
+        assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
 
 
 def test_the_store_has_a_password_that_is_required_and_no_port() -> None:
@@ -59,7 +88,7 @@ def test_init_runs_once_before_serve_and_its_mark_is_not_on_the_volume_of_the_st
 
     assert init["restart"] == "no"
     assert SERVICES["technopay"]["depends_on"]["init"] == {"condition": "service_completed_successfully"}
-    assert "--init" not in str(COMPOSE["services"])
+    assert [name for name, service in SERVICES.items() if "--init" in service.get("command", ())] == ["cluster"]
     mark = Path(init["command"][init["command"].index("--mark") + 1])
     volume = next(each.split(":")[0] for each in init["volumes"] if each.endswith(f":{mark.parent}"))
     assert volume in COMPOSE["volumes"]

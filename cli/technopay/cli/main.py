@@ -17,6 +17,7 @@ from technopay.cli.accept_loss import ACCEPTED, NOTHING, accept, read_meta, show
 from technopay.cli.audit import print_audit, run_audit
 from technopay.cli.auth import make_sign_in
 from technopay.cli.cluster.commands import RedisUrl, cluster, server_settings
+from technopay.cli.demo.cluster import demo_cluster, guide_to
 from technopay.cli.demo.guide import guide_text
 from technopay.cli.demo.purchase import PurchaseError, make_purchase, print_receipt
 from technopay.cli.load.plan import ScenarioName
@@ -193,16 +194,22 @@ def demo(
     once: Annotated[
         bool, typer.Option("--once", help="Make one purchase, print its receipt, and end.")
     ] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="On a cluster of its own: three primaries, three replicas.")
+    ] = False,
     port: Port = None,
     data_dir: DataDir = None,
 ) -> None:
     """Run the server with demo data on a throw-away store, or on a data directory."""
     port = 0 if once else port
     if data_dir is not None:
+        if cluster:
+            raise UsageError("--cluster runs on a throw-away store; leave --data-dir out")
         run_loop(_demo(load_settings(data_dir=data_dir, port=port), once=once))
         return
     with tempfile.TemporaryDirectory(prefix="technopay-demo-") as folder:
-        run_loop(_demo(load_settings(data_dir=folder, port=port), once=once))
+        settings = load_settings(data_dir=folder, port=port)
+        run_loop(_demo_on_cluster(settings, once=once) if cluster else _demo(settings, once=once))
 
 
 @app.command()
@@ -363,14 +370,21 @@ async def _serve(settings: Settings, *, initialise: bool, demo: bool) -> None:
         say("technopay: draining")
 
 
-async def _demo(settings: Settings, *, once: bool) -> None:
-    async with _running(settings, "warning" if once else settings.log_level, demo=True) as service:
+async def _demo(settings: Settings, *, once: bool, initialise: bool = False, guide: str = "") -> None:
+    log_level = "warning" if once else settings.log_level
+    async with _running(settings, log_level, initialise=initialise, demo=True) as service:
         if once:
             print_receipt(await make_purchase(service.url), Console())
             return
         stopped = catch_signals()
-        say(await guide_text(service.url, service.engine, service.sign_in))
+        say(await guide_text(service.url, service.engine, service.sign_in) + guide)
         await stopped.wait()
+
+
+async def _demo_on_cluster(settings: Settings, *, once: bool) -> None:
+    async with demo_cluster(settings.data_dir) as nodes:
+        on_nodes = settings.model_copy(update={"redis_url": nodes.url, "wait_replicas": 1})
+        await _demo(on_nodes, once=once, initialise=True, guide=guide_to(nodes))
 
 
 def _running(

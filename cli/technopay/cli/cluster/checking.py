@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from technopay.cli.cluster.nodes import Node, Offsets, StoreCluster, connected
 from technopay.cli.settings import Settings
@@ -41,7 +41,7 @@ async def check_cluster(settings: Settings, url: str) -> Report:
     """
     cluster = await StoreCluster.find(parse_address(url))
     report = Report()
-    for address in cluster.slots.nodes:
+    for address in (*cluster.slots.nodes, *await cluster.failed_nodes()):
         try:
             async with connected(cluster.sign_in, [address]) as [node]:
                 await _check_node(report, cluster, node, settings)
@@ -52,7 +52,7 @@ async def check_cluster(settings: Settings, url: str) -> Report:
         report.findings.append(f"partitions without a node: {_shown(without)}")
     if not settings.wait_replicas:
         report.notes.append(
-            "TECHNOPAY_WAIT_REPLICAS is 0: a failover loses what no replica has, and limits are hard until then"
+            "TECHNOPAY_WAIT_REPLICAS is 0: a failover loses what is at risk, and after it limits can be passed"
         )
     for first, second in _in_one_slot(cluster.partitions):
         report.notes.append(f"partitions {first:02x} and {second:02x} are in one slot: they move together")
@@ -100,10 +100,12 @@ def _wrong_settings(name: str, configured: Mapping[str, str]) -> Iterator[str]:
 
 def _wrong_replicas(name: str, offsets: Offsets, wait_replicas: int) -> Iterator[str]:
     count, wanted = len(offsets.replicas), wait_replicas + 1
-    if count < wanted:
+    if not count:
+        yield f"{name}: it has no replica in reach: nothing can take its place"
+    elif count < wanted:
         yield (
-            f"{name}: it has {count} replicas in reach; with fewer than {wanted}, a failover leaves fewer than "
-            f"TECHNOPAY_WAIT_REPLICAS ({wait_replicas}) or none at all"
+            f"{name}: it has {count} of {wanted} replicas in reach: a failover leaves fewer than "
+            f"TECHNOPAY_WAIT_REPLICAS, and its payments stand still until one is back"
         )
     for replica in offsets.replicas:
         if (behind := offsets.behind(replica)) > BEHIND_BYTES_MAX:
@@ -123,7 +125,9 @@ def _shown(partitions: Sequence[int]) -> str:
 
 
 def print_report(report: Report, console: Console) -> None:
-    table = Table("node", "role", "partitions", "memory", "replicas in reach", "lost if it is lost now")
+    names = ("node", "role", "partitions", "memory", "replicas in reach", "at risk now")
+    columns = (Column(name, no_wrap=True, overflow="ignore") for name in names)
+    table = Table(*columns, box=None, pad_edge=False)
     for row in report.rows:
         table.add_row(*row)
     console.print(table)
@@ -131,7 +135,8 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
     for finding in report.findings:
         console.print(f"finding: {finding}", soft_wrap=True, markup=False, highlight=False)
-    console.print(f"{len(report.findings)} findings" if report.findings else "no finding", highlight=False)
+    count = len(report.findings)
+    console.print(f"{count or 'no'} finding{'s' if count > 1 else ''}", highlight=False)
 
 
 def address_of(text: str) -> HostPort:

@@ -16,14 +16,16 @@ STEP_S_MAX = 30.0
 PAUSE_S = 0.02
 
 
-async def form_cluster(addresses: Sequence[HostPort], primaries: int) -> None:
+async def form_cluster(addresses: Sequence[HostPort], primaries: int, sign_in: str = "redis://cluster") -> None:
     """Form a cluster; the first nodes become its primaries, the others replicas of these in turn.
+
+    `sign_in` is a URL with user and password of all nodes.
 
     Raises:
         StoreUnavailable: a node refuses, or they do not agree in time.
 
     """
-    async with connected(ConnectionPool.from_url("redis://cluster"), addresses) as nodes:
+    async with connected(ConnectionPool.from_url(sign_in), addresses) as nodes:
         ids = [await node.run("CLUSTER", "MYID") for node in nodes]
         first, *others = nodes
         for number, node in enumerate(nodes):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from technopay.storage.server.reasons import meaning_of
 from technopay.storage.server.slot_map import SlotMap, ask_slots, slot_of
 
 REPLY_S_MAX = 10.0
+PARTITIONS_ASKED = 8
+"""For the number of partitions: the node of the first one may be down."""
 MOVING = re.compile(r"\[(\d+)-[<>]-")
 """In the line of a node about itself: a slot that it gets (<) or gives away (>)."""
 
@@ -108,23 +110,34 @@ class StoreCluster:
 
     @classmethod
     async def find(cls, address: StoreAddress) -> "StoreCluster":
-        """Ask the nodes for the slots, and the one of the first partition for the number of partitions.
+        """Ask the nodes for the slots and the number of partitions.
 
         Raises:
-            StoreUnavailable: no node replies, or the one of the first partition does not.
+            StoreUnavailable: no node replies.
             StoreUnfit: no store is on the cluster.
 
         """
         sign_in: ConnectionPool = ConnectionPool.from_url(address.url)
         slots = await ask_slots(sign_in, address.nodes)
-        first = slots.primary_of(slot_of(Keys().tag))
-        if first is None:
-            raise StoreUnavailable("the slot of the first partition has no node")
-        async with connected(sign_in, [first]) as [node]:
-            partitions = await node.run("HGET", Keys().key("meta"), "partitions")
-        if partitions is None:
+        replies = [await _partitions(sign_in, slots, each) for each in range(PARTITIONS_ASKED)]
+        if found := next(filter(None, replies), None):
+            return cls(address, slots, sign_in, int(found))
+        if "" in replies:
             raise StoreUnfit("there is no store on the cluster: run `technopay init`")
-        return cls(address, slots, sign_in, int(partitions))
+        raise StoreUnavailable("no primary of the cluster replies")
+
+    async def failed_nodes(self) -> Sequence[HostPort]:
+        """Return the members that the others hold for dead: they are not among those with slots."""
+        lines: list[list[str]] = []
+        for address in self.slots.nodes:
+            with suppress(StoreUnavailable):
+                async with connected(self.sign_in, [address]) as [node]:
+                    lines = [line.split() for line in str(await node.run("CLUSTER", "NODES")).splitlines()]
+                break
+        found = [each[1].partition("@")[0].rpartition(":") for each in lines if "fail" in each[2].split(",")]
+        return [
+            (host, int(port)) for host, _, port in found if host and (host, int(port)) not in self.slots.nodes
+        ]
 
     def partitions_at(self, address: HostPort) -> Sequence[int]:
         return [each for each in range(self.partitions) if self.primary_of(each) == address]
@@ -135,3 +148,16 @@ class StoreCluster:
     @property
     def primaries(self) -> Sequence[HostPort]:
         return list(dict.fromkeys(primary for _, primary in self.slots.ranges))
+
+
+async def _partitions(sign_in: ConnectionPool, slots: SlotMap, asked: int) -> str | None:
+    """Return the number of partitions by the meta record of one; empty without it, None if its node is down."""
+    keys = Keys(partition=asked)
+    primary = slots.primary_of(slot_of(keys.tag))
+    if primary is None:
+        return None
+    try:
+        async with connected(sign_in, [primary]) as [node]:
+            return await node.run("HGET", keys.key("meta"), "partitions") or ""
+    except StoreUnavailable:
+        return None
