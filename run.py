@@ -134,10 +134,15 @@ def say(text: str) -> None:
 def run_checks(arguments: list) -> int:
     """Run linters, types, layers and all tests; with arguments, only what they name.
 
-    `--faults N` kills the engine N times, `--planted` breaks our own code; all else goes to pytest.
+    `--faults N` kills the engine N times, `--cluster` runs the tests of clusters on Redis, with `--faults N`
+    behind it N faults of clusters on both servers, `--planted` breaks our own code; all else goes to pytest.
     """
     if arguments[:1] == ["--planted"]:
         return subprocess.run([str(PYTHON), "-m", "planted", *arguments[1:]], cwd=ROOT / "tests").returncode
+    if arguments[:2] == ["--cluster", "--faults"]:
+        arguments = ["tests/faults/test_cluster_failovers.py", "-k", "many", "-s", "-q", *arguments]
+    elif arguments == ["--cluster"]:
+        arguments = [*THREE_AT_A_TIME, "-k", "cluster", "tests", *arguments]
     if arguments[:1] == ["--faults"]:
         arguments = ["tests/faults", "-s", *arguments]
     if arguments:

@@ -1,21 +1,25 @@
 """`technopay cluster check` and `cluster move`, as a person runs them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from redis.exceptions import ResponseError
 from support.fixtures.audit import assert_books_balance
 from support.fixtures.engine_setup import Setup, lax_settings, make_setup, wait_for
 from support.processes.service import assert_one_line, run_command
-from support.servers.cluster_server import ClusterServer, cluster_server
+from support.servers.cluster_server import SETTINGS, ClusterServer, cluster_server, node_port
+from support.servers.real_servers import OwnServer, own_server
 from support.servers.slot_moves import SlotMove
 
 from technopay.engine import Engine
 from technopay.storage import RedisStore
 from technopay.storage.redis_keys import Keys
+from technopay.storage.server.slot_map import SLOTS, slot_of
 
 PARTITIONS = 32
 
@@ -147,8 +151,8 @@ async def test_what_cannot_be_moved_is_refused_in_one_line(
         (2, "--partition has to be two hexadecimal digits", ("--partition", "1", "--to", target)),
         (2, "--to has to be HOST:PORT", ("--partition", "01", "--to", "here")),
         (1, "the store has partitions 00 to 1f", ("--partition", "ff", "--to", target)),
-        (1, "is not a primary with slots; the nodes are", ("--partition", "01", "--to", replica)),
-        (1, "is not a primary with slots; the nodes are", ("--partition", "01", "--to", "127.0.0.1:1")),
+        (1, "is not a primary of the cluster; those are", ("--partition", "01", "--to", replica)),
+        (1, "is not a primary of the cluster; those are", ("--partition", "01", "--to", "127.0.0.1:1")),
     ):
         assert_one_line(await run(command, "move", *words), status, problem)
 
@@ -162,3 +166,73 @@ def test_a_cluster_without_a_store_or_in_no_reach_cannot_be_checked(
         ("redis://127.0.0.1:1", "--redis has to be the URL of a cluster"),
     ):
         assert_one_line(run_command(tmp_path, "cluster", "check", "--redis", url), 2, problem)
+
+
+@pytest.mark.parametrize("kind", ["valkey", "redis"])
+async def test_a_store_of_several_partitions_on_one_server_becomes_a_cluster_without_a_key_rewritten(
+    kind: str, tmp_path: Path
+) -> None:
+    """As in docs/scaling.md: the server is the first node of a cluster; partitions are moved to new ones."""
+    ports: list[int] = []
+    for _ in range(3):
+        ports.append(node_port(ports))
+    at = "127.0.0.1"
+    with own_server(kind, None, "--port", str(ports[0]), "--bind", at) as server:
+        url = f"redis://127.0.0.1:{ports[0]}"
+        async with (
+            RedisStore.connect(url, initialise=True, partitions=16) as store,
+            Engine(store, lax_settings()) as engine,
+        ):
+            setup = await make_setup(engine, store)
+            paid = await setup.pay()
+        before = {key: server.say("TYPE", key) for key in server.say("KEYS", "*")}
+        server.end()
+
+        with ExitStack() as stack:
+            bound = ("--bind", at, *SETTINGS)
+            nodes = [
+                stack.enter_context(own_server(kind, folder, "--port", str(port), *bound))
+                for folder, port in zip((server.folder, None, None), ports, strict=True)
+            ]
+            first, second, replica = nodes
+            # It has taken the slots of its keys by itself.
+            taken = {slot_of(Keys(partition=number).tag) for number in range(16)}
+            first.say("CLUSTER", "ADDSLOTS", *(slot for slot in range(SLOTS) if slot not in taken))
+            for port in ports[1:]:
+                first.say("CLUSTER", "MEET", "127.0.0.1", port)
+            await wait_for(partial(follows, replica, second), within_s=30)
+            await wait_for(partial(serves, first), within_s=30)
+            assert {key: first.say("TYPE", key) for key in first.say("KEYS", "*")} == before
+
+            url = f"redis+cluster://127.0.0.1:{ports[0]}"
+            settings = {"TECHNOPAY_REDIS_URL": url}
+            command = partial(run_command, tmp_path, settings=settings)
+            async with RedisStore.connect(url) as store, Engine(store, lax_settings()) as engine:
+                again = Setup(engine, store, setup.user_id, setup.wallet)
+                assert (await again.payment(paid)).status == "succeeded"
+                partition = f"{store.partition_of(setup.user_id):02x}"
+                words = ("move", "--partition", partition, "--to", f"127.0.0.1:{ports[1]}")
+                moved = await wait_for(partial(is_moved, command, words), within_s=60)
+                assert moved, "a node without slots gets its first one"
+                assert (await again.pay()).status == "succeeded"
+                assert second.say("DBSIZE") > 0
+                assert await again.balance() == setup.wallet.balance - 2 * paid.amount
+            await assert_books_balance(url, "tp")
+
+
+async def serves(node: OwnServer) -> bool:
+    return "cluster_state:ok" in str(node.say("CLUSTER", "INFO"))
+
+
+async def follows(replica: OwnServer, primary: OwnServer) -> bool:
+    """Make a node the replica of another one, once it knows it."""
+    try:
+        replica.say("CLUSTER", "REPLICATE", primary.say("CLUSTER", "MYID"))
+    except ResponseError:
+        return False
+    return True
+
+
+async def is_moved(command: Run, words: Sequence[str]) -> bool:
+    """Move, once the replica of the target is in step."""
+    return (await run(command, *words)).returncode == 0

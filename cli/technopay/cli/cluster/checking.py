@@ -41,7 +41,8 @@ async def check_cluster(settings: Settings, url: str) -> Report:
     """
     cluster = await StoreCluster.find(parse_address(url))
     report = Report()
-    for address in (*cluster.slots.nodes, *await cluster.failed_nodes()):
+    dead = [each.addresses[0] for each in await cluster.members() if "fail" in each.flags]
+    for address in dict.fromkeys((*cluster.slots.nodes, *dead)):
         try:
             async with connected(cluster.sign_in, [address]) as [node]:
                 await _check_node(report, cluster, node, settings)

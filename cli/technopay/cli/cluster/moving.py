@@ -41,9 +41,10 @@ async def move_partition(
     cluster = await StoreCluster.find(parse_address(url))
     if partition >= cluster.partitions:
         raise MoveError(f"the store has partitions 00 to {cluster.partitions - 1:02x}")
-    if target not in cluster.primaries:
-        known = ", ".join(shown_address(*each) for each in cluster.slots.nodes)
-        raise MoveError(f"{shown_address(*target)} is not a primary with slots; the nodes are {known}")
+    primaries = [each.addresses for each in await cluster.members() if "master" in each.flags - {"fail"}]
+    if not any(target in addresses for addresses in primaries):
+        known = ", ".join(shown_address(*addresses[0]) for addresses in primaries)
+        raise MoveError(f"{shown_address(*target)} is not a primary of the cluster; those are {known}")
     source = cluster.primary_of(partition)
     if source is None:
         raise MoveError(f"partition {partition:02x} has no node")

@@ -54,6 +54,22 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """A line of CLUSTER NODES."""
+
+    addresses: Sequence[HostPort]
+    """By number and, if it announces one, by name."""
+    flags: frozenset[str]
+
+    @classmethod
+    def of(cls, line: str) -> "Member":
+        _, place, flags, *_ = line.split()
+        (host, _, port), names = place.partition("@")[0].rpartition(":"), place.split(",")[1:]
+        hosts = [host, *(name for name in names if name and "=" not in name)]
+        return cls([(each, int(port)) for each in hosts], frozenset(flags.split(",")))
+
+
+@dataclass(frozen=True, slots=True)
 class Offsets:
     """How far the replicas of a primary have come, in bytes of its replication stream."""
 
@@ -126,18 +142,13 @@ class StoreCluster:
             raise StoreUnfit("there is no store on the cluster: run `technopay init`")
         raise StoreUnavailable("no primary of the cluster replies")
 
-    async def failed_nodes(self) -> Sequence[HostPort]:
-        """Return the members that the others hold for dead: they are not among those with slots."""
-        lines: list[list[str]] = []
+    async def members(self) -> "Sequence[Member]":
+        """Return all members, also those without slots, and those that the others hold for dead."""
         for address in self.slots.nodes:
             with suppress(StoreUnavailable):
                 async with connected(self.sign_in, [address]) as [node]:
-                    lines = [line.split() for line in str(await node.run("CLUSTER", "NODES")).splitlines()]
-                break
-        found = [each[1].partition("@")[0].rpartition(":") for each in lines if "fail" in each[2].split(",")]
-        return [
-            (host, int(port)) for host, _, port in found if host and (host, int(port)) not in self.slots.nodes
-        ]
+                    return [Member.of(line) for line in str(await node.run("CLUSTER", "NODES")).splitlines()]
+        raise StoreUnavailable("no node of the cluster replies")
 
     def partitions_at(self, address: HostPort) -> Sequence[int]:
         return [each for each in range(self.partitions) if self.primary_of(each) == address]
