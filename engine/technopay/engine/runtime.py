@@ -41,6 +41,8 @@ ROUTES_MAX = 50_000
 DUE_MAX = 100
 RELAY_PAUSE_S = 0.01
 """Between two reads of the journal: entries of that time are relayed together."""
+RELAY_PAUSE_PER_PARTITION_S, RELAY_PAUSE_S_MAX = 0.002, 0.1
+"""A relay costs the same for one message and for many: with news in many partitions, it gathers longer."""
 NOTIFIED_REFUSALS = frozenset({"insufficient_funds", "daily_limit_exceeded", "confirmation_invalid"})
 """Refusals of a confirm that are in the journal, and so cause a message."""
 CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -282,9 +284,12 @@ class Runtime:
 
     async def _relay_news(self) -> bool:
         """Relay the messages of journals with news; return whether there may be more."""
-        with_more = [each for each, has_more in (await self._relays.run()).items() if has_more]
+        relayed = await self._relays.run()
+        with_more = [each for each, has_more in relayed.items() if has_more]
         for partition in with_more:
             self._relays.note_due(partition)
+        if len(relayed) > 1:
+            await self.clock.sleep(min(RELAY_PAUSE_PER_PARTITION_S * len(relayed), RELAY_PAUSE_S_MAX))
         return bool(with_more)
 
     async def _take_due_of(self, partition: int) -> Due:
