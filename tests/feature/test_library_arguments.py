@@ -223,7 +223,9 @@ async def test_a_text_of_a_subclass_is_taken_as_a_plain_text(alice: Setup) -> No
         await alice.start()
 
 
-LIMIT = Limit.trusted(rule="global", window="day", currency="EUR", limit=5, used=4, remaining=1, resets_at=FAR)
+LIMIT = Limit.trusted(
+    rule="global", window="day", currency="EUR", limit=5, used=4, remaining=1, resets_at=FAR, pending=False
+)
 COPIES: list[Callable[[Any], Any]] = [
     copy.copy, copy.deepcopy, *(lambda error, n=n: pickle.loads(pickle.dumps(error, n)) for n in range(6)),
 ]  # fmt: skip

@@ -166,6 +166,8 @@ class Limit(Record):
     """Left in this window; null when there is no limit."""
     resets_at: Timestamp
     """When the next window begins, with nothing used."""
+    pending: bool = False
+    """Whether a change has not reached all partitions of the store yet: some may use the earlier limit."""
 
 
 class Confirmation(Record):

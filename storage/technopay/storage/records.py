@@ -157,10 +157,20 @@ def limit_from(fields: Fields) -> Limit:
     """Build a limit; one without `limit` is lifted."""
     limit = int(fields["limit"]) if fields.get("limit") else None
     resets_at = from_ms(fields["resets_at"])
-    return _limit(fields["rule"], fields["window"], fields["currency"], limit, int(fields["used"]), resets_at)
+    used, pending = int(fields["used"]), "pending" in fields
+    return _limit(fields["rule"], fields["window"], fields["currency"], limit, used, resets_at, pending=pending)
 
 
-def _limit(rule: str, window: str, currency: str, limit: int | None, used: int, resets_at: datetime) -> Limit:
+def _limit(
+    rule: str,
+    window: str,
+    currency: str,
+    limit: int | None,
+    used: int,
+    resets_at: datetime,
+    *,
+    pending: bool = False,
+) -> Limit:
     return Limit.trusted(
         rule=rule,
         window=window,
@@ -169,12 +179,14 @@ def _limit(rule: str, window: str, currency: str, limit: int | None, used: int, 
         used=used,
         remaining=None if limit is None else max(limit - used, 0),
         resets_at=resets_at,
+        pending=pending,
     )
 
 
 def with_used(limit: Limit, used: int) -> Limit:
     """Return a limit with another used amount."""
-    return _limit(limit.rule, limit.window, limit.currency, limit.limit, used, limit.resets_at)
+    kept = (limit.rule, limit.window, limit.currency, limit.limit)
+    return _limit(*kept, used, limit.resets_at, pending=limit.pending)
 
 
 def payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calendar: Calendar) -> PaymentT:

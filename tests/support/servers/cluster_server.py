@@ -4,7 +4,7 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -108,15 +108,19 @@ def node_port(taken: Sequence[int]) -> int:
 
 
 @contextmanager
-def cluster_server(kind: str, *options: str, replicas: int = 1) -> Iterator[ClusterServer]:
-    """Run a cluster of three primaries with so many replicas each."""
+def cluster_server(
+    kind: str, *options: str, replicas: int = 1, first: Mapping[str, str] | None = None
+) -> Iterator[ClusterServer]:
+    """Run a cluster of three primaries with so many replicas each; `first` is the first node's environment."""
     with ExitStack() as stack:
         nodes: list[OwnServer] = []
         ports: list[int] = []
         for _ in range(PRIMARIES * (1 + replicas)):
             ports.append(node_port(ports))
             words = ("--port", str(ports[-1]), "--bind", "127.0.0.1", *SETTINGS, *options)
-            nodes.append(stack.enter_context(own_server(kind, None, *words)))
+            nodes.append(
+                stack.enter_context(own_server(kind, None, *words, environment=None if nodes else first))
+            )
         # A fixture can be set up while a loop runs in this thread.
         with ThreadPoolExecutor(1) as thread:
             forming = form_cluster([("127.0.0.1", port) for port in ports], PRIMARIES)

@@ -7,8 +7,9 @@ the time too early; the embedded Valkey uses the allocator of the C library.
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -55,9 +56,17 @@ def write_stamp(stamp: Path, at: datetime) -> None:
     whole.replace(stamp)
 
 
+@dataclass(frozen=True, slots=True)
+class FakedClock:
+    """A clock that servers with this environment follow."""
+
+    stamp: Path
+    environment: Mapping[str, str]
+
+
 @contextmanager
-def running_faked_server(at: datetime) -> Iterator[FakedServer]:
-    """Run a durable Valkey server at an instant."""
+def faked_clock(at: datetime) -> Iterator[FakedClock]:
+    """Make a clock that is at an instant."""
     if not LIBRARIES:
         if os.environ.get("CI"):
             pytest.fail("CI has to have Debian's package faketime")
@@ -65,11 +74,19 @@ def running_faked_server(at: datetime) -> Iterator[FakedServer]:
     with tempfile.TemporaryDirectory(prefix="faked-") as folder:
         stamp = Path(folder) / "clock"
         write_stamp(stamp, at)
-        environment = {
-            "LD_PRELOAD": str(LIBRARIES[0]),
-            "FAKETIME_TIMESTAMP_FILE": str(stamp),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-        with own_server("valkey", environment=environment) as server:
-            yield FakedServer(server, stamp)
+        yield FakedClock(
+            stamp,
+            {
+                "LD_PRELOAD": str(LIBRARIES[0]),
+                "FAKETIME_TIMESTAMP_FILE": str(stamp),
+                "FAKETIME_NO_CACHE": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            },
+        )
+
+
+@contextmanager
+def running_faked_server(at: datetime) -> Iterator[FakedServer]:
+    """Run a durable Valkey server at an instant."""
+    with faked_clock(at) as clock, own_server("valkey", environment=clock.environment) as server:
+        yield FakedServer(server, clock.stamp)

@@ -14,7 +14,7 @@ from technopay.engine.models import Failure, Record, Refund, Resolution, from_ms
 AT = from_ms(1_783_252_800_123)
 LIMIT: dict[str, Any] = {
     "rule": "global", "window": "day", "currency": "EUR", "limit": None, "used": 2**53 - 1, "remaining": None,
-    "resets_at": AT,
+    "resets_at": AT, "pending": False,
 }  # fmt: skip
 FIELDS: list[tuple[type[Record], dict[str, Any]]] = [
     (

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from support.fixtures.partitioned import NAME, USERS, pay
+from support.fixtures.store_commands import read_limits
 from support.fixtures.store_setup import Setup, client_of
 
 from technopay.engine.commands import (
@@ -120,12 +121,14 @@ async def test_a_limit_that_did_not_reach_all_partitions_is_spread_by_the_agenda
     with pytest.raises(OutcomeUnknown):
         await setup.set_limit("EUR", 10)
     monkeypatch.setattr(setup.store._partitions._slices, "spread", spread)
+    assert [(each.limit, each.pending) for each in await read_limits(setup.store, None)] == [(10, True)]
 
     home = setup.store._partitions.home_of_limit("global:EUR")
     await client_of(setup.store).zadd(home.keys.key("agenda"), {"lim_global:EUR": 0})
     due = await setup.done(TakeDue(home.number, 10))
     assert due.unfinished == ["lim_global:EUR"]
     await setup.run(FinishDue(home.number, "lim_global:EUR"))
+    assert [(each.limit, each.pending) for each in await read_limits(setup.store, None)] == [(10, False)]
     assert [await pay(setup, user, 11) for user in USERS] == ["daily_limit_exceeded"] * 4
     assert await client_of(setup.store).zscore(home.keys.key("agenda"), "lim_global:EUR") is None
 

@@ -24,7 +24,11 @@ for _, name in ipairs(names) do
         elseif not counter then
             return {'bounds', at, ''}
         elseif counter.limit or user_id == '' then
-            limits[#limits + 1] = show_limit(counter)
+            local shown = show_limit(counter)
+            if is_partitioned and redis.call('ZSCORE', key('agenda'), 'lim_' .. name) then
+                shown[#shown + 1], shown[#shown + 2] = 'pending', '1' -- it has not reached every partition
+            end
+            limits[#limits + 1] = shown
         end
     end
 end
