@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.fixtures.audit import assert_books_balance
-from support.fixtures.engine_setup import Setup, lax_settings, make_setup, wait_for
+from support.fixtures.engine_setup import Setup, is_served, lax_settings, make_setup, wait_for
 from support.fixtures.fixed_code import open_store
 from support.fixtures.placed_keys import partition_of
 from support.processes.cluster_traffic import PARTITIONS, Traffic, cluster_traffic
@@ -210,3 +210,36 @@ async def test_a_loss_closes_all_partitions_until_an_operator_accepts_it(
 
 def keys_of(store: RedisStore, user_id: str) -> Keys:
     return Keys("tp", store.partition_of(user_id))
+
+
+async def test_with_a_shard_gone_the_users_of_the_others_pay_and_the_server_stays_ready(
+    own_cluster: ClusterServer,
+) -> None:
+    async with (
+        open_store(own_cluster.url, "tp", partitions=PARTITIONS) as store,
+        Engine(store, lax_settings()) as engine,
+    ):
+        by_node: dict[int, Setup] = {}
+        for user in map(str, range(50)):
+            if (owner := own_cluster.owner_of(keys_of(store, user))) not in by_node:
+                by_node[owner] = await make_setup(engine, store, user, email="any@example.com")
+        assert len(by_node) == 3
+        assert (await engine.measure()).partitions_unreachable == 0
+
+        gone = own_cluster.owner_of(Keys("tp", 0))  # the store's own records are in the first partition
+        nodes = [own_cluster.nodes[each] for each in (gone, own_cluster.replica_of(gone))]
+        for node in nodes:
+            node.end()
+        with pytest.raises((StoreUnavailable, OutcomeUnknown)):
+            await by_node[gone].balance()
+        for owner in by_node.keys() - {gone}:
+            assert (await by_node[owner].pay()).status == "succeeded"
+        await engine.check()
+        gauges = await engine.measure()
+        assert 0 < gauges.partitions_unreachable < PARTITIONS
+
+        for node in nodes:
+            node.start()
+        await wait_for(partial(is_served, by_node[gone]), within_s=30)
+        assert (await engine.measure()).partitions_unreachable == 0
+    await assert_books_balance(own_cluster.url, "tp")

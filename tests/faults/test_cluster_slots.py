@@ -14,6 +14,7 @@ from support.servers.cluster_server import ClusterServer, cluster_server
 from support.servers.raw_client import flush
 from support.servers.slot_moves import SlotMove
 
+from technopay.cli.cluster.moving import move_partition
 from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.storage import RedisStore
 from technopay.storage.redis_keys import Keys
@@ -89,6 +90,53 @@ async def test_nothing_is_written_while_its_slot_is_half_moved(
     assert await setup.money(wallet) == (9_000, 0)
     assert (await setup.confirm(payment_id)).code == "ok"
     assert (await setup.start(wallet, invoice_id)).code == "ok"
+
+
+async def test_a_source_that_dies_in_the_middle_of_a_move_leaves_nothing_that_scripts_run_on(
+    own_cluster: ClusterServer, setup: Setup, keys: Keys
+) -> None:
+    """Its replica does not know of the move; the meta record, which goes first, keeps scripts out."""
+    wallet = await setup.wallet()
+    await setup.succeeded(wallet)
+    payment_id = await setup.started(wallet, await setup.invoice())
+    before = await setup.entries()
+    await asyncio.to_thread(own_cluster.wait_until_whole)
+
+    move = SlotMove.begin(own_cluster, keys)
+    source = own_cluster.nodes[move.source]
+    replica = own_cluster.nodes[own_cluster.replica_of(move.source)]
+    move.move_keys(lambda name: name.endswith(":meta"))
+    move.move_keys(named("entries:", "payments:"))
+    left = source.say("CLUSTER", "COUNTKEYSINSLOT", move.slot)
+
+    async def has_followed() -> bool:
+        return bool(replica.say("CLUSTER", "COUNTKEYSINSLOT", move.slot) == left)
+
+    await wait_for(has_followed, within_s=10)
+    source.end()
+
+    async def is_replaced() -> bool:
+        return str(replica.say("ROLE")[0]) == "master"
+
+    await wait_for(is_replaced, within_s=30)
+    inactive = setup.set_wallet_status(wallet, "inactive")
+    for call in (setup.confirm(payment_id), setup.deposit(wallet, 1), inactive):
+        with pytest.raises(StoreUnavailable):
+            await call
+    source.start()
+    await asyncio.to_thread(own_cluster.wait_until_whole)
+
+    target = ("127.0.0.1", own_cluster.ports[move.target])
+    await move_partition(own_cluster.url, keys.partition, target, 0, lambda _: None)
+
+    async def is_served() -> bool:
+        with suppress(StoreUnavailable, OutcomeUnknown):
+            return (await setup.confirm(payment_id)).code == "ok"
+        return False
+
+    await wait_for(is_served, within_s=20)
+    assert await setup.money(wallet) == (8_000, 1_000)
+    assert (await setup.entries())[: len(before)] == before
 
 
 async def test_no_limit_is_passed_while_its_slot_is_half_moved(

@@ -120,6 +120,11 @@ async def test_a_move_by_key_that_was_broken_off_is_found_and_goes_on(
     assert found.returncode == 1
     assert f"slot {move.slot} is being moved key by key" in found.stdout
 
+    [other] = {0, 1, 2} - {move.source, move.target}
+    for elsewhere in (other, move.source):
+        words = ("--partition", f"{keys.partition:02x}", "--to", address(own_cluster, elsewhere))
+        assert_one_line(await run(command, "move", *words), 1, "is on its way")
+
     target = address(own_cluster, move.target)
     moved = await run(command, "move", "--partition", f"{keys.partition:02x}", "--to", target)
     assert (moved.returncode, moved.stderr) == (0, ""), moved.stdout

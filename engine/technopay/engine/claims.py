@@ -94,6 +94,10 @@ class Claims:
         await self._renewals.run({each.partition for each in self._held if _is_old(each, now)})
         return False
 
+    async def stop(self, drain_s: float) -> None:
+        """Wait for running renewals, but not longer than `drain_s`."""
+        await self._renewals.stop(drain_s)
+
     async def give_up(self, *kinds: ClaimKind) -> None:
         """Give up all claims of these kinds, so that no process has to wait until they expire."""
         held = [each for each in self._held if each.kind in kinds]

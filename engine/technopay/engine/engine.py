@@ -363,7 +363,7 @@ class Engine:
         if not found:
             raise MessageNotFound
         command = commands.SendMessageAgain(called, int(found[1], 16), found[2])
-        return unwrap(await self._runtime.run(command, lambda _: self._runtime.agenda.wake()))
+        return unwrap(await self._runtime.run(command, lambda _: self._runtime.wake_agenda(command.partition)))
 
     # Events
     @operation("rate_limited event_position_unknown validation_failed")

@@ -127,6 +127,8 @@ class Runtime:
             )
         self.keys.adopt(bound.value or "")
         self._loop = asyncio.get_running_loop()
+        with suppress(Fault):  # until it knows the others, it polls all partitions
+            await self._partition_owners.announce()
         for part in (self.agenda, self.relay, self.feed, self._renewal, self._announcement):
             part.start()
         self._state = State.RUNNING
@@ -152,6 +154,7 @@ class Runtime:
             await self._announcement.stop(drain_s)
             await self._partition_owners.leave()
             await self._renewal.stop(drain_s)
+            await self._claims.stop(drain_s)
             await self._claims.give_up("message", "relay")
             if self._audit is not None:
                 self._audit.cancel()
@@ -264,6 +267,11 @@ class Runtime:
     def forget(self, payment_id: str) -> None:
         self._routes.pop(payment_id, None)
 
+    def wake_agenda(self, partition: int) -> None:
+        """Take the due members of a partition's agenda now."""
+        self._agendas.note_due(partition)
+        self.agenda.wake()
+
     def wake_journal_readers(self, partition: int) -> None:
         """Have relay and feed read the journal of a partition now."""
         self._relays.note_due(partition)
@@ -279,7 +287,8 @@ class Runtime:
         taken = await self._agendas.run()
         coming = {each: due.next_in_ms for each, due in taken.items() if due.next_in_ms is not None}
         for partition, in_ms in coming.items():
-            self._agendas.note_due(partition, in_ms / 1000)
+            if self._partition_owners.rank(partition) == 0:
+                self._agendas.note_due(partition, in_ms / 1000)
         return any(in_ms <= 0 for in_ms in coming.values())
 
     async def _relay_news(self) -> bool:

@@ -75,6 +75,8 @@ class StoreGauges:
     """How many payments wait for an operator."""
     set_aside_age_ms: int
     """The age of the oldest debit that waits for an operator."""
+    partitions_unreachable: int
+    """How many partitions did not reply: the other figures are without them."""
     limits: Sequence[Limit]
     memory_bytes: int | None
     memory_bytes_max: int | None

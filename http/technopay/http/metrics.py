@@ -136,6 +136,8 @@ def store_metrics(store: StoreGauges | None) -> Iterator[Metric]:
     yield _gauge("payments_set_aside", text, store.payments_set_aside)
     text = "Time since the debit of the oldest payment that waits for an operator."
     yield _gauge("payments_set_aside_age_seconds", text, store.set_aside_age_ms / 1000)
+    text = "Partitions of the store that do not reply; other gauges are without them."
+    yield _gauge("store_partitions_unreachable", text, store.partitions_unreachable)
     used = {each.currency: each.used for each in store.limits}
     yield _by_label(GaugeMetricFamily, "limit_used", "Of today's limit, in minor units.", "currency", used)
     limits = {each.currency: each.limit for each in store.limits if each.limit is not None}

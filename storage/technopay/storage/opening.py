@@ -40,6 +40,12 @@ async def initialise(first: Partition, timezone: str, partitions: int) -> Mappin
 
     """
     schema = SCHEMA if partitions == 1 else INITIALISING
+    if partitions > 1 and not (await first.run(ReadMeta())).value:
+        found = (await Partitions(first, partitions).run_each(ReadMeta()))[1:]
+        if any(outcome.value for outcome in found):
+            raise StoreUnfit(
+                "the first partition has no meta record and others have one: it lost data; restore it"
+            )
     meta = await _initialise(first, Initialise(new_incarnation(), schema, str(partitions), timezone))
     if meta.get("schema") != INITIALISING:
         return meta

@@ -5,12 +5,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
-from itertools import chain
 from pathlib import Path
 from typing import Self, TypeVar
 
-from technopay.engine.commands import Command, ReadLimits
-from technopay.engine.errors import Fault, OutcomeUnknown, StoreUnavailable, StoreUnfit
+from technopay.engine.commands import Command
+from technopay.engine.errors import Fault, StoreUnfit
 from technopay.engine.models import Audit
 from technopay.engine.operations import require_type
 from technopay.engine.ports import Outcome
@@ -18,8 +17,9 @@ from technopay.engine.statistics import ScriptTime, StoreGauges, UnreadableRecor
 from technopay.engine.values import JournalBatch, Lease, Position
 from technopay.storage.audit.auditor import audit
 from technopay.storage.business_days import calendar_of
-from technopay.storage.commands import MarkDemo, ReadGauges, ReadMeta
+from technopay.storage.commands import MarkDemo, ReadMeta
 from technopay.storage.migration import migrate
+from technopay.storage.monitoring import measure, ping
 from technopay.storage.opening import (
     NO_DEMO,
     accept_loss,
@@ -103,7 +103,9 @@ class RedisStore:
         )
         self._partitions = Partitions(self._partition, 1)
         self._router: Partition | Partitions = self._partition
-        self._data = DataCheck(self._keys, timezone, scripts["record_loss"])
+        self._data = DataCheck(
+            self._keys, timezone, scripts["record_loss"], waits_for_replicas=wait_replicas > 0
+        )
         self._client: ServerClient | ClusterClient | None = None
         self._options = ClientOptions(
             self._library,
@@ -283,25 +285,12 @@ class RedisStore:
         return batch
 
     async def ping(self) -> None:
-        """Check whether the store works now, without a retry."""
-        try:
-            await self._partition.send_once(ReadMeta())
-        except OutcomeUnknown as error:
-            raise StoreUnavailable("The store did not reply.") from error
+        """Check whether the store works now, without a retry; of a cluster, whether one of its nodes does."""
+        await ping(self._partitions, self._client.sample() if self._client else (0,))
 
     async def measure(self) -> StoreGauges:
         """Measure the store, for all engines on it."""
-        gauges = [outcome.value or ((0, 0, 0),) for outcome in await self._partitions.run_each(ReadGauges())]
-        message_ages, set_aside_ages, set_aside = (map(int, each) for each in zip(*chain(*gauges), strict=True))
-        memory = self._client.memory if self._client else None
-        return StoreGauges(
-            message_age_ms=max(message_ages),
-            payments_set_aside=sum(set_aside),
-            set_aside_age_ms=max(set_aside_ages),
-            limits=(await self.run(ReadLimits())).value or [],
-            memory_bytes=memory.used_bytes if memory else None,
-            memory_bytes_max=memory.max_bytes if memory else None,
-        )
+        return await measure(self._partitions, self._client.memory if self._client else None)
 
     async def audit(self) -> Audit:
         """Recompute the invariants from the journal, in bounded memory."""

@@ -333,6 +333,21 @@ async def test_the_agenda_hands_out_what_is_due_and_returns_whether_there_is_mor
     assert before <= since == same <= store.sent_at, "a claim lasts since its script was sent"
 
 
+@pytest.mark.parametrize(("rank", "is_noted"), [(0, True), (1, False), (2, False)])
+async def test_only_the_owner_of_a_partition_takes_its_next_member_when_that_is_due(
+    monkeypatch: pytest.MonkeyPatch, rank: int, is_noted: bool
+) -> None:
+    store: Any = DueStore(Due([], [], 5_000))
+    store.partitions = (0, 1)
+    runtime = Runtime(store, quick_settings(), None, None, None, None, None)
+    runtime._agendas.note_due(0)
+    monkeypatch.setattr(runtime._partition_owners, "rank", lambda partition: rank if partition == 0 else 2)
+    monkeypatch.setattr(runtime._agendas, "_polled_at_s", {1: 1e12})
+
+    assert not await runtime._take_due()
+    assert (0 in runtime._agendas._due_at_s) == is_noted
+
+
 def test_an_outcome_is_its_value_or_its_refusal() -> None:
     payment = make_payment()
 

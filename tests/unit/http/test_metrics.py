@@ -20,6 +20,7 @@ GAUGES = StoreGauges(
     message_age_ms=1_500,
     payments_set_aside=4,
     set_aside_age_ms=60_000,
+    partitions_unreachable=2,
     limits=[
         Limit(currency="EUR", limit=100, used=40, remaining=60, resets_at=from_ms(0)),
         Limit(currency="USD", limit=None, used=7, remaining=None, resets_at=from_ms(0)),
@@ -32,6 +33,7 @@ ALONE = StoreGauges(
     message_age_ms=0,
     payments_set_aside=0,
     set_aside_age_ms=0,
+    partitions_unreachable=0,
     limits=[],
     memory_bytes=1_000,
     memory_bytes_max=None,
@@ -100,6 +102,7 @@ async def test_the_engine_and_the_store_are_read_at_each_scrape() -> None:
         "technopay_store_up 1.0",
         "technopay_message_age_seconds 1.5",
         "technopay_payments_set_aside_age_seconds 60.0",
+        "technopay_store_partitions_unreachable 2.0",
         'technopay_limit_used{currency="EUR"} 40.0',
         'technopay_limit{currency="EUR"} 100.0',
         'technopay_limit_used{currency="USD"} 7.0',

@@ -17,7 +17,7 @@ from technopay.storage.server.slot_map import slot_of
 
 BEHIND_BYTES_MAX = 1_048_576
 """A replica that is further behind is not in step; under load it is always some way behind."""
-NODE_TIMEOUT_MS = range(1_000, 5_001)
+NODE_TIMEOUT_MS = range(2_000, 5_001)
 CLUSTER_SETTINGS = (
     "cluster-require-full-coverage", "cluster-allow-replica-migration", "cluster-node-timeout",
 )  # fmt: skip
@@ -41,8 +41,10 @@ async def check_cluster(settings: Settings, url: str) -> Report:
     """
     cluster = await StoreCluster.find(parse_address(url))
     report = Report()
-    dead = [each.addresses[0] for each in await cluster.members() if "fail" in each.flags]
-    for address in dict.fromkeys((*cluster.slots.nodes, *dead)):
+    listed = [each.addresses for each in await cluster.members() if not each.flags & {"noaddr", "handshake"}]
+    known = set(cluster.slots.nodes)
+    members = [next((each for each in addresses if each in known), addresses[0]) for addresses in listed]
+    for address in dict.fromkeys((*cluster.slots.nodes, *members)):
         try:
             async with connected(cluster.sign_in, [address]) as [node]:
                 await _check_node(report, cluster, node, settings)
@@ -69,9 +71,9 @@ async def _check_node(report: Report, cluster: StoreCluster, node: Node, setting
         report.findings.append(str(error))
     report.findings += _wrong_settings(node.name, configured)
     report.findings += [
-        f"{node.name}: slot {slot} is being moved key by key, and its partition is closed until it has moved: "
-        "run `technopay cluster move` again"
-        for slot in await node.moving_slots()
+        f"{node.name}: slot {slot} is being moved key by key to node {target}, and its partition is closed "
+        "until it has moved: end that with `technopay cluster move`"
+        for slot, target in (await node.moves()).items()
     ]
     memory = f"{int(info['used_memory']) / 1_048_576:,.0f} MB"
     if info["role"] != "master":

@@ -6,20 +6,23 @@ whole data. Else key by key: the calls of the partition are refused meanwhile.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
 from technopay.cli.cluster.checking import BEHIND_BYTES_MAX
 from technopay.cli.cluster.nodes import Node, Offsets, StoreCluster, connected
+from technopay.engine.errors import StoreUnavailable
 from technopay.storage.redis_keys import Keys
 from technopay.storage.server.address import HostPort, parse_address, shown_address
-from technopay.storage.server.slot_map import slot_of
+from technopay.storage.server.slot_map import ask_slots, slot_of
 
 MOVE_S_MAX = 3 * 3600.0
 """A journal of 100 million entries takes half of that."""
 PAUSE_S = 0.1
 KEYS_AT_A_TIME = 100
 MIGRATE_MS = 60_000
+MIGRATE_S_MAX = 2 * MIGRATE_MS / 1000
 PROOF_MS = 10_000
 ENDED = {"success": True, "failed": False, "cancelled": False, "canceled": False}
 
@@ -45,28 +48,46 @@ async def move_partition(
     if not any(target in addresses for addresses in primaries):
         known = ", ".join(shown_address(*addresses[0]) for addresses in primaries)
         raise MoveError(f"{shown_address(*target)} is not a primary of the cluster; those are {known}")
-    source = cluster.primary_of(partition)
-    if source is None:
-        raise MoveError(f"partition {partition:02x} has no node")
     keys = Keys(partition=partition)
     slot = slot_of(keys.tag)
-    async with connected(cluster.sign_in, [source, target]) as [old, new]:
+    source = await _owner_of(cluster, slot, [addresses[0] for addresses in primaries])
+    if source is None:
+        raise MoveError(f"partition {partition:02x} has no node")
+    async with connected(cluster.sign_in, [source, target], MIGRATE_S_MAX) as [old, new]:
+        going_to = (await old.moves()).get(slot)
+        if going_to not in (None, await new.id()):
+            raise MoveError(
+                f"slot {slot} is on its way from {old.name} to node {going_to}: end that move first"
+            )
+        wanted = await _require_in_step(new, wait_replicas)
         if source == target:
             await _own(cluster, slot, new)  # a move that was broken off can leave some who do not know
-            return False
-        await _require_in_step(new, wait_replicas)
-        say(f"partition {partition:02x} (slot {slot}) moves from {old.name} to {new.name}")
-        if await _is_atomic(old):
-            await _move_at_once(old, new, slot)
         else:
-            say("this server moves a slot key by key: the calls of the partition are refused meanwhile")
-            await _move_by_key(cluster, old, new, slot)
-        await _prove(new, keys, wait_replicas)
-    return True
+            say(f"partition {partition:02x} (slot {slot}) moves from {old.name} to {new.name}")
+            if going_to is None and await _is_atomic(old):
+                await _move_at_once(old, new, slot)
+            else:
+                say("the slot moves key by key: the calls of the partition are refused meanwhile")
+                await _move_by_key(cluster, old, new, keys)
+        await _prove(new, keys, wanted)
+    return source != target
 
 
-async def _require_in_step(node: Node, wait_replicas: int) -> None:
-    """Raise unless every replica of the target is in step: the source deletes its copy at the end."""
+async def _owner_of(cluster: StoreCluster, slot: int, primaries: Sequence[HostPort]) -> HostPort | None:
+    """Return the primary that says of itself that it has a slot.
+
+    A node that gets a slot key by key does not follow a failover of the node that gives it away.
+    """
+    for address in primaries:
+        with suppress(StoreUnavailable):
+            known = (await ask_slots(cluster.sign_in, [address])).primary_of(slot)
+            if known is not None and known[1] == address[1] and known in (address, *cluster.slots.nodes):
+                return known
+    return None
+
+
+async def _require_in_step(node: Node, wait_replicas: int) -> int:
+    """Return how many replicas the target has; raise unless all are in step: the source deletes its copy."""
     info = await node.info()
     offsets, listed = Offsets.of(info), int(info["connected_slaves"])
     wanted = max(listed, wait_replicas, 1)
@@ -75,6 +96,7 @@ async def _require_in_step(node: Node, wait_replicas: int) -> None:
     for replica in offsets.replicas:
         if (behind := offsets.behind(replica)) > BEHIND_BYTES_MAX:
             raise MoveError(f"the replica {shown_address(*replica)} of {node.name} is {behind:,} bytes behind")
+    return wanted
 
 
 async def _is_atomic(node: Node) -> bool:
@@ -109,23 +131,35 @@ async def _state_of(node: Node, slot: int) -> tuple[str, str]:
     return "success", ""
 
 
-async def _move_by_key(cluster: StoreCluster, old: Node, new: Node, slot: int) -> None:
-    """Move the keys; a move that was broken off goes on."""
-    await new.run("CLUSTER", "SETSLOT", slot, "IMPORTING", await old.id())
+async def _move_by_key(cluster: StoreCluster, old: Node, new: Node, keys: Keys) -> None:
+    """Move the keys; a move that was broken off goes on.
+
+    The meta record goes first. A replica that takes the place of the source does not know of the move, and runs
+    scripts on the keys that are left: without the meta record they do not know their store, and do nothing.
+    """
+    slot = slot_of(keys.tag)
+    # The target does not learn of a failover of the source while it gets the slot.
+    for state in ("NODE", "IMPORTING"):
+        await new.run("CLUSTER", "SETSLOT", slot, state, await old.id())
     await old.run("CLUSTER", "SETSLOT", slot, "MIGRATING", await new.id())
     host, port = new.address
-    sign_in = _sign_in(cluster)
-    while names := await old.run("CLUSTER", "GETKEYSINSLOT", slot, KEYS_AT_A_TIME):
-        await old.run("MIGRATE", host, port, "", 0, MIGRATE_MS, *sign_in, "KEYS", *names)
+    names: Sequence[str] = [keys.key("meta")]
+    while names:
+        # A key can be on both sides after a lost reply; that of the source counts, where nothing runs either.
+        options: Sequence[str | int] = (0, MIGRATE_MS, "REPLACE", *_sign_in(cluster), "KEYS")
+        await old.run("MIGRATE", host, port, "", *options, *names)
+        names = await old.run("CLUSTER", "GETKEYSINSLOT", slot, KEYS_AT_A_TIME)
     await _own(cluster, slot, new)
 
 
 async def _own(cluster: StoreCluster, slot: int, new: Node) -> None:
-    """Give the slot to the target first, then let the other primaries know."""
-    others = [each for each in cluster.primaries if each != new.address]
-    async with connected(cluster.sign_in, others) as nodes:
-        for node in (new, *nodes):
-            await node.run("CLUSTER", "SETSLOT", slot, "NODE", await new.id())
+    """Give the slot to the target first; the other primaries would learn it from the target, too."""
+    target_id = await new.id()
+    await new.run("CLUSTER", "SETSLOT", slot, "NODE", target_id)
+    for address in cluster.primaries:
+        with suppress(StoreUnavailable):
+            async with connected(cluster.sign_in, [address]) as [node]:
+                await node.run("CLUSTER", "SETSLOT", slot, "NODE", target_id)
 
 
 def _sign_in(cluster: StoreCluster) -> Sequence[str]:
@@ -135,12 +169,11 @@ def _sign_in(cluster: StoreCluster) -> Sequence[str]:
     return ("AUTH", server.password) if server.password else ()
 
 
-async def _prove(new: Node, keys: Keys, wait_replicas: int) -> None:
+async def _prove(new: Node, keys: Keys, replicas: int) -> None:
     """Wait until the replicas of the target have the partition: they had all that was written before this."""
-    replicas = max(int((await new.info())["connected_slaves"]), wait_replicas)
     await new.run("SET", keys.key("tick"), "")
     if (acknowledged := await new.run("WAIT", replicas, PROOF_MS)) < replicas:
         raise MoveError(
-            f"it has moved, but only {acknowledged} of {replicas} replicas of {new.name} have it yet: "
-            "move nothing else before they do"
+            f"it is at {new.name}, but only {acknowledged} of {replicas} replicas there have it: "
+            "move nothing else before they do, and run this again"
         )

@@ -20,8 +20,8 @@ from technopay.storage.server.slot_map import SlotMap, ask_slots, slot_of
 REPLY_S_MAX = 10.0
 PARTITIONS_ASKED = 8
 """For the number of partitions: the node of the first one may be down."""
-MOVING = re.compile(r"\[(\d+)-[<>]-")
-"""In the line of a node about itself: a slot that it gets (<) or gives away (>)."""
+GIVEN_AWAY = re.compile(r"\[(\d+)->-(\w+)\]")
+"""In the line of a node about itself: a slot that it gives away, and the id of the node that gets it."""
 
 
 class Node:
@@ -46,11 +46,11 @@ class Node:
     async def id(self) -> str:
         return str(await self.run("CLUSTER", "MYID"))
 
-    async def moving_slots(self) -> Sequence[int]:
-        """Return the slots that are being moved key by key, from or to this node."""
+    async def moves(self) -> Mapping[int, str]:
+        """Return the slots that this node gives away key by key, with the ids of the nodes that get them."""
         lines = str(await self.run("CLUSTER", "NODES")).splitlines()
         [own] = [line for line in lines if "myself" in line]
-        return [int(slot) for slot in MOVING.findall(own)]
+        return {int(slot): target for slot, target in GIVEN_AWAY.findall(own)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,9 @@ class Offsets:
 
 
 @asynccontextmanager
-async def connected(sign_in: ConnectionPool, addresses: Sequence[HostPort]) -> AsyncIterator[list[Node]]:
+async def connected(
+    sign_in: ConnectionPool, addresses: Sequence[HostPort], reply_s_max: float = REPLY_S_MAX
+) -> AsyncIterator[list[Node]]:
     """Connect to nodes.
 
     Raises:
@@ -107,7 +109,7 @@ async def connected(sign_in: ConnectionPool, addresses: Sequence[HostPort]) -> A
         nodes = []
         for address in addresses:
             try:
-                connection = await connect(sign_in, REPLY_S_MAX, at=address)
+                connection = await connect(sign_in, reply_s_max, at=address)
             except (Fault, RedisError, OSError, TimeoutError) as error:
                 raise StoreUnavailable(f"{shown_address(*address)}: {meaning_of(error)}") from error
             stack.callback(connection.abort)
@@ -135,10 +137,13 @@ class StoreCluster:
         """
         sign_in: ConnectionPool = ConnectionPool.from_url(address.url)
         slots = await ask_slots(sign_in, address.nodes)
-        replies = [await _partitions(sign_in, slots, each) for each in range(PARTITIONS_ASKED)]
-        if found := next(filter(None, replies), None):
-            return cls(address, slots, sign_in, int(found))
-        if "" in replies:
+        is_empty = False
+        for asked in range(PARTITIONS_ASKED):
+            found = await _partitions(sign_in, slots, asked)
+            if found:
+                return cls(address, slots, sign_in, int(found))
+            is_empty |= found == ""
+        if is_empty:
             raise StoreUnfit("there is no store on the cluster: run `technopay init`")
         raise StoreUnavailable("no primary of the cluster replies")
 

@@ -112,6 +112,10 @@ class ServerClient:
     def servers(self) -> "Sequence[ServerClient]":
         return (self,)
 
+    def sample(self) -> Sequence[int]:
+        """Return a partition of each server."""
+        return (0,)
+
     @property
     def is_connected(self) -> bool:
         return self._connection is not None and not self._connection.is_lost

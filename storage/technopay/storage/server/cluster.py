@@ -6,6 +6,7 @@ is being moved key by key is never followed (ASK): its calls are refused until i
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -29,7 +30,7 @@ from technopay.storage.server.client import (
 )
 from technopay.storage.server.connection import MOVED, Command, PendingCall, pack, pack_call
 from technopay.storage.server.data_check import DataCheck
-from technopay.storage.server.health import Memory, NotPrimary
+from technopay.storage.server.health import Memory, StoreFull
 from technopay.storage.server.reasons import meaning_of
 from technopay.storage.server.slot_map import NO_SLOTS, ask_slots, slot_of
 
@@ -95,17 +96,22 @@ class ClusterClient:
     def servers(self) -> Sequence[ServerClient]:
         return list(self._nodes.values())
 
+    def sample(self) -> Sequence[int]:
+        """Return a partition of each node."""
+        return [routes[0].number for routes in self._at.values()]
+
     @property
     def memory(self) -> Memory | None:
         """The memory of the node that is nearest to its bound."""
         found = [each.memory for each in self._nodes.values() if each.memory is not None]
-        return max(found, key=lambda each: each.used_bytes / (each.max_bytes or inf), default=None)
+        return max(found, key=lambda each: (each.used_bytes / (each.max_bytes or inf), each), default=None)
 
     def watch(self, interval_s: float) -> None:
-        """Check the nodes at this interval from now on, each on its own."""
+        """Check the nodes at this interval from now on, each on its own, and look at the slots."""
         self._interval_s = interval_s
         for client in self._nodes.values():
             client.watch(interval_s)
+        begin(self._watch(interval_s), self._settling)
 
     async def check(self) -> None:
         """Check the nodes of the partitions that are in use now; connect if need be.
@@ -133,14 +139,16 @@ class ClusterClient:
         await asyncio.shield(self._looking)
 
     async def aclose(self) -> None:
-        """Wait for pending replies, then disconnect."""
-        await asyncio.gather(*(client.aclose() for client in self._nodes.values()))
-        self._closed = True
+        """Refuse calls that wait for their node, wait for pending replies, then disconnect."""
+        self._closed = True  # from here on, no client is made
         work = [*self._settling, *((self._looking,) if self._looking else ())]
         for task in work:
             task.cancel()
-        if tasks := [*work, *self._retiring]:
-            await asyncio.wait(tasks)
+        if work:
+            await asyncio.wait(work)
+        await asyncio.gather(*(client.aclose() for client in self._nodes.values()))
+        if self._retiring:
+            await asyncio.wait(self._retiring)
         self._nodes.clear()
         await asyncio.sleep(0)  # until aborted connections are closed
 
@@ -174,10 +182,21 @@ class ClusterClient:
                 del self._nodes[address]
                 begin(client.aclose(), self._retiring)
 
+    async def _watch(self, interval_s: float) -> None:
+        """Follow partitions that moved while nobody called them; retire nodes that are not used."""
+        while True:
+            await asyncio.sleep(interval_s)
+            with suppress(StoreUnavailable):  # the calls say so
+                await self.look()
+            self.retire()
+
     async def _look(self, named: HostPort | None) -> None:
         try:
             await asyncio.sleep(self._looked_at_s + LOOK_INTERVAL_S - self._loop.time())
-            asked = (*((named,) if named else ()), *self._slots.nodes, *self._address.nodes)
+            known = list(dict.fromkeys((*self._slots.nodes, *self._address.nodes)))
+            # Another one first each time: one that hangs or is out of touch must not be asked first for ever.
+            place = next(self._turn) % len(known)
+            asked = (*((named,) if named else ()), *known[place:], *known[:place])
             try:
                 async with asyncio.timeout(LOOK_S_MAX):
                     self._slots = await ask_slots(self._sign_in, asked)
@@ -336,7 +355,7 @@ def may_have_moved(fault: Fault, client: ServerClient) -> bool:
     if isinstance(cause, ReplyError):
         return str(cause).startswith(NO_PRIMARY)
     if isinstance(cause, StoreUnfit):
-        return isinstance(cause, NotPrimary)
+        return not isinstance(cause, StoreFull)
     return cause is not None or not client.is_connected
 
 

@@ -28,10 +28,17 @@ BEGINNING = "0-0"
 class DataCheck:
     """What this process knows of the partitions of a store, on all of its servers."""
 
-    def __init__(self, keys: Keys, timezone: str, record_loss: Script | None = None) -> None:
+    def __init__(
+        self, keys: Keys, timezone: str, record_loss: Script | None = None, *, waits_for_replicas: bool = False
+    ) -> None:
+        """With `waits_for_replicas`, only entries that replicas have acknowledged are expected: those read.
+
+        A check does not wait for replicas: a failover may lose the last entry that it sees, and nobody else.
+        """
         self._keys = keys
         self._timezone = timezone
         self._record_loss = record_loss
+        self._waits_for_replicas = waits_for_replicas
         self._incarnation: str | None = None
         self._watermarks: list[Watermark] = []
         self.unfit: dict[object, StoreUnfit] = {}
@@ -100,7 +107,7 @@ class DataCheck:
             await self._note_loss(request, watermark, seen)
             raise StoreUnfit(loss_message(seen))
         require_whole(fields)
-        watermark.prove(seen, last[0][0] if last else BEGINNING)
+        watermark.prove(seen, last[0][0] if last and not self._waits_for_replicas else BEGINNING)
 
     def _check_meta(self, watermark: "Watermark", meta: Mapping[str, str]) -> None:
         try:

@@ -18,6 +18,8 @@ SLOTS = 16_384
 TIMEOUT_S = 0.5
 """For each node: one that hangs must not keep the others from being asked."""
 NODES_ASKED_MAX = 16
+IN_TOUCH = "cluster_state:ok"
+"""A node that the others do not reach, or in a minority, knows old slots."""
 UNKNOWN_HOST = "?"
 """Stands for the host name of a node that has none; its address is in the metadata."""
 
@@ -51,18 +53,27 @@ def slot_of(tag: str) -> int:
 
 
 async def ask_slots(sign_in: ConnectionPool, nodes: Iterable[HostPort]) -> SlotMap:
-    """Return the slots as the first node in reach knows them.
+    """Return the slots as the first node in reach knows them that is in touch with the others.
+
+    Without such a node, return those of the first one in reach.
 
     Raises:
         StoreUnavailable: no node replies; the message has the reason of each.
 
     """
-    reasons = []
+    reasons, outdated = [], None
     for node in list(dict.fromkeys(nodes))[:NODES_ASKED_MAX]:
         try:
-            return parse_slots(await _ask(sign_in, node), node)
+            slots, state = await _ask(sign_in, node)
+            found = parse_slots(slots, node)
         except (Fault, RedisError, OSError, TimeoutError) as error:
             reasons.append(f"{shown_address(*node)}: {meaning_of(error)}")
+            continue
+        if IN_TOUCH in str(state):
+            return found
+        outdated = outdated or found
+    if outdated is not None:
+        return outdated
     raise StoreUnavailable(f"no node of the cluster replies ({'; '.join(reasons)})")
 
 
@@ -98,12 +109,13 @@ def _place(node: Sequence[Any], asked: HostPort) -> HostPort:
     return host or asked[0], int(port)
 
 
-async def _ask(sign_in: ConnectionPool, node: HostPort) -> Any:
+async def _ask(sign_in: ConnectionPool, node: HostPort) -> Sequence[Any]:
     connection = await connect(sign_in, TIMEOUT_S, at=node)
     try:
-        [reply] = await connection.request([("CLUSTER", "SLOTS")])
+        replies = await connection.request([("CLUSTER", "SLOTS"), ("CLUSTER", "INFO")])
     finally:
         connection.abort()
-    if isinstance(reply, Exception):
-        raise StoreUnavailable(str(reply)) from reply
-    return reply
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise StoreUnavailable(str(reply)) from reply
+    return replies

@@ -21,6 +21,7 @@ from technopay.engine.commands import (
 from technopay.engine.errors import StoreUnavailable, StoreUnfit
 from technopay.storage import RedisStore
 from technopay.storage.commands import AcceptLoss, RecordLoss
+from technopay.storage.redis_keys import Keys
 from technopay.storage.schema import INITIALISING, SCHEMA, losses_of
 
 
@@ -113,6 +114,20 @@ async def test_an_initialisation_that_was_broken_off_goes_on(make_store: Callabl
     async with store:
         found = await store.read_meta()
         assert (found["schema"], found["partitions"], found["incarnation"]) == (SCHEMA, "4", "0123456789abcdef")
+
+
+@pytest.mark.corrupts
+async def test_a_store_whose_first_partition_was_lost_is_not_initialised_anew(
+    setup: Setup, make_store: Callable[[], RedisStore]
+) -> None:
+    if setup.store.url is None:
+        pytest.skip("a fake has no second connection")
+    client, first = client_of(setup.store), Keys(setup.store._keys.namespace)
+    async for key in client.scan_iter(match=f"{{{first.tag}}}:*"):
+        await client.delete(key)
+    with pytest.raises(StoreUnfit, match="the first partition has no meta record and others"):
+        await make_store().open()
+    assert not await client.exists(first.key("meta"))
 
 
 @pytest.mark.corrupts

@@ -15,12 +15,13 @@ from support.servers.server_tls import make_tls
 from technopay.engine.errors import Fault, StoreUnavailable
 from technopay.storage.redis_keys import Keys
 from technopay.storage.server import cluster as cluster_module
+from technopay.storage.server import slot_map as slot_map_module
 from technopay.storage.server.address import HostPort
 from technopay.storage.server.client import ServerClient
 from technopay.storage.server.cluster import ClusterClient
 from technopay.storage.server.connection import PendingCall, fault
 from technopay.storage.server.data_check import DataCheck
-from technopay.storage.server.slot_map import SlotMap, parse_slots, slot_of
+from technopay.storage.server.slot_map import SlotMap, ask_slots, parse_slots, slot_of
 
 KEYS = Keys()
 SLOT = slot_of(KEYS.tag)
@@ -238,3 +239,50 @@ async def test_nodes_with_tls_and_a_password_are_used(tmp_path: Path) -> None:
         with pytest.raises(StoreUnavailable, match="TLS fails: CERTIFICATE_VERIFY_FAILED"):
             await careless.check()
         await careless.aclose()
+
+
+async def test_slots_of_a_node_out_of_touch_with_the_others_are_the_last_resort(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A former primary that the others do not reach names itself, for ever."""
+    states = {"former": "cluster_state:fail", "other": "cluster_state:ok"}
+
+    async def ask(_: object, asked: HostPort) -> list[Any]:
+        return [[[0, 16383, node(asked[0], 1)]], states[asked[0]]]
+
+    monkeypatch.setattr(slot_map_module, "_ask", ask)
+    sign_in: Any = None
+    nodes: list[HostPort] = [("former", 1), ("other", 1)]
+    assert (await ask_slots(sign_in, nodes)).primary_of(0) == ("other", 1)
+    states["other"] = "cluster_state:fail"
+    assert (await ask_slots(sign_in, nodes)).primary_of(0) == ("former", 1)
+
+
+async def test_a_client_that_closes_makes_no_client_of_a_node_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asyncio.Event()
+
+    async def hang(*_: object) -> SlotMap:
+        asked.set()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    monkeypatch.setattr(cluster_module, "ask_slots", hang)
+    made: list[HostPort] = []
+
+    def make(at: HostPort, *_: object) -> Any:
+        made.append(at)
+        return HeldNode()
+
+    client = ClusterClient("redis+cluster://a:1", data=DataCheck(KEYS, "UTC"), new_client=make)
+    client.watch(3600)
+    results: list[Any] = []
+    client.of(KEYS).send_command(("GET", "x"), results.append)
+    await asked.wait()
+    await client.aclose()
+    await asyncio.sleep(0)
+    assert [type(result) for result in results] == [StoreUnavailable]
+    client.of(KEYS).send_command(("GET", "x"), results.append)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert made == []
+    assert client.servers == []

@@ -379,3 +379,16 @@ async def test_partitions_are_checked_in_turn_and_all_of_them_on_a_new_connectio
     health._data.note_entry("700-0", 30)
     with pytest.raises(StoreUnfit, match="entry 700-0 of its journal is missing"):
         await health.check(request, is_new=True)
+
+
+async def test_with_a_wait_for_replicas_only_entries_that_were_read_are_expected(server: FakeServer) -> None:
+    """A check sees the last entry before any replica has it: a failover may lose that, and nobody saw it."""
+    health = HealthCheck(DataCheck(Keys(), "UTC", waits_for_replicas=True), durability="always")
+    health._data.adopt(META)
+    await health.check(server.request)
+    lost = server.journal.pop()
+    await health.check(server.request)
+
+    health._data.note_entry(lost)
+    with pytest.raises(StoreUnfit, match=f"entry {lost} of its journal is missing"):
+        await health.check(server.request)

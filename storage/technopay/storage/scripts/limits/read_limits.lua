@@ -24,9 +24,13 @@ for _, name in ipairs(names) do
         elseif not counter then
             return {'bounds', at, ''}
         elseif counter.limit or user_id == '' then
+            local is_pending = is_partitioned and redis.call('ZSCORE', key('agenda'), 'lim_' .. name)
+            if is_pending then
+                counter.limit = fields('quota', name, 'limit') -- this partition may not have it yet either
+            end
             local shown = show_limit(counter)
-            if is_partitioned and redis.call('ZSCORE', key('agenda'), 'lim_' .. name) then
-                shown[#shown + 1], shown[#shown + 2] = 'pending', '1' -- it has not reached every partition
+            if is_pending then
+                shown[#shown + 1], shown[#shown + 2] = 'pending', '1'
             end
             limits[#limits + 1] = shown
         end
