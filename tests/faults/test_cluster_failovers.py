@@ -1,4 +1,4 @@
-"""Faults of a cluster under load: what was acknowledged is there, once, and the others go on."""
+"""Faults of a cluster under load: no acknowledged payment is lost or debited twice, and other shards go on."""
 
 import asyncio
 import shutil

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any, Generic, TypeVar
 
 from technopay.engine.errors import Fault, OutcomeUnknown, StoreUnavailable
 from technopay.engine.outage_log import OutageLog
@@ -92,9 +92,10 @@ class Loop:
 class PartitionTasks(Generic[Result]):
     """Runs a step for partitions, at most once at a time for each: a slow one does not hold up the others."""
 
-    def __init__(self, name: str, step: Callable[[int], Awaitable[Result]]) -> None:
+    def __init__(self, name: str, step: Callable[[int], Coroutine[Any, Any, Result]]) -> None:
         self._name = name
         self._step = step
+        self._outage = OutageLog(logger, f"{name} fails and goes on", f"{name} works again")
         self._running: dict[int, asyncio.Task[Result]] = {}
 
     def is_running(self, partition: int) -> bool:
@@ -107,14 +108,17 @@ class PartitionTasks(Generic[Result]):
         """
         loop = asyncio.get_running_loop()
         new = [each for each in partitions if each not in self._running]
-        begun = {each: loop.create_task(_awaited(self._step(each))) for each in new}
+        begun = {each: loop.create_task(self._step(each)) for each in new}
         self._running |= begun
         if begun:
             await asyncio.wait(begun.values(), timeout=PATIENCE_S)
         ended = {each: task for each, task in self._running.items() if task.done()}
         for partition in ended:
             del self._running[partition]
-        return {each: task.result() for each, task in ended.items() if self._has_result(each, task)}
+        results = {each: task.result() for each, task in ended.items() if self._has_result(each, task)}
+        if ended and len(results) == len(ended):
+            self._outage.end()
+        return results
 
     async def stop(self, drain_s: float) -> None:
         """Wait for running steps, but not longer than `drain_s`."""
@@ -128,9 +132,5 @@ class PartitionTasks(Generic[Result]):
         if isinstance(error, Fault):
             logger.debug("%s of partition %02x: %s", self._name, partition, error)  # the store logs the reason
         elif error is not None:
-            logger.error("%s of partition %02x fails and goes on", self._name, partition, exc_info=error)
+            self._outage.fail(f"partition {partition:02x}: {error!r}", exc_info=error)
         return not task.cancelled() and error is None
-
-
-async def _awaited(step: Awaitable[Result]) -> Result:
-    return await step

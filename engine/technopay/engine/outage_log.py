@@ -15,7 +15,7 @@ class OutageLog:
         self._reminder_s = 0.0
         self._failed_s = 0.0
 
-    def fail(self, reason: object, *, exc_info: bool = False) -> None:
+    def fail(self, reason: object, *, exc_info: bool | BaseException = False) -> None:
         """Log a failure if it is the first one or a minute has passed."""
         now = self._failed_s = monotonic()
         if self._began_s is None:

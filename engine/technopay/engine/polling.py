@@ -2,14 +2,14 @@
 
 Each partition has an owner among the engines of a store (rendezvous hashing, Thaler and Ravishankar 1998) and
 a runner-up, which polls it rarely. This is a hint only: claims keep two engines from doing the same work. An
-engine that writes to a partition reads its journal at once, whoever owns it.
+engine that writes to a partition reads its journal at once, as its owner or not.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from math import inf
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from technopay.engine.background import PartitionTasks
 from technopay.engine.commands import AnnounceEngine
@@ -76,7 +76,7 @@ class Polls(Generic[Result]):
     def __init__(
         self,
         name: str,
-        step: Callable[[int], Awaitable[Result]],
+        step: Callable[[int], Coroutine[Any, Any, Result]],
         store: Store,
         owners: PartitionOwners,
         clock: Clock,
@@ -92,7 +92,7 @@ class Polls(Generic[Result]):
         self._due_at_s: dict[int, float] = {}
 
     def note_due(self, partition: int, in_s: float = 0.0) -> None:
-        """Poll a partition then, whoever owns it."""
+        """Poll a partition then, as its owner or not."""
         due_at_s = self._clock.monotonic() + in_s
         self._due_at_s[partition] = min(due_at_s, self._due_at_s.get(partition, inf))
 

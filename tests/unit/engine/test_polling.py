@@ -167,3 +167,26 @@ async def test_of_one_partition_the_step_is_run_each_time_and_its_error_is_raise
     await owners.announce()
     await owners.leave()
     assert store.names == [], "one partition needs no owner"
+
+
+async def test_a_step_that_fails_again_and_again_is_logged_once_and_its_end_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("WARNING")
+    store, clock, broken = Engines(3), ManualClock(), True
+
+    async def step(partition: int) -> str:
+        if broken:
+            raise ValueError("broken")
+        return "done"
+
+    polls, _ = polls_of(store, owners_of(store, "alone"), clock, step)
+    for _ in range(5):
+        assert await polls.run() == {}
+        clock.pass_time(INTERVAL_S)
+    [record] = caplog.records
+    assert "test fails and goes on: partition 00: ValueError('broken')" in record.getMessage()
+    assert record.exc_info is not None
+    broken = False
+    assert len(await polls.run()) == 3
+    assert [each.getMessage() for each in caplog.records[1:]] == ["test works again after 0 s"]

@@ -6,17 +6,15 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.table import Column, Table
 
-from technopay.cli.cluster.nodes import Node, Offsets, StoreCluster, connected
+from technopay.cli.cluster.nodes import BEHIND_BYTES_MAX, Node, Offsets, StoreCluster, connected
 from technopay.cli.settings import Settings
 from technopay.engine.errors import StoreUnavailable, StoreUnfit
 from technopay.storage.records import fields_of
 from technopay.storage.redis_keys import Keys
-from technopay.storage.server.address import HostPort, parse_address, shown_address
+from technopay.storage.server.address import parse_address, shown_address
 from technopay.storage.server.health import SETTINGS, require_durable
 from technopay.storage.server.slot_map import slot_of
 
-BEHIND_BYTES_MAX = 1_048_576
-"""A replica that is further behind is not in step; under load it is always some way behind."""
 NODE_TIMEOUT_MS = range(2_000, 5_001)
 CLUSTER_SETTINGS = (
     "cluster-require-full-coverage", "cluster-allow-replica-migration", "cluster-node-timeout",
@@ -140,11 +138,3 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"finding: {finding}", soft_wrap=True, markup=False, highlight=False)
     count = len(report.findings)
     console.print(f"{count or 'no'} finding{'s' if count > 1 else ''}", highlight=False)
-
-
-def address_of(text: str) -> HostPort:
-    """Read HOST:PORT; raise ValueError with the rule."""
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise ValueError("has to be HOST:PORT of a primary")
-    return host.strip("[]"), int(port)

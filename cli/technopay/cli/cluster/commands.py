@@ -1,15 +1,16 @@
 """`technopay cluster`: checks the cluster of a store, and moves its partitions."""
 
+import re
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from technopay.cli.cluster.checking import address_of, check_cluster, print_report
+from technopay.cli.cluster.checking import check_cluster, print_report
 from technopay.cli.cluster.moving import MoveError, move_partition
 from technopay.cli.process import fail, fail_to_run, run_loop, say
 from technopay.cli.settings import Settings, UsageError, load_settings
-from technopay.storage.server.address import parse_address
+from technopay.storage.server.address import HostPort, parse_address
 
 RedisUrl = Annotated[str | None, typer.Option("--redis", help="URL of a Redis or Valkey server or cluster.")]
 
@@ -69,17 +70,13 @@ def _cluster(redis: str | None) -> tuple[str, Settings]:
 
 
 def _partition(text: str) -> int:
-    try:
-        number = int(text, 16)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= 0xFF or len(text) != 2:
+    if not re.fullmatch("[0-9A-Fa-f]{2}", text):
         raise UsageError("--partition has to be two hexadecimal digits, like 0a")
-    return number
+    return int(text, 16)
 
 
-def _target(text: str) -> tuple[str, int]:
-    try:
-        return address_of(text)
-    except ValueError as error:
-        raise UsageError(f"--to {error}") from None
+def _target(text: str) -> HostPort:
+    host, _, port = text.rpartition(":")
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65_536:
+        raise UsageError("--to has to be HOST:PORT of a primary")
+    return host.strip("[]"), int(port)

@@ -26,7 +26,7 @@ async def form_cluster(addresses: Sequence[HostPort], primaries: int, sign_in: s
 
     """
     async with connected(ConnectionPool.from_url(sign_in), addresses) as nodes:
-        ids = [await node.run("CLUSTER", "MYID") for node in nodes]
+        ids = [await node.id() for node in nodes]
         first, *others = nodes
         for number, node in enumerate(nodes):
             await node.run("CLUSTER", "SET-CONFIG-EPOCH", number + 1)

@@ -10,12 +10,11 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from technopay.cli.cluster.checking import BEHIND_BYTES_MAX
-from technopay.cli.cluster.nodes import Node, Offsets, StoreCluster, connected
+from technopay.cli.cluster.nodes import BEHIND_BYTES_MAX, Node, Offsets, StoreCluster, connected
 from technopay.engine.errors import StoreUnavailable
 from technopay.storage.redis_keys import Keys
 from technopay.storage.server.address import HostPort, parse_address, shown_address
-from technopay.storage.server.slot_map import ask_slots, slot_of
+from technopay.storage.server.slot_map import slot_of
 
 MOVE_S_MAX = 3 * 3600.0
 """A journal of 100 million entries takes half of that."""
@@ -44,7 +43,8 @@ async def move_partition(
     cluster = await StoreCluster.find(parse_address(url))
     if partition >= cluster.partitions:
         raise MoveError(f"the store has partitions 00 to {cluster.partitions - 1:02x}")
-    primaries = [each.addresses for each in await cluster.members() if "master" in each.flags - {"fail"}]
+    members = await cluster.members()
+    primaries = [each.addresses for each in members if "master" in each.flags and "fail" not in each.flags]
     if not any(target in addresses for addresses in primaries):
         known = ", ".join(shown_address(*addresses[0]) for addresses in primaries)
         raise MoveError(f"{shown_address(*target)} is not a primary of the cluster; those are {known}")
@@ -54,13 +54,14 @@ async def move_partition(
     if source is None:
         raise MoveError(f"partition {partition:02x} has no node")
     async with connected(cluster.sign_in, [source, target], MIGRATE_S_MAX) as [old, new]:
-        going_to = (await old.moves()).get(slot)
-        if going_to not in (None, await new.id()):
+        going_to, target_id = (await old.moves()).get(slot), await new.id()
+        is_there = await old.id() == target_id
+        if going_to not in (None, target_id):
             raise MoveError(
                 f"slot {slot} is on its way from {old.name} to node {going_to}: end that move first"
             )
         wanted = await _require_in_step(new, wait_replicas)
-        if source == target:
+        if is_there:
             await _own(cluster, slot, new)  # a move that was broken off can leave some who do not know
         else:
             say(f"partition {partition:02x} (slot {slot}) moves from {old.name} to {new.name}")
@@ -70,7 +71,7 @@ async def move_partition(
                 say("the slot moves key by key: the calls of the partition are refused meanwhile")
                 await _move_by_key(cluster, old, new, keys)
         await _prove(new, keys, wanted)
-    return source != target
+    return not is_there
 
 
 async def _owner_of(cluster: StoreCluster, slot: int, primaries: Sequence[HostPort]) -> HostPort | None:
@@ -80,9 +81,9 @@ async def _owner_of(cluster: StoreCluster, slot: int, primaries: Sequence[HostPo
     """
     for address in primaries:
         with suppress(StoreUnavailable):
-            known = (await ask_slots(cluster.sign_in, [address])).primary_of(slot)
-            if known is not None and known[1] == address[1] and known in (address, *cluster.slots.nodes):
-                return known
+            async with connected(cluster.sign_in, [address]) as [node]:
+                if await node.owns(slot):
+                    return address
     return None
 
 
@@ -105,12 +106,13 @@ async def _is_atomic(node: Node) -> bool:
 
 
 async def _move_at_once(old: Node, new: Node, slot: int) -> None:
+    before = await _migrations(old)
     await old.run("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", await new.id())
     give_up_at = monotonic() + MOVE_S_MAX
     try:
         while True:
-            state, message = await _state_of(old, slot)
-            if state in ENDED:
+            begun = [fields for name, fields in (await _migrations(old)).items() if name not in before]
+            if any(fields["state"] in ENDED for fields in begun):
                 break
             if monotonic() > give_up_at:
                 raise MoveError(f"slot {slot} did not move within {MOVE_S_MAX:g} s; it was called off")
@@ -118,17 +120,19 @@ async def _move_at_once(old: Node, new: Node, slot: int) -> None:
     except (asyncio.CancelledError, MoveError):
         await old.run("CLUSTER", "CANCELSLOTMIGRATIONS")
         raise
-    if not ENDED[state]:
-        raise MoveError(f"slot {slot} stays at {old.name}, complete: the move {state}: {message}")
+    [ended] = begun
+    if not ENDED[ended["state"]]:
+        raise MoveError(
+            f"slot {slot} stays at {old.name}, complete: the move {ended['state']}: {ended.get('message', '')}"
+        )
 
 
-async def _state_of(node: Node, slot: int) -> tuple[str, str]:
-    """Return the state of the newest migration of a slot, and its message."""
-    for each in await node.run("CLUSTER", "GETSLOTMIGRATIONS"):
-        fields = dict(zip(each[::2], each[1::2], strict=True))
-        if str(fields.get("slot_ranges")) == f"{slot}-{slot}":
-            return str(fields["state"]), str(fields.get("message", ""))
-    return "success", ""
+async def _migrations(node: Node) -> dict[str, dict[str, str]]:
+    """Return the atomic migrations that a node knows, by their names."""
+    listed = [
+        dict(zip(each[::2], each[1::2], strict=True)) for each in await node.run("CLUSTER", "GETSLOTMIGRATIONS")
+    ]
+    return {str(fields["name"]): fields for fields in listed}
 
 
 async def _move_by_key(cluster: StoreCluster, old: Node, new: Node, keys: Keys) -> None:

@@ -18,6 +18,8 @@ from technopay.storage.server.reasons import meaning_of
 from technopay.storage.server.slot_map import SlotMap, ask_slots, slot_of
 
 REPLY_S_MAX = 10.0
+BEHIND_BYTES_MAX = 1_048_576
+"""A replica that is further behind is not in step; under load it is always some way behind."""
 PARTITIONS_ASKED = 8
 """For the number of partitions: the node of the first one may be down."""
 GIVEN_AWAY = re.compile(r"\[(\d+)->-(\w+)\]")
@@ -45,6 +47,11 @@ class Node:
 
     async def id(self) -> str:
         return str(await self.run("CLUSTER", "MYID"))
+
+    async def owns(self, slot: int) -> bool:
+        """Return whether this node says of itself that it has a slot."""
+        own_id, listed = await self.id(), await self.run("CLUSTER", "SLOTS")
+        return any(first <= slot <= last and primary[2] == own_id for first, last, primary, *_ in listed)
 
     async def moves(self) -> Mapping[int, str]:
         """Return the slots that this node gives away key by key, with the ids of the nodes that get them."""

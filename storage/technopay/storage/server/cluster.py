@@ -77,7 +77,7 @@ class ClusterClient:
         self._routes: dict[str, Route] = {}
         self._at: dict[HostPort, list[Route]] = {}
         """The routes by the primary of their slot, as of the last look."""
-        self._settling: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._interval_s: float | None = None
         self._turn = count()
@@ -111,7 +111,7 @@ class ClusterClient:
         self._interval_s = interval_s
         for client in self._nodes.values():
             client.watch(interval_s)
-        begin(self._watch(interval_s), self._settling)
+        begin(self._watch(interval_s), self._tasks)
 
     async def check(self) -> None:
         """Check the nodes of the partitions that are in use now; connect if need be.
@@ -141,7 +141,7 @@ class ClusterClient:
     async def aclose(self) -> None:
         """Refuse calls that wait for their node, wait for pending replies, then disconnect."""
         self._closed = True  # from here on, no client is made
-        work = [*self._settling, *((self._looking,) if self._looking else ())]
+        work = [*self._tasks, *((self._looking,) if self._looking else ())]
         for task in work:
             task.cancel()
         if work:
@@ -168,7 +168,7 @@ class ClusterClient:
 
     def settle(self, work: Coroutine[Any, Any, None]) -> None:
         """Begin to settle a route."""
-        begin(work, self._settling)
+        begin(work, self._tasks)
 
     def require_loop(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
