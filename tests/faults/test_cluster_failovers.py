@@ -146,6 +146,20 @@ async def test_a_fault_loses_nothing_that_was_acknowledged(
     await fault(own_cluster)
 
 
+@pytest.mark.parametrize("frozen_s", [0.9, 1.5, 5.0])
+async def test_a_frozen_replica_costs_time_and_nothing_else(
+    own_cluster: ClusterServer, traffic: Traffic, frozen_s: float
+) -> None:
+    [number, *_] = own_cluster.primaries()
+    replica = own_cluster.nodes[own_cluster.replica_of(number)]
+    replica.pause()
+    await asyncio.sleep(frozen_s)
+    replica.resume()
+    await traffic.progress()
+    if frozen_s < 1:
+        assert set(traffic.codes) == {"ok"}
+
+
 @pytest.mark.timeout(7200)
 async def test_many_faults_lose_nothing_that_was_acknowledged(
     own_cluster: ClusterServer, traffic: Traffic, pytestconfig: pytest.Config

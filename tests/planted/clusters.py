@@ -1,6 +1,6 @@
 """Breakages of the rules of a cluster."""
 
-from planted.breakage import Breakage, storage
+from planted.breakage import Breakage, lua, storage
 
 SLOTS = "tests/faults/test_cluster_slots.py"
 CLIENT = "tests/unit/storage/server/test_cluster_client.py"
@@ -45,6 +45,14 @@ CLUSTERS = (
         "A partition's calls go to another node only when all under way have their outcomes.",
         (storage("server/cluster", "            while self._in_flight:\n", "            while False:\n"),),
         (f"{CLIENT}::test_no_call_is_sent_to_another_node_before_all_under_way_have_their_outcomes",),
+    ),
+    Breakage(
+        "node-clock-set-back",
+        "A node whose clock goes back writes its entries behind those that it has.",
+        (lua("shared/base", "    if entry.err then\n", "    if false then\n"),),
+        (
+            "tests/faults/test_cluster_clocks.py::test_a_node_whose_clock_goes_back_an_hour_loses_and_passes_nothing",
+        ),
     ),
     Breakage(
         "lost-data-close-one-node",

@@ -131,14 +131,13 @@ STORE_AND_REPLIES = (
         (
             engine(
                 "notifications/relay",
-                "            failed = await self._deliver_all(await self._notifications(partition, batch))\n",
-                "            notifications = await self._notifications(partition, batch)\n"
+                "            failed = await self._deliver_all(news.notifications)\n",
                 "            failed = []\n",
             ),
             engine(
                 "notifications/relay",
-                "        return not batch.is_last\n",
-                "        await self._deliver_all(notifications)\n        return not batch.is_last\n",
+                "        return not news.is_last\n",
+                "        await self._deliver_all(news.notifications)\n        return not news.is_last\n",
             ),
         ),
         (
@@ -241,12 +240,24 @@ STORE_AND_REPLIES = (
         "What is given back in one partition goes to the home of the limit, which may grant it to another.",
         (
             lua(
-                "shared/credit",
-                "redis.call('HINCRBY', counter.key, counter.period .. ':returned', payment.amount)",
-                "",
+                "shared/slices",
+                "redis.call('HINCRBY', counter.key, period .. ':returned', amount)",
+                "counter.slice.returned",
             ),
         ),
         (f"{LIMIT_SLICES}::test_what_is_given_back_after_a_lowering_is_not_spent_past_the_limit[fake]",),
+    ),
+    Breakage(
+        "give-back-not-reported",
+        "What is given back in one partition counts again within milliseconds.",
+        (storage("partitions", "self._slices.report(partition, returned)", "pass"),),
+        (f"{LIMIT_SLICES}::test_what_is_given_back_in_one_partition_is_there_for_another[fake]",),
+    ),
+    Breakage(
+        "only-reported-parts-recalled",
+        "What a process gave back and did not report is recalled within seconds.",
+        (lua("ask_slice", "holders_of(quota, is_stale)", "holders_of(quota, false)"),),
+        (f"{LIMIT_SLICES}::test_an_amount_whose_return_was_not_reported_counts_again_after_five_seconds",),
     ),
     Breakage(
         "recall-without-the-granted-total",
@@ -260,11 +271,11 @@ STORE_AND_REPLIES = (
         (
             lua(
                 "shared/quota",
-                "larger(quota['r:' .. partition], returned)",
-                "int((quota['r:' .. partition] or 0) + returned)",
+                "larger(quota.returned, returned)",
+                "int(quota.returned + returned)",
             ),
         ),
-        (f"{SLICES}[0]", f"{SLICES}[1]", f"{SLICES}[2]", f"{SLICES}[3]"),
+        tuple(f"{SLICES}[{seed}-valkey]" for seed in range(4)),
     ),
     Breakage(
         "partition-without-a-record-unlimited",

@@ -18,8 +18,9 @@ from technopay.storage.commands import (
     AskSlice,
     LimitState,
     RecallSlice,
-    ReportSlice,
+    ReportSlices,
     Slice,
+    SliceReport,
     SliceTotals,
     SpreadLimit,
     TakeSlice,
@@ -87,9 +88,8 @@ class Soup:
         if isinstance(command, AskSlice):
             self.on_asked(command, outcome)
         elif isinstance(command, RecallSlice):
-            totals = SliceTotals(*outcome.value)
-            report = ReportSlice(command.slice, f"{partition.number:02x}", totals, command.state.epoch)
-            self.messages.append((self.home, report))
+            report = SliceReport(f"{partition.number:02x}", *outcome.value)
+            self.messages.append((self.home, ReportSlices(command.slice, command.state.epoch, [report])))
 
     def on_asked(self, command: AskSlice, outcome: Any) -> None:
         (mode, epoch, limit, granted, others, left), holders = outcome.value
@@ -162,12 +162,14 @@ class Soup:
         return sum(int(used or 0) for used in found)
 
 
+@pytest.mark.parametrize("server", ["valkey", "redis", "cluster"])
 @pytest.mark.parametrize("seed", range(4))
 async def test_no_order_of_messages_passes_a_limit(
-    valkey_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch, seed: int
+    request: pytest.FixtureRequest, namespace: str, monkeypatch: pytest.MonkeyPatch, seed: int, server: str
 ) -> None:
     monkeypatch.setattr(placed_keys, "PARTITIONS", 4)
-    async with RedisStore.connect(valkey_url, initialise=True, namespace=namespace, partitions=4) as store:
+    url = request.getfixturevalue(f"{server}_url")
+    async with RedisStore.connect(url, initialise=True, namespace=namespace, partitions=4) as store:
         soup = Soup(Setup(store), seed)
         await soup.begin()
         for _ in range(STEPS):

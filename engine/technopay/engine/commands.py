@@ -15,7 +15,7 @@ from technopay.engine.limits import GLOBAL_DAY
 from technopay.engine.models import Invoice, Limit, Message, OperatorPayment, Payment, User, Wallet
 from technopay.engine.models import Entry, Page  # noqa: F401 - quoted below: a class a page costs a start 0.2 s
 from technopay.engine.values import (
-    Due, Evidence, FailedDelivery, Fate, HeldClaim, NotificationContext, Operation, Verdict,
+    Due, Evidence, FailedDelivery, Fate, HeldClaim, News, Operation, Verdict,
 )  # fmt: skip
 # isort: on
 
@@ -233,11 +233,12 @@ class AnnounceEngine(Command[Sequence[str]]):
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimRelay(Command[str]):
-    """Claim the relay; returns its last entry. 'nothing': no entry follows; 'busy': another process has it."""
+class ClaimRelay(Command[News]):
+    """Claim the relay and read its next entries. 'nothing': there are none; 'busy': another process has it."""
 
     partition: int
     owner: str
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,14 +333,6 @@ class ReadOwned(Command[Mapping[str, Payment | Invoice]]):
     partition: int
     user_ids: Sequence[str]
     record_ids: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadNotificationContexts(Command[list[NotificationContext | None]]):
-    """Read the contexts of messages about payments, in this order; None for a payment that is gone."""
-
-    partition: int
-    payment_ids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ Result = TypeVar("Result")
 ANNOUNCE_INTERVAL_S = 5.0
 """An engine counts for three times as long, see announce_engine.lua."""
 RUNNER_UP_INTERVAL_S = 10.0
-IDLE_POLLS_PER_S_MAX = 128
-"""Of one loop of an engine: an owner of more than 64 partitions polls each of them less often."""
+IDLE_POLLS_PER_S_MAX = 64
+"""Of one loop of an engine: an owner of more than 32 partitions polls each of them less often."""
 NEVER_S = 1e9
 
 

@@ -41,10 +41,10 @@ ROUTES_MAX = 50_000
 DUE_MAX = 100
 RELAY_PAUSE_S = 0.01
 """Between two reads of the journal: entries of that time are relayed together."""
-RELAY_PAUSE_PER_PARTITION_S, RELAY_PAUSE_S_MAX = 0.002, 0.1
-"""A relay costs the same for one message and for many: with news in many partitions, it gathers longer."""
 NOTIFIED_REFUSALS = frozenset({"insufficient_funds", "daily_limit_exceeded", "confirmation_invalid"})
 """Refusals of a confirm that are in the journal, and so cause a message."""
+UNNOTIFIED_STATES = frozenset({"processing", "refunding"})
+"""States of payments whose entries cause no message."""
 CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 UNKEYED_KEPT_MS = 600_000
 """How long a call without an idempotency key is recorded, for our own retries after a lost reply."""
@@ -274,12 +274,18 @@ class Runtime:
 
     def wake_journal_readers(self, partition: int) -> None:
         """Have relay and feed read the journal of a partition now."""
-        self._relays.note_due(partition)
-        self.relay.wake()
+        self._wake_relay(partition)
         self.feed.wake()
 
+    def _wake_relay(self, partition: int) -> None:
+        self._relays.note_due(partition)
+        self.relay.wake()
+
     def _announce(self, payment: Payment) -> None:
-        self.wake_journal_readers(partition_in(payment.id))
+        partition = partition_in(payment.id)
+        if payment.status not in UNNOTIFIED_STATES:
+            self._wake_relay(partition)
+        self.feed.wake()
         self.waiters.announce(payment)
 
     async def _take_due(self) -> bool:
@@ -297,8 +303,6 @@ class Runtime:
         with_more = [each for each, has_more in relayed.items() if has_more]
         for partition in with_more:
             self._relays.note_due(partition)
-        if len(relayed) > 1:
-            await self.clock.sleep(min(RELAY_PAUSE_PER_PARTITION_S * len(relayed), RELAY_PAUSE_S_MAX))
         return bool(with_more)
 
     async def _take_due_of(self, partition: int) -> Due:

@@ -173,6 +173,14 @@ class Notification(NamedTuple):
         return cls(entry_id, kind, int(version) if version else None, reason, context)
 
 
+class News(NamedTuple):
+    """The notifications of a batch of the journal, its last entry, and whether the journal ends there."""
+
+    notifications: Sequence[Notification]
+    end: str
+    is_last: bool
+
+
 class ClaimedMessage(NamedTuple):
     """A message to try again, under this claim."""
 

@@ -138,15 +138,22 @@ class RecallSlice(Command[list[str]]):
     granted: str
 
 
+class SliceReport(NamedTuple):
+    """The totals of a partition, for the home of a limit."""
+
+    partition: str
+    granted: str
+    returned: str
+    used: str
+
+
 @dataclass(frozen=True, slots=True)
-class ReportSlice(Command[None]):
-    """Report the totals of a partition to the home of a limit."""
+class ReportSlices(Command[None]):
+    """Report the totals of partitions to the home of a limit, and the epoch up to which they know it."""
 
     slice: Slice
-    holder: str
-    """The partition."""
-    totals: SliceTotals
     epoch: str
+    reports: Sequence[SliceReport]
 
 
 @dataclass(frozen=True, slots=True)

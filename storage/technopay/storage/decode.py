@@ -24,8 +24,8 @@ from technopay.engine.values import (
     Claimed,
     ClaimedMessage,
     Due,
+    News,
     Notification,
-    NotificationContext,
     RefundTerms,
 )
 from technopay.storage.business_days import Calendar
@@ -167,9 +167,8 @@ def _details_of(result: Any, reply: Reply, context: Context) -> Mapping[str, Any
     texts = fields_of(reply.body[1])
     if not texts and reply.code != "replayed":
         return NO_DETAILS
-    if reply.code == LIMIT_SHORT:
-        return {"slice": SliceRequest.of(texts)}
-    details: dict[str, Any] = {name: int(texts[name]) for name in NUMBERS if name in texts}
+    details: dict[str, Any] = {"slice": SliceRequest.of(texts)} if "slice_rule" in texts else {}
+    details |= {name: int(texts[name]) for name in NUMBERS if name in texts}
     details |= {name: texts[name] for name in TEXTS if name in texts}
     details |= {name: from_ms(texts[name]) for name in TIMES if name in texts}
     if "refund" in texts:
@@ -227,6 +226,15 @@ def _claimed_message(found: Sequence[Any]) -> ClaimedMessage:
     return ClaimedMessage(notification, cast("Method", channel), int(attempts), claim)
 
 
+def _news(body: Sequence[Any], _: Context) -> News:
+    messages, end, is_last = body
+    notifications = [
+        Notification.of(entry_id, kind, version, reason, readable_context_from(packed))
+        for entry_id, kind, version, reason, packed in messages
+    ]
+    return News(notifications, end, is_last == 1)
+
+
 def _owned(body: Sequence[Any], context: Context) -> Mapping[str, Payment | Invoice]:
     invoices = [record for record in body[0] if id_of(record).startswith("inv_")]
     payments = [record for record in body[0] if id_of(record).startswith("pay_")]
@@ -264,7 +272,7 @@ DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
     Due: _due,
     Sequence[str]: lambda body, _: body[0],
     Mapping[str, Payment | Invoice]: _owned,
-    list[NotificationContext | None]: lambda body, _: [readable_context_from(each) for each in body[0]],
+    News: _news,
 }
 """The decoders of a reply's body, by the type that the command returns."""
 

@@ -13,6 +13,7 @@ import logging
 from asyncio import Future
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -28,8 +29,9 @@ from technopay.storage.commands import (
     LimitState,
     ReadUsage,
     RecallSlice,
-    ReportSlice,
+    ReportSlices,
     Slice,
+    SliceReport,
     SliceTotals,
     SpreadLimit,
     TakeSlice,
@@ -46,9 +48,11 @@ GIVE_UP_S = 2.0
 """How long a payment waits for a slice."""
 PAUSE_S = 0.02
 """Between two questions while another caller recalls."""
-BUSY_S = 2.0
-"""A partition that asks again within this time wants twice as much as before."""
+WANTED_PAYMENTS = 32
+"""A partition wants room for so many payments like the short one, or for a quarter of what it used."""
 PAGE = 100
+TASKS_MAX = 10_000
+"""Beyond them, amounts that came back are not reported, but found by the next recall."""
 
 
 class LimitSlices:
@@ -58,7 +62,6 @@ class LimitSlices:
         self._partitions = partitions
         self._fetching: defaultdict[tuple[int, str], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._fetched: defaultdict[tuple[int, str], int] = defaultdict(int)
-        self._wanted: dict[tuple[int, str], tuple[float, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def send(
@@ -70,6 +73,11 @@ class LimitSlices:
     def home_of(self, name: str) -> Partition:
         """Return the home of a limit, by rule and currency."""
         return home_of(self._partitions, name)
+
+    def report(self, partition: Partition, returned: SliceRequest) -> None:
+        """Report an amount that came back to a partition to the home of the limit, soon."""
+        if len(self._tasks) < TASKS_MAX:
+            self._begin(self._report(partition, returned))
 
     async def set_limit(self, command: SetLimit) -> Outcome[Limit]:
         """Set a limit; return when every partition knows it.
@@ -95,12 +103,7 @@ class LimitSlices:
         command = SpreadLimit(name, len(self._partitions))
         mode, epoch, limit, period, *granted = (await home.run(command)).value or [""] * 4
         state, part = LimitState(mode, epoch, limit), Slice(rule, currency, period)
-        await asyncio.gather(
-            *(
-                self._recall(home, each, part, state, total)
-                for each, total in zip(self._partitions, granted, strict=True)
-            )
-        )
+        await self._recall(home, part, state, list(zip(self._partitions, granted, strict=True)))
         await home.run(command)
 
     async def read_limits(self, command: ReadLimits) -> Outcome[list[Limit]]:
@@ -114,6 +117,11 @@ class LimitSlices:
         counted = [with_used(each, amount) for each, amount in zip(limits, used, strict=True)]
         return Outcome("ok", sorted(counted, key=lambda each: (each.rule, each.currency)))
 
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def _on_result(
         self,
         partition: Partition,
@@ -125,11 +133,9 @@ class LimitSlices:
         if isinstance(result, Fault) or result.code != LIMIT_SHORT:
             on_result(result)
             return
-        task = asyncio.get_running_loop().create_task(
+        self._begin(
             self._send_again_or_fail(on_result, self._send_again(partition, command, lease, on_result, result))
         )
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _send_again(
         self,
@@ -175,14 +181,13 @@ class LimitSlices:
         async with self._fetching[key]:
             # Those that wait for the same slice try first whether there is room by now.
             if self._fetched[key] == before:
-                partition.send(
-                    await self._ask(partition, need, self._wanted_now(key, need.amount)), None, _ignore
-                )
+                partition.send(await self._ask(partition, need), None, _ignore)
                 self._fetched[key] += 1
             return partition.send_once(command, lease)
 
-    async def _ask(self, partition: Partition, need: SliceRequest, wanted: int) -> TakeSlice:
+    async def _ask(self, partition: Partition, need: SliceRequest) -> TakeSlice:
         """Ask the home of a limit for a slice, until it grants one or has nothing left."""
+        wanted = max(WANTED_PAYMENTS * need.amount, int(need.used) // 4)
         home = self.home_of(f"{need.rule}:{need.currency}")
         part, recalled_at = Slice(need.rule, need.currency, need.period), ""
         totals = SliceTotals(need.granted, need.returned, need.used)
@@ -195,32 +200,42 @@ class LimitSlices:
             if outcome.code == "recalling":
                 await asyncio.sleep(PAUSE_S)
             elif outcome.code == "recall":
-                named = zip(holders[::2], holders[1::2], strict=True)
-                await asyncio.gather(
-                    *(
-                        self._recall(home, self._partitions[int(number, 16)], part, state, total)
-                        for number, total in named
-                    )
-                )
+                numbers, totals_granted = holders[::2], holders[1::2]
+                named = [self._partitions[int(number, 16)] for number in numbers]
+                await self._recall(home, part, state, list(zip(named, totals_granted, strict=True)))
                 recalled_at = left
             else:
                 return TakeSlice(part, state, granted, others, left)
         raise StoreUnavailable
 
     async def _recall(
-        self, home: Partition, partition: Partition, part: Slice, state: LimitState, granted: str
+        self, home: Partition, part: Slice, state: LimitState, holders: Sequence[tuple[Partition, str]]
     ) -> None:
-        """Have a partition return what it has not used, and report that to the home."""
-        totals = SliceTotals(*((await partition.run(RecallSlice(part, state, granted))).value or ()))
-        await home.run(ReportSlice(part, f"{partition.number:02x}", totals, state.epoch))
+        """Have partitions return what they have not used of their grants, and report that to the home.
 
-    def _wanted_now(self, key: tuple[int, str], amount: int) -> int:
-        """Return how much a partition wants: the more often it asks, the more."""
-        now_s = monotonic()
-        asked_at_s, before = self._wanted.get(key, (0.0, 0))
-        wanted = max(2 * before, 8 * amount) if now_s - asked_at_s < BUSY_S else 8 * amount
-        self._wanted[key] = now_s, wanted
-        return wanted
+        Raises:
+            Fault: a partition has it; the others are reported.
+
+        """
+        recalled = await asyncio.gather(
+            *(partition.run(RecallSlice(part, state, granted)) for partition, granted in holders),
+            return_exceptions=True,
+        )
+        reports = [
+            SliceReport(f"{partition.number:02x}", *(outcome.value or ()))
+            for (partition, _), outcome in zip(holders, recalled, strict=True)
+            if isinstance(outcome, Outcome)
+        ]
+        await home.run(ReportSlices(part, state.epoch, reports))
+        for failed in recalled:
+            if isinstance(failed, BaseException):
+                raise failed
+
+    async def _report(self, partition: Partition, returned: SliceRequest) -> None:
+        home, part = self.home_of(f"{returned.rule}:{returned.currency}"), Slice(*returned[:3])
+        report = SliceReport(f"{partition.number:02x}", returned.granted, returned.returned, returned.used)
+        with suppress(Fault):  # the next recall from all partitions finds it
+            await home.run(ReportSlices(part, "0", [report]))
 
     async def _used(self, rule: str, currency: str, besides: Partition | None = None) -> int:
         """Return what all partitions, or all but one, used of a limit."""

@@ -7,7 +7,7 @@ same script and in the same time as for one that does not exist.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import fields
-from operator import attrgetter
+from functools import partial
 from typing import Any, TypeVar
 
 from technopay.engine.commands import (
@@ -47,7 +47,7 @@ class Partitions:
         self._all = [first, *(first.sibling(number) for number in range(1, count))]
         self._slices = LimitSlices(self._all)
         self._creations = Creations(self._all)
-        self._routes: dict[type[Command[Any]], Callable[[Any], int]] = {}
+        self._routes: dict[type[Command[Any]], Callable[[Any], Partition]] = {}
         self._composites: dict[type[Command[Any]], Callable[[Any], Awaitable[Outcome[Any]]]] = {
             SearchPayments: self._list,
             ListMessages: self._list,
@@ -91,7 +91,13 @@ class Partitions:
         composite = self._composites.get(type(command))
         if composite is not None:
             return await composite(command)
-        return await self.of(command).run(command, lease, self.send)
+        partition = self.of(command)
+        send = partial(self._slices.send, partition) if isinstance(command, CHECKS_LIMITS) else None
+        outcome = await partition.run(command, lease, send)
+        returned = outcome.details.get("slice")
+        if returned and not outcome.replayed:
+            self._slices.report(partition, returned)
+        return outcome
 
     def home_of_limit(self, name: str) -> Partition:
         """Return the home of a limit, by rule and currency."""
@@ -106,21 +112,23 @@ class Partitions:
         route = self._routes.get(type(command))
         if route is None:
             route = self._routes[type(command)] = self._route_of(type(command))
-        return self._all[route(command)]
+        return route(command)
 
-    def _route_of(self, command_type: type[Command[Any]]) -> Callable[[Any], int]:
-        names = {each.name for each in fields(command_type)}
+    def _route_of(self, command_type: type[Command[Any]]) -> Callable[[Any], Partition]:
+        names, partitions = {each.name for each in fields(command_type)}, self._all
         if "partition" in names:
-            return attrgetter("partition")
+            return lambda command: partitions[command.partition]
         record = next((name for name in RECORDS if name in names), None)
 
-        def route(command: Any) -> int:
-            if "user_id" in names and command.user_id is not None:
-                return self.of_user(command.user_id)
+        def by_record(command: Any) -> Partition:
             number = named_partition(getattr(command, record)) if record else 0
-            return number if number < len(self._all) else 0  # an id of no record of this store
+            return partitions[number if number < len(partitions) else 0]  # 0: an id of no record of this store
 
-        return route
+        if "user_id" not in names:
+            return by_record
+        return lambda command: (
+            by_record(command) if command.user_id is None else home_of(partitions, command.user_id)
+        )
 
     async def _bind_secret(self, command: BindSecret) -> Outcome[str]:
         """Bind all partitions: each has codes."""

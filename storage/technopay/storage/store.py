@@ -14,7 +14,7 @@ from technopay.engine.models import Audit
 from technopay.engine.operations import require_type
 from technopay.engine.ports import Outcome
 from technopay.engine.statistics import ScriptTime, StoreGauges, UnreadableRecords
-from technopay.engine.values import JournalBatch, Lease, Position
+from technopay.engine.values import JournalBatch, Lease, News, Position
 from technopay.storage.audit.auditor import audit
 from technopay.storage.business_days import calendar_of
 from technopay.storage.commands import MarkDemo, ReadMeta
@@ -271,8 +271,14 @@ class RedisStore:
         self._router.send(command, lease, on_result)
 
     async def run(self, command: Command[Value], lease: Lease | None = None) -> Outcome[Value]:
-        """Send a command and wait for its outcome. After a lost reply it is sent again, for a bounded time."""
-        return await self._router.run(command, lease)
+        """Send a command and wait for its outcome. After a lost reply it is sent again, for a bounded time.
+
+        From then on, the health check expects the last entry of news.
+        """
+        outcome = await self._router.run(command, lease)
+        if isinstance(outcome.value, News):
+            self._data.note_entry(outcome.value.end, command.partition)  # type: ignore[attr-defined]
+        return outcome
 
     async def read_end(self, partition: int) -> Position:
         """Return the position of the last entry of the journal."""

@@ -115,7 +115,7 @@ async def test_the_rate_of_idle_polls_is_bounded() -> None:
         clock.pass_time(INTERVAL_S)
         await polls.run()
     assert abs(polled.total() / 20 - IDLE_POLLS_PER_S_MAX) < IDLE_POLLS_PER_S_MAX / 10
-    assert min(polled.values()) >= 8, "none is left out"
+    assert min(polled.values()) >= 4, "none is left out"
 
 
 async def test_a_slow_partition_is_not_begun_twice_and_does_not_hold_up_the_others(

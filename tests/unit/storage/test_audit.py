@@ -126,7 +126,7 @@ CORRUPTIONS: dict[str, tuple[set[str], str]] = {
     "a payment with a change too many": ({CHANGE}, "HSET payment:{succeeded} version 4"),
     "a payment without a version": ({CHANGE}, "HDEL payment:{succeeded} version"),
     "a counter that is too low": ({LIMIT}, "HINCRBY limit:global:EUR {day} -1"),
-    "a counter that is gone": ({LIMIT}, "DEL limit:global:EUR"),
+    "a counter that is gone": ({LIMIT}, "HDEL limit:global:EUR {day}"),
     "a limit without its entry": ({LIMIT}, "HSET limit:global:EUR limit 2000000"),
     "an invoice without its payment": ({INVOICE}, "HDEL invoice:{paid} payment"),
     "an invoice with the payment of another": ({INVOICE}, "HSET invoice:{open} payment {succeeded}"),

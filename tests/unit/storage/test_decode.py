@@ -9,7 +9,7 @@ from technopay.engine.errors import InternalError
 from technopay.engine.models import Invoice, Payment, Wallet
 from technopay.engine.ports import Outcome
 from technopay.engine.statistics import UnreadableRecords
-from technopay.engine.values import Due, NotificationContext
+from technopay.engine.values import Due
 from technopay.storage.business_days import Calendar
 from technopay.storage.decode import Reply, outcome_of
 
@@ -45,7 +45,6 @@ def test_a_record_that_cannot_be_read_is_a_defect(record: Any) -> None:
 
 
 def test_a_message_of_a_payment_that_is_gone_has_no_context() -> None:
-    assert decode(list[NotificationContext | None], [[""]]).value == [None]
     taken = ["5-1", "payment.failed", "email", "2", "3", "", "too_many_attempts", ""]
     due = decode(Due, [[], [taken], "", [], []]).value
     assert due is not None

@@ -25,12 +25,12 @@ async def test_one_process_relays_at_a_time_and_goes_on_behind_the_last_delivery
     assert not await record_deliveries(setup.store, "1", "1-1", 0, []), "no relay has a claim"
     first = await read(setup, "relay-a", 1)
     ((entry, _),) = await setup.entries()
-    assert (first.cursor, first.entries, list(first.notifications)) == (entry, 1, [])
+    assert (first.cursor, first.is_last, list(first.notifications)) == (entry, False, [])
     assert await read_outbox(setup.store, "relay-b", 1) is None
     assert await record_deliveries(setup.store, first.claim, first.cursor, 0, [])
     await setup.user("bob")
     second = await read(setup, "relay-b", 10)
-    assert (second.cursor, second.entries) == ((await setup.entries())[-1][0], 1)
+    assert (second.cursor, second.is_last) == ((await setup.entries())[-1][0], True)
     assert await record_deliveries(setup.store, second.claim, second.cursor, 0, [])
     before = await dump(setup.store)
     assert await read_outbox(setup.store, "relay-a", 10) is None
@@ -142,7 +142,7 @@ async def test_entries_cause_notifications_of_what_users_do_not_know_in_their_or
     places = [ids.index(notice.entry_id) for notice in outbox.notifications]
     assert places == sorted(places)
     assert {journal[place][1]["type"] for place in places} == set(MESSAGE_KINDS)
-    assert (outbox.entries, outbox.cursor) == (len(journal), ids[-1])
+    assert (outbox.cursor, outbox.is_last) == (ids[-1], True)
 
 
 def named(notice: Notification) -> str:
@@ -181,7 +181,7 @@ async def test_a_long_journal_is_read_in_parts_and_the_list_has_the_messages_of_
     relayed: list[tuple[str, str]] = []
     while outbox := await read_outbox(setup.store, "relay-a", 7):
         assert outbox.cursor == journal[min(len(journal), len(read_on) * 7 + 7) - 1]
-        assert outbox.entries == min(7, len(journal) - 7 * len(read_on))
+        assert outbox.is_last == (len(journal) < 7 * len(read_on) + 7)
         assert await record_deliveries(setup.store, outbox.claim, outbox.cursor, 0, [])
         read_on.append(outbox.cursor)
         relayed += [(message_id(notice.entry_id), notice.kind) for notice in outbox.notifications]

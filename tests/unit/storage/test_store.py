@@ -16,7 +16,7 @@ from technopay.engine import StoreUnfit
 from technopay.engine.commands import AnnounceEngine, BindSecret, ReadUser
 from technopay.engine.ports import Store
 from technopay.storage import RedisStore
-from technopay.storage.commands import MarkDemo, ReportSlice, WriteTick
+from technopay.storage.commands import MarkDemo, ReportSlices, SliceReport, WriteTick
 from technopay.storage.redis_keys import KINDS, Keys
 from technopay.storage.schema import SCHEMA
 
@@ -125,7 +125,7 @@ async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(setup
     own = store_commands.partition(setup.store)
     await setup.store._partitions[own].run(WriteTick())
     await setup.store._partitions[own].run(AnnounceEngine("eng_1", stays=True))
-    await setup.store._partitions[own].run(ReportSlice(SLICE, "00", TOTALS, "0"))
+    await setup.store._partitions[own].run(ReportSlices(SLICE, "0", [SliceReport("00", *TOTALS)]))
     types = {}
     for name in [name for name in await dump(setup.store) if not name[0].isdigit()]:
         (kind,) = (kind for kind in KINDS if name == kind or name.startswith(f"{kind}:"))

@@ -5,26 +5,24 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from technopay.engine.claims import Claims
-from technopay.engine.commands import ClaimRelay, ReadNotificationContexts, RecordAttempt, RecordDeliveries
+from technopay.engine.commands import ClaimRelay, RecordAttempt, RecordDeliveries
 from technopay.engine.errors import Fault
 from technopay.engine.fields import is_line, partition_in
 from technopay.engine.models import Method
-from technopay.engine.notifications.texts import message_kind, message_text
+from technopay.engine.notifications.texts import message_text
 from technopay.engine.ports import Channel, Clock, OutgoingMessage, Store
 from technopay.engine.settings import EngineSettings
 from technopay.engine.values import (
     ClaimedMessage,
     FailedDelivery,
     Fate,
-    JournalBatch,
     Notification,
-    Position,
 )
 from technopay.engine.verifiers.code_keys import CodeKeys
 
 logger = logging.getLogger(__name__)
 
-BATCH = 1_000
+BATCH = 250
 """Entries of the journal that are read at a time."""
 ERROR_LENGTH_MAX = 200
 RETRIES_MAX = 1_000
@@ -60,33 +58,17 @@ class Relay:
     async def step(self, partition: int) -> bool:
         """Deliver the messages of a batch of a journal; return whether there may be more."""
         since = self._clock.monotonic()
-        claimed = await self._store.run(ClaimRelay(partition, self._owner))
+        claimed = await self._store.run(ClaimRelay(partition, self._owner, BATCH))
         if claimed.code != "ok" or claimed.value is None:
             return False
-        token = claimed.token
+        news, token = claimed.value, claimed.token
         with self._claims.holding("relay", partition, "", token, since) as claim:
-            batch = await self._store.read_journal(partition, Position.of(claimed.value), BATCH)
-            failed = await self._deliver_all(await self._notifications(partition, batch))
+            failed = await self._deliver_all(news.notifications)
         retry_ms = round(self._settings.message_backoff_s * 1000)
-        recorded = RecordDeliveries(partition, token, str(batch.end), retry_ms, failed)
+        recorded = RecordDeliveries(partition, token, news.end, retry_ms, failed)
         if (await self._store.run(recorded)).code != "ok":
             self._claims.lose(claim)
-        return not batch.is_last
-
-    async def _notifications(self, partition: int, batch: JournalBatch) -> list[Notification]:
-        """Return the notifications that a batch causes, except for payments that are gone."""
-        kinds = [(entry, kind) for entry in batch.entries if (kind := message_kind(entry))]
-        if not kinds:
-            return []
-        read = ReadNotificationContexts(partition, [entry.subject for entry, _ in kinds])
-        contexts = (await self._store.run(read)).value or []
-        return [
-            Notification.of(
-                entry.id, kind, entry.fields.get("issue", ""), entry.fields.get("reason", ""), context
-            )
-            for (entry, kind), context in zip(kinds, contexts, strict=True)
-            if context
-        ]
+        return not news.is_last
 
     def retry(self, partition: int, message: ClaimedMessage, since: float) -> None:
         """Begin a retry of a message, claimed `since`; one beyond the bound stays on the agenda."""

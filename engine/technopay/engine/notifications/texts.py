@@ -4,7 +4,7 @@ from functools import cache
 
 from iso4217 import Currency
 
-from technopay.engine.values import JournalEntry, Notification, NotificationContext
+from technopay.engine.values import Notification, NotificationContext
 
 MESSAGE_KINDS = {
     "payment.started": "confirmation.code",
@@ -16,15 +16,10 @@ MESSAGE_KINDS = {
     "payment.canceled": "payment.canceled",
     "payment.expired": "payment.expired",
 }
-"""The kinds of messages, by the type of the entry; the loader passes them to the scripts."""
+"""The kinds of messages, by the type of the entry; the loader passes them to the scripts.
 
-
-def message_kind(entry: JournalEntry) -> str | None:
-    """Return the kind of message that an entry causes, or None."""
-    # A user who canceled needs no message; only a void invoice cancels without the user's knowledge.
-    if entry.type == "payment.canceled" and entry.fields.get("by") != "void":
-        return None
-    return MESSAGE_KINDS.get(entry.type)
+Of canceled payments, only those of a void invoice cause a message, see scripts/shared/message.lua.
+"""
 
 
 def money(amount: int, currency: str) -> str:

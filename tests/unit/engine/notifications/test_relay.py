@@ -57,7 +57,7 @@ async def test_each_kind_of_message_goes_out_without_a_code(kind: str, reason: s
 async def test_a_batch_without_messages_is_passed_over_and_read_once() -> None:
     office = Office()
 
-    await office.relay_all(entries=3)
+    await office.relay_all(end="0-2")
 
     assert office.email.messages == office.sms.messages == []
     assert office.store.recorded == [("7", "0-2", 1_000, [])]
@@ -81,21 +81,10 @@ async def test_a_stale_code_is_not_sent_and_recorded_without_an_error(notificati
     assert office.fates == ["stale"], "it counts as a code: it could have been sent"
 
 
-async def test_a_payment_that_is_gone_is_passed_over() -> None:
-    office = Office()
-
-    (message,) = await office.sent(code_notification(1, None), news(2))
-
-    assert message.event_id == "evt_002-0"
-    assert office.store.recorded == [("7", "2-0", 1_000, [])]
-
-
 async def test_a_code_whose_version_cannot_be_read_is_dead_and_counted() -> None:
     office = Office()
-    office.store.write(code_notification(1), news(2))
-    office.store.entries[0].fields["issue"] = "one"  # type: ignore[index]
 
-    await office.relay.step(0)
+    await office.relay_all(Notification.of("1-0", "confirmation.code", "one", "", make_context()), news(2))
 
     assert [message.kind for message in office.email.messages] == ["payment.succeeded"]
     assert office.fates == ["dead"]

@@ -15,7 +15,6 @@ from support.fixtures.relay_setup import (
 )
 
 from technopay.engine import FixedCode
-from technopay.engine.notifications.relay import BATCH
 from technopay.engine.values import (
     ClaimedMessage,
     FailedDelivery,
@@ -106,11 +105,10 @@ async def test_a_relay_that_is_stopped_leaves_no_delivery_behind() -> None:
     assert office.store.recorded == [], "what was not seen through is relayed again"
 
 
-async def test_a_full_batch_may_have_a_next_one_and_without_entries_nothing_is_written() -> None:
-    """Most entries cause no message."""
-    assert await Office().relay_all(entries=BATCH)
-    assert await Office().relay_all(news(), entries=BATCH)
-    assert not await Office().relay_all(entries=BATCH - 1)
+async def test_a_batch_that_is_not_the_last_has_a_next_one_and_without_entries_nothing_is_written() -> None:
+    assert await Office().relay_all(end="0-1", is_last=False)
+    assert await Office().relay_all(news(), is_last=False)
+    assert not await Office().relay_all(news())
     office = Office()
     assert not await office.relay.step(0)
     assert office.store.recorded == []

@@ -4,16 +4,21 @@ import asyncio
 from typing import Any
 
 import pytest
+from support.fixtures import placed_keys
+from support.fixtures.audit import assert_clean
+from support.fixtures.clock import FakeClock
 from support.fixtures.partitioned import NAME, USERS, pay
 from support.fixtures.store_commands import read_limits
 from support.fixtures.store_setup import Setup, client_of
 
 from technopay.engine.commands import (
+    CompletePayment,
     FinishDue,
     ReadLimits,
     TakeDue,
 )
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable
+from technopay.storage import RedisStore
 from technopay.storage.commands import (
     AskSlice,
     LimitState,
@@ -49,6 +54,35 @@ async def test_what_is_given_back_in_one_partition_is_there_for_another(setup: S
             break
         await asyncio.sleep(0.05)
     assert (await setup.limit()).used == 1_000
+
+
+async def test_an_amount_whose_return_was_not_reported_counts_again_after_five_seconds(
+    fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placed_keys, "PARTITIONS", 4)
+    async with RedisStore.fake(partitions=4) as store:
+        setup = Setup(store)
+        for user in USERS:
+            await setup.user(user)
+        await setup.set_limit("EUR", 1_000)
+        payment, claim = await setup.processing(await setup.wallet("alice"), 900)
+        assert await pay(setup, "bob", 101) == "daily_limit_exceeded"
+        own = store._partitions[store.partition_of("alice")]
+        await own.run(CompletePayment(payment, claim, "given_back"))
+
+        fake_clock.advance(5_000)
+        recalls = store.script_times["recall_slice"].calls
+        assert await pay(setup, "bob", 1_000) == "daily_limit_exceeded"
+        assert store.script_times["recall_slice"].calls == recalls, "as last reported, nothing is unused"
+        fake_clock.advance(251)
+        assert await pay(setup, "bob", 1_000) == "ok"
+        await assert_clean(store)
+
+
+async def test_a_limit_that_is_far_takes_few_messages(setup: Setup) -> None:
+    await setup.set_limit("EUR", 10**9)
+    assert {await pay(setup, "alice", 10) for _ in range(70)} == {"ok"}
+    assert setup.store.script_times["ask_slice"].calls == 3
 
 
 async def test_a_lowered_limit_holds_everywhere_once_it_is_set(setup: Setup) -> None:

@@ -127,7 +127,7 @@ async def test_faults_health_looks_and_idle_polls_do_not_wait(
 @pytest.mark.parametrize(
     ("script", "reply"),
     [
-        ("claim_relay", ["ok", "1", "3", "0-0"]),
+        ("claim_relay", ["ok", "1", "3", [], "1-0", 1]),
         ("take_due", ["ok", "1", "", ["payment"], [], "", 0, [], []]),
         ("take_due", ["ok", "1", "", [], ["message"], "", 0, [], []]),
         ("read_wallet", ["replayed", "1", ""]),

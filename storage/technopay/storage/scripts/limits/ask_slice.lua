@@ -9,31 +9,31 @@
 -- left, in all partitions; 'recall' when the caller has to recall the unused parts of other partitions, the last list, and
 -- to ask again with this time; 'recalling' while another caller does that.
 
--- A refusal is not older than FRESH_MS. One caller recalls at a time: two would take from each other what they need.
-local FRESH_MS, RECALL_MS = 250, 1000
+-- An amount that comes back is reported at once. The report of a process that dies is lost: so everything is recalled
+-- after RECALL_ALL_MS. One caller recalls at a time: two would take from each other what they need.
+local RECALL_ALL_MS, RECALL_MS = 5000, 1000
 
 local name = rule .. ':' .. currency
 local limit, epoch = fields('quota', name, 'limit', 'epoch')
-local quota = read_quota(name, period)
-note_report(quota, holder, granted, returned, used)
-local recall_began, is_of_all = string.match(quota.recalling or '', '^(%d+) ?(%l*)$')
+local quota = read_quota(name, period, holder)
+note_report(quota, granted, returned, used)
+local recall_began, is_of_all = string.match(quota.recalling, '^(%d+) ?(%l*)$')
 if recalled_at ~= '' and recalled_at == recall_began then
     quota.recalling, recall_began = '', nil
     quota.recalled_at = is_of_all == 'all' and recalled_at or quota.recalled_at
 end
 
 local function reply(code, left, holders)
-    write_quota(name, period, quota)
+    write_quota(quota)
     return {code, at, '', {
-        limit and 'limited' or 'free', epoch or '0', limit or '', quota['g:' .. holder],
-        int(quota.spent - used), left,
+        limit and 'limited' or 'free', epoch or '0', limit or '', quota.granted, int(quota.spent - used), left,
     }, holders or {}}
 end
 
 if not limit then
     return reply('ok', '')
 end
-local held = quota['g:' .. holder] - quota['r:' .. holder] - used
+local held = quota.granted - quota.returned - used
 local need, free = amount - held, limit - quota.out
 if need <= 0 then
     return reply('ok', '')
@@ -41,23 +41,16 @@ elseif need <= free then
     -- More than is needed only while plenty is left.
     local more = math.min(wanted - held, math.floor(free / 16))
     local share = free > limit / 100 and math.max(need, more) or need
-    quota['g:' .. holder] = int(quota['g:' .. holder] + share)
+    quota.granted = int(quota.granted + share)
     quota.out = int(quota.out + share)
     append('limit.granted', currency, 'rule', rule, 'period', period, 'partition', holder,
-        'granted', quota['g:' .. holder], 'out', quota.out, 'limit', limit)
+        'granted', quota.granted, 'out', quota.out, 'limit', limit)
     return reply('ok', '')
 end
 
--- Others may have unused parts. What they used is only known as last reported, so all of it is recalled now and then.
-local is_stale = now - quota.recalled_at > FRESH_MS or now < tonumber(quota.recalled_at)
-local holders = {}
-for field, total in pairs(quota) do
-    local other = string.match(field, '^g:(%x%x)$')
-    local outstanding = other and total - (quota['r:' .. other] or 0)
-    if other and other ~= holder and (is_stale and outstanding > 0 or outstanding - (quota['s:' .. other] or 0) > 0) then
-        holders[#holders + 1], holders[#holders + 2] = other, total
-    end
-end
+-- Others may have unused parts.
+local is_stale = now - quota.recalled_at > RECALL_ALL_MS or now < tonumber(quota.recalled_at)
+local holders = holders_of(quota, is_stale)
 if #holders > 0 and recall_began and now >= tonumber(recall_began) and now - recall_began < RECALL_MS then
     return reply('recalling', '')
 elseif #holders > 0 then

@@ -12,7 +12,7 @@ local period = period_of(rule_named(string.match(name, '^[^:]+')).window, period
 if not period then
     return {'bounds', at, ''}
 end
-local record, quota = read('quota', name) or {}, read_quota(name, period)
+local record, quota = read('quota', name) or {}, read('quota', name .. ':' .. period) or {}
 local epoch, reported = record.epoch or '0', 0
 local reply_parts = {record.limit and 'limited' or 'free', epoch, record.limit or '', period}
 for number = 0, partitions - 1 do

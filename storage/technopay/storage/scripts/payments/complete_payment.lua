@@ -27,6 +27,12 @@ if verdict == 'settled' then
 end
 local payment = read('payment', payment_id)
 require_writable(payment, verdict ~= 'refund_failed')
-local END = {given_back = give_back, reversed = refund, refund_failed = fail_refund}
-END[verdict](payment_id, payment)
-return {'ok', at, '', view(payment_id), {}}
+local details = {}
+if verdict == 'given_back' then
+    details = give_back(payment_id, payment)
+elseif verdict == 'reversed' then
+    refund(payment_id, payment)
+else
+    fail_refund(payment_id, payment)
+end
+return {'ok', at, '', view(payment_id), details}

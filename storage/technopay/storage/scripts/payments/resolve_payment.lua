@@ -24,11 +24,12 @@ payment.version = next_version(payment.version)
 redis.call('HSET', key('payment', payment_id), 'resolution', outcome, 'resolution_note', note, 'resolution_by', by,
     'resolution_at', at, 'version', payment.version)
 append('payment.resolved', payment_id, 'version', payment.version, 'outcome', outcome)
+local details = {}
 if payment.status == 'refunding' and outcome == 'refund' then
     refund(payment_id, payment)
 elseif payment.status == 'processing' and outcome == 'settled' then
     settle(payment_id, payment)
 elseif payment.status == 'processing' then
-    give_back(payment_id, payment)
+    details = give_back(payment_id, payment)
 end
-return record_reply(operation_id, fingerprint, kept_ms, {'ok', at, '', view(payment_id), {}})
+return record_reply(operation_id, fingerprint, kept_ms, {'ok', at, '', view(payment_id), details})

@@ -42,23 +42,23 @@ local function credit(type, id, payment, amount, version, ...)
     redis.call('RPUSH', key('entries', payment.wallet), entry)
 end
 
+-- Give a debit back; return the details for the home of the limit.
 local function give_back(id, payment)
     local version = next_version(payment.version)
     end_payment(id, payment, 'failed', 'failure', 'settlement_failed', 'refunds', list_refund(payment.amount),
         'version', version)
     redis.call('HDEL', key('invoice', payment.invoice), 'payment')
-    local periods = {}
+    local periods, returned = {}, {}
     for _, counter in ipairs(charged_counters(payment)) do
         redis.call('HINCRBY', counter.key, counter.period, '-' .. payment.amount)
         if is_partitioned and counter.rule.scope == 'all_users'
             and redis.call('HGET', counter.key, 'mode') == 'limited' then
-            -- The amount goes back to the home of the limit, which may grant it to another partition.
-            redis.call('HINCRBY', counter.key, counter.period .. ':returned', payment.amount)
-            redis.call('HDEL', counter.key, 'short')
+            returned = return_slice(counter.rule, payment.currency, counter.period, payment.amount)
         end
         periods[#periods + 1], periods[#periods + 2] = counter.rule.period_field, counter.period
     end
     credit('payment.failed', id, payment, payment.amount, version, 'reason', 'settlement_failed', unpack(periods))
+    return returned
 end
 
 local function refund(id, payment)

@@ -47,7 +47,7 @@ local function slice_refusal(counter, amount)
     return 'limit_short'
 end
 
--- The question for the home of a limit.
+-- What the home of a limit has to know, as details of a reply.
 local function slice_request(counter, amount)
     local slice = counter.slice
     return {
@@ -55,6 +55,14 @@ local function slice_request(counter, amount)
         'slice_granted', slice.granted, 'slice_returned', slice.returned, 'slice_used', counter.used,
         'slice_amount', amount,
     }
+end
+
+-- An amount that is given back returns to the home of the limit, which may grant it to another partition.
+local function return_slice(rule, currency, period, amount)
+    local counter = read_slice(rule, currency, period)
+    counter.slice.returned = int(redis.call('HINCRBY', counter.key, period .. ':returned', amount))
+    redis.call('HDEL', counter.key, 'short')
+    return slice_request(counter, '0')
 end
 
 -- Add the slice of a debit to its journal entry; return the length of the entry.
