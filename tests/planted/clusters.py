@@ -48,8 +48,14 @@ CLUSTERS = (
     ),
     Breakage(
         "node-clock-set-back",
-        "A node whose clock goes back writes its entries behind those that it has.",
-        (lua("shared/base", "    if entry.err then\n", "    if false then\n"),),
+        "A node whose clock goes back writes the time into its entries: their ids are ahead.",
+        (
+            lua(
+                "shared/base",
+                "entry_fields[#entry_fields + 1], entry_fields[#entry_fields + 2] = 'at', at",
+                "",
+            ),
+        ),
         (
             "tests/faults/test_cluster_clocks.py::test_a_node_whose_clock_goes_back_an_hour_loses_and_passes_nothing",
         ),
