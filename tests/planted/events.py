@@ -35,6 +35,12 @@ EVENTS = (
         (f"{FEED}::test_what_has_no_room_waits_in_the_journal",),
     ),
     Breakage(
+        "one-position-for-all-partitions",
+        "Each partition has a journal and positions of its own.",
+        (engine("events/feed", "            and self._store.partition_of(each.user_id) == partition\n", ""),),
+        ("tests/feature/test_library_events.py::test_each_listener_reads_the_journal_of_its_own_partition",),
+    ),
+    Breakage(
         "gap-in-versions",
         "Every change of a payment has the version after the one before.",
         (lua("shared/end_unconfirmed", "'status', status, 'version', version", "'status', status"),),
