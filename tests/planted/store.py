@@ -260,6 +260,12 @@ STORE_AND_REPLIES = (
         (f"{LIMIT_SLICES}::test_an_amount_whose_return_was_not_reported_counts_again_after_five_seconds",),
     ),
     Breakage(
+        "old-report-believed",
+        "A report of less returned than is known is an old one: its used amount counts no more.",
+        (lua("shared/quota", "if tonumber(returned) >= tonumber(quota.returned) then", "if true then"),),
+        (f"{LIMIT_SLICES}::test_a_report_that_comes_late_counts_no_more[fake]",),
+    ),
+    Breakage(
         "recall-without-the-granted-total",
         "A recall takes back a grant that is still on its way, too.",
         (lua("recall_slice", "larger(own_granted, granted)", "own_granted or '0'"),),

@@ -50,9 +50,11 @@ PAUSE_S = 0.02
 """Between two questions while another caller recalls."""
 WANTED_PAYMENTS = 32
 """A partition wants room for so many payments like the short one, or for a quarter of what it used."""
+PATIENCE_S = 0.25
+"""How long the report of a recall waits for its slowest partition."""
 PAGE = 100
 TASKS_MAX = 10_000
-"""Beyond them, amounts that came back are not reported, but found by the next recall."""
+"""Beyond them, amounts that came back are not reported, but found by the next recall of everything."""
 
 
 class LimitSlices:
@@ -214,27 +216,34 @@ class LimitSlices:
         """Have partitions return what they have not used of their grants, and report that to the home.
 
         Raises:
-            Fault: a partition has it; the others are reported.
+            Fault: of a partition or of the home; the other partitions are reported.
 
         """
-        recalled = await asyncio.gather(
-            *(partition.run(RecallSlice(part, state, granted)) for partition, granted in holders),
-            return_exceptions=True,
-        )
-        reports = [
-            SliceReport(f"{partition.number:02x}", *(outcome.value or ()))
-            for (partition, _), outcome in zip(holders, recalled, strict=True)
-            if isinstance(outcome, Outcome)
-        ]
-        await home.run(ReportSlices(part, state.epoch, reports))
-        for failed in recalled:
-            if isinstance(failed, BaseException):
-                raise failed
+        recalls = {
+            asyncio.create_task(partition.run(RecallSlice(part, state, granted))): partition
+            for partition, granted in holders
+        }
+        waiting = set(recalls)
+        try:
+            while waiting:  # a slow partition does not hold up the reports of the others
+                ended, waiting = await asyncio.wait(waiting, timeout=PATIENCE_S)
+                reports = [
+                    SliceReport(f"{recalls[each].number:02x}", *(each.result().value or ()))
+                    for each in ended
+                    if each.exception() is None
+                ]
+                if reports:
+                    await home.run(ReportSlices(part, state.epoch, reports))
+        finally:
+            for each in waiting:
+                each.cancel()
+        for each in recalls:
+            each.result()
 
     async def _report(self, partition: Partition, returned: SliceRequest) -> None:
         home, part = self.home_of(f"{returned.rule}:{returned.currency}"), Slice(*returned[:3])
         report = SliceReport(f"{partition.number:02x}", returned.granted, returned.returned, returned.used)
-        with suppress(Fault):  # the next recall from all partitions finds it
+        with suppress(Fault):  # the next recall of everything finds it
             await home.run(ReportSlices(part, "0", [report]))
 
     async def _used(self, rule: str, currency: str, besides: Partition | None = None) -> int:

@@ -94,8 +94,7 @@ class Partitions:
         partition = self.of(command)
         send = partial(self._slices.send, partition) if isinstance(command, CHECKS_LIMITS) else None
         outcome = await partition.run(command, lease, send)
-        returned = outcome.details.get("slice")
-        if returned and not outcome.replayed:
+        if returned := outcome.details.get("slice"):
             self._slices.report(partition, returned)
         return outcome
 

@@ -22,8 +22,8 @@ from technopay.engine.verifiers.code_keys import CodeKeys
 
 logger = logging.getLogger(__name__)
 
-BATCH = 250
-"""Entries of the journal that are read at a time."""
+BATCH, BATCH_BEHIND = 250, 1_000
+"""Entries of the journal that are read at a time: more only for a relay that is behind, because all scripts wait."""
 ERROR_LENGTH_MAX = 200
 RETRIES_MAX = 1_000
 """Retries of messages at a time."""
@@ -50,6 +50,7 @@ class Relay:
         self._clock = clock
         self._claims = claims
         self._retries: set[asyncio.Task[None]] = set()
+        self._behind: set[int] = set()
         self._channels = channels
         self._keys = keys
         self._settings = settings
@@ -58,7 +59,8 @@ class Relay:
     async def step(self, partition: int) -> bool:
         """Deliver the messages of a batch of a journal; return whether there may be more."""
         since = self._clock.monotonic()
-        claimed = await self._store.run(ClaimRelay(partition, self._owner, BATCH))
+        limit = BATCH_BEHIND if partition in self._behind else BATCH
+        claimed = await self._store.run(ClaimRelay(partition, self._owner, limit))
         if claimed.code != "ok" or claimed.value is None:
             return False
         news, token = claimed.value, claimed.token
@@ -68,6 +70,9 @@ class Relay:
         recorded = RecordDeliveries(partition, token, news.end, retry_ms, failed)
         if (await self._store.run(recorded)).code != "ok":
             self._claims.lose(claim)
+        self._behind.discard(partition)
+        if not news.is_last:
+            self._behind.add(partition)
         return not news.is_last
 
     def retry(self, partition: int, message: ClaimedMessage, since: float) -> None:

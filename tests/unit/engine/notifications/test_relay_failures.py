@@ -15,6 +15,7 @@ from support.fixtures.relay_setup import (
 )
 
 from technopay.engine import FixedCode
+from technopay.engine.notifications.relay import BATCH, BATCH_BEHIND
 from technopay.engine.values import (
     ClaimedMessage,
     FailedDelivery,
@@ -112,6 +113,15 @@ async def test_a_batch_that_is_not_the_last_has_a_next_one_and_without_entries_n
     office = Office()
     assert not await office.relay.step(0)
     assert office.store.recorded == []
+
+
+async def test_a_relay_that_is_behind_reads_more_at_a_time() -> None:
+    office = Office()
+    relay = office.relay
+    for is_last in (False, True, True):
+        office.store.write(news(), is_last=is_last)
+        await relay.step(0)
+    assert office.store.limits == [BATCH, BATCH_BEHIND, BATCH]
 
 
 async def test_a_message_that_waited_is_sent_under_the_same_event_id_through_its_channel() -> None:

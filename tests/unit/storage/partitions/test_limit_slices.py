@@ -22,8 +22,11 @@ from technopay.storage import RedisStore
 from technopay.storage.commands import (
     AskSlice,
     LimitState,
+    ReportSlices,
     Slice,
+    SliceReport,
     SliceTotals,
+    SpreadLimit,
     TakeSlice,
 )
 
@@ -77,6 +80,33 @@ async def test_an_amount_whose_return_was_not_reported_counts_again_after_five_s
         fake_clock.advance(251)
         assert await pay(setup, "bob", 1_000) == "ok"
         await assert_clean(store)
+
+
+@pytest.mark.corrupts
+async def test_a_report_that_comes_late_counts_no_more(setup: Setup) -> None:
+    await setup.set_limit("EUR", 1_000)
+    home = setup.store._partitions.home_of_limit(NAME)
+    period = (await home.run(SpreadLimit(NAME, 4))).value[3]  # type: ignore[index]
+    part, nothing = Slice("global", "EUR", period), SliceTotals("0", "0", "0")
+
+    async def ask(holder: str, totals: SliceTotals, amount: int, recalled_at: str = "") -> tuple[str, str]:
+        outcome = await home.run(AskSlice(part, holder, totals, amount, amount, recalled_at))
+        assert outcome.value is not None
+        return outcome.code, outcome.value[0][5]
+
+    async def report(returned: str, used: str) -> None:
+        await home.run(ReportSlices(part, "0", [SliceReport("00", "1000", returned, used)]))
+
+    assert (await ask("00", nothing, 1_000))[0] == "ok"
+    code, recalled_at = await ask("01", nothing, 100)
+    assert code == "recall"
+    await report("0", "1000")
+    assert (await ask("01", nothing, 100, recalled_at))[0] == "short"
+
+    await report("500", "500")
+    assert (await ask("00", SliceTotals("1000", "500", "500"), 150))[0] == "ok"
+    await report("300", "700")
+    assert (await ask("01", nothing, 500))[0] == "recall", "500 are left, 150 of them in the other partition"
 
 
 async def test_a_limit_that_is_far_takes_few_messages(setup: Setup) -> None:

@@ -9,8 +9,8 @@
 -- left, in all partitions; 'recall' when the caller has to recall the unused parts of other partitions, the last list, and
 -- to ask again with this time; 'recalling' while another caller does that.
 
--- An amount that comes back is reported at once. The report of a process that dies is lost: so everything is recalled
--- after RECALL_ALL_MS. One caller recalls at a time: two would take from each other what they need.
+-- An amount that comes back is reported at once. A report can be lost: so everything is recalled after RECALL_ALL_MS. One
+-- caller recalls at a time: two would take from each other what they need.
 local RECALL_ALL_MS, RECALL_MS = 5000, 1000
 
 local name = rule .. ':' .. currency
@@ -26,14 +26,14 @@ end
 local function reply(code, left, holders)
     write_quota(quota)
     return {code, at, '', {
-        limit and 'limited' or 'free', epoch or '0', limit or '', quota.granted, int(quota.spent - used), left,
+        limit and 'limited' or 'free', epoch or '0', limit or '', quota.granted, int(quota.spent - quota.used), left,
     }, holders or {}}
 end
 
 if not limit then
     return reply('ok', '')
 end
-local held = quota.granted - quota.returned - used
+local held = quota.granted - quota.returned - quota.used
 local need, free = amount - held, limit - quota.out
 if need <= 0 then
     return reply('ok', '')
@@ -50,11 +50,14 @@ end
 
 -- Others may have unused parts.
 local is_stale = now - quota.recalled_at > RECALL_ALL_MS or now < tonumber(quota.recalled_at)
-local holders = holders_of(quota, is_stale)
-if #holders > 0 and recall_began and now >= tonumber(recall_began) and now - recall_began < RECALL_MS then
-    return reply('recalling', '')
-elseif #holders > 0 then
-    quota.recalling = is_stale and at .. ' all' or at
-    return reply('recall', at, holders)
+if is_stale or quota.out - quota.spent > held then
+    if recall_began and now >= tonumber(recall_began) and now - recall_began < RECALL_MS then
+        return reply('recalling', '')
+    end
+    local holders = holders_of(quota, is_stale)
+    if #holders > 0 then
+        quota.recalling = is_stale and at .. ' all' or at
+        return reply('recall', at, holders)
+    end
 end
 return reply('short', int(held + free))

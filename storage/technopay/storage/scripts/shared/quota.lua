@@ -29,10 +29,13 @@ local function note_report(quota, granted, returned, used)
         quota[sum] = int(quota[sum] + sign * (value - quota[total]))
         quota[total] = value
     end
-    -- A total that is larger here than reported stays. A grant that only the partition remembers is believed.
+    -- A total that is larger here than reported stays. A grant that only the partition remembers is believed. What is
+    -- used falls when an amount returns: a report of less returned is an old one.
+    if tonumber(returned) >= tonumber(quota.returned) then
+        move('used', 'spent', used, 1)
+    end
     move('granted', 'out', larger(quota.granted, granted), 1)
     move('returned', 'out', larger(quota.returned, returned), -1)
-    move('used', 'spent', used, 1)
 end
 
 local function write_quota(quota)
