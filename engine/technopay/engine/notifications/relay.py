@@ -23,7 +23,7 @@ from technopay.engine.verifiers.code_keys import CodeKeys
 logger = logging.getLogger(__name__)
 
 BATCH, BATCH_BEHIND = 250, 1_000
-"""Entries of the journal that are read at a time: more only for a relay that is behind, because all scripts wait."""
+"""Entries that are read at a time: more only by a relay that is behind, because all scripts wait."""
 ERROR_LENGTH_MAX = 200
 RETRIES_MAX = 1_000
 """Retries of messages at a time."""

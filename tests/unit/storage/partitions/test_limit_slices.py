@@ -7,11 +7,13 @@ import pytest
 from support.fixtures import placed_keys
 from support.fixtures.audit import assert_clean
 from support.fixtures.clock import FakeClock
+from support.fixtures.engine_setup import wait_for
 from support.fixtures.partitioned import NAME, USERS, pay
 from support.fixtures.store_commands import read_limits
 from support.fixtures.store_setup import Setup, client_of
 
 from technopay.engine.commands import (
+    Command,
     CompletePayment,
     FinishDue,
     ReadLimits,
@@ -22,6 +24,7 @@ from technopay.storage import RedisStore
 from technopay.storage.commands import (
     AskSlice,
     LimitState,
+    RecallSlice,
     ReportSlices,
     Slice,
     SliceReport,
@@ -107,6 +110,34 @@ async def test_a_report_that_comes_late_counts_no_more(setup: Setup) -> None:
     assert (await ask("00", SliceTotals("1000", "500", "500"), 150))[0] == "ok"
     await report("300", "700")
     assert (await ask("01", nothing, 500))[0] == "recall", "500 are left, 150 of them in the other partition"
+
+
+async def test_a_slow_partition_does_not_hold_up_what_the_others_return(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await setup.set_limit("EUR", 9_000)
+    assert [await pay(setup, user, 10) for user in ("alice", "bob")] == ["ok"] * 2
+    slow, goes_on = setup.store._partitions[setup.store.partition_of("alice")], asyncio.Event()
+    run = slow.run
+
+    async def run_slowly(command: Command[Any], *options: Any) -> Any:
+        if isinstance(command, RecallSlice):
+            await goes_on.wait()
+        return await run(command, *options)
+
+    monkeypatch.setattr(slow, "run", run_slowly)
+    paying = asyncio.create_task(pay(setup, "carol", 8_500))
+    home, own = setup.store._partitions.home_of_limit(NAME), f"{setup.store.partition_of('bob'):02x}"
+
+    async def is_reported() -> bool:
+        period = (await home.run(SpreadLimit(NAME, 4))).value[3]  # type: ignore[index]
+        quota = await client_of(setup.store).hgetall(home.keys.key("quota", f"{NAME}:{period}"))
+        return int(quota[f"r:{own}"]) > 0
+
+    await wait_for(is_reported)
+    assert not paying.done()
+    goes_on.set()
+    assert await paying == "ok"
 
 
 async def test_a_limit_that_is_far_takes_few_messages(setup: Setup) -> None:
