@@ -28,6 +28,7 @@ STORE_AND_REPLIES = (
             storage(
                 "server/client",
                 "        self.send_call(PendingCall(script, pack_call(script, keys, arguments), on_result))\n",
+                "        from technopay.engine.errors import OutcomeUnknown\n\n"
                 "        tries = [10]\n\n"
                 "        def on_reply(reply: Any) -> None:\n"
                 "            if isinstance(reply, OutcomeUnknown) and tries[0]:\n"
