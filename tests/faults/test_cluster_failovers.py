@@ -146,7 +146,9 @@ async def test_a_fault_loses_nothing_that_was_acknowledged(
     await fault(own_cluster)
 
 
-@pytest.mark.parametrize("frozen_s", [0.9, 1.5, 5.0])
+@pytest.mark.parametrize(
+    "frozen_s", [0.9, *(pytest.param(each, marks=pytest.mark.on_both_clusters) for each in (1.5, 5.0))]
+)
 async def test_a_frozen_replica_costs_time_and_nothing_else(
     own_cluster: ClusterServer, traffic: Traffic, frozen_s: float
 ) -> None:
