@@ -6,6 +6,7 @@ A node that is killed is started again after a while, as a service manager would
 import asyncio
 import logging
 import secrets
+import signal
 import socket
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Sequence
@@ -19,6 +20,7 @@ from redis.exceptions import RedisError
 from technopay.cli.cluster.forming import form_cluster
 from technopay.engine.errors import Fault, StoreUnfit
 from technopay.storage.private_files import make_private
+from technopay.storage.server.child_process import send_signal
 from technopay.storage.server.connection import connect
 from technopay.storage.server.embedded import make_parent_death_handler, server_binary
 
@@ -100,8 +102,7 @@ async def demo_cluster(folder: Path) -> AsyncIterator[DemoCluster]:
         await asyncio.gather(*watching, return_exceptions=True)
         for node in cluster.nodes:
             if node.process is not None:
-                with suppress(ProcessLookupError):
-                    node.process.kill()
+                send_signal(node.process, signal.SIGKILL)
                 await node.process.wait()
 
 

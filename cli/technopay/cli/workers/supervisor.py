@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import pickle
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Any, Self
 
 from technopay.cli.settings import Settings
 from technopay.storage.backoff import Backoff
+from technopay.storage.server.child_process import send_signal
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +84,7 @@ class Supervisor:
             await self._end_all()
         finally:
             for process in self._running.values():
-                with suppress(ProcessLookupError):
-                    process.kill()
+                send_signal(process, signal.SIGKILL)
         await asyncio.gather(*self._keepers, return_exceptions=True)
 
     async def wait_unless_failed(self, event: asyncio.Event) -> None:
@@ -100,8 +101,7 @@ class Supervisor:
     async def _end_all(self) -> None:
         running = dict(self._running)
         for process in running.values():
-            with suppress(ProcessLookupError):
-                process.terminate()
+            send_signal(process, signal.SIGTERM)
         try:
             async with asyncio.timeout(DRAIN_S_MAX):
                 await asyncio.gather(*(process.wait() for process in running.values()))
@@ -137,8 +137,7 @@ class Supervisor:
             return f"it does not start: {error}"
         self._running[number] = process
         if self._draining.is_set():
-            with suppress(ProcessLookupError):
-                process.terminate()
+            send_signal(process, signal.SIGTERM)
         try:
             failure = await _read_report(process)
             if failure is None:
@@ -201,6 +200,5 @@ async def _read_report(process: asyncio.subprocess.Process) -> str | None:
                 return failure
             return f"it ended with status {await process.wait()} before it served"
     except TimeoutError:
-        with suppress(ProcessLookupError):
-            process.kill()
+        send_signal(process, signal.SIGKILL)
         return f"it is not ready after {START_S_MAX:g} s"

@@ -23,6 +23,7 @@ from technopay.engine.errors import StoreUnfit
 from technopay.engine.outage_log import REMINDER_S, OutageLog
 from technopay.storage.backoff import Backoff
 from technopay.storage.private_files import make_private, remove_socket, socket_path
+from technopay.storage.server.child_process import send_signal
 
 logger = logging.getLogger(__name__)
 
@@ -107,12 +108,12 @@ class EmbeddedValkey:
             await asyncio.gather(self._supervisor, return_exceptions=True)
             self._supervisor = None
         if self._process and self._process.returncode is None:
-            self._process.terminate()
+            send_signal(self._process, signal.SIGTERM)
             try:
                 async with asyncio.timeout(STOP_WAIT_S):
                     await self._process.wait()
             except TimeoutError:
-                self._process.kill()
+                send_signal(self._process, signal.SIGKILL)
                 await self._process.wait()
         self._process = None
         if self._lock_fd is not None:
