@@ -1,10 +1,12 @@
 """The values in commands and their results, beside the records of models.py."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from technopay.engine.models import Method, Payment
 
+CODE_VERSION = re.compile("[0-9]{1,9}")
 ClaimKind = Literal["payment", "message", "relay"]
 Verdict = Literal["settled", "given_back", "reversed", "refund_failed"]
 Fate = Literal["sent", "waiting", "dead", "stale", "unsent", "left"]
@@ -168,7 +170,7 @@ class Notification(NamedTuple):
         cls, entry_id: str, kind: str, version: str, reason: str, context: NotificationContext | None
     ) -> "Notification":
         """Build a notification; one with an invalid code version is unreadable."""
-        if version and not version.isdecimal():
+        if version and not CODE_VERSION.fullmatch(version):
             version, context = "", context and context._replace(status="unreadable")
         return cls(entry_id, kind, int(version) if version else None, reason, context)
 

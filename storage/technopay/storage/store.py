@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self, TypeVar
 
-from technopay.engine.commands import Command
+from technopay.engine.commands import ClaimRelay, Command
 from technopay.engine.errors import Fault, StoreUnfit
 from technopay.engine.models import Audit
 from technopay.engine.operations import require_type
@@ -276,8 +276,8 @@ class RedisStore:
         From then on, the health check expects the last entry of news.
         """
         outcome = await self._router.run(command, lease)
-        if isinstance(outcome.value, News):
-            self._data.note_entry(outcome.value.end, command.partition)  # type: ignore[attr-defined]
+        if isinstance(command, ClaimRelay) and isinstance(outcome.value, News):
+            self._data.note_entry(outcome.value.end, command.partition)
         return outcome
 
     async def read_end(self, partition: int) -> Position:

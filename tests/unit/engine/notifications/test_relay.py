@@ -81,10 +81,11 @@ async def test_a_stale_code_is_not_sent_and_recorded_without_an_error(notificati
     assert office.fates == ["stale"], "it counts as a code: it could have been sent"
 
 
-async def test_a_code_whose_version_cannot_be_read_is_dead_and_counted() -> None:
+@pytest.mark.parametrize("version", ["one", "9" * 5_000])
+async def test_a_code_whose_version_cannot_be_read_is_dead_and_counted(version: str) -> None:
     office = Office()
 
-    await office.relay_all(Notification.of("1-0", "confirmation.code", "one", "", make_context()), news(2))
+    await office.relay_all(Notification.of("1-0", "confirmation.code", version, "", make_context()), news(2))
 
     assert [message.kind for message in office.email.messages] == ["payment.succeeded"]
     assert office.fates == ["dead"]

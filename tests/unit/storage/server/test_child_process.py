@@ -1,8 +1,9 @@
 """Signals to child processes."""
 
 import asyncio
-import logging
+import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -10,20 +11,23 @@ import pytest
 from technopay.storage.server.child_process import send_signal
 
 
-async def test_a_child_that_ends_before_its_signal_keeps_its_status(caplog: pytest.LogCaptureFixture) -> None:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(7)", stdin=asyncio.subprocess.PIPE
+async def child() -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "input()", stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
-    assert child.stdin is not None
-    child.stdin.close()
-    with caplog.at_level(logging.WARNING):
-        assert await child.wait() == 7
-        send_signal(child, signal.SIGKILL)
-    assert child.returncode == 7
-    assert not caplog.records
 
 
-async def test_a_running_child_gets_the_signal() -> None:
-    child = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=asyncio.subprocess.PIPE)
-    send_signal(child, signal.SIGTERM)
-    assert await child.wait() == -signal.SIGTERM
+async def test_a_child_gets_a_signal_and_is_not_polled(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = await child()
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess.Popen, "poll", lambda _: pytest.fail("the poll can reap the child"))
+        send_signal(running, signal.SIGTERM)
+    assert await running.wait() == -signal.SIGTERM
+
+
+async def test_a_child_that_has_ended_gets_no_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = await child()
+    await ended.communicate(b"\n")
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("another process can have its id"))
+    send_signal(ended, signal.SIGKILL)
+    assert ended.returncode == 0

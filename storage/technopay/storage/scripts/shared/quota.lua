@@ -29,8 +29,8 @@ local function note_report(quota, granted, returned, used)
         quota[sum] = int(quota[sum] + sign * (value - quota[total]))
         quota[total] = value
     end
-    -- A total that is larger here than reported stays. A grant that only the partition remembers is believed. What is
-    -- used falls when an amount returns: a report of less returned is an old one.
+    -- A total that is larger here than reported stays. A grant that only the partition remembers is believed. The used
+    -- amount falls when an amount returns: a report of less returned is an old one.
     if tonumber(returned) >= tonumber(quota.returned) then
         move('used', 'spent', used, 1)
     end

@@ -47,7 +47,7 @@ local function slice_refusal(counter, amount)
     return 'limit_short'
 end
 
--- What the home of a limit has to know, as details of a reply.
+-- The totals for the home of a limit, as details of a reply.
 local function slice_request(counter, amount)
     local slice = counter.slice
     return {
