@@ -2,10 +2,10 @@
 
 import pytest
 from support.fixtures.clock import FakeClock
-from support.fixtures.store_commands import has_records, read_end, read_journal, read_owned
-from support.fixtures.store_setup import Setup
+from support.fixtures.store_commands import has_records, read_end, read_journal, read_outbox, read_owned
+from support.fixtures.store_setup import Setup, client_of
 
-from technopay.engine import Invoice, Payment
+from technopay.engine import Invoice, Payment, StoreUnfit
 from technopay.engine.events.feed import RECORDS_MAX
 from technopay.engine.values import JournalEntry, Position
 from technopay.storage import RedisStore
@@ -112,3 +112,22 @@ async def test_the_record_is_as_it_is_when_it_is_read(setup: Setup) -> None:
     found = (await read_owned(setup.store, [payment], ["alice"]))[payment]
 
     assert (started.type, started.version, found.status) == ("payment.started", 1, "canceled")
+
+
+@pytest.mark.parametrize("reader", ["relay", "feed"])
+async def test_an_entry_that_was_read_is_expected_from_then_on(
+    valkey_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    monkeypatch.setattr("technopay.storage.store.CHECK_INTERVAL_S", 600.0)  # a check sees the last entry, too
+    async with RedisStore.connect(valkey_url, initialise=True, namespace=namespace) as store:
+        await Setup(store).user("alice")
+        if reader == "relay":
+            outbox = await read_outbox(store, "relay-a", 100)
+            assert outbox is not None
+            newest = outbox.cursor
+        else:
+            newest = str((await read_journal(store, "0-0", 100)).end)
+        await client_of(store).xdel(store._keys.journal, newest)
+        assert store._client is not None
+        with pytest.raises(StoreUnfit, match=f"lost data: entry {newest}"):
+            await store._client.check()
