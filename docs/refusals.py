@@ -1,4 +1,4 @@
-"""For the page of the Python API: the refusals of an operation, which stand in its decorator."""
+"""For the page of the Python API: an operation as a method of the engine, with the refusals of its decorator."""
 
 import ast
 from typing import Any
@@ -9,12 +9,13 @@ from technopay.engine.errors import REFUSALS
 
 
 class Refusals(griffe.Extension):
-    """Add them to the docstring of each operation."""
+    """Add the refusals to the docstring of each operation, and leave out its first parameter."""
 
     def on_function(self, *, func: griffe.Function, **_: Any) -> None:
         for decorator in func.decorators:
             if func.docstring is None or not decorator.callable_path.endswith("operation"):
                 continue
+            del func.parameters["runtime"]
             codes = [
                 word
                 for node in ast.walk(ast.parse(str(decorator.value)))

@@ -19,15 +19,9 @@ from support.fixtures.zones import zone_at_midday
 from support.servers.raw_client import raw_client
 
 from technopay.engine import Page, Refusal, SequentialIds
-from technopay.engine.commands import (
-    Command,
-    CompletePayment,
-    ListInvoices,
-    ListPayments,
-    ListWallets,
-    ResolvePayment,
-)
+from technopay.engine.commands import Command, CompletePayment, ResolvePayment
 from technopay.engine.ports import Outcome
+from technopay.engine.reads import ListInvoices, ListPayments, ListWallets
 from technopay.engine.runtime import unwrap
 from technopay.engine.values import Lease, Operation
 from technopay.storage import RedisStore

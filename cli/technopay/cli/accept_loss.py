@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from technopay.cli.audit import audited_store
 from technopay.cli.settings import Settings
-from technopay.engine.models import from_ms, rfc3339
+from technopay.engine.record import from_ms, rfc3339
 from technopay.engine.values import BEGINNING, Position
 from technopay.storage.schema import Loss, losses_of
 

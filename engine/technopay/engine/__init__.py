@@ -59,7 +59,6 @@ from technopay.engine.models import (
     Limit,
     Message,
     OperatorPayment,
-    Page,
     Payment,
     PaymentEvent,
     Refund,
@@ -78,6 +77,7 @@ from technopay.engine.ports import (
     Store,
     Verifier,
 )
+from technopay.engine.record import Page
 from technopay.engine.settings import EngineSettings
 from technopay.engine.statistics import ScriptTime, Statistics, StoreGauges
 from technopay.engine.testing.doubles import (

@@ -15,15 +15,17 @@ from technopay.engine.actors.directory import Directory
 from technopay.engine.actors.owners import Owners
 from technopay.engine.background import Loop
 from technopay.engine.claims import RENEW_INTERVAL_S, Claims
-from technopay.engine.commands import BindSecret, Command, FindPayment, FinishDue, TakeDue
+from technopay.engine.commands import BindSecret, Command, FinishDue, TakeDue
 from technopay.engine.errors import REFUSALS, EngineClosed, Fault, InternalError, StoreUnfit
 from technopay.engine.events.feed import Feed
 from technopay.engine.events.waiters import Waiters
 from technopay.engine.fields import partition_in
-from technopay.engine.models import Audit, Method, Payment, Record
+from technopay.engine.models import Audit, Method, Payment
 from technopay.engine.notifications.relay import Relay
 from technopay.engine.polling import ANNOUNCE_INTERVAL_S, PartitionOwners, Polls
 from technopay.engine.ports import Channel, Clock, Ids, Outcome, SettlementService, Store, Verifier
+from technopay.engine.reads import FindPayment
+from technopay.engine.record import Record
 from technopay.engine.settings import EngineSettings
 from technopay.engine.settlement.settlements import Settlements
 from technopay.engine.statistics import Statistics
@@ -211,6 +213,10 @@ class Runtime:
 
     def new_call(self) -> str:
         return f"{self._call_prefix}.{next(self._calls_named)}"
+
+    async def value_of(self, command: Command[Value]) -> Value:
+        """Run a command; return its value, or raise its refusal."""
+        return unwrap(await self.store.run(command))
 
     def following(self) -> Callable[[Outcome[Payment]], None]:
         """Return the follow-up of a command that is sent now."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import get_type_hints
 
-from technopay.engine.operations import Form
+from technopay.engine.operation import Form
 
 SECRET_LENGTH_MIN = 32
 SECRET_CHARACTERS_MIN = 8

@@ -6,7 +6,7 @@ from typing import Any
 
 from technopay.engine import Payment, RateLimited, Refusal, TechnopayError, ValidationFailed
 from technopay.engine.errors import REFUSALS, Fault
-from technopay.engine.models import rfc3339
+from technopay.engine.record import rfc3339
 
 PROBLEMS: dict[str, tuple[int, str]] = {
     "malformed_request": (400, "The request is malformed"),

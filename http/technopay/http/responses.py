@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from technopay.engine import TechnopayError
-from technopay.engine.models import Record
+from technopay.engine.record import Record
 from technopay.http.access_record import RequestRecord
 from technopay.http.problems import problem_headers, problem_json
 

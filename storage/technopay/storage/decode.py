@@ -6,19 +6,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, cast
 
 from technopay.engine.errors import InternalError
-from technopay.engine.models import (
-    Invoice,
-    Limit,
-    Message,
-    Method,
-    OperatorPayment,
-    Page,
-    Payment,
-    User,
-    Wallet,
-    from_ms,
-)
+from technopay.engine.models import Invoice, Limit, Message, Method, OperatorPayment, Payment, User, Wallet
 from technopay.engine.ports import Outcome
+from technopay.engine.record import Page, from_ms
 from technopay.engine.statistics import UnreadableRecords
 from technopay.engine.values import (
     Claimed,

@@ -19,10 +19,12 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from technopay.engine.commands import Command, ListWallets, ReadLimits, SetLimit
+from technopay.engine.commands import Command, SetLimit
 from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
-from technopay.engine.models import Limit, Page, Wallet
+from technopay.engine.models import Limit, Wallet
 from technopay.engine.ports import Outcome
+from technopay.engine.reads import ListWallets, ReadLimits
+from technopay.engine.record import Page
 from technopay.engine.values import Lease
 from technopay.storage.commands import (
     AskSlice,

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
-from technopay.engine.commands import ListMessages, SearchPayments
 from technopay.engine.fields import named_partition
-from technopay.engine.models import Page
 from technopay.engine.ports import Outcome
+from technopay.engine.reads import ListMessages, SearchPayments
+from technopay.engine.record import Page
 from technopay.engine.values import Position
 from technopay.storage.partition import Partition
 from technopay.storage.records import id_of

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
-from technopay.engine.commands import ReadLimits
 from technopay.engine.errors import Fault, OutcomeUnknown, StoreUnavailable
 from technopay.engine.models import Limit
 from technopay.engine.ports import Outcome
+from technopay.engine.reads import ReadLimits
 from technopay.engine.statistics import StoreGauges
 from technopay.storage.commands import ReadGauges, ReadMeta
 from technopay.storage.decode import Raw

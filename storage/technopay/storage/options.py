@@ -2,7 +2,7 @@
 
 import re
 
-from technopay.engine.operations import require_type
+from technopay.engine.operation import require_type
 from technopay.storage.schema import PARTITIONS_MAX
 from technopay.storage.server.health import Durability
 

@@ -18,15 +18,13 @@ from technopay.engine.commands import (
     CreateUser,
     CreateWallet,
     FinishDue,
-    ListMessages,
-    ReadLimits,
-    SearchPayments,
     SetLimit,
     StartPayment,
 )
 from technopay.engine.errors import Fault
 from technopay.engine.fields import named_partition
 from technopay.engine.ports import Outcome
+from technopay.engine.reads import ListMessages, ReadLimits, SearchPayments
 from technopay.engine.values import Lease
 from technopay.storage.creations import Creations
 from technopay.storage.limit_slices import LimitSlices

@@ -21,8 +21,8 @@ from technopay.engine.models import (
     Resolution,
     User,
     Wallet,
-    from_ms,
 )
+from technopay.engine.record import from_ms
 from technopay.engine.values import NotificationContext
 from technopay.engine.verifiers.code_keys import CodeState, keep_code_state
 from technopay.storage.business_days import Calendar

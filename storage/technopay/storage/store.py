@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 from technopay.engine.commands import ClaimRelay, Command
 from technopay.engine.errors import Fault, StoreUnfit
 from technopay.engine.models import Audit
-from technopay.engine.operations import require_type
+from technopay.engine.operation import require_type
 from technopay.engine.ports import Outcome
 from technopay.engine.statistics import ScriptTime, StoreGauges, UnreadableRecords
 from technopay.engine.values import JournalBatch, Lease, News, Position

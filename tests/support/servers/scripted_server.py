@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from technopay.engine import Wallet
-from technopay.engine.models import from_ms
+from technopay.engine.record import from_ms
 from technopay.http.client import Client
 from technopay.http.problems import PROBLEMS
 

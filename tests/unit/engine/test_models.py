@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from support.fixtures.doubles import make_payment
 
 from technopay.engine import Limit, Page, Payment
-from technopay.engine.models import from_ms, to_ms
+from technopay.engine.record import from_ms, to_ms
 
 YEAR_1_MS, YEAR_9999_MS = -62_135_596_800_000, 253_402_300_799_999
 

@@ -6,8 +6,9 @@ import pytest
 from support.fixtures.engine_setup import make_setup, quick_settings
 
 from technopay.engine import Engine, RateLimited
-from technopay.engine.commands import Command, ReadInvoice, StartPayment
+from technopay.engine.commands import Command, StartPayment
 from technopay.engine.ports import Outcome
+from technopay.engine.reads import ReadInvoice
 from technopay.storage import RedisStore
 
 

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from support.fixtures.doubles import make_payment
 
 from technopay.engine import Confirmation, Entry, Invoice, Limit, Message, OperatorPayment, User, Wallet
-from technopay.engine.models import Failure, Record, Refund, Resolution, from_ms
+from technopay.engine.models import Failure, Refund, Resolution
+from technopay.engine.record import Record, from_ms
 
 AT = from_ms(1_783_252_800_123)
 LIMIT: dict[str, Any] = {

@@ -15,9 +15,10 @@ from technopay.engine import (
     ScriptedSettlementService,
     StoreUnavailable,
 )
-from technopay.engine.commands import Command, ReadPayment
+from technopay.engine.commands import Command
 from technopay.engine.events import waiters as waiters_module
 from technopay.engine.ports import Outcome
+from technopay.engine.reads import ReadPayment
 from technopay.storage import RedisStore
 
 

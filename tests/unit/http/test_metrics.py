@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from technopay.engine import Limit, ScriptTime, Statistics, StoreGauges, StoreUnavailable
-from technopay.engine.models import from_ms
+from technopay.engine.record import from_ms
 from technopay.http import metrics as module
 from technopay.http.access_record import RequestRecord
 from technopay.http.metrics import Metrics, merge, read_families, write_families

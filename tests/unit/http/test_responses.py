@@ -19,7 +19,7 @@ from technopay.engine import (
     TechnopayError,
     ValidationFailed,
 )
-from technopay.engine.models import from_ms
+from technopay.engine.record import from_ms
 from technopay.http.access_record import RequestRecord
 from technopay.http.problems import PROBLEMS
 from technopay.http.responses import problem_response, record_response

@@ -18,8 +18,9 @@ from support.fixtures.store_setup import (
 )
 
 from technopay.engine import commands
-from technopay.engine.models import Payment, from_ms
+from technopay.engine.models import Payment
 from technopay.engine.ports import Outcome
+from technopay.engine.record import from_ms
 from technopay.engine.values import Evidence, Operation
 
 WINDOW_MS = {"codes": 3_600_000, "confirms": 60_000, "failures": 86_400_000}

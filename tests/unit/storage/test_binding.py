@@ -11,7 +11,7 @@ import pytest
 from support.fixtures.store_commands import COMMANDS
 from support.fixtures.store_setup import ALONE, DAY_MS, Setup, operation
 
-from technopay.engine import commands
+from technopay.engine import commands, reads
 from technopay.engine.commands import Command
 from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.engine.models import Wallet
@@ -214,7 +214,7 @@ def test_a_reply_that_cannot_be_read_is_a_defect(
 
 
 async def test_a_caller_that_left_gets_nothing(piped: RedisStore, pipe: Pipe) -> None:
-    asking = asyncio.create_task(piped.run(make(commands.ReadWallet)))
+    asking = asyncio.create_task(piped.run(make(reads.ReadWallet)))
     await asyncio.sleep(0)
     asking.cancel()
     await asyncio.wait([asking])

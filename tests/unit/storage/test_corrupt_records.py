@@ -10,7 +10,7 @@ from support.fixtures.store_setup import Setup, client_of, dump
 
 from technopay.engine.commands import Command
 from technopay.engine.errors import InternalError
-from technopay.engine.models import from_ms
+from technopay.engine.record import from_ms
 
 pytestmark = [
     pytest.mark.corrupts,

@@ -4,8 +4,10 @@ import pytest
 from support.fixtures.store_commands import list_invoices, list_wallets, read_limits
 from support.fixtures.store_setup import FAR, Setup, dump, new_id, new_invoice, operation, value_of
 
-from technopay.engine.commands import CreateUser, CreateWallet, ReadInvoice, ReadUser, ReadWallet, SetLimit
-from technopay.engine.models import Invoice, from_ms
+from technopay.engine.commands import CreateUser, CreateWallet, SetLimit
+from technopay.engine.models import Invoice
+from technopay.engine.reads import ReadInvoice, ReadUser, ReadWallet
+from technopay.engine.record import from_ms
 
 pytestmark = pytest.mark.any_partition
 

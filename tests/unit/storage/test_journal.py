@@ -13,7 +13,7 @@ from support.fixtures.store_commands import (
 )
 from support.fixtures.store_setup import Setup, client_of, value_of
 
-from technopay.engine.models import from_ms, to_ms
+from technopay.engine.record import from_ms, to_ms
 
 FUTURE_MS = 4_102_444_800_000
 """The year 2100."""

@@ -6,7 +6,7 @@ from support.fixtures.relaying import read, relay, relay_all, relay_anew
 from support.fixtures.store_commands import list_messages, record_attempt, send_again, take_due
 from support.fixtures.store_setup import DAY_MS, WRONG, Setup, dump, message_id, operation, unrecorded, value_of
 
-from technopay.engine.models import from_ms
+from technopay.engine.record import from_ms
 from technopay.engine.values import ClaimedMessage
 
 pytestmark = pytest.mark.any_partition

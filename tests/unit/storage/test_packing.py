@@ -5,7 +5,8 @@ from support.fixtures.relaying import read
 from support.fixtures.store_commands import list_payments, read_owned, search_payments, set_aside
 from support.fixtures.store_setup import DAY_MS, Setup, operation
 
-from technopay.engine.commands import ReadPayment, ResolvePayment
+from technopay.engine.commands import ResolvePayment
+from technopay.engine.reads import ReadPayment
 
 pytestmark = pytest.mark.corrupts
 

@@ -5,8 +5,9 @@ from support.fixtures.script_calls import ROWS, purchase_in
 from support.fixtures.store_commands import list_entries, list_payments
 from support.fixtures.store_setup import AMOUNT_MAX, DAY_MS, NEXT, RIGHT, WRONG, Setup, dump, value_of
 
-from technopay.engine.commands import Command, SearchPayments
+from technopay.engine.commands import Command
 from technopay.engine.errors import InternalError
+from technopay.engine.reads import SearchPayments
 
 
 async def test_a_fresh_code_has_a_fresh_expiry_and_the_same_attempts_and_the_old_one_is_dead(

@@ -17,7 +17,8 @@ from support.fixtures.store_setup import (
 )
 
 from technopay.engine import commands
-from technopay.engine.commands import ConfirmPayment, ReadPayment
+from technopay.engine.commands import ConfirmPayment
+from technopay.engine.reads import ReadPayment
 from technopay.engine.values import Verdict
 
 

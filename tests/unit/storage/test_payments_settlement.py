@@ -6,7 +6,8 @@ from support.fixtures.store_commands import list_entries, renew_claims, set_asid
 from support.fixtures.store_setup import AMOUNT_MAX, DAY_MS, KEY_ID, Setup, dump, operation, value_of
 
 from technopay.engine.claims import CLAIM_S
-from technopay.engine.commands import ResolvePayment, SearchPayments
+from technopay.engine.commands import ResolvePayment
+from technopay.engine.reads import SearchPayments
 from technopay.engine.values import ClaimKind, Lease, PaymentTerms, Verdict
 
 pytestmark = pytest.mark.any_partition

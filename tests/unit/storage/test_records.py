@@ -2,7 +2,8 @@
 
 import pytest
 
-from technopay.engine.models import OperatorPayment, Payment, from_ms
+from technopay.engine.models import OperatorPayment, Payment
+from technopay.engine.record import from_ms
 from technopay.storage.business_days import Calendar
 from technopay.storage.records import (
     CODE_VIEW,

@@ -9,8 +9,9 @@ from support.fixtures.script_calls import purchase_in
 from support.fixtures.store_commands import list_invoices
 from support.fixtures.store_setup import DAY_MS, Setup, dump, new_invoice, operation, value_of
 
-from technopay.engine.models import Invoice, from_ms
+from technopay.engine.models import Invoice
 from technopay.engine.ports import Outcome
+from technopay.engine.record import from_ms
 
 HOUR_MS = 3_600_000
 

@@ -13,8 +13,9 @@ from support.fixtures.store_commands import mock_inbox, mock_settlement, set_asi
 from support.fixtures.store_setup import FAR, Setup, client_of, dump, new_invoice
 
 from technopay.engine import StoreUnfit
-from technopay.engine.commands import AnnounceEngine, BindSecret, ReadUser
+from technopay.engine.commands import AnnounceEngine, BindSecret
 from technopay.engine.ports import Store
+from technopay.engine.reads import ReadUser
 from technopay.storage import RedisStore
 from technopay.storage.commands import MarkDemo, ReportSlices, SliceReport, WriteTick
 from technopay.storage.redis_keys import KINDS, Keys

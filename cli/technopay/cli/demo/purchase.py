@@ -10,8 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 
 from technopay.engine import Limit, Payment
-from technopay.engine.models import rfc3339
 from technopay.engine.notifications.texts import money
+from technopay.engine.record import rfc3339
 from technopay.http.client import Client, all_of
 
 USER = "demo-alice"

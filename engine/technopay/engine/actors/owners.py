@@ -1,8 +1,9 @@
 """The known owners of wallets: a start by another user must not wait in the wallet's mailbox."""
 
 from technopay.engine.actors.directory import Directory
-from technopay.engine.commands import ReadWallet, StartPayment
+from technopay.engine.commands import StartPayment
 from technopay.engine.ports import Store
+from technopay.engine.reads import ReadWallet
 
 OWNERS_MAX = 50_000
 

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Self, cast, get_args
 
 from technopay.engine.background import Loop
-from technopay.engine.commands import HasRecords, ReadOwned
 from technopay.engine.errors import EngineClosed, EventPositionUnknown, Overloaded, RateLimited
 from technopay.engine.fields import EVENT_ID
 from technopay.engine.models import (
@@ -20,9 +19,10 @@ from technopay.engine.models import (
     Payment,
     PaymentEvent,
     PaymentEventType,
-    from_ms,
 )
 from technopay.engine.ports import Clock, Store
+from technopay.engine.reads import HasRecords, ReadOwned
+from technopay.engine.record import from_ms
 from technopay.engine.settings import EngineSettings
 from technopay.engine.values import JournalBatch, JournalEntry, Position
 

@@ -11,12 +11,13 @@ from datetime import datetime
 from typing import NamedTuple
 
 from technopay.engine.claims import Claim, Claims
-from technopay.engine.commands import CompletePayment, FindPayment, SetAside
+from technopay.engine.commands import CompletePayment, SetAside
 from technopay.engine.deadlines import Deadlines
 from technopay.engine.errors import TechnopayError
 from technopay.engine.fields import partition_in
 from technopay.engine.models import Payment
 from technopay.engine.ports import Clock, SettlementService, Store
+from technopay.engine.reads import FindPayment
 from technopay.engine.settings import EngineSettings
 from technopay.engine.settlement.protocol import ClaimLostError, SettlementProtocol, SilenceError
 from technopay.engine.values import Claimed

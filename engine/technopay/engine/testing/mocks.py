@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Literal, NoReturn
 
 from technopay.engine.commands import Command
-from technopay.engine.models import from_ms
 from technopay.engine.ports import OutgoingMessage, Store
+from technopay.engine.record import from_ms
 from technopay.engine.values import PaymentTerms, RefundTerms
 
 SLOW_S = 3.0

@@ -7,8 +7,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from technopay.engine import InboxMessage, OutcomeUnknown, StoreUnavailable
 from technopay.engine.fields import UserId
-from technopay.engine.models import Method, Timestamp
+from technopay.engine.models import Method
 from technopay.engine.ports import Store
+from technopay.engine.record import Timestamp
 from technopay.engine.testing.mocks import INBOX_LENGTH, read_mock_inbox
 from technopay.http.api.fields import FIELDS, INBOX_LIMIT
 from technopay.http.api.route import Call, Route

@@ -20,13 +20,13 @@ from technopay.engine.models import (
     Message,
     Method,
     OperatorPayment,
-    Page,
     Payment,
     PaymentStatus,
     User,
     Wallet,
 )
 from technopay.engine.ports import Clock
+from technopay.engine.record import Page
 from technopay.http.client.events import listen
 from technopay.http.client.retries import RetryPolicy
 from technopay.http.client.transport import MakeToken, RecordT, Request, Transport

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from yarl import URL
 
 from technopay.engine.errors import OutcomeUnknown
-from technopay.engine.models import Record
 from technopay.engine.ports import Clock
+from technopay.engine.record import Record
 from technopay.engine.system import SystemClock
 from technopay.http.client.errors import UnexpectedAnswer, is_final
 from technopay.http.client.retries import Failure, Reply, RetryPolicy, classify, no_reply

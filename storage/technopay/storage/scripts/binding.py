@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from technopay.engine.commands import Command
-from technopay.engine.models import to_ms
+from technopay.engine.record import to_ms
 from technopay.storage.scripts.loader import Script
 
 Argument = str | int

@@ -8,8 +8,9 @@ from support.fixtures.doubles import held_commands
 from support.fixtures.engine_setup import make_setup, quick_settings
 
 from technopay.engine import Engine, SequentialIds, WalletNotFound
-from technopay.engine.commands import Command, ReadWallet
+from technopay.engine.commands import Command
 from technopay.engine.ports import Outcome
+from technopay.engine.reads import ReadWallet
 from technopay.storage import RedisStore
 
 

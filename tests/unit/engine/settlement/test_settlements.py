@@ -17,7 +17,7 @@ from technopay.engine import (
     StoreUnavailable,
 )
 from technopay.engine.claims import Claims
-from technopay.engine.models import from_ms
+from technopay.engine.record import from_ms
 from technopay.engine.settlement.settlements import Settlements
 from technopay.engine.values import Claimed, PaymentTerms
 

@@ -3,8 +3,8 @@
 import json
 
 from technopay.engine import InboxMessage
-from technopay.engine.models import from_ms
 from technopay.engine.ports import OutgoingMessage
+from technopay.engine.record import from_ms
 from technopay.http.api.demo import TOKEN_LIFETIME_S, inbox_json
 
 MESSAGE = OutgoingMessage(

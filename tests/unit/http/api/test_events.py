@@ -8,7 +8,7 @@ from typing import Any
 from support.fixtures.doubles import make_payment
 
 from technopay.engine import Event, PaymentEvent
-from technopay.engine.models import from_ms, rfc3339
+from technopay.engine.record import from_ms, rfc3339
 from technopay.http.api.events import PING, Frames, frame
 
 LINES = "Zeile 1\nid: evt_002-0\r\n\u2028"

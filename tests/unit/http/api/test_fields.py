@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.fixtures.engine_setup import SECRET
 
 from technopay.engine import ValidationFailed, fields
-from technopay.engine.models import rfc3339
+from technopay.engine.record import rfc3339
 from technopay.http.api.demo import mock_routes
 from technopay.http.app import API_ROUTES
 from technopay.http.auth.tokens import TokenSigner

@@ -15,7 +15,7 @@ from technopay.engine import (
     ValidationFailed,
 )
 from technopay.engine.errors import REFUSALS
-from technopay.engine.models import from_ms
+from technopay.engine.record import from_ms
 from technopay.http.access_record import RequestRecord
 from technopay.http.client.errors import UnexpectedAnswer, read_problem
 from technopay.http.problems import ERRORS, PROBLEMS, NotFound

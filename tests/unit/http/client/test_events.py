@@ -15,7 +15,8 @@ from support.servers.scripted_server import (
 )
 
 from technopay.engine import PaymentEvent, RateLimited, StoreUnavailable, ValidationFailed
-from technopay.engine.models import Event, from_ms
+from technopay.engine.models import Event
+from technopay.engine.record import from_ms
 from technopay.http.client import Client, ServerUnreachable, UnexpectedAnswer
 from technopay.http.problems import Unauthenticated
 

@@ -12,14 +12,9 @@ from support.fixtures.partitioned import NAME, USERS, pay
 from support.fixtures.store_commands import read_limits
 from support.fixtures.store_setup import Setup, client_of
 
-from technopay.engine.commands import (
-    Command,
-    CompletePayment,
-    FinishDue,
-    ReadLimits,
-    TakeDue,
-)
+from technopay.engine.commands import Command, CompletePayment, FinishDue, TakeDue
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable
+from technopay.engine.reads import ReadLimits
 from technopay.storage import RedisStore
 from technopay.storage.commands import (
     AskSlice,

@@ -12,13 +12,9 @@ from support.fixtures.store_setup import Setup, client_of, operation
 from support.servers.raw_client import raw_client
 
 from technopay.engine import Engine, ValidationFailed
-from technopay.engine.commands import (
-    Command,
-    CreateWallet,
-    ReadWallet,
-    SearchPayments,
-)
+from technopay.engine.commands import Command, CreateWallet
 from technopay.engine.errors import StoreUnavailable, StoreUnfit
+from technopay.engine.reads import ReadWallet, SearchPayments
 from technopay.storage import RedisStore
 from technopay.storage.commands import AcceptLoss, RecordLoss
 from technopay.storage.redis_keys import Keys

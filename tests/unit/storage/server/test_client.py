@@ -12,8 +12,9 @@ from support.fixtures.store_setup import Setup, client_of
 from support.proxies.faulty_proxy import answering_server
 from support.servers.server_tls import make_tls
 
-from technopay.engine.commands import CompletePayment, ReadUser
+from technopay.engine.commands import CompletePayment
 from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
+from technopay.engine.reads import ReadUser
 from technopay.storage import RedisStore
 from technopay.storage.schema import SCHEMA
 from technopay.storage.scripts.loader import Script, load_scripts

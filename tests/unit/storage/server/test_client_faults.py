@@ -10,8 +10,8 @@ from support.fixtures.store_setup import Setup, operation
 from support.proxies.faulty_proxy import Fault, Proxy, running_proxy
 
 from technopay.engine import commands
-from technopay.engine.commands import ReadWallet
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable
+from technopay.engine.reads import ReadWallet
 from technopay.storage import RedisStore
 from technopay.storage.server.client import ServerClient
 

@@ -1,15 +1,27 @@
-"""Operations of the engine: arguments are checked by their annotations, refusals are listed on the method."""
+"""Makes functions operations of the engine: arguments are checked by their annotations, refusals are listed."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from functools import wraps
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from technopay.engine.errors import REFUSALS, FieldError, ValidationFailed
 from technopay.engine.fields import Rule
 
-MethodT = TypeVar("MethodT", bound=Callable[..., Any])
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Function = Callable[Concatenate[Any, Arguments], Coroutine[Any, Any, Result]]
 
 RULES = {
     str: "has to be text",
@@ -94,33 +106,38 @@ def take_all(forms: Mapping[str, Form], arguments: dict[str, Any]) -> None:
         raise ValidationFailed(errors)
 
 
-def operation(codes: str = "") -> Callable[[MethodT], MethodT]:
-    """Make a method an operation of the engine; `codes` are those of the refusals that it can raise.
+def operation(
+    codes: str = "",
+) -> Callable[[Function[Arguments, Result]], Function[Arguments, Result]]:
+    """Make a function of the runtime a method of Engine; `codes` are those of the refusals that it can raise.
 
     Every call checks first whether the engine runs in this loop, then the arguments.
     """
     errors = tuple(REFUSALS[code] for code in codes.split())
 
-    def decorate(method: MethodT) -> MethodT:
+    def decorate(function: Function[Arguments, Result]) -> Function[Arguments, Result]:
         # The type of the result is left out: building a page model takes longer than all the rest.
-        names = list(inspect.signature(method).parameters)[1:]
-        annotations = {name: method.__annotations__[name] for name in names}
-        owner = type("", (), {"__annotations__": annotations, "__module__": method.__module__})
+        names = list(inspect.signature(function).parameters)[1:]
+        annotations = {name: function.__annotations__[name] for name in names}
+        owner = type("", (), {"__annotations__": annotations, "__module__": function.__module__})
         forms: dict[str, Form] = {}
+        perform: Callable[..., Coroutine[Any, Any, Result]] = function
 
-        @wraps(method)
-        async def call(self: Any, **arguments: Any) -> Any:
+        @wraps(function)
+        async def call(engine: Any, /, *_: Arguments.args, **arguments: Arguments.kwargs) -> Result:
             if not forms and annotations:
                 forms.update(
                     {name: Form(hint) for name, hint in get_type_hints(owner, include_extras=True).items()}
                 )
-            self._runtime.require_running()
+            runtime = engine._runtime  # noqa: SLF001 - a method of Engine
+            runtime.require_running()
             take_all(forms, arguments)
-            return await method(self, **arguments)
+            return await perform(runtime, **arguments)
 
         raises = ", ".join([error.__name__ for error in errors])
-        call.__doc__ = f"{method.__doc__}\n\nRaises:\n    {raises}{'; ' if raises else ''}any Fault.\n"
+        call.__doc__ = f"{function.__doc__}\n\nRaises:\n    {raises}{'; ' if raises else ''}any Fault.\n"
+        call.__qualname__ = f"Engine.{function.__name__}"
         call.errors = errors  # type: ignore[attr-defined]
-        return cast("MethodT", call)
+        return call
 
     return decorate

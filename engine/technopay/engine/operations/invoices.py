@@ -1,0 +1,70 @@
+"""Operations on invoices."""
+
+from technopay.engine.commands import CreateInvoice, VoidInvoice
+from technopay.engine.errors import FieldError, ValidationFailed
+from technopay.engine.fields import (
+    Amount,
+    Currency,
+    Description,
+    InvoiceCursor,
+    Key,
+    Name,
+    PageLimit,
+    Time,
+    UserId,
+    id_or_unknown,
+    nfc,
+    partition_in,
+)
+from technopay.engine.models import Invoice
+from technopay.engine.operation import operation
+from technopay.engine.reads import ListInvoices, ReadInvoice
+from technopay.engine.record import Page
+from technopay.engine.runtime import Runtime, unwrap
+
+
+@operation("user_not_found reference_used idempotency_key_reused validation_failed")
+async def create_invoice(
+    runtime: Runtime, *, user_id: UserId, amount: Amount, currency: Currency, merchant: Name, expires_at: Time,
+    description: Description | None = None, reference: Name | None = None, idempotency_key: Key = None
+) -> Invoice:  # fmt: skip
+    """Create an invoice for a user, payable until it expires."""
+    # A repeat is recognised by the arguments of the caller, not by their normal form.
+    arguments = [user_id, amount, currency, merchant, description, reference, expires_at.isoformat()]
+    called = runtime.operation("create_invoice", (), idempotency_key, arguments)
+    invoice_id = runtime.ids.new("inv", runtime.store.partition_of(user_id))
+    texts = nfc(merchant), nfc(description), nfc(reference)
+    command = CreateInvoice(called, invoice_id, user_id, amount, currency, *texts, expires_at)
+    outcome = await runtime.run(command, lambda _: runtime.feed.wake())
+    if outcome.code == "expiry_past":
+        raise ValidationFailed([FieldError("expires_at", "has to be in the future")])
+    return unwrap(outcome)
+
+
+@operation("invoice_not_found")
+async def get_invoice(runtime: Runtime, *, user_id: UserId, invoice_id: str) -> Invoice:
+    """Read an invoice."""
+    return await runtime.value_of(ReadInvoice(id_or_unknown(invoice_id), user_id))
+
+
+@operation("validation_failed")
+async def list_invoices(
+    runtime: Runtime, *, user_id: UserId, limit: PageLimit = 20, cursor: InvoiceCursor = ""
+) -> Page[Invoice]:
+    """List a user's invoices, newest first."""
+    return await runtime.value_of(ListInvoices(user_id, cursor, limit))
+
+
+@operation("invoice_not_found")
+async def find_invoice(runtime: Runtime, *, invoice_id: str) -> Invoice:
+    """Read an invoice of any user."""
+    return await runtime.value_of(ReadInvoice(id_or_unknown(invoice_id)))
+
+
+@operation("invoice_not_found invoice_not_voidable idempotency_key_reused validation_failed")
+async def void_invoice(runtime: Runtime, *, invoice_id: str, idempotency_key: Key = None) -> Invoice:
+    """Withdraw an invoice; a payment of it that waits for its code is canceled."""
+    called = runtime.operation("void_invoice", (invoice_id,), idempotency_key, [])
+    command = VoidInvoice(called, id_or_unknown(invoice_id))
+    wake = runtime.wake_journal_readers
+    return unwrap(await runtime.run(command, lambda _: wake(partition_in(command.invoice_id))))

@@ -1,0 +1,24 @@
+"""Operations on the store as a whole."""
+
+from technopay.engine.models import Audit
+from technopay.engine.operation import operation
+from technopay.engine.runtime import Runtime
+from technopay.engine.statistics import StoreGauges
+
+
+@operation()
+async def check(runtime: Runtime) -> None:
+    """Check whether the engine can work now."""
+    await runtime.store.ping()
+
+
+@operation()
+async def measure(runtime: Runtime) -> StoreGauges:
+    """Measure the store, for all engines on it."""
+    return await runtime.store.measure()
+
+
+@operation()
+async def audit(runtime: Runtime) -> Audit:
+    """Recompute every invariant from the journal, beside traffic."""
+    return await runtime.audit()

@@ -1,0 +1,51 @@
+"""Operations on users."""
+
+from technopay.engine.commands import CreateUser, SetUserStatus, UnlockUser
+from technopay.engine.fields import Email, Key, Phone, UserId, nfc, user_or_unknown
+from technopay.engine.models import User
+from technopay.engine.operation import operation
+from technopay.engine.reads import ReadUser
+from technopay.engine.runtime import Runtime
+
+
+@operation("user_exists idempotency_key_reused validation_failed")
+async def create_user(
+    runtime: Runtime, *, user_id: UserId, email: Email | None = None, phone: Phone | None = None,
+    idempotency_key: Key = None
+) -> User:  # fmt: skip
+    """Create a user, with the id of the caller's identity system."""
+    called = runtime.operation("create_user", (), idempotency_key, [user_id, email, phone])
+    return await runtime.value_of(CreateUser(called, user_id, nfc(email), phone))
+
+
+@operation("user_not_found")
+async def get_user(runtime: Runtime, *, user_id: str) -> User:
+    """Read a user."""
+    return await runtime.value_of(ReadUser(user_or_unknown(user_id), runtime.settings.failures_per_day or None))
+
+
+@operation("user_not_found idempotency_key_reused validation_failed")
+async def block_user(runtime: Runtime, *, user_id: str, idempotency_key: Key = None) -> User:
+    """Block a user: no start, confirm or resend any more. Running payments are finished."""
+    return await _set_user_status(runtime, "block_user", user_id, "blocked", idempotency_key)
+
+
+@operation("user_not_found idempotency_key_reused validation_failed")
+async def unblock_user(runtime: Runtime, *, user_id: str, idempotency_key: Key = None) -> User:
+    """Unblock a user, who can pay again."""
+    return await _set_user_status(runtime, "unblock_user", user_id, "active", idempotency_key)
+
+
+@operation("user_not_found idempotency_key_reused validation_failed")
+async def unlock_user(runtime: Runtime, *, user_id: str, idempotency_key: Key = None) -> User:
+    """Clear a lock-out by wrong codes."""
+    called = runtime.operation("unlock_user", (user_id,), idempotency_key, [])
+    failures_per_day = runtime.settings.failures_per_day or None
+    return await runtime.value_of(UnlockUser(called, user_or_unknown(user_id), failures_per_day))
+
+
+async def _set_user_status(runtime: Runtime, name: str, user_id: str, status: str, key: str | None) -> User:
+    called = runtime.operation(name, (user_id,), key, [])
+    failures_per_day = runtime.settings.failures_per_day or None
+    user_id = user_or_unknown(user_id)
+    return await runtime.value_of(SetUserStatus(called, user_id, status, failures_per_day))

@@ -1,0 +1,82 @@
+"""Operations on wallets."""
+
+from technopay.engine.commands import CreateWallet, Deposit, SetWalletStatus
+from technopay.engine.fields import (
+    Amount,
+    Currency,
+    EntryCursor,
+    Key,
+    PageLimit,
+    UserId,
+    WalletCursor,
+    id_or_unknown,
+)
+from technopay.engine.models import Entry, Wallet
+from technopay.engine.operation import operation
+from technopay.engine.reads import ListEntries, ListWallets, ReadWallet
+from technopay.engine.record import Page
+from technopay.engine.runtime import Runtime, unwrap
+
+
+@operation("user_not_found idempotency_key_reused validation_failed")
+async def create_wallet(
+    runtime: Runtime, *, user_id: UserId, currency: Currency, idempotency_key: Key = None
+) -> Wallet:
+    """Create an active, empty wallet."""
+    called = runtime.operation("create_wallet", (), idempotency_key, [user_id, currency])
+    wallet_id = runtime.ids.new("wal", runtime.store.partition_of(user_id))
+    return await runtime.value_of(CreateWallet(called, wallet_id, user_id, currency))
+
+
+@operation("wallet_not_found")
+async def get_wallet(runtime: Runtime, *, user_id: UserId, wallet_id: str) -> Wallet:
+    """Read a wallet."""
+    return await runtime.value_of(ReadWallet(id_or_unknown(wallet_id), user_id))
+
+
+@operation("validation_failed")
+async def list_wallets(
+    runtime: Runtime, *, user_id: UserId, limit: PageLimit = 20, cursor: WalletCursor = ""
+) -> Page[Wallet]:
+    """List a user's wallets, newest first."""
+    return await runtime.value_of(ListWallets(user_id, cursor, limit))
+
+
+@operation("wallet_not_found validation_failed")
+async def list_entries(
+    runtime: Runtime, *, user_id: UserId, wallet_id: str, limit: PageLimit = 20, cursor: EntryCursor = ""
+) -> Page[Entry]:
+    """List the movements of a wallet, newest first."""
+    return await runtime.value_of(ListEntries(id_or_unknown(wallet_id), user_id, cursor, limit))
+
+
+@operation("wallet_not_found")
+async def find_wallet(runtime: Runtime, *, wallet_id: str) -> Wallet:
+    """Read a wallet of any user."""
+    return await runtime.value_of(ReadWallet(id_or_unknown(wallet_id)))
+
+
+@operation("wallet_not_found balance_too_large idempotency_key_reused validation_failed")
+async def deposit(runtime: Runtime, *, wallet_id: str, amount: Amount, idempotency_key: Key = None) -> Wallet:
+    """Add money to a wallet of any status."""
+    called = runtime.operation("deposit", (wallet_id,), idempotency_key, [amount])
+    command = Deposit(called, id_or_unknown(wallet_id), amount)
+    return unwrap(await runtime.directory.run(command.wallet_id, command))
+
+
+@operation("wallet_not_found idempotency_key_reused validation_failed")
+async def activate_wallet(runtime: Runtime, *, wallet_id: str, idempotency_key: Key = None) -> Wallet:
+    """Activate a wallet, so that it can pay again."""
+    return await _set_wallet_status(runtime, wallet_id, "active", idempotency_key)
+
+
+@operation("wallet_not_found idempotency_key_reused validation_failed")
+async def deactivate_wallet(runtime: Runtime, *, wallet_id: str, idempotency_key: Key = None) -> Wallet:
+    """Deactivate a wallet: it cannot pay. Running payments are finished, and refunds still go in."""
+    return await _set_wallet_status(runtime, wallet_id, "inactive", idempotency_key)
+
+
+async def _set_wallet_status(runtime: Runtime, wallet_id: str, status: str, key: str | None) -> Wallet:
+    called = runtime.operation(f"set_wallet_{status}", (wallet_id,), key, [])
+    command = SetWalletStatus(called, id_or_unknown(wallet_id), status)
+    return unwrap(await runtime.directory.run(command.wallet_id, command))

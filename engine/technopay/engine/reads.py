@@ -1,0 +1,121 @@
+"""Every read of the store, as data; see technopay.engine.commands.
+
+With a user, only records of that user exist.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from technopay.engine.commands import Command
+
+# isort: off
+from technopay.engine.models import Invoice, Limit, OperatorPayment, Payment, User, Wallet
+from technopay.engine.models import Entry, Message  # noqa: F401 - quoted below, as pages are
+from technopay.engine.record import Page  # noqa: F401 - quoted below: a class a page costs a start 0.2 s
+# isort: on
+
+
+@dataclass(frozen=True, slots=True)
+class ReadUser(Command[User]):
+    """Read a user, with the end of a lock-out by wrong codes."""
+
+    user_id: str
+    failures_per_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadWallet(Command[Wallet]):
+    wallet_id: str
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadInvoice(Command[Invoice]):
+    invoice_id: str
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPayment(Command[Payment]):
+    payment_id: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindPayment(Command[OperatorPayment]):
+    """Read a payment of any user."""
+
+    payment_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLimits(Command[list[Limit]]):
+    """Read all limits that were ever set, or those that bind a user."""
+
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOwned(Command[Mapping[str, Payment | Invoice]]):
+    """Read the payments and invoices among these that belong to one of these users."""
+
+    partition: int
+    user_ids: Sequence[str]
+    record_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class HasRecords(Command[bool]):
+    """Return whether a user has a payment or an invoice."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListWallets(Command["Page[Wallet]"]):
+    user_id: str
+    cursor: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListInvoices(Command["Page[Invoice]"]):
+    user_id: str
+    cursor: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListPayments(Command["Page[Payment]"]):
+    user_id: str
+    cursor: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListEntries(Command["Page[Entry]"]):
+    wallet_id: str
+    user_id: str | None
+    cursor: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPayments(Command["Page[OperatorPayment]"]):
+    """List the payments of all users that match. A page can be short while there is a next one."""
+
+    status: str | None
+    user_id: str | None
+    set_aside: bool | None
+    cursor: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListMessages(Command["Page[Message]"]):
+    """List the messages that match. A page can be short while there is a next one."""
+
+    status: str | None
+    user_id: str | None
+    cursor: str
+    limit: int
