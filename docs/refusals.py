@@ -1,4 +1,4 @@
-"""For the page of the Python API: an operation as a method of the engine, with the refusals of its decorator."""
+"""For the page of the Python API: an operation as a method of the engine, with its refusals."""
 
 import ast
 from typing import Any

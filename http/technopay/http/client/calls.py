@@ -1,0 +1,46 @@
+"""Calls by method and path, with the records that the server returns."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from technopay.engine import fields
+from technopay.http.client.transport import RecordT, Request, Transport
+
+
+class Calls:
+    """Sends the calls of a client; its operations are functions of it."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def _get(self, model: type[RecordT], path: str, *, wait_s: float = 0.0, **query: Any) -> RecordT:
+        """Read; parameters of the query that are None are left out."""
+        return await self._transport.call(model, Request("GET", _with_query(path, query), wait_s=wait_s))
+
+    async def _post(
+        self, model: type[RecordT], path: str, body: Mapping[str, Any] | None = None, *, key: str | None
+    ) -> RecordT:
+        """Ask for a change with the given key or a new one."""
+        fields.require([("idempotency_key", fields.key_error(key))])
+        request = Request("POST", path, body, key or secrets.token_urlsafe(16))
+        return await self._transport.call(model, request)
+
+    async def _put(self, model: type[RecordT], path: str, body: Mapping[str, Any]) -> RecordT:
+        """Replace something; a call that can be repeated as it is."""
+        return await self._transport.call(model, Request("PUT", path, body))
+
+
+def part(value: str) -> str:
+    """Return an id as one part of a path, whatever it contains."""
+    return quote(value, safe="")
+
+
+def _with_query(path: str, query: Mapping[str, Any]) -> str:
+    given = {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in query.items()
+        if value is not None
+    }
+    return f"{path}?{urlencode(given)}" if given else path
