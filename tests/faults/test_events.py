@@ -7,7 +7,7 @@ import pytest
 from support.fixtures.engine_setup import wait_for
 from support.fixtures.gated import GatedWorld
 
-from technopay.engine import Event, Fault, PaymentEvent, Subscription
+from technopay.engine import Event, Fault, PaymentEvent, Subscription, WalletEvent
 
 
 @pytest.fixture
@@ -46,6 +46,7 @@ async def test_a_stream_outlives_its_store_without_a_gap(world: GatedWorld) -> N
 
     versions: dict[str, list[int]] = {}
     for event in heard:
+        assert not isinstance(event, WalletEvent)
         subject = event.payment if isinstance(event, PaymentEvent) else event.invoice
         versions.setdefault(subject.id, []).append(event.version)
     for payment in paid:

@@ -33,7 +33,7 @@ KEPT = Lease("owner-a", "", keep=True)
 async def deposit__under_a_lease(setup: Setup) -> Call:
     wallet = await setup.wallet(balance=5)
     await setup.deposit(wallet, 1, KEPT)
-    command = commands.Deposit(operation(), wallet, 1)
+    command = commands.ChangeBalance(operation(), wallet, 1)
     return lambda: setup.store.run(command, ALONE)
 
 

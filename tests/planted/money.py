@@ -303,7 +303,13 @@ ENDINGS = (
     Breakage(
         "deposit-forgets-what-may-come-back",
         "What a wallet may yet get back fits into it, whatever is deposited meanwhile.",
-        (lua("deposit", "MAX_AMOUNT - tonumber(wallet.ledger)", "MAX_AMOUNT - tonumber(wallet.balance)"),),
+        (
+            lua(
+                "change_balance",
+                "MAX_AMOUNT - tonumber(wallet.ledger)",
+                "MAX_AMOUNT - tonumber(wallet.balance)",
+            ),
+        ),
         (f"{WALLETS}::test_a_deposit_fits_with_what_the_wallet_holds_and_what_may_come_back[fake]",),
     ),
     Breakage(

@@ -96,7 +96,7 @@ REPEATS_AND_CLAIMS = (
         "The record of an operation is written by the script that moves the money, not after it.",
         (
             lua(
-                "deposit",
+                "change_balance",
                 "return record_reply(operation_id, fingerprint, kept_ms, reply('ok'))",
                 "return reply('ok')",
             ),
@@ -105,7 +105,7 @@ REPEATS_AND_CLAIMS = (
                 SEND,
                 "        def record(raw: Any) -> None:\n"
                 "            is_done = isinstance(raw, list) and raw[0] == 'ok' and self.client is not None\n"
-                "            if binding.script.name == 'deposit' and is_done:\n"
+                "            if binding.script.name == 'change_balance' and is_done:\n"
                 "                import json\n"
                 "                key = self.keys.key('operation', command.operation.operation_id)\n"
                 "                record = ('fingerprint', command.operation.fingerprint, 'reply')\n"

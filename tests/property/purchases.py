@@ -15,12 +15,12 @@ from support.fixtures.store_setup import KEY_ID, evidence_of
 from technopay.engine.commands import (
     BeginRefund,
     CancelPayment,
+    ChangeBalance,
     CompletePayment,
     ConfirmPayment,
     CreateInvoice,
     CreateUser,
     CreateWallet,
-    Deposit,
     ResendCode,
     ResolvePayment,
     SetAside,
@@ -102,11 +102,11 @@ class Purchases(StoreMachine):
         wallet, operation = self.pick(list(self.contract.wallets), number), self.operation()
         outcome = self._deposit(wallet, amount, operation)
         if reuse_key and outcome.code == "ok":
-            other = Deposit(Operation(operation.operation_id, "other arguments", LONG_MS), wallet, amount)
+            other = ChangeBalance(Operation(operation.operation_id, "other arguments", LONG_MS), wallet, amount)
             self.check(other, refuse_reused_key)
 
     def _deposit(self, wallet: str, amount: int, operation: Operation) -> Outcome[Wallet]:
-        command = Deposit(operation, wallet, amount)
+        command = ChangeBalance(operation, wallet, amount)
         return self.check(command, partial(self.contract.deposit, wallet, amount))
 
     @precondition(lambda self: len(self.contract.invoices) < 20)

@@ -7,7 +7,7 @@ name, and its type parameter is what the script returns. A field that is a Named
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from technopay.engine.limits import GLOBAL_DAY
 from technopay.engine.models import Invoice, Limit, Message, OperatorPayment, Payment, User, Wallet
@@ -84,10 +84,17 @@ class CancelPayment(Command[Payment]):
 
 
 @dataclass(frozen=True, slots=True)
-class Deposit(Command[Wallet]):
+class ChangeBalance(Command[Wallet]):
+    """Deposit, withdraw or adjust money. details: `entry`, the one with a deposit's reference."""
+
     operation: Operation
     wallet_id: str
     amount: int
+    """Signed."""
+    kind: Literal["deposited", "withdrawn", "adjusted"] = "deposited"
+    reference: str | None = None
+    note: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,10 @@ class BeginRefund(Command[OperatorPayment]):
     operation: Operation
     payment_id: str
     refund_id: str
+    amount: int | None = None
+    """None for all that is left."""
+    note: str | None = None
+    by: str | None = None
 
 
 # Payments after the debit, which need the claim, not the lease.

@@ -85,6 +85,8 @@ class Engine:
     list_entries = wallets.list_entries
     find_wallet = wallets.find_wallet
     deposit = wallets.deposit
+    withdraw = wallets.withdraw
+    adjust = wallets.adjust
     activate_wallet = wallets.activate_wallet
     deactivate_wallet = wallets.deactivate_wallet
 

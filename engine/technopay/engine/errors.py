@@ -6,10 +6,11 @@ TechnopayError                 every error of the engine; has `code` and `retrya
 │   │                          it does not exist, or belongs to another user
 │   ├── UserBlocked, WalletInactive, UserExists, ReferenceUsed
 │   ├── InvoiceAlreadyPaid, InvoiceNotPayable, InvoiceNotVoidable, PaymentInProgress,
-│   │   PaymentNotConfirmable, PaymentNotCancelable, PaymentNotRefundable, PaymentNotResolvable
+│   │   PaymentNotConfirmable, PaymentNotCancelable, PaymentNotRefundable, PaymentNotResolvable,
+│   │   RefundInProgress
 │   ├── InvoiceExpired, ConfirmationExpired
 │   ├── ConfirmationInvalid    costs an attempt
-│   ├── InsufficientFunds, DailyLimitExceeded
+│   ├── InsufficientFunds, DailyLimitExceeded, RefundTooLarge
 │   ├── SettlementFailed       the debit was given back
 │   ├── CurrencyMismatch, BalanceTooLarge, NoChannel, RateLimited, IdempotencyKeyReused
 │   ├── EventPositionUnknown   the store lost the event to resume after
@@ -32,7 +33,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from technopay.engine.models import Limit, Payment
+from technopay.engine.models import Entry, Limit, Payment
 
 
 class TechnopayError(Exception):
@@ -67,6 +68,8 @@ class Refusal(TechnopayError):
         self.limit: Limit | None = details.get("limit")
         self.required: int | None = details.get("required")
         self.available: int | None = details.get("available")
+        self.refundable: int | None = details.get("refundable")
+        self.entry: Entry | None = details.get("entry")
         self.attempts_remaining: int | None = details.get("attempts_remaining")
         self.retry_after_s: float | None = details.get("retry_after_s")
         self.locked_until: datetime | None = details.get("locked_until")
@@ -115,7 +118,7 @@ class UserExists(Refusal):
 
 class ReferenceUsed(Refusal):
     code = "reference_used"
-    message = "The merchant has an invoice with this reference already."
+    message = "The reference is used already, by another invoice or deposit."
 
 
 class InvoiceAlreadyPaid(Refusal):
@@ -159,6 +162,17 @@ class PaymentNotRefundable(Refusal):
                 "The payment was set aside, its settlement is unknown: resolve it with the outcome 'refund'."
             )
         super().__init__(message, **details)
+
+
+class RefundInProgress(Refusal):
+    code = "refund_in_progress"
+    retryable = True
+    message = "Another refund of this payment is in progress."
+
+
+class RefundTooLarge(Refusal):
+    code = "refund_too_large"
+    message = "Less than this amount of the payment is left to refund."
 
 
 class PaymentNotResolvable(Refusal):

@@ -91,6 +91,15 @@ def amount_error(amount: object, *, least: int = 1) -> str | None:
     return None
 
 
+def change_error(amount: object) -> str | None:
+    """Check a signed amount."""
+    if type(amount) is not int:
+        return "has to be a whole number of minor units"
+    if not 1 <= abs(amount) <= AMOUNT_MAX:
+        return f"has to be {-AMOUNT_MAX} to {AMOUNT_MAX}, and not 0"
+    return None
+
+
 def currency_error(currency: str) -> str | None:
     return (
         None
@@ -241,6 +250,8 @@ Email = Annotated[str, Rule(email_error, {"maxLength": EMAIL_LENGTH_MAX})]
 Phone = Annotated[str, Rule(phone_error, {"pattern": f"^{PHONE.pattern}$"})]
 Currency = Annotated[str, Rule(currency_error, {"pattern": "^[A-Z]{3}$"})]
 Amount = Annotated[int, _amount_rule(1)]
+Change = Annotated[int, Rule(change_error, {"minimum": -AMOUNT_MAX, "maximum": AMOUNT_MAX})]
+"""A signed amount."""
 LimitAmount = Annotated[int, _amount_rule(0)]
 Name = Annotated[str, _text_rule(1, 128)]
 Note = Annotated[str, _text_rule(1, 500, lines=True)]

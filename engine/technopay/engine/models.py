@@ -1,6 +1,6 @@
 """The records that the engine returns. Amounts are in minor units."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -24,9 +24,10 @@ Method = Literal["email", "sms"]
 PaymentEventType = Literal[
     "payment.started", "payment.code_resent", "payment.refused", "payment.processing", "payment.succeeded",
     "payment.failed", "payment.canceled", "payment.expired", "payment.refunding", "payment.refunded",
-    "payment.refund_failed", "payment.set_aside", "payment.resolved",
+    "payment.partially_refunded", "payment.refund_failed", "payment.set_aside", "payment.resolved",
 ]  # fmt: skip
 InvoiceEventType = Literal["invoice.created", "invoice.voided"]
+WalletEventType = Literal["wallet.withdrawn", "wallet.adjusted"]
 
 FINAL_STATUSES = frozenset({"succeeded", "failed", "canceled", "expired", "refunded"})
 
@@ -132,12 +133,18 @@ class Failure(Record):
 
 
 class Refund(Record):
-    """Money that went back into the wallet."""
+    """An amount of a payment that goes back into the wallet."""
 
+    id: OwnId
     amount: Amount
-    at: HappenedAt
+    at: Annotated[Timestamp, Field(description="When it ended; when it began, while it is pending")]
     reason: Literal["settlement_failed", "requested_by_operator"]
     """`settlement_failed`: the merchant did not get the money. `requested_by_operator`: after success."""
+    note: str | None
+    """The operator's reason."""
+    status: Literal["pending", "done", "failed"]
+    """`pending`: the settlement service has to reverse it. `done`: the amount is in the wallet. `failed`: the
+    service declined; the amount stays with the merchant."""
 
 
 class Resolution(Record):
@@ -168,7 +175,7 @@ class Payment(Record):
     """`requires_confirmation`: waits for the code. `processing`: the money was taken, the settlement goes on.
     `succeeded`: settled. `failed`: `failure` has the reason; a debit is back in the wallet.
     `canceled`: by the user, by a newer payment of the invoice, or with the invoice. `expired`: its code was not
-    used in time. `refunding`: an operator began a refund. `refunded`: the money is back in the wallet.
+    used in time. `refunding`: an operator began a refund. `refunded`: all of it is back in the wallet.
 
     Not final: `requires_confirmation`, `processing`, `refunding`; after `succeeded` a refund is possible."""
     created_at: CreatedAt
@@ -187,7 +194,7 @@ class Payment(Record):
     refunded_amount: int
     """The amount that went back into the wallet, for any reason."""
     refunds: list[Refund]
-    """The amounts that went back into the wallet."""
+    """The amounts that go back into the wallet, the oldest first; of failed ones perhaps only the last."""
     limits: list[Limit]
     """At the start; from the debit on, with this payment's amount."""
     set_aside: bool
@@ -221,10 +228,19 @@ class Entry(Record):
     amount: int
     """In minor units; negative for a debit."""
     balance_after: Amount
-    kind: Literal["deposit", "payment", "refund"]
-    """`deposit`: by an operator. `payment`: the debit of a payment. `refund`: a debit went back."""
+    kind: Literal["deposit", "withdrawal", "adjustment", "payment", "refund"]
+    """`deposit`, `withdrawal`, `adjustment`: by an operator. `payment`: the debit of a payment. `refund`: all
+    or a part of a debit went back."""
     payment_id: str | None
-    """The payment that moved it; null for a deposit."""
+    """The payment that moved it; null without one."""
+    refund_id: str | None
+    """The refund of the payment; null without one."""
+    reference: str | None
+    """The reference of a deposit, unique in its wallet; null without one."""
+    note: str | None
+    """The operator's reason."""
+    by: str | None
+    """The operator."""
     at: HappenedAt
 
 
@@ -254,7 +270,23 @@ class InvoiceEvent(Record):
     """As it was when the event was read: it can be newer than the event, never older."""
 
 
-Event = PaymentEvent | InvoiceEvent
+class WalletEvent(Record):
+    """A change of a wallet by an operator; the wallet is shown as it was when the event was read."""
+
+    id: EventId
+    type: WalletEventType
+    """What happened."""
+    at: HappenedAt
+    version: int
+    """The number of the entry in the wallet, which grows."""
+    wallet: Wallet
+    """As it was when the event was read: it can be newer than the event, never older."""
+
+
+Event = PaymentEvent | InvoiceEvent | WalletEvent
+EVENT_TYPES: tuple[str, ...] = (
+    *get_args(PaymentEventType), *get_args(InvoiceEventType), *get_args(WalletEventType),
+)  # fmt: skip
 
 
 class Message(Record):

@@ -56,8 +56,8 @@ class ReadLimits(Command[list[Limit]]):
 
 
 @dataclass(frozen=True, slots=True)
-class ReadOwned(Command[Mapping[str, Payment | Invoice]]):
-    """Read the payments and invoices among these that belong to one of these users."""
+class ReadOwned(Command[Mapping[str, Payment | Invoice | Wallet]]):
+    """Read the payments, invoices and wallets among these that belong to one of these users."""
 
     partition: int
     user_ids: Sequence[str]
@@ -66,7 +66,7 @@ class ReadOwned(Command[Mapping[str, Payment | Invoice]]):
 
 @dataclass(frozen=True, slots=True)
 class HasRecords(Command[bool]):
-    """Return whether a user has a payment or an invoice."""
+    """Return whether a user has a payment, an invoice or a wallet."""
 
     user_id: str
 

@@ -154,9 +154,10 @@ class NotificationContext(NamedTuple):
 
 
 class Notification(NamedTuple):
-    """A message to a user because of a journal entry, with the code version or the reason of a failure in it.
+    """A message to a user because of a journal entry, with its code version and its reason.
 
-    Without a context the payment is gone, and the message is stale.
+    The reason is that of a failure, or the amount of a partial refund. Without a context the payment is gone,
+    and the message is stale.
     """
 
     entry_id: str

@@ -33,6 +33,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "payment_not_cancelable": (409, "The payment cannot be canceled"),
     "payment_not_refundable": (409, "The payment cannot be refunded"),
     "payment_not_resolvable": (409, "The payment cannot be resolved"),
+    "refund_in_progress": (409, "Another refund is in progress"),
     "event_position_unknown": (409, "The event is not in the journal"),
     "invoice_expired": (410, "The invoice has expired"),
     "confirmation_expired": (410, "The code has expired"),
@@ -40,6 +41,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unsupported_media_type": (415, "The media type is not supported"),
     "validation_failed": (422, "The request is invalid"),
     "currency_mismatch": (422, "Wallet and invoice have different currencies"),
+    "refund_too_large": (422, "More than is left to refund"),
     "balance_too_large": (422, "The balance would be too large"),
     "no_channel": (422, "The user has no channel for a code"),
     "confirmation_invalid": (422, "The code does not match"),
@@ -176,11 +178,13 @@ def _details(error: Refusal, payment_model: type[Payment]) -> dict[str, Any]:
     """Return the optional members, which help to correct the request."""
     found: dict[str, Any] = {
         name: value
-        for name in ("attempts_remaining", "required", "available", "invoice_id")
+        for name in ("attempts_remaining", "required", "available", "refundable", "invoice_id")
         if (value := getattr(error, name)) is not None
     }
     if error.locked_until is not None:
         found["locked_until"] = rfc3339(error.locked_until)
+    if error.entry is not None:
+        found["entry"] = error.entry.model_dump(mode="json")
     if error.limit is not None:
         found["limit"] = error.limit.model_dump(mode="json")
     if error.payment is not None:

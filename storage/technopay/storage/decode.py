@@ -41,7 +41,7 @@ Raw = Sequence[Any]
 """As the result of a command: the parts of the reply as they are."""
 
 NO_DETAILS: Mapping[str, Any] = {}
-NUMBERS = ("required", "available", "attempts_remaining", "code_version")
+NUMBERS = ("required", "available", "attempts_remaining", "code_version", "refundable")
 TEXTS = ("claim", "too_large", "invoice_id")
 TIMES = ("settled_at", "locked_until")
 
@@ -165,6 +165,8 @@ def _details_of(result: Any, reply: Reply, context: Context) -> Mapping[str, Any
         details["refund"] = RefundTerms(texts["refund"], int(texts["refund_amount"]))
     if "payment" in texts:
         details["payment"] = context.payment(texts["payment"])
+    if texts.get("entry"):
+        details["entry"] = entry_from(texts["entry"])
     if "limit" in texts:
         details["limit"] = limit_from(texts)
     if "retry_after_ms" in texts:
@@ -225,14 +227,17 @@ def _news(body: Sequence[Any], _: Context) -> News:
     return News(notifications, end, is_last == 1)
 
 
-def _owned(body: Sequence[Any], context: Context) -> Mapping[str, Payment | Invoice]:
-    invoices = [record for record in body[0] if id_of(record).startswith("inv_")]
-    payments = [record for record in body[0] if id_of(record).startswith("pay_")]
-    found: list[Payment | Invoice] = [
-        *context.each("invoice", invoices, context.invoice),
-        *context.each("payment", payments, context.payment),
-    ]
-    return {each.id: each for each in found}
+def _owned(body: Sequence[Any], context: Context) -> Mapping[str, Payment | Invoice | Wallet]:
+    builders: Mapping[str, tuple[str, Callable[[Any], Payment | Invoice | Wallet]]] = {
+        "inv_": ("invoice", context.invoice),
+        "pay_": ("payment", context.payment),
+        "wal_": ("wallet", wallet_from),
+    }
+    found: dict[str, Payment | Invoice | Wallet] = {}
+    for prefix, (kind, build) in builders.items():
+        records = [record for record in body[0] if id_of(record).startswith(prefix)]
+        found |= {each.id: each for each in context.each(kind, records, build)}
+    return found
 
 
 DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
@@ -261,10 +266,10 @@ DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
     "Page[Message]": lambda body, context: _page([context.listed_message(each) for each in body[0]], body),
     Due: _due,
     Sequence[str]: lambda body, _: body[0],
-    Mapping[str, Payment | Invoice]: _owned,
+    Mapping[str, Payment | Invoice | Wallet]: _owned,
     News: _news,
 }
 """The decoders of a reply's body, by the type that the command returns."""
 
-DETAILED = frozenset({Payment, OperatorPayment, Invoice})
+DETAILED = frozenset({Payment, OperatorPayment, Invoice, Wallet})
 """The results whose replies have details behind the record."""

@@ -17,7 +17,6 @@ from technopay.engine.models import (
     Method,
     Payment,
     PaymentStatus,
-    Refund,
     Resolution,
     User,
     Wallet,
@@ -26,6 +25,7 @@ from technopay.engine.record import from_ms
 from technopay.engine.values import NotificationContext
 from technopay.engine.verifiers.code_keys import CodeState, keep_code_state
 from technopay.storage.business_days import Calendar
+from technopay.storage.refunds import refunded_amount, refunds_from
 
 PaymentT = TypeVar("PaymentT", bound=Payment)
 
@@ -65,9 +65,12 @@ FAILURES = {
 }
 ENTRY_KINDS = {
     "wallet.deposited": "deposit",
+    "wallet.withdrawn": "withdrawal",
+    "wallet.adjusted": "adjustment",
     "payment.processing": "payment",
     "payment.failed": "refund",
     "payment.refunded": "refund",
+    "payment.partially_refunded": "refund",
 }
 """The kinds of entries, by the type of the journal entry."""
 
@@ -145,7 +148,7 @@ def invoice_from(reply: Sequence[Any], now_ms: int) -> Invoice:
         description=fields.get("description"),
         reference=fields.get("reference"),
         status=one_of(INVOICE_STATUSES, status),
-        refunded_amount=sum(refund.amount for refund in _refunds_from(fields.get("refunds"), failure="")),
+        refunded_amount=refunded_amount(refunds_from(fields.get("refunds"), "", fields.get("payment", ""))),
         expires_at=from_ms(fields["expires_at"]),
         paid_at=_at(fields.get("paid_at")) if paid else None,
         payment_id=fields.get("payment") if paid else None,
@@ -213,7 +216,7 @@ def payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calend
             attempts_remaining=int(attempts),
             resends_remaining=int(resends),
         )
-    refunds = _refunds_from(listed, failure)
+    refunds = refunds_from(listed, failure, payment_id)
     more = {} if payment_type is Payment else {"resolution": _resolution_from(*resolution)}
     payment = payment_type.trusted(
         id=payment_id,
@@ -231,7 +234,7 @@ def payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calend
         balance_after=int(balance_after) if balance_after else None,
         confirmation=confirmation,
         failure=Failure.trusted(code=failure, message=FAILURES[failure]) if failure else None,
-        refunded_amount=sum(refund.amount for refund in refunds),
+        refunded_amount=refunded_amount(refunds),
         refunds=refunds,
         limits=_limits_from(tuple(counters), currency, calendar),
         set_aside=set_aside == "1",
@@ -271,17 +274,6 @@ def _limits_from(counters: tuple[str, ...], currency: str, calendar: Calendar) -
             resets_at = from_ms(calendar.ends_at_ms(rule.window, period))
             limits.append(_limit(rule.name, rule.window, currency, int(limit), int(used), resets_at))
     return limits
-
-
-def _refunds_from(listed: str | None, failure: str) -> list[Refund]:
-    """Build the refunds of a payment, see shared/credit.lua; a debit given back has its failure as reason."""
-    if not listed:
-        return []
-    reason = failure or "requested_by_operator"
-    return [
-        Refund.trusted(amount=int(each["amount"]), at=from_ms(each["at"]), reason=reason)
-        for each in json.loads(listed)
-    ]
 
 
 def _resolution_from(outcome: str, note: str, by: str, at: str) -> Resolution | None:
@@ -329,7 +321,11 @@ def entry_from(reply: Sequence[Any]) -> Entry:
         amount=int(fields["amount"]),
         balance_after=int(fields["balance"]),
         kind=ENTRY_KINDS[entry_type],
-        payment_id=None if entry_type == "wallet.deposited" else subject,
+        payment_id=None if entry_type.startswith("wallet.") else subject,
+        refund_id=fields.get("refund"),
+        reference=fields.get("reference"),
+        note=fields.get("note"),
+        by=fields.get("by"),
         # If the clock had gone back, the field `at` has the time instead of the id.
         at=from_ms(fields.get("at") or reply[0].split("-")[0]),
     )

@@ -23,6 +23,7 @@ KINDS = {
     "payments": "zset by user: payment ids",
     "wallet": "hash by wallet: user, currency, balance, ledger (with what may return), status, lease",
     "entries": "list by wallet: ids of journal entries",
+    "deposits": "hash by wallet: reference of a deposit to its journal entry and amount",
     "invoice": "hash by invoice",
     "payment": "hash by payment",
     "code": "string by payment: the state of its code as JSON, while it waits for it",

@@ -1,7 +1,6 @@
 """The audit: clean after every operation, and broken by every hand-made corruption, by name."""
 
 import asyncio
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,15 +182,18 @@ async def test_a_corruption_is_reported_by_the_invariant_that_it_breaks(world: W
 
 
 @pytest.mark.corrupts
-@pytest.mark.parametrize(("payment", "change"), [("refunded", {"amount": "999"}), ("given_back", {"at": "1"})])
+@pytest.mark.parametrize(
+    ("payment", "pattern", "other"),
+    [("refunded", " 1000 ", " 999 "), ("given_back", "[0-9]+ done", "1 done"), ("refunded", "^[^ ]+", "0099")],
+)
 async def test_each_fact_of_a_refund_is_compared_with_the_journal(
-    world: World, payment: str, change: dict[str, str]
+    world: World, payment: str, pattern: str, other: str
 ) -> None:
     payment_id = world.ids[payment]
     record = world.setup.keys.key("payment", payment_id)
-    [refund] = json.loads(await client_of(world.setup.store).hget(record, "refunds"))
+    refunds = await client_of(world.setup.store).hget(record, "refunds")
 
-    await world.setup.write("payment", payment_id, refunds=json.dumps([refund | change]))
+    await world.setup.write("payment", payment_id, refunds=re.sub(pattern, other, refunds))
 
     audit = await world.setup.store.audit()
     assert {difference.invariant for difference in audit.differences} == {CHANGE}, audit.differences

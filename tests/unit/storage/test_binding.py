@@ -162,7 +162,7 @@ def test_the_periods_are_those_around_the_last_known_time_of_the_store(piped: Re
     now_ms = 1_783_252_800_000
     # The reply to a repeat is old: it does not turn the periods back.
     for code, at_ms in (("ok", now_ms), ("replayed", now_ms - 3 * DAY_MS), ("ok", now_ms + DAY_MS)):
-        piped.send(make(commands.Deposit), ALONE, lambda _: None)
+        piped.send(make(commands.ChangeBalance), ALONE, lambda _: None)
         pipe.sent[-1][2]([code, str(at_ms), "", []])
         piped.send(make(commands.ConfirmPayment), ALONE, lambda _: None)
         assert pipe.sent[-1][1][-8:] == periods(piped, now_ms if code == "replayed" else at_ms)
@@ -192,13 +192,13 @@ def test_commands_reach_the_client_in_their_order_and_at_once(piped: RedisStore,
 @pytest.mark.parametrize("fault", [StoreUnavailable(), OutcomeUnknown(), InternalError()])
 def test_a_fault_is_passed_on_as_it_is(piped: RedisStore, pipe: Pipe, fault: Fault) -> None:
     results: list[Any] = []
-    piped.send(make(commands.Deposit), ALONE, results.append)
+    piped.send(make(commands.ChangeBalance), ALONE, results.append)
     pipe.sent[0][2](fault)
     assert results == [fault]
 
 
 @pytest.mark.parametrize("reply", [["ok", "1", "", "what is this"], ["ok", "soon", ""], ["ok"], None])
-@pytest.mark.parametrize("kind", [commands.Deposit, commands.ConfirmPayment, commands.TakeDue])
+@pytest.mark.parametrize("kind", [commands.ChangeBalance, commands.ConfirmPayment, commands.TakeDue])
 def test_a_reply_that_cannot_be_read_is_a_defect(
     piped: RedisStore,
     pipe: Pipe,
@@ -225,7 +225,7 @@ async def test_a_caller_that_left_gets_nothing(piped: RedisStore, pipe: Pipe) ->
 async def test_a_store_that_is_not_open_is_unavailable_and_says_so_later(piped: RedisStore) -> None:
     piped._partition.client = None
     results: list[Any] = []
-    piped.send(make(commands.Deposit), ALONE, results.append)
+    piped.send(make(commands.ChangeBalance), ALONE, results.append)
     assert results == []
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -236,7 +236,7 @@ async def test_commands_of_one_tick_have_one_result_each(setup: Setup) -> None:
     wallet = await setup.wallet(balance=0)
     results: list[Any] = []
     for _ in range(5):
-        setup.store.send(commands.Deposit(operation(), wallet, 1), ALONE, results.append)
+        setup.store.send(commands.ChangeBalance(operation(), wallet, 1), ALONE, results.append)
     assert results == []
     async with asyncio.timeout(5):
         while len(results) < 5:  # noqa: ASYNC110 - the callback is no coroutine

@@ -46,7 +46,7 @@ NAMES = (
     "confirm_payment__with_the_last_wrong_code", "resend_code__recorded", "cancel_payment__recorded",
     "void_invoice", "complete_payment", "complete_payment__given_back", "complete_payment__reversed",
     "complete_payment__refund_failed", "resolve_payment", "resolve_payment__settled",
-    "resolve_payment__refunded", "resolve_payment__refund_failed", "begin_refund", "deposit",
+    "resolve_payment__refunded", "resolve_payment__refund_failed", "begin_refund", "change_balance",
     "set_wallet_status", "create_wallet", "create_invoice", "set_limit",
 )  # fmt: skip
 RECORDS = (

@@ -25,7 +25,7 @@ BOUGHT: list[Entry] = [
 ]  # fmt: skip
 BEGUN = ("payment.refunding", "pay_1", {"amount": "400"})
 FAILED: Entry = ("payment.refund_failed", "pay_1", {})
-REFUNDED = ("payment.refunded", "pay_1", {"wallet": "wal_1", "amount": "400", "balance": "700"})
+REFUNDED = ("payment.partially_refunded", "pay_1", {"wallet": "wal_1", "amount": "400", "balance": "700"})
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ async def test_a_waiting_payment_is_canceled_even_by_a_blocked_user(setup: Setup
         ("open", "resolve_payment", "payment_not_found"),
         ("open", "complete_payment", "payment_not_found"),
         ("new", "void_invoice", "invoice_not_found"),
-        ("new", "deposit", "wallet_not_found"),
+        ("new", "change_balance", "wallet_not_found"),
         ("new", "set_wallet_status", "wallet_not_found"),
     ],
 )

@@ -23,10 +23,13 @@ async def test_a_declined_reversal_credits_nothing_and_the_refund_can_be_tried_a
     failed = await setup.complete(payment_id, begun.details["claim"], "refund_failed")
 
     assert failed.value == await setup.operator_payment(payment_id)
-    assert (failed.code, failed.value.status, failed.value.refunds) == ("ok", "succeeded", [])
+    assert (failed.code, failed.value.status, failed.value.refunded_amount) == ("ok", "succeeded", 0)
+    assert [(each.id, each.status) for each in failed.value.refunds] == [("ref_001", "failed")]
     assert await setup.money(wallet) == (9_000, 0)
     assert await setup.due_at(payment_id) is None
-    assert await setup.news(before) == [("payment.refund_failed", {"payment": payment_id, "version": "5"})]
+    assert await setup.news(before) == [
+        ("payment.refund_failed", {"payment": payment_id, "version": "5", "refund": "ref_001"})
+    ]
     assert (await setup.complete(payment_id, begun.details["claim"], "refund_failed")).code == "ok", "a repeat"
     assert (await setup.complete(payment_id, begun.details["claim"], "reversed")).code == "claim_lost"
     await assert_clean(setup.store)
@@ -90,9 +93,7 @@ async def test_a_refund_moves_the_amount_that_was_begun(setup: Setup, verdict: V
 
     assert ended.value is not None
     credited = 400 if verdict == "reversed" else 0
-    assert (ended.value.refunded_amount, [each.amount for each in ended.value.refunds]) == (
-        credited, [400] if credited else [],
-    )  # fmt: skip
+    assert (ended.value.refunded_amount, [each.amount for each in ended.value.refunds]) == (credited, [400])
     assert await setup.money(wallet) == (before[0] + credited, before[1] - 400)
     differences = (await setup.store.audit()).differences
     assert differences, "the refund was begun with another amount"
@@ -108,13 +109,13 @@ async def test_a_decision_of_an_earlier_version_that_a_refund_fails_is_audited_c
         setup.keys.journal, {"payment.resolved": payment_id, "version": "6", "outcome": "settled"}
     )
     await setup.write("payment", payment_id, status="succeeded", claim=int(claim) + 1, version=6)
-    await client.hdel(key("payment", payment_id), "set_aside")
+    await client.hdel(key("payment", payment_id), "set_aside", "refunds")
     await client.zrem(key("agenda"), payment_id)
     await client.zrem(key("set_aside"), payment_id)
     await client.hincrby(key("wallet", wallet), "ledger", -1_000)
 
     await assert_clean(setup.store)
-    begun = await setup.begin_refund(payment_id)
+    begun = await setup.begin_refund(payment_id, "ref_002")
     assert (await setup.complete(payment_id, begun.details["claim"], "reversed")).code == "ok"
     await assert_clean(setup.store)
 

@@ -194,7 +194,10 @@ async def test_an_operator_decides_a_payment_that_was_set_aside(
     version = "4" if begin == "processing" else "6"
     news = await setup.news(before)
     if status == "succeeded" and begin == "refunding":
-        assert news.pop(0) == ("payment.refund_failed", {"payment": payment_id, "version": version})
+        assert news.pop(0) == (
+            "payment.refund_failed",
+            {"payment": payment_id, "version": version, "refund": "ref_001"},
+        )
         version = "7"
     assert news[0] == ("payment.resolved", {"payment": payment_id, "version": version, "outcome": verdict})
     assert (await setup.complete(payment_id, claim, "reversed")).code == (

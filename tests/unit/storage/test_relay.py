@@ -80,8 +80,8 @@ async def every_kind(setup: Setup) -> dict[str, str]:
             case "refunded" | "given_back":
                 await setup.confirm(payment)
                 await setup.complete(payment, "1", "settled" if end == "refunded" else "given_back")
-                if end == "refunded":
-                    claim = (await setup.begin_refund(payment)).details["claim"]
+                for amount in (400, None) if end == "refunded" else ():
+                    claim = (await setup.begin_refund(payment, amount=amount)).details["claim"]
                     await setup.complete(payment, claim, "reversed")
             case "guessed":
                 for _ in range(5):
@@ -121,6 +121,7 @@ async def test_entries_cause_notifications_of_what_users_do_not_know_in_their_or
     assert notices == [
         code(ends["refunded"]),
         told(ends["refunded"], "succeeded"),
+        told(ends["refunded"], "partially_refunded", "400"),
         told(ends["refunded"], "refunded"),
         code(ends["given_back"]),
         told(ends["given_back"], "failed", "settlement_failed"),
@@ -185,6 +186,6 @@ async def test_a_long_journal_is_read_in_parts_and_the_list_has_the_messages_of_
         assert await record_deliveries(setup.store, outbox.claim, outbox.cursor, 0, [])
         read_on.append(outbox.cursor)
         relayed += [(message_id(notice.entry_id), notice.kind) for notice in outbox.notifications]
-    assert (read_on[-1], len(relayed)) == (journal[-1], 17)
+    assert (read_on[-1], len(relayed)) == (journal[-1], 18)
     page = await list_messages(setup.store, None, None, "", 100)
     assert [(message.id, message.kind) for message in page.data] == relayed[::-1]

@@ -10,10 +10,10 @@ from support.fixtures import store_commands
 from support.fixtures.partition_calls import SLICE, TOTALS
 from support.fixtures.relaying import relay
 from support.fixtures.store_commands import mock_inbox, mock_settlement, set_aside
-from support.fixtures.store_setup import FAR, Setup, client_of, dump, new_invoice
+from support.fixtures.store_setup import FAR, Setup, client_of, dump, new_invoice, operation
 
 from technopay.engine import StoreUnfit
-from technopay.engine.commands import AnnounceEngine, BindSecret
+from technopay.engine.commands import AnnounceEngine, BindSecret, ChangeBalance
 from technopay.engine.ports import Store
 from technopay.engine.reads import ReadUser
 from technopay.storage import RedisStore
@@ -115,6 +115,7 @@ async def test_a_store_is_opened_and_closed_more_than_once(make_store: Callable[
 
 async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(setup: Setup) -> None:
     wallet = await setup.wallet()
+    await setup.run(ChangeBalance(operation(), wallet, 1, reference="line 1"))
     payment, claim = await setup.processing(wallet)
     await set_aside(setup.store, payment, claim, 60_000)
     await setup.started(wallet, await setup.invoice())

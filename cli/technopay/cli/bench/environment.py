@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from technopay.cli.process import for_each
 from technopay.engine import Engine, EngineSettings, MessageCode
-from technopay.engine.commands import CreateInvoice, CreateUser, CreateWallet, Deposit, SetLimit
+from technopay.engine.commands import ChangeBalance, CreateInvoice, CreateUser, CreateWallet, SetLimit
 from technopay.engine.ports import OutgoingMessage
 from technopay.engine.system import RandomIds
 from technopay.engine.values import Lease, Operation, PaymentTerms, RefundTerms
@@ -160,7 +160,7 @@ class Environment:
         user_id, wallet_id = pair
         await self.store.run(CreateUser(NOT_RECORDED, user_id, f"{user_id}@example.com", None))
         await self.store.run(CreateWallet(NOT_RECORDED, wallet_id, user_id, CURRENCY))
-        await self.store.run(Deposit(NOT_RECORDED, wallet_id, BALANCE), NO_LEASE)
+        await self.store.run(ChangeBalance(NOT_RECORDED, wallet_id, BALANCE), NO_LEASE)
 
     async def _seed_invoice(self, each: OpenInvoice) -> None:
         expires_at = datetime.now(UTC) + timedelta(days=30)

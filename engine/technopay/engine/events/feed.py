@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from itertools import count
 from types import TracebackType
-from typing import Self, cast, get_args
+from typing import Self, cast
 
 from technopay.engine.background import Loop
 from technopay.engine.errors import EngineClosed, EventPositionUnknown, Overloaded, RateLimited
 from technopay.engine.fields import EVENT_ID
 from technopay.engine.models import (
+    EVENT_TYPES,
     Event,
     Invoice,
     InvoiceEvent,
@@ -19,6 +20,9 @@ from technopay.engine.models import (
     Payment,
     PaymentEvent,
     PaymentEventType,
+    Wallet,
+    WalletEvent,
+    WalletEventType,
 )
 from technopay.engine.ports import Clock, Store
 from technopay.engine.reads import HasRecords, ReadOwned
@@ -38,9 +42,6 @@ PAUSE_S = 0.01
 PAUSE_PER_READ = 3
 """The pause after a read for a late listener, in multiples of its duration: its backlog can be long."""
 CATCH_UP_PAUSE_S_MAX = 0.2
-
-EVENT_TYPES = frozenset({*get_args(PaymentEventType), *get_args(InvoiceEventType)})
-"""The types of the entries that are events."""
 
 
 class Subscription:
@@ -274,10 +275,10 @@ class Feed:
 
     async def _read_owned(
         self, partition: int, record_ids: Sequence[str], user_ids: Sequence[str]
-    ) -> Mapping[str, Payment | Invoice]:
+    ) -> Mapping[str, Payment | Invoice | Wallet]:
         """Read the records among these that belong to one of these users."""
         ids = list(dict.fromkeys(record_ids))
-        found: dict[str, Payment | Invoice] = {}
+        found: dict[str, Payment | Invoice | Wallet] = {}
         for first in range(0, len(ids), RECORDS_MAX):
             outcome = await self._store.run(ReadOwned(partition, user_ids, ids[first : first + RECORDS_MAX]))
             found.update(outcome.value or {})
@@ -315,10 +316,13 @@ def _event_id(partition: int, entry_id: str) -> str:
     return f"evt_{partition:02x}{entry_id}"
 
 
-def _event_of(partition: int, entry: JournalEntry, record: Payment | Invoice) -> Event:
+def _event_of(partition: int, entry: JournalEntry, record: Payment | Invoice | Wallet) -> Event:
     name, at = _event_id(partition, entry.id), from_ms(entry.at_ms)
     if isinstance(record, Payment):
         kind = cast("PaymentEventType", entry.type)
         return PaymentEvent.trusted(id=name, type=kind, at=at, version=entry.version, payment=record)
+    if isinstance(record, Wallet):
+        wallet_kind = cast("WalletEventType", entry.type)
+        return WalletEvent.trusted(id=name, type=wallet_kind, at=at, version=entry.version, wallet=record)
     invoice_kind = cast("InvoiceEventType", entry.type)
     return InvoiceEvent.trusted(id=name, type=invoice_kind, at=at, version=entry.version, invoice=record)

@@ -12,6 +12,7 @@ MESSAGE_KINDS = {
     "payment.succeeded": "payment.succeeded",
     "payment.failed": "payment.failed",
     "payment.refunded": "payment.refunded",
+    "payment.partially_refunded": "payment.partially_refunded",
     "payment.refused": "payment.refused",
     "payment.canceled": "payment.canceled",
     "payment.expired": "payment.expired",
@@ -56,6 +57,9 @@ def message_text(notification: Notification, context: NotificationContext, code:
             return f"Your payment of {what} failed after too many wrong codes. Nothing was deducted."
         case "payment.refunded":
             return f"Your payment of {what} was refunded to your wallet."
+        case "payment.partially_refunded":
+            part = money(int(notification.reason), context.currency)
+            return f"{part} of your payment of {what} went back into your wallet."
         case "payment.refused":
             reason = REFUSAL_REASONS[notification.reason]
             return f"Your payment of {what} was refused: {reason}. Nothing was deducted."

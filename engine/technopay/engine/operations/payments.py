@@ -5,6 +5,7 @@ from typing import Literal
 from technopay.engine import fields, payment_flows
 from technopay.engine.commands import BeginRefund, ResolvePayment
 from technopay.engine.fields import (
+    Amount,
     Code,
     Key,
     Name,
@@ -113,18 +114,25 @@ async def search_payments(
 
 
 @operation(
-    "payment_not_found payment_not_refundable balance_too_large idempotency_key_reused validation_failed"
+    "payment_not_found payment_not_refundable refund_in_progress refund_too_large balance_too_large "
+    "idempotency_key_reused validation_failed"
 )
-async def refund_payment(runtime: Runtime, *, payment_id: str, idempotency_key: Key = None) -> OperatorPayment:
-    """Refund a succeeded payment: reverse it, then credit the wallet. The invoice stays paid.
+async def refund_payment(
+    runtime: Runtime, *, payment_id: str, amount: Amount | None = None, note: Note | None = None,
+    by: Name | None = None, idempotency_key: Key = None
+) -> OperatorPayment:  # fmt: skip
+    """Refund a succeeded payment or a part of it: reverse it, then credit the wallet. The invoice stays paid.
 
-    Returns the payment 'refunded', 'succeeded' when the settlement service declined the reversal (it can be
-    refunded again later), or 'refunding' when the service takes its time.
+    Without an amount, all that is left is refunded. Refunds are done one at a time. Returns the payment
+    'refunded', 'succeeded' while something is left or when the settlement service declined the reversal (it can
+    be refunded again later), or 'refunding' when the service takes its time.
     """
-    called = runtime.operation("refund", (payment_id,), idempotency_key, [])
+    given = [amount, note] if (amount, note) != (None, None) else []
+    called = runtime.operation("refund", (payment_id,), idempotency_key, given)
     route = await payment_flows.route_of(runtime, payment_id, None)
     refund_id = runtime.ids.new("ref", partition_in(payment_id))
-    return await payment_flows.refund(runtime, route, BeginRefund(called, payment_id, refund_id))
+    command = BeginRefund(called, payment_id, refund_id, amount, nfc(note), nfc(by))
+    return await payment_flows.refund(runtime, route, command)
 
 
 @operation("payment_not_found payment_not_resolvable idempotency_key_reused validation_failed")

@@ -1,16 +1,20 @@
 """Operations on wallets."""
 
-from technopay.engine.commands import CreateWallet, Deposit, SetWalletStatus
+from technopay.engine.commands import ChangeBalance, CreateWallet, SetWalletStatus
 from technopay.engine.fields import (
     Amount,
+    Change,
     Currency,
     EntryCursor,
     Key,
+    Name,
+    Note,
     PageLimit,
     UserId,
     WalletCursor,
     id_or_unknown,
-)
+    nfc,
+)  # fmt: skip
 from technopay.engine.models import Entry, Wallet
 from technopay.engine.operation import operation
 from technopay.engine.reads import ListEntries, ListWallets, ReadWallet
@@ -56,11 +60,40 @@ async def find_wallet(runtime: Runtime, *, wallet_id: str) -> Wallet:
     return await runtime.value_of(ReadWallet(id_or_unknown(wallet_id)))
 
 
-@operation("wallet_not_found balance_too_large idempotency_key_reused validation_failed")
-async def deposit(runtime: Runtime, *, wallet_id: str, amount: Amount, idempotency_key: Key = None) -> Wallet:
-    """Add money to a wallet of any status."""
-    called = runtime.operation("deposit", (wallet_id,), idempotency_key, [amount])
-    command = Deposit(called, id_or_unknown(wallet_id), amount)
+@operation("wallet_not_found reference_used balance_too_large idempotency_key_reused validation_failed")
+async def deposit(
+    runtime: Runtime, *, wallet_id: str, amount: Amount, reference: Name | None = None,
+    note: Note | None = None, by: Name | None = None, idempotency_key: Key = None
+) -> Wallet:  # fmt: skip
+    """Add money to a wallet of any status.
+
+    A `reference`, like that of a bank's line, is deposited once in a wallet, for ever: with the same amount
+    again, nothing happens. ReferenceUsed: with another amount; it has the `entry`.
+    """
+    texts = {"reference": nfc(reference), "note": nfc(note)}
+    given = [text for text in texts.items() if text[1] is not None]
+    called = runtime.operation("deposit", (wallet_id,), idempotency_key, [amount, *given])
+    command = ChangeBalance(called, id_or_unknown(wallet_id), amount, "deposited", **texts, by=nfc(by))
+    return unwrap(await runtime.directory.run(command.wallet_id, command))
+
+
+@operation("wallet_not_found insufficient_funds idempotency_key_reused validation_failed")
+async def withdraw(
+    runtime: Runtime, *, wallet_id: str, amount: Amount, note: Note, by: Name, idempotency_key: Key = None
+) -> Wallet:
+    """Take money out of a wallet of any status, never more than its balance; `by` is the operator."""
+    called = runtime.operation("withdraw", (wallet_id,), idempotency_key, [amount, note])
+    command = ChangeBalance(called, id_or_unknown(wallet_id), -amount, "withdrawn", note=nfc(note), by=nfc(by))
+    return unwrap(await runtime.directory.run(command.wallet_id, command))
+
+
+@operation("wallet_not_found insufficient_funds balance_too_large idempotency_key_reused validation_failed")
+async def adjust(
+    runtime: Runtime, *, wallet_id: str, amount: Change, note: Note, by: Name, idempotency_key: Key = None
+) -> Wallet:
+    """Correct a wallet's balance by a signed amount, never below zero; `by` is the operator."""
+    called = runtime.operation("adjust", (wallet_id,), idempotency_key, [amount, note])
+    command = ChangeBalance(called, id_or_unknown(wallet_id), amount, "adjusted", note=nfc(note), by=nfc(by))
     return unwrap(await runtime.directory.run(command.wallet_id, command))
 
 

@@ -3,12 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import get_args
 
 from pydantic import RootModel
 
 from technopay.engine import Engine, InvoiceEvent, PaymentEvent, Subscription, ValidationFailed
-from technopay.engine.models import InvoiceEventType, PaymentEventType
+from technopay.engine.models import EVENT_TYPES, WalletEvent
 from technopay.http.api.route import Call, Route
 from technopay.http.api.streams import Stream
 from technopay.http.auth.tokens import PAYMENTS
@@ -21,11 +20,10 @@ PING = b": ping\n\n"
 HEADERS = {"X-Accel-Buffering": "no"}
 """A proxy must not buffer the stream."""
 
-EVENT_TYPES = (*get_args(PaymentEventType), *get_args(InvoiceEventType))
 DESCRIPTION = f"""\
 Server-sent events. Each has its id, its type and, as data, the record: `type` says what happened, and the
-payment or invoice is as it was when the event was read, so it can be newer than the event, never older.
-`version` counts the changes of one payment (or invoice), 1, 2, 3 … without gaps.
+payment, invoice or wallet is as it was when the event was read, so it can be newer than the event, never older.
+`version` counts the changes of one payment (or invoice), 1, 2, 3 … without gaps; of a wallet, it grows.
 
 The stream starts now, or after `Last-Event-ID`: any event, however old. It first sends an id without an event:
 after an immediate disconnect, go on after that one. Without events, a comment (`: ping`) comes every 15 s.
@@ -38,7 +36,7 @@ cannot send the token: use `fetch` there.
 Types: {", ".join(f"`{name}`" for name in EVENT_TYPES)}. More may come."""
 
 
-class Event(RootModel[PaymentEvent | InvoiceEvent]):
+class Event(RootModel[PaymentEvent | InvoiceEvent | WalletEvent]):
     """The data of one server-sent event; its `id` and `event` lines are the id and the type."""
 
 
@@ -72,7 +70,7 @@ def first_frame(begins_after: str) -> bytes:
     return f"retry: {RETRY_MS}\nid: {begins_after}\n\n".encode()
 
 
-def frame(event: PaymentEvent | InvoiceEvent) -> bytes:
+def frame(event: PaymentEvent | InvoiceEvent | WalletEvent) -> bytes:
     """Return one event as a frame. Our JSON contains no line breaks."""
     model = PaymentEvent if isinstance(event, PaymentEvent) else InvoiceEvent
     data = model.__pydantic_serializer__.to_json(event)

@@ -111,6 +111,11 @@ LIMIT_AMOUNT = FieldSpec(
     "For all users together, in minor units of the currency. Null removes the limit, 0 stops all payments.",
     30_000,
 )
+CHANGE = FieldSpec("In minor units of the currency; below zero to take out, never more than there is", -250)
+DEPOSIT_REFERENCE = FieldSpec("Its name elsewhere, like that of a bank's line", "2026-11-30/4711")
+ENTRY_NOTE = FieldSpec("The reason; shown with the entry")
+REFUND_AMOUNT = FieldSpec("In minor units of the currency; without it, all that is left", 500)
+REFUND_NOTE = FieldSpec("The reason; shown with the refund")
 INBOX_LIMIT = FieldSpec("The maximum number of messages", None, (Field(ge=1, le=INBOX_LENGTH), WHOLE_NUMBER))
 NEW_USER_ID = FIELDS["user_id"]._replace(alias="id")
 NO_SPEC = FieldSpec("")

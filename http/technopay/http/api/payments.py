@@ -2,6 +2,7 @@
 
 from technopay.engine import Engine, Payment, SettlementFailed
 from technopay.engine.fields import Code
+from technopay.http.api.fields import REFUND_AMOUNT, REFUND_NOTE
 from technopay.http.api.route import Call, Route
 from technopay.http.auth.tokens import ADMIN, PAYMENTS
 from technopay.http.problems import RETRY_AFTER_S
@@ -61,8 +62,9 @@ PAYMENT_ROUTES = (
     Route("GET", "/v1/admin/payments/{payment_id}", ADMIN, Engine.find_payment),
     Route(
         "POST", "/v1/admin/payments/{payment_id}/refund", ADMIN, Engine.refund_payment,
-        description="The amount goes back into the wallet. The invoice stays closed. If the settlement "
-        "service declines, the payment is `succeeded` again, and can be refunded later.",
+        description="The amount, or all that is left, goes back into the wallet. The invoice stays paid. If "
+        "the settlement service declines, the payment is `succeeded` again, and can be refunded later.",
+        fields={"amount": REFUND_AMOUNT, "note": REFUND_NOTE}, body_name="RefundBody",
     ),
     Route(
         "POST", "/v1/admin/payments/{payment_id}/resolve", ADMIN, Engine.resolve_payment,

@@ -1,6 +1,7 @@
 """Wallets."""
 
 from technopay.engine import Engine
+from technopay.http.api.fields import CHANGE, DEPOSIT_REFERENCE, ENTRY_NOTE
 from technopay.http.api.route import Route
 from technopay.http.auth.tokens import ADMIN, PAYMENTS
 
@@ -10,7 +11,19 @@ WALLET_ROUTES = (
     Route("GET", "/v1/wallets/{wallet_id}/entries", PAYMENTS, Engine.list_entries),
     Route("POST", "/v1/admin/wallets", ADMIN, Engine.create_wallet, status=201),
     Route("GET", "/v1/admin/wallets/{wallet_id}", ADMIN, Engine.find_wallet),
-    Route("POST", "/v1/admin/wallets/{wallet_id}/deposit", ADMIN, Engine.deposit),
+    Route(
+        "POST", "/v1/admin/wallets/{wallet_id}/deposit", ADMIN, Engine.deposit,
+        description="A `reference` is deposited once in a wallet: the same again changes nothing.",
+        fields={"reference": DEPOSIT_REFERENCE, "note": ENTRY_NOTE},
+    ),
+    Route(
+        "POST", "/v1/admin/wallets/{wallet_id}/withdraw", ADMIN, Engine.withdraw, fields={"note": ENTRY_NOTE}
+    ),
+    Route(
+        "POST", "/v1/admin/wallets/{wallet_id}/adjust", ADMIN, Engine.adjust,
+        description="The amount is signed: below zero, it is taken out.",
+        fields={"amount": CHANGE, "note": ENTRY_NOTE},
+    ),
     Route("POST", "/v1/admin/wallets/{wallet_id}/activate", ADMIN, Engine.activate_wallet),
     Route(
         "POST", "/v1/admin/wallets/{wallet_id}/deactivate", ADMIN, Engine.deactivate_wallet,

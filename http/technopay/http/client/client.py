@@ -139,6 +139,8 @@ class Client(Calls):
     create_wallet = operators.create_wallet
     find_wallet = operators.find_wallet
     deposit = operators.deposit
+    withdraw = operators.withdraw
+    adjust = operators.adjust
     activate_wallet = operators.activate_wallet
     deactivate_wallet = operators.deactivate_wallet
     create_invoice = operators.create_invoice

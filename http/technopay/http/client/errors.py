@@ -12,10 +12,12 @@ from technopay.engine.errors import (
     TechnopayError,
     ValidationFailed,
 )
-from technopay.engine.models import Limit, Payment
+from technopay.engine.models import Entry, Limit, Payment
 from technopay.http.problems import ERRORS
 
-DETAILS = ("payment", "limit", "required", "available", "attempts_remaining", "locked_until")
+DETAILS = (
+    "payment", "limit", "required", "available", "refundable", "entry", "attempts_remaining", "locked_until",
+)  # fmt: skip
 
 
 class ServerUnreachable(StoreUnavailable):
@@ -46,6 +48,8 @@ class _Problem(BaseModel):
     limit: Limit | None = None
     required: int | None = None
     available: int | None = None
+    refundable: int | None = None
+    entry: Entry | None = None
     attempts_remaining: int | None = None
     locked_until: datetime | None = None
     errors: tuple[_FieldProblem, ...] = ()

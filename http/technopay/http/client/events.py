@@ -2,13 +2,12 @@
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from dataclasses import dataclass
-from typing import get_args
 
 import aiohttp
 from pydantic import TypeAdapter, ValidationError
 
 from technopay.engine import fields
-from technopay.engine.models import Event, InvoiceEventType, PaymentEventType
+from technopay.engine.models import EVENT_TYPES, Event
 from technopay.http.client.errors import ServerUnreachable, UnexpectedAnswer
 from technopay.http.client.retries import Failure, Reply, classify, no_reply
 from technopay.http.client.transport import Transport
@@ -18,7 +17,7 @@ PATH = "/v1/events"
 SILENCE_S = 45.0
 """A stream without a byte for so long is given up; the server sends a ping every 15 s."""
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
-KNOWN_TYPES = frozenset((*get_args(PaymentEventType), *get_args(InvoiceEventType)))
+KNOWN_TYPES = frozenset(EVENT_TYPES)
 
 
 @dataclass(slots=True)

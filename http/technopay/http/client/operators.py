@@ -59,10 +59,37 @@ async def find_wallet(self: Calls, *, wallet_id: str) -> Wallet:
     return await self._get(Wallet, f"{WALLETS}/{part(wallet_id)}")
 
 
-async def deposit(self: Calls, *, wallet_id: str, amount: int, idempotency_key: str | None = None) -> Wallet:
-    """Deposit money into a wallet, whatever its status."""
-    path = f"{WALLETS}/{part(wallet_id)}/deposit"
-    return await self._post(Wallet, path, {"amount": amount}, key=idempotency_key)
+async def deposit(
+    self: Calls,
+    *,
+    wallet_id: str,
+    amount: int,
+    reference: str | None = None,
+    note: str | None = None,
+    idempotency_key: str | None = None,
+) -> Wallet:
+    """Deposit money into a wallet, whatever its status; a reference is deposited once in a wallet."""
+    path, body = (
+        f"{WALLETS}/{part(wallet_id)}/deposit",
+        {"amount": amount, "reference": reference, "note": note},
+    )
+    return await self._post(Wallet, path, body, key=idempotency_key)
+
+
+async def withdraw(
+    self: Calls, *, wallet_id: str, amount: int, note: str, idempotency_key: str | None = None
+) -> Wallet:
+    """Take money out of a wallet, whatever its status, never more than its balance."""
+    path = f"{WALLETS}/{part(wallet_id)}/withdraw"
+    return await self._post(Wallet, path, {"amount": amount, "note": note}, key=idempotency_key)
+
+
+async def adjust(
+    self: Calls, *, wallet_id: str, amount: int, note: str, idempotency_key: str | None = None
+) -> Wallet:
+    """Correct the balance of a wallet, whatever its status, by a signed amount; never below zero."""
+    path = f"{WALLETS}/{part(wallet_id)}/adjust"
+    return await self._post(Wallet, path, {"amount": amount, "note": note}, key=idempotency_key)
 
 
 async def activate_wallet(self: Calls, *, wallet_id: str, idempotency_key: str | None = None) -> Wallet:
@@ -121,10 +148,16 @@ async def list_all_limits(self: Calls, *, limit: int = 20, cursor: str = "") -> 
 
 
 async def refund_payment(
-    self: Calls, *, payment_id: str, idempotency_key: str | None = None
+    self: Calls,
+    *,
+    payment_id: str,
+    amount: int | None = None,
+    note: str | None = None,
+    idempotency_key: str | None = None,
 ) -> OperatorPayment:
-    """Refund a succeeded payment. The invoice stays paid."""
-    return await self._post(OperatorPayment, f"{PAYMENTS}/{part(payment_id)}/refund", key=idempotency_key)
+    """Refund a succeeded payment: all that is left, or an amount of it. The invoice stays paid."""
+    path = f"{PAYMENTS}/{part(payment_id)}/refund"
+    return await self._post(OperatorPayment, path, {"amount": amount, "note": note}, key=idempotency_key)
 
 
 async def resolve_payment(

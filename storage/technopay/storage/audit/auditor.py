@@ -136,13 +136,14 @@ class Auditor:
     def _compare_wallet(self, wallet_id: str, expected: Any, found: Any) -> Iterator[Difference]:
         balance = int(fields_of(found[0]).get("balance", "0"))
         self.ledger.note_surplus(wallet_id, balance - expected["balance"])
-        return compare_wallet(wallet_id, expected, found)
+        return compare_wallet(wallet_id, expected, self.ledger.deposits(wallet_id), found)
 
     def _compare_limit(self, name: str, expected: Any, found: Any) -> Iterator[Difference]:
         return compare_limit(name, expected, self.ledger.used(name), found)
 
     def _compare_payment(self, payment_id: str, expected: Any, found: Any) -> Iterator[Difference]:
-        return compare_payment(payment_id, expected, self.ledger.charges(payment_id), found)
+        charges, refunds = self.ledger.charges(payment_id), self.ledger.refunds(payment_id)
+        return compare_payment(payment_id, expected, charges, refunds, found)
 
     async def _compare_entries(self, wallets: Sequence[str]) -> None:
         """Compare the lists of entries, which only grow at their ends."""

@@ -1,6 +1,5 @@
 """Compares the records at one position of the journal with the ledger at that position."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unicodedata import normalize
@@ -17,7 +16,7 @@ from technopay.storage.audit.invariants import (
     READABLE,
     differ,
 )
-from technopay.storage.audit.ledger import Row
+from technopay.storage.audit.ledger import Refunded, Row
 from technopay.storage.records import (
     MESSAGE_STATUSES,
     METHODS,
@@ -28,6 +27,7 @@ from technopay.storage.records import (
     user_from,
     wallet_from,
 )
+from technopay.storage.refunds import refund_parts
 
 Differences = Iterator[Difference]
 
@@ -64,9 +64,11 @@ def compare_type(name: str, expected: str, found: Any) -> Differences:
         yield differ(READABLE, name, "type", expected, found)
 
 
-def compare_wallet(wallet_id: str, expected: Row, found: Sequence[Any]) -> Differences:
-    """Compare a wallet: {fields, how many entries, whether its user has it}."""
-    wallet, entries, listed = fields_of(found[0]), found[1], found[2]
+def compare_wallet(
+    wallet_id: str, expected: Row, deposits: Mapping[str, str], found: Sequence[Any]
+) -> Differences:
+    """Compare a wallet, see audit_wallets.lua."""
+    wallet, entries, listed, referred = fields_of(found[0]), found[1], found[2], fields_of(found[3])
     if wallet:
         wallet_from((wallet_id, found[0]))
     yield from _compare(
@@ -76,6 +78,10 @@ def compare_wallet(wallet_id: str, expected: Row, found: Sequence[Any]) -> Diffe
             ("balance", str(expected["balance"]), wallet.get("balance")),
             ("ledger", str(expected["balance"] + expected["in_flight"]), wallet.get("ledger")),
             ("number of entries", expected["entries"], entries),
+            *(
+                (f"deposit of {name}", deposits.get(name), referred.get(name, " ").partition(" ")[0] or None)
+                for name in sorted({*deposits, *referred})
+            ),
         ],
     )
     terms = [(name, expected[name], wallet.get(name)) for name in ("user", "currency", "status")]
@@ -108,7 +114,11 @@ def compare_invoice(invoice_id: str, expected: Row, found: Sequence[Any]) -> Dif
 
 
 def compare_payment(
-    payment_id: str, expected: Row, charges: Mapping[str, str], found: Sequence[Any]
+    payment_id: str,
+    expected: Row,
+    charges: Mapping[str, str],
+    refunds: Sequence[Refunded],
+    found: Sequence[Any],
 ) -> Differences:
     """Compare a payment, see audit_payments.lua."""
     payment, invoice, code = fields_of(found[0]), fields_of(found[5]), fields_of(found[6])
@@ -120,6 +130,8 @@ def compare_payment(
     if waits and not all(code.get(name, "").isdecimal() for name in NUMBERS_OF_CODE):
         yield differ(READABLE, payment_id, "code", "one that can be read", "none")
     facts = _payment_facts(expected, payment, took_money=took_money)
+    facts.append(("refunds", *_refund_facts(refunds, payment)))
+    facts += _reversal_facts(refunds, payment, fields_of(found[4]))
     for counter, period in charges.items():
         facts.append((f"period of {counter}", period, payment.get(f"{counter.partition(':')[0]}_period")))
     yield from _compare(CHANGE, payment_id, [*facts, ("listed with its user", 1, found[3])])
@@ -164,7 +176,6 @@ def _payment_facts(expected: Row, payment: Fields, *, took_money: bool) -> list[
         ("failure", expected["failure"], payment.get("failure")),
         ("version", str(expected["version"]), payment.get("version")),
         *((name, expected[name], payment.get(name)) for name in ("paid_at", "settled_at")),
-        ("refunds", expected["refunds"], _refunds_of(payment)),
     ]
     if took_money:
         facts += [
@@ -176,15 +187,47 @@ def _payment_facts(expected: Row, payment: Fields, *, took_money: bool) -> list[
     return facts
 
 
-def _refunds_of(payment: Fields) -> str:
-    """Return the refunds of a payment as in the ledger."""
-    listed = json.loads(payment.get("refunds", "[]"))
-    return "".join(f"{each['amount']} {each['at']}\n" for each in listed)
+def _refund_facts(refunds: Sequence[Refunded], payment: Fields) -> tuple[list[Refunded], list[Refunded]]:
+    """Return the refunds in the journal and in the record.
+
+    In the record, failed ones make room for later ones. An earlier version listed only those done, without ids.
+    """
+    found = [
+        Refunded(name and f"ref_{name}", int(amount), at, status)
+        for name, amount, at, status, _ in refund_parts(payment.get("refunds", ""))
+    ]
+    kept = {each.id for each in found}
+    expected = [each for each in refunds if each.status == "done" or (each.id and each.status == "pending")]
+    expected += [each for each in refunds if each.status == "failed" and each.id in kept]
+    if len(expected) == len(found):
+        expected.sort(key=refunds.index)
+        expected = [
+            there._replace(id=here.id) if "" in (there.id, here.id) else there
+            for there, here in zip(expected, found, strict=True)
+        ]
+    return expected, found
+
+
+def _reversal_facts(
+    refunds: Sequence[Refunded], payment: Fields, book: Fields
+) -> Iterator[tuple[str, Any, Any]]:
+    """List the reversals in the book of the mock settlement service: each is of a refund that did not fail."""
+    reversed_ids = {name for name in book if name.startswith("ref_")}
+    # By an operator in place of the service, or given back because it never settled.
+    is_decided = "resolution" in payment or "failure" in payment
+    for each in refunds:
+        if each.id in reversed_ids:
+            yield f"reversal of {each.id}", str(each.amount), book[each.id]
+        if not is_decided and each.status != "pending" and book.get("state") in ("settled", "reversed"):
+            yield f"whether {each.id} is reversed", each.status == "done", each.id in reversed_ids
+    strangers = reversed_ids - {each.id for each in refunds}
+    yield "reversals without a refund", set(), strangers
 
 
 def _work_facts(expected: Row, found: Sequence[Any]) -> list[tuple[str, Any, Any]]:
     """List whether an active payment will be finished, and its state in the settlement service."""
-    payment, on_agenda, set_aside, _, state, _, _ = found
+    payment, on_agenda, set_aside, _, book, _, _ = found
+    state = fields_of(book).get("state")
     status, waits = expected["status"], expected["set_aside"]
     ended = status in ENDED_WITH_MONEY or expected["failure"] == "settlement_failed"
     facts: list[tuple[str, Any, Any]] = [

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from technopay.engine.limits import GLOBAL_DAY, LIMIT_RULES, LimitRule
 from technopay.engine.values import JournalEntry
-from technopay.storage.audit.invariants import CHANGE, DEBIT, LIMIT, SLICES
+from technopay.storage.audit.invariants import BALANCE, CHANGE, DEBIT, LIMIT, SLICES
 from technopay.storage.audit.ledger import Ledger
 from technopay.storage.records import UNREADABLE
 
@@ -48,9 +48,14 @@ def _wallet_status(ledger: Ledger, entry: JournalEntry) -> None:
     ledger.do("UPDATE wallet SET status = ? WHERE id = ?", entry.type.partition(".")[2], entry.subject)
 
 
-def _wallet_deposited(ledger: Ledger, entry: JournalEntry) -> None:
+def _balance_changed(ledger: Ledger, entry: JournalEntry) -> None:
     amount = int(entry.fields["amount"])
-    ledger.do("UPDATE wallet SET deposits = deposits + ? WHERE id = ?", amount, entry.subject)
+    is_allowed = {"deposited": amount > 0, "withdrawn": amount < 0, "adjusted": amount != 0}
+    if not is_allowed[entry.type.partition(".")[2]]:
+        ledger.report_violation(BALANCE, entry, "amount", f"one that can be {entry.type}", amount)
+    if reference := entry.fields.get("reference"):
+        ledger.add_deposit(entry, reference)
+    ledger.do("UPDATE wallet SET paid_in = paid_in + ? WHERE id = ?", amount, entry.subject)
     ledger.post(entry, entry.subject, amount, 0)
 
 
@@ -143,6 +148,8 @@ def _failed(ledger: Ledger, entry: JournalEntry) -> None:
             ledger.expect(LIMIT, entry, f"period of {counter}", period, period if period in named else None)
             if ledger.use(counter, period, -payment["amount"]) < 0:
                 ledger.report_violation(LIMIT, entry, "used", "at least 0", "less")
+        ledger.begin_refund(entry, f"ref_{entry.subject[4:]}", payment["amount"])
+        ledger.end_refund(entry, "done")
         ledger.credit(entry, payment, payment["amount"])
     ledger.do("UPDATE payment SET failure = ? WHERE id = ?", reason, entry.subject)
 
@@ -154,16 +161,23 @@ def _refunding(ledger: Ledger, entry: JournalEntry) -> None:
         if not 0 < amount <= payment["amount"] - payment["refunded"]:
             ledger.report_violation(DEBIT, entry, "amount", "at most what is left", amount)
         ledger.do("UPDATE payment SET refunding = ? WHERE id = ?", amount, entry.subject)
+        ledger.begin_refund(entry, entry.fields.get("refund", ""), amount)
         ledger.move_in_flight(payment, amount)
 
 
 def _refunded(ledger: Ledger, entry: JournalEntry) -> None:
-    if payment := ledger.change(entry, "refunding", "refunded"):
+    is_whole = entry.type == "payment.refunded"
+    if payment := ledger.change(entry, "refunding", "refunded" if is_whole else "succeeded"):
         ledger.credit(entry, payment, payment["refunding"])
+        ledger.end_refund(entry, "done")
+        left = payment["amount"] - payment["refunded"] - payment["refunding"]
+        if is_whole != (left == 0):
+            ledger.report_violation(DEBIT, entry, "left", "nothing" if is_whole else "something", left)
 
 
 def _refund_failed(ledger: Ledger, entry: JournalEntry) -> None:
     if payment := ledger.change(entry, "refunding", "succeeded"):
+        ledger.end_refund(entry, "failed")
         ledger.move_in_flight(payment, -payment["refunding"])
 
 
@@ -197,7 +211,9 @@ ENTRIES: dict[str, Callable[[Ledger, JournalEntry], None]] = {
     "wallet.created": _wallet_created,
     "wallet.active": _wallet_status,
     "wallet.inactive": _wallet_status,
-    "wallet.deposited": _wallet_deposited,
+    "wallet.deposited": _balance_changed,
+    "wallet.withdrawn": _balance_changed,
+    "wallet.adjusted": _balance_changed,
     "invoice.created": _invoice_created,
     "invoice.voided": _invoice_ended,
     "invoice.expired": _invoice_ended,
@@ -213,6 +229,7 @@ ENTRIES: dict[str, Callable[[Ledger, JournalEntry], None]] = {
     "payment.expired": _unconfirmed_ended,
     "payment.refunding": _refunding,
     "payment.refunded": _refunded,
+    "payment.partially_refunded": _refunded,
     "payment.refund_failed": _refund_failed,
     "payment.resolved": _resolved,
     "payment.set_aside": _set_aside,

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from technopay.engine.models import Difference
 from technopay.engine.values import JournalEntry
@@ -13,16 +13,21 @@ TABLES = """
 CREATE TABLE user (id TEXT PRIMARY KEY, status TEXT);
 CREATE TABLE wallet (
     id TEXT PRIMARY KEY, user TEXT, currency TEXT, status TEXT DEFAULT 'active',
-    balance INT DEFAULT 0, in_flight INT DEFAULT 0, entries INT DEFAULT 0, deposits INT DEFAULT 0,
+    balance INT DEFAULT 0, in_flight INT DEFAULT 0, entries INT DEFAULT 0, paid_in INT DEFAULT 0,
     surplus INT DEFAULT 0
 );
+CREATE TABLE deposit (wallet TEXT, reference TEXT, entry TEXT, PRIMARY KEY (wallet, reference)) WITHOUT ROWID;
 CREATE TABLE movement (wallet TEXT, number INT, entry TEXT, PRIMARY KEY (wallet, number)) WITHOUT ROWID;
 CREATE TABLE invoice (id TEXT PRIMARY KEY, user TEXT, amount TEXT, currency TEXT, status TEXT DEFAULT 'open');
 CREATE TABLE payment (
     id TEXT PRIMARY KEY, status TEXT DEFAULT 'requires_confirmation', created_at TEXT, wallet TEXT, amount INT,
-    currency TEXT, paid_at TEXT, balance TEXT, settled_at TEXT, failure TEXT, refunding INT,
-    refunded INT DEFAULT 0, refunds TEXT DEFAULT '', set_aside INT DEFAULT 0, version INT DEFAULT 0
+    currency TEXT, paid_at TEXT, balance TEXT, settled_at TEXT, failure TEXT, refunding INT, refund TEXT,
+    refunded INT DEFAULT 0, set_aside INT DEFAULT 0, version INT DEFAULT 0
 );
+CREATE TABLE refund (
+    payment TEXT, number INTEGER PRIMARY KEY, id TEXT, amount INT, at_ms TEXT, status TEXT
+);
+CREATE INDEX refund_of ON refund (payment);
 CREATE TABLE spending_limit (name TEXT PRIMARY KEY, amount TEXT, is_set INT DEFAULT 0);
 CREATE TABLE used (counter TEXT, period TEXT, amount INT, PRIMARY KEY (counter, period)) WITHOUT ROWID;
 CREATE TABLE slice (
@@ -32,6 +37,15 @@ CREATE TABLE charge (payment TEXT, counter TEXT, period TEXT, PRIMARY KEY (payme
 """
 
 Row = sqlite3.Row
+
+
+class Refunded(NamedTuple):
+    """A refund of a payment; `at_ms` is its end, or its begin while it is pending."""
+
+    id: str
+    amount: int
+    at_ms: str
+    status: str
 
 
 class Ledger:
@@ -87,10 +101,10 @@ class Ledger:
         self.do("UPDATE wallet SET surplus = ? WHERE id = ?", surplus, wallet_id)
 
     def totals(self) -> Iterator[tuple[str, int, int]]:
-        """Return by currency the deposits, and the sum of wallets and of debits that were not refunded."""
+        """Return by currency the money paid in, and the sum of wallets and of debits that were not refunded."""
         yield from self._database.execute(
             """
-            SELECT currency, sum(deposits), sum(balance + surplus) + coalesce((
+            SELECT currency, sum(paid_in), sum(balance + surplus) + coalesce((
                 SELECT sum(amount - refunded) FROM payment WHERE payment.currency = wallet.currency), 0)
             FROM wallet GROUP BY currency
             """
@@ -117,11 +131,45 @@ class Ledger:
         """Apply a credit of this amount, to the wallet that was debited."""
         self.expect(DEBIT, entry, "amount", amount, int(entry.fields["amount"]))
         self.expect(DEBIT, entry, "wallet", payment["wallet"], entry.fields["wallet"])
-        self.do(
-            "UPDATE payment SET refunded = refunded + ?, refunds = refunds || ? WHERE id = ?",
-            amount, f"{amount} {entry.at_ms}\n", entry.subject,
-        )  # fmt: skip
+        self.do("UPDATE payment SET refunded = refunded + ? WHERE id = ?", amount, entry.subject)
         self.post(entry, entry.fields["wallet"], int(entry.fields["amount"]), -amount)
+
+    def begin_refund(self, entry: JournalEntry, refund_id: str, amount: int) -> None:
+        """Note a refund. One of an earlier version has no id."""
+        self.do(
+            "INSERT INTO refund (payment, id, amount, at_ms, status) VALUES (?, ?, ?, ?, 'pending')",
+            entry.subject, refund_id, amount, str(entry.at_ms),
+        )  # fmt: skip
+
+    def end_refund(self, entry: JournalEntry, status: str) -> None:
+        """End the refund of a payment that was begun last."""
+        self.do(
+            "UPDATE refund SET status = ?, at_ms = ? WHERE number ="
+            " (SELECT max(number) FROM refund WHERE payment = ?)",
+            status, str(entry.at_ms), entry.subject,
+        )  # fmt: skip
+
+    def refunds(self, payment_id: str) -> list[Refunded]:
+        """Return the refunds of a payment, in the order of their begin."""
+        rows = self._database.execute(
+            "SELECT id, amount, at_ms, status FROM refund WHERE payment = ? ORDER BY number", (payment_id,)
+        )
+        return [Refunded(*row) for row in rows]
+
+    def add_deposit(self, entry: JournalEntry, reference: str) -> None:
+        """Note the reference of a deposit, which is unique in its wallet."""
+        known = self._database.execute(
+            "SELECT entry FROM deposit WHERE wallet = ? AND reference = ?", (entry.subject, reference)
+        ).fetchone()
+        if known:
+            self.report_violation(BALANCE, entry, "reference", f"used once, by {known[0]}", reference)
+        else:
+            self.do("INSERT INTO deposit VALUES (?, ?, ?)", entry.subject, reference, entry.id)
+
+    def deposits(self, wallet_id: str) -> dict[str, str]:
+        """Return the entries of deposits with a reference."""
+        rows = self._database.execute("SELECT reference, entry FROM deposit WHERE wallet = ?", (wallet_id,))
+        return {row["reference"]: row["entry"] for row in rows}
 
     def move_in_flight(self, payment: Row, amount: int) -> None:
         """Add an amount of a payment to `in_flight`, or take it out."""
@@ -189,10 +237,10 @@ class Ledger:
         self._report(differ(invariant, f"{entry.subject} at {entry.id}", what, expected, found))
 
     def compare_totals(self) -> Iterator[Difference]:
-        """Compare deposits with the money that they became."""
-        for currency, deposits, found in self.totals():
-            if deposits != found:
-                yield differ(MONEY, currency, "deposits", deposits, found)
+        """Compare the money paid in with the money that it became."""
+        for currency, paid_in, found in self.totals():
+            if paid_in != found:
+                yield differ(MONEY, currency, "deposits + adjustments - withdrawals", paid_in, found)
 
 
 KEYS = {"user": "id", "wallet": "id", "invoice": "id", "payment": "id", "spending_limit": "name"}

@@ -155,7 +155,7 @@ async def test_a_command_that_cannot_be_sent_costs_only_that_command(caplog: pyt
 
     with pytest.raises(InternalError):
         crashed.result()
-    assert "Deposit" in caplog.text
+    assert "ChangeBalance" in caplog.text
     stage.store.answer(OK)
     assert next_one.result() == OK
 

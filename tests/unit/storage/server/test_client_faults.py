@@ -86,7 +86,7 @@ async def test_while_the_store_does_not_answer_the_outcome_is_unknown_and_known_
     far: Setup, truth: Setup, proxy: Proxy, impatient: None, fault: Fault
 ) -> None:
     wallet = await truth.wallet(balance=0)
-    command = commands.Deposit(operation(), wallet, 7)
+    command = commands.ChangeBalance(operation(), wallet, 7)
     proxy.strike(fault, times=1_000)
     with pytest.raises(OutcomeUnknown):
         await far.run(command)

@@ -51,7 +51,7 @@ class Held:
         wait = ReplicaWait(REPLICAS, WAIT_MS, SCRIPTS["write_tick"], lambda: ("{tp:00}:journal",))
         self.replies = Acknowledgements(connection, wait, self._fail)
 
-    async def come(self, *replies: Any, script: str | None = "deposit") -> None:
+    async def come(self, *replies: Any, script: str | None = "change_balance") -> None:
         """Let replies come in one tick of the loop."""
         for reply in replies:
             self.replies.on_reply(SCRIPTS[script] if script else None, self.results.append, reply)
@@ -109,7 +109,7 @@ async def test_a_write_that_comes_after_its_wait_proves_nothing(held: Held) -> N
 @pytest.mark.parametrize(
     ("script", "reply"),
     [
-        ("deposit", StoreUnavailable()),
+        ("change_balance", StoreUnavailable()),
         ("read_meta", ["ok", "1", "", []]),
         ("claim_relay", ["nothing", "1", ""]),
         ("claim_relay", ["busy", "1", ""]),
@@ -143,7 +143,7 @@ async def test_a_handler_that_fails_costs_no_other_call_its_result(held: Held) -
     def fail(_: object) -> None:
         raise ZeroDivisionError
 
-    held.replies.on_reply(SCRIPTS["deposit"], fail, ["ok"])
+    held.replies.on_reply(SCRIPTS["change_balance"], fail, ["ok"])
     await held.come(["ok", 1])
     held.connection.reply(["ok"], REPLICAS)
     assert held.results == [["ok", 1]]
@@ -156,7 +156,7 @@ NO_REPLICA = ReplicaWait(0, 50, SCRIPTS["write_tick"], lambda: (JOURNAL,))
 
 @pytest.fixture
 async def client(server_url: str) -> AsyncIterator[ServerClient]:
-    library = SCRIPTS["deposit"].library
+    library = SCRIPTS["change_balance"].library
     opened = ServerClient(server_url, library=library, reply_timeout_s=2.0, replica_wait=NO_REPLICA)
     yield opened
     await opened.aclose()

@@ -2,8 +2,8 @@
 --
 -- Read whole payments and what they have to agree with, at one position of the journal.
 --
--- Returns {code, now, '', position, [{fields, on the agenda, set aside, whether its user has it, state in the mock
--- service's book or '', fields of its invoice, fields of its code}], {id} for an unreadable one}
+-- Returns {code, now, '', position, [{fields, on the agenda, set aside, whether its user has it, its fields in
+-- the mock service's book, fields of its invoice, fields of its code}], {id} for an unreadable one}
 
 local function has(sorted_set, id)
     return redis.call('ZSCORE', sorted_set, id) and 1 or 0
@@ -14,7 +14,7 @@ local function read_one(id)
     return {
         flat(payment), has(key('agenda'), id), has(key('set_aside'), id),
         payment.user and has(key('payments', payment.user), id) or 0,
-        fields('mock:settlement', id, 'state') or '',
+        flat(read('mock:settlement', id)),
         flat(payment.invoice and read('invoice', payment.invoice)),
         flat(read_code(id)),
     }

@@ -28,7 +28,7 @@ local function add_message(entry)
     end
     local is_read, context = pcall(message_context, entry_fields.payment)
     if context ~= '' then
-        messages[#messages + 1] = {entry[1], kind, entry_fields.issue or '', entry_fields.reason or '',
+        messages[#messages + 1] = {entry[1], kind, entry_fields.issue or '', message_reason(entry_fields),
             is_read and context or {entry_fields.payment}}
     end
 end

@@ -4,12 +4,15 @@
 -- LIMIT_FIELDS, too.
 --
 -- refund, refund_amount  the last refund that was begun: its id and its amount
--- refunds                the credits, as JSON: {amount, at} each
 
 -- Whether the verdict was recorded before.
 local function is_recorded(verdict, payment)
-    local TO = {settled = 'succeeded', given_back = 'failed', reversed = 'refunded', refund_failed = 'succeeded'}
-    return payment.status == TO[verdict]
+    if verdict == 'reversed' then
+        return (payment.status == 'refunded' or payment.status == 'succeeded') and has_ended(payment, 'done')
+    elseif verdict == 'refund_failed' then
+        return payment.status == 'succeeded' and has_ended(payment, 'failed')
+    end
+    return payment.status == (verdict == 'settled' and 'succeeded' or 'failed')
 end
 
 -- Check every record that a credit writes to, before the first write.
@@ -17,6 +20,7 @@ local function require_writable(payment, credits)
     require_debit(payment)
     if payment.status == 'refunding' then
         require_integer(payment.refund_amount)
+        read_refunds(payment)
     end
     if credits then
         require_integer(fields('wallet', payment.wallet, 'balance'))
@@ -30,11 +34,6 @@ local function require_writable(payment, credits)
     end
 end
 
--- The refunds of a payment: this one.
-local function list_refund(amount)
-    return cjson.encode({{amount = amount, at = at}})
-end
-
 local function credit(type, id, payment, amount, version, ...)
     local balance = redis.call('HINCRBY', key('wallet', payment.wallet), 'balance', amount)
     local entry = append(type, id, 'version', version, 'wallet', payment.wallet, 'amount', amount,
@@ -45,8 +44,9 @@ end
 -- Give a debit back; return the details for the home of the limit.
 local function give_back(id, payment)
     local version = next_version(payment.version)
-    end_payment(id, payment, 'failed', 'failure', 'settlement_failed', 'refunds', list_refund(payment.amount),
-        'version', version)
+    -- It has no reversal; its id follows from that of the payment.
+    local refunds = list_refunds({new_refund('ref_' .. string.sub(id, 5), payment.amount, 'done', '', '')})
+    end_payment(id, payment, 'failed', 'failure', 'settlement_failed', 'refunds', refunds, 'version', version)
     redis.call('HDEL', key('invoice', payment.invoice), 'payment')
     local periods, returned = {}, {}
     for _, counter in ipairs(charged_counters(payment)) do
@@ -62,16 +62,24 @@ local function give_back(id, payment)
 end
 
 local function refund(id, payment)
-    local version = next_version(payment.version)
-    end_payment(id, payment, 'refunded', 'refunds', list_refund(payment.refund_amount), 'version', version)
-    credit('payment.refunded', id, payment, payment.refund_amount, version)
+    local version, refunds = next_version(payment.version), read_refunds(payment)
+    local note, by = unpack(cjson.decode(given(end_refund(refunds, payment, 'done').more) or '["",""]'))
+    local is_whole = refunded_amount(refunds) == tonumber(payment.amount)
+    end_payment(id, payment, is_whole and 'refunded' or 'succeeded', 'refunds', list_refunds(refunds),
+        'version', version)
+    local more = {'refund', payment.refund}
+    add_given(more, 'note', note)
+    add_given(more, 'by', by)
+    credit(is_whole and 'payment.refunded' or 'payment.partially_refunded', id, payment, payment.refund_amount,
+        version, unpack(more))
 end
 
 -- The money stays settled; another refund can be tried.
 local function fail_refund(id, payment)
-    local version = next_version(payment.version)
-    end_payment(id, payment, 'succeeded', 'version', version)
+    local version, refunds = next_version(payment.version), read_refunds(payment)
+    end_refund(refunds, payment, 'failed')
+    end_payment(id, payment, 'succeeded', 'refunds', list_refunds(refunds), 'version', version)
     redis.call('HINCRBY', key('wallet', payment.wallet), 'ledger', '-' .. payment.refund_amount)
-    append('payment.refund_failed', id, 'version', version)
+    append('payment.refund_failed', id, 'version', version, 'refund', payment.refund)
     return version
 end

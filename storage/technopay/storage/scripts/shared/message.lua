@@ -21,6 +21,11 @@ local function message_kind(entry_fields)
     return MESSAGE_KINDS[entry_fields.type]
 end
 
+-- What the text of a message says beside its context: why something failed, or how much of a payment went back.
+local function message_reason(entry_fields)
+    return entry_fields.type == 'payment.partially_refunded' and entry_fields.amount or entry_fields.reason or ''
+end
+
 -- The context of a message, packed: id, user, amount, currency, merchant and status of the payment; method, version and
 -- key of its code; e-mail and phone. '' if there is no such payment.
 local function message_context(id)

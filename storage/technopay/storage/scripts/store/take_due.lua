@@ -50,7 +50,7 @@ local function take_message(member)
             and string.match(attempts, '^%d+$'))
         local is_read, found = pcall(message_context, payment)
         messages[#messages + 1] = {id, kind, channel, attempts, claim('message', id, member),
-            entry_fields.issue or '', entry_fields.reason or '', is_read and found or {payment}}
+            entry_fields.issue or '', message_reason(entry_fields), is_read and found or {payment}}
     else
         assert(REAPED[status] or not status and not kind, 'an unknown status')
         redis.call('DEL', key('message', id))
