@@ -42,6 +42,8 @@ WITH_PAYMENT = {
     "payment_not_confirmable",
     "payment_not_cancelable",
     "payment_not_refundable",
+    "refund_in_progress",
+    "refund_too_large",
     "payment_not_resolvable",
 }
 """Refusals that include the payment that they are about."""
@@ -224,7 +226,7 @@ def told_by(outcome: Outcome[Any]) -> dict[str, int]:
     refusal = caught.value
     assert refusal.code == outcome.code
     assert (refusal.payment is not None) == shows_payment(outcome), f"payment not as it should be: {outcome}"
-    figures = ("required", "available", "attempts_remaining")
+    figures = ("required", "available", "refundable", "attempts_remaining")
     told = {name: getattr(refusal, name) for name in figures if getattr(refusal, name) is not None}
     if refusal.limit:
         assert refusal.limit.limit is not None

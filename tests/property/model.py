@@ -64,6 +64,14 @@ class Invoice:
 
 
 @dataclass
+class Refund:
+    """An amount of a payment that goes back."""
+
+    amount: int
+    status: str
+
+
+@dataclass
 class Payment:
     """One attempt to pay an invoice."""
 
@@ -81,8 +89,21 @@ class Payment:
     given_up: bool = False
     set_aside: bool = False
     failure: str | None = None
-    refunded: int = 0
+    refunds: list[Refund] = field(default_factory=list)
     balance_after: int | None = None
+
+    @property
+    def refunded(self) -> int:
+        return sum(each.amount for each in self.refunds if each.status == "done")
+
+    @property
+    def moving(self) -> int:
+        """The amount that a verdict moves."""
+        return self.refunds[-1].amount if self.status == "refunding" else self.amount
+
+    def has_ended(self, status: str) -> bool:
+        """Whether the last refund ended so; none counts as failed."""
+        return (self.refunds[-1].status if self.refunds else "failed") == status
 
     @property
     def took_money(self) -> bool:
@@ -101,6 +122,7 @@ class Contract:
     limits: dict[str, int | None] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
+    deposits: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def create_user(self, user_id: str, *, email: bool, phone: bool) -> None:
         refuse_if(user_id in self.users, "user_exists")
@@ -116,10 +138,16 @@ class Contract:
     def set_wallet_status(self, wallet_id: str, status: str) -> None:
         _find(self.wallets, wallet_id, "wallet_not_found").status = status
 
-    def deposit(self, wallet_id: str, amount: int) -> None:
+    def change_balance(self, wallet_id: str, amount: int, reference: str | None = None) -> None:
         wallet = _find(self.wallets, wallet_id, "wallet_not_found")
+        if reference and (earlier := self.deposits.get((wallet_id, reference))):
+            refuse_if(earlier != amount, "reference_used")
+            return
         refuse_if(wallet.balance + wallet.in_flight + amount > AMOUNT_MAX, "balance_too_large")
+        refuse_if(wallet.balance + amount < 0, "insufficient_funds", required=-amount, available=wallet.balance)
         wallet.balance += amount
+        if reference:
+            self.deposits[wallet_id, reference] = amount
 
     def create_invoice(
         self, invoice_id: str, user_id: str, amount: int, currency: str, reference: str | None
@@ -190,22 +218,32 @@ class Contract:
         refuse_if(payment.status != WAITING, "payment_not_cancelable")
         self._cancel_live(self.invoices[payment.invoice])
 
-    def refund(self, payment_id: str) -> None:
+    def refund(self, payment_id: str, amount: int | None) -> None:
         payment = _find(self.payments, payment_id, "payment_not_found")
-        if payment.status in ("refunding", "refunded"):
+        left = payment.amount - payment.refunded
+        if payment.status == "refunding":
+            refuse_if(amount is not None or payment.refunds[-1].amount != left, "refund_in_progress")
             return
-        refuse_if(payment.status != "succeeded", "payment_not_refundable")
+        if payment.status == "refunded" and amount is None:
+            return
+        refuse_if(payment.status not in ("succeeded", "refunded"), "payment_not_refundable")
+        refuse_if(amount is not None and amount > left, "refund_too_large", refundable=left)
+        amount = amount or left
         wallet = self.wallets[payment.wallet]
-        refuse_if(wallet.balance + wallet.in_flight + payment.amount > AMOUNT_MAX, "balance_too_large")
-        wallet.in_flight += payment.amount
+        refuse_if(wallet.balance + wallet.in_flight + amount > AMOUNT_MAX, "balance_too_large")
+        wallet.in_flight += amount
         payment.status = "refunding"
+        payment.refunds.append(Refund(amount, "pending"))
 
     def complete(self, payment_id: str, claim: str, verdict: Verdict) -> None:
         payment = _find(self.payments, payment_id, "payment_not_found")
-        ends = {
-            "settled": "succeeded", "given_back": "failed", "reversed": "refunded", "refund_failed": "succeeded"
-        }  # fmt: skip
-        if payment.status == ends[verdict]:
+        was_recorded = {
+            "settled": payment.status == "succeeded",
+            "given_back": payment.status == "failed",
+            "reversed": payment.status in ("succeeded", "refunded") and payment.has_ended("done"),
+            "refund_failed": payment.status == "succeeded" and payment.has_ended("failed"),
+        }
+        if was_recorded[verdict]:
             return
         begins = "refunding" if verdict in ("reversed", "refund_failed") else "processing"
         refuse_if(payment.status != begins or payment.claim != claim, "claim_lost")
@@ -233,24 +271,27 @@ class Contract:
 
     def _conclude(self, payment: Payment, verdict: Verdict) -> None:
         wallet, invoice = self.wallets[payment.wallet], self.invoices[payment.invoice]
-        self._leave_flight(payment)
+        amount = payment.moving
+        self._leave_flight(payment, amount)
         if verdict == "refund_failed":
-            payment.status = "succeeded"
+            payment.status, payment.refunds[-1].status = "succeeded", "failed"
             return
         if verdict == "settled":
             payment.status, invoice.status = "succeeded", "paid"
             return
-        wallet.balance += payment.amount
-        payment.refunded = payment.amount
+        wallet.balance += amount
         if verdict == "reversed":
-            payment.status, invoice.refunded = "refunded", payment.amount
+            payment.refunds[-1].status = "done"
+            payment.status = "refunded" if payment.refunded == payment.amount else "succeeded"
+            invoice.refunded = payment.refunded
             return
+        payment.refunds.append(Refund(amount, "done"))
         payment.status, payment.failure = "failed", "settlement_failed"
         invoice.status, invoice.live = "open", None
         self.used[payment.currency] -= payment.amount
 
-    def _leave_flight(self, payment: Payment) -> None:
-        self.wallets[payment.wallet].in_flight -= payment.amount
+    def _leave_flight(self, payment: Payment, amount: int) -> None:
+        self.wallets[payment.wallet].in_flight -= amount
         payment.claim, payment.given_up, payment.set_aside = "", False, False
 
     def _cancel_live(self, invoice: Invoice) -> None:

@@ -7,15 +7,14 @@ from typing import Literal
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 from property import snapshot
-from property.machine import GHOST, LONG_MS, StoreMachine
-from property.model import ATTEMPTS, RESENDS, WAITING, Refused, Verdict
+from property.corrections import NUMBERS, RARELY, Corrections, has_payments
+from property.machine import GHOST, LONG_MS
+from property.model import ATTEMPTS, RESENDS, WAITING, Verdict
 from support.fixtures.store_commands import renew_claims, take_due
 from support.fixtures.store_setup import KEY_ID, evidence_of
 
 from technopay.engine.commands import (
-    BeginRefund,
     CancelPayment,
-    ChangeBalance,
     CompletePayment,
     ConfirmPayment,
     CreateInvoice,
@@ -30,28 +29,16 @@ from technopay.engine.commands import (
     StartPayment,
     VoidInvoice,
 )
-from technopay.engine.models import Wallet
-from technopay.engine.ports import Outcome
-from technopay.engine.values import Operation
 
 FAR, MERCHANT = datetime(2100, 1, 1, tzinfo=UTC), "shop"
 
 NAMES = ["ann", "ben", "cat", "dan"]
-NUMBERS, RARELY = st.integers(0, 63), st.sampled_from([False] * 9 + [True])
 USERS, USERS_OR_GHOST = st.sampled_from(NAMES), st.sampled_from([*NAMES, GHOST])
 CURRENCIES = st.sampled_from(snapshot.CURRENCIES)
-AMOUNTS, DEPOSITS = st.integers(1, 30), st.sampled_from([*range(5, 50, 5), 2**53 - 1])
+AMOUNTS = st.integers(1, 30)
 
 
-def has_payments(machine: StoreMachine) -> bool:
-    return bool(machine.contract.payments)
-
-
-def refuse_reused_key() -> None:
-    raise Refused("idempotency_key_reused")
-
-
-class Purchases(StoreMachine):
+class Purchases(Corrections):
     @initialize(repeats=st.integers(0, 2**50 - 1), limit=st.sampled_from([None, 60]))
     def open_for_business(self, repeats: int, limit: int | None) -> None:
         for user, email, phone in (("ann", True, True), ("ben", False, True), ("cat", False, False)):
@@ -60,7 +47,7 @@ class Purchases(StoreMachine):
                 self.create_wallet(user, currency, 0)
                 self.create_invoice(user, 10, currency, None)
         for wallet in list(self.contract.wallets):
-            self._deposit(wallet, 20, self.operation())
+            self.change_balance(wallet, 20)
         self.set_limit("EUR", limit)
         self.repeats = repeats
 
@@ -96,18 +83,6 @@ class Purchases(StoreMachine):
             command,
             partial(self.contract.set_wallet_status, wallet, status),
         )
-
-    @rule(number=NUMBERS, amount=DEPOSITS, reuse_key=RARELY)
-    def deposit(self, number: int, amount: int, reuse_key: bool) -> None:
-        wallet, operation = self.pick(list(self.contract.wallets), number), self.operation()
-        outcome = self._deposit(wallet, amount, operation)
-        if reuse_key and outcome.code == "ok":
-            other = ChangeBalance(Operation(operation.operation_id, "other arguments", LONG_MS), wallet, amount)
-            self.check(other, refuse_reused_key)
-
-    def _deposit(self, wallet: str, amount: int, operation: Operation) -> Outcome[Wallet]:
-        command = ChangeBalance(operation, wallet, amount)
-        return self.check(command, partial(self.contract.deposit, wallet, amount))
 
     @precondition(lambda self: len(self.contract.invoices) < 20)
     @rule(
@@ -307,17 +282,6 @@ class Purchases(StoreMachine):
             partial(self.contract.cancel, payment, user),
             recorded=keyed,
         )
-
-    @precondition(has_payments)
-    @rule(number=NUMBERS)
-    def refund(self, number: int) -> None:
-        payment = self.pick_payment(number, "succeeded")
-        known = self.contract.payments.get(payment)
-        succeeded = known and known.status == "succeeded"
-        command = BeginRefund(self.operation(), payment, "ref_001")
-        outcome = self.check(command, partial(self.contract.refund, payment))
-        if known and succeeded and outcome.code == "ok":
-            known.claim = outcome.details["claim"]
 
     @precondition(has_payments)
     @rule(number=NUMBERS, verdict=st.sampled_from(["settled", "settled", "given_back"]), forged=RARELY)

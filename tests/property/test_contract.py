@@ -14,7 +14,8 @@ HAVE_TO_BE_MET = {
     "set_user_status": "ok user_not_found",
     "create_wallet": "ok user_not_found",
     "set_wallet_status": "ok wallet_not_found",
-    "deposit": "ok wallet_not_found balance_too_large idempotency_key_reused",
+    "change_balance": "ok wallet_not_found reference_used insufficient_funds balance_too_large"
+    " idempotency_key_reused",
     "create_invoice": "ok user_not_found reference_used",
     "void_invoice": "ok invoice_not_found invoice_not_voidable",
     "start_payment": "ok user_not_found wallet_not_found invoice_not_found user_blocked wallet_inactive"
@@ -24,7 +25,7 @@ HAVE_TO_BE_MET = {
     " payment_not_confirmable confirmation_invalid insufficient_funds daily_limit_exceeded",
     "resend_code": "ok payment_not_found user_blocked wallet_inactive payment_not_confirmable rate_limited",
     "cancel_payment": "ok payment_not_found payment_not_cancelable",
-    "begin_refund": "ok payment_not_refundable",
+    "begin_refund": "ok payment_not_refundable refund_too_large refund_in_progress",
     "complete_payment": "ok claim_lost",
     "resolve_payment": "ok payment_not_resolvable",
 }

@@ -1,6 +1,7 @@
 """The audit: clean after every operation, and broken by every hand-made corruption, by name."""
 
 import asyncio
+import re
 from dataclasses import dataclass
 from typing import Any
 

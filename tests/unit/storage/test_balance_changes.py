@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 import pytest
 from support.fixtures.audit import assert_clean
-from support.fixtures.store_setup import Setup, client_of, dump, entries_of, operation
+from support.fixtures.store_commands import entries_of
+from support.fixtures.store_setup import Setup, client_of, dump, operation
 
 from technopay.engine.commands import ChangeBalance
 from technopay.engine.models import Wallet
@@ -34,7 +35,7 @@ async def test_a_correction_has_an_entry_with_its_note_and_operator(
     assert changed.code == "ok"
     assert changed.value is not None
     assert changed.value.balance == 1_000 + amount
-    [entry] = await entries_of(setup, wallet, 1)
+    [entry] = await entries_of(setup.store, wallet, 1)
     assert (entry.kind, entry.amount, entry.balance_after) == (shown, amount, 1_000 + amount)
     assert (entry.note, entry.by, entry.payment_id, entry.reference) == ("counted again", "root", None, None)
     [(name, fields)] = await setup.news(before)

@@ -2,8 +2,8 @@
 
 import pytest
 from support.fixtures.audit import assert_clean
-from support.fixtures.store_commands import set_aside
-from support.fixtures.store_setup import Setup, dump, entries_of, operation
+from support.fixtures.store_commands import entries_of, set_aside
+from support.fixtures.store_setup import Setup, dump, operation
 
 from technopay.engine.commands import BeginRefund, ResolvePayment
 from technopay.engine.models import OperatorPayment
@@ -47,7 +47,7 @@ async def test_a_payment_is_refunded_in_parts_until_nothing_is_left(setup: Setup
     assert [name for name, _ in await setup.news(before)] == [
         "payment.refunding", "payment.partially_refunded", "payment.refunding", "payment.refunded",
     ]  # fmt: skip
-    entries = await entries_of(setup, wallet, 2)
+    entries = await entries_of(setup.store, wallet, 2)
     assert [(each.kind, each.amount, each.refund_id, each.payment_id) for each in entries] == [
         ("refund", 700, "ref_002", payment_id),
         ("refund", 300, "ref_001", payment_id),
@@ -153,7 +153,7 @@ async def test_note_and_operator_are_kept_with_the_refund_and_its_entry(setup: S
     payment = await complete(setup, payment_id, begun, "reversed")
 
     assert [each.note for each in payment.refunds] == [note]
-    [entry] = await entries_of(setup, wallet, 1)
+    [entry] = await entries_of(setup.store, wallet, 1)
     assert (entry.note, entry.by) == (note, "root 1")
     await assert_clean(setup.store)
 
