@@ -1,5 +1,7 @@
 """The endpoints of operators over HTTP: the status and exactly the members of each response."""
 
+import re
+
 import pytest
 from support.fixtures.engine_setup import wait_for
 from support.fixtures.http_api import (
@@ -121,7 +123,8 @@ async def test_a_refund_gives_the_money_back_and_leaves_the_invoice_paid(api: Ap
     assert (refunded["status"], refunded["refunded_amount"]) == ("refunded", 2_500)
     (refund,) = refunded["refunds"]
     assert TIME.fullmatch(refund.pop("at"))
-    assert refund == {"amount": 2_500, "reason": "requested_by_operator"}
+    assert re.fullmatch("ref_00[0-9A-Za-z_-]+", refund.pop("id"))
+    assert refund == {"amount": 2_500, "reason": "requested_by_operator", "note": None, "status": "done"}
     invoice = (await alice.get(f"/invoices/{payment['invoice_id']}")).expect(200)
     assert (invoice["status"], invoice["refunded_amount"]) == ("paid", 2_500)
     assert await alice.balance() == 10_000

@@ -197,7 +197,7 @@ async def test_only_technopay_migrate_migrates_a_server(
     monkeypatch.setattr("technopay.storage.store.CHECK_INTERVAL_S", 0.01)
     meta = Keys(namespace).key("meta")
     for schema, line in (
-        ("5", "the store has schema 5, this program 6: run `technopay migrate`"),
+        ("5", "the store has schema 5, this program 7: run `technopay migrate`"),
         ("migrating:1", "the store is being migrated; if no `technopay migrate` runs, run it"),
     ):
         await old_store.client.hset(meta, "schema", schema)
@@ -210,5 +210,5 @@ async def test_only_technopay_migrate_migrates_a_server(
     async with RedisStore.connect(url, namespace=namespace) as store, Redis.from_url(url) as client:
         assert (await store.audit()).clean
         await client.hdel(meta, "schema")
-    with pytest.raises(StoreUnfit, match="the store has schema None, this program 6"):
+    with pytest.raises(StoreUnfit, match="the store has schema None, this program 7"):
         await migrate_store(url, namespace=namespace)

@@ -2,6 +2,7 @@
 
 from planted.behaviour import LIMITS_ON_BEHAVIOUR
 from planted.clusters import CLUSTERS
+from planted.corrections import CORRECTIONS
 from planted.events import EVENTS
 from planted.load import LOAD
 from planted.money import CONFIRMATION, ENDINGS
@@ -15,6 +16,7 @@ BREAKAGES = (
     *CLUSTERS,
     *CONFIRMATION,
     *ENDINGS,
+    *CORRECTIONS,
     *LIMITS_ON_BEHAVIOUR,
     *SIGN_IN_AND_BOUNDS,
     *EVENTS,

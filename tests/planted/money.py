@@ -287,15 +287,11 @@ ENDINGS = (
         "refund-credited-twice",
         "A refund that is asked for again is not credited again.",
         (
+            lua("begin_refund", "if payment.status == 'refunded' and amount == '' then", "if false then"),
             lua(
                 "begin_refund",
-                "if payment.status == 'refunding' or payment.status == 'refunded' then",
-                "if payment.status == 'refunding' then",
-            ),
-            lua(
-                "begin_refund",
-                "elseif payment.status ~= 'succeeded' then",
-                "elseif payment.status ~= 'succeeded' and payment.status ~= 'refunded' then",
+                "local left = payment.status == 'refunded' and '0' or",
+                "local left = payment.status == 'refunded' and payment.amount or",
             ),
         ),
         (f"{ENDS}::test_a_refund_that_is_asked_for_again_when_it_is_over_is_not_credited_again[fake]",),

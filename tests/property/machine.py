@@ -236,7 +236,7 @@ def told_by(outcome: Outcome[Any]) -> dict[str, int]:
 
 def shows_payment(outcome: Outcome[Any]) -> bool:
     """Whether a refusal has to include a payment: always with a payment's own command."""
-    return outcome.code in WITH_PAYMENT or type(outcome.value).__name__ == "Payment"
+    return outcome.code in WITH_PAYMENT or type(outcome.value).__name__ in ("Payment", "OperatorPayment")
 
 
 def different(found: dict[str, Any], expected: dict[str, Any]) -> str:

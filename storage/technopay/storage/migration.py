@@ -20,11 +20,12 @@ from technopay.storage.commands import (
     MigrateLimits,
     MigratePayments,
     MigrateReferences,
+    ReadMeta,
     ReadReferences,
 )
 from technopay.storage.partition import Partition
 from technopay.storage.partitions import Partitions
-from technopay.storage.schema import MIGRATING, SCHEMA, is_migratable, new_incarnation
+from technopay.storage.schema import MIGRATING, RAISED, SCHEMA, is_migratable, new_incarnation, next_incarnation
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,28 @@ async def migrate(partition: Partition, schema: str, *, wait_s: float) -> None:
         if not meta.get("schema", "").startswith(MIGRATING) or meta.get("incarnation") != incarnation:
             raise StoreUnfit("the store was replaced while it was migrated; run `technopay migrate` again")
         meta = await _advance(partition, meta["schema"], meta.get("migration_position", BEGINNING))
+
+
+async def raise_schema(partitions: Partitions, *, wait_s: float) -> None:
+    """Raise the schema of a store whose records are as they are now, or go on with that.
+
+    An engine of schema 6 must not run beside one of 7: it would take the refund of a part for one of the whole.
+    The first partition is last, so its meta record is about all of them.
+    """
+    first, *_ = partitions
+    meta = (await first.run(ReadMeta())).value or {}
+    incarnation = meta["incarnation"]
+    following = next_incarnation(incarnation) if meta.get("schema") == RAISED else incarnation
+    all_partitions = list(reversed(list(partitions)))
+    for each in all_partitions:
+        each.guard(None)
+        if (await _run(each, BeginMigration(RAISED, following))).get("incarnation") != following:
+            raise StoreUnfit(f"partition {each.number:02x} of the store is of another one; restore it")
+    if wait_s:
+        logger.info("engines of the earlier version have %g s to close", wait_s)
+        await asyncio.sleep(wait_s)
+    for each in all_partitions:
+        await _run(each, AdvanceMigration(f"{MIGRATING}1", BEGINNING, SCHEMA, BEGINNING))
 
 
 async def _advance(partition: Partition, schema: str, position: str) -> Mapping[str, str]:

@@ -1,7 +1,6 @@
 """Opens a store: initialises a new one, and removes the scripts of other versions."""
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +17,7 @@ from technopay.storage.commands import (
 )
 from technopay.storage.partition import Partition, fetch
 from technopay.storage.partitions import Partitions
-from technopay.storage.schema import INITIALISING, SCHEMA, new_incarnation
+from technopay.storage.schema import INITIALISING, SCHEMA, new_incarnation, next_incarnation
 from technopay.storage.scripts.loader import LIBRARY_PREFIX, Library
 from technopay.storage.server.client import Client
 
@@ -77,7 +76,7 @@ async def accept_loss(partitions: Partitions, incarnation: str) -> bool:
     Only then the losses are forgotten: a call that was broken off leaves the store closed, and can be repeated.
     So the next incarnation follows from this one, and the first partition, whose incarnation counts, is last.
     """
-    following = hashlib.sha256(f"after {incarnation}".encode()).hexdigest()[: len(incarnation)]
+    following = next_incarnation(incarnation)
     for each in reversed(list(partitions)):
         each.guard(None)
         if (await each.run(AcceptLoss(incarnation, following))).code != "ok":

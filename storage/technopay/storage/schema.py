@@ -1,5 +1,6 @@
 """The schema of a store, and the earlier ones that can be migrated."""
 
+import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -7,8 +8,10 @@ from typing import NamedTuple
 from technopay.engine.errors import StoreUnfit, StoreUninitialised
 from technopay.engine.values import Position
 
-SCHEMA = "6"
-MIGRATED = frozenset({"4", "5"})
+SCHEMA = "7"
+RAISED = "6"
+"""The schema whose records are as they are now."""
+MIGRATED = frozenset({"4", "5", RAISED})
 MIGRATING = "migrating:"
 """The schema of a store during its migration: this prefix and the number of the step."""
 INITIALISING = "initialising"
@@ -33,6 +36,16 @@ def is_migratable(meta: Mapping[str, str]) -> bool:
     """Whether the store needs a migration, or is in one."""
     schema = meta.get("schema", "")
     return schema in MIGRATED or schema.startswith(MIGRATING)
+
+
+def is_raised(meta: Mapping[str, str]) -> bool:
+    """Whether a migration only has to raise the schema."""
+    return RAISED in (meta.get("schema"), meta.get("migrated_from"))
+
+
+def next_incarnation(incarnation: str) -> str:
+    """Return the incarnation that follows this one, always the same, so that a call can be repeated."""
+    return hashlib.sha256(f"after {incarnation}".encode()).hexdigest()[: len(incarnation)]
 
 
 def require_ours(meta: Mapping[str, str], timezone: str) -> None:

@@ -18,7 +18,7 @@ from technopay.engine.values import JournalBatch, Lease, News, Position
 from technopay.storage.audit.auditor import audit
 from technopay.storage.business_days import calendar_of
 from technopay.storage.commands import MarkDemo, ReadMeta
-from technopay.storage.migration import migrate
+from technopay.storage.migration import migrate, raise_schema
 from technopay.storage.monitoring import measure, ping
 from technopay.storage.opening import (
     NO_DEMO,
@@ -40,6 +40,7 @@ from technopay.storage.schema import (
     PARTITIONS_MAX,
     SCHEMA,
     is_migratable,
+    is_raised,
     losses_of,
     require_one_store,
     require_ours,
@@ -371,7 +372,11 @@ class RedisStore:
                 and await self._partition.fetch("EXISTS", self._keys.journal)
             ):
                 raise StoreUnfit(NO_DEMO)
-            await migrate(self._partition, meta["schema"], wait_s=self._migration_wait_s)
+            if is_raised(meta):
+                partitions = Partitions(self._partition, int(meta["partitions"]))
+                await raise_schema(partitions, wait_s=self._migration_wait_s)
+            else:
+                await migrate(self._partition, meta["schema"], wait_s=self._migration_wait_s)
             self.was_migrated = True
             meta = await self.read_meta()
         require_ours(meta, self._timezone)

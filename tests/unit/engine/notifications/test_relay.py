@@ -40,6 +40,7 @@ async def test_a_started_payment_sends_its_code() -> None:
         ("payment.succeeded", ""),
         ("payment.failed", "settlement_failed"),
         ("payment.refunded", ""),
+        ("payment.partially_refunded", "250"),
         ("payment.refused", "insufficient_funds"),
         ("payment.canceled", ""),
         ("payment.expired", ""),

@@ -39,6 +39,11 @@ TEXTS = [
     ),
     ("payment.refunded", "", "Your payment of 12.34 EUR to bookshop was refunded to your wallet."),
     (
+        "payment.partially_refunded",
+        "250",
+        "2.50 EUR of your payment of 12.34 EUR to bookshop went back into your wallet.",
+    ),
+    (
         "payment.refused",
         "insufficient_funds",
         f"Your payment of 12.34 EUR to bookshop was refused: the wallet holds less than that. {NOTHING}",
