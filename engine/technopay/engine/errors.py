@@ -118,7 +118,12 @@ class UserExists(Refusal):
 
 class ReferenceUsed(Refusal):
     code = "reference_used"
-    message = "The reference is used already, by another invoice or deposit."
+    message = "The merchant has an invoice with this reference already."
+
+    def __init__(self, message: str | None = None, **details: Any) -> None:
+        if message is None and details.get("entry"):
+            message = "The wallet has a deposit of another amount with this reference already."
+        super().__init__(message, **details)
 
 
 class InvoiceAlreadyPaid(Refusal):

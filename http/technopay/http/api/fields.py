@@ -113,7 +113,7 @@ LIMIT_AMOUNT = FieldSpec(
 )
 CHANGE = FieldSpec("In minor units of the currency; below zero to take out, never more than there is", -250)
 DEPOSIT_REFERENCE = FieldSpec("Its name elsewhere, like that of a bank's line", "2026-11-30/4711")
-ENTRY_NOTE = FieldSpec("The reason; shown with the entry")
+ENTRY_NOTE = FieldSpec("The reason; shown with the entry", "The bank sent it twice")
 REFUND_AMOUNT = FieldSpec("In minor units of the currency; without it, all that is left", 500)
 REFUND_NOTE = FieldSpec("The reason; shown with the refund")
 INBOX_LIMIT = FieldSpec("The maximum number of messages", None, (Field(ge=1, le=INBOX_LENGTH), WHOLE_NUMBER))
