@@ -5,7 +5,7 @@ TECHNOPAY_SETTLEMENT_URL is the bank's address, TECHNOPAY_SETTLEMENT_TOKEN is ou
 
 from typing import Any
 
-from technopay.cli.service import ServiceContext
+from technopay.cli.plugins import ServiceContext
 from technopay.engine import PaymentTerms, RefundTerms
 
 

@@ -6,7 +6,7 @@ TECHNOPAY_EMAIL_URL is the mail service's address, TECHNOPAY_EMAIL_SENDER the ad
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from technopay.cli.service import ServiceContext
+from technopay.cli.plugins import ServiceContext
 from technopay.engine import OutgoingMessage
 
 

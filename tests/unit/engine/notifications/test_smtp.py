@@ -1,0 +1,416 @@
+"""E-mail by SMTP, against a real server: aiosmtpd in the test's loop."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from support.fixtures.engine_setup import lax_settings, make_setup
+from support.fixtures.polling import see
+from support.servers.server_tls import make_tls
+from support.servers.smtp_server import HANG, LEAVE, PASSWORD, USER, MailServer, running_mail_server
+
+from technopay.engine import Engine
+from technopay.engine.notifications import smtp as module
+from technopay.engine.notifications.smtp import SmtpChannel, SmtpError, compose
+from technopay.engine.notifications.smtp_settings import parse_sender
+from technopay.engine.notifications.texts import MESSAGE_KINDS
+from technopay.engine.ports import OutgoingMessage
+from technopay.storage import RedisStore
+
+SENDER = "Café Central <pay@shop.example>"
+
+
+def make_message(**changes: Any) -> OutgoingMessage:
+    fields: dict[str, Any] = {
+        "event_id": "evt_001783252800000-0", "user_id": "alice", "channel": "email",
+        "to": "alice@example.com", "kind": "confirmation.code", "code": "123456",
+        "text": "123456 is your code to pay 12.34 EUR to Bookshop.",
+        "payment_id": "pay_001", "amount": 1_234, "currency": "EUR", "payee": "Bookshop",
+    }  # fmt: skip
+    return OutgoingMessage(**(fields | changes))
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[MailServer]:
+    async with running_mail_server() as running:
+        yield running
+
+
+@pytest.fixture
+async def channel(server: MailServer) -> AsyncIterator[SmtpChannel]:
+    async with SmtpChannel(server.url, SENDER) as opened:
+        yield opened
+
+
+async def test_a_message_is_plain_text_with_the_headers_of_its_event(
+    server: MailServer, channel: SmtpChannel
+) -> None:
+    await channel.deliver(make_message())
+
+    [received] = server.mails
+    assert (received.sender, received.to) == ("pay@shop.example", ["alice@example.com"])
+    mail = received.mail
+    assert (mail["From"], mail["To"]) == (SENDER, "alice@example.com")
+    assert mail["Subject"] == "Your code to pay Bookshop"
+    assert mail["Message-ID"] == "<evt_001783252800000-0@shop.example>"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert parsedate_to_datetime(mail["Date"]).utcoffset() is not None
+    assert (mail.get_content_type(), mail.get_content_charset()) == ("text/plain", "utf-8")
+    assert mail.get_content().splitlines() == ["123456 is your code to pay 12.34 EUR to Bookshop."]
+
+
+@pytest.mark.parametrize("kind", [*dict.fromkeys(MESSAGE_KINDS.values()), "payment.partially_refunded"])
+def test_every_kind_has_a_subject_with_the_payee_and_without_the_code(kind: str) -> None:
+    content = compose(make_message(kind=kind), parse_sender(SENDER)).content.decode()
+
+    [subject] = [line for line in content.split("\r\n") if line.startswith("Subject: ")]
+    assert "Bookshop" in subject
+    assert "123456" not in subject
+
+
+@pytest.mark.parametrize("changes", [{"kind": "user.email_changed"}, {"payee": ""}])
+def test_any_other_message_has_a_subject_too(changes: dict[str, str]) -> None:
+    assert (
+        b"\r\nSubject: A message about your wallet\r\n"
+        in compose(make_message(**changes), parse_sender(SENDER)).content
+    )
+
+
+@pytest.mark.parametrize(
+    ("payee", "subject"),
+    [
+        ("Café ☕ 咖啡店", "Café ☕ 咖啡店"),
+        ("Shop\r\nBcc: eve@evil.example", "Shop Bcc: eve@evil.example"),
+        ("Shop\n\nbody", "Shop body"),
+        ("Shop\x85\u2028\u2029X-Evil: 1", "Shop X-Evil: 1"),
+        ("Shop\x00\x1b[2J\u202egnp", "Shop [2J gnp"),
+        ("咖啡" * 64, "咖啡" * 64),
+        ("=?utf-8?q?Evil?=", "=?utf-8?q?Evil?="),
+        ("x" * 128, "x" * 128),
+    ],
+)
+async def test_no_payee_and_no_text_gets_out_of_its_place(
+    server: MailServer, channel: SmtpChannel, payee: str, subject: str
+) -> None:
+    text = f"Pay {payee}.\r\n.\r\nMAIL FROM:<eve@evil.example>"
+    await channel.deliver(make_message(payee=payee, text=text))
+
+    [received] = server.mails
+    assert (server.steps["MAIL"], received.to) == (1, ["alice@example.com"])
+    assert received.mail.keys() == [
+        "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "Content-Type",
+        "Content-Transfer-Encoding", "MIME-Version",
+    ]  # fmt: skip
+    shown = received.mail["Subject"]
+    if payee.startswith("=?"):
+        # A text that looks encoded must not be decoded by the reader.
+        assert "Evil?=" in shown or "Evil" in shown
+    else:
+        assert shown == f"Your code to pay {subject}"
+    assert received.mail.get_content().splitlines() == f"{text}\n".splitlines()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"to": "alice@example.com\r\nRCPT TO:<eve@evil.example>"},
+        {"to": "alice@example.com, eve@evil.example"},
+        {"to": "alice@example.com> SIZE=1"},
+        {"to": "alice"},
+        {"to": ""},
+        {"event_id": "evt_1>\r\nBcc: eve@evil.example"},
+    ],
+)
+async def test_an_address_or_an_id_that_would_end_its_header_is_refused(
+    server: MailServer, channel: SmtpChannel, changes: dict[str, str]
+) -> None:
+    with pytest.raises(SmtpError, match="no valid address or event id"):
+        await channel.deliver(make_message(**changes))
+
+    assert server.connections == 0
+
+
+async def test_connections_are_kept_and_bounded(server: MailServer, channel: SmtpChannel) -> None:
+    for number in range(3):
+        await channel.deliver(make_message(event_id=f"evt_{number}"))
+    assert server.connections == 1
+
+    await asyncio.gather(*(channel.deliver(make_message(event_id=f"evt_{each}")) for each in range(10, 60)))
+
+    assert server.connections == module.CONNECTIONS_MAX
+    assert len(server.mails) == 53
+
+
+async def test_a_kept_connection_that_is_gone_is_replaced(server: MailServer, channel: SmtpChannel) -> None:
+    await channel.deliver(make_message(event_id="evt_1"))
+    server.drop_connections()
+    await channel.deliver(make_message(event_id="evt_2"))
+
+    # The server closes it in the moment of the next message, politely or not.
+    for number, reply in enumerate((LEAVE, "421 4.4.2 idle for too long"), 3):
+        server.replies["MAIL"].append(reply)
+        await channel.deliver(make_message(event_id=f"evt_{number}"))
+
+    assert len(server.mails) == 4
+    assert server.connections == 4
+
+
+async def test_a_connection_that_was_idle_for_long_is_not_used(
+    server: MailServer, channel: SmtpChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await channel.deliver(make_message(event_id="evt_1"))
+    monkeypatch.setattr(module, "IDLE_S_MAX", -1.0)
+    await channel.deliver(make_message(event_id="evt_2"))
+
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(("step", "mails"), [("MAIL", 1), ("RCPT", 1), ("DATA", 1)])
+async def test_a_new_connection_that_is_lost_and_one_lost_amid_a_message_are_errors(
+    server: MailServer, channel: SmtpChannel, step: str, mails: int
+) -> None:
+    if step != "MAIL":
+        await channel.deliver(make_message(event_id="evt_1"))
+        server.mails.clear()
+    server.replies[step].append(LEAVE)
+    message = make_message(event_id="evt_2")
+
+    with pytest.raises(SmtpError, match=f"127.0.0.1:{server.port}: "):
+        await channel.deliver(message)
+    assert server.mails == []
+    await channel.deliver(message)
+
+    assert len(server.mails) == mails
+
+
+@pytest.mark.parametrize(
+    ("step", "reply", "error"),
+    [
+        ("MAIL", "451 4.3.0 later", "the SMTP server refused the sender: 451 4.3.0 later"),
+        ("RCPT", "450 4.2.1 later", "the SMTP server refused the recipient: 450 4.2.1 later"),
+        ("RCPT", "550 5.1.1 No such user", "the SMTP server refused the recipient: 550 5.1.1 No such user"),
+        ("DATA", "452 4.3.1 full", "the SMTP server refused the message: 452 4.3.1 full"),
+        ("DATA", "554 spam: 123456 is", "the SMTP server refused the message: 554 spam: •••••• is"),
+        ("DATA", f"554 {'x' * 400}", f"the SMTP server refused the message: 554 {'x' * 400}"[:200]),
+    ],
+)  # fmt: skip
+async def test_a_refusal_is_an_error_with_the_reply_of_the_server(
+    server: MailServer, channel: SmtpChannel, step: str, reply: str, error: str
+) -> None:
+    server.replies[step].append(reply)
+    message = make_message()
+
+    with pytest.raises(SmtpError) as refused:
+        await channel.deliver(message)
+    assert str(refused.value) == error
+    assert server.mails == []
+
+    await channel.deliver(message)
+    assert len(server.mails) == 1
+
+
+async def test_a_caller_that_leaves_does_not_stop_a_message_and_its_repeat_joins_it(
+    server: MailServer, channel: SmtpChannel
+) -> None:
+    server.replies["DATA"].append(HANG)
+    message = make_message()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(channel.deliver(message), 0.05)
+
+    again = asyncio.create_task(channel.deliver(message))
+    await asyncio.sleep(0)
+    server.may_go_on.set()
+    await again
+    await channel.deliver(message)  # accepted already
+
+    assert (len(server.mails), server.steps["MAIL"]) == (1, 1)
+    await channel.deliver(message._replace(to="bob@example.com"))
+    assert len(server.mails) == 2
+
+
+async def test_what_is_remembered_and_what_waits_is_bounded(
+    server: MailServer, channel: SmtpChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SENT_MAX", 1)
+    for event_id in ("evt_1", "evt_2", "evt_2", "evt_1"):
+        await channel.deliver(make_message(event_id=event_id))
+    assert len(server.mails) == 3
+
+    monkeypatch.setattr(module, "SENDING_MAX", 1)
+    server.replies["MAIL"].append(HANG)
+    first = asyncio.create_task(channel.deliver(make_message(event_id="evt_3")))
+    await asyncio.sleep(0)
+    with pytest.raises(SmtpError, match="too many messages wait"):
+        await channel.deliver(make_message(event_id="evt_4"))
+    server.may_go_on.set()
+    await first
+
+
+@pytest.mark.parametrize("bound", ["STEP_S_MAX", "DELIVERY_S_MAX"])
+@pytest.mark.parametrize("step", ["MAIL", "RCPT", "DATA"])
+async def test_a_server_that_hangs_is_left(
+    server: MailServer, channel: SmtpChannel, monkeypatch: pytest.MonkeyPatch, bound: str, step: str
+) -> None:
+    monkeypatch.setattr(module, bound, 0.1)
+    server.replies[step].append(HANG)
+
+    with pytest.raises(SmtpError, match=f"127.0.0.1:{server.port} did not reply in time"):
+        await channel.deliver(make_message())
+
+    async def is_left() -> bool:
+        return not channel._sending and not channel._idle
+
+    await see(is_left, within_s=5, pause_s=0.01)
+
+
+async def test_a_server_that_accepts_and_says_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STEP_S_MAX", 0.1)
+    accepted: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: accepted.append(writer), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    async with SmtpChannel(f"smtp://127.0.0.1:{port}", SENDER) as channel:
+        with pytest.raises(SmtpError, match=f"127.0.0.1:{port} did not reply in time"):
+            await channel.deliver(make_message())
+    silent.close()
+    for writer in accepted:
+        writer.close()
+
+
+async def test_a_server_that_is_not_there_is_an_error() -> None:
+    async with SmtpChannel("smtp://127.0.0.1:1", SENDER) as channel:
+        with pytest.raises(SmtpError, match=r"127\.0\.0\.1:1: "):
+            await channel.deliver(make_message())
+
+
+@asynccontextmanager
+async def channel_with_tls(
+    folder: Path,
+    *,
+    scheme: str,
+    sign_in: str = f"{quote(USER, '')}:{quote(PASSWORD, '')}@",
+    trusts: bool = True,
+) -> AsyncIterator[tuple[SmtpChannel, MailServer]]:
+    tls, certificate = make_tls(folder)
+    trusted = ssl.create_default_context(cafile=certificate if trusts else None)
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(
+            running_mail_server(tls=tls, at_once=scheme == "smtps", signs_in=bool(sign_in))
+        )
+        query = "?tls=starttls" if scheme == "smtp" else ""
+        url = f"{scheme}://{sign_in}localhost:{server.port}{query}"
+        yield await stack.enter_async_context(SmtpChannel(url, SENDER, tls=trusted)), server
+
+
+@pytest.mark.parametrize("sign_in", ["", f"{quote(USER, '')}:{quote(PASSWORD, '')}@"])
+async def test_starttls_then_the_sign_in(tmp_path: Path, sign_in: str) -> None:
+    async with channel_with_tls(tmp_path, scheme="smtp", sign_in=sign_in) as (channel, server):
+        await channel.deliver(make_message())
+
+    [received] = server.mails
+    assert (received.is_encrypted, received.is_signed_in) == (True, bool(sign_in))
+
+
+async def test_tls_from_the_first_byte(tmp_path: Path) -> None:
+    async with channel_with_tls(tmp_path, scheme="smtps", sign_in="") as (channel, server):
+        await channel.deliver(make_message())
+        await channel.deliver(make_message(event_id="evt_2"))
+
+    assert (len(server.mails), server.connections) == (2, 1)
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+async def test_a_certificate_that_is_not_trusted_ends_the_connection(tmp_path: Path, scheme: str) -> None:
+    async with channel_with_tls(tmp_path, scheme=scheme, sign_in="", trusts=False) as (channel, server):
+        with pytest.raises(SmtpError, match="certificate"):
+            await channel.deliver(make_message())
+
+    assert server.steps.total() == 0
+
+
+async def test_a_server_without_starttls_gets_no_message(server: MailServer) -> None:
+    async with SmtpChannel(f"{server.url}?tls=starttls", SENDER) as channel:
+        with pytest.raises(SmtpError, match="STARTTLS extension not supported"):
+            await channel.deliver(make_message())
+
+    assert server.steps.total() == 0
+
+
+async def test_a_wrong_password_is_an_error_that_does_not_show_it(tmp_path: Path) -> None:
+    async with channel_with_tls(tmp_path, scheme="smtp", sign_in="alice:swordfish@") as (channel, _):
+        with pytest.raises(SmtpError) as refused:
+            await channel.deliver(make_message())
+
+    assert str(refused.value) == "the SMTP server refused the sign-in: 535"
+    assert "swordfish" not in f"{refused.value!r} {refused.value.__cause__!r} {channel!r}"
+
+
+@pytest.mark.parametrize("to", ["käse@example.com", "δοκιμή@παράδειγμα.example"])
+async def test_an_address_of_any_script_works_where_the_server_takes_it(to: str) -> None:
+    async with running_mail_server(utf8=True) as server, SmtpChannel(server.url, SENDER) as channel:
+        await channel.deliver(make_message(to=to, payee="Café"))
+        [received] = server.mails
+        local, _, domain = to.partition("@")
+        expected = f"{local}@{domain if domain.isascii() else 'xn--hxajbheg2az3al.example'}"
+        assert (received.to, received.mail["To"]) == ([expected], expected)
+        assert received.mail["Subject"] == "Your code to pay Café"
+    async with running_mail_server(utf8=False) as server, SmtpChannel(server.url, SENDER) as channel:
+        with pytest.raises(SmtpError, match="lacks SMTPUTF8"):
+            await channel.deliver(make_message(to=to))
+        await channel.deliver(make_message(to="alice@bücher.example"))
+        assert server.mails[0].to == ["alice@xn--bcher-kva.example"]
+
+
+async def test_to_close_waits_for_messages_on_their_way(server: MailServer) -> None:
+    channel = SmtpChannel(server.url, SENDER)
+    server.replies["DATA"].append(HANG)
+    leaving = asyncio.create_task(channel.deliver(make_message()))
+
+    async def is_on_its_way() -> bool:
+        return server.steps["DATA"] == 1
+
+    await see(is_on_its_way, within_s=5, pause_s=0.01)
+    leaving.cancel()
+    closing = asyncio.create_task(channel.close())
+    await asyncio.sleep(0)
+    server.may_go_on.set()
+    await closing
+
+    assert len(server.mails) == 1
+    assert server.open == set()
+
+
+async def test_to_close_is_bounded(
+    server: MailServer, channel: SmtpChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LEAVE_S_MAX", 0.05)
+    server.replies["DATA"].append(HANG)
+    leaving = asyncio.create_task(channel.deliver(make_message()))
+    await asyncio.sleep(0.02)
+
+    await channel.close()
+
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert channel._sending == {}
+
+
+async def test_an_engine_sends_its_codes_and_results_by_it(
+    fake_store: RedisStore, server: MailServer, channel: SmtpChannel
+) -> None:
+    async with Engine(fake_store, lax_settings(), channels={"email": channel}) as engine:
+        setup = await make_setup(engine, fake_store)
+        payment = await setup.start()
+
+        async def subject() -> str | None:
+            return str(server.mails[-1].mail["Subject"]) if server.mails else None
+
+        assert await see(subject, within_s=10, pause_s=0.01) == "Your code to pay bookshop"
+        paid = await setup.confirm(payment, server.mails[0].mail.get_content()[:6])
+        assert paid.status == "succeeded"
+    assert await subject() == "You paid bookshop"
