@@ -40,6 +40,9 @@ ERROR_LENGTH_MAX = 200
 CLIENT_NAME = "[127.0.0.1]"
 """The name in EHLO. Servers accept it from mail programs; the name of a container means nothing to them."""
 HIDDEN_CODE = "••••••"
+ENCODED = "=?"
+"""The beginning of an encoded word (RFC 2047). Python decodes those of a header that is set; earlier than 3.12.5
+it also writes the ends of lines that were encoded in them."""
 EVENT_ID = re.compile("[A-Za-z0-9_-]{1,64}")
 
 SUBJECTS: Mapping[str, str] = {
@@ -223,7 +226,7 @@ def compose(message: OutgoingMessage, sender: Address) -> Mail:
         SmtpError: the address or the event's id could end its header.
 
     """
-    if email_error(message.to) or not EVENT_ID.fullmatch(message.event_id):
+    if email_error(message.to) or ENCODED in message.to or not EVENT_ID.fullmatch(message.event_id):
         raise SmtpError("the message has no valid address or event id")
     local, _, domain = message.to.rpartition("@")
     try:
@@ -233,7 +236,7 @@ def compose(message: OutgoingMessage, sender: Address) -> Mail:
     mail = EmailMessage(SMTP if local.isascii() else SMTPUTF8)
     mail["From"] = sender
     mail["To"] = to
-    payee = _one_line(message.payee)
+    payee = _one_line(message.payee).replace(ENCODED, "= ?")
     subject = SUBJECTS.get(message.kind) if payee else None
     mail["Subject"] = subject.format(payee=payee) if subject else OTHER_SUBJECT
     mail["Date"] = format_datetime(datetime.now(UTC))

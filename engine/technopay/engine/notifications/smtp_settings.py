@@ -77,7 +77,7 @@ def parse_sender(text: str) -> Address:
     found = SENDER.fullmatch(text)
     name, address = (found[1].strip(), found[2]) if found else ("", text)
     local, _, domain = address.rpartition("@")
-    if not is_line(name) or email_error(address) or not local.isascii():
+    if not is_line(name) or "=?" in text or email_error(address) or not local.isascii():
         raise ValueError(SENDER_RULE)
     return Address(name, local, ascii_domain(domain))
 

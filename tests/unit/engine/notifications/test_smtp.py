@@ -4,7 +4,9 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +26,8 @@ from technopay.engine.ports import OutgoingMessage
 from technopay.storage import RedisStore
 
 SENDER = "Café Central <pay@shop.example>"
+ENCODED_HEADER = "=?utf-8?q?Shop=0D=0ABcc:_eve=40evil.example?="
+"""An encoded word (RFC 2047) with an end of a line in it."""
 
 
 def make_message(**changes: Any) -> OutgoingMessage:
@@ -91,7 +95,8 @@ def test_any_other_message_has_a_subject_too(changes: dict[str, str]) -> None:
         ("Shop\x85\u2028\u2029X-Evil: 1", "Shop X-Evil: 1"),
         ("Shop\x00\x1b[2J\u202egnp", "Shop [2J gnp"),
         ("咖啡" * 64, "咖啡" * 64),
-        ("=?utf-8?q?Evil?=", "=?utf-8?q?Evil?="),
+        (f"a {ENCODED_HEADER}", f"a = {ENCODED_HEADER[1:]}"),
+        (f"==?{ENCODED_HEADER}", f"== ?= {ENCODED_HEADER[1:]}"),
         ("x" * 128, "x" * 128),
     ],
 )
@@ -107,12 +112,7 @@ async def test_no_payee_and_no_text_gets_out_of_its_place(
         "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "Content-Type",
         "Content-Transfer-Encoding", "MIME-Version",
     ]  # fmt: skip
-    shown = received.mail["Subject"]
-    if payee.startswith("=?"):
-        # A text that looks encoded must not be decoded by the reader.
-        assert "Evil?=" in shown or "Evil" in shown
-    else:
-        assert shown == f"Your code to pay {subject}"
+    assert received.mail["Subject"] == f"Your code to pay {subject}"
     assert received.mail.get_content().splitlines() == f"{text}\n".splitlines()
 
 
@@ -122,6 +122,7 @@ async def test_no_payee_and_no_text_gets_out_of_its_place(
         {"to": "alice@example.com\r\nRCPT TO:<eve@evil.example>"},
         {"to": "alice@example.com, eve@evil.example"},
         {"to": "alice@example.com> SIZE=1"},
+        {"to": "=?utf-8?q?alice=0D=0ABcc:_eve?=@example.com"},
         {"to": "alice"},
         {"to": ""},
         {"event_id": "evt_1>\r\nBcc: eve@evil.example"},
@@ -407,10 +408,11 @@ async def test_an_engine_sends_its_codes_and_results_by_it(
         setup = await make_setup(engine, fake_store)
         payment = await setup.start()
 
-        async def subject() -> str | None:
-            return str(server.mails[-1].mail["Subject"]) if server.mails else None
+        async def read(number: int) -> EmailMessage | None:
+            return server.mails[number].mail if len(server.mails) > number else None
 
-        assert await see(subject, within_s=10, pause_s=0.01) == "Your code to pay bookshop"
-        paid = await setup.confirm(payment, server.mails[0].mail.get_content()[:6])
-        assert paid.status == "succeeded"
-    assert await subject() == "You paid bookshop"
+        first = await see(partial(read, 0), within_s=10, pause_s=0.01)
+        assert first["Subject"] == "Your code to pay bookshop"
+        assert (await setup.confirm(payment, first.get_content()[:6])).status == "succeeded"
+        second = await see(partial(read, 1), within_s=10, pause_s=0.01)
+        assert second["Subject"] == "You paid bookshop"

@@ -89,6 +89,7 @@ def test_a_sender_is_an_address_with_or_without_a_name(text: str, shown: str) ->
         "", "shop", "Shop", "pay@", "@shop.example", "Shop <pay@shop.example", "pay@shop.example, b@c.example",
         "Shop <a@b.example> <c@d.example>", "Shop\r\nBcc: eve@evil.example <pay@shop.example>",
         "Shop <pay@shop.example>\nBcc: eve@evil.example", "käse@shop.example", "Shop <pay@shop example>",
+        "=?utf-8?q?Shop=0D=0ABcc:_eve?= <pay@shop.example>",
     ],
 )  # fmt: skip
 def test_a_sender_that_is_no_address_is_refused(text: str) -> None:
