@@ -41,8 +41,8 @@ CLIENT_NAME = "[127.0.0.1]"
 """The name in EHLO. Servers accept it from mail programs; the name of a container means nothing to them."""
 HIDDEN_CODE = "••••••"
 ENCODED = "=?"
-"""The beginning of an encoded word (RFC 2047). Python decodes those of a header that is set; earlier than 3.12.5
-it also writes the ends of lines that were encoded in them."""
+"""It begins an encoded word (RFC 2047). Python decodes that in a header that is set; before 3.12.5 it even
+writes the end of a line that was encoded in it."""
 EVENT_ID = re.compile("[A-Za-z0-9_-]{1,64}")
 
 SUBJECTS: Mapping[str, str] = {

@@ -15,6 +15,7 @@ import pytest
 from support.fixtures.engine_setup import lax_settings, make_setup
 from support.fixtures.polling import see
 from support.servers.server_tls import make_tls
+from support.servers.silent_server import silent_server
 from support.servers.smtp_server import HANG, LEAVE, PASSWORD, USER, MailServer, running_mail_server
 
 from technopay.engine import Engine
@@ -272,15 +273,12 @@ async def test_a_server_that_hangs_is_left(
 
 async def test_a_server_that_accepts_and_says_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STEP_S_MAX", 0.1)
-    accepted: list[asyncio.StreamWriter] = []
-    silent = await asyncio.start_server(lambda _, writer: accepted.append(writer), "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-    async with SmtpChannel(f"smtp://127.0.0.1:{port}", SENDER) as channel:
+    async with (
+        silent_server() as port,
+        SmtpChannel(f"smtp://127.0.0.1:{port}", SENDER) as channel,
+    ):
         with pytest.raises(SmtpError, match=f"127.0.0.1:{port} did not reply in time"):
             await channel.deliver(make_message())
-    silent.close()
-    for writer in accepted:
-        writer.close()
 
 
 async def test_a_server_that_is_not_there_is_an_error() -> None:
