@@ -1,4 +1,4 @@
-"""A channel for e-mail behind HTTP, for `serve`: TECHNOPAY_EMAIL=http_mail:run_mail.
+"""A channel of your own for `serve`, behind a mail service's HTTP API: TECHNOPAY_EMAIL=http_mail:run_mail.
 
 TECHNOPAY_EMAIL_URL is the mail service's address, TECHNOPAY_EMAIL_SENDER the address that messages come from.
 """

@@ -174,6 +174,7 @@ async def is_disturbed(request: web.Request, operation: str, body: dict[str, Any
     if (ending == "timeout" and operation == "settle") or (ending == "stuck" and is_about_payment):
         while request.transport:  # until the client leaves
             await asyncio.sleep(0.1)
+        return True
     if operation != "settle":
         return False
     if ending == "slow":

@@ -1,4 +1,4 @@
-"""Plug-ins: the services that settings name, by a factory `package.module:factory` or as `mock`."""
+"""Plug-ins: the services that settings name, by a factory `package.module:factory` or as mock, smtp, http."""
 
 import asyncio
 import importlib
@@ -9,18 +9,22 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from technopay.cli.settings import MOCK, ConfigurationError, Settings
+from technopay.cli.service_variables import MOCK
+from technopay.cli.settings import ConfigurationError, Settings
 from technopay.engine.models import Method
 from technopay.engine.ports import Channel, Clock, OutgoingMessage, SettlementService, Store, Verifier
 from technopay.engine.system import SystemClock
 from technopay.engine.testing.doubles import FixedCode
 from technopay.engine.testing.mocks import MockChannel, MockSettlementService, require_live
+from technopay.http.services.settlement import HttpSettlementService
+from technopay.http.services.sms import HttpSmsChannel
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +75,8 @@ def require_plugins(settings: Settings, *, demo: bool) -> None:
     if missing:
         raise ConfigurationError(
             f"set {' and '.join(missing)}: each names a factory, like {missing[0].split()[0]}=package.module:"
-            "factory, or is `mock` to move no money and send no message on purpose; --demo has mocks by default"
+            "factory, or is `http` (settlement, SMS), `smtp` (e-mail), or `mock` to move no money and send no "
+            "message on purpose; --demo has mocks by default"
         )
     for name, factory in factories.items():
         if factory != MOCK:
@@ -149,8 +154,34 @@ async def _leave(setting: str, manager: AbstractAsyncContextManager[Any], *_: ob
         logger.exception("%s: it could not be closed", setting)
 
 
+def make_smtp(context: ServiceContext) -> Channel:
+    from technopay.engine.notifications.smtp import SmtpChannel
+
+    return SmtpChannel(context.variables["URL"], context.variables["FROM"])
+
+
+def make_http_settlement(context: ServiceContext) -> SettlementService:
+    return HttpSettlementService(context.session, context.variables["URL"], context.variables["SECRET"])
+
+
+def make_http_sms(context: ServiceContext) -> Channel:
+    return HttpSmsChannel(context.session, context.variables["URL"], context.variables["SECRET"])
+
+
+REAL_FACTORIES: Mapping[tuple[str, str], Callable[[ServiceContext], Any]] = {
+    ("settlement", "http"): make_http_settlement,
+    ("email", "smtp"): make_smtp,
+    ("sms", "http"): make_http_sms,
+}
+"""The factories of our own services, by service and name."""
+
+
 def _import_factory(name: str, factory: str) -> Callable[[ServiceContext], Any]:
     setting = setting_of(name, factory)
+    if real := REAL_FACTORIES.get((name, factory)):
+        if factory == "smtp" and find_spec("aiosmtplib") is None:
+            raise ConfigurationError(f"{setting} needs aiosmtplib: pip install 'technopay[smtp]'")
+        return real
     module, _, attribute = factory.partition(":")
     folder = str(Path.cwd())
     if folder not in sys.path:
@@ -173,7 +204,8 @@ def _make_mock(name: str, store: Store, *, demo: bool) -> SettlementService | Ch
 
 def _make_session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
+        # A service that is silent must not keep the connections of the others.
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, limit_per_host=CONNECTIONS_MAX // 2),
         timeout=aiohttp.ClientTimeout(total=REQUEST_S_MAX, sock_connect=CONNECT_S_MAX),
         cookie_jar=aiohttp.DummyCookieJar(),
     )

@@ -11,7 +11,8 @@ from technopay.cli.auth import SignIn, make_sign_in
 from technopay.cli.demo.seed import seed
 from technopay.cli.logs import LogCollector
 from technopay.cli.plugins import MOCK_CODE, PORTS, require_plugins, running_plugins, setting_of
-from technopay.cli.settings import MOCK, ConfigurationError, Settings
+from technopay.cli.service_variables import MOCK
+from technopay.cli.settings import ConfigurationError, Settings
 from technopay.engine import Engine, EngineSettings
 from technopay.engine.fields import is_loopback
 from technopay.engine.settings import key_id_of
