@@ -6,14 +6,19 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from socket import create_connection
 from typing import Any
 
+import aiohttp
 from support.processes.killable_server import free_port
 from support.processes.service import eventually
+
+from technopay.engine import MockSettlementService, SettlementService
+from technopay.http.services.settlement import HttpSettlementService
+from technopay.storage import RedisStore
 
 STUB = Path(__file__).parents[3] / "docs" / "examples" / "services_stub.py"
 SECRET = "whsec_dGhlIHNlY3JldCBvZiB0aGUgc2VydmljZXMgb2YgdGVzdHM="
@@ -70,12 +75,28 @@ class ServicesStub:
         """How often each movement was made: payment, refund, amount."""
         return Counter(self.read("SELECT payment, refund, amount FROM movements"))
 
+    def state_of(self, payment_id: str) -> str | None:
+        """The state of a payment as in the book of the mock: 'reversed' when all of it was."""
+        left = sum(amount for payment, _, amount in self.movements().elements() if payment == payment_id)
+        state = self.states().get(payment_id)
+        return "reversed" if state == "settled" and not left else state
+
     def _is_ready(self) -> bool:
         assert self._process
         assert self._process.poll() is None, self.output.read_text()
         with suppress(OSError), create_connection(("127.0.0.1", self._port), timeout=1):
             return True
         return False
+
+
+@asynccontextmanager
+async def open_service(store: RedisStore, url: str | None) -> AsyncIterator[SettlementService]:
+    """Open the adapter to a stub, or the mock without a URL."""
+    if url is None:
+        yield MockSettlementService(store)
+    else:
+        async with aiohttp.ClientSession() as session:
+            yield HttpSettlementService(session, url, SECRET)
 
 
 @contextmanager
