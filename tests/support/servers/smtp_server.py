@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from support.fixtures.polling import see
 
+SENDER = "Café Central <pay@shop.example>"
 USER, PASSWORD = "us%er@shop", "pass:w/ord"
 LEAVE = "leave"
 HANG = "hang"
