@@ -48,6 +48,18 @@ async def test_a_kept_connection_that_is_gone_is_replaced(server: MailServer, ch
     assert server.connections == 4
 
 
+async def test_a_kept_connection_that_hangs_is_replaced(
+    server: MailServer, channel: SmtpChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STEP_S_MAX", 0.3)
+    await channel.deliver(make_message(event_id="evt_1"))
+    server.replies["MAIL"].append(HANG)
+
+    await channel.deliver(make_message(event_id="evt_2"))
+
+    assert (len(server.mails), server.connections) == (2, 2)
+
+
 async def test_a_connection_that_was_idle_for_long_is_not_used(
     server: MailServer, channel: SmtpChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
