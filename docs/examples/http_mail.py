@@ -1,4 +1,4 @@
-"""A channel for e-mail behind HTTP, for `serve`: TECHNOPAY_EMAIL=http_mail:run_mail.
+"""A channel of your own for `serve`, behind a mail service's HTTP API: TECHNOPAY_EMAIL=http_mail:run_mail.
 
 TECHNOPAY_EMAIL_URL is the mail service's address, TECHNOPAY_EMAIL_SENDER the address that messages come from.
 """
@@ -6,7 +6,7 @@ TECHNOPAY_EMAIL_URL is the mail service's address, TECHNOPAY_EMAIL_SENDER the ad
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from technopay.cli.service import ServiceContext
+from technopay.cli.plugins import ServiceContext
 from technopay.engine import OutgoingMessage
 
 

@@ -1,12 +1,15 @@
 """Kills of a process at every point of a flow: a fresh engine completes the flow, once."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 from support.processes.crash_flows import PURCHASES, SETTLEMENTS
 from support.processes.crash_runs import running_crash_runs
 from support.processes.killable_ports import Point
+from support.servers.raw_client import flush
+from support.servers.services_stub import running_stub
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -29,7 +32,7 @@ def is_early(point: Point) -> bool:
 
 SETTLING = (
     "confirm_payment", "settle", "status", "call_off", "mock_settlement", "back-off", "set_aside",
-    "complete_payment", "resolve_payment",
+    "complete_payment", "resolve_payment", "reverse",
 )  # fmt: skip
 """The subjects of a settlement's points. The points of messages are the same for every payment."""
 OF_SETTLEMENTS = {
@@ -42,6 +45,14 @@ OF_SETTLEMENTS = {
     "stuck": {"before status #2", "before set_aside", "after set_aside", "after resolve_payment"},
 }
 """Points that the enumeration must not lose."""
+
+
+OVER_HTTP = {
+    "lost": {"before settle", "after settle", "before status", "before complete_payment"},
+    "refund": {"before reverse", "after reverse", "before complete_payment #2"},
+}
+"""The same with a settlement service over HTTP; the endings that need no time-out are more of its stories."""
+MORE_OVER_HTTP = ("plain", "declines", "errors", "flaky")
 
 
 def is_of_settlement(point: Point) -> bool:
@@ -65,4 +76,19 @@ async def test_a_settlement_ends_as_the_service_answers_after_a_kill_at_any_poin
         points = dict(zip(SETTLEMENTS, await asyncio.gather(*everywhere), strict=True))
     crash_runs.conclude()
     for story, needed in OF_SETTLEMENTS.items():
+        assert {str(point) for point in points[story]} >= needed, story
+
+
+async def test_a_settlement_over_http_ends_as_the_service_answers_after_a_kill_at_any_point(
+    valkey_url: str, namespace: str, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    stories = [*OVER_HTTP, *(MORE_OVER_HTTP if pytestconfig.getoption("faults") else ())]
+    async with AsyncExitStack() as stack:
+        stub = stack.enter_context(running_stub(tmp_path))
+        crash_runs = await stack.enter_async_context(running_crash_runs(valkey_url, namespace, tmp_path, stub))
+        everywhere = (crash_runs.kill_everywhere(story, is_of_settlement) for story in stories)
+        points = dict(zip(stories, await asyncio.gather(*everywhere), strict=True))
+    await flush(valkey_url)
+    crash_runs.conclude()
+    for story, needed in OVER_HTTP.items():
         assert {str(point) for point in points[story]} >= needed, story

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 from support.fixtures.at_rest import RawStore, open_client
 from support.fixtures.client_verdict import judge
 from support.fixtures.http_clients import HttpClients, Journal, Line
+from support.fixtures.reconciliation import assert_books_agree
 from support.processes.killable_server import (
     EmbeddedStore,
     KillableRedis,
@@ -20,8 +21,9 @@ from support.processes.killable_server import (
 )
 from support.processes.preforked import running_preforked
 from support.servers.real_servers import own_server
+from support.servers.services_stub import ServicesStub, running_stub
 
-SHORT = 20
+SHORT, SHORT_OVER_HTTP = 20, 8
 S_PER_KILL = 8
 S_AT_LEAST = 180
 SHOPPERS = 10
@@ -50,14 +52,46 @@ async def test_no_answer_is_untrue_after_kills_of_two_servers_and_their_redis(
 ) -> None:
     async with AsyncExitStack() as stack:
         redis = KillableRedis(stack.enter_context(own_server("redis")))
-        servers = [
-            KillableServer(
-                await stack.enter_async_context(running_preforked("serve")),
-                tmp_path / name, "--redis", redis.url, "--init",
-            )
-            for name in ("first", "second")
-        ]  # fmt: skip
+        servers = await two_servers(stack, tmp_path, redis.url)
         await kill_under_load(servers, redis, engine_kills)
+
+
+async def test_no_payment_differs_from_the_book_of_a_service_over_http_after_kills_of_both(
+    engine_kills: int, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        stub = stack.enter_context(running_stub(tmp_path))
+        services = KillableServices(stub, stack.enter_context(own_server("redis")).url)
+        settings = {name: value for name, value in stub.settings.items() if "SMS" not in name}
+        servers = await two_servers(stack, tmp_path, services.url, settings)
+        kills = SHORT_OVER_HTTP if engine_kills == SHORT else engine_kills
+        await kill_under_load(servers, services, kills)
+        async with open_client(services.url) as client:
+            print(f"decided: {dict(await assert_books_agree(RawStore(client, 'tp'), stub))}")  # noqa: T201
+
+
+class KillableServices:
+    """The settlement service of the servers, as what is killed beside them; the store keeps running."""
+
+    def __init__(self, stub: ServicesStub, store_url: str) -> None:
+        self.url = store_url
+        self._stub = stub
+
+    async def kill(self) -> None:
+        self._stub.end()
+        self._stub.start(wait=False)
+
+
+async def two_servers(
+    stack: AsyncExitStack, folder: Path, url: str, settings: Mapping[str, str] | None = None
+) -> list[KillableServer]:
+    return [
+        KillableServer(
+            await stack.enter_async_context(running_preforked("serve")),
+            folder / name, "--redis", url, "--init", settings=settings,
+        )
+        for name in ("first", "second")
+    ]  # fmt: skip
 
 
 async def kill_under_load(servers: Sequence[KillableServer], store: KillableStore, engine_kills: int) -> None:

@@ -9,10 +9,11 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "embedding.md").read_text(encoding="utf-8")
 EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
+PROGRAMS = [example for example in EXAMPLES if example.stem != "services_stub"]
+"""Those that end by themselves. The stub is run by test_real_services.py and test_services_stub.py."""
 PRINTED = {
-    "http_bank": "",  # for `serve`; run by test_real_services.py
     "http_client": "succeeded 5000 → 3750\n['payment', 'deposit']\n",
-    "http_mail": "",
+    "http_mail": "",  # for `serve`; run by test_real_services.py
     "inside_aiohttp": "401 Sign in at the shop.\nsucceeded 5000 → 3750\n",
     "inside_fastapi": "422 confirmation_invalid\nsucceeded 5000 → 3750\n",
     "own_ports": "succeeded 5000 → 3750\n",
@@ -21,7 +22,7 @@ PRINTED = {
 }
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
+@pytest.mark.parametrize("example", PROGRAMS, ids=lambda example: example.stem)
 def test_an_example_runs_and_prints_its_result(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(example), run_name="__main__")
 

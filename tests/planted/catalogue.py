@@ -7,6 +7,7 @@ from planted.events import EVENTS
 from planted.load import LOAD
 from planted.money import CONFIRMATION, ENDINGS
 from planted.repeats import REPEATS_AND_CLAIMS
+from planted.services import SERVICES
 from planted.sign_in import SIGN_IN_AND_BOUNDS
 from planted.store import STORE_AND_REPLIES
 
@@ -21,4 +22,5 @@ BREAKAGES = (
     *SIGN_IN_AND_BOUNDS,
     *EVENTS,
     *LOAD,
+    *SERVICES,
 )

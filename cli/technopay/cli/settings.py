@@ -25,6 +25,13 @@ from pydantic import (
     field_validator,
 )
 
+from technopay.cli.service_variables import (
+    PREFIX,
+    parse_service,
+    secret_variables,
+    take_service_variables,
+    variable_prefix,
+)
 from technopay.engine.settings import SECRET_LENGTH_MIN, SECRETS_MAX, secret_error
 from technopay.http.auth.signing_keys import HS256, Algorithm
 from technopay.http.server.limits import ServerLimits
@@ -32,14 +39,10 @@ from technopay.storage import EmbeddedValkey
 from technopay.storage.private_files import make_private, read_private, write_private
 from technopay.storage.server.address import parse_address
 
-PREFIX = "TECHNOPAY_"
 FLAGS = {"redis_url": "--redis"}
 """Flags with another name than their settings."""
 FROM_FILES = ("secret", "secret_previous", "token_secret", "token_secret_previous", "redis_url")
 """Settings that hold a secret: each also as `…_FILE`."""
-SERVICES = ("settlement", "email", "sms", "verifier")
-MOCK = "mock"
-"""In the place of a factory: the mock service, on purpose."""
 FILE_BYTES_MAX = 65_536
 EMPTY = "is empty; leave it out for the default"
 HOW_TO_MAKE_ONE = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))' makes one"
@@ -50,7 +53,6 @@ PRINTED_SECRETS = (
 )
 """Examples of our documents and programs, past ones too: they are public."""
 UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-FACTORY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 LINKED_BY_KUBERNETES = re.compile(r"SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.+)?")
 """Kubernetes sets these in every container if a service of the cluster is called technopay, and
 TECHNOPAY_PORT=tcp://…"""
@@ -112,14 +114,6 @@ def _server_url(url: str) -> str:
     return url
 
 
-def _factory(name: str) -> str:
-    if name.lower() == MOCK:
-        return MOCK
-    if not FACTORY.fullmatch(name):
-        raise ValueError("has to be package.module:factory, or mock")
-    return name
-
-
 def http_origin(text: str) -> str:
     """Return an origin in lower case, else raise ValueError with the rule."""
     parts = urlsplit(text.lower())
@@ -166,7 +160,6 @@ Seconds = Annotated[int, _of_text(parse_duration)]
 FilePath = Annotated[Path, AfterValidator(expand_path)]
 Secret = Annotated[SecretStr, Field(min_length=SECRET_LENGTH_MIN), AfterValidator(_secret)]
 Secrets = Annotated[tuple[Secret, ...], _of_text(_items)]
-Factory = Annotated[str, AfterValidator(_factory)]
 Limit = Annotated[int, Field(ge=0)]
 Bound = Annotated[int, Field(ge=1, le=100_000)]
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
@@ -198,12 +191,12 @@ class Settings(BaseModel):
     durability: Annotated[Literal["always", "everysec", "unchecked"], AnyCase] = "always"
     wait_replicas: Annotated[int, Field(ge=0, le=8)] = 0
     wait_ms: Annotated[int, Field(ge=10, le=5_000)] = 500
-    settlement: Factory | None = None
-    email: Factory | None = None
-    sms: Factory | None = None
-    verifier: Factory | None = None
+    settlement: Annotated[str, AfterValidator(partial(parse_service, "settlement"))] | None = None
+    email: Annotated[str, AfterValidator(partial(parse_service, "email"))] | None = None
+    sms: Annotated[str, AfterValidator(partial(parse_service, "sms"))] | None = None
+    verifier: Annotated[str, AfterValidator(partial(parse_service, "verifier"))] | None = None
     service_variables: Annotated[dict[str, str], Field(repr=False)] = {}
-    """`TECHNOPAY_SETTLEMENT_…` and the like, which belong to the factories: by the name after the prefix."""
+    """`TECHNOPAY_SETTLEMENT_…` and the like, which belong to the services: by the name after the prefix."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = "info"
     log_format: Annotated[Literal["auto", "json", "text"], AnyCase] = "auto"
     metrics: bool = True
@@ -237,7 +230,7 @@ class Settings(BaseModel):
 
     def variables_of(self, service: str) -> dict[str, str]:
         """Return the variables of one service, without `TECHNOPAY_<SERVICE>_` before them."""
-        prefix = f"{service}_".upper()
+        prefix = variable_prefix(service, getattr(self, service))
         variables = self.service_variables.items()
         return {name.removeprefix(prefix): value for name, value in variables if name.startswith(prefix)}
 
@@ -286,7 +279,7 @@ def load_settings(**flags: Any) -> Settings:
     if "data_dir" in given:
         # It means the embedded store, also if the environment names a server.
         values["redis_url"] = None
-    variables = _take_service_variables(values, wrong)
+    variables = take_service_variables(values, wrong)
     try:
         settings = Settings.model_validate({"service_variables": variables} | values)
     except ValidationError as error:
@@ -311,7 +304,7 @@ def _read_environment(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
             is_linked = LINKED_BY_KUBERNETES.fullmatch(name) or f"{name}={value}".startswith("PORT=tcp://")
             if variable.upper().startswith(PREFIX) and not is_linked:
                 values[name.lower()] = value or ""
-    for name in FROM_FILES:
+    for name in (*FROM_FILES, *secret_variables(values)):
         path = values.pop(f"{name}_file", None)
         if path is None:
             continue
@@ -346,24 +339,6 @@ def _read_file(name: str) -> str:
     if not text:
         raise ValueError(f"{path}: is empty")
     return text
-
-
-def _take_service_variables(values: dict[str, Any], wrong: dict[str, str]) -> dict[str, str]:
-    """Take the variables of factories out of the values, by their names in upper case."""
-    variables = {}
-    if "service_variables" in values:
-        del values["service_variables"]
-        wrong["service_variables"] = "is not a setting"
-    for name in list(values):
-        service = next((each for each in SERVICES if name.startswith(f"{each}_")), None)
-        if service is None:
-            continue
-        value = values.pop(name)
-        if str(values.get(service) or MOCK).lower() == MOCK:
-            wrong[name] = f"is for a factory, and {PREFIX}{service.upper()} names none"
-        else:
-            variables[name.upper()] = value
-    return variables
 
 
 def _problems(error: ValidationError) -> dict[str, str]:

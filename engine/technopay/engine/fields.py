@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from ipaddress import ip_address
 from typing import Annotated, Any, TypeVar
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
@@ -148,6 +149,15 @@ def phone_error(phone: str | None) -> str | None:
 def nfc(text: Text) -> Text:
     """Return a text in NFC, the form for storing and comparing; None is a missing text."""
     return text if text is None else unicodedata.normalize("NFC", text)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is reachable from this machine only."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host.lower() == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def is_line(text: str) -> bool:

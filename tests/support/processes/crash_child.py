@@ -14,8 +14,9 @@ from support.processes.killable_ports import (
     Points,
     make_killable,
 )
+from support.servers.services_stub import open_service
 
-from technopay.engine import Engine, MockChannel, MockSettlementService
+from technopay.engine import Engine, MockChannel
 from technopay.storage import RedisStore, migration
 
 
@@ -29,15 +30,18 @@ async def live(job: Mapping[str, Any]) -> None:
     )
     make_killable(store, points)
     channel = KillableChannel(MockChannel(store), points, story.deaf_to)
-    service = KillableSettlementService(MockSettlementService(store), points)
-    engine = Engine(
+    services_url = job["services_url"]
+    async with (
         store,
-        story.settings_of_child(),
-        settlement_service=service,
-        channels={"email": channel, "sms": channel},
-        clock=KillableClock(points),
-    )
-    async with store, engine:
+        open_service(store, services_url) as service,
+        Engine(
+            store,
+            story.settings_of_child(over_http=services_url is not None),
+            settlement_service=KillableSettlementService(service, points),
+            channels={"email": channel, "sms": channel},
+            clock=KillableClock(points),
+        ) as engine,
+    ):
         client = CrashClient(engine, store, Memory(None), log.write, lambda: points.open_questions == 0)
         await story.tell(client)
         await client.calm()

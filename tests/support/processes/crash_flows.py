@@ -16,6 +16,8 @@ PATIENT = {
     "agenda_interval_s": 0.4, "settlement_timeout_s": 1.0, "settlement_silence_s": 5.0,
     "message_timeout_s": 2.0, "command_deadline_s": 30.0,
 }  # fmt: skip
+SLOW = {"settlement_timeout_s": 5.0, "settlement_silence_s": 15.0}
+"""For a settlement service that takes its time."""
 REPLY_S_MAX = 20.0
 """The time for a reply of a store while many processes and engines share a machine."""
 DEPOSITED = 10_000
@@ -53,13 +55,13 @@ class Story:
     changes: Mapping[str, Any] = field(default_factory=dict)
     deaf_to: Sequence[str] = ()
 
-    def settings_of_child(self) -> EngineSettings:
+    def settings_of_child(self, *, over_http: bool = False) -> EngineSettings:
         """Return settings under which the periodic work of a process adds no points."""
-        return quick_settings(**(QUIET | dict(self.changes)))
+        return quick_settings(**(QUIET | dict(self.changes) | (SLOW if over_http else {})))
 
-    def settings_of_heir(self) -> EngineSettings:
+    def settings_of_heir(self, *, over_http: bool = False) -> EngineSettings:
         """Return patient settings for the engines that take over, many of which share a process."""
-        return quick_settings(**(PATIENT | dict(self.changes)))
+        return quick_settings(**(PATIENT | dict(self.changes) | (SLOW if over_http else {})))
 
 
 async def set_up(client: CrashClient) -> None:
@@ -176,7 +178,6 @@ PURCHASES: Mapping[str, Story] = {
 }
 """The stories of payments."""
 
-SLOW = {"settlement_timeout_s": 5.0, "settlement_silence_s": 15.0}
 HURRIED = {"settlement_attempts": 3}
 SETTLEMENTS: Mapping[str, Story] = {
     "plain": Story(settlement("bookshop"), [PAID]),

@@ -10,10 +10,12 @@ from signal import SIGKILL
 
 from redis.asyncio import Redis
 from support.fixtures.at_rest import Entries, RawStore, assert_at_rest, open_client
+from support.fixtures.reconciliation import assert_books_agree
 from support.processes.crash_client import CrashClient, Memory
 from support.processes.crash_flows import REPLY_S_MAX, STORIES
 from support.processes.killable_ports import Point
 from support.processes.preforked import Preforked, running_preforked
+from support.servers.services_stub import ServicesStub, open_service
 
 from technopay.engine import Engine
 from technopay.storage import RedisStore
@@ -39,9 +41,17 @@ class CrashRuns:
     """Victims on one server, each in a namespace of its own."""
 
     def __init__(
-        self, url: str, client: Redis, namespace: str, folder: Path, preforked: Sequence[Preforked]
+        self,
+        url: str,
+        client: Redis,
+        namespace: str,
+        folder: Path,
+        preforked: Sequence[Preforked],
+        stub: ServicesStub | None,
     ) -> None:
         self._url = url
+        self._stub = stub
+        self._services_url = stub.url if stub else None
         self._client = client
         self._namespace = namespace
         self._folder = folder
@@ -106,7 +116,7 @@ class CrashRuns:
         try:
             await preforked.raise_child(
                 story=story, point=point, url=self._url, namespace=raw.namespace,
-                log=str(log), output=f"{log}.log", alarm_s=ALARM_S,
+                log=str(log), output=f"{log}.log", alarm_s=ALARM_S, services_url=self._services_url,
             )  # fmt: skip
             status = await preforked.wait_for_end()
         finally:
@@ -122,7 +132,9 @@ class CrashRuns:
                     self._url, initialise=True, namespace=raw.namespace, reply_timeout_s=REPLY_S_MAX
                 )
                 await stack.enter_async_context(store)
-                engine = await stack.enter_async_context(Engine(store, story.settings_of_heir()))
+                service = await stack.enter_async_context(open_service(store, self._services_url))
+                settings = story.settings_of_heir(over_http=self._stub is not None)
+                engine = await stack.enter_async_context(Engine(store, settings, settlement_service=service))
             client = CrashClient(engine, store, memory, pause_s=PAUSE_S)
             await story.tell(client)
             journal = await self._compare(name, raw, client)
@@ -138,8 +150,13 @@ class CrashRuns:
         assert len(debits) == story.debits, debits
         for payment_id, end in zip(started, story.ends, strict=True):
             payment = await raw.read("payment", payment_id)
-            book = await raw.read("mock:settlement", payment_id)
-            assert (payment["status"], book.get("state")) == (end.status, end.book), f"{payment} {book}"
+            book = (await raw.read("mock:settlement", payment_id)).get("state")
+            if self._stub:
+                assert book is None, "the mock was asked"
+                book = self._stub.state_of(payment_id)
+            assert (payment["status"], book) == (end.status, end.book), f"{payment} {book}"
+        if self._stub:
+            await assert_books_agree(raw, self._stub, has_others=True)
         wallet = await raw.read("wallet", client.wallet["id"])
         assert int(wallet["balance"]) == story.deposited - sum(end.paid for end in story.ends), wallet
         return journal
@@ -149,9 +166,11 @@ class CrashRuns:
 
 
 @asynccontextmanager
-async def running_crash_runs(url: str, namespace: str, folder: Path) -> AsyncIterator[CrashRuns]:
-    """Start the processes and the client of crash runs."""
+async def running_crash_runs(
+    url: str, namespace: str, folder: Path, stub: ServicesStub | None = None
+) -> AsyncIterator[CrashRuns]:
+    """Start the processes and the client of crash runs, by default with the mock settlement service."""
     async with AsyncExitStack() as stack:
         preforked = [await stack.enter_async_context(running_preforked("story")) for _ in range(PREFORKED)]
         client = await stack.enter_async_context(open_client(url))
-        yield CrashRuns(url, client, namespace, folder, preforked)
+        yield CrashRuns(url, client, namespace, folder, preforked, stub)

@@ -6,7 +6,7 @@ import random
 import signal
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -41,8 +41,11 @@ EXPECTED_ERRORS = (
 class KillableServer:
     """A server that is killed and started again, always at the same address."""
 
-    def __init__(self, preforked: Preforked, folder: Path, *arguments: str) -> None:
+    def __init__(
+        self, preforked: Preforked, folder: Path, *arguments: str, settings: Mapping[str, str] | None = None
+    ) -> None:
         folder.mkdir(exist_ok=True)
+        self._settings = {**SETTINGS, **(settings or {})}
         self._preforked = preforked
         self._folder = folder
         self._arguments = arguments
@@ -99,7 +102,7 @@ class KillableServer:
         """Start it once; return whether it became ready."""
         said_before = self.output.stat().st_size if self.output.exists() else 0
         self.pid = await self._preforked.raise_child(
-            folder=str(self._folder), environment=environment(self._folder, SETTINGS),
+            folder=str(self._folder), environment=environment(self._folder, self._settings),
             arguments=["serve", "--port", str(self._port), *self._arguments], output=str(self.output),
         )  # fmt: skip
         self._end = asyncio.create_task(self._preforked.wait_for_end())

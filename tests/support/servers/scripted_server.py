@@ -28,6 +28,7 @@ class Asked:
     path: str
     headers: Mapping[str, str]
     body: Any
+    raw: bytes = b""
 
     @property
     def key(self) -> str | None:
@@ -80,7 +81,7 @@ class ScriptedServer:
     async def answer(self, request: web.Request) -> web.Response:
         raw = await request.read()
         body = json.loads(raw) if raw else None
-        self.asked.append(Asked(request.method, request.raw_path, dict(request.headers), body))
+        self.asked.append(Asked(request.method, request.raw_path, dict(request.headers), body, raw))
         scripted = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         if isinstance(scripted, str):
             assert request.transport is not None

@@ -11,8 +11,9 @@ import pytest
 from support.fixtures.engine_setup import SECRET
 from support.fixtures.store_commands import read_inbox
 
-from technopay.cli import service as module
-from technopay.cli.service import require_plugins, running_plugins, warn
+from technopay.cli import plugins as module
+from technopay.cli.plugins import require_plugins, running_plugins
+from technopay.cli.service import warn
 from technopay.cli.settings import ConfigurationError, Settings
 from technopay.engine import FixedCode, read_mock_inbox
 from technopay.engine.ports import OutgoingMessage

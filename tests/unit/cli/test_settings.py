@@ -1,6 +1,5 @@
 """Settings: the order of their sources, the accepted forms, and the problems of wrong ones."""
 
-import os
 import stat
 from collections.abc import Callable
 from ipaddress import ip_network
@@ -21,22 +20,7 @@ SERVER_URLS = (
 )  # fmt: skip
 Set = Callable[..., None]
 
-
-@pytest.fixture(autouse=True)
-def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Set:
-    """Set variables, in an empty directory and an environment without settings of technopay."""
-    monkeypatch.chdir(tmp_path)
-    for name in os.environ:
-        if name.upper().startswith("TECHNOPAY_"):
-            monkeypatch.delenv(name)
-    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    monkeypatch.setenv("HOME", "/home/alice")
-
-    def set_them(**values: str) -> None:
-        for name, value in values.items():
-            monkeypatch.setenv(f"TECHNOPAY_{name.upper()}", value)
-
-    return set_them
+pytestmark = pytest.mark.usefixtures("given")
 
 
 def refusal(**flags: Any) -> list[str]:

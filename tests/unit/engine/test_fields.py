@@ -180,3 +180,10 @@ def test_every_wrong_field_is_named() -> None:
 
     assert refused.value.errors == (FieldError("amount", "is odd"), FieldError("merchant", "is empty"))
     assert str(refused.value) == "amount: is odd; merchant: is empty"
+
+
+def test_only_a_loopback_address_or_name_is_this_machine_alone() -> None:
+    hosts = ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "LOCALHOST"]
+    others = ["0.0.0.0", "::", "192.0.2.1", "pay.example", "127.0.0.1.example", "localhost.example", ""]
+
+    assert [host for host in hosts + others if fields.is_loopback(host)] == hosts

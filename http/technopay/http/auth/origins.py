@@ -75,12 +75,6 @@ class DemoGuard:
         return address.is_loopback or self._is_everywhere or address == _local_address(request)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a listened host is reachable from this machine only."""
-    address = parse_address(host)
-    return host.lower() == "localhost" or (address is not None and address.is_loopback)
-
-
 def _host_name(host: str) -> str:
     """Return the name or address in a Host header; '' if it is malformed."""
     try:
