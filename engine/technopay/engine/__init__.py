@@ -45,7 +45,7 @@ from technopay.engine.errors import (
     WalletInactive,
     WalletNotFound,
 )
-from technopay.engine.events.feed import Subscription
+from technopay.engine.events.subscription import Subscription
 from technopay.engine.models import (
     Audit,
     Checked,
@@ -53,6 +53,7 @@ from technopay.engine.models import (
     Difference,
     Entry,
     Event,
+    EventPage,
     Failure,
     Invoice,
     InvoiceEvent,
@@ -112,6 +113,7 @@ __all__ = [
     "EngineSettings",
     "Entry",
     "Event",
+    "EventPage",
     "EventPositionUnknown",
     "Failure",
     "Fault",

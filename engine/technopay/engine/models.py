@@ -255,6 +255,17 @@ class InvoiceEvent(Record):
 
 
 Event = PaymentEvent | InvoiceEvent
+Subject = Payment | Invoice
+
+
+class EventPage(Record):
+    """Events of all users, oldest first within each partition of the store, and so for each payment."""
+
+    data: list[Event]
+    has_more: bool
+    """Whether there were further entries behind this page. It can be short, or empty, all the same."""
+    next_cursor: str
+    """Where to go on: `after` of the next page, now or when there is more."""
 
 
 class Message(Record):

@@ -6,7 +6,7 @@ from support.fixtures.store_commands import has_records, read_end, read_journal,
 from support.fixtures.store_setup import Setup, client_of
 
 from technopay.engine import Invoice, Payment, StoreUnfit
-from technopay.engine.events.feed import RECORDS_MAX
+from technopay.engine.events.subjects import RECORDS_MAX
 from technopay.engine.values import JournalEntry, Position
 from technopay.storage import RedisStore
 

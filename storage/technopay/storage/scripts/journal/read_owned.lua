@@ -1,22 +1,27 @@
 -- read_owned(user_ids, record_ids...) no-writes
 --
--- Read the payments and invoices among these that belong to one of these users.
+-- Read the records among these that belong to one of these users.
 --
--- user_ids  separated by spaces
+-- user_ids  separated by spaces; '*' for all users
 --
 -- Returns {code, now, '', [view or {invoice, fields}, '' if it is missing or another user's, {id} if it is
 -- unreadable]}, in the order of the ids
 
+local READERS = {
+    pay_ = {'payment', view},
+    inv_ = {'invoice', function(id) return {id, flat(read_invoice(id))} end},
+}
 local is_owner = {}
 for user_id in string.gmatch(user_ids, '%S+') do
     is_owner[user_id] = true
 end
 local function read_one(id)
-    local kind = string.sub(id, 1, 4) == 'inv_' and 'invoice' or 'payment'
-    if not is_owner[fields(kind, id, 'user')] then
+    local kind, read = unpack(READERS[string.sub(id, 1, 4)])
+    local user_id = fields(kind, id, 'user')
+    if not user_id or not (is_owner['*'] or is_owner[user_id]) then
         return ''
     end
-    return kind == 'payment' and view(id) or {id, flat(read_invoice(id))}
+    return read(id)
 end
 
 return {'ok', at, '', read_each(record_ids, read_one)}
