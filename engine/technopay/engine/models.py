@@ -9,7 +9,7 @@ from technopay.engine.record import Record, Timestamp
 Currency = Annotated[str, Field(description="ISO 4217 code")]
 Amount = Annotated[int, Field(description="In minor units of the currency")]
 OwnId = Annotated[str, Field(description="Its id")]
-EventId = Annotated[str, Field(description="Send it as `Last-Event-ID` to resume after this event")]
+EventId = Annotated[str, Field(description="Send it as `Last-Event-ID` to resume a user's stream")]
 OwnerId = Annotated[str, Field(description="The user that owns it")]
 CreatedAt = Annotated[Timestamp, Field(description="When it was created")]
 HappenedAt = Annotated[Timestamp, Field(description="When it happened")]
@@ -262,6 +262,7 @@ class EventPage(Record):
     """Events of all users, oldest first within each partition of the store, and so for each payment."""
 
     data: list[Event]
+    """The events of this page."""
     has_more: bool
     """Whether there were further entries behind this page. It can be short, or empty, all the same."""
     next_cursor: str
