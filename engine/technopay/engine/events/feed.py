@@ -176,7 +176,7 @@ class Feed:
         """Read new entries of a partition; return whether there may be more."""
         live = self._places[partition] - self._late
         # A listener without room is late from now on.
-        self._late |= {place for place in live if place.subscription.waiting > self._room}
+        self._late |= {place for place in live if not self._has_room(place)}
         live = {place for place in live - self._late if place.position is not None}
         has_more = found = False
         while live:
@@ -192,16 +192,14 @@ class Feed:
 
     async def _catch_up(self) -> bool:
         """Read a batch for the late listener whose turn it is; return whether there are others."""
-        late = self._late_with_room()
-        if not late:
-            return False
         began_s = self._clock.monotonic()
-        partition = min(late, key=lambda place: place.turn).partition
-        if len(self._store.partitions) == 1:
-            await self._read_late(partition)
-        else:
-            await self._catching_up.run([partition])
-        if not self._late_with_room():
+        late = self._late_and_ready()
+        partitions = [min(late, key=_turn).partition] if late else []
+        if len(self._store.partitions) > 1:
+            await self._catching_up.run(partitions)
+        elif partitions:
+            await self._read_late(*partitions)
+        if not partitions or not self._late_and_ready():
             return False
         spent_s = self._clock.monotonic() - began_s
         await self._clock.sleep(min(PAUSE_PER_READ * spent_s, CATCH_UP_PAUSE_S_MAX))
@@ -209,8 +207,10 @@ class Feed:
 
     async def _read_late(self, partition: int) -> None:
         """Read a batch for the late listener of a partition whose turn it is."""
-        late = {place for place in self._late_with_room() if place.partition == partition}
-        first = min(late, key=lambda place: place.turn)
+        late = {place for place in self._late if place.partition == partition and self._has_room(place)}
+        if not late:
+            return  # it left
+        first = min(late, key=_turn)
         first.turn = next(self._turns)  # also if the read fails
         reading = await self._read(partition, first, late)
         for place in reading.served:
@@ -264,12 +264,13 @@ class Feed:
         self._late.update(behind)
         self._loop.wake()
 
-    def _late_with_room(self) -> Sequence[Place]:
-        return [
-            place
-            for place in self._late
-            if place.subscription.waiting <= self._room and not self._catching_up.is_running(place.partition)
-        ]
+    def _has_room(self, place: Place) -> bool:
+        return place.subscription.waiting <= self._room
+
+    def _late_and_ready(self) -> Sequence[Place]:
+        """Return the late places with room whose partition is not being read for one."""
+        is_running = self._catching_up.is_running
+        return [place for place in self._late if self._has_room(place) and not is_running(place.partition)]
 
     async def _deliver_batch(
         self, partition: int, entries: Iterable[JournalEntry], served: Collection[Place]
@@ -319,3 +320,7 @@ class Feed:
 def _position(place: Place) -> Position:
     assert place.position is not None, "the journal is read only after the first position is known"
     return place.position
+
+
+def _turn(place: Place) -> int:
+    return place.turn

@@ -38,9 +38,9 @@ cannot send the token: use `fetch` there.
 {TYPES}"""
 ALL_DESCRIPTION = f"""\
 The events of all users, oldest first for each payment; across users there is no order. Each comes at least
-once. Go on after `next_cursor`, at once while there is more, else whenever you like. A page can be short, and even
-empty, while there is a next one: `types` leaves events out, and the cursor passes them. Without `after` the list
-begins at the beginning of the journal. A cursor ahead of the journal is 409: the store lost events.
+once. Go on after `next_cursor`, at once while there is more, else whenever you like. A page can be short, or
+empty, while there is a next one: `types` leaves events out, and the cursor passes them. Without `after` the
+list begins at the beginning of the journal. A cursor ahead of the journal is 409: the store lost events.
 
 With `Accept: text/event-stream` it is a stream like that of `GET /v1/events`, from now on, or after the cursor
 in `Last-Event-ID` or else `after`. The id of each event is the cursor behind it; cursors of pages and of
