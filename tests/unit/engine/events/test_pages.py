@@ -118,7 +118,8 @@ async def test_what_is_forgotten_is_passed_over() -> None:
     store.write(0, 30)
     store.write(1, 3)
     store.journals[0].forgotten.add("user-0")
-    found, after, has_more = [], None, True
+    found: list[tuple[int, int]] = []
+    after, has_more = None, True
     while has_more:
         page = await read(store, after, limit=4)
         found, after, has_more = found + places(page.data), page.next_cursor, page.has_more
