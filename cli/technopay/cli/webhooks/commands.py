@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from yarl import URL
 
-from technopay.cli.process import run_loop
+from technopay.cli.process import catch_signals, run_loop
 from technopay.cli.settings import UsageError
 from technopay.cli.webhooks.forwarding import forward_events, make_secret, secret_error
 from technopay.engine import ValidationFailed
@@ -45,9 +45,13 @@ def listen(
     if secret is not None and (error := secret_error(secret)):
         raise UsageError(f"--secret {error}")
     try:
-        run_loop(forward_events(url, admin_token, forward, types, secret or make_secret()))
+        run_loop(_listen(url, admin_token, forward, types, secret or make_secret()))
     except ValidationFailed as error:
         raise UsageError("; ".join(f"--{each.field} {each.message}" for each in error.errors)) from error
+
+
+async def _listen(url: str, admin_token: str, forward: str, types: str | None, secret: str) -> None:
+    await forward_events(url, admin_token, forward, types, secret, catch_signals())
 
 
 def _require_url(option: str, text: str) -> None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import aiohttp
 from standardwebhooks import Webhook
 
-from technopay.cli.process import catch_signals, say
+from technopay.cli.process import say
 from technopay.engine import TechnopayError
 from technopay.http.client.calls import with_query
 from technopay.http.client.errors import UnexpectedAnswer
@@ -86,14 +86,15 @@ class Forwarder:
             return f"not sent ({type(error).__name__}):"
 
 
-async def forward_events(url: str, token: str, forward_to: str, types: str | None, secret: str) -> None:
-    """Forward events from now on until a signal ends it; reconnect after the last event.
+async def forward_events(
+    url: str, token: str, forward_to: str, types: str | None, secret: str, stopped: asyncio.Event
+) -> None:
+    """Forward events from now on until it is stopped; reconnect after the last event.
 
     Raises:
         TechnopayError: the server refuses the stream, or cannot be reached for long.
 
     """
-    stopped = catch_signals()
     transport = Transport(url, token, None, RetryPolicy(retries=0), None)
     timeout = aiohttp.ClientTimeout(total=DELIVERY_TIMEOUT_S)
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session:
