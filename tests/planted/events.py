@@ -79,7 +79,7 @@ EVENTS = (
     ),
     Breakage(
         "page-position-from-time",
-        "A position is an entry of a journal, never a time: a clock can go back.",
+        "A page goes on behind an entry of a journal, never behind a time: a clock can go back.",
         (
             engine(
                 "events/pages",
@@ -91,7 +91,7 @@ EVENTS = (
     ),
     Breakage(
         "stream-position-from-time",
-        "A position is an entry of a journal, never a time: a clock can go back.",
+        "A stream goes on behind an entry of a journal, never behind a time: a clock can go back.",
         (engine("events/feed", "position = Position.of(entry.id)", "position = Position(entry.at_ms, 0)"),),
         (f"{ALL_EVENTS}::test_a_clock_that_goes_back_and_forth_hides_no_event",),
     ),
