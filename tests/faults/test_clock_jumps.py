@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from support.fixtures.all_events import assert_whole, read_to_end
 from support.fixtures.audit import assert_books_balance
 from support.fixtures.engine_setup import SECRET, make_setup, quick_settings, wait_for
 from support.fixtures.engine_setup import Setup as Person
@@ -19,6 +20,7 @@ from support.servers.faked_server import FakedServer, running_faked_server
 
 from technopay.engine import (
     Engine,
+    Event,
     Payment,
     RecordingChannel,
     TechnopayError,
@@ -170,3 +172,33 @@ async def test_a_message_that_waits_is_retried_after_a_jump_back(
 
     async with Engine(store, quick_settings(), channels={"email": channel}):
         await wait_for(is_delivered, within_s=RECOVERED_S_MAX)
+
+
+async def test_no_event_is_skipped_while_the_clock_of_all_partitions_jumps(
+    clock: FakedServer, namespace: str
+) -> None:
+    clock.set(NOON)
+    listed: list[Event] = []
+    paid: list[Payment] = []
+    async with (
+        open_store(clock.url, f"{namespace}p", partitions=4) as store,
+        make_engine(store) as engine,
+        await engine.all_events() as events,
+    ):
+        people = [await make_setup(engine, store, f"user{number}") for number in range(4 * USERS)]
+        after: str | None = None
+        for jump in JUMPS:
+            for person in people[:: 1 + len(paid) % 3]:
+                paid.append(await pay(person, 1))
+            some, after = await read_to_end(engine.list_events, after, limit=5)
+            listed += some
+            clock.move(jump)
+        heard: list[Event] = []
+        ids = {each for payment in paid for each in (payment.id, payment.invoice_id)}
+        async with asyncio.timeout(RECOVERED_S_MAX):
+            while len({event.id for event in heard}) < len(listed):
+                heard.append(await anext(events))
+    assert_whole(listed, ids)
+    assert_whole(heard, ids)
+    assert {event.id for event in heard} == {event.id for event in listed}
+    await assert_books_balance(clock.url, f"{namespace}p")

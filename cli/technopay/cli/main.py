@@ -40,6 +40,7 @@ from technopay.cli.settings import (
     parse_duration,
     writable_file,
 )
+from technopay.cli.webhooks.commands import webhooks
 from technopay.cli.workers.parent import serve_with_workers
 from technopay.cli.workers.supervisor import WorkerFailed
 from technopay.engine import StoreUnfit, StoreUninitialised, TechnopayError, __version__
@@ -107,6 +108,7 @@ def _show_version(*, wanted: bool) -> None:
 
 
 app.add_typer(cluster, name="cluster")
+app.add_typer(webhooks, name="webhooks")
 
 
 @app.callback()

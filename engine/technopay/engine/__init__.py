@@ -47,7 +47,7 @@ from technopay.engine.errors import (
     WalletInactive,
     WalletNotFound,
 )
-from technopay.engine.events.feed import Subscription
+from technopay.engine.events.subscription import Subscription
 from technopay.engine.models import (
     Audit,
     Checked,
@@ -55,6 +55,7 @@ from technopay.engine.models import (
     Difference,
     Entry,
     Event,
+    EventPage,
     Failure,
     Invoice,
     InvoiceEvent,
@@ -115,6 +116,7 @@ __all__ = [
     "EngineSettings",
     "Entry",
     "Event",
+    "EventPage",
     "EventPositionUnknown",
     "Failure",
     "Fault",

@@ -109,4 +109,6 @@ class Engine:
     list_messages = notifications.list_messages
     send_message_again = notifications.send_message_again
 
+    list_events = events.list_events
+    all_events = events.all_events
     events = events.events

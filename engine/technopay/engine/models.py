@@ -1,6 +1,6 @@
 """The records that the engine returns. Amounts are in minor units."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -9,7 +9,7 @@ from technopay.engine.record import Record, Timestamp
 Currency = Annotated[str, Field(description="ISO 4217 code")]
 Amount = Annotated[int, Field(description="In minor units of the currency")]
 OwnId = Annotated[str, Field(description="Its id")]
-EventId = Annotated[str, Field(description="Send it as `Last-Event-ID` to resume after this event")]
+EventId = Annotated[str, Field(description="Send it as `Last-Event-ID` to resume a user's stream")]
 OwnerId = Annotated[str, Field(description="The user that owns it")]
 CreatedAt = Annotated[Timestamp, Field(description="When it was created")]
 HappenedAt = Annotated[Timestamp, Field(description="When it happened")]
@@ -284,9 +284,18 @@ class WalletEvent(Record):
 
 
 Event = PaymentEvent | InvoiceEvent | WalletEvent
-EVENT_TYPES: tuple[str, ...] = (
-    *get_args(PaymentEventType), *get_args(InvoiceEventType), *get_args(WalletEventType),
-)  # fmt: skip
+Subject = Payment | Invoice | Wallet
+
+
+class EventPage(Record):
+    """Events of all users, oldest first within each partition of the store, and so for each payment."""
+
+    data: list[Event]
+    """The events of this page."""
+    has_more: bool
+    """Whether there were further entries behind this page. It can be short, or empty, all the same."""
+    next_cursor: str
+    """Where to go on: `after` of the next page, now or when there is more."""
 
 
 class Message(Record):

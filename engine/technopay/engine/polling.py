@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from math import inf
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from technopay.engine.background import PartitionTasks
 from technopay.engine.commands import AnnounceEngine
@@ -24,6 +24,13 @@ RUNNER_UP_INTERVAL_S = 10.0
 IDLE_POLLS_PER_S_MAX = 64
 """Of one loop of an engine: an owner of more than 32 partitions polls each of them less often."""
 NEVER_S = 1e9
+
+
+class PollIntervals(Protocol):
+    """How often each partition is polled."""
+
+    def poll_interval_s(self, partition: int, interval_s: float) -> float:
+        """Return the interval for a partition, where a single one is polled every `interval_s`."""
 
 
 class PartitionOwners:
@@ -55,6 +62,12 @@ class PartitionOwners:
         """Return 0 for a partition that this engine owns, 1 where it is the runner-up, else 2."""
         return self._ranks.get(partition, 0)
 
+    def poll_interval_s(self, partition: int, interval_s: float) -> float:
+        rank = self.rank(partition)
+        if rank == 0:
+            return max(interval_s, self.owned / IDLE_POLLS_PER_S_MAX)
+        return RUNNER_UP_INTERVAL_S if rank == 1 else NEVER_S
+
     def _learn(self, engines: tuple[str, ...]) -> None:
         if engines == self._engines:
             return
@@ -78,13 +91,13 @@ class Polls(Generic[Result]):
         name: str,
         step: Callable[[int], Coroutine[Any, Any, Result]],
         store: Store,
-        owners: PartitionOwners,
+        intervals: PollIntervals,
         clock: Clock,
         interval_s: float,
     ) -> None:
         self._step = step
         self._store = store
-        self._owners = owners
+        self._intervals = intervals
         self._clock = clock
         self._interval_s = interval_s
         self._tasks = PartitionTasks(name, step)
@@ -129,7 +142,4 @@ class Polls(Generic[Result]):
         return min(polled_at_s + self._interval_of(partition), self._due_at_s.get(partition, inf)) <= now_s
 
     def _interval_of(self, partition: int) -> float:
-        rank = self._owners.rank(partition)
-        if rank == 0:
-            return max(self._interval_s, self._owners.owned / IDLE_POLLS_PER_S_MAX)
-        return RUNNER_UP_INTERVAL_S if rank == 1 else NEVER_S
+        return self._intervals.poll_interval_s(partition, self._interval_s)

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from technopay.engine.commands import Command
 
 # isort: off
-from technopay.engine.models import Invoice, Limit, OperatorPayment, Payment, User, Wallet
+from technopay.engine.models import Invoice, Limit, OperatorPayment, Payment, Subject, User, Wallet
 from technopay.engine.models import Entry, Message  # noqa: F401 - quoted below, as pages are
 from technopay.engine.record import Page  # noqa: F401 - quoted below: a class a page costs a start 0.2 s
 # isort: on
+
+EVERYONE = ("*",)
+"""In the place of user ids: all users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,8 @@ class ReadLimits(Command[list[Limit]]):
 
 
 @dataclass(frozen=True, slots=True)
-class ReadOwned(Command[Mapping[str, Payment | Invoice | Wallet]]):
-    """Read the payments, invoices and wallets among these that belong to one of these users."""
+class ReadOwned(Command[Mapping[str, Subject]]):
+    """Read the records among these that belong to one of these users, or those that exist for EVERYONE."""
 
     partition: int
     user_ids: Sequence[str]
@@ -66,7 +69,7 @@ class ReadOwned(Command[Mapping[str, Payment | Invoice | Wallet]]):
 
 @dataclass(frozen=True, slots=True)
 class HasRecords(Command[bool]):
-    """Return whether a user has a payment, an invoice or a wallet."""
+    """Return whether a user has a payment or an invoice."""
 
     user_id: str
 

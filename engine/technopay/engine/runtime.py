@@ -281,7 +281,7 @@ class Runtime:
     def wake_journal_readers(self, partition: int) -> None:
         """Have relay and feed read the journal of a partition now."""
         self._wake_relay(partition)
-        self.feed.wake()
+        self.feed.wake(partition)
 
     def _wake_relay(self, partition: int) -> None:
         self._relays.note_due(partition)
@@ -291,7 +291,7 @@ class Runtime:
         partition = partition_in(payment.id)
         if payment.status not in UNNOTIFIED_STATES:
             self._wake_relay(partition)
-        self.feed.wake()
+        self.feed.wake(partition)
         self.waiters.announce(payment)
 
     async def _take_due(self) -> bool:

@@ -15,7 +15,7 @@ NUMBER_MAX = 10**10
 """Durations are converted to milliseconds, whose sums have to stay exact."""
 AT_LEAST_ONE = {
     "code_attempts", "mailbox_capacity", "settlement_attempts", "message_attempts", "events_waiting_max",
-    "listeners_per_user_max", "listeners_max",
+    "listeners_per_user_max", "listeners_max", "operator_listeners_max",
 }  # fmt: skip
 
 
@@ -90,6 +90,8 @@ class EngineSettings:
     listeners_per_user_max: int = 4
     listeners_max: int = 500
     """Listeners of this process; more are refused as overloaded."""
+    operator_listeners_max: int = 16
+    """Those among them that listen to all users."""
 
     agenda_interval_s: float = 0.5
     idempotency_kept_s: int = 72 * 3600

@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from technopay.engine import Engine, InternalError, TechnopayError
 from technopay.http.access_record import RECORD, RequestObserver, RequestRecord
-from technopay.http.api.events import EVENT_ROUTES
+from technopay.http.api.events import ALL_EVENT_ROUTES, EVENT_ROUTES
 from technopay.http.api.health import AUDIT_ROUTES, HEALTH_ROUTES
 from technopay.http.api.invoices import INVOICE_ROUTES
 from technopay.http.api.limits import LIMIT_ROUTES
@@ -53,7 +53,7 @@ Guard = Callable[[web.Request], None]
 
 API_ROUTES: tuple[Route, ...] = (
     *WALLET_ROUTES, *INVOICE_ROUTES, *PAYMENT_ROUTES, *USER_ROUTES, *LIMIT_ROUTES, *NOTIFICATION_ROUTES,
-    *AUDIT_ROUTES,
+    *ALL_EVENT_ROUTES, *AUDIT_ROUTES,
 )  # fmt: skip
 
 

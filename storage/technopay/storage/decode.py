@@ -3,10 +3,21 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
 from technopay.engine.errors import InternalError
-from technopay.engine.models import Invoice, Limit, Message, Method, OperatorPayment, Payment, User, Wallet
+from technopay.engine.models import (
+    Invoice,
+    Limit,
+    Message,
+    Method,
+    OperatorPayment,
+    Payment,
+    Subject,
+    User,
+    Wallet,
+)
 from technopay.engine.ports import Outcome
 from technopay.engine.record import Page, from_ms
 from technopay.engine.statistics import UnreadableRecords
@@ -227,16 +238,19 @@ def _news(body: Sequence[Any], _: Context) -> News:
     return News(notifications, end, is_last == 1)
 
 
-def _owned(body: Sequence[Any], context: Context) -> Mapping[str, Payment | Invoice | Wallet]:
-    builders: Mapping[str, tuple[str, Callable[[Any], Payment | Invoice | Wallet]]] = {
-        "inv_": ("invoice", context.invoice),
-        "pay_": ("payment", context.payment),
-        "wal_": ("wallet", wallet_from),
-    }
-    found: dict[str, Payment | Invoice | Wallet] = {}
-    for prefix, (kind, build) in builders.items():
+SUBJECTS: Mapping[str, tuple[str, Callable[[Context, Any], Subject]]] = {
+    "inv_": ("invoice", Context.invoice),
+    "pay_": ("payment", Context.payment),
+    "wal_": ("wallet", lambda _, record: wallet_from(record)),
+}
+"""The records that have events, by the prefix of their ids: the kind, and the decoder."""
+
+
+def _owned(body: Sequence[Any], context: Context) -> Mapping[str, Subject]:
+    found: dict[str, Subject] = {}
+    for prefix, (kind, decode) in SUBJECTS.items():
         records = [record for record in body[0] if id_of(record).startswith(prefix)]
-        found |= {each.id: each for each in context.each(kind, records, build)}
+        found |= {each.id: each for each in context.each(kind, records, partial(decode, context))}
     return found
 
 
@@ -266,7 +280,7 @@ DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
     "Page[Message]": lambda body, context: _page([context.listed_message(each) for each in body[0]], body),
     Due: _due,
     Sequence[str]: lambda body, _: body[0],
-    Mapping[str, Payment | Invoice | Wallet]: _owned,
+    Mapping[str, Subject]: _owned,
     News: _news,
 }
 """The decoders of a reply's body, by the type that the command returns."""

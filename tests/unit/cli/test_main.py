@@ -56,6 +56,7 @@ def assert_one_line(ended: tuple[int, str, str], status: int, *words: str) -> No
         ("load", "--url --admin-token --users --concurrency --rate --duration --scenario --report --json"),
         ("audit", "--redis --data-dir"),
         ("bench", "--json"),
+        ("webhooks listen", "--url --admin-token --forward --types --secret"),
     ],
 )
 def test_help_names_every_flag_of_the_contract(run: Run, command: str, flags: str) -> None:

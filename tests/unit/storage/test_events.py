@@ -6,7 +6,7 @@ from support.fixtures.store_commands import has_records, read_end, read_journal,
 from support.fixtures.store_setup import Setup, client_of
 
 from technopay.engine import Invoice, Payment, StoreUnfit
-from technopay.engine.events.feed import RECORDS_MAX
+from technopay.engine.events.subjects import RECORDS_MAX
 from technopay.engine.values import JournalEntry, Position
 from technopay.storage import RedisStore
 
@@ -80,7 +80,7 @@ async def test_a_user_has_records_from_the_first_invoice_on(setup: Setup) -> Non
     assert not await has_records(setup.store, "ali")
 
 
-@pytest.mark.parametrize("user_ids", [["alice"], ["bob"], ["alice", "bob"], ["ali"], ["alice-bob"]])
+@pytest.mark.parametrize("user_ids", [["alice"], ["bob"], ["alice", "bob"], ["ali"], ["alice-bob"], ["*"]])
 async def test_records_are_read_for_their_users(setup: Setup, user_ids: list[str]) -> None:
     await setup.user("bob")
     expected: dict[str, Payment | Invoice] = {}
@@ -89,7 +89,7 @@ async def test_records_are_read_for_their_users(setup: Setup, user_ids: list[str
         invoice = await setup.invoice(user)
         payment = await setup.started(await setup.wallet(user), invoice, user)
         ids += [payment, invoice]
-        if user in user_ids:
+        if user in user_ids or user_ids == ["*"]:
             expected |= {payment: await setup.payment(payment), invoice: await setup.read_invoice(invoice)}
             confirmation = (await setup.payment(payment)).confirmation
             assert confirmation is not None

@@ -1,32 +1,22 @@
 """The feed: changes of payments and invoices, read from the journal once for all listeners."""
 
-import asyncio
 import logging
-from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from itertools import count
-from types import TracebackType
-from typing import Self, cast
+from typing import NamedTuple
 
-from technopay.engine.background import Loop
+from technopay.engine.background import Loop, PartitionTasks
 from technopay.engine.errors import EngineClosed, EventPositionUnknown, Overloaded, RateLimited
+from technopay.engine.events.cursor import Cursor
+from technopay.engine.events.pages import read_ends
+from technopay.engine.events.subjects import IS_EVENT, read_event, read_subjects
+from technopay.engine.events.subscription import Place, Subscription
 from technopay.engine.fields import EVENT_ID
-from technopay.engine.models import (
-    EVENT_TYPES,
-    Event,
-    Invoice,
-    InvoiceEvent,
-    InvoiceEventType,
-    Payment,
-    PaymentEvent,
-    PaymentEventType,
-    Wallet,
-    WalletEvent,
-    WalletEventType,
-)
+from technopay.engine.models import Event
+from technopay.engine.polling import IDLE_POLLS_PER_S_MAX, NEVER_S, Polls
 from technopay.engine.ports import Clock, Store
-from technopay.engine.reads import HasRecords, ReadOwned
-from technopay.engine.record import from_ms
+from technopay.engine.reads import EVERYONE, HasRecords
 from technopay.engine.settings import EngineSettings
 from technopay.engine.values import JournalBatch, JournalEntry, Position
 
@@ -34,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 BATCH = 500
 """Entries of the journal that are read at a time."""
-RECORDS_MAX = 50
-"""Records that one script reads: it blocks all other scripts."""
 PAUSE_S = 0.01
 """Between two reads at the end of the journal: entries of that time are read together."""
 
@@ -44,102 +32,60 @@ PAUSE_PER_READ = 3
 CATCH_UP_PAUSE_S_MAX = 0.2
 
 
-class Subscription:
-    """The events of one user, in order. Close it: the number per user is bounded.
+class Reading(NamedTuple):
+    """A batch that was read, the places that it served, and those of them whose listeners had no room."""
 
-    The iteration ends when the engine drains or the listener is too slow. Resume after the last event.
-    """
-
-    def __init__(self, feed: "Feed", user_id: str, after: Position | None, now_s: float) -> None:
-        self.user_id = user_id
-        self.position = after
-        """The last position read for this listener; None until the first one is known."""
-        self.begins_after = ""
-        """The id after which the events come; a listener without an event yet resumes after it."""
-        self.taken_at_s = now_s
-        self.is_live = after is None
-        """Whether it has reached the end of the journal; late listeners take turns."""
-        self.turn = 0
-        self._feed = feed
-        self._waiting: deque[Event] = deque()
-        self._changed = asyncio.Event()
-        self._has_ended = False
-
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
-
-    async def aclose(self) -> None:
-        """End the subscription and drop waiting events. Can be called more than once."""
-        self._waiting.clear()
-        self._feed.evict(self)
-
-    def put(self, event: Event) -> None:
-        self._waiting.append(event)
-        self._changed.set()
-
-    def end(self) -> None:
-        """End the iteration after the waiting events."""
-        self._has_ended = True
-        self._changed.set()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        while not self._waiting:
-            if self._has_ended:
-                raise StopAsyncIteration
-            self._changed.clear()
-            await self._changed.wait()
-        # No await from here on: a cancelled wait loses no event.
-        self._feed.note_taken(self)
-        return self._waiting.popleft()
+    batch: JournalBatch
+    served: set[Place]
+    full: set[Place]
 
 
 class Feed:
-    """Follows the journal while there are listeners.
+    """Follows the journals while there are listeners.
 
-    Every listener has its own position in the journal; one reading serves all listeners whose positions it
-    passes. Nothing is read for a listener with too many waiting events: they stay in the journal, not in
-    memory.
+    Every listener has its own position in the journal of its user's partition, a listener to all users in each
+    journal; one reading serves all places that it passes. Nothing is read for a listener with too many waiting
+    events: they stay in the journal, not in memory.
     """
 
     def __init__(self, store: Store, clock: Clock, settings: EngineSettings) -> None:
         self._store = store
         self._clock = clock
         self._settings = settings
-        self._listeners: set[Subscription] = set()
-        self._loop = Loop("feed", self.step, settings.events_interval_s, clock)
+        self._room = settings.events_waiting_max // 2
+        """Nothing is read for a listener with more waiting events."""
+        self._subscriptions: set[Subscription] = set()
+        self._places: defaultdict[int, set[Place]] = defaultdict(set)
+        self._late: set[Place] = set()
+        """The places that have not reached the end of the journal; they take turns."""
+        interval_s = settings.events_interval_s
+        self._polls = Polls("feed", self._read_live, store, self, clock, interval_s)
+        self._catching_up = PartitionTasks("feed", self._read_late)
+        self._loop = Loop("feed", self.step, interval_s, clock, pause_s=PAUSE_S)
         self._has_stopped = False
         self._turns = count(1)
 
     @property
     def listeners(self) -> int:
-        return len(self._listeners)
+        return len(self._subscriptions)
 
     def start(self) -> None:
         self._loop.start()
 
-    def wake(self) -> None:
-        """Read the journal now, if there are listeners."""
-        if self._listeners:
+    def wake(self, partition: int) -> None:
+        """Read the journal of a partition now, if it has listeners."""
+        if self._places.get(partition):
+            self._polls.note_due(partition)
             self._loop.wake()
 
     async def stop(self, drain_s: float) -> None:
         """End all iterations."""
         self._has_stopped = True
-        for listener in list(self._listeners):
-            self.evict(listener)
+        for subscription in list(self._subscriptions):
+            self.evict(subscription)
         await self._loop.stop(drain_s)
+        await self._polls.stop(drain_s)
+        await self._catching_up.stop(drain_s)
 
     async def listen(self, user_id: str, after: str | None) -> Subscription:
         """Make a listener for a user's events from now on, or after an event, which need not exist.
@@ -152,177 +98,229 @@ class Feed:
 
         """
         partition = self._store.partition_of(user_id)
-        listener = self._admit(user_id, after)
+        seen = EVENT_ID.fullmatch(after or "")
+        position = Position.of(seen[2]) if seen else None
+        subscription = self._admit(user_id, IS_EVENT, [partition])
         try:
             # In this order: the entries of a record that is created after the second read come after this end.
             end = await self._store.read_end(partition)
-            if listener.position is not None and listener.position > end:
+            if position is not None and position > end:
                 raise EventPositionUnknown
-            if listener.position is None or not (await self._store.run(HasRecords(user_id))).value:
-                listener.position = end
+            if position is None or not (await self._store.run(HasRecords(user_id))).value:
+                position = end
         except BaseException:
-            self.evict(listener)
+            self.evict(subscription)
             raise
-        if self._has_stopped:
-            raise EngineClosed
-        listener.begins_after = _event_id(partition, str(listener.position))
-        self._loop.wake()
-        return listener
+        self._begin(subscription, [position], [] if after is None else subscription.places)
+        return subscription
 
-    def evict(self, listener: Subscription) -> None:
+    async def listen_to_all(self, after: Cursor | None, types: Collection[str]) -> Subscription:
+        """Make a listener for the events of all users of these types, from now on or after a cursor.
+
+        Raises:
+            EventPositionUnknown: a journal ends before the cursor.
+            Overloaded: the process has as many of these listeners as allowed.
+            StoreUnavailable, OutcomeUnknown: the end of a journal cannot be read.
+
+        """
+        subscription = self._admit(None, types, self._store.partitions)
+        try:
+            ends = await read_ends(self._store, after and after.positions)
+        except BaseException:
+            self.evict(subscription)
+            raise
+        begins = after.positions if after else ends
+        behind = [place for place in subscription.places if begins[place.partition] < ends[place.partition]]
+        self._begin(subscription, begins, behind)
+        return subscription
+
+    def evict(self, subscription: Subscription) -> None:
         """Remove a listener and end its iteration."""
-        self._listeners.discard(listener)
-        listener.end()
+        self._subscriptions.discard(subscription)
+        for place in subscription.places:
+            self._places[place.partition].discard(place)
+            self._late.discard(place)
+        subscription.end()
 
-    def note_taken(self, listener: Subscription) -> None:
+    def note_taken(self, subscription: Subscription) -> None:
         """Note that a listener takes an event; with half of its events taken, read more."""
-        listener.taken_at_s = self._clock.monotonic()
-        if listener.waiting == self._settings.events_waiting_max // 2 + 1:
-            self.wake()
+        subscription.taken_at_s = self._clock.monotonic()
+        if subscription.waiting == self._room + 1:
+            self._loop.wake()
+
+    def poll_interval_s(self, partition: int, interval_s: float) -> float:
+        """Return the interval of reads for changes by other processes.
+
+        A listener to all users makes few of many partitions: it would poll hundreds of idle ones.
+        """
+        places = self._places.get(partition)
+        if not places:
+            return NEVER_S
+        if any(place.subscription.user_id is not None for place in places):
+            return interval_s
+        return max(interval_s, len(self._store.partitions) / IDLE_POLLS_PER_S_MAX)
 
     async def step(self) -> bool:
-        """Read new entries for the live listeners, and a batch for one late listener.
+        """Read new entries of the journals that are due for live listeners, and a batch for one late listener.
 
         Late listeners take turns and share a part of the time.
         """
         self._evict_slow_listeners()
-        live, late = self._ready()
-        is_last, was_quiet = True, True
-        while live:
-            batch, served = await self._read(min(live, key=_position), live)
-            live = [listener for listener in live if listener not in served]
-            is_last, was_quiet = is_last and batch.is_last, was_quiet and not batch.entries
-        if late:
-            began_s = self._clock.monotonic()
-            batch, served = await self._read(min(late, key=lambda listener: listener.turn), late)
-            for listener in served:
-                listener.is_live, listener.turn = batch.is_last, next(self._turns)
-            if not batch.is_last or len(late) > len(served):
-                spent_s = self._clock.monotonic() - began_s
-                await self._clock.sleep(min(PAUSE_PER_READ * spent_s, CATCH_UP_PAUSE_S_MAX))
-                return True
-        if is_last and not was_quiet:
-            await self._clock.sleep(PAUSE_S)
-        return not is_last
+        read = await self._polls.run()
+        with_more = [partition for partition, has_more in read.items() if has_more]
+        for partition in with_more:
+            self._polls.note_due(partition)
+        return await self._catch_up() or bool(with_more)
 
-    async def _read(
-        self, first: Subscription, listeners: Collection[Subscription]
-    ) -> tuple[JournalBatch, set[Subscription]]:
-        """Read a batch for a listener, and for the others whose positions it passes."""
-        start, partition = _position(first), self._store.partition_of(first.user_id)
-        batch = await self._store.read_journal(partition, start, BATCH)
+    async def _read_live(self, partition: int) -> bool:
+        """Read new entries of a partition; return whether there may be more."""
+        live = self._places[partition] - self._late
+        # A listener without room is late from now on.
+        self._late |= {place for place in live if not self._has_room(place)}
+        live = {place for place in live - self._late if place.position is not None}
+        has_more = found = False
+        while live:
+            reading = await self._read(partition, min(live, key=_position), live)
+            live -= reading.served
+            self._late |= reading.full & self._places[partition]
+            has_more |= not reading.batch.is_last
+            found |= bool(reading.batch.entries)
+        if found:
+            # Of a journal with news more is expected, also where it would be polled rarely.
+            self._polls.note_due(partition, self._settings.events_interval_s)
+        return has_more
+
+    async def _catch_up(self) -> bool:
+        """Read a batch for the late listener whose turn it is; return whether there are others."""
+        began_s = self._clock.monotonic()
+        late = self._late_and_ready()
+        partitions = [min(late, key=_turn).partition] if late else []
+        if len(self._store.partitions) > 1:
+            await self._catching_up.run(partitions)
+        elif partitions:
+            await self._read_late(*partitions)
+        if not partitions or not self._late_and_ready():
+            return False
+        spent_s = self._clock.monotonic() - began_s
+        await self._clock.sleep(min(PAUSE_PER_READ * spent_s, CATCH_UP_PAUSE_S_MAX))
+        return True
+
+    async def _read_late(self, partition: int) -> None:
+        """Read a batch for the late listener of a partition whose turn it is."""
+        late = {place for place in self._late if place.partition == partition and self._has_room(place)}
+        if not late:
+            return  # it left
+        first = min(late, key=_turn)
+        first.turn = next(self._turns)  # also if the read fails
+        reading = await self._read(partition, first, late)
+        for place in reading.served:
+            place.turn = next(self._turns)
+        if reading.batch.is_last:
+            self._late -= reading.served - reading.full
+            self._polls.note_due(partition)  # for what came meanwhile
+
+    async def _read(self, partition: int, first: Place, places: Collection[Place]) -> Reading:
+        """Read a batch for a place, and for the others that it passes."""
+        start, listener = _position(first), first.subscription
+        limit = BATCH
+        if listener.user_id is None and listener.types is IS_EVENT:
+            limit = min(BATCH, self._settings.events_waiting_max - listener.waiting)  # all are for it
+        batch = await self._store.read_journal(partition, start, limit)
         served = {
             each
-            for each in listeners
-            if start <= _position(each)
-            and (batch.is_last or _position(each) < batch.end)
-            and self._store.partition_of(each.user_id) == partition
+            for each in places
+            if start <= _position(each) and (batch.is_last or _position(each) < batch.end)
         }
-        changes = [entry for entry in batch.entries if entry.type in EVENT_TYPES]
-        await self._deliver_batch(partition, changes, batch.end, served)
-        return batch._replace(entries=changes), served
+        full = await self._deliver_batch(partition, batch.entries, served)
+        for place in served - full:
+            place.pass_over(batch.end)
+        return Reading(batch, served, full)
 
-    def _admit(self, user_id: str, after: str | None) -> Subscription:
+    def _admit(self, user_id: str | None, types: Collection[str], partitions: Sequence[int]) -> Subscription:
         if self._has_stopped:
             raise EngineClosed
-        if len(self._listeners) >= self._settings.listeners_max:
+        same = sum(one.user_id == user_id for one in self._subscriptions)
+        is_full = user_id is None and same >= self._settings.operator_listeners_max
+        if is_full or len(self._subscriptions) >= self._settings.listeners_max:
             raise Overloaded("This process has as many listeners as allowed. Nothing happened; try again.")
-        if sum(one.user_id == user_id for one in self._listeners) >= self._settings.listeners_per_user_max:
+        if user_id is not None and same >= self._settings.listeners_per_user_max:
             raise RateLimited(too_many="listeners", retry_after_s=1.0)
-        seen = EVENT_ID.fullmatch(after or "")
-        position = Position.of(seen[2]) if seen else None
-        listener = Subscription(self, user_id, position, self._clock.monotonic())
-        listener.turn = next(self._turns)
-        self._listeners.add(listener)
-        return listener
+        subscription = Subscription(user_id, types, partitions, self.note_taken, self.evict)
+        subscription.taken_at_s = self._clock.monotonic()
+        self._subscriptions.add(subscription)
+        return subscription
 
-    def _ready(self) -> tuple[list[Subscription], list[Subscription]]:
-        """Return the live and the late listeners with room. A listener without room is late from now on."""
-        room = self._settings.events_waiting_max // 2
-        ready: tuple[list[Subscription], list[Subscription]] = ([], [])
-        for listener in self._listeners:
-            if listener.position is None:
-                continue
-            if listener.waiting <= room:
-                ready[not listener.is_live].append(listener)
-            else:
-                listener.is_live = False
-        return ready
+    def _begin(
+        self, subscription: Subscription, positions: Sequence[Position], behind: Collection[Place]
+    ) -> None:
+        """Begin to read for a listener from these positions on; the places behind the ends are late."""
+        if self._has_stopped:
+            raise EngineClosed
+        for place, position in zip(subscription.places, positions, strict=True):
+            place.begin(position)
+            place.turn = next(self._turns)
+            self._places[place.partition].add(place)
+            self._polls.note_due(place.partition)
+        self._late.update(behind)
+        self._loop.wake()
+
+    def _has_room(self, place: Place) -> bool:
+        return place.subscription.waiting <= self._room
+
+    def _late_and_ready(self) -> Sequence[Place]:
+        """Return the late places with room whose partition is not being read for one."""
+        is_running = self._catching_up.is_running
+        return [place for place in self._late if self._has_room(place) and not is_running(place.partition)]
 
     async def _deliver_batch(
-        self, partition: int, changes: Sequence[JournalEntry], end: Position, served: Collection[Subscription]
-    ) -> None:
-        """Pass the events of a batch to listeners, each from its own position on."""
-        by_user: dict[str, list[Subscription]] = {}
-        for listener in served:
-            by_user.setdefault(listener.user_id, []).append(listener)
-        records = await self._read_owned(partition, [entry.subject for entry in changes], list(by_user))
-        full: set[Subscription] = set()
+        self, partition: int, entries: Iterable[JournalEntry], served: Collection[Place]
+    ) -> set[Place]:
+        """Pass the events of a batch to listeners, each from its own position on; return those without room."""
+        by_user: dict[str | None, list[Place]] = {}
+        for place in served:
+            by_user.setdefault(place.subscription.user_id, []).append(place)
+        types = {name for place in served for name in place.subscription.types}
+        changes = [entry for entry in entries if entry.type in types]
+        user_ids = EVERYONE if None in by_user else [each for each in by_user if each is not None]
+        records = await read_subjects(self._store, partition, changes, user_ids)
+        full: set[Place] = set()
         for entry in changes:
-            # A payment that never took money is deleted after a while: its entries are no events any more.
             record = records.get(entry.subject)
-            if record is None:
+            event = read_event(self._store, partition, entry, record) if record else None
+            if record is None or event is None:
                 continue
-            try:
-                event, position = _event_of(partition, entry, record), Position.of(entry.id)
-            except (ArithmeticError, LookupError, ValueError) as error:
-                self._store.unreadable.note("entry", entry.id, error)
-                continue
-            full.update(one for one in by_user[record.user_id] if not self._deliver(one, position, event))
-        for listener in served:
-            if listener not in full and listener.position is not None:
-                listener.position = max(listener.position, end)
+            position = Position.of(entry.id)
+            listeners = [*by_user.get(record.user_id, ()), *by_user.get(None, ())]
+            full.update(one for one in listeners if not self._deliver(one, position, event))
+        return full
 
-    async def _read_owned(
-        self, partition: int, record_ids: Sequence[str], user_ids: Sequence[str]
-    ) -> Mapping[str, Payment | Invoice | Wallet]:
-        """Read the records among these that belong to one of these users."""
-        ids = list(dict.fromkeys(record_ids))
-        found: dict[str, Payment | Invoice | Wallet] = {}
-        for first in range(0, len(ids), RECORDS_MAX):
-            outcome = await self._store.run(ReadOwned(partition, user_ids, ids[first : first + RECORDS_MAX]))
-            found.update(outcome.value or {})
-        return found
-
-    def _deliver(self, listener: Subscription, position: Position, event: Event) -> bool:
-        """Pass a listener an event that it does not have yet; return False if it has no room."""
-        if listener.position is None or position <= listener.position:
+    def _deliver(self, place: Place, position: Position, event: Event) -> bool:
+        """Pass a listener an event that it wants and does not have yet; return False if it has no room."""
+        listener = place.subscription
+        if position <= _position(place) or event.type not in listener.types:
             return True
         if listener.waiting >= self._settings.events_waiting_max:
             return False
         if not listener.waiting:
             listener.taken_at_s = self._clock.monotonic()  # no event waited before
-        listener.put(event)
-        listener.position = position
+        listener.put(event, place, position)
+        place.position = position
         return True
 
     def _evict_slow_listeners(self) -> None:
         now_s = self._clock.monotonic()
-        room = self._settings.events_waiting_max // 2
-        for listener in list(self._listeners):
-            if listener.waiting > room and now_s - listener.taken_at_s > self._settings.events_patience_s:
+        for listener in list(self._subscriptions):
+            if listener.waiting > self._room and now_s - listener.taken_at_s > self._settings.events_patience_s:
                 logger.info(
                     "a listener that took no event for %g s is disconnected", self._settings.events_patience_s
                 )
                 self.evict(listener)
 
 
-def _position(listener: Subscription) -> Position:
-    assert listener.position is not None, "the journal is read only after the first position is known"
-    return listener.position
+def _position(place: Place) -> Position:
+    assert place.position is not None, "the journal is read only after the first position is known"
+    return place.position
 
 
-def _event_id(partition: int, entry_id: str) -> str:
-    return f"evt_{partition:02x}{entry_id}"
-
-
-def _event_of(partition: int, entry: JournalEntry, record: Payment | Invoice | Wallet) -> Event:
-    name, at = _event_id(partition, entry.id), from_ms(entry.at_ms)
-    if isinstance(record, Payment):
-        kind = cast("PaymentEventType", entry.type)
-        return PaymentEvent.trusted(id=name, type=kind, at=at, version=entry.version, payment=record)
-    if isinstance(record, Wallet):
-        wallet_kind = cast("WalletEventType", entry.type)
-        return WalletEvent.trusted(id=name, type=wallet_kind, at=at, version=entry.version, wallet=record)
-    invoice_kind = cast("InvoiceEventType", entry.type)
-    return InvoiceEvent.trusted(id=name, type=invoice_kind, at=at, version=entry.version, invoice=record)
+def _turn(place: Place) -> int:
+    return place.turn

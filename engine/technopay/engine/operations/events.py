@@ -2,8 +2,12 @@
 
 from technopay.engine import fields
 from technopay.engine.errors import FieldError, ValidationFailed
-from technopay.engine.events.feed import Subscription
-from technopay.engine.fields import EventId, UserId
+from technopay.engine.events.cursor import Cursor
+from technopay.engine.events.pages import read_page
+from technopay.engine.events.subjects import EventTypes, types_in
+from technopay.engine.events.subscription import Subscription
+from technopay.engine.fields import EventId, PageLimit, UserId
+from technopay.engine.models import EventPage
 from technopay.engine.operation import operation
 from technopay.engine.runtime import Runtime
 
@@ -24,3 +28,31 @@ async def events(runtime: Runtime, *, user_id: UserId, after: EventId | None = N
     if seen and int(seen[1], 16) != runtime.store.partition_of(user_id):
         raise ValidationFailed([FieldError("after", fields.EVENT_ID_RULE)])
     return await runtime.feed.listen(user_id, after)
+
+
+@operation("event_position_unknown validation_failed")
+async def list_events(
+    runtime: Runtime, *, after: str | None = None, types: EventTypes | None = None, limit: PageLimit = 20
+) -> EventPage:
+    """List the events of all users: from the beginning of the journal on, or after a cursor.
+
+    The events of a payment are in their order, and each comes at least once. `types` are separated by commas.
+    Go on after `next_cursor`, now or later: nothing is skipped. A page can be short while there is a next one.
+
+    EventPositionUnknown: the store lost what the cursor was behind. Read the records, and begin anew.
+    """
+    partitions = len(runtime.store.partitions)
+    cursor = Cursor.beginning(partitions) if after is None else Cursor.read(after, partitions)
+    return await read_page(runtime.store, cursor, types_in(types), limit)
+
+
+@operation("event_position_unknown validation_failed")
+async def all_events(
+    runtime: Runtime, *, after: str | None = None, types: EventTypes | None = None
+) -> Subscription:
+    """Listen to the events of all users: from now on, or after a cursor.
+
+    As `events`, but resume after the `cursor` of the subscription, which is that after the last event taken.
+    """
+    cursor = None if after is None else Cursor.read(after, len(runtime.store.partitions))
+    return await runtime.feed.listen_to_all(cursor, types_in(types))

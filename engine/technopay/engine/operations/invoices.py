@@ -35,7 +35,7 @@ async def create_invoice(
     invoice_id = runtime.ids.new("inv", runtime.store.partition_of(user_id))
     texts = nfc(merchant), nfc(description), nfc(reference)
     command = CreateInvoice(called, invoice_id, user_id, amount, currency, *texts, expires_at)
-    outcome = await runtime.run(command, lambda _: runtime.feed.wake())
+    outcome = await runtime.run(command, lambda _: runtime.feed.wake(partition_in(invoice_id)))
     if outcome.code == "expiry_past":
         raise ValidationFailed([FieldError("expires_at", "has to be in the future")])
     return unwrap(outcome)

@@ -97,6 +97,11 @@ FIELDS: Mapping[str, FieldSpec] = {
         None,
         (Field(max_length=64, pattern="^[0-9A-Za-z_-]*$"),),
     ),
+    "after": FieldSpec(
+        "The `next_cursor` of the previous page, or an id of the stream; without it, a list begins at the "
+        "beginning, and a stream now"
+    ),
+    "types": FieldSpec("Only events of these types, separated by commas"),
     "status": FieldSpec("Only records with this status"),
     "set_aside": FieldSpec("Only payments that wait for an operator, or only others"),
     "wait_s": FieldSpec(

@@ -92,6 +92,8 @@ class Route:
     result: type[BaseModel] | None = None
     """The model of the response where the engine's method has no annotation for it; None for another media."""
     media: str = JSON
+    streamed: type[BaseModel] | None = None
+    """The data of an event, if the route responds with server-sent events to clients that accept them."""
     ignores_query: bool = False
     """Whether any query is accepted: health checks may add one to bypass caches."""
     tag: str | None = None

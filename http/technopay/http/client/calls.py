@@ -17,7 +17,7 @@ class Calls:
 
     async def _get(self, model: type[RecordT], path: str, *, wait_s: float = 0.0, **query: Any) -> RecordT:
         """Read; parameters of the query that are None are left out."""
-        return await self._transport.call(model, Request("GET", _with_query(path, query), wait_s=wait_s))
+        return await self._transport.call(model, Request("GET", with_query(path, query), wait_s=wait_s))
 
     async def _post(
         self, model: type[RecordT], path: str, body: Mapping[str, Any] | None = None, *, key: str | None
@@ -37,7 +37,8 @@ def part(value: str) -> str:
     return quote(value, safe="")
 
 
-def _with_query(path: str, query: Mapping[str, Any]) -> str:
+def with_query(path: str, query: Mapping[str, Any]) -> str:
+    """Return a path with those parameters of a query that are not None."""
     given = {
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in query.items()

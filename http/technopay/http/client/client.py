@@ -154,6 +154,8 @@ class Client(Calls):
     find_payment = operators.find_payment
     list_notifications = operators.list_notifications
     send_notification = operators.send_notification
+    list_events = operators.list_events
+    all_events = operators.all_events
     audit = operators.audit
 
 

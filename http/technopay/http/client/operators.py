@@ -4,9 +4,20 @@ from datetime import datetime
 from typing import Any, Literal
 
 from technopay.engine.errors import MessageNotFound
-from technopay.engine.models import Audit, Invoice, Limit, Message, OperatorPayment, PaymentStatus, User, Wallet
+from technopay.engine.models import (
+    Audit,
+    EventPage,
+    Invoice,
+    Limit,
+    Message,
+    OperatorPayment,
+    PaymentStatus,
+    User,
+    Wallet,
+)
 from technopay.engine.record import Page
-from technopay.http.client.calls import Calls, part
+from technopay.http.client.calls import Calls, part, with_query
+from technopay.http.client.events import ALL_PATH, AllEvents
 from technopay.http.problems import NotFound
 
 AUDIT_WAIT_S = 300.0
@@ -221,6 +232,21 @@ async def send_notification(self: Calls, *, message_id: str, idempotency_key: st
         missing = MessageNotFound(str(error))
         missing.request_id = error.request_id
         raise missing from None
+
+
+async def list_events(
+    self: Calls, *, after: str | None = None, types: str | None = None, limit: int = 20
+) -> EventPage:
+    """List the events of all users, from the beginning or after a cursor; `types` are separated by commas."""
+    return await self._get(EventPage, ALL_PATH, after=after, types=types, limit=limit)
+
+
+def all_events(self: Calls, *, after: str | None = None, types: str | None = None) -> AllEvents:
+    """Listen to the events of all users: from now on, or after a cursor; `types` are separated by commas.
+
+    As `events`. After a failure, go on after the `cursor` of the stream.
+    """
+    return AllEvents(self._transport, with_query(ALL_PATH, {"types": types}), after)
 
 
 async def audit(self: Calls, *, wait_s: float = AUDIT_WAIT_S) -> Audit:

@@ -128,7 +128,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
         add(name, "query", schema.pop("description", ""), schema)
     if route.takes_key:
         parameters.append({"$ref": "#/components/parameters/IdempotencyKey"})
-    if route.media == EVENT_STREAM:
+    if route.media == EVENT_STREAM or route.streamed:
         add("Last-Event-ID", "header", "Start after this event instead of now.", {"type": "string"})
     return parameters
 
@@ -150,6 +150,9 @@ def _responses(route: Route) -> dict[str, Any]:
             "headers": _headers(_response_headers(route, status)),
             "content": {route.media.partition(";")[0]: _content(route, status)},
         }
+        if route.streamed:
+            schema = {"schema": reference(route.streamed.__name__)}
+            responses[str(status)]["content"][EVENT_STREAM] = schema
     return {status: responses[status] for status in sorted(responses)}
 
 

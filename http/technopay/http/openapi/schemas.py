@@ -42,7 +42,8 @@ def component_schemas(routes: Iterable[Route]) -> dict[str, Any]:
     have to ignore unknown ones.
     """
     table = list(routes)
-    responses = _definitions({route.model for route in table if route.model}, "serialization")
+    models = {model for route in table for model in (route.model, route.streamed) if model}
+    responses = _definitions(models, "serialization")
     for schema in responses.values():
         schema.pop("additionalProperties", None)
     bodies = _definitions({route.body for route in table if route.body.model_fields}, "validation")

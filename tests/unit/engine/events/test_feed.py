@@ -170,7 +170,7 @@ async def test_who_gives_up_waiting_loses_no_event() -> None:
 
     waiting = asyncio.ensure_future(anext(listener))
     await settle()
-    listener.put(event)
+    listener.put(event, listener.places[0], Position(1, 0))
     waiting.cancel()  # at the moment at which an event is available
     await settle()
 

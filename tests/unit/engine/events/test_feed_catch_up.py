@@ -38,7 +38,7 @@ async def test_for_a_user_who_has_nothing_the_past_is_not_read() -> None:
     desk, journal = slow_desk()
     journal.write(*["bob"] * 5_000)
     listener = await desk.listen("newcomer", after=0)
-    assert listener.begins_after == "evt_005000-0"
+    assert listener.cursor == "evt_005000-0"
     journal.write("newcomer", "bob")
 
     await desk.read_all()

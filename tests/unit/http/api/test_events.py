@@ -17,7 +17,7 @@ LINES = "Zeile 1\nid: evt_002-0\r\n\u2028"
 class EndlessSubscription:
     """A subscription with these events, and no further ones during the test."""
 
-    begins_after = "evt_000-7"
+    cursor = "evt_000-7"
 
     def __init__(self, *events: Event) -> None:
         self._events = list(events)
@@ -25,7 +25,9 @@ class EndlessSubscription:
     async def __anext__(self) -> Event:
         while not self._events:
             await asyncio.Event().wait()
-        return self._events.pop(0)
+        event = self._events.pop(0)
+        self.cursor = event.id
+        return event
 
 
 def make_event(**changes: Any) -> PaymentEvent:
@@ -35,7 +37,7 @@ def make_event(**changes: Any) -> PaymentEvent:
 
 def test_an_event_is_three_lines_with_any_text_in_it() -> None:
     event = make_event(merchant=LINES)
-    lines = frame(event).decode().split("\n")
+    lines = frame(event, event.id).decode().split("\n")
     assert lines[:2] == ["id: evt_001-0", "event: payment.failed"]
     assert lines[3:] == ["", ""]
     data = json.loads(lines[2].removeprefix("data: "))
@@ -45,6 +47,6 @@ def test_an_event_is_three_lines_with_any_text_in_it() -> None:
 
 async def test_frames_end_when_the_sign_in_does() -> None:
     opening = b"retry: 1000\nid: evt_000-7\n\n"
-    for lasts_s, frames in ((0.05, [opening, frame(make_event()), PING]), (0.0, [opening])):
+    for lasts_s, frames in ((0.05, [opening, frame(make_event(), "evt_001-0"), PING]), (0.0, [opening])):
         events: Any = EndlessSubscription(make_event())
         assert [each async for each in Frames(events, 60.0, time.time() + lasts_s)] == frames

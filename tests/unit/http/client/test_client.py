@@ -26,6 +26,7 @@ ARGUMENTS: dict[str, Any] = {
     "invoice_id": "inv_1", "limit": 7, "merchant": "bookshop", "message_id": "msg_1", "method": "sms",
     "note": "seen", "outcome": "settled", "payment_id": "pay_1", "phone": "+15550100", "reference": "R-1",
     "set_aside": True, "status": "succeeded", "user_id": "alice", "wait_s": 2.0, "wallet_id": "wal_1",
+    "after": "AQAA", "types": "payment.failed",
 }  # fmt: skip
 
 
@@ -94,7 +95,7 @@ def test_there_are_no_operations_but_those_of_the_table() -> None:
         name for name, value in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")
     }
 
-    assert public - {"aclose", "events"} == {method_name(route.operation_id) for route in ROUTES}
+    assert public - {"aclose", "events", "all_events"} == {method_name(route.operation_id) for route in ROUTES}
 
 
 async def test_all_of_a_list_comes_page_by_page() -> None:
