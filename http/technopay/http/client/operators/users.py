@@ -1,0 +1,38 @@
+"""Users."""
+
+from technopay.engine.models import User
+from technopay.http.client.calls import Calls, part
+
+USERS = "/v1/admin/users"
+
+
+async def create_user(
+    self: Calls,
+    *,
+    user_id: str,
+    email: str | None = None,
+    phone: str | None = None,
+    idempotency_key: str | None = None,
+) -> User:
+    """Create a user, with the id of your identity system."""
+    return await self._post(User, USERS, {"id": user_id, "email": email, "phone": phone}, key=idempotency_key)
+
+
+async def get_user(self: Calls, *, user_id: str) -> User:
+    """Read a user."""
+    return await self._get(User, f"{USERS}/{part(user_id)}")
+
+
+async def block_user(self: Calls, *, user_id: str, idempotency_key: str | None = None) -> User:
+    """Block a user: payments cannot be started, confirmed or resent."""
+    return await self._post(User, f"{USERS}/{part(user_id)}/block", key=idempotency_key)
+
+
+async def unblock_user(self: Calls, *, user_id: str, idempotency_key: str | None = None) -> User:
+    """Unblock a user."""
+    return await self._post(User, f"{USERS}/{part(user_id)}/unblock", key=idempotency_key)
+
+
+async def unlock_user(self: Calls, *, user_id: str, idempotency_key: str | None = None) -> User:
+    """Clear a lock-out by wrong codes."""
+    return await self._post(User, f"{USERS}/{part(user_id)}/unlock", key=idempotency_key)
