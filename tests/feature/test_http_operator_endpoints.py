@@ -1,8 +1,11 @@
 """The endpoints of operators over HTTP: the status and exactly the members of each response."""
 
+from urllib.parse import urlencode
+
 import pytest
 from support.fixtures.engine_setup import wait_for
 from support.fixtures.http_api import (
+    ENTRY,
     INVOICE,
     LIMIT,
     MESSAGE,
@@ -216,3 +219,59 @@ async def test_what_a_user_may_not_see_is_in_no_answer_to_a_user(api: Api) -> No
             assert "resolution" not in text
     refused = await api.post(f"/v1/payments/{payment['id']}/cancel", admin=True)
     assert set(refused.refuse(409, "payment_not_cancelable")["payment"]) == PAYMENT
+
+
+async def test_a_payment_is_found_by_the_reference_of_its_invoice(api: Api) -> None:
+    alice = await make_person(api)
+    body = invoice_body("alice", merchant="Shop & Söhne", reference="R 1/ü")
+    invoice = (await api.operate("POST", "/invoices", body)).expect(201)
+    payment = (await alice.ask_to_start(invoice)).expect(201)
+    named = urlencode({"merchant": "Shop & Söhne", "reference": "R 1/ü"})
+
+    [found] = (await api.operate("GET", f"/invoices?{named}")).expect(200)["data"]
+    page = (await api.operate("GET", f"/payments?invoice_id={found['id']}")).expect(200)
+
+    assert found == invoice
+    assert [each["id"] for each in page["data"]] == [payment["id"]]
+    assert (set(page), set(page["data"][0])) == (PAGE, PAYMENT | {"resolution"})
+
+
+async def test_users_wallets_and_entries_are_listed(api: Api) -> None:
+    alice = await make_person(api)
+    for path, members in (
+        ("/users?status=active", USER),
+        ("/users?user_id=alice", USER),
+        ("/wallets?status=active&user_id=alice", WALLET),
+        (f"/wallets/{alice.wallet_id}/entries", ENTRY),
+    ):
+        page = (await api.operate("GET", path)).expect(200)
+        assert (set(page), page["has_more"]) == (PAGE, False)
+        assert [set(each) for each in page["data"]] == [members]
+    (await api.operate("GET", "/wallets/wal_00none/entries")).refuse(404, "wallet_not_found")
+
+
+async def test_payments_are_found_by_a_range_of_times(api: Api) -> None:
+    alice = await make_person(api)
+    payment = await alice.start()
+    created = payment["created_at"]
+
+    async def found(**times: str) -> list[str]:
+        page = (await api.operate("GET", f"/payments?{urlencode(times)}")).expect(200)
+        return [each["id"] for each in page["data"]]
+
+    assert await found(**{"from": created}) == [payment["id"]]
+    assert await found(**{"from": "1970-01-01T00:00:00Z", "to": "9999-12-31T23:59:59.999999Z"}) == [
+        payment["id"]
+    ]
+    assert await found(to=created) == []
+    assert await found(**{"from": created.replace("Z", "001Z")}) == [], "a microsecond later"
+    for query, field in (
+        (f"from={created}&to={created}", "to"),
+        ("from=yesterday", "from"),
+        ("to=2036-01-01", "to"),
+        ("created_from=2036-01-01T00:00:00Z", "created_from"),
+        ("cursor=pay_00x", "cursor"),
+        ("user_id=alice&cursor=1-1", "cursor"),
+    ):
+        refused = (await api.operate("GET", f"/payments?{query}")).refuse(422, "validation_failed")
+        assert [each["field"] for each in refused["errors"]] == [field]

@@ -7,7 +7,8 @@ same way, under the tag of the key that they get.
 from dataclasses import dataclass
 
 KINDS = {
-    "meta": "hash: incarnation, schema, partitions, timezone, secret_id, secret_ids, created_at, demo; "
+    "meta": "hash: incarnation, schema, partitions, timezone, secret_id, secret_ids, created_at, demo, "
+    "clock_behind_ms: how far ids of the journal were ever ahead of the clock; "
     "lost:<entry> for a lost one, until its loss is accepted; "
     "migrated_from and migration_position while it is migrated",
     "journal": "stream: every movement and every change of state, in commit order; first type and subject",

@@ -1,5 +1,6 @@
 """Operations on invoices."""
 
+from technopay.engine import fields
 from technopay.engine.commands import CreateInvoice, VoidInvoice
 from technopay.engine.errors import FieldError, ValidationFailed
 from technopay.engine.fields import (
@@ -16,9 +17,9 @@ from technopay.engine.fields import (
     nfc,
     partition_in,
 )
-from technopay.engine.models import Invoice
+from technopay.engine.models import Invoice, InvoiceStatus
 from technopay.engine.operation import operation
-from technopay.engine.reads import ListInvoices, ReadInvoice
+from technopay.engine.reads import ListInvoices, ReadInvoice, SearchInvoices
 from technopay.engine.record import Page
 from technopay.engine.runtime import Runtime, unwrap
 
@@ -59,6 +60,20 @@ async def list_invoices(
 async def find_invoice(runtime: Runtime, *, invoice_id: str) -> Invoice:
     """Read an invoice of any user."""
     return await runtime.value_of(ReadInvoice(id_or_unknown(invoice_id)))
+
+
+@operation("validation_failed")
+async def search_invoices(
+    runtime: Runtime, *, user_id: UserId | None = None, merchant: Name | None = None,
+    reference: Name | None = None, status: InvoiceStatus | None = None, limit: PageLimit = 20, cursor: str = ""
+) -> Page[Invoice]:  # fmt: skip
+    """List invoices of all users, newest first. A page can be short while there is a next one.
+
+    Merchant and reference together list the invoice that has the reference now.
+    """
+    form = fields.JOURNAL_CURSOR if user_id is None else fields.INVOICE_CURSOR
+    fields.require([("cursor", fields.cursor_error(cursor, form))])
+    return await runtime.value_of(SearchInvoices(user_id, nfc(merchant), nfc(reference), status, cursor, limit))
 
 
 @operation("invoice_not_found invoice_not_voidable idempotency_key_reused validation_failed")

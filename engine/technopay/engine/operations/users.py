@@ -1,10 +1,22 @@
 """Operations on users."""
 
+from typing import Literal
+
 from technopay.engine.commands import CreateUser, SetUserStatus, UnlockUser
-from technopay.engine.fields import Email, Key, Phone, UserId, nfc, user_or_unknown
+from technopay.engine.fields import (
+    Email,
+    JournalCursor,
+    Key,
+    PageLimit,
+    Phone,
+    UserId,
+    nfc,
+    user_or_unknown,
+)
 from technopay.engine.models import User
 from technopay.engine.operation import operation
-from technopay.engine.reads import ReadUser
+from technopay.engine.reads import ReadUser, SearchUsers
+from technopay.engine.record import Page
 from technopay.engine.runtime import Runtime
 
 
@@ -22,6 +34,16 @@ async def create_user(
 async def get_user(runtime: Runtime, *, user_id: str) -> User:
     """Read a user."""
     return await runtime.value_of(ReadUser(user_or_unknown(user_id), runtime.settings.failures_per_day or None))
+
+
+@operation("validation_failed")
+async def search_users(
+    runtime: Runtime, *, user_id: UserId | None = None, status: Literal["active", "blocked"] | None = None,
+    limit: PageLimit = 20, cursor: JournalCursor = ""
+) -> Page[User]:  # fmt: skip
+    """List users, newest first. A page can be short while there is a next one."""
+    failures_per_day = runtime.settings.failures_per_day or None
+    return await runtime.value_of(SearchUsers(user_id, status, failures_per_day, cursor, limit))
 
 
 @operation("user_not_found idempotency_key_reused validation_failed")

@@ -62,6 +62,8 @@ def _rfc3339(value: object) -> object:
     raise ValueError("has to be a time like 2036-01-01T00:00:00.000Z")
 
 
+TIME = (*_checked(Rule(time_error), datetime), BeforeValidator(_rfc3339))
+"""The last one is called first."""
 WHOLE_NUMBER = _written_as("[0-9]{1,10}", "has to be a whole number")
 DECIMAL = _written_as(r"-?[0-9]{1,10}(\.[0-9]{1,20})?", "has to be a number like 2 or 2.5")
 
@@ -77,8 +79,7 @@ FIELDS: Mapping[str, FieldSpec] = {
     "expires_at": FieldSpec(
         "The end of the time to pay; RFC 3339, in the future",
         "2036-01-01T00:00:00.000Z",
-        # The last one is called first.
-        (*_checked(Rule(time_error), datetime), BeforeValidator(_rfc3339)),
+        TIME,
     ),
     "invoice_id": FieldSpec("The invoice to pay", "inv_0006p4ssQ5RFh8aTqkZ2nD4L", (Field(max_length=64),)),
     "wallet_id": FieldSpec("The wallet to pay from", "wal_0006p4ssQ5NQk4YtYxP0p7VC", (Field(max_length=64),)),
@@ -95,7 +96,7 @@ FIELDS: Mapping[str, FieldSpec] = {
     "cursor": FieldSpec(
         "The `next_cursor` of the previous page; empty for the first page",
         None,
-        (Field(max_length=64, pattern="^[0-9A-Za-z_-]*$"),),
+        (Field(max_length=64, pattern="^[0-9A-Za-z_.-]*$"),),
     ),
     "status": FieldSpec("Only records with this status"),
     "set_aside": FieldSpec("Only payments that wait for an operator, or only others"),
@@ -112,6 +113,15 @@ LIMIT_AMOUNT = FieldSpec(
     30_000,
 )
 INBOX_LIMIT = FieldSpec("The maximum number of messages", None, (Field(ge=1, le=INBOX_LENGTH), WHOLE_NUMBER))
+INVOICE_FILTERS = {
+    "merchant": FieldSpec("Only invoices of this merchant"),
+    "reference": FieldSpec("Only invoices with this reference"),
+}
+PAYMENT_FILTERS = {
+    "invoice_id": FieldSpec("Only payments of this invoice", None, (Field(max_length=64),)),
+    "created_from": FieldSpec("The earliest time of creation; RFC 3339", None, TIME, "from"),
+    "created_to": FieldSpec("The time before which they were created; RFC 3339", None, TIME, "to"),
+}
 NEW_USER_ID = FIELDS["user_id"]._replace(alias="id")
 NO_SPEC = FieldSpec("")
 

@@ -9,6 +9,7 @@ USER_ROUTES = (
     Route(
         "POST", "/v1/admin/users", ADMIN, Engine.create_user, status=201, fields={"user_id": NEW_USER_ID}
     ),
+    Route("GET", "/v1/admin/users", ADMIN, Engine.search_users),
     Route("GET", "/v1/admin/users/{user_id}", ADMIN, Engine.get_user),
     Route(
         "POST", "/v1/admin/users/{user_id}/block", ADMIN, Engine.block_user,

@@ -133,16 +133,20 @@ class Client(Calls):
 
     create_user = users.create_user
     get_user = users.get_user
+    search_users = users.search_users
     block_user = users.block_user
     unblock_user = users.unblock_user
     unlock_user = users.unlock_user
     create_wallet = wallets.create_wallet
     find_wallet = wallets.find_wallet
+    search_wallets = wallets.search_wallets
+    search_entries = wallets.search_entries
     deposit = wallets.deposit
     activate_wallet = wallets.activate_wallet
     deactivate_wallet = wallets.deactivate_wallet
     create_invoice = invoices.create_invoice
     find_invoice = invoices.find_invoice
+    search_invoices = invoices.search_invoices
     void_invoice = invoices.void_invoice
     set_limit = limits.set_limit
     list_all_limits = limits.list_all_limits

@@ -1,8 +1,10 @@
 """Invoices of all users."""
 
 from datetime import datetime
+from typing import Any
 
-from technopay.engine.models import Invoice
+from technopay.engine.models import Invoice, InvoiceStatus
+from technopay.engine.record import Page
 from technopay.http.client.calls import Calls, part
 
 INVOICES = "/v1/admin/invoices"
@@ -36,6 +38,31 @@ async def create_invoice(
 async def find_invoice(self: Calls, *, invoice_id: str) -> Invoice:
     """Read an invoice of any user."""
     return await self._get(Invoice, f"{INVOICES}/{part(invoice_id)}")
+
+
+async def search_invoices(
+    self: Calls,
+    *,
+    user_id: str | None = None,
+    merchant: str | None = None,
+    reference: str | None = None,
+    status: InvoiceStatus | None = None,
+    limit: int = 20,
+    cursor: str = "",
+) -> Page[Invoice]:
+    """List invoices of all users, newest first. A page can be short while there is a next one.
+
+    Merchant and reference together list the invoice that has the reference now.
+    """
+    filters: dict[str, Any] = {
+        "user_id": user_id,
+        "merchant": merchant,
+        "reference": reference,
+        "status": status,
+        "limit": limit,
+        "cursor": cursor,
+    }
+    return await self._get(Page[Invoice], INVOICES, **filters)
 
 
 async def void_invoice(self: Calls, *, invoice_id: str, idempotency_key: str | None = None) -> Invoice:

@@ -1,5 +1,6 @@
 """Payments of all users."""
 
+from datetime import datetime
 from typing import Any, Literal
 
 from technopay.engine.models import OperatorPayment, PaymentStatus
@@ -35,14 +36,23 @@ async def search_payments(
     status: PaymentStatus | None = None,
     user_id: str | None = None,
     set_aside: bool | None = None,
+    invoice_id: str | None = None,
+    created_from: datetime | None = None,
+    created_to: datetime | None = None,
     limit: int = 20,
     cursor: str = "",
 ) -> Page[OperatorPayment]:
-    """List payments of all users, newest first. A page can be short while there is a next one."""
+    """List payments of all users, newest first. A page can be short while there is a next one.
+
+    `created_from` is the first time of creation that is listed, `created_to` the first one that is not.
+    """
     filters: dict[str, Any] = {
         "status": status,
         "user_id": user_id,
         "set_aside": set_aside,
+        "invoice_id": invoice_id,
+        "from": created_from and created_from.isoformat(),
+        "to": created_to and created_to.isoformat(),
         "limit": limit,
         "cursor": cursor,
     }

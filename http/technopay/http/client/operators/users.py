@@ -1,6 +1,9 @@
 """Users."""
 
+from typing import Literal
+
 from technopay.engine.models import User
+from technopay.engine.record import Page
 from technopay.http.client.calls import Calls, part
 
 USERS = "/v1/admin/users"
@@ -21,6 +24,18 @@ async def create_user(
 async def get_user(self: Calls, *, user_id: str) -> User:
     """Read a user."""
     return await self._get(User, f"{USERS}/{part(user_id)}")
+
+
+async def search_users(
+    self: Calls,
+    *,
+    user_id: str | None = None,
+    status: Literal["active", "blocked"] | None = None,
+    limit: int = 20,
+    cursor: str = "",
+) -> Page[User]:
+    """List users, newest first. A page can be short while there is a next one."""
+    return await self._get(Page[User], USERS, user_id=user_id, status=status, limit=limit, cursor=cursor)
 
 
 async def block_user(self: Calls, *, user_id: str, idempotency_key: str | None = None) -> User:

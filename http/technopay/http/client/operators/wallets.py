@@ -1,6 +1,9 @@
 """Wallets of all users."""
 
-from technopay.engine.models import Wallet
+from typing import Literal
+
+from technopay.engine.models import Entry, Wallet
+from technopay.engine.record import Page
 from technopay.http.client.calls import Calls, part
 
 WALLETS = "/v1/admin/wallets"
@@ -17,6 +20,23 @@ async def create_wallet(
 async def find_wallet(self: Calls, *, wallet_id: str) -> Wallet:
     """Read a wallet of any user."""
     return await self._get(Wallet, f"{WALLETS}/{part(wallet_id)}")
+
+
+async def search_wallets(
+    self: Calls,
+    *,
+    user_id: str | None = None,
+    status: Literal["active", "inactive"] | None = None,
+    limit: int = 20,
+    cursor: str = "",
+) -> Page[Wallet]:
+    """List wallets of all users, newest first. A page can be short while there is a next one."""
+    return await self._get(Page[Wallet], WALLETS, user_id=user_id, status=status, limit=limit, cursor=cursor)
+
+
+async def search_entries(self: Calls, *, wallet_id: str, limit: int = 20, cursor: str = "") -> Page[Entry]:
+    """List the movements of a wallet of any user, newest first."""
+    return await self._get(Page[Entry], f"{WALLETS}/{part(wallet_id)}/entries", limit=limit, cursor=cursor)
 
 
 async def deposit(self: Calls, *, wallet_id: str, amount: int, idempotency_key: str | None = None) -> Wallet:
