@@ -275,3 +275,68 @@ async def test_payments_are_found_by_a_range_of_times(api: Api) -> None:
     ):
         refused = (await api.operate("GET", f"/payments?{query}")).refuse(422, "validation_failed")
         assert [each["field"] for each in refused["errors"]] == [field]
+
+
+async def test_addresses_are_changed_by_what_is_given_and_cleared_by_null(api: Api) -> None:
+    await make_person(api)
+    path = "/users/alice"
+    before = (await api.operate("GET", path)).expect(200)
+
+    for body, changed in (
+        ({"phone": "+15550100"}, {"phone": "+15550100"}),
+        ({"email": "new@example.com"}, {"email": "new@example.com"}),
+        ({"email": None}, {"email": None}),
+        ({}, {}),
+        ({"email": "last@example.com", "phone": None}, {"email": "last@example.com", "phone": None}),
+    ):
+        for _ in range(2):
+            reply = await api.operate("PATCH", path, body)
+            assert reply.expect(200) == before | changed
+        before |= changed
+    (await api.operate("PATCH", "/users/nobody", {"email": None})).refuse(404, "user_not_found")
+    for wrong, field in (({"email": "x"}, "email"), ({"phone": 5}, "phone"), ({"id": "bob"}, "id")):
+        refused = (await api.operate("PATCH", path, wrong)).refuse(422, "validation_failed")
+        assert [each["field"] for each in refused["errors"]] == [field]
+    assert (await api.operate("GET", path)).expect(200) == before
+
+
+async def test_metadata_are_shown_on_the_invoice_and_its_payment(api: Api) -> None:
+    alice = await make_person(api)
+    metadata = {"order_id": "7"} | {f"name-{number}": "x" * 200 for number in range(18)}
+    invoice = await alice.invoice(metadata=metadata)
+    assert invoice["metadata"] == metadata
+    assert (await api.operate("GET", f"/invoices/{invoice['id']}")).expect(200) == invoice
+    payment = (await alice.ask_to_start(invoice)).expect(201)
+    assert payment["metadata"] == (await alice.confirm(payment)).expect(200)["metadata"] == metadata
+    assert (await alice.invoice())["metadata"] == (await alice.start())["metadata"] == {}
+    assert (
+        (await alice.invoice(metadata=None))["metadata"] == (await alice.invoice(metadata={}))["metadata"] == {}
+    )
+    decomposed = await alice.invoice(metadata={"name": "Cafe\u0301"})
+    assert decomposed["metadata"] == {"name": "Caf\u00e9"}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {f"name{number}": "" for number in range(21)},
+        {"": "x"},
+        {"n" * 41: "x"},
+        {"with space": "x"},
+        {"name": "x" * 201},
+        {"name": "a\x1fb"},
+        {"name": "two\nlines"},
+        {"name": " padded "},
+        {"name": 5},
+        {"name": None},
+        {"name": {"nested": "x"}},
+        ["list"],
+        "text",
+        5,
+    ],
+)
+async def test_metadata_of_another_form_are_refused(api: Api, metadata: object) -> None:
+    await make_person(api)
+    reply = await api.operate("POST", "/invoices", invoice_body("alice", metadata=metadata))
+    errors = reply.refuse(422, "validation_failed")["errors"]
+    assert {each["field"].partition(".")[0] for each in errors} == {"metadata"}

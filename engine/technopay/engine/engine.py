@@ -100,6 +100,7 @@ class Engine:
     create_user = users.create_user
     get_user = users.get_user
     search_users = users.search_users
+    update_user = users.update_user
     block_user = users.block_user
     unblock_user = users.unblock_user
     unlock_user = users.unlock_user

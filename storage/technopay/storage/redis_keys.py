@@ -19,7 +19,8 @@ KINDS = {
     "relay": "hash: cursor in the journal, claim, owner, claimed_until",
     "engines": "zset: engines by the time until which they count; in the first partition",
     "tick": "string: written so that replicas acknowledge it, see server/replication.py",
-    "user": "hash by user: status, email, phone, created_at, a field for each wallet; rate limits",
+    "user": "hash by user: status, email, phone, address_version, created_at, a field for each wallet; "
+    "rate limits",
     "invoices": "zset by user: invoice ids",
     "payments": "zset by user: payment ids",
     "wallet": "hash by wallet: user, currency, balance, ledger (with what may return), status, lease",

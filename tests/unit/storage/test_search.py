@@ -112,7 +112,7 @@ async def test_payments_of_an_invoice_are_found_ended_ones_too(setup: Setup, lim
 
     async def found(invoice_id: str, user: str | None = None, status: str | None = None) -> list[str]:
         return await read_all(
-            setup, lambda *page: SearchPayments(status, user, None, *page, invoice_id=invoice_id), limit
+            setup, lambda cursor, most: SearchPayments(status, user, None, cursor, most, invoice_id), limit
         )
 
     assert await found(invoice) == [live, *ended[::-1]]

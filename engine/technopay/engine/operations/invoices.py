@@ -9,12 +9,14 @@ from technopay.engine.fields import (
     Description,
     InvoiceCursor,
     Key,
+    Metadata,
     Name,
     PageLimit,
     Time,
     UserId,
     id_or_unknown,
     nfc,
+    pack_metadata,
     partition_in,
 )
 from technopay.engine.models import Invoice, InvoiceStatus
@@ -27,15 +29,20 @@ from technopay.engine.runtime import Runtime, unwrap
 @operation("user_not_found reference_used idempotency_key_reused validation_failed")
 async def create_invoice(
     runtime: Runtime, *, user_id: UserId, amount: Amount, currency: Currency, merchant: Name, expires_at: Time,
-    description: Description | None = None, reference: Name | None = None, idempotency_key: Key = None
+    description: Description | None = None, reference: Name | None = None, metadata: Metadata | None = None,
+    idempotency_key: Key = None
 ) -> Invoice:  # fmt: skip
     """Create an invoice for a user, payable until it expires."""
     # A repeat is recognised by the arguments of the caller, not by their normal form.
     arguments = [user_id, amount, currency, merchant, description, reference, expires_at.isoformat()]
+    if metadata:  # without it they are those of earlier versions
+        arguments.append(dict(sorted(metadata.items())))
     called = runtime.operation("create_invoice", (), idempotency_key, arguments)
     invoice_id = runtime.ids.new("inv", runtime.store.partition_of(user_id))
     texts = nfc(merchant), nfc(description), nfc(reference)
-    command = CreateInvoice(called, invoice_id, user_id, amount, currency, *texts, expires_at)
+    command = CreateInvoice(
+        called, invoice_id, user_id, amount, currency, *texts, expires_at, pack_metadata(metadata)
+    )
     outcome = await runtime.run(command, lambda _: runtime.feed.wake())
     if outcome.code == "expiry_past":
         raise ValidationFailed([FieldError("expires_at", "has to be in the future")])

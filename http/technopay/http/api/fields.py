@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from types import NoneType
-from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from pydantic import BeforeValidator, Field, create_model
 
-from technopay.engine.fields import Rule, time_error
+from technopay.engine.fields import UNSET, Rule, Unset, time_error
 from technopay.engine.testing.mocks import INBOX_LENGTH
 from technopay.http.requests import Form
 
@@ -76,6 +76,9 @@ FIELDS: Mapping[str, FieldSpec] = {
     "merchant": FieldSpec("The recipient of the money", "Bookshop"),
     "description": FieldSpec("The purchase, in the merchant's words"),
     "reference": FieldSpec("The merchant's own name for the invoice; unique per merchant"),
+    "metadata": FieldSpec(
+        "Up to 20 texts of up to 200 characters, shown on the invoice, its payments and events"
+    ),
     "expires_at": FieldSpec(
         "The end of the time to pay; RFC 3339, in the future",
         "2036-01-01T00:00:00.000Z",
@@ -142,6 +145,7 @@ def make_form(
     for each in names:
         spec = specs.get(each) or FIELDS.get(each, NO_SPEC)
         default = parameters[each].default
+        default = None if default is UNSET else default
         shown = Field(
             ... if default is inspect.Parameter.empty else default,
             alias=spec.alias,
@@ -162,12 +166,12 @@ def make_form(
 def _ruled(hint: Any, rules: tuple[Any, ...] | None) -> Any:
     """Return a type with rules, by default those of the engine; None stays allowed where it was."""
     if NoneType in get_args(hint):
-        [kind] = [each for each in get_args(hint) if each is not NoneType]
+        [kind] = [each for each in get_args(hint) if each not in (NoneType, Unset)]
         return _ruled(kind, rules) | None
     kind, *metadata = get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
     if rules is None:
         # An amount of another kind is refused by its rule, too: that names the unit.
-        checked = object if kind is int else kind
+        checked = object if kind is int else get_origin(kind) or kind
         rules = tuple(each for rule in metadata if isinstance(rule, Rule) for each in _checked(rule, checked))
     annotated: Any = Annotated
     return annotated[(kind, *rules)] if rules else kind

@@ -133,6 +133,7 @@ class Client(Calls):
 
     create_user = users.create_user
     get_user = users.get_user
+    update_user = users.update_user
     search_users = users.search_users
     block_user = users.block_user
     unblock_user = users.unblock_user

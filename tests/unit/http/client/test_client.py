@@ -22,6 +22,7 @@ ROUTES = API_ROUTES
 """All operations of the API except streams, which are no calls."""
 ARGUMENTS: dict[str, Any] = {
     "amount": 5, "code": "123456", "currency": "EUR", "cursor": "abc", "description": "two books",
+    "metadata": {"order": "7"},
     "email": "alice@example.com", "expires_at": datetime(2036, 1, 1, tzinfo=UTC), "idempotency_key": "a-key",
     "invoice_id": "inv_1", "limit": 7, "merchant": "bookshop", "message_id": "msg_1", "method": "sms",
     "note": "seen", "outcome": "settled", "payment_id": "pay_1", "phone": "+15550100", "reference": "R-1",

@@ -45,7 +45,7 @@ async def test_records_of_all_partitions_are_one_list_newest_first(setup: Setup,
         (lambda *page: SearchWallets(None, "inactive", *page), [wallets[5]]),
         (lambda *page: SearchInvoices(None, None, None, None, *page), invoices),
         (lambda *page: SearchInvoices(None, "Shop", None, "void", *page), [invoices[4]]),
-        (lambda *page: SearchPayments(None, None, None, *page, created_from=1), payments),
+        (lambda cursor, most: SearchPayments(None, None, None, cursor, most, None, 1), payments),
         (lambda *page: SearchPayments("canceled", None, None, *page), [payments[4]]),
         (lambda *page: SearchUsers(None, "blocked", None, *page), ["bob"]),
     ]

@@ -20,6 +20,7 @@ async def create_invoice(
     expires_at: datetime,
     description: str | None = None,
     reference: str | None = None,
+    metadata: dict[str, str] | None = None,
     idempotency_key: str | None = None,
 ) -> Invoice:
     """Create an invoice that a user has to pay before it expires."""
@@ -31,6 +32,7 @@ async def create_invoice(
         "description": description,
         "reference": reference,
         "expires_at": expires_at.isoformat(),
+        "metadata": metadata,
     }
     return await self._post(Invoice, INVOICES, body, key=idempotency_key)
 

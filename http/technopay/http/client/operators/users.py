@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from technopay.engine.fields import UNSET, Unset
 from technopay.engine.models import User
 from technopay.engine.record import Page
 from technopay.http.client.calls import Calls, part
@@ -24,6 +25,13 @@ async def create_user(
 async def get_user(self: Calls, *, user_id: str) -> User:
     """Read a user."""
     return await self._get(User, f"{USERS}/{part(user_id)}")
+
+
+async def update_user(
+    self: Calls, *, user_id: str, email: str | Unset | None = UNSET, phone: str | Unset | None = UNSET
+) -> User:
+    """Change the addresses of a user; None removes one. Codes that were sent before are refused."""
+    return await self._patch(User, f"{USERS}/{part(user_id)}", {"email": email, "phone": phone})
 
 
 async def search_users(
