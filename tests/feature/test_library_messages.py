@@ -196,13 +196,13 @@ async def test_both_addresses_get_a_message_of_a_change(engine: Engine, store: R
 
     assert (user.email, user.phone) == ("alice@new.example", "+15550100")
     await alice.message("user.address_changed", 3)
-    told = [each.message for each in await alice.messages("user.address_changed")]
-    assert sorted((each.channel, each.to, each.text) for each in told) == [
+    found = [each.message for each in await alice.messages("user.address_changed")]
+    assert sorted((each.channel, each.to, each.text) for each in found) == [
         ("email", "alice@example.com", ADDRESS_TEXTS["removed"]),
         ("email", "alice@new.example", ADDRESS_TEXTS["added"]),
         ("sms", "+15550100", ADDRESS_TEXTS["added"]),
     ]
-    assert {(each.payment_id, each.amount, each.payee) for each in told} == {("", 0, "")}
+    assert {(each.payment_id, each.amount, each.payee) for each in found} == {("", 0, "")}
     with pytest.raises(ConfirmationInvalid):
         await alice.confirm(payment, old_code)
     await engine.resend_code(user_id="alice", payment_id=payment.id)

@@ -4,6 +4,7 @@ from planted.behaviour import LIMITS_ON_BEHAVIOUR
 from planted.clusters import CLUSTERS
 from planted.events import EVENTS
 from planted.load import LOAD
+from planted.lookups import LOOKUPS_AND_CHANGES
 from planted.money import CONFIRMATION, ENDINGS
 from planted.repeats import REPEATS_AND_CLAIMS
 from planted.sign_in import SIGN_IN_AND_BOUNDS
@@ -19,4 +20,5 @@ BREAKAGES = (
     *SIGN_IN_AND_BOUNDS,
     *EVENTS,
     *LOAD,
+    *LOOKUPS_AND_CHANGES,
 )

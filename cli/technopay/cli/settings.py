@@ -35,7 +35,7 @@ from technopay.storage.server.address import parse_address
 PREFIX = "TECHNOPAY_"
 FLAGS = {"redis_url": "--redis"}
 """Flags with another name than their settings."""
-FROM_FILES = ("secret", "secret_previous", "token_secret", "token_secret_previous", "redis_url")
+FROM_FILES = ("secret", "secret_previous", "token_secret", "token_secret_previous", "redis_url", "admin_token")
 """Settings that hold a secret: each also as `…_FILE`."""
 SERVICES = ("settlement", "email", "sms", "verifier")
 MOCK = "mock"
@@ -207,6 +207,8 @@ class Settings(BaseModel):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = "info"
     log_format: Annotated[Literal["auto", "json", "text"], AnyCase] = "auto"
     metrics: bool = True
+    url: str | None = None
+    admin_token: SecretStr | None = None
     token_algorithm: Annotated[Algorithm, UpperCase] = HS256
     token_secret: Secret | None = None
     token_secret_previous: Secrets = ()

@@ -55,6 +55,16 @@ async def test_records_of_all_partitions_are_one_list_newest_first(setup: Setup,
     assert sorted(users) == sorted(USERS)
 
 
+@pytest.mark.parametrize("limit", [1, 3, 20])
+async def test_a_partition_that_has_all_of_the_newest_records_is_read_on(setup: Setup, limit: int) -> None:
+    wallets = []
+    for user in (*USERS, *["alice"] * 6):
+        wallets.append(await setup.wallet(user))
+        await asyncio.sleep(0.002)
+    found = await read_all(setup, lambda *page: SearchWallets(None, None, *page), limit)
+    assert found == wallets[::-1]
+
+
 async def test_a_filter_by_user_invoice_or_reference_reads_the_partition_that_has_it(setup: Setup) -> None:
     invoices = {}
     for user in USERS:
