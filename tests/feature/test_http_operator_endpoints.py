@@ -340,3 +340,16 @@ async def test_metadata_of_another_form_are_refused(api: Api, metadata: object) 
     reply = await api.operate("POST", "/invoices", invoice_body("alice", metadata=metadata))
     errors = reply.refuse(422, "validation_failed")["errors"]
     assert {each["field"].partition(".")[0] for each in errors} == {"metadata"}
+
+
+async def test_a_list_over_partitions_goes_on_from_its_own_cursor() -> None:
+    async with RedisStore.fake(partitions=4) as store, running_api(store) as api:
+        users = ["alice", "bob", "carol", "dave"]
+        for user in users:
+            (await api.operate("POST", "/users", {"id": user})).expect(201)
+        found, cursor = [], ""
+        while cursor is not None:
+            page = (await api.operate("GET", f"/users?limit=1&cursor={cursor}")).expect(200)
+            found += [each["id"] for each in page["data"]]
+            cursor = page["next_cursor"]
+        assert sorted(found) == users
