@@ -20,7 +20,7 @@ class Mail:
 
     async def deliver(self, message: OutgoingMessage) -> None:
         """Deliver a message; by the key the mail service recognises a repeat."""
-        subject = f"Your payment to {message.payee}"
+        subject = f"Your payment to {message.payee}" if message.payee else "Your account"
         body = {"from": self._sender, "to": message.to, "subject": subject, "text": message.text}
         headers = {"Idempotency-Key": message.event_id}
         async with self._session.post(self._url, json=body, headers=headers) as answer:

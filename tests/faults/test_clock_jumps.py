@@ -25,6 +25,8 @@ from technopay.engine import (
     RecordingChannel,
     TechnopayError,
 )
+from technopay.engine.reads import SearchPayments
+from technopay.engine.record import to_ms
 from technopay.engine.settings import key_id_of
 from technopay.storage import RedisStore
 
@@ -202,3 +204,21 @@ async def test_no_event_is_skipped_while_the_clock_of_all_partitions_jumps(
     assert_whole(heard, ids)
     assert {event.id for event in heard} == {event.id for event in listed}
     await assert_books_balance(clock.url, f"{namespace}p")
+
+
+async def test_a_time_range_is_complete_after_a_jump_back(clock: FakedServer, setup: Setup) -> None:
+    wallet = await setup.wallet()
+    created = {}
+    for jump in (timedelta(0), -HOUR, 2 * HOUR, -MINUTE):
+        clock.move(jump)
+        payment = await setup.started(wallet, await setup.invoice())
+        created[payment] = to_ms((await setup.payment(payment)).created_at)
+    for payment, at_ms in created.items():
+        for first, end in ((at_ms, at_ms + 1), (None, at_ms + 1), (at_ms, None)):
+            search = SearchPayments(None, None, None, "", 100, None, first, end)
+            found = {each.id for each in (await setup.done(search)).data}
+            assert found == {each for each, at in created.items() if (first or 0) <= at < (end or at + 1)}, (
+                payment,
+                first,
+                end,
+            )

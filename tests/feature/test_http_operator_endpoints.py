@@ -1,10 +1,12 @@
 """The endpoints of operators over HTTP: the status and exactly the members of each response."""
 
 import re
+from urllib.parse import urlencode
 
 import pytest
 from support.fixtures.engine_setup import wait_for
 from support.fixtures.http_api import (
+    ENTRY,
     INVOICE,
     LIMIT,
     MESSAGE,
@@ -219,3 +221,137 @@ async def test_what_a_user_may_not_see_is_in_no_answer_to_a_user(api: Api) -> No
             assert "resolution" not in text
     refused = await api.post(f"/v1/payments/{payment['id']}/cancel", admin=True)
     assert set(refused.refuse(409, "payment_not_cancelable")["payment"]) == PAYMENT
+
+
+async def test_a_payment_is_found_by_the_reference_of_its_invoice(api: Api) -> None:
+    alice = await make_person(api)
+    body = invoice_body("alice", merchant="Shop & Söhne", reference="R 1/ü")
+    invoice = (await api.operate("POST", "/invoices", body)).expect(201)
+    payment = (await alice.ask_to_start(invoice)).expect(201)
+    named = urlencode({"merchant": "Shop & Söhne", "reference": "R 1/ü"})
+
+    [found] = (await api.operate("GET", f"/invoices?{named}")).expect(200)["data"]
+    page = (await api.operate("GET", f"/payments?invoice_id={found['id']}")).expect(200)
+
+    assert found == invoice
+    assert [each["id"] for each in page["data"]] == [payment["id"]]
+    assert (set(page), set(page["data"][0])) == (PAGE, PAYMENT | {"resolution"})
+
+
+async def test_users_wallets_and_entries_are_listed(api: Api) -> None:
+    alice = await make_person(api)
+    for path, members in (
+        ("/users?status=active", USER),
+        ("/users?user_id=alice", USER),
+        ("/wallets?status=active&user_id=alice", WALLET),
+        (f"/wallets/{alice.wallet_id}/entries", ENTRY),
+    ):
+        page = (await api.operate("GET", path)).expect(200)
+        assert (set(page), page["has_more"]) == (PAGE, False)
+        assert [set(each) for each in page["data"]] == [members]
+    (await api.operate("GET", "/wallets/wal_00none/entries")).refuse(404, "wallet_not_found")
+
+
+async def test_payments_are_found_by_a_range_of_times(api: Api) -> None:
+    alice = await make_person(api)
+    payment = await alice.start()
+    created = payment["created_at"]
+
+    async def found(**times: str) -> list[str]:
+        page = (await api.operate("GET", f"/payments?{urlencode(times)}")).expect(200)
+        return [each["id"] for each in page["data"]]
+
+    assert await found(**{"from": created}) == [payment["id"]]
+    assert await found(**{"from": "1970-01-01T00:00:00Z", "to": "9999-12-31T23:59:59.999999Z"}) == [
+        payment["id"]
+    ]
+    assert await found(to=created) == []
+    assert await found(**{"from": created.replace("Z", "001Z")}) == [], "a microsecond later"
+    for query, field in (
+        (f"from={created}&to={created}", "to"),
+        ("from=yesterday", "from"),
+        ("to=2036-01-01", "to"),
+        ("created_from=2036-01-01T00:00:00Z", "created_from"),
+        ("cursor=pay_00x", "cursor"),
+        ("user_id=alice&cursor=1-1", "cursor"),
+    ):
+        refused = (await api.operate("GET", f"/payments?{query}")).refuse(422, "validation_failed")
+        assert [each["field"] for each in refused["errors"]] == [field]
+
+
+async def test_addresses_are_changed_by_what_is_given_and_cleared_by_null(api: Api) -> None:
+    await make_person(api)
+    path = "/users/alice"
+    before = (await api.operate("GET", path)).expect(200)
+
+    for body, changed in (
+        ({"phone": "+15550100"}, {"phone": "+15550100"}),
+        ({"email": "new@example.com"}, {"email": "new@example.com"}),
+        ({"email": None}, {"email": None}),
+        ({}, {}),
+        ({"email": "last@example.com", "phone": None}, {"email": "last@example.com", "phone": None}),
+    ):
+        for _ in range(2):
+            reply = await api.operate("PATCH", path, body)
+            assert reply.expect(200) == before | changed
+        before |= changed
+    (await api.operate("PATCH", "/users/nobody", {"email": None})).refuse(404, "user_not_found")
+    for wrong, field in (({"email": "x"}, "email"), ({"phone": 5}, "phone"), ({"id": "bob"}, "id")):
+        refused = (await api.operate("PATCH", path, wrong)).refuse(422, "validation_failed")
+        assert [each["field"] for each in refused["errors"]] == [field]
+    assert (await api.operate("GET", path)).expect(200) == before
+
+
+async def test_metadata_are_shown_on_the_invoice_and_its_payment(api: Api) -> None:
+    alice = await make_person(api)
+    metadata = {"order_id": "7"} | {f"name-{number}": "x" * 200 for number in range(18)}
+    invoice = await alice.invoice(metadata=metadata)
+    assert invoice["metadata"] == metadata
+    assert (await api.operate("GET", f"/invoices/{invoice['id']}")).expect(200) == invoice
+    payment = (await alice.ask_to_start(invoice)).expect(201)
+    assert payment["metadata"] == (await alice.confirm(payment)).expect(200)["metadata"] == metadata
+    assert (await alice.invoice())["metadata"] == (await alice.start())["metadata"] == {}
+    assert (
+        (await alice.invoice(metadata=None))["metadata"] == (await alice.invoice(metadata={}))["metadata"] == {}
+    )
+    decomposed = await alice.invoice(metadata={"name": "Cafe\u0301"})
+    assert decomposed["metadata"] == {"name": "Caf\u00e9"}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {f"name{number}": "" for number in range(21)},
+        {"": "x"},
+        {"n" * 41: "x"},
+        {"with space": "x"},
+        {"name": "x" * 201},
+        {"name": "a\x1fb"},
+        {"name": "two\nlines"},
+        {"name": " padded "},
+        {"name": 5},
+        {"name": None},
+        {"name": {"nested": "x"}},
+        ["list"],
+        "text",
+        5,
+    ],
+)
+async def test_metadata_of_another_form_are_refused(api: Api, metadata: object) -> None:
+    await make_person(api)
+    reply = await api.operate("POST", "/invoices", invoice_body("alice", metadata=metadata))
+    errors = reply.refuse(422, "validation_failed")["errors"]
+    assert {each["field"].partition(".")[0] for each in errors} == {"metadata"}
+
+
+async def test_a_list_over_partitions_goes_on_from_its_own_cursor() -> None:
+    async with RedisStore.fake(partitions=4) as store, running_api(store) as api:
+        users = ["alice", "bob", "carol", "dave"]
+        for user in users:
+            (await api.operate("POST", "/users", {"id": user})).expect(201)
+        found, cursor = [], ""
+        while cursor is not None:
+            page = (await api.operate("GET", f"/users?limit=1&cursor={cursor}")).expect(200)
+            found += [each["id"] for each in page["data"]]
+            cursor = page["next_cursor"]
+        assert sorted(found) == users

@@ -66,6 +66,7 @@ GOOD: dict[str, Any] = {
     "user_id": "alice", "email": "alice@example.com", "phone": "+15550100", "currency": "EUR", "amount": 5,
     "merchant": "bookshop", "expires_at": FAR, "description": "a book", "reference": "R-1", "outcome": "refund",
     "note": "a note", "by": "root", "status": None, "set_aside": None, "limit": 20, "cursor": "",
+    "created_from": None, "created_to": None, "metadata": {"order": "7"},
     "code": "123456", "wait_s": 0, "method": "email", "after": None, "idempotency_key": "key",
     **{f"{kind}_id": f"{kind[:3]}_00none" for kind in ("wallet", "invoice", "payment", "message")},
 }  # fmt: skip

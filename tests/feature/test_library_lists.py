@@ -49,6 +49,9 @@ async def test_every_list_is_newest_first_and_complete_whatever_the_length_of_a_
                 (engine.list_invoices, invoices),
                 (engine.list_payments, payments),
                 (engine.search_payments, payments),
+                (engine.search_invoices, invoices),
+                (engine.search_wallets, [alice.wallet_id, *more]),
+                (engine.search_users, ["alice"]),
                 (engine.list_wallets, [alice.wallet_id, *more]),
                 (engine.list_messages, [each.id for each in messages[::-1]]),
             ):
@@ -56,3 +59,4 @@ async def test_every_list_is_newest_first_and_complete_whatever_the_length_of_a_
                 assert [each.id for each in found] == expected[::-1]
             entries = await all_pages(engine.list_entries, limit, user_id="alice", wallet_id=alice.wallet_id)
             assert [each.amount for each in entries] == [4, 3, 2, 1, 10_000]
+            assert await all_pages(engine.search_entries, limit, wallet_id=alice.wallet_id) == entries

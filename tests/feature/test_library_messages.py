@@ -18,6 +18,7 @@ from technopay.engine import (
     SettlementFailed,
     read_mock_inbox,
 )
+from technopay.engine.notifications.texts import ADDRESS_TEXTS
 from technopay.storage import RedisStore
 
 pytestmark = pytest.mark.any_partition
@@ -184,3 +185,42 @@ async def test_another_engine_sends_at_once_what_one_could_not_end(
 
     async with Engine(store, settings, channels={"email": other}):
         await wait_for(delivered, within_s=3)
+
+
+async def test_both_addresses_get_a_message_of_a_change(engine: Engine, store: RedisStore) -> None:
+    alice = await make_setup(engine, store)
+    payment = await alice.start()
+    old_code = await alice.code_from_inbox(payment)
+
+    user = await engine.update_user(user_id="alice", email="alice@new.example", phone="+15550100")
+
+    assert (user.email, user.phone) == ("alice@new.example", "+15550100")
+    await alice.message("user.address_changed", 3)
+    found = [each.message for each in await alice.messages("user.address_changed")]
+    assert sorted((each.channel, each.to, each.text) for each in found) == [
+        ("email", "alice@example.com", ADDRESS_TEXTS["removed"]),
+        ("email", "alice@new.example", ADDRESS_TEXTS["added"]),
+        ("sms", "+15550100", ADDRESS_TEXTS["added"]),
+    ]
+    assert {(each.payment_id, each.amount, each.payee) for each in found} == {("", 0, "")}
+    with pytest.raises(ConfirmationInvalid):
+        await alice.confirm(payment, old_code)
+    await engine.resend_code(user_id="alice", payment_id=payment.id)
+    newest = await alice.message("confirmation.code", 2)
+    assert newest.message.to == "alice@new.example"
+    assert (await alice.confirm(payment, newest.message.code)).status == "succeeded"
+
+
+async def test_a_change_to_a_dead_address_still_gets_to_the_other_one(
+    engine: Engine, store: RedisStore
+) -> None:
+    alice = await make_setup(engine, store)
+    await engine.update_user(user_id="alice", email="dead@new.example")
+    await alice.message("user.address_changed")
+
+    async def only_one_waits() -> list[Message]:
+        waiting = (await engine.list_messages(user_id="alice", status="waiting")).data
+        return waiting if len(waiting) == 1 and waiting[0].last_error else []
+
+    [waiting] = await wait_for(only_one_waits)
+    assert (waiting.to, waiting.kind) == ("dead@new.example", "user.address_changed")

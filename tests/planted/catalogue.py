@@ -5,6 +5,7 @@ from planted.clusters import CLUSTERS
 from planted.corrections import CORRECTIONS
 from planted.events import EVENTS
 from planted.load import LOAD
+from planted.lookups import LOOKUPS_AND_CHANGES
 from planted.money import CONFIRMATION, ENDINGS
 from planted.repeats import REPEATS_AND_CLAIMS
 from planted.services import SERVICES
@@ -23,4 +24,5 @@ BREAKAGES = (
     *EVENTS,
     *LOAD,
     *SERVICES,
+    *LOOKUPS_AND_CHANGES,
 )

@@ -151,8 +151,8 @@ CONFIRMATION = (
         (
             lua(
                 "confirm_payment",
-                "not string.find(versions, ',' .. code.version .. ',', 1, true)",
-                "versions == ','",
+                "not (string.find(versions, ',' .. code.version .. ',', 1, true)",
+                "not (versions ~= ','",
             ),
         ),
         (

@@ -138,13 +138,14 @@ STORE_AND_REPLIES = (
         (
             engine(
                 "notifications/relay",
-                "            failed = await self._deliver_all(news.notifications)\n",
+                "            failed = await self._deliver_all(partition, news.notifications)\n",
                 "            failed = []\n",
             ),
             engine(
                 "notifications/relay",
                 "        return not news.is_last\n",
-                "        await self._deliver_all(news.notifications)\n        return not news.is_last\n",
+                "        await self._deliver_all(partition, news.notifications)\n"
+                "        return not news.is_last\n",
             ),
         ),
         (

@@ -38,6 +38,8 @@ class User:
     email: bool
     phone: bool
     status: str = "active"
+    addresses: int = 0
+    """How often they were changed."""
 
 
 @dataclass
@@ -85,6 +87,8 @@ class Payment:
     attempts: int = ATTEMPTS
     resends: int = RESENDS
     issue: int = 1
+    addresses: int = 0
+    """How often those of its user had been changed when the code was sent."""
     claim: str = ""
     given_up: bool = False
     set_aside: bool = False
@@ -127,6 +131,11 @@ class Contract:
     def create_user(self, user_id: str, *, email: bool, phone: bool) -> None:
         refuse_if(user_id in self.users, "user_exists")
         self.users[user_id] = User(email, phone)
+
+    def update_user(self, user_id: str, *, email: bool, phone: bool) -> None:
+        user = _find(self.users, user_id, "user_not_found")
+        user.addresses += (email, phone) != (user.email, user.phone)
+        user.email, user.phone = email, phone
 
     def set_user_status(self, user_id: str, status: str) -> None:
         _find(self.users, user_id, "user_not_found").status = status
@@ -184,7 +193,7 @@ class Contract:
         self._cancel_live(invoice)
         invoice.live = payment_id
         self.payments[payment_id] = Payment(
-            invoice_id, wallet_id, user_id, invoice.amount, invoice.currency, method
+            invoice_id, wallet_id, user_id, invoice.amount, invoice.currency, method, addresses=user.addresses
         )
 
     def confirm(self, payment_id: str, user_id: str, code: str) -> None:
@@ -194,7 +203,7 @@ class Contract:
             return  # the accepted code again: the current state
         wallet, invoice = self.wallets[payment.wallet], self.invoices[payment.invoice]
         self._refuse_for_state(payment)
-        if not is_right:
+        if not is_right or payment.addresses != self.users[user_id].addresses:
             payment.attempts -= 1
             if payment.attempts == 0:
                 payment.status, payment.failure, invoice.live = "failed", "too_many_attempts", None
@@ -209,8 +218,13 @@ class Contract:
     def resend(self, payment_id: str, user_id: str) -> None:
         payment = self._own_payment(payment_id, user_id)
         self._refuse_for_state(payment)
+        user = self.users[user_id]
+        refuse_if(not (user.email or user.phone), "no_channel")
         refuse_if(payment.resends == 0, "rate_limited")
         payment.resends -= 1
+        payment.addresses = user.addresses
+        if not (user.email if payment.method == "email" else user.phone):
+            payment.method = "email" if user.email else "sms"
         payment.issue += 1
 
     def cancel(self, payment_id: str, user_id: str) -> None:

@@ -27,6 +27,7 @@ from technopay.engine.commands import (
     SetUserStatus,
     SetWalletStatus,
     StartPayment,
+    UpdateUser,
     VoidInvoice,
 )
 
@@ -54,10 +55,14 @@ class Purchases(Corrections):
     @rule(user=USERS, email=st.booleans(), phone=st.booleans())
     def create_user(self, user: str, email: bool, phone: bool) -> None:
         addresses = f"{user}@example.com" if email else None, "+15550100" if phone else None
-        self.check(
-            CreateUser(self.operation(), user, *addresses),
-            partial(self.contract.create_user, user, email=email, phone=phone),
-        )
+        command = CreateUser(self.operation(), user, *addresses)
+        self.check(command, partial(self.contract.create_user, user, email=email, phone=phone))
+
+    @rule(user=USERS_OR_GHOST, email=st.booleans(), phone=st.booleans())
+    def update_user(self, user: str, email: bool, phone: bool) -> None:
+        addresses = f"{user}@example.com" if email else None, "+15550100" if phone else None
+        command = UpdateUser(self.operation(), user, True, addresses[0], True, addresses[1])
+        self.check(command, partial(self.contract.update_user, user, email=email, phone=phone))
 
     @rule(user=USERS_OR_GHOST, status=st.sampled_from(["active", "active", "blocked"]))
     def set_user_status(self, user: str, status: str) -> None:
@@ -265,11 +270,7 @@ class Purchases(Corrections):
         issue = known.issue + 1 if known else 2
         user = self.owner_of(payment, stranger=stranger)
         command = ResendCode(self.operation(keyed=keyed), payment, user, issue, LONG_MS)
-        self.check(
-            command,
-            partial(self.contract.resend, payment, user),
-            recorded=keyed,
-        )
+        self.check(command, partial(self.contract.resend, payment, user), recorded=keyed)
 
     @precondition(has_payments)
     @rule(number=NUMBERS, stranger=RARELY, keyed=st.booleans())

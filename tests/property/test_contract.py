@@ -12,6 +12,7 @@ from property.purchases import Purchases
 HAVE_TO_BE_MET = {
     "create_user": "ok user_exists",
     "set_user_status": "ok user_not_found",
+    "update_user": "ok user_not_found",
     "create_wallet": "ok user_not_found",
     "set_wallet_status": "ok wallet_not_found",
     "change_balance": "ok wallet_not_found reference_used insufficient_funds balance_too_large"

@@ -14,6 +14,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from technopay.cli.accept_loss import ACCEPTED, NOTHING, accept, read_meta, shown_losses
+from technopay.cli.admin.command import PASSED_ON, admin
 from technopay.cli.audit import print_audit, run_audit
 from technopay.cli.auth import make_sign_in
 from technopay.cli.cluster.commands import RedisUrl, cluster, server_settings
@@ -109,6 +110,7 @@ def _show_version(*, wanted: bool) -> None:
 
 app.add_typer(cluster, name="cluster")
 app.add_typer(webhooks, name="webhooks")
+app.command(context_settings=PASSED_ON, add_help_option=False)(admin)
 
 
 @app.callback()

@@ -41,7 +41,7 @@ from technopay.storage.server.address import parse_address
 
 FLAGS = {"redis_url": "--redis"}
 """Flags with another name than their settings."""
-FROM_FILES = ("secret", "secret_previous", "token_secret", "token_secret_previous", "redis_url")
+FROM_FILES = ("secret", "secret_previous", "token_secret", "token_secret_previous", "redis_url", "admin_token")
 """Settings that hold a secret: each also as `…_FILE`."""
 FILE_BYTES_MAX = 65_536
 EMPTY = "is empty; leave it out for the default"
@@ -200,6 +200,8 @@ class Settings(BaseModel):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = "info"
     log_format: Annotated[Literal["auto", "json", "text"], AnyCase] = "auto"
     metrics: bool = True
+    url: str | None = None
+    admin_token: SecretStr | None = None
     token_algorithm: Annotated[Algorithm, UpperCase] = HS256
     token_secret: Secret | None = None
     token_secret_previous: Secrets = ()

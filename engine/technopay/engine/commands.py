@@ -180,6 +180,19 @@ class SetUserStatus(Command[User]):
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateUser(Command[User]):
+    """Change the addresses of a user that are to be set; None removes one."""
+
+    operation: Operation
+    user_id: str
+    sets_email: bool
+    email: str | None
+    sets_phone: bool
+    phone: str | None
+    failures_per_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class UnlockUser(Command[User]):
     operation: Operation
     user_id: str
@@ -207,6 +220,8 @@ class CreateInvoice(Command[Invoice]):
     description: str | None
     reference: str | None
     expires_at: datetime
+    metadata: str = ""
+    """As JSON; '' for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,8 @@ class Engine:
     get_wallet = wallets.get_wallet
     list_wallets = wallets.list_wallets
     list_entries = wallets.list_entries
+    search_wallets = wallets.search_wallets
+    search_entries = wallets.search_entries
     find_wallet = wallets.find_wallet
     deposit = wallets.deposit
     withdraw = wallets.withdraw
@@ -93,11 +95,14 @@ class Engine:
     create_invoice = invoices.create_invoice
     get_invoice = invoices.get_invoice
     list_invoices = invoices.list_invoices
+    search_invoices = invoices.search_invoices
     find_invoice = invoices.find_invoice
     void_invoice = invoices.void_invoice
 
     create_user = users.create_user
     get_user = users.get_user
+    search_users = users.search_users
+    update_user = users.update_user
     block_user = users.block_user
     unblock_user = users.unblock_user
     unlock_user = users.unlock_user

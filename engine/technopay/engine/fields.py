@@ -3,14 +3,16 @@
 A function called `…_error` returns the rule that a value breaks, or None.
 """
 
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import Enum
 from functools import lru_cache, partial
 from ipaddress import ip_address
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from iso4217 import Currency as IsoCurrency
@@ -31,6 +33,9 @@ PHONE = re.compile(r"\+[1-9][0-9]{1,14}")
 KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 USER_ID_RULE = "has to be 1 to 128 characters of A-Z a-z 0-9 . _ ~ @ : | + -, but neither . nor .."
 EMAIL_LENGTH_MAX = 254
+METADATA_NAME = re.compile("[A-Za-z0-9_-]{1,40}")
+METADATA_MEMBERS_MAX = 20
+METADATA_VALUE_LENGTH_MAX = 200
 SPECIAL_USE_DOMAIN = re.compile(rf"(?<=[@.])(?:{'|'.join(SPECIAL_USE_DOMAIN_NAMES)})\Z", re.IGNORECASE)
 NOT_IN_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 """Refused in every text: control characters, lone surrogates and bidirectional overrides."""
@@ -183,6 +188,27 @@ def text_error(text: str | None, least: int, most: int, *, lines: bool = False) 
     return None if text == text.strip() else "has to begin and end without white space"
 
 
+def metadata_error(metadata: Mapping[str, str]) -> str | None:
+    if len(metadata) > METADATA_MEMBERS_MAX:
+        return f"has to have at most {METADATA_MEMBERS_MAX} members"
+    for name, value in metadata.items():
+        if not isinstance(name, str) or not METADATA_NAME.fullmatch(name):
+            return "has to have names of 1 to 40 characters of A-Z a-z 0-9 _ -"
+        if not isinstance(value, str):
+            return f"has to have texts as values; {name} has none"
+        if error := text_error(value, 0, METADATA_VALUE_LENGTH_MAX):
+            return f"has in {name} what {error}"
+    return None
+
+
+def pack_metadata(metadata: Mapping[str, str] | None) -> str:
+    """Return metadata as JSON with values in NFC; '' for none."""
+    if not metadata:
+        return ""
+    packed = {name: nfc(value) for name, value in metadata.items()}
+    return json.dumps(packed, ensure_ascii=False, separators=(",", ":"))
+
+
 def code_error(code: str) -> str | None:
     """Check a code. Any form is valid, because a code that does not match costs an attempt."""
     return None if 1 <= len(code) <= 64 else "has to be 1 to 64 characters"
@@ -233,12 +259,22 @@ def cursor_error(cursor: str, form: re.Pattern[str]) -> str | None:
     return None if not cursor or form.fullmatch(cursor) else "has to be the next_cursor of an earlier page"
 
 
+class Unset(Enum):
+    """The type of UNSET."""
+
+    UNSET = "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+"""An argument that is left out, where None has a meaning of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A rule beside the type; `error` returns the error of a value, or None."""
 
     error: Callable[[Any], str | None]
-    schema: Mapping[str, int | str] = field(default_factory=dict, hash=False)
+    schema: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """What JSON Schema can say of the rule."""
 
 
@@ -266,6 +302,17 @@ LimitAmount = Annotated[int, _amount_rule(0)]
 Name = Annotated[str, _text_rule(1, 128)]
 Note = Annotated[str, _text_rule(1, 500, lines=True)]
 Description = Annotated[str, _text_rule(0, 500, lines=True)]
+Metadata = Annotated[
+    dict[str, str],
+    Rule(
+        metadata_error,
+        {
+            "maxProperties": METADATA_MEMBERS_MAX,
+            "propertyNames": {"pattern": f"^{METADATA_NAME.pattern}$"},
+            "additionalProperties": {"type": "string", "maxLength": METADATA_VALUE_LENGTH_MAX},
+        },
+    ),
+]
 Code = Annotated[str, Rule(code_error, {"minLength": 1, "maxLength": 64})]
 Key = Annotated[str, Rule(key_error)] | None
 """An idempotency key, or none."""

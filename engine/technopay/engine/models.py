@@ -85,6 +85,8 @@ class Invoice(Record):
     payment_id: str | None
     """The payment that paid it; set when it is paid, not before."""
     created_at: CreatedAt
+    metadata: dict[str, str] = Field(default_factory=dict)
+    """What was stored with the invoice; empty if nothing."""
 
 
 class Limit(Record):
@@ -113,7 +115,7 @@ class Confirmation(Record):
     method: Method
     """How the code was sent."""
     sent_to: str
-    """The address of the code, masked."""
+    """The address of the code, masked; after a change of it, that of the next code."""
     expires_at: Timestamp
     """When the code expires."""
     attempts_remaining: int
@@ -199,6 +201,8 @@ class Payment(Record):
     """At the start; from the debit on, with this payment's amount."""
     set_aside: bool
     """Whether its settlement is unknown for so long that an operator has to decide. Its status stays."""
+    metadata: dict[str, str] = Field(default_factory=dict)
+    """What was stored with the invoice; empty if nothing."""
 
     @property
     def is_at_rest(self) -> bool:

@@ -17,7 +17,7 @@ from typing import (
 )
 
 from technopay.engine.errors import REFUSALS, FieldError, ValidationFailed
-from technopay.engine.fields import Rule
+from technopay.engine.fields import UNSET, Rule
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -29,6 +29,7 @@ RULES = {
     float: "has to be a number",
     bool: "has to be true or false",
     datetime: "has to be a time with its offset from UTC",
+    dict: "has to be an object of texts",
 }
 
 
@@ -43,7 +44,8 @@ class Form:
         """Further rules; each returns an error or None."""
         for place, option in enumerate(options):
             if get_origin(option) is Annotated:
-                options[place], *metadata = get_args(option)
+                kind, *metadata = get_args(option)
+                options[place] = get_origin(kind) or kind
                 self.rules += [each.error for each in metadata if isinstance(each, Rule)]
         self.choices = [choice for option in options for choice in get_args(option)]
         types = [str if get_origin(option) is Literal else option for option in options]
@@ -100,7 +102,7 @@ def take_all(forms: Mapping[str, Form], arguments: dict[str, Any]) -> None:
             except TypeError as error:
                 errors.append(FieldError(name, str(error)))
                 continue
-        if value is not None:
+        if value is not None and value is not UNSET:
             errors += [FieldError(name, wrong) for error_of in form.rules if (wrong := error_of(value))]
     if errors:
         raise ValidationFailed(errors)

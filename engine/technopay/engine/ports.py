@@ -29,7 +29,8 @@ class Outcome(NamedTuple, Generic[Value]):
 class OutgoingMessage(NamedTuple):
     """A message for a channel. `event_id` is the same on every attempt, so that repeats can be recognised.
 
-    `text` is complete. `payee` is the merchant's name, `amount` is in minor units of `currency`.
+    `text` is complete. `payee` is the merchant's name, `amount` is in minor units of `currency`. A message
+    about an address (`user.address_changed`) has no payment: id, currency and payee are empty, the amount is 0.
     """
 
     event_id: str

@@ -104,6 +104,42 @@ class ListEntries(Command["Page[Entry]"]):
 
 
 @dataclass(frozen=True, slots=True)
+class SearchUsers(Command["Page[User]"]):
+    """List the users that match. A page can be short while there is a next one."""
+
+    user_id: str | None
+    status: str | None
+    failures_per_day: int | None
+    cursor: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchWallets(Command["Page[Wallet]"]):
+    """List the wallets of all users that match. A page can be short while there is a next one."""
+
+    user_id: str | None
+    status: str | None
+    cursor: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchInvoices(Command["Page[Invoice]"]):
+    """List the invoices of all users that match. A page can be short while there is a next one.
+
+    With merchant and reference it is the one that has the reference now.
+    """
+
+    user_id: str | None
+    merchant: str | None
+    reference: str | None
+    status: str | None
+    cursor: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class SearchPayments(Command["Page[OperatorPayment]"]):
     """List the payments of all users that match. A page can be short while there is a next one."""
 
@@ -112,6 +148,10 @@ class SearchPayments(Command["Page[OperatorPayment]"]):
     set_aside: bool | None
     cursor: str
     limit: int
+    invoice_id: str | None = None
+    created_from: int | None = None
+    created_to: int | None = None
+    """Milliseconds: the first one, and the one behind the last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,11 @@ def to_ms(at: datetime) -> int:
     return int(at.replace(microsecond=0).timestamp()) * 1000 + at.microsecond // 1000
 
 
+def to_ms_up(at: datetime) -> int:
+    """Return the first whole millisecond that is not before a time."""
+    return to_ms(at) + (at.microsecond % 1000 > 0)
+
+
 @lru_cache(maxsize=TIMES_KEPT)
 def rfc3339(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

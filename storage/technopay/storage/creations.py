@@ -55,6 +55,12 @@ class Creations:
         await self._release_if_refused(command, outcome)
         return outcome
 
+    async def holder_of(self, merchant: str, reference: str) -> str:
+        """Return the invoice that has a reference, which need not exist yet; '' without one."""
+        home = home_of_reference(self._partitions, merchant, reference)
+        kept = (await home.run(ReadReservation(referred_as(merchant, reference)))).value or ""
+        return kept.partition(" ")[0]
+
     async def finish(self, home: Partition, referred: str) -> None:
         """End a reservation: its invoice was created, or will not be."""
         kept = (await home.run(ReadReservation(referred))).value or ""

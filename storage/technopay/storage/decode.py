@@ -270,6 +270,7 @@ DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
     OperatorPayment: lambda body, context: context.operator_payment(body[0]) if body[0] else None,
     Message: lambda body, context: context.message(body[0]) if body[0] else None,
     list[Limit]: lambda body, context: context.each("limit", body[0], _limit, _currency_of),
+    "Page[User]": lambda body, context: _page(context.each("user", body[0], user_from), body),
     "Page[Wallet]": lambda body, context: _page(context.each("wallet", body[0], wallet_from), body),
     "Page[Invoice]": lambda body, context: _page(context.each("invoice", body[0], context.invoice), body),
     "Page[Payment]": lambda body, context: _page(context.each("payment", body[0], context.payment), body),

@@ -11,16 +11,15 @@ from typing import Any, NamedTuple, Protocol
 
 from technopay.engine.fields import named_partition
 from technopay.engine.ports import Outcome
-from technopay.engine.reads import ListMessages, SearchPayments
+from technopay.engine.reads import ListMessages, SearchInvoices, SearchPayments, SearchUsers, SearchWallets
 from technopay.engine.record import Page
 from technopay.engine.values import Position
 from technopay.storage.partition import Partition
-from technopay.storage.records import id_of
 
 ROUNDS_MAX = 8
 """How often the partitions are read for one page; after that, it can be short while there is a next one."""
 
-Listing = SearchPayments | ListMessages
+Listing = SearchPayments | SearchInvoices | SearchWallets | SearchUsers | ListMessages
 
 
 class Place(NamedTuple):
@@ -117,7 +116,7 @@ async def _read(part: Part, command: Listing, order: Order) -> None:
     own, number = replace(command, cursor=part.cursor), part.partition.number
     reply = await part.partition.read(own)
     found, part.cursor, names = reply.body
-    for raw, name in zip(found, names or [id_of(raw) for raw in found], strict=True):
+    for raw, name in zip(found, names, strict=True):
         page: Any = part.partition.decode(own, reply._replace(body=[[raw], ""])).value
         # An unreadable record is left out.
         part.items += [(order.place_of(name, number), item) for item in page.data]

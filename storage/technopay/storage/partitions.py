@@ -23,12 +23,22 @@ from technopay.engine.commands import (
 )
 from technopay.engine.errors import Fault
 from technopay.engine.fields import named_partition
+from technopay.engine.models import Invoice
 from technopay.engine.ports import Outcome
-from technopay.engine.reads import ListMessages, ReadLimits, SearchPayments
+from technopay.engine.reads import (
+    ListMessages,
+    ReadInvoice,
+    ReadLimits,
+    SearchInvoices,
+    SearchPayments,
+    SearchUsers,
+    SearchWallets,
+)
+from technopay.engine.record import Page
 from technopay.engine.values import Lease
 from technopay.storage.creations import Creations
 from technopay.storage.limit_slices import LimitSlices
-from technopay.storage.merged_lists import merge
+from technopay.storage.merged_lists import Listing, merge
 from technopay.storage.partition import Partition, home_of
 
 Value = TypeVar("Value")
@@ -47,8 +57,8 @@ class Partitions:
         self._creations = Creations(self._all)
         self._routes: dict[type[Command[Any]], Callable[[Any], Partition]] = {}
         self._composites: dict[type[Command[Any]], Callable[[Any], Awaitable[Outcome[Any]]]] = {
-            SearchPayments: self._list,
-            ListMessages: self._list,
+            **dict.fromkeys((SearchPayments, SearchUsers, SearchWallets, ListMessages), self._list),
+            SearchInvoices: self._list_invoices,
             SetLimit: self._slices.set_limit,
             CreateUser: self._creations.create,
             CreateWallet: self._creations.create,
@@ -140,7 +150,16 @@ class Partitions:
             await self._creations.finish(self._all[command.partition], name)
         return Outcome("ok")
 
-    async def _list(self, command: SearchPayments | ListMessages) -> Outcome[Any]:
-        if command.user_id is not None:
+    async def _list(self, command: Listing) -> Outcome[Any]:
+        """List in one partition if the user or the invoice names it, else in all."""
+        if command.user_id is not None or getattr(command, "invoice_id", None) is not None:
             return await self.of(command).run(command)
         return await merge(self._all, command)
+
+    async def _list_invoices(self, command: SearchInvoices) -> Outcome[Any]:
+        if command.merchant is None or command.reference is None:
+            return await self._list(command)
+        holder = await self._creations.holder_of(command.merchant, command.reference)
+        found = [await self.run(ReadInvoice(holder, command.user_id))] if holder else []
+        invoices = [each.value for each in found if each.value and command.status in (None, each.value.status)]
+        return Outcome("ok", Page[Invoice](data=invoices, has_more=False, next_cursor=None))

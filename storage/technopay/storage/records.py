@@ -50,7 +50,7 @@ PAYMENT_VIEW = (
     "invoice", "wallet", "user", "amount", "currency", "merchant", "status", "created_at",
     *LIMIT_FIELDS,
     "paid_at", "balance", "settled_at", "failure", "refunds", "set_aside",
-    "resolution", "resolution_note", "resolution_by", "resolution_at",
+    "resolution", "resolution_note", "resolution_by", "resolution_at", "metadata",
 )  # fmt: skip
 """The fields of a payment in a view, in this order, after its id and its user's addresses."""
 CODE_VIEW = ("method", "version", "attempts", "resends", "expires_at", "key")
@@ -153,6 +153,7 @@ def invoice_from(reply: Sequence[Any], now_ms: int) -> Invoice:
         paid_at=_at(fields.get("paid_at")) if paid else None,
         payment_id=fields.get("payment") if paid else None,
         created_at=from_ms(fields["created_at"]),
+        metadata=_metadata_from(fields.get("metadata")),
     )
 
 
@@ -200,9 +201,9 @@ def payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calend
     ) = _current_form(unpack(view))  # fmt: skip
     counters, later = later[: len(LIMIT_FIELDS)], later[len(LIMIT_FIELDS) :]
     method, version, attempts, resends, expires_at, key_id, *later = later
-    paid_at, balance_after, settled_at, failure, listed, set_aside, *resolution = (
+    paid_at, balance_after, settled_at, failure, listed, set_aside, *resolution, metadata = (
         *later,
-        *[""] * (10 - len(later)),
+        *[""] * (11 - len(later)),
     )
     amount, confirmation, code = int(amount_text), None, None
     if status in ("requires_confirmation", "expired"):
@@ -238,6 +239,7 @@ def payment_from(payment_type: type[PaymentT], view: Packed, now_ms: int, calend
         refunds=refunds,
         limits=_limits_from(tuple(counters), currency, calendar),
         set_aside=set_aside == "1",
+        metadata=_metadata_from(metadata),
         **more,
     )
     if code:
@@ -274,6 +276,13 @@ def _limits_from(counters: tuple[str, ...], currency: str, calendar: Calendar) -
             resets_at = from_ms(calendar.ends_at_ms(rule.window, period))
             limits.append(_limit(rule.name, rule.window, currency, int(limit), int(used), resets_at))
     return limits
+
+
+def _metadata_from(packed: str | None) -> dict[str, str]:
+    metadata = json.loads(packed) if packed else {}
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("metadata are texts")
+    return metadata
 
 
 def _resolution_from(outcome: str, note: str, by: str, at: str) -> Resolution | None:
@@ -340,7 +349,7 @@ def message_from(reply: Sequence[Any], partition: int) -> Message:
         event_id=f"evt_{partition:02x}{reply[0]}",
         user_id=fields["user"],
         channel=channel,
-        to=(reply[2][0] if channel == "email" else reply[2][1]) or "",
+        to=fields.get("to") or (reply[2][0] if channel == "email" else reply[2][1]) or "",
         kind=fields["kind"],
         status=one_of(MESSAGE_STATUSES, fields.get("status", "sent")),
         attempts=int(fields.get("attempts", "1")),

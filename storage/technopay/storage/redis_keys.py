@@ -7,7 +7,8 @@ same way, under the tag of the key that they get.
 from dataclasses import dataclass
 
 KINDS = {
-    "meta": "hash: incarnation, schema, partitions, timezone, secret_id, secret_ids, created_at, demo; "
+    "meta": "hash: incarnation, schema, partitions, timezone, secret_id, secret_ids, created_at, demo, "
+    "clock_behind_ms: how far ids of the journal were ever ahead of the clock; "
     "lost:<entry> for a lost one, until its loss is accepted; "
     "migrated_from and migration_position while it is migrated",
     "journal": "stream: every movement and every change of state, in commit order; first type and subject",
@@ -18,7 +19,8 @@ KINDS = {
     "relay": "hash: cursor in the journal, claim, owner, claimed_until",
     "engines": "zset: engines by the time until which they count; in the first partition",
     "tick": "string: written so that replicas acknowledge it, see server/replication.py",
-    "user": "hash by user: status, email, phone, created_at, a field for each wallet; rate limits",
+    "user": "hash by user: status, email, phone, address_version, created_at, a field for each wallet; "
+    "rate limits",
     "invoices": "zset by user: invoice ids",
     "payments": "zset by user: payment ids",
     "wallet": "hash by wallet: user, currency, balance, ledger (with what may return), status, lease",

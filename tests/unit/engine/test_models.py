@@ -59,7 +59,7 @@ def test_a_payment_shows_the_fields_of_the_contract_and_no_more() -> None:
     assert [*json.loads(make_payment().model_dump_json())] == [
         "id", "invoice_id", "wallet_id", "user_id", "amount", "currency", "merchant", "status", "created_at",
         "paid_at", "settled_at", "balance_before", "balance_after", "confirmation", "failure",
-        "refunded_amount", "refunds", "limits", "set_aside",
+        "refunded_amount", "refunds", "limits", "set_aside", "metadata",
     ]  # fmt: skip
 
 

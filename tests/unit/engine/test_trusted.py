@@ -37,7 +37,7 @@ FIELDS: list[tuple[type[Record], dict[str, Any]]] = [
         {
             "id": "inv_1", "user_id": "alice", "amount": 1, "currency": "EUR", "merchant": "Café",
             "description": None, "reference": "r", "status": "paid", "refunded_amount": 0, "expires_at": AT,
-            "paid_at": AT, "payment_id": "pay_1", "created_at": AT,
+            "paid_at": AT, "payment_id": "pay_1", "created_at": AT, "metadata": {"order": "7"},
         },
     ),
     (Limit, LIMIT),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from technopay.engine.claims import Claims
 from technopay.engine.commands import ClaimRelay, RecordAttempt, RecordDeliveries
 from technopay.engine.errors import Fault
-from technopay.engine.fields import is_line, partition_in
+from technopay.engine.fields import is_line
 from technopay.engine.models import Method
 from technopay.engine.notifications.texts import message_text
 from technopay.engine.ports import Channel, Clock, OutgoingMessage, Store
@@ -65,7 +65,7 @@ class Relay:
             return False
         news, token = claimed.value, claimed.token
         with self._claims.holding("relay", partition, "", token, since) as claim:
-            failed = await self._deliver_all(news.notifications)
+            failed = await self._deliver_all(partition, news.notifications)
         retry_ms = round(self._settings.message_backoff_s * 1000)
         recorded = RecordDeliveries(partition, token, news.end, retry_ms, failed)
         if (await self._store.run(recorded)).code != "ok":
@@ -102,7 +102,7 @@ class Relay:
         """Try a failed message; after the last attempt it is dead until an operator sends it again."""
         entry_id = message.notification.entry_id
         with self._claims.holding("message", partition, entry_id, message.claim, since) as claim:
-            failed = await self._deliver_all([message.notification], message.channel)
+            failed = await self._deliver_all(partition, [message.notification], message.channel)
         attempts = message.attempts + 1
         fate, error = (failed[0].fate, failed[0].error) if failed else ("sent", "")
         if fate == "unsent" and message.attempts:
@@ -115,7 +115,7 @@ class Relay:
             self._claims.lose(claim)
 
     async def _deliver_all(
-        self, notifications: Sequence[Notification], channel: Method | None = None
+        self, partition: int, notifications: Sequence[Notification], channel: Method | None = None
     ) -> list[FailedDelivery]:
         """Deliver in parallel, within the time-out of one; return the failed deliveries.
 
@@ -126,7 +126,7 @@ class Relay:
         implied = [_implied_channel(notification) for notification in notifications]
         reached = [channel or self._channel_for(*each) for each in zip(notifications, implied, strict=True)]
         deliveries = [
-            asyncio.create_task(self._deliver(notification, through))
+            asyncio.create_task(self._deliver(partition, notification, through))
             for notification, through in zip(notifications, reached, strict=True)
         ]
         try:
@@ -154,7 +154,7 @@ class Relay:
         other: Method = "sms" if implied == "email" else "email"
         return other if other in self._channels and context.phone and context.email else implied
 
-    async def _deliver(self, notification: Notification, channel: Method) -> Fate:
+    async def _deliver(self, partition: int, notification: Notification, channel: Method) -> Fate:
         """Deliver a message, if it still has to be sent."""
         context, code = notification.context, None
         if context is None:
@@ -177,7 +177,7 @@ class Relay:
             if not is_current:
                 return "stale"  # it counts as a code: a newer one replaced it before it was sent
         message = OutgoingMessage(
-            event_id=f"evt_{partition_in(context.payment_id):02x}{notification.entry_id}",
+            event_id=f"evt_{partition:02x}{notification.entry_id}",
             user_id=context.user_id,
             channel=channel,
             to=to,

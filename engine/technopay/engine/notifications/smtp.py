@@ -54,6 +54,7 @@ SUBJECTS: Mapping[str, str] = {
     "payment.refused": "Your payment to {payee} was refused",
     "payment.canceled": "Your payment to {payee} was canceled",
     "payment.expired": "Your payment to {payee} has expired",
+    "user.address_changed": "Your address was changed",
 }
 """Subjects by kind, without the code: mail servers log subjects, and locked screens show them."""
 OTHER_SUBJECT = "A message about your wallet"
@@ -237,7 +238,9 @@ def compose(message: OutgoingMessage, sender: Address) -> Mail:
     mail["From"] = sender
     mail["To"] = to
     payee = _one_line(message.payee).replace(ENCODED, "= ?")
-    subject = SUBJECTS.get(message.kind) if payee else None
+    subject = SUBJECTS.get(message.kind)
+    if subject and not payee and "{payee}" in subject:
+        subject = None
     mail["Subject"] = subject.format(payee=payee) if subject else OTHER_SUBJECT
     mail["Date"] = format_datetime(datetime.now(UTC))
     mail["Message-ID"] = f"<{message.event_id}@{sender.domain}>"

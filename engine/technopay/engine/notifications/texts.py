@@ -42,9 +42,20 @@ REFUSAL_REASONS = {
     "daily_limit_exceeded": "it would pass the limit for today",
 }
 
+ADDRESS_CHANGED = "user.address_changed"
+ADDRESS_TEXTS = {
+    "removed": "This address was removed from your account. Codes and messages about your payments are no "
+    "longer sent to it. If you did not ask for this, contact us at once.",
+    "added": "This address was added to your account. Codes and messages about your payments can be sent to "
+    "it from now on. If you did not ask for this, contact us at once.",
+}
+"""The texts of messages to an address, by what happened to it; see scripts/users/update_user.lua."""
+
 
 def message_text(notification: Notification, context: NotificationContext, code: str | None) -> str:
-    """Return the text of a message, always with amount and payee (PSD2 RTS, Article 5)."""
+    """Return the text of a message; of a payment, always with amount and payee (PSD2 RTS, Article 5)."""
+    if notification.kind == ADDRESS_CHANGED:
+        return ADDRESS_TEXTS[notification.reason]
     what = f"{money(context.amount, context.currency)} to {context.merchant}"
     match notification.kind:
         case "confirmation.code":

@@ -1,5 +1,6 @@
 """Operations on invoices."""
 
+from technopay.engine import fields
 from technopay.engine.commands import CreateInvoice, VoidInvoice
 from technopay.engine.errors import FieldError, ValidationFailed
 from technopay.engine.fields import (
@@ -8,17 +9,19 @@ from technopay.engine.fields import (
     Description,
     InvoiceCursor,
     Key,
+    Metadata,
     Name,
     PageLimit,
     Time,
     UserId,
     id_or_unknown,
     nfc,
+    pack_metadata,
     partition_in,
 )
-from technopay.engine.models import Invoice
+from technopay.engine.models import Invoice, InvoiceStatus
 from technopay.engine.operation import operation
-from technopay.engine.reads import ListInvoices, ReadInvoice
+from technopay.engine.reads import ListInvoices, ReadInvoice, SearchInvoices
 from technopay.engine.record import Page
 from technopay.engine.runtime import Runtime, unwrap
 
@@ -26,15 +29,20 @@ from technopay.engine.runtime import Runtime, unwrap
 @operation("user_not_found reference_used idempotency_key_reused validation_failed")
 async def create_invoice(
     runtime: Runtime, *, user_id: UserId, amount: Amount, currency: Currency, merchant: Name, expires_at: Time,
-    description: Description | None = None, reference: Name | None = None, idempotency_key: Key = None
+    description: Description | None = None, reference: Name | None = None, metadata: Metadata | None = None,
+    idempotency_key: Key = None
 ) -> Invoice:  # fmt: skip
     """Create an invoice for a user, payable until it expires."""
     # A repeat is recognised by the arguments of the caller, not by their normal form.
     arguments = [user_id, amount, currency, merchant, description, reference, expires_at.isoformat()]
+    if metadata:  # without it they are those of earlier versions
+        arguments.append(dict(sorted(metadata.items())))
     called = runtime.operation("create_invoice", (), idempotency_key, arguments)
     invoice_id = runtime.ids.new("inv", runtime.store.partition_of(user_id))
     texts = nfc(merchant), nfc(description), nfc(reference)
-    command = CreateInvoice(called, invoice_id, user_id, amount, currency, *texts, expires_at)
+    command = CreateInvoice(
+        called, invoice_id, user_id, amount, currency, *texts, expires_at, pack_metadata(metadata)
+    )
     outcome = await runtime.run(command, lambda _: runtime.feed.wake(partition_in(invoice_id)))
     if outcome.code == "expiry_past":
         raise ValidationFailed([FieldError("expires_at", "has to be in the future")])
@@ -59,6 +67,20 @@ async def list_invoices(
 async def find_invoice(runtime: Runtime, *, invoice_id: str) -> Invoice:
     """Read an invoice of any user."""
     return await runtime.value_of(ReadInvoice(id_or_unknown(invoice_id)))
+
+
+@operation("validation_failed")
+async def search_invoices(
+    runtime: Runtime, *, user_id: UserId | None = None, merchant: Name | None = None,
+    reference: Name | None = None, status: InvoiceStatus | None = None, limit: PageLimit = 20, cursor: str = ""
+) -> Page[Invoice]:  # fmt: skip
+    """List invoices of all users, newest first. A page can be short while there is a next one.
+
+    Merchant and reference together list the invoice that has the reference now.
+    """
+    form = fields.JOURNAL_CURSOR if user_id is None else fields.INVOICE_CURSOR
+    fields.require([("cursor", fields.cursor_error(cursor, form))])
+    return await runtime.value_of(SearchInvoices(user_id, nfc(merchant), nfc(reference), status, cursor, limit))
 
 
 @operation("invoice_not_found invoice_not_voidable idempotency_key_reused validation_failed")

@@ -12,6 +12,7 @@ from technopay.engine.fields import (
     Note,
     PageLimit,
     PaymentCursor,
+    Time,
     UserId,
     WaitSeconds,
     id_or_unknown,
@@ -21,7 +22,7 @@ from technopay.engine.fields import (
 from technopay.engine.models import Method, OperatorPayment, Payment, PaymentStatus
 from technopay.engine.operation import operation
 from technopay.engine.reads import FindPayment, ListPayments, ReadPayment, SearchPayments
-from technopay.engine.record import Page
+from technopay.engine.record import Page, to_ms_up
 from technopay.engine.runtime import Runtime, unwrap
 
 
@@ -105,12 +106,26 @@ async def find_payment(runtime: Runtime, *, payment_id: str) -> OperatorPayment:
 @operation("validation_failed")
 async def search_payments(
     runtime: Runtime, *, status: PaymentStatus | None = None, user_id: UserId | None = None,
-    set_aside: bool | None = None, limit: PageLimit = 20, cursor: str = ""
+    set_aside: bool | None = None, invoice_id: str | None = None, created_from: Time | None = None,
+    created_to: Time | None = None, limit: PageLimit = 20, cursor: str = ""
 ) -> Page[OperatorPayment]:  # fmt: skip
-    """List payments of all users, newest first. A page can be short while there is a next one."""
-    form = fields.PAYMENT_CURSOR if set_aside else fields.JOURNAL_CURSOR
-    fields.require([("cursor", fields.cursor_error(cursor, form))])
-    return await runtime.value_of(SearchPayments(status, user_id, set_aside, cursor, limit))
+    """List payments of all users, newest first. A page can be short while there is a next one.
+
+    `created_from` is the first time of creation that is listed, `created_to` the first one that is not.
+    """
+    is_indexed = set_aside or user_id is not None or invoice_id is not None
+    form = fields.PAYMENT_CURSOR if is_indexed else fields.JOURNAL_CURSOR
+    is_empty = created_from is not None and created_to is not None and created_from >= created_to
+    fields.require(
+        [
+            ("cursor", fields.cursor_error(cursor, form)),
+            ("to", "has to be later than from" if is_empty else None),
+        ]
+    )
+    invoice_id = None if invoice_id is None else id_or_unknown(invoice_id)
+    times = (None if each is None else max(1, to_ms_up(each)) for each in (created_from, created_to))
+    command = SearchPayments(status, user_id, set_aside, cursor, limit, invoice_id, *times)
+    return await runtime.value_of(command)
 
 
 @operation(

@@ -1,5 +1,8 @@
 """Operations on wallets."""
 
+from typing import Literal
+
+from technopay.engine import fields
 from technopay.engine.commands import ChangeBalance, CreateWallet, SetWalletStatus
 from technopay.engine.fields import (
     Amount,
@@ -17,7 +20,7 @@ from technopay.engine.fields import (
 )  # fmt: skip
 from technopay.engine.models import Entry, Wallet
 from technopay.engine.operation import operation
-from technopay.engine.reads import ListEntries, ListWallets, ReadWallet
+from technopay.engine.reads import ListEntries, ListWallets, ReadWallet, SearchWallets
 from technopay.engine.record import Page
 from technopay.engine.runtime import Runtime, unwrap
 
@@ -58,6 +61,25 @@ async def list_entries(
 async def find_wallet(runtime: Runtime, *, wallet_id: str) -> Wallet:
     """Read a wallet of any user."""
     return await runtime.value_of(ReadWallet(id_or_unknown(wallet_id)))
+
+
+@operation("validation_failed")
+async def search_wallets(
+    runtime: Runtime, *, user_id: UserId | None = None, status: Literal["active", "inactive"] | None = None,
+    limit: PageLimit = 20, cursor: str = ""
+) -> Page[Wallet]:  # fmt: skip
+    """List wallets of all users, newest first. A page can be short while there is a next one."""
+    form = fields.JOURNAL_CURSOR if user_id is None else fields.WALLET_CURSOR
+    fields.require([("cursor", fields.cursor_error(cursor, form))])
+    return await runtime.value_of(SearchWallets(user_id, status, cursor, limit))
+
+
+@operation("wallet_not_found validation_failed")
+async def search_entries(
+    runtime: Runtime, *, wallet_id: str, limit: PageLimit = 20, cursor: EntryCursor = ""
+) -> Page[Entry]:
+    """List the movements of a wallet of any user, newest first."""
+    return await runtime.value_of(ListEntries(id_or_unknown(wallet_id), None, cursor, limit))
 
 
 @operation("wallet_not_found reference_used balance_too_large idempotency_key_reused validation_failed")

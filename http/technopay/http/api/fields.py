@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from types import NoneType
-from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from pydantic import BeforeValidator, Field, create_model
 
-from technopay.engine.fields import Rule, time_error
+from technopay.engine.fields import UNSET, Rule, Unset, time_error
 from technopay.engine.testing.mocks import INBOX_LENGTH
 from technopay.http.requests import Form
 
@@ -62,6 +62,8 @@ def _rfc3339(value: object) -> object:
     raise ValueError("has to be a time like 2036-01-01T00:00:00.000Z")
 
 
+TIME = (*_checked(Rule(time_error), datetime), BeforeValidator(_rfc3339))
+"""The last one is called first."""
 WHOLE_NUMBER = _written_as("[0-9]{1,10}", "has to be a whole number")
 DECIMAL = _written_as(r"-?[0-9]{1,10}(\.[0-9]{1,20})?", "has to be a number like 2 or 2.5")
 
@@ -74,11 +76,13 @@ FIELDS: Mapping[str, FieldSpec] = {
     "merchant": FieldSpec("The recipient of the money", "Bookshop"),
     "description": FieldSpec("The purchase, in the merchant's words"),
     "reference": FieldSpec("The merchant's own name for the invoice; unique per merchant"),
+    "metadata": FieldSpec(
+        "Up to 20 texts of up to 200 characters, shown on the invoice, its payments and events"
+    ),
     "expires_at": FieldSpec(
         "The end of the time to pay; RFC 3339, in the future",
         "2036-01-01T00:00:00.000Z",
-        # The last one is called first.
-        (*_checked(Rule(time_error), datetime), BeforeValidator(_rfc3339)),
+        TIME,
     ),
     "invoice_id": FieldSpec("The invoice to pay", "inv_0006p4ssQ5RFh8aTqkZ2nD4L", (Field(max_length=64),)),
     "wallet_id": FieldSpec("The wallet to pay from", "wal_0006p4ssQ5NQk4YtYxP0p7VC", (Field(max_length=64),)),
@@ -95,7 +99,7 @@ FIELDS: Mapping[str, FieldSpec] = {
     "cursor": FieldSpec(
         "The `next_cursor` of the previous page; empty for the first page",
         None,
-        (Field(max_length=64, pattern="^[0-9A-Za-z_-]*$"),),
+        (Field(max_length=64, pattern="^[0-9A-Za-z_.-]*$"),),
     ),
     "after": FieldSpec(
         "The `next_cursor` of the previous page, or an id of the stream; without it, a list begins at the "
@@ -122,6 +126,15 @@ ENTRY_NOTE = FieldSpec("The reason; shown with the entry", "The bank sent it twi
 REFUND_AMOUNT = FieldSpec("In minor units of the currency; without it, all that is left", 500)
 REFUND_NOTE = FieldSpec("The reason; shown with the refund")
 INBOX_LIMIT = FieldSpec("The maximum number of messages", None, (Field(ge=1, le=INBOX_LENGTH), WHOLE_NUMBER))
+INVOICE_FILTERS = {
+    "merchant": FieldSpec("Only invoices of this merchant"),
+    "reference": FieldSpec("Only invoices with this reference"),
+}
+PAYMENT_FILTERS = {
+    "invoice_id": FieldSpec("Only payments of this invoice", None, (Field(max_length=64),)),
+    "created_from": FieldSpec("The earliest time of creation; RFC 3339", None, TIME, "from"),
+    "created_to": FieldSpec("The time before which they were created; RFC 3339", None, TIME, "to"),
+}
 NEW_USER_ID = FIELDS["user_id"]._replace(alias="id")
 NO_SPEC = FieldSpec("")
 
@@ -142,6 +155,7 @@ def make_form(
     for each in names:
         spec = specs.get(each) or FIELDS.get(each, NO_SPEC)
         default = parameters[each].default
+        default = None if default is UNSET else default
         shown = Field(
             ... if default is inspect.Parameter.empty else default,
             alias=spec.alias,
@@ -162,12 +176,12 @@ def make_form(
 def _ruled(hint: Any, rules: tuple[Any, ...] | None) -> Any:
     """Return a type with rules, by default those of the engine; None stays allowed where it was."""
     if NoneType in get_args(hint):
-        [kind] = [each for each in get_args(hint) if each is not NoneType]
+        [kind] = [each for each in get_args(hint) if each not in (NoneType, Unset)]
         return _ruled(kind, rules) | None
     kind, *metadata = get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
     if rules is None:
         # An amount of another kind is refused by its rule, too: that names the unit.
-        checked = object if kind is int else kind
+        checked = object if kind is int else get_origin(kind) or kind
         rules = tuple(each for rule in metadata if isinstance(rule, Rule) for each in _checked(rule, checked))
     annotated: Any = Annotated
     return annotated[(kind, *rules)] if rules else kind

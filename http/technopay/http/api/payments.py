@@ -2,7 +2,7 @@
 
 from technopay.engine import Engine, Payment, SettlementFailed
 from technopay.engine.fields import Code
-from technopay.http.api.fields import REFUND_AMOUNT, REFUND_NOTE
+from technopay.http.api.fields import PAYMENT_FILTERS, REFUND_AMOUNT, REFUND_NOTE
 from technopay.http.api.route import Call, Route
 from technopay.http.auth.tokens import ADMIN, PAYMENTS
 from technopay.http.problems import RETRY_AFTER_S
@@ -58,7 +58,10 @@ PAYMENT_ROUTES = (
         description="Its code is no longer valid. The invoice stays open.",
     ),
     Route("GET", "/v1/payments", PAYMENTS, Engine.list_payments),
-    Route("GET", "/v1/admin/payments", ADMIN, Engine.search_payments),
+    Route(
+        "GET", "/v1/admin/payments", ADMIN, Engine.search_payments, fields=PAYMENT_FILTERS,
+        description="`from` and `to` are times of creation, `to` is the first one that is not listed.",
+    ),
     Route("GET", "/v1/admin/payments/{payment_id}", ADMIN, Engine.find_payment),
     Route(
         "POST", "/v1/admin/payments/{payment_id}/refund", ADMIN, Engine.refund_payment,

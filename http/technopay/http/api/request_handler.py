@@ -102,7 +102,8 @@ class RequestHandler:
             query = read_query(request, route.query)
         arguments = {**request.match_info, **query.__dict__}
         if body is not None:
-            arguments |= body.__dict__
+            # A member that is left out keeps its value, null clears it.
+            arguments |= body.__dict__ if route.method != "PATCH" else body.model_dump(exclude_unset=True)
         for name in route.caller_names:
             arguments[name] = caller.user_id
         if route.takes_key:

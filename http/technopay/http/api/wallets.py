@@ -10,7 +10,9 @@ WALLET_ROUTES = (
     Route("GET", "/v1/wallets/{wallet_id}", PAYMENTS, Engine.get_wallet),
     Route("GET", "/v1/wallets/{wallet_id}/entries", PAYMENTS, Engine.list_entries),
     Route("POST", "/v1/admin/wallets", ADMIN, Engine.create_wallet, status=201),
+    Route("GET", "/v1/admin/wallets", ADMIN, Engine.search_wallets),
     Route("GET", "/v1/admin/wallets/{wallet_id}", ADMIN, Engine.find_wallet),
+    Route("GET", "/v1/admin/wallets/{wallet_id}/entries", ADMIN, Engine.search_entries),
     Route(
         "POST", "/v1/admin/wallets/{wallet_id}/deposit", ADMIN, Engine.deposit,
         description="A `reference` is deposited once in a wallet: the same again changes nothing.",

@@ -31,6 +31,11 @@ class Calls:
         """Replace something; a call that can be repeated as it is."""
         return await self._transport.call(model, Request("PUT", path, body))
 
+    async def _patch(self, model: type[RecordT], path: str, body: Mapping[str, Any]) -> RecordT:
+        """Change what is given; a call that can be repeated as it is. Members that are UNSET are left out."""
+        given = {name: value for name, value in body.items() if value is not fields.UNSET}
+        return await self._transport.call(model, Request("PATCH", path, given))
+
 
 def part(value: str) -> str:
     """Return an id as one part of a path, whatever it contains."""

@@ -9,9 +9,10 @@ from technopay.engine.fields import PAGE_MAX
 from technopay.engine.models import Entry, Event, Invoice, Limit, Method, Payment, Wallet
 from technopay.engine.ports import Clock
 from technopay.engine.record import Page
-from technopay.http.client import operators
 from technopay.http.client.calls import Calls, part
 from technopay.http.client.events import listen
+from technopay.http.client.operators import events as all_users
+from technopay.http.client.operators import invoices, limits, notifications, payments, store, users, wallets
 from technopay.http.client.retries import RetryPolicy
 from technopay.http.client.transport import MakeToken, Request, Transport
 
@@ -131,32 +132,37 @@ class Client(Calls):
         """
         return listen(self._transport, after)
 
-    create_user = operators.create_user
-    get_user = operators.get_user
-    block_user = operators.block_user
-    unblock_user = operators.unblock_user
-    unlock_user = operators.unlock_user
-    create_wallet = operators.create_wallet
-    find_wallet = operators.find_wallet
-    deposit = operators.deposit
-    withdraw = operators.withdraw
-    adjust = operators.adjust
-    activate_wallet = operators.activate_wallet
-    deactivate_wallet = operators.deactivate_wallet
-    create_invoice = operators.create_invoice
-    find_invoice = operators.find_invoice
-    void_invoice = operators.void_invoice
-    set_limit = operators.set_limit
-    list_all_limits = operators.list_all_limits
-    refund_payment = operators.refund_payment
-    resolve_payment = operators.resolve_payment
-    search_payments = operators.search_payments
-    find_payment = operators.find_payment
-    list_notifications = operators.list_notifications
-    send_notification = operators.send_notification
-    list_events = operators.list_events
-    all_events = operators.all_events
-    audit = operators.audit
+    create_user = users.create_user
+    get_user = users.get_user
+    update_user = users.update_user
+    search_users = users.search_users
+    block_user = users.block_user
+    unblock_user = users.unblock_user
+    unlock_user = users.unlock_user
+    create_wallet = wallets.create_wallet
+    find_wallet = wallets.find_wallet
+    search_wallets = wallets.search_wallets
+    search_entries = wallets.search_entries
+    deposit = wallets.deposit
+    withdraw = wallets.withdraw
+    adjust = wallets.adjust
+    activate_wallet = wallets.activate_wallet
+    deactivate_wallet = wallets.deactivate_wallet
+    create_invoice = invoices.create_invoice
+    find_invoice = invoices.find_invoice
+    search_invoices = invoices.search_invoices
+    void_invoice = invoices.void_invoice
+    set_limit = limits.set_limit
+    list_all_limits = limits.list_all_limits
+    refund_payment = payments.refund_payment
+    resolve_payment = payments.resolve_payment
+    search_payments = payments.search_payments
+    find_payment = payments.find_payment
+    list_notifications = notifications.list_notifications
+    send_notification = notifications.send_notification
+    list_events = all_users.list_events
+    all_events = all_users.all_events
+    audit = store.audit
 
 
 async def all_of(list_page: Callable[..., Awaitable[Page[Item]]], **arguments: Any) -> AsyncIterator[Item]:

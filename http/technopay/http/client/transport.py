@@ -122,7 +122,7 @@ class Transport:
             is_late = self.clock.monotonic() + pause_s >= deadline
             if not result.may_retry or tries > self.policy.retries or is_late:
                 break
-            if result.is_unknown and request.method == "PUT":
+            if result.is_unknown and request.method in ("PUT", "PATCH"):
                 break  # it has no key: a retry could undo a change that somebody else made meanwhile
             await self.clock.sleep(pause_s)
         error = result.error

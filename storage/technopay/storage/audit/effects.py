@@ -208,6 +208,7 @@ ENTRIES: dict[str, Callable[[Ledger, JournalEntry], None]] = {
     "user.active": _user_status,
     "user.blocked": _user_status,
     "user.unlocked": _unchanged,
+    "user.address_changed": _unchanged,
     "wallet.created": _wallet_created,
     "wallet.active": _wallet_status,
     "wallet.inactive": _wallet_status,

@@ -5,6 +5,7 @@ from support.fixtures.doubles import make_context
 from support.fixtures.relay_setup import BY_SMS, SETTINGS, TERMS, VERIFIER, Office, code_notification, news
 
 from technopay.engine import FixedCode
+from technopay.engine.notifications.texts import ADDRESS_CHANGED, ADDRESS_TEXTS
 from technopay.engine.ports import OutgoingMessage
 from technopay.engine.values import (
     ClaimedMessage,
@@ -93,10 +94,13 @@ async def test_a_code_whose_version_cannot_be_read_is_dead_and_counted(version: 
     assert office.store.unreadable.counts == {"message": 1}
 
 
-async def test_the_id_of_an_event_names_the_partition_of_its_payment() -> None:
-    (message,) = await Office().sent(news(payment_id="pay_2a1"))
+async def test_the_id_of_an_event_names_the_partition_of_its_journal() -> None:
+    office = Office()
+    notification = Notification("1-0", ADDRESS_CHANGED, None, "added", make_context(payment_id=""))
+    await office.relay.deliver_again(42, ClaimedMessage(notification, "email", 0, "1"), 0.0)
 
-    assert message.event_id == "evt_2a1-0"
+    (message,) = office.email.messages
+    assert (message.event_id, message.text) == ("evt_2a1-0", ADDRESS_TEXTS["added"])
 
 
 async def test_a_resent_code_is_the_one_of_its_version() -> None:

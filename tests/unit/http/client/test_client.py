@@ -22,11 +22,18 @@ ROUTES = API_ROUTES
 """All operations of the API except streams, which are no calls."""
 ARGUMENTS: dict[str, Any] = {
     "amount": 5, "code": "123456", "currency": "EUR", "cursor": "abc", "description": "two books",
+    "metadata": {"order": "7"},
     "email": "alice@example.com", "expires_at": datetime(2036, 1, 1, tzinfo=UTC), "idempotency_key": "a-key",
     "invoice_id": "inv_1", "limit": 7, "merchant": "bookshop", "message_id": "msg_1", "method": "sms",
     "note": "seen", "outcome": "settled", "payment_id": "pay_1", "phone": "+15550100", "reference": "R-1",
-    "set_aside": True, "status": "succeeded", "user_id": "alice", "wait_s": 2.0, "wallet_id": "wal_1",
+    "set_aside": True, "created_from": datetime(2036, 1, 1, tzinfo=UTC),
+    "created_to": datetime(2036, 1, 2, tzinfo=UTC), "user_id": "alice", "wait_s": 2.0, "wallet_id": "wal_1",
     "after": "AQAA", "types": "payment.failed",
+}  # fmt: skip
+
+STATUSES = {
+    "searchPayments": "succeeded", "searchInvoices": "paid", "searchWallets": "inactive",
+    "searchUsers": "blocked", "listNotifications": "dead",
 }  # fmt: skip
 
 
@@ -51,7 +58,7 @@ async def made(route: Route) -> tuple[Recorder, dict[str, Any]]:
     client._transport = cast("Any", recorder)
     operation = getattr(client, method_name(route.operation_id))
     arguments = {
-        name: "dead" if (name, route.operation_id) == ("status", "listNotifications") else ARGUMENTS[name]
+        name: STATUSES[route.operation_id] if name == "status" else ARGUMENTS[name]
         for name in inspect.signature(operation).parameters
     }
     await operation(**arguments)

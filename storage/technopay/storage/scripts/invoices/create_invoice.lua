@@ -1,6 +1,6 @@
--- create_invoice(operation_id, fingerprint, kept_ms, invoice_id, user_id, amount, currency, merchant, description, reference, expires_at) recorded
+-- create_invoice(operation_id, fingerprint, kept_ms, invoice_id, user_id, amount, currency, merchant, description, reference, expires_at, metadata) recorded
 --
--- Create an invoice; '' for no description or no reference.
+-- Create an invoice; '' for no description, no reference or no metadata.
 --
 -- On a store of several partitions the reference was reserved before, see shared/reference.lua.
 --
@@ -32,6 +32,9 @@ if description ~= '' then
 end
 if reference ~= '' then
     invoice.reference = reference
+end
+if metadata ~= '' then
+    invoice.metadata = metadata
 end
 redis.call('HSET', key('invoice', invoice_id), unpack(flat(invoice)))
 append('invoice.created', invoice_id, 'user', user_id, 'amount', amount, 'currency', currency)

@@ -19,8 +19,8 @@
 local FIRST_CLAIM = '1'
 
 local payer, invoice_id, wallet_id, amount, currency, merchant, status, created_at, version, last_call, kept_digest,
-    failure, claim = fields('payment', payment_id, 'user', 'invoice', 'wallet', 'amount', 'currency', 'merchant',
-    'status', 'created_at', 'version', 'last_call', 'digest', 'failure', 'claim')
+    failure, claim, has_metadata = fields('payment', payment_id, 'user', 'invoice', 'wallet', 'amount', 'currency',
+    'merchant', 'status', 'created_at', 'version', 'last_call', 'digest', 'failure', 'claim', 'metadata')
 if payer ~= user_id then
     return {'payment_not_found', at, ''}
 end
@@ -81,7 +81,8 @@ if is_debited and kept_digest then
         return reply('key_unknown')
     end
 end
-local user_status, confirms_before, failures_before = fields('user', user_id, 'status', 'confirms', 'failures')
+local user_status, confirms_before, failures_before, address_version =
+    fields('user', user_id, 'status', 'confirms', 'failures', 'address_version')
 local locked = locked_out(failures_before, failures_per_day)
 if user_status ~= 'active' then
     return reply('user_blocked')
@@ -116,7 +117,8 @@ local function refuse(result, ...)
     return reply(result)
 end
 
-if versions ~= '*' and not string.find(versions, ',' .. code.version .. ',', 1, true) then
+if versions ~= '*' and not (string.find(versions, ',' .. code.version .. ',', 1, true)
+    and is_of_addresses(code, address_version)) then
     code.attempts = int(code.attempts - 1)
     if code.attempts == '0' then
         end_unconfirmed(payment_id, invoice_id, 'failed', 'reason', 'too_many_attempts')
@@ -175,5 +177,5 @@ end
 redis.call('DEL', key('code', payment_id))
 local paid = pack_view({
     payment_id, '', '', invoice_id, wallet_id, user_id, amount, currency, merchant, 'processing', created_at,
-}, counters, '', '', '', '', '', '', at, after)
+}, counters, has_metadata and metadata_of(invoice_id), '', '', '', '', '', '', at, after)
 return {'ok', at, close_lease(wallet_id, wallet, owner, keep), paid, {'claim', FIRST_CLAIM}}

@@ -14,8 +14,8 @@ if not payment or payment.user ~= user_id then
     return {'payment_not_found', at, ''}
 end
 local wallet = read('wallet', payment.wallet)
-local user_status, email, phone, codes_before, failures =
-    fields('user', user_id, 'status', 'email', 'phone', 'codes', 'failures')
+local user_status, email, phone, codes_before, failures, address_version =
+    fields('user', user_id, 'status', 'email', 'phone', 'codes', 'failures', 'address_version')
 if payment.last_call == operation_id then
     return {'ok', at, '', view(payment_id), {}}
 end
@@ -47,7 +47,7 @@ elseif now >= tonumber(code.expires_at) then
     return reply('confirmation_expired')
 elseif now >= tonumber(code.payable_until) then
     return reply('invoice_expired')
-elseif not (code.method == 'email' and email or code.method == 'sms' and phone) then
+elseif not (email or phone) then
     return reply('no_channel')
 elseif code.resends == '0' then
     return reply('rate_limited', {'retry_after_ms', int(code.expires_at - now), 'too_many', 'resends'})
@@ -62,6 +62,9 @@ local version = next_version(payment.version)
 redis.call('ZADD', key('agenda'), code_expires_at, payment_id)
 redis.call('HSET', key('payment', payment_id), 'last_call', operation_id, 'version', version)
 code.version, code.resends, code.expires_at = code_version, int(code.resends - 1), code_expires_at
+code.addresses = address_version or nil
+-- The address for this method can be gone since; then the other one gets the code.
+code.method = code.method == 'sms' and phone and 'sms' or email and 'email' or 'sms'
 write_code(payment_id, code)
 append_code('payment.code_resent', payment_id, code.method, email, code_version, version)
 count(user_id, 'codes', codes)

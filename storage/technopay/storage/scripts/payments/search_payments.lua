@@ -1,57 +1,43 @@
--- search_payments(status, user_id, set_aside, cursor, limit) no-writes
+-- search_payments(status, user_id, invoice_id, set_aside, created_from, created_to, cursor, limit) no-writes
 --
--- List payments of all users, newest first; '' for no filter.
+-- List payments of all users, newest first; '' for no filter. See shared/search.lua.
 --
--- status     as it is shown: an unconfirmed payment past its expiry is 'expired'
--- set_aside  '1' lists their index, see shared/page.lua; otherwise the journal is read backwards
--- cursor     the last payment or journal entry of the page before, '' for the first page
+-- status        as it is shown: an unconfirmed payment past its expiry is 'expired'
+-- set_aside     '1' lists their index; else a user or an invoice lists the payments of that user, and without both the
+--               journal is read backwards
+-- created_from  the earliest time of creation; created_to: the time before which it was
+-- cursor        the last payment or journal entry of the page before, '' for the first page
 --
--- One call reads a bounded batch, so a page can be short while there is a next one.
---
--- Returns {code, now, '', [view], next cursor, [journal entry of each]}, {payment} for an unreadable one; no entries from
--- the index
+-- Returns {code, now, '', [view], next cursor, [place of each]}, {payment} for an unreadable one
 
-local BATCH, BATCHES = 200, 10
-
--- The view of a payment that matches, else ''.
 local function matching(id)
-    local user, state, is_set_aside = fields('payment', id, 'user', 'status', 'set_aside')
+    local user, invoice, state, is_set_aside, created_at =
+        fields('payment', id, 'user', 'invoice', 'status', 'set_aside', 'created_at')
     if user and (status == '' or shown_status(id, state) == status) and (user_id == '' or user == user_id)
-        and (set_aside == '' or set_aside == (is_set_aside and '1' or '0')) then
+        and (invoice_id == '' or invoice == invoice_id)
+        and (set_aside == '' or set_aside == (is_set_aside and '1' or '0'))
+        and (created_from == '' or tonumber(created_at) >= tonumber(created_from))
+        and (created_to == '' or tonumber(created_at) < tonumber(created_to)) then
         return view(id)
     end
-    return ''
+    return nil
 end
 
-local views, entries_of = {}, {}
-local function add(found, entry)
-    if found ~= '' then
-        views[#views + 1], entries_of[#entries_of + 1] = found, entry
+local owner = user_id
+if invoice_id ~= '' then
+    -- Only the user of an invoice can pay it.
+    owner = fields('invoice', invoice_id, 'user') or ''
+    if owner == '' or user_id ~= '' and owner ~= user_id then
+        return {'ok', at, '', {}, '', {}}
     end
 end
-
+local views, next_cursor, places
 if set_aside == '1' then
-    local listed, next_cursor = list(key('set_aside'), 'payment', cursor, limit, matching)
-    for _, found in ipairs(listed) do
-        add(found)
-    end
-    return {'ok', at, '', views, next_cursor, entries_of}
+    views, next_cursor, places = search_index(key('set_aside'), cursor, limit, matching)
+elseif owner ~= '' then
+    views, next_cursor, places = search_index(key('payments', owner), cursor, limit, matching)
+else
+    views, next_cursor, places =
+        search_journal('payment.started', cursor, limit, matching, created_from, created_to)
 end
-cursor = string.match(cursor, '^[^.]*') -- one of a list over all partitions names its partition, too
-for _ = 1, BATCHES do
-    local from = cursor == '' and '+' or '(' .. cursor
-    local entries = redis.call('XREVRANGE', journal, from, '-', 'COUNT', BATCH)
-    for _, entry in ipairs(entries) do
-        cursor = entry[1]
-        if entry[2][1] == 'payment.started' then
-            add(read_each({entry[2][2]}, matching)[1], cursor)
-        end
-        if #views == tonumber(limit) then
-            return {'ok', at, '', views, cursor, entries_of}
-        end
-    end
-    if #entries < BATCH then
-        return {'ok', at, '', views, '', entries_of}
-    end
-end
-return {'ok', at, '', views, cursor, entries_of}
+return {'ok', at, '', views, next_cursor, places}

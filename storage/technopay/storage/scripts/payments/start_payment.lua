@@ -15,8 +15,8 @@
 if exists('payment', payment_id) then
     return {'ok', at, '', view(payment_id), {}}
 end
-local user_status, email, phone, codes_before, failures =
-    fields('user', user_id, 'status', 'email', 'phone', 'codes', 'failures')
+local user_status, email, phone, codes_before, failures, address_version =
+    fields('user', user_id, 'status', 'email', 'phone', 'codes', 'failures', 'address_version')
 if not user_status then
     return {'user_not_found', at, ''}
 end
@@ -30,8 +30,8 @@ local refusal = lease_refusal(wallet, owner, token)
 if refusal then
     return {refusal, at, ''}
 end
-local invoice_user, invoice_status, amount, currency, merchant, payable_until, live = fields('invoice', invoice_id,
-    'user', 'status', 'amount', 'currency', 'merchant', 'expires_at', 'payment')
+local invoice_user, invoice_status, amount, currency, merchant, payable_until, live, metadata =
+    fields('invoice', invoice_id, 'user', 'status', 'amount', 'currency', 'merchant', 'expires_at', 'payment', 'metadata')
 local live_status = live and invoice_user == user_id and fields('payment', live, 'status')
 
 local function refuse(code, details)
@@ -92,13 +92,17 @@ if live then
 end
 local code_expires_at = int(now + code_lifetime_ms)
 redis.call('ZADD', key('payments', user_id), 0, payment_id)
-redis.call('HSET', key('payment', payment_id), unpack(add_counters({
+local payment = {
     'status', 'requires_confirmation', 'user', user_id, 'wallet', wallet_id, 'invoice', invoice_id, 'amount', amount,
     'currency', currency, 'merchant', merchant, 'created_at', at, 'version', '1',
-}, counters)))
+}
+if metadata then
+    payment[#payment + 1], payment[#payment + 2] = 'metadata', '1'
+end
+redis.call('HSET', key('payment', payment_id), unpack(add_counters(payment, counters)))
 write_code(payment_id, {
     method = method, version = '1', attempts = attempts, resends = resends, expires_at = code_expires_at,
-    payable_until = payable_until, key = key_id,
+    payable_until = payable_until, key = key_id, addresses = address_version or nil,
 })
 redis.call('HSET', key('invoice', invoice_id), 'payment', payment_id)
 redis.call('ZADD', key('agenda'), code_expires_at, payment_id)
@@ -108,5 +112,5 @@ local new_token = close_lease(wallet_id, wallet, owner, keep)
 local started = pack_view({
     payment_id, email or '', phone or '', invoice_id, wallet_id, user_id, amount, currency, merchant,
     'requires_confirmation', at,
-}, counters, method, '1', attempts, resends, code_expires_at, key_id)
+}, counters, metadata, method, '1', attempts, resends, code_expires_at, key_id)
 return record_reply(operation_id, fingerprint, kept_ms, {'ok', at, new_token, started, {}})

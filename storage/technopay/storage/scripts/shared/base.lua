@@ -50,6 +50,15 @@ local function fields(kind, id, ...)
     return unpack(redis.call('HMGET', key(kind, id), ...))
 end
 
+-- Record by how much the id of an entry is ahead of its time, at most; see shared/search.lua.
+local function note_clock_behind(entry)
+    local behind_ms = redis.call('HGET', key('meta'), 'clock_behind_ms')
+    local ahead_ms = string.match(entry, '^%d+') - now
+    if behind_ms and ahead_ms > tonumber(behind_ms) then
+        redis.call('HSET', key('meta'), 'clock_behind_ms', int(ahead_ms))
+    end
+end
+
 -- Append an entry to the journal: its type, its subject, then names and values. Its id has the time; if the clock went
 -- back, the field `at` has it.
 local function append(type, subject, ...)
@@ -58,6 +67,7 @@ local function append(type, subject, ...)
         local entry_fields = {...}
         entry_fields[#entry_fields + 1], entry_fields[#entry_fields + 2] = 'at', at
         entry = redis.call('XADD', journal, '*', type, subject, unpack(entry_fields))
+        note_clock_behind(entry)
     end
     return entry
 end

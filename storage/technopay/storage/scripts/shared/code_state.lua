@@ -5,6 +5,8 @@
 -- expires_at          when the code expires; payable_until: when the invoice does
 -- wrong_calls         the operations with a wrong code, comma-separated
 -- key                 the id of the key of the codes; without one, they belong to the store's first key
+-- addresses           the version of the user's addresses when the code was sent; without one, they were never changed.
+--                     A code that was sent before a change is dead, until a resend.
 
 -- The state of a code, or nil; all of its values are text.
 local function read_code(payment_id)
@@ -14,6 +16,11 @@ end
 
 local function write_code(payment_id, code)
     redis.call('SET', key('code', payment_id), cjson.encode(code))
+end
+
+-- Whether the addresses of the user are those for which a code was made; `address_version` as the user has it.
+local function is_of_addresses(code, address_version)
+    return (code.addresses or '0') == (address_version or '0')
 end
 
 -- The status of a payment as it is shown: expired when its code has expired, even before the agenda ends it.

@@ -1,5 +1,7 @@
 -- message: which entries of the journal cause a message, and what the message needs.
 
+-- The kind of a message about an address. Its record is written with its entry, because it has the address: `to`.
+local ADDRESS_CHANGED = 'user.address_changed'
 local MESSAGE_KEPT_MS = 72 * 3600 * 1000
 
 -- The fields of an entry about a payment, by name.
@@ -38,9 +40,16 @@ local function message_context(id)
     if status == 'requires_confirmation' and now >= tonumber(code.expires_at) then
         status = 'expired'
     end
-    local email, phone = fields('user', user, 'email', 'phone')
-    return pack({id, user, amount, currency, merchant, status, code.method or '', code.version or '', code.key or '',
+    local email, phone, address_version = fields('user', user, 'email', 'phone', 'address_version')
+    -- The code for an earlier address is no longer current.
+    local version = is_of_addresses(code, address_version) and code.version or ''
+    return pack({id, user, amount, currency, merchant, status, code.method or '', version, code.key or '',
         email or '', phone or ''}, merchant .. (email or '') .. (phone or ''))
+end
+
+-- The context of a message about an address, which gets it.
+local function address_context(user, to)
+    return pack({'', user, '0', '', '', '', '', '', '', to, to}, to)
 end
 
 -- {message, {name, value, ...}, {email, phone}} of a message without a record: it was delivered at once. nil for an

@@ -9,5 +9,5 @@ if meta or redis.call('EXISTS', journal) == 1 then
     return {'in_use', at, '', flat(meta)}
 end
 redis.call('HSET', key('meta'), 'incarnation', incarnation, 'schema', schema, 'partitions', partitions,
-    'timezone', timezone, 'created_at', at)
+    'timezone', timezone, 'created_at', at, 'clock_behind_ms', '0')
 return {'ok', at, '', flat(read('meta'))}

@@ -42,13 +42,18 @@ end
 
 local function take_message(member)
     local id = string.sub(member, 5)
-    local status, kind, channel, attempts, payment = fields('message', id,
-        'status', 'kind', 'channel', 'attempts', 'payment')
+    local status, kind, channel, attempts, payment, user, to = fields('message', id,
+        'status', 'kind', 'channel', 'attempts', 'payment', 'user', 'to')
     if status == 'waiting' then
         local entry_fields = read_entry(redis.call('XRANGE', journal, id, id)[1])
-        assert(kind == message_kind(entry_fields) and (channel == 'email' or channel == 'sms')
+        assert(kind == (to and ADDRESS_CHANGED or message_kind(entry_fields)) and (channel == 'email' or channel == 'sms')
             and string.match(attempts, '^%d+$'))
-        local is_read, found = pcall(message_context, payment)
+        local is_read, found
+        if to then
+            is_read, found = pcall(address_context, user, to)
+        else
+            is_read, found = pcall(message_context, payment)
+        end
         messages[#messages + 1] = {id, kind, channel, attempts, claim('message', id, member),
             entry_fields.issue or '', message_reason(entry_fields), is_read and found or {payment}}
     else

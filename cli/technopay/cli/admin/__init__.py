@@ -1,0 +1,1 @@
+"""`technopay admin`: the operations of an operator, against a running server."""
