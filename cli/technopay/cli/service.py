@@ -31,7 +31,7 @@ from technopay.engine.testing.doubles import FixedCode
 from technopay.engine.testing.mocks import MockChannel, MockSettlementService, require_live
 from technopay.http.access_record import RequestObserver
 from technopay.http.api.demo import mock_routes
-from technopay.http.app import create_app
+from technopay.http.app import create_app, create_metrics_app
 from technopay.http.auth.origins import DemoGuard, is_loopback
 from technopay.http.metrics import METRICS, WorkerPeers
 from technopay.http.server.limits import ServerLimits
@@ -58,6 +58,8 @@ EXPOSED = (
 )
 CONNECTIONS_MAX = 64
 """Connections of all plug-ins together: they count among the files that a process opens besides its clients."""
+SCRAPERS_MAX = 16
+"""Connections to the address of the metrics."""
 REQUEST_S_MAX = 10.0
 CONNECT_S_MAX = 3.0
 START_S_MAX = 30.0
@@ -84,6 +86,8 @@ class Service:
     """A running service."""
 
     url: str
+    metrics_url: str | None
+    """The address of the metrics, if they have one of their own."""
     engine: Engine
     sign_in: SignIn
     export_metrics: Callable[[], bytes]
@@ -140,6 +144,10 @@ def require_configuration(settings: Settings, *, demo: bool) -> tuple[str, SignI
     return secret, sign_in
 
 
+def metrics_host(settings: Settings) -> str:
+    return settings.metrics_host or "127.0.0.1"
+
+
 def show_url(host: str, port: int) -> str:
     return f"http://{format_address(host, port)}"
 
@@ -149,6 +157,7 @@ async def running_service(
     settings: Settings,
     serve: Serve | None = None,
     *,
+    serve_metrics: Serve | None = None,
     initialise: bool = False,
     demo: bool = False,
     observer: RequestObserver | None = None,
@@ -156,6 +165,9 @@ async def running_service(
 ) -> AsyncIterator[Service]:
     """Run a service until the block ends. It drains from the outside in: server, engine, store."""
     serve = serve or partial(serving, host=settings.host, port=settings.port)
+    serve_metrics = serve_metrics or partial(
+        serving, host=metrics_host(settings), port=settings.metrics_port or 0
+    )
     secret, sign_in = require_configuration(settings, demo=demo)
     limits = ServerLimits(
         connections_max=settings.connections_max,
@@ -185,16 +197,21 @@ async def running_service(
             limits=limits,
             observer=observer,
             has_metrics=settings.metrics,
+            serves_metrics=settings.metrics_port is None,
             cors_origins=settings.cors_origins,
             trusted_proxies=settings.trusted_proxies,
             peers=peers,
         )
         app[METRICS].add(LogCollector())
+        metrics_url = None
+        if settings.metrics_port is not None:
+            alone = serve_metrics(create_metrics_app(app), limits=ServerLimits(connections_max=SCRAPERS_MAX))
+            metrics_url = show_url(*await stack.enter_async_context(alone))
         async with serve(app, limits=limits) as (host, port):
             if peers is None:
                 warn(settings, demo=demo)
                 await report_live_codes(store, settings, secret)
-            yield Service(show_url(host, port), engine, sign_in, app[METRICS].export)
+            yield Service(show_url(host, port), metrics_url, engine, sign_in, app[METRICS].export)
 
 
 async def seed_once(store: RedisStore, settings: Settings, secret: str) -> None:

@@ -82,18 +82,6 @@ def expand_path(path: Path) -> Path:
         raise ValueError(f"has no home directory to put in the place of {path.parts[0]}") from None
 
 
-def writable_file(name: str) -> Path:
-    """Return the path of a file that can be written, else raise ValueError with the reason."""
-    if not name.strip():
-        raise ValueError("is empty")
-    path = expand_path(Path(name))
-    if not path.parent.is_dir():
-        raise ValueError(f"there is no directory {path.parent} to write {path.name} to")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ValueError(f"{path} cannot be written")
-    return path
-
-
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -207,6 +195,9 @@ class Settings(BaseModel):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = "info"
     log_format: Annotated[Literal["auto", "json", "text"], AnyCase] = "auto"
     metrics: bool = True
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """With it, metrics have an address of their own."""
+    metrics_host: Annotated[str, AfterValidator(_host)] | None = None
     token_algorithm: Annotated[Algorithm, UpperCase] = HS256
     token_secret: Secret | None = None
     token_secret_previous: Secrets = ()
@@ -234,6 +225,13 @@ class Settings(BaseModel):
         if len(previous) >= SECRETS_MAX:
             raise ValueError(f"has to have at most {SECRETS_MAX - 1} secrets")
         return previous
+
+    @field_validator("metrics_host")
+    @classmethod
+    def _with_port(cls, host: str | None, info: ValidationInfo) -> str | None:
+        if host is not None and info.data.get("metrics_port", 0) is None:
+            raise ValueError("needs TECHNOPAY_METRICS_PORT, the port there")
+        return host
 
     def variables_of(self, service: str) -> dict[str, str]:
         """Return the variables of one service, without `TECHNOPAY_<SERVICE>_` before them."""

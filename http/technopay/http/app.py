@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler, Middleware
 from technopay.engine import Engine, InternalError, TechnopayError
 from technopay.http.access_record import RECORD, RequestObserver, RequestRecord
 from technopay.http.api.events import EVENT_ROUTES
-from technopay.http.api.health import AUDIT_ROUTES, HEALTH_ROUTES
+from technopay.http.api.health import AUDIT_ROUTES, HEALTH_ROUTES, METRICS_MEDIA, METRICS_ROUTES
 from technopay.http.api.invoices import INVOICE_ROUTES
 from technopay.http.api.limits import LIMIT_ROUTES
 from technopay.http.api.notifications import NOTIFICATION_ROUTES
@@ -65,6 +65,7 @@ def create_app(
     limits: ServerLimits | None = None,
     observer: RequestObserver | None = None,
     has_metrics: bool = True,
+    serves_metrics: bool = True,
     peers: WorkerPeers | None = None,
     guard: Guard | None = None,
     cors_origins: Collection[str] = (),
@@ -72,7 +73,8 @@ def create_app(
 ) -> web.Application:
     """Make an application, to be served or to be mounted in another one.
 
-    The `observer` is called after every response. With `peers`, metrics are those of all workers. The `guard`
+    The `observer` is called after every response. `has_metrics` counts requests; without `serves_metrics` the
+    metrics are for `create_metrics_app`. With `peers`, metrics are those of all workers. The `guard`
     raises for requests that must not be processed. Pages of `cors_origins` may use the API. `trusted_proxies`
     may name the client in `X-Forwarded-For`.
     """
@@ -81,7 +83,16 @@ def create_app(
     metrics = Metrics(engine, concurrency, peers)
     observers = [*([metrics.observe] if has_metrics else []), *([observer] if observer else [])]
     cors = Cors(cors_origins) if cors_origins else None
-    routes = (*API_ROUTES, *EVENT_ROUTES, *HEALTH_ROUTES, *START_ROUTES, *DOCS_ROUTES, *more_routes)
+    metrics_routes = METRICS_ROUTES if serves_metrics else ()
+    routes = (
+        *API_ROUTES,
+        *EVENT_ROUTES,
+        *HEALTH_ROUTES,
+        *metrics_routes,
+        *START_ROUTES,
+        *DOCS_ROUTES,
+        *more_routes,
+    )
     routes = (*routes, *openapi_routes(routes))
     templates: dict[web.AbstractResource | None, str] = {}
     middleware = make_middleware(templates, observers, guard, cors, ClientAddress(trusted_proxies))
@@ -110,6 +121,19 @@ def create_app(
     app.on_shutdown.append(stop_streams)
     app.cleanup_ctx.append(watch_lag)
     return app
+
+
+def create_metrics_app(app: web.Application) -> web.Application:
+    """Make an application that serves the metrics of another one, and nothing else."""
+    metrics = app[METRICS]
+
+    async def show(_: web.Request) -> web.Response:
+        return web.Response(body=await metrics.render(), headers={"Content-Type": METRICS_MEDIA})
+
+    alone = web.Application()
+    alone[CONCURRENCY] = ConcurrencyLimit(ServerLimits())
+    alone.router.add_get("/metrics", show)
+    return alone
 
 
 def make_middleware(

@@ -227,12 +227,12 @@ def _claimed_message(found: Sequence[Any]) -> ClaimedMessage:
 
 
 def _news(body: Sequence[Any], _: Context) -> News:
-    messages, end, is_last = body
+    messages, end, is_last, canceled = body
     notifications = [
         Notification.of(entry_id, kind, version, reason, readable_context_from(packed))
         for entry_id, kind, version, reason, packed in messages
     ]
-    return News(notifications, end, is_last == 1)
+    return News(notifications, end, is_last == 1, canceled)
 
 
 def _owned(body: Sequence[Any], context: Context) -> Mapping[str, Payment | Invoice]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from technopay.engine.claims import Claims
@@ -16,6 +17,7 @@ from technopay.engine.values import (
     ClaimedMessage,
     FailedDelivery,
     Fate,
+    News,
     Notification,
 )
 from technopay.engine.verifiers.code_keys import CodeKeys
@@ -27,6 +29,15 @@ BATCH, BATCH_BEHIND = 250, 1_000
 ERROR_LENGTH_MAX = 200
 RETRIES_MAX = 1_000
 """Retries of messages at a time."""
+OUTCOMES = {
+    ("payment.succeeded", ""): "succeeded",
+    ("payment.failed", "settlement_failed"): "settlement_failed",
+    ("payment.failed", "too_many_attempts"): "too_many_attempts",
+    ("payment.canceled", ""): "canceled",
+    ("payment.expired", ""): "expired",
+    ("payment.refunded", ""): "refunded",
+}
+"""The outcomes of payments, by the kind of their last message and its reason."""
 
 
 class UnreadableError(Exception):
@@ -55,6 +66,9 @@ class Relay:
         self._keys = keys
         self._settings = settings
         self._owner = owner
+        self.payments: Counter[tuple[str, str]] = Counter()
+        """Payments by outcome and currency: each is counted by the one engine that relays its entry."""
+        self.messages_dead = 0
 
     async def step(self, partition: int) -> bool:
         """Deliver the messages of a batch of a journal; return whether there may be more."""
@@ -70,6 +84,9 @@ class Relay:
         recorded = RecordDeliveries(partition, token, news.end, retry_ms, failed)
         if (await self._store.run(recorded)).code != "ok":
             self._claims.lose(claim)
+        else:
+            self._count(news)
+            self.messages_dead += sum(each.fate == "dead" for each in failed)
         self._behind.discard(partition)
         if not news.is_last:
             self._behind.add(partition)
@@ -113,6 +130,16 @@ class Relay:
         attempt = RecordAttempt(partition, entry_id, message.claim, fate, error, retry_ms)
         if (await self._store.run(attempt)).code != "ok":
             self._claims.lose(claim)
+        else:
+            self.messages_dead += fate == "dead"
+
+    def _count(self, news: News) -> None:
+        """Count the payments that ended in a batch of the journal."""
+        self.payments.update(("canceled", currency) for currency in news.canceled)
+        for each in news.notifications:
+            outcome = OUTCOMES.get((each.kind, each.reason))
+            if outcome and each.context and each.context.currency:
+                self.payments[outcome, each.context.currency] += 1
 
     async def _deliver_all(
         self, notifications: Sequence[Notification], channel: Method | None = None
