@@ -8,8 +8,8 @@ import importlib
 import inspect
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
@@ -21,7 +21,7 @@ import aiohttp
 from technopay.cli.auth import SignIn, make_sign_in
 from technopay.cli.demo.seed import seed
 from technopay.cli.logs import LogCollector
-from technopay.cli.settings import MOCK, ConfigurationError, Settings
+from technopay.cli.settings import MOCK, ConfigurationError, Settings, trace_exporters
 from technopay.engine import Engine, EngineSettings
 from technopay.engine.models import Method
 from technopay.engine.ports import Channel, Clock, OutgoingMessage, SettlementService, Store, Verifier
@@ -175,6 +175,8 @@ async def running_service(
         keepalive_s=settings.keepalive_s,
     )
     async with AsyncExitStack() as stack:
+        if exporters := trace_exporters():
+            await stack.enter_async_context(_running_tracing(exporters))
         store = await stack.enter_async_context(make_store(settings, initialise=initialise, demo=demo))
         if demo:
             await seed_once(store, settings, secret)
@@ -212,6 +214,16 @@ async def running_service(
                 warn(settings, demo=demo)
                 await report_live_codes(store, settings, secret)
             yield Service(show_url(host, port), metrics_url, engine, sign_in, app[METRICS].export)
+
+
+def _running_tracing(exporters: Sequence[str]) -> AbstractAsyncContextManager[None]:
+    """Export traces, or warn if the packages for that are missing: a platform may set the variables for all."""
+    try:
+        from technopay.cli.tracing import running_tracing
+    except ImportError:
+        logger.warning("there are no traces: install technopay[otel], or set OTEL_SDK_DISABLED=true")
+        return nullcontext()
+    return running_tracing(exporters)
 
 
 async def seed_once(store: RedisStore, settings: Settings, secret: str) -> None:

@@ -196,7 +196,6 @@ class Settings(BaseModel):
     log_format: Annotated[Literal["auto", "json", "text"], AnyCase] = "auto"
     metrics: bool = True
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
-    """With it, metrics have an address of their own."""
     metrics_host: Annotated[str, AfterValidator(_host)] | None = None
     token_algorithm: Annotated[Algorithm, UpperCase] = HS256
     token_secret: Secret | None = None
@@ -293,6 +292,15 @@ def load_settings(**flags: Any) -> Settings:
         return settings
     message = "\n".join(_line(name, problem, given) for name, problem in wrong.items())
     raise UsageError(message) if wrong.keys() & given.keys() else ConfigurationError(message)
+
+
+def trace_exporters() -> list[str]:
+    """Return the exporters that OpenTelemetry's own variables name; without one there are no traces."""
+    get = os.environ.get
+    has_endpoint = get("OTEL_EXPORTER_OTLP_ENDPOINT") or get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    names = get("OTEL_TRACES_EXPORTER") or ("otlp" if has_endpoint else "none")
+    is_off = get("OTEL_SDK_DISABLED", "").lower() == "true"
+    return [] if is_off else [name for name in _items(names) if name != "none"]
 
 
 def _read_environment(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

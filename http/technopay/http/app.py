@@ -7,12 +7,13 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from http import HTTPMethod
+from http import HTTPMethod, HTTPStatus
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from technopay.engine import Engine, InternalError, TechnopayError
+from technopay.engine import Engine, InternalError, TechnopayError, tracing
+from technopay.engine.tracing import Tracing
 from technopay.http.access_record import RECORD, RequestObserver, RequestRecord
 from technopay.http.api.events import EVENT_ROUTES
 from technopay.http.api.health import AUDIT_ROUTES, HEALTH_ROUTES, METRICS_MEDIA, METRICS_ROUTES
@@ -96,6 +97,8 @@ def create_app(
     routes = (*routes, *openapi_routes(routes))
     templates: dict[web.AbstractResource | None, str] = {}
     middleware = make_middleware(templates, observers, guard, cors, ClientAddress(trusted_proxies))
+    if trace := tracing.active():
+        middleware = make_traced(middleware, trace)
     app = web.Application(client_max_size=BODY_LENGTH_MAX, middlewares=[middleware])
     app[CONCURRENCY], app[METRICS], app[ROUTES] = concurrency, metrics, routes
     resources: dict[str, web.Resource] = {}
@@ -178,6 +181,34 @@ def make_middleware(
         return response
 
     return middleware
+
+
+def make_traced(middleware: Middleware, trace: Tracing) -> Middleware:
+    """Make a middleware that makes a span around another one; the span has no path, no caller and no body."""
+
+    @web.middleware
+    async def traced(request: web.Request, handler: Handler) -> web.StreamResponse:
+        with trace.request(request.headers) as span:
+            response = await middleware(request, handler)
+            record = request[RECORD]
+            route = f"{record.mount}{record.template or '/unknown'}"
+            span.update_name(f"{record.method} {route}")
+            ids = {f"technopay.{name}": each for name, each in record.ids().items() if name != "user_id"}
+            span.set_attributes(
+                {
+                    "http.request.method": record.method,
+                    "http.route": route,
+                    "http.response.status_code": record.status,
+                    "technopay.code": record.code or "ok",
+                    "technopay.request_id": record.request_id,
+                    **ids,
+                }
+            )
+            if record.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                tracing.fail(span, record.code)
+            return response
+
+    return traced
 
 
 def make_refusal(templates: Mapping[web.AbstractResource | None, str], cors: Cors | None) -> Handler:

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import TypeVar
 
+from technopay.engine import tracing
 from technopay.engine.actors.actor import Actor, ActorContext
 from technopay.engine.actors.mailbox import Envelope
 from technopay.engine.commands import Command
 from technopay.engine.errors import EngineClosed, Overloaded
 from technopay.engine.ports import Clock, Outcome, Store
 from technopay.engine.settings import EngineSettings
+from technopay.engine.tracing import NO_SPAN
 
 Value = TypeVar("Value")
 
@@ -20,6 +23,7 @@ class Directory:
     def __init__(self, store: Store, clock: Clock, settings: EngineSettings, owner: str) -> None:
         self._context = ActorContext(store, clock, owner, settings.mailbox_capacity, self._passivate)
         self._settings = settings
+        self._tracing = tracing.active()
         self._live: dict[str, Actor] = {}
         self.commands_waiting = 0
         """How many commands were accepted and have no outcome yet."""
@@ -67,12 +71,19 @@ class Directory:
             raise Overloaded
         deadline = self._context.clock.monotonic() + self._settings.command_deadline_s
         reply: asyncio.Future[Outcome[Value]] = asyncio.get_running_loop().create_future()
-        self._activate(wallet_id).put(Envelope(command, reply, deadline, on_outcome))
-        self.commands_waiting += 1
-        try:
-            return await reply
-        finally:
-            self.commands_waiting -= 1
+        envelope = Envelope(command, reply, deadline, on_outcome)
+        with self._tracing.command(command) if self._tracing else NO_SPAN as span:
+            if span is not None:
+                envelope.context = copy_context()
+            self._activate(wallet_id).put(envelope)
+            self.commands_waiting += 1
+            try:
+                outcome = await reply
+            finally:
+                self.commands_waiting -= 1
+            if span is not None:
+                span.set_attribute("technopay.code", outcome.code)
+            return outcome
 
     async def drain(self, drain_s: float) -> None:
         """Refuse new commands and finish the accepted ones, but do not wait longer than `drain_s`."""

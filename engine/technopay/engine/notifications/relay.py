@@ -5,6 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from technopay.engine import tracing
 from technopay.engine.claims import Claims
 from technopay.engine.commands import ClaimRelay, RecordAttempt, RecordDeliveries
 from technopay.engine.errors import Fault
@@ -66,6 +67,7 @@ class Relay:
         self._keys = keys
         self._settings = settings
         self._owner = owner
+        self._tracing = tracing.active()
         self.payments: Counter[tuple[str, str]] = Counter()
         """Payments by outcome and currency: each is counted by the one engine that relays its entry."""
         self.messages_dead = 0
@@ -152,8 +154,9 @@ class Relay:
             return []
         implied = [_implied_channel(notification) for notification in notifications]
         reached = [channel or self._channel_for(*each) for each in zip(notifications, implied, strict=True)]
+        deliver = self._deliver_traced if self._tracing else self._deliver
         deliveries = [
-            asyncio.create_task(self._deliver(notification, through))
+            asyncio.create_task(deliver(notification, through))
             for notification, through in zip(notifications, reached, strict=True)
         ]
         try:
@@ -180,6 +183,14 @@ class Relay:
             return implied
         other: Method = "sms" if implied == "email" else "email"
         return other if other in self._channels and context.phone and context.email else implied
+
+    async def _deliver_traced(self, notification: Notification, channel: Method) -> Fate:
+        assert self._tracing is not None
+        payment_id = notification.context.payment_id if notification.context else ""
+        with self._tracing.payment("message", payment_id, kind=notification.kind, channel=channel) as span:
+            fate = await self._deliver(notification, channel)
+            span.set_attribute("technopay.fate", fate)
+            return fate
 
     async def _deliver(self, notification: Notification, channel: Method) -> Fate:
         """Deliver a message, if it still has to be sent."""

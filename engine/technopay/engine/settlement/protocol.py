@@ -13,6 +13,7 @@ from technopay.engine.claims import CLAIM_S, Claim
 from technopay.engine.deadlines import Deadlines
 from technopay.engine.ports import Clock, SettlementService
 from technopay.engine.settings import EngineSettings
+from technopay.engine.tracing import NO_SPAN, Tracing
 from technopay.engine.values import Claimed, PaymentTerms, Verdict
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class SettlementProtocol:
         deadlines: Deadlines,
         claimed: Claimed,
         claim: Claim,
+        tracing: Tracing | None = None,
     ) -> None:
         self._service = service
         self._clock = clock
@@ -62,6 +64,7 @@ class SettlementProtocol:
         self._deadlines = deadlines
         self._payment_id = claimed.payment.id
         self._claim = claim
+        self._tracing = tracing
         self._replied_at = clock.monotonic()
         self._refund = claimed.refund
         payment = claimed.payment
@@ -111,7 +114,8 @@ class SettlementProtocol:
             raise SilenceError
         self._claim.work_ends_at = now + self._settings.settlement_timeout_s + CLAIM_S["payment"]
         try:
-            with self._deadlines.begin():
+            name = getattr(request, "__name__", "call")
+            with self._deadlines.begin(), self._tracing.call(name) if self._tracing else NO_SPAN:
                 reply = await request(*terms)
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
