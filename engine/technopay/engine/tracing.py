@@ -5,11 +5,12 @@ process: the id of that trace is made of the payment's id. Spans have ids of pay
 nothing of users, and no text of errors.
 """
 
+import asyncio
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, TypeVar
 
 from technopay.engine.errors import TechnopayError
 
@@ -18,8 +19,8 @@ try:
 except ImportError:  # technopay[otel] is not installed
     trace = None  # type: ignore[assignment]
 
-NO_SPAN = nullcontext()
-"""In the place of a span while there are no traces."""
+Result = TypeVar("Result")
+
 PAYMENT_TRACE: ContextVar[int] = ContextVar("payment_trace", default=0)
 """The id of the trace that begins now: an id generator of the SDK takes it, see technopay.cli.tracing."""
 IDS = ("payment_id", "wallet_id", "invoice_id")
@@ -54,20 +55,29 @@ class Tracing:
         with _ending(self._tracer.start_span("request", parent, trace.SpanKind.SERVER)) as span:
             yield span
 
-    @contextmanager
-    def command(self, command: object) -> Iterator["trace.Span"]:
-        """Make a span for a command from its mailbox to its outcome, with a link to its payment's trace."""
-        attributes = {name: value for name in IDS if (value := getattr(command, name, None))}
+    def command(self, command: object, reply: asyncio.Future[Any]) -> Context:
+        """Make a span for a command from its mailbox to its outcome, with a link to its payment's trace.
+
+        Returns the context in which to send it.
+        """
+        ids = {name: value for name in IDS if (value := getattr(command, name, None))}
         links = []
-        if payment_id := attributes.get("payment_id"):
+        if payment_id := ids.get("payment_id"):
             trace_id = payment_trace_id(payment_id)
             flags = trace.get_current_span().get_span_context().trace_flags
-            links.append(
-                trace.Link(trace.SpanContext(trace_id, trace_id >> 64 or 1, is_remote=True, trace_flags=flags))
-            )
-        named = {f"technopay.{name}": value for name, value in attributes.items()}
-        with _ending(self._tracer.start_span(type(command).__name__, attributes=named, links=links)) as span:
-            yield span
+            target = trace.SpanContext(trace_id, trace_id >> 64 or 1, is_remote=True, trace_flags=flags)
+            links.append(trace.Link(target))
+        span = self._tracer.start_span(type(command).__name__, attributes=_named(ids), links=links)
+
+        def end(reply: asyncio.Future[Any]) -> None:
+            if not reply.cancelled():
+                _note(span, reply.exception() or reply.result().code)
+            span.end()
+
+        reply.add_done_callback(end)
+        sending = copy_context()
+        sending.run(context.attach, trace.set_span_in_context(span))
+        return sending
 
     def script(self, name: str, on_reply: Callable[..., None]) -> Callable[..., None]:
         """Make a span for a script that is sent now, inside another one; return the callback that ends it."""
@@ -76,10 +86,7 @@ class Tracing:
         span = self._tracer.start_span(name, kind=trace.SpanKind.CLIENT)
 
         def end(binding: Any, reply: Any) -> None:
-            if isinstance(reply, Exception):
-                fail(span, _reason(reply))
-            else:
-                span.set_attribute("technopay.code", str(reply[0]))
+            _note(span, reply if isinstance(reply, Exception) else reply[0])
             span.end()
             on_reply(binding, reply)
 
@@ -89,7 +96,7 @@ class Tracing:
     def payment(self, name: str, payment_id: str, **attributes: str) -> Iterator["trace.Span"]:
         """Make a span for work about a payment that no caller waits for, in the trace of the payment."""
         begun = PAYMENT_TRACE.set(payment_trace_id(payment_id))
-        named = {f"technopay.{each}": value for each, value in {"payment_id": payment_id, **attributes}.items()}
+        named = _named({"payment_id": payment_id, **attributes})
         try:
             span = self._tracer.start_span(name, context.Context(), attributes=named)
         finally:
@@ -97,11 +104,15 @@ class Tracing:
         with _ending(span):
             yield span
 
-    @contextmanager
-    def call(self, name: str) -> Iterator["trace.Span"]:
-        """Make a span for a call of a service."""
-        with _ending(self._tracer.start_span(name, kind=trace.SpanKind.CLIENT)) as span:
-            yield span
+    def call(self, request: Callable[..., Awaitable[Result]]) -> Callable[..., Awaitable[Result]]:
+        """Return a method of a service with a span around each call."""
+        name = getattr(request, "__name__", "call")
+
+        async def traced(*arguments: Any) -> Result:
+            with _ending(self._tracer.start_span(name, kind=trace.SpanKind.CLIENT)):
+                return await request(*arguments)
+
+        return traced
 
 
 @contextmanager
@@ -111,13 +122,20 @@ def _ending(span: "trace.Span") -> Iterator["trace.Span"]:
         try:
             yield span
         except Exception as error:
-            fail(span, _reason(error))
+            _note(span, error)
             raise
 
 
-def _reason(error: Exception) -> str:
-    # The code of another program's error can be any text.
-    return error.code if isinstance(error, TechnopayError) else type(error).__name__
+def _named(attributes: Mapping[str, str]) -> dict[str, str]:
+    return {f"technopay.{name}": value for name, value in attributes.items()}
+
+
+def _note(span: "trace.Span", result: BaseException | str) -> None:
+    """Note the code of a result, or an error. The code of another program's error could be any text."""
+    if isinstance(result, str):
+        span.set_attribute("technopay.code", result)
+    else:
+        fail(span, result.code if isinstance(result, TechnopayError) else type(result).__name__)
 
 
 def fail(span: "trace.Span", reason: str) -> None:

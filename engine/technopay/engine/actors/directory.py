@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from contextvars import copy_context
 from typing import TypeVar
 
 from technopay.engine import tracing
@@ -12,7 +11,6 @@ from technopay.engine.commands import Command
 from technopay.engine.errors import EngineClosed, Overloaded
 from technopay.engine.ports import Clock, Outcome, Store
 from technopay.engine.settings import EngineSettings
-from technopay.engine.tracing import NO_SPAN
 
 Value = TypeVar("Value")
 
@@ -72,18 +70,14 @@ class Directory:
         deadline = self._context.clock.monotonic() + self._settings.command_deadline_s
         reply: asyncio.Future[Outcome[Value]] = asyncio.get_running_loop().create_future()
         envelope = Envelope(command, reply, deadline, on_outcome)
-        with self._tracing.command(command) if self._tracing else NO_SPAN as span:
-            if span is not None:
-                envelope.context = copy_context()
-            self._activate(wallet_id).put(envelope)
-            self.commands_waiting += 1
-            try:
-                outcome = await reply
-            finally:
-                self.commands_waiting -= 1
-            if span is not None:
-                span.set_attribute("technopay.code", outcome.code)
-            return outcome
+        if self._tracing is not None:
+            envelope.context = self._tracing.command(command, reply)
+        self._activate(wallet_id).put(envelope)
+        self.commands_waiting += 1
+        try:
+            return await reply
+        finally:
+            self.commands_waiting -= 1
 
     async def drain(self, drain_s: float) -> None:
         """Refuse new commands and finish the accepted ones, but do not wait longer than `drain_s`."""

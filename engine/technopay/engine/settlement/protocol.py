@@ -13,7 +13,7 @@ from technopay.engine.claims import CLAIM_S, Claim
 from technopay.engine.deadlines import Deadlines
 from technopay.engine.ports import Clock, SettlementService
 from technopay.engine.settings import EngineSettings
-from technopay.engine.tracing import NO_SPAN, Tracing
+from technopay.engine.tracing import Tracing
 from technopay.engine.values import Claimed, PaymentTerms, Verdict
 
 logger = logging.getLogger(__name__)
@@ -113,9 +113,10 @@ class SettlementProtocol:
         if now - self._replied_at >= self._settings.settlement_silence_s:
             raise SilenceError
         self._claim.work_ends_at = now + self._settings.settlement_timeout_s + CLAIM_S["payment"]
+        if self._tracing is not None:
+            request = self._tracing.call(request)
         try:
-            name = getattr(request, "__name__", "call")
-            with self._deadlines.begin(), self._tracing.call(name) if self._tracing else NO_SPAN:
+            with self._deadlines.begin():
                 reply = await request(*terms)
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
