@@ -30,6 +30,8 @@ from technopay.storage import RedisStore
 CALLER = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
 HEADERS = {"traceparent": f"00-{CALLER}-{PARENT}-01"}
+PATIENT = {"settlement_timeout_s": 5.0, "settlement_silence_s": 15.0, "message_timeout_s": 2.0}
+"""Real times: on a busy machine, a call that is sent again would have spans of its own."""
 
 
 class Spans:
@@ -74,7 +76,7 @@ async def finished(spans: Spans, trace_id: int, **counts: int) -> dict[str, Read
 
 
 async def test_a_request_is_in_the_trace_of_its_caller_down_to_its_script(spans: Spans) -> None:
-    async with RedisStore.fake() as store, running_api(store) as api:
+    async with RedisStore.fake() as store, running_api(store, **PATIENT) as api:
         alice = await make_person(api)
         payment = await alice.start()
         code = {"code": await right_code(api, payment)}
@@ -102,7 +104,7 @@ async def test_a_request_is_in_the_trace_of_its_caller_down_to_its_script(spans:
 
 
 async def test_settlement_and_messages_are_in_the_trace_of_the_payment(spans: Spans) -> None:
-    async with RedisStore.fake() as store, running_api(store) as api:
+    async with RedisStore.fake() as store, running_api(store, **PATIENT) as api:
         alice = await make_person(api)
         payment = await alice.pay()
         await inbox(api, "alice", "payment.succeeded")
@@ -156,7 +158,7 @@ async def test_spans_have_nothing_of_users_no_code_and_no_secret(spans: Spans) -
 async def test_an_error_of_the_store_is_marked_in_every_span_above_it(
     spans: Spans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with RedisStore.fake() as store, running_api(store) as api:
+    async with RedisStore.fake() as store, running_api(store, **PATIENT) as api:
         alice = await make_person(api)
         invoice = await alice.invoice()
         api.faults_expected = True
@@ -174,7 +176,7 @@ async def test_an_error_of_the_store_is_marked_in_every_span_above_it(
 
 
 async def test_commands_that_wait_in_a_mailbox_keep_their_own_traces(spans: Spans) -> None:
-    async with RedisStore.fake() as store, running_api(store) as api:
+    async with RedisStore.fake() as store, running_api(store, **PATIENT) as api:
         alice = await make_person(api, balance=100_000)
         invoices = [await alice.invoice() for _ in range(6)]
         callers = [f"{number:032x}" for number in range(1, 7)]

@@ -1,4 +1,4 @@
-"""Breakages of what operators see: how payments end, where metrics are, and traces."""
+"""Breakages of what operators see: how payments end, and traces."""
 
 from planted.breakage import Breakage, Edit, engine, lua
 
@@ -28,18 +28,6 @@ WATCHING = (
         ),
     ),
     Breakage(
-        "metrics-on-both-addresses",
-        "Metrics with an address of their own are not served on the other one.",
-        (
-            Edit(
-                "cli/technopay/cli/service.py",
-                "serves_metrics=settings.metrics_port is None",
-                "serves_metrics=True",
-            ),
-        ),
-        ("tests/feature/test_metrics_address.py::test_metrics_are_at_their_own_address_and_nowhere_else[1]",),
-    ),
-    Breakage(
         "traces-of-others",
         "A command that waits in a mailbox keeps the trace of its own caller.",
         (engine("actors/actor", "            if envelope.context is None:\n", "            if True:\n"),),
@@ -55,6 +43,6 @@ WATCHING = (
         "a-trace-for-each-process",
         "All work about a payment is in the trace whose id is made of the payment's id.",
         (Edit("cli/technopay/cli/tracing.py", "PAYMENT_TRACE.get() or super()", "super()"),),
-        (f"{TRACING}::test_settlement_and_messages_are_in_the_trace_of_the_payment",),
+        (f"{TRACING}::test_a_ratio_keeps_the_same_payments_in_every_process",),
     ),
 )

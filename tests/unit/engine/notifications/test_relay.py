@@ -163,7 +163,7 @@ async def test_each_end_of_a_payment_is_counted_by_its_currency_once_it_is_relay
         news(4, kind="payment.failed", reason="too_many_attempts"), news(5, kind="payment.canceled"),
         news(6, kind="payment.expired"), news(7, kind="payment.refunded"),
         news(8, kind="payment.refused", reason="insufficient_funds"), gone, code_notification(10),
-        news(11, status="unreadable", currency=""),
+        news(11, currency=""),
     ]  # fmt: skip
     office.store.write(*ends, canceled=["EUR", "EUR", "JPY"])
 
