@@ -30,7 +30,7 @@ from technopay.storage import RedisStore
 CALLER = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
 HEADERS = {"traceparent": f"00-{CALLER}-{PARENT}-01"}
-PATIENT = {"settlement_timeout_s": 5.0, "settlement_silence_s": 15.0, "message_timeout_s": 2.0}
+PATIENT: dict[str, Any] = {"settlement_timeout_s": 5.0, "settlement_silence_s": 15.0, "message_timeout_s": 2.0}
 """Real times: on a busy machine, a call that is sent again would have spans of its own."""
 
 
