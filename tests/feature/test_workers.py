@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from support.processes.service import (
 SERVE = ("serve", "--workers", "2", "--port", "0", "--data-dir", "data")
 DEMO = (*SERVE, "--demo")
 AMOUNT = 100
+COUNTED = r'^technopay_payments_total{currency="EUR",outcome="succeeded",worker="[01]"} (\S+)$'
 TOKEN_SECRET = "only-in-the-file-" + "t" * 32
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
@@ -85,6 +87,14 @@ async def test_a_wallet_that_pays_at_all_workers_at_once_stays_correct_and_live(
         # One after the other, on any worker.
         assert sorted(paid["balance_after"] for _, paid in ended) == [n * AMOUNT for n in range(40)]
         assert (await ones[0].get("GET", f"/v1/wallets/{wallet}", user="demo-hot"))["balance"] == 0
+
+        async def all_are_counted() -> bool:
+            counts = re.findall(COUNTED, await ones[0].get("GET", "/metrics"), re.MULTILINE)
+            return sum(map(float, counts)) >= 40
+
+        async with asyncio.timeout(20):
+            while not await all_are_counted():  # noqa: ASYNC110 - there is nothing to wait on
+                await asyncio.sleep(0.05)
         waits = told(await ones[0].get("GET", "/metrics"))
         assert all(waits["technopay_lease_waits_total", worker] >= 0 for worker in "01")
 
@@ -101,6 +111,9 @@ async def test_every_worker_serves_the_metrics_of_all(service: Service) -> None:
             after = told(text)
 
             assert (after["technopay_workers", ""], after["technopay_store_up", ""]) == (2, 1)
+            assert re.search(
+                r'^technopay_build_info{.*store="valkey \d+\.\S+",version="\d\S+"} 1', text, re.MULTILINE
+            )
             grown = [after[counted, worker] - before[counted, worker] for worker in "01"]
             # The worker of the first request to /metrics has counted it, too.
             assert sum(grown) == 3 + 4 + 1

@@ -11,6 +11,7 @@ from planted.repeats import REPEATS_AND_CLAIMS
 from planted.services import SERVICES
 from planted.sign_in import SIGN_IN_AND_BOUNDS
 from planted.store import STORE_AND_REPLIES
+from planted.watching import WATCHING
 
 BREAKAGES = (
     *REPEATS_AND_CLAIMS,
@@ -25,4 +26,5 @@ BREAKAGES = (
     *LOAD,
     *SERVICES,
     *LOOKUPS_AND_CHANGES,
+    *WATCHING,
 )

@@ -31,6 +31,8 @@ from technopay.cli.process import (
     open_standard_streams,
     run_loop,
     say,
+    say_address,
+    writable_file,
 )
 from technopay.cli.service import Service, running_service
 from technopay.cli.settings import (
@@ -39,7 +41,6 @@ from technopay.cli.settings import (
     UsageError,
     load_settings,
     parse_duration,
-    writable_file,
 )
 from technopay.cli.webhooks.commands import webhooks
 from technopay.cli.workers.parent import serve_with_workers
@@ -369,7 +370,7 @@ def run() -> None:
 async def _serve(settings: Settings, *, initialise: bool, demo: bool) -> None:
     async with _running(settings, settings.log_level, initialise=initialise, demo=demo) as service:
         stopped = catch_signals()  # before a reader of the address can send one
-        say(f"technopay: serving on {service.url}")
+        say_address(service.url, service.metrics_url)
         await stopped.wait()
         say("technopay: draining")
 

@@ -9,9 +9,10 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
-from technopay.cli.settings import ConfigurationError, Settings
+from technopay.cli.settings import ConfigurationError, Settings, expand_path
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,18 @@ COLLECT_AFTER_OBJECTS = 50_000
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 OTHER_FILES = 128
 """Open files besides connections: the store, the reserve, logs, modules."""
+
+
+def writable_file(name: str) -> Path:
+    """Return the path of a file that can be written, else raise ValueError with the reason."""
+    if not name.strip():
+        raise ValueError("is empty")
+    path = expand_path(Path(name))
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no directory {path.parent} to write {path.name} to")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"{path} cannot be written")
+    return path
 
 
 def run_loop(main: Coroutine[Any, Any, Result]) -> Result:
@@ -100,6 +113,13 @@ def say(text: str) -> None:
     except OSError:
         # A later flush would fail again, and change the exit status.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say_address(url: str, metrics_url: str | None) -> None:
+    """Print where the server can be reached."""
+    if metrics_url:
+        say(f"technopay: metrics on {metrics_url}/metrics")
+    say(f"technopay: serving on {url}")
 
 
 def open_standard_streams() -> None:

@@ -1,8 +1,8 @@
 """The composition root: a service out of store, plug-ins, engine, sign-in and application."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,13 +12,13 @@ from technopay.cli.demo.seed import seed
 from technopay.cli.logs import LogCollector
 from technopay.cli.plugins import MOCK_CODE, PORTS, require_plugins, running_plugins, setting_of
 from technopay.cli.service_variables import MOCK
-from technopay.cli.settings import ConfigurationError, Settings
+from technopay.cli.settings import ConfigurationError, Settings, trace_exporters
 from technopay.engine import Engine, EngineSettings
 from technopay.engine.fields import is_loopback
 from technopay.engine.settings import key_id_of
 from technopay.http.access_record import RequestObserver
 from technopay.http.api.demo import mock_routes
-from technopay.http.app import create_app
+from technopay.http.app import create_app, create_metrics_app
 from technopay.http.auth.origins import DemoGuard
 from technopay.http.metrics import METRICS, WorkerPeers
 from technopay.http.server.limits import ServerLimits
@@ -37,6 +37,9 @@ EXPOSED = (
     "the demo listens on %s: every client that reaches this address can act as an operator; let it listen on "
     "127.0.0.1 (TECHNOPAY_HOST), or keep other machines out of this network"
 )
+SCRAPERS_MAX = 16
+"""Connections to the address of the metrics."""
+
 Serve = Callable[..., AbstractAsyncContextManager[tuple[str, int]]]
 """Serves an application within its limits: `serving` or `serving_on`, with an address or sockets."""
 
@@ -46,6 +49,8 @@ class Service:
     """A running service."""
 
     url: str
+    metrics_url: str | None
+    """The address of the metrics, if they have one of their own."""
     engine: Engine
     sign_in: SignIn
     export_metrics: Callable[[], bytes]
@@ -102,6 +107,10 @@ def require_configuration(settings: Settings, *, demo: bool) -> tuple[str, SignI
     return secret, sign_in
 
 
+def metrics_host(settings: Settings) -> str:
+    return settings.metrics_host or "127.0.0.1"
+
+
 def show_url(host: str, port: int) -> str:
     return f"http://{format_address(host, port)}"
 
@@ -111,6 +120,7 @@ async def running_service(
     settings: Settings,
     serve: Serve | None = None,
     *,
+    serve_metrics: Serve | None = None,
     initialise: bool = False,
     demo: bool = False,
     observer: RequestObserver | None = None,
@@ -118,6 +128,9 @@ async def running_service(
 ) -> AsyncIterator[Service]:
     """Run a service until the block ends. It drains from the outside in: server, engine, store."""
     serve = serve or partial(serving, host=settings.host, port=settings.port)
+    serve_metrics = serve_metrics or partial(
+        serving, host=metrics_host(settings), port=settings.metrics_port or 0
+    )
     secret, sign_in = require_configuration(settings, demo=demo)
     limits = ServerLimits(
         connections_max=settings.connections_max,
@@ -125,6 +138,8 @@ async def running_service(
         keepalive_s=settings.keepalive_s,
     )
     async with AsyncExitStack() as stack:
+        if exporters := trace_exporters():
+            await stack.enter_async_context(_running_tracing(exporters))
         store = await stack.enter_async_context(make_store(settings, initialise=initialise, demo=demo))
         if demo:
             await seed_once(store, settings, secret)
@@ -147,16 +162,31 @@ async def running_service(
             limits=limits,
             observer=observer,
             has_metrics=settings.metrics,
+            serves_metrics=settings.metrics_port is None,
             cors_origins=settings.cors_origins,
             trusted_proxies=settings.trusted_proxies,
             peers=peers,
         )
         app[METRICS].add(LogCollector())
+        metrics_url = None
+        if settings.metrics_port is not None:
+            alone = serve_metrics(create_metrics_app(app), limits=ServerLimits(connections_max=SCRAPERS_MAX))
+            metrics_url = show_url(*await stack.enter_async_context(alone))
         async with serve(app, limits=limits) as (host, port):
             if peers is None:
                 warn(settings, demo=demo)
                 await report_live_codes(store, settings, secret)
-            yield Service(show_url(host, port), engine, sign_in, app[METRICS].export)
+            yield Service(show_url(host, port), metrics_url, engine, sign_in, app[METRICS].export)
+
+
+def _running_tracing(exporters: Sequence[str]) -> AbstractAsyncContextManager[None]:
+    """Export traces, or warn if the packages for that are missing: a platform may set the variables for all."""
+    try:
+        from technopay.cli.tracing import running_tracing
+    except ImportError:
+        logger.warning("there are no traces: install technopay[otel], or set OTEL_SDK_DISABLED=true")
+        return nullcontext()
+    return running_tracing(exporters)
 
 
 async def seed_once(store: RedisStore, settings: Settings, secret: str) -> None:

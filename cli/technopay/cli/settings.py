@@ -84,18 +84,6 @@ def expand_path(path: Path) -> Path:
         raise ValueError(f"has no home directory to put in the place of {path.parts[0]}") from None
 
 
-def writable_file(name: str) -> Path:
-    """Return the path of a file that can be written, else raise ValueError with the reason."""
-    if not name.strip():
-        raise ValueError("is empty")
-    path = expand_path(Path(name))
-    if not path.parent.is_dir():
-        raise ValueError(f"there is no directory {path.parent} to write {path.name} to")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ValueError(f"{path} cannot be written")
-    return path
-
-
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -202,6 +190,8 @@ class Settings(BaseModel):
     metrics: bool = True
     url: str | None = None
     admin_token: SecretStr | None = None
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    metrics_host: Annotated[str, AfterValidator(_host)] | None = None
     token_algorithm: Annotated[Algorithm, UpperCase] = HS256
     token_secret: Secret | None = None
     token_secret_previous: Secrets = ()
@@ -229,6 +219,13 @@ class Settings(BaseModel):
         if len(previous) >= SECRETS_MAX:
             raise ValueError(f"has to have at most {SECRETS_MAX - 1} secrets")
         return previous
+
+    @field_validator("metrics_host")
+    @classmethod
+    def _with_port(cls, host: str | None, info: ValidationInfo) -> str | None:
+        if host is not None and info.data.get("metrics_port", 0) is None:
+            raise ValueError("needs TECHNOPAY_METRICS_PORT, the port there")
+        return host
 
     def variables_of(self, service: str) -> dict[str, str]:
         """Return the variables of one service, without `TECHNOPAY_<SERVICE>_` before them."""
@@ -290,6 +287,15 @@ def load_settings(**flags: Any) -> Settings:
         return settings
     message = "\n".join(_line(name, problem, given) for name, problem in wrong.items())
     raise UsageError(message) if wrong.keys() & given.keys() else ConfigurationError(message)
+
+
+def trace_exporters() -> list[str]:
+    """Return the exporters that OpenTelemetry's own variables name; without one there are no traces."""
+    get = os.environ.get
+    has_endpoint = get("OTEL_EXPORTER_OTLP_ENDPOINT") or get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    names = get("OTEL_TRACES_EXPORTER") or ("otlp" if has_endpoint else "none")
+    is_off = get("OTEL_SDK_DISABLED", "").lower() == "true"
+    return [] if is_off else [name for name in _items(names) if name != "none"]
 
 
 def _read_environment(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

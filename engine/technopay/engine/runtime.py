@@ -183,6 +183,8 @@ class Runtime:
             mocks=self._mocks,
             script_times=self.store.script_times,
             unreadable=self.store.unreadable.counts,
+            payments=self._relay.payments,
+            messages_dead=self._relay.messages_dead,
         )
 
     async def audit(self) -> Audit:

@@ -63,6 +63,10 @@ class Statistics:
     script_times: Mapping[str, ScriptTime] = field(default_factory=dict)
     unreadable: Mapping[str, int] = field(default_factory=dict)
     """Numbers of unreadable records, by kind."""
+    payments: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Numbers of payments by outcome and currency, of those whose journal entries this process relayed."""
+    messages_dead: int = 0
+    """Messages that this process gave up after their last attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +85,5 @@ class StoreGauges:
     memory_bytes: int | None
     memory_bytes_max: int | None
     """None if the store does not show it, or has no bound."""
+    server: str | None = None
+    """The name and version of its server, if it shows them."""

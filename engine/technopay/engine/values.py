@@ -177,11 +177,15 @@ class Notification(NamedTuple):
 
 
 class News(NamedTuple):
-    """The notifications of a batch of the journal, its last entry, and whether the journal ends there."""
+    """The notifications of a batch of the journal, its last entry, and whether the journal ends there.
+
+    `canceled` are the currencies of the payments that their users canceled, which causes no message.
+    """
 
     notifications: Sequence[Notification]
     end: str
     is_last: bool
+    canceled: Sequence[str] = ()
 
 
 class ClaimedMessage(NamedTuple):

@@ -7,15 +7,16 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from http import HTTPMethod
+from http import HTTPMethod, HTTPStatus
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from technopay.engine import Engine, InternalError, TechnopayError
+from technopay.engine import Engine, InternalError, TechnopayError, tracing
+from technopay.engine.tracing import Tracing
 from technopay.http.access_record import RECORD, RequestObserver, RequestRecord
 from technopay.http.api.events import ALL_EVENT_ROUTES, EVENT_ROUTES
-from technopay.http.api.health import AUDIT_ROUTES, HEALTH_ROUTES
+from technopay.http.api.health import AUDIT_ROUTES, HEALTH_ROUTES, METRICS_MEDIA, METRICS_ROUTES
 from technopay.http.api.invoices import INVOICE_ROUTES
 from technopay.http.api.limits import LIMIT_ROUTES
 from technopay.http.api.notifications import NOTIFICATION_ROUTES
@@ -65,6 +66,7 @@ def create_app(
     limits: ServerLimits | None = None,
     observer: RequestObserver | None = None,
     has_metrics: bool = True,
+    serves_metrics: bool = True,
     peers: WorkerPeers | None = None,
     guard: Guard | None = None,
     cors_origins: Collection[str] = (),
@@ -72,7 +74,8 @@ def create_app(
 ) -> web.Application:
     """Make an application, to be served or to be mounted in another one.
 
-    The `observer` is called after every response. With `peers`, metrics are those of all workers. The `guard`
+    The `observer` is called after every response. `has_metrics` counts requests; without `serves_metrics` the
+    metrics are for `create_metrics_app`. With `peers`, metrics are those of all workers. The `guard`
     raises for requests that must not be processed. Pages of `cors_origins` may use the API. `trusted_proxies`
     may name the client in `X-Forwarded-For`.
     """
@@ -81,10 +84,21 @@ def create_app(
     metrics = Metrics(engine, concurrency, peers)
     observers = [*([metrics.observe] if has_metrics else []), *([observer] if observer else [])]
     cors = Cors(cors_origins) if cors_origins else None
-    routes = (*API_ROUTES, *EVENT_ROUTES, *HEALTH_ROUTES, *START_ROUTES, *DOCS_ROUTES, *more_routes)
+    metrics_routes = METRICS_ROUTES if serves_metrics else ()
+    routes = (
+        *API_ROUTES,
+        *EVENT_ROUTES,
+        *HEALTH_ROUTES,
+        *metrics_routes,
+        *START_ROUTES,
+        *DOCS_ROUTES,
+        *more_routes,
+    )
     routes = (*routes, *openapi_routes(routes))
     templates: dict[web.AbstractResource | None, str] = {}
     middleware = make_middleware(templates, observers, guard, cors, ClientAddress(trusted_proxies))
+    if trace := tracing.active():
+        middleware = make_traced(middleware, trace)
     app = web.Application(client_max_size=BODY_LENGTH_MAX, middlewares=[middleware])
     app[CONCURRENCY], app[METRICS], app[ROUTES] = concurrency, metrics, routes
     resources: dict[str, web.Resource] = {}
@@ -110,6 +124,19 @@ def create_app(
     app.on_shutdown.append(stop_streams)
     app.cleanup_ctx.append(watch_lag)
     return app
+
+
+def create_metrics_app(app: web.Application) -> web.Application:
+    """Make an application that serves the metrics of another one, and nothing else."""
+    metrics = app[METRICS]
+
+    async def show(_: web.Request) -> web.Response:
+        return web.Response(body=await metrics.render(), headers={"Content-Type": METRICS_MEDIA})
+
+    alone = web.Application()
+    alone[CONCURRENCY] = ConcurrencyLimit(ServerLimits())
+    alone.router.add_get("/metrics", show)
+    return alone
 
 
 def make_middleware(
@@ -154,6 +181,34 @@ def make_middleware(
         return response
 
     return middleware
+
+
+def make_traced(middleware: Middleware, trace: Tracing) -> Middleware:
+    """Make a middleware that makes a span around another one; the span has no path, no caller and no body."""
+
+    @web.middleware
+    async def traced(request: web.Request, handler: Handler) -> web.StreamResponse:
+        with trace.request(request.headers) as span:
+            response = await middleware(request, handler)
+            record = request[RECORD]
+            route = f"{record.mount}{record.template or '/unknown'}"
+            span.update_name(f"{record.method} {route}")
+            ids = {f"technopay.{name}": each for name, each in record.ids().items() if name != "user_id"}
+            span.set_attributes(
+                {
+                    "http.request.method": record.method,
+                    "http.route": route,
+                    "http.response.status_code": record.status,
+                    "technopay.code": record.code or "ok",
+                    "technopay.request_id": record.request_id,
+                    **ids,
+                }
+            )
+            if record.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                tracing.fail(span, record.code)
+            return response
+
+    return traced
 
 
 def make_refusal(templates: Mapping[web.AbstractResource | None, str], cors: Cors | None) -> Handler:

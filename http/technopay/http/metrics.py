@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
+from platform import python_version
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -24,7 +25,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from technopay.engine import Engine, StoreGauges, TechnopayError
+from technopay.engine import Engine, StoreGauges, TechnopayError, __version__
 from technopay.http.access_record import RequestRecord
 from technopay.http.server.load_shedding import ConcurrencyLimit
 
@@ -121,6 +122,13 @@ class EngineCollector(Collector):
         for name, time in sorted(engine.script_times.items()):
             times.add_metric([name], time.calls, time.total_s)
         yield times
+        text = "Payments by outcome and currency; a refunded one succeeded before."
+        payments = CounterMetricFamily("technopay_payments", text, labels=["outcome", "currency"])
+        for labels, count in sorted(engine.payments.items()):
+            payments.add_metric(labels, count)
+        yield payments
+        text = "Messages that were given up after their last attempt."
+        yield CounterMetricFamily("technopay_messages_dead", text, engine.messages_dead)
         unreadable = dict(sorted(engine.unreadable.items()))
         text = "Records that cannot be read."
         yield _by_label(CounterMetricFamily, "unreadable_records", text, "kind", unreadable)
@@ -128,6 +136,11 @@ class EngineCollector(Collector):
 
 def store_metrics(store: StoreGauges | None) -> Iterator[Metric]:
     """Yield the metrics of the store and of all engines on it: the same from every worker."""
+    text = "The versions of technopay, of Python, and of the store's server."
+    versions = {"version": __version__, "python": python_version()}
+    build = GaugeMetricFamily("technopay_build_info", text, labels=[*versions, "store"])
+    build.add_metric([*versions.values(), (store and store.server) or "unknown"], 1)
+    yield build
     yield _gauge("store_up", "Whether the store replied for these metrics.", store is not None)
     if store is None:
         return

@@ -230,12 +230,12 @@ def _claimed_message(found: Sequence[Any]) -> ClaimedMessage:
 
 
 def _news(body: Sequence[Any], _: Context) -> News:
-    messages, end, is_last = body
+    messages, end, is_last, canceled = body
     notifications = [
         Notification.of(entry_id, kind, version, reason, readable_context_from(packed))
         for entry_id, kind, version, reason, packed in messages
     ]
-    return News(notifications, end, is_last == 1)
+    return News(notifications, end, is_last == 1, canceled)
 
 
 SUBJECTS: Mapping[str, tuple[str, Callable[[Context, Any], Subject]]] = {

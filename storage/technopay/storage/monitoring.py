@@ -11,7 +11,7 @@ from technopay.engine.statistics import StoreGauges
 from technopay.storage.commands import ReadGauges, ReadMeta
 from technopay.storage.decode import Raw
 from technopay.storage.partitions import Partitions
-from technopay.storage.server.health import Memory
+from technopay.storage.server.health import ServerInfo
 
 MEASURE_S_MAX = 1.0
 """How long a measurement waits for partitions, where there are several."""
@@ -38,7 +38,7 @@ async def ping(partitions: Partitions, sample: Sequence[int]) -> None:
     raise StoreUnavailable("The store did not reply.") from error
 
 
-async def measure(partitions: Partitions, memory: Memory | None) -> StoreGauges:
+async def measure(partitions: Partitions, server: ServerInfo | None) -> StoreGauges:
     """Measure a store. Partitions that do not reply in time are counted, not waited for.
 
     Raises:
@@ -57,8 +57,9 @@ async def measure(partitions: Partitions, memory: Memory | None) -> StoreGauges:
         set_aside_age_ms=max(set_aside_ages),
         partitions_unreachable=len(partitions) - len(found),
         limits=limits.value or [],
-        memory_bytes=memory.used_bytes if memory else None,
-        memory_bytes_max=memory.max_bytes if memory else None,
+        memory_bytes=server.used_bytes if server else None,
+        memory_bytes_max=server.max_bytes if server else None,
+        server=server.version if server else None,
     )
 
 

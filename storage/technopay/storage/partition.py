@@ -11,6 +11,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
+from technopay.engine import tracing
 from technopay.engine.commands import Command
 from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.engine.ports import Outcome
@@ -57,6 +58,7 @@ class Partition:
         self._calendar = calendar
         self._script_times = script_times
         self._unreadable = unreadable
+        self._tracing = tracing.active()
         self._bindings: dict[type[Command[Any]], Binding] = {}
         self._keys: tuple[str, ...] = (keys.journal,)
         self.now_ms = 0
@@ -162,6 +164,8 @@ class Partition:
             fault = StoreUnavailable("The store is not open.")
             asyncio.get_running_loop().call_soon(on_reply, binding, fault)
             return
+        if self._tracing is not None:
+            on_reply = self._tracing.script(binding.script.name, on_reply)
         arguments = binding.arguments(command)
         if binding.takes_lease:
             owner, token, keep = lease or NO_LEASE

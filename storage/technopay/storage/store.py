@@ -297,7 +297,7 @@ class RedisStore:
 
     async def measure(self) -> StoreGauges:
         """Measure the store, for all engines on it."""
-        return await measure(self._partitions, self._client.memory if self._client else None)
+        return await measure(self._partitions, self._client.server_info if self._client else None)
 
     async def audit(self) -> Audit:
         """Recompute the invariants from the journal, in bounded memory."""

@@ -83,6 +83,7 @@ def test_a_file_that_is_no_text_is_named() -> None:
         ("log_format", "Json", "json"),
         ("metrics", "FALSE", False),
         ("metrics", "off", False),
+        ("metrics_port", "9464", 9464),
         ("token_algorithm", "es256", "ES256"),
         ("timezone", "europe/BERLIN", "Europe/Berlin"),
         ("redis_url", "REDIS://h:1", "redis://h:1"),

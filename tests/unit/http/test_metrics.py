@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping
+from platform import python_version
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from technopay.engine import Limit, ScriptTime, Statistics, StoreGauges, StoreUnavailable
+from technopay.engine import Limit, ScriptTime, Statistics, StoreGauges, StoreUnavailable, __version__
 from technopay.engine.record import from_ms
 from technopay.http import metrics as module
 from technopay.http.access_record import RequestRecord
@@ -27,6 +28,7 @@ GAUGES = StoreGauges(
     ],
     memory_bytes=1_000,
     memory_bytes_max=2_000,
+    server="valkey 9.1.2",
 )
 
 ALONE = StoreGauges(
@@ -85,6 +87,7 @@ async def test_the_engine_and_the_store_are_read_at_each_scrape() -> None:
     engine.statistics = Statistics(
         live_actors=1, commands_waiting=2, mailbox_depth_max=5, lease_waits=6, settlements_in_flight=3,
         listeners=7, script_times={"confirm_payment": ScriptTime(calls=8, total_s=0.5)},
+        payments={("succeeded", "EUR"): 9, ("expired", "JPY"): 1}, messages_dead=2,
     )  # fmt: skip
 
     shown = await lines(metrics)
@@ -99,6 +102,10 @@ async def test_the_engine_and_the_store_are_read_at_each_scrape() -> None:
         "technopay_listeners 7.0",
         'technopay_script_seconds_count{script="confirm_payment"} 8.0',
         'technopay_script_seconds_sum{script="confirm_payment"} 0.5',
+        'technopay_payments_total{currency="EUR",outcome="succeeded"} 9.0',
+        'technopay_payments_total{currency="JPY",outcome="expired"} 1.0',
+        "technopay_messages_dead_total 2.0",
+        f'technopay_build_info{{python="{python_version()}",store="valkey 9.1.2",version="{__version__}"}} 1.0',
         "technopay_store_up 1.0",
         "technopay_message_age_seconds 1.5",
         "technopay_payments_set_aside_age_seconds 60.0",
@@ -152,6 +159,7 @@ async def test_without_a_store_the_other_metrics_are_shown(monkeypatch: pytest.M
         engine.measure = measure
         shown = await lines(metrics)
         assert "technopay_store_up 0.0" in shown
+        assert any(line.startswith("technopay_build_info{") and 'store="unknown"' in line for line in shown)
         assert "technopay_live_actors 0.0" in shown
         assert not any(line.startswith("technopay_message_age_seconds") for line in shown)
 
@@ -196,7 +204,10 @@ async def test_every_worker_has_its_samples_and_shared_gauges_and_families_are_t
     for name in ("requests_total", "request_seconds_count", "request_seconds_bucket", "lease_waits_total"):
         assert samples[f"technopay_{name}", "1"] == 4
     assert samples["process_cpu_seconds_total", "1"] > 0
-    for name in ("technopay_store_up", "technopay_store_memory_bytes", "technopay_payments_set_aside"):
+    for name in (
+        "technopay_build_info", "technopay_store_up", "technopay_store_memory_bytes",
+        "technopay_payments_set_aside",
+    ):  # fmt: skip
         assert [key for key in samples if key[0] == name] == [(name, "")]
     heads = [line for line in text.splitlines() if line.startswith("#")]
     assert len(heads) == len(set(heads))

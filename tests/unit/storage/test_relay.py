@@ -12,7 +12,7 @@ from support.fixtures.store_commands import (
     record_deliveries,
     take_due,
 )
-from support.fixtures.store_setup import RIGHT, WRONG, Setup, dump, message_id
+from support.fixtures.store_setup import RIGHT, WRONG, Setup, client_of, dump, message_id
 
 from technopay.engine.notifications.texts import MESSAGE_KINDS
 from technopay.engine.values import Notification
@@ -144,6 +144,7 @@ async def test_entries_cause_notifications_of_what_users_do_not_know_in_their_or
     assert places == sorted(places)
     assert {journal[place][1]["type"] for place in places} == set(MESSAGE_KINDS)
     assert (outbox.cursor, outbox.is_last) == (ids[-1], True)
+    assert list(outbox.canceled) == 3 * ["EUR"], "by their user: one of them by a new start"
 
 
 def named(notice: Notification) -> str:
@@ -189,3 +190,19 @@ async def test_a_long_journal_is_read_in_parts_and_the_list_has_the_messages_of_
     assert (read_on[-1], len(relayed)) == (journal[-1], 18)
     page = await list_messages(setup.store, None, None, "", 100)
     assert [(message.id, message.kind) for message in page.data] == relayed[::-1]
+
+
+@pytest.mark.corrupts
+async def test_a_canceled_payment_that_cannot_be_read_is_passed_over(setup: Setup) -> None:
+    wallet = await setup.wallet()
+    broken, whole = [await setup.started(wallet, await setup.invoice()) for _ in range(2)]
+    for payment in (broken, whole):
+        await setup.cancel(payment)
+    name, client = setup.keys.key("payment", broken), client_of(setup.store)
+    await client.delete(name)
+    await client.set(name, "rubbish")
+
+    outbox = await read(setup)
+
+    assert list(outbox.canceled) == ["EUR"]
+    assert outbox.cursor == (await setup.entries())[-1][0]

@@ -2,8 +2,9 @@
 
 import asyncio
 import signal
+import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from prometheus_client.core import CounterMetricFamily
 from pydantic import SecretStr
 
 from technopay.cli.logs import LogCollector, set_up_logging
-from technopay.cli.process import ENDING, catch_signals, fit_connections, say
+from technopay.cli.process import ENDING, catch_signals, fit_connections, say, say_address
 from technopay.cli.service import (
     make_store,
+    metrics_host,
     report_live_codes,
     require_configuration,
     seed_once,
@@ -45,19 +47,36 @@ async def serve_with_workers(settings: Settings, *, initialise: bool, demo: bool
         folder = Path(name)
         require_socket_path(folder / PARENT)
         sockets = [listening.enter_context(each) for each in await listen(settings.host, settings.port)]
+        for_metrics: list[socket.socket] = []
+        if settings.metrics_port is not None:
+            for_metrics = await listen(metrics_host(settings), settings.metrics_port)
+            for found in for_metrics:
+                listening.enter_context(found)
         async with _running_store(settings, secret, initialise=initialise, demo=demo) as store_url:
             settled = settle(settings, secret, store_url, folder)
-            descriptors = tuple(each.fileno() for each in sockets)
-            configs = [WorkerConfig(each, count, descriptors, folder, demo, settled) for each in range(count)]
-            address = sockets[0].getsockname()
+            descriptors = _descriptors(sockets), _descriptors(for_metrics)
+            configs = [
+                WorkerConfig(number, count, descriptors[0], folder, demo, settled, descriptors[1])
+                for number in range(count)
+            ]
+            url, metrics_url = _url_of(sockets), _url_of(for_metrics) if for_metrics else None
             async with Supervisor(configs) as supervisor, _exporting(folder, supervisor, count):
                 stopped = catch_signals()
                 warn(settings, demo=demo)
-                say(f"technopay: serving on {show_url(str(address[0]), int(address[1]))}")
+                say_address(url, metrics_url)
                 await supervisor.wait_unless_failed(stopped)
                 say("technopay: draining")
                 # Now only the draining workers listen: no client waits in a backlog that is not served.
                 listening.close()
+
+
+def _descriptors(sockets: Sequence[socket.socket]) -> tuple[int, ...]:
+    return tuple(each.fileno() for each in sockets)
+
+
+def _url_of(sockets: Sequence[socket.socket]) -> str:
+    host, port, *_ = sockets[0].getsockname()
+    return show_url(str(host), int(port))
 
 
 @asynccontextmanager

@@ -43,6 +43,8 @@ class WorkerConfig:
     demo: bool
     settings: Settings
     """As the parent read them: a worker reads neither the environment nor files."""
+    metrics_sockets: tuple[int, ...] = ()
+    """Listening sockets of the metrics, if they have an address of their own."""
 
 
 class WorkerFailed(Exception):
@@ -182,7 +184,7 @@ async def _start(config: WorkerConfig) -> asyncio.subprocess.Process:
         stdout=asyncio.subprocess.PIPE,
         # A terminal sends Ctrl-C to every process of its session; only the parent ends workers.
         start_new_session=True,
-        pass_fds=config.sockets,
+        pass_fds=(*config.sockets, *config.metrics_sockets),
     )
     assert process.stdin is not None
     # It stays open: its end shows a worker that the parent is gone, even a killed one.

@@ -8,12 +8,13 @@ import pickle
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from functools import partial
 from typing import BinaryIO
 
 from technopay.cli.logs import set_up_logging
 from technopay.cli.process import catch_signals, run_loop
-from technopay.cli.service import running_service
+from technopay.cli.service import Serve, running_service
 from technopay.cli.workers.peers import Peers
 from technopay.cli.workers.supervisor import WorkerConfig
 from technopay.http.server.serving import serving_on
@@ -50,7 +51,8 @@ async def _work(config: WorkerConfig, reports: BinaryIO) -> int:
         async with (
             running_service(
                 settings,
-                partial(serving_on, sockets=[socket.socket(fileno=each) for each in config.sockets]),
+                _serving_on(config.sockets),
+                serve_metrics=_serving_on(config.metrics_sockets),
                 demo=config.demo,
                 observer=observer,
                 peers=peers,
@@ -67,6 +69,10 @@ async def _work(config: WorkerConfig, reports: BinaryIO) -> int:
             _report(reports, str(error) or type(error).__name__)
         return 1
     return 0
+
+
+def _serving_on(descriptors: Sequence[int]) -> Serve:
+    return partial(serving_on, sockets=[socket.socket(fileno=each) for each in descriptors])
 
 
 def _report(reports: BinaryIO, failure: str | None) -> None:

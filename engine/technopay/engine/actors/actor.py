@@ -132,7 +132,11 @@ class Actor:
             self._barrier = envelope
         self._sent.append(envelope)
         try:
-            self._context.store.send(envelope.command, lease, partial(self._on_result, envelope))
+            send, on_result = self._context.store.send, partial(self._on_result, envelope)
+            if envelope.context is None:
+                send(envelope.command, lease, on_result)
+            else:
+                envelope.context.run(send, envelope.command, lease, on_result)
         except Exception:
             logger.exception("a command cannot be sent: %s", type(envelope.command).__name__)
             asyncio.get_running_loop().call_soon(self._on_result, envelope, InternalError())

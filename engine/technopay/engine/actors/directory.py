@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+from technopay.engine import tracing
 from technopay.engine.actors.actor import Actor, ActorContext
 from technopay.engine.actors.mailbox import Envelope
 from technopay.engine.commands import Command
@@ -20,6 +21,7 @@ class Directory:
     def __init__(self, store: Store, clock: Clock, settings: EngineSettings, owner: str) -> None:
         self._context = ActorContext(store, clock, owner, settings.mailbox_capacity, self._passivate)
         self._settings = settings
+        self._tracing = tracing.active()
         self._live: dict[str, Actor] = {}
         self.commands_waiting = 0
         """How many commands were accepted and have no outcome yet."""
@@ -67,7 +69,10 @@ class Directory:
             raise Overloaded
         deadline = self._context.clock.monotonic() + self._settings.command_deadline_s
         reply: asyncio.Future[Outcome[Value]] = asyncio.get_running_loop().create_future()
-        self._activate(wallet_id).put(Envelope(command, reply, deadline, on_outcome))
+        envelope = Envelope(command, reply, deadline, on_outcome)
+        if self._tracing is not None:
+            envelope.context = self._tracing.command(command, reply)
+        self._activate(wallet_id).put(envelope)
         self.commands_waiting += 1
         try:
             return await reply

@@ -3,6 +3,7 @@
 from asyncio import Future
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ class Envelope:
     """A command, the future of its outcome, and the deadline for sending it (monotonic seconds).
 
     `on_outcome` gets the outcome, too, even if the caller has left. `resolve_by` is the deadline of the outcome
-    after a lost reply. `was_busy` is set once another process had the wallet.
+    after a lost reply. `was_busy` is set once another process had the wallet. `context` has its span.
     """
 
     command: Command[Any]
@@ -25,6 +26,7 @@ class Envelope:
     on_outcome: Callable[[Outcome[Any]], None] | None = None
     resolve_by: float | None = None
     was_busy: bool = False
+    context: Context | None = None
 
 
 class Mailbox:

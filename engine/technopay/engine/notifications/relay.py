@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from technopay.engine import tracing
 from technopay.engine.claims import Claims
 from technopay.engine.commands import ClaimRelay, RecordAttempt, RecordDeliveries
 from technopay.engine.errors import Fault
@@ -16,6 +18,7 @@ from technopay.engine.values import (
     ClaimedMessage,
     FailedDelivery,
     Fate,
+    News,
     Notification,
 )
 from technopay.engine.verifiers.code_keys import CodeKeys
@@ -27,6 +30,15 @@ BATCH, BATCH_BEHIND = 250, 1_000
 ERROR_LENGTH_MAX = 200
 RETRIES_MAX = 1_000
 """Retries of messages at a time."""
+OUTCOMES = {
+    ("payment.succeeded", ""): "succeeded",
+    ("payment.failed", "settlement_failed"): "settlement_failed",
+    ("payment.failed", "too_many_attempts"): "too_many_attempts",
+    ("payment.canceled", ""): "canceled",
+    ("payment.expired", ""): "expired",
+    ("payment.refunded", ""): "refunded",
+}
+"""The outcomes of payments, by the kind of their last message and its reason."""
 
 
 class UnreadableError(Exception):
@@ -55,6 +67,10 @@ class Relay:
         self._keys = keys
         self._settings = settings
         self._owner = owner
+        self._tracing = tracing.active()
+        self.payments: Counter[tuple[str, str]] = Counter()
+        """Payments by outcome and currency: each is counted by the one engine that relays its entry."""
+        self.messages_dead = 0
 
     async def step(self, partition: int) -> bool:
         """Deliver the messages of a batch of a journal; return whether there may be more."""
@@ -70,6 +86,9 @@ class Relay:
         recorded = RecordDeliveries(partition, token, news.end, retry_ms, failed)
         if (await self._store.run(recorded)).code != "ok":
             self._claims.lose(claim)
+        else:
+            self._count(news)
+            self.messages_dead += sum(each.fate == "dead" for each in failed)
         self._behind.discard(partition)
         if not news.is_last:
             self._behind.add(partition)
@@ -113,6 +132,16 @@ class Relay:
         attempt = RecordAttempt(partition, entry_id, message.claim, fate, error, retry_ms)
         if (await self._store.run(attempt)).code != "ok":
             self._claims.lose(claim)
+        else:
+            self.messages_dead += fate == "dead"
+
+    def _count(self, news: News) -> None:
+        """Count the payments that ended in a batch of the journal."""
+        self.payments.update(("canceled", currency) for currency in news.canceled)
+        for each in news.notifications:
+            outcome = OUTCOMES.get((each.kind, each.reason))
+            if outcome and each.context and each.context.currency:
+                self.payments[outcome, each.context.currency] += 1
 
     async def _deliver_all(
         self, partition: int, notifications: Sequence[Notification], channel: Method | None = None
@@ -125,8 +154,9 @@ class Relay:
             return []
         implied = [_implied_channel(notification) for notification in notifications]
         reached = [channel or self._channel_for(*each) for each in zip(notifications, implied, strict=True)]
+        deliver = self._deliver_traced if self._tracing else self._deliver
         deliveries = [
-            asyncio.create_task(self._deliver(partition, notification, through))
+            asyncio.create_task(deliver(partition, notification, through))
             for notification, through in zip(notifications, reached, strict=True)
         ]
         try:
@@ -153,6 +183,14 @@ class Relay:
             return implied
         other: Method = "sms" if implied == "email" else "email"
         return other if other in self._channels and context.phone and context.email else implied
+
+    async def _deliver_traced(self, partition: int, notification: Notification, channel: Method) -> Fate:
+        assert self._tracing is not None
+        payment_id = notification.context.payment_id if notification.context else ""
+        with self._tracing.payment("message", payment_id, kind=notification.kind, channel=channel) as span:
+            fate = await self._deliver(partition, notification, channel)
+            span.set_attribute("technopay.fate", fate)
+            return fate
 
     async def _deliver(self, partition: int, notification: Notification, channel: Method) -> Fate:
         """Deliver a message, if it still has to be sent."""

@@ -13,6 +13,7 @@ from technopay.engine.claims import CLAIM_S, Claim
 from technopay.engine.deadlines import Deadlines
 from technopay.engine.ports import Clock, SettlementService
 from technopay.engine.settings import EngineSettings
+from technopay.engine.tracing import Tracing
 from technopay.engine.values import Claimed, PaymentTerms, Verdict
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class SettlementProtocol:
         deadlines: Deadlines,
         claimed: Claimed,
         claim: Claim,
+        tracing: Tracing | None = None,
     ) -> None:
         self._service = service
         self._clock = clock
@@ -62,6 +64,7 @@ class SettlementProtocol:
         self._deadlines = deadlines
         self._payment_id = claimed.payment.id
         self._claim = claim
+        self._tracing = tracing
         self._replied_at = clock.monotonic()
         self._refund = claimed.refund
         payment = claimed.payment
@@ -110,6 +113,8 @@ class SettlementProtocol:
         if now - self._replied_at >= self._settings.settlement_silence_s:
             raise SilenceError
         self._claim.work_ends_at = now + self._settings.settlement_timeout_s + CLAIM_S["payment"]
+        if self._tracing is not None:
+            request = self._tracing.call(request)
         try:
             with self._deadlines.begin():
                 reply = await request(*terms)

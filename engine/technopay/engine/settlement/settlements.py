@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
+from technopay.engine import tracing
 from technopay.engine.claims import Claim, Claims
 from technopay.engine.commands import CompletePayment, SetAside
 from technopay.engine.deadlines import Deadlines
@@ -50,6 +51,8 @@ class Settlements:
         self._settings = settings
         self._on_change = on_change
         self._deadlines = Deadlines(settings.settlement_timeout_s)
+        self._tracing = tracing.active()
+        self._finish = self._complete_traced if self._tracing else self._complete
         self._running: dict[str, Running] = {}
 
     @property
@@ -87,10 +90,15 @@ class Settlements:
                 await asyncio.wait(late, timeout=drain_s)
             await self._claims.give_up("payment")
 
-    async def _finish(self, claimed: Claimed, claim: Claim) -> None:
+    async def _complete_traced(self, claimed: Claimed, claim: Claim) -> None:
+        assert self._tracing is not None
+        with self._tracing.payment("settlement", claimed.payment.id):
+            await self._complete(claimed, claim)
+
+    async def _complete(self, claimed: Claimed, claim: Claim) -> None:
         payment = claimed.payment
         protocol = SettlementProtocol(
-            self._service, self._clock, self._settings, self._deadlines, claimed, claim
+            self._service, self._clock, self._settings, self._deadlines, claimed, claim, self._tracing
         )
         try:
             verdict = await (protocol.reverse() if payment.status == "refunding" else protocol.decide())

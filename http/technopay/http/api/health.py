@@ -54,8 +54,8 @@ async def metrics(call: Call) -> Response:
 HEALTH_ROUTES = (
     Route("GET", "/livez", None, livez, result=Health, ignores_query=True),
     Route("GET", "/readyz", None, readyz, also=(503,), result=Health, ignores_query=True),
-    Route("GET", "/metrics", None, metrics, media=METRICS_MEDIA, ignores_query=True),
 )
+METRICS_ROUTES = (Route("GET", "/metrics", None, metrics, media=METRICS_MEDIA, ignores_query=True),)
 
 
 def _health(status: str, mocks: Sequence[str] = ()) -> Response:

@@ -22,7 +22,7 @@ from technopay.storage.server.connection import (
     pack,
     pack_call,
 )
-from technopay.storage.server.health import HealthCheck, Memory, NotPrimary, StoreFull, info_of
+from technopay.storage.server.health import HealthCheck, NotPrimary, ServerInfo, StoreFull, info_of
 from technopay.storage.server.reasons import meaning_of
 from technopay.storage.server.replication import Acknowledgements, ReplicaWait
 from technopay.storage.server.sentinel import find_primary
@@ -121,9 +121,9 @@ class ServerClient:
         return self._connection is not None and not self._connection.is_lost
 
     @property
-    def memory(self) -> Memory | None:
-        """The memory of the server as of the last check, if it shows that."""
-        return self._health.memory if self._health else None
+    def server_info(self) -> ServerInfo | None:
+        """What the server showed of itself at the last check."""
+        return self._health.server_info if self._health else None
 
     def send(
         self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], on_result: OnResult

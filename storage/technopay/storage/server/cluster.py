@@ -30,7 +30,7 @@ from technopay.storage.server.client import (
 )
 from technopay.storage.server.connection import MOVED, Command, PendingCall, pack, pack_call
 from technopay.storage.server.data_check import DataCheck
-from technopay.storage.server.health import Memory, StoreFull
+from technopay.storage.server.health import ServerInfo, StoreFull
 from technopay.storage.server.reasons import meaning_of
 from technopay.storage.server.slot_map import NO_SLOTS, ask_slots, slot_of
 
@@ -101,9 +101,9 @@ class ClusterClient:
         return [routes[0].number for routes in self._at.values()]
 
     @property
-    def memory(self) -> Memory | None:
-        """The memory of the node that is nearest to its bound."""
-        found = [each.memory for each in self._nodes.values() if each.memory is not None]
+    def server_info(self) -> ServerInfo | None:
+        """The figures of the node whose memory is nearest to its bound."""
+        found = [each.server_info for each in self._nodes.values() if each.server_info is not None]
         return max(found, key=lambda each: (each.used_bytes / (each.max_bytes or inf), each), default=None)
 
     def watch(self, interval_s: float) -> None:

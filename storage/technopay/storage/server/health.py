@@ -50,11 +50,12 @@ class NotPrimary(StoreUnfit):
     """Raised when the server is a replica."""
 
 
-class Memory(NamedTuple):
-    """The memory that a store uses, and its bound if it has one."""
+class ServerInfo(NamedTuple):
+    """The memory that a store uses, its bound if it has one, and the name and version of its server."""
 
     used_bytes: int
     max_bytes: int | None
+    version: str
 
     @property
     def is_short(self) -> bool:
@@ -83,7 +84,7 @@ class HealthCheck:
         self._is_full = False
         self._run_with_file: str | None = None
         """The run of the server whose append-only file was found open."""
-        self.memory: Memory | None = None
+        self.server_info: ServerInfo | None = None
         """As of the last check; None before it, or where the server does not show it."""
 
     def forget(self) -> None:
@@ -106,9 +107,9 @@ class HealthCheck:
         try:
             await self._check_server(request, ask, info, settings)
             await self._data.check(self, request, expected, replies)
-            if self._is_full and self._durability != "unchecked" and self.memory is not None:
+            if self._is_full and self._durability != "unchecked" and self.server_info is not None:
                 raise StoreFull(
-                    f"the store is full: it uses more than its maxmemory of {self.memory.max_bytes} bytes"
+                    f"the store is full: it uses more than its maxmemory of {self.server_info.max_bytes} bytes"
                 )
         except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise StoreUnavailable(
@@ -179,13 +180,16 @@ class HealthCheck:
     def _note_memory(self, info: Mapping[str, str]) -> None:
         if "used_memory" not in info:
             return
-        was_short = self.memory is not None and self.memory.is_short
-        self.memory = Memory(int(info["used_memory"]), int(info.get("maxmemory", "0")) or None)
-        if self.memory.is_short and not was_short:
-            logger.warning("the store has used %d of %s bytes of its maxmemory", *self.memory)
+        was_short = self.server_info is not None and self.server_info.is_short
+        name = info.get("server_name", "redis")
+        version = f"{name} {info.get(f'{name}_version', info['redis_version'])}"
+        now = ServerInfo(int(info["used_memory"]), int(info.get("maxmemory", "0")) or None, version)
+        self.server_info = now
+        if now.is_short and not was_short:
+            logger.warning("the store has used %d of %s bytes of its maxmemory", now.used_bytes, now.max_bytes)
         # used_memory includes buffers that the server does not count against its bound.
-        counted = self.memory.used_bytes - int(info.get("mem_not_counted_for_evict", "0"))
-        self._is_full = counted > (self.memory.max_bytes or inf) * (MEMORY_FREED if self._is_full else 1)
+        counted = now.used_bytes - int(info.get("mem_not_counted_for_evict", "0"))
+        self._is_full = counted > (now.max_bytes or inf) * (MEMORY_FREED if self._is_full else 1)
 
 
 def require_primary(info: Mapping[str, str], *, is_node: bool = False) -> None:

@@ -157,3 +157,43 @@ async def test_a_message_without_a_channel_is_never_sent(notification: Notificat
 
     assert office.fates == ["waiting"]
     assert office.failed == [("1-0", missing, f"there is no channel for {missing}")]
+
+
+async def test_each_end_of_a_payment_is_counted_by_its_currency_once_it_is_relayed() -> None:
+    office = Office()
+    relay = office.relay
+    gone = Notification("9-0", "payment.expired", None, "", None)
+    ends = [
+        news(1), news(2, currency="USD"), news(3, kind="payment.failed", reason="settlement_failed"),
+        news(4, kind="payment.failed", reason="too_many_attempts"), news(5, kind="payment.canceled"),
+        news(6, kind="payment.expired"), news(7, kind="payment.refunded"),
+        news(8, kind="payment.refused", reason="insufficient_funds"), gone, code_notification(10),
+        news(11, currency=""),
+    ]  # fmt: skip
+    office.store.write(*ends, canceled=["EUR", "EUR", "JPY"])
+
+    office.store.is_fenced = True
+    await relay.step(0)
+    assert relay.payments == {}, "another engine relays it, and counts it"
+
+    office.store.is_fenced = False
+    await relay.step(0)
+    assert relay.payments == {
+        ("succeeded", "EUR"): 1, ("succeeded", "USD"): 1, ("settlement_failed", "EUR"): 1,
+        ("too_many_attempts", "EUR"): 1, ("canceled", "EUR"): 3, ("canceled", "JPY"): 1, ("expired", "EUR"): 1,
+        ("refunded", "EUR"): 1,
+    }  # fmt: skip
+
+
+async def test_messages_that_are_given_up_are_counted_when_that_is_recorded() -> None:
+    office = Office(email=None, sms=None)
+    relay = office.relay
+    last = SETTINGS.message_attempts - 1
+
+    for attempts, is_fenced, count in ((0, False, 0), (last, True, 0), (last, False, 1), (last, False, 2)):
+        office.store.is_fenced = is_fenced
+        await relay.deliver_again(0, ClaimedMessage(news(), "email", attempts, "3"), 0.0)
+        assert relay.messages_dead == count
+    office.store.write(news(status="unreadable"))
+    await relay.step(0)
+    assert relay.messages_dead == 3

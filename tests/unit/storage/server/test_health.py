@@ -112,6 +112,8 @@ async def test_a_store_is_full_when_the_server_says_so_and_until_there_is_room(s
             await server.refuse(health, "uses more than its maxmemory of 1000 bytes")
         else:
             await health.check(server.request)
+    assert health.server_info
+    assert health.server_info.version == "redis 7.0.15"
 
 
 async def test_until_a_store_is_adopted_only_the_server_is_looked_at(server: FakeServer) -> None:

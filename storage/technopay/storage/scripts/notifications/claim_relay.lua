@@ -2,9 +2,9 @@
 --
 -- Claim the relay and read the news behind its cursor, at most `limit` entries; without entries nothing is written.
 --
--- Returns {code, now, claim, [{entry, kind, code version, reason, context}], last entry, whether it is the end}: 'nothing',
--- or 'busy' while another process relays. For the context see shared/message.lua: {payment} for an unreadable one. A
--- payment that is gone causes no message.
+-- Returns {code, now, claim, [{entry, kind, code version, reason, context}], last entry, whether it is the end,
+-- [currencies of the payments that were canceled without a message]}: 'nothing', or 'busy' while another process relays.
+-- For the context see shared/message.lua: {payment} for an unreadable one. A payment that is gone causes no message.
 
 local cursor, relay_owner, claimed_until = fields('relay', nil, 'cursor', 'owner', 'claimed_until')
 local remaining_ms = (tonumber(claimed_until or '') or 0) - now
@@ -18,12 +18,14 @@ end
 local claim = int(redis.call('HINCRBY', key('relay'), 'claim', 1))
 redis.call('HSET', key('relay'), 'owner', owner, 'claimed_until', int(now + RELAY_MS))
 
-local messages = {}
+local messages, canceled = {}, {}
 
 local function add_message(entry)
     local entry_fields = read_entry(entry)
     local kind = message_kind(entry_fields)
     if not kind then
+        local is_known, currency = pcall(fields, 'payment', entry_fields.payment, 'currency')
+        canceled[#canceled + 1] = is_known and currency or nil
         return
     end
     local is_read, context = pcall(message_context, entry_fields.payment)
@@ -38,4 +40,4 @@ for _, entry in ipairs(entries) do
         add_message(entry)
     end
 end
-return {'ok', at, claim, messages, entries[#entries][1], #entries < tonumber(limit) and 1 or 0}
+return {'ok', at, claim, messages, entries[#entries][1], #entries < tonumber(limit) and 1 or 0, canceled}
