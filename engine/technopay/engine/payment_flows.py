@@ -103,8 +103,26 @@ async def cancel(runtime: Runtime, called: Operation, user_id: str, payment_id: 
 
 async def refund(runtime: Runtime, route: PaymentRoute, command: BeginRefund) -> OperatorPayment:
     outcome = await runtime.directory.run(route.wallet_id, command, runtime.following())
-    payment = cast("OperatorPayment", await runtime.wait_for_rest(unwrap(outcome), REFUND_WAIT_S))
-    return payment.as_replay() if outcome.replayed else payment
+    begun = unwrap(outcome)
+    payment = cast("OperatorPayment", await runtime.wait_for_rest(begun, REFUND_WAIT_S))
+    return _after_refund(payment, begun).as_replay() if outcome.replayed else payment
+
+
+def _after_refund(payment: OperatorPayment, begun: OperatorPayment) -> OperatorPayment:
+    """Return a payment as it was after the refund that was begun: a replay must not show later ones."""
+    refunds = payment.refunds[: len(begun.refunds)]
+    if not refunds or len(refunds) == len(payment.refunds) or refunds[-1].id != begun.refunds[-1].id:
+        return payment
+    refunded = sum(each.amount for each in refunds if each.status == "done")
+    resolution = payment.resolution
+    changes = {
+        "refunds": refunds,
+        "refunded_amount": refunded,
+        "status": "refunded" if refunded == payment.amount else "succeeded",
+        "set_aside": False,
+        "resolution": resolution if resolution and resolution.at <= refunds[-1].at else None,
+    }
+    return OperatorPayment.trusted(**payment.__dict__ | changes)
 
 
 async def route_of(runtime: Runtime, payment_id: str, user_id: str | None) -> PaymentRoute:

@@ -35,6 +35,9 @@ class End:
     paid: int = 0
 
 
+LINE, TAKEN_OUT, ADJUSTED = 50, 20, 3
+"""The amounts of the corrections."""
+
 PAID = End("succeeded", "settled", AMOUNT)
 CALLED_OFF = End("failed", "called_off")
 DECLINED = End("failed", "declined")
@@ -95,6 +98,25 @@ async def refund(client: CrashClient) -> None:
     await client.ask("refund_payment", payment_id=payment["id"])
     await client.rest(payment)
     await client.message("payment.refunded")
+
+
+async def corrections(client: CrashClient) -> None:
+    """A purchase refunded in two parts, a bank's line sent twice, a withdrawal and an adjustment."""
+    await set_up(client)
+    payment = await client.confirm(await client.start(await bill(client)))
+    await client.message("payment.succeeded")
+    client.begin()
+    for part, kind in ((AMOUNT // 3, "payment.partially_refunded"), (None, "payment.refunded")):
+        amount: dict[str, Any] = {} if part is None else {"amount": part, "note": "a scratch"}
+        await client.ask("refund_payment", payment_id=payment["id"], **amount)
+        await client.rest(payment)
+        await client.message(kind)
+    wallet = {"wallet_id": client.wallet["id"]}
+    line: dict[str, Any] = {"amount": LINE, "reference": "line 1"}
+    await client.ask("deposit", **wallet, **line)
+    await client.ask("withdraw", **wallet, amount=TAKEN_OUT, note="in cash", by="bob")
+    await client.ask("adjust", **wallet, amount=-ADJUSTED, note="a fee", by="bob")
+    await client.ask("deposit", **wallet, **line)  # nothing happens, so this reply is not recorded
 
 
 async def second_thoughts(client: CrashClient) -> None:
@@ -164,11 +186,13 @@ def settlement(merchant: str) -> Callable[[CrashClient], Awaitable[None]]:
     return tell
 
 
+CORRECTED = DEPOSITED + LINE - TAKEN_OUT - ADJUSTED
 CROWDED = DEPOSITED + CROWD * AMOUNT
 LATE = ("confirmation.code", "payment.succeeded")
 PURCHASES: Mapping[str, Story] = {
     "purchase": Story(purchase, [PAID]),
     "refund": Story(refund, [REFUNDED]),
+    "corrections": Story(corrections, [REFUNDED], deposited=CORRECTED),
     "second_thoughts": Story(second_thoughts, [CANCELED] * 3, debits=0),
     "crowd": Story(crowd, [], debits=0, deposited=CROWDED),
     "late_message": Story(late_message, [PAID], changes={"agenda_interval_s": 0.5}, deaf_to=LATE),
