@@ -7,6 +7,7 @@ from technopay.engine.errors import (
     ConfirmationInvalid,
     CurrencyMismatch,
     DailyLimitExceeded,
+    DeliveryNotFound,
     EngineClosed,
     EventPositionUnknown,
     Fault,
@@ -44,6 +45,7 @@ from technopay.engine.errors import (
     WalletBusy,
     WalletInactive,
     WalletNotFound,
+    WebhookNotFound,
 )
 from technopay.engine.events.feed import Subscription
 from technopay.engine.models import (
@@ -76,6 +78,8 @@ from technopay.engine.ports import (
     SettlementService,
     Store,
     Verifier,
+    WebhookAnswer,
+    WebhookSender,
 )
 from technopay.engine.record import Page
 from technopay.engine.settings import EngineSettings
@@ -90,6 +94,7 @@ from technopay.engine.testing.doubles import (
 from technopay.engine.testing.mocks import InboxMessage, MockChannel, MockSettlementService, read_mock_inbox
 from technopay.engine.values import PaymentTerms, RefundTerms
 from technopay.engine.verifiers.message_code import MessageCode
+from technopay.engine.webhooks.models import Delivery, Resent, Webhook
 
 __version__ = "0.1.0"
 
@@ -106,6 +111,8 @@ __all__ = [
     "ConfirmationInvalid",
     "CurrencyMismatch",
     "DailyLimitExceeded",
+    "Delivery",
+    "DeliveryNotFound",
     "Difference",
     "Engine",
     "EngineClosed",
@@ -157,6 +164,7 @@ __all__ = [
     "Refund",
     "RefundTerms",
     "Refusal",
+    "Resent",
     "Resolution",
     "ScriptTime",
     "ScriptedSettlementService",
@@ -181,5 +189,9 @@ __all__ = [
     "WalletBusy",
     "WalletInactive",
     "WalletNotFound",
+    "Webhook",
+    "WebhookAnswer",
+    "WebhookNotFound",
+    "WebhookSender",
     "read_mock_inbox",
 ]

@@ -14,13 +14,14 @@ from technopay.engine.ports import Outcome
 from technopay.engine.reads import ListMessages, SearchPayments
 from technopay.engine.record import Page
 from technopay.engine.values import Position
+from technopay.engine.webhooks.commands import ListDeliveries
 from technopay.storage.partition import Partition
 from technopay.storage.records import id_of
 
 ROUNDS_MAX = 8
 """How often the partitions are read for one page; after that, it can be short while there is a next one."""
 
-Listing = SearchPayments | ListMessages
+Listing = SearchPayments | ListMessages | ListDeliveries
 
 
 class Place(NamedTuple):

@@ -26,6 +26,7 @@ from technopay.engine.fields import named_partition
 from technopay.engine.ports import Outcome
 from technopay.engine.reads import ListMessages, ReadLimits, SearchPayments
 from technopay.engine.values import Lease
+from technopay.engine.webhooks.commands import ListDeliveries
 from technopay.storage.creations import Creations
 from technopay.storage.limit_slices import LimitSlices
 from technopay.storage.merged_lists import merge
@@ -49,6 +50,7 @@ class Partitions:
         self._composites: dict[type[Command[Any]], Callable[[Any], Awaitable[Outcome[Any]]]] = {
             SearchPayments: self._list,
             ListMessages: self._list,
+            ListDeliveries: partial(merge, self._all),
             SetLimit: self._slices.set_limit,
             CreateUser: self._creations.create,
             CreateWallet: self._creations.create,
