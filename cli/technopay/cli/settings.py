@@ -202,6 +202,7 @@ class Settings(BaseModel):
     email: Factory | None = None
     sms: Factory | None = None
     verifier: Factory | None = None
+    webhook_private: Annotated[Literal["refuse", "allow"], AnyCase] = "refuse"
     service_variables: Annotated[dict[str, str], Field(repr=False)] = {}
     """`TECHNOPAY_SETTLEMENT_…` and the like, which belong to the factories: by the name after the prefix."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = "info"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from types import NoneType
-from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from pydantic import BeforeValidator, Field, create_model
 
@@ -34,7 +34,7 @@ def _checked(rule: Rule, kind: type) -> tuple[Any, ...]:
     """Return a rule for pydantic, which refuses values of another kind."""
 
     def validate(value: Any) -> Any:
-        if isinstance(value, kind) and (error := rule.error(value)):
+        if isinstance(value, get_origin(kind) or kind) and (error := rule.error(value)):
             raise ValueError(error)
         return value
 

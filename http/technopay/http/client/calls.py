@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -30,6 +31,14 @@ class Calls:
     async def _put(self, model: type[RecordT], path: str, body: Mapping[str, Any]) -> RecordT:
         """Replace something; a call that can be repeated as it is."""
         return await self._transport.call(model, Request("PUT", path, body))
+
+    async def _patch(self, model: type[RecordT], path: str, body: Mapping[str, Any]) -> RecordT:
+        """Change parts of something; a call that can be repeated as it is."""
+        return await self._transport.call(model, Request("PATCH", path, body))
+
+    async def _delete(self, path: str) -> None:
+        """Delete something; a call that can be repeated as it is."""
+        await self._transport.call(NoneType, Request("DELETE", path))
 
 
 def part(value: str) -> str:
