@@ -25,8 +25,12 @@ ARGUMENTS: dict[str, Any] = {
     "email": "alice@example.com", "expires_at": datetime(2036, 1, 1, tzinfo=UTC), "idempotency_key": "a-key",
     "invoice_id": "inv_1", "limit": 7, "merchant": "bookshop", "message_id": "msg_1", "method": "sms",
     "note": "seen", "outcome": "settled", "payment_id": "pay_1", "phone": "+15550100", "reference": "R-1",
-    "set_aside": True, "status": "succeeded", "user_id": "alice", "wait_s": 2.0, "wallet_id": "wal_1",
+    "set_aside": True, "user_id": "alice", "wait_s": 2.0, "wallet_id": "wal_1",
+    "delivery_id": "dlv_1", "overlap_s": 60, "types": ["payment.succeeded"], "url": "https://example.com/",
+    "webhook_id": "whk_1",
 }  # fmt: skip
+STATUSES = {"listNotifications": "dead", "listDeliveries": "dead", "updateWebhook": "paused"}
+"""Of operations with statuses other than those of a payment."""
 
 
 class Recorder:
@@ -50,7 +54,7 @@ async def made(route: Route) -> tuple[Recorder, dict[str, Any]]:
     client._transport = cast("Any", recorder)
     operation = getattr(client, method_name(route.operation_id))
     arguments = {
-        name: "dead" if (name, route.operation_id) == ("status", "listNotifications") else ARGUMENTS[name]
+        name: STATUSES.get(route.operation_id, "succeeded") if name == "status" else ARGUMENTS[name]
         for name in inspect.signature(operation).parameters
     }
     await operation(**arguments)

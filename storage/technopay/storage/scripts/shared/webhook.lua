@@ -39,7 +39,10 @@ end
 
 -- The index of a webhook's deliveries of a status.
 local function index_of(webhook_id, status)
-    return key('deliveries:' .. status, webhook_id)
+    if status == 'waiting' then
+        return key('deliveries:waiting', webhook_id)
+    end
+    return status == 'dead' and key('deliveries:dead', webhook_id) or key('deliveries:delivered', webhook_id)
 end
 
 -- Let a delivery wait in the queue of its subject, in the order of entries.

@@ -32,7 +32,7 @@ end
 if status == 'deleted' then
     redis.call('DEL', key('webhook', webhook_id))
     redis.call('HSET', key('webhook', webhook_id), 'epoch', epoch, 'status', status)
-    redis.call('ZADD', key('agenda'), int(now + FORGOTTEN_MS), 'whd_' .. webhook_id)
+    redis.call('ZADD', key('agenda'), 'NX', int(now + FORGOTTEN_MS), 'whd_' .. webhook_id)
     return {delete_batch() and 'more' or 'ok', at, ''}
 end
 redis.call('HSET', key('webhook', webhook_id), 'epoch', epoch, 'status', status, 'merchant', merchant, 'types', types,
