@@ -240,8 +240,8 @@ async def test_a_deleted_webhook_leaves_nothing_behind(clocked: Setup, fake_cloc
     await run.take_due(clocked.store, 100)
     left = {name.partition(":")[0] for name in set(await dump(clocked.store)) - empty}
     assert left <= {
-        "webhooks", "wallet", "entries", "invoice", "invoices", "payment", "payments", "code", "journal", "limit",
-        "agenda", "operation",
+        "webhooks", "wallet", "entries", "invoice", "invoices", "payment", "payments", "code", "journal",
+        "limit", "agenda", "operation",
     }  # fmt: skip
     agenda = (await dump(clocked.store)).get("agenda", {})
     assert not [member for member in agenda if member.startswith(("whk_", "whd_", "dlv_"))]

@@ -121,6 +121,7 @@ async def rotate_webhook_secret(
     """Replace the secret of a webhook; for the overlap, deliveries are signed by the earlier one, too."""
     webhooks = runtime.webhooks
     called = runtime.operation("rotate_webhook_secret", (webhook_id,), idempotency_key, [overlap_s])
+    webhook_id = _id_or_unknown(webhook_id)
     secret, sealed = _new_secret(runtime, webhook_id)
 
     def change(endpoint: Endpoint, now_ms: int) -> Endpoint:
@@ -128,7 +129,7 @@ async def rotate_webhook_secret(
             secrets=webhooks.secrets.rotated(endpoint, sealed.id, secret, now_ms, overlap_s)
         )
 
-    outcome = await webhooks.registry.change(called, _id_or_unknown(webhook_id), change)
+    outcome = await webhooks.registry.change(called, webhook_id, change)
     return _with_secret(runtime, outcome, secret, sealed)
 
 
