@@ -71,16 +71,15 @@ async def test_every_event_is_sent_signed_in_order_and_with_the_masked_record(
 ) -> None:
     webhook = await setup.engine.create_webhook(url=URL)
     assert webhook.secret is not None
-    assert (webhook.status, webhook.types, webhook.merchant, webhook.failing_since) == (
-        "active",
-        [],
-        None,
-        None,
-    )
-    payment = await setup.pay()
+    assert (webhook.status, webhook.types, webhook.merchant) == ("active", [], None)
+    payment = await setup.start()
+    await sent(sender, 2)
+    await setup.confirm(payment)
     first, *found = await sent(sender, 4)
+    if "payment" in first.event:  # an invoice and its payment have no order
+        first, found[0] = found[0], first
     assert (first.event["type"], first.event["invoice"]["id"]) == ("invoice.created", payment.invoice_id)
-    assert sender.types() == ["invoice.created", *PAYMENT_TYPES]
+    assert [each.event["type"] for each in found] == PAYMENT_TYPES
     for version, each in enumerate(found, 1):
         verify(webhook.secret, each)
         assert set(each.event) == {"id", "type", "at", "version", "payment"}
@@ -236,7 +235,7 @@ async def test_a_deleted_webhook_is_gone_and_a_repeat_succeeds(setup: Setup, sen
         for call in (engine.find_webhook, engine.list_deliveries, engine.send_dead_deliveries_again,
                      engine.update_webhook, engine.rotate_webhook_secret):  # fmt: skip
             with pytest.raises(WebhookNotFound):
-                await call(webhook_id=unknown)  # type: ignore[operator]
+                await call(webhook_id=unknown)
     with pytest.raises(WebhookNotFound):
         await engine.delete_webhook(webhook_id="whk_00none")
 
