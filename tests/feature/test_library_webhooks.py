@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.fixtures.clock import FakeClock
 from support.fixtures.engine_setup import SECRET, Setup, make_setup, quick_settings, wait_for
-from support.fixtures.webhooks import OK, RecordingSender, Sent, deliveries, verify
+from support.fixtures.webhooks import OK, RecordingSender, deliveries, sent, settled, verify
 
 from technopay.engine import (
     DeliveryNotFound,
@@ -47,25 +47,6 @@ async def setup(store: RedisStore, sender: RecordingSender) -> AsyncIterator[Set
         yield await make_setup(engine, store)
 
 
-async def sent(sender: RecordingSender, number: int) -> list[Sent]:
-    """Wait until so many attempts were made."""
-
-    async def look() -> bool:
-        return len(sender.sent) >= number
-
-    await wait_for(look)
-    return sender.sent[:number]
-
-
-async def has_settled(setup: Setup, webhook_id: str) -> bool:
-    return not await deliveries(setup.engine, webhook_id, "waiting")
-
-
-async def settled(setup: Setup, webhook_id: str) -> None:
-    """Wait until no delivery waits."""
-    await wait_for(lambda: has_settled(setup, webhook_id))
-
-
 async def test_every_event_is_sent_signed_in_order_and_with_the_masked_record(
     setup: Setup, sender: RecordingSender
 ) -> None:
@@ -89,7 +70,7 @@ async def test_every_event_is_sent_signed_in_order_and_with_the_masked_record(
     assert found[0].event["payment"]["confirmation"]["sent_to"] == "a***@example.com"
     assert "alice@example.com" not in str([each.body for each in found])
     assert found[2].event["payment"]["status"] == "succeeded"
-    await settled(setup, webhook.id)
+    await settled(setup.engine, webhook.id)
     listed = await deliveries(setup.engine, webhook.id)
     assert [each.event_id for each in listed] == [each.id for each in (*reversed(found), first)]
     assert {(each.status, each.attempts, each.last_status, each.last_answer) for each in listed} == {
@@ -117,7 +98,7 @@ async def test_a_retry_has_the_same_body_and_later_events_wait_for_it(
     assert all(each.event["payment"]["id"] == payment.id for each in sender.sent)
     for each in sender.sent:
         verify(webhook.secret, each)
-    await settled(setup, webhook.id)
+    await settled(setup.engine, webhook.id)
     assert (await setup.engine.find_webhook(webhook_id=webhook.id)).failing_since is None
 
 
@@ -137,7 +118,7 @@ async def test_a_slow_endpoint_delays_no_other_one(setup: Setup, sender: Recordi
         return len(sender.types(OTHER)) == number
 
     await wait_for(all_fast)
-    await settled(setup, fast.id)
+    await settled(setup.engine, fast.id)
     assert len(sender.types(URL)) <= module.SENDS_MAX, "the slow one takes its share, and no more"
     assert len(await deliveries(setup.engine, slow.id, "waiting")) == number
 
@@ -156,7 +137,7 @@ async def test_an_endpoint_that_is_gone_is_switched_off_until_it_is_active_again
         await setup.engine.update_webhook(webhook_id=webhook.id, status="disabled")  # type: ignore[arg-type]
     active = await setup.engine.update_webhook(webhook_id=webhook.id, status="active")
     assert (active.status, active.failing_since) == ("active", None)
-    await settled(setup, webhook.id)
+    await settled(setup.engine, webhook.id)
     assert len({each.id for each in sender.sent}) == 2
 
 
@@ -294,7 +275,7 @@ async def test_dead_deliveries_are_sent_again_one_by_one_or_all(
     replay = await engine.send_dead_deliveries_again(webhook_id=webhook.id, idempotency_key="all")
     assert (replay.resent, replay.replayed) == (2, True)
     await wait_for(lambda: dead_ones(setup, webhook.id, 0))
-    await settled(setup, webhook.id)
+    await settled(setup.engine, webhook.id)
     assert [each.status for each in await deliveries(engine, webhook.id)] == ["delivered"] * 3
 
 
@@ -309,7 +290,7 @@ async def test_an_engine_learns_of_the_webhooks_of_another_one(
         webhook = await without_sender.create_webhook(url=URL)
         await setup.invoice()
         await sent(sender, 1)
-        await settled(setup, webhook.id)
+        await settled(setup.engine, webhook.id)
 
 
 async def test_a_creation_that_was_broken_off_is_finished(
@@ -333,7 +314,7 @@ async def test_a_creation_that_was_broken_off_is_finished(
         return bool(sender.sent)
 
     await wait_for(is_known)
-    await settled(setup, webhook.id)
+    await settled(setup.engine, webhook.id)
 
 
 async def test_an_engine_with_the_next_secret_signs_and_one_without_the_earlier_leaves_it_to_others(
@@ -348,7 +329,7 @@ async def test_an_engine_with_the_next_secret_signs_and_one_without_the_earlier_
         [first] = await sent(sender, 1)
         assert webhook.secret
         verify(webhook.secret, first)
-        await settled(setup, webhook.id)
+        await settled(setup.engine, webhook.id)
     async with Engine(store, quick_settings(secret=NEXT), webhook_sender=sender) as alone:
         setup = Setup(alone, store, "alice", setup.wallet)
         await setup.invoice()
@@ -358,7 +339,7 @@ async def test_an_engine_with_the_next_secret_signs_and_one_without_the_earlier_
         await engine.update_webhook(webhook_id=webhook.id, types=[])
     async with Engine(store, quick_settings(secret=NEXT), webhook_sender=sender) as alone:
         verify(webhook.secret, (await sent(sender, 2))[1])
-        await settled(Setup(alone, store, "alice", setup.wallet), webhook.id)
+        await settled(alone, webhook.id)
     assert {key_id for key_id, number in (await store.count_encrypted()).items() if number} == {
         alone._runtime.keys.ids[0]
     }
