@@ -135,10 +135,13 @@ async def running_engines(role: Role) -> AsyncIterator[Engines]:
 
 
 async def kill_engines(chance: random.Random, pair: Sequence[Engines]) -> None:
-    for number in range(KILLS):
-        await asyncio.sleep(chance.uniform(0.2, 1.5))
-        await pair[number % len(pair)].kill()
-        await pair[number % len(pair)].start()
+    async def kill_again(engines: Engines) -> None:
+        for _ in range(KILLS // len(pair)):
+            await asyncio.sleep(chance.uniform(0.5, 3.0))
+            await engines.kill()
+            await engines.start()
+
+    await asyncio.gather(*(kill_again(engines) for engines in pair))
 
 
 async def interrupt(chance: random.Random, receiver: WebhookReceiver) -> None:

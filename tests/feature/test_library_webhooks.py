@@ -129,7 +129,7 @@ async def test_an_endpoint_that_is_gone_is_switched_off_until_it_is_active_again
     webhook = await setup.engine.create_webhook(url=URL)
     sender.answers[URL] = [WebhookAnswer(410, "gone")]
     await setup.invoice()
-    await wait_for(lambda: has_status(setup, webhook.id, "disabled"))
+    await wait_for(lambda: has_status(setup, webhook.id, "disabled"), within_s=15)
     await setup.invoice()
     await asyncio.sleep(0.2)
     assert len(sender.sent) == 1

@@ -8,6 +8,7 @@ from planted.money import CONFIRMATION, ENDINGS
 from planted.repeats import REPEATS_AND_CLAIMS
 from planted.sign_in import SIGN_IN_AND_BOUNDS
 from planted.store import STORE_AND_REPLIES
+from planted.webhooks import WEBHOOKS
 
 BREAKAGES = (
     *REPEATS_AND_CLAIMS,
@@ -19,4 +20,5 @@ BREAKAGES = (
     *SIGN_IN_AND_BOUNDS,
     *EVENTS,
     *LOAD,
+    *WEBHOOKS,
 )
