@@ -114,3 +114,29 @@ async def test_bad_requests_name_the_field_and_change_nothing(api: Api) -> None:
     (await api.operate("POST", f"{path}/deliveries/dlv_001-1/send")).refuse(404, "delivery_not_found")
     (await api.operate("GET", f"{path}/deliveries?status=lost")).refuse(422, "validation_failed")
     (await api.get("/v1/admin/webhooks")).refuse(403, "forbidden")
+
+
+async def test_deliveries_of_all_partitions_are_one_list_over_http(receiver: WebhookReceiver) -> None:
+    async with (
+        RedisStore.fake(partitions=3) as store,
+        HttpWebhookSender(private="allow") as sender,
+        running_api(store, sender=sender, webhook_private="allow") as api,
+    ):
+        webhook = (await api.operate("POST", "/webhooks", {"url": receiver.url})).expect(201)
+        users = ("alice", "bob", "carol", "dave", "erin")
+        assert len({store.partition_of(user) for user in users}) > 1
+        for user in users:
+            await (await make_person(api, user)).invoice()
+
+        async def have_arrived() -> bool:
+            return len(receiver.received()) == len(users)
+
+        await wait_for(have_arrived)
+        path, cursor, seen = f"/webhooks/{webhook['id']}/deliveries?limit=2&cursor=", "", []
+        while cursor is not None:
+            page = (await api.operate("GET", path + cursor)).expect(200)
+            seen += [each["event_id"] for each in page["data"]]
+            cursor = page["next_cursor"]
+        times = [event_id[6:] for event_id in seen]
+        assert times == sorted(times, reverse=True)
+        assert sorted(seen) == sorted(each["id"] for each in receiver.received())

@@ -81,11 +81,7 @@ WEBHOOKS = (
     Breakage(
         "webhook-takes-all",
         "A slow endpoint has a bounded share of a process.",
-        (
-            engine(
-                "webhooks/deliveries", "min(SENDS_MAX - self._taken[webhook_id], ROOM_MAX)", "ROOM_MAX * 10"
-            ),
-        ),
+        (engine("webhooks/deliveries", "min(SENDS_MAX - self._taken[webhook_id], ROOM_MAX)", "ROOM_MAX * 10"),),
         (f"{LIBRARY}::test_a_slow_endpoint_delays_no_other_one[fake]",),
     ),
     Breakage(

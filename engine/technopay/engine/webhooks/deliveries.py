@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from technopay.engine.background import Loop
-from technopay.engine.errors import Fault, OutcomeUnknown
+from technopay.engine.errors import Fault
 from technopay.engine.polling import PartitionOwners, Polls
 from technopay.engine.ports import Clock, Store, WebhookAnswer, WebhookSender
 from technopay.engine.settings import EngineSettings
@@ -39,7 +39,6 @@ PAUSE_S = 0.01
 ANSWER_BYTES_MAX = 1_024
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 GONE = 410
-NO_ANSWER = WebhookAnswer(0, "")
 
 
 class Webhooks:
@@ -161,7 +160,8 @@ class Webhooks:
                 if answer.status == GONE:
                     await self._disable(endpoint)
                 await self._record(partition, delivery, fate, answer)
-                await self._note_failing(endpoint, is_failing=fate == "failed")
+                if fate != "dead":
+                    await self._note_failing(endpoint, is_failing=fate == "failed")
         except Fault as fault:  # it is sent again when its claim has expired
             logger.warning("delivery %s of %s: %s", delivery.event_id, delivery.webhook_id, fault.code)
         except Exception:
@@ -186,7 +186,7 @@ class Webhooks:
             return "dead", WebhookAnswer(0, "the record of the event cannot be read")
         secrets = self.secrets.open_all(endpoint, delivery.now_ms)
         if secrets is None:
-            raise OutcomeUnknown("This engine lacks the key of the secret.")
+            return "failed", WebhookAnswer(0, "the secret of the webhook cannot be decrypted")
         body = body_of(delivery)
         headers = {
             "Content-Type": "application/json",

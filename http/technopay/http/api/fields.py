@@ -95,7 +95,7 @@ FIELDS: Mapping[str, FieldSpec] = {
     "cursor": FieldSpec(
         "The `next_cursor` of the previous page; empty for the first page",
         None,
-        (Field(max_length=64, pattern="^[0-9A-Za-z_-]*$"),),
+        (Field(max_length=64, pattern="^[0-9A-Za-z._-]*$"),),
     ),
     "status": FieldSpec("Only records with this status"),
     "set_aside": FieldSpec("Only payments that wait for an operator, or only others"),
