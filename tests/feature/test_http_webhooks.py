@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from support.fixtures.engine_setup import wait_for
 from support.fixtures.http_api import DELIVERY, PAGE, WEBHOOK, Api, make_person, running_api
+from support.processes.service import running_command
 from support.processes.webhook_receiver import WebhookReceiver
 
 from technopay.engine.webhooks import deliveries as module
@@ -140,3 +141,22 @@ async def test_deliveries_of_all_partitions_are_one_list_over_http(receiver: Web
         times = [event_id[6:] for event_id in seen]
         assert times == sorted(times, reverse=True)
         assert sorted(seen) == sorted(each["id"] for each in receiver.received())
+
+
+async def test_serve_delivers_with_a_setting_for_private_addresses(
+    tmp_path: Path, receiver: WebhookReceiver
+) -> None:
+    arguments = ("serve", "--demo", "--port", "0", "--data-dir", "data")
+    allowed = {"TECHNOPAY_WEBHOOK_PRIVATE": "allow"}
+    with running_command(tmp_path / "home", *arguments, settings=allowed) as service:
+        operator = service.token("demo-operator", admin=True)
+        status, webhook = service.ask("POST", "/v1/admin/webhooks", {"url": receiver.url}, operator)
+        assert status == 201, webhook
+        await receiver.trust(webhook["secret"])
+        assert service.purchase()[0] == 200
+
+        async def have_arrived() -> bool:
+            return len(receiver.received()) >= 3
+
+        await wait_for(have_arrived)
+        assert all(each["verified"] for each in receiver.received())
