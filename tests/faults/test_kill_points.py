@@ -14,7 +14,8 @@ from support.servers.services_stub import running_stub
 pytestmark = pytest.mark.timeout(240)
 
 OF_A_PURCHASE = {
-    "before initialise", "after bind_secret", "after create_user", "before create_wallet", "after change_balance",
+    "before initialise", "after bind_secret", "after create_user", "before create_wallet",
+    "after change_balance",
     "before start_payment", "after start_payment", "before claim_relay", "after claim_relay",
     "before deliver confirmation.code", "after deliver confirmation.code", "after add_to_mock_inbox",
     "before record_deliveries", "after record_deliveries", "before confirm_payment", "after confirm_payment",

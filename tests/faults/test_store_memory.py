@@ -80,7 +80,7 @@ ALL = {
 }
 EXEMPT = {
     "complete_payment", "take_due", "renew_claims", "set_aside", "record_attempt", "mock_settlement",
-    "write_tick", "record_loss",
+    "write_tick", "record_loss", "record_delivery",
 }  # fmt: skip
 """Scripts that work on accepted commands: no money already taken waits for memory."""
 

@@ -69,6 +69,8 @@ GOOD: dict[str, Any] = {
     "created_from": None, "created_to": None, "metadata": {"order": "7"},
     "code": "123456", "wait_s": 0, "method": "email", "after": None, "idempotency_key": "key",
     **{f"{kind}_id": f"{kind[:3]}_00none" for kind in ("wallet", "invoice", "payment", "message")},
+    "url": "https://example.com/", "types": ["payment.started"], "overlap_s": 60, "webhook_id": "whk_00none",
+    "delivery_id": "dlv_001-1",
 }  # fmt: skip
 ANYTHING: list[Any] = [
     None, True, 5, -5, 10**400, 5.5, math.nan, math.inf, -0.0, Number.ONE, Decimal(5), b"alice",
@@ -114,7 +116,7 @@ def arguments_of(name: str) -> dict[str, Any]:
 def takes(name: str, parameter: str) -> tuple[set[Any], bool]:
     """Return the declared types of an argument, and whether it is optional."""
     hint = typing.get_type_hints(getattr(Engine, name))[parameter]
-    options = set(typing.get_args(hint) or [hint])
+    options = {list if typing.get_origin(each) is list else each for each in typing.get_args(hint) or [hint]}
     if typing.get_origin(hint) is typing.Literal or any(map(typing.get_args, options)):
         return {str}, type(None) in options
     return options - {type(None)}, type(None) in options

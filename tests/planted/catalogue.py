@@ -12,6 +12,7 @@ from planted.services import SERVICES
 from planted.sign_in import SIGN_IN_AND_BOUNDS
 from planted.store import STORE_AND_REPLIES
 from planted.watching import WATCHING
+from planted.webhooks import WEBHOOKS
 
 BREAKAGES = (
     *REPEATS_AND_CLAIMS,
@@ -27,4 +28,5 @@ BREAKAGES = (
     *SERVICES,
     *LOOKUPS_AND_CHANGES,
     *WATCHING,
+    *WEBHOOKS,
 )

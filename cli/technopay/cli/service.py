@@ -1,6 +1,7 @@
 """The composition root: a service out of store, plug-ins, engine, sign-in and application."""
 
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from technopay.http.auth.origins import DemoGuard
 from technopay.http.metrics import METRICS, WorkerPeers
 from technopay.http.server.limits import ServerLimits
 from technopay.http.server.serving import format_address, serving
+from technopay.http.webhooks import HttpWebhookSender
 from technopay.storage import RedisStore
 
 logger = logging.getLogger(__name__)
@@ -86,6 +88,7 @@ def engine_settings(settings: Settings, secret: str, *, demo: bool) -> EngineSet
         secret=secret,
         previous_secrets=settings.previous_secrets,
         code_lifetime_s=settings.code_lifetime_s,
+        webhook_private=settings.webhook_private,
         **limits,
     )
 
@@ -145,6 +148,7 @@ async def running_service(
             await seed_once(store, settings, secret)
             sign_in = sign_in.for_demo(secret, (await store.read_meta())["incarnation"])
         plugins = await stack.enter_async_context(running_plugins(settings, store, demo=demo))
+        sender = await stack.enter_async_context(HttpWebhookSender(private=settings.webhook_private))
         engine = await stack.enter_async_context(
             Engine(
                 store,
@@ -152,6 +156,7 @@ async def running_service(
                 settlement_service=plugins.settlement,
                 channels=plugins.channels,
                 verifier=plugins.verifier,
+                webhook_sender=sender,
             )
         )
         app = create_app(
@@ -210,15 +215,22 @@ def warn(settings: Settings, *, demo: bool) -> None:
 
 
 async def report_live_codes(store: RedisStore, settings: Settings, secret: str) -> None:
-    """Log the number of live codes of each secret, if a store has seen more than one."""
+    """Log how much each secret is still needed for, if a store has seen more than one."""
     known = set((await store.read_meta()).get("secret_ids", "").split())
     ours = {key_id_of(each) for each in (secret, *settings.previous_secrets)}
     is_refused = known and known.isdisjoint(ours)
     if is_refused or (len(ours) == 1 and known <= ours):
         return
-    counts, is_all = await store.count_live_codes()
-    parts = [f"{counts.pop(key_id_of(secret), 0)} of TECHNOPAY_SECRET"]
-    for number, each in enumerate(settings.previous_secrets, 1):
+    secrets = (secret, *settings.previous_secrets)
+    codes, is_all = await store.count_live_codes()
+    logger.info("live codes%s: %s", "" if is_all else ", at least", _by_secret(codes, secrets))
+    logger.info("encrypted records: %s", _by_secret(await store.count_encrypted(), secrets))
+
+
+def _by_secret(counts: Counter[str], secrets: Sequence[str]) -> str:
+    """Write the counts of the keys of secrets, the current one first."""
+    parts = [f"{counts.pop(key_id_of(secrets[0]), 0)} of TECHNOPAY_SECRET"]
+    for number, each in enumerate(secrets[1:], 1):
         parts.append(f"{counts.pop(key_id_of(each), 0)} of item {number} of TECHNOPAY_SECRET_PREVIOUS")
     parts.append(f"{counts.total()} of secrets that are not set here")
-    logger.info("live codes%s: %s", "" if is_all else ", at least", ", ".join(parts))
+    return ", ".join(parts)

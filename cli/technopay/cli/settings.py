@@ -183,6 +183,7 @@ class Settings(BaseModel):
     email: Annotated[str, AfterValidator(partial(parse_service, "email"))] | None = None
     sms: Annotated[str, AfterValidator(partial(parse_service, "sms"))] | None = None
     verifier: Annotated[str, AfterValidator(partial(parse_service, "verifier"))] | None = None
+    webhook_private: Annotated[Literal["refuse", "allow"], AnyCase] = "refuse"
     service_variables: Annotated[dict[str, str], Field(repr=False)] = {}
     """`TECHNOPAY_SETTLEMENT_…` and the like, which belong to the services: by the name after the prefix."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = "info"

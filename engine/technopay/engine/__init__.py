@@ -7,6 +7,7 @@ from technopay.engine.errors import (
     ConfirmationInvalid,
     CurrencyMismatch,
     DailyLimitExceeded,
+    DeliveryNotFound,
     EngineClosed,
     EventPositionUnknown,
     Fault,
@@ -46,6 +47,7 @@ from technopay.engine.errors import (
     WalletBusy,
     WalletInactive,
     WalletNotFound,
+    WebhookNotFound,
 )
 from technopay.engine.events.subscription import Subscription
 from technopay.engine.models import (
@@ -80,6 +82,8 @@ from technopay.engine.ports import (
     SettlementService,
     Store,
     Verifier,
+    WebhookAnswer,
+    WebhookSender,
 )
 from technopay.engine.record import Page
 from technopay.engine.settings import EngineSettings
@@ -94,6 +98,7 @@ from technopay.engine.testing.doubles import (
 from technopay.engine.testing.mocks import InboxMessage, MockChannel, MockSettlementService, read_mock_inbox
 from technopay.engine.values import PaymentTerms, RefundTerms
 from technopay.engine.verifiers.message_code import MessageCode
+from technopay.engine.webhooks.models import Delivery, Resent, Webhook
 
 __version__ = "0.1.0"
 
@@ -110,6 +115,8 @@ __all__ = [
     "ConfirmationInvalid",
     "CurrencyMismatch",
     "DailyLimitExceeded",
+    "Delivery",
+    "DeliveryNotFound",
     "Difference",
     "Engine",
     "EngineClosed",
@@ -164,6 +171,7 @@ __all__ = [
     "RefundTerms",
     "RefundTooLarge",
     "Refusal",
+    "Resent",
     "Resolution",
     "ScriptTime",
     "ScriptedSettlementService",
@@ -189,5 +197,9 @@ __all__ = [
     "WalletEvent",
     "WalletInactive",
     "WalletNotFound",
+    "Webhook",
+    "WebhookAnswer",
+    "WebhookNotFound",
+    "WebhookSender",
     "read_mock_inbox",
 ]

@@ -4,9 +4,18 @@ from collections.abc import Callable, Mapping
 from typing import Self
 
 from technopay.engine.models import Method, Payment
-from technopay.engine.operations import events, invoices, limits, notifications, payments, users, wallets
+from technopay.engine.operations import (
+    events,
+    invoices,
+    limits,
+    notifications,
+    payments,
+    users,
+    wallets,
+    webhooks,
+)
 from technopay.engine.operations import store as store_operations
-from technopay.engine.ports import Channel, Clock, Ids, SettlementService, Store, Verifier
+from technopay.engine.ports import Channel, Clock, Ids, SettlementService, Store, Verifier, WebhookSender
 from technopay.engine.runtime import Runtime
 from technopay.engine.settings import EngineSettings
 from technopay.engine.statistics import Statistics
@@ -28,12 +37,15 @@ class Engine:
         settlement_service: SettlementService | None = None,
         channels: Mapping[Method, Channel] | None = None,
         verifier: Verifier | None = None,
+        webhook_sender: WebhookSender | None = None,
         clock: Clock | None = None,
         ids: Ids | None = None,
     ) -> None:
         if not isinstance(settings, EngineSettings) or not hasattr(store, "read_journal"):
             raise TypeError("an engine takes a store and EngineSettings")
-        self._runtime = Runtime(store, settings, settlement_service, channels, verifier, clock, ids)
+        self._runtime = Runtime(
+            store, settings, settlement_service, channels, verifier, webhook_sender, clock, ids
+        )
 
     async def start(self) -> None:
         """Bind the store to the secret, or raise StoreUnfit; begin the background work."""
@@ -116,4 +128,14 @@ class Engine:
 
     list_events = events.list_events
     all_events = events.all_events
+    create_webhook = webhooks.create_webhook
+    list_webhooks = webhooks.list_webhooks
+    find_webhook = webhooks.find_webhook
+    update_webhook = webhooks.update_webhook
+    delete_webhook = webhooks.delete_webhook
+    rotate_webhook_secret = webhooks.rotate_webhook_secret
+    list_deliveries = webhooks.list_deliveries
+    send_delivery_again = webhooks.send_delivery_again
+    send_dead_deliveries_again = webhooks.send_dead_deliveries_again
+
     events = events.events

@@ -2,7 +2,8 @@
 
 TechnopayError                 every error of the engine; has `code` and `retryable`
 ├── Refusal                    a rule refused the call; nothing changed (exceptions: see the class)
-│   ├── UserNotFound, WalletNotFound, InvoiceNotFound, PaymentNotFound, MessageNotFound
+│   ├── UserNotFound, WalletNotFound, InvoiceNotFound, PaymentNotFound, MessageNotFound,
+│   │   WebhookNotFound, DeliveryNotFound
 │   │                          it does not exist, or belongs to another user
 │   ├── UserBlocked, WalletInactive, UserExists, ReferenceUsed
 │   ├── InvoiceAlreadyPaid, InvoiceNotPayable, InvoiceNotVoidable, PaymentInProgress,
@@ -99,6 +100,16 @@ class PaymentNotFound(Refusal):
 class MessageNotFound(Refusal):
     code = "not_found"
     message = "There is no such message."
+
+
+class WebhookNotFound(Refusal):
+    code = "webhook_not_found"
+    message = "There is no such webhook."
+
+
+class DeliveryNotFound(Refusal):
+    code = "delivery_not_found"
+    message = "The webhook has no such delivery."
 
 
 class UserBlocked(Refusal):

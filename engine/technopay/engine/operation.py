@@ -30,6 +30,7 @@ RULES = {
     bool: "has to be true or false",
     datetime: "has to be a time with its offset from UTC",
     dict: "has to be an object of texts",
+    list: "has to be a list of texts",
 }
 
 
@@ -47,11 +48,12 @@ class Form:
                 kind, *metadata = get_args(option)
                 options[place] = get_origin(kind) or kind
                 self.rules += [each.error for each in metadata if isinstance(each, Rule)]
+        options = [list if get_origin(option) is list else option for option in options]
         self.choices = [choice for option in options for choice in get_args(option)]
         types = [str if get_origin(option) is Literal else option for option in options]
         self.rule = f"has to be {' or '.join(self.choices)}" if self.choices else RULES[types[0]]
         self.types = frozenset([*types, *([int] if float in types else [])])
-        self.plain_types = self.types - {str} if self.choices else self.types
+        self.plain_types = self.types - {str} if self.choices else self.types - {list}
         """The types of which every value is valid as it is."""
 
     def take(self, value: Any) -> Any:
@@ -67,6 +69,8 @@ class Form:
             elif not (datetime in self.types and isinstance(value, datetime)):
                 raise TypeError(self.rule)
         if self.choices and value is not None and value not in self.choices:
+            raise TypeError(self.rule)
+        if type(value) is list and not all(type(item) is str for item in value):
             raise TypeError(self.rule)
         return value
 

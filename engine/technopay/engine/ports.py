@@ -111,6 +111,25 @@ class Channel(Protocol):
         """Deliver a message."""
 
 
+class WebhookAnswer(NamedTuple):
+    """The answer of an endpoint: its HTTP status, and the beginning of its body as text."""
+
+    status: int
+    text: str
+
+
+class WebhookSender(Protocol):
+    """Sends events to the endpoints of webhooks."""
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> WebhookAnswer:
+        """POST once, without following redirects; the engine bounds the time.
+
+        An exception means that there was no answer; its text is shown to operators. Unless private addresses
+        are allowed, each address is checked before the connection: see technopay.engine.webhooks.addresses.
+        """
+        ...
+
+
 class Store(Protocol):
     """The only source of truth. Each command is one atomic step, by the clock of the store.
 

@@ -23,7 +23,16 @@ from technopay.engine.fields import partition_in
 from technopay.engine.models import Audit, Method, Payment
 from technopay.engine.notifications.relay import Relay
 from technopay.engine.polling import ANNOUNCE_INTERVAL_S, PartitionOwners, Polls
-from technopay.engine.ports import Channel, Clock, Ids, Outcome, SettlementService, Store, Verifier
+from technopay.engine.ports import (
+    Channel,
+    Clock,
+    Ids,
+    Outcome,
+    SettlementService,
+    Store,
+    Verifier,
+    WebhookSender,
+)
 from technopay.engine.reads import FindPayment
 from technopay.engine.record import Record
 from technopay.engine.settings import EngineSettings
@@ -35,6 +44,7 @@ from technopay.engine.testing.mocks import MockChannel, MockSettlementService
 from technopay.engine.values import Claimed, Due, Operation
 from technopay.engine.verifiers.code_keys import CodeKeys
 from technopay.engine.verifiers.second_step import PaymentRoute, SecondStep
+from technopay.engine.webhooks.deliveries import Webhooks
 
 Value = TypeVar("Value")
 
@@ -71,6 +81,7 @@ class Runtime:
         settlement_service: SettlementService | None,
         channels: Mapping[Method, Channel] | None,
         verifier: Verifier | None,
+        webhook_sender: WebhookSender | None,
         clock: Clock | None,
         ids: Ids | None,
     ) -> None:
@@ -101,6 +112,9 @@ class Runtime:
         self._relays = Polls("relay", self._relay.step, *polled)
         self._agendas = Polls("agenda", self._take_due_of, *polled)
         self.feed = Feed(store, self.clock, settings)
+        self.webhooks = Webhooks(
+            store, webhook_sender, self.clock, settings, self._partition_owners, self.new_call
+        )
         self.waiters = Waiters()
         self.agenda = Loop("agenda", self._take_due, interval_s, self.clock)
         self.relay = Loop("relay", self._relay_news, interval_s, self.clock, pause_s=RELAY_PAUSE_S)
@@ -131,7 +145,9 @@ class Runtime:
         self._loop = asyncio.get_running_loop()
         with suppress(Fault):  # until it knows the others, it polls all partitions
             await self._partition_owners.announce()
-        for part in (self.agenda, self.relay, self.feed, self._renewal, self._announcement):
+        for part in (
+            self.agenda, self.relay, self.feed, self.webhooks, self._renewal, self._announcement
+        ):  # fmt: skip
             part.start()
         self._state = State.RUNNING
 
@@ -153,6 +169,7 @@ class Runtime:
             await self.relay.stop(drain_s)
             await self._relays.stop(drain_s)
             await self._relay.drain(drain_s)
+            await self.webhooks.stop(drain_s)
             await self._announcement.stop(drain_s)
             await self._partition_owners.leave()
             await self._renewal.stop(drain_s)
@@ -284,6 +301,7 @@ class Runtime:
         """Have relay and feed read the journal of a partition now."""
         self._wake_relay(partition)
         self.feed.wake(partition)
+        self.webhooks.wake(partition)
 
     def _wake_relay(self, partition: int) -> None:
         self._relays.note_due(partition)
@@ -294,6 +312,7 @@ class Runtime:
         if payment.status not in UNNOTIFIED_STATES:
             self._wake_relay(partition)
         self.feed.wake(partition)
+        self.webhooks.wake(partition)
         self.waiters.announce(payment)
 
     async def _take_due(self) -> bool:
@@ -322,7 +341,10 @@ class Runtime:
             self._relay.retry(partition, message, since)
         for member in due.unfinished:
             with suppress(Fault):  # it stays on the agenda
-                await self.store.run(FinishDue(partition, member))
+                if member.startswith("whk_"):
+                    await self.webhooks.registry.spread(member)
+                else:
+                    await self.store.run(FinishDue(partition, member))
         return due
 
     async def wait_for_rest(

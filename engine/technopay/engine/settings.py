@@ -4,7 +4,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field
 from functools import cache
-from typing import get_type_hints
+from typing import Literal, get_type_hints
 
 from technopay.engine.operation import Form
 
@@ -17,6 +17,7 @@ AT_LEAST_ONE = {
     "code_attempts", "mailbox_capacity", "settlement_attempts", "message_attempts", "events_waiting_max",
     "listeners_per_user_max", "listeners_max", "operator_listeners_max",
 }  # fmt: skip
+AT_MOST = {"webhook_timeout_s": 10}
 
 
 def secret_error(secret: str) -> str | None:
@@ -93,6 +94,11 @@ class EngineSettings:
     operator_listeners_max: int = 16
     """Those among them that listen to all users."""
 
+    webhook_private: Literal["refuse", "allow"] = "refuse"
+    """Whether webhooks may be at private addresses, and without TLS."""
+    webhook_timeout_s: float = 10.0
+    """How long the answer of a webhook may take; a claim on a delivery lasts 15 s."""
+
     agenda_interval_s: float = 0.5
     idempotency_kept_s: int = 72 * 3600
     drain_s: float = 10.0
@@ -112,8 +118,9 @@ class EngineSettings:
             except TypeError as error:
                 raise ValueError(f"{name} {error}") from None
             least = 1 if name in AT_LEAST_ONE else 0
-            if isinstance(value, int | float) and not least <= value <= NUMBER_MAX:
-                raise ValueError(f"{name} has to be {least} to {NUMBER_MAX}")
+            most = AT_MOST.get(name, NUMBER_MAX)
+            if isinstance(value, int | float) and not least <= value <= most:
+                raise ValueError(f"{name} has to be {least} to {most}")
         if not isinstance(self.previous_secrets, tuple):
             raise ValueError("previous_secrets has to be a tuple of texts")
         secrets = (self.secret, *self.previous_secrets)
@@ -126,7 +133,7 @@ class EngineSettings:
             raise ValueError(f"the previous secrets have to be different ones, at most {SECRETS_MAX - 1}")
         if self.code_attempts > 5:
             raise ValueError("code_attempts has to be 1 to 5 (PSD2 RTS, Article 4)")
-        for name in ("settlement_timeout_s", "message_timeout_s"):
+        for name in ("settlement_timeout_s", "message_timeout_s", "webhook_timeout_s"):
             if not getattr(self, name):
                 raise ValueError(f"{name} has to be more than 0")
 

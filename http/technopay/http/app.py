@@ -25,6 +25,7 @@ from technopay.http.api.request_handler import RequestHandler
 from technopay.http.api.route import Route
 from technopay.http.api.users import USER_ROUTES
 from technopay.http.api.wallets import WALLET_ROUTES
+from technopay.http.api.webhooks import WEBHOOK_ROUTES
 from technopay.http.auth.origins import Cors
 from technopay.http.auth.tokens import Authenticator
 from technopay.http.metrics import METRICS, Metrics, WorkerPeers
@@ -54,7 +55,7 @@ Guard = Callable[[web.Request], None]
 
 API_ROUTES: tuple[Route, ...] = (
     *WALLET_ROUTES, *INVOICE_ROUTES, *PAYMENT_ROUTES, *USER_ROUTES, *LIMIT_ROUTES, *NOTIFICATION_ROUTES,
-    *ALL_EVENT_ROUTES, *AUDIT_ROUTES,
+    *ALL_EVENT_ROUTES, *WEBHOOK_ROUTES, *AUDIT_ROUTES,
 )  # fmt: skip
 
 

@@ -22,6 +22,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "wallet_not_found": (404, "No such wallet"),
     "invoice_not_found": (404, "No such invoice"),
     "payment_not_found": (404, "No such payment"),
+    "webhook_not_found": (404, "No such webhook"),
+    "delivery_not_found": (404, "No such delivery"),
     "method_not_allowed": (405, "The method is not allowed here"),
     "user_exists": (409, "The user already exists"),
     "reference_used": (409, "The reference is already used"),

@@ -35,6 +35,7 @@ RULES = {
     "model_type": "has to be an object",
     "string_type": "has to be a text",
     "string_too_long": "has to have at most {max_length} characters",
+    "list_type": "has to be a list",
     "bool_type": "has to be true or false",
     "bool_parsing": "has to be true or false",
     "greater_than_equal": "has to be at least {ge}",

@@ -16,6 +16,7 @@ from technopay.http.problems import problem_headers, problem_json
 JSON = "application/json; charset=utf-8"
 EVENT_STREAM = "text/event-stream"
 PROBLEM = "application/problem+json; charset=utf-8"
+NO_CONTENT = 204
 
 SAFE_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "technopay"}
 """Headers of every response. aiohttp's own `Server` would show versions."""
@@ -42,7 +43,8 @@ class Response:
 def common_headers(record: RequestRecord, media: str) -> dict[str, str]:
     """Return the headers of every response to a request."""
     extra = record.extra_headers or {}
-    return {"Content-Type": media, "X-Request-Id": record.request_id, **SAFE_HEADERS, **extra}
+    typed = {"Content-Type": media} if media else {}
+    return {**typed, "X-Request-Id": record.request_id, **SAFE_HEADERS, **extra}
 
 
 def record_response(

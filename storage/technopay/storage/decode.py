@@ -29,6 +29,7 @@ from technopay.engine.values import (
     Notification,
     RefundTerms,
 )
+from technopay.engine.webhooks.models import Delivery, Endpoint, Endpoints, TakenDeliveries
 from technopay.storage.business_days import Calendar
 from technopay.storage.records import (
     UNREADABLE,
@@ -43,6 +44,11 @@ from technopay.storage.records import (
     unreadable_message,
     user_from,
     wallet_from,
+)
+from technopay.storage.webhook_records import (
+    claimed_delivery_from,
+    delivery_from,
+    endpoint_from,
 )
 
 logger = logging.getLogger(__name__)
@@ -254,6 +260,17 @@ def _owned(body: Sequence[Any], context: Context) -> Mapping[str, Subject]:
     return found
 
 
+def _endpoints(body: Sequence[Any], context: Context) -> Endpoints:
+    version, found = body
+    return Endpoints(version, context.now_ms, context.each("webhook", found, endpoint_from))
+
+
+def _taken(body: Sequence[Any], context: Context) -> TakenDeliveries:
+    claimed, has_more, next_at = body
+    deliveries = [claimed_delivery_from(each, context) for each in claimed]
+    return TakenDeliveries(deliveries, has_more == 1, int(next_at) - context.now_ms if next_at else None)
+
+
 DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
     type(None): lambda _, __: None,
     bool: lambda body, _: body[0] == 1,
@@ -283,6 +300,13 @@ DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
     Sequence[str]: lambda body, _: body[0],
     Mapping[str, Subject]: _owned,
     News: _news,
+    Endpoint: lambda body, _: endpoint_from(body[0]) if body else None,
+    Endpoints: _endpoints,
+    TakenDeliveries: _taken,
+    Delivery: lambda body, context: delivery_from(body[0], context.partition),
+    "Page[Delivery]": lambda body, context: _page(
+        context.each("delivery", body[0], lambda each: delivery_from(each, context.partition)), body
+    ),
 }
 """The decoders of a reply's body, by the type that the command returns."""
 

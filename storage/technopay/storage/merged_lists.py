@@ -14,12 +14,13 @@ from technopay.engine.ports import Outcome
 from technopay.engine.reads import ListMessages, SearchInvoices, SearchPayments, SearchUsers, SearchWallets
 from technopay.engine.record import Page
 from technopay.engine.values import Position
+from technopay.engine.webhooks.commands import ListDeliveries
 from technopay.storage.partition import Partition
 
 ROUNDS_MAX = 8
 """How often the partitions are read for one page; after that, it can be short while there is a next one."""
 
-Listing = SearchPayments | SearchInvoices | SearchWallets | SearchUsers | ListMessages
+Listing = SearchPayments | SearchInvoices | SearchWallets | SearchUsers | ListMessages | ListDeliveries
 
 
 class Place(NamedTuple):

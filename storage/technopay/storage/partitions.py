@@ -36,6 +36,7 @@ from technopay.engine.reads import (
 )
 from technopay.engine.record import Page
 from technopay.engine.values import Lease
+from technopay.engine.webhooks.commands import ListDeliveries
 from technopay.storage.creations import Creations
 from technopay.storage.limit_slices import LimitSlices
 from technopay.storage.merged_lists import Listing, merge
@@ -59,6 +60,7 @@ class Partitions:
         self._composites: dict[type[Command[Any]], Callable[[Any], Awaitable[Outcome[Any]]]] = {
             **dict.fromkeys((SearchPayments, SearchUsers, SearchWallets, ListMessages), self._list),
             SearchInvoices: self._list_invoices,
+            ListDeliveries: partial(merge, self._all),
             SetLimit: self._slices.set_limit,
             CreateUser: self._creations.create,
             CreateWallet: self._creations.create,
@@ -152,7 +154,7 @@ class Partitions:
 
     async def _list(self, command: Listing) -> Outcome[Any]:
         """List in one partition if the user or the invoice names it, else in all."""
-        if command.user_id is not None or getattr(command, "invoice_id", None) is not None:
+        if any(getattr(command, name, None) is not None for name in ("user_id", "invoice_id")):
             return await self.of(command).run(command)
         return await merge(self._all, command)
 

@@ -15,6 +15,7 @@ from technopay.engine.operation import require_type
 from technopay.engine.ports import Outcome
 from technopay.engine.statistics import ScriptTime, StoreGauges, UnreadableRecords
 from technopay.engine.values import JournalBatch, Lease, News, Position
+from technopay.engine.webhooks.commands import ReadWebhooks
 from technopay.storage.audit.auditor import audit
 from technopay.storage.business_days import calendar_of
 from technopay.storage.commands import MarkDemo, ReadMeta
@@ -312,6 +313,11 @@ class RedisStore:
     async def count_live_codes(self) -> tuple[Counter[str], bool]:
         """Count the codes that can still be used, by the id of their key; return whether these are all."""
         return await count_live_codes(self._partitions)
+
+    async def count_encrypted(self) -> Counter[str]:
+        """Count the encrypted records, the secrets of webhooks, by the id of their key."""
+        found = (await self.run(ReadWebhooks())).value
+        return Counter(secret.key_id for each in (found.endpoints if found else ()) for secret in each.secrets)
 
     async def mark_demo(self) -> bool:
         """Mark a new store as a demo's; return whether the demo data has to be added.

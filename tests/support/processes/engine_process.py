@@ -22,6 +22,7 @@ from support.processes.python_process import LINE_MAX, running_python, send_sign
 
 from technopay.engine import Engine, MockChannel, MockSettlementService, TechnopayError
 from technopay.engine.values import PaymentTerms
+from technopay.http.webhooks import HttpWebhookSender
 from technopay.storage import RedisStore
 
 ANSWER_S_MAX = 60.0
@@ -143,10 +144,11 @@ async def work() -> None:
 
 async def open_engine(stack: AsyncExitStack, role: Role) -> tuple[Engine, Any]:
     store = await stack.enter_async_context(open_store(role.url, role.namespace, role.timezone, **role.store))
+    sender = await stack.enter_async_context(HttpWebhookSender(private="allow"))
     service, channel = SERVICES[role.service](store), MockChannel(store)
     engine = Engine(
         store, quick_settings(**role.settings), verifier=make_verifier(dict(role.settings)),
-        settlement_service=service, channels={"email": channel, "sms": channel},
+        settlement_service=service, channels={"email": channel, "sms": channel}, webhook_sender=sender,
     )  # fmt: skip
     return await stack.enter_async_context(engine), service
 

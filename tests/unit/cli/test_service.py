@@ -8,6 +8,7 @@ from support.fixtures.store_setup import Setup
 
 from technopay.cli.service import engine_settings, make_store, report_live_codes
 from technopay.cli.settings import Settings
+from technopay.engine import Engine, EngineSettings
 from technopay.engine.commands import BindSecret
 from technopay.engine.settings import key_id_of
 from technopay.storage import RedisStore
@@ -35,7 +36,7 @@ def test_the_limits_on_behaviour_are_those_of_the_settings_and_a_demo_has_none(
     assert (made.secret, made.code_lifetime_s) == (SECRET, 60)
 
 
-async def test_live_codes_of_each_of_several_secrets_are_logged(
+async def test_live_codes_and_encrypted_records_of_each_of_several_secrets_are_logged(
     fake_store: RedisStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -45,17 +46,22 @@ async def test_live_codes_of_each_of_several_secrets_are_logged(
     for secret in (SECRET, SECRET, NEXT):
         payment_id = await setup.started(wallet, await setup.invoice())
         await setup.write_code(payment_id, key=key_id_of(secret))
+    async with Engine(fake_store, EngineSettings(secret=SECRET)) as engine:
+        await engine.create_webhook(url="https://example.com/webhooks")
 
-    await fake_store.run(BindSecret([key_id_of(SECRET)]))
+    caplog.clear()
     await report_live_codes(fake_store, Settings(secret=SECRET), SECRET)
     assert not caplog.messages
     await report_live_codes(fake_store, Settings(secret=NEXT, secret_previous=[SECRET]), NEXT)
     await fake_store.run(BindSecret([key_id_of(SECRET), key_id_of(NEXT)]))
     await report_live_codes(fake_store, Settings(secret=NEXT), NEXT)
+    sealed = "1 of item 1 of TECHNOPAY_SECRET_PREVIOUS"
     previous = "2 of item 1 of TECHNOPAY_SECRET_PREVIOUS"
     assert caplog.messages == [
         f"live codes: 1 of TECHNOPAY_SECRET, {previous}, 0 of secrets that are not set here",
+        f"encrypted records: 0 of TECHNOPAY_SECRET, {sealed}, 0 of secrets that are not set here",
         "live codes: 1 of TECHNOPAY_SECRET, 2 of secrets that are not set here",
+        "encrypted records: 0 of TECHNOPAY_SECRET, 1 of secrets that are not set here",
     ]
 
 

@@ -31,14 +31,14 @@ REFUSED = {
     "payment_not_cancelable", "payment_not_refundable", "payment_not_resolvable", "invoice_expired",
     "confirmation_expired", "insufficient_funds", "daily_limit_exceeded", "settlement_failed",
     "currency_mismatch", "balance_too_large", "no_channel", "confirmation_invalid", "rate_limited",
-    "idempotency_key_reused", "event_position_unknown",
+    "idempotency_key_reused", "event_position_unknown", "webhook_not_found", "delivery_not_found",
 }  # fmt: skip
 FAULTS = {"wallet_busy", "overloaded", "store_unavailable", "outcome_unknown", "internal_error"}
 RETRYABLE = FAULTS - {"internal_error"} | {"rate_limited"}
 
 INTERNAL_CODES = {
     "foreign", "key_unknown", "ok", "replayed", "busy", "fenced", "bounds", "code_version", "claim_lost",
-    "expiry_past", "in_use", "done", "nothing",
+    "expiry_past", "in_use", "done", "nothing", "conflict", "webhooks_full",
     "kept", "limit_short", "short", "recall", "recalling", "called_off", "error", "expired", "global_period",
 }  # fmt: skip
 """Codes and words of scripts that are no refusals."""

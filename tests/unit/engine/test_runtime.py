@@ -320,7 +320,7 @@ async def test_the_agenda_hands_out_what_is_due_and_returns_whether_there_is_mor
     claimed = Claimed(make_payment(), "1")
     message = ClaimedMessage(Notification("1-0", "payment.succeeded", None, "", None), "sms", 1, "1")
     store: Any = DueStore(Due([claimed], [message], next_in_ms))
-    runtime = Runtime(store, quick_settings(), None, None, None, None, None)
+    runtime = Runtime(store, quick_settings(), None, None, None, None, None, None)
     taken: list[tuple[Any, ...]] = []
     monkeypatch.setattr(runtime.settlements, "begin", lambda *due: taken.append(due))
     monkeypatch.setattr(runtime._relay, "retry", lambda *due: taken.append(due))
@@ -339,7 +339,7 @@ async def test_only_the_owner_of_a_partition_takes_its_next_member_when_that_is_
 ) -> None:
     store: Any = DueStore(Due([], [], 5_000))
     store.partitions = (0, 1)
-    runtime = Runtime(store, quick_settings(), None, None, None, None, None)
+    runtime = Runtime(store, quick_settings(), None, None, None, None, None, None)
     runtime._agendas.note_due(0)
     monkeypatch.setattr(runtime._partition_owners, "rank", lambda partition: rank if partition == 0 else 2)
     monkeypatch.setattr(runtime._agendas, "_polled_at_s", {1: 1e12})

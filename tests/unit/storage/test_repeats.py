@@ -69,8 +69,8 @@ RECORDED = {name for name, script in load_scripts().items() if script.flag == "r
 async def test_an_operation_id_with_another_fingerprint_is_refused_and_changes_nothing(
     setup: Setup, name: str
 ) -> None:
-    if len(setup.store.partitions) > 1 and name == "bind_operation":
-        pytest.skip("they run in a partition that is not named by the command")
+    if len(setup.store.partitions) > 1 and name in ("bind_operation", "save_webhook", "note_resent"):
+        pytest.skip("they run in a partition that is not named by the command, or in the first one")
     command: Any = await PREPARED[name](setup)
     used = operation(fingerprint="one thing")
     await setup.done(CreateUser(used, "carol", None, "+15550100"))

@@ -24,7 +24,7 @@ PAGES_MAX = 1_000
 PASSED_ON = {"ignore_unknown_options": True}
 """The settings of the command that passes all of its words on."""
 
-Url = Annotated[str | None, typer.Option(help="Address of the server.", show_default="TECHNOPAY_URL")]
+Url = Annotated[str | None, typer.Option("--url", help="Address of the server.", show_default="TECHNOPAY_URL")]
 Token = Annotated[str | None, typer.Option(help="Token of an operator.", show_default="TECHNOPAY_ADMIN_TOKEN")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, a list as one line for each record.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it without a question.")]
@@ -35,7 +35,7 @@ class Refused(Exception):
 
 
 def admin(words: Annotated[list[str] | None, typer.Argument(metavar="NOUN VERB …")] = None) -> int:
-    """Do what operators do, on a running server: users, wallets, invoices, payments, limits, notifications."""
+    """Do what operators do, on a running server: users, wallets, invoices, payments, limits and more."""
     status: int | None = make_app()(words or ["--help"], prog_name="technopay admin", standalone_mode=False)
     return status or 0
 
@@ -59,11 +59,16 @@ def make_app() -> typer.Typer:
 
 def _command(verb: Verb) -> Callable[..., int]:
     def command(
-        *, url: Url = None, admin_token: Token = None, json: AsJson = False, yes: Yes = False, **given: Any
+        *,
+        server_url: Url = None,
+        admin_token: Token = None,
+        json: AsJson = False,
+        yes: Yes = False,
+        **given: Any,
     ) -> int:
         try:
             arguments = arguments_of(verb, given)
-            client = _client(url, admin_token)
+            client = _client(server_url, admin_token)
             return run_loop(_run(verb, client, arguments, as_json=json, yes=yes))
         except (ServerUnreachable, UnexpectedAnswer) as error:
             return fail(str(error), 2)
@@ -108,7 +113,9 @@ async def _run(verb: Verb, client: Client, arguments: dict[str, Any], *, as_json
         if verb.question and not yes:
             named = {verb.argument: arguments[verb.argument]}
             _require_yes(verb.question.text(await method_of(verb.question.read)(client, **named), arguments))
-        print_record(await verb.function(client, **arguments), as_json=as_json)
+        record = await verb.function(client, **arguments)
+        if record is not None:
+            print_record(record, as_json=as_json)
     return 0
 
 

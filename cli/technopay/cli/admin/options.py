@@ -1,7 +1,7 @@
 """The options of a verb, made of the parameters of its method, and the arguments made of them."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -16,7 +16,7 @@ from technopay.http.api.fields import FIELDS, PAYMENT_FILTERS, FieldSpec
 LISTED_MAX = 1_000
 FLAGS = {
     "user_id": "--user", "wallet_id": "--wallet", "invoice_id": "--invoice", "payment_id": "--payment",
-    "created_from": "--from", "created_to": "--to",
+    "created_from": "--from", "created_to": "--to", "url": "--endpoint",
 }  # fmt: skip
 """The flags of parameters with another name; the others have their own."""
 
@@ -42,10 +42,17 @@ def arguments_of(verb: Verb, given: Mapping[str, Any]) -> dict[str, Any]:
                 raise UsageError(f"{_flag(name)} and {_flag(name, 'no-')} exclude each other")
             arguments[name] = None
         elif value is not None and value != []:
-            arguments[name] = _pairs(name, value) if isinstance(value, list) else value
+            arguments[name] = _value_of(parameter, value)
         elif parameter.default is inspect.Parameter.empty:
             raise UsageError(f"{_flag(name)} or {_flag(name, 'no-')} is missing")
     return arguments
+
+
+def _value_of(parameter: inspect.Parameter, value: Any) -> Any:
+    if isinstance(value, list):
+        return _pairs(parameter.name, value)
+    is_sequence = any(get_origin(each) is Sequence for each in get_args(parameter.annotation))
+    return value.split(",") if is_sequence else value
 
 
 def is_list(verb: Verb) -> bool:
@@ -80,6 +87,8 @@ def _made(parameter: inspect.Parameter, verb: Verb) -> Iterator[inspect.Paramete
     elif kind is datetime:
         times: Any = typer.Option(_flag(name), parser=_time, metavar="TIME", help=text)
         yield _parameter(name, datetime if is_required else datetime | None, times, *_default(is_required))
+    elif get_origin(kind) is Sequence:
+        yield _parameter(name, str | None, typer.Option(_flag(name), help=text), None)
     else:
         required = is_required and not is_clearable
         plain = typer.Option(_flag(name), help=text)

@@ -12,6 +12,7 @@ from technopay.engine.fields import UNSET
 from technopay.engine.models import Entry
 from technopay.engine.notifications.texts import money
 from technopay.engine.record import Record
+from technopay.engine.webhooks.models import Delivery, Resent, Webhook
 from technopay.http.client import Client
 
 Arguments = Mapping[str, Any]
@@ -24,6 +25,8 @@ COLUMNS: Mapping[type[Record], str] = {
     Invoice: "id user_id merchant reference amount status expires_at payment_id",
     OperatorPayment: "id user_id merchant amount status set_aside invoice_id created_at",
     Limit: "currency limit used remaining resets_at pending",
+    Webhook: "id url merchant types status failing_since created_at",
+    Delivery: "id event_id payment_id status attempts last_status last_answer next_at",
     Message: "id user_id channel to kind status attempts last_error at",
 }
 """The columns of lists; one record by itself is shown whole."""
@@ -68,6 +71,17 @@ async def find_payments(
     for invoice in found.data:
         payments += (await client.search_payments(invoice_id=invoice.id)).data
     return Page(data=payments, has_more=found.has_more, next_cursor=found.next_cursor)
+
+
+async def send_again(
+    client: Client, *, webhook_id: str, delivery_id: str | None = None, idempotency_key: str | None = None
+) -> Delivery | Resent:
+    """Send a dead delivery of a webhook again, or all of them."""
+    if delivery_id is None:
+        return await client.send_dead_deliveries_again(webhook_id=webhook_id, idempotency_key=idempotency_key)
+    return await client.send_delivery_again(
+        webhook_id=webhook_id, delivery_id=delivery_id, idempotency_key=idempotency_key
+    )
 
 
 async def read_limit(client: Client, *, currency: str) -> Limit | None:
@@ -176,4 +190,17 @@ VERBS = (
     Verb("limits", "set", "set_limit", "currency", Question(read_limit, _set_limit)),
     Verb("notifications", "list", "list_notifications"),
     Verb("notifications", "send", "send_notification", "message_id"),
+    Verb("webhooks", "list", "list_webhooks"),
+    Verb("webhooks", "show", "find_webhook", "webhook_id"),
+    Verb("webhooks", "create", "create_webhook", "url"),
+    Verb("webhooks", "update", "update_webhook", "webhook_id"),
+    Verb("webhooks", "rotate", "rotate_webhook_secret", "webhook_id"),
+    Verb(
+        "webhooks", "delete", "delete_webhook", "webhook_id",
+        Question(
+            "find_webhook", lambda each, _: f"Delete webhook {each.id} to {each.url} with its deliveries"
+        ),
+    ),
+    Verb("webhooks", "deliveries", "list_deliveries", "webhook_id"),
+    Verb("webhooks", "send", send_again, "webhook_id"),
 )  # fmt: skip

@@ -56,14 +56,17 @@ def event_id(partition: int, position: Position | str) -> str:
 
 def read_event(store: Store, partition: int, entry: JournalEntry, record: Subject) -> Event | None:
     """Return the event of an entry about a record; an unreadable one is noted and has none."""
-    event_type, field = next(found for kind, found in SUBJECTS.items() if isinstance(record, kind))
     try:
-        at, version = from_ms(entry.at_ms), entry.version
+        return event_of(event_id(partition, entry.id), entry.type, entry.at_ms, entry.version, record)
     except (ArithmeticError, LookupError, ValueError) as error:
         store.unreadable.note("entry", entry.id, error)
         return None
-    named = {"id": event_id(partition, entry.id), "type": entry.type, field: record}
-    event: Event = event_type.trusted(**named, at=at, version=version)
+
+
+def event_of(name: str, event_type: str, at_ms: int, version: int, record: Subject) -> Event:
+    model, field = next(found for kind, found in SUBJECTS.items() if isinstance(record, kind))
+    values = {"id": name, "type": event_type, "at": from_ms(at_ms), "version": version, field: record}
+    event: Event = model.trusted(**values)
     return event
 
 

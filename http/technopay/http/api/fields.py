@@ -34,7 +34,7 @@ def _checked(rule: Rule, kind: type) -> tuple[Any, ...]:
     """Return a rule for pydantic, which refuses values of another kind."""
 
     def validate(value: Any) -> Any:
-        if isinstance(value, kind) and (error := rule.error(value)):
+        if isinstance(value, get_origin(kind) or kind) and (error := rule.error(value)):
             raise ValueError(error)
         return value
 

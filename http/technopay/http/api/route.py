@@ -9,6 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import NoneType
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from aiohttp import web
@@ -20,7 +21,7 @@ from technopay.http.api.streams import Stream
 from technopay.http.auth.tokens import ADMIN, PAYMENTS, Caller
 from technopay.http.problems import RETRY_AFTER_S
 from technopay.http.requests import Form
-from technopay.http.responses import JSON, NO_HEADERS, Response
+from technopay.http.responses import JSON, NO_CONTENT, NO_HEADERS, Response
 from technopay.http.server.limits import ServerLimits
 from technopay.http.server.load_shedding import ConcurrencyLimit
 
@@ -159,7 +160,7 @@ class Route:
     @cached_property
     def model(self) -> type[BaseModel] | None:
         """The model of the response, or of one record of a list."""
-        if self.result is not None or not self.is_engines:
+        if self.result is not None or not self.is_engines or self.status == NO_CONTENT:
             return self.result
         return cast("type[BaseModel]", self._page_item or get_type_hints(self.operation)["return"])
 
@@ -170,6 +171,8 @@ class Route:
     @cached_property
     def response_model(self) -> type[BaseModel]:
         """The model that writes the response."""
+        if self.status == NO_CONTENT:
+            return cast("type[BaseModel]", NoneType)
         assert self.model is not None
         return Page[self.model] if self.is_list else self.model  # type: ignore[name-defined]
 

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -35,6 +36,10 @@ class Calls:
         """Change what is given; a call that can be repeated as it is. Members that are UNSET are left out."""
         given = {name: value for name, value in body.items() if value is not fields.UNSET}
         return await self._transport.call(model, Request("PATCH", path, given))
+
+    async def _delete(self, path: str) -> None:
+        """Delete something; a call that can be repeated as it is."""
+        await self._transport.call(NoneType, Request("DELETE", path))
 
 
 def part(value: str) -> str:

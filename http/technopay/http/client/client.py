@@ -9,6 +9,7 @@ from technopay.engine.fields import PAGE_MAX
 from technopay.engine.models import Entry, Event, Invoice, Limit, Method, Payment, Wallet
 from technopay.engine.ports import Clock
 from technopay.engine.record import Page
+from technopay.http.client import webhooks
 from technopay.http.client.calls import Calls, part
 from technopay.http.client.events import listen
 from technopay.http.client.operators import events as all_users
@@ -162,6 +163,15 @@ class Client(Calls):
     send_notification = notifications.send_notification
     list_events = all_users.list_events
     all_events = all_users.all_events
+    create_webhook = webhooks.create_webhook
+    list_webhooks = webhooks.list_webhooks
+    find_webhook = webhooks.find_webhook
+    update_webhook = webhooks.update_webhook
+    delete_webhook = webhooks.delete_webhook
+    rotate_webhook_secret = webhooks.rotate_webhook_secret
+    list_deliveries = webhooks.list_deliveries
+    send_delivery_again = webhooks.send_delivery_again
+    send_dead_deliveries_again = webhooks.send_dead_deliveries_again
     audit = store.audit
 
 

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeVar, cast
 
 import aiohttp
 from pydantic import ValidationError
@@ -17,7 +18,7 @@ from technopay.engine.system import SystemClock
 from technopay.http.client.errors import UnexpectedAnswer, is_final
 from technopay.http.client.retries import Failure, Reply, RetryPolicy, classify, no_reply
 
-RecordT = TypeVar("RecordT", bound=Record)
+RecordT = TypeVar("RecordT", bound=Record | None)
 
 MakeToken = Callable[[], Awaitable[str]]
 
@@ -145,14 +146,16 @@ class Transport:
             return reply
         if not 200 <= reply.status < 300:
             return classify(reply, changes=request.changes)
+        if model is NoneType:
+            return cast("RecordT", None)
         try:
             # A newer server may send more members.
-            record = model.model_validate_json(reply.text, extra="ignore")
+            record = cast("type[Record]", model).model_validate_json(reply.text, extra="ignore")
         except ValidationError as error:
             unexpected = UnexpectedAnswer(f"{reply.status} came with what is no {model.__name__}.")
             unexpected.__cause__ = error
             return Failure(unexpected, is_unknown=request.changes)
-        return record.as_replay() if reply.is_replay else record
+        return cast("RecordT", record.as_replay() if reply.is_replay else record)
 
     async def _exchange(self, request: Request, token: str, deadline: float) -> Reply | Failure:
         headers = {"Authorization": f"Bearer {token}"}

@@ -13,7 +13,7 @@ from technopay.engine.fields import USER_ID
 from technopay.http.api.route import Call, Route
 from technopay.http.openapi.schemas import component_schemas, query_schemas, reference, response_name
 from technopay.http.problems import ERRORS, PROBLEMS, problem_json
-from technopay.http.responses import EVENT_STREAM, JSON, Response
+from technopay.http.responses import EVENT_STREAM, JSON, NO_CONTENT, Response
 
 
 def _read(name: str) -> bytes:
@@ -52,7 +52,14 @@ PATH_PARAMETERS: dict[str, tuple[str, str]] = {
     "currency": ("The ISO 4217 code of a currency with a minor unit", "^[A-Z]{3}$"),
     **{
         f"{record}_id": (f"The id of the {record}", f"^{prefix}_[0-9A-Za-z_-]{{1,60}}$")
-        for record, prefix in {"wallet": "wal", "invoice": "inv", "payment": "pay", "message": "msg"}.items()
+        for record, prefix in {
+            "wallet": "wal",
+            "invoice": "inv",
+            "payment": "pay",
+            "message": "msg",
+            "webhook": "whk",
+            "delivery": "dlv",
+        }.items()
     },
 }
 """Description and pattern of the parameters in paths."""
@@ -148,8 +155,9 @@ def _responses(route: Route) -> dict[str, Any]:
         responses[str(status)] = {
             "description": STATUS_TEXTS.get((route.operation_id, status), route.summary),
             "headers": _headers(_response_headers(route, status)),
-            "content": {route.media.partition(";")[0]: _content(route, status)},
         }
+        if status != NO_CONTENT:
+            responses[str(status)]["content"] = {route.media.partition(";")[0]: _content(route, status)}
         if route.streamed:
             schema = {"schema": reference(route.streamed.__name__)}
             responses[str(status)]["content"][EVENT_STREAM] = schema

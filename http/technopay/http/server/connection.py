@@ -28,7 +28,7 @@ from yarl import URL
 from technopay.engine import InternalError, Overloaded, TechnopayError
 from technopay.http.access_record import RequestRecord
 from technopay.http.problems import MalformedRequest
-from technopay.http.responses import SAFE_HEADERS, Response, problem_response
+from technopay.http.responses import NO_CONTENT, SAFE_HEADERS, Response, problem_response
 from technopay.http.server.limits import ServerLimits
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,8 @@ def respond(request: web.Request, record: RequestRecord, response: Response) -> 
         record.subject = response.subject
     apps = request.match_info.apps
     is_alone = len(apps) == 1 and len(apps[0].middlewares) == 1 and not apps[0].on_response_prepare
-    if is_alone and isinstance(request.protocol, Connection):
+    # A response without content has no length, either (RFC 9110, 8.6).
+    if is_alone and response.status != NO_CONTENT and isinstance(request.protocol, Connection):
         return PrebuiltResponse(record, response)
     return response.to_web(record)
 

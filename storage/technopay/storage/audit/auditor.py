@@ -198,7 +198,7 @@ class Auditor:
                 "ZSCAN", self._keys.key("agenda"), cursor, "COUNT", BATCH
             )
             for member in flat[::2]:
-                if not member.startswith(("pay_", "msg_", "op_", "lim_", "quo_", "ref_")):
+                if not member.startswith(AGENDA):
                     self._report(differ(READABLE, member, "agenda", "a known kind of member", "none"))
             cursor = str(scanned)
             if cursor == "0":
@@ -252,6 +252,8 @@ class Auditor:
 POSITION = re.compile("[0-9]+-[0-9]+")
 TYPES = {kind: text.partition(":")[0].partition(" ")[0] for kind, text in KINDS.items()}
 """The types of keys, by kind."""
+AGENDA = ("pay_", "msg_", "op_", "lim_", "quo_", "ref_", "whk_", "whd_", "dlv_")
+"""The kinds of members of the agenda, by their beginning."""
 RECORDS = frozenset({"user", "wallet", "invoice", "payment", "spending_limit"})
 """The kinds of records whose creation is in the journal."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
+from technopay.engine.events.subjects import EVENT_TYPES
 from technopay.engine.limits import LIMIT_RULES
 from technopay.engine.notifications.texts import MESSAGE_KINDS
 from technopay.storage.records import CODE_VIEW, CODE_VIEW_AT, LIMIT_FIELDS, PAYMENT_VIEW, WAITED
@@ -132,6 +133,7 @@ def _constants() -> str:
         pairs = ", ".join([f"{name} = '{text}'" for name, text in named.items()])
         rules.append(f"    {{{pairs}}},")
     kinds = [f"    ['{entry}'] = '{kind}'," for entry, kind in MESSAGE_KINDS.items()]
+    events = [f"    ['{each}'] = true," for each in sorted(EVENT_TYPES)]
     return "\n".join(
         [
             "local LIMIT_RULES = {", *rules, "}",
@@ -142,7 +144,8 @@ def _constants() -> str:
             f"local LOST = '{LOST}'",
             f"local INITIALISING = '{INITIALISING}'",
             f"local WAITED = {{{', '.join([f'{status} = true' for status in WAITED])}}}",
-            "local MESSAGE_KINDS = {", *kinds, "}", "",
+            "local MESSAGE_KINDS = {", *kinds, "}",
+            "local EVENT_TYPES = {", *events, "}", "",
         ]
     )  # fmt: skip
 

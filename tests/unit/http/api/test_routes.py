@@ -12,7 +12,7 @@ from technopay.http.app import API_ROUTES, create_app
 from technopay.http.auth.tokens import ADMIN, PAYMENTS, TokenAuthenticator
 from technopay.http.responses import Response
 
-CREATED = {"/v1/payments", "/v1/admin/users", "/v1/admin/wallets", "/v1/admin/invoices"}
+CREATED = {"/v1/payments", *(f"/v1/admin/{noun}" for noun in ("users", "wallets", "invoices", "webhooks"))}
 
 
 def test_the_path_of_a_route_decides_its_scope_and_its_method_the_idempotency_key() -> None:

@@ -28,13 +28,18 @@ ARGUMENTS: dict[str, Any] = {
     "note": "seen", "outcome": "settled", "payment_id": "pay_1", "phone": "+15550100", "reference": "R-1",
     "set_aside": True, "created_from": datetime(2036, 1, 1, tzinfo=UTC),
     "created_to": datetime(2036, 1, 2, tzinfo=UTC), "user_id": "alice", "wait_s": 2.0, "wallet_id": "wal_1",
-    "after": "AQAA", "types": "payment.failed",
+    "after": "AQAA",
+    "delivery_id": "dlv_1", "overlap_s": 60, "types": ["payment.succeeded"], "url": "https://example.com/",
+    "webhook_id": "whk_1",
 }  # fmt: skip
 
 STATUSES = {
     "searchPayments": "succeeded", "searchInvoices": "paid", "searchWallets": "inactive",
     "searchUsers": "blocked", "listNotifications": "dead",
+    "listDeliveries": "dead", "updateWebhook": "paused",
 }  # fmt: skip
+STATUSES = {"listNotifications": "dead", "listDeliveries": "dead", "updateWebhook": "paused"}
+"""Of operations with statuses other than those of a payment."""
 
 
 class Recorder:

@@ -7,22 +7,17 @@
 -- Returns {code, now, '', [view or {record, fields}, '' if it is missing or another user's, {id} if it is
 -- unreadable]}, in the order of the ids
 
-local READERS = {
-    pay_ = {'payment', view},
-    wal_ = {'wallet', function(id) return {id, flat(read('wallet', id))} end},
-    inv_ = {'invoice', function(id) return {id, flat(read_invoice(id))} end},
-}
 local is_owner = {}
 for user_id in string.gmatch(user_ids, '%S+') do
     is_owner[user_id] = true
 end
 local function read_one(id)
-    local kind, read = unpack(READERS[string.sub(id, 1, 4)])
-    local user_id = fields(kind, id, 'user')
+    local subject = SUBJECTS[string.sub(id, 1, 4)]
+    local user_id = fields(subject.kind, id, 'user')
     if not user_id or not (is_owner['*'] or is_owner[user_id]) then
         return ''
     end
-    return read(id)
+    return subject.read(id)
 end
 
 return {'ok', at, '', read_each(record_ids, read_one)}

@@ -69,9 +69,14 @@ local function take(member)
         take_payment(member)
     elseif kind == 'msg_' then
         take_message(member)
-    elseif kind == 'lim_' or kind == 'ref_' then
+    elseif kind == 'lim_' or kind == 'ref_' or kind == 'whk_' then
         unfinished[#unfinished + 1] = member
         redis.call('ZADD', agenda, int(now + SPREAD_MS), member)
+    elseif kind == 'dlv_' then
+        delete_delivery(string.match(member, '^dlv_([^:]+):(.+)$'))
+    elseif kind == 'whd_' then
+        redis.call('DEL', key('webhook', string.sub(member, 5)))
+        redis.call('ZREM', agenda, member)
     elseif kind == 'quo_' then
         redis.call('DEL', key('quota', string.sub(member, 5)))
         redis.call('ZREM', agenda, member)
