@@ -19,8 +19,8 @@ CORRECTIONS = (
         (
             lua(
                 "begin_refund",
-                "reply(amount == '' and payment.refund_amount == left and 'ok' or 'refund_in_progress')",
-                "reply('ok')",
+                "if amount == '' and payment.refund_amount == left then",
+                "if true then",
             ),
         ),
         (

@@ -29,12 +29,13 @@ REFUSED = {
     "invoice_not_found", "payment_not_found", "user_exists", "reference_used", "invoice_already_paid",
     "invoice_not_payable", "invoice_not_voidable", "payment_in_progress", "payment_not_confirmable",
     "payment_not_cancelable", "payment_not_refundable", "payment_not_resolvable", "invoice_expired",
+    "refund_too_large", "refund_in_progress",
     "confirmation_expired", "insufficient_funds", "daily_limit_exceeded", "settlement_failed",
     "currency_mismatch", "balance_too_large", "no_channel", "confirmation_invalid", "rate_limited",
     "idempotency_key_reused", "event_position_unknown", "webhook_not_found", "delivery_not_found",
 }  # fmt: skip
 FAULTS = {"wallet_busy", "overloaded", "store_unavailable", "outcome_unknown", "internal_error"}
-RETRYABLE = FAULTS - {"internal_error"} | {"rate_limited"}
+RETRYABLE = FAULTS - {"internal_error"} | {"rate_limited", "refund_in_progress"}
 
 INTERNAL_CODES = {
     "foreign", "key_unknown", "ok", "replayed", "busy", "fenced", "bounds", "code_version", "claim_lost",

@@ -49,9 +49,20 @@ FIELDS: list[tuple[type[Record], dict[str, Any]]] = [
         },
     ),
     (Failure, {"code": "settlement_failed", "message": "The amount is back."}),
-    (Refund, {"amount": 1, "at": AT, "reason": "settlement_failed"}),
+    (
+        Refund,
+        {
+            "id": "ref_1", "amount": 1, "at": AT, "reason": "settlement_failed", "note": None, "status": "done",
+        },
+    ),
     (Resolution, {"outcome": "refund", "note": "as asked", "by": "operator", "at": AT}),
-    (Entry, {"amount": -1, "balance_after": 0, "kind": "payment", "payment_id": "pay_1", "at": AT}),
+    (
+        Entry,
+        {
+            "amount": -1, "balance_after": 0, "kind": "payment", "payment_id": "pay_1", "refund_id": None,
+            "reference": None, "note": None, "by": None, "at": AT,
+        },
+    ),
     (
         Message,
         {

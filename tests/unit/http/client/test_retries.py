@@ -50,7 +50,7 @@ async def test_a_temporary_failure_is_retried_under_the_same_key(
 
     assert len(set(server.keys)) == 1
     assert None not in server.keys
-    assert [asked.body for asked in server.asked] == [{"amount": 5}] * 3
+    assert [asked.body for asked in server.asked] == [{"amount": 5, "reference": None, "note": None}] * 3
 
 
 async def test_every_call_has_a_key_of_its_own_unless_a_right_one_is_given(

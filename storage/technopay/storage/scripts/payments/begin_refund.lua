@@ -42,7 +42,10 @@ local left = payment.status == 'refunded' and '0' or int(payment.amount - refund
 if payment.status == 'refunded' and amount == '' then
     return reply('ok')
 elseif payment.status == 'refunding' then
-    return reply(amount == '' and payment.refund_amount == left and 'ok' or 'refund_in_progress')
+    if amount == '' and payment.refund_amount == left then
+        return reply('ok')
+    end
+    return reply('refund_in_progress')
 elseif payment.status ~= 'succeeded' and payment.status ~= 'refunded' then
     return reply('payment_not_refundable')
 elseif amount ~= '' and tonumber(amount) > tonumber(left) then
