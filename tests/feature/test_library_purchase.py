@@ -54,6 +54,7 @@ async def test_a_started_payment_shows_everything_known_before_the_debit(
         "refunds": [],
         "limits": [dumped(limit, 0)],
         "set_aside": False,
+        "metadata": {},
     }
 
 
@@ -87,6 +88,7 @@ async def test_the_code_from_the_inbox_pays_the_invoice(engine: Engine, store: R
         "refunds": [],
         "limits": [dumped(limit, 2_500)],
         "set_aside": False,
+        "metadata": {},
     }
     assert await alice.balance() == 7_500
     invoice = await engine.get_invoice(user_id="alice", invoice_id=payment.invoice_id)
