@@ -115,9 +115,8 @@ async def test_a_store_is_opened_and_closed_more_than_once(make_store: Callable[
 
 async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(setup: Setup) -> None:
     own = store_commands.partition(setup.store)
-    await setup.store._partitions[own].run(
-        webhook_calls.saving()
-    )  # some records are in the first partition only
+    if own:  # otherwise some records would be in the first partition only
+        await setup.store._partitions[own].run(webhook_calls.saving())
     await webhook_calls.save(setup)
     wallet = await setup.wallet()
     await setup.run(ChangeBalance(operation(), wallet, 1, reference="line 1"))
