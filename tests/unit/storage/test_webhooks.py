@@ -326,6 +326,21 @@ async def test_an_unreadable_subject_does_not_stop_others(setup: Setup) -> None:
     assert set(found) == {None, fine}
 
 
+@pytest.mark.corrupts
+async def test_a_record_of_another_type_ends_its_own_deliveries_only(setup: Setup) -> None:
+    await save(setup, types=("payment.started", "invoice.created"))
+    payment = await waiting(setup)
+    await setup.invoice()
+    key = setup.keys.key("payment", payment)
+    await client_of(setup.store).delete(key)
+    await client_of(setup.store).set(key, "no hash")
+    found = (await take(setup)).deliveries
+    assert {(each.type, each.subject is None) for each in found} == {
+        ("payment.started", True), ("invoice.created", True), ("invoice.created", False),
+    }  # fmt: skip
+    assert types(await take(setup)) == [], "they are claimed, and collected once"
+
+
 async def test_an_unknown_delivery_is_not_found(setup: Setup) -> None:
     await dead(setup)
     own = run.partition(setup.store)

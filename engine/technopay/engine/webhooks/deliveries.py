@@ -32,6 +32,8 @@ REFRESH_INTERVAL_S = 1.0
 """An engine learns of a new webhook, or of a change by another one, that late."""
 SENDS_MAX = 8
 """Of one webhook, at a time, by one process."""
+CLAIM_S = 15.0
+"""As long as a delivery is claimed, see take_deliveries.lua."""
 ROOM_MAX = 4
 """Of these, for one partition at a time."""
 PAUSE_S = 0.01
@@ -55,6 +57,7 @@ class Webhooks:
     ) -> None:
         self._store = store
         self._sender = sender
+        self._clock = clock
         self._settings = settings
         self._owners = owners
         self._new_call = new_call
@@ -119,11 +122,12 @@ class Webhooks:
         """Take the deliveries of one partition, and begin to send them."""
         rooms = [Room(each.id, self._reserve(each.id, partition)) for each in self._active()]
         claimed: Counter[str] = Counter()
+        taken_at_s = self._clock.monotonic()
         try:
             taken = (await self._store.run(TakeDeliveries(partition, rooms))).value
             for delivery in taken.deliveries if taken else ():
                 claimed[delivery.webhook_id] += 1
-                self._begin(partition, delivery)
+                self._begin(partition, delivery, taken_at_s)
         finally:
             for webhook_id, room in rooms:
                 if room and claimed[webhook_id] == room:
@@ -147,15 +151,17 @@ class Webhooks:
             self._polls.note_due(partition)
             self._loop.wake()
 
-    def _begin(self, partition: int, delivery: ClaimedDelivery) -> None:
-        task = asyncio.get_running_loop().create_task(self._send_and_record(partition, delivery))
+    def _begin(self, partition: int, delivery: ClaimedDelivery, taken_at_s: float) -> None:
+        task = asyncio.get_running_loop().create_task(self._send_and_record(partition, delivery, taken_at_s))
         self._sends.add(task)
         task.add_done_callback(self._sends.discard)
 
-    async def _send_and_record(self, partition: int, delivery: ClaimedDelivery) -> None:
+    async def _send_and_record(self, partition: int, delivery: ClaimedDelivery, taken_at_s: float) -> None:
         try:
             endpoint = await self._endpoint_of(delivery)
-            if endpoint is not None:
+            # A process that was stopped meanwhile must not send behind another one that has taken over.
+            left_s = CLAIM_S - (self._clock.monotonic() - taken_at_s)
+            if endpoint is not None and left_s >= self._settings.webhook_timeout_s:
                 fate, answer = await self._send(endpoint, delivery)
                 if answer.status == GONE:
                     await self._disable(endpoint)

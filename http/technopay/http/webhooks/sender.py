@@ -3,13 +3,14 @@
 import asyncio
 import socket
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import DefaultResolver
 from yarl import URL
 
 from technopay.engine.ports import WebhookAnswer
@@ -22,6 +23,9 @@ ANSWER_BYTES_MAX = 1_024
 ANSWER_S_MAX = 1.0
 """The time for the body of an answer: its status has decided already."""
 HEADER_BYTES_MAX = 8_190
+LOOKUPS_MAX = 16
+"""Names that are resolved at a time."""
+NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
 class RefusedAddressError(OSError):
@@ -50,6 +54,42 @@ class CheckedResolver(AbstractResolver):
         await self._resolver.close()
 
 
+class SystemResolver(AbstractResolver):
+    """Resolves names by the system, in threads of its own.
+
+    A name whose server is silent holds a thread for long. It is one thread for all that wait for this name, and
+    none of those in which the program resolves all other names.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(LOOKUPS_MAX, "webhook-names")
+        self._running: dict[tuple[str, int, int], asyncio.Future[list[Any]]] = {}
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        key = (host, port, family)
+        lookup = self._running.get(key)
+        if lookup is None:
+            find = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+            lookup = self._running[key] = asyncio.get_running_loop().run_in_executor(self._threads, find)
+            lookup.add_done_callback(partial(self._end, key))
+        return [
+            ResolveResult(
+                hostname=host, host=address[0], port=address[1], family=found, proto=protocol, flags=NUMERIC
+            )
+            for found, _, protocol, _, address in await asyncio.shield(lookup)
+        ]
+
+    def _end(self, key: tuple[str, int, int], lookup: asyncio.Future[list[Any]]) -> None:
+        del self._running[key]
+        if not lookup.cancelled():
+            lookup.exception()  # those that waited may have left
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
 class HttpWebhookSender:
     """Sends events to endpoints; use it in `async with`, around the engine.
 
@@ -64,7 +104,7 @@ class HttpWebhookSender:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        resolver = self._resolver or DefaultResolver()
+        resolver = self._resolver or SystemResolver()
         connector = aiohttp.TCPConnector(
             resolver=resolver if self._private == "allow" else CheckedResolver(resolver),
             use_dns_cache=False,

@@ -44,7 +44,9 @@ local function enqueue(webhook_id, subject, entry_id)
     redis.call('ZADD', index_of(webhook_id, 'waiting'), 0, index_name(entry_id))
     local queue = key('queue', delivery_name(webhook_id, subject))
     local name, behind = index_name(entry_id), nil
-    for _, waiting in ipairs(redis.call('LRANGE', queue, 0, -1)) do
+    local last = redis.call('LINDEX', queue, -1)
+    -- Almost always it is the last one; only an entry that is sent again has its place before others.
+    for _, waiting in ipairs(last and before(name, index_name(last)) and redis.call('LRANGE', queue, 0, -1) or {}) do
         if before(name, index_name(waiting)) then
             behind = waiting
             break

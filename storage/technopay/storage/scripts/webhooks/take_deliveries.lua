@@ -42,7 +42,11 @@ local function collect(id, webhook, entry)
     if not form then
         return false
     end
-    local user, merchant = fields(form.kind, subject, 'user', 'merchant')
+    -- An unreadable record must not stop the others: its delivery ends as dead.
+    local is_read, user, merchant = pcall(fields, form.kind, subject, 'user', 'merchant')
+    if not is_read then
+        user, merchant = '', webhook.merchant
+    end
     if not user or webhook.merchant ~= '' and merchant ~= webhook.merchant then
         return false
     end
@@ -55,8 +59,12 @@ local function collect(id, webhook, entry)
 end
 
 local function collect_all(id, webhook)
-    local entries, cursor = entries_after(webhook.cursor), webhook.cursor
     local waiting = tonumber(webhook.waiting)
+    if waiting >= WAITING_MAX or written >= WRITTEN_MAX then
+        has_more = waiting < WAITING_MAX and 1 or has_more
+        return
+    end
+    local entries, cursor = entries_after(webhook.cursor), webhook.cursor
     for _, entry in ipairs(entries) do
         if waiting >= WAITING_MAX or written >= WRITTEN_MAX then
             break
