@@ -33,7 +33,7 @@ DELIVERED_S_MAX = 180.0
 
 @pytest.mark.timeout(400)
 async def test_a_receiver_gets_every_event_at_least_once_after_kills_and_outages(
-    server_url: str, namespace: str, tmp_path: Path
+    valkey_url: str, namespace: str, tmp_path: Path
 ) -> None:
     seed = random.randrange(10**6)
     print(f"\nseed {seed}")  # noqa: T201
@@ -41,14 +41,14 @@ async def test_a_receiver_gets_every_event_at_least_once_after_kills_and_outages
     await receiver.start()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(receiver.aclose)
-        store = await stack.enter_async_context(open_store(server_url, namespace))
+        store = await stack.enter_async_context(open_store(valkey_url, namespace))
         engine = Engine(store, quick_settings(**SETTINGS), verifier=make_verifier({}))
         await stack.enter_async_context(engine)
         webhook = await engine.create_webhook(url=receiver.url)
         assert webhook.secret is not None
         await receiver.trust(webhook.secret)
         shoppers = [await make_setup(engine, store, f"user{number}") for number in range(SHOPPERS)]
-        role = Role(server_url, namespace, settings=SETTINGS)
+        role = Role(valkey_url, namespace, settings=SETTINGS)
         pair = [await stack.enter_async_context(running_engines(role)) for _ in range(2)]
         shopping = [asyncio.create_task(shop(setup)) for setup in shoppers]
         await asyncio.sleep(REFRESH_INTERVAL_S)
@@ -73,7 +73,7 @@ async def test_a_receiver_gets_every_event_at_least_once_after_kills_and_outages
             bodies[each["id"]].add(each["body"])
         assert {len(found) for found in bodies.values()} == {1}, "each id has one payload"
         assert_in_order([each["id"] for each in received], expected)
-    await assert_books_balance(server_url, namespace)
+    await assert_books_balance(valkey_url, namespace)
 
 
 def assert_in_order(received: Sequence[str], subjects: dict[str, str]) -> None:
