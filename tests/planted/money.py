@@ -10,6 +10,7 @@ DIALOGUE = "tests/unit/engine/settlement/test_protocol.py"
 STATES = "tests/feature/test_library_states.py"
 CODES = "tests/feature/test_library_codes.py"
 ENDS = "tests/feature/test_library_settlement.py"
+REFUNDS = "tests/unit/storage/test_partial_refunds.py"
 WALLETS = "tests/unit/storage/test_payments_commands.py"
 
 FIRST_RULE = f"{START}::test_a_refused_start_names_the_first_rule_and_changes_nothing"
@@ -294,7 +295,7 @@ ENDINGS = (
                 "local left = payment.status == 'refunded' and payment.amount or",
             ),
         ),
-        (f"{ENDS}::test_a_refund_that_is_asked_for_again_when_it_is_over_is_not_credited_again[fake]",),
+        (f"{REFUNDS}::test_more_than_is_left_is_refused_and_nothing_changes[fake]",),
     ),
     Breakage(
         "deposit-forgets-what-may-come-back",
