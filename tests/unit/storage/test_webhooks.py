@@ -142,6 +142,17 @@ async def test_a_delivery_is_dead_72_hours_after_its_first_attempt(
     assert (shown.status, shown.attempts, shown.next_at) == ("dead", 2, None)
 
 
+async def test_the_time_that_a_webhook_is_paused_does_not_count(clocked: Setup, fake_clock: FakeClock) -> None:
+    delivery = await taken(clocked)
+    assert await record(clocked, delivery, "failed", HOUR_MS) == "ok"
+    await save(clocked, 1, "paused")
+    fake_clock.advance(100 * HOUR_MS)
+    await save(clocked, 2, "active")
+    [delivery] = (await take(clocked)).deliveries
+    assert await record(clocked, delivery, "failed", HOUR_MS) == "ok"
+    assert [each.attempts for each in await listed(clocked, "waiting")] == [2]
+
+
 async def test_a_dead_delivery_sent_again_has_its_place_before_the_later_ones(setup: Setup) -> None:
     await save(setup, types=("payment.started", "payment.processing", "payment.succeeded"))
     await paid(setup)

@@ -25,7 +25,7 @@ local function delete_batch()
     return left + redis.call('ZCARD', key('due', webhook_id)) > 0
 end
 
-local known, cursor = fields('webhook', webhook_id, 'epoch', 'cursor')
+local known, cursor, earlier = fields('webhook', webhook_id, 'epoch', 'cursor', 'status')
 if tonumber(known or '0') > tonumber(epoch) then
     return {'ok', at, ''}
 end
@@ -37,6 +37,9 @@ if status == 'deleted' then
 end
 redis.call('HSET', key('webhook', webhook_id), 'epoch', epoch, 'status', status, 'merchant', merchant, 'types', types,
     'cursor', cursor or position())
+if status == 'active' and earlier ~= status then
+    redis.call('HSET', key('webhook', webhook_id), 'active_since', at)
+end
 if not cursor then
     redis.call('HSET', key('webhook', webhook_id), 'waiting', '0')
 end

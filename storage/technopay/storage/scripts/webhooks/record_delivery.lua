@@ -1,7 +1,7 @@
 -- record_delivery(webhook_id, entry_id, claim, fate, last_status, last_answer, retry_ms) allow-oom
 --
 -- Record an attempt: delivered, failed or dead. A failed one is tried again after `retry_ms`, for 72 hours from the first
--- one on; then it is dead.
+-- one on, or since the webhook became active again; then it is dead.
 --
 -- Returns {code, now, ''}: 'ok', or 'fenced' for an old claim
 
@@ -14,7 +14,8 @@ if recorded == claim then
 elseif current ~= claim or status ~= 'waiting' then
     return {'fenced', at, ''}
 end
-if fate == 'failed' and now + retry_ms > first_at + RETRIED_MS then
+local active_since = fields('webhook', webhook_id, 'active_since') or '0'
+if fate == 'failed' and now + retry_ms > math.max(tonumber(first_at), tonumber(active_since)) + RETRIED_MS then
     fate = 'dead'
 end
 redis.call('HINCRBY', key('delivery', name), 'attempts', 1)
