@@ -12,6 +12,7 @@ from technopay.engine.commands import AnnounceEngine, Command
 from technopay.engine.errors import StoreUnavailable
 from technopay.engine.polling import IDLE_POLLS_PER_S_MAX, RUNNER_UP_INTERVAL_S, PartitionOwners, Polls
 from technopay.engine.ports import Outcome
+from technopay.engine.webhooks.deliveries import SenderIntervals
 
 INTERVAL_S = 0.5
 
@@ -190,3 +191,17 @@ async def test_a_step_that_fails_again_and_again_is_logged_once_and_its_end_is_l
     broken = False
     assert len(await polls.run()) == 3
     assert [each.getMessage() for each in caplog.records[1:]] == ["test works again after 0 s"]
+
+
+async def test_an_engine_with_a_sender_polls_for_deliveries_everywhere() -> None:
+    store = Engines(64)
+    engines = [owners_of(store, f"eng_{number}") for number in range(4)]
+    for _ in range(2):
+        for each in engines:
+            await each.announce()
+    intervals = SenderIntervals(engines[0])
+    others = [partition for partition in store.partitions if engines[0].rank(partition) == 2]
+    assert others
+    assert {intervals.poll_interval_s(each, INTERVAL_S) for each in others} == {RUNNER_UP_INTERVAL_S}
+    own = next(each for each in store.partitions if engines[0].rank(each) == 0)
+    assert intervals.poll_interval_s(own, INTERVAL_S) == engines[0].poll_interval_s(own, INTERVAL_S)

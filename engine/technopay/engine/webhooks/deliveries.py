@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from technopay.engine.background import Loop
 from technopay.engine.errors import Fault
-from technopay.engine.polling import PartitionOwners, Polls
+from technopay.engine.polling import RUNNER_UP_INTERVAL_S, PartitionOwners, Polls
 from technopay.engine.ports import Clock, Store, WebhookAnswer, WebhookSender
 from technopay.engine.settings import EngineSettings
 from technopay.engine.values import Operation
@@ -43,6 +43,16 @@ UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2
 GONE = 410
 
 
+class SenderIntervals:
+    """An engine with a sender polls the partitions of other engines, too: those may have no sender."""
+
+    def __init__(self, owners: PartitionOwners) -> None:
+        self._owners = owners
+
+    def poll_interval_s(self, partition: int, interval_s: float) -> float:
+        return min(self._owners.poll_interval_s(partition, interval_s), RUNNER_UP_INTERVAL_S)
+
+
 class Webhooks:
     """The webhooks of a store, and their deliveries by this process; without a sender it delivers none."""
 
@@ -64,7 +74,7 @@ class Webhooks:
         self.registry = Registry(store)
         self.secrets = WebhookSecrets(settings)
         interval_s = settings.agenda_interval_s
-        self._polls = Polls("webhooks", self._take, store, owners, clock, interval_s)
+        self._polls = Polls("webhooks", self._take, store, SenderIntervals(owners), clock, interval_s)
         self._loop = Loop("webhooks", self._deliver, interval_s, clock, pause_s=PAUSE_S)
         self._refreshes = Loop("registry of webhooks", self.registry.refresh, REFRESH_INTERVAL_S, clock)
         self._taken: Counter[str] = Counter()
