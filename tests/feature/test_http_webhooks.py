@@ -92,6 +92,13 @@ async def test_an_operator_changes_rotates_and_deletes_a_webhook(
     (await api.operate("GET", path)).refuse(404, "webhook_not_found")
 
 
+@pytest.mark.parametrize("overlap_s", [{}, [], "60", -1, 10**9, 1.5, True])
+async def test_an_overlap_that_is_none_is_refused(api: Api, overlap_s: object) -> None:
+    reply = await api.operate("POST", "/webhooks/whk_00none/rotate", {"overlap_s": overlap_s})
+    problem = reply.refuse(422, "validation_failed")
+    assert [each["field"] for each in problem["errors"]] == ["overlap_s"]
+
+
 async def test_bad_requests_name_the_field_and_change_nothing(api: Api) -> None:
     for body, field in (
         ({}, "url"),

@@ -39,7 +39,9 @@ def _types_error(types: list[str]) -> str | None:
     return "has to be different types" if len(set(types)) < len(types) else None
 
 
-def _overlap_error(overlap_s: int) -> str | None:
+def _overlap_error(overlap_s: object) -> str | None:
+    if type(overlap_s) is not int:
+        return "has to be a whole number of seconds"
     return None if 0 <= overlap_s <= OVERLAP_S_MAX else f"has to be 0 to {OVERLAP_S_MAX} seconds"
 
 
