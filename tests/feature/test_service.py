@@ -246,11 +246,11 @@ def test_a_server_of_an_earlier_version_is_migrated_by_command_and_once(home: Pa
     for command, status in (("serve", 1), ("serve --init", 1), ("init", 1), ("audit", 2)):
         port = ("--port", "0") if "serve" in command else ()
         refused = run_command(home, *command.split(), *redis, *port, settings=own)
-        assert_one_line(refused, status, "the store has schema 5, this program 6: run `technopay migrate`")
+        assert_one_line(refused, status, "the store has schema 5, this program 7: run `technopay migrate`")
 
     first, again = (run_command(home, "migrate", *redis, settings=own) for _ in range(2))
     assert (first.returncode, first.stdout) == (0, "technopay: the store is migrated\n")
-    assert "the store of schema 5 is migrated to 6" in first.stderr
+    assert "the store of schema 5 is migrated to 7" in first.stderr
     assert "WARNING" not in first.stderr
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout == "technopay: the store has the schema of this program already\n"
@@ -274,7 +274,7 @@ def test_an_embedded_store_of_an_earlier_version_is_migrated_at_start(home: Path
     arguments = ("serve", "--data-dir", "data", "--port", "0", "--workers", workers)
     with running_command(home, *arguments, settings=own) as service:
         assert service.ask("GET", "/readyz")[0] == 200
-        assert "the store of schema 5 is migrated to 6" in service.output.read_text()
+        assert "the store of schema 5 is migrated to 7" in service.output.read_text()
         assert service.stop() == 0
     audit = run_command(home, "audit", "--data-dir", "data", settings=own)
     assert audit.returncode == 0, audit.stdout
