@@ -36,3 +36,12 @@ async def test_each_listener_reads_the_journal_of_its_own_partition(monkeypatch:
 
 def payment_changes(events: Sequence[Event]) -> list[PaymentEvent]:
     return [each for each in events if isinstance(each, PaymentEvent)]
+
+
+async def test_a_change_of_a_wallet_wakes_its_listeners(fake_store: RedisStore) -> None:
+    async with Engine(fake_store, lax_settings(events_interval_s=3_600.0)) as engine:
+        alice = await make_setup(engine, fake_store)
+        async with await engine.events(user_id="alice") as events:
+            for change, kind in ((engine.withdraw, "wallet.withdrawn"), (engine.adjust, "wallet.adjusted")):
+                await change(wallet_id=alice.wallet_id, amount=1, note="counted again", by="root")
+                assert (await asyncio.wait_for(anext(events), 10)).type == kind

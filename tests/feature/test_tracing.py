@@ -311,7 +311,7 @@ def test_serve_exports_by_otlp_and_the_processes_of_a_payment_meet_in_its_trace(
         assert first.stop() == 0
     trace_id = payment_trace_id(payment["id"]).to_bytes(16)
     names = {span.name for _, span in received if span.trace_id == trace_id}
-    assert names == {"message", "add_to_mock_inbox"}, "what was left is exported at the end"
+    assert names == {"message", "add_to_mock_inbox"}, "the last spans are exported at the end"
 
     with running_command(home, *serve, settings=settings) as second:
         status, _ = second.ask("POST", f"/v1/payments/{payment['id']}/confirm", {"code": code}, second.token())

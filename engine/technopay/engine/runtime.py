@@ -300,6 +300,10 @@ class Runtime:
     def wake_journal_readers(self, partition: int) -> None:
         """Have relay and feed read the journal of a partition now."""
         self._wake_relay(partition)
+        self.wake_event_readers(partition)
+
+    def wake_event_readers(self, partition: int) -> None:
+        """Have feed and webhooks read the journal of a partition now."""
         self.feed.wake(partition)
         self.webhooks.wake(partition)
 
@@ -311,8 +315,7 @@ class Runtime:
         partition = partition_in(payment.id)
         if payment.status not in UNNOTIFIED_STATES:
             self._wake_relay(partition)
-        self.feed.wake(partition)
-        self.webhooks.wake(partition)
+        self.wake_event_readers(partition)
         self.waiters.announce(payment)
 
     async def _take_due(self) -> bool:

@@ -32,6 +32,7 @@ from technopay.engine.values import (
 from technopay.engine.webhooks.models import Delivery, Endpoint, Endpoints, TakenDeliveries
 from technopay.storage.business_days import Calendar
 from technopay.storage.records import (
+    SUBJECTS,
     UNREADABLE,
     entry_from,
     fields_of,
@@ -130,6 +131,9 @@ class Context:
 
     def invoice(self, record: Any) -> Invoice:
         return invoice_from(record, self.now_ms)
+
+    def subject(self, build: Callable[[Any, int, Calendar], Subject], record: Any) -> Subject:
+        return build(record, self.now_ms, self.calendar)
 
     def message(self, record: Any) -> Message:
         return message_from(record, self.partition)
@@ -244,19 +248,11 @@ def _news(body: Sequence[Any], _: Context) -> News:
     return News(notifications, end, is_last == 1, canceled)
 
 
-SUBJECTS: Mapping[str, tuple[str, Callable[[Context, Any], Subject]]] = {
-    "inv_": ("invoice", Context.invoice),
-    "pay_": ("payment", Context.payment),
-    "wal_": ("wallet", lambda _, record: wallet_from(record)),
-}
-"""The records that have events, by the prefix of their ids: the kind, and the decoder."""
-
-
 def _owned(body: Sequence[Any], context: Context) -> Mapping[str, Subject]:
     found: dict[str, Subject] = {}
-    for prefix, (kind, decode) in SUBJECTS.items():
-        records = [record for record in body[0] if id_of(record).startswith(prefix)]
-        found |= {each.id: each for each in context.each(kind, records, partial(decode, context))}
+    for kind, build in SUBJECTS.items():
+        records = [record for record in body[0] if id_of(record).startswith(f"{kind[:3]}_")]
+        found |= {each.id: each for each in context.each(kind, records, partial(context.subject, build))}
     return found
 
 

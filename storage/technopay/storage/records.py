@@ -1,7 +1,7 @@
 """Builds the engine's records from the replies of scripts."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast, get_args
 
@@ -18,6 +18,7 @@ from technopay.engine.models import (
     Payment,
     PaymentStatus,
     Resolution,
+    Subject,
     User,
     Wallet,
 )
@@ -289,6 +290,14 @@ def _resolution_from(outcome: str, note: str, by: str, at: str) -> Resolution | 
     if not outcome:
         return None
     return Resolution.trusted(outcome=outcome, note=note, by=by, at=from_ms(at))
+
+
+SUBJECTS: Mapping[str, Callable[[Any, int, Calendar], Subject]] = {
+    "payment": lambda view, now_ms, calendar: payment_from(Payment, view, now_ms, calendar),
+    "invoice": lambda record, now_ms, _: invoice_from(record, now_ms),
+    "wallet": lambda record, *_: wallet_from(record),
+}
+"""Build the records that have events, by kind; ids begin with the first three letters of it."""
 
 
 def context_from(packed: Packed) -> NotificationContext:

@@ -1,16 +1,15 @@
 """Builds webhooks and their deliveries from the replies of scripts."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-from technopay.engine.models import Payment, Subject
 from technopay.engine.record import from_ms
 from technopay.engine.statistics import UnreadableRecords
 from technopay.engine.values import JournalEntry
 from technopay.engine.webhooks.models import ClaimedDelivery, Delivery, Endpoint, SealedSecret
 from technopay.storage.business_days import Calendar
-from technopay.storage.records import UNREADABLE, fields_of, invoice_from, one_of, payment_from, wallet_from
+from technopay.storage.records import SUBJECTS, UNREADABLE, fields_of, one_of
 
 STATUSES = frozenset({"waiting", "delivered", "dead"})
 
@@ -26,14 +25,6 @@ class Context(Protocol):
     def calendar(self) -> Calendar: ...
     @property
     def unreadable(self) -> UnreadableRecords: ...
-
-
-SUBJECTS: Mapping[str, Callable[[Any, int, Calendar], Subject]] = {
-    "payment": lambda view, read_at_ms, calendar: payment_from(Payment, view, read_at_ms, calendar),
-    "invoice": lambda record, read_at_ms, _: invoice_from(record, read_at_ms),
-    "wallet": lambda record, *_: wallet_from(record),
-}
-"""Builds the subject of an event, as of the time when it was read, by the first word of the event's type."""
 
 
 def endpoint_from(reply: Sequence[Any]) -> Endpoint:

@@ -1,30 +1,13 @@
 """Lists for operators: complete, newest first, by every filter, and bounded."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from support.fixtures.clock import FakeClock
+from support.fixtures.lists import read_all
 from support.fixtures.store_setup import FAR, Setup, client_of, new_invoice
 
-from technopay.engine.commands import Command
 from technopay.engine.reads import SearchInvoices, SearchPayments, SearchUsers, SearchWallets
-from technopay.engine.record import Page
 
 MINUTE_MS = 60_000
-
-
-async def read_all(setup: Setup, make: Callable[[str, int], Command[Page[Any]]], limit: int) -> list[str]:
-    """Read a list to its end; return the ids."""
-    found: list[str] = []
-    cursor = ""
-    while True:
-        page = await setup.done(make(cursor, limit))
-        assert len(page.data) <= limit
-        found += [each.id for each in page.data]
-        if not page.next_cursor:
-            return found
-        cursor = page.next_cursor
 
 
 @pytest.mark.parametrize("limit", [1, 2, 20])

@@ -43,7 +43,7 @@ async def create_invoice(
     command = CreateInvoice(
         called, invoice_id, user_id, amount, currency, *texts, expires_at, pack_metadata(metadata)
     )
-    outcome = await runtime.run(command, lambda _: runtime.feed.wake(partition_in(invoice_id)))
+    outcome = await runtime.run(command, lambda _: runtime.wake_event_readers(partition_in(invoice_id)))
     if outcome.code == "expiry_past":
         raise ValidationFailed([FieldError("expires_at", "has to be in the future")])
     return unwrap(outcome)

@@ -17,9 +17,11 @@ from technopay.engine.fields import (
     WalletCursor,
     id_or_unknown,
     nfc,
+    partition_in,
 )  # fmt: skip
 from technopay.engine.models import Entry, Wallet
 from technopay.engine.operation import operation
+from technopay.engine.ports import Outcome
 from technopay.engine.reads import ListEntries, ListWallets, ReadWallet, SearchWallets
 from technopay.engine.record import Page
 from technopay.engine.runtime import Runtime, unwrap
@@ -106,7 +108,7 @@ async def withdraw(
     """Take money out of a wallet of any status, never more than its balance; `by` is the operator."""
     called = runtime.operation("withdraw", (wallet_id,), idempotency_key, [amount, note])
     command = ChangeBalance(called, id_or_unknown(wallet_id), -amount, "withdrawn", note=nfc(note), by=nfc(by))
-    return unwrap(await runtime.directory.run(command.wallet_id, command))
+    return await _correct(runtime, command)
 
 
 @operation("wallet_not_found insufficient_funds balance_too_large idempotency_key_reused validation_failed")
@@ -116,7 +118,7 @@ async def adjust(
     """Correct a wallet's balance by a signed amount, never below zero; `by` is the operator."""
     called = runtime.operation("adjust", (wallet_id,), idempotency_key, [amount, note])
     command = ChangeBalance(called, id_or_unknown(wallet_id), amount, "adjusted", note=nfc(note), by=nfc(by))
-    return unwrap(await runtime.directory.run(command.wallet_id, command))
+    return await _correct(runtime, command)
 
 
 @operation("wallet_not_found idempotency_key_reused validation_failed")
@@ -135,3 +137,13 @@ async def _set_wallet_status(runtime: Runtime, wallet_id: str, status: str, key:
     called = runtime.operation(f"set_wallet_{status}", (wallet_id,), key, [])
     command = SetWalletStatus(called, id_or_unknown(wallet_id), status)
     return unwrap(await runtime.directory.run(command.wallet_id, command))
+
+
+async def _correct(runtime: Runtime, command: ChangeBalance) -> Wallet:
+    """Run a change that is an event."""
+
+    def follow(outcome: Outcome[Wallet]) -> None:
+        if outcome.code == "ok":
+            runtime.wake_event_readers(partition_in(command.wallet_id))
+
+    return unwrap(await runtime.directory.run(command.wallet_id, command, follow))

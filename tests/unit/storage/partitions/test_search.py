@@ -1,31 +1,16 @@
 """Lists for operators over all partitions, and those that one partition has."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.fixtures.lists import Make, read_all
 from support.fixtures.partitioned import USERS
 from support.fixtures.store_setup import FAR, Setup, new_invoice
 
 from technopay.engine.commands import Command
 from technopay.engine.reads import SearchInvoices, SearchPayments, SearchUsers, SearchWallets
 from technopay.engine.record import Page
-
-Make = Callable[[str, int], Command[Page[Any]]]
-
-
-async def read_all(setup: Setup, make: Make, limit: int) -> list[str]:
-    """Read a list to its end; return the ids."""
-    found: list[str] = []
-    cursor = ""
-    while True:
-        page = await setup.done(make(cursor, limit))
-        assert len(page.data) <= limit
-        found += [each.id for each in page.data]
-        if not page.next_cursor:
-            return found
-        cursor = page.next_cursor
 
 
 @pytest.mark.parametrize("limit", [1, 3, 20])
