@@ -52,9 +52,10 @@ def names(header: str) -> set[str]:
 
 async def test_head_is_answered_wherever_get_is_with_the_same_headers(api: Api, alice: Person) -> None:
     invoice, payment = await alice.invoice(), await alice.start()
+    webhook = (await api.operate("POST", "/webhooks", {"url": "https://shop.example/hook"})).expect(201)
     ids = {
         "wallet_id": alice.wallet_id, "invoice_id": invoice["id"], "payment_id": payment["id"],
-        "user_id": "alice",
+        "user_id": "alice", "webhook_id": webhook["id"],
     }  # fmt: skip
     async with opened(api) as client:
         for route in api.app[ROUTES]:
