@@ -248,20 +248,6 @@ async def test_bad_arguments_name_the_field_and_the_rule(setup: Setup) -> None:
             await setup.engine.send_delivery_again(webhook_id=webhook.id, delivery_id=unknown)
 
 
-async def test_webhooks_are_listed_newest_first_page_by_page(setup: Setup) -> None:
-    made = [await setup.engine.create_webhook(url=f"{URL}/{number}") for number in range(5)]
-    seen, cursor = [], ""
-    while True:
-        page = await setup.engine.list_webhooks(limit=2, cursor=cursor)
-        seen += [each.id for each in page.data]
-        if page.next_cursor is None:
-            break
-        cursor = page.next_cursor
-    assert seen == [each.id for each in reversed(made)]
-    with pytest.raises(ValidationFailed):
-        await setup.engine.list_webhooks(cursor="?")
-
-
 async def test_dead_deliveries_are_sent_again_one_by_one_or_all(
     setup: Setup, sender: RecordingSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +271,13 @@ async def test_dead_deliveries_are_sent_again_one_by_one_or_all(
     await wait_for(lambda: dead_ones(setup, webhook.id, 0))
     await settled(setup.engine, webhook.id)
     assert [each.status for each in await deliveries(engine, webhook.id)] == ["delivered"] * 3
+    await engine.delete_webhook(webhook_id=webhook.id)
+    again = await engine.send_delivery_again(webhook_id=webhook.id, delivery_id=first.id, idempotency_key="k")
+    assert (again.id, again.replayed) == (first.id, True)
+    assert await engine.send_dead_deliveries_again(webhook_id=webhook.id, idempotency_key="all") == replay
+    for key in (None, "other"):
+        with pytest.raises(WebhookNotFound):
+            await engine.send_delivery_again(webhook_id=webhook.id, delivery_id=first.id, idempotency_key=key)
 
 
 async def dead_ones(setup: Setup, webhook_id: str, number: int) -> bool:

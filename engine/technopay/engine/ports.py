@@ -121,10 +121,11 @@ class WebhookAnswer(NamedTuple):
 class WebhookSender(Protocol):
     """Sends events to the endpoints of webhooks."""
 
-    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> WebhookAnswer:
-        """POST once, without following redirects; the engine bounds the time.
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> WebhookAnswer:
+        """POST once, without following redirects; wait for the status for at most `timeout_s`.
 
-        An exception means that there was no answer; its text is shown to operators. Unless private addresses
+        The status decides: a body that comes late is left out, within a second. An exception means that there
+        was no answer; its text is shown to operators. Unless private addresses
         are allowed, each address is checked before the connection: see technopay.engine.webhooks.addresses.
         """
         ...

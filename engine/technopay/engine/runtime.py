@@ -343,11 +343,11 @@ class Runtime:
         for message in due.messages:
             self._relay.retry(partition, message, since)
         for member in due.unfinished:
+            if member.startswith("whk_"):
+                self.webhooks.finish_change(member)
+                continue
             with suppress(Fault):  # it stays on the agenda
-                if member.startswith("whk_"):
-                    await self.webhooks.registry.spread(member)
-                else:
-                    await self.store.run(FinishDue(partition, member))
+                await self.store.run(FinishDue(partition, member))
         return due
 
     async def wait_for_rest(

@@ -149,13 +149,15 @@ async def send_delivery_again(
     runtime: Runtime, *, webhook_id: str, delivery_id: str, idempotency_key: Key = None
 ) -> Delivery:
     """Send a dead delivery again; a delivery that is not dead is not changed."""
-    await _find(runtime, webhook_id)
     called = runtime.operation("send_delivery_again", (webhook_id, delivery_id), idempotency_key, [])
     found = DELIVERY_ID.fullmatch(delivery_id)
-    if not found or int(found[1], 16) not in runtime.store.partitions:
-        raise DeliveryNotFound
-    command = SendDeliveryAgain(called, int(found[1], 16), webhook_id, found[2])
-    return unwrap(await runtime.run(command, lambda _: runtime.webhooks.wake(command.partition)))
+    if found and int(found[1], 16) in runtime.store.partitions:
+        command = SendDeliveryAgain(called, int(found[1], 16), _id_or_unknown(webhook_id), found[2])
+        outcome = await runtime.run(command, lambda _: runtime.webhooks.wake(command.partition))
+        if outcome.code != DeliveryNotFound.code:
+            return unwrap(outcome)
+    await _find(runtime, webhook_id)
+    raise DeliveryNotFound
 
 
 @operation("webhook_not_found idempotency_key_reused validation_failed")
@@ -163,11 +165,11 @@ async def send_dead_deliveries_again(
     runtime: Runtime, *, webhook_id: str, idempotency_key: Key = None
 ) -> Resent:
     """Send all dead deliveries of a webhook again."""
-    await _find(runtime, webhook_id)
     called = runtime.operation("send_dead_deliveries_again", (webhook_id,), idempotency_key, [])
     earlier = await runtime.store.run(NoteResent(called, -1))
     if earlier.code != "nothing":
         return Resent(resent=int(unwrap(earlier)[0])).as_replay()
+    await _find(runtime, webhook_id)
     resent = 0
     for each in runtime.store.partitions:
         code = "more"

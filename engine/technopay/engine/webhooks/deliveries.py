@@ -34,6 +34,8 @@ SENDS_MAX = 8
 """Of one webhook, at a time, by one process."""
 CLAIM_S = 15.0
 """As long as a delivery is claimed, see take_deliveries.lua."""
+BODY_S_MAX = 2.0
+"""A sender has this time for the body of an answer; then the engine ends the call."""
 ROOM_MAX = 4
 """Of these, for one partition at a time."""
 PAUSE_S = 0.01
@@ -77,6 +79,9 @@ class Webhooks:
         self._polls = Polls("webhooks", self._take, store, SenderIntervals(owners), clock, interval_s)
         self._loop = Loop("webhooks", self._deliver, interval_s, clock, pause_s=PAUSE_S)
         self._refreshes = Loop("registry of webhooks", self.registry.refresh, REFRESH_INTERVAL_S, clock)
+        self._changes = Loop("changes of webhooks", self._finish_change, interval_s, clock)
+        self._unfinished: dict[str, None] = {}
+        """Webhooks with a change that some partitions do not know yet, in order."""
         self._taken: Counter[str] = Counter()
         """How many deliveries of each webhook are sent, or may be claimed by a call that runs."""
         self._starved: defaultdict[str, dict[int, None]] = defaultdict(dict)
@@ -85,6 +90,7 @@ class Webhooks:
         self._turn = 0
 
     def start(self) -> None:
+        self._changes.start()
         if self._sender is not None:
             self._refreshes.start()
             self._loop.start()
@@ -93,6 +99,7 @@ class Webhooks:
         """Wait for running deliveries, but not longer than `drain_s`."""
         await self._loop.stop(drain_s)
         await self._refreshes.stop(drain_s)
+        await self._changes.stop(drain_s)
         await self._polls.stop(drain_s)
         if self._sends:
             _, late = await asyncio.wait(self._sends, timeout=drain_s)
@@ -104,6 +111,20 @@ class Webhooks:
         if self.registry.endpoints:
             self._polls.note_due(partition)
             self._loop.wake()
+
+    def finish_change(self, webhook_id: str) -> None:
+        """Have all partitions know a change, without waiting for those that cannot be reached."""
+        self._unfinished[webhook_id] = None
+        self._changes.wake()
+
+    async def _finish_change(self) -> bool:
+        """Spread one change; return whether there are more."""
+        for webhook_id in self._unfinished:
+            del self._unfinished[webhook_id]
+            with suppress(Fault):  # it stays on the agenda
+                await self.registry.spread(webhook_id)
+            break
+        return bool(self._unfinished)
 
     async def _deliver(self) -> bool:
         """Take deliveries in the partitions that are due; return whether there may be more."""
@@ -171,7 +192,7 @@ class Webhooks:
             endpoint = await self._endpoint_of(delivery)
             # A process that was stopped meanwhile must not send behind another one that has taken over.
             left_s = CLAIM_S - (self._clock.monotonic() - taken_at_s)
-            if endpoint is not None and left_s >= self._settings.webhook_timeout_s:
+            if endpoint is not None and left_s >= self._settings.webhook_timeout_s + BODY_S_MAX:
                 fate, answer = await self._send(endpoint, delivery)
                 if answer.status == GONE:
                     await self._disable(endpoint)
@@ -209,11 +230,12 @@ class Webhooks:
             "User-Agent": "technopay-webhooks",
             **signed_headers(secrets, delivery.event_id, delivery.now_ms, body.decode()),
         }
+        timeout_s = self._settings.webhook_timeout_s
         try:
-            async with asyncio.timeout(self._settings.webhook_timeout_s):
-                answer = await self._sender.send(endpoint.url, headers, body)
+            async with asyncio.timeout(timeout_s + BODY_S_MAX):
+                answer = await self._sender.send(endpoint.url, headers, body, timeout_s)
         except TimeoutError:
-            return "failed", WebhookAnswer(0, f"no answer within {self._settings.webhook_timeout_s:g} s")
+            return "failed", WebhookAnswer(0, f"no answer within {timeout_s:g} s")
         except Exception as error:
             return "failed", WebhookAnswer(0, str(error) or type(error).__name__)
         return "delivered" if 200 <= answer.status < 300 else "failed", answer

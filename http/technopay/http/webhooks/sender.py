@@ -129,16 +129,20 @@ class HttpWebhookSender:
             await self._session.close()
             self._session = None
 
-    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> WebhookAnswer:
-        """Send an event once; the caller bounds the time."""
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> WebhookAnswer:
+        """Send an event once; raise TimeoutError without a status within `timeout_s`."""
         if self._session is None:
             raise RuntimeError("the sender is not open: use it in `async with`")
         if wrong := url_error(url, self._private):
             raise RefusedAddressError(f"the URL {wrong}")
         try:
-            async with self._session.post(
-                URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
-            ) as response:
+            async with (
+                asyncio.timeout(timeout_s) as timeout,
+                self._session.post(
+                    URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
+                ) as response,
+            ):
+                timeout.reschedule(None)
                 answer = b""
                 with suppress(TimeoutError, aiohttp.ClientError):
                     async with asyncio.timeout(ANSWER_S_MAX):

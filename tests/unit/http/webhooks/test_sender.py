@@ -1,5 +1,6 @@
 """The sender of webhooks: which addresses it connects to, and what it sends."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from aiohttp.test_utils import TestServer
 from technopay.http.webhooks import HttpWebhookSender
 from technopay.http.webhooks import sender as module
 
+TIMEOUT_S = 5.0
 HEADERS = {"webhook-id": "evt_001-0", "Content-Type": "application/json"}
 
 
@@ -50,9 +52,15 @@ class Endpoint:
 @pytest.fixture
 async def endpoint() -> AsyncIterator[Endpoint]:
     requests: list[tuple[str, dict[str, str], bytes]] = []
+    ended = asyncio.Event()
 
-    async def receive(request: web.Request) -> web.Response:
+    async def receive(request: web.Request) -> web.StreamResponse:
         requests.append((request.path, dict(request.headers), await request.read()))
+        if request.path == "/half":
+            half = web.StreamResponse()
+            await half.prepare(request)
+        if request.path in ("/half", "/silent"):
+            await ended.wait()
         if request.path == "/moved":
             raise web.HTTPTemporaryRedirect("/other")
         body = b"x" * 5_000 if request.path == "/long" else b"\xff\x00ok"
@@ -62,14 +70,15 @@ async def endpoint() -> AsyncIterator[Endpoint]:
     app.router.add_route("*", "/{path:.*}", receive)
     async with TestServer(app) as server:
         yield Endpoint(str(server.make_url("/hook")), server.port or 0, requests)
+        ended.set()
 
 
 async def test_an_event_is_posted_as_it_is_and_the_beginning_of_the_answer_returned(endpoint: Endpoint) -> None:
     async with HttpWebhookSender(private="allow") as sender:
-        answer = await sender.send(endpoint.url, HEADERS, b'{"id": 1}')
+        answer = await sender.send(endpoint.url, HEADERS, b'{"id": 1}', TIMEOUT_S)
         assert (answer.status, answer.text) == (200, "\ufffd\x00ok")
-        await sender.send(endpoint.url, HEADERS, b'{"id": 1}')
-        long = await sender.send(endpoint.url.replace("/hook", "/long"), HEADERS, b"")
+        await sender.send(endpoint.url, HEADERS, b'{"id": 1}', TIMEOUT_S)
+        long = await sender.send(endpoint.url.replace("/hook", "/long"), HEADERS, b"", TIMEOUT_S)
         assert long.text == "x" * 1_024
     (path, headers, body), (_, again, _), _ = endpoint.requests
     assert (path, body, headers["webhook-id"]) == ("/hook", b'{"id": 1}', "evt_001-0")
@@ -78,7 +87,7 @@ async def test_an_event_is_posted_as_it_is_and_the_beginning_of_the_answer_retur
 
 async def test_a_redirect_is_not_followed(endpoint: Endpoint) -> None:
     async with HttpWebhookSender(private="allow") as sender:
-        answer = await sender.send(endpoint.url.replace("/hook", "/moved"), HEADERS, b"")
+        answer = await sender.send(endpoint.url.replace("/hook", "/moved"), HEADERS, b"", TIMEOUT_S)
     assert answer.status == 307
     assert [path for path, _, _ in endpoint.requests] == ["/moved"]
 
@@ -89,7 +98,7 @@ async def test_a_redirect_is_not_followed(endpoint: Endpoint) -> None:
 async def test_an_address_in_a_url_is_checked_at_every_try(endpoint: Endpoint, url: str) -> None:
     async with HttpWebhookSender() as sender:
         with pytest.raises(OSError, match="the URL has to be"):
-            await sender.send(url.format(port=endpoint.port), HEADERS, b"")
+            await sender.send(url.format(port=endpoint.port), HEADERS, b"", TIMEOUT_S)
     assert endpoint.requests == []
 
 
@@ -104,7 +113,7 @@ async def connected_to(resolver: Answers, endpoint: Endpoint, monkeypatch: pytes
     monkeypatch.setattr("aiohttp.connector.aiohappyeyeballs.start_connection", start_connection)
     async with HttpWebhookSender(resolver=resolver) as sender:
         with pytest.raises(OSError, match=r"nobody is there|no address of the public internet"):
-            await sender.send(f"https://example.com:{endpoint.port}/", HEADERS, b"")
+            await sender.send(f"https://example.com:{endpoint.port}/", HEADERS, b"", TIMEOUT_S)
     return tried
 
 
@@ -130,15 +139,18 @@ async def test_an_answer_that_changes_between_check_and_connection_is_of_no_use(
 async def test_an_answer_counts_without_the_rest_of_its_body(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ANSWER_S_MAX", 0.0)
+    timeout_s = 0.2
+    monkeypatch.setattr(module, "ANSWER_S_MAX", 2 * timeout_s)
     async with HttpWebhookSender(private="allow") as sender:
-        answer = await sender.send(endpoint.url, HEADERS, b"")
-    assert answer.status == 200
+        answer = await sender.send(endpoint.url.replace("/hook", "/half"), HEADERS, b"", timeout_s)
+        assert (answer.status, answer.text) == (200, "")
+        with pytest.raises(TimeoutError):
+            await sender.send(endpoint.url.replace("/hook", "/silent"), HEADERS, b"", timeout_s)
 
 
 async def test_an_endpoint_that_cannot_be_reached_is_named(endpoint: Endpoint) -> None:
     async with HttpWebhookSender(private="allow") as sender:
         with pytest.raises(OSError, match="Connect call failed"):
-            await sender.send("http://127.0.0.1:1/", HEADERS, b"")
+            await sender.send("http://127.0.0.1:1/", HEADERS, b"", TIMEOUT_S)
     with pytest.raises(RuntimeError, match="not open"):
-        await sender.send(endpoint.url, HEADERS, b"")
+        await sender.send(endpoint.url, HEADERS, b"", TIMEOUT_S)
