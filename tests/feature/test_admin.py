@@ -101,6 +101,9 @@ def test_a_user_is_made_funded_changed_and_blocked(admin: Admin) -> None:
         assert part in shown.stdout
     whole = admin("wallets", "show", wallet["id"])
     assert "12.50 EUR" in whole.stdout
+    entries = admin("wallets", "entries", wallet["id"]).stdout
+    assert entries.count("12.50 EUR") == 2, "amount and balance after"
+    assert "The new status" in admin("webhooks", "update", "--help").stdout
 
 
 def test_a_payment_is_found_by_the_reference_of_its_invoice_in_one_command(

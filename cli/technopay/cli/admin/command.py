@@ -137,7 +137,10 @@ def _require_yes(question: str) -> None:
 
 async def _list(verb: Verb, client: Client, arguments: dict[str, Any], *, as_json: bool) -> None:
     """List page by page: a page can be short while there is a next one."""
-    wanted, records = arguments["limit"], list[Record]()
+    wanted, records, currency = arguments["limit"], list[Record](), None
+    if verb.currency_of and not as_json:
+        named = {verb.argument: arguments[verb.argument]}
+        currency = (await method_of(verb.currency_of)(client, **named)).currency
     cursor: str | None = arguments.get("cursor", "")
     for _ in range(PAGES_MAX):
         most = min(wanted - len(records), PAGE_MAX)
@@ -146,6 +149,6 @@ async def _list(verb: Verb, client: Client, arguments: dict[str, Any], *, as_jso
         cursor = page.next_cursor
         if cursor is None or len(records) >= wanted:
             break
-    print_records(records, as_json=as_json)
+    print_records(records, currency, as_json=as_json)
     if cursor is not None:
         print(f"technopay: there can be more; go on with --cursor {cursor}", file=sys.stderr)

@@ -19,6 +19,7 @@ FLAGS = {
     "created_from": "--from", "created_to": "--to", "url": "--endpoint",
 }  # fmt: skip
 """The flags of parameters with another name; the others have their own."""
+CHANGES = {"status": FieldSpec("The new status")}
 
 
 def parameters_of(verb: Verb) -> list[inspect.Parameter]:
@@ -115,8 +116,8 @@ def _flag(name: str, prefix: str = "") -> str:
 
 
 def _help(name: str, verb: Verb) -> str:
-    filters = PAYMENT_FILTERS if is_list(verb) else {}
-    return (filters.get(name) or FIELDS.get(name) or FieldSpec("")).description
+    texts = PAYMENT_FILTERS if is_list(verb) else CHANGES
+    return (texts.get(name) or FIELDS.get(name) or FieldSpec("")).description
 
 
 def _time(text: str) -> datetime:

@@ -38,8 +38,8 @@ def print_record(record: Record, *, as_json: bool) -> None:
     _console().print(table)
 
 
-def print_records(records: Sequence[Record], *, as_json: bool) -> None:
-    """Print a list: a table, or a line of JSON for each record."""
+def print_records(records: Sequence[Record], currency: str | None = None, *, as_json: bool) -> None:
+    """Print a list: a table, or a line of JSON for each record; `currency` is that of records without one."""
     if as_json:
         for record in records:
             print(record.model_dump_json())
@@ -53,7 +53,7 @@ def print_records(records: Sequence[Record], *, as_json: bool) -> None:
         table.add_column(name, overflow="fold", justify="right" if name in MONEY else "left")
     for record in records:
         shown = record.model_dump(mode="json")
-        table.add_row(*(Text(_cell(name, shown[name], shown.get("currency"))) for name in names))
+        table.add_row(*(Text(_cell(name, shown[name], shown.get("currency", currency))) for name in names))
     _console().print(table)
 
 

@@ -51,6 +51,8 @@ class Verb:
     argument: str = ""
     """The parameter that is given without a flag."""
     question: Question | None = None
+    currency_of: str = ""
+    """The method that reads the record with the currency of all rows, by the argument of the verb."""
 
     @property
     def function(self) -> Method:
@@ -161,7 +163,7 @@ VERBS = (
     Verb("users", "unlock", "unlock_user", "user_id"),
     Verb("wallets", "list", "search_wallets"),
     Verb("wallets", "show", "find_wallet", "wallet_id"),
-    Verb("wallets", "entries", "search_entries", "wallet_id"),
+    Verb("wallets", "entries", "search_entries", "wallet_id", currency_of="find_wallet"),
     Verb("wallets", "create", "create_wallet"),
     Verb(
         "wallets", "deposit", "deposit", "wallet_id",
