@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from typing import Annotated, Any, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PrivateAttr, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PrivateAttr, WithJsonSchema
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TIMES_KEPT = 4_096
@@ -79,11 +79,10 @@ def _field_names(record_type: type[Record]) -> set[str]:
 Item = TypeVar("Item")
 
 
-class Page(Record, Generic[Item]):
+class Page(Record, Generic[Item], use_attribute_docstrings=False):
     """A part of a list, newest first."""
 
+    # pydantic reads the source again for each type of items, so these are no docstrings.
     data: list[Item]
-    has_more: bool
-    """Whether there is a next page."""
-    next_cursor: str | None
-    """The cursor of the next page; null on the last one."""
+    has_more: bool = Field(description="Whether there is a next page.")
+    next_cursor: str | None = Field(description="The cursor of the next page; null on the last one.")

@@ -9,8 +9,10 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from types import MappingProxyType
 
 from technopay.engine.events.subjects import EVENT_TYPES
 from technopay.engine.limits import LIMIT_RULES
@@ -70,8 +72,9 @@ class Library:
     text: str = ""
 
 
+@cache
 def load_scripts() -> Mapping[str, Script]:
-    """Read all scripts from the package, by name."""
+    """Read all scripts from the package, by name; every store of the process shares them."""
     folder = files("technopay.storage") / "scripts"
     parts = {"constants": _part(_constants())} | {
         file.name.removesuffix(".lua"): _part(file.read_text(encoding="utf-8"))
@@ -91,7 +94,7 @@ def load_scripts() -> Mapping[str, Script]:
     scripts = [_load(source, parts, owners, library, digest) for source in sources]
     functions = [_function(script, source) for script, source in zip(scripts, sources, strict=True)]
     library.text = "\n".join([f"#!lua name={library.name}", shared, *functions])
-    return {script.name: script for script in scripts}
+    return MappingProxyType({script.name: script for script in scripts})
 
 
 def _in_order(names: Iterable[str], parts: Mapping[str, Part], owners: Mapping[str, str]) -> list[str]:
