@@ -10,10 +10,12 @@ import importlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from queue import Empty, LifoQueue
 from typing import Any, NoReturn
 
 from support.processes.python_process import running_python
@@ -73,8 +75,9 @@ def _grow_up(calling: str, job: Job) -> NoReturn:
     """Do a child's job, and exit."""
     status = 1
     try:
-        output = os.open(job["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        for number, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        output, errors = (os.open(job[name], flags, 0o600) for name in ("output", "errors"))
+        for number, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, errors)):
             os.dup2(source, number)
         CALLINGS[calling](job)
         status = 0
@@ -100,10 +103,11 @@ class Preforked:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
-    async def raise_child(self, **job: Any) -> int:
+    async def raise_child(self, *, output: str, **job: Any) -> int:
         """Begin a child; return its process id. The one before has to have ended."""
         assert self._process.stdin
-        self._process.stdin.write(f"{json.dumps(job)}\n".encode())
+        streams = {"output": output, "errors": output}
+        self._process.stdin.write(f"{json.dumps(streams | job)}\n".encode())
         return await self._hear()
 
     async def wait_for_end(self) -> int:
@@ -123,6 +127,34 @@ async def running_preforked(calling: str) -> AsyncIterator[Preforked]:
     async with running_python("-m", "support.processes.preforked", calling) as process:
         yield Preforked(process)
     assert process.returncode == 0, "the preforked crashed"
+
+
+_idle: LifoQueue[subprocess.Popen[str]] = LifoQueue()
+"""Warm processes of commands without a child; each ends with this process, as its input does."""
+
+
+@contextmanager
+def warm_process() -> Iterator[tuple[Callable[..., int], Callable[[], int]]]:
+    """Lend a warm process of commands: how a child is begun, and how its end is waited for."""
+    try:
+        process = _idle.get_nowait()
+    except Empty:
+        path = os.pathsep.join(each for each in sys.path if each)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "support.processes.preforked", "serve"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path},
+        )  # fmt: skip
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin
+    assert stdout
+
+    def start(**job: Any) -> int:
+        stdin.write(f"{json.dumps(job)}\n")
+        stdin.flush()
+        return int(stdout.readline())
+
+    yield start, lambda: int(stdout.readline())
+    _idle.put(process)
 
 
 if __name__ == "__main__":
