@@ -30,6 +30,8 @@ PARTITIONED, CLUSTER = "partitioned", "cluster"
 
 alice and bob share a partition.
 """
+REPEATS = pytest.StashKey[bool]()
+"""Whether a test runs on a faked store, too."""
 _numbers = itertools.count()
 
 
@@ -66,9 +68,9 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Count lines on faked stores only: a test runs the same ones on all kinds, and takes twice as long."""
+    """Count lines once for a test that runs on all kinds of stores: counting takes as long as the test."""
     trace = sys.gettrace()
-    if trace is None or _kind_of_store(item) in (None, "fake"):
+    if trace is None or not item.stash[REPEATS]:
         return (yield)
     sys.settrace(None)
     try:
@@ -84,8 +86,17 @@ def _kind_of_store(item: pytest.Item) -> object:
     return item.callspec.params.get("make_store", item.callspec.params.get("old_store"))
 
 
+def _mark_repeats(items: list[pytest.Item]) -> None:
+    faked = {item.nodeid for item in items if _kind_of_store(item) == "fake"}
+    for item in items:
+        function, bracket, parameters = item.nodeid.partition("[")
+        named = parameters.replace(str(_kind_of_store(item)), "fake", 1)
+        item.stash[REPEATS] = item.nodeid not in faked and f"{function}{bracket}{named}" in faked
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the stores of several partitions only for tests with the mark `any_partition`."""
+    _mark_repeats(items)
     is_wanted = {"on_both_clusters": config.getoption("cluster")}
     items[:] = [
         item

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from support.fixtures.dumps import dump
 from support.fixtures.engine_setup import wait_for
 from support.fixtures.http_api import Json, Person, Reply, make_person, running_api
-from support.fixtures.store_setup import Setup, client_of, dump
+from support.fixtures.store_setup import Setup, client_of
 
 from technopay.http.app import API_ROUTES
 from technopay.http.auth.tokens import PAYMENTS

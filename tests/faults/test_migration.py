@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from support.fixtures.at_rest import open_client
+from support.fixtures.dumps import dump_keys
 from support.fixtures.engine_setup import make_setup, quick_settings, wait_for
 from support.fixtures.old_store import FAR_MS, load_old_store
-from support.fixtures.store_setup import dump_keys
 from support.processes.crash_client import Memory
 from support.processes.killable_ports import Point
 from support.processes.preforked import Preforked, running_preforked

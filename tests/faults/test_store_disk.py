@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 from support.fixtures.audit import assert_books_balance
+from support.fixtures.dumps import Dump, dump, dump_keys
 from support.fixtures.engine_setup import Setup, make_setup, quick_settings, wait_for
 from support.fixtures.gated import is_ready
-from support.fixtures.store_setup import Dump, dump, dump_keys
 from support.fixtures.store_setup import Setup as StoreSetup
 from support.servers.real_servers import OwnServer, own_server
 from support.servers.small_disk import SmallDisk, small_disk

@@ -8,11 +8,12 @@ from functools import partial
 import pytest
 from redis import Redis
 from support.fixtures.audit import assert_books_balance
+from support.fixtures.dumps import dump
 from support.fixtures.engine_setup import make_setup, quick_settings, wait_for
 from support.fixtures.gated import is_ready
 from support.fixtures.script_calls import CASES, Call, Case
 from support.fixtures.store_commands import take_due
-from support.fixtures.store_setup import ALONE, Setup, dump, operation
+from support.fixtures.store_setup import ALONE, Setup, operation
 from support.servers.real_servers import OwnServer, own_server
 
 from technopay.engine import (

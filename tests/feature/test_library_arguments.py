@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 from support.fixtures.audit import assert_clean
+from support.fixtures.dumps import dump
 from support.fixtures.engine_setup import SECRET, Setup, make_setup, quick_settings
 from support.fixtures.store_commands import read_journal
-from support.fixtures.store_setup import dump
 
 from technopay.engine import (
     DailyLimitExceeded,

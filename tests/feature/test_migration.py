@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pytest
+from support.fixtures.dumps import dump, dump_keys
 from support.fixtures.engine_setup import other_than, wait_for
 from support.fixtures.old_store import OldStore, differences, keys_of
-from support.fixtures.store_setup import client_of, dump, dump_keys
+from support.fixtures.store_setup import client_of
 
 from technopay.engine import (
     ConfirmationExpired,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from support.fixtures.dumps import dump, dump_keys
 from support.fixtures.old_store import OldStore, differences, keys_of
-from support.fixtures.store_setup import dump, dump_keys
 
 from technopay.engine import (
     StoreUnfit,

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from support.fixtures.clock import FakeClock
+from support.fixtures.dumps import dump
 from support.fixtures.engine_setup import lax_settings, make_setup, wait_for
 from support.fixtures.store_setup import Setup as Records
-from support.fixtures.store_setup import client_of, dump
+from support.fixtures.store_setup import client_of
 
 from technopay.engine import Engine, OutgoingMessage, PaymentTerms, ScriptedSettlementService
 from technopay.engine import runtime as runtime_module

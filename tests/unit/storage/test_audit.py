@@ -7,15 +7,10 @@ from typing import Any
 
 import pytest
 from support.fixtures.audit import assert_clean
+from support.fixtures.dumps import dump
 from support.fixtures.relaying import relay_all, relay_anew
 from support.fixtures.store_commands import set_aside
-from support.fixtures.store_setup import (
-    DAY_MS,
-    WRONG,
-    Setup,
-    client_of,
-    dump,
-)
+from support.fixtures.store_setup import DAY_MS, WRONG, Setup, client_of
 
 from technopay.engine.models import Audit
 from technopay.storage.audit import auditor as auditing

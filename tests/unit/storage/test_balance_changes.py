@@ -4,8 +4,9 @@ from typing import Any, Literal
 
 import pytest
 from support.fixtures.audit import assert_clean
+from support.fixtures.dumps import dump
 from support.fixtures.store_commands import entries_of
-from support.fixtures.store_setup import Setup, client_of, dump, operation
+from support.fixtures.store_setup import Setup, client_of, operation
 
 from technopay.engine.commands import ChangeBalance
 from technopay.engine.models import Wallet

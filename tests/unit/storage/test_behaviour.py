@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 from support.fixtures.clock import FakeClock
+from support.fixtures.dumps import dump
 from support.fixtures.store_setup import (
     CODE_MS,
     RIGHT,
     WRONG,
     Setup,
-    dump,
     new_id,
     operation,
     start_command,

@@ -5,8 +5,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+from support.fixtures.dumps import dump
 from support.fixtures.script_calls import ROWS, Purchase, purchase_in
-from support.fixtures.store_setup import Setup, client_of, dump
+from support.fixtures.store_setup import Setup, client_of
 
 from technopay.engine.commands import Command
 from technopay.engine.errors import InternalError

@@ -1,8 +1,9 @@
 """Users, wallets, invoices and limits."""
 
 import pytest
+from support.fixtures.dumps import dump
 from support.fixtures.store_commands import list_invoices, list_wallets, read_limits
-from support.fixtures.store_setup import FAR, Setup, dump, new_id, new_invoice, operation, value_of
+from support.fixtures.store_setup import FAR, Setup, new_id, new_invoice, operation, value_of
 
 from technopay.engine.commands import CreateUser, CreateWallet, SetLimit
 from technopay.engine.models import Invoice

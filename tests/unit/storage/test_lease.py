@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from support.fixtures.clock import FakeClock
+from support.fixtures.dumps import dump
 from support.fixtures.script_calls import PREPARED
-from support.fixtures.store_setup import ALONE, Setup, dump
+from support.fixtures.store_setup import ALONE, Setup
 
 from technopay.engine.values import Lease
 from technopay.storage.scripts.loader import load_scripts

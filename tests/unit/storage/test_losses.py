@@ -3,7 +3,8 @@
 from itertools import count
 
 import pytest
-from support.fixtures.store_setup import Setup, dump
+from support.fixtures.dumps import dump
+from support.fixtures.store_setup import Setup
 
 from technopay.engine.errors import StoreUnfit
 from technopay.engine.values import BEGINNING, Position

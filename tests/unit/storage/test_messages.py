@@ -2,9 +2,10 @@
 
 import pytest
 from support.fixtures.clock import FakeClock
+from support.fixtures.dumps import dump
 from support.fixtures.relaying import read, relay, relay_all, relay_anew
 from support.fixtures.store_commands import list_messages, record_attempt, send_again, take_due
-from support.fixtures.store_setup import DAY_MS, WRONG, Setup, dump, message_id, operation, unrecorded, value_of
+from support.fixtures.store_setup import DAY_MS, WRONG, Setup, message_id, operation, unrecorded, value_of
 
 from technopay.engine.record import from_ms
 from technopay.engine.values import ClaimedMessage

@@ -2,8 +2,9 @@
 
 import pytest
 from support.fixtures.audit import assert_clean
+from support.fixtures.dumps import dump
 from support.fixtures.store_commands import entries_of, set_aside
-from support.fixtures.store_setup import Setup, dump, operation
+from support.fixtures.store_setup import Setup, operation
 
 from technopay.engine.commands import BeginRefund, ResolvePayment
 from technopay.engine.models import OperatorPayment

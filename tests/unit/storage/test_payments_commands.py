@@ -1,19 +1,10 @@
 """Resends, cancellations, deposits and refusals of a state, and the lists of payments and entries."""
 
 import pytest
+from support.fixtures.dumps import dump
 from support.fixtures.script_calls import ROWS, purchase_in
 from support.fixtures.store_commands import list_entries, list_payments
-from support.fixtures.store_setup import (
-    AMOUNT_MAX,
-    DAY_MS,
-    NEXT,
-    RIGHT,
-    WRONG,
-    Setup,
-    client_of,
-    dump,
-    value_of,
-)
+from support.fixtures.store_setup import AMOUNT_MAX, DAY_MS, NEXT, RIGHT, WRONG, Setup, client_of, value_of
 
 from technopay.engine.commands import Command
 from technopay.engine.errors import InternalError

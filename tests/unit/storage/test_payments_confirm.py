@@ -4,17 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from support.fixtures.dumps import dump
 from support.fixtures.store_commands import list_entries, take_due
-from support.fixtures.store_setup import (
-    AMOUNT_MAX,
-    RIGHT,
-    WRONG,
-    Setup,
-    dump,
-    new_id,
-    operation,
-    value_of,
-)
+from support.fixtures.store_setup import AMOUNT_MAX, RIGHT, WRONG, Setup, new_id, operation, value_of
 
 from technopay.engine import commands
 from technopay.engine.commands import ConfirmPayment

@@ -1,7 +1,8 @@
 """The evidence of a confirm: the versions that a code matches, the key, and the stored part of it."""
 
 import pytest
-from support.fixtures.store_setup import RIGHT, WRONG, Setup, dump, evidence_of, new_id
+from support.fixtures.dumps import dump
+from support.fixtures.store_setup import RIGHT, WRONG, Setup, evidence_of, new_id
 
 from technopay.engine import commands
 from technopay.engine.values import Evidence

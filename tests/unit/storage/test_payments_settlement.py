@@ -2,8 +2,9 @@
 
 import pytest
 from support.fixtures.audit import assert_clean
+from support.fixtures.dumps import dump
 from support.fixtures.store_commands import list_entries, renew_claims, set_aside, take_due
-from support.fixtures.store_setup import AMOUNT_MAX, DAY_MS, KEY_ID, Setup, dump, operation, value_of
+from support.fixtures.store_setup import AMOUNT_MAX, DAY_MS, KEY_ID, Setup, operation, value_of
 
 from technopay.engine.claims import CLAIM_S
 from technopay.engine.commands import ResolvePayment

@@ -1,8 +1,9 @@
 """The start of a payment: its records, its refusals and their order."""
 
 import pytest
+from support.fixtures.dumps import dump
 from support.fixtures.store_commands import list_payments
-from support.fixtures.store_setup import CODE_MS, Setup, dump, new_id, operation, start_command, value_of
+from support.fixtures.store_setup import CODE_MS, Setup, new_id, operation, start_command, value_of
 
 from technopay.engine.commands import CreateUser
 

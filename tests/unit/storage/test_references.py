@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from support.fixtures.audit import assert_clean
 from support.fixtures.clock import FakeClock
+from support.fixtures.dumps import dump
 from support.fixtures.script_calls import purchase_in
 from support.fixtures.store_commands import list_invoices
-from support.fixtures.store_setup import DAY_MS, Setup, dump, new_invoice, operation, value_of
+from support.fixtures.store_setup import DAY_MS, Setup, new_invoice, operation, value_of
 
 from technopay.engine.models import Invoice
 from technopay.engine.ports import Outcome

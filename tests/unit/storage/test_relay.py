@@ -4,6 +4,7 @@ import re
 
 import pytest
 from support.fixtures.clock import FakeClock
+from support.fixtures.dumps import dump
 from support.fixtures.relaying import read
 from support.fixtures.store_commands import (
     failed_delivery,
@@ -12,7 +13,7 @@ from support.fixtures.store_commands import (
     record_deliveries,
     take_due,
 )
-from support.fixtures.store_setup import RIGHT, WRONG, Setup, client_of, dump, message_id
+from support.fixtures.store_setup import RIGHT, WRONG, Setup, client_of, message_id
 
 from technopay.engine.notifications.texts import MESSAGE_KINDS
 from technopay.engine.values import Notification

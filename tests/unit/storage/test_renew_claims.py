@@ -1,5 +1,6 @@
 """Claims in the store: renewed while they are current, given up so that other engines need not wait."""
 
+from support.fixtures.dumps import dump
 from support.fixtures.relaying import read
 from support.fixtures.script_calls import retried_message
 from support.fixtures.store_commands import (
@@ -9,7 +10,7 @@ from support.fixtures.store_commands import (
     renew_claims,
     take_due,
 )
-from support.fixtures.store_setup import Setup, client_of, dump
+from support.fixtures.store_setup import Setup, client_of
 
 from technopay.engine.claims import CLAIM_S
 from technopay.engine.values import ClaimKind

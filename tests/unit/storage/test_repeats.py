@@ -4,8 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from support.fixtures.dumps import dump
 from support.fixtures.script_calls import CASES, PREPARED
-from support.fixtures.store_setup import Setup, dump, operation
+from support.fixtures.store_setup import Setup, operation
 
 from technopay.engine.commands import CreateUser
 from technopay.engine.ports import Outcome

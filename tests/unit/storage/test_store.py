@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import pytest
 from support.fixtures import store_commands, webhook_calls
+from support.fixtures.dumps import dump
 from support.fixtures.partition_calls import SLICE, TOTALS
 from support.fixtures.relaying import relay
 from support.fixtures.store_commands import mock_inbox, mock_settlement, set_aside
-from support.fixtures.store_setup import FAR, Setup, client_of, dump, new_invoice, operation
+from support.fixtures.store_setup import FAR, Setup, client_of, new_invoice, operation
 
 from technopay.engine import StoreUnfit
 from technopay.engine.commands import AnnounceEngine, BindSecret, ChangeBalance

@@ -1,8 +1,9 @@
 """Changed addresses: earlier codes are dead, a resend goes to the new one, attempts stay bounded."""
 
 import pytest
+from support.fixtures.dumps import dump
 from support.fixtures.store_commands import list_messages, read_outbox, take_due
-from support.fixtures.store_setup import NEXT, RIGHT, WRONG, Setup, client_of, dump, operation, value_of
+from support.fixtures.store_setup import NEXT, RIGHT, WRONG, Setup, client_of, operation, value_of
 
 from technopay.engine.commands import UpdateUser
 from technopay.engine.models import User

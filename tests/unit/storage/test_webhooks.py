@@ -3,7 +3,8 @@
 import pytest
 from support.fixtures import store_commands as run
 from support.fixtures.clock import FakeClock
-from support.fixtures.store_setup import FAR, Setup, client_of, dump, new_invoice, operation, value_of
+from support.fixtures.dumps import dump
+from support.fixtures.store_setup import FAR, Setup, client_of, new_invoice, operation, value_of
 from support.fixtures.webhook_calls import WEBHOOK, dead, record, save, saving, take, taken
 
 from technopay.engine.commands import TakeDue
