@@ -57,9 +57,9 @@ REPEATS_AND_CLAIMS = (
             ),
         ),
         (
-            f"{REPEATS}[fake-deposit]",
+            f"{REPEATS}[fake-change_balance]",
             f"{FAULTS}::test_a_lost_reply_is_asked_for_again_and_the_money_moves_once[Fault.DROP_REPLY]",
-            f"{OPERATIONS}[fake-deposit]",
+            f"{OPERATIONS}[fake-change_balance]",
         ),
     ),
     Breakage(
