@@ -144,7 +144,7 @@ def run_checks(arguments: list) -> int:
     elif arguments == ["--cluster"]:
         arguments = [*THREE_AT_A_TIME, "-k", "cluster", "tests", *arguments]
     if arguments[:1] == ["--faults"]:
-        arguments = ["tests/faults", "-s", *arguments]
+        arguments = ["tests/faults", "tests/property", "-s", *arguments]
     if arguments:
         return subprocess.run([str(PYTHON), "-m", "pytest", *arguments], cwd=ROOT).returncode
     for tool, *words in CHECKS:

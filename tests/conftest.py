@@ -97,7 +97,10 @@ def _mark_repeats(items: list[pytest.Item]) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the stores of several partitions only for tests with the mark `any_partition`."""
     _mark_repeats(items)
-    is_wanted = {"on_both_clusters": config.getoption("cluster")}
+    is_wanted = {
+        "on_both_clusters": config.getoption("cluster"),
+        "in_long_runs": config.getoption("faults"),
+    }
     items[:] = [
         item
         for item in items

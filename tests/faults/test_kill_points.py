@@ -69,6 +69,9 @@ async def test_a_kill_at_any_point_loses_nothing_and_does_nothing_twice(
     assert {point.name for point in points} >= OF_A_PURCHASE
 
 
+@pytest.mark.parametrize(
+    "server_url", ["valkey", pytest.param("redis", marks=pytest.mark.in_long_runs)], indirect=True
+)
 async def test_a_settlement_ends_as_the_service_answers_after_a_kill_at_any_point(
     server_url: str, namespace: str, tmp_path: Path
 ) -> None:

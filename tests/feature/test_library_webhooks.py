@@ -79,8 +79,9 @@ async def test_every_event_is_sent_signed_in_order_and_with_the_masked_record(
 
 
 async def test_a_retry_has_the_same_body_and_later_events_wait_for_it(
-    setup: Setup, sender: RecordingSender
+    setup: Setup, sender: RecordingSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "retry_ms", lambda *_: 1_000)
     webhook = await setup.engine.create_webhook(url=URL, types=PAYMENT_TYPES)
     assert webhook.secret is not None
     sender.answers[URL] = [WebhookAnswer(500, "not\x1b[31m now\x00"), ConnectionError("no route")]

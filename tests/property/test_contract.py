@@ -35,9 +35,16 @@ HAVE_TO_BE_MET = {
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("number", "examples", "machine"),
-    [(1, 200, Purchases), (4, 15, Purchases), (1, 40, FaultyPurchases)],
-    ids=["alone", "partitioned", "over a faulty connection"],
+    ("server_url", "number", "examples", "machine"),
+    [
+        ("valkey", 1, 200, Purchases),
+        ("valkey", 4, 15, Purchases),
+        ("valkey", 1, 40, FaultyPurchases),
+        pytest.param("redis", 1, 200, Purchases, marks=pytest.mark.in_long_runs),
+        ("redis", 4, 15, Purchases),
+        pytest.param("redis", 1, 40, FaultyPurchases, marks=pytest.mark.in_long_runs),
+    ],
+    indirect=["server_url"],
 )
 def test_the_store_replies_and_holds_what_the_contract_says(
     server_url: str, namespace: str, number: int, examples: int, machine: type[Purchases]

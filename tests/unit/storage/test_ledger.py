@@ -1,4 +1,6 @@
-"""The ledger of the audit moves the amount with which a refund was begun."""
+"""The ledger of the audit: what moves, and what no script writes is reported."""
+
+from collections import Counter
 
 import pytest
 
@@ -51,12 +53,70 @@ def test_a_refund_of_nothing_or_of_more_than_the_payment_is_reported(amount: str
     ledger.close()
 
 
+PERIOD = {"global_period": "2026-01-01"}
+STARTED: Entry = ("payment.started", "pay_2", {})
+SLICE = {"rule": "global", "period": "2026-01-01", "partition": "01", "granted": "10", "limit": "15"}
+
+
+def balance_changed(change: str, amount: str, balance: str) -> list[Entry]:
+    return [(f"wallet.{change}", "wal_1", {"amount": amount, "balance": balance})]
+
+
+def debited(amount: str, balance: str, used: str, **more: str) -> list[Entry]:
+    fields = {"wallet": "wal_1", "amount": amount, "balance": balance, "currency": "EUR", "global_used": used}
+    return [STARTED, ("payment.processing", "pay_2", {**fields, **PERIOD, **more})]
+
+
+@pytest.mark.parametrize(
+    ("entries", "what"),
+    [
+        ([("payment.vanished", "pay_1", {})], "type"),
+        ([("user.created", "alice", {})], "entry"),
+        ([("user.unlocked", "nobody", {})], "user"),
+        (balance_changed("deposited", "ten", "310"), "entry"),
+        (balance_changed("deposited", "-5", "295"), "amount"),
+        (balance_changed("withdrawn", "5", "305"), "amount"),
+        (balance_changed("adjusted", "0", "300"), "amount"),
+        (debited("5", "305", "695"), "amount"),
+        (debited("-100", "200", "900"), "global_used"),
+        (debited("-100", "200", "800", global_limit="750"), "global_used"),
+        (debited("-100", "200", "800", global_granted="760", global_returned="10"), "used"),
+        ([("limit.granted", "EUR", {**SLICE, "out": "20"})], "granted in all"),
+        ([("limit.granted", "EUR", {**SLICE, "out": "15"})] * 2, "granted"),
+        (
+            [
+                *debited("-100", "200", "800"),
+                (
+                    "payment.failed", "pay_2",
+                    {"wallet": "wal_1", "amount": "100", "balance": "300", "reason": "settlement_failed"},
+                ),
+            ],
+            "period of global:EUR",
+        ),
+        ([BEGUN, ("payment.refunded", *REFUNDED[1:])], "left"),
+        (
+            [
+                ("payment.refunding", "pay_1", {"amount": "700"}),
+                (*REFUNDED[:2], {"wallet": "wal_1", "amount": "700", "balance": "1000"}),
+            ],
+            "left",
+        ),
+    ],
+)  # fmt: skip
+def test_what_no_script_writes_is_reported(entries: list[Entry], what: str) -> None:
+    ledger, found = ledger_of(entries)
+
+    assert [each.what for each in found] == [what]
+    ledger.close()
+
+
 def ledger_of(entries: list[Entry]) -> tuple[Ledger, list[Difference]]:
     """Apply a purchase and these entries; return the ledger and its reports."""
     found: list[Difference] = []
     ledger = Ledger(found.append)
-    version = 0
+    versions: Counter[str] = Counter()
     for number, (entry_type, subject, fields) in enumerate([*BOUGHT, *entries], 1):
-        version += entry_type.startswith("payment.")
-        apply(ledger, JournalEntry(f"{number}-0", entry_type, subject, {**fields, "version": str(version)}))
+        versions[subject] += 1
+        version = str(versions[subject])
+        apply(ledger, JournalEntry(f"{number}-0", entry_type, subject, {**fields, "version": version}))
     return ledger, found
