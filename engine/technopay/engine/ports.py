@@ -125,8 +125,8 @@ class WebhookSender(Protocol):
         """POST once, without following redirects; wait for the status for at most `timeout_s`.
 
         The status decides: a body that comes late is left out, within a second. An exception means that there
-        was no answer; its text is shown to operators. Unless private addresses
-        are allowed, each address is checked before the connection: see technopay.engine.webhooks.addresses.
+        was no answer; its text is shown to operators. Unless private addresses are allowed, each address is
+        checked before the connection: see technopay.engine.webhooks.addresses.
         """
         ...
 

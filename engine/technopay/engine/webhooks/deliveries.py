@@ -118,12 +118,12 @@ class Webhooks:
         self._changes.wake()
 
     async def _finish_change(self) -> bool:
-        """Spread one change; return whether there are more."""
-        for webhook_id in self._unfinished:
+        """Spread the first change; return whether there are more."""
+        if self._unfinished:
+            webhook_id = next(iter(self._unfinished))
             del self._unfinished[webhook_id]
             with suppress(Fault):  # it stays on the agenda
                 await self.registry.spread(webhook_id)
-            break
         return bool(self._unfinished)
 
     async def _deliver(self) -> bool:
