@@ -103,7 +103,12 @@ def test_a_user_is_made_funded_changed_and_blocked(admin: Admin) -> None:
     assert "12.50 EUR" in whole.stdout
     entries = admin("wallets", "entries", wallet["id"]).stdout
     assert entries.count("12.50 EUR") == 2, "amount and balance after"
-    assert "The new status" in admin("webhooks", "update", "--help").stdout
+    for words, text in (
+        (("webhooks", "update"), "`paused` keeps events"),
+        (("wallets", "adjust"), "below zero to take out"),
+        (("payments", "list"), "The earliest time of creation"),
+    ):
+        assert text in " ".join(admin(*words, "--help").stdout.split())
 
 
 def test_a_payment_is_found_by_the_reference_of_its_invoice_in_one_command(

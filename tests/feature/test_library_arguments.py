@@ -284,7 +284,7 @@ def test_a_store_is_not_made_of_nonsense() -> None:
     wrong_types: list[tuple[str, Any]] = [
         ("url", None), ("url", 5), ("url", b"redis://x"), ("timezone", None), ("namespace", 5),
         ("durability", "often"), ("reply_timeout_s", "2"), ("initialise", 1),
-        ("wait_replicas", True), ("wait_ms", 0.5),
+        ("wait_replicas", True), ("wait_ms", 0.5), ("partitions", "4"),
     ]  # fmt: skip
     for name, value in wrong_types:
         arguments: dict[str, Any] = {"url": "redis://localhost"} | {name: value}
@@ -294,6 +294,7 @@ def test_a_store_is_not_made_of_nonsense() -> None:
         ("url", "http://localhost"), ("url", ""), ("timezone", "Mars/Base"), ("timezone", "../etc"),
         ("timezone", ""), ("namespace", ""), ("namespace", "a}b"), ("namespace", "a b"), ("reply_timeout_s", 0),
         ("reply_timeout_s", math.nan), ("wait_replicas", -1), ("wait_ms", 0), ("wait_ms", 10_001),
+        ("partitions", 0), ("partitions", 257),
     ]  # fmt: skip
     for name, value in wrong_values:
         arguments = {"url": "redis://localhost"} | {name: value}

@@ -4,15 +4,11 @@ from typing import Any
 
 import pytest
 
-from technopay.engine import StoreUnfit
 from technopay.engine.statistics import UnreadableRecords
 from technopay.engine.values import BEGINNING
-from technopay.storage import RedisStore
 from technopay.storage.audit.checks import compare_message, compare_type, compare_user
 from technopay.storage.journal import batch_of
 from technopay.storage.refunds import refunds_from
-from technopay.storage.schema import SCHEMA, require_one_store
-from technopay.storage.server.address import parse_address
 
 
 @pytest.mark.parametrize(
@@ -48,19 +44,6 @@ def test_an_entry_that_cannot_be_read_is_noted_and_left_out() -> None:
     batch = batch_of([["1-0", ["user.created", "alice"]], ["2-0", ["?"]]], BEGINNING, 9, unreadable)
     assert ([each.id for each in batch.entries], str(batch.end)) == (["1-0"], "2-0")
     assert batch.is_last
-
-
-def test_partitions_of_two_stores_are_no_store() -> None:
-    meta = {"schema": SCHEMA, "timezone": "UTC", "partitions": "2", "incarnation": "one"}
-    with pytest.raises(StoreUnfit, match="partition 01 of the store is of another one"):
-        require_one_store([meta, {**meta, "incarnation": "two"}], "UTC")
-
-
-def test_a_socket_without_a_path_and_fewer_than_no_replicas_are_refused() -> None:
-    with pytest.raises(ValueError, match="unix"):
-        parse_address("unix://")
-    with pytest.raises(ValueError, match="wait_replicas"):
-        RedisStore.connect("redis://localhost", wait_replicas=-1)
 
 
 def test_a_refund_of_an_unknown_status_cannot_be_read() -> None:

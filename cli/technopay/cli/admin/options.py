@@ -11,7 +11,8 @@ import typer
 from technopay.cli.admin.verbs import Verb
 from technopay.cli.settings import UsageError
 from technopay.engine.fields import Unset
-from technopay.http.api.fields import FIELDS, PAYMENT_FILTERS, FieldSpec
+from technopay.http.api.fields import FIELDS, NO_SPEC
+from technopay.http.app import API_ROUTES
 
 LISTED_MAX = 1_000
 FLAGS = {
@@ -19,7 +20,6 @@ FLAGS = {
     "created_from": "--from", "created_to": "--to", "url": "--endpoint",
 }  # fmt: skip
 """The flags of parameters with another name; the others have their own."""
-CHANGES = {"status": FieldSpec("The new status")}
 
 
 def parameters_of(verb: Verb) -> list[inspect.Parameter]:
@@ -116,8 +116,10 @@ def _flag(name: str, prefix: str = "") -> str:
 
 
 def _help(name: str, verb: Verb) -> str:
-    texts = PAYMENT_FILTERS if is_list(verb) else CHANGES
-    return (texts.get(name) or FIELDS.get(name) or FieldSpec("")).description
+    """Return the description of a parameter in the API, by the route of the same operation."""
+    operation = verb.function.__name__
+    own = next((each.fields for each in API_ROUTES if each.operation.__name__ == operation), {})
+    return (own.get(name) or FIELDS.get(name) or NO_SPEC).description
 
 
 def _time(text: str) -> datetime:

@@ -18,7 +18,7 @@ from technopay.engine.reads import ReadWallet, SearchPayments
 from technopay.storage import RedisStore
 from technopay.storage.commands import AcceptLoss, RecordLoss
 from technopay.storage.redis_keys import Keys
-from technopay.storage.schema import INITIALISING, SCHEMA, losses_of
+from technopay.storage.schema import INITIALISING, SCHEMA, losses_of, require_one_store
 
 
 async def test_users_are_spread_and_their_records_are_with_them(setup: Setup) -> None:
@@ -187,3 +187,9 @@ async def test_an_operator_reads_on_from_page_to_page_through_the_engine(setup: 
             with pytest.raises(ValidationFailed):
                 await engine.search_payments(cursor=odd)
         assert (await engine.search_payments(set_aside=True, cursor="pay_zz1")).data == []
+
+
+def test_partitions_of_two_stores_are_no_store() -> None:
+    meta = {"schema": SCHEMA, "timezone": "UTC", "partitions": "2", "incarnation": "one"}
+    with pytest.raises(StoreUnfit, match="partition 01 of the store is of another one"):
+        require_one_store([meta, {**meta, "incarnation": "two"}], "UTC")

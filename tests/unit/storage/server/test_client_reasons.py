@@ -99,3 +99,8 @@ def test_an_address_is_shown_without_user_and_password() -> None:
         ("redis+sentinel://me:sesame@h,[::1]:7/main", "main at the Sentinels h:26379,[::1]:7"),
     ):
         assert parse_address(url).shown == shown
+
+
+def test_an_address_of_a_socket_needs_its_path() -> None:
+    with pytest.raises(ValueError, match="unix"):
+        parse_address("unix://")
