@@ -132,6 +132,7 @@ CORRUPTIONS: dict[str, tuple[set[str], str]] = {
     "a succeeded payment without its entry": ({CHANGE}, "HSET payment:{processing} status succeeded"),
     "a payment paid at another time": ({CHANGE}, "HSET payment:{succeeded} paid_at 1"),
     "a payment of another amount": ({CHANGE, INVOICE}, "HSET payment:{succeeded} amount 999"),
+    "a code that cannot be read": ({READABLE}, 'SET code:{waiting} {{"version":"one"}}'),
     "refunds that cannot be read": ({READABLE}, "HSET payment:{refunded} refunds ["),
     "a refund of more than the payment": (
         {BALANCE, CHANGE, DEBIT},
