@@ -20,6 +20,7 @@ TechnopayError                 every error of the engine; has `code` and `retrya
     ├── WalletBusy             another process works on the wallet; nothing happened
     ├── Overloaded             a bound is reached, or it took too long to begin; nothing happened
     ├── StoreUnavailable       nothing happened
+    ├── ArchiveUnavailable     only history needs it; nothing happened
     ├── OutcomeUnknown         the store did not reply in time; retry with the same key or id
     ├── EngineClosed           the engine is not running, or drains; nothing happened
     └── InternalError          a defect of technopay
@@ -319,6 +320,11 @@ class Overloaded(Fault):
 class StoreUnavailable(Fault):
     code = "store_unavailable"
     message = "The store is not available. Nothing happened; try again."
+
+
+class ArchiveUnavailable(Fault):
+    code = "archive_unavailable"
+    message = "The archive is not available. Only history needs it; nothing happened; try again."
 
 
 class EngineClosed(StoreUnavailable):

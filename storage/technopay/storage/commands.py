@@ -334,3 +334,29 @@ class AuditSlice(Command[Mapping[str, str]]):
 @dataclass(frozen=True, slots=True)
 class AuditMessages(Command[Raw]):
     record_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimArchive(Command[Raw]):
+    """Claim the archive of a partition. 'nothing': there are no news; 'busy': another process archives."""
+
+    partition: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordArchived(Command[None]):
+    """Record up to which entry a journal is archived; without an entry, give the claim up. 'claim_lost'."""
+
+    partition: int
+    claim: str
+    entry_id: str = ""
+    chain: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRecords(Command[Raw]):
+    """Read payments and invoices as they are, at one position of the journal."""
+
+    partition: int
+    record_ids: Sequence[str]

@@ -1,0 +1,144 @@
+"""The tables of an archive, by version. `docs/archive.md` describes them for their readers.
+
+`partition`, `entry_ms` and `entry_number` name an entry of the journal. Times are milliseconds since 1970,
+amounts are minor units of their currency, signed in `entries`.
+"""
+
+from technopay.storage.archive.database import ArchiveUnfit, Change, Database
+
+VERSIONS = (
+    (
+        """
+        CREATE TABLE positions (
+            partition BIGINT PRIMARY KEY,
+            entry_ms BIGINT NOT NULL,
+            entry_number BIGINT NOT NULL,
+            chain TEXT NOT NULL,
+            entries BIGINT NOT NULL
+        )
+        """,
+        """
+        CREATE TABLE events (
+            partition BIGINT NOT NULL,
+            entry_ms BIGINT NOT NULL,
+            entry_number BIGINT NOT NULL,
+            at_ms BIGINT NOT NULL,
+            type TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            fields JSON NOT NULL,
+            chain TEXT NOT NULL,
+            PRIMARY KEY (partition, entry_ms, entry_number)
+        )
+        """,
+        "CREATE INDEX events_of ON events (subject)",
+        """
+        CREATE TABLE wallets (
+            id TEXT PRIMARY KEY,
+            partition BIGINT NOT NULL,
+            user_id TEXT NOT NULL,
+            currency TEXT NOT NULL,
+            created_at_ms BIGINT NOT NULL
+        )
+        """,
+        """
+        CREATE TABLE entries (
+            partition BIGINT NOT NULL,
+            entry_ms BIGINT NOT NULL,
+            entry_number BIGINT NOT NULL,
+            wallet_id TEXT NOT NULL,
+            at_ms BIGINT NOT NULL,
+            kind TEXT NOT NULL,
+            amount BIGINT NOT NULL,
+            balance_after BIGINT NOT NULL,
+            payment_id TEXT,
+            refund_id TEXT,
+            reference TEXT,
+            note TEXT,
+            operator TEXT,
+            PRIMARY KEY (wallet_id, entry_ms, entry_number)
+        )
+        """,
+        """
+        CREATE TABLE payments (
+            id TEXT PRIMARY KEY,
+            partition BIGINT NOT NULL,
+            user_id TEXT NOT NULL,
+            wallet_id TEXT NOT NULL,
+            invoice_id TEXT NOT NULL,
+            merchant TEXT NOT NULL,
+            amount BIGINT NOT NULL,
+            refunded_amount BIGINT NOT NULL,
+            currency TEXT NOT NULL,
+            status TEXT NOT NULL,
+            created_at_ms BIGINT NOT NULL,
+            paid_at_ms BIGINT,
+            settled_at_ms BIGINT,
+            record JSON NOT NULL,
+            read_ms BIGINT NOT NULL,
+            read_number BIGINT NOT NULL,
+            digest TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX payments_of_user ON payments (user_id, id)",
+        "CREATE INDEX payments_of_invoice ON payments (invoice_id)",
+        """
+        CREATE TABLE invoices (
+            id TEXT PRIMARY KEY,
+            partition BIGINT NOT NULL,
+            user_id TEXT NOT NULL,
+            merchant TEXT NOT NULL,
+            reference TEXT,
+            description TEXT,
+            amount BIGINT NOT NULL,
+            currency TEXT NOT NULL,
+            status TEXT NOT NULL,
+            created_at_ms BIGINT NOT NULL,
+            expires_at_ms BIGINT NOT NULL,
+            paid_at_ms BIGINT,
+            payment_id TEXT,
+            record JSON NOT NULL,
+            read_ms BIGINT NOT NULL,
+            read_number BIGINT NOT NULL,
+            digest TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX invoices_of_user ON invoices (user_id, id)",
+        "CREATE INDEX invoices_of_merchant ON invoices (merchant, reference)",
+        """
+        CREATE VIEW limits_by_day AS
+        SELECT day, currency, sum(amount) AS used FROM (
+            SELECT coalesce(fields ->> 'global_period', fields ->> 'day') AS day, currency,
+                CASE type WHEN 'payment.processing' THEN amount ELSE -amount END AS amount
+            FROM events JOIN payments ON payments.id = events.subject
+            WHERE type = 'payment.processing'
+                OR type = 'payment.failed' AND fields ->> 'reason' = 'settlement_failed'
+        ) AS debits
+        GROUP BY day, currency
+        """,
+    ),
+)
+"""The statements that lead from each version to the next one."""
+IDENTITY = "CREATE TABLE IF NOT EXISTS archive (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
+ADD_ONCE = "INSERT INTO archive VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"
+RAISE = "UPDATE archive SET value = $1 WHERE name = 'schema' AND value = $2"
+
+
+async def create_or_raise(database: Database) -> None:
+    """Create the tables, or bring those of an earlier version to the present one.
+
+    Raises:
+        ArchiveUnfit: they are of a later version.
+
+    """
+    await database.write([Change(IDENTITY), Change(ADD_ONCE, [("schema", "0")])])
+    while (version := await read_version(database)) < len(VERSIONS):
+        # Of two processes that begin at once, one changes nothing and reads the version again.
+        raised = Change(RAISE, [(str(version + 1), str(version))], is_condition=True)
+        await database.write([raised, *map(Change, VERSIONS[version])])
+    if version > len(VERSIONS):
+        raise ArchiveUnfit(f"the archive has schema {version}, this program {len(VERSIONS)}: use a later one")
+
+
+async def read_version(database: Database) -> int:
+    ((version,),) = await database.fetch("SELECT value FROM archive WHERE name = 'schema'")
+    return int(version)

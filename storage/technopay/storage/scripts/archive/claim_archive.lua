@@ -1,0 +1,19 @@
+-- claim_archive(owner) allow-oom
+--
+-- Claim the archive of the partition for one archiver; without news nothing is written.
+--
+-- Returns {code, now, claim, archived_to, chain}: the last entry that was archived and the digest of the chain up to it,
+-- '' if none was; 'nothing', or 'busy' while another process archives.
+
+local archived_to, chain, archiver, claimed_until =
+    fields('archive', nil, 'archived_to', 'chain', 'owner', 'claimed_until')
+if position() == (archived_to or '0-0') then
+    return {'nothing', at, ''}
+end
+local remaining_ms = (tonumber(claimed_until or '') or 0) - now
+if remaining_ms > 0 and remaining_ms <= ARCHIVE_MS and archiver ~= owner then
+    return {'busy', at, ''}
+end
+local claim = int(redis.call('HINCRBY', key('archive'), 'claim', 1))
+redis.call('HSET', key('archive'), 'owner', owner, 'claimed_until', int(now + ARCHIVE_MS))
+return {'ok', at, claim, archived_to or '', chain or ''}
