@@ -2,6 +2,7 @@
 
 from technopay.engine.engine import Engine
 from technopay.engine.errors import (
+    ArchiveUnavailable,
     BalanceTooLarge,
     ConfirmationExpired,
     ConfirmationInvalid,
@@ -51,6 +52,7 @@ from technopay.engine.errors import (
 )
 from technopay.engine.events.subscription import Subscription
 from technopay.engine.models import (
+    ArchiveStatus,
     Audit,
     Checked,
     Confirmation,
@@ -105,6 +107,8 @@ __version__ = "0.1.0"
 __all__ = [
     "ANY",
     "SILENCE",
+    "ArchiveStatus",
+    "ArchiveUnavailable",
     "Audit",
     "BalanceTooLarge",
     "Channel",

@@ -79,6 +79,7 @@ class Engine:
     check = store_operations.check
     measure = store_operations.measure
     audit = store_operations.audit
+    get_archive = store_operations.get_archive
 
     start_payment = payments.start_payment
     confirm_payment = payments.confirm_payment

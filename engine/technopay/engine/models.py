@@ -352,6 +352,17 @@ class Checked(Record):
     messages: int
 
 
+class ArchiveStatus(Record):
+    """How far the journal of the store is archived. Null for what is unknown, as before the first archiver."""
+
+    lag_s: float | None
+    """The age of the oldest entry of the journal that is not archived; 0 if all are."""
+    archived_to: Timestamp | None
+    """The time up to which everything is archived."""
+    checkpoint: Timestamp | None
+    """The time up to which history has left the store; null while it has all."""
+
+
 class Audit(Record):
     """The result of an audit, with at most a thousand differences."""
 

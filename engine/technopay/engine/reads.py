@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from technopay.engine.commands import Command
 
 # isort: off
-from technopay.engine.models import Invoice, Limit, OperatorPayment, Payment, Subject, User, Wallet
+from technopay.engine.models import (
+    ArchiveStatus,
+    Invoice,
+    Limit,
+    OperatorPayment,
+    Payment,
+    Subject,
+    User,
+    Wallet,
+)
 from technopay.engine.models import Entry, Message  # noqa: F401 - quoted below, as pages are
 from technopay.engine.record import Page  # noqa: F401 - quoted below: a class a page costs a start 0.2 s
 # isort: on
@@ -49,6 +58,11 @@ class FindPayment(Command[OperatorPayment]):
     """Read a payment of any user."""
 
     payment_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadArchive(Command[ArchiveStatus]):
+    """Read how far the journal of the store is archived."""
 
 
 @dataclass(frozen=True, slots=True)

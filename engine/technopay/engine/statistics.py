@@ -87,3 +87,5 @@ class StoreGauges:
     """None if the store does not show it, or has no bound."""
     server: str | None = None
     """The name and version of its server, if it shows them."""
+    archive_lag_ms: int | None = None
+    """The age of the oldest journal entry that is not archived, 0 if all are; None without an archive."""

@@ -155,6 +155,9 @@ def store_metrics(store: StoreGauges | None) -> Iterator[Metric]:
     yield _by_label(GaugeMetricFamily, "limit_used", "Of today's limit, in minor units.", "currency", used)
     limits = {each.currency: each.limit for each in store.limits if each.limit is not None}
     yield _by_label(GaugeMetricFamily, "limit", "The daily limit, in minor units.", "currency", limits)
+    if store.archive_lag_ms is not None:
+        text = "Age of the oldest journal entry that is not archived."
+        yield _gauge("archive_lag_seconds", text, store.archive_lag_ms / 1000)
     if store.memory_bytes is not None:
         yield _gauge("store_memory_bytes", "Memory that the store uses.", store.memory_bytes)
     if store.memory_bytes_max is not None:

@@ -42,7 +42,7 @@ class MarkDemo(Command[None]):
 
 @dataclass(frozen=True, slots=True)
 class ReadGauges(Command[Raw]):
-    """Read how long the oldest entry waits for the relay, and the oldest payment for an operator."""
+    """Read how long the oldest entries wait for relay and archive, and the oldest payment for an operator."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from technopay.engine.errors import InternalError
 from technopay.engine.models import (
+    ArchiveStatus,
     Invoice,
     Limit,
     Message,
@@ -256,6 +257,15 @@ def _owned(body: Sequence[Any], context: Context) -> Mapping[str, Subject]:
     return found
 
 
+def _archive_status(body: Sequence[Any], _: Context) -> ArchiveStatus:
+    archived_to, lag_ms = body[0]
+    return ArchiveStatus.trusted(
+        lag_s=int(lag_ms) / 1000 if lag_ms else None,
+        archived_to=from_ms(archived_to.partition("-")[0]) if archived_to else None,
+        checkpoint=None,
+    )
+
+
 def _endpoints(body: Sequence[Any], context: Context) -> Endpoints:
     version, found = body
     return Endpoints(version, context.now_ms, context.each("webhook", found, endpoint_from))
@@ -282,6 +292,7 @@ DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
     Payment: lambda body, context: context.payment(body[0]) if body[0] else None,
     OperatorPayment: lambda body, context: context.operator_payment(body[0]) if body[0] else None,
     Message: lambda body, context: context.message(body[0]) if body[0] else None,
+    ArchiveStatus: _archive_status,
     list[Limit]: lambda body, context: context.each("limit", body[0], _limit, _currency_of),
     "Page[User]": lambda body, context: _page(context.each("user", body[0], user_from), body),
     "Page[Wallet]": lambda body, context: _page(context.each("wallet", body[0], wallet_from), body),

@@ -25,7 +25,15 @@ from technopay.storage.commands import (
 )
 from technopay.storage.partition import Partition
 from technopay.storage.partitions import Partitions
-from technopay.storage.schema import MIGRATING, RAISED, SCHEMA, is_migratable, new_incarnation, next_incarnation
+from technopay.storage.schema import (
+    MIGRATING,
+    RAISED,
+    SCHEMA,
+    is_migratable,
+    is_raised,
+    new_incarnation,
+    next_incarnation,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +47,15 @@ BEGINNING = "0-0"
 Step = Callable[[Partition, Sequence[JournalEntry]], Awaitable[None]]
 
 
-async def migrate(partition: Partition, schema: str, *, wait_s: float) -> None:
+async def migrate(first: Partition, meta: Mapping[str, str], *, wait_s: float) -> None:
+    """Bring a store with this meta record to the present schema."""
+    if is_raised(meta):
+        await _raise_schema(Partitions(first, int(meta["partitions"])), wait_s=wait_s)
+    else:
+        await _migrate(first, meta["schema"], wait_s=wait_s)
+
+
+async def _migrate(partition: Partition, schema: str, *, wait_s: float) -> None:
     """Migrate a store of this schema, or go on where a migration was broken off; audit it; raise the schema.
 
     Raises:
@@ -59,7 +75,7 @@ async def migrate(partition: Partition, schema: str, *, wait_s: float) -> None:
         meta = await _advance(partition, meta["schema"], meta.get("migration_position", BEGINNING))
 
 
-async def raise_schema(partitions: Partitions, *, wait_s: float) -> None:
+async def _raise_schema(partitions: Partitions, *, wait_s: float) -> None:
     """Raise the schema of a store whose records are as they are now, or go on with that.
 
     An engine of schema 6 must not run beside one of 7: it would take the refund of a part for one of the whole.

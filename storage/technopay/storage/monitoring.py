@@ -49,14 +49,15 @@ async def measure(partitions: Partitions, server: ServerInfo | None) -> StoreGau
         found, limits = await partitions.run_each(ReadGauges()), await partitions.run(ReadLimits())
     else:
         found, limits = await asyncio.gather(_read_each(partitions), _read_limits(partitions))
-    figures = [tuple(map(int, each)) for outcome in found for each in outcome.value or ((0, 0, 0),)]
-    message_ages, set_aside_ages, set_aside = zip(*figures, strict=True)
+    figures = [tuple(map(int, each)) for outcome in found for each in outcome.value or ((0, 0, 0, -1),)]
+    message_ages, set_aside_ages, set_aside, archive_lags = zip(*figures, strict=True)
     return StoreGauges(
         message_age_ms=max(message_ages),
         payments_set_aside=sum(set_aside),
         set_aside_age_ms=max(set_aside_ages),
         partitions_unreachable=len(partitions) - len(found),
         limits=limits.value or [],
+        archive_lag_ms=max(archive_lags) if max(archive_lags) >= 0 else None,
         memory_bytes=server.used_bytes if server else None,
         memory_bytes_max=server.max_bytes if server else None,
         server=server.version if server else None,

@@ -106,6 +106,12 @@ async def remove_earlier_scripts(server: Client, library: Library) -> None:
                 await fetch(server, "FUNCTION", "DELETE", name)
 
 
+async def require_demo(first: Partition, meta: Mapping[str, str]) -> None:
+    """Raise StoreUnfit if a store is in use, and no demo's, before its migration."""
+    if "demo" not in meta and await first.fetch("EXISTS", first.keys.journal):
+        raise StoreUnfit(NO_DEMO)
+
+
 async def mark_demo(partitions: Partitions) -> bool:
     """Mark a new store as a demo's; return whether the demo data has to be added.
 

@@ -23,10 +23,11 @@ from technopay.engine.commands import (
 )
 from technopay.engine.errors import Fault
 from technopay.engine.fields import named_partition
-from technopay.engine.models import Invoice
+from technopay.engine.models import ArchiveStatus, Invoice
 from technopay.engine.ports import Outcome
 from technopay.engine.reads import (
     ListMessages,
+    ReadArchive,
     ReadInvoice,
     ReadLimits,
     SearchInvoices,
@@ -68,6 +69,7 @@ class Partitions:
             FinishDue: self._finish,
             BindSecret: self._bind_secret,
             ReadLimits: self._slices.read_limits,
+            ReadArchive: self._read_archive,
         }
 
     def __iter__(self) -> Iterator[Partition]:
@@ -138,6 +140,17 @@ class Partitions:
         return lambda command: (
             by_record(command) if command.user_id is None else home_of(partitions, command.user_id)
         )
+
+    async def _read_archive(self, command: ReadArchive) -> Outcome[ArchiveStatus]:
+        """Merge the states of all partitions; one in which nothing waits is archived up to now."""
+        found = [each.value for each in await self.run_each(command)]
+        known = [each for each in found if each is not None and each.lag_s is not None]
+        lag_s = max((each.lag_s or 0.0 for each in known), default=None)
+        ends = [each.archived_to for each in known if each.lag_s] or [
+            max((each.archived_to for each in known if each.archived_to), default=None)
+        ]
+        archived_to = None if None in ends else min(each for each in ends if each)
+        return Outcome("ok", ArchiveStatus.trusted(lag_s=lag_s, archived_to=archived_to, checkpoint=None))
 
     async def _bind_secret(self, command: BindSecret) -> Outcome[str]:
         """Bind all partitions: each has codes."""

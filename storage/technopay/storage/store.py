@@ -16,19 +16,21 @@ from technopay.engine.ports import Outcome
 from technopay.engine.statistics import ScriptTime, StoreGauges, UnreadableRecords
 from technopay.engine.values import JournalBatch, Lease, News, Position
 from technopay.engine.webhooks.commands import ReadWebhooks
+from technopay.storage.archive.archive import Archive
+from technopay.storage.archive.archiver import Archiver
 from technopay.storage.audit.auditor import audit
 from technopay.storage.business_days import calendar_of
 from technopay.storage.commands import MarkDemo, ReadMeta
-from technopay.storage.migration import migrate, raise_schema
+from technopay.storage.migration import migrate
 from technopay.storage.monitoring import measure, ping
 from technopay.storage.opening import (
-    NO_DEMO,
     accept_loss,
     count_live_codes,
     guard,
     initialise,
     mark_demo,
     remove_earlier_scripts,
+    require_demo,
     require_empty,
 )
 from technopay.storage.options import REPLY_TIMEOUT_S, WAIT_MS, check_options
@@ -41,7 +43,6 @@ from technopay.storage.schema import (
     PARTITIONS_MAX,
     SCHEMA,
     is_migratable,
-    is_raised,
     losses_of,
     require_one_store,
     require_ours,
@@ -304,6 +305,10 @@ class RedisStore:
         """Recompute the invariants from the journal, in bounded memory."""
         return await audit(self._partitions)
 
+    async def archiver(self, archive: Archive) -> Archiver:
+        """Return the archiver of the open store."""
+        return Archiver(list(self._partitions), await self.read_meta(), archive)
+
     async def read_meta(self) -> Mapping[str, str]:
         """Read the meta record, with the losses of all partitions; empty if the store was never initialised."""
         first, *others = [outcome.value or {} for outcome in await self._partitions.run_each(ReadMeta())]
@@ -372,17 +377,9 @@ class RedisStore:
             meta = await initialise(self._partition, self._timezone, self._new_partitions)
         if is_migratable(meta) and self.migrates:
             require_ours({**meta, "schema": SCHEMA}, self._timezone)
-            if (
-                self.is_for_demo
-                and "demo" not in meta
-                and await self._partition.fetch("EXISTS", self._keys.journal)
-            ):
-                raise StoreUnfit(NO_DEMO)
-            if is_raised(meta):
-                partitions = Partitions(self._partition, int(meta["partitions"]))
-                await raise_schema(partitions, wait_s=self._migration_wait_s)
-            else:
-                await migrate(self._partition, meta["schema"], wait_s=self._migration_wait_s)
+            if self.is_for_demo:
+                await require_demo(self._partition, meta)
+            await migrate(self._partition, meta, wait_s=self._migration_wait_s)
             self.was_migrated = True
             meta = await self.read_meta()
         require_ours(meta, self._timezone)

@@ -1,7 +1,8 @@
 """Operations on the store as a whole."""
 
-from technopay.engine.models import Audit
+from technopay.engine.models import ArchiveStatus, Audit
 from technopay.engine.operation import operation
+from technopay.engine.reads import ReadArchive
 from technopay.engine.runtime import Runtime
 from technopay.engine.statistics import StoreGauges
 
@@ -22,3 +23,9 @@ async def measure(runtime: Runtime) -> StoreGauges:
 async def audit(runtime: Runtime) -> Audit:
     """Recompute every invariant from the journal, beside traffic."""
     return await runtime.audit()
+
+
+@operation()
+async def get_archive(runtime: Runtime) -> ArchiveStatus:
+    """Read how far the history is archived."""
+    return await runtime.value_of(ReadArchive())

@@ -1,4 +1,4 @@
-"""Health, metrics and the audit."""
+"""Health, metrics, the audit and the archive."""
 
 from collections.abc import Sequence
 
@@ -18,6 +18,7 @@ AUDIT_ROUTES = (
         "GET", "/v1/admin/audit", ADMIN, Engine.audit, deadline="audit_deadline_s",
         description="Every balance, limit and status, from the journal. It takes a while on a big store.",
     ),
+    Route("GET", "/v1/admin/archive", ADMIN, Engine.get_archive),
 )  # fmt: skip
 
 

@@ -173,6 +173,7 @@ class Client(Calls):
     send_delivery_again = webhooks.send_delivery_again
     send_dead_deliveries_again = webhooks.send_dead_deliveries_again
     audit = store.audit
+    get_archive = store.get_archive
 
 
 async def all_of(list_page: Callable[..., Awaitable[Page[Item]]], **arguments: Any) -> AsyncIterator[Item]:

@@ -1,5 +1,6 @@
 """The archive: the whole journal and the last state of every payment and invoice, in a database of SQL."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -66,6 +67,7 @@ class Archive:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._identity: Mapping[str, str] = {}
+        self._binding = asyncio.Lock()
 
     @classmethod
     def at(cls, place: str) -> Self:
@@ -87,8 +89,12 @@ class Archive:
 
         """
         identity = {name: meta[name] for name in IDENTITY}
-        if self._identity == identity:
-            return
+        async with self._binding:
+            if self._identity != identity:
+                await self._bind(identity)
+                self._identity = identity
+
+    async def _bind(self, identity: Mapping[str, str]) -> None:
         await self.database.open()
         await create_or_raise(self.database)
         await self.database.write([Change(ADD_ONCE, list(identity.items()))])
@@ -99,13 +105,12 @@ class Archive:
                     f"the archive is of another store: it has {name} {kept.get(name)}, the store {ours}"
                 )
         firsts = [
-            (number, *BEGINNING, first_chain(meta["incarnation"], number), 0)
-            for number in range(int(meta["partitions"]))
+            (number, *BEGINNING, first_chain(identity["incarnation"], number), 0)
+            for number in range(int(identity["partitions"]))
         ]
         await self.database.write(
             [Change(f"{_insert('positions', 5)} ON CONFLICT (partition) DO NOTHING", firsts)]
         )
-        self._identity = identity
 
     async def read_meta(self) -> Mapping[str, str]:
         """Read what the archive says of its store."""

@@ -66,7 +66,6 @@ class Archiver:
             ArchiveUnfit: the archive is of another store, or differs from it.
 
         """
-        await self._archive.bind(self._meta)
         added = 0
         while True:
             turns = [self._archive_partition(each.number) for each in self._partitions]
@@ -77,7 +76,6 @@ class Archiver:
     async def _step(self) -> bool:
         """Archive some entries of each partition; return whether there may be more."""
         try:
-            await self._archive.bind(self._meta)
             if len(self._partitions) == 1:
                 added = await self._archive_partition(0)
             else:
@@ -96,6 +94,7 @@ class Archiver:
             return 0
         recorded, chain = claimed.value or ("", "")
         recorded_to = Position.of(recorded) if recorded else BEGINNING
+        await self._archive.bind(self._meta)
         position = await self._archive.read_position(number)
         await self._require_same_history(partition, position)
         added = 0

@@ -1,9 +1,8 @@
 -- read_archive() no-writes
 --
--- Read up to which entry the journal is archived, and the first one behind it.
+-- Read how far the journal is archived, see shared/archive.lua.
 --
--- Returns {code, now, '', [entry or '', entry or '']}
+-- Returns {code, now, '', [last archived entry, milliseconds]}, '' for what is unknown
 
-local archived_to = fields('archive', nil, 'archived_to')
-local waiting = redis.call('XRANGE', journal, '(' .. (archived_to or '0-0'), '+', 'COUNT', 1)[1]
-return {'ok', at, '', {archived_to or '', waiting and waiting[1] or ''}}
+local archived_to, lag_ms = archive_state()
+return {'ok', at, '', {archived_to or '', lag_ms and int(lag_ms) or ''}}
