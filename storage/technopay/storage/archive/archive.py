@@ -14,10 +14,8 @@ from technopay.storage.archive.rows import (
     event_rows,
     first_chain,
     invoice_row,
-    movement_rows,
     payment_row,
     record_rows,
-    wallet_rows,
 )
 from technopay.storage.archive.schema import ADD_ONCE, create_or_raise
 from technopay.storage.archive.sqlite import SqliteDatabase
@@ -55,8 +53,6 @@ INVOICE_COLUMNS = (
     "created_at_ms", "expires_at_ms", "paid_at_ms", "payment_id", *WITH_RECORD,
 )  # fmt: skip
 ADD_EVENT = _insert("events", 8)
-ADD_WALLET = _insert("wallets", 5)
-ADD_MOVEMENT = _insert("entries", 13)
 PUT_PAYMENT = _upsert("payments", PAYMENT_COLUMNS)
 PUT_INVOICE = _upsert("invoices", INVOICE_COLUMNS)
 
@@ -159,8 +155,6 @@ class Archive:
         changes = [
             Change(MOVE, [moved], is_condition=True),
             Change(ADD_EVENT, rows),
-            Change(ADD_WALLET, wallet_rows(partition, entries)),
-            Change(ADD_MOVEMENT, movement_rows(partition, entries)),
             Change(PUT_PAYMENT, record_rows(partition, records, "pay_", payment_row)),
             Change(PUT_INVOICE, record_rows(partition, records, "inv_", invoice_row)),
         ]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from technopay.engine.values import JournalEntry, Position
 from technopay.storage.archive.database import Row
-from technopay.storage.records import ENTRY_KINDS, UNREADABLE
+from technopay.storage.records import UNREADABLE
 from technopay.storage.refunds import refunded_amount, refunds_from
 
 logger = logging.getLogger(__name__)
@@ -57,31 +57,6 @@ def entry_of(row: Row) -> JournalEntry:
     """Return the entry of the journal of a row of `events`."""
     _, entry_ms, entry_number, _, entry_type, subject, fields, _ = row
     return JournalEntry(f"{entry_ms}-{entry_number}", entry_type, subject, json.loads(fields))
-
-
-def wallet_rows(partition: int, entries: Iterable[JournalEntry]) -> list[Row]:
-    return [
-        (each.subject, partition, each.fields["user"], each.fields["currency"], each.at_ms)
-        for each in entries
-        if each.type == "wallet.created"
-    ]
-
-
-def movement_rows(partition: int, entries: Iterable[JournalEntry]) -> list[Row]:
-    """Return the rows of `entries`: the movements of money among entries of the journal."""
-    # A payment that failed before its debit moved nothing.
-    moved = [each for each in entries if each.type in ENTRY_KINDS and "amount" in each.fields]
-    return [_movement_row(partition, each) for each in moved]
-
-
-def _movement_row(partition: int, entry: JournalEntry) -> Row:
-    fields, is_payment = entry.fields, entry.type.startswith("payment.")
-    return (
-        partition, *Position.of(entry.id), fields["wallet"] if is_payment else entry.subject, entry.at_ms,
-        ENTRY_KINDS[entry.type], int(fields["amount"]), int(fields["balance"]),
-        entry.subject if is_payment else None, fields.get("refund"), fields.get("reference"),
-        fields.get("note"), fields.get("by"),
-    )  # fmt: skip
 
 
 def record_rows(

@@ -6,6 +6,15 @@ amounts are minor units of their currency, signed in `entries`.
 
 from technopay.storage.archive.database import ArchiveUnfit, Change, Database
 
+WALLET = "coalesce(fields ->> 'wallet', subject)"
+MOVES_MONEY = (
+    "type IN ('wallet.deposited', 'wallet.withdrawn', 'wallet.adjusted', 'payment.processing',"
+    " 'payment.failed', 'payment.refunded', 'payment.partially_refunded') AND fields ->> 'amount' IS NOT NULL"
+)
+KINDS = (
+    "WHEN 'wallet.deposited' THEN 'deposit' WHEN 'wallet.withdrawn' THEN 'withdrawal'"
+    " WHEN 'wallet.adjusted' THEN 'adjustment' WHEN 'payment.processing' THEN 'payment' ELSE 'refund'"
+)
 VERSIONS = (
     (
         """
@@ -31,33 +40,6 @@ VERSIONS = (
         )
         """,
         "CREATE INDEX events_of ON events (subject)",
-        """
-        CREATE TABLE wallets (
-            id TEXT PRIMARY KEY,
-            partition BIGINT NOT NULL,
-            user_id TEXT NOT NULL,
-            currency TEXT NOT NULL,
-            created_at_ms BIGINT NOT NULL
-        )
-        """,
-        """
-        CREATE TABLE entries (
-            partition BIGINT NOT NULL,
-            entry_ms BIGINT NOT NULL,
-            entry_number BIGINT NOT NULL,
-            wallet_id TEXT NOT NULL,
-            at_ms BIGINT NOT NULL,
-            kind TEXT NOT NULL,
-            amount BIGINT NOT NULL,
-            balance_after BIGINT NOT NULL,
-            payment_id TEXT,
-            refund_id TEXT,
-            reference TEXT,
-            note TEXT,
-            operator TEXT,
-            PRIMARY KEY (wallet_id, entry_ms, entry_number)
-        )
-        """,
         """
         CREATE TABLE payments (
             id TEXT PRIMARY KEY,
@@ -104,6 +86,25 @@ VERSIONS = (
         """,
         "CREATE INDEX invoices_of_user ON invoices (user_id, id)",
         "CREATE INDEX invoices_of_merchant ON invoices (merchant, reference)",
+        "CREATE INDEX created_wallets ON events (subject) WHERE type = 'wallet.created'",
+        """
+        CREATE VIEW wallets AS
+        SELECT subject AS id, partition, fields ->> 'user' AS user_id, fields ->> 'currency' AS currency,
+            at_ms AS created_at_ms
+        FROM events WHERE type = 'wallet.created'
+        """,
+        f"CREATE INDEX entries_of_wallet ON events ({WALLET}, entry_ms, entry_number) WHERE {MOVES_MONEY}",
+        f"""
+        CREATE VIEW entries AS
+        SELECT partition, entry_ms, entry_number, {WALLET} AS wallet_id, at_ms,
+            CASE type {KINDS} END AS kind,
+            CAST(fields ->> 'amount' AS BIGINT) AS amount,
+            CAST(fields ->> 'balance' AS BIGINT) AS balance_after,
+            CASE WHEN type LIKE 'payment.%' THEN subject END AS payment_id,
+            fields ->> 'refund' AS refund_id, fields ->> 'reference' AS reference,
+            fields ->> 'note' AS note, fields ->> 'by' AS operator
+        FROM events WHERE {MOVES_MONEY}
+        """,  # noqa: S608
         """
         CREATE VIEW limits_by_day AS
         SELECT day, currency, sum(amount) AS used FROM (
