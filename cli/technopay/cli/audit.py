@@ -2,15 +2,42 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from technopay.cli.settings import Settings
+from technopay.cli.process import fail_to_run, run_loop
+from technopay.cli.settings import Settings, load_settings
 from technopay.engine import Audit, Difference, StoreUninitialised
 from technopay.storage import EmbeddedValkey, RedisStore
 from technopay.storage.private_files import make_private
+
+RedisUrl = Annotated[str | None, typer.Option("--redis", help="URL of a Redis or Valkey server or cluster.")]
+DataDir = Annotated[str | None, typer.Option(metavar="DIRECTORY", help="Directory of the embedded store.")]
+
+
+def audit(
+    redis: RedisUrl = None,
+    data_dir: DataDir = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+) -> int:
+    """Recompute everything from the journal and compare; the store may be in use.
+
+    Exit status: 0 clean, 1 broken, 2 could not run.
+    """
+    try:
+        verdict = run_loop(run_audit(load_settings(redis_url=redis, data_dir=data_dir)))
+    except Exception as error:
+        # Status 1 would say that the books are broken.
+        return fail_to_run("the audit", error)
+    if json:
+        print(verdict.model_dump_json(indent=2))
+    else:
+        print_audit(verdict, Console())
+    return 0 if verdict.clean else 1
 
 
 async def run_audit(settings: Settings) -> Audit:

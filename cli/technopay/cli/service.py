@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from technopay.cli.archive.archiving import archiving
 from technopay.cli.auth import SignIn, make_sign_in
 from technopay.cli.demo.seed import seed
 from technopay.cli.logs import LogCollector
@@ -149,6 +150,7 @@ async def running_service(
             sign_in = sign_in.for_demo(secret, (await store.read_meta())["incarnation"])
         plugins = await stack.enter_async_context(running_plugins(settings, store, demo=demo))
         sender = await stack.enter_async_context(HttpWebhookSender(private=settings.webhook_private))
+        await stack.enter_async_context(archiving(store, settings.archive_place))
         engine = await stack.enter_async_context(
             Engine(
                 store,

@@ -25,6 +25,7 @@ from pydantic import (
     field_validator,
 )
 
+from technopay.cli.archive.archiving import NO_ARCHIVE, require_place
 from technopay.cli.service_variables import (
     PREFIX,
     parse_service,
@@ -102,6 +103,11 @@ def _server_url(url: str) -> str:
     return url
 
 
+def _archive_place(text: str) -> str:
+    is_path = "://" not in text and text.strip().lower() != NO_ARCHIVE
+    return str(expand_path(Path(text))) if is_path else require_place(text)
+
+
 def http_origin(text: str) -> str:
     """Return an origin in lower case, else raise ValueError with the rule."""
     parts = urlsplit(text.lower())
@@ -171,6 +177,8 @@ class Settings(BaseModel):
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     redis_url: Annotated[Annotated[str, AfterValidator(_server_url)] | None, Field(repr=False)] = None
     data_dir: FilePath = Field(default_factory=_default_data_dir)
+    archive: Annotated[Annotated[str, AfterValidator(_archive_place)] | None, Field(repr=False)] = None
+    """A path, a URL, or 'none'; without it, an embedded store has one beside it, and a server none."""
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     code_lifetime_s: Annotated[Seconds, Field(ge=10, le=600)] = 300
     codes_per_hour: Limit = 5
@@ -227,6 +235,13 @@ class Settings(BaseModel):
         if host is not None and info.data.get("metrics_port", 0) is None:
             raise ValueError("needs TECHNOPAY_METRICS_PORT, the port there")
         return host
+
+    @property
+    def archive_place(self) -> str | None:
+        """Where the archive is, as `Archive.at` takes it; None if there is none."""
+        if self.archive is None:
+            return None if self.redis_url else str(self.data_dir / "archive.sqlite3")
+        return None if self.archive == NO_ARCHIVE else self.archive
 
     def variables_of(self, service: str) -> dict[str, str]:
         """Return the variables of one service, without `TECHNOPAY_<SERVICE>_` before them."""

@@ -6,13 +6,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from technopay.cli.audit import RedisUrl
 from technopay.cli.cluster.checking import check_cluster, print_report
 from technopay.cli.cluster.moving import MoveError, move_partition
 from technopay.cli.process import fail, fail_to_run, run_loop, say
 from technopay.cli.settings import Settings, UsageError, load_settings
 from technopay.storage.server.address import HostPort, parse_address
-
-RedisUrl = Annotated[str | None, typer.Option("--redis", help="URL of a Redis or Valkey server or cluster.")]
 
 cluster = typer.Typer(help="Check the cluster of a store, and move its partitions.", rich_markup_mode=None)
 

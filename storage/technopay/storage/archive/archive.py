@@ -1,7 +1,7 @@
 """The archive: the whole journal and the last state of every payment and invoice, in a database of SQL."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -38,7 +38,7 @@ def _upsert(table: str, columns: Sequence[str]) -> str:
     """Return a statement that replaces a record, unless the row was read later."""
     updates = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
     return (
-        f"{_insert(table, len(columns))} ON CONFLICT (id) DO UPDATE SET {updates}"
+        f"{_insert(table, len(columns))} ON CONFLICT (partition, id) DO UPDATE SET {updates}"
         f" WHERE (excluded.read_ms, excluded.read_number) >= ({table}.read_ms, {table}.read_number)"
     )
 
@@ -132,6 +132,21 @@ class Archive:
             "SELECT * FROM events WHERE partition = $1 AND entry_ms = $2 AND entry_number = $3",
             partition, *position,
         )  # fmt: skip
+
+    async def read_table(self, table: str, partition: int, batch: int) -> AsyncIterator[Row]:
+        """Read the rows of `payments` or `invoices` of a partition, by id."""
+        last = ""
+        statement = f"SELECT * FROM {table} WHERE partition = $1 AND id > $2 ORDER BY id LIMIT $3"  # noqa: S608
+        while rows := await self.database.fetch(statement, partition, last, batch):
+            for row in rows:
+                yield row
+            last = rows[-1][0]
+
+    async def find_ids(self, table: str, partition: int, ids: Sequence[str]) -> set[str]:
+        """Return those of the ids that `payments` or `invoices` has."""
+        places = ", ".join(f"${number}" for number in range(2, len(ids) + 2))
+        statement = f"SELECT id FROM {table} WHERE partition = $1 AND id IN ({places})"  # noqa: S608
+        return {row[0] for row in await self.database.fetch(statement, partition, *ids)}
 
     async def append(
         self,

@@ -73,6 +73,23 @@ class Archiver:
                 return added
             added += more
 
+    async def compare(self) -> None:
+        """Compare the end of the archive with the store.
+
+        Raises:
+            ArchiveUnfit: it is of another store, or differs from it.
+
+        """
+        await self._archive.bind(self._meta)
+        for partition in self._partitions:
+            archived = await self._archive.read_position(partition.number)
+            await self._require_same_history(partition, archived)
+            recorded, chain = await partition.fetch(
+                "HMGET", partition.keys.key("archive"), "archived_to", "chain"
+            )
+            if recorded == str(archived.position) and chain != archived.chain:
+                raise ArchiveUnfit(_other_history(partition.number, recorded))
+
     async def _step(self) -> bool:
         """Archive some entries of each partition; return whether there may be more."""
         try:
@@ -100,7 +117,7 @@ class Archiver:
         added = 0
         for batch in range(BATCHES + 1):
             if position.position == recorded_to and chain and position.chain != chain:
-                raise ArchiveUnfit(f"the archive of partition {number:02x} has another history at {recorded}")
+                raise ArchiveUnfit(_other_history(number, recorded))
             if position.position > recorded_to and not await self._record(number, claimed.token, position):
                 return added
             if batch == BATCHES:
@@ -170,3 +187,7 @@ class Archiver:
             raise ArchiveUnfit(
                 f"entry {position} of partition {partition.number:02x} differs in the store and its archive"
             )
+
+
+def _other_history(number: int, entry: str) -> str:
+    return f"the archive of partition {number:02x} has another history up to {entry} than its store recorded"

@@ -56,7 +56,7 @@ def event_rows(partition: int, entries: Iterable[JournalEntry], chain: str) -> l
 def entry_of(row: Row) -> JournalEntry:
     """Return the entry of the journal of a row of `events`."""
     _, entry_ms, entry_number, _, entry_type, subject, fields, _ = row
-    return JournalEntry(f"{entry_ms}-{entry_number}", entry_type, subject, json.loads(fields))
+    return JournalEntry(f"{entry_ms}-{entry_number}", entry_type, subject, from_json(fields))
 
 
 def record_rows(
@@ -108,6 +108,19 @@ def _with_record(partition: int, record: Record, columns: Row) -> Row:
 def record_digest(record_id: str, text: str) -> str:
     """Return the digest of a record, as its row has it."""
     return _digest((record_id, text))
+
+
+def from_json(text: str) -> Mapping[str, str]:
+    """Read the fields of a record or an event.
+
+    Raises:
+        ValueError: it is not an object of texts.
+
+    """
+    fields = json.loads(text)
+    if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
+        raise ValueError("it is not an object of texts")
+    return fields
 
 
 def to_json(fields: Mapping[str, str]) -> str:

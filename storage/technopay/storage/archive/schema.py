@@ -42,7 +42,7 @@ VERSIONS = (
         "CREATE INDEX events_of ON events (subject)",
         """
         CREATE TABLE payments (
-            id TEXT PRIMARY KEY,
+            id TEXT NOT NULL,
             partition BIGINT NOT NULL,
             user_id TEXT NOT NULL,
             wallet_id TEXT NOT NULL,
@@ -58,14 +58,15 @@ VERSIONS = (
             record JSON NOT NULL,
             read_ms BIGINT NOT NULL,
             read_number BIGINT NOT NULL,
-            digest TEXT NOT NULL
+            digest TEXT NOT NULL,
+            PRIMARY KEY (partition, id)
         )
         """,
         "CREATE INDEX payments_of_user ON payments (user_id, id)",
         "CREATE INDEX payments_of_invoice ON payments (invoice_id)",
         """
         CREATE TABLE invoices (
-            id TEXT PRIMARY KEY,
+            id TEXT NOT NULL,
             partition BIGINT NOT NULL,
             user_id TEXT NOT NULL,
             merchant TEXT NOT NULL,
@@ -81,7 +82,8 @@ VERSIONS = (
             record JSON NOT NULL,
             read_ms BIGINT NOT NULL,
             read_number BIGINT NOT NULL,
-            digest TEXT NOT NULL
+            digest TEXT NOT NULL,
+            PRIMARY KEY (partition, id)
         )
         """,
         "CREATE INDEX invoices_of_user ON invoices (user_id, id)",

@@ -1,0 +1,100 @@
+"""`technopay archive`: the state of the archive of a store, a run, its verification, and its export."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from technopay.cli.audit import DataDir, RedisUrl, audited_store, print_audit
+from technopay.cli.process import fail_to_run, run_loop
+from technopay.cli.settings import ConfigurationError, Settings, load_settings
+from technopay.engine import ArchiveStatus, Audit
+from technopay.engine.reads import ReadArchive
+from technopay.engine.record import rfc3339
+from technopay.storage import Archive
+from technopay.storage.archive.archiver import Archiver
+from technopay.storage.archive.verify import verify as verify_archive
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+
+archive = typer.Typer(help="The archive of a store: history in a database of SQL.", rich_markup_mode=None)
+
+
+@archive.command()
+def status(redis: RedisUrl = None, data_dir: DataDir = None, json: AsJson = False) -> int:
+    """Show how far the history is archived. Exit status: 0, or 2 if it could not run."""
+    try:
+        found = run_loop(_read_status(load_settings(redis_url=redis, data_dir=data_dir)))
+    except Exception as error:
+        return fail_to_run("archive status", error)
+    print(found.model_dump_json(indent=2) if json else shown_status(found))
+    return 0
+
+
+@archive.command()
+def run(redis: RedisUrl = None, data_dir: DataDir = None) -> int:
+    """Archive all that is in the store now; it may be in use. Exit status: 0, or 2 if it could not run."""
+    try:
+        settings = load_settings(redis_url=redis, data_dir=data_dir)
+        added, found = run_loop(_run(settings))
+    except Exception as error:
+        return fail_to_run("archive run", error)
+    print(f"technopay: archived {added:,} entries of the journal")
+    print(shown_status(found))
+    return 0
+
+
+@archive.command()
+def verify(redis: RedisUrl = None, data_dir: DataDir = None, json: AsJson = False) -> int:
+    """Recompute the archive from its first entry and compare it with itself and its store.
+
+    Exit status: 0 whole, 1 it differs, 2 could not run.
+    """
+    try:
+        found = run_loop(_verify(load_settings(redis_url=redis, data_dir=data_dir)))
+    except Exception as error:
+        # Status 1 would say that it differs.
+        return fail_to_run("archive verify", error)
+    if json:
+        print(found.model_dump_json(indent=2))
+    else:
+        print_audit(found, Console())
+    return 0 if found.clean else 1
+
+
+def shown_status(found: ArchiveStatus) -> str:
+    if found.lag_s is None:
+        return "nothing was archived yet"
+    to = rfc3339(found.archived_to) if found.archived_to else "nothing"
+    return f"archived to: {to}\nlag: {found.lag_s:g} s"
+
+
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[tuple[Archiver, Archive]]:
+    """Open the archive of the settings and its store, which may be in use."""
+    if settings.archive_place is None:
+        raise ConfigurationError("there is no archive: TECHNOPAY_ARCHIVE has to name one")
+    async with audited_store(settings) as store, Archive.at(settings.archive_place) as opened:
+        archiver = await store.archiver(opened)
+        await archiver.compare()
+        yield archiver, opened
+
+
+async def _read_status(settings: Settings) -> ArchiveStatus:
+    async with audited_store(settings) as store:
+        found = (await store.run(ReadArchive())).value
+        assert found is not None
+        return found
+
+
+async def _run(settings: Settings) -> tuple[int, ArchiveStatus]:
+    async with _opened(settings) as (archiver, _):
+        added = await archiver.run()
+    return added, await _read_status(settings)
+
+
+async def _verify(settings: Settings) -> Audit:
+    async with _opened(settings) as (_, opened):
+        return await verify_archive(opened)

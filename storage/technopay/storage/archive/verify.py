@@ -1,0 +1,195 @@
+"""Verifies an archive: its chains, its records, and the invariants, recomputed from its first entry.
+
+A row that was changed by hand is named. Whoever can write to the archive could compute a whole chain anew; the
+store keeps the digest of its end, so such a chain differs from that.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from technopay.engine.models import Audit, Checked, Difference
+from technopay.engine.values import BEGINNING, Position
+from technopay.storage.archive.archive import INVOICE_COLUMNS, PAYMENT_COLUMNS, Archive
+from technopay.storage.archive.database import Row
+from technopay.storage.archive.rows import (
+    ArchivePosition,
+    Record,
+    entry_of,
+    first_chain,
+    from_json,
+    invoice_row,
+    link,
+    payment_row,
+)
+from technopay.storage.audit.effects import apply
+from technopay.storage.audit.invariants import CHANGE, INVOICE, READABLE, differ
+from technopay.storage.audit.ledger import Ledger
+from technopay.storage.records import UNREADABLE
+
+CHAIN = "history_is_one_chain"
+"""The digest of every archived entry follows from the one before, up to the end that store and archive name."""
+RECORD = "records_are_as_they_were_read"
+"""A payment or an invoice of the archive is as the store had it."""
+BATCH = 500
+DIFFERENCES_MAX = 1_000
+
+
+class Verifier:
+    """Verifies one partition of an archive; `differences` has what is wrong."""
+
+    def __init__(self, archive: Archive, number: int) -> None:
+        self._archive = archive
+        self._number = number
+        self._differences: list[Difference] = []
+        self.ledger = Ledger(self._report)
+        self._records: Counter[str] = Counter()
+
+    async def verify(self) -> Sequence[Difference]:
+        """Return what is wrong with the partition, at most a thousand differences."""
+        archived = await self._archive.read_position(self._number)
+        await self._verify_events(archived)
+        await self._verify_records("payments", PAYMENT_COLUMNS, payment_row, self._compare_payment, archived)
+        await self._verify_records("invoices", INVOICE_COLUMNS, invoice_row, self._compare_invoice, archived)
+        await self._verify_presence()
+        return self._differences
+
+    async def _verify_events(self, archived: ArchivePosition) -> None:
+        chain = first_chain((await self._archive.read_meta())["incarnation"], self._number)
+        position, count = BEGINNING, 0
+        while rows := await self._archive.read_events(self._number, position, BATCH):
+            for row in rows:
+                _, entry_ms, entry_number, _, entry_type, subject, fields, kept = row
+                position, count = Position(entry_ms, entry_number), count + 1
+                if link(chain, str(position), entry_type, subject, fields) != kept:
+                    self._report(differ(CHAIN, self._name(position), "digest", "one that follows", kept))
+                chain = kept
+                self._apply(row, position)
+        found = ArchivePosition(position, chain, count)
+        for what, expected, actual in zip(ArchivePosition._fields, archived, found, strict=True):
+            if expected != actual:
+                self._report(differ(CHAIN, f"partition {self._number:02x}", what, expected, actual))
+
+    def _apply(self, row: Row, position: Position) -> None:
+        try:
+            entry = entry_of(row)
+            if entry.at_ms != row[3]:
+                self._report(differ(CHAIN, self._name(position), "at_ms", entry.at_ms, row[3]))
+        except UNREADABLE as error:
+            self._report(differ(READABLE, self._name(position), "event", "one that can be read", repr(error)))
+            return
+        apply(self.ledger, entry)
+
+    async def _verify_records(
+        self,
+        table: str,
+        columns: Sequence[str],
+        build: Callable[[int, Record], Row],
+        compare: Callable[[Mapping[str, Any]], Iterator[Difference]],
+        archived: ArchivePosition,
+    ) -> None:
+        """Verify that each row follows from its record, and agrees with the events."""
+        async for row in self._archive.read_table(table, self._number, BATCH):
+            self._records[table] += 1
+            found = dict(zip(columns, row, strict=True))
+            try:
+                read_at = Position(found["read_ms"], found["read_number"])
+                expected = build(self._number, Record(found["id"], from_json(found["record"]), read_at))
+            except UNREADABLE as error:
+                self._report(differ(READABLE, found["id"], table, "a record that can be read", repr(error)))
+                continue
+            for name, value in zip(columns, expected, strict=True):
+                if found[name] != value:
+                    self._report(differ(RECORD, found["id"], name, value, found[name]))
+            # A record that was read later has the effect of entries that are not archived yet.
+            if read_at <= archived.position:
+                for difference in compare(found):
+                    self._report(difference)
+
+    def _compare_payment(self, found: Mapping[str, Any]) -> Iterator[Difference]:
+        payment = self.ledger.record("payment", found["id"])
+        if payment is None:
+            yield differ(CHANGE, found["id"], "payment", "an event that started it", "none")
+            return
+        facts = [
+            ("status", payment["status"], found["status"]),
+            ("created_at", payment["created_at"], str(found["created_at_ms"])),
+        ]
+        if payment["wallet"] is not None:
+            facts += [
+                (name, payment[name], found[column])
+                for name, column in (("wallet", "wallet_id"), ("amount", "amount"), ("currency", "currency"))
+            ]
+            facts += [
+                ("refunded_amount", payment["refunded"], found["refunded_amount"]),
+                ("paid_at", payment["paid_at"], str(found["paid_at_ms"])),
+                ("settled_at", payment["settled_at"], found["settled_at_ms"] and str(found["settled_at_ms"])),
+            ]
+        yield from _differences(CHANGE, found["id"], facts)
+
+    def _compare_invoice(self, found: Mapping[str, Any]) -> Iterator[Difference]:
+        invoice = self.ledger.record("invoice", found["id"])
+        if invoice is None:
+            yield differ(CHANGE, found["id"], "invoice", "an event that created it", "none")
+            return
+        facts = [
+            (name, invoice[name], str(found[column]))
+            for name, column in (("user", "user_id"), ("amount", "amount"), ("currency", "currency"))
+        ]
+        if invoice["status"] != "open":
+            facts.append(("status", invoice["status"], found["status"]))
+        if found["status"] == "paid":
+            payment = self.ledger.record("payment", found["payment_id"] or "")
+            paid_at = payment["paid_at"] if payment else None
+            facts.append(("paid_at of its payment", paid_at, str(found["paid_at_ms"])))
+        yield from _differences(INVOICE, found["id"], facts)
+
+    async def _verify_presence(self) -> None:
+        """Find payments and invoices without a row; only an unconfirmed payment can end unread."""
+        for kind, table in (("payment", "payments"), ("invoice", "invoices")):
+            for ids in self.ledger.ids(kind, BATCH):
+                kept = await self._archive.find_ids(table, self._number, ids)
+                for record_id in ids:
+                    record = self.ledger.record(kind, record_id)
+                    is_kept_in_store = kind == "invoice" or (record and record["wallet"])
+                    if record_id not in kept and is_kept_in_store:
+                        self._report(differ(RECORD, record_id, table, "a row", "none"))
+
+    def count(self) -> Checked:
+        """Return how many records were verified."""
+        return Checked(
+            entries=self.ledger.entries,
+            users=self.ledger.count("user"),
+            wallets=self.ledger.count("wallet"),
+            invoices=self._records["invoices"],
+            payments=self._records["payments"],
+            limits=self.ledger.count("spending_limit"),
+            messages=0,
+        )
+
+    def _name(self, position: Position) -> str:
+        return f"event {position} of partition {self._number:02x}"
+
+    def _report(self, difference: Difference) -> None:
+        if len(self._differences) < DIFFERENCES_MAX:
+            self._differences.append(difference)
+
+
+def _differences(invariant: str, subject: str, facts: Sequence[tuple[str, Any, Any]]) -> Iterator[Difference]:
+    for what, expected, found in facts:
+        if expected != found:
+            yield differ(invariant, subject, what, expected, found)
+
+
+async def verify(archive: Archive) -> Audit:
+    """Verify a whole archive, in bounded memory."""
+    counts: Counter[str] = Counter()
+    differences: list[Difference] = []
+    for number in range(int((await archive.read_meta())["partitions"])):
+        verifier = Verifier(archive, number)
+        with closing(verifier.ledger):
+            differences += await verifier.verify()
+            counts.update(verifier.count().model_dump())
+    found = differences[:DIFFERENCES_MAX]
+    return Audit(clean=not found, checked=Checked(**counts), differences=found)
