@@ -53,6 +53,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "wallet_busy": (503, "The wallet is busy"),
     "overloaded": (503, "The server is overloaded"),
     "store_unavailable": (503, "The store is not available"),
+    "archive_unavailable": (503, "The archive is not available"),
     "outcome_unknown": (504, "The outcome is unknown"),
 }
 """Status and title of every code."""

@@ -34,7 +34,9 @@ REFUSED = {
     "currency_mismatch", "balance_too_large", "no_channel", "confirmation_invalid", "rate_limited",
     "idempotency_key_reused", "event_position_unknown", "webhook_not_found", "delivery_not_found",
 }  # fmt: skip
-FAULTS = {"wallet_busy", "overloaded", "store_unavailable", "outcome_unknown", "internal_error"}
+FAULTS = {
+    "wallet_busy", "overloaded", "store_unavailable", "archive_unavailable", "outcome_unknown", "internal_error",
+}  # fmt: skip
 RETRYABLE = FAULTS - {"internal_error"} | {"rate_limited", "refund_in_progress"}
 
 INTERNAL_CODES = {

@@ -12,6 +12,7 @@ from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily
 from pydantic import SecretStr
 
+from technopay.cli.archive.archiving import NO_ARCHIVE
 from technopay.cli.logs import LogCollector, set_up_logging
 from technopay.cli.process import ENDING, catch_signals, fit_connections, say, say_address
 from technopay.cli.service import (
@@ -96,6 +97,7 @@ def settle(settings: Settings, secret: str, store_url: str, folder: Path) -> Set
     """Return the same settings for every worker, also for one that starts after files have changed."""
     settled: dict[str, object] = {"secret": SecretStr(secret), "redis_url": store_url}
     if settings.redis_url is None:
+        settled["archive"] = settings.archive_place or NO_ARCHIVE
         settled["durability"] = "always"
     if settings.token_public_key_file:
         kept = folder / "token-keys.pem"

@@ -42,7 +42,7 @@ SHARED = (
 PROBLEM_HEADERS: dict[str, set[str]] = {
     "WWW-Authenticate": {"unauthenticated"},
     "Allow": {"method_not_allowed"},
-    "Retry-After": {"rate_limited", "wallet_busy", "overloaded", "store_unavailable"},
+    "Retry-After": {"rate_limited", "wallet_busy", "overloaded", "store_unavailable", "archive_unavailable"},
     "Idempotent-Replayed": {"settlement_failed"},
 }
 """Headers and the codes with which they are sent."""

@@ -19,9 +19,14 @@ from technopay.storage.archive.rows import (
 )
 from technopay.storage.archive.schema import ADD_ONCE, create_or_raise
 from technopay.storage.archive.sqlite import SqliteDatabase
+from technopay.storage.schema import next_incarnation
 
 IDENTITY = ("incarnation", "partitions", "timezone")
 """What the meta record of a store and its archive have in common."""
+ORIGIN = "origin"
+"""The incarnation of the store when the archive was made, from which the chains begin."""
+FOLLOWED_MAX = 64
+FOLLOW = "UPDATE archive SET value = $1 WHERE name = 'incarnation' AND value = $2"
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 MOVE = (
     "UPDATE positions SET entry_ms = $3, entry_number = $4, chain = $5, entries = $6"
@@ -93,20 +98,35 @@ class Archive:
     async def _bind(self, identity: Mapping[str, str]) -> None:
         await self.database.open()
         await create_or_raise(self.database)
-        await self.database.write([Change(ADD_ONCE, list(identity.items()))])
-        kept = await self.read_meta()
+        await self.database.write([Change(ADD_ONCE, [*identity.items(), (ORIGIN, identity["incarnation"])])])
+        kept = await self._follow((await self.read_meta()), identity["incarnation"])
         for name, ours in identity.items():
             if kept.get(name) != ours:
                 raise ArchiveUnfit(
                     f"the archive is of another store: it has {name} {kept.get(name)}, the store {ours}"
                 )
         firsts = [
-            (number, *BEGINNING, first_chain(identity["incarnation"], number), 0)
+            (number, *BEGINNING, first_chain(kept[ORIGIN], number), 0)
             for number in range(int(identity["partitions"]))
         ]
         await self.database.write(
             [Change(f"{_insert('positions', 5)} ON CONFLICT (partition) DO NOTHING", firsts)]
         )
+
+    async def _follow(self, kept: Mapping[str, str], incarnation: str) -> Mapping[str, str]:
+        """Take over the incarnation of the store, if it follows from the one that the archive has.
+
+        A migration or an accepted loss gives a store the next one. Whether the archive still has the same
+        history is compared before anything is added.
+        """
+        successor = kept["incarnation"]
+        for _ in range(FOLLOWED_MAX):
+            successor = next_incarnation(successor)
+            if successor == incarnation:
+                followed = Change(FOLLOW, [(incarnation, kept["incarnation"])], is_condition=True)
+                await self.database.write([followed])
+                return {**kept, "incarnation": incarnation}
+        return kept
 
     async def read_meta(self) -> Mapping[str, str]:
         """Read what the archive says of its store."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from technopay.engine.models import Audit, Checked, Difference
 from technopay.engine.values import BEGINNING, Position
-from technopay.storage.archive.archive import INVOICE_COLUMNS, PAYMENT_COLUMNS, Archive
+from technopay.storage.archive.archive import INVOICE_COLUMNS, ORIGIN, PAYMENT_COLUMNS, Archive
 from technopay.storage.archive.database import Row
 from technopay.storage.archive.rows import (
     ArchivePosition,
@@ -56,7 +56,7 @@ class Verifier:
         return self._differences
 
     async def _verify_events(self, archived: ArchivePosition) -> None:
-        chain = first_chain((await self._archive.read_meta())["incarnation"], self._number)
+        chain = first_chain((await self._archive.read_meta())[ORIGIN], self._number)
         position, count = BEGINNING, 0
         while rows := await self._archive.read_events(self._number, position, BATCH):
             for row in rows:
