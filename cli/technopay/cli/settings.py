@@ -42,7 +42,9 @@ from technopay.storage.server.address import parse_address
 
 FLAGS = {"redis_url": "--redis"}
 """Flags with another name than their settings."""
-FROM_FILES = ("secret", "secret_previous", "token_secret", "token_secret_previous", "redis_url", "admin_token")
+FROM_FILES = (
+    "secret", "secret_previous", "token_secret", "token_secret_previous", "redis_url", "archive", "admin_token",
+)  # fmt: skip
 """Settings that hold a secret: each also as `…_FILE`."""
 FILE_BYTES_MAX = 65_536
 EMPTY = "is empty; leave it out for the default"

@@ -35,7 +35,8 @@ REFUSED = {
     "idempotency_key_reused", "event_position_unknown", "webhook_not_found", "delivery_not_found",
 }  # fmt: skip
 FAULTS = {
-    "wallet_busy", "overloaded", "store_unavailable", "archive_unavailable", "outcome_unknown", "internal_error",
+    "wallet_busy", "overloaded", "store_unavailable", "archive_unavailable", "outcome_unknown",
+    "internal_error",
 }  # fmt: skip
 RETRYABLE = FAULTS - {"internal_error"} | {"rate_limited", "refund_in_progress"}
 
