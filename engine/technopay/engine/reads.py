@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from technopay.engine.commands import Command
 
 # isort: off
-from technopay.engine.models import Invoice, Limit, OperatorPayment, Payment, Subject, User, Wallet
+from technopay.engine.models import Invoice, Limit, OperatorPayment, Payment, Statement, Subject, User, Wallet
 from technopay.engine.models import Entry, Message  # noqa: F401 - quoted below, as pages are
 from technopay.engine.record import Page  # noqa: F401 - quoted below: a class a page costs a start 0.2 s
 # isort: on
@@ -100,6 +100,20 @@ class ListEntries(Command["Page[Entry]"]):
     wallet_id: str
     user_id: str | None
     cursor: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadStatement(Command[Statement]):
+    """Read the entries of a wallet in a range of times, oldest first. 'no_page': the cursor is of no page."""
+
+    wallet_id: str
+    user_id: str | None
+    at_from: int | None
+    at_to: int | None
+    """Milliseconds: the first one, and the one behind the last."""
+    cursor: str
+    """It has the range; the times beside it have no effect."""
     limit: int
 
 
