@@ -24,8 +24,8 @@ def around(statement: Statement) -> tuple[int, int]:
     return statement.opening_balance, statement.closing_balance
 
 
-async def all_pages(setup: Setup, wallet: str, limit: int, *times: int | None) -> list[Statement]:
-    pages = [value_of(await read_statement(setup.store, wallet, *times, limit=limit))]
+async def all_pages(setup: Setup, wallet: str, limit: int) -> list[Statement]:
+    pages = [value_of(await read_statement(setup.store, wallet, limit=limit))]
     while cursor := pages[-1].next_cursor:
         pages.append(value_of(await read_statement(setup.store, wallet, None, None, cursor, limit)))
     return pages
@@ -92,7 +92,7 @@ async def test_pages_fit_together_while_new_entries_come(setup: Setup, limit: in
         await setup.deposit(wallet, amount)
     times = [int(entry.partition("-")[0]) for entry in await ids_of(setup, wallet)]
     second = next(number for number, at in enumerate(times) if at == times[1])
-    pages, cursor = [], ""
+    pages, cursor = list[Statement](), ""
     while not pages or cursor:
         # Without an end, entries that come between two pages would be in the range.
         page = value_of(await read_statement(setup.store, wallet, times[1], None, cursor, limit))
