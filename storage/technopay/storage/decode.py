@@ -262,11 +262,12 @@ def _statement(body: Sequence[Any], context: Context) -> Statement:
     (_, currency), found, next_cursor, around = body
     entries = context.each("entry", found, entry_from)
     balances = context.each("entry", around, lambda each: entry_from(each).balance_after if each else 0)
-    if not currency or len(entries) < len(found) or len(balances) < len(around):
+    opening, closing = balances
+    if not currency or len(entries) < len(found):
         raise ValueError("a part of the statement cannot be read")
     return Statement.trusted(
-        opening_balance=balances[0],
-        closing_balance=balances[1],
+        opening_balance=opening,
+        closing_balance=closing,
         data=entries,
         has_more=bool(next_cursor),
         next_cursor=next_cursor or None,
