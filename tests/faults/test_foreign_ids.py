@@ -47,6 +47,11 @@ CALLS: Mapping[str, list[Ask]] = {
         lambda me, own, ids: me.get(f"/wallets/{ids.wallet}/entries"),
         lambda me, own, ids: me.get(f"/wallets/{ids.wallet}/entries?cursor=1&limit=1"),
     ],
+    "GET /v1/wallets/{wallet_id}/statement": [
+        lambda me, own, ids: me.get(f"/wallets/{ids.wallet}/statement"),
+        lambda me, own, ids: me.get(f"/wallets/{ids.wallet}/statement?cursor=0.1.9&limit=1"),
+        lambda me, own, ids: me.get(f"/wallets/{ids.wallet}/statement", headers={"Accept": "text/csv"}),
+    ],
     "GET /v1/invoices/{invoice_id}": [lambda me, own, ids: me.get(f"/invoices/{ids.invoice}")],
     "POST /v1/payments": [
         lambda me, own, ids: start(me, own.invoice, ids.wallet),

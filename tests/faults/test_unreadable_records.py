@@ -246,6 +246,7 @@ async def everything_of(setup: Setup) -> None:
     assert len((await engine.list_invoices(user_id=setup.user_id)).data) >= 1
     assert len((await engine.list_wallets(user_id=setup.user_id)).data) == 1
     assert (await engine.list_entries(user_id=setup.user_id, wallet_id=setup.wallet_id)).data
+    assert (await engine.get_statement(user_id=setup.user_id, wallet_id=setup.wallet_id)).data
     assert [each.currency for each in await engine.list_limits(user_id=setup.user_id)] == ["EUR"]
 
 

@@ -103,6 +103,16 @@ def test_a_user_is_made_funded_changed_and_blocked(admin: Admin) -> None:
     assert "12.50 EUR" in whole.stdout
     entries = admin("wallets", "entries", wallet["id"]).stdout
     assert entries.count("12.50 EUR") == 2, "amount and balance after"
+    [other] = lines(admin("wallets", "entries", wallet["id"], "--json"))
+    statement = done(admin("wallets", "statement", wallet["id"], "--from", other["at"], "--json"))
+    assert (statement["opening_balance"], statement["closing_balance"], statement["data"]) == (0, 1250, [other])
+    for words, rows, balances in (
+        ((), 1, ("0.00 EUR", "12.50 EUR")), (("--to", other["at"]), 0, ("0.00 EUR", "0.00 EUR"))
+    ):  # fmt: skip
+        shown = admin("wallets", "statement", wallet["id"], *words)
+        first, *_, last = shown.stdout.splitlines()
+        assert (first, last) == (f"Opening balance: {balances[0]}", f"Closing balance: {balances[1]}")
+        assert (shown.returncode, shown.stdout.count("deposit")) == (0, rows)
     for words, text in (
         (("webhooks", "update"), "`paused` keeps events"),
         (("wallets", "adjust"), "below zero to take out"),
@@ -155,6 +165,18 @@ def test_a_list_goes_on_until_enough_records_were_found(admin: Admin) -> None:
     [following] = lines(admin("users", "list", "--limit", "1", "--cursor", cursor, "--json"))
     assert following["id"] == "demo-0"
     assert admin("users", "list", "--user", "demo-none").stdout == "technopay: there is nothing to list\n"
+
+
+def test_a_statement_goes_on_until_enough_entries_were_found(admin: Admin) -> None:
+    wallet = done(admin("wallets", "create", "--user", "demo-alice", "--currency", "JPY", "--json"))
+    for amount in ("1", "2", "4"):
+        done(admin("wallets", "deposit", wallet["id"], "--amount", amount, "--yes", "--json"))
+    ended = admin("wallets", "statement", wallet["id"], "--limit", "2", "--json")
+    part = json.loads(ended.stdout)
+    assert ([each["amount"] for each in part["data"]], part["closing_balance"]) == ([1, 2], 7)
+    cursor = ended.stderr.strip().rpartition("--cursor ")[2]
+    rest = done(admin("wallets", "statement", wallet["id"], "--cursor", cursor, "--json"))
+    assert ([each["amount"] for each in rest["data"]], rest["has_more"]) == ([4], False)
 
 
 def test_what_the_server_refuses_has_status_1_with_code_and_request(admin: Admin) -> None:

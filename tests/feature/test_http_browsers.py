@@ -24,7 +24,7 @@ ASKED = {
     "Access-Control-Request-Headers": "idempotency-key",
 }
 ALLOWED = {"authorization", "content-type", "idempotency-key", "last-event-id", "x-request-id"}
-EXPOSED = {"location", "retry-after", "idempotent-replayed", "x-request-id"}
+EXPOSED = {"location", "link", "retry-after", "idempotent-replayed", "x-request-id"}
 
 Client = TestClient[web.Request, web.Application]
 

@@ -101,6 +101,8 @@ async def test_records_are_the_engines_own(api: Api, alice: Client, operator: Cl
     assert await alice.get_invoice(**invoice) == await engine.find_invoice(**invoice)
     assert (await alice.list_limits()).data == await engine.list_limits(**user)
     assert await alice.list_entries(**account) == await engine.list_entries(**user, **account)
+    statement = await engine.find_statement(**account)
+    assert await alice.get_statement(**account) == await operator.find_statement(**account) == statement
     messages = (await operator.list_notifications(**user)).data
     listed = (await engine.list_messages(**user)).data
     assert {message.id for message in messages} <= {message.id for message in listed}
@@ -116,6 +118,21 @@ async def test_lists_go_on_to_their_end(alice: Client, operator: Client, wallet:
     assert ([invoice.id for invoice in rest.data], rest.has_more) == (invoices[:1], False)
     assert [invoice.id async for invoice in all_of(alice.list_invoices)] == invoices[::-1]
     assert [payment async for payment in all_of(operator.search_payments, set_aside=True)] == []
+
+
+async def test_a_statement_goes_on_to_its_end(alice: Client, operator: Client, wallet: Wallet) -> None:
+    for amount in range(1, 120):
+        await operator.deposit(wallet_id=wallet.id, amount=amount)
+    entries = [entry async for entry in all_of(alice.get_statement, wallet_id=wallet.id)]
+    assert [entry.amount for entry in entries] == [10_000, *range(1, 120)]
+    begin, end = entries[3].at, entries[110].at
+    inside = [
+        entry async for entry in all_of(operator.find_statement, wallet_id=wallet.id, at_from=begin, at_to=end)
+    ]
+    assert inside == [entry for entry in entries if begin <= entry.at < end]
+    page = await alice.get_statement(wallet_id=wallet.id, at_from=begin, at_to=end, limit=1)
+    assert page.opening_balance == page.data[0].balance_after - page.data[0].amount
+    assert page.closing_balance == inside[-1].balance_after
 
 
 async def test_a_refusal_has_its_type_and_what_helps(

@@ -184,7 +184,8 @@ POSTS: list[tuple[str, str, Json | None]] = [
 
 async def test_a_strange_id_does_not_exist(api: Api, alice: Person) -> None:
     for strange in STRANGE:
-        for path in (f"/v1/wallets/{strange}", f"/v1/wallets/{strange}/entries", f"/v1/invoices/{strange}"):
+        wallet = f"/v1/wallets/{strange}"
+        for path in (wallet, f"{wallet}/entries", f"{wallet}/statement", f"/v1/invoices/{strange}"):
             assert (path, (await api.get(path)).status) == (path, 404)
         (await api.get(f"/v1/payments/{strange}?wait=10")).refuse(404, "payment_not_found")
         for action, body in (("confirm", {"code": "1"}), ("resend", None), ("cancel", None)):

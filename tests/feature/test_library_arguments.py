@@ -66,7 +66,7 @@ GOOD: dict[str, Any] = {
     "user_id": "alice", "email": "alice@example.com", "phone": "+15550100", "currency": "EUR", "amount": 5,
     "merchant": "bookshop", "expires_at": FAR, "description": "a book", "reference": "R-1", "outcome": "refund",
     "note": "a note", "by": "root", "status": None, "set_aside": None, "limit": 20, "cursor": "",
-    "created_from": None, "created_to": None, "metadata": {"order": "7"},
+    "created_from": None, "created_to": None, "at_from": None, "at_to": None, "metadata": {"order": "7"},
     "code": "123456", "wait_s": 0, "method": "email", "after": None, "idempotency_key": "key",
     **{f"{kind}_id": f"{kind[:3]}_00none" for kind in ("wallet", "invoice", "payment", "message")},
     "url": "https://example.com/", "types": ["payment.started"], "overlap_s": 60, "webhook_id": "whk_00none",
@@ -188,7 +188,7 @@ async def test_an_empty_user_id_is_not_every_user(alice: Setup, name: str) -> No
     assert [error.field for error in refused.value.errors] == ["user_id"]
 
 
-@pytest.mark.parametrize("name", ["list_entries", "search_payments", "list_messages"])
+@pytest.mark.parametrize("name", ["list_entries", "get_statement", "search_payments", "list_messages"])
 async def test_a_cursor_of_no_page_is_refused(alice: Setup, name: str) -> None:
     filters = {"status", "user_id", "invoice_id"} if name == "search_payments" else {"status"}
     arguments = {each: value for each, value in arguments_of(name).items() if each not in filters}
@@ -209,6 +209,7 @@ SUBJECTS = [
     ("refund_payment", "payment_id", PaymentNotFound),
     ("resolve_payment", "payment_id", PaymentNotFound),
     ("find_wallet", "wallet_id", WalletNotFound),
+    ("find_statement", "wallet_id", WalletNotFound),
     ("deposit", "wallet_id", WalletNotFound),
     ("find_invoice", "invoice_id", InvoiceNotFound),
     ("void_invoice", "invoice_id", InvoiceNotFound),

@@ -82,6 +82,16 @@ async def prepare(client: Client) -> tuple[Wallet, Invoice]:
     return wallet, invoice
 
 
+async def test_a_statement_links_to_its_next_page_below_the_path(engine: Engine) -> None:
+    async with mounted(engine) as browser, client_of(browser) as client:
+        wallet, _ = await prepare(client)
+        await client.deposit(wallet_id=wallet.id, amount=1)
+        headers = {"Authorization": "Bearer alice", "Accept": "text/csv"}
+        path = f"/shop/pay/v1/wallets/{wallet.id}/statement"
+        async with browser.get(f"{path}?limit=1", headers=headers) as response:
+            assert response.links["next"]["url"] == browser.make_url(f"{path}?limit=1&cursor=0.1.2")
+
+
 async def test_a_client_pays_and_follows_locations_below_the_path_of_the_document(engine: Engine) -> None:
     async with mounted(engine) as browser, client_of(browser) as client:
         wallet, invoice = await prepare(client)

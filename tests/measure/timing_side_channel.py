@@ -53,6 +53,7 @@ class Compared:
 CALLS = {
     "read a wallet": ("GET", "/v1/wallets/{wallet}", ""),
     "read its entries": ("GET", "/v1/wallets/{wallet}/entries", ""),
+    "read its statement": ("GET", "/v1/wallets/{wallet}/statement", ""),
     "read an invoice": ("GET", "/v1/invoices/{invoice}", ""),
     "read a payment": ("GET", "/v1/payments/{payment}", ""),
     "start from a wallet": ("POST", "/v1/payments", '{{"invoice_id": "{own}", "wallet_id": "{wallet}"}}'),

@@ -96,8 +96,10 @@ class Engine:
     get_wallet = wallets.get_wallet
     list_wallets = wallets.list_wallets
     list_entries = wallets.list_entries
+    get_statement = wallets.get_statement
     search_wallets = wallets.search_wallets
     search_entries = wallets.search_entries
+    find_statement = wallets.find_statement
     find_wallet = wallets.find_wallet
     deposit = wallets.deposit
     withdraw = wallets.withdraw

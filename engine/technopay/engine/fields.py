@@ -51,7 +51,9 @@ WALLET_CURSOR, INVOICE_CURSOR, PAYMENT_CURSOR = (
 )
 JOURNAL_CURSOR = re.compile(r"[0-9]{1,18}-[0-9]{1,18}(?:\.[0-9a-f]{2})?")
 ENTRY_CURSOR = re.compile(r"[0-9]{1,15}")
-"""The cursors of pages: a record, a position in the journal, a number of entries."""
+STATEMENT_CURSOR = re.compile(r"([0-9]{1,15})\.([0-9]{1,15})\.([0-9]{1,15})")
+"""The cursors of pages: a record, a position in the journal, a number of entries, three such numbers."""
+CURSOR_RULE = "has to be the next_cursor of an earlier page"
 PARTITION = re.compile("[0-9a-f]{2}")
 EVENT_ID = re.compile(r"evt_([0-9a-f]{2})([0-9]{1,18}-[0-9]{1,18})")
 MESSAGE_ID = re.compile(r"msg_([0-9a-f]{2})([0-9]{1,18}-[0-9]{1,18})")
@@ -256,7 +258,21 @@ def event_id_error(event_id: str | None) -> str | None:
 
 def cursor_error(cursor: str, form: re.Pattern[str]) -> str | None:
     """Check a cursor; an empty one is the first page."""
-    return None if not cursor or form.fullmatch(cursor) else "has to be the next_cursor of an earlier page"
+    return None if not cursor or form.fullmatch(cursor) else CURSOR_RULE
+
+
+def statement_cursor_error(cursor: str) -> str | None:
+    """Check the cursor of a statement: entries before the range, before the page, before the range's end."""
+    found = STATEMENT_CURSOR.fullmatch(cursor)
+    if not cursor or (found and int(found[1]) < int(found[2]) < int(found[3])):
+        return None
+    return CURSOR_RULE
+
+
+def range_error(begin: datetime | None, end: datetime | None) -> str | None:
+    """Check the end of a range of times, which it is without."""
+    is_empty = begin is not None and end is not None and begin >= end
+    return "has to be later than from" if is_empty else None
 
 
 class Unset(Enum):
@@ -324,4 +340,5 @@ InvoiceCursor = Annotated[str, Rule(partial(cursor_error, form=INVOICE_CURSOR))]
 PaymentCursor = Annotated[str, Rule(partial(cursor_error, form=PAYMENT_CURSOR))]
 JournalCursor = Annotated[str, Rule(partial(cursor_error, form=JOURNAL_CURSOR))]
 EntryCursor = Annotated[str, Rule(partial(cursor_error, form=ENTRY_CURSOR))]
+StatementCursor = Annotated[str, Rule(statement_cursor_error)]
 EventId = Annotated[str, Rule(event_id_error)]

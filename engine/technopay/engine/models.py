@@ -248,6 +248,25 @@ class Entry(Record):
     at: HappenedAt
 
 
+class Statement(Record):
+    """A part of a wallet's entries in a range of times, oldest first; all of its parts add up.
+
+    The opening balance and the amounts of all entries are together the closing balance.
+    """
+
+    opening_balance: int
+    """The balance before the first entry of the range, in minor units."""
+    closing_balance: int
+    """The balance after the last entry of the range, in minor units."""
+    data: list[Entry]
+    """The entries of this page."""
+    has_more: bool
+    """Whether there is a next page."""
+    next_cursor: str | None
+    """The cursor of the next page; null on the last one."""
+    currency: Currency
+
+
 class PaymentEvent(Record):
     """A change of a payment, which is shown as it was when the event was read."""
 

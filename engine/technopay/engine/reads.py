@@ -15,6 +15,7 @@ from technopay.engine.models import (
     Limit,
     OperatorPayment,
     Payment,
+    Statement,
     Subject,
     User,
     Wallet,
@@ -114,6 +115,20 @@ class ListEntries(Command["Page[Entry]"]):
     wallet_id: str
     user_id: str | None
     cursor: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadStatement(Command[Statement]):
+    """Read the entries of a wallet in a range of times, oldest first. 'no_page': the cursor is of no page."""
+
+    wallet_id: str
+    user_id: str | None
+    at_from: int | None
+    at_to: int | None
+    """Milliseconds: the first one, and the one behind the last."""
+    cursor: str
+    """It has the range; the times beside it have no effect."""
     limit: int
 
 

@@ -26,6 +26,11 @@ def to_ms_up(at: datetime) -> int:
     return to_ms(at) + (at.microsecond % 1000 > 0)
 
 
+def to_bound_ms(at: datetime | None) -> int | None:
+    """Return the first whole millisecond that is not before a bound of a range; None for no bound."""
+    return None if at is None else max(1, to_ms_up(at))
+
+
 @lru_cache(maxsize=TIMES_KEPT)
 def rfc3339(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NoReturn, TypeVar
 
@@ -25,6 +25,8 @@ MEMBERS_MAX = 64
 ERRORS_SHOWN_MAX = 16
 TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 """Of JSON; a text can lack its end."""
+QUALITY = re.compile(r"[01](\.[0-9]{0,3})?")
+"""Of a media type in `Accept`."""
 NAME_SHOWN_MAX = 64
 """Of the name of a member or parameter, in characters."""
 
@@ -121,6 +123,17 @@ def field_errors(error: ValidationError) -> list[FieldError]:
         FieldError(".".join(str(part)[:NAME_SHOWN_MAX] for part in problem["loc"]) or "body", _rule(problem))
         for problem in error.errors(include_url=False, include_input=False)[:ERRORS_SHOWN_MAX]
     ]
+
+
+def preferred_media(request: web.Request, offered: Sequence[str]) -> str:
+    """Return the media type that the request names with the highest quality; the first offered one if none."""
+    named: list[tuple[float, str]] = []
+    for each in ",".join(request.headers.getall("Accept", [])).split(","):
+        media, *parameters = [part.strip().lower() for part in each.split(";")]
+        quality = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        if media in offered and QUALITY.fullmatch(quality) and float(quality) > 0:
+            named.append((float(quality), media))
+    return max(named, key=lambda each: each[0], default=(0.0, offered[0]))[1]
 
 
 def parse_address(text: str) -> Address | None:

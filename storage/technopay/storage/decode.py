@@ -15,6 +15,7 @@ from technopay.engine.models import (
     Method,
     OperatorPayment,
     Payment,
+    Statement,
     Subject,
     User,
     Wallet,
@@ -266,6 +267,24 @@ def _archive_status(body: Sequence[Any], _: Context) -> ArchiveStatus:
     )
 
 
+def _statement(body: Sequence[Any], context: Context) -> Statement:
+    """Build a page of a statement: without an entry it would not add up, so it is read whole or not at all."""
+    (_, currency), found, next_cursor, around = body
+    entries = context.each("entry", found, entry_from)
+    balances = context.each("entry", around, lambda each: entry_from(each).balance_after if each else 0)
+    opening, closing = balances
+    if not currency or len(entries) < len(found):
+        raise ValueError("a part of the statement cannot be read")
+    return Statement.trusted(
+        opening_balance=opening,
+        closing_balance=closing,
+        data=entries,
+        has_more=bool(next_cursor),
+        next_cursor=next_cursor or None,
+        currency=currency,
+    )
+
+
 def _endpoints(body: Sequence[Any], context: Context) -> Endpoints:
     version, found = body
     return Endpoints(version, context.now_ms, context.each("webhook", found, endpoint_from))
@@ -302,6 +321,7 @@ DECODERS: dict[Any, Callable[[Sequence[Any], Context], Any]] = {
         context.each("payment", body[0], context.operator_payment), body
     ),
     "Page[Entry]": lambda body, context: _page(context.each("entry", body[0], entry_from), body),
+    Statement: _statement,
     "Page[Message]": lambda body, context: _page([context.listed_message(each) for each in body[0]], body),
     Due: _due,
     Sequence[str]: lambda body, _: body[0],

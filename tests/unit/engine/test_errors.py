@@ -42,7 +42,7 @@ RETRYABLE = FAULTS - {"internal_error"} | {"rate_limited", "refund_in_progress"}
 
 INTERNAL_CODES = {
     "foreign", "key_unknown", "ok", "replayed", "busy", "fenced", "bounds", "code_version", "claim_lost",
-    "expiry_past", "in_use", "done", "nothing", "conflict", "webhooks_full",
+    "expiry_past", "in_use", "done", "no_page", "nothing", "conflict", "webhooks_full",
     "kept", "limit_short", "short", "recall", "recalling", "called_off", "error", "expired", "global_period",
 }  # fmt: skip
 """Codes and words of scripts that are no refusals."""

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from technopay.cli.admin.options import arguments_of, is_list, parameters_of
-from technopay.cli.admin.printing import print_record, print_records
+from technopay.cli.admin.printing import print_record, print_records, print_statement
 from technopay.cli.admin.verbs import VERBS, Verb, method_of
 from technopay.cli.process import fail, fail_to_run, run_loop
 from technopay.cli.settings import UsageError, load_settings
-from technopay.engine import OutcomeUnknown, TechnopayError
+from technopay.engine import OutcomeUnknown, Statement, TechnopayError
 from technopay.engine.fields import PAGE_MAX
 from technopay.engine.record import Record
 from technopay.http.client import Client, ServerUnreachable, UnexpectedAnswer
@@ -149,6 +149,9 @@ async def _list(verb: Verb, client: Client, arguments: dict[str, Any], *, as_jso
         cursor = page.next_cursor
         if cursor is None or len(records) >= wanted:
             break
-    print_records(records, currency, as_json=as_json)
+    if isinstance(page, Statement):
+        print_statement(page.model_copy(update={"data": records}), as_json=as_json)
+    else:
+        print_records(records, currency, as_json=as_json)
     if cursor is not None:
         print(f"technopay: there can be more; go on with --cursor {cursor}", file=sys.stderr)

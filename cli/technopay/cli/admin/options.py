@@ -17,7 +17,7 @@ from technopay.http.app import API_ROUTES
 LISTED_MAX = 1_000
 FLAGS = {
     "user_id": "--user", "wallet_id": "--wallet", "invoice_id": "--invoice", "payment_id": "--payment",
-    "created_from": "--from", "created_to": "--to", "url": "--endpoint",
+    "created_from": "--from", "created_to": "--to", "at_from": "--from", "at_to": "--to", "url": "--endpoint",
 }  # fmt: skip
 """The flags of parameters with another name; the others have their own."""
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from technopay.cli.admin.verbs import COLUMNS
+from technopay.engine.models import Statement
 from technopay.engine.notifications.texts import money
 from technopay.engine.record import Record
 
@@ -55,6 +56,17 @@ def print_records(records: Sequence[Record], currency: str | None = None, *, as_
         shown = record.model_dump(mode="json")
         table.add_row(*(Text(_cell(name, shown[name], shown.get("currency", currency))) for name in names))
     _console().print(table)
+
+
+def print_statement(statement: Statement, *, as_json: bool) -> None:
+    """Print entries between the balances before and after the whole range; as JSON, it is one document."""
+    if as_json:
+        print_record(statement, as_json=True)
+        return
+    currency = statement.currency
+    print(f"Opening balance: {money(statement.opening_balance, currency)}")
+    print_records(statement.data, currency, as_json=False)
+    print(f"Closing balance: {money(statement.closing_balance, currency)}")
 
 
 def _cell(name: str, value: Any, currency: str | None) -> str:

@@ -164,6 +164,7 @@ VERBS = (
     Verb("wallets", "list", "search_wallets"),
     Verb("wallets", "show", "find_wallet", "wallet_id"),
     Verb("wallets", "entries", "search_entries", "wallet_id", currency_of="find_wallet"),
+    Verb("wallets", "statement", "find_statement", "wallet_id"),
     Verb("wallets", "create", "create_wallet"),
     Verb(
         "wallets", "deposit", "deposit", "wallet_id",

@@ -22,7 +22,7 @@ from technopay.engine.fields import (
 from technopay.engine.models import Method, OperatorPayment, Payment, PaymentStatus
 from technopay.engine.operation import operation
 from technopay.engine.reads import FindPayment, ListPayments, ReadPayment, SearchPayments
-from technopay.engine.record import Page, to_ms_up
+from technopay.engine.record import Page, to_bound_ms
 from technopay.engine.runtime import Runtime, unwrap
 
 
@@ -115,15 +115,14 @@ async def search_payments(
     """
     is_indexed = set_aside or user_id is not None or invoice_id is not None
     form = fields.PAYMENT_CURSOR if is_indexed else fields.JOURNAL_CURSOR
-    is_empty = created_from is not None and created_to is not None and created_from >= created_to
     fields.require(
         [
             ("cursor", fields.cursor_error(cursor, form)),
-            ("to", "has to be later than from" if is_empty else None),
+            ("to", fields.range_error(created_from, created_to)),
         ]
     )
     invoice_id = None if invoice_id is None else id_or_unknown(invoice_id)
-    times = (None if each is None else max(1, to_ms_up(each)) for each in (created_from, created_to))
+    times = to_bound_ms(created_from), to_bound_ms(created_to)
     command = SearchPayments(status, user_id, set_aside, cursor, limit, invoice_id, *times)
     return await runtime.value_of(command)
 

@@ -1,9 +1,11 @@
 """Operations on wallets."""
 
+from datetime import datetime
 from typing import Literal
 
 from technopay.engine import fields
 from technopay.engine.commands import ChangeBalance, CreateWallet, SetWalletStatus
+from technopay.engine.errors import FieldError, ValidationFailed
 from technopay.engine.fields import (
     Amount,
     Change,
@@ -13,17 +15,19 @@ from technopay.engine.fields import (
     Name,
     Note,
     PageLimit,
+    StatementCursor,
+    Time,
     UserId,
     WalletCursor,
     id_or_unknown,
     nfc,
     partition_in,
 )  # fmt: skip
-from technopay.engine.models import Entry, Wallet
+from technopay.engine.models import Entry, Statement, Wallet
 from technopay.engine.operation import operation
 from technopay.engine.ports import Outcome
-from technopay.engine.reads import ListEntries, ListWallets, ReadWallet, SearchWallets
-from technopay.engine.record import Page
+from technopay.engine.reads import ListEntries, ListWallets, ReadStatement, ReadWallet, SearchWallets
+from technopay.engine.record import Page, to_bound_ms
 from technopay.engine.runtime import Runtime, unwrap
 
 
@@ -59,6 +63,19 @@ async def list_entries(
     return await runtime.value_of(ListEntries(id_or_unknown(wallet_id), user_id, cursor, limit))
 
 
+@operation("wallet_not_found validation_failed")
+async def get_statement(
+    runtime: Runtime, *, user_id: UserId, wallet_id: str, at_from: Time | None = None,
+    at_to: Time | None = None, limit: PageLimit = 20, cursor: StatementCursor = ""
+) -> Statement:  # fmt: skip
+    """Read the entries of a wallet in a range of times, oldest first, with the balances around it.
+
+    `at_from` is the first time of the range, `at_to` the first one behind it. The cursor of a page keeps the
+    range of the first page, as it was then: the times beside a cursor have no effect.
+    """
+    return await _statement(runtime, wallet_id, user_id, at_from, at_to, limit, cursor)
+
+
 @operation("wallet_not_found")
 async def find_wallet(runtime: Runtime, *, wallet_id: str) -> Wallet:
     """Read a wallet of any user."""
@@ -82,6 +99,15 @@ async def search_entries(
 ) -> Page[Entry]:
     """List the movements of a wallet of any user, newest first."""
     return await runtime.value_of(ListEntries(id_or_unknown(wallet_id), None, cursor, limit))
+
+
+@operation("wallet_not_found validation_failed")
+async def find_statement(
+    runtime: Runtime, *, wallet_id: str, at_from: Time | None = None, at_to: Time | None = None,
+    limit: PageLimit = 20, cursor: StatementCursor = ""
+) -> Statement:  # fmt: skip
+    """Read the entries of a wallet of any user in a range of times, as `get_statement` does."""
+    return await _statement(runtime, wallet_id, None, at_from, at_to, limit, cursor)
 
 
 @operation("wallet_not_found reference_used balance_too_large idempotency_key_reused validation_failed")
@@ -131,6 +157,19 @@ async def activate_wallet(runtime: Runtime, *, wallet_id: str, idempotency_key: 
 async def deactivate_wallet(runtime: Runtime, *, wallet_id: str, idempotency_key: Key = None) -> Wallet:
     """Deactivate a wallet: it cannot pay. Running payments are finished, and refunds still go in."""
     return await _set_wallet_status(runtime, wallet_id, "inactive", idempotency_key)
+
+
+async def _statement(
+    runtime: Runtime, wallet_id: str, user_id: str | None, at_from: datetime | None, at_to: datetime | None,
+    limit: int, cursor: str
+) -> Statement:  # fmt: skip
+    fields.require([("to", fields.range_error(at_from, at_to))])
+    times = to_bound_ms(at_from), to_bound_ms(at_to)
+    command = ReadStatement(id_or_unknown(wallet_id), user_id, *times, cursor, limit)
+    outcome = await runtime.store.run(command)
+    if outcome.code == "no_page":
+        raise ValidationFailed([FieldError("cursor", fields.CURSOR_RULE)])
+    return unwrap(outcome)
 
 
 async def _set_wallet_status(runtime: Runtime, wallet_id: str, status: str, key: str | None) -> Wallet:

@@ -135,6 +135,10 @@ PAYMENT_FILTERS = {
     "created_from": FieldSpec("The earliest time of creation; RFC 3339", None, TIME, "from"),
     "created_to": FieldSpec("The time before which they were created; RFC 3339", None, TIME, "to"),
 }
+STATEMENT_RANGE = {
+    "at_from": FieldSpec("The earliest time; RFC 3339", None, TIME, "from"),
+    "at_to": FieldSpec("The time before which the entries are; RFC 3339", None, TIME, "to"),
+}
 NEW_USER_ID = FIELDS["user_id"]._replace(alias="id")
 NO_SPEC = FieldSpec("")
 

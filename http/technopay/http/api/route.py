@@ -93,6 +93,8 @@ class Route:
     result: type[BaseModel] | None = None
     """The model of the response where the engine's method has no annotation for it; None for another media."""
     media: str = JSON
+    also_media: str = ""
+    """Another media of the same content, in pages by `Link`, for clients that accept it."""
     streamed: type[BaseModel] | None = None
     """The data of an event, if the route responds with server-sent events to clients that accept them."""
     ignores_query: bool = False

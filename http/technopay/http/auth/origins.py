@@ -13,7 +13,7 @@ PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-Id",
     "Access-Control-Max-Age": "600",
 }
-EXPOSED = "Location, Retry-After, Idempotent-Replayed, X-Request-Id"
+EXPOSED = "Location, Link, Retry-After, Idempotent-Replayed, X-Request-Id"
 
 
 class Cors:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
+from datetime import datetime
 from types import NoneType
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -45,6 +46,11 @@ class Calls:
 def part(value: str) -> str:
     """Return an id as one part of a path, whatever it contains."""
     return quote(value, safe="")
+
+
+def time_range(begin: datetime | None, end: datetime | None) -> dict[str, Any]:
+    """Return a range of times as parameters of a query."""
+    return {"from": begin and begin.isoformat(), "to": end and end.isoformat()}
 
 
 def with_query(path: str, query: Mapping[str, Any]) -> str:

@@ -1,23 +1,34 @@
 """The client: the operations of a user and, with a token that has the scope `admin`, those of an operator."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import Any, Self, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any, Protocol, Self, TypeVar
 
 import aiohttp
 
 from technopay.engine.fields import PAGE_MAX
-from technopay.engine.models import Entry, Event, Invoice, Limit, Method, Payment, Wallet
+from technopay.engine.models import Entry, Event, Invoice, Limit, Method, Payment, Statement, Wallet
 from technopay.engine.ports import Clock
 from technopay.engine.record import Page
 from technopay.http.client import webhooks
-from technopay.http.client.calls import Calls, part
+from technopay.http.client.calls import Calls, part, time_range
 from technopay.http.client.events import listen
 from technopay.http.client.operators import events as all_users
 from technopay.http.client.operators import invoices, limits, notifications, payments, store, users, wallets
 from technopay.http.client.retries import RetryPolicy
 from technopay.http.client.transport import MakeToken, Request, Transport
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", covariant=True)
+
+
+class AnyPage(Protocol[Item]):
+    """A page of a list or of a statement."""
+
+    @property
+    def data(self) -> Sequence[Item]: ...
+
+    @property
+    def next_cursor(self) -> str | None: ...
 
 
 class Client(Calls):
@@ -69,6 +80,23 @@ class Client(Calls):
         """List a wallet's movements, newest first."""
         path = f"/v1/wallets/{part(wallet_id)}/entries"
         return await self._get(Page[Entry], path, limit=limit, cursor=cursor)
+
+    async def get_statement(
+        self,
+        *,
+        wallet_id: str,
+        at_from: datetime | None = None,
+        at_to: datetime | None = None,
+        limit: int = 20,
+        cursor: str = "",
+    ) -> Statement:
+        """Read a wallet's movements in a range of times, oldest first, with the balances around it.
+
+        `at_from` is the first time of the range, `at_to` the first one behind it.
+        """
+        times = time_range(at_from, at_to)
+        path = f"/v1/wallets/{part(wallet_id)}/statement"
+        return await self._get(Statement, path, **times, limit=limit, cursor=cursor)
 
     async def list_invoices(self, *, limit: int = 20, cursor: str = "") -> Page[Invoice]:
         """List the user's invoices, newest first."""
@@ -144,6 +172,7 @@ class Client(Calls):
     find_wallet = wallets.find_wallet
     search_wallets = wallets.search_wallets
     search_entries = wallets.search_entries
+    find_statement = wallets.find_statement
     deposit = wallets.deposit
     withdraw = wallets.withdraw
     adjust = wallets.adjust
@@ -176,7 +205,7 @@ class Client(Calls):
     get_archive = store.get_archive
 
 
-async def all_of(list_page: Callable[..., Awaitable[Page[Item]]], **arguments: Any) -> AsyncIterator[Item]:
+async def all_of(list_page: Callable[..., Awaitable[AnyPage[Item]]], **arguments: Any) -> AsyncIterator[Item]:
     """Iterate over a list, page by page, to its end.
 
     `async for payment in all_of(client.search_payments, set_aside=True): …`

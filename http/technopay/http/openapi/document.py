@@ -158,6 +158,8 @@ def _responses(route: Route) -> dict[str, Any]:
         }
         if status != NO_CONTENT:
             responses[str(status)]["content"] = {route.media.partition(";")[0]: _content(route, status)}
+        if route.also_media:
+            responses[str(status)]["content"][route.also_media] = {"schema": {"type": "string"}}
         if route.streamed:
             schema = {"schema": reference(route.streamed.__name__)}
             responses[str(status)]["content"][EVENT_STREAM] = schema
@@ -238,6 +240,8 @@ def _camel_case(code: str) -> str:
 
 def _response_headers(route: Route, status: int) -> list[str]:
     headers = []
+    if route.also_media:
+        headers.append("Link")
     if status in (201, 202):
         headers.append("Location")
     if status == 202:

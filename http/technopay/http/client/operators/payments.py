@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from technopay.engine.models import OperatorPayment, PaymentStatus
 from technopay.engine.record import Page
-from technopay.http.client.calls import Calls, part
+from technopay.http.client.calls import Calls, part, time_range
 
 PAYMENTS = "/v1/admin/payments"
 
@@ -57,8 +57,7 @@ async def search_payments(
         "user_id": user_id,
         "set_aside": set_aside,
         "invoice_id": invoice_id,
-        "from": created_from and created_from.isoformat(),
-        "to": created_to and created_to.isoformat(),
+        **time_range(created_from, created_to),
         "limit": limit,
         "cursor": cursor,
     }

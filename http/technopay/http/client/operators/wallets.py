@@ -1,10 +1,11 @@
 """Wallets of all users."""
 
+from datetime import datetime
 from typing import Literal
 
-from technopay.engine.models import Entry, Wallet
+from technopay.engine.models import Entry, Statement, Wallet
 from technopay.engine.record import Page
-from technopay.http.client.calls import Calls, part
+from technopay.http.client.calls import Calls, part, time_range
 
 WALLETS = "/v1/admin/wallets"
 
@@ -37,6 +38,21 @@ async def search_wallets(
 async def search_entries(self: Calls, *, wallet_id: str, limit: int = 20, cursor: str = "") -> Page[Entry]:
     """List the movements of a wallet of any user, newest first."""
     return await self._get(Page[Entry], f"{WALLETS}/{part(wallet_id)}/entries", limit=limit, cursor=cursor)
+
+
+async def find_statement(
+    self: Calls,
+    *,
+    wallet_id: str,
+    at_from: datetime | None = None,
+    at_to: datetime | None = None,
+    limit: int = 20,
+    cursor: str = "",
+) -> Statement:
+    """Read the movements of a wallet of any user in a range of times, as `get_statement` does."""
+    times = time_range(at_from, at_to)
+    path = f"{WALLETS}/{part(wallet_id)}/statement"
+    return await self._get(Statement, path, **times, limit=limit, cursor=cursor)
 
 
 async def deposit(
