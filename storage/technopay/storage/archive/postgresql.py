@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 CONNECTIONS_MAX = 4
 TIMEOUT_S = 10.0
+"""For a connection, and for a statement of a transaction."""
+FETCH_S_MAX = 60.0
+"""For a statement that reads: some add up the whole archive."""
 SETTINGS = {"application_name": "technopay", "synchronous_commit": "on"}
+LOCK_SCHEMA = "SELECT pg_advisory_xact_lock(hashtext('technopay archive'))"
 NO_ASYNCPG = "an archive in PostgreSQL needs the package asyncpg: install technopay[postgres]"
+NO_URL = "the URL of the archive in PostgreSQL cannot be read; are the special characters in it escaped as %XX?"
 
 
 class PostgresDatabase:
@@ -25,16 +30,44 @@ class PostgresDatabase:
     def __init__(self, url: str) -> None:
         self._url = url
         self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
 
     async def open(self) -> None:
-        if self._pool is not None:
-            return
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await self._connect()
+
+    async def aclose(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await _close(pool)
+
+    async def write(self, changes: Sequence[Change]) -> bool:
+        async with self._connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            if any(change.rows is None for change in changes):
+                # Those that create something fail if another process creates it at the same time.
+                await connection.execute(LOCK_SCHEMA)
+            for change in changes:
+                if not await _apply(connection, change):
+                    await transaction.rollback()
+                    return False
+            await transaction.commit()
+        return True
+
+    async def fetch(self, statement: str, *values: Any) -> Sequence[Row]:
+        async with self._connection() as connection:
+            return [tuple(row) for row in await connection.fetch(statement, *values, timeout=FETCH_S_MAX)]
+
+    async def _connect(self) -> "asyncpg.Pool":
+        """Return connections to a server whose commits are durable."""
         try:
             import asyncpg
         except ImportError:
             raise ArchiveUnfit(NO_ASYNCPG) from None
         try:
-            self._pool = await asyncpg.create_pool(
+            pool = await asyncpg.create_pool(
                 self._url,
                 min_size=1,
                 max_size=CONNECTIONS_MAX,
@@ -42,41 +75,21 @@ class PostgresDatabase:
                 command_timeout=TIMEOUT_S,
                 server_settings=SETTINGS,
             )
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
-            raise ArchiveUnavailable(f"The archive in PostgreSQL: {error or type(error).__name__}") from None
-        ((fsync,),) = await self.fetch("SHOW fsync")
+        except ValueError:  # before the others, which it can be, too: its text can hold a part of the password
+            raise ArchiveUnfit(NO_URL) from None
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, EOFError) as error:
+            raise _unavailable(error) from None
+        try:
+            fsync = await pool.fetchval("SHOW fsync")
+        except BaseException as error:
+            pool.terminate()
+            if isinstance(error, Exception):
+                raise _unavailable(error) from None
+            raise
         if fsync != "on":
-            await self.aclose()
+            await _close(pool)
             raise ArchiveUnfit(f"the archive in PostgreSQL has fsync {fsync}: what it commits can be lost")
-
-    async def aclose(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            try:
-                async with asyncio.timeout(TIMEOUT_S):
-                    await pool.close()
-            except TimeoutError:
-                pool.terminate()
-
-    async def write(self, changes: Sequence[Change]) -> bool:
-        async with self._connection() as connection:
-            transaction = connection.transaction()
-            await transaction.start()
-            try:
-                for change in changes:
-                    if not await _apply(connection, change):
-                        await transaction.rollback()
-                        return False
-            except BaseException:
-                if not connection.is_closed():
-                    await transaction.rollback()
-                raise
-            await transaction.commit()
-        return True
-
-    async def fetch(self, statement: str, *values: Any) -> Sequence[Row]:
-        async with self._connection() as connection:
-            return [tuple(row) for row in await connection.fetch(statement, *values)]
+        return pool
 
     @asynccontextmanager
     async def _connection(self) -> "AsyncIterator[Any]":
@@ -86,17 +99,33 @@ class PostgresDatabase:
             raise ArchiveUnavailable("The archive in PostgreSQL: it is not open")
         try:
             async with self._pool.acquire(timeout=TIMEOUT_S) as connection:
-                yield connection
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            raise ArchiveUnavailable(f"The archive in PostgreSQL: {error or type(error).__name__}") from None
+                try:
+                    yield connection
+                except BaseException:
+                    # The server rolls back; a rollback of ours could wait for a server that does not reply.
+                    connection.terminate()
+                    raise
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, EOFError) as error:
+            raise _unavailable(error) from None
+
+
+def _unavailable(error: Exception) -> ArchiveUnavailable:
+    return ArchiveUnavailable(f"The archive in PostgreSQL: {str(error) or type(error).__name__}")
+
+
+async def _close(pool: "asyncpg.Pool") -> None:
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
 
 
 async def _apply(connection: Any, change: Change) -> bool:
-    if change.rows is None:
-        await connection.execute(change.statement)
-    elif change.is_condition:
-        tag = await connection.execute(change.statement, *change.rows[0])
-        return bool(tag.endswith(" 1"))
-    else:
-        await connection.executemany(change.statement, change.rows)
+    """Make a change; return False if it is a condition that does not hold."""
+    if change.rows is None or change.is_condition:
+        (values,) = change.rows or [()]
+        tag: str = await connection.execute(change.statement, *values)
+        return not change.is_condition or tag.endswith(" 1")
+    await connection.executemany(change.statement, change.rows)
     return True
