@@ -150,7 +150,7 @@ async def archive_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return str(tmp_path / "archive" / "archive.db")
     server: PostgresServer = request.getfixturevalue("postgres")
-    return server.url(await server.new_database())
+    return await server.new_schema()
 
 
 @pytest.fixture

@@ -57,6 +57,11 @@ class PostgresServer:
         secret = "" if password is None else f":{password}"
         return f"postgresql://{role}{secret}@/{database}?host={self.folder}"
 
+    def start_again(self) -> None:
+        """Kill it and start it on what was on its disk."""
+        self.kill()
+        self.start()
+
     def create(self) -> None:
         """Create the data directory."""
         words = [self._initdb, "--pgdata", str(self._data), "--username", OWNER, "--auth", "trust"]
@@ -71,7 +76,12 @@ class PostgresServer:
         words = [self._postgres, "-D", str(self._data), *(word for each in options for word in ("-c", each))]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                words, **_as_its_user(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                words,
+                **_as_its_user(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         give_up_at = time.monotonic() + START_S_MAX
         while not self._is_ready():
@@ -80,7 +90,9 @@ class PostgresServer:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """End the server and its processes at once."""
+        """End the server and its processes at once; it may have ended already."""
+        if self._process is None:
+            return
         # The first one is asked for the others while it can start none.
         self._signal(signal.SIGSTOP)
         children = self._children()
@@ -94,12 +106,6 @@ class PostgresServer:
         while any(Path(f"/proc/{each}/exe").exists() for each in children):
             assert time.monotonic() < give_up_at, "processes of the server do not end"
             time.sleep(0.005)
-
-    def stop(self) -> None:
-        """End the server, which may have ended already; its clients are disconnected."""
-        if self._process is not None:
-            self._signal(signal.SIGINT)
-            self._wait()
 
     def pause(self) -> None:
         """Pause all its processes: it keeps its connections and does not reply."""
@@ -123,6 +129,12 @@ class PostgresServer:
         name = f"archive{os.getpid()}x{next(self._databases)}"
         await self.run(f"CREATE DATABASE {name}")
         return name
+
+    async def new_schema(self) -> str:
+        """Create an empty schema; return its URL. A server has fewer files than with databases, and starts sooner."""
+        name = f"archive{os.getpid()}x{next(self._databases)}"
+        await self.run(f"CREATE SCHEMA {name}")
+        return f"{self.url()}&search_path={name}"
 
     def _is_ready(self) -> bool:
         try:
@@ -182,4 +194,4 @@ def postgres_server(*options: str) -> Iterator[PostgresServer]:
             server.start()
             yield server
         finally:
-            server.stop()
+            server.kill()

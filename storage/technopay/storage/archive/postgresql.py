@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from technopay.engine.errors import ArchiveUnavailable
@@ -10,6 +10,7 @@ from technopay.storage.archive.database import ArchiveUnfit, Change, Row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     import asyncpg
 
@@ -18,6 +19,7 @@ TIMEOUT_S = 10.0
 """For a connection, and for a statement of a transaction."""
 FETCH_S_MAX = 60.0
 """For a statement that reads: some add up the whole archive."""
+NAME = "The archive in PostgreSQL"
 SETTINGS = {"application_name": "technopay", "synchronous_commit": "on"}
 LOCK_SCHEMA = "SELECT pg_advisory_xact_lock(hashtext('technopay archive'))"
 NO_ASYNCPG = "an archive in PostgreSQL needs the package asyncpg: install technopay[postgres]"
@@ -66,51 +68,53 @@ class PostgresDatabase:
             import asyncpg
         except ImportError:
             raise ArchiveUnfit(NO_ASYNCPG) from None
+        # Without connections at first: a pool that has to have some logs each one that it cannot make.
+        pool = await asyncpg.create_pool(
+            self._url,
+            min_size=0,
+            max_size=CONNECTIONS_MAX,
+            timeout=TIMEOUT_S,
+            command_timeout=TIMEOUT_S,
+            server_settings=SETTINGS,
+        )
         try:
-            pool = await asyncpg.create_pool(
-                self._url,
-                min_size=1,
-                max_size=CONNECTIONS_MAX,
-                timeout=TIMEOUT_S,
-                command_timeout=TIMEOUT_S,
-                server_settings=SETTINGS,
-            )
-        except ValueError:  # before the others, which it can be, too: its text can hold a part of the password
-            raise ArchiveUnfit(NO_URL) from None
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, EOFError) as error:
-            raise _unavailable(error) from None
-        try:
-            fsync = await pool.fetchval("SHOW fsync")
+            async with _connection_of(pool) as connection:
+                fsync = await connection.fetchval("SHOW fsync")
         except BaseException as error:
             pool.terminate()
-            if isinstance(error, Exception):
-                raise _unavailable(error) from None
+            if isinstance(error, ValueError):  # its text can hold a part of the password
+                raise ArchiveUnfit(NO_URL) from None
             raise
         if fsync != "on":
             await _close(pool)
             raise ArchiveUnfit(f"the archive in PostgreSQL has fsync {fsync}: what it commits can be lost")
         return pool
 
-    @asynccontextmanager
-    async def _connection(self) -> "AsyncIterator[Any]":
-        import asyncpg
-
+    def _connection(self) -> "AbstractAsyncContextManager[Any]":
         if self._pool is None:
-            raise ArchiveUnavailable("The archive in PostgreSQL: it is not open")
-        try:
-            async with self._pool.acquire(timeout=TIMEOUT_S) as connection:
-                try:
-                    yield connection
-                except BaseException:
-                    # The server rolls back; a rollback of ours could wait for a server that does not reply.
+            raise ArchiveUnavailable(f"{NAME}: it is not open")
+        return _connection_of(self._pool)
+
+
+@asynccontextmanager
+async def _connection_of(pool: "asyncpg.Pool") -> "AsyncIterator[Any]":
+    """Lend a connection; if it is used without success, it ends."""
+    import asyncpg
+
+    try:
+        async with pool.acquire(timeout=TIMEOUT_S) as connection:
+            try:
+                yield connection
+            except BaseException:
+                # The server rolls back; a rollback of ours could wait for a server that does not reply.
+                with suppress(asyncpg.InterfaceError):  # it is closed
                     connection.terminate()
-                    raise
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, EOFError) as error:
-            raise _unavailable(error) from None
-
-
-def _unavailable(error: Exception) -> ArchiveUnavailable:
-    return ArchiveUnavailable(f"The archive in PostgreSQL: {str(error) or type(error).__name__}")
+                raise
+    except asyncpg.ClientConfigurationError:
+        raise  # a ValueError
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        # An internal error of a client: the connection was lost at an inconvenient time.
+        raise ArchiveUnavailable(f"{NAME}: {str(error) or type(error).__name__}") from None
 
 
 async def _close(pool: "asyncpg.Pool") -> None:
