@@ -61,6 +61,10 @@ def names_in(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir())
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in folder.iterdir()}
+
+
 @pytest.mark.parametrize("batch", [1, 10, COUNT - 1, COUNT, COUNT + 1])
 async def test_every_row_is_written_once_with_any_size_of_a_batch(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
@@ -127,8 +131,9 @@ async def test_every_column_of_the_tables_is_written(archive: Archive) -> None:
 async def test_an_export_that_fails_leaves_the_earlier_files_whole(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await export_parquet(archive, tmp_path)
-    before = {name: (tmp_path / name).read_bytes() for name in names_in(tmp_path)}
+    folder = tmp_path / "export"
+    await export_parquet(archive, folder)
+    before = contents(folder)
     monkeypatch.setattr(export, "BATCH", 10)
     fetch, fetched = archive.database.fetch, 0
 
@@ -141,8 +146,8 @@ async def test_an_export_that_fails_leaves_the_earlier_files_whole(
 
     monkeypatch.setattr(archive.database, "fetch", fail_later)
     with pytest.raises(ArchiveUnavailable):
-        await export_parquet(archive, tmp_path)
-    assert {name: (tmp_path / name).read_bytes() for name in names_in(tmp_path)} == before
+        await export_parquet(archive, folder)
+    assert contents(folder) == before
 
 
 async def test_the_files_are_private(archive: Archive, tmp_path: Path) -> None:
