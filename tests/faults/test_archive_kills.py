@@ -1,4 +1,4 @@
-"""An archiver is killed at every step of its copying, and in the middle of transactions; the next one goes on."""
+"""An archiver is killed at every step of its copying, and within transactions; the next one goes on."""
 
 import itertools
 from collections.abc import AsyncIterator, Sequence
@@ -42,7 +42,9 @@ class Kills:
     folder: Path
     payments: list[str] = field(default_factory=list)
 
-    async def run(self, point: Point | None = None, after_ms: float | None = None) -> tuple[int, Sequence[Point]]:
+    async def run(
+        self, point: Point | None = None, after_ms: float | None = None
+    ) -> tuple[int, Sequence[Point]]:
         """Make some entries, and archive in a process that is killed; return its status and its points."""
         await self.make_entries()
         log = self.folder / f"archiver{next(numbers)}"
@@ -52,7 +54,7 @@ class Kills:
             log=str(log), output=f"{log}.log", alarm_s=ALARM_S,
         )  # fmt: skip
         status = await self.preforked.wait_for_end()
-        assert status in (0, -SIGKILL), Path(f"{log}.log").read_text()
+        assert status in (0, -SIGKILL), f"see {log}.log"
         await self.end_claim()
         return status, Memory(log).points
 
@@ -68,7 +70,9 @@ class Kills:
 
     async def end_claim(self) -> None:
         """Do what time does to the claim of a process that is gone."""
-        await client_of(self.store).hdel(self.store._partitions[0].keys.key("archive"), "owner", "claimed_until")
+        await client_of(self.store).hdel(
+            self.store._partitions[0].keys.key("archive"), "owner", "claimed_until"
+        )
 
     async def forget(self) -> None:
         """Let the store forget what was archived."""

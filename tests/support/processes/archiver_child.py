@@ -30,7 +30,7 @@ async def archive_killably(job: Mapping[str, Any]) -> None:
         await archive.bind(meta)
         make_killable(store, points)
         _make_killable(archive, points, job["after_ms"])
-        await archiver.Archiver(store._partitions, meta, archive).run()
+        await archiver.Archiver(list(store._partitions), meta, archive).run()
 
 
 def _make_killable(archive: Archive, points: Points, after_ms: float | None) -> None:

@@ -131,7 +131,10 @@ class PostgresServer:
         return name
 
     async def new_schema(self) -> str:
-        """Create an empty schema; return its URL. A server has fewer files than with databases, and starts sooner."""
+        """Create an empty schema; return its URL.
+
+        A server with fewer databases has fewer files, and starts sooner after it was killed.
+        """
         name = f"archive{os.getpid()}x{next(self._databases)}"
         await self.run(f"CREATE SCHEMA {name}")
         return f"{self.url()}&search_path={name}"

@@ -85,7 +85,11 @@ async def test_an_append_with_an_old_position_adds_nothing(archive: Archive, arc
         after = await second.append(0, [deposit(3)], [], first)
     assert after == await archive.read_position(0)
     for table in ("events", "entries"):
-        assert await archive.database.fetch(f"SELECT entry_number FROM {table} ORDER BY 1") == [(1,), (2,), (3,)]
+        assert await archive.database.fetch(f"SELECT entry_number FROM {table} ORDER BY 1") == [
+            (1,),
+            (2,),
+            (3,),
+        ]
     # The other partition has a chain of its own.
     assert (await archive.read_position(1)).position == BEGINNING
     assert (await archive.read_position(1)).chain != beginning.chain
@@ -120,7 +124,13 @@ async def test_events_are_read_in_order_behind_a_position(archive: Archive) -> N
 
 
 async def test_a_record_that_was_read_earlier_never_replaces_a_later_one(archive: Archive) -> None:
-    reads = [("10-5", "processing"), ("9-9", "early"), ("10-4", "early"), ("10-5", "succeeded"), ("11-0", "refunded")]
+    reads = [
+        ("10-5", "processing"),
+        ("9-9", "early"),
+        ("10-4", "early"),
+        ("10-5", "succeeded"),
+        ("11-0", "refunded"),
+    ]
     seen = []
     for number, (read_at, status) in enumerate(reads, 1):
         record = Record("pay_001", {**PAYMENT, "status": status}, Position.of(read_at))
@@ -170,7 +180,9 @@ async def test_wallets_and_their_entries_have_what_the_store_has(archived: Archi
     history = await make_history(archived.engine, archived.store)
     await archived.copy()
     wallet = await archived.engine.find_wallet(wallet_id=history["setup"].wallet_id)
-    (row,) = await rows_of(archived.archive.database, "SELECT id, user_id, currency, created_at_ms FROM wallets")
+    (row,) = await rows_of(
+        archived.archive.database, "SELECT id, user_id, currency, created_at_ms FROM wallets"
+    )
     created = ms(wallet.created_at)
     assert row == {"id": wallet.id, "user_id": "alice", "currency": "EUR", "created_at_ms": created}
     page = await archived.engine.search_entries(wallet_id=wallet.id, limit=100)
@@ -269,7 +281,9 @@ async def test_all_partitions_are_archived(archive_place: str) -> None:
         assert await archived.archive.database.fetch("SELECT count(*) FROM wallets") == [(5,)]
 
 
-@pytest.mark.parametrize("place", ["postgresql://u@h/db", "postgres://u@h/db", "/var/lib/a.db", "postgresql.db"])
+@pytest.mark.parametrize(
+    "place", ["postgresql://u@h/db", "postgres://u@h/db", "/var/lib/a.db", "postgresql.db"]
+)
 async def test_a_place_is_a_url_or_a_path(place: str) -> None:
     name = type(Archive.at(place).database).__name__
     assert name == ("PostgresDatabase" if "://" in place else "SqliteDatabase")

@@ -1,4 +1,4 @@
-"""What docs/archive.md says: its queries run on both databases, its set-up of roles works, its columns exist."""
+"""What docs/archive.md says: its queries run on both databases, its roles work, its columns exist."""
 
 import re
 import sqlite3

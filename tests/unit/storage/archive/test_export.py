@@ -181,7 +181,12 @@ async def test_without_its_package_the_message_says_what_to_install(tmp_path: Pa
         "asyncio.run(export_parquet(None, Path('export')))\n"
     )
     ended = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
+        subprocess.run,
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
     )
     assert "ExportFailed: an export to Parquet needs the package pyarrow" in ended.stderr
     assert "technopay[parquet]" in ended.stderr

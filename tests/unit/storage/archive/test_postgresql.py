@@ -16,7 +16,7 @@ from technopay.storage.archive.postgresql import PostgresDatabase
 
 CREATE = Change("CREATE TABLE texts (text TEXT)")
 ALL = "SELECT text FROM texts ORDER BY text"
-PASSWORD = "s%C3%A9cret%2Fphrase"  # noqa: S105
+PASSWORD = "s%C3%A9cret%2Fphrase"
 PASSWORD_PARTS = ("cret", "phrase")
 
 

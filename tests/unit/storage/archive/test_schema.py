@@ -49,14 +49,18 @@ async def test_an_earlier_version_is_raised_and_keeps_its_rows(
 ) -> None:
     await create_or_raise(database)
     await database.write([Change("INSERT INTO positions VALUES (0, 1, 2, 'chain', 3)")])
-    later = with_version(monkeypatch, "ALTER TABLE positions ADD COLUMN more BIGINT", "CREATE TABLE news (id TEXT)")
+    later = with_version(
+        monkeypatch, "ALTER TABLE positions ADD COLUMN more BIGINT", "CREATE TABLE news (id TEXT)"
+    )
     await asyncio.gather(create_or_raise(database), create_or_raise(database))
     assert await read_version(database) == later
     assert await database.fetch("SELECT * FROM positions") == [(0, 1, 2, "chain", 3, None)]
     assert await database.fetch("SELECT * FROM news") == []
 
 
-async def test_a_version_that_fails_changes_nothing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_version_that_fails_changes_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await create_or_raise(database)
     before = await read_version(database)
     with monkeypatch.context() as patch:

@@ -26,6 +26,22 @@ def add(text: str) -> list[Change]:
     return [Change("INSERT INTO texts VALUES ($1)", [(text,)])]
 
 
+def exists(path: Path) -> bool:
+    return path.exists()
+
+
+def create(path: Path) -> None:
+    path.touch()
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def make_unwritable(folder: Path) -> None:
+    folder.chmod(0o500)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "new" / "archive" / "archive.db"
@@ -89,7 +105,7 @@ async def test_an_old_library_is_refused(path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 2))
     with pytest.raises(ArchiveUnfit, match=r"needs SQLite 3\.38\.0, this Python has "):
         await SqliteDatabase(path).open()
-    assert not path.exists()
+    assert not exists(path)
 
 
 async def test_a_file_system_without_a_log_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +140,7 @@ async def test_a_path_that_cannot_be_opened_is_unavailable_until_it_can(tmp_path
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
 async def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
+    make_unwritable(tmp_path)
     with pytest.raises(ArchiveUnavailable, match="Permission denied"):
         await SqliteDatabase(tmp_path / "archive.db").open()
 
@@ -157,9 +173,9 @@ async def test_a_file_that_was_removed_or_replaced_is_refused(
     database: SqliteDatabase, path: Path, change: str
 ) -> None:
     await database.write(add("a"))
-    path.unlink()
+    remove(path)
     if change == "replaced":
-        path.touch()
+        create(path)
     with pytest.raises(ArchiveUnfit, match="was removed or replaced while it was in use"):
         await database.write(add("b"))
 
