@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
@@ -18,6 +19,7 @@ from support.fixtures.engine_setup import lax_settings
 from support.fixtures.http_api import Api, running_api
 from support.fixtures.old_store import OldStore, load_old_store
 from support.servers.cluster_server import ClusterServer, cluster_server
+from support.servers.postgresql_server import PostgresServer, postgres_server
 from support.servers.raw_client import flush
 from support.servers.real_servers import find_server, running_server
 
@@ -134,6 +136,21 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[ClusterServer]:
 @pytest.fixture(scope="session")
 def cluster_url(cluster: ClusterServer) -> str:
     return cluster.url
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def archive_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The place of a new archive, of either kind."""
+    if request.param == "sqlite":
+        return str(tmp_path / "archive" / "archive.db")
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return await server.new_schema()
 
 
 @pytest.fixture

@@ -50,11 +50,25 @@ def migrate(job: Job) -> None:
     asyncio.run(migrate_killably(job))
 
 
-CALLINGS: Mapping[str, Callable[[Job], None]] = {"serve": serve, "story": live_story, "migrate": migrate}
+def archive(job: Job) -> None:
+    """Run an archiver that is killed; the alarm ends one that hangs."""
+    from support.processes.archiver_child import archive_killably
+
+    signal.alarm(round(job["alarm_s"]))
+    asyncio.run(archive_killably(job))
+
+
+CALLINGS: Mapping[str, Callable[[Job], None]] = {
+    "serve": serve,
+    "story": live_story,
+    "migrate": migrate,
+    "archive": archive,
+}
 PRELOADED = {
     "serve": "technopay.cli.main",
     "story": "support.processes.crash_child",
     "migrate": "support.processes.crash_child",
+    "archive": "support.processes.archiver_child",
 }
 
 

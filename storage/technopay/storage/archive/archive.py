@@ -80,6 +80,7 @@ class Archive:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._identity = {}
         await self.database.aclose()
 
     async def bind(self, meta: Mapping[str, str]) -> None:

@@ -109,7 +109,7 @@ VERSIONS = (
         """,  # noqa: S608
         """
         CREATE VIEW limits_by_day AS
-        SELECT day, currency, sum(amount) AS used FROM (
+        SELECT day, currency, CAST(sum(amount) AS BIGINT) AS used FROM (
             SELECT coalesce(fields ->> 'global_period', fields ->> 'day') AS day, currency,
                 CASE type WHEN 'payment.processing' THEN amount ELSE -amount END AS amount
             FROM events JOIN payments ON payments.id = events.subject

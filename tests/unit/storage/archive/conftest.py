@@ -1,0 +1,26 @@
+"""Databases of archives, of either kind."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from technopay.storage.archive.archive import Archive
+from technopay.storage.archive.database import Change, Database
+
+
+@pytest.fixture
+async def database(archive_place: str) -> AsyncIterator[Database]:
+    """An open, empty database."""
+    opened = Archive.at(archive_place).database
+    await opened.open()
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+async def table(database: Database) -> Database:
+    """A database with a table of names and numbers."""
+    create = "CREATE TABLE numbers (name TEXT, number BIGINT, PRIMARY KEY (name, number))"
+    await database.write([Change(create), Change("CREATE TABLE counter (value BIGINT NOT NULL)")])
+    await database.write([Change("INSERT INTO counter VALUES ($1)", [(0,)])])
+    return database
