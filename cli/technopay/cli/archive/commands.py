@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from technopay.engine.reads import ReadArchive
 from technopay.engine.record import rfc3339
 from technopay.storage import Archive
 from technopay.storage.archive.archiver import Archiver
+from technopay.storage.archive.export import export_parquet
 from technopay.storage.archive.verify import verify as verify_archive
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
@@ -64,6 +66,22 @@ def verify(redis: RedisUrl = None, data_dir: DataDir = None, json: AsJson = Fals
     return 0 if found.clean else 1
 
 
+@archive.command()
+def export(
+    parquet: Annotated[Path, typer.Option(metavar="DIRECTORY", help="For a Parquet file of each table.")],
+    redis: RedisUrl = None,
+    data_dir: DataDir = None,
+) -> int:
+    """Export the tables of the archive. Exit status: 0, or 2 if it could not run."""
+    try:
+        counts = run_loop(_export(load_settings(redis_url=redis, data_dir=data_dir), parquet))
+    except Exception as error:
+        return fail_to_run("archive export", error)
+    for table, count in counts.items():
+        print(f"{parquet / table}.parquet: {count:,} rows")
+    return 0
+
+
 def shown_status(found: ArchiveStatus) -> str:
     if found.lag_s is None:
         return "nothing was archived yet"
@@ -98,3 +116,8 @@ async def _run(settings: Settings) -> tuple[int, ArchiveStatus]:
 async def _verify(settings: Settings) -> Audit:
     async with _opened(settings) as (_, opened):
         return await verify_archive(opened)
+
+
+async def _export(settings: Settings, directory: Path) -> dict[str, int]:
+    async with _opened(settings) as (_, opened):
+        return dict(await export_parquet(opened, directory))
