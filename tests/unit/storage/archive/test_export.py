@@ -134,6 +134,7 @@ async def test_an_export_that_fails_leaves_the_earlier_files_whole(
     folder = tmp_path / "export"
     await export_parquet(archive, folder)
     before = contents(folder)
+    assert len(before) == len(TABLES)
     monkeypatch.setattr(export, "BATCH", 10)
     fetch, fetched = archive.database.fetch, 0
 
