@@ -58,6 +58,11 @@ INVOICE_COLUMNS = (
     "created_at_ms", "expires_at_ms", "paid_at_ms", "payment_id", *WITH_RECORD,
 )  # fmt: skip
 ADD_EVENT = _insert("events", 8)
+READ_BACK = (
+    "SELECT entry_ms, entry_number, chain FROM events WHERE partition = $1"
+    " AND (entry_ms, entry_number) > ($2, $3) AND (entry_ms, entry_number) <= ($4, $5)"
+    " ORDER BY entry_ms, entry_number"
+)
 PUT_PAYMENT = _upsert("payments", PAYMENT_COLUMNS)
 PUT_INVOICE = _upsert("invoices", INVOICE_COLUMNS)
 
@@ -196,7 +201,7 @@ class Archive:
         ]
         if not await self.database.write([each for each in changes if each.rows]):
             return None
-        kept = await self.read_events(partition, before.position, len(rows))
-        if [(*row[:3], row[-1]) for row in kept] != [(*row[:3], row[-1]) for row in rows]:
+        kept = await self.database.fetch(READ_BACK, partition, *before.position, *position.position)
+        if [tuple(row) for row in kept] != [(row[1], row[2], row[-1]) for row in rows]:
             raise ArchiveUnfit(f"the archive lost entries behind {before.position} after their commit")
         return position

@@ -101,7 +101,7 @@ def invoice_row(partition: int, invoice: Record) -> Row:
 
 
 def _with_record(partition: int, record: Record, columns: Row) -> Row:
-    text = to_json(dict(sorted(record.fields.items())))
+    text = to_json(record.fields)
     return (record.id, partition, *columns, text, *record.read_at, record_digest(record.id, text))
 
 

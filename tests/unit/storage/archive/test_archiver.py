@@ -4,6 +4,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import AsyncIterator
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -295,10 +296,30 @@ async def test_an_archive_that_is_away_is_logged_once_and_goes_on_later(
             away.setattr(archive.database, "write", fail)
             assert [await archiver._step() for _ in range(3)] == [False] * 3
         assert await archiver._step()
-    texts = [each.getMessage() for each in caplog.records if "archive" in each.getMessage()]
+    texts = [each.getMessage() for each in caplog.records if "archived" in each.getMessage()]
     assert len(texts) == 2, texts
     assert "no space left" in texts[0]
     assert (await verify(archive)).clean
+
+
+async def test_an_archiver_beside_payments_rests_after_each_batch(
+    clocked: Setup, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("technopay.storage.archive.archiver.BATCH", 2)
+    archiver = await clocked.store.archiver(archive)
+    times, rests = chain([10.0, 10.1, 20.0, 20.5], repeat(30.0)), []
+
+    async def sleep(delay_s: float) -> None:
+        rests.append(round(delay_s, 3))
+
+    monkeypatch.setattr(archiver._clock, "monotonic", lambda: next(times))
+    monkeypatch.setattr(archiver._clock, "sleep", sleep)
+    await clocked.wallet()
+    assert await archiver._step()
+    assert rests == [0.9, 2.0]
+    await clocked.wallet()
+    assert await archiver.run() > 0
+    assert len(rests) == 2, "a run for somebody who waits does not rest"
 
 
 async def test_the_claim_of_a_process_that_vanished_ends(

@@ -5,7 +5,10 @@
 -- Returns {code, now, '', position, [{name, value, ...}]}, no fields for one that does not exist
 
 local function read_one(id)
-    return flat(string.sub(id, 1, 4) == 'inv_' and read_invoice(id) or read('payment', id))
+    if string.sub(id, 1, 4) == 'pay_' then
+        return redis.call('HGETALL', key('payment', id))
+    end
+    return flat(read_invoice(id))
 end
 
 return {'ok', at, '', position(), read_each(record_ids, read_one)}
