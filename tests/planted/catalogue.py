@@ -1,5 +1,6 @@
 """All breakages."""
 
+from planted.archives import ARCHIVES
 from planted.behaviour import LIMITS_ON_BEHAVIOUR
 from planted.clusters import CLUSTERS
 from planted.corrections import CORRECTIONS
@@ -28,5 +29,6 @@ BREAKAGES = (
     *SERVICES,
     *LOOKUPS_AND_CHANGES,
     *WATCHING,
+    *ARCHIVES,
     *WEBHOOKS,
 )
