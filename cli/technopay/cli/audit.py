@@ -2,15 +2,42 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from technopay.cli.settings import Settings
+from technopay.cli.cluster.commands import RedisUrl
+from technopay.cli.process import fail_to_run, run_loop
+from technopay.cli.settings import Settings, load_settings
 from technopay.engine import Audit, Difference, StoreUninitialised
 from technopay.storage import EmbeddedValkey, RedisStore
 from technopay.storage.private_files import make_private
+
+DataDir = Annotated[str | None, typer.Option(metavar="DIRECTORY", help="Directory of the embedded store.")]
+
+
+def audit(
+    redis: RedisUrl = None,
+    data_dir: DataDir = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+) -> int:
+    """Recompute everything from the journal and compare; the store may be in use.
+
+    Exit status: 0 clean, 1 broken, 2 could not run.
+    """
+    try:
+        verdict = run_loop(run_audit(load_settings(redis_url=redis, data_dir=data_dir)))
+    except Exception as error:
+        # Status 1 would say that the books are broken.
+        return fail_to_run("the audit", error)
+    if json:
+        print(verdict.model_dump_json(indent=2))
+    else:
+        print_audit(verdict, Console())
+    return 0 if verdict.clean else 1
 
 
 async def run_audit(settings: Settings) -> Audit:
@@ -19,8 +46,8 @@ async def run_audit(settings: Settings) -> Audit:
 
 
 @asynccontextmanager
-async def audited_store(settings: Settings) -> AsyncIterator[RedisStore]:
-    """Open a store for reading: beside the process that runs it, if there is one."""
+async def audited_store(settings: Settings, *, changes: bool = False) -> AsyncIterator[RedisStore]:
+    """Open a store for reading, or also for changes: beside the process that runs it, if there is one."""
     url = settings.redis_url
     if url is None:
         if settings.data_dir.exists():
@@ -31,10 +58,18 @@ async def audited_store(settings: Settings) -> AsyncIterator[RedisStore]:
         url = server.url if await server.is_running() else None
     if url is None:
         store = RedisStore.embedded(settings.data_dir, timezone=settings.timezone)
+    elif changes:
+        store = RedisStore.connect(
+            url,
+            timezone=settings.timezone,
+            durability=settings.durability,
+            wait_replicas=settings.wait_replicas if settings.redis_url else 0,
+            wait_ms=settings.wait_ms,
+        )
     else:
         # Its durability matters only to writers.
         store = RedisStore.connect(url, timezone=settings.timezone, durability="unchecked")
-    store.tolerates_loss = True
+    store.tolerates_loss = not changes
     async with store:
         yield store
 

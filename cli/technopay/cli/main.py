@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 from technopay.cli.accept_loss import ACCEPTED, NOTHING, accept, read_meta, shown_losses
 from technopay.cli.admin.command import PASSED_ON, admin
-from technopay.cli.audit import print_audit, run_audit
+from technopay.cli.audit import DataDir, audit
 from technopay.cli.auth import make_sign_in
 from technopay.cli.cluster.commands import RedisUrl, cluster, server_settings
 from technopay.cli.demo.cluster import demo_cluster, guide_to
@@ -34,6 +34,7 @@ from technopay.cli.process import (
     say_address,
     writable_file,
 )
+from technopay.cli.reconciliation.command import reconcile
 from technopay.cli.service import Service, running_service
 from technopay.cli.settings import (
     ConfigurationError,
@@ -59,7 +60,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-DataDir = Annotated[str | None, typer.Option(metavar="DIRECTORY", help="Directory of the embedded store.")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
 Port = Annotated[
     int | None,
@@ -275,26 +275,8 @@ def load(
         return fail_to_run("the load test", error)
 
 
-@app.command()
-def audit(
-    redis: RedisUrl = None,
-    data_dir: DataDir = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
-) -> int:
-    """Recompute everything from the journal and compare; the store may be in use.
-
-    Exit status: 0 clean, 1 broken, 2 could not run.
-    """
-    try:
-        verdict = run_loop(run_audit(load_settings(redis_url=redis, data_dir=data_dir)))
-    except Exception as error:
-        # Status 1 would say that the books are broken.
-        return fail_to_run("the audit", error)
-    if json:
-        print(verdict.model_dump_json(indent=2))
-    else:
-        print_audit(verdict, Console())
-    return 0 if verdict.clean else 1
+app.command()(audit)
+app.command()(reconcile)
 
 
 @app.command("accept-loss")

@@ -85,6 +85,7 @@ from technopay.engine.ports import (
     WebhookAnswer,
     WebhookSender,
 )
+from technopay.engine.reconciliation.models import Mismatch, Reconciliation, SettlementRow
 from technopay.engine.record import Page
 from technopay.engine.settings import EngineSettings
 from technopay.engine.statistics import ScriptTime, Statistics, StoreGauges
@@ -146,6 +147,7 @@ __all__ = [
     "Message",
     "MessageCode",
     "MessageNotFound",
+    "Mismatch",
     "MockChannel",
     "MockSettlementService",
     "NoChannel",
@@ -164,6 +166,7 @@ __all__ = [
     "PaymentNotResolvable",
     "PaymentTerms",
     "RateLimited",
+    "Reconciliation",
     "RecordingChannel",
     "ReferenceUsed",
     "Refund",
@@ -177,6 +180,7 @@ __all__ = [
     "ScriptedSettlementService",
     "SequentialIds",
     "SettlementFailed",
+    "SettlementRow",
     "SettlementService",
     "Statistics",
     "Store",

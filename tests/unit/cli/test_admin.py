@@ -29,8 +29,8 @@ def test_every_operation_of_operators_has_a_verb() -> None:
         for route in API_ROUTES
         if route.scope == ADMIN
     }
-    others = {"audit", "list_events", "send_delivery_again", "send_dead_deliveries_again"}
-    """`technopay audit` needs no server, `webhooks listen` has the events, and `send_again` is both."""
+    others = {"audit", "reconcile", "list_events", "send_delivery_again", "send_dead_deliveries_again"}
+    """`audit` and `reconcile` need no server, `webhooks listen` has the events, and `send_again` is both."""
     assert {verb.method for verb in VERBS} == operations - others | {find_payments, send_again}
     assert len({(verb.noun, verb.name) for verb in VERBS}) == len(VERBS)
 
