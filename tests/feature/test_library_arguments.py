@@ -34,6 +34,7 @@ from technopay.engine import (
     ReferenceUsed,
     Refusal,
     SettlementFailed,
+    SettlementRow,
     TechnopayError,
     UserNotFound,
     ValidationFailed,
@@ -70,7 +71,8 @@ GOOD: dict[str, Any] = {
     "code": "123456", "wait_s": 0, "method": "email", "after": None, "idempotency_key": "key",
     **{f"{kind}_id": f"{kind[:3]}_00none" for kind in ("wallet", "invoice", "payment", "message")},
     "url": "https://example.com/", "types": ["payment.started"], "overlap_s": 60, "webhook_id": "whk_00none",
-    "delivery_id": "dlv_001-1",
+    "delivery_id": "dlv_001-1", "settled_from": None, "settled_to": None,
+    "rows": [SettlementRow(key="pay_00none", amount=5, currency="EUR", outcome="settled")],
 }  # fmt: skip
 ANYTHING: list[Any] = [
     None, True, 5, -5, 10**400, 5.5, math.nan, math.inf, -0.0, Number.ONE, Decimal(5), b"alice",

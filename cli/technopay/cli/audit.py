@@ -46,8 +46,8 @@ async def run_audit(settings: Settings) -> Audit:
 
 
 @asynccontextmanager
-async def audited_store(settings: Settings) -> AsyncIterator[RedisStore]:
-    """Open a store for reading: beside the process that runs it, if there is one."""
+async def audited_store(settings: Settings, *, changes: bool = False) -> AsyncIterator[RedisStore]:
+    """Open a store for reading, or also for changes: beside the process that runs it, if there is one."""
     url = settings.redis_url
     if url is None:
         if settings.data_dir.exists():
@@ -58,10 +58,18 @@ async def audited_store(settings: Settings) -> AsyncIterator[RedisStore]:
         url = server.url if await server.is_running() else None
     if url is None:
         store = RedisStore.embedded(settings.data_dir, timezone=settings.timezone)
+    elif changes:
+        store = RedisStore.connect(
+            url,
+            timezone=settings.timezone,
+            durability=settings.durability,
+            wait_replicas=settings.wait_replicas if settings.redis_url else 0,
+            wait_ms=settings.wait_ms,
+        )
     else:
         # Its durability matters only to writers.
         store = RedisStore.connect(url, timezone=settings.timezone, durability="unchecked")
-    store.tolerates_loss = True
+    store.tolerates_loss = not changes
     async with store:
         yield store
 

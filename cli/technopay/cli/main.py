@@ -35,6 +35,7 @@ from technopay.cli.process import (
     say_address,
     writable_file,
 )
+from technopay.cli.reconciliation.command import reconcile
 from technopay.cli.service import Service, running_service
 from technopay.cli.settings import (
     ConfigurationError,
@@ -277,6 +278,7 @@ def load(
 
 
 app.command()(audit)
+app.command()(reconcile)
 
 
 @app.command("accept-loss")

@@ -88,6 +88,7 @@ from technopay.engine.ports import (
     WebhookAnswer,
     WebhookSender,
 )
+from technopay.engine.reconciliation.models import Mismatch, Reconciliation, SettlementRow
 from technopay.engine.record import Page
 from technopay.engine.settings import EngineSettings
 from technopay.engine.statistics import ScriptTime, Statistics, StoreGauges
@@ -151,6 +152,7 @@ __all__ = [
     "Message",
     "MessageCode",
     "MessageNotFound",
+    "Mismatch",
     "MockChannel",
     "MockSettlementService",
     "NoChannel",
@@ -169,6 +171,7 @@ __all__ = [
     "PaymentNotResolvable",
     "PaymentTerms",
     "RateLimited",
+    "Reconciliation",
     "RecordingChannel",
     "ReferenceUsed",
     "Refund",
@@ -182,6 +185,7 @@ __all__ = [
     "ScriptedSettlementService",
     "SequentialIds",
     "SettlementFailed",
+    "SettlementRow",
     "SettlementService",
     "Statement",
     "Statistics",

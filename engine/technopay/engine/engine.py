@@ -10,6 +10,7 @@ from technopay.engine.operations import (
     limits,
     notifications,
     payments,
+    reconciliation,
     users,
     wallets,
     webhooks,
@@ -91,6 +92,7 @@ class Engine:
     search_payments = payments.search_payments
     refund_payment = payments.refund_payment
     resolve_payment = payments.resolve_payment
+    reconcile = reconciliation.reconcile
 
     create_wallet = wallets.create_wallet
     get_wallet = wallets.get_wallet

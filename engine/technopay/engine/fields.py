@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache, partial
 from ipaddress import ip_address
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar, get_origin
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from iso4217 import Currency as IsoCurrency
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
 
 from technopay.engine.errors import FieldError, ValidationFailed
 
@@ -292,6 +294,20 @@ class Rule:
     error: Callable[[Any], str | None]
     schema: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """What JSON Schema can say of the rule."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        # An amount of another kind is refused by its rule, too: that names the unit.
+        kind = object if source is int else get_origin(source) or source
+
+        def validate(value: Any) -> Any:
+            if isinstance(value, kind) and (error := self.error(value)):
+                raise ValueError(error)
+            return value
+
+        return no_info_before_validator_function(validate, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(core), **self.schema}
 
 
 def _wait_error(wait_s: float) -> str | None:

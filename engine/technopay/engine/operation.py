@@ -30,8 +30,9 @@ RULES = {
     bool: "has to be true or false",
     datetime: "has to be a time with its offset from UTC",
     dict: "has to be an object of texts",
-    list: "has to be a list of texts",
 }
+ITEMS: Mapping[type, str] = {str: "texts"}
+"""The names of the items of lists, where they are no records."""
 
 
 class Form:
@@ -43,15 +44,22 @@ class Form:
             options = list(get_args(annotation)) or options
         self.rules: list[Callable[[Any], str | None]] = []
         """Further rules; each returns an error or None."""
+        self.item_type: type | None = None
+        """The type of the items of a list."""
         for place, option in enumerate(options):
-            if get_origin(option) is Annotated:
-                kind, *metadata = get_args(option)
-                options[place] = get_origin(kind) or kind
-                self.rules += [each.error for each in metadata if isinstance(each, Rule)]
-        options = [list if get_origin(option) is list else option for option in options]
+            kind, *metadata = get_args(option) if get_origin(option) is Annotated else [option]
+            self.rules += [each.error for each in metadata if isinstance(each, Rule)]
+            if get_origin(kind) is list:
+                [self.item_type] = get_args(kind)
+            options[place] = kind if get_origin(kind) is Literal else get_origin(kind) or kind
         self.choices = [choice for option in options for choice in get_args(option)]
         types = [str if get_origin(option) is Literal else option for option in options]
-        self.rule = f"has to be {' or '.join(self.choices)}" if self.choices else RULES[types[0]]
+        if self.choices:
+            self.rule = f"has to be {' or '.join(self.choices)}"
+        elif self.item_type:
+            self.rule = f"has to be a list of {ITEMS.get(self.item_type, self.item_type.__name__)}"
+        else:
+            self.rule = RULES[types[0]]
         self.types = frozenset([*types, *([int] if float in types else [])])
         self.plain_types = self.types - {str} if self.choices else self.types - {list}
         """The types of which every value is valid as it is."""
@@ -70,7 +78,7 @@ class Form:
                 raise TypeError(self.rule)
         if self.choices and value is not None and value not in self.choices:
             raise TypeError(self.rule)
-        if type(value) is list and not all(type(item) is str for item in value):
+        if type(value) is list and not all(type(item) is self.item_type for item in value):
             raise TypeError(self.rule)
         return value
 

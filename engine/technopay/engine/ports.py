@@ -170,6 +170,13 @@ class Store(Protocol):
         """Return the position of the last entry of the journal."""
         ...
 
+    async def read_clock_step(self, partition: int) -> int | None:
+        """Return by how many milliseconds the id of an entry is later than its time, at most; None if unknown.
+
+        It is later while the clock of the store is behind an earlier time of its own.
+        """
+        ...
+
     async def read_journal(self, partition: int, after: Position, limit: int) -> JournalBatch:
         """Read the entries after a position, which need not exist."""
         ...

@@ -125,6 +125,7 @@ class Runtime:
         self._routes: dict[str, PaymentRoute] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._audit: asyncio.Task[Audit] | None = None
+        self.reconciling = asyncio.Lock()
 
     async def start(self) -> None:
         """Bind the store to the secret and begin the background work.

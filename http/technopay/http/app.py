@@ -21,6 +21,7 @@ from technopay.http.api.invoices import INVOICE_ROUTES
 from technopay.http.api.limits import LIMIT_ROUTES
 from technopay.http.api.notifications import NOTIFICATION_ROUTES
 from technopay.http.api.payments import PAYMENT_ROUTES
+from technopay.http.api.reconciliation import RECONCILIATION_ROUTES
 from technopay.http.api.request_handler import RequestHandler
 from technopay.http.api.route import Route
 from technopay.http.api.users import USER_ROUTES
@@ -55,7 +56,7 @@ Guard = Callable[[web.Request], None]
 
 API_ROUTES: tuple[Route, ...] = (
     *WALLET_ROUTES, *INVOICE_ROUTES, *PAYMENT_ROUTES, *USER_ROUTES, *LIMIT_ROUTES, *NOTIFICATION_ROUTES,
-    *ALL_EVENT_ROUTES, *WEBHOOK_ROUTES, *AUDIT_ROUTES,
+    *ALL_EVENT_ROUTES, *WEBHOOK_ROUTES, *RECONCILIATION_ROUTES, *AUDIT_ROUTES,
 )  # fmt: skip
 
 

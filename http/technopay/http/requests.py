@@ -74,9 +74,11 @@ def read_key(request: web.Request) -> str | None:
     return key
 
 
-async def read_body(request: web.Request, form: type[FormT], within_s: float) -> FormT:
+async def read_body(
+    request: web.Request, form: type[FormT], within_s: float, length_max: int = BODY_LENGTH_MAX
+) -> FormT:
     """Read a JSON body into a form, or raise BodyTooLarge, UnsupportedMediaType or what `parse` raises."""
-    raw = await _read_bytes(request, within_s)
+    raw = await _read_bytes(request, within_s, length_max)
     if not raw and form.is_optional():
         return form()
     if request.headers.get("Content-Type") != "application/json":
@@ -171,8 +173,8 @@ def _require_json(request: web.Request) -> None:
         raise UnsupportedMediaType
 
 
-async def _read_bytes(request: web.Request, within_s: float) -> bytes:
-    if (request.content_length or 0) > BODY_LENGTH_MAX:
+async def _read_bytes(request: web.Request, within_s: float, length_max: int) -> bytes:
+    if (request.content_length or 0) > length_max:
         raise BodyTooLarge
     # Nothing is unpacked: a few bytes can become any number. Another program's server may unpack: check first.
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -185,7 +187,7 @@ async def _read_bytes(request: web.Request, within_s: float) -> bytes:
         else:
             raw = b""
             async with asyncio.timeout(within_s):
-                while len(raw) <= BODY_LENGTH_MAX and (piece := await content.readany()):
+                while len(raw) <= length_max and (piece := await content.readany()):
                     raw += piece
     except TimeoutError:
         raise MalformedRequest(f"The body did not arrive within {within_s:g} s.") from None
@@ -195,7 +197,7 @@ async def _read_bytes(request: web.Request, within_s: float) -> bytes:
     except (ValueError, web.RequestPayloadError):
         # For example a chunk without a length.
         raise MalformedRequest("The body cannot be decoded.") from None
-    if len(raw) > BODY_LENGTH_MAX:
+    if len(raw) > length_max:
         raise BodyTooLarge
     return raw
 

@@ -258,7 +258,6 @@ class RedisStore:
 
     @property
     def script_times(self) -> Mapping[str, ScriptTime]:
-        """The times of the scripts of this process."""
         return self._script_times
 
     def partition_of(self, user_id: str) -> int:
@@ -284,8 +283,11 @@ class RedisStore:
         return outcome
 
     async def read_end(self, partition: int) -> Position:
-        """Return the position of the last entry of the journal."""
         return await self._partitions[partition].read_end()
+
+    async def read_clock_step(self, partition: int) -> int | None:
+        meta = (await self._partitions[partition].run(ReadMeta())).value or {}
+        return int(meta["clock_behind_ms"]) if "clock_behind_ms" in meta else None
 
     async def read_journal(self, partition: int, after: Position, limit: int) -> JournalBatch:
         """Read the entries after a position; from then on, the health check expects the last one."""
@@ -298,7 +300,6 @@ class RedisStore:
         await ping(self._partitions, self._client.sample() if self._client else (0,))
 
     async def measure(self) -> StoreGauges:
-        """Measure the store, for all engines on it."""
         return await measure(self._partitions, self._client.server_info if self._client else None)
 
     async def audit(self) -> Audit:

@@ -29,8 +29,10 @@ def test_every_operation_of_operators_has_a_verb() -> None:
         for route in API_ROUTES
         if route.scope == ADMIN
     }
-    others = {"audit", "get_archive", "list_events", "send_delivery_again", "send_dead_deliveries_again"}
-    """`technopay audit` and `archive status` need no server, `webhooks listen` has the events, and
+    others = {
+        "audit", "get_archive", "reconcile", "list_events", "send_delivery_again", "send_dead_deliveries_again",
+    }  # fmt: skip
+    """`audit`, `archive status` and `reconcile` need no server, `webhooks listen` has the events, and
     `send_again` is both."""
     assert {verb.method for verb in VERBS} == operations - others | {find_payments, send_again}
     assert len({(verb.noun, verb.name) for verb in VERBS}) == len(VERBS)

@@ -55,6 +55,7 @@ def assert_one_line(ended: tuple[int, str, str], status: int, *words: str) -> No
         ("token", "--user --admin --expires"),
         ("load", "--url --admin-token --users --concurrency --rate --duration --scenario --report --json"),
         ("audit", "--redis --data-dir"),
+        ("reconcile", "FILE.csv --redis --data-dir --from --to --resolve --by --json"),
         ("bench", "--json"),
         ("webhooks listen", "--url --admin-token --forward --types --secret"),
     ],

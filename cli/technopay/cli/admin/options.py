@@ -86,7 +86,7 @@ def _made(parameter: inspect.Parameter, verb: Verb) -> Iterator[inspect.Paramete
         pairs: Any = typer.Option(_flag(name), metavar="NAME=VALUE", help=f"{text}; may be repeated.")
         yield _parameter(name, list[str] | None, pairs, None)
     elif kind is datetime:
-        times: Any = typer.Option(_flag(name), parser=_time, metavar="TIME", help=text)
+        times: Any = typer.Option(_flag(name), parser=read_time, metavar="TIME", help=text)
         yield _parameter(name, datetime if is_required else datetime | None, times, *_default(is_required))
     elif get_origin(kind) is Sequence:
         yield _parameter(name, str | None, typer.Option(_flag(name), help=text), None)
@@ -122,7 +122,7 @@ def _help(name: str, verb: Verb) -> str:
     return (own.get(name) or FIELDS.get(name) or NO_SPEC).description
 
 
-def _time(text: str) -> datetime:
+def read_time(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:

@@ -96,7 +96,8 @@ class RequestHandler:
         key = read_key(request) if route.takes_key else None
         body: Form | None = None
         if route.method != "GET":
-            body = await read_body(request, route.body, self._limits.body_deadline_s)
+            limits = self._limits.body_deadline_s, route.body_length_max
+            body = await read_body(request, route.body, *limits)
         query = self._no_query
         if self._needs_query or (request.query_string and not route.ignores_query):
             query = read_query(request, route.query)

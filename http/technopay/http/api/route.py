@@ -20,7 +20,7 @@ from technopay.http.api.fields import FieldSpec, make_form
 from technopay.http.api.streams import Stream
 from technopay.http.auth.tokens import ADMIN, PAYMENTS, Caller
 from technopay.http.problems import RETRY_AFTER_S
-from technopay.http.requests import Form
+from technopay.http.requests import BODY_LENGTH_MAX, Form
 from technopay.http.responses import JSON, NO_CONTENT, NO_HEADERS, Response
 from technopay.http.server.limits import ServerLimits
 from technopay.http.server.load_shedding import ConcurrencyLimit
@@ -104,6 +104,7 @@ class Route:
     is_documented: bool = True
     deadline: str = "request_deadline_s"
     """The name of the ServerLimits field with the deadline."""
+    body_length_max: int = BODY_LENGTH_MAX
 
     @property
     def function(self) -> Operation:

@@ -14,7 +14,16 @@ from technopay.http.client import webhooks
 from technopay.http.client.calls import Calls, part, time_range
 from technopay.http.client.events import listen
 from technopay.http.client.operators import events as all_users
-from technopay.http.client.operators import invoices, limits, notifications, payments, store, users, wallets
+from technopay.http.client.operators import (
+    invoices,
+    limits,
+    notifications,
+    payments,
+    reconciliation,
+    store,
+    users,
+    wallets,
+)
 from technopay.http.client.retries import RetryPolicy
 from technopay.http.client.transport import MakeToken, Request, Transport
 
@@ -201,6 +210,7 @@ class Client(Calls):
     list_deliveries = webhooks.list_deliveries
     send_delivery_again = webhooks.send_delivery_again
     send_dead_deliveries_again = webhooks.send_dead_deliveries_again
+    reconcile = reconciliation.reconcile
     audit = store.audit
     get_archive = store.get_archive
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pydantic import BaseModel
 
-from technopay.engine import Page
+from technopay.engine import Page, SettlementRow
 from technopay.http.api.route import Route
 from technopay.http.app import API_ROUTES
 from technopay.http.client import Client, all_of
@@ -31,7 +31,8 @@ ARGUMENTS: dict[str, Any] = {
     "at_to": datetime(2036, 1, 2, tzinfo=UTC), "user_id": "alice", "wait_s": 2.0, "wallet_id": "wal_1",
     "after": "AQAA",
     "delivery_id": "dlv_1", "overlap_s": 60, "types": ["payment.succeeded"], "url": "https://example.com/",
-    "webhook_id": "whk_1",
+    "webhook_id": "whk_1", "rows": [SettlementRow(key="pay_1", amount=5, currency="EUR", outcome="settled")],
+    "settled_from": datetime(2036, 1, 1, tzinfo=UTC), "settled_to": datetime(2036, 1, 2, tzinfo=UTC),
 }  # fmt: skip
 
 STATUSES = {
