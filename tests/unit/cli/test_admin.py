@@ -45,7 +45,7 @@ def test_a_verb_has_an_option_for_each_parameter_and_columns_for_its_records(ver
     own = list(inspect.signature(verb.function).parameters)[1:]
     assert {each.name.removeprefix("no_") for each in parameters_of(verb)} == set(own)
     if is_list(verb):
-        model = get_type_hints(verb.function)["return"].__pydantic_generic_metadata__["args"][0]
+        (model,) = get_args(get_type_hints(verb.function)["return"].model_fields["data"].annotation)
         assert set(COLUMNS[model].split()) <= set(model.model_fields)
     if verb.argument:
         assert verb.argument in own
