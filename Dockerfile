@@ -10,7 +10,7 @@ RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --disable-pip-version-check hatchling build \
     && /venv/bin/python -m build --wheel --no-isolation --outdir /wheels . \
     && python -m venv /technopay \
-    && /technopay/bin/pip install --no-cache-dir --disable-pip-version-check "$(echo /wheels/*.whl)[load,otel,smtp]"
+    && /technopay/bin/pip install --no-cache-dir --disable-pip-version-check "$(echo /wheels/*.whl)[load,otel,postgres,smtp]"
 
 FROM python:3.12.13-slim-bookworm
 # Without PYTHONSAFEPATH a folder named http in the working directory could hide the standard library's.

@@ -74,7 +74,7 @@ def reconcile(
         typer.Option("--resolve", help="Decide what was set aside as the file says."),
     ] = False,
     by: Annotated[
-        str | None, typer.Option(help="Who decides them.", show_default="the user of the system")
+        str | None, typer.Option(help="Name of the operator.", show_default="the user of the system")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:
