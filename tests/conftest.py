@@ -145,7 +145,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def archive_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+async def archive_location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The place of a new archive, of either kind."""
     if request.param == "sqlite":
         return str(tmp_path / "archive" / "archive.db")

@@ -37,7 +37,7 @@ class Kills:
     namespace: str
     store: RedisStore
     setup: Setup
-    place: str
+    location: str
     preforked: Preforked
     folder: Path
     payments: list[str] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Kills:
         log = self.folder / f"archiver{next(numbers)}"
         log.touch()
         await self.preforked.raise_child(
-            url=self.url, namespace=self.namespace, place=self.place, point=point, after_ms=after_ms,
+            url=self.url, namespace=self.namespace, location=self.location, point=point, after_ms=after_ms,
             log=str(log), output=f"{log}.log", alarm_s=ALARM_S,
         )  # fmt: skip
         status = await self.preforked.wait_for_end()
@@ -80,7 +80,7 @@ class Kills:
 
 
 @pytest.fixture
-async def kills(valkey_url: str, namespace: str, archive_place: str, tmp_path: Path) -> AsyncIterator[Kills]:
+async def kills(valkey_url: str, namespace: str, archive_location: str, tmp_path: Path) -> AsyncIterator[Kills]:
     store = RedisStore.connect(valkey_url, initialise=True, namespace=namespace)
     async with (
         store,
@@ -88,7 +88,7 @@ async def kills(valkey_url: str, namespace: str, archive_place: str, tmp_path: P
         running_preforked("archive") as preforked,
     ):
         setup = await make_setup(engine, store, balance=1_000_000)
-        yield Kills(valkey_url, namespace, store, setup, archive_place, preforked, tmp_path)
+        yield Kills(valkey_url, namespace, store, setup, archive_location, preforked, tmp_path)
     await flush(valkey_url)
 
 
@@ -129,7 +129,7 @@ async def test_an_archiver_that_is_killed_anywhere_leaves_nothing_out_and_nothin
     assert killed >= KILLS_MIN
     assert not missed
 
-    async with Archive.at(kills.place) as archive:
+    async with Archive.at(kills.location) as archive:
         archived = ArchivedStore(kills.store, kills.setup.engine, archive)
         await kills.make_entries()
         assert await archived.copy() > 0

@@ -156,7 +156,7 @@ def test_workers_archive_an_embedded_store_beside_it(tmp_path: Path) -> None:
     assert run_command(tmp_path, "archive", "verify", *STORE).returncode == WHOLE
 
 
-@pytest.mark.parametrize("place", ["http://archive.example", "redis://localhost"])
-def test_a_place_that_no_archive_can_be_in_is_refused(tmp_path: Path, place: str) -> None:
-    ended = run_command(tmp_path, "archive", "status", settings={"TECHNOPAY_ARCHIVE": place})
+@pytest.mark.parametrize("location", ["http://archive.example", "redis://localhost"])
+def test_a_place_that_no_archive_can_be_in_is_refused(tmp_path: Path, location: str) -> None:
+    ended = run_command(tmp_path, "archive", "status", settings={"TECHNOPAY_ARCHIVE": location})
     assert_one_line(ended, COULD_NOT_RUN, "TECHNOPAY_ARCHIVE: has to be the path of a file")

@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 
 from technopay.cli.accept_loss import ACCEPTED, NOTHING, accept, read_meta, shown_losses
 from technopay.cli.admin.command import PASSED_ON, admin
+from technopay.cli.archive.archiving import NO_ARCHIVE
 from technopay.cli.archive.commands import archive
 from technopay.cli.audit import DataDir, RedisUrl, audit
 from technopay.cli.auth import make_sign_in
@@ -212,10 +213,12 @@ def demo(
     if data_dir is not None:
         if cluster:
             raise UsageError("--cluster runs on a throw-away store; leave --data-dir out")
-        run_loop(_demo(load_settings(data_dir=data_dir, port=port), once=once))
+        # An archive in the environment is that of another store.
+        settings = load_settings(data_dir=data_dir, port=port).model_copy(update={"archive": None})
+        run_loop(_demo(settings, once=once))
         return
     with tempfile.TemporaryDirectory(prefix="technopay-demo-") as folder:
-        settings = load_settings(data_dir=folder, port=port)
+        settings = load_settings(data_dir=folder, port=port).model_copy(update={"archive": NO_ARCHIVE})
         run_loop(_demo_on_cluster(settings, once=once) if cluster else _demo(settings, once=once))
 
 

@@ -25,7 +25,7 @@ from pydantic import (
     field_validator,
 )
 
-from technopay.cli.archive.archiving import NO_ARCHIVE, require_place
+from technopay.cli.archive.archiving import NO_ARCHIVE, require_location
 from technopay.cli.service_variables import (
     PREFIX,
     parse_service,
@@ -105,9 +105,9 @@ def _server_url(url: str) -> str:
     return url
 
 
-def _archive_place(text: str) -> str:
+def _archive_location(text: str) -> str:
     is_path = "://" not in text and text.strip().lower() != NO_ARCHIVE
-    return str(expand_path(Path(text))) if is_path else require_place(text)
+    return str(expand_path(Path(text))) if is_path else require_location(text)
 
 
 def http_origin(text: str) -> str:
@@ -179,7 +179,7 @@ class Settings(BaseModel):
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     redis_url: Annotated[Annotated[str, AfterValidator(_server_url)] | None, Field(repr=False)] = None
     data_dir: FilePath = Field(default_factory=_default_data_dir)
-    archive: Annotated[Annotated[str, AfterValidator(_archive_place)] | None, Field(repr=False)] = None
+    archive: Annotated[Annotated[str, AfterValidator(_archive_location)] | None, Field(repr=False)] = None
     """A path, a URL, or 'none'; without it, an embedded store has one beside it, and a server none."""
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     code_lifetime_s: Annotated[Seconds, Field(ge=10, le=600)] = 300
@@ -239,7 +239,7 @@ class Settings(BaseModel):
         return host
 
     @property
-    def archive_place(self) -> str | None:
+    def archive_location(self) -> str | None:
         """Where the archive is, as `Archive.at` takes it; None if there is none."""
         if self.archive is None:
             return None if self.redis_url else str(self.data_dir / "archive.sqlite3")

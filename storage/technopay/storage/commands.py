@@ -338,10 +338,12 @@ class AuditMessages(Command[Raw]):
 
 @dataclass(frozen=True, slots=True)
 class ClaimArchive(Command[Raw]):
-    """Claim the archive of a partition. 'nothing': there are no news; 'busy': another process archives."""
+    """Claim the archive of a partition. 'nothing': all is archived; 'busy': another process archives."""
 
     partition: int
     owner: str
+    archived_to: str
+    """The last entry that the archive has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ async def archive_killably(job: Mapping[str, Any]) -> None:
     deadly = Point(*job["point"]) if job["point"] else None
     points = Points(ClientLog(Path(job["log"])).write_point, deadly)
     store = RedisStore.connect(job["url"], namespace=job["namespace"])
-    async with store, Archive.at(job["place"]) as archive:
+    async with store, Archive.at(job["location"]) as archive:
         meta = await store.read_meta()
         await archive.bind(meta)
         make_killable(store, points)

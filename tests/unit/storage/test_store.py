@@ -135,7 +135,7 @@ async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(setup
     await webhook_calls.record(setup, dead, "dead")
     await setup.store._partitions[own].run(WriteTick())
     await setup.store._partitions[own].run(AnnounceEngine("eng_1", stays=True))
-    await setup.store._partitions[own].run(ClaimArchive(own, "an archiver"))
+    await setup.store._partitions[own].run(ClaimArchive(own, "an archiver", "0-0"))
     await setup.store._partitions[own].run(ReportSlices(SLICE, "0", [SliceReport("00", *TOTALS)]))
     types = {}
     for name in [name for name in await dump(setup.store) if not name[0].isdigit()]:

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 NO_ARCHIVE = "none"
 
 
-def require_place(text: str) -> str:
+def require_location(text: str) -> str:
     """Return a URL of PostgreSQL or 'none', else raise ValueError with the rule."""
     if text.strip().lower() == NO_ARCHIVE:
         return NO_ARCHIVE
@@ -24,8 +24,8 @@ def require_place(text: str) -> str:
 
 
 @asynccontextmanager
-async def archiving(store: RedisStore, place: str | None) -> AsyncIterator[None]:
-    """Archive the history of an open store in the background; without a place, do nothing.
+async def archiving(store: RedisStore, location: str | None) -> AsyncIterator[None]:
+    """Archive the history of an open store in the background; without a location, do nothing.
 
     An archive that is away holds up no start: payments do not need it.
 
@@ -33,13 +33,13 @@ async def archiving(store: RedisStore, place: str | None) -> AsyncIterator[None]
         ArchiveUnfit: the archive is of another store, or differs from this one.
 
     """
-    if place is None:
+    if location is None:
         yield
         return
-    async with Archive.at(place) as archive:
+    async with Archive.at(location) as archive:
         archiver = await store.archiver(archive)
         try:
-            await archiver.compare()
+            await archiver.begin()
         except ArchiveUnavailable as fault:
             logger.warning("%s; payments go on without it", fault)
         async with archiver:

@@ -14,10 +14,12 @@ from technopay.cli.settings import ConfigurationError, Settings, load_settings
 from technopay.engine import ArchiveStatus, Audit
 from technopay.engine.reads import ReadArchive
 from technopay.engine.record import rfc3339
-from technopay.storage import Archive
+from technopay.storage import Archive, ArchiveUnfit
 from technopay.storage.archive.archiver import Archiver
 from technopay.storage.archive.export import export_parquet
+from technopay.storage.archive.verify import CHAIN
 from technopay.storage.archive.verify import verify as verify_archive
+from technopay.storage.audit.invariants import differ
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
@@ -90,14 +92,13 @@ def shown_status(found: ArchiveStatus) -> str:
 
 
 @asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[tuple[Archiver, Archive]]:
+async def _opened(settings: Settings, *, creates: bool = False) -> AsyncIterator[tuple[Archiver, Archive]]:
     """Open the archive of the settings and its store, which may be in use."""
-    if settings.archive_place is None:
+    if settings.archive_location is None:
         raise ConfigurationError("there is no archive: TECHNOPAY_ARCHIVE has to name one")
-    async with audited_store(settings) as store, Archive.at(settings.archive_place) as opened:
-        archiver = await store.archiver(opened)
-        await archiver.compare()
-        yield archiver, opened
+    async with audited_store(settings) as store, Archive.at(settings.archive_location) as opened:
+        await opened.bind(await store.read_meta(), creates=creates)
+        yield await store.archiver(opened), opened
 
 
 async def _read_status(settings: Settings) -> ArchiveStatus:
@@ -108,14 +109,21 @@ async def _read_status(settings: Settings) -> ArchiveStatus:
 
 
 async def _run(settings: Settings) -> tuple[int, ArchiveStatus]:
-    async with _opened(settings) as (archiver, _):
+    async with _opened(settings, creates=True) as (archiver, _):
         added = await archiver.run()
     return added, await _read_status(settings)
 
 
 async def _verify(settings: Settings) -> Audit:
-    async with _opened(settings) as (_, opened):
-        return await verify_archive(opened)
+    async with _opened(settings) as (archiver, opened):
+        try:
+            await archiver.compare()
+            differences = []
+        except ArchiveUnfit as error:
+            differences = [differ(CHAIN, "archive", "history", "that of its store", error)]
+        found = await verify_archive(opened, await archiver.read_ends())
+    differences += found.differences
+    return found.model_copy(update={"clean": not differences, "differences": differences})
 
 
 async def _export(settings: Settings, directory: Path) -> dict[str, int]:

@@ -97,7 +97,7 @@ def settle(settings: Settings, secret: str, store_url: str, folder: Path) -> Set
     """Return the same settings for every worker, also for one that starts after files have changed."""
     settled: dict[str, object] = {"secret": SecretStr(secret), "redis_url": store_url}
     if settings.redis_url is None:
-        settled["archive"] = settings.archive_place or NO_ARCHIVE
+        settled["archive"] = settings.archive_location or NO_ARCHIVE
         settled["durability"] = "always"
     if settings.token_public_key_file:
         kept = folder / "token-keys.pem"

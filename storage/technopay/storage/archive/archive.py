@@ -22,11 +22,13 @@ from technopay.storage.archive.sqlite import SqliteDatabase
 from technopay.storage.schema import next_incarnation
 
 IDENTITY = ("incarnation", "partitions", "timezone")
-"""What the meta record of a store and its archive have in common."""
+"""The fields of the meta record of a store that its archive has, too."""
 ORIGIN = "origin"
 """The incarnation of the store when the archive was made, from which the chains begin."""
 FOLLOWED_MAX = 64
-FOLLOW = "UPDATE archive SET value = $1 WHERE name = 'incarnation' AND value = $2"
+FOLLOW = "UPDATE archive SET value = $1 WHERE name = 'incarnation' AND value <> $1"
+LAST = Position(2**63 - 1, 2**63 - 1)
+READ_POSITIONS = "SELECT partition, entry_ms, entry_number, chain, entries FROM positions"
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 MOVE = (
     "UPDATE positions SET entry_ms = $3, entry_number = $4, chain = $5, entries = $6"
@@ -63,6 +65,10 @@ READ_BACK = (
     " AND (entry_ms, entry_number) > ($2, $3) AND (entry_ms, entry_number) <= ($4, $5)"
     " ORDER BY entry_ms, entry_number"
 )
+COUNT_BEHIND = (
+    "SELECT (SELECT count(*) FROM events WHERE partition = $1 AND (entry_ms, entry_number) > ($2, $3)), entries"
+    " FROM positions WHERE partition = $1"
+)
 PUT_PAYMENT = _upsert("payments", PAYMENT_COLUMNS)
 PUT_INVOICE = _upsert("invoices", INVOICE_COLUMNS)
 
@@ -76,10 +82,10 @@ class Archive:
         self._binding = asyncio.Lock()
 
     @classmethod
-    def at(cls, place: str) -> Self:
+    def at(cls, location: str) -> Self:
         """Make an archive by a `postgresql://` URL or the path of a SQLite file."""
-        is_postgres = place.startswith(POSTGRES_SCHEMES)
-        return cls(PostgresDatabase(place) if is_postgres else SqliteDatabase(Path(place)))
+        is_postgres = location.startswith(POSTGRES_SCHEMES)
+        return cls(PostgresDatabase(location) if is_postgres else SqliteDatabase(Path(location)))
 
     async def __aenter__(self) -> Self:
         return self
@@ -88,76 +94,84 @@ class Archive:
         self._identity = {}
         await self.database.aclose()
 
-    async def bind(self, meta: Mapping[str, str]) -> None:
-        """Open the archive of the store with this meta record; a new one is created.
+    async def bind(self, meta: Mapping[str, str], *, creates: bool = True) -> None:
+        """Open the archive of the store with this meta record.
 
         Raises:
-            ArchiveUnfit: it is the archive of another store.
+            ArchiveUnfit: it is the archive of another store, or there is none and it is not to be created.
 
         """
         identity = {name: meta[name] for name in IDENTITY}
         async with self._binding:
             if self._identity != identity:
-                await self._bind(identity)
+                await self._bind(identity, creates=creates)
                 self._identity = identity
 
-    async def _bind(self, identity: Mapping[str, str]) -> None:
-        await self.database.open()
-        await create_or_raise(self.database)
-        await self.database.write([Change(ADD_ONCE, [*identity.items(), (ORIGIN, identity["incarnation"])])])
-        kept = await self._follow((await self.read_meta()), identity["incarnation"])
+    async def _bind(self, identity: Mapping[str, str], *, creates: bool) -> None:
+        await self.database.open(creates=creates)
+        if creates:
+            await create_or_raise(self.database)
+            await self.database.write(
+                [Change(ADD_ONCE, [*identity.items(), (ORIGIN, identity["incarnation"])])]
+            )
+        kept = await self.read_meta()
         for name, ours in identity.items():
-            if kept.get(name) != ours:
-                raise ArchiveUnfit(
-                    f"the archive is of another store: it has {name} {kept.get(name)}, the store {ours}"
-                )
-        firsts = [
-            (number, *BEGINNING, first_chain(kept[ORIGIN], number), 0)
-            for number in range(int(identity["partitions"]))
-        ]
-        await self.database.write(
-            [Change(f"{_insert('positions', 5)} ON CONFLICT (partition) DO NOTHING", firsts)]
-        )
+            found = kept.get(name)
+            if found != ours and not (name == "incarnation" and _follows(ours, found or "")):
+                raise ArchiveUnfit(f"the archive is of another store: it has {name} {found}, the store {ours}")
+        if creates:
+            firsts = [
+                (number, *BEGINNING, first_chain(kept[ORIGIN], number), 0)
+                for number in range(int(identity["partitions"]))
+            ]
+            once = f"{_insert('positions', 5)} ON CONFLICT (partition) DO NOTHING"
+            await self.database.write([Change(once, firsts)])
 
-    async def _follow(self, kept: Mapping[str, str], incarnation: str) -> Mapping[str, str]:
-        """Take over the incarnation of the store, if it follows from the one that the archive has.
+    async def follow(self, meta: Mapping[str, str]) -> None:
+        """Take over the incarnation of the store, whose history was compared with the archive.
 
-        A migration or an accepted loss gives a store the next one. Whether the archive still has the same
-        history is compared before anything is added.
+        A migration or an accepted loss gives a store the next one.
         """
-        successor = kept["incarnation"]
-        for _ in range(FOLLOWED_MAX):
-            successor = next_incarnation(successor)
-            if successor == incarnation:
-                followed = Change(FOLLOW, [(incarnation, kept["incarnation"])], is_condition=True)
-                await self.database.write([followed])
-                return {**kept, "incarnation": incarnation}
-        return kept
+        await self.database.write([Change(FOLLOW, [(meta["incarnation"],)])])
 
     async def read_meta(self) -> Mapping[str, str]:
-        """Read what the archive says of its store."""
+        """Read the schema of the archive and the identity of its store."""
         return {row[0]: row[1] for row in await self.database.fetch("SELECT name, value FROM archive")}
 
-    async def read_position(self, partition: int) -> ArchivePosition:
-        ((entry_ms, entry_number, chain, entries),) = await self.database.fetch(
-            "SELECT entry_ms, entry_number, chain, entries FROM positions WHERE partition = $1", partition
-        )
-        return ArchivePosition(Position(entry_ms, entry_number), chain, entries)
+    async def read_positions(self) -> Mapping[int, ArchivePosition]:
+        """Read up to which entry each partition is archived.
 
-    async def read_events(self, partition: int, after: Position, limit: int) -> Sequence[Row]:
-        """Read the rows of `events` behind a position, in order."""
+        Raises:
+            ArchiveUnfit: one is missing.
+
+        """
+        rows = await self.database.fetch(f"{READ_POSITIONS} ORDER BY partition")
+        found = {row[0]: ArchivePosition(Position(row[1], row[2]), row[3], row[4]) for row in rows}
+        for number in range(int(self._identity["partitions"])):
+            if number not in found:
+                raise ArchiveUnfit(f"the archive has no position of partition {number:02x}")
+        return found
+
+    async def read_position(self, partition: int) -> ArchivePosition:
+        return (await self.read_positions())[partition]
+
+    async def read_events(
+        self, partition: int, after: Position, limit: int, until: Position = LAST
+    ) -> Sequence[Row]:
+        """Read the rows of `events` behind a position, up to another one, in order."""
         return await self.database.fetch(
             "SELECT * FROM events WHERE partition = $1 AND (entry_ms, entry_number) > ($2, $3)"
-            " ORDER BY entry_ms, entry_number LIMIT $4",
-            partition, *after, limit,
+            " AND (entry_ms, entry_number) <= ($4, $5) ORDER BY entry_ms, entry_number LIMIT $6",
+            partition, *after, *until, limit,
         )  # fmt: skip
 
-    async def read_event(self, partition: int, position: Position) -> Sequence[Row]:
+    async def read_event(self, partition: int, position: Position) -> Row | None:
         """Read the row of `events` at a position, if there is one."""
-        return await self.database.fetch(
+        rows = await self.database.fetch(
             "SELECT * FROM events WHERE partition = $1 AND entry_ms = $2 AND entry_number = $3",
             partition, *position,
         )  # fmt: skip
+        return rows[0] if rows else None
 
     async def read_table(self, table: str, partition: int, batch: int) -> AsyncIterator[Row]:
         """Read the rows of `payments` or `invoices` of a partition, by id."""
@@ -167,6 +181,17 @@ class Archive:
             for row in rows:
                 yield row
             last = rows[-1][0]
+
+    async def count_behind(self, partition: int, before: ArchivePosition) -> tuple[int, int]:
+        """Count the events behind an earlier position, and those that were added since."""
+        ((later, entries),) = await self.database.fetch(COUNT_BEHIND, partition, *before.position)
+        return int(later), int(entries) - before.entries
+
+    async def count_outside(self, table: str, partitions: int) -> int:
+        """Count the rows of no partition of the store."""
+        statement = f"SELECT count(*) FROM {table} WHERE partition < 0 OR partition >= $1"  # noqa: S608
+        ((count,),) = await self.database.fetch(statement, partitions)
+        return int(count)
 
     async def find_ids(self, table: str, partition: int, ids: Sequence[str]) -> set[str]:
         """Return those of the ids that `payments` or `invoices` has."""
@@ -205,3 +230,12 @@ class Archive:
         if [tuple(row) for row in kept] != [(row[1], row[2], row[-1]) for row in rows]:
             raise ArchiveUnfit(f"the archive lost entries behind {before.position} after their commit")
         return position
+
+
+def _follows(incarnation: str, earlier: str) -> bool:
+    """Whether a store got an incarnation from this earlier one, by migrations or accepted losses."""
+    for _ in range(FOLLOWED_MAX):
+        earlier = next_incarnation(earlier)
+        if earlier == incarnation:
+            return True
+    return False

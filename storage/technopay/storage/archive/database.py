@@ -27,8 +27,8 @@ class Change(NamedTuple):
 class Database(Protocol):
     """A database; every method raises ArchiveUnavailable if it does not work now."""
 
-    async def open(self) -> None:
-        """Connect; a new database is created where that is possible.
+    async def open(self, *, creates: bool = True) -> None:
+        """Connect; with `creates`, a new database is created where that is possible.
 
         Raises:
             ArchiveUnfit: a commit would not be durable, or it is no database.

@@ -37,11 +37,11 @@ class Table(NamedTuple):
 
 
 TABLES = (
-    Table("payments", ("id",), PAYMENT_COLUMNS),
-    Table("invoices", ("id",), INVOICE_COLUMNS),
+    Table("payments", ("partition", "id"), PAYMENT_COLUMNS),
+    Table("invoices", ("partition", "id"), INVOICE_COLUMNS),
     Table(
         "entries",
-        ("wallet_id", "entry_ms", "entry_number"),
+        ENTRY,
         (
             *ENTRY, "wallet_id", "at_ms", "kind", "amount", "balance_after", "payment_id", "refund_id",
             "reference", "note", "operator",

@@ -34,7 +34,7 @@ class PostgresDatabase:
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
 
-    async def open(self) -> None:
+    async def open(self, *, creates: bool = True) -> None:  # noqa: ARG002 - the server has the database
         async with self._opening:
             if self._pool is None:
                 self._pool = await self._connect()
@@ -112,6 +112,8 @@ async def _connection_of(pool: "asyncpg.Pool") -> "AsyncIterator[Any]":
                 raise
     except asyncpg.ClientConfigurationError:
         raise  # a ValueError
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise ArchiveUnfit(f"the archive in PostgreSQL has rows behind its positions: {error}") from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
         # An internal error of a client: the connection was lost at an inconvenient time.
         raise ArchiveUnavailable(f"{NAME}: {str(error) or type(error).__name__}") from None

@@ -47,10 +47,16 @@ def event_rows(partition: int, entries: Iterable[JournalEntry], chain: str) -> l
     """Return the rows of the entries of a journal, in order, behind the one with this digest of the chain."""
     rows: list[Row] = []
     for each in entries:
-        text = to_json(each.fields)
-        chain = link(chain, each.id, each.type, each.subject, text)
-        rows.append((partition, *Position.of(each.id), each.at_ms, each.type, each.subject, text, chain))
+        rows.append(event_row(partition, each, chain))
+        chain = rows[-1][-1]
     return rows
+
+
+def event_row(partition: int, entry: JournalEntry, chain: str) -> Row:
+    """Return the row of an entry behind the one with this digest of the chain."""
+    text = to_json(entry.fields)
+    chain = link(chain, entry.id, entry.type, entry.subject, text)
+    return (partition, *Position.of(entry.id), entry.at_ms, entry.type, entry.subject, text, chain)
 
 
 def entry_of(row: Row) -> JournalEntry:
@@ -79,8 +85,8 @@ def payment_row(partition: int, payment: Record) -> Row:
     return _with_record(
         partition, payment,
         (
-            fields["user"], fields["wallet"], fields["invoice"], fields["merchant"], int(fields["amount"]),
-            refunded_amount(refunds), fields["currency"], fields["status"], int(fields["created_at"]),
+            fields["user"], fields["wallet"], fields["invoice"], fields["merchant"], _whole(fields["amount"]),
+            refunded_amount(refunds), fields["currency"], fields["status"], _whole(fields["created_at"]),
             _time(fields, "paid_at"), _time(fields, "settled_at"),
         ),
     )  # fmt: skip
@@ -93,8 +99,8 @@ def invoice_row(partition: int, invoice: Record) -> Row:
         partition, invoice,
         (
             fields["user"], fields["merchant"], fields.get("reference"), fields.get("description"),
-            int(fields["amount"]), fields["currency"], fields["status"], int(fields["created_at"]),
-            int(fields["expires_at"]), _time(fields, "paid_at") if is_paid else None,
+            _whole(fields["amount"]), fields["currency"], fields["status"], _whole(fields["created_at"]),
+            _whole(fields["expires_at"]), _time(fields, "paid_at") if is_paid else None,
             fields.get("payment") if is_paid else None,
         ),
     )  # fmt: skip
@@ -128,7 +134,20 @@ def to_json(fields: Mapping[str, str]) -> str:
 
 
 def _time(fields: Mapping[str, str], name: str) -> int | None:
-    return int(fields[name]) if name in fields else None
+    return _whole(fields[name]) if name in fields else None
+
+
+def _whole(text: str) -> int:
+    """Return a whole number that a database can store.
+
+    Raises:
+        ValueError: it is none.
+
+    """
+    number = int(text)
+    if abs(number) >= 2**63:
+        raise ValueError("the number is too large")
+    return number
 
 
 def _digest(parts: Iterable[str]) -> str:

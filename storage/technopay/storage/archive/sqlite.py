@@ -35,13 +35,13 @@ class SqliteDatabase:
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
 
-    async def open(self) -> None:
+    async def open(self, *, creates: bool = True) -> None:
         if sqlite3.sqlite_version_info < VERSION_MIN:
             needed, found = ".".join(map(str, VERSION_MIN)), sqlite3.sqlite_version
-            raise ArchiveUnfit(f"an archive in a file needs SQLite {needed}, this Python has {found}")
+            raise ArchiveUnavailable(f"An archive in a file needs SQLite {needed}, this Python has {found}")
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="archive")
-        await self._run(self._connect)
+        await self._run(partial(self._connect, creates=creates))
 
     async def aclose(self) -> None:
         thread, self._thread = self._thread, None
@@ -64,14 +64,17 @@ class SqliteDatabase:
             raise ArchiveUnavailable(f"The archive {self._path}: it is not open")
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except sqlite3.IntegrityError as error:
+            raise ArchiveUnfit(f"the archive {self._path} has rows behind its positions: {error}") from None
         except FAULTS as error:
             raise ArchiveUnavailable(f"The archive {self._path}: {error}") from None
 
-    def _connect(self) -> None:
+    def _connect(self, *, creates: bool) -> None:
         if self._connection is not None:
             return
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = self._create()
+        if creates:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = self._find(os.O_CREAT if creates else 0)
         connection = sqlite3.connect(
             self._path, timeout=BUSY_S_MAX, isolation_level=None, check_same_thread=False
         )
@@ -84,13 +87,13 @@ class SqliteDatabase:
             raise
         self._connection = connection
 
-    def _create(self) -> tuple[int, int]:
-        """Create the file if there is none; return what identifies it.
+    def _find(self, flag: int) -> tuple[int, int]:
+        """Return what identifies the file; with O_CREAT, create it if there is none.
 
         SQLite would create it for everybody to read, and gives its log the mode of the file.
         """
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | flag, 0o600)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise ArchiveUnfit(f"{self._path} is a symbolic link: name the file itself") from None
@@ -118,8 +121,10 @@ class SqliteDatabase:
         return self._connection
 
     def _fetch(self, statement: str, values: Row) -> Sequence[Row]:
+        connection = self._opened()
+        self._require_same_file()
         text, order = _positional(statement)
-        return self._opened().execute(text, [values[each] for each in order]).fetchall()
+        return connection.execute(text, [values[each] for each in order]).fetchall()
 
     def _write(self, changes: Sequence[Change]) -> bool:
         connection = self._opened()
@@ -133,6 +138,7 @@ class SqliteDatabase:
                         cursor.execute("ROLLBACK")
                         return False
                 cursor.execute("COMMIT")
+                self._require_same_file()
             except BaseException:
                 # Some errors, such as a full disk, have rolled it back already.
                 if connection.in_transaction:

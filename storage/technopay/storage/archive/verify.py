@@ -1,7 +1,8 @@
 """Verifies an archive: its chains, its records, and the invariants, recomputed from its first entry.
 
-A row that was changed by hand is named. Whoever can write to the archive could compute a whole chain anew; the
-store keeps the digest of its end, so such a chain differs from that.
+A row that was changed by hand is named. A whole chain that was computed anew is consistent in itself; it
+differs from the digest that the store recorded. No entry has the merchant, the reference, the description
+and the metadata of an invoice: a record with its digest computed anew passes, if payment and invoice agree.
 """
 
 from collections import Counter
@@ -32,33 +33,47 @@ CHAIN = "history_is_one_chain"
 """The digest of every archived entry follows from the one before, up to the end that store and archive name."""
 RECORD = "records_are_as_they_were_read"
 """A payment or an invoice of the archive is as the store had it."""
+PAID = "CREATE TABLE paid (invoice TEXT, payment TEXT, merchant TEXT, PRIMARY KEY (invoice, payment))"
+INVOICE_STATUSES = {
+    "processing": "processing", "succeeded": "paid", "refunding": "paid", "refunded": "paid",
+}  # fmt: skip
+"""The status of an invoice, by that of the payment that pays it; see scripts/shared/invoice.lua."""
 BATCH = 500
 DIFFERENCES_MAX = 1_000
 
 
 class Verifier:
-    """Verifies one partition of an archive; `differences` has what is wrong."""
+    """Verifies one partition of an archive, up to a position of it."""
 
-    def __init__(self, archive: Archive, number: int) -> None:
+    def __init__(self, archive: Archive, number: int, end: Position | None) -> None:
         self._archive = archive
         self._number = number
+        self._end = end
+        """The end of the journal in the store, if that is known."""
+        self._archived_to = BEGINNING
         self._differences: list[Difference] = []
         self.ledger = Ledger(self._report)
+        self.ledger.do(PAID)
         self._records: Counter[str] = Counter()
 
     async def verify(self) -> Sequence[Difference]:
         """Return what is wrong with the partition, at most a thousand differences."""
         archived = await self._archive.read_position(self._number)
+        self._archived_to = archived.position
         await self._verify_events(archived)
-        await self._verify_records("payments", PAYMENT_COLUMNS, payment_row, self._compare_payment, archived)
-        await self._verify_records("invoices", INVOICE_COLUMNS, invoice_row, self._compare_invoice, archived)
+        await self._verify_records("payments", PAYMENT_COLUMNS, payment_row, self._compare_payment)
+        await self._verify_records("invoices", INVOICE_COLUMNS, invoice_row, self._compare_invoice)
         await self._verify_presence()
+        later, added = await self._archive.count_behind(self._number, archived)
+        if later != added:
+            behind = f"events behind {archived.position}"
+            self._report(differ(CHAIN, f"partition {self._number:02x}", behind, added, later))
         return self._differences
 
     async def _verify_events(self, archived: ArchivePosition) -> None:
         chain = first_chain((await self._archive.read_meta())[ORIGIN], self._number)
-        position, count = BEGINNING, 0
-        while rows := await self._archive.read_events(self._number, position, BATCH):
+        position, count = Position(-1, -1), 0
+        while rows := await self._archive.read_events(self._number, position, BATCH, archived.position):
             for row in rows:
                 _, entry_ms, entry_number, _, entry_type, subject, fields, kept = row
                 position, count = Position(entry_ms, entry_number), count + 1
@@ -66,7 +81,7 @@ class Verifier:
                     self._report(differ(CHAIN, self._name(position), "digest", "one that follows", kept))
                 chain = kept
                 self._apply(row, position)
-        found = ArchivePosition(position, chain, count)
+        found = ArchivePosition(max(position, BEGINNING), chain, count)
         for what, expected, actual in zip(ArchivePosition._fields, archived, found, strict=True):
             if expected != actual:
                 self._report(differ(CHAIN, f"partition {self._number:02x}", what, expected, actual))
@@ -87,7 +102,6 @@ class Verifier:
         columns: Sequence[str],
         build: Callable[[int, Record], Row],
         compare: Callable[[Mapping[str, Any]], Iterator[Difference]],
-        archived: ArchivePosition,
     ) -> None:
         """Verify that each row follows from its record, and agrees with the events."""
         async for row in self._archive.read_table(table, self._number, BATCH):
@@ -102,8 +116,10 @@ class Verifier:
             for name, value in zip(columns, expected, strict=True):
                 if found[name] != value:
                     self._report(differ(RECORD, found["id"], name, value, found[name]))
+            if self._end is not None and read_at > self._end:
+                self._report(differ(RECORD, found["id"], "read at", f"at most {self._end}", read_at))
             # A record that was read later has the effect of entries that are not archived yet.
-            if read_at <= archived.position:
+            if read_at <= self._archived_to:
                 for difference in compare(found):
                     self._report(difference)
 
@@ -112,21 +128,28 @@ class Verifier:
         if payment is None:
             yield differ(CHANGE, found["id"], "payment", "an event that started it", "none")
             return
-        facts = [
-            ("status", payment["status"], found["status"]),
-            ("created_at", payment["created_at"], str(found["created_at_ms"])),
-        ]
+        facts = [("created_at", payment["created_at"], str(found["created_at_ms"]))]
         if payment["wallet"] is not None:
+            wallet = self.ledger.record("wallet", payment["wallet"])
             facts += [
-                (name, payment[name], found[column])
-                for name, column in (("wallet", "wallet_id"), ("amount", "amount"), ("currency", "currency"))
-            ]
-            facts += [
+                ("status", payment["status"], found["status"]),
+                ("user", wallet and wallet["user"], found["user_id"]),
+                ("wallet", payment["wallet"], found["wallet_id"]),
+                ("amount", payment["amount"], found["amount"]),
+                ("currency", payment["currency"], found["currency"]),
                 ("refunded_amount", payment["refunded"], found["refunded_amount"]),
                 ("paid_at", payment["paid_at"], str(found["paid_at_ms"])),
                 ("settled_at", payment["settled_at"], found["settled_at_ms"] and str(found["settled_at_ms"])),
             ]
+        elif found["status"] != "requires_confirmation":
+            # The record of a payment without a debit can be removed before its end is archived.
+            facts.append(("status", payment["status"], found["status"]))
         yield from _differences(CHANGE, found["id"], facts)
+        if payment["status"] in INVOICE_STATUSES:
+            # So that a second one of the invoice is a difference.
+            self.ledger.do(
+                "INSERT INTO paid VALUES (?, ?, ?)", found["invoice_id"], found["id"], found["merchant"]
+            )
 
     def _compare_invoice(self, found: Mapping[str, Any]) -> Iterator[Difference]:
         invoice = self.ledger.record("invoice", found["id"])
@@ -137,12 +160,25 @@ class Verifier:
             (name, invoice[name], str(found[column]))
             for name, column in (("user", "user_id"), ("amount", "amount"), ("currency", "currency"))
         ]
-        if invoice["status"] != "open":
-            facts.append(("status", invoice["status"], found["status"]))
-        if found["status"] == "paid":
-            payment = self.ledger.record("payment", found["payment_id"] or "")
-            paid_at = payment["paid_at"] if payment else None
-            facts.append(("paid_at of its payment", paid_at, str(found["paid_at_ms"])))
+        paying = self.ledger.rows("SELECT payment, merchant FROM paid WHERE invoice = ?", found["id"])
+        payments = [self.ledger.record("payment", each["payment"]) for each in paying]
+        if len(payments) > 1:
+            ids = ", ".join(each["payment"] for each in paying)
+            facts.append(("payments", "at most one", ids))
+        status = invoice["status"]
+        for payment, row in zip(payments[:1], paying, strict=False):
+            assert payment is not None
+            status = INVOICE_STATUSES[payment["status"]]
+            facts += [
+                ("amount of its payment", str(payment["amount"]), str(found["amount"])),
+                ("merchant of its payment", row["merchant"], found["merchant"]),
+            ]
+            if status == "paid":
+                facts += [
+                    ("payment", payment["id"], found["payment_id"]),
+                    ("paid_at of its payment", payment["paid_at"], str(found["paid_at_ms"])),
+                ]
+        facts.append(("status", status, found["status"]))
         yield from _differences(INVOICE, found["id"], facts)
 
     async def _verify_presence(self) -> None:
@@ -182,14 +218,22 @@ def _differences(invariant: str, subject: str, facts: Sequence[tuple[str, Any, A
             yield differ(invariant, subject, what, expected, found)
 
 
-async def verify(archive: Archive) -> Audit:
-    """Verify a whole archive, in bounded memory."""
+async def verify(archive: Archive, ends: Mapping[int, Position] | None = None) -> Audit:
+    """Verify a whole archive, in bounded memory, also beside an archiver.
+
+    With the ends of the journals in the store, a record that was read behind them is a difference.
+    """
     counts: Counter[str] = Counter()
     differences: list[Difference] = []
-    for number in range(int((await archive.read_meta())["partitions"])):
-        verifier = Verifier(archive, number)
+    positions = await archive.read_positions()
+    for number in positions:
+        verifier = Verifier(archive, number, ends[number] if ends else None)
         with closing(verifier.ledger):
             differences += await verifier.verify()
             counts.update(verifier.count().model_dump())
+    for table in ("events", "payments", "invoices"):
+        strange = await archive.count_outside(table, len(positions))
+        if strange:
+            differences.append(differ(CHAIN, table, "rows of no partition", 0, strange))
     found = differences[:DIFFERENCES_MAX]
     return Audit(clean=not found, checked=Checked(**counts), differences=found)

@@ -217,6 +217,10 @@ class Ledger:
         rows = self._database.execute("SELECT counter, period FROM charge WHERE payment = ?", (payment_id,))
         return {row["counter"]: row["period"] for row in rows}
 
+    def rows(self, statement: str, *values: Any) -> list[Row]:
+        """Return the rows of a statement that reads."""
+        return self._database.execute(statement, values).fetchall()
+
     def do(self, statement: str, *values: Any) -> None:
         """Run a statement that writes."""
         self._database.execute(statement, values)

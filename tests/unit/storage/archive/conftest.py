@@ -9,9 +9,9 @@ from technopay.storage.archive.database import Change, Database
 
 
 @pytest.fixture
-async def database(archive_place: str) -> AsyncIterator[Database]:
+async def database(archive_location: str) -> AsyncIterator[Database]:
     """An open, empty database."""
-    opened = Archive.at(archive_place).database
+    opened = Archive.at(archive_location).database
     await opened.open()
     yield opened
     await opened.aclose()

@@ -20,9 +20,9 @@ CONSOLES = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
 PAYMENT = re.compile("pay_00[0-9A-Za-z]{20,}")
 
 
-async def test_every_query_of_the_page_runs(archive_place: str) -> None:
+async def test_every_query_of_the_page_runs(archive_location: str) -> None:
     assert len(QUERIES) == 6
-    async with archived_store(archive_place) as archived:
+    async with archived_store(archive_location) as archived:
         history = await make_history(archived.engine, archived.store)
         await archived.copy()
         found = []

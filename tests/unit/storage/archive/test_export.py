@@ -26,9 +26,9 @@ COUNT = 57
 
 
 @pytest.fixture
-async def archive(archive_place: str) -> AsyncIterator[Archive]:
+async def archive(archive_location: str) -> AsyncIterator[Archive]:
     """An archive with many deposits and payments, in an order that is none of their ids."""
-    async with Archive.at(archive_place) as archive:
+    async with Archive.at(archive_location) as archive:
         await archive.bind(META)
         numbers = [number * 31 % COUNT for number in range(COUNT)]
         entries = [
@@ -96,10 +96,10 @@ async def test_columns_have_the_types_of_their_values(archive: Archive, tmp_path
 
 
 async def test_files_have_what_the_archive_has(
-    archive_place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive_location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "BATCH", 4)
-    async with archived_store(archive_place) as archived:
+    async with archived_store(archive_location) as archived:
         await make_history(archived.engine, archived.store)
         await archived.copy()
         counts = await export_parquet(archived.archive, tmp_path)

@@ -29,13 +29,13 @@ async def test_a_new_database_gets_all_tables_once(database: Database) -> None:
         assert len(await database.fetch(f"SELECT * FROM {table}")) == (table == "archive")
 
 
-async def test_processes_create_the_tables_at_the_same_time(archive_place: str) -> None:
-    versions = await asyncio.to_thread(in_processes, create_schema, [(archive_place,)] * 4)
+async def test_processes_create_the_tables_at_the_same_time(archive_location: str) -> None:
+    versions = await asyncio.to_thread(in_processes, create_schema, [(archive_location,)] * 4)
     assert versions == [len(schema.VERSIONS)] * 4
 
 
-async def test_tasks_create_the_tables_at_the_same_time(archive_place: str) -> None:
-    databases = [Archive.at(archive_place).database for _ in range(4)]
+async def test_tasks_create_the_tables_at_the_same_time(archive_location: str) -> None:
+    databases = [Archive.at(archive_location).database for _ in range(4)]
     for database in databases:
         await database.open()
     await asyncio.gather(*map(create_or_raise, databases))

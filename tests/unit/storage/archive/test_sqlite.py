@@ -103,7 +103,7 @@ async def test_a_link_is_refused_and_its_target_stays_as_it_is(tmp_path: Path) -
 
 async def test_an_old_library_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 2))
-    with pytest.raises(ArchiveUnfit, match=r"needs SQLite 3\.38\.0, this Python has "):
+    with pytest.raises(ArchiveUnavailable, match=r"needs SQLite 3\.38\.0, this Python has "):
         await SqliteDatabase(path).open()
     assert not exists(path)
 

@@ -1,13 +1,16 @@
--- claim_archive(owner) allow-oom
+-- claim_archive(owner, archived_to) allow-oom
 --
--- Claim the archive of the partition for one archiver; without news nothing is written.
+-- Claim the archive of the partition for one archiver. If the archive has all entries, and the store has recorded that,
+-- nothing is written.
 --
--- Returns {code, now, claim, archived_to, chain}: the last entry that was archived and the digest of the chain up to it,
--- '' if none was; 'nothing', or 'busy' while another process archives.
+-- archived_to  the last entry that the archive has; '0-0' if it has none, '' if that is unknown
+--
+-- Returns {code, now, claim, archived_to, chain}: the last entry that was recorded as archived, and the digest of the chain
+-- up to it, '' if none was; 'nothing', or 'busy' while another process archives.
 
-local archived_to, chain, archiver, claimed_until =
+local recorded, chain, archiver, claimed_until =
     fields('archive', nil, 'archived_to', 'chain', 'owner', 'claimed_until')
-if position() == (archived_to or '0-0') then
+if position() == archived_to and archived_to == (recorded or '0-0') then
     return {'nothing', at, ''}
 end
 local remaining_ms = (tonumber(claimed_until or '') or 0) - now
@@ -16,4 +19,4 @@ if remaining_ms > 0 and remaining_ms <= ARCHIVE_MS and archiver ~= owner then
 end
 local claim = int(redis.call('HINCRBY', key('archive'), 'claim', 1))
 redis.call('HSET', key('archive'), 'owner', owner, 'claimed_until', int(now + ARCHIVE_MS))
-return {'ok', at, claim, archived_to or '', chain or ''}
+return {'ok', at, claim, recorded or '', chain or ''}
