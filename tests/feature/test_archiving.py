@@ -61,7 +61,10 @@ def test_the_commands_run_beside_a_server_and_after_it(tmp_path: Path) -> None:
         assert service.purchase()[0] == 200
         beside = run_command(tmp_path, "archive", "run", *STORE)
         assert beside.returncode == 0, beside.stderr
-        assert beside.stdout.splitlines()[-1] == "lag: 0 s"
+        archived, _, lag = beside.stdout.splitlines()
+        assert archived.startswith("technopay: archived ")
+        assert lag.startswith("lag: ")
+        eventually(lambda: state(service)[0] == 0)
         shown = json.loads(run_command(tmp_path, "archive", "status", *STORE, "--json").stdout)
         assert shown == dict(zip(("lag_s", "archived_to"), state(service), strict=True)) | {"checkpoint": None}
     after = run_command(tmp_path, "archive", "verify", *STORE)
@@ -80,6 +83,49 @@ def test_a_row_that_was_changed_by_hand_is_named(service: Service, tmp_path: Pat
     verdict = json.loads(found.stdout)
     assert {each["subject"] for each in verdict["differences"]} == {payment["id"]}
     assert payment["id"] in run_command(tmp_path, "archive", "verify", *STORE).stdout
+
+
+def test_the_last_event_that_was_changed_by_hand_is_named(service: Service, tmp_path: Path) -> None:
+    deposit(service)
+    assert run_command(tmp_path, "archive", "run", *STORE).returncode == 0
+    with sqlite3.connect(archive_of(tmp_path)) as archive:
+        archive.execute(
+            'UPDATE events SET fields = replace(fields, \'"amount":"5"\', \'"amount":"6"\')'
+            " WHERE type = 'wallet.deposited'"
+        )
+    archive.close()
+    found = run_command(tmp_path, "archive", "verify", *STORE, "--json")
+    assert found.returncode == DIFFERS, found.stderr
+    subjects = [each["subject"] for each in json.loads(found.stdout)["differences"]]
+    assert subjects[0] == "archive"
+    assert any(each.startswith("event ") for each in subjects)
+
+
+def test_what_reads_an_archive_creates_none(service: Service, tmp_path: Path) -> None:
+    deposit(service)
+    settings = {"TECHNOPAY_ARCHIVE": str(tmp_path / "typo" / "archive.sqlite3")}
+    for command in (("verify",), ("export", "--parquet", "exported")):
+        ended = run_command(tmp_path, "archive", *command, *STORE, settings=settings)
+        assert_one_line(ended, COULD_NOT_RUN, "No such file or directory")
+    assert not (tmp_path / "typo").exists()
+
+
+def test_an_export_has_a_file_of_each_table(service: Service, tmp_path: Path) -> None:
+    assert service.purchase()[0] == 200
+    assert run_command(tmp_path, "archive", "run", *STORE).returncode == 0
+    ended = run_command(tmp_path, "archive", "export", "--parquet", "exported", *STORE)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "exported/payments.parquet: 1 rows" in ended.stdout.splitlines()
+    assert len(list((tmp_path / "exported").iterdir())) == len(ended.stdout.splitlines()) == 6
+
+
+@pytest.mark.parametrize("where", [(), ("--data-dir", "data")])
+def test_a_demo_leaves_the_archive_of_another_store_alone(tmp_path: Path, where: tuple[str, ...]) -> None:
+    archive = tmp_path / "books.sqlite3"
+    settings = {"TECHNOPAY_ARCHIVE": str(archive)}
+    assert run_command(tmp_path, "demo", "--once", *where, settings=settings).returncode == 0
+    assert not archive.exists()
+    assert archive_of(tmp_path).exists() == bool(where)
 
 
 def test_payments_go_on_while_the_archive_is_away(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from planted.breakage import Breakage, lua, storage
 
 ARCHIVER = "tests/unit/storage/archive/test_archiver.py"
 ARCHIVE = "tests/unit/storage/archive/test_archive.py"
+HISTORIES = "tests/unit/storage/archive/test_archiver_histories.py"
+BEHIND = "test_a_chain_that_was_computed_anew_behind_its_store_is_refused_where_that_recorded_its_end"
 VERIFY = "tests/unit/storage/archive/test_verify.py"
 SQLITE = "tests/unit/storage/archive/test_sqlite.py"
 SERVICE = "tests/feature/test_archiving.py"
@@ -48,38 +50,68 @@ ARCHIVES = (
     Breakage(
         "foreign-archive-taken",
         "The archive of another store is refused.",
-        (storage("archive/archive", "if kept.get(name) != ours:", "if kept.get(name) is None:"),),
+        (storage("archive/archive", "if found != ours and not", "if found is None and not"),),
         (f"{ARCHIVER}::test_the_archive_of_another_store_is_refused[fake]",),
     ),
     Breakage(
         "restored-store-taken",
         "A store without the last archived entry is refused.",
-        (storage("archive/archiver", "        if not found:\n", "        if found is None:\n"),),
-        (f"{ARCHIVER}::test_a_store_that_is_older_than_its_archive_is_refused[fake]",),
+        (storage("archive/archiver", "if not entries or entries[0].id != str(position):", "if not entries:"),),
+        (
+            f"{ARCHIVER}::test_a_store_that_is_older_than_its_archive_is_refused[fake]",
+            f"{HISTORIES}::test_a_store_that_is_rolled_back_between_two_batches_is_refused",
+        ),
     ),
     Breakage(
         "another-chain-taken",
         "The chain of the archive is the one that the store recorded.",
+        (storage("archive/archiver", "if kept is None or kept[-1] != claim.chain:", "if kept is None:"),),
         (
-            storage(
-                "archive/archiver",
-                "if position.position == recorded_to and chain and position.chain != chain:",
-                "if position.position == recorded_to and not chain:",
-            ),
+            f"{HISTORIES}::test_a_chain_that_was_computed_anew_is_refused_also_ahead_of_the_record_of_the_store",
+            f"{HISTORIES}::{BEHIND}",
         ),
-        (f"{ARCHIVER}::test_an_archive_whose_chain_was_computed_anew_is_refused[fake-False]",),
     ),
     Breakage(
         "chains-compared-at-the-end-only",
         "An archive that is behind its store is compared where the store recorded its chain.",
+        (storage("archive/archiver", 'str(recorded_to) if position < recorded_to else "+"', '"+"'),),
+        (f"{HISTORIES}::{BEHIND}",),
+    ),
+    Breakage(
+        "new-archive-stays-empty",
+        "A new archive gets all that the store has, also while nothing happens there.",
+        (lua("claim_archive", "position() == archived_to and archived_to ==", "position() =="),),
+        (f"{HISTORIES}::test_a_new_archive_in_the_place_of_one_takes_up_all_that_the_store_has[True]",),
+    ),
+    Breakage(
+        "history-taken-over-unseen",
+        "The incarnation of a store is taken over after its history was compared.",
         (
             storage(
                 "archive/archiver",
-                'until = str(recorded_to) if position.position < recorded_to else "+"',
-                'until = "+"',
+                "        await self.compare()\n        await self._archive.follow(self._meta)\n",
+                "        await self._archive.follow(self._meta)\n        await self.compare()\n",
             ),
         ),
-        (f"{ARCHIVER}::test_an_archive_whose_chain_was_computed_anew_is_refused[fake-True]",),
+        (f"{HISTORIES}::test_a_store_of_another_history_does_not_take_the_archive_over",),
+    ),
+    Breakage(
+        "archiver-keeps-a-useless-claim",
+        "An archiver that fails gives its claim up.",
+        (
+            storage(
+                "archive/archiver",
+                "                await partition.run(RecordArchived(number, claim.token))",
+                "                pass",
+            ),
+        ),
+        (f"{HISTORIES}::test_an_archiver_that_fails_leaves_the_claim_to_others",),
+    ),
+    Breakage(
+        "verified-without-a-bound",
+        "A verification beside an archiver compares one position of the archive.",
+        (storage("archive/verify", "position, BATCH, archived.position)", "position, BATCH)"),),
+        (f"{HISTORIES}::test_verification_beside_an_archiver_is_clean",),
     ),
     Breakage(
         "archived-by-two-at-once",
