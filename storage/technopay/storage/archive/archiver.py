@@ -1,7 +1,7 @@
 """Copies the journal of a store to its archive, in order and at least once, beside payments.
 
 The position in the archive decides where to go on: it moves in the transaction that adds the entries. The store
-records it afterwards, so that it is known without the archive, and an archive of another history is recognised.
+records it afterwards: for the lag, and to recognise an archive of another history.
 """
 
 import asyncio
