@@ -2,7 +2,7 @@
 
 import pytest
 from support.fixtures.http_api import TIME, Api, make_person, members, unchanged
-from support.fixtures.settlement_files import row
+from support.fixtures.settlement_files import row, wait_for_relay
 
 from technopay.http.client import Client
 from technopay.storage import RedisStore
@@ -18,6 +18,7 @@ def body(*keys: str, **more: object) -> dict[str, object]:
 async def test_an_operator_sees_each_difference(any_api: Api, store: RedisStore) -> None:
     alice = await make_person(any_api)
     first, second, third = [await alice.pay() for _ in range(3)]
+    await wait_for_relay(store)
     async with unchanged(store):
         reply = await any_api.operate("POST", "/reconcile", body(first["id"], third["id"], "pay_00none"))
         found = reply.expect(200)

@@ -18,6 +18,7 @@ from support.fixtures.settlement_files import (
     scripted,
     set_aside_payment,
     set_aside_refund,
+    wait_for_relay,
 )
 from support.fixtures.store_setup import Setup as StoreSetup
 from support.fixtures.store_setup import client_of
@@ -57,6 +58,7 @@ async def test_a_file_with_all_that_happened_is_equal_in_the_period_of_its_payme
         rows += [row(failed.id, outcome="declined"), row(called_off.id, outcome="called_off")]
         rows += [row(all_of_it.id, outcome="reversed"), row(declined.id, 700, "declined")]
         rows += [row(part.id, part.amount, "reversed") for part in parts]
+        await wait_for_relay(store)
         async with unchanged(store):
             found = await alice.engine.reconcile(rows=rows)
 
