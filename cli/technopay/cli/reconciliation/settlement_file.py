@@ -37,12 +37,13 @@ def read_file(path: Path, book: RowBook) -> None:
 
 def _lines(lines: Iterator[bytes]) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
-        if number == 1 and line.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise FileError("row 1 begins with a byte order mark: save the file as plain UTF-8, without one")
+        if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise FileError("is UTF-16: save it as UTF-8")
         if len(line) == LINE_BYTES_MAX and not line.endswith(b"\n"):
             raise FileError(f"row {number} is longer than {LINE_BYTES_MAX:,} bytes")
         try:
-            yield line.decode()
+            # Spreadsheets write a byte order mark at the beginning.
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
             raise FileError(f"row {number} is not UTF-8") from None
 
