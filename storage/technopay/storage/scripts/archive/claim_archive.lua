@@ -1,4 +1,4 @@
--- claim_archive(owner, archived_to) allow-oom
+-- claim_archive(archived_to, owner) allow-oom
 --
 -- Claim the archive of the partition for one archiver. If the archive has all entries, and the store has recorded that,
 -- nothing is written.
