@@ -81,9 +81,9 @@ ALL = {
 }
 EXEMPT = {
     "complete_payment", "take_due", "renew_claims", "set_aside", "record_attempt", "mock_settlement",
-    "write_tick", "record_loss", "record_delivery",
+    "write_tick", "record_loss", "record_delivery", "claim_archive", "record_archived",
 }  # fmt: skip
-"""Scripts that work on accepted commands: no money already taken waits for memory."""
+"""Scripts that work on accepted commands: no money already taken waits for memory. History is archived, too."""
 
 
 @contextmanager
