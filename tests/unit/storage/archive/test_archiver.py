@@ -21,7 +21,7 @@ from technopay.storage import Archive, ArchiveUnfit, RedisStore
 from technopay.storage.archive.archiver import Archiver
 from technopay.storage.archive.database import Change
 from technopay.storage.archive.verify import verify
-from technopay.storage.commands import ClaimArchive, RecordLoss
+from technopay.storage.commands import ClaimArchive
 
 pytestmark = pytest.mark.any_partition
 
@@ -179,27 +179,6 @@ async def test_the_archive_of_another_store_is_refused(setup: Setup, archive: Ar
         await Setup(other).user("alice")
         with pytest.raises(ArchiveUnfit, match="of another store"):
             await (await other.archiver(foreign)).run()
-
-
-async def test_the_archive_goes_on_after_a_loss_that_it_does_not_share(
-    setup: Setup, archive: Archive, archiver: Archiver
-) -> None:
-    wallet_id = await setup.wallet()
-    await archiver.run()
-    before = (await setup.store.read_meta())["incarnation"]
-    number = number_of(setup.store)
-    lost = str(Position(await setup.now_ms(), 9))
-    await setup.store._partitions[number].run(RecordLoss(before, lost))
-    assert await setup.store.accept_loss(before)
-    await setup.deposit(wallet_id, 5)
-    following = await setup.store.archiver(archive)
-    assert await following.run() == 1
-    assert (
-        (await archive.read_meta())["incarnation"] == (await setup.store.read_meta())["incarnation"] != before
-    )
-    assert (await verify(archive)).clean
-    with pytest.raises(ArchiveUnfit, match="of another store"):
-        await Archive(archive.database).bind({**await setup.store.read_meta(), "incarnation": before})
 
 
 @pytest.mark.corrupts

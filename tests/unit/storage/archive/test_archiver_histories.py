@@ -18,7 +18,8 @@ from technopay.storage.archive.archiver import Archiver
 from technopay.storage.archive.database import Change
 from technopay.storage.archive.rows import entry_of, event_rows, first_chain
 from technopay.storage.archive.verify import verify
-from technopay.storage.commands import ClaimArchive
+from technopay.storage.commands import ClaimArchive, RecordLoss
+from technopay.storage.schema import next_incarnation
 
 BEGINNING = Position(0, 0)
 STRANGE = "0, 1, 'user.created', 'eve', '{}', '')"
@@ -149,17 +150,31 @@ async def test_a_store_of_another_history_does_not_take_the_archive_over(
         await Setup(other).user("bob")
         following = await other.archiver(Archive(archive.database))
         # A copy of the store that lost entries, after its loss was accepted.
-        following._meta = {**meta, "incarnation": _next(meta["incarnation"])}
+        following._meta = {**meta, "incarnation": next_incarnation(meta["incarnation"])}
         with pytest.raises(ArchiveUnfit, match="has no entry"):
             await following.begin()
     async with Archive.at(str(tmp_path / "archive.sqlite3")) as again:
         await (await setup.store.archiver(again)).begin()
 
 
-def _next(incarnation: str) -> str:
-    from technopay.storage.schema import next_incarnation
-
-    return next_incarnation(incarnation)
+async def test_the_archive_goes_on_after_a_loss_that_it_does_not_share(
+    setup: Setup, archive: Archive, archiver: Archiver
+) -> None:
+    wallet_id = await setup.wallet()
+    await archiver.run()
+    before = (await setup.store.read_meta())["incarnation"]
+    lost = str(Position(await setup.now_ms(), 9))
+    await setup.store.run(RecordLoss(before, lost))
+    assert await setup.store.accept_loss(before)
+    await setup.deposit(wallet_id, 5)
+    following = await setup.store.archiver(archive)
+    assert await following.run() == 1
+    assert (
+        (await archive.read_meta())["incarnation"] == (await setup.store.read_meta())["incarnation"] != before
+    )
+    assert (await verify(archive)).clean
+    with pytest.raises(ArchiveUnfit, match="of another store"):
+        await Archive(archive.database).bind({**await setup.store.read_meta(), "incarnation": before})
 
 
 async def test_an_archiver_that_fails_leaves_the_claim_to_others(
