@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import lru_cache, partial
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 from technopay.engine.errors import ArchiveUnavailable
@@ -17,6 +18,7 @@ from technopay.storage.archive.database import ArchiveUnfit, Change, Row
 
 Value = TypeVar("Value")
 
+BUSY_PAUSE_S = 0.01
 BUSY_S_MAX = 5.0
 """How long a transaction waits for that of another process."""
 VERSION_MIN = (3, 38, 0)
@@ -104,7 +106,7 @@ class SqliteDatabase:
             os.close(descriptor)
 
     def _make_durable(self, connection: sqlite3.Connection) -> None:
-        ((mode,),) = connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        mode = _with_patience(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
         if mode != "wal":
             raise ArchiveUnfit(f"{self._path} cannot have a write-ahead log: its journal mode stays {mode}")
         # A commit is on the disk when it returns: in journal mode WAL, FULL syncs at each commit.
@@ -154,6 +156,18 @@ class SqliteDatabase:
             found = None
         if found != self._file:
             raise ArchiveUnfit(f"{self._path} was removed or replaced while it was in use")
+
+
+def _with_patience(work: Callable[[], Value]) -> Value:
+    """Repeat what finds the database busy; SQLite itself does not wait for a change of the journal mode."""
+    end_s = monotonic() + BUSY_S_MAX
+    while True:
+        try:
+            return work()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() >= end_s:
+                raise
+        sleep(BUSY_PAUSE_S)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -224,3 +224,12 @@ async def test_a_canceled_open_leaves_no_connection_behind(path: Path) -> None:
     await database.write([CREATE])
     await database.aclose()
     assert sqlite_files(str(path)) == [path]
+
+
+async def test_a_new_file_is_opened_by_several_at_the_same_time(tmp_path: Path) -> None:
+    """Each of them changes the journal mode, for which SQLite itself does not wait."""
+    for number in range(20):
+        databases = [SqliteDatabase(tmp_path / str(number) / "archive.db") for _ in range(8)]
+        await asyncio.gather(*(each.open() for each in databases))
+        for each in databases:
+            await each.aclose()
