@@ -10,7 +10,6 @@ from technopay.storage.archive.archive import POSTGRES_SCHEMES
 
 logger = logging.getLogger(__name__)
 
-
 NO_ARCHIVE = "none"
 
 
@@ -27,7 +26,7 @@ def require_location(text: str) -> str:
 async def archiving(store: RedisStore, location: str | None) -> AsyncIterator[None]:
     """Archive the history of an open store in the background; without a location, do nothing.
 
-    An archive that is away holds up no start: payments do not need it.
+    An unavailable archive holds up no start: payments do not need it.
 
     Raises:
         ArchiveUnfit: the archive is of another store, or differs from this one.

@@ -29,6 +29,7 @@ FOLLOWED_MAX = 64
 FOLLOW = "UPDATE archive SET value = $1 WHERE name = 'incarnation' AND value <> $1"
 LAST = Position(2**63 - 1, 2**63 - 1)
 READ_POSITIONS = "SELECT partition, entry_ms, entry_number, chain, entries FROM positions"
+NO_POSITION = "the archive has no position of partition {:02x}"
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 MOVE = (
     "UPDATE positions SET entry_ms = $3, entry_number = $4, chain = $5, entries = $6"
@@ -145,15 +146,24 @@ class Archive:
             ArchiveUnfit: one is missing.
 
         """
-        rows = await self.database.fetch(f"{READ_POSITIONS} ORDER BY partition")
-        found = {row[0]: ArchivePosition(Position(row[1], row[2]), row[3], row[4]) for row in rows}
+        rows = await self.database.fetch(READ_POSITIONS)
+        found = {row[0]: _position_from(row) for row in rows}
         for number in range(int(self._identity["partitions"])):
             if number not in found:
-                raise ArchiveUnfit(f"the archive has no position of partition {number:02x}")
+                raise ArchiveUnfit(NO_POSITION.format(number))
         return found
 
     async def read_position(self, partition: int) -> ArchivePosition:
-        return (await self.read_positions())[partition]
+        """Read up to which entry a partition is archived.
+
+        Raises:
+            ArchiveUnfit: it is missing.
+
+        """
+        rows = await self.database.fetch(f"{READ_POSITIONS} WHERE partition = $1", partition)
+        if not rows:
+            raise ArchiveUnfit(NO_POSITION.format(partition))
+        return _position_from(rows[0])
 
     async def read_events(
         self, partition: int, after: Position, limit: int, until: Position = LAST
@@ -230,6 +240,10 @@ class Archive:
         if [tuple(row) for row in kept] != [(row[1], row[2], row[-1]) for row in rows]:
             raise ArchiveUnfit(f"the archive lost entries behind {before.position} after their commit")
         return position
+
+
+def _position_from(row: Row) -> ArchivePosition:
+    return ArchivePosition(Position(row[1], row[2]), row[3], row[4])
 
 
 def _follows(incarnation: str, earlier: str) -> bool:

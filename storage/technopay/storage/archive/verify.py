@@ -226,7 +226,7 @@ async def verify(archive: Archive, ends: Mapping[int, Position] | None = None) -
     counts: Counter[str] = Counter()
     differences: list[Difference] = []
     positions = await archive.read_positions()
-    for number in positions:
+    for number in sorted(positions):
         verifier = Verifier(archive, number, ends[number] if ends else None)
         with closing(verifier.ledger):
             differences += await verifier.verify()

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import shutil
-from collections.abc import AsyncIterator
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -24,17 +23,6 @@ from technopay.storage.archive.verify import verify
 from technopay.storage.commands import ClaimArchive
 
 pytestmark = pytest.mark.any_partition
-
-
-@pytest.fixture
-async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
-    async with Archive.at(str(tmp_path / "archive.sqlite3")) as archive:
-        yield archive
-
-
-@pytest.fixture
-async def archiver(setup: Setup, archive: Archive) -> Archiver:
-    return await setup.store.archiver(archive)
 
 
 async def events_of(archive: Archive, number: int) -> list[tuple[str, str, str]]:
@@ -298,7 +286,7 @@ async def test_an_archiver_beside_payments_rests_after_each_batch(
     assert rests == [0.9, 4.5]
     await clocked.wallet()
     assert await archiver.run() > 0
-    assert len(rests) == 2, "a run for somebody who waits does not rest"
+    assert len(rests) == 2, "a run by hand does not rest"
 
 
 async def test_the_claim_of_a_process_that_vanished_ends(

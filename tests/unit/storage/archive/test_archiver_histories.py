@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -27,21 +27,8 @@ STRANGE = "0, 1, 'user.created', 'eve', '{}', '')"
 
 
 @pytest.fixture
-async def setup(fake_store: RedisStore) -> Setup:
-    setup = Setup(fake_store)
-    await setup.user("alice")
-    return setup
-
-
-@pytest.fixture
-async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
-    async with Archive.at(str(tmp_path / "archive.sqlite3")) as archive:
-        yield archive
-
-
-@pytest.fixture
-async def archiver(setup: Setup, archive: Archive) -> Archiver:
-    return await setup.store.archiver(archive)
+def store(fake_store: RedisStore) -> RedisStore:
+    return fake_store
 
 
 async def forge_chain(archive: Archive, before: str, after: str) -> None:
