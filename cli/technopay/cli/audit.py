@@ -33,7 +33,12 @@ def audit(
     except Exception as error:
         # Status 1 would say that the books are broken.
         return fail_to_run("the audit", error)
-    if json:
+    return show_verdict(verdict, as_json=json)
+
+
+def show_verdict(verdict: Audit, *, as_json: bool) -> int:
+    """Print a verdict; return the exit status."""
+    if as_json:
         print(verdict.model_dump_json(indent=2))
     else:
         print_audit(verdict, Console())

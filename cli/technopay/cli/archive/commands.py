@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from technopay.cli.audit import DataDir, RedisUrl, audited_store, print_audit
+from technopay.cli.audit import DataDir, RedisUrl, audited_store, show_verdict
 from technopay.cli.process import fail_to_run, run_loop
 from technopay.cli.settings import ConfigurationError, Settings, load_settings
 from technopay.engine import ArchiveStatus, Audit
@@ -61,11 +60,7 @@ def verify(redis: RedisUrl = None, data_dir: DataDir = None, json: AsJson = Fals
     except Exception as error:
         # Status 1 would say that it differs.
         return fail_to_run("archive verify", error)
-    if json:
-        print(found.model_dump_json(indent=2))
-    else:
-        print_audit(found, Console())
-    return 0 if found.clean else 1
+    return show_verdict(found, as_json=json)
 
 
 @archive.command()
