@@ -141,6 +141,8 @@ class SearchUsers(Command["Page[User]"]):
     failures_per_day: int | None
     cursor: str
     limit: int
+    archived: Sequence[str] = ()
+    """Entries that left the journal, in place of it: id and subject of each, newest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ class SearchWallets(Command["Page[Wallet]"]):
     status: str | None
     cursor: str
     limit: int
+    archived: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,7 @@ class SearchInvoices(Command["Page[Invoice]"]):
     status: str | None
     cursor: str
     limit: int
+    archived: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +185,7 @@ class SearchPayments(Command["Page[OperatorPayment]"]):
     created_from: int | None = None
     created_to: int | None = None
     """Milliseconds: the first one, and the one behind the last."""
+    archived: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -362,3 +362,30 @@ class ReadRecords(Command[Raw]):
 
     partition: int
     record_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimTrim(Command[Raw]):
+    """Claim the journal of a partition for a process that trims it, or keep the claim.
+
+    'nothing': no entry can leave it; 'busy': another process has it.
+    """
+
+    partition: int
+    keep_ms: int
+    is_wanted: bool
+    process: str
+    webhook_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TrimJournal(Command[None]):
+    """Let entries before a checkpoint leave the store. 'more', 'claim_lost', 'needed': they cannot."""
+
+    partition: int
+    claim: str
+    entry_id: str
+    checkpoint: str
+    keep_ms: int
+    limit: int
+    webhook_ids: Sequence[str]

@@ -188,8 +188,8 @@ def _details_of(result: Any, reply: Reply, context: Context) -> Mapping[str, Any
         details["refund"] = RefundTerms(texts["refund"], int(texts["refund_amount"]))
     if "payment" in texts:
         details["payment"] = context.payment(texts["payment"])
-    if texts.get("entry"):
-        details["entry"] = entry_from(texts["entry"])
+    if entry := texts.get("entry"):
+        details["entry"] = entry_from(entry) if len(entry) > 1 else entry[0]  # only its id, if it was trimmed
     if "limit" in texts:
         details["limit"] = limit_from(texts)
     if "retry_after_ms" in texts:

@@ -13,17 +13,29 @@ from typing import Any, TypeVar
 
 from technopay.engine import tracing
 from technopay.engine.commands import Command
-from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
+from technopay.engine.errors import ArchiveUnavailable, Fault, InternalError, OutcomeUnknown, StoreUnavailable
 from technopay.engine.ports import Outcome
 from technopay.engine.statistics import ScriptTime, UnreadableRecords
 from technopay.engine.values import JournalBatch, Lease, Position
+from technopay.storage.archive.archive import LAST
+from technopay.storage.archive.history import NOT_ATTACHED, History, Trimmed
 from technopay.storage.business_days import Calendar
 from technopay.storage.decode import Reply, outcome_of
 from technopay.storage.journal import batch_of, position_of_last
+from technopay.storage.records import entry_from
 from technopay.storage.redis_keys import Keys
 from technopay.storage.scripts.binding import Binding, bind
 from technopay.storage.scripts.loader import OTHER_STORE, Script
 from technopay.storage.server.client import Argument, Client, StoreClient
+from technopay.storage.trimmed_reads import (
+    READS_JOURNAL,
+    SEARCHED,
+    behind,
+    missing_entries,
+    raw_of,
+    search_archived,
+    with_entries,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +65,7 @@ class Partition:
     ) -> None:
         self.keys = keys
         self.client: Client | None = None
+        self.history: History | None = None
         self._store_client: StoreClient | None = None
         self._scripts = scripts
         self._calendar = calendar
@@ -61,6 +74,7 @@ class Partition:
         self._tracing = tracing.active()
         self._bindings: dict[type[Command[Any]], Binding] = {}
         self._keys: tuple[str, ...] = (keys.journal,)
+        self._additions: set[asyncio.Task[None]] = set()
         self.now_ms = 0
 
     @property
@@ -110,6 +124,8 @@ class Partition:
 
         """
         send_once = partial(self.send_once, command, lease, send)
+        if isinstance(command, READS_JOURNAL):
+            return self.decode(command, await self.read(command))
         outcome = await retry_until_known(send_once)
         return await retry_until_known(send_once) if outcome.code == "bounds" else outcome
 
@@ -122,11 +138,43 @@ class Partition:
         return outcome
 
     async def read(self, command: Command[Any]) -> Reply:
+        """Run a command that only reads; return its reply, with the entries that were trimmed."""
+        reply = await self._read(command)
+        if not isinstance(command, READS_JOURNAL) or not reply.body:
+            return reply
+        if type(command) in SEARCHED:
+            return await self._search(command, reply)
+        missing = missing_entries(command, reply)
+        trimmed = await self.read_trimmed() if missing else None
+        if trimmed is None:
+            return reply
+        return with_entries(command, reply, await self.history_of(trimmed).read_entries(trimmed, missing))
+
+    async def _search(self, command: Command[Any], reply: Reply) -> Reply:
+        """Go on with a search in the archive where the journal of the store ends."""
+        _, cursor, _ = reply.body
+        trimmed = await self.read_trimmed() if cursor else None
+        before = trimmed and behind(reply, trimmed)
+        if trimmed is None or before is None:
+            return reply
+        archived, cursor = await search_archived(self.history_of(trimmed), trimmed, command, before)
+        if archived is None:
+            return reply._replace(body=[[], cursor, []])
+        found = await self._read(archived)
+        return found._replace(body=[found.body[0], found.body[1] or cursor, found.body[2]])
+
+    async def _read(self, command: Command[Any]) -> Reply:
         """Run a command that only reads, and return its reply as it is."""
 
         def send() -> Future[Sequence[Any]]:
             reply: Future[Sequence[Any]] = asyncio.get_running_loop().create_future()
-            self._send(command, None, lambda _, raw: _resolve_future(reply, raw))
+            began_s = monotonic()
+
+            def resolve(binding: Binding, raw: Sequence[Any] | Fault) -> None:
+                self._note_time(binding, began_s, raw)
+                _resolve_future(reply, raw)
+
+            self._send(command, None, resolve)
             return reply
 
         return self._reply_of(await retry_until_known(send))
@@ -141,10 +189,37 @@ class Partition:
         """Return the position of the last entry of the journal."""
         return position_of_last(await self.fetch("XREVRANGE", self.keys.journal, "+", "-", "COUNT", 1))
 
+    async def read_clock_step(self) -> int | None:
+        """Return by how many milliseconds an entry's id is later than its time, at most; None if unknown."""
+        found = await self.fetch("HGET", self.keys.key("meta"), "clock_behind_ms")
+        return int(found) if found else None
+
     async def read_journal(self, after: Position, limit: int, until: str = "+") -> JournalBatch:
-        """Read the entries after a position, without a script: the journal never changes."""
-        found = await self.fetch("XRANGE", self.keys.journal, f"({after}", until, "COUNT", limit)
-        return batch_of(found, after, limit, self._unreadable)
+        """Read the entries after a position, also trimmed ones, without a script: the journal never changes."""
+        found = await self.fetch("XRANGE", self.keys.journal, str(after), until, "COUNT", limit + 1)
+        if found and found[0][0] == str(after):
+            return batch_of(found[1:], after, limit, self._unreadable)  # what follows is there, too
+        trimmed = await self.read_trimmed()
+        if trimmed is not None and after < trimmed.to:
+            last = LAST if until == "+" else Position.of(until)
+            return await self.history_of(trimmed).read(trimmed, after, limit, last)
+        return batch_of(found[:limit], after, limit, self._unreadable)
+
+    async def read_trimmed(self) -> Trimmed | None:
+        """Return up to which entry the journal left the store; None if all of it is there."""
+        to, checkpoint = await self.fetch("HMGET", self.keys.key("archive"), "trimmed_to", "checkpoint")
+        return Trimmed(self.number, Position.of(to), checkpoint) if to else None
+
+    def history_of(self, trimmed: Trimmed) -> History:
+        """Return the history that left the store.
+
+        Raises:
+            ArchiveUnavailable: no archive is attached.
+
+        """
+        if self.history is None:
+            raise ArchiveUnavailable(NOT_ATTACHED.format(trimmed.to))
+        return self.history
 
     def decode(self, command: Command[Value], reply: Reply) -> Outcome[Value]:
         """Turn a reply into the outcome of a command."""
@@ -184,9 +259,7 @@ class Partition:
         if isinstance(raw, Fault):
             on_result(raw)
             return
-        script_time = self._script_times[binding.script.name]
-        script_time.calls += 1
-        script_time.total_s += monotonic() - began_s
+        self._note_time(binding, began_s, raw)
         result: Outcome[Any] | Fault
         try:
             reply = self._reply_of(raw)
@@ -196,7 +269,34 @@ class Partition:
         except Exception:
             logger.exception("the reply of %s cannot be read", binding.script.name)
             result = InternalError()
+        if isinstance(result, Outcome) and isinstance(result.details.get("entry"), str):
+            task = asyncio.get_running_loop().create_task(self._add_entry(result, on_result))
+            self._additions.add(task)
+            task.add_done_callback(self._additions.discard)
+            return
         on_result(result)
+
+    async def _add_entry(self, outcome: Outcome[Any], on_result: Callable[[Any], None]) -> None:
+        """Resolve an outcome that names an entry which was trimmed."""
+        entry_id: str = outcome.details["entry"]
+        result: Outcome[Any] | Fault = InternalError()
+        try:
+            if trimmed := await self.read_trimmed():
+                found = await self.history_of(trimmed).read_entries(trimmed, [entry_id])
+                entry = entry_from(raw_of(found[entry_id]))
+                result = outcome._replace(details={**outcome.details, "entry": entry})
+        except Fault as fault:
+            result = fault
+        except Exception:
+            logger.exception("the entry %s cannot be read", entry_id)
+        on_result(result)
+
+    def _note_time(self, binding: Binding, began_s: float, raw: Sequence[Any] | Fault) -> None:
+        if isinstance(raw, Fault):
+            return
+        script_time = self._script_times[binding.script.name]
+        script_time.calls += 1
+        script_time.total_s += monotonic() - began_s
 
     def _reply_of(self, raw: Sequence[Any]) -> Reply:
         """Read a reply and its time.

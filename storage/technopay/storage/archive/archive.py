@@ -13,6 +13,7 @@ from technopay.storage.archive.rows import (
     Record,
     event_rows,
     first_chain,
+    from_json,
     invoice_row,
     payment_row,
     record_rows,
@@ -183,6 +184,34 @@ class Archive:
         )  # fmt: skip
         return rows[0] if rows else None
 
+    async def read_events_at(self, partition: int, positions: Sequence[Position]) -> Sequence[Row]:
+        """Read the rows of `events` at these positions."""
+        if not positions:
+            return []
+        places = ", ".join(f"(${number}, ${number + 1})" for number in range(2, 2 * len(positions) + 2, 2))
+        statement = (
+            f"SELECT * FROM events WHERE partition = $1 AND (entry_ms, entry_number) IN (VALUES {places})"  # noqa: S608
+        )
+        return await self.database.fetch(statement, partition, *(each for pair in positions for each in pair))
+
+    async def read_events_backwards(
+        self, partition: int, before: Position, limit: int, until: Position
+    ) -> Sequence[Row]:
+        """Read the rows of `events` before a position, and not behind another one, newest first."""
+        return await self.database.fetch(
+            "SELECT * FROM events WHERE partition = $1 AND (entry_ms, entry_number) < ($2, $3)"
+            " AND (entry_ms, entry_number) <= ($4, $5) ORDER BY entry_ms DESC, entry_number DESC LIMIT $6",
+            partition, *before, *until, limit,
+        )  # fmt: skip
+
+    async def read_last_event(self, partition: int, until: Position) -> ArchivePosition | None:
+        """Return the position of the last row of `events` that is not behind another position."""
+        rows = await self.read_events_backwards(partition, LAST, 1, until)
+        if not rows:
+            return None
+        _, entry_ms, entry_number, *_, chain = rows[0]
+        return ArchivePosition(Position(entry_ms, entry_number), chain, 0)
+
     async def read_table(self, table: str, partition: int, batch: int) -> AsyncIterator[Row]:
         """Read the rows of `payments` or `invoices` of a partition, by id."""
         last = ""
@@ -208,6 +237,21 @@ class Archive:
         places = ", ".join(f"${number}" for number in range(2, len(ids) + 2))
         statement = f"SELECT id FROM {table} WHERE partition = $1 AND id IN ({places})"  # noqa: S608
         return {row[0] for row in await self.database.fetch(statement, partition, *ids)}
+
+    async def read_invoices_of(self, partition: int, ids: Sequence[str]) -> Mapping[str, str]:
+        """Return the invoices of those of these payments that the archive has."""
+        places = ", ".join(f"${number}" for number in range(2, len(ids) + 2))
+        statement = f"SELECT id, invoice_id FROM payments WHERE partition = $1 AND id IN ({places})"  # noqa: S608
+        return {row[0]: row[1] for row in await self.database.fetch(statement, partition, *ids)}
+
+    async def read_records(self, partition: int, ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """Return those of these payments and invoices that the archive has, as they were read last."""
+        places, found = ", ".join(f"${number}" for number in range(2, len(ids) + 2)), {}
+        for table in ("payments", "invoices"):
+            statement = f"SELECT id, record FROM {table} WHERE partition = $1 AND id IN ({places})"  # noqa: S608
+            rows = await self.database.fetch(statement, partition, *ids)
+            found.update({row[0]: from_json(row[1]) for row in rows})
+        return found
 
     async def append(
         self,

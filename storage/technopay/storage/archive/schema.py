@@ -119,6 +119,31 @@ VERSIONS = (
         GROUP BY day, currency
         """,
     ),
+    (
+        """
+        CREATE TABLE checkpoints (
+            partition BIGINT NOT NULL,
+            entry_ms BIGINT NOT NULL,
+            entry_number BIGINT NOT NULL,
+            entries BIGINT NOT NULL,
+            chain TEXT NOT NULL,
+            digest_before TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            PRIMARY KEY (partition, entry_ms, entry_number),
+            UNIQUE (partition, digest_before)
+        )
+        """,
+        """
+        CREATE TABLE checkpoint_rows (
+            partition BIGINT NOT NULL,
+            entry_ms BIGINT NOT NULL,
+            entry_number BIGINT NOT NULL,
+            number BIGINT NOT NULL,
+            content JSON NOT NULL,
+            PRIMARY KEY (partition, entry_ms, entry_number, number)
+        )
+        """,
+    ),
 )
 """The statements that lead from each version to the next one."""
 IDENTITY = "CREATE TABLE IF NOT EXISTS archive (name TEXT PRIMARY KEY, value TEXT NOT NULL)"

@@ -1,4 +1,4 @@
--- search_invoices(user_id, merchant, reference, status, cursor, limit) no-writes
+-- search_invoices(user_id, merchant, reference, status, cursor, limit, archived...) no-writes
 --
 -- List invoices of all users, newest first; '' for no filter. See shared/search.lua.
 --
@@ -37,6 +37,6 @@ if is_exact then
 elseif user_id ~= '' then
     invoices, next_cursor, places = search_index(key('invoices', user_id), cursor, limit, matching)
 else
-    invoices, next_cursor, places = search_journal('invoice.created', cursor, limit, matching)
+    invoices, next_cursor, places = search_journal('invoice.created', cursor, limit, archived, matching)
 end
 return {'ok', at, '', invoices, next_cursor, places}

@@ -1,0 +1,68 @@
+"""The part of a store's history that left it, read from its archive."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from technopay.engine.errors import ArchiveUnavailable
+from technopay.engine.values import JournalBatch, JournalEntry, Position
+from technopay.storage.archive.archive import Archive
+from technopay.storage.archive.checkpoints import Checkpoint, read_checkpoint
+from technopay.storage.archive.database import ArchiveUnfit
+from technopay.storage.archive.rows import entry_of
+
+NOT_ATTACHED = "The archive is not attached; the history up to {} is only there."
+
+
+class Trimmed(NamedTuple):
+    """Up to which entry the journal of a partition left the store, and the digest of the checkpoint there."""
+
+    partition: int
+    to: Position
+    checkpoint: str
+
+
+class History:
+    """Reads trimmed entries of a store. Every method raises ArchiveUnavailable if the archive does not work.
+
+    An archive without the checkpoint that the store has, such as an older copy, may lack entries up to it.
+    """
+
+    def __init__(self, archive: Archive, meta: Mapping[str, str]) -> None:
+        self.archive = archive
+        self._meta = meta
+        self._proved: dict[int, tuple[Trimmed, Checkpoint]] = {}
+
+    async def checkpoint(self, trimmed: Trimmed) -> Checkpoint:
+        """Return the checkpoint that the store has."""
+        proved = self._proved.get(trimmed.partition)
+        if proved and proved[0] == trimmed:
+            return proved[1]
+        try:
+            await self.archive.bind(self._meta, creates=False)
+            found = await read_checkpoint(self.archive, *trimmed)
+        except ArchiveUnfit as error:
+            raise ArchiveUnavailable(f"The archive: {error}") from error
+        self._proved[trimmed.partition] = (trimmed, found)
+        return found
+
+    async def read(self, trimmed: Trimmed, after: Position, limit: int, until: Position) -> JournalBatch:
+        """Read trimmed entries after a position, up to another one; more follow in the store."""
+        await self.checkpoint(trimmed)
+        end = min(trimmed.to, until)
+        rows = await self.archive.read_events(trimmed.partition, after, limit, end)
+        entries = [entry_of(row) for row in rows]
+        is_whole = len(rows) < limit
+        return JournalBatch(entries, end if is_whole else Position.of(entries[-1].id), is_last=False)
+
+    async def read_entries(self, trimmed: Trimmed, ids: Sequence[str]) -> Mapping[str, JournalEntry]:
+        """Read those of these entries that were trimmed, by id."""
+        await self.checkpoint(trimmed)
+        positions = [each for each in map(Position.of, ids) if each <= trimmed.to]
+        found = await self.archive.read_events_at(trimmed.partition, positions)
+        return {entry.id: entry for entry in map(entry_of, found)}
+
+    async def read_backwards(self, trimmed: Trimmed, before: Position, limit: int) -> Sequence[JournalEntry]:
+        """Read trimmed entries before a position, newest first."""
+        await self.checkpoint(trimmed)
+        rows = await self.archive.read_events_backwards(trimmed.partition, before, limit, trimmed.to)
+        return [entry_of(row) for row in rows]
