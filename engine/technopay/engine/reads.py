@@ -101,6 +101,7 @@ class ListInvoices(Command["Page[Invoice]"]):
     user_id: str
     cursor: str
     limit: int
+    archived: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class ListPayments(Command["Page[Payment]"]):
     user_id: str
     cursor: str
     limit: int
+    archived: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,13 +190,17 @@ class ReadCreatedInvoice(Command[Invoice]):
 
 @dataclass(frozen=True, slots=True)
 class ReserveReference(Command[str]):
-    """Reserve a reference for an invoice; returns the invoice that has it. 'reference_used': another one."""
+    """Reserve a reference for an invoice; returns the invoice that has it.
+
+    'reference_used': another one has it; 'reference_archived': one that left the store.
+    """
 
     operation_id: str
     fingerprint: str
     merchant: str
     reference: str
     invoice_id: str
+    digest: str
     replaced: str = ""
 
 
@@ -337,6 +341,13 @@ class AuditMessages(Command[Raw]):
 
 
 @dataclass(frozen=True, slots=True)
+class AuditUsed(Command[list[bool]]):
+    """Read which references were used by invoices that left the store, by their digests."""
+
+    digests: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimArchive(Command[Raw]):
     """Claim the archive of a partition. 'nothing': all is archived; 'busy': another process archives."""
 
@@ -389,3 +400,28 @@ class TrimJournal(Command[None]):
     keep_ms: int
     limit: int
     webhook_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SettleReferences(Command[None]):
+    """Note that the invoices of references leave the store; four each, see the script."""
+
+    references: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DropRecords(Command[None]):
+    """Let payments and invoices that ended leave the store; two each, see the script. 'claim_lost'."""
+
+    partition: int
+    claim: str
+    entry_id: str
+    records: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRecords(Command[Raw]):
+    """Restore payments and invoices for a moment; two each, see the script. Returns how many were not there."""
+
+    partition: int
+    records: Sequence[str]

@@ -253,7 +253,7 @@ def _news(body: Sequence[Any], _: Context) -> News:
 def _owned(body: Sequence[Any], context: Context) -> Mapping[str, Subject]:
     found: dict[str, Subject] = {}
     for kind, build in SUBJECTS.items():
-        records = [record for record in body[0] if id_of(record).startswith(f"{kind[:3]}_")]
+        records = [record for record in body[0] if record and id_of(record).startswith(f"{kind[:3]}_")]
         found |= {each.id: each for each in context.each(kind, records, partial(context.subject, build))}
     return found
 

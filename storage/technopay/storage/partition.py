@@ -9,33 +9,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from technopay.engine import tracing
-from technopay.engine.commands import Command
-from technopay.engine.errors import ArchiveUnavailable, Fault, InternalError, OutcomeUnknown, StoreUnavailable
+from technopay.engine.commands import Command, CreateInvoice
+from technopay.engine.errors import Fault, InternalError, OutcomeUnknown, StoreUnavailable
+from technopay.engine.models import Invoice
 from technopay.engine.ports import Outcome
 from technopay.engine.statistics import ScriptTime, UnreadableRecords
 from technopay.engine.values import JournalBatch, Lease, Position
 from technopay.storage.archive.archive import LAST
-from technopay.storage.archive.history import NOT_ATTACHED, History, Trimmed
+from technopay.storage.archive.history import History, Trimmed
 from technopay.storage.business_days import Calendar
+from technopay.storage.commands import RestoreRecords
 from technopay.storage.decode import Reply, outcome_of
 from technopay.storage.journal import batch_of, position_of_last
-from technopay.storage.records import entry_from
+from technopay.storage.reading_through import NOT_FOUND, READS_HISTORY, ReadingThrough
 from technopay.storage.redis_keys import Keys
+from technopay.storage.references import reference_digest, referred_as
 from technopay.storage.scripts.binding import Binding, bind
 from technopay.storage.scripts.loader import OTHER_STORE, Script
 from technopay.storage.server.client import Argument, Client, StoreClient
-from technopay.storage.trimmed_reads import (
-    READS_JOURNAL,
-    SEARCHED,
-    behind,
-    missing_entries,
-    raw_of,
-    search_archived,
-    with_entries,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +40,8 @@ Send = Callable[[Command[Any], Lease | None, Callable[[Any], None]], None]
 
 RETRY_S_MAX = 5.0
 RETRY_PAUSE_S = 0.05
+BOUNDS_MAX = 3
+"""How often a command is sent again whose bounds were old, or whose record was restored."""
 NO_LEASE = Lease("", "", keep=False)
 
 
@@ -66,6 +62,9 @@ class Partition:
         self.keys = keys
         self.client: Client | None = None
         self.history: History | None = None
+        self.reference_key = b""
+        """The key of the digests of references: it is the same for the life of a store."""
+        self.through = ReadingThrough(self)
         self._store_client: StoreClient | None = None
         self._scripts = scripts
         self._calendar = calendar
@@ -74,7 +73,7 @@ class Partition:
         self._tracing = tracing.active()
         self._bindings: dict[type[Command[Any]], Binding] = {}
         self._keys: tuple[str, ...] = (keys.journal,)
-        self._additions: set[asyncio.Task[None]] = set()
+        self._completions: set[asyncio.Task[None]] = set()
         self.now_ms = 0
 
     @property
@@ -86,6 +85,7 @@ class Partition:
         keys = replace(self.keys, partition=number)
         sibling = Partition(keys, self._scripts, self._calendar, self._script_times, self._unreadable)
         sibling._bindings = self._bindings
+        sibling.reference_key = self.reference_key
         if self._store_client is not None:
             sibling.connect(self._store_client)
         return sibling
@@ -109,7 +109,7 @@ class Partition:
         on_result: Callable[[Outcome[Value] | Fault], None],
     ) -> None:
         """Send a command with all others of this loop tick; see the engine's store port."""
-        self._send(command, lease, partial(self._resolve, monotonic(), on_result))
+        self._send(command, lease, partial(self._resolve, command, monotonic(), on_result))
 
     async def run(
         self, command: Command[Value], lease: Lease | None = None, send: Send | None = None
@@ -123,11 +123,26 @@ class Partition:
             OutcomeUnknown: it may have run, and the store does not reply.
 
         """
-        send_once = partial(self.send_once, command, lease, send)
-        if isinstance(command, READS_JOURNAL):
+        if isinstance(command, READS_HISTORY):
             return self.decode(command, await self.read(command))
+        if isinstance(command, CreateInvoice) and not command.digest:
+            return cast("Outcome[Value]", await self._create_invoice(command))
+        send_once = partial(self.send_once, command, lease, send)
         outcome = await retry_until_known(send_once)
-        return await retry_until_known(send_once) if outcome.code == "bounds" else outcome
+        for _ in range(BOUNDS_MAX):
+            if outcome.code != "bounds":
+                break
+            outcome = await retry_until_known(send_once)
+        return outcome
+
+    async def _create_invoice(self, command: CreateInvoice) -> Outcome[Invoice]:
+        """Create an invoice, whose reference can be that of one that left the store."""
+        reference = command.reference or ""
+        outcome = await self.run(replace(command, digest=self.digest_of(command.merchant, reference)))
+        if outcome.code != "reference_archived":
+            return outcome
+        holder = await self.through.find_holder(command.merchant, reference)
+        return Outcome("reference_used", details={"invoice_id": holder})
 
     def send_once(
         self, command: Command[Value], lease: Lease | None = None, send: Send | None = None
@@ -138,32 +153,11 @@ class Partition:
         return outcome
 
     async def read(self, command: Command[Any]) -> Reply:
-        """Run a command that only reads; return its reply, with the entries that were trimmed."""
-        reply = await self._read(command)
-        if not isinstance(command, READS_JOURNAL) or not reply.body:
-            return reply
-        if type(command) in SEARCHED:
-            return await self._search(command, reply)
-        missing = missing_entries(command, reply)
-        trimmed = await self.read_trimmed() if missing else None
-        if trimmed is None:
-            return reply
-        return with_entries(command, reply, await self.history_of(trimmed).read_entries(trimmed, missing))
+        """Run a command that only reads; return its reply, with what left the store."""
+        reply = await self.read_raw(command)
+        return await self.through.complete(command, reply) if isinstance(command, READS_HISTORY) else reply
 
-    async def _search(self, command: Command[Any], reply: Reply) -> Reply:
-        """Go on with a search in the archive where the journal of the store ends."""
-        _, cursor, _ = reply.body
-        trimmed = await self.read_trimmed() if cursor else None
-        before = trimmed and behind(reply, trimmed)
-        if trimmed is None or before is None:
-            return reply
-        archived, cursor = await search_archived(self.history_of(trimmed), trimmed, command, before)
-        if archived is None:
-            return reply._replace(body=[[], cursor, []])
-        found = await self._read(archived)
-        return found._replace(body=[found.body[0], found.body[1] or cursor, found.body[2]])
-
-    async def _read(self, command: Command[Any]) -> Reply:
+    async def read_raw(self, command: Command[Any]) -> Reply:
         """Run a command that only reads, and return its reply as it is."""
 
         def send() -> Future[Sequence[Any]]:
@@ -202,7 +196,7 @@ class Partition:
         trimmed = await self.read_trimmed()
         if trimmed is not None and after < trimmed.to:
             last = LAST if until == "+" else Position.of(until)
-            return await self.history_of(trimmed).read(trimmed, after, limit, last)
+            return await self.through.history_of(trimmed).read(trimmed, after, limit, last)
         return batch_of(found[:limit], after, limit, self._unreadable)
 
     async def read_trimmed(self) -> Trimmed | None:
@@ -210,16 +204,14 @@ class Partition:
         to, checkpoint = await self.fetch("HMGET", self.keys.key("archive"), "trimmed_to", "checkpoint")
         return Trimmed(self.number, Position.of(to), checkpoint) if to else None
 
-    def history_of(self, trimmed: Trimmed) -> History:
-        """Return the history that left the store.
+    async def restore(self, records: Sequence[str]) -> int:
+        """Restore records that left the store; return how many were not there. See restore_records.lua."""
+        restored = (await self.run(RestoreRecords(self.number, records))).value
+        return int(restored[0]) if restored else 0
 
-        Raises:
-            ArchiveUnavailable: no archive is attached.
-
-        """
-        if self.history is None:
-            raise ArchiveUnavailable(NOT_ATTACHED.format(trimmed.to))
-        return self.history
+    def digest_of(self, merchant: str, reference: str) -> str:
+        """Return the digest of a reference."""
+        return reference_digest(self.reference_key, referred_as(merchant, reference))
 
     def decode(self, command: Command[Value], reply: Reply) -> Outcome[Value]:
         """Turn a reply into the outcome of a command."""
@@ -251,6 +243,7 @@ class Partition:
 
     def _resolve(
         self,
+        command: Command[Any],
         began_s: float,
         on_result: Callable[[Any], None],
         binding: Binding,
@@ -269,26 +262,31 @@ class Partition:
         except Exception:
             logger.exception("the reply of %s cannot be read", binding.script.name)
             result = InternalError()
-        if isinstance(result, Outcome) and isinstance(result.details.get("entry"), str):
-            task = asyncio.get_running_loop().create_task(self._add_entry(result, on_result))
-            self._additions.add(task)
-            task.add_done_callback(self._additions.discard)
+        if isinstance(result, Outcome) and (
+            result.code in NOT_FOUND or isinstance(result.details.get("entry"), str)
+        ):
+            task = asyncio.get_running_loop().create_task(self._complete(command, result, on_result))
+            self._completions.add(task)
+            task.add_done_callback(self._completions.discard)
             return
         on_result(result)
 
-    async def _add_entry(self, outcome: Outcome[Any], on_result: Callable[[Any], None]) -> None:
-        """Resolve an outcome that names an entry which was trimmed."""
-        entry_id: str = outcome.details["entry"]
-        result: Outcome[Any] | Fault = InternalError()
+    async def _complete(
+        self, command: Command[Any], outcome: Outcome[Any], on_result: Callable[[Any], None]
+    ) -> None:
+        """Resolve an outcome that lacks what left the store; for a restored record, send again."""
+        result: Outcome[Any] | Fault = outcome
         try:
-            if trimmed := await self.read_trimmed():
-                found = await self.history_of(trimmed).read_entries(trimmed, [entry_id])
-                entry = entry_from(raw_of(found[entry_id]))
+            if outcome.code in NOT_FOUND:
+                result = Outcome("bounds") if await self.through.bring_back(command) else outcome
+            else:
+                entry = await self.through.read_entry(outcome.details["entry"])
                 result = outcome._replace(details={**outcome.details, "entry": entry})
         except Fault as fault:
             result = fault
         except Exception:
-            logger.exception("the entry %s cannot be read", entry_id)
+            logger.exception("history cannot be read")
+            result = InternalError()
         on_result(result)
 
     def _note_time(self, binding: Binding, began_s: float, raw: Sequence[Any] | Fault) -> None:

@@ -32,6 +32,12 @@ LAST = Position(2**63 - 1, 2**63 - 1)
 READ_POSITIONS = "SELECT partition, entry_ms, entry_number, chain, entries FROM positions"
 NO_POSITION = "the archive has no position of partition {:02x}"
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
+ENDED = {
+    "payments": "paid_at_ms IS NOT NULL AND status IN ('succeeded', 'refunded', 'failed')",
+    "invoices": "status IN ('paid', 'void', 'expired')",
+}
+"""The rows of records that can leave the store, see drop_records.lua."""
+BEHIND_ALL_IDS = "~"
 MOVE = (
     "UPDATE positions SET entry_ms = $3, entry_number = $4, chain = $5, entries = $6"
     " WHERE partition = $1 AND chain = $2"
@@ -238,6 +244,25 @@ class Archive:
         statement = f"SELECT id FROM {table} WHERE partition = $1 AND id IN ({places})"  # noqa: S608
         return {row[0] for row in await self.database.fetch(statement, partition, *ids)}
 
+    async def list_ended(
+        self, partition: int, table: str, column: str, value: str, cursor: str, limit: int
+    ) -> Sequence[str]:
+        """List the ids of `payments` or `invoices` that ended, before a cursor, newest first."""
+        statement = (
+            f"SELECT id FROM {table} WHERE {column} = $1 AND id COLLATE BINARY < $2 AND partition = $3"  # noqa: S608
+            f" AND {ENDED[table]} ORDER BY id COLLATE BINARY DESC LIMIT $4"
+        )
+        rows = await self.database.fetch(statement, value, cursor or BEHIND_ALL_IDS, partition, limit)
+        return [row[0] for row in rows]
+
+    async def find_paid_invoice(self, merchant: str, reference: str) -> str | None:
+        """Return the paid invoice of a merchant's reference."""
+        rows = await self.database.fetch(
+            "SELECT id FROM invoices WHERE merchant = $1 AND reference = $2 AND status = 'paid'",
+            merchant, reference,
+        )  # fmt: skip
+        return rows[0][0] if rows else None
+
     async def read_invoices_of(self, partition: int, ids: Sequence[str]) -> Mapping[str, str]:
         """Return the invoices of those of these payments that the archive has."""
         places = ", ".join(f"${number}" for number in range(2, len(ids) + 2))
@@ -246,6 +271,8 @@ class Archive:
 
     async def read_records(self, partition: int, ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
         """Return those of these payments and invoices that the archive has, as they were read last."""
+        if not ids:
+            return {}
         places, found = ", ".join(f"${number}" for number in range(2, len(ids) + 2)), {}
         for table in ("payments", "invoices"):
             statement = f"SELECT id, record FROM {table} WHERE partition = $1 AND id IN ({places})"  # noqa: S608

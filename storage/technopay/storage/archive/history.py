@@ -66,3 +66,53 @@ class History:
         await self.checkpoint(trimmed)
         rows = await self.archive.read_events_backwards(trimmed.partition, before, limit, trimmed.to)
         return [entry_of(row) for row in rows]
+
+    async def read_ended(self, trimmed: Trimmed, ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """Read payments and invoices that ended with money, or without a payment, as the store had them.
+
+        With a payment also the invoice that it paid, and the other way around.
+        """
+        await self.checkpoint(trimmed)
+        found = dict(await self.archive.read_records(trimmed.partition, ids))
+        pairs = {
+            fields["invoice" if name.startswith("pay_") else "payment"]
+            for name, fields in found.items()
+            if is_paid(name, fields)
+        }
+        found.update(await self.archive.read_records(trimmed.partition, list(pairs)))
+        return {name: _as_stored(fields) for name, fields in found.items() if is_ended(name, fields)}
+
+    async def list_ended(
+        self, trimmed: Trimmed, table: str, column: str, value: str, cursor: str, limit: int
+    ) -> Sequence[str]:
+        """List the ids of ended payments or invoices before a cursor, newest first."""
+        await self.checkpoint(trimmed)
+        return await self.archive.list_ended(trimmed.partition, table, column, value, cursor, limit)
+
+    async def find_holder(self, trimmed: Trimmed, merchant: str, reference: str) -> str | None:
+        """Return the paid invoice of a reference, of any partition."""
+        await self.checkpoint(trimmed)
+        return await self.archive.find_paid_invoice(merchant, reference)
+
+
+def is_paid(record_id: str, fields: Mapping[str, str]) -> bool:
+    """Whether a record is a payment that paid its invoice, or an invoice that was paid."""
+    if record_id.startswith("pay_"):
+        return fields["status"] in ("succeeded", "refunded")
+    return fields["status"] == "paid"
+
+
+def is_ended(record_id: str, fields: Mapping[str, str]) -> bool:
+    """Whether a record can leave the store, see drop_records.lua."""
+    if record_id.startswith("pay_"):
+        return fields["status"] in ("succeeded", "refunded", "failed") and "paid_at" in fields
+    return fields["status"] in ("paid", "void", "expired")
+
+
+def _as_stored(fields: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the fields of a record without those that follow from its payment, see shared/invoice.lua."""
+    if fields["status"] != "paid":
+        return fields
+    return {name: text for name, text in fields.items() if name not in ("paid_at", "refunds")} | {
+        "status": "open"
+    }

@@ -120,6 +120,11 @@ VERSIONS = (
         """,
     ),
     (
+        # In the order of bytes, as ids are in the store.
+        "DROP INDEX payments_of_user",
+        "CREATE INDEX payments_of_user ON payments (user_id, id COLLATE BINARY)",
+        "DROP INDEX invoices_of_user",
+        "CREATE INDEX invoices_of_user ON invoices (user_id, id COLLATE BINARY)",
         """
         CREATE TABLE checkpoints (
             partition BIGINT NOT NULL,

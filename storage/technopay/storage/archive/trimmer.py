@@ -30,6 +30,7 @@ from technopay.storage.archive.checkpoints import (
     remove_rows_before,
 )
 from technopay.storage.archive.database import ArchiveUnfit
+from technopay.storage.archive.dropping import Dropping
 from technopay.storage.archive.rows import ArchivePosition, entry_of, event_row, events_chain
 from technopay.storage.audit.ledger import Ledger
 from technopay.storage.commands import ClaimTrim, TrimJournal
@@ -61,6 +62,7 @@ class Trimmable(NamedTuple):
     chain: str
     trimmed_to: Position
     checkpoint: str
+    dropped_to: Position
 
 
 class Trimmer:
@@ -121,8 +123,9 @@ class Trimmer:
             if added is None:
                 return
             last = added
-        if found.trimmed_to <= last.position <= found.bound and last.position > BEGINNING:
-            await self._remove_entries(partition, last, found)
+        can_trim = found.trimmed_to <= last.position <= found.bound and last.position > BEGINNING
+        if can_trim and await self._remove_entries(partition, last, found):
+            await self._drop_records(partition, last, found, rest)
 
     async def _due(self, number: int, last: Checkpoint, found: Trimmable) -> ArchivePosition | None:
         """Return the archived entry whose checkpoint is due, if one is.
@@ -146,7 +149,7 @@ class Trimmer:
         claimed = await partition.run(command)
         if claimed.code != "ok":
             return None
-        bound, archived_to, chain, trimmed_to, checkpoint = claimed.value or ("",) * 5
+        bound, archived_to, chain, trimmed_to, checkpoint, dropped_to = claimed.value or ("",) * 6
         beginning = str(BEGINNING)
         return Trimmable(
             claimed.token,
@@ -155,6 +158,7 @@ class Trimmer:
             chain,
             Position.of(trimmed_to or beginning),
             checkpoint,
+            Position.of(dropped_to or beginning),
         )
 
     async def _webhook_ids(self) -> Sequence[str]:
@@ -215,16 +219,40 @@ class Trimmer:
             return await add_checkpoint(self._archive, number, ledger, before, folded, pause)
         return None
 
-    async def _remove_entries(self, partition: Partition, checkpoint: Checkpoint, found: Trimmable) -> None:
-        """Let the entries before a checkpoint leave the store."""
+    async def _remove_entries(self, partition: Partition, checkpoint: Checkpoint, found: Trimmable) -> bool:
+        """Let the entries before a checkpoint leave the store; return whether all of them did."""
         number = partition.number
         command = TrimJournal(
             number, found.claim, str(checkpoint.position), checkpoint.digest, self._keep_ms, TRIMMED,
             await self._webhook_ids(),
         )  # fmt: skip
-        while (await partition.run(command)).code == "more" and not self._stopping.is_set():
+        while (code := (await partition.run(command)).code) == "more":
+            if self._stopping.is_set():
+                return False
             await self._clock.sleep(TRIM_PAUSE_S)
         await remove_rows_before(self._archive, number, min(checkpoint.position, found.trimmed_to))
+        return code == "ok"
+
+    async def _drop_records(
+        self,
+        partition: Partition,
+        checkpoint: Checkpoint,
+        found: Trimmable,
+        rest: Callable[[float], Awaitable[None]],
+    ) -> None:
+        """Let the records that ended before a checkpoint leave the store."""
+        began_s = self._clock.monotonic()
+
+        async def pause() -> None:
+            nonlocal began_s
+            await rest(self._clock.monotonic() - began_s)
+            began_s = self._clock.monotonic()
+            if self._stopping.is_set():
+                raise _ClaimLost
+
+        dropping = Dropping(self._partitions, self._archive, partition, found.claim)
+        with suppress(_ClaimLost):
+            await dropping.drop(found.dropped_to, checkpoint.position, pause)
 
     async def _rest(self, spent_s: float) -> None:
         """Leave most of the time to payments."""

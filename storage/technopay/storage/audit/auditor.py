@@ -30,7 +30,7 @@ from technopay.storage.audit.checks import (
 from technopay.storage.audit.effects import apply
 from technopay.storage.audit.invariants import BALANCE, CHANGE, MESSAGE, READABLE, differ
 from technopay.storage.audit.ledger import Ledger
-from technopay.storage.audit.references import compare_references
+from technopay.storage.audit.references import compare_references, compare_used_references
 from technopay.storage.audit.slices import compare_slices
 from technopay.storage.commands import (
     AuditInvoices,
@@ -62,7 +62,8 @@ Compare = Callable[[str, Any, Any], Iterable[Difference]]
 async def audit(partitions: Partitions, *, full: bool = False) -> Audit:
     """Recompute the invariants from the journals and compare, in bounded memory.
 
-    Behind the checkpoint of a trimmed journal; with `full` from its first entry, which the archive has.
+    That of a trimmed journal begins at its checkpoint. With `full`, the references of invoices that left the store
+    are compared with the archive, too.
     """
     counts: Counter[str] = Counter()
     differences: list[Difference] = []
@@ -70,13 +71,15 @@ async def audit(partitions: Partitions, *, full: bool = False) -> Audit:
     for partition in partitions:
         auditor = Auditor(partition, is_alone=len(partitions) == 1)
         with closing(auditor.ledger):
-            verdict = await auditor.audit(full=full)
+            verdict = await auditor.audit()
             counts.update(verdict.checked.model_dump())
             differences += verdict.differences
             periods |= auditor.ledger.periods()
             if len(partitions) > 1:
                 invoices = auditor.ledger.ids("invoice", PORTION)
                 differences += await compare_references(partitions, partition, invoices)
+            if full:
+                differences += await compare_used_references(partitions, partition)
     if len(partitions) > 1:
         differences += await compare_slices(partitions, periods)
     found = differences[:DIFFERENCES_MAX]
@@ -96,9 +99,9 @@ class Auditor:
         self._differences: list[Difference] = []
         self.ledger = Ledger(self._report)
 
-    async def audit(self, *, full: bool) -> Audit:
+    async def audit(self) -> Audit:
         """Read the journal, compare its records, and find records that are not in it."""
-        await self._begin(full=full)
+        await self._begin()
         relay = await self._catch_up()
         if not POSITION.fullmatch(relay):
             self._report(differ(READABLE, "relay", "position", "a position of the journal", relay))
@@ -124,17 +127,16 @@ class Auditor:
         )
         return Audit(clean=not self._differences, checked=checked, differences=self._differences)
 
-    async def _begin(self, *, full: bool) -> None:
+    async def _begin(self) -> None:
         """Begin at the checkpoint of the partition, if its journal was trimmed."""
         trimmed = await self._partition.read_trimmed()
         if trimmed is None:
             return
-        history = self._partition.history_of(trimmed)
+        history = self._partition.through.history_of(trimmed)
         checkpoint = await history.checkpoint(trimmed)
         self._archive = history.archive
-        if not full:
-            await load_checkpoint(self._archive, trimmed.partition, checkpoint, self.ledger)
-            self._position = self._loaded = checkpoint.position
+        await load_checkpoint(self._archive, trimmed.partition, checkpoint, self.ledger)
+        self._position = self._loaded = checkpoint.position
 
     async def _compare_all(
         self,

@@ -5,15 +5,15 @@
 -- keep_ms    for how long entries stay in the store
 -- is_wanted  '1' to claim it also if no entry can leave it; process: the name of the caller
 --
--- Returns {code, now, claim, last entry that can leave, archived_to and chain as recorded, trimmed_to, checkpoint}, '' for
--- what is unknown; 'nothing' if no entry can leave, 'busy' while another process has it
+-- Returns {code, now, claim, last entry that can leave, archived_to and chain as recorded, trimmed_to, checkpoint,
+-- dropped_to}, '' for what is unknown; 'nothing' if no entry can leave, 'busy' while another process has it
 
-local archived_to, chain, trimmed_to, checkpoint, claim, trimmer, claimed_until =
-    fields('archive', nil, 'archived_to', 'chain', 'trimmed_to', 'checkpoint', 'trim_claim', 'trimmer', 'trimming_until')
+local archived_to, chain, trimmed_to, checkpoint, dropped_to, claim, trimmer, claimed_until = fields('archive', nil,
+    'archived_to', 'chain', 'trimmed_to', 'checkpoint', 'dropped_to', 'trim_claim', 'trimmer', 'trimming_until')
 local bound = trimmable_to(keep_ms, webhook_ids)
 local oldest = redis.call('XRANGE', journal, '-', '+', 'COUNT', 2)
 local first = oldest[1] and oldest[1][1] == trimmed_to and oldest[2] or oldest[1]
-if is_wanted == '0' and (not first or is_after(first[1], bound)) then
+if is_wanted == '0' and trimmed_to == dropped_to and (not first or is_after(first[1], bound)) then
     return {'nothing', at, ''}
 end
 local remaining_ms = (tonumber(claimed_until or '') or 0) - now
@@ -26,4 +26,4 @@ if not is_claimed or trimmer ~= process then
 end
 redis.call('HSET', key('archive'), 'trimmer', process, 'trimming_until', int(now + ARCHIVE_MS))
 return {'ok', at, claim, bound, archived_to or '', chain or '', trimmed_to or '',
-    checkpoint or ''}
+    checkpoint or '', dropped_to or ''}

@@ -30,12 +30,12 @@ end
 
 local invoices, next_cursor, places = {}, '', {}
 if is_exact then
-    local holder = redis.call('HGET', key('references'), referred_as(merchant, reference))
+    local holder = redis.call('HGET', key('references'), referred_as(merchant, reference)) or archived[1]
     if holder then
         add_matching(invoices, places, holder, holder, matching)
     end
 elseif user_id ~= '' then
-    invoices, next_cursor, places = search_index(key('invoices', user_id), cursor, limit, matching)
+    invoices, next_cursor, places = search_index(key('invoices', user_id), cursor, limit, archived, matching)
 else
     invoices, next_cursor, places = search_journal('invoice.created', cursor, limit, archived, matching)
 end

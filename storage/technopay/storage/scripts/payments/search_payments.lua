@@ -33,9 +33,9 @@ if invoice_id ~= '' then
 end
 local views, next_cursor, places
 if set_aside == '1' then
-    views, next_cursor, places = search_index(key('set_aside'), cursor, limit, matching)
+    views, next_cursor, places = search_index(key('set_aside'), cursor, limit, {}, matching)
 elseif owner ~= '' then
-    views, next_cursor, places = search_index(key('payments', owner), cursor, limit, matching)
+    views, next_cursor, places = search_index(key('payments', owner), cursor, limit, archived, matching)
 else
     views, next_cursor, places =
         search_journal('payment.started', cursor, limit, archived, matching, created_from, created_to)

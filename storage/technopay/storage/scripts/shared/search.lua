@@ -70,11 +70,11 @@ local function search_journal(type, cursor, limit, archived, matching, from, to)
 end
 
 -- The members of an index, newest first. A member whose record is gone has to be left out by `matching`.
-local function search_index(index, cursor, limit, matching)
+-- With archived ids, of at most a batch, the batch behind the cursor is all that is read.
+local function search_index(index, cursor, limit, archived, matching)
     local found, places = {}, {}
-    for _ = 1, SEARCH_BATCHES do
-        local last = cursor == '' and '+' or '(' .. cursor
-        local ids = redis.call('ZREVRANGEBYLEX', index, last, '-', 'LIMIT', 0, SEARCH_BATCH)
+    for _ = 1, #archived > 0 and 1 or SEARCH_BATCHES do
+        local ids = ids_behind(index, cursor, SEARCH_BATCH, archived)
         for i, id in ipairs(ids) do
             cursor = id
             add_matching(found, places, id, id, matching)

@@ -1,7 +1,8 @@
 -- trimmable: up to which entry the journal of the partition can leave the store.
 --
 -- The hash `archive` has `trimmed_to`: entries up to it are read from the archive, where there are any left, too; and
--- `checkpoint`, the digest of the checkpoint there.
+-- `checkpoint`, the digest of the checkpoint there. Payments and invoices that ended in entries up to `dropped_to` left the
+-- store, too.
 
 -- The numbers of an entry's id, for comparisons.
 local function place_of(entry_id)
