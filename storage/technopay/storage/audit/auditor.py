@@ -62,8 +62,8 @@ Compare = Callable[[str, Any, Any], Iterable[Difference]]
 async def audit(partitions: Partitions, *, full: bool = False) -> Audit:
     """Recompute the invariants from the journals and compare, in bounded memory.
 
-    That of a trimmed journal begins at its checkpoint. With `full`, the references of invoices that left the store
-    are compared with the archive, too.
+    That of a trimmed journal begins at its checkpoint. With `full`, the references of invoices that left the
+    store are compared with the archive, too.
     """
     counts: Counter[str] = Counter()
     differences: list[Difference] = []

@@ -13,7 +13,7 @@ from technopay.storage.commands import AuditInvoices, AuditUsed, ReadReservation
 from technopay.storage.creations import home_of_reference
 from technopay.storage.partition import Partition
 from technopay.storage.partitions import Partitions
-from technopay.storage.records import Fields, fields_of
+from technopay.storage.records import fields_of
 from technopay.storage.references import reference_digest, referred_as
 
 READS = 2
@@ -45,7 +45,7 @@ async def compare_used_references(partitions: Partitions, partition: Partition) 
     history = partition.through.history_of(trimmed)
     await history.checkpoint(trimmed)
     differences: list[Difference] = []
-    suspects: list[tuple[str, Fields]] = []
+    suspects: list[tuple[str, Mapping[str, str]]] = []
     async for row in history.archive.read_table("invoices", partition.number, BATCH):
         invoice = dict(zip(INVOICE_COLUMNS, row, strict=True))
         if invoice["status"] == "paid" and invoice["reference"]:
@@ -56,7 +56,9 @@ async def compare_used_references(partitions: Partitions, partition: Partition) 
     return differences + await _unused(partitions, suspects)
 
 
-async def _unused(partitions: Partitions, invoices: Sequence[tuple[str, Fields]]) -> list[Difference]:
+async def _unused(
+    partitions: Partitions, invoices: Sequence[tuple[str, Mapping[str, str]]]
+) -> list[Difference]:
     differences = []
     for home in partitions:
         own = [
