@@ -21,7 +21,7 @@ from technopay.engine.values import JournalBatch, Lease, Position
 from technopay.storage.archive.archive import LAST
 from technopay.storage.archive.history import History, Trimmed
 from technopay.storage.business_days import Calendar
-from technopay.storage.commands import RestoreRecords
+from technopay.storage.commands import AuditUsed, RestoreRecords
 from technopay.storage.decode import Reply, outcome_of
 from technopay.storage.journal import batch_of, position_of_last
 from technopay.storage.reading_through import NOT_FOUND, READS_HISTORY, ReadingThrough
@@ -208,6 +208,10 @@ class Partition:
         """Restore records that left the store; return how many were not there. See restore_records.lua."""
         restored = (await self.run(RestoreRecords(self.number, records))).value
         return int(restored[0]) if restored else 0
+
+    async def is_used(self, merchant: str, reference: str) -> bool:
+        """Whether an invoice that left the store used a reference, whose home this is."""
+        return any((await self.run(AuditUsed([self.digest_of(merchant, reference)]))).value or ())
 
     def digest_of(self, merchant: str, reference: str) -> str:
         """Return the digest of a reference."""

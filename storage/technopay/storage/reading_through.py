@@ -66,6 +66,10 @@ class Source(Protocol):
 
     async def read_trimmed(self) -> Trimmed | None: ...
 
+    async def is_used(self, merchant: str, reference: str) -> bool:
+        """Whether an invoice that left the store used a reference, whose home this is."""
+        ...
+
     async def restore(self, records: Sequence[str]) -> int: ...
 
 
@@ -122,10 +126,11 @@ class ReadingThrough:
 
     async def find_used(self, merchant: str, reference: str) -> str:
         """Return the invoice that left the store and used a reference; '' if there is none."""
-        trimmed = await self._source.read_trimmed()
-        if trimmed is None:
-            return ""
-        return await self.history_of(trimmed).find_holder(trimmed, merchant, reference) or ""
+        return (
+            await self.find_holder(merchant, reference)
+            if await self._source.is_used(merchant, reference)
+            else ""
+        )
 
     async def find_holder(self, merchant: str, reference: str) -> str:
         """Return the invoice that used a reference, and left the store.
@@ -134,9 +139,13 @@ class ReadingThrough:
             ArchiveUnavailable: the archive does not have it.
 
         """
-        if found := await self.find_used(merchant, reference):
-            return found
-        raise ArchiveUnavailable("The archive: it lacks the invoice of a reference that was used.")
+        history = self._source.history
+        found = await history.find_holder(merchant, reference) if history else None
+        if found is None:
+            raise ArchiveUnavailable(
+                "The archive: it is not attached, or lacks the invoice of a used reference."
+            )
+        return found
 
     async def _restore(self, trimmed: Trimmed, ids: Sequence[str], user_id: str | None = None) -> int:
         restored = 0

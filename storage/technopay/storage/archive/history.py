@@ -37,13 +37,19 @@ class History:
         proved = self._proved.get(trimmed.partition)
         if proved and proved[0] == trimmed:
             return proved[1]
+        await self._bind()
         try:
-            await self.archive.bind(self._meta, creates=False)
             found = await read_checkpoint(self.archive, *trimmed)
         except ArchiveUnfit as error:
             raise ArchiveUnavailable(f"The archive: {error}") from error
         self._proved[trimmed.partition] = (trimmed, found)
         return found
+
+    async def _bind(self) -> None:
+        try:
+            await self.archive.bind(self._meta, creates=False)
+        except ArchiveUnfit as error:
+            raise ArchiveUnavailable(f"The archive: {error}") from error
 
     async def read(self, trimmed: Trimmed, after: Position, limit: int, until: Position) -> JournalBatch:
         """Read trimmed entries after a position, up to another one; more follow in the store."""
@@ -89,9 +95,9 @@ class History:
         await self.checkpoint(trimmed)
         return await self.archive.list_ended(trimmed.partition, table, column, value, cursor, limit)
 
-    async def find_holder(self, trimmed: Trimmed, merchant: str, reference: str) -> str | None:
+    async def find_holder(self, merchant: str, reference: str) -> str | None:
         """Return the paid invoice of a reference, of any partition."""
-        await self.checkpoint(trimmed)
+        await self._bind()
         return await self.archive.find_paid_invoice(merchant, reference)
 
 

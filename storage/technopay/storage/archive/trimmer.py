@@ -18,7 +18,7 @@ from technopay.engine.models import Difference
 from technopay.engine.outage_log import OutageLog
 from technopay.engine.ports import Clock
 from technopay.engine.values import BEGINNING, Position
-from technopay.storage.archive.archive import Archive
+from technopay.storage.archive.archive import LAST, Archive
 from technopay.storage.archive.checkpoints import (
     NO_CHECKPOINT,
     Checkpoint,
@@ -47,6 +47,8 @@ BATCH = 100
 TRIMMED = 500
 """Entries that leave the store at a time: all scripts wait for them."""
 TRIM_PAUSE_S = 0.005
+SCANNED = 1_000
+"""Members of the agenda that are read at a time."""
 INTERVAL_S = 600.0
 REST = 9.0
 REST_S_MAX = 2.0
@@ -115,6 +117,8 @@ class Trimmer:
         found = await self._claim(partition, is_wanted=is_lost)
         if found is None:
             return
+        needed_ms = (await self._first_message(partition)).at_ms
+        found = found._replace(bound=min(found.bound, Position(needed_ms - 1, LAST.number)))
         last = await last_checkpoint(self._archive, number)
         end = await self._due(number, last, found)
         if end is not None:
@@ -160,6 +164,17 @@ class Trimmer:
             checkpoint,
             Position.of(dropped_to or beginning),
         )
+
+    async def _first_message(self, partition: Partition) -> Position:
+        """Return the first entry that a message in the store needs; no message of an earlier entry follows."""
+        first, cursor = LAST, "0"
+        while True:
+            words = ("MATCH", "msg_*", "COUNT", SCANNED)
+            scanned, flat = await partition.fetch("ZSCAN", partition.keys.key("agenda"), cursor, *words)
+            first = min([first, *(Position.of(each.removeprefix("msg_")) for each in flat[::2])])
+            cursor = str(scanned)
+            if cursor == "0":
+                return first
 
     async def _webhook_ids(self) -> Sequence[str]:
         first = self._partitions[0]

@@ -26,22 +26,13 @@ local function earlier(one, other)
     return (one == '' or is_after(one, other)) and other or one
 end
 
--- The last id of an entry that nothing waits for: not younger than `keep_ms`, archived, relayed, and read for each of the
--- webhooks. '0-0' while work on the agenda is late by a day: then no engine runs, and messages may need their entries.
-local LATE_MS = 24 * 3600 * 1000
+-- The last id of an entry that can leave: not younger than `keep_ms`, archived, relayed, and read for each of the webhooks.
 local function trimmable_to(keep_ms, webhook_ids)
-    local bounds = {int(math.max(0, now - keep_ms)) .. '-0', fields('archive', nil, 'archived_to') or '0-0',
-        fields('relay', nil, 'cursor') or '0-0'}
+    local least = int(math.max(0, now - keep_ms)) .. '-0'
+    least = earlier(fields('archive', nil, 'archived_to') or '0-0', least)
+    least = earlier(fields('relay', nil, 'cursor') or '0-0', least)
     for _, webhook_id in ipairs(webhook_ids) do
-        bounds[#bounds + 1] = fields('webhook', webhook_id, 'cursor') or nil
-    end
-    local due = redis.call('ZRANGE', key('agenda'), 0, 0, 'WITHSCORES')
-    if due[2] and tonumber(due[2]) < now - LATE_MS then
-        return '0-0'
-    end
-    local least = bounds[1]
-    for _, bound in ipairs(bounds) do
-        least = earlier(bound, least)
+        least = earlier(fields('webhook', webhook_id, 'cursor') or least, least)
     end
     return least
 end
