@@ -388,7 +388,7 @@ class RedisStore:
             meta = await self.read_meta()
         require_ours(meta, self._timezone)
         metas = [meta]
-        self._partition.reference_key = meta["created_at"].encode()
+        self._partition.reference_key = meta.get("created_at", "").encode()
         count = int(meta["partitions"])
         if count == 1 and self._client is not None and self._client.is_cluster:
             raise StoreUnfit("the store has one partition: it can only be used on a server that is no cluster")

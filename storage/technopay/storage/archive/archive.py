@@ -34,7 +34,7 @@ NO_POSITION = "the archive has no position of partition {:02x}"
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 ENDED = {
     "payments": "paid_at_ms IS NOT NULL AND status IN ('succeeded', 'refunded', 'failed')",
-    "invoices": "status IN ('paid', 'void', 'expired')",
+    "invoices": "status IN ('paid', 'void')",
 }
 """The rows of records that can leave the store, see drop_records.lua."""
 BEHIND_ALL_IDS = "~"

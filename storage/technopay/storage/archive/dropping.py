@@ -22,7 +22,7 @@ DROPPED = 50
 ENDING = frozenset(
     {
         "payment.succeeded", "payment.failed", "payment.refunded", "payment.partially_refunded",
-        "payment.refund_failed", "invoice.voided", "invoice.expired",
+        "payment.refund_failed", "invoice.voided",
     }
 )  # fmt: skip
 """The entries after which a record can have ended."""

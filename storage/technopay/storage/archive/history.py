@@ -112,7 +112,7 @@ def is_ended(record_id: str, fields: Mapping[str, str]) -> bool:
     """Whether a record can leave the store, see drop_records.lua."""
     if record_id.startswith("pay_"):
         return fields["status"] in ("succeeded", "refunded", "failed") and "paid_at" in fields
-    return fields["status"] in ("paid", "void", "expired")
+    return fields["status"] in ("paid", "void")
 
 
 def _as_stored(fields: Mapping[str, str]) -> Mapping[str, str]:

@@ -1,6 +1,6 @@
 """The snapshot of a ledger: what is open at a position of the journal, as rows in one order.
 
-Payments that ended, and the invoices that they paid, are in it as sums only: what follows does not depend on
+Payments that ended, and invoices that are paid or void, are in it as sums only: what follows does not depend on
 them, except a refund, for which a payment is recalled. So a snapshot at a position follows from the journal up
 to there, whether it was folded from the first entry or from an earlier snapshot.
 """
@@ -39,7 +39,7 @@ ROWS: Final = {
     "wallet": "wallet ORDER BY id",
     "deposit": "deposit ORDER BY wallet, reference",
     "invoice": (
-        "invoice WHERE status = 'open' AND id NOT IN"  # noqa: S608
+        "invoice WHERE status <> 'void' AND id NOT IN"  # noqa: S608
         f" (SELECT invoice FROM payment WHERE invoice IS NOT NULL AND {PAID}) ORDER BY id"
     ),
     "payment": f"payment WHERE NOT {ENDED} ORDER BY id",

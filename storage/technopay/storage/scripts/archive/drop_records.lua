@@ -36,7 +36,7 @@ end
 
 local function drop_invoice(id)
     local user, status = fields('invoice', id, 'user', 'status')
-    if status == 'void' or status == 'expired' then
+    if status == 'void' then
         drop('invoice', id, user)
     end
 end
