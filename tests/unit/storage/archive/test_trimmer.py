@@ -163,7 +163,7 @@ async def test_one_process_trims_a_partition_at_a_time(trimming: Trimming) -> No
     assert claimed.code == "ok"
     await trimming.trimmer.run()
     assert (await trimming.trimmed_to(), await checkpoints_of(trimming)) == (BEGINNING, [])
-    await client_of(trimming.store).hset(trimming.setup.keys.key("archive"), "trimming_until", 1)
+    await trimming.end_claims()
     await trimming.trimmer.run()
     assert await trimming.kept() == [await trimming.trimmed_to()]
 
@@ -175,7 +175,7 @@ async def test_a_checkpoint_that_another_process_added_meanwhile_is_not_added_tw
     other = trimming.new_trimmer(same)
 
     async def take_over() -> None:
-        await client_of(trimming.store).hset(trimming.setup.keys.key("archive"), "trimming_until", 1)
+        await trimming.end_claims()
         await other.run()
 
     assert pausing(trimming.trimmer, monkeypatch, take_over) == []
@@ -193,7 +193,7 @@ async def test_a_trimmer_that_lost_its_claim_adds_no_checkpoint(
     monkeypatch.setattr(trimming_module, "RENEW_S", -1.0)
 
     async def take_over() -> None:
-        await client_of(trimming.store).hset(trimming.setup.keys.key("archive"), "trimming_until", 1)
+        await trimming.end_claims()
         assert (await trimming.store.run(ClaimTrim(0, -1_000, True, "another", []))).code == "ok"
 
     assert pausing(trimming.trimmer, monkeypatch, take_over) == []
@@ -229,7 +229,7 @@ async def test_the_next_trimmer_goes_on_where_one_stopped(
     await stopped.run()
     assert len(pauses) == 1
     assert (await trimming.kept(), await checkpoints_of(trimming)) == (before, [])
-    await client_of(trimming.store).hset(trimming.setup.keys.key("archive"), "trimming_until", 1)
+    await trimming.end_claims()
     await trimming.trimmer.run()
     assert await trimming.kept() == await checkpoints_of(trimming) == await rows_at(trimming.archive)
 
