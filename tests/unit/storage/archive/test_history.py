@@ -1,6 +1,7 @@
 """The history that left a store: read from its archive, and only from that one; the rest works without it."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def needing_history(setup: Setup, past: dict[str, str]) -> dict[str, Callable[[]
     again = commands.ChangeBalance(operation(), wallet_id, 1, reference="line 1", by="root")
     return {
         **{
-            name: lambda make=make: list_all(setup, make, 50)
+            name: partial(list_all, setup, make, 50)
             for name, make in searches(1).items()
             if name not in ("payments set aside", "payments of alice")
         },
