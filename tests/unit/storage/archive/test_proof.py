@@ -117,6 +117,12 @@ async def test_a_row_that_the_last_checkpoint_lacks_is_named(aged: AgedStore, co
     assert (difference.what, difference.found) == (f"row {number}", "none")
 
 
+async def test_the_last_checkpoint_has_all_rows_also_if_the_store_is_not_asked(aged: AgedStore) -> None:
+    await change(aged, f"DELETE FROM checkpoint_rows WHERE entry_ms = {LAST} AND number = 1")
+    (difference,) = (await verify(aged.archive)).differences
+    assert (difference.what, difference.found) == ("row 1", "none")
+
+
 async def test_a_row_that_was_added_to_a_checkpoint_is_named(aged: AgedStore) -> None:
     ((count,),) = await aged.archive.database.fetch(
         f"SELECT max(number) FROM checkpoint_rows WHERE entry_ms = {LAST}"
