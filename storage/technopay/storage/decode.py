@@ -259,11 +259,11 @@ def _owned(body: Sequence[Any], context: Context) -> Mapping[str, Subject]:
 
 
 def _archive_status(body: Sequence[Any], _: Context) -> ArchiveStatus:
-    archived_to, lag_ms = body[0]
+    archived_to, lag_ms, trimmed_to = body[0]
     return ArchiveStatus.trusted(
         lag_s=int(lag_ms) / 1000 if lag_ms else None,
         archived_to=from_ms(archived_to.partition("-")[0]) if archived_to else None,
-        checkpoint=None,
+        checkpoint=from_ms(trimmed_to.partition("-")[0]) if trimmed_to else None,
     )
 
 

@@ -150,7 +150,8 @@ class Partitions:
             max((each.archived_to for each in known if each.archived_to), default=None)
         ]
         archived_to = None if None in ends else min(each for each in ends if each)
-        return Outcome("ok", ArchiveStatus.trusted(lag_s=lag_s, archived_to=archived_to, checkpoint=None))
+        checkpoint = max((each.checkpoint for each in known if each.checkpoint), default=None)
+        return Outcome("ok", ArchiveStatus.trusted(lag_s=lag_s, archived_to=archived_to, checkpoint=checkpoint))
 
     async def _bind_secret(self, command: BindSecret) -> Outcome[str]:
         """Bind all partitions: each has codes."""

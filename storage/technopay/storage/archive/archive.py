@@ -18,7 +18,7 @@ from technopay.storage.archive.rows import (
     payment_row,
     record_rows,
 )
-from technopay.storage.archive.schema import ADD_ONCE, create_or_raise
+from technopay.storage.archive.schema import ADD_ONCE, create_or_raise, require_schema
 from technopay.storage.archive.sqlite import SqliteDatabase
 from technopay.storage.schema import next_incarnation
 
@@ -122,6 +122,8 @@ class Archive:
             await self.database.write(
                 [Change(ADD_ONCE, [*identity.items(), (ORIGIN, identity["incarnation"])])]
             )
+        else:
+            await require_schema(self.database)
         kept = await self.read_meta()
         for name, ours in identity.items():
             found = kept.get(name)

@@ -18,6 +18,7 @@ from technopay.engine.system import SystemClock
 from technopay.engine.values import BEGINNING, JournalEntry, Position
 from technopay.storage.archive.archive import Archive
 from technopay.storage.archive.database import ArchiveUnfit
+from technopay.storage.archive.history import Trimmed
 from technopay.storage.archive.rows import ArchivePosition, Record, event_row
 from technopay.storage.archive.trimmer import KEEP_DAYS, Trimmer
 from technopay.storage.commands import ClaimArchive, ReadRecords, RecordArchived
@@ -151,6 +152,11 @@ class Archiver:
     async def read_ends(self) -> Mapping[int, Position]:
         """Return the ends of the journals."""
         return {each.number: await each.read_end() for each in self._partitions}
+
+    async def read_trimmed(self) -> Mapping[int, Trimmed]:
+        """Return up to which entries history left the partitions of the store."""
+        found = [await each.read_trimmed() for each in self._partitions]
+        return {each.partition: each for each in found if each is not None}
 
     async def _step(self) -> bool:
         """Archive some entries of each partition; return whether there may be more."""

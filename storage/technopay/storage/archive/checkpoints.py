@@ -120,7 +120,8 @@ async def load_checkpoint(archive: Archive, partition: int, checkpoint: Checkpoi
         return
     changed = f"the checkpoint of partition {partition:02x} at {checkpoint.position} was changed in the archive"
     digest = _first_digest(partition, checkpoint)
-    async for texts in _read_rows(archive, partition, checkpoint.position):
+    async for rows in read_rows(archive, partition, checkpoint.position):
+        texts = [text for _, text in rows]
         _add_to(digest, texts)
         try:
             load(ledger, [json.loads(text) for text in texts])
@@ -174,15 +175,15 @@ async def add_checkpoint(
     checkpoint = Checkpoint(*end, before.digest, "")
     await _remove_rows(archive, partition, f"{AT} = ($2, $3)", end.position)
     number, digest = 0, _first_digest(partition, checkpoint)
-    async for texts in _texts_of(ledger):
+    async for texts in texts_of(ledger):
         _add_to(digest, texts)
         rows = [(partition, *end.position, number + place, text) for place, text in enumerate(texts, 1)]
         await archive.database.write([Change(ADD_ROWS, rows)])
         number += len(texts)
         await pause()
     kept = _first_digest(partition, checkpoint)
-    async for texts in _read_rows(archive, partition, end.position):
-        _add_to(kept, texts)
+    async for found in read_rows(archive, partition, end.position):
+        _add_to(kept, (text for _, text in found))
     if kept.digest() != digest.digest():
         raise ArchiveUnfit(f"the archive lost rows of a checkpoint at {end.position} after their commit")
     checkpoint = checkpoint._replace(digest=digest.hexdigest())
@@ -195,7 +196,7 @@ async def follows(archive: Archive, partition: int, ledger: Ledger, checkpoint: 
     """Whether a checkpoint is the one at the position of a ledger."""
     await note_invoices(archive, partition, ledger)
     digest = _first_digest(partition, checkpoint)
-    async for texts in _texts_of(ledger):
+    async for texts in texts_of(ledger):
         _add_to(digest, texts)
     return digest.hexdigest() == checkpoint.digest
 
@@ -215,15 +216,19 @@ async def _remove_rows(archive: Archive, partition: int, condition: str, positio
         await archive.database.write([Change(remove, [(partition, *position, first, first + REMOVED)])])
 
 
-async def _read_rows(archive: Archive, partition: int, position: Position) -> AsyncIterator[Sequence[str]]:
+async def read_rows(archive: Archive, partition: int, position: Position) -> AsyncIterator[Sequence[Row]]:
+    """Read the rows of a checkpoint in batches, each with its number."""
     last = 0
     while rows := await archive.database.fetch(READ_ROWS, partition, *position, last, BATCH):
-        yield [row[1] for row in rows]
+        yield rows
         last = rows[-1][0]
 
 
-async def _texts_of(ledger: Ledger) -> AsyncIterator[Sequence[str]]:
-    """Return the rows of a snapshot as texts; a thread finds them, so that the event loop does not wait."""
+async def texts_of(ledger: Ledger) -> AsyncIterator[Sequence[str]]:
+    """Return the rows of a snapshot as texts, in batches.
+
+    A thread finds them, so that the event loop does not wait.
+    """
     batches = snapshot(ledger, BATCH)
     while batch := await asyncio.to_thread(next, batches, None):
         yield [JSON.encode(row) for row in batch]

@@ -1,16 +1,18 @@
 """The part of a store's history that left it, read from its archive."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from technopay.engine.errors import ArchiveUnavailable
 from technopay.engine.values import JournalBatch, JournalEntry, Position
 from technopay.storage.archive.archive import Archive
 from technopay.storage.archive.checkpoints import Checkpoint, read_checkpoint
-from technopay.storage.archive.database import ArchiveUnfit
+from technopay.storage.archive.database import ArchiveUnfit, Row
 from technopay.storage.archive.rows import entry_of
+from technopay.storage.records import UNREADABLE
 
-NOT_ATTACHED = "The archive is not attached; the history up to {} is only there."
+NOT_ATTACHED = "The history up to {} is in an archive, and none is attached: name it by TECHNOPAY_ARCHIVE."
 
 
 class Trimmed(NamedTuple):
@@ -37,26 +39,19 @@ class History:
         proved = self._proved.get(trimmed.partition)
         if proved and proved[0] == trimmed:
             return proved[1]
-        await self._bind()
-        try:
+        with unfit_is_unavailable():
+            await self.archive.bind(self._meta, creates=False)
             found = await read_checkpoint(self.archive, *trimmed)
-        except ArchiveUnfit as error:
-            raise ArchiveUnavailable(f"The archive: {error}") from error
         self._proved[trimmed.partition] = (trimmed, found)
         return found
-
-    async def _bind(self) -> None:
-        try:
-            await self.archive.bind(self._meta, creates=False)
-        except ArchiveUnfit as error:
-            raise ArchiveUnavailable(f"The archive: {error}") from error
 
     async def read(self, trimmed: Trimmed, after: Position, limit: int, until: Position) -> JournalBatch:
         """Read trimmed entries after a position, up to another one; more follow in the store."""
         await self.checkpoint(trimmed)
         end = min(trimmed.to, until)
-        rows = await self.archive.read_events(trimmed.partition, after, limit, end)
-        entries = [entry_of(row) for row in rows]
+        with unfit_is_unavailable():
+            rows = await self.archive.read_events(trimmed.partition, after, limit, end)
+        entries = _entries_of(rows)
         is_whole = len(rows) < limit
         return JournalBatch(entries, end if is_whole else Position.of(entries[-1].id), is_last=False)
 
@@ -64,14 +59,16 @@ class History:
         """Read those of these entries that were trimmed, by id."""
         await self.checkpoint(trimmed)
         positions = [each for each in map(Position.of, ids) if each <= trimmed.to]
-        found = await self.archive.read_events_at(trimmed.partition, positions)
-        return {entry.id: entry for entry in map(entry_of, found)}
+        with unfit_is_unavailable():
+            found = await self.archive.read_events_at(trimmed.partition, positions)
+        return {entry.id: entry for entry in _entries_of(found)}
 
     async def read_backwards(self, trimmed: Trimmed, before: Position, limit: int) -> Sequence[JournalEntry]:
         """Read trimmed entries before a position, newest first."""
         await self.checkpoint(trimmed)
-        rows = await self.archive.read_events_backwards(trimmed.partition, before, limit, trimmed.to)
-        return [entry_of(row) for row in rows]
+        with unfit_is_unavailable():
+            rows = await self.archive.read_events_backwards(trimmed.partition, before, limit, trimmed.to)
+        return _entries_of(rows)
 
     async def read_ended(self, trimmed: Trimmed, ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
         """Read payments and invoices that ended with money, or without a payment, as the store had them.
@@ -79,26 +76,45 @@ class History:
         With a payment also the invoice that it paid, and the other way around.
         """
         await self.checkpoint(trimmed)
-        found = dict(await self.archive.read_records(trimmed.partition, ids))
-        pairs = {
-            fields["invoice" if name.startswith("pay_") else "payment"]
-            for name, fields in found.items()
-            if is_paid(name, fields)
-        }
-        found.update(await self.archive.read_records(trimmed.partition, list(pairs)))
-        return {name: _as_stored(fields) for name, fields in found.items() if is_ended(name, fields)}
+        with unfit_is_unavailable():
+            found = dict(await self.archive.read_records(trimmed.partition, ids))
+            pairs = {
+                fields["invoice" if name.startswith("pay_") else "payment"]
+                for name, fields in found.items()
+                if is_paid(name, fields)
+            }
+            found.update(await self.archive.read_records(trimmed.partition, list(pairs)))
+            return {name: _as_stored(fields) for name, fields in found.items() if is_ended(name, fields)}
 
     async def list_ended(
         self, trimmed: Trimmed, table: str, column: str, value: str, cursor: str, limit: int
     ) -> Sequence[str]:
         """List the ids of ended payments or invoices before a cursor, newest first."""
         await self.checkpoint(trimmed)
-        return await self.archive.list_ended(trimmed.partition, table, column, value, cursor, limit)
+        with unfit_is_unavailable():
+            return await self.archive.list_ended(trimmed.partition, table, column, value, cursor, limit)
 
     async def find_holder(self, merchant: str, reference: str) -> str | None:
         """Return the paid invoice of a reference, of any partition."""
-        await self._bind()
-        return await self.archive.find_paid_invoice(merchant, reference)
+        with unfit_is_unavailable():
+            await self.archive.bind(self._meta, creates=False)
+            return await self.archive.find_paid_invoice(merchant, reference)
+
+
+@contextmanager
+def unfit_is_unavailable() -> Iterator[None]:
+    """Raise ArchiveUnavailable where an archive must not be used: only history needs it."""
+    try:
+        yield
+    except ArchiveUnfit as error:
+        raise ArchiveUnavailable(f"The archive: {error}") from error
+    except UNREADABLE as error:
+        raise ArchiveUnavailable(f"The archive has a row that cannot be read: {error!r}") from error
+
+
+def _entries_of(rows: Iterable[Row]) -> Sequence[JournalEntry]:
+    with unfit_is_unavailable():
+        return [entry_of(row) for row in rows]
 
 
 def is_paid(record_id: str, fields: Mapping[str, str]) -> bool:

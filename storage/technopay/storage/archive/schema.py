@@ -168,8 +168,15 @@ async def create_or_raise(database: Database) -> None:
         # Of two processes that begin at once, one changes nothing and reads the version again.
         raised = Change(RAISE, [(str(version + 1), str(version))], is_condition=True)
         await database.write([raised, *map(Change, VERSIONS[version])])
-    if version > len(VERSIONS):
-        raise ArchiveUnfit(f"the archive has schema {version}, this program {len(VERSIONS)}: use a later one")
+    await require_schema(database)
+
+
+async def require_schema(database: Database) -> None:
+    """Raise ArchiveUnfit unless the tables are of the present version."""
+    version, ours = await read_version(database), len(VERSIONS)
+    if version != ours:
+        remedy = "use a later one" if version > ours else "`technopay archive run` raises it"
+        raise ArchiveUnfit(f"the archive has schema {version}, this program {ours}: {remedy}")
 
 
 async def read_version(database: Database) -> int:

@@ -18,6 +18,7 @@ from technopay.engine.models import Audit, Checked, Difference
 from technopay.engine.values import BEGINNING, Position
 from technopay.storage.archive.archive import Archive
 from technopay.storage.archive.checkpoints import apply_entries, load_checkpoint
+from technopay.storage.archive.history import unfit_is_unavailable
 from technopay.storage.audit.checks import (
     compare_invoice,
     compare_limit,
@@ -70,7 +71,7 @@ async def audit(partitions: Partitions, *, full: bool = False) -> Audit:
     periods: set[tuple[str, str]] = set()
     for partition in partitions:
         auditor = Auditor(partition, is_alone=len(partitions) == 1)
-        with closing(auditor.ledger):
+        with closing(auditor.ledger), unfit_is_unavailable():
             verdict = await auditor.audit()
             counts.update(verdict.checked.model_dump())
             differences += verdict.differences

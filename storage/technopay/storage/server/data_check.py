@@ -103,13 +103,15 @@ class DataCheck:
         watermark, seen = expected.watermark, expected.seen
         fields = fields_of(meta)
         self._check_meta(watermark, fields)
-        if seen != BEGINNING and not kept:
-            if await self._is_loss(request, watermark, seen):
-                raise StoreUnfit(loss_message(seen))
-            watermark.forget(seen)
-            seen = BEGINNING
+        found = last[0][0] if last and not self._waits_for_replicas else BEGINNING
+        is_missing = seen != BEGINNING and not kept
+        if is_missing and await self._is_lost(request, watermark, seen):
+            raise StoreUnfit(loss_message(seen))
         require_whole(fields)
-        watermark.prove(seen, last[0][0] if last and not self._waits_for_replicas else BEGINNING)
+        if is_missing:
+            watermark.forget(seen, found)
+        else:
+            watermark.prove(seen, found)
 
     def _check_meta(self, watermark: "Watermark", meta: Mapping[str, str]) -> None:
         try:
@@ -126,10 +128,10 @@ class DataCheck:
             watermark.seen = watermark.proved
             raise
 
-    async def _is_loss(self, request: Request, watermark: "Watermark", entry: str) -> bool:
-        """Record a loss in the store, so that no other engine uses it, until an operator accepts the loss.
+    async def _is_lost(self, request: Request, watermark: "Watermark", entry: str) -> bool:
+        """Return whether a missing entry is lost: a process that was paused for days expects trimmed ones.
 
-        Return False if the store finds that it is none: the entry was trimmed.
+        A loss is recorded in the store, so that no other engine uses it, until an operator accepts the loss.
         """
         if self._record_loss is None:
             return True
@@ -141,7 +143,7 @@ class DataCheck:
         if isinstance(reply, Exception):
             logger.warning("the loss of entry %s could not be recorded: %s", entry, reply)
             return True
-        return bool(reply[:1] != ["kept"])
+        return list(reply[:1]) != ["kept"]
 
 
 @dataclass(slots=True)
@@ -157,15 +159,16 @@ class Watermark:
     def see(self, entry: str) -> None:
         self.seen = max(self.seen, entry, key=Position.of)
 
-    def forget(self, entry: str) -> None:
-        """Expect an entry no longer; one that was read meanwhile is still expected."""
-        self.seen = BEGINNING if self.seen == entry else self.seen
-        self.proved = BEGINNING if self.proved == entry else self.proved
-
     def prove(self, *entries: str) -> None:
         """Note entries that were there at a check."""
         self.proved = max(self.proved, *entries, key=Position.of)
         self.see(self.proved)
+
+    def forget(self, trimmed: str, found: str) -> None:
+        """Expect an entry that was found in the place of one that was trimmed, or of an earlier one."""
+        bound = Position.of(trimmed)
+        self.proved = found if Position.of(self.proved) <= bound else self.proved
+        self.seen = found if Position.of(self.seen) <= bound else self.seen
 
 
 @dataclass(frozen=True, slots=True)
