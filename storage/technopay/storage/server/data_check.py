@@ -104,8 +104,10 @@ class DataCheck:
         fields = fields_of(meta)
         self._check_meta(watermark, fields)
         if seen != BEGINNING and not kept:
-            await self._note_loss(request, watermark, seen)
-            raise StoreUnfit(loss_message(seen))
+            if await self._is_loss(request, watermark, seen):
+                raise StoreUnfit(loss_message(seen))
+            watermark.forget(seen)
+            seen = BEGINNING
         require_whole(fields)
         watermark.prove(seen, last[0][0] if last and not self._waits_for_replicas else BEGINNING)
 
@@ -124,10 +126,13 @@ class DataCheck:
             watermark.seen = watermark.proved
             raise
 
-    async def _note_loss(self, request: Request, watermark: "Watermark", entry: str) -> None:
-        """Record a loss in the store, so that no other engine uses it, until an operator accepts the loss."""
+    async def _is_loss(self, request: Request, watermark: "Watermark", entry: str) -> bool:
+        """Record a loss in the store, so that no other engine uses it, until an operator accepts the loss.
+
+        Return False if the store finds that it is none: the entry was trimmed.
+        """
         if self._record_loss is None:
-            return
+            return True
         keys = [watermark.keys.journal]
         if len(self._watermarks) > 1:
             keys.append(watermark.keys.guard(self._incarnation))
@@ -135,6 +140,8 @@ class DataCheck:
         [reply] = await request([call])
         if isinstance(reply, Exception):
             logger.warning("the loss of entry %s could not be recorded: %s", entry, reply)
+            return True
+        return bool(reply[:1] != ["kept"])
 
 
 @dataclass(slots=True)
@@ -149,6 +156,11 @@ class Watermark:
 
     def see(self, entry: str) -> None:
         self.seen = max(self.seen, entry, key=Position.of)
+
+    def forget(self, entry: str) -> None:
+        """Expect an entry no longer; one that was read meanwhile is still expected."""
+        self.seen = BEGINNING if self.seen == entry else self.seen
+        self.proved = BEGINNING if self.proved == entry else self.proved
 
     def prove(self, *entries: str) -> None:
         """Note entries that were there at a check."""

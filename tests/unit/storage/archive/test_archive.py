@@ -58,7 +58,7 @@ async def test_the_archive_of_another_store_is_refused_and_stays_as_it_is(
                 await other.bind({**META, name: value})
     assert await archive.database.fetch("SELECT * FROM positions ORDER BY partition") == before
     meta = dict(await archive.read_meta())
-    assert (meta.pop("schema"), meta.pop("origin")) == ("1", META["incarnation"])
+    assert (meta.pop("schema"), meta.pop("origin")) == ("2", META["incarnation"])
     assert meta == {name: META[name] for name in ("incarnation", "partitions", "timezone")}
 
 

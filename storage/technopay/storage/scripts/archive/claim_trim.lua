@@ -12,7 +12,10 @@ local archived_to, chain, trimmed_to, checkpoint, dropped_to, claim, trimmer, cl
     'archived_to', 'chain', 'trimmed_to', 'checkpoint', 'dropped_to', 'trim_claim', 'trimmer', 'trimming_until')
 local bound = trimmable_to(keep_ms, webhook_ids)
 local oldest = redis.call('XRANGE', journal, '-', '+', 'COUNT', 2)
-local first = oldest[1] and oldest[1][1] == trimmed_to and oldest[2] or oldest[1]
+local first = oldest[1]
+if first and first[1] == trimmed_to then
+    first = oldest[2]
+end
 if is_wanted == '0' and trimmed_to == dropped_to and (not first or is_after(first[1], bound)) then
     return {'nothing', at, ''}
 end
