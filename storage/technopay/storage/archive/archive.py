@@ -194,7 +194,11 @@ class Archive:
         """Read the rows of `events` at these positions."""
         if not positions:
             return []
-        places = ", ".join(f"(${number}, ${number + 1})" for number in range(2, 2 * len(positions) + 2, 2))
+        # PostgreSQL takes parameters in VALUES for texts.
+        places = ", ".join(
+            f"(CAST(${number} AS BIGINT), CAST(${number + 1} AS BIGINT))"
+            for number in range(2, 2 * len(positions) + 2, 2)
+        )
         statement = (
             f"SELECT * FROM events WHERE partition = $1 AND (entry_ms, entry_number) IN (VALUES {places})"  # noqa: S608
         )
