@@ -177,8 +177,8 @@ async def test_a_command_out_of_bounds_is_run_again_with_the_periods_around_the_
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert pipe.sent[1][1] == (*pipe.sent[0][1][:-8], *periods(piped, 1_783_252_800_000))
-    pipe.sent[1][2](["payment_not_found", "1783252800001", ""])
-    assert (await running).code == "payment_not_found"
+    pipe.sent[1][2](["confirmation_invalid", "1783252800001", ""])
+    assert (await running).code == "confirmation_invalid"
     assert len(pipe.sent) == 2
 
 
