@@ -76,7 +76,7 @@ class History:
         With a payment also the invoice that it paid, and the other way around.
         """
         await self.checkpoint(trimmed)
-        with unfit_is_unavailable():
+        with unfit_is_unavailable(), _unreadable_is_unavailable():
             found = dict(await self.archive.read_records(trimmed.partition, ids))
             pairs = {
                 fields["invoice" if name.startswith("pay_") else "payment"]
@@ -108,12 +108,18 @@ def unfit_is_unavailable() -> Iterator[None]:
         yield
     except ArchiveUnfit as error:
         raise ArchiveUnavailable(f"The archive: {error}") from error
+
+
+@contextmanager
+def _unreadable_is_unavailable() -> Iterator[None]:
+    try:
+        yield
     except UNREADABLE as error:
         raise ArchiveUnavailable(f"The archive has a row that cannot be read: {error!r}") from error
 
 
 def _entries_of(rows: Iterable[Row]) -> Sequence[JournalEntry]:
-    with unfit_is_unavailable():
+    with _unreadable_is_unavailable():
         return [entry_of(row) for row in rows]
 
 
