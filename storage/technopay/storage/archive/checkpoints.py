@@ -145,7 +145,11 @@ async def apply_entries(
         apply(ledger, each)
 
 
-async def note_invoices(archive: Archive, partition: int, ledger: Ledger) -> None:
+async def go_on() -> None:
+    """Pause for no time."""
+
+
+async def note_invoices(archive: Archive, partition: int, ledger: Ledger, pause: Pause = go_on) -> None:
     """Note in a ledger which invoices were paid, for its snapshot.
 
     Raises:
@@ -158,6 +162,7 @@ async def note_invoices(archive: Archive, partition: int, ledger: Ledger) -> Non
             if payment_id not in found:
                 raise ArchiveUnfit(f"the payment {payment_id} is not archived: it could not be read")
             note_invoice(ledger, payment_id, found[payment_id])
+        await pause()
 
 
 async def add_checkpoint(
@@ -171,7 +176,7 @@ async def add_checkpoint(
         ArchiveUnfit: the archive does not have the rows that were committed, or not a payment of the journal.
 
     """
-    await note_invoices(archive, partition, ledger)
+    await note_invoices(archive, partition, ledger, pause)
     checkpoint = Checkpoint(*end, before.digest, "")
     await _remove_rows(archive, partition, f"{AT} = ($2, $3)", end.position)
     number, digest = 0, _first_digest(partition, checkpoint)

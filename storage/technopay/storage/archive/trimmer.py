@@ -121,8 +121,9 @@ class Trimmer:
         found = found._replace(bound=min(found.bound, Position(needed_ms - 1, LAST.number)))
         last = await last_checkpoint(self._archive, number)
         end = await self._due(number, last, found)
+        if end is not None or last.position > found.trimmed_to:
+            await self._require_same_history(partition, end or ArchivePosition(*last[:3]), found)
         if end is not None:
-            await self._require_same_history(partition, end, found)
             added = await self._add_checkpoint(partition, last, end, rest)
             if added is None:
                 return
@@ -185,7 +186,8 @@ class Trimmer:
         number, position = partition.number, end.position
         raw = await partition.fetch("XRANGE", partition.keys.journal, str(position), str(position))
         kept = await self._archive.read_event(number, position)
-        if not raw or kept is None or kept[:7] != event_row(number, entry_from(raw[0]), "")[:7]:
+        ours = (*event_row(number, entry_from(raw[0]), "")[:7], end.chain) if raw else None
+        if kept != ours:
             raise ArchiveUnfit(
                 f"entry {position} of partition {number:02x} differs in the store and its archive"
             )
