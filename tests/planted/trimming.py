@@ -6,7 +6,7 @@ STORAGE = "tests/unit/storage"
 TRIMMABLE = f"{STORAGE}/test_trimmable.py"
 ACROSS = f"{STORAGE}/test_audit_across_cuts.py"
 DAMAGE = f"{STORAGE}/test_damage_across_cuts.py"
-HEALTH = f"{STORAGE}/server/test_health.py"
+DATA = f"{STORAGE}/server/test_data_check.py"
 TRIMMER = f"{STORAGE}/archive/test_trimmer.py"
 CHECKPOINTS = f"{STORAGE}/archive/test_checkpoints.py"
 RESTORES = f"{STORAGE}/archive/test_trimmed_restores.py"
@@ -126,7 +126,7 @@ CONDITIONS = (
         "closed-for-a-trimmed-entry",
         "A store is not closed because an entry that was read from its archive is not in it.",
         (storage("server/data_check", "await self._is_loss(request, watermark, seen)", "seen"),),
-        (f"{HEALTH}::test_an_entry_that_left_the_store_for_its_archive_is_no_loss",),
+        (f"{DATA}::test_an_entry_that_left_the_store_for_its_archive_is_no_loss",),
     ),
 )
 CUTS = (

@@ -25,6 +25,7 @@ from technopay.storage.commands import AuditUsed, RestoreRecords
 from technopay.storage.decode import Reply, outcome_of
 from technopay.storage.journal import batch_of, position_of_last
 from technopay.storage.reading_through import NOT_FOUND, READS_HISTORY, ReadingThrough
+from technopay.storage.records import UNREADABLE
 from technopay.storage.redis_keys import Keys
 from technopay.storage.references import reference_digest, referred_as
 from technopay.storage.scripts.binding import Binding, bind
@@ -124,7 +125,7 @@ class Partition:
 
         """
         if isinstance(command, READS_HISTORY):
-            return self.decode(command, await self.read(command))
+            return await self._run_read(command)
         if isinstance(command, CreateInvoice) and not command.digest:
             return cast("Outcome[Value]", await self._create_invoice(command))
         send_once = partial(self.send_once, command, lease, send)
@@ -156,6 +157,19 @@ class Partition:
         """Run a command that only reads; return its reply, with what left the store."""
         reply = await self.read_raw(command)
         return await self.through.complete(command, reply) if isinstance(command, READS_HISTORY) else reply
+
+    async def _run_read(self, command: Command[Value]) -> Outcome[Value]:
+        """Read what may have left the store.
+
+        Raises:
+            InternalError: the reply cannot be read.
+
+        """
+        try:
+            return self.decode(command, await self.read(command))
+        except UNREADABLE:
+            logger.exception("the reply of %s cannot be read", type(command).__name__)
+            raise InternalError from None
 
     async def read_raw(self, command: Command[Any]) -> Reply:
         """Run a command that only reads, and return its reply as it is."""
