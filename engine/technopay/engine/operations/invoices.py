@@ -69,7 +69,7 @@ async def find_invoice(runtime: Runtime, *, invoice_id: str) -> Invoice:
     return await runtime.value_of(ReadInvoice(id_or_unknown(invoice_id)))
 
 
-@operation("validation_failed")
+@operation("validation_failed archive_unavailable")
 async def search_invoices(
     runtime: Runtime, *, user_id: UserId | None = None, merchant: Name | None = None,
     reference: Name | None = None, status: InvoiceStatus | None = None, limit: PageLimit = 20, cursor: str = ""

@@ -103,7 +103,7 @@ async def find_payment(runtime: Runtime, *, payment_id: str) -> OperatorPayment:
     return await runtime.value_of(FindPayment(id_or_unknown(payment_id)))
 
 
-@operation("validation_failed")
+@operation("validation_failed archive_unavailable")
 async def search_payments(
     runtime: Runtime, *, status: PaymentStatus | None = None, user_id: UserId | None = None,
     set_aside: bool | None = None, invoice_id: str | None = None, created_from: Time | None = None,

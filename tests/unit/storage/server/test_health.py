@@ -7,57 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.fixtures.checked_server import INFO, META, SETTINGS, FakeServer
 
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable, StoreUnfit
 from technopay.storage.redis_keys import Keys
-from technopay.storage.schema import SCHEMA
 from technopay.storage.scripts.loader import load_scripts
 from technopay.storage.server.connection import Command
 from technopay.storage.server.data_check import DataCheck
 from technopay.storage.server.health import Durability, HealthCheck
-
-INFO = "# Server\r\nredis_version:7.0.15\r\n\r\n# Replication\r\nrole:master\r\ncluster_enabled:0\r\n"
-SETTINGS = ["appendonly", "yes", "appendfsync", "always", "no-appendfsync-on-rewrite", "no",
-            "maxmemory-policy", "noeviction"]  # fmt: skip
-META = {"schema": SCHEMA, "partitions": "1", "timezone": "UTC", "incarnation": "first"}
-
-
-class FakeServer:
-    """Replies to the commands of a health check; a test changes the replies."""
-
-    def __init__(self) -> None:
-        self.info: Any = INFO
-        self.settings: Any = SETTINGS
-        self.meta: Any = dict(META)
-        self.journal: Any = ["100-0", "200-0"]
-        self.again: Any = None
-        self.loss: Any = ["ok", "1", ""]
-
-    async def request(self, commands: Sequence[Command]) -> list[Any]:
-        return [self._reply(command) for command in commands]
-
-    async def refuse(self, health: HealthCheck, words: str | None, error: type[Exception] = StoreUnfit) -> None:
-        """Check the store, which is refused with these words."""
-        with pytest.raises(error, match=words):
-            await health.check(self.request)
-
-    def _reply(self, command: Command) -> Any:
-        if command == ("INFO", "server") and self.again is not None:
-            return self.again
-        if command[0] == "INFO":
-            return self.info
-        if command[0] == "FCALL":
-            return self.loss
-        if command[0] == "CONFIG":
-            return self.settings
-        if command[0] == "HGETALL":
-            is_read = isinstance(self.meta, dict)
-            return [word for pair in self.meta.items() for word in pair] if is_read else self.meta
-        if isinstance(self.journal, Exception):
-            return self.journal
-        if command[0] == "XREVRANGE":
-            return [[entry, ["type", "x"]] for entry in self.journal[-1:]]
-        return [[entry, ["type", "x"]] for entry in self.journal if entry == command[2]]
 
 
 @pytest.fixture
@@ -358,77 +315,6 @@ async def test_a_loss_is_recorded_in_the_store_and_closes_it_for_engines_that_sa
 
     server.meta["lost:200-0"] = "100-0"
     await server.refuse(make_health(), "entry 200-0 of its journal is missing")
-
-
-@pytest.mark.parametrize("waits_for_replicas", [False, True])
-async def test_an_entry_that_was_trimmed_while_the_process_was_paused_is_no_loss(
-    server: FakeServer, *, waits_for_replicas: bool
-) -> None:
-    data = DataCheck(Keys(), "UTC", load_scripts()["record_loss"], waits_for_replicas=waits_for_replicas)
-    health = HealthCheck(data, durability="always")
-    data.adopt(META)
-    data.note_entry("200-0")
-    await health.check(server.request)
-    server.journal, server.loss = ["700-0", "800-0"], ["kept", "1", ""]
-    await health.check(server.request)
-
-    # The trimmed entry is forgotten; a later one that is missing is a loss.
-    server.loss = ["ok", "1", ""]
-    await health.check(server.request)
-    data.note_entry("800-0")
-    await health.check(server.request)
-    server.journal.pop()
-    await server.refuse(health, "entry 800-0 of its journal is missing")
-
-
-async def test_a_last_entry_that_was_only_seen_by_a_check_is_expected_after_trimming_unless_replicas_are(
-    server: FakeServer,
-) -> None:
-    for waits_for_replicas in (False, True):
-        server.journal, server.loss = ["700-0", "800-0"], ["kept", "1", ""]
-        script = load_scripts()["record_loss"]
-        data = DataCheck(Keys(), "UTC", script, waits_for_replicas=waits_for_replicas)
-        health = HealthCheck(data, durability="always")
-        data.adopt(META)
-        data.note_entry("200-0")
-        await health.check(server.request)
-        server.journal, server.loss = ["700-0"], ["ok", "1", ""]
-        if waits_for_replicas:
-            await health.check(server.request)
-        else:
-            await server.refuse(health, "entry 800-0 of its journal is missing")
-
-
-async def test_an_entry_that_was_read_while_a_trimmed_one_is_looked_for_is_still_expected(
-    server: FakeServer,
-) -> None:
-    data = DataCheck(Keys(), "UTC", load_scripts()["record_loss"])
-    health = HealthCheck(data, durability="always")
-    data.adopt(META)
-    data.note_entry("200-0")
-
-    async def request(commands: Sequence[Command]) -> list[Any]:
-        if commands[0][0] == "FCALL":
-            data.note_entry("900-0")
-        return await server.request(commands)
-
-    server.journal, server.loss = ["800-0"], ["kept", "1", ""]
-    await health.check(request)
-    server.loss = ["ok", "1", ""]
-    await server.refuse(health, "entry 900-0 of its journal is missing")
-
-
-async def test_a_missing_entry_is_a_loss_as_long_as_the_store_does_not_know_that_it_was_trimmed(
-    server: FakeServer,
-) -> None:
-    data = DataCheck(Keys(), "UTC", load_scripts()["record_loss"])
-    health = HealthCheck(data, durability="always")
-    data.adopt(META)
-    data.note_entry("300-0")
-    server.loss = RuntimeError("ERR Function not found")
-    await server.refuse(health, "entry 300-0 of its journal is missing")
-    server.loss = ["kept", "1", ""]
-    await health.check(server.request)
 
 
 async def test_partitions_are_checked_in_turn_and_all_of_them_on_a_new_connection(server: FakeServer) -> None:
