@@ -26,12 +26,6 @@ HISTORIES = (
         (SAME_READS,),
     ),
     Breakage(
-        "statements-without-history",
-        "Statements and lists of entries have trimmed ones, too.",
-        (storage("partition", "missing = missing_entries(command, reply)", "missing = []"),),
-        (SAME_READS,),
-    ),
-    Breakage(
         "reference-without-its-entry",
         "A deposit whose reference is used names the entry, also a trimmed one.",
         (storage("partition", 'isinstance(result.details.get("entry"), str)', "result is None"),),
@@ -77,10 +71,7 @@ HISTORIES = (
                 "if not found and not await has_checkpoint(",
             ),
         ),
-        (
-            f"{RESTORES}::test_a_backup_that_lacks_several_checkpoints_gives_the_store_another_digest",
-            f"{RESTORES}::test_a_backup_gets_its_checkpoint_also_while_nothing_more_can_leave",
-        ),
+        (f"{RESTORES}::test_a_backup_gets_its_checkpoint_also_while_nothing_more_can_leave",),
     ),
     Breakage(
         "restored-archive-waits-for-a-trim",

@@ -110,14 +110,13 @@ async def test_a_backup_that_lacks_several_checkpoints_gives_the_store_another_d
     assert (str(checkpoint.position), checkpoint.digest) == (after["trimmed_to"], after["checkpoint"])
     assert (await whole_journal(trimming))[: len(journal)] == journal
     await assert_clean(trimming.store)
-    # It goes on from there; the archive of before is no longer the store's.
-    await relay_journals(trimming.store)
-    await reconcile(trimming, backup)
-    assert await trimming.kept() == [await trimming.trimmed_to()]
+    # The archive of before is no longer the store's.
     await trimming.store.attach(trimming.archive)
     with pytest.raises(ArchiveUnavailable, match="lacks the checkpoint"):
         await whole_journal(trimming)
-    await trimming.store.attach(backup)
+    await relay_journals(trimming.store)
+    await reconcile(trimming, backup)
+    assert await trimming.kept() == [await trimming.trimmed_to()]
 
 
 async def test_a_backup_gets_its_checkpoint_also_while_nothing_more_can_leave(
