@@ -38,7 +38,8 @@ class Pipe:
         self.sent.append((script, tuple(arguments), on_result))
 
     def send_command(self, words: Sequence[Argument], on_result: OnResult) -> None:
-        raise AssertionError(f"no script: {words}")
+        assert words[0] == "HMGET", f"no script: {words}"
+        on_result([None, None])  # nothing left the store
 
     async def info(self) -> dict[str, str]:
         return {}
