@@ -22,7 +22,7 @@ from technopay.storage.archive.history import NOT_ATTACHED, History, Trimmed
 from technopay.storage.business_days import Calendar
 from technopay.storage.decode import Reply, outcome_of
 from technopay.storage.journal import batch_of, position_of_last
-from technopay.storage.records import entry_from
+from technopay.storage.records import UNREADABLE, entry_from
 from technopay.storage.redis_keys import Keys
 from technopay.storage.scripts.binding import Binding, bind
 from technopay.storage.scripts.loader import OTHER_STORE, Script
@@ -125,7 +125,7 @@ class Partition:
         """
         send_once = partial(self.send_once, command, lease, send)
         if isinstance(command, READS_JOURNAL):
-            return self.decode(command, await self.read(command))
+            return await self._run_read(command)
         outcome = await retry_until_known(send_once)
         return await retry_until_known(send_once) if outcome.code == "bounds" else outcome
 
@@ -149,6 +149,19 @@ class Partition:
         if trimmed is None:
             return reply
         return with_entries(command, reply, await self.history_of(trimmed).read_entries(trimmed, missing))
+
+    async def _run_read(self, command: Command[Value]) -> Outcome[Value]:
+        """Read what may have left the store.
+
+        Raises:
+            InternalError: the reply cannot be read.
+
+        """
+        try:
+            return self.decode(command, await self.read(command))
+        except UNREADABLE:
+            logger.exception("the reply of %s cannot be read", type(command).__name__)
+            raise InternalError from None
 
     async def _search(self, command: Command[Any], reply: Reply) -> Reply:
         """Go on with a search in the archive where the journal of the store ends."""

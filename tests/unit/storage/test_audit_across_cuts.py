@@ -30,10 +30,10 @@ async def test_books_balance_across_cuts(world: World) -> None:
     await make_past(setup, "alice")
     await assert_clean(setup.store)
     await world.trimming.trim()
-    full, behind = await world.audit(full=True), await assert_clean(setup.store)
-    assert full.clean
-    assert full.checked.payments > behind.checked.payments, "those that ended are in the checkpoint as sums"
-    assert full.checked.entries > 50
+    whole, behind = await world.audit(full=True), await assert_clean(setup.store)
+    assert whole.clean
+    assert whole.checked.payments > behind.checked.payments, "those that ended are in the checkpoint as sums"
+    assert whole.checked.entries > 50
     # Slices are granted in partitions of other users.
     assert behind.checked.entries == 0 or len(setup.store.partitions) > 1
 

@@ -213,6 +213,19 @@ def test_a_reply_that_cannot_be_read_is_a_defect(
     assert "cannot be read" in caplog.text
 
 
+@pytest.mark.parametrize("reply", [["ok", "1", "", 5], ["ok", "soon", ""], ["ok"], None])
+@pytest.mark.parametrize("kind", [reads.SearchUsers, reads.ListEntries, reads.ReadStatement])
+async def test_a_reply_to_a_read_of_the_journal_that_cannot_be_read_is_a_defect(
+    piped: RedisStore, pipe: Pipe, kind: type[Command[Any]], reply: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = asyncio.create_task(piped.run(make(kind)))
+    await asyncio.sleep(0)
+    pipe.sent[0][2](reply)
+    with pytest.raises(InternalError):
+        await running
+    assert "cannot be read" in caplog.text
+
+
 async def test_a_caller_that_left_gets_nothing(piped: RedisStore, pipe: Pipe) -> None:
     asking = asyncio.create_task(piped.run(make(reads.ReadWallet)))
     await asyncio.sleep(0)

@@ -2,8 +2,11 @@
 
 import pytest
 from support.fixtures.all_reads import entries_of, list_all, searches, statement_of
+from support.fixtures.store_setup import Setup
 from support.fixtures.trimmed_reads import assert_same_reads, make_halves
-from support.fixtures.trimming import Trimming
+from support.fixtures.trimming import Trimming, new_trimming
+
+from technopay.storage import Archive, RedisStore
 
 pytestmark = pytest.mark.any_partition
 
@@ -11,6 +14,16 @@ pytestmark = pytest.mark.any_partition
 async def test_reads_return_the_same_before_and_after_entries_left_the_store(trimming: Trimming) -> None:
     await trimming.setup.user("carol")
     await assert_same_reads(trimming, ("alice", "carol"), 3)
+
+
+async def test_reads_return_the_same_from_both_databases(
+    archive_location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with RedisStore.fake() as store, Archive.at(archive_location) as archive:
+        await (setup := Setup(store)).user("alice")
+        await assert_same_reads(await new_trimming(setup, archive, monkeypatch), ("alice",), 7)
+        for full in (False, True):
+            assert (await store.audit(full=full)).clean
 
 
 async def test_lists_that_began_before_entries_left_the_store_go_on_in_its_archive(trimming: Trimming) -> None:

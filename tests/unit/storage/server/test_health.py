@@ -357,33 +357,6 @@ async def test_a_loss_is_recorded_in_the_store_and_closes_it_for_engines_that_sa
     await server.refuse(make_health(), "entry 200-0 of its journal is missing")
 
 
-@pytest.mark.parametrize("waits", [True, False])
-async def test_an_entry_that_left_the_store_for_its_archive_is_no_loss(
-    server: FakeServer, *, waits: bool
-) -> None:
-    """It was read from the archive, or the process was stopped for days."""
-    asked: list[Command] = []
-
-    async def request(commands: Sequence[Command]) -> list[Any]:
-        asked.extend(each for each in commands if each[0] == "FCALL")
-        is_kept = [each[0] == "FCALL" and each[-1] == "200-0" for each in commands]
-        replies = await server.request(commands)
-        return [["kept", "1", ""] if kept else reply for kept, reply in zip(is_kept, replies, strict=True)]
-
-    data = DataCheck(Keys(), "UTC", load_scripts()["record_loss"], waits_for_replicas=waits)
-    health = HealthCheck(data, durability="always")
-    data.adopt(META)
-    data.note_entry("200-0")
-    server.journal = ["300-0", "400-0"]
-    for _ in range(3):
-        await health.check(request)
-    assert len(asked) == 1
-    data.note_entry("300-0")
-    server.journal = ["500-0"]
-    with pytest.raises(StoreUnfit, match=f"entry {'300-0' if waits else '400-0'} of its journal is missing"):
-        await health.check(request)
-
-
 async def test_partitions_are_checked_in_turn_and_all_of_them_on_a_new_connection(server: FakeServer) -> None:
     looked_at: list[str] = []
 
