@@ -4,6 +4,7 @@ from planted.archives import ARCHIVES
 from planted.behaviour import LIMITS_ON_BEHAVIOUR
 from planted.clusters import CLUSTERS
 from planted.corrections import CORRECTIONS
+from planted.cuts import CUTS
 from planted.events import EVENTS
 from planted.histories import HISTORIES
 from planted.load import LOAD
@@ -34,5 +35,6 @@ BREAKAGES = (
     *ARCHIVES,
     *TRIMMING,
     *HISTORIES,
+    *CUTS,
     *WEBHOOKS,
 )
