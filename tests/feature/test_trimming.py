@@ -168,6 +168,18 @@ def test_what_was_changed_by_hand_in_the_archive_is_named(home: Path) -> None:
     assert_one_line(ended, COULD_NOT_RUN, "was changed in the archive")
 
 
+def test_a_checkpoint_of_the_store_that_the_archive_lacks_is_named(home: Path) -> None:
+    with sqlite3.connect(archive_of(home)) as archive:
+        archive.execute("DELETE FROM checkpoints")
+    archive.close()
+    for command in (("audit", "--full"), ("archive", "verify")):
+        found = run_command(home, *command, *STORE, "--json")
+        assert found.returncode == DIFFERS, found.stderr
+        [difference] = json.loads(found.stdout)["differences"]
+        assert difference["subject"].startswith("checkpoint ")
+        assert difference["expected"].endswith("as the store has it")
+
+
 def test_a_full_audit_finds_what_differs_in_the_store_too(home: Path) -> None:
     with running_command(home, *DEMO, is_audited=False):
         with Redis.from_url(f"unix://{home}/data/valkey.sock", decode_responses=True) as client:
