@@ -19,9 +19,10 @@ from technopay.engine.ports import Outcome
 from technopay.engine.statistics import ScriptTime, UnreadableRecords
 from technopay.engine.values import JournalBatch, Lease, Position
 from technopay.storage.archive.archive import LAST
+from technopay.storage.archive.commands import RestoreRecords
 from technopay.storage.archive.history import History, Trimmed
 from technopay.storage.business_days import Calendar
-from technopay.storage.commands import AuditUsed, RestoreRecords
+from technopay.storage.commands import AuditUsed
 from technopay.storage.decode import Reply, outcome_of
 from technopay.storage.journal import batch_of, position_of_last
 from technopay.storage.reading_through import NOT_FOUND, READS_HISTORY, ReadingThrough

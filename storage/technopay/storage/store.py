@@ -300,9 +300,7 @@ class RedisStore:
 
     async def attach(self, archive: Archive) -> None:
         """Read from an archive what left the open store, from now on."""
-        history = History(archive, await self.read_meta())
-        for each in self._partitions:
-            each.history = history
+        self._partitions.attach(History(archive, await self.read_meta()))
 
     async def archiver(self, archive: Archive, *, keep_days: int = KEEP_DAYS) -> Archiver:
         """Return the archiver of the open store; entries that are older than `keep_days` leave the store.

@@ -12,7 +12,7 @@ from support.fixtures.trimming import Trimming
 from technopay.engine.errors import InternalError
 from technopay.engine.values import Position
 from technopay.storage.archive import dropping
-from technopay.storage.commands import DropRecords
+from technopay.storage.archive.commands import DropRecords
 from technopay.storage.partition import Partition
 
 pytestmark = pytest.mark.any_partition

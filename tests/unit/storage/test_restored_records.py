@@ -13,7 +13,7 @@ from support.fixtures.trimming import Trimming
 
 from technopay.engine import commands, reads
 from technopay.engine.errors import ArchiveUnavailable
-from technopay.storage.commands import RestoreRecords
+from technopay.storage.archive.commands import RestoreRecords
 
 pytestmark = pytest.mark.any_partition
 

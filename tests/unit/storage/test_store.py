@@ -18,14 +18,8 @@ from technopay.engine.commands import AnnounceEngine, BindSecret, ChangeBalance
 from technopay.engine.ports import Store
 from technopay.engine.reads import ReadUser
 from technopay.storage import RedisStore
-from technopay.storage.commands import (
-    ClaimArchive,
-    MarkDemo,
-    ReportSlices,
-    SettleReferences,
-    SliceReport,
-    WriteTick,
-)
+from technopay.storage.archive.commands import ClaimArchive, SettleReferences
+from technopay.storage.commands import MarkDemo, ReportSlices, SliceReport, WriteTick
 from technopay.storage.redis_keys import KINDS, Keys
 from technopay.storage.schema import SCHEMA
 

@@ -12,7 +12,8 @@ from support.fixtures.trimming import relay_journals
 
 from technopay.engine.values import Position
 from technopay.engine.webhooks.commands import NoteWebhook
-from technopay.storage.commands import ClaimArchive, ClaimTrim, RecordArchived, RecordLoss, TrimJournal
+from technopay.storage.archive.commands import ClaimArchive, ClaimTrim, RecordArchived, TrimJournal
+from technopay.storage.commands import RecordLoss
 
 pytestmark = [pytest.mark.any_partition, pytest.mark.corrupts]
 """There is no archive, with which the books could be audited."""

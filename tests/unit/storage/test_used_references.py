@@ -23,8 +23,9 @@ from technopay.engine.errors import ArchiveUnavailable
 from technopay.engine.models import Invoice
 from technopay.engine.ports import Outcome
 from technopay.engine.reads import SearchInvoices
+from technopay.storage.archive.commands import SettleReferences
 from technopay.storage.archive.dropping import Dropping
-from technopay.storage.commands import AuditUsed, SettleReferences
+from technopay.storage.commands import AuditUsed
 from technopay.storage.references import reference_digest
 
 pytestmark = pytest.mark.any_partition

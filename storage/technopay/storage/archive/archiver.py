@@ -17,11 +17,11 @@ from technopay.engine.outage_log import OutageLog
 from technopay.engine.system import SystemClock
 from technopay.engine.values import BEGINNING, JournalEntry, Position
 from technopay.storage.archive.archive import Archive
+from technopay.storage.archive.commands import ClaimArchive, ReadRecords, RecordArchived
 from technopay.storage.archive.database import ArchiveUnfit
 from technopay.storage.archive.history import Trimmed
 from technopay.storage.archive.rows import ArchivePosition, Record, event_row
 from technopay.storage.archive.trimmer import KEEP_DAYS, Trimmer
-from technopay.storage.commands import ClaimArchive, ReadRecords, RecordArchived
 from technopay.storage.journal import entry_of
 from technopay.storage.partition import Partition
 from technopay.storage.records import UNREADABLE, fields_of

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from technopay.engine.values import JournalEntry, Position
 from technopay.storage.archive.archive import Archive
+from technopay.storage.archive.commands import DropRecords, SettleReferences
 from technopay.storage.archive.history import is_ended, is_paid
 from technopay.storage.archive.rows import entry_of
-from technopay.storage.commands import DropRecords, SettleReferences
 from technopay.storage.creations import home_of_reference
 from technopay.storage.partition import Partition
 from technopay.storage.references import reference_digest, referred_as

@@ -29,11 +29,11 @@ from technopay.storage.archive.checkpoints import (
     load_checkpoint,
     remove_rows_before,
 )
+from technopay.storage.archive.commands import ClaimTrim, TrimJournal
 from technopay.storage.archive.database import ArchiveUnfit
 from technopay.storage.archive.dropping import Dropping
 from technopay.storage.archive.rows import ArchivePosition, entry_of, event_row, events_chain
 from technopay.storage.audit.ledger import Ledger
-from technopay.storage.commands import ClaimTrim, TrimJournal
 from technopay.storage.journal import entry_of as entry_from
 from technopay.storage.partition import Partition
 

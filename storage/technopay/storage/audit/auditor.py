@@ -18,6 +18,7 @@ from technopay.engine.models import Audit, Checked, Difference
 from technopay.engine.values import BEGINNING, Position
 from technopay.storage.archive.archive import Archive
 from technopay.storage.archive.checkpoints import apply_entries, load_checkpoint
+from technopay.storage.archive.commands import ReadRecords
 from technopay.storage.archive.history import unfit_is_unavailable
 from technopay.storage.audit.checks import (
     compare_invoice,
@@ -42,7 +43,6 @@ from technopay.storage.commands import (
     AuditPosition,
     AuditUsers,
     AuditWallets,
-    ReadRecords,
 )
 from technopay.storage.decode import Raw
 from technopay.storage.partition import Partition

@@ -214,7 +214,8 @@ async def test_an_older_store_beside_its_archive_is_refused_and_nothing_leaves_i
             await call()
     checkpoints = await read_checkpoints(trimming.archive, 0)
     await trimming.end_claims()
-    await trimming.trimmer.run()
+    with pytest.raises(ArchiveUnfit, match="differs in the store and its archive"):
+        await trimming.trimmer.run()
     assert await trimming.kept() == before
     assert await read_checkpoints(trimming.archive, 0) == checkpoints
     assert await trimming.trimmed_to() == Position.of(older["trimmed_to"])

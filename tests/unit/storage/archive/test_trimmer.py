@@ -21,9 +21,9 @@ from technopay.engine.values import BEGINNING, Position
 from technopay.storage import Archive, ArchiveUnfit, RedisStore
 from technopay.storage.archive import trimmer as trimming_module
 from technopay.storage.archive.checkpoints import last_checkpoint, read_checkpoints
+from technopay.storage.archive.commands import ClaimTrim
 from technopay.storage.archive.database import Change
 from technopay.storage.archive.trimmer import Trimmer
-from technopay.storage.commands import ClaimTrim
 
 HOUR_MS = 3_600_000
 
