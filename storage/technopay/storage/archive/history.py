@@ -1,6 +1,7 @@
 """The part of a store's history that left it, read from its archive."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from technopay.engine.errors import ArchiveUnavailable
@@ -38,24 +39,21 @@ class History:
         if proved and proved[0] == trimmed:
             return proved[1]
         await self._bind()
-        try:
+        with _reading():
             found = await read_checkpoint(self.archive, *trimmed)
-        except ArchiveUnfit as error:
-            raise ArchiveUnavailable(f"The archive: {error}") from error
         self._proved[trimmed.partition] = (trimmed, found)
         return found
 
     async def _bind(self) -> None:
-        try:
+        with _reading():
             await self.archive.bind(self._meta, creates=False)
-        except ArchiveUnfit as error:
-            raise ArchiveUnavailable(f"The archive: {error}") from error
 
     async def read(self, trimmed: Trimmed, after: Position, limit: int, until: Position) -> JournalBatch:
         """Read trimmed entries after a position, up to another one; more follow in the store."""
         await self.checkpoint(trimmed)
         end = min(trimmed.to, until)
-        rows = await self.archive.read_events(trimmed.partition, after, limit, end)
+        with _reading():
+            rows = await self.archive.read_events(trimmed.partition, after, limit, end)
         entries = [entry_of(row) for row in rows]
         is_whole = len(rows) < limit
         return JournalBatch(entries, end if is_whole else Position.of(entries[-1].id), is_last=False)
@@ -64,13 +62,15 @@ class History:
         """Read those of these entries that were trimmed, by id."""
         await self.checkpoint(trimmed)
         positions = [each for each in map(Position.of, ids) if each <= trimmed.to]
-        found = await self.archive.read_events_at(trimmed.partition, positions)
+        with _reading():
+            found = await self.archive.read_events_at(trimmed.partition, positions)
         return {entry.id: entry for entry in map(entry_of, found)}
 
     async def read_backwards(self, trimmed: Trimmed, before: Position, limit: int) -> Sequence[JournalEntry]:
         """Read trimmed entries before a position, newest first."""
         await self.checkpoint(trimmed)
-        rows = await self.archive.read_events_backwards(trimmed.partition, before, limit, trimmed.to)
+        with _reading():
+            rows = await self.archive.read_events_backwards(trimmed.partition, before, limit, trimmed.to)
         return [entry_of(row) for row in rows]
 
     async def read_ended(self, trimmed: Trimmed, ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
@@ -79,13 +79,14 @@ class History:
         With a payment also the invoice that it paid, and the other way around.
         """
         await self.checkpoint(trimmed)
-        found = dict(await self.archive.read_records(trimmed.partition, ids))
-        pairs = {
-            fields["invoice" if name.startswith("pay_") else "payment"]
-            for name, fields in found.items()
-            if is_paid(name, fields)
-        }
-        found.update(await self.archive.read_records(trimmed.partition, list(pairs)))
+        with _reading():
+            found = dict(await self.archive.read_records(trimmed.partition, ids))
+            pairs = {
+                fields["invoice" if name.startswith("pay_") else "payment"]
+                for name, fields in found.items()
+                if is_paid(name, fields)
+            }
+            found.update(await self.archive.read_records(trimmed.partition, list(pairs)))
         return {name: _as_stored(fields) for name, fields in found.items() if is_ended(name, fields)}
 
     async def list_ended(
@@ -93,12 +94,23 @@ class History:
     ) -> Sequence[str]:
         """List the ids of ended payments or invoices before a cursor, newest first."""
         await self.checkpoint(trimmed)
-        return await self.archive.list_ended(trimmed.partition, table, column, value, cursor, limit)
+        with _reading():
+            return await self.archive.list_ended(trimmed.partition, table, column, value, cursor, limit)
 
     async def find_holder(self, merchant: str, reference: str) -> str | None:
         """Return the paid invoice of a reference, of any partition."""
         await self._bind()
-        return await self.archive.find_paid_invoice(merchant, reference)
+        with _reading():
+            return await self.archive.find_paid_invoice(merchant, reference)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Raise ArchiveUnavailable for an archive that cannot be used: what left the store is only there."""
+    try:
+        yield
+    except ArchiveUnfit as error:
+        raise ArchiveUnavailable(f"The archive: {error}") from error
 
 
 def is_paid(record_id: str, fields: Mapping[str, str]) -> bool:
