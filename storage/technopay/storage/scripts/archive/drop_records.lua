@@ -1,6 +1,7 @@
 -- drop_records(claim, entry_id, records...) allow-oom
 --
--- Let payments and invoices that ended leave the store: with a payment also the invoice that it paid.
+-- Let payments and invoices that ended leave the store: with a payment also the invoice that it paid. The claim ends
+-- when all are dropped that ended up to `trimmed_to`.
 --
 -- entry_id  the entry up to which records were dropped then, not behind `trimmed_to`
 -- records   two each: payment and its version, which is that of its last entry up to `trimmed_to`; or an invoice and ''
@@ -50,5 +51,8 @@ for i = 1, #records, 2 do
 end
 if not dropped_to or is_after(entry_id, dropped_to) then
     redis.call('HSET', key('archive'), 'dropped_to', entry_id, 'trimming_until', int(now + ARCHIVE_MS))
+end
+if entry_id == trimmed_to then
+    redis.call('HDEL', key('archive'), 'trimmer', 'trimming_until')
 end
 return {'ok', at, ''}
