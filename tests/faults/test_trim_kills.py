@@ -25,9 +25,8 @@ from technopay.storage import RedisStore
 from technopay.storage.archive.archive import Archive
 
 ALARM_S = 60
-PASSES = {"sqlite": 2, "postgresql": 1}
-"""Points that are passed more often are repeats of these; so is a second one before a request."""
-KILLS_MIN = {"sqlite": 35, "postgresql": 25, "store": 10, "server": 8}
+KILLS_MIN = {"trimmer": 8, "store": 12, "server": 9}
+"""Of each kind of archive, or of store, and of each kind of point."""
 OF_STORE = {"hmget", "hkeys", "xrange", "claim_trim", "trim_journal"}
 WRITTEN = {"insert checkpoint_rows", "insert checkpoints", "delete checkpoint_rows"}
 READ = {
@@ -137,9 +136,13 @@ class Kills:
         return status
 
     def chosen(self, names: Collection[str], passes: Mapping[str, int] | None = None) -> list[Point]:
-        """Return the points around these requests: their first pass, or so many."""
-        of = [(point, point.name.split(" ", 1)[1]) for point in self.points]
-        return [point for point, name in of if name in names and point.nth <= (passes or {}).get(name, 1)]
+        """Return the points of these requests: of the first pass, or of so many behind one."""
+        return [
+            point
+            for point in self.points
+            for moment, _, name in (point.name.partition(" "),)
+            if name in names and point.nth <= ((passes or {}).get(name, 1) if moment != "before" else 1)
+        ]
 
     async def go_on(self, trimmed: TrimmedStore) -> None:
         """Read what a trimmer left, let the next one go on, and bring back the state before."""
@@ -182,17 +185,19 @@ def kills(
     return Kills(valkey, namespace, archive_location, preforked, tmp_path)
 
 
+@pytest.mark.parametrize("of", ["the_store", "what_is_read", "what_is_written"])
 async def test_a_trimmer_that_is_killed_anywhere_leaves_all_history_to_be_read_and_the_next_goes_on(
-    kills: Kills,
+    kills: Kills, of: str
 ) -> None:
-    kind = "sqlite" if is_sqlite(kills.location) else "postgresql"
+    names = {"the_store": OF_STORE, "what_is_read": READ, "what_is_written": WRITTEN}[of]
+    passes = dict.fromkeys(names, 2 if is_sqlite(kills.location) else 1)
     async with kills.opened() as trimmed:
-        for point in kills.points:
-            if point.nth == 1 or (point.nth <= PASSES[kind] and not point.name.startswith("before")):
-                await kills.run(point)
-                await kills.go_on(trimmed)
+        for point in kills.chosen(names, passes):
+            await kills.run(point)
+            await kills.go_on(trimmed)
         await kills.end(trimmed)
-    assert kills.statuses[-SIGKILL] >= KILLS_MIN[kind]
+    assert {point.name for point in kills.points} == ALL
+    assert kills.statuses[-SIGKILL] >= KILLS_MIN["trimmer"]
 
 
 @pytest.mark.parametrize("kind", ["valkey", "redis"])

@@ -4,8 +4,9 @@ from planted.breakage import Breakage, lua, storage
 
 KILLS = (
     "tests/faults/test_trim_kills.py::"
-    "test_a_trimmer_that_is_killed_anywhere_leaves_all_history_to_be_read_and_the_next_goes_on[sqlite]"
+    "test_a_trimmer_that_is_killed_anywhere_leaves_all_history_to_be_read_and_the_next_goes_on"
 )
+KILLS_BESIDE_THE_STORE, KILLS_OF_WRITES = f"{KILLS}[sqlite-the_store]", f"{KILLS}[sqlite-what_is_written]"
 STORE = "tests/unit/storage/archive/test_trimmed_store.py"
 SAME = f"{STORE}::test_a_trimmed_store_reads_as_before_and_its_books_are_whole_wherever_it_is_cut"
 WHOLE = f"{STORE}::test_an_archive_that_lacks_what_left_the_store_is_refused_and_stays_empty"
@@ -35,7 +36,7 @@ CUTS = (
             lua("trim_journal", "int(now + ARCHIVE_MS))", "int(now + ARCHIVE_MS)}"),
             lua("trim_journal", TRIM_REST, f"{TRIM_REST}\nredis.call(unpack(record))"),
         ),
-        (KILLS,),
+        (KILLS_BESIDE_THE_STORE,),
     ),
     Breakage(
         "checkpoint-before-its-rows",
@@ -44,7 +45,7 @@ CUTS = (
             storage("archive/checkpoints", ADD_CHECKPOINT, ""),
             storage("archive/checkpoints", BEFORE_ROWS, f"{BEFORE_ROWS}{ADD_EARLY}"),
         ),
-        (KILLS,),
+        (KILLS_OF_WRITES,),
     ),
     Breakage(
         "rows-of-a-killed-trimmer-stay",
@@ -56,13 +57,13 @@ CUTS = (
                 "",
             ),
         ),
-        (KILLS,),
+        (KILLS_OF_WRITES,),
     ),
     Breakage(
         "rows-in-use-removed",
         "The rows of the last checkpoint stay.",
         (storage("archive/checkpoints", 'f"{AT} < ($2, $3)"', 'f"{AT} <= ($2, $3)"'),),
-        (KILLS,),
+        (KILLS_BESIDE_THE_STORE,),
     ),
     Breakage(
         "checkpoint-from-a-stale-fold",
@@ -74,7 +75,7 @@ CUTS = (
                 "number, position, BATCH, Position(end.position.at_ms - 1, 0))",
             ),
         ),
-        (f"{SAME}[deposit]", f"{SAME}[refund]", KILLS),
+        (f"{SAME}[deposit]", f"{SAME}[refund]", KILLS_OF_WRITES),
     ),
     Breakage(
         "checkpoint-behind-the-first-one",
