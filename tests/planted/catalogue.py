@@ -4,6 +4,7 @@ from planted.archives import ARCHIVES
 from planted.behaviour import LIMITS_ON_BEHAVIOUR
 from planted.clusters import CLUSTERS
 from planted.corrections import CORRECTIONS
+from planted.dropping import DROPPING
 from planted.events import EVENTS
 from planted.histories import HISTORIES
 from planted.load import LOAD
@@ -32,6 +33,7 @@ BREAKAGES = (
     *LOOKUPS_AND_CHANGES,
     *WATCHING,
     *ARCHIVES,
+    *DROPPING,
     *TRIMMING,
     *HISTORIES,
     *WEBHOOKS,
