@@ -5,6 +5,7 @@ from planted.behaviour import LIMITS_ON_BEHAVIOUR
 from planted.clusters import CLUSTERS
 from planted.corrections import CORRECTIONS
 from planted.cuts import CUTS
+from planted.dropping import DROPPING
 from planted.events import EVENTS
 from planted.histories import HISTORIES
 from planted.load import LOAD
@@ -33,6 +34,7 @@ BREAKAGES = (
     *LOOKUPS_AND_CHANGES,
     *WATCHING,
     *ARCHIVES,
+    *DROPPING,
     *TRIMMING,
     *HISTORIES,
     *CUTS,

@@ -89,10 +89,10 @@ async def test_what_nothing_waits_for_leaves_up_to_an_entry_that_stays(trim: Tri
     cut = entries[3]
     claimed = await trim.claim()
     assert claimed.code == "ok"
-    assert claimed.value == [entries[-1], entries[-1], "a chain", "", ""]
+    assert claimed.value == [entries[-1], entries[-1], "a chain", "", "", ""]
     assert await trim.trim(cut, claimed.token) == "ok"
     assert await trim.entries() == entries[3:]
-    assert (await trim.claim()).value == [entries[-1], entries[-1], "a chain", cut, "digest"]
+    assert (await trim.claim()).value == [entries[-1], entries[-1], "a chain", cut, "digest", ""]
     trimmed = await trim.setup.store._partitions[trim.number].read_trimmed()
     assert trimmed == (trim.number, Position.of(cut), "digest")
 
@@ -101,6 +101,9 @@ async def test_the_last_entry_of_a_journal_always_stays(trim: Trim) -> None:
     entries = await trim.entries()
     assert await trim.trim(entries[-1]) == "ok"
     assert await trim.entries() == entries[-1:]
+    assert (await trim.claim()).code == "ok", "records can leave yet"
+    archive = trim.setup.store._partitions[trim.number].keys.key("archive")
+    await client_of(trim.setup.store).hset(archive, "dropped_to", entries[-1])
     assert (await trim.claim()).code == "nothing", "the entry of the checkpoint is the only one"
     assert str(await trim.setup.store.read_end(trim.number)) == entries[-1]
 
@@ -176,20 +179,6 @@ async def test_what_is_too_young_stays(trim: Trim) -> None:
     at_ms = Position.of(entries[2]).at_ms
     trim.keep_ms = await trim.setup.now_ms() - at_ms + 60_000
     await trim.assert_kept(entries[2])
-
-
-@pytest.mark.parametrize(("late_ms", "is_kept"), [(DAY_MS + 60_000, True), (DAY_MS - 60_000, False)])
-async def test_nothing_leaves_while_the_agenda_is_late_by_a_day(
-    trim: Trim, late_ms: int, is_kept: bool
-) -> None:
-    setup, last = trim.setup, (await trim.entries())[-1]
-    due = await setup.now_ms() - late_ms
-    await client_of(setup.store).zadd(setup.store._partitions[trim.number].keys.key("agenda"), {"op_x": due})
-    if is_kept:
-        assert await trim.bound() == "0-0"
-        await trim.assert_kept(last)
-    else:
-        assert await trim.trim(last) == "ok"
 
 
 async def test_a_lost_claim_trims_nothing(trim: Trim) -> None:

@@ -43,7 +43,7 @@ async def assert_used(setup: Setup, reference: str, invoice_id: str) -> None:
     """Assert that a reference cannot be used again, and that nothing is written."""
     before = await written(setup)
     refused = await create(setup, reference)
-    assert (refused.code, refused.details["invoice_id"]) == ("reference_used", invoice_id)
+    assert (refused.code, refused.details.get("invoice_id")) == ("reference_used", invoice_id)
     assert await written(setup) == before
 
 
@@ -188,7 +188,7 @@ async def test_a_reference_is_never_used_twice_while_its_invoice_leaves(
         while not is_over.is_set():
             refused.append(await create(setup, reference, user_id))
             assert refused[-1].code == "reference_used"
-            assert refused[-1].details["invoice_id"] == paid[reference]
+            assert refused[-1].details.get("invoice_id") == paid[reference]
 
     async with asyncio.TaskGroup() as tasks:
         for reference in paid:
