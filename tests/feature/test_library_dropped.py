@@ -118,7 +118,7 @@ async def make_later(engine: Engine, its: Any) -> Payment:
     return await engine.confirm_payment(user_id="alice", payment_id=started.id, code=code, wait_s=4)
 
 
-def behind(cursor: str | None) -> dict[str, str]:
+def behind(cursor: str | None) -> dict[str, Any]:
     return {"cursor": cursor} if cursor else {}
 
 

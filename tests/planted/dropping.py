@@ -123,6 +123,18 @@ DROPPING = (
         ),
     ),
     Breakage(
+        "missing-while-another-restores",
+        "A record that another call restores at the same time is found.",
+        (
+            storage(
+                "reading_through",
+                "                await self._source.restore(records)\n            restored += len(records)\n",
+                "                restored += await self._source.restore(records)\n",
+            ),
+        ),
+        (f"{RESTORED}::test_calls_at_the_same_time_all_find_a_record_that_left[fake]",),
+    ),
+    Breakage(
         "record-of-another-user-restored",
         "An id of another user brings nothing back.",
         (storage("reading_through", 'if user_id in (None, fields["user"])', 'if user_id != ""'),),

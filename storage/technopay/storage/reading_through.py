@@ -148,6 +148,7 @@ class ReadingThrough:
         return found
 
     async def _restore(self, trimmed: Trimmed, ids: Sequence[str], user_id: str | None = None) -> int:
+        """Restore what left the store; return 0 if none of it did. Another call can have restored it first."""
         restored = 0
         for first in range(0, len(ids), RESTORED):
             portion = ids[first : first + RESTORED]
@@ -158,7 +159,9 @@ class ReadingThrough:
                 if user_id in (None, fields["user"])
                 for text in (record_id, json.dumps(fields))
             ]
-            restored += await self._source.restore(records) if records else 0
+            if records:
+                await self._source.restore(records)
+            restored += len(records)
         return restored
 
     def _may_lack(self, command: Command[Any], reply: Reply) -> bool:

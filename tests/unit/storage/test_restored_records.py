@@ -1,5 +1,6 @@
 """Records that are restored for a moment: they go again by themselves, unless a refund keeps them."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -77,6 +78,16 @@ async def test_a_restored_record_expires(setup: Setup, trimming: Trimming) -> No
 
     await see(are_gone, within_s=10, pause_s=0.005)
     assert (await setup.done(reads.FindPayment(payment))).status == "succeeded"
+
+
+async def test_calls_at_the_same_time_all_find_a_record_that_left(setup: Setup, trimming: Trimming) -> None:
+    payment, invoice = await gone(setup, trimming)
+    reads_of_both: list[Any] = [reads.FindPayment(payment), reads.ReadInvoice(invoice)] * 4
+    found = await asyncio.gather(*(setup.run(each) for each in reads_of_both))
+    assert {each.code for each in found} == {"ok"}
+    await client_of(setup.store).delete(setup.keys.key("payment", payment), setup.keys.key("invoice", invoice))
+    owned = await asyncio.gather(*(read_owned(setup.store, [payment, invoice], ["alice"]) for _ in range(4)))
+    assert [set(each) for each in owned] == [{payment, invoice}] * 4
 
 
 async def test_a_record_that_is_there_is_never_overwritten(setup: Setup, trimming: Trimming) -> None:

@@ -17,12 +17,9 @@ from technopay.storage import Archive, RedisStore
 from technopay.storage.archive.archive import (
     PUT_INVOICE,
     PUT_PAYMENT,
-    invoice_row,
-    payment_row,
-    record_rows,
 )
 from technopay.storage.archive.database import Change
-from technopay.storage.archive.rows import Record
+from technopay.storage.archive.rows import Record, invoice_row, payment_row, record_rows
 
 PAYMENT = {
     "user": "alice", "wallet": "wal_1", "invoice": "inv_1", "amount": "5", "currency": "EUR",
