@@ -99,9 +99,9 @@ HISTORIES = (
         ),
     ),
     Breakage(
-        "full-audit-from-the-cut",
-        "A full audit begins at the first entry.",
-        (storage("audit/auditor", "if not full:", "if trimmed:"),),
+        "archive-unverified-in-a-trimmed-part",
+        "The fold from the first entry compares each digest.",
+        (storage("archive/verify", "!= kept:", "== '':"),),
         (f"{DAMAGE}::test_a_full_audit_finds_damage_in_trimmed_history",),
     ),
     Breakage(

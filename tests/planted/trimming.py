@@ -29,7 +29,7 @@ CONDITIONS = (
     Breakage(
         "trimmed-before-a-webhook",
         "An entry leaves the store after it was read for each webhook.",
-        (lua("shared/trimmable", "fields('webhook', webhook_id, 'cursor') or nil", "nil"),),
+        (lua("shared/trimmable", "fields('webhook', webhook_id, 'cursor') or least", "least"),),
         (
             f"{TRIMMABLE}::test_what_a_webhook_has_not_read_stays",
             f"{TRIMMER}::test_a_webhook_that_is_behind_keeps_its_entries",
@@ -57,10 +57,12 @@ CONDITIONS = (
         (f"{TRIMMER}::test_entries_are_kept_for_a_week_at_least",),
     ),
     Breakage(
-        "trimmed-while-the-agenda-is-late",
-        "Nothing leaves the store while no engine runs.",
-        (lua("shared/trimmable", "tonumber(due[2]) < now - LATE_MS", "false"),),
-        (f"{TRIMMABLE}::test_nothing_leaves_while_the_agenda_is_late_by_a_day",),
+        "trimmed-before-a-message",
+        "An entry that a message in the store needs stays.",
+        (storage("archive/trimmer", "min(found.bound, Position(needed_ms - 1, LAST.number))", "found.bound"),),
+        (
+            f"{STORAGE}/archive/test_trimmed_restores.py::test_entries_from_the_first_one_on_that_a_message_needs_stay",
+        ),
     ),
     Breakage(
         "trimmed-under-a-lost-claim",
@@ -125,7 +127,7 @@ CONDITIONS = (
     Breakage(
         "closed-for-a-trimmed-entry",
         "A store is not closed because an entry that was read from its archive is not in it.",
-        (storage("server/data_check", "await self._is_loss(request, watermark, seen)", "seen"),),
+        (storage("server/data_check", "await self._is_lost(request, watermark, seen)", "seen"),),
         (f"{DATA}::test_an_entry_that_left_the_store_for_its_archive_is_no_loss",),
     ),
 )
@@ -257,7 +259,7 @@ CUTS = (
     Breakage(
         "checkpoint-at-another-entry",
         "The entry of a checkpoint is the same in the store and its archive.",
-        (storage("archive/trimmer", "if not raw or kept is None or kept[:7] !=", "if not raw and kept !="),),
+        (storage("archive/trimmer", "if kept != ours:", "if kept is None:"),),
         (f"{TRIMMER}::test_an_archive_with_another_entry_at_the_cut_makes_no_checkpoint",),
     ),
     Breakage(
@@ -287,8 +289,9 @@ CUTS = (
         (
             storage(
                 "archive/trimmer",
-                "is_set():\n                raise _ClaimLost",
-                "is_set():\n                pass",
+                "                    raise _ClaimLost\n            if self._stopping.is_set():\n"
+                "                raise _ClaimLost",
+                "                    raise _ClaimLost",
             ),
         ),
         (f"{TRIMMER}::test_the_next_trimmer_goes_on_where_one_stopped",),

@@ -30,4 +30,5 @@ async def audit_fully(store: RedisStore, archive: Archive) -> Audit:
             raise
         return verified  # it says why nothing can be audited
     differences = [*verified.differences, *audited.differences][:DIFFERENCES_MAX]
-    return audited.model_copy(update={"clean": not differences, "differences": differences})
+    checked = verified.checked.model_copy(update={"messages": audited.checked.messages})
+    return Audit(clean=not differences, checked=checked, differences=differences)

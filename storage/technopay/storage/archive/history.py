@@ -39,8 +39,8 @@ class History:
         proved = self._proved.get(trimmed.partition)
         if proved and proved[0] == trimmed:
             return proved[1]
+        await self._bind()
         with unfit_is_unavailable():
-            await self.archive.bind(self._meta, creates=False)
             found = await read_checkpoint(self.archive, *trimmed)
         self._proved[trimmed.partition] = (trimmed, found)
         return found
@@ -96,9 +96,13 @@ class History:
 
     async def find_holder(self, merchant: str, reference: str) -> str | None:
         """Return the paid invoice of a reference, of any partition."""
+        await self._bind()
+        with unfit_is_unavailable():
+            return await self.archive.find_paid_invoice(merchant, reference)
+
+    async def _bind(self) -> None:
         with unfit_is_unavailable():
             await self.archive.bind(self._meta, creates=False)
-            return await self.archive.find_paid_invoice(merchant, reference)
 
 
 @contextmanager

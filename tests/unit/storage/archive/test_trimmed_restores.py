@@ -221,6 +221,20 @@ async def test_an_older_store_beside_its_archive_is_refused_and_nothing_leaves_i
     assert await trimming.trimmed_to() == Position.of(older["trimmed_to"])
 
 
+async def test_entries_from_the_first_one_on_that_a_message_needs_stay(trimming: Trimming) -> None:
+    await make_past(trimming.setup, "alice")
+    needed, later = (await trimming.kept())[4:6]
+    agenda, client = trimming.setup.keys.key("agenda"), client_of(trimming.store)
+    messages = {f"msg_{needed}": 10**13, f"msg_{later}": 10**13}
+    await client.zadd(agenda, messages)
+    await trimming.trim()
+    assert await trimming.trimmed_to() < needed
+    assert needed in await trimming.kept()
+    await client.zrem(agenda, *messages)
+    await trimming.trim()
+    assert await trimming.trimmed_to() > needed
+
+
 def timeless(found: dict[str, Any]) -> dict[str, Any]:
     """Leave out the claims."""
     names = ("archived_to", "chain", "trimmed_to", "checkpoint")

@@ -388,17 +388,3 @@ async def test_a_changed_checkpoint_makes_no_other_one(trimming: Trimming) -> No
         await trimming.trimmer.run()
     assert await trimming.kept() == before
     assert (await last_checkpoint(trimming.archive, 0)).position == await trimming.trimmed_to()
-
-
-async def test_entries_from_the_first_one_on_that_a_message_needs_stay(trimming: Trimming) -> None:
-    await add_past(trimming)
-    needed = (await trimming.kept())[4]
-    agenda = trimming.setup.keys.key("agenda")
-    client = client_of(trimming.store)
-    await client.zadd(agenda, {f"msg_{needed}": 10**13, f"msg_{(await trimming.kept())[7]}": 1})
-    await trimming.trim()
-    assert BEGINNING < await trimming.trimmed_to() < needed
-    assert needed in await trimming.kept()
-    await client.delete(agenda)
-    await trimming.trim()
-    assert await trimming.trimmed_to() > needed
