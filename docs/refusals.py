@@ -1,4 +1,4 @@
-"""For the page of the Python API: an operation as a method of the engine, with its refusals."""
+"""For the page of the Python API: an operation as a method of the engine, with its errors."""
 
 import ast
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 import griffe
 
 from technopay.engine.errors import REFUSALS
+from technopay.engine.operation import ERRORS
 
 
 class Refusals(griffe.Extension):
-    """Add the refusals to the docstring of each operation, and leave out its first parameter."""
+    """Add the errors to the docstring of each operation, and leave out its first parameter."""
 
     def on_function(self, *, func: griffe.Function, **_: Any) -> None:
         for decorator in func.decorators:
@@ -22,6 +23,8 @@ class Refusals(griffe.Extension):
                 if isinstance(node, ast.Constant)
                 for word in str(node.value).split()
             ]
-            if codes:
-                names = ", ".join(f"`{REFUSALS[code].__name__}`" for code in codes)
-                func.docstring.value += f"\n\nRefusals: {names}."
+            refusals = ", ".join(f"`{REFUSALS[code].__name__}`" for code in codes if code in REFUSALS)
+            faults = ", ".join(f"`{ERRORS[code].__name__}`" for code in codes if code not in REFUSALS)
+            for kind, names in (("Refusals", refusals), ("Faults of its own", faults)):
+                if names:
+                    func.docstring.value += f"\n\n{kind}: {names}."

@@ -167,8 +167,12 @@ def server_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def is_corrupted(request: pytest.FixtureRequest) -> bool:
-    """Whether the test leaves a store whose books cannot balance; all others are audited at the end."""
-    return request.node.get_closest_marker("corrupts") is not None
+    """Whether the test leaves a store whose books cannot balance; all others are audited at the end.
+
+    One whose journals are trimmed is audited with its archive, by the fixture `trimming`.
+    """
+    is_marked = request.node.get_closest_marker("corrupts") is not None
+    return is_marked or "trimming" in request.fixturenames
 
 
 @pytest.fixture(params=["fake", "valkey", "redis", PARTITIONED, CLUSTER])

@@ -82,8 +82,13 @@ ALL = {
 EXEMPT = {
     "complete_payment", "take_due", "renew_claims", "set_aside", "record_attempt", "mock_settlement",
     "write_tick", "record_loss", "record_delivery", "claim_archive", "record_archived",
+    "claim_trim", "trim_journal",
+    "drop_records", "settle_references",
 }  # fmt: skip
-"""Scripts that work on accepted commands: no money already taken waits for memory. History is archived, too."""
+"""Scripts that work on accepted commands: no money already taken waits for memory. History is archived, and
+leaves the store, too."""
+WITHOUT_HISTORY = ("trim_journal", "drop_records")
+"""Leave books that cannot be audited: there is no archive."""
 
 
 @contextmanager
@@ -135,7 +140,7 @@ async def test_a_script_without_memory_does_nothing_or_all_of_it(
             assert await dump(small.store) == before
     await call()
     assert await dump(small.store) != before, "the call has something to write"
-    if is_allowed:
+    if is_allowed and name not in WITHOUT_HISTORY:
         await assert_books_balance(crowded.url, small.keys.namespace)
 
 

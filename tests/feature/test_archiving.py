@@ -61,9 +61,10 @@ def test_the_commands_run_beside_a_server_and_after_it(tmp_path: Path) -> None:
         assert service.purchase()[0] == 200
         beside = run_command(tmp_path, "archive", "run", *STORE)
         assert beside.returncode == 0, beside.stderr
-        archived, _, lag = beside.stdout.splitlines()
+        archived, _, lag, checkpoint = beside.stdout.splitlines()
         assert archived.startswith("technopay: archived ")
         assert lag.startswith("lag: ")
+        assert checkpoint == "checkpoint: none"
         eventually(lambda: state(service)[0] == 0)
         shown = json.loads(run_command(tmp_path, "archive", "status", *STORE, "--json").stdout)
         assert shown == dict(zip(("lag_s", "archived_to"), state(service), strict=True)) | {"checkpoint": None}

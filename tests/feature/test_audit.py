@@ -26,10 +26,10 @@ class SlowStore(RedisStore):
     audits = 0
     go_on: asyncio.Event
 
-    async def audit(self) -> Audit:
+    async def audit(self, *, full: bool = False) -> Audit:
         self.audits += 1
         await self.go_on.wait()
-        return await super().audit()
+        return await super().audit(full=full)
 
 
 @pytest.fixture

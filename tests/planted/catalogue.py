@@ -4,7 +4,10 @@ from planted.archives import ARCHIVES
 from planted.behaviour import LIMITS_ON_BEHAVIOUR
 from planted.clusters import CLUSTERS
 from planted.corrections import CORRECTIONS
+from planted.cuts import CUTS
+from planted.dropping import DROPPING
 from planted.events import EVENTS
+from planted.histories import HISTORIES
 from planted.load import LOAD
 from planted.lookups import LOOKUPS_AND_CHANGES
 from planted.money import CONFIRMATION, ENDINGS
@@ -12,6 +15,7 @@ from planted.repeats import REPEATS_AND_CLAIMS
 from planted.services import SERVICES
 from planted.sign_in import SIGN_IN_AND_BOUNDS
 from planted.store import STORE_AND_REPLIES
+from planted.trimming import TRIMMING
 from planted.watching import WATCHING
 from planted.webhooks import WEBHOOKS
 
@@ -30,5 +34,9 @@ BREAKAGES = (
     *LOOKUPS_AND_CHANGES,
     *WATCHING,
     *ARCHIVES,
+    *DROPPING,
+    *TRIMMING,
+    *HISTORIES,
+    *CUTS,
     *WEBHOOKS,
 )

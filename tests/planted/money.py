@@ -72,7 +72,7 @@ CONFIRMATION = (
             ),
             storage(
                 "partition",
-                "        self._send(command, lease, partial(self._resolve, monotonic(), on_result))\n",
+                "        self._send(command, lease, partial(self._resolve, command, monotonic(), on_result))\n",
                 "        def give_back(binding: Any, raw: Any, outcome: Any) -> None:\n"
                 "            details = raw[4] if binding.script.name == 'confirm_payment' and raw[4:] else []\n"
                 "            if 'day' in details and self.client:\n"
@@ -82,7 +82,7 @@ CONFIRMATION = (
                 "                self.client.send_command(back, lambda _: None)\n"
                 "            on_result(outcome)\n\n"
                 "        def on_reply(binding: Any, raw: Any) -> None:\n"
-                "            self._resolve(0.0, partial(give_back, binding, raw), binding, raw)\n\n"
+                "            self._resolve(command, 0.0, partial(give_back, binding, raw), binding, raw)\n\n"
                 "        self._send(command, lease, on_reply)\n",
             ),
         ),

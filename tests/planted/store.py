@@ -228,7 +228,7 @@ STORE_AND_REPLIES = (
     Breakage(
         "loss-kept-in-memory",
         "A loss that one engine noticed closes the store for all, after a restart, too.",
-        (storage("server/data_check", "await self._note_loss(request, watermark, seen)", "pass"),),
+        (storage("server/data_check", "await self._is_lost(request, watermark, seen)", "True"),),
         (f"{HEALTH}::test_a_loss_is_recorded_in_the_store_and_closes_it_for_engines_that_saw_none",),
     ),
     Breakage(

@@ -59,4 +59,4 @@ async def race(
         await race.begin()
         yield race
         await asyncio.gather(*(each.begin(None) for each in far))
-    await assert_books_balance(server_url, namespace)
+    await assert_books_balance(server_url, namespace, *race.archives)

@@ -1,7 +1,7 @@
 """`technopay audit`: audits a store, in use or not, and prints the differences."""
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated
 
 import typer
@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from technopay.cli.archive.verifying import audit_fully
 from technopay.cli.process import fail_to_run, run_loop
-from technopay.cli.settings import Settings, load_settings
+from technopay.cli.settings import ConfigurationError, Settings, load_settings
 from technopay.engine import Audit, Difference, StoreUninitialised
-from technopay.storage import EmbeddedValkey, RedisStore
+from technopay.storage import Archive, EmbeddedValkey, RedisStore
 from technopay.storage.private_files import make_private
 
 RedisUrl = Annotated[str | None, typer.Option("--redis", help="URL of a Redis or Valkey server or cluster.")]
@@ -22,6 +23,9 @@ DataDir = Annotated[str | None, typer.Option(metavar="DIRECTORY", help="Director
 def audit(
     redis: RedisUrl = None,
     data_dir: DataDir = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="From the first entry; verify the archive, too.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> int:
     """Recompute everything from the journal and compare; the store may be in use.
@@ -29,7 +33,7 @@ def audit(
     Exit status: 0 clean, 1 broken, 2 could not run.
     """
     try:
-        verdict = run_loop(run_audit(load_settings(redis_url=redis, data_dir=data_dir)))
+        verdict = run_loop(run_audit(load_settings(redis_url=redis, data_dir=data_dir), full=full))
     except Exception as error:
         # Status 1 would say that the books are broken.
         return fail_to_run("the audit", error)
@@ -45,14 +49,34 @@ def show_verdict(verdict: Audit, *, as_json: bool) -> int:
     return 0 if verdict.clean else 1
 
 
-async def run_audit(settings: Settings) -> Audit:
+async def run_audit(settings: Settings, *, full: bool = False) -> Audit:
+    """Audit from the checkpoints of trimmed journals on, or with `full` everything."""
+    if full:
+        async with opened_archive(settings) as (store, archive):
+            return await audit_fully(store, archive)
     async with audited_store(settings) as store:
         return await store.audit()
 
 
 @asynccontextmanager
+async def opened_archive(
+    settings: Settings, *, creates: bool = False
+) -> AsyncIterator[tuple[RedisStore, Archive]]:
+    """Open the archive of the settings and its store, which may be in use."""
+    if settings.archive_location is None:
+        raise ConfigurationError("there is no archive: TECHNOPAY_ARCHIVE has to name one")
+    async with audited_store(settings) as store, Archive.at(settings.archive_location) as archive:
+        await archive.bind(await store.read_meta(), creates=creates)
+        await store.attach(archive)
+        yield store, archive
+
+
+@asynccontextmanager
 async def audited_store(settings: Settings, *, changes: bool = False) -> AsyncIterator[RedisStore]:
-    """Open a store for reading, or also for changes: beside the process that runs it, if there is one."""
+    """Open a store for reading, or also for changes: beside the process that runs it, if there is one.
+
+    What left it is read from the archive of the settings, if there is one.
+    """
     url = settings.redis_url
     if url is None:
         if settings.data_dir.exists():
@@ -75,7 +99,10 @@ async def audited_store(settings: Settings, *, changes: bool = False) -> AsyncIt
         # Its durability matters only to writers.
         store = RedisStore.connect(url, timezone=settings.timezone, durability="unchecked")
     store.tolerates_loss = not changes
-    async with store:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(store)
+        if settings.archive_location is not None:
+            await store.attach(await stack.enter_async_context(Archive.at(settings.archive_location)))
         yield store
 
 

@@ -150,7 +150,7 @@ async def running_service(
             sign_in = sign_in.for_demo(secret, (await store.read_meta())["incarnation"])
         plugins = await stack.enter_async_context(running_plugins(settings, store, demo=demo))
         sender = await stack.enter_async_context(HttpWebhookSender(private=settings.webhook_private))
-        await stack.enter_async_context(archiving(store, settings.archive_location))
+        await stack.enter_async_context(archiving(store, settings.archive_location, settings.keep_days))
         engine = await stack.enter_async_context(
             Engine(
                 store,

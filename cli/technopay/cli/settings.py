@@ -37,6 +37,7 @@ from technopay.engine.settings import SECRET_LENGTH_MIN, SECRETS_MAX, secret_err
 from technopay.http.auth.signing_keys import HS256, Algorithm
 from technopay.http.server.limits import ServerLimits
 from technopay.storage import EmbeddedValkey
+from technopay.storage.archive.trimmer import KEEP_DAYS, KEEP_DAYS_MIN
 from technopay.storage.private_files import make_private, read_private, write_private
 from technopay.storage.server.address import parse_address
 
@@ -181,6 +182,7 @@ class Settings(BaseModel):
     data_dir: FilePath = Field(default_factory=_default_data_dir)
     archive: Annotated[Annotated[str, AfterValidator(_archive_location)] | None, Field(repr=False)] = None
     """A path, a URL, or 'none'; without it, an embedded store has one beside it, and a server none."""
+    keep_days: Annotated[int, Field(ge=KEEP_DAYS_MIN, le=36_500)] = KEEP_DAYS
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     code_lifetime_s: Annotated[Seconds, Field(ge=10, le=600)] = 300
     codes_per_hour: Limit = 5

@@ -222,6 +222,8 @@ class CreateInvoice(Command[Invoice]):
     expires_at: datetime
     metadata: str = ""
     """As JSON; '' for none."""
+    digest: str = ""
+    """The digest of the reference, which the store computes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -379,7 +379,7 @@ class ArchiveStatus(Record):
     archived_to: Timestamp | None
     """The time up to which everything is archived."""
     checkpoint: Timestamp | None
-    """The time up to which history has left the store; null while it has all."""
+    """The latest time up to which history has left the store; null while it has all."""
 
 
 class Audit(Record):

@@ -16,7 +16,7 @@ from typing import (
     get_type_hints,
 )
 
-from technopay.engine.errors import REFUSALS, FieldError, ValidationFailed
+from technopay.engine.errors import REFUSALS, ArchiveUnavailable, FieldError, TechnopayError, ValidationFailed
 from technopay.engine.fields import UNSET, Rule
 
 Arguments = ParamSpec("Arguments")
@@ -31,6 +31,7 @@ RULES = {
     datetime: "has to be a time with its offset from UTC",
     dict: "has to be an object of texts",
 }
+ERRORS: Mapping[str, type[TechnopayError]] = {**REFUSALS, ArchiveUnavailable.code: ArchiveUnavailable}
 ITEMS: Mapping[type, str] = {str: "texts"}
 """The names of the items of lists, where they are no records."""
 
@@ -123,11 +124,12 @@ def take_all(forms: Mapping[str, Form], arguments: dict[str, Any]) -> None:
 def operation(
     codes: str = "",
 ) -> Callable[[Function[Arguments, Result]], Function[Arguments, Result]]:
-    """Make a function of the runtime a method of Engine; `codes` are those of the refusals that it can raise.
+    """Make a function of the runtime a method of Engine; `codes` are those of the errors that it can raise.
 
+    These are refusals, and the fault of operations that read history. All other faults come from any operation.
     Every call checks first whether the engine runs in this loop, then the arguments.
     """
-    errors = tuple(REFUSALS[code] for code in codes.split())
+    errors = tuple(ERRORS[code] for code in codes.split())
 
     def decorate(function: Function[Arguments, Result]) -> Function[Arguments, Result]:
         # The type of the result is left out: building a page model takes longer than all the rest.

@@ -101,6 +101,7 @@ class ListInvoices(Command["Page[Invoice]"]):
     user_id: str
     cursor: str
     limit: int
+    archived: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class ListPayments(Command["Page[Payment]"]):
     user_id: str
     cursor: str
     limit: int
+    archived: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,8 @@ class SearchUsers(Command["Page[User]"]):
     failures_per_day: int | None
     cursor: str
     limit: int
+    archived: Sequence[str] = ()
+    """Entries that left the journal, in place of it: id and subject of each, newest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,7 @@ class SearchWallets(Command["Page[Wallet]"]):
     status: str | None
     cursor: str
     limit: int
+    archived: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,7 @@ class SearchInvoices(Command["Page[Invoice]"]):
     status: str | None
     cursor: str
     limit: int
+    archived: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +187,7 @@ class SearchPayments(Command["Page[OperatorPayment]"]):
     created_from: int | None = None
     created_to: int | None = None
     """Milliseconds: the first one, and the one behind the last."""
+    archived: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

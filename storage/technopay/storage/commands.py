@@ -190,13 +190,17 @@ class ReadCreatedInvoice(Command[Invoice]):
 
 @dataclass(frozen=True, slots=True)
 class ReserveReference(Command[str]):
-    """Reserve a reference for an invoice; returns the invoice that has it. 'reference_used': another one."""
+    """Reserve a reference for an invoice; returns the invoice that has it.
+
+    'reference_used': another one has it; 'reference_archived': one that left the store.
+    """
 
     operation_id: str
     fingerprint: str
     merchant: str
     reference: str
     invoice_id: str
+    digest: str
     replaced: str = ""
 
 
@@ -337,28 +341,7 @@ class AuditMessages(Command[Raw]):
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimArchive(Command[Raw]):
-    """Claim the archive of a partition. 'nothing': all is archived; 'busy': another process archives."""
+class AuditUsed(Command[list[bool]]):
+    """Read which references were used by invoices that left the store, by their digests."""
 
-    partition: int
-    owner: str
-    archived_to: str
-    """The last entry that the archive has."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordArchived(Command[None]):
-    """Record up to which entry a journal is archived; without an entry, give the claim up. 'claim_lost'."""
-
-    partition: int
-    claim: str
-    entry_id: str = ""
-    chain: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ReadRecords(Command[Raw]):
-    """Read payments and invoices as they are, at one position of the journal."""
-
-    partition: int
-    record_ids: Sequence[str]
+    digests: Sequence[str]

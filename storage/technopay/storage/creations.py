@@ -23,6 +23,7 @@ from technopay.storage.commands import (
     ReserveReference,
 )
 from technopay.storage.partition import Partition, home_of
+from technopay.storage.references import referred_as
 
 BOUND = "key:"
 """Before the id of an operation in the home of its key: the record of the operation can be there, too."""
@@ -59,7 +60,7 @@ class Creations:
         """Return the invoice that has a reference, which need not exist yet; '' without one."""
         home = home_of_reference(self._partitions, merchant, reference)
         kept = (await home.run(ReadReservation(referred_as(merchant, reference)))).value or ""
-        return kept.partition(" ")[0]
+        return kept.partition(" ")[0] or await home.through.find_used(merchant, reference)
 
     async def finish(self, home: Partition, referred: str) -> None:
         """End a reservation: its invoice was created, or will not be."""
@@ -83,13 +84,17 @@ class Creations:
             return earlier
         home = home_of_reference(self._partitions, command.merchant, reference)
         reservation = ReserveReference(
-            operation.operation_id, operation.fingerprint, command.merchant, reference, command.invoice_id
-        )
+            operation.operation_id, operation.fingerprint, command.merchant, reference, command.invoice_id,
+            home.digest_of(command.merchant, reference),
+        )  # fmt: skip
         for _ in range(TRIES_MAX):
             reserved = await home.run(reservation)
             holder = reserved.value or ""
             if reserved.code == "ok":
                 break
+            if reserved.code == "reference_archived":
+                holder = await home.through.find_holder(command.merchant, reference)
+                return Outcome("reference_used", details={"invoice_id": holder})
             released = await self._partitions[partition_in(holder)].run(ReleaseReference(holder))
             if released.code != "ok":
                 return Outcome("reference_used", details={"invoice_id": holder})
@@ -125,8 +130,3 @@ class Creations:
 def home_of_reference(partitions: Sequence[Partition], merchant: str, reference: str) -> Partition:
     """Return the home of a reference."""
     return home_of(partitions, f"{merchant}\n{reference}")
-
-
-def referred_as(merchant: str, reference: str) -> str:
-    """Return the name of a reference, see shared/reference.lua."""
-    return f"{len(merchant.encode())}:{merchant}{reference}"

@@ -188,8 +188,8 @@ def _details_of(result: Any, reply: Reply, context: Context) -> Mapping[str, Any
         details["refund"] = RefundTerms(texts["refund"], int(texts["refund_amount"]))
     if "payment" in texts:
         details["payment"] = context.payment(texts["payment"])
-    if texts.get("entry"):
-        details["entry"] = entry_from(texts["entry"])
+    if entry := texts.get("entry"):
+        details["entry"] = entry_from(entry) if len(entry) > 1 else entry[0]  # only its id, if it was trimmed
     if "limit" in texts:
         details["limit"] = limit_from(texts)
     if "retry_after_ms" in texts:
@@ -253,17 +253,17 @@ def _news(body: Sequence[Any], _: Context) -> News:
 def _owned(body: Sequence[Any], context: Context) -> Mapping[str, Subject]:
     found: dict[str, Subject] = {}
     for kind, build in SUBJECTS.items():
-        records = [record for record in body[0] if id_of(record).startswith(f"{kind[:3]}_")]
+        records = [record for record in body[0] if record and id_of(record).startswith(f"{kind[:3]}_")]
         found |= {each.id: each for each in context.each(kind, records, partial(context.subject, build))}
     return found
 
 
 def _archive_status(body: Sequence[Any], _: Context) -> ArchiveStatus:
-    archived_to, lag_ms = body[0]
+    archived_to, lag_ms, trimmed_to = body[0]
     return ArchiveStatus.trusted(
         lag_s=int(lag_ms) / 1000 if lag_ms else None,
         archived_to=from_ms(archived_to.partition("-")[0]) if archived_to else None,
-        checkpoint=None,
+        checkpoint=from_ms(trimmed_to.partition("-")[0]) if trimmed_to else None,
     )
 
 

@@ -17,7 +17,7 @@ from technopay.storage.commands import (
 )
 from technopay.storage.partition import Partition, fetch
 from technopay.storage.partitions import Partitions
-from technopay.storage.schema import INITIALISING, SCHEMA, new_incarnation, next_incarnation
+from technopay.storage.schema import INITIALISING, LOST, SCHEMA, new_incarnation, next_incarnation
 from technopay.storage.scripts.loader import LIBRARY_PREFIX, Library
 from technopay.storage.server.client import Client
 
@@ -104,6 +104,13 @@ async def remove_earlier_scripts(server: Client, library: Library) -> None:
             name = str(dict(zip(each[::2], each[1::2], strict=False)).get("library_name"))
             if name != library.name:
                 await fetch(server, "FUNCTION", "DELETE", name)
+
+
+async def read_meta(partitions: Partitions) -> Mapping[str, str]:
+    """Read the meta record, with the losses of all partitions; empty if the store was never initialised."""
+    first, *others = [outcome.value or {} for outcome in await partitions.run_each(ReadMeta())]
+    lost = {name: kept for meta in others for name, kept in meta.items() if name.startswith(LOST)}
+    return {**lost, **first}
 
 
 async def require_demo(first: Partition, meta: Mapping[str, str]) -> None:

@@ -38,6 +38,7 @@ from technopay.engine.reads import (
 from technopay.engine.record import Page
 from technopay.engine.values import Lease
 from technopay.engine.webhooks.commands import ListDeliveries
+from technopay.storage.archive.history import History
 from technopay.storage.creations import Creations
 from technopay.storage.limit_slices import LimitSlices
 from technopay.storage.merged_lists import Listing, merge
@@ -80,6 +81,11 @@ class Partitions:
 
     def __getitem__(self, number: int) -> Partition:
         return self._all[number]
+
+    def attach(self, history: History) -> None:
+        """Read from there what left the store."""
+        for each in self._all:
+            each.history = history
 
     def of_user(self, user_id: str) -> int:
         """Return the number of the partition of a user, and of everything that is the user's."""
@@ -150,7 +156,8 @@ class Partitions:
             max((each.archived_to for each in known if each.archived_to), default=None)
         ]
         archived_to = None if None in ends else min(each for each in ends if each)
-        return Outcome("ok", ArchiveStatus.trusted(lag_s=lag_s, archived_to=archived_to, checkpoint=None))
+        checkpoint = max((each.checkpoint for each in known if each.checkpoint), default=None)
+        return Outcome("ok", ArchiveStatus.trusted(lag_s=lag_s, archived_to=archived_to, checkpoint=checkpoint))
 
     async def _bind_secret(self, command: BindSecret) -> Outcome[str]:
         """Bind all partitions: each has codes."""

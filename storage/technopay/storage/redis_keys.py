@@ -15,10 +15,12 @@ KINDS = {
     "agenda": "zset: due work by time: pay_…, msg_…, op_…, whk_…, dlv_…",
     "set_aside": "zset: payments that wait for an operator",
     "limits": "set: currencies whose limit was ever set",
+    "used": "string by bucket: digests of the references of invoices that left the store, 16 bytes each",
     "references": "hash: <length of merchant>:<merchant><reference>, in NFC, to invoice",
     "relay": "hash: cursor in the journal, claim, owner, claimed_until",
     "archive": "hash: archived_to, chain: the last archived entry and the digest up to it; claim, owner, "
-    "claimed_until",
+    "claimed_until; trimmed_to, checkpoint, dropped_to: see shared/trimmable.lua; trim_claim, trimmer, "
+    "trimming_until",
     "engines": "zset: engines by the time until which they count; in the first partition",
     "tick": "string: written so that replicas acknowledge it, see server/replication.py",
     "user": "hash by user: status, email, phone, address_version, created_at, a field for each wallet; "

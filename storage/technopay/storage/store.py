@@ -16,30 +16,22 @@ from technopay.engine.ports import Outcome
 from technopay.engine.statistics import ScriptTime, StoreGauges, UnreadableRecords
 from technopay.engine.values import JournalBatch, Lease, News, Position
 from technopay.engine.webhooks.commands import ReadWebhooks
+from technopay.storage import opening
 from technopay.storage.archive.archive import Archive
 from technopay.storage.archive.archiver import Archiver
+from technopay.storage.archive.history import History
+from technopay.storage.archive.trimmer import KEEP_DAYS, require_keep_days
 from technopay.storage.audit.auditor import audit
 from technopay.storage.business_days import calendar_of
-from technopay.storage.commands import MarkDemo, ReadMeta
+from technopay.storage.commands import MarkDemo
 from technopay.storage.migration import migrate
 from technopay.storage.monitoring import measure, ping
-from technopay.storage.opening import (
-    accept_loss,
-    count_live_codes,
-    guard,
-    initialise,
-    mark_demo,
-    remove_earlier_scripts,
-    require_demo,
-    require_empty,
-)
 from technopay.storage.options import REPLY_TIMEOUT_S, WAIT_MS, check_options
 from technopay.storage.partition import Partition
 from technopay.storage.partitions import Partitions
 from technopay.storage.redis_keys import Keys
 from technopay.storage.schema import (
     INITIALISING,
-    LOST,
     PARTITIONS_MAX,
     SCHEMA,
     is_migratable,
@@ -56,6 +48,7 @@ from technopay.storage.server.embedded import EmbeddedValkey
 from technopay.storage.server.fake import FakeClient
 from technopay.storage.server.health import Durability
 from technopay.storage.server.new_client import ClientOptions, new_client
+from technopay.storage.webhook_records import count_encrypted
 
 Value = TypeVar("Value")
 
@@ -237,7 +230,7 @@ class RedisStore:
         if self._partition.client is not None and asyncio.get_running_loop() is not self._loop:
             raise RuntimeError(OTHER_LOOP)
         for each in self._partitions:
-            each.client = None
+            each.client = each.history = None
         await self._resources.aclose()
 
     async def __aenter__(self) -> Self:
@@ -286,8 +279,7 @@ class RedisStore:
         return await self._partitions[partition].read_end()
 
     async def read_clock_step(self, partition: int) -> int | None:
-        meta = (await self._partitions[partition].run(ReadMeta())).value or {}
-        return int(meta["clock_behind_ms"]) if "clock_behind_ms" in meta else None
+        return await self._partitions[partition].read_clock_step()
 
     async def read_journal(self, partition: int, after: Position, limit: int) -> JournalBatch:
         """Read the entries after a position; from then on, the health check expects the last one."""
@@ -302,28 +294,36 @@ class RedisStore:
     async def measure(self) -> StoreGauges:
         return await measure(self._partitions, self._client.server_info if self._client else None)
 
-    async def audit(self) -> Audit:
-        """Recompute the invariants from the journal, in bounded memory."""
-        return await audit(self._partitions)
+    async def audit(self, *, full: bool = False) -> Audit:
+        """Recompute the invariants from the journal, in bounded memory; with `full` from its first entry."""
+        return await audit(self._partitions, full=full)
 
-    async def archiver(self, archive: Archive) -> Archiver:
-        """Return the archiver of the open store."""
-        return Archiver(list(self._partitions), await self.read_meta(), archive)
+    async def attach(self, archive: Archive) -> None:
+        """Read from an archive what left the open store, from now on."""
+        self._partitions.attach(History(archive, await self.read_meta()))
+
+    async def archiver(self, archive: Archive, *, keep_days: int = KEEP_DAYS) -> Archiver:
+        """Return the archiver of the open store; entries that are older than `keep_days` leave the store.
+
+        Raises:
+            ValueError: `keep_days` is less than 7.
+
+        """
+        require_keep_days(keep_days)
+        await self.attach(archive)
+        return Archiver(list(self._partitions), await self.read_meta(), archive, keep_days)
 
     async def read_meta(self) -> Mapping[str, str]:
         """Read the meta record, with the losses of all partitions; empty if the store was never initialised."""
-        first, *others = [outcome.value or {} for outcome in await self._partitions.run_each(ReadMeta())]
-        lost = {name: kept for meta in others for name, kept in meta.items() if name.startswith(LOST)}
-        return {**lost, **first}
+        return await opening.read_meta(self._partitions)
 
     async def count_live_codes(self) -> tuple[Counter[str], bool]:
         """Count the codes that can still be used, by the id of their key; return whether these are all."""
-        return await count_live_codes(self._partitions)
+        return await opening.count_live_codes(self._partitions)
 
     async def count_encrypted(self) -> Counter[str]:
         """Count the encrypted records, the secrets of webhooks, by the id of their key."""
-        found = (await self.run(ReadWebhooks())).value
-        return Counter(secret.key_id for each in (found.endpoints if found else ()) for secret in each.secrets)
+        return count_encrypted((await self.run(ReadWebhooks())).value)
 
     async def mark_demo(self) -> bool:
         """Mark a new store as a demo's; return whether the demo data has to be added.
@@ -332,15 +332,16 @@ class RedisStore:
             StoreUnfit: the store is in use, and no demo's. Nothing was written.
 
         """
-        return await mark_demo(self._partitions)
+        return await opening.mark_demo(self._partitions)
 
     async def mark_seeded(self) -> None:
-        """Record that the demo data was added."""
         await self.run(MarkDemo("seeded"))
 
     async def accept_loss(self, incarnation: str) -> bool:
         """Use the store as it is from now on, with another incarnation; return False if it lost nothing."""
-        return bool(losses_of(await self.read_meta())) and await accept_loss(self._partitions, incarnation)
+        return bool(losses_of(await self.read_meta())) and await opening.accept_loss(
+            self._partitions, incarnation
+        )
 
     async def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -363,7 +364,7 @@ class RedisStore:
             await client.check()
             await self._take_over(is_new=is_new)
             for server in client.servers:
-                await remove_earlier_scripts(server, self._library)
+                await opening.remove_earlier_scripts(server, self._library)
             await client.check()
             client.watch(CHECK_INTERVAL_S)
         if self._server:
@@ -374,23 +375,24 @@ class RedisStore:
         meta = await self.read_meta()
         if is_new and (not meta or meta.get("schema") == INITIALISING):
             if not self._server and self._keys.namespace == Keys().namespace:
-                await require_empty(self._partition, self._client.servers if self._client else ())
-            meta = await initialise(self._partition, self._timezone, self._new_partitions)
+                await opening.require_empty(self._partition, self._client.servers if self._client else ())
+            meta = await opening.initialise(self._partition, self._timezone, self._new_partitions)
         if is_migratable(meta) and self.migrates:
             require_ours({**meta, "schema": SCHEMA}, self._timezone)
             if self.is_for_demo:
-                await require_demo(self._partition, meta)
+                await opening.require_demo(self._partition, meta)
             await migrate(self._partition, meta, wait_s=self._migration_wait_s)
             self.was_migrated = True
             meta = await self.read_meta()
         require_ours(meta, self._timezone)
         metas = [meta]
+        self._partition.reference_key = meta.get("created_at", "").encode()
         count = int(meta["partitions"])
         if count == 1 and self._client is not None and self._client.is_cluster:
             raise StoreUnfit("the store has one partition: it can only be used on a server that is no cluster")
         if count > 1:
             self._router = self._partitions = Partitions(self._partition, count)
-            metas = await guard(self._partitions)
+            metas = await opening.guard(self._partitions)
         if self.tolerates_loss and any(map(losses_of, metas)):
             return  # only its server is checked
         require_one_store(metas, self._timezone)

@@ -1,13 +1,14 @@
 """Builds webhooks and their deliveries from the replies of scripts."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from technopay.engine.record import from_ms
 from technopay.engine.statistics import UnreadableRecords
 from technopay.engine.values import JournalEntry
-from technopay.engine.webhooks.models import ClaimedDelivery, Delivery, Endpoint, SealedSecret
+from technopay.engine.webhooks.models import ClaimedDelivery, Delivery, Endpoint, Endpoints, SealedSecret
 from technopay.storage.business_days import Calendar
 from technopay.storage.records import SUBJECTS, UNREADABLE, fields_of, one_of
 
@@ -25,6 +26,12 @@ class Context(Protocol):
     def calendar(self) -> Calendar: ...
     @property
     def unreadable(self) -> UnreadableRecords: ...
+
+
+def count_encrypted(found: Endpoints | None) -> Counter[str]:
+    """Count the secrets of webhooks, by the id of the key under which they are encrypted."""
+    endpoints = found.endpoints if found else ()
+    return Counter(secret.key_id for each in endpoints for secret in each.secrets)
 
 
 def endpoint_from(reply: Sequence[Any]) -> Endpoint:

@@ -23,7 +23,7 @@ from support.processes.python_process import LINE_MAX, running_python, send_sign
 from technopay.engine import Engine, MockChannel, MockSettlementService, TechnopayError
 from technopay.engine.values import PaymentTerms
 from technopay.http.webhooks import HttpWebhookSender
-from technopay.storage import RedisStore
+from technopay.storage import Archive, RedisStore
 
 ANSWER_S_MAX = 60.0
 
@@ -45,6 +45,8 @@ class Role:
     settings: Mapping[str, Any] = field(default_factory=dict)
     service: Literal["mock", "asking", "failing"] = "mock"
     store: Mapping[str, Any] = field(default_factory=dict)
+    archive: str = ""
+    """The place of the archive from which it reads what left the store."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,8 @@ async def work() -> None:
 
 async def open_engine(stack: AsyncExitStack, role: Role) -> tuple[Engine, Any]:
     store = await stack.enter_async_context(open_store(role.url, role.namespace, role.timezone, **role.store))
+    if role.archive:
+        await store.attach(await stack.enter_async_context(Archive.at(role.archive)))
     sender = await stack.enter_async_context(HttpWebhookSender(private="allow"))
     service, channel = SERVICES[role.service](store), MockChannel(store)
     engine = Engine(

@@ -38,22 +38,30 @@ class Point(NamedTuple):
         return self.name if self.nth == 1 else f"{self.name} #{self.nth}"
 
 
-class Points:
-    """The points that a process passes, and the one at which it dies."""
+def die() -> None:
+    """Kill this process."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    def __init__(self, write_down: Callable[[Point], None], deadly: Point | None) -> None:
+
+class Points:
+    """The points that a process passes, and the one at which it dies, or kills another process."""
+
+    def __init__(
+        self, write_down: Callable[[Point], None], deadly: Point | None, strike: Callable[[], None] = die
+    ) -> None:
         self._write_down = write_down
         self._deadly = deadly
+        self._strike = strike
         self._seen: Counter[str] = Counter()
         self.open_questions = 0
 
     def come_by(self, name: str) -> None:
-        """Record a point; die if it is the chosen one."""
+        """Record a point; strike if it is the chosen one."""
         self._seen[name] += 1
         point = Point(name, self._seen[name])
         self._write_down(point)
         if point == self._deadly:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self._strike()
 
     def leave(self, question: str) -> None:
         """Pass the point before a request leaves."""

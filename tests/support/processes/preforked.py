@@ -58,17 +58,27 @@ def archive(job: Job) -> None:
     asyncio.run(archive_killably(job))
 
 
+def trim(job: Job) -> None:
+    """Run a trimmer that is killed; the alarm ends one that hangs."""
+    from support.processes.trimmer_child import trim_killably
+
+    signal.alarm(round(job["alarm_s"]))
+    asyncio.run(trim_killably(job))
+
+
 CALLINGS: Mapping[str, Callable[[Job], None]] = {
     "serve": serve,
     "story": live_story,
     "migrate": migrate,
     "archive": archive,
+    "trim": trim,
 }
 PRELOADED = {
     "serve": "technopay.cli.main",
     "story": "support.processes.crash_child",
     "migrate": "support.processes.crash_child",
     "archive": "support.processes.archiver_child",
+    "trim": "support.processes.trimmer_child",
 }
 
 

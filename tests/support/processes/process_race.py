@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
@@ -33,6 +33,8 @@ class ProcessRace:
     far: Sequence[FarEngine]
     engine: Engine
     records: Setup
+    archives: list[str] = field(default_factory=list)
+    """The archive of a store whose records leave it, if they do."""
 
     async def begin(self, **settings: Any) -> None:
         """Open the engines of the race."""

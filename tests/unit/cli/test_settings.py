@@ -37,6 +37,7 @@ def test_the_defaults_are_the_contracts(monkeypatch: pytest.MonkeyPatch) -> None
     assert settings.data_dir == Path("/home/alice/.local/share/technopay")
     assert (settings.timezone, settings.code_lifetime_s, settings.durability) == ("UTC", 300, "always")
     assert (settings.wait_replicas, settings.wait_ms) == (0, 500)
+    assert (settings.archive, settings.keep_days) == (None, 35)
     assert (settings.codes_per_hour, settings.confirms_per_minute, settings.failures_per_day) == (5, 5, 10)
     assert (settings.token_algorithm, settings.token_issuer, settings.token_audience) == ("HS256", None, None)
     assert (settings.connections_max, settings.requests_max) == (1_000, 1_000)
@@ -91,6 +92,7 @@ def test_a_file_that_is_no_text_is_named() -> None:
         ("token_public_key_file", "~/keys.pem", Path("/home/alice/keys.pem")),
         ("host", "::1", "::1"),
         ("port", "0", 0),
+        ("keep_days", "7", 7),
         *((name, text, int(text)) for name in BEHAVIOUR for text in ("0", "7")),
         *(("redis_url", url, url) for url in SERVER_URLS),
         ("settlement", "shop.bank:make", "shop.bank:make"),
@@ -115,6 +117,9 @@ WRONG_FORMS: list[tuple[str, str, tuple[str, ...]]] = [
     ("keepalive_s", "3600", ("2h",)),
     ("port", "65535", ("65536",)),
     ("port", "integer", ("http",)),
+    ("keep_days", "greater than or equal to 7", ("6", "0", "-7")),
+    ("keep_days", "less than or equal to 36500", ("36501",)),
+    ("keep_days", "integer", ("7d", "none", "7.5")),
     ("workers", "1", ("0",)),
     ("workers", "64", ("65",)),
     ("connections_max", "1", ("0",)),

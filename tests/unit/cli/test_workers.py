@@ -59,6 +59,7 @@ def test_a_worker_has_the_settings_of_its_parent_in_any_environment(
             "secret": SECRET,
             "secret_previous": [SECRET + ",", SECRET + ";"],
             "codes_per_hour": 3,
+            "keep_days": 9,
             "token_public_key_file": "keys.pem",
             "trusted_proxies": "10.0.0.0/8,::1",
             "service_variables": {"SETTLEMENT_URL": "https://bank"},

@@ -38,7 +38,8 @@ class Pipe:
         self.sent.append((script, tuple(arguments), on_result))
 
     def send_command(self, words: Sequence[Argument], on_result: OnResult) -> None:
-        raise AssertionError(f"no script: {words}")
+        assert words[0] == "HMGET", f"no script: {words}"
+        on_result([None, None])  # nothing left the store
 
     async def info(self) -> dict[str, str]:
         return {}
@@ -177,8 +178,8 @@ async def test_a_command_out_of_bounds_is_run_again_with_the_periods_around_the_
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert pipe.sent[1][1] == (*pipe.sent[0][1][:-8], *periods(piped, 1_783_252_800_000))
-    pipe.sent[1][2](["payment_not_found", "1783252800001", ""])
-    assert (await running).code == "payment_not_found"
+    pipe.sent[1][2](["confirmation_invalid", "1783252800001", ""])
+    assert (await running).code == "confirmation_invalid"
     assert len(pipe.sent) == 2
 
 
@@ -210,6 +211,19 @@ def test_a_reply_that_cannot_be_read_is_a_defect(
     piped.send(make(kind), ALONE, results.append)
     pipe.sent[0][2](reply)
     assert [type(outcome) for outcome in results] == [InternalError]
+    assert "cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize("reply", [["ok", "1", "", 5], ["ok", "soon", ""], ["ok"], None])
+@pytest.mark.parametrize("kind", [reads.SearchUsers, reads.ListEntries, reads.ReadStatement])
+async def test_a_reply_to_a_read_of_the_journal_that_cannot_be_read_is_a_defect(
+    piped: RedisStore, pipe: Pipe, kind: type[Command[Any]], reply: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = asyncio.create_task(piped.run(make(kind)))
+    await asyncio.sleep(0)
+    pipe.sent[0][2](reply)
+    with pytest.raises(InternalError):
+        await running
     assert "cannot be read" in caplog.text
 
 

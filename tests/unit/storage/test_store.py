@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from support.fixtures import store_commands, webhook_calls
 from support.fixtures.dumps import dump
-from support.fixtures.partition_calls import SLICE, TOTALS
+from support.fixtures.partition_calls import DIGEST, SLICE, TOTALS
 from support.fixtures.relaying import relay
 from support.fixtures.store_commands import mock_inbox, mock_settlement, set_aside
 from support.fixtures.store_setup import FAR, Setup, client_of, new_invoice, operation
@@ -18,7 +18,8 @@ from technopay.engine.commands import AnnounceEngine, BindSecret, ChangeBalance
 from technopay.engine.ports import Store
 from technopay.engine.reads import ReadUser
 from technopay.storage import RedisStore
-from technopay.storage.commands import ClaimArchive, MarkDemo, ReportSlices, SliceReport, WriteTick
+from technopay.storage.archive.commands import ClaimArchive, SettleReferences
+from technopay.storage.commands import MarkDemo, ReportSlices, SliceReport, WriteTick
 from technopay.storage.redis_keys import KINDS, Keys
 from technopay.storage.schema import SCHEMA
 
@@ -136,6 +137,7 @@ async def test_every_key_is_of_a_kind_that_is_listed_and_every_kind_is_met(setup
     await setup.store._partitions[own].run(WriteTick())
     await setup.store._partitions[own].run(AnnounceEngine("eng_1", stays=True))
     await setup.store._partitions[own].run(ClaimArchive(own, "an archiver", "0-0"))
+    await setup.store._partitions[own].run(SettleReferences(["inv_00gone", "4:ShopR-2", DIGEST, "1"]))
     await setup.store._partitions[own].run(ReportSlices(SLICE, "0", [SliceReport("00", *TOTALS)]))
     types = {}
     for name in [name for name in await dump(setup.store) if not name[0].isdigit()]:

@@ -23,8 +23,8 @@ def require_location(text: str) -> str:
 
 
 @asynccontextmanager
-async def archiving(store: RedisStore, location: str | None) -> AsyncIterator[None]:
-    """Archive the history of an open store in the background; without a location, do nothing.
+async def archiving(store: RedisStore, location: str | None, keep_days: int) -> AsyncIterator[None]:
+    """Archive the history of an open store in the background, and trim it; without a location, do nothing.
 
     An unavailable archive holds up no start: payments do not need it.
 
@@ -36,7 +36,7 @@ async def archiving(store: RedisStore, location: str | None) -> AsyncIterator[No
         yield
         return
     async with Archive.at(location) as archive:
-        archiver = await store.archiver(archive)
+        archiver = await store.archiver(archive, keep_days=keep_days)
         try:
             await archiver.begin()
         except ArchiveUnavailable as fault:

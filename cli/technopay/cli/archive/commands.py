@@ -1,24 +1,18 @@
 """`technopay archive`: the state of the archive of a store, a run, its verification, and its export."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from technopay.cli.audit import DataDir, RedisUrl, audited_store, show_verdict
+from technopay.cli.archive.verifying import verify_archive
+from technopay.cli.audit import DataDir, RedisUrl, audited_store, opened_archive, show_verdict
 from technopay.cli.process import fail_to_run, run_loop
-from technopay.cli.settings import ConfigurationError, Settings, load_settings
+from technopay.cli.settings import Settings, load_settings
 from technopay.engine import ArchiveStatus, Audit
 from technopay.engine.reads import ReadArchive
 from technopay.engine.record import rfc3339
-from technopay.storage import Archive, ArchiveUnfit
-from technopay.storage.archive.archiver import Archiver
 from technopay.storage.archive.export import export_parquet
-from technopay.storage.archive.verify import CHAIN
-from technopay.storage.archive.verify import verify as verify_archive
-from technopay.storage.audit.invariants import differ
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
@@ -38,7 +32,10 @@ def status(redis: RedisUrl = None, data_dir: DataDir = None, json: AsJson = Fals
 
 @archive.command()
 def run(redis: RedisUrl = None, data_dir: DataDir = None) -> int:
-    """Archive all that is in the store now; it may be in use. Exit status: 0, or 2 if it could not run."""
+    """Archive all that is in the store now, and trim it; it may be in use.
+
+    Exit status: 0, or 2 if it could not run.
+    """
     try:
         settings = load_settings(redis_url=redis, data_dir=data_dir)
         added, found = run_loop(_run(settings))
@@ -83,17 +80,8 @@ def shown_status(found: ArchiveStatus) -> str:
     if found.lag_s is None:
         return "nothing was archived yet"
     to = rfc3339(found.archived_to) if found.archived_to else "nothing"
-    return f"archived to: {to}\nlag: {found.lag_s:g} s"
-
-
-@asynccontextmanager
-async def _opened(settings: Settings, *, creates: bool = False) -> AsyncIterator[tuple[Archiver, Archive]]:
-    """Open the archive of the settings and its store, which may be in use."""
-    if settings.archive_location is None:
-        raise ConfigurationError("there is no archive: TECHNOPAY_ARCHIVE has to name one")
-    async with audited_store(settings) as store, Archive.at(settings.archive_location) as opened:
-        await opened.bind(await store.read_meta(), creates=creates)
-        yield await store.archiver(opened), opened
+    checkpoint = rfc3339(found.checkpoint) if found.checkpoint else "none"
+    return f"archived to: {to}\nlag: {found.lag_s:g} s\ncheckpoint: {checkpoint}"
 
 
 async def _read_status(settings: Settings) -> ArchiveStatus:
@@ -104,23 +92,16 @@ async def _read_status(settings: Settings) -> ArchiveStatus:
 
 
 async def _run(settings: Settings) -> tuple[int, ArchiveStatus]:
-    async with _opened(settings, creates=True) as (archiver, _):
-        added = await archiver.run()
+    async with opened_archive(settings, creates=True) as (store, opened):
+        added = await (await store.archiver(opened, keep_days=settings.keep_days)).run()
     return added, await _read_status(settings)
 
 
 async def _verify(settings: Settings) -> Audit:
-    async with _opened(settings) as (archiver, opened):
-        try:
-            await archiver.compare()
-            differences = []
-        except ArchiveUnfit as error:
-            differences = [differ(CHAIN, "archive", "history", "that of its store", error)]
-        found = await verify_archive(opened, await archiver.read_ends())
-    differences += found.differences
-    return found.model_copy(update={"clean": not differences, "differences": differences})
+    async with opened_archive(settings) as (store, opened):
+        return await verify_archive(store, opened)
 
 
 async def _export(settings: Settings, directory: Path) -> dict[str, int]:
-    async with _opened(settings) as (_, opened):
+    async with opened_archive(settings) as (_, opened):
         return dict(await export_parquet(opened, directory))

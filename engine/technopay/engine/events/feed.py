@@ -1,5 +1,6 @@
 """The feed: changes of payments and invoices, read from the journal once for all listeners."""
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -7,7 +8,13 @@ from itertools import count
 from typing import NamedTuple
 
 from technopay.engine.background import Loop, PartitionTasks
-from technopay.engine.errors import EngineClosed, EventPositionUnknown, Overloaded, RateLimited
+from technopay.engine.errors import (
+    ArchiveUnavailable,
+    EngineClosed,
+    EventPositionUnknown,
+    Overloaded,
+    RateLimited,
+)
 from technopay.engine.events.cursor import Cursor
 from technopay.engine.events.pages import read_ends
 from technopay.engine.events.subjects import IS_EVENT, read_event, read_subjects
@@ -94,6 +101,7 @@ class Feed:
             RateLimited: the user has as many listeners as allowed.
             EventPositionUnknown: the journal ends before that event.
             Overloaded: the process has.
+            ArchiveUnavailable: what follows that event is only there.
             StoreUnavailable, OutcomeUnknown: the end of the journal cannot be read.
 
         """
@@ -108,6 +116,7 @@ class Feed:
                 raise EventPositionUnknown
             if position is None or not (await self._store.run(HasRecords(user_id))).value:
                 position = end
+            await self._require_history([partition], [position], [end])
         except BaseException:
             self.evict(subscription)
             raise
@@ -120,19 +129,29 @@ class Feed:
         Raises:
             EventPositionUnknown: a journal ends before the cursor.
             Overloaded: the process has as many of these listeners as allowed.
+            ArchiveUnavailable: what follows the cursor is only there.
             StoreUnavailable, OutcomeUnknown: the end of a journal cannot be read.
 
         """
         subscription = self._admit(None, types, self._store.partitions)
         try:
             ends = await read_ends(self._store, after and after.positions)
+            begins = after.positions if after else ends
+            await self._require_history(self._store.partitions, begins, ends)
         except BaseException:
             self.evict(subscription)
             raise
-        begins = after.positions if after else ends
         behind = [place for place in subscription.places if begins[place.partition] < ends[place.partition]]
         self._begin(subscription, begins, behind)
         return subscription
+
+    async def _require_history(
+        self, partitions: Sequence[int], begins: Sequence[Position], ends: Sequence[Position]
+    ) -> None:
+        """Read what follows the positions before the ends, or raise: a response cannot change once it began."""
+        behind = zip(partitions, begins, ends, strict=True)
+        reads = [self._store.read_journal(each, begin, 1) for each, begin, end in behind if begin < end]
+        await asyncio.gather(*reads)
 
     def evict(self, subscription: Subscription) -> None:
         """Remove a listener and end its iteration."""
@@ -180,7 +199,10 @@ class Feed:
         live = {place for place in live - self._late if place.position is not None}
         has_more = found = False
         while live:
-            reading = await self._read(partition, min(live, key=_position), live)
+            reading = await self._read_or_evict(partition, min(live, key=_position), live)
+            if reading is None:
+                live &= self._places[partition]
+                continue
             live -= reading.served
             self._late |= reading.full & self._places[partition]
             has_more |= not reading.batch.is_last
@@ -195,14 +217,14 @@ class Feed:
         began_s = self._clock.monotonic()
         late = self._late_and_ready()
         partitions = [min(late, key=_turn).partition] if late else []
-        if len(self._store.partitions) > 1:
-            await self._catching_up.run(partitions)
-        elif partitions:
-            await self._read_late(*partitions)
+        # The live listeners wait only shortly for an archive that is slow.
+        read = await self._catching_up.run(partitions)
+        has_failed = any(each not in read and not self._catching_up.is_running(each) for each in partitions)
         if not partitions or not self._late_and_ready():
             return False
         spent_s = self._clock.monotonic() - began_s
-        await self._clock.sleep(min(PAUSE_PER_READ * spent_s, CATCH_UP_PAUSE_S_MAX))
+        pause_s = CATCH_UP_PAUSE_S_MAX if has_failed else PAUSE_PER_READ * spent_s
+        await self._clock.sleep(min(pause_s, CATCH_UP_PAUSE_S_MAX))
         return True
 
     async def _read_late(self, partition: int) -> None:
@@ -212,12 +234,26 @@ class Feed:
             return  # it left
         first = min(late, key=_turn)
         first.turn = next(self._turns)  # also if the read fails
-        reading = await self._read(partition, first, late)
+        reading = await self._read_or_evict(partition, first, late)
+        if reading is None:
+            return
         for place in reading.served:
             place.turn = next(self._turns)
         if reading.batch.is_last:
             self._late -= reading.served - reading.full
             self._polls.note_due(partition)  # for what came meanwhile
+
+    async def _read_or_evict(self, partition: int, first: Place, places: Collection[Place]) -> Reading | None:
+        """Read a batch for places; if it is only in the archive, which is away, evict the first one.
+
+        Its listener comes again, and is refused until the archive is back. The other places are read later.
+        """
+        try:
+            return await self._read(partition, first, places)
+        except ArchiveUnavailable as fault:
+            logger.info("a listener to events of the past is disconnected: %s", fault)
+            self.evict(first.subscription)
+            return None
 
     async def _read(self, partition: int, first: Place, places: Collection[Place]) -> Reading:
         """Read a batch for a place, and for the others that it passes."""

@@ -12,7 +12,7 @@ from technopay.engine.operation import operation
 from technopay.engine.runtime import Runtime
 
 
-@operation("rate_limited event_position_unknown validation_failed")
+@operation("rate_limited event_position_unknown validation_failed archive_unavailable")
 async def events(runtime: Runtime, *, user_id: UserId, after: EventId | None = None) -> Subscription:
     """Listen to the changes of a user's payments and invoices: from now on, or after an earlier event.
 
@@ -30,7 +30,7 @@ async def events(runtime: Runtime, *, user_id: UserId, after: EventId | None = N
     return await runtime.feed.listen(user_id, after)
 
 
-@operation("event_position_unknown validation_failed")
+@operation("event_position_unknown validation_failed archive_unavailable")
 async def list_events(
     runtime: Runtime, *, after: str | None = None, types: EventTypes | None = None, limit: PageLimit = 20
 ) -> EventPage:
@@ -46,7 +46,7 @@ async def list_events(
     return await read_page(runtime.store, cursor, types_in(types), limit)
 
 
-@operation("event_position_unknown validation_failed")
+@operation("event_position_unknown validation_failed archive_unavailable")
 async def all_events(
     runtime: Runtime, *, after: str | None = None, types: EventTypes | None = None
 ) -> Subscription:

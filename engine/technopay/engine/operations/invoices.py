@@ -26,7 +26,7 @@ from technopay.engine.record import Page
 from technopay.engine.runtime import Runtime, unwrap
 
 
-@operation("user_not_found reference_used idempotency_key_reused validation_failed")
+@operation("user_not_found reference_used idempotency_key_reused validation_failed archive_unavailable")
 async def create_invoice(
     runtime: Runtime, *, user_id: UserId, amount: Amount, currency: Currency, merchant: Name, expires_at: Time,
     description: Description | None = None, reference: Name | None = None, metadata: Metadata | None = None,
@@ -49,13 +49,13 @@ async def create_invoice(
     return unwrap(outcome)
 
 
-@operation("invoice_not_found")
+@operation("invoice_not_found archive_unavailable")
 async def get_invoice(runtime: Runtime, *, user_id: UserId, invoice_id: str) -> Invoice:
     """Read an invoice."""
     return await runtime.value_of(ReadInvoice(id_or_unknown(invoice_id), user_id))
 
 
-@operation("validation_failed")
+@operation("validation_failed archive_unavailable")
 async def list_invoices(
     runtime: Runtime, *, user_id: UserId, limit: PageLimit = 20, cursor: InvoiceCursor = ""
 ) -> Page[Invoice]:
@@ -63,13 +63,13 @@ async def list_invoices(
     return await runtime.value_of(ListInvoices(user_id, cursor, limit))
 
 
-@operation("invoice_not_found")
+@operation("invoice_not_found archive_unavailable")
 async def find_invoice(runtime: Runtime, *, invoice_id: str) -> Invoice:
     """Read an invoice of any user."""
     return await runtime.value_of(ReadInvoice(id_or_unknown(invoice_id)))
 
 
-@operation("validation_failed")
+@operation("validation_failed archive_unavailable")
 async def search_invoices(
     runtime: Runtime, *, user_id: UserId | None = None, merchant: Name | None = None,
     reference: Name | None = None, status: InvoiceStatus | None = None, limit: PageLimit = 20, cursor: str = ""
@@ -83,7 +83,9 @@ async def search_invoices(
     return await runtime.value_of(SearchInvoices(user_id, nfc(merchant), nfc(reference), status, cursor, limit))
 
 
-@operation("invoice_not_found invoice_not_voidable idempotency_key_reused validation_failed")
+@operation(
+    "invoice_not_found invoice_not_voidable idempotency_key_reused validation_failed archive_unavailable"
+)
 async def void_invoice(runtime: Runtime, *, invoice_id: str, idempotency_key: Key = None) -> Invoice:
     """Withdraw an invoice; a payment of it that waits for its code is canceled."""
     called = runtime.operation("void_invoice", (invoice_id,), idempotency_key, [])

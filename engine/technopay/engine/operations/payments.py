@@ -31,6 +31,7 @@ from technopay.engine.runtime import Runtime, unwrap
     "invoice_already_paid invoice_not_payable payment_in_progress currency_mismatch invoice_expired "
     "no_channel insufficient_funds daily_limit_exceeded balance_too_large rate_limited "
     "idempotency_key_reused validation_failed"
+    " archive_unavailable"
 )
 async def start_payment(
     runtime: Runtime, *, user_id: UserId, invoice_id: str, wallet_id: str, method: Method | None = None,
@@ -47,6 +48,7 @@ async def start_payment(
     "settlement_failed payment_not_found user_blocked wallet_inactive payment_not_confirmable "
     "confirmation_expired invoice_expired rate_limited confirmation_invalid insufficient_funds "
     "daily_limit_exceeded balance_too_large validation_failed"
+    " archive_unavailable"
 )
 async def confirm_payment(
     runtime: Runtime, *, user_id: UserId, payment_id: str, code: Code, wait_s: WaitSeconds = 4.0
@@ -62,6 +64,7 @@ async def confirm_payment(
 @operation(
     "payment_not_found user_blocked wallet_inactive payment_not_confirmable confirmation_expired "
     "invoice_expired no_channel rate_limited idempotency_key_reused validation_failed"
+    " archive_unavailable"
 )
 async def resend_code(
     runtime: Runtime, *, user_id: UserId, payment_id: str, idempotency_key: Key = None
@@ -71,7 +74,9 @@ async def resend_code(
     return await payment_flows.resend(runtime, called, user_id, payment_id)
 
 
-@operation("payment_not_found payment_not_cancelable idempotency_key_reused validation_failed")
+@operation(
+    "payment_not_found payment_not_cancelable idempotency_key_reused validation_failed archive_unavailable"
+)
 async def cancel_payment(
     runtime: Runtime, *, user_id: UserId, payment_id: str, idempotency_key: Key = None
 ) -> Payment:
@@ -80,7 +85,7 @@ async def cancel_payment(
     return await payment_flows.cancel(runtime, called, user_id, payment_id)
 
 
-@operation("payment_not_found validation_failed")
+@operation("payment_not_found validation_failed archive_unavailable")
 async def get_payment(
     runtime: Runtime, *, user_id: UserId, payment_id: str, wait_s: WaitSeconds = 0.0
 ) -> Payment:
@@ -89,7 +94,7 @@ async def get_payment(
     return (await runtime.wait_for_rest(payment, wait_s)).for_user() if wait_s else payment
 
 
-@operation("validation_failed")
+@operation("validation_failed archive_unavailable")
 async def list_payments(
     runtime: Runtime, *, user_id: UserId, limit: PageLimit = 20, cursor: PaymentCursor = ""
 ) -> Page[Payment]:
@@ -97,13 +102,13 @@ async def list_payments(
     return await runtime.value_of(ListPayments(user_id, cursor, limit))
 
 
-@operation("payment_not_found")
+@operation("payment_not_found archive_unavailable")
 async def find_payment(runtime: Runtime, *, payment_id: str) -> OperatorPayment:
     """Read a payment of any user."""
     return await runtime.value_of(FindPayment(id_or_unknown(payment_id)))
 
 
-@operation("validation_failed")
+@operation("validation_failed archive_unavailable")
 async def search_payments(
     runtime: Runtime, *, status: PaymentStatus | None = None, user_id: UserId | None = None,
     set_aside: bool | None = None, invoice_id: str | None = None, created_from: Time | None = None,
@@ -130,6 +135,7 @@ async def search_payments(
 @operation(
     "payment_not_found payment_not_refundable refund_in_progress refund_too_large balance_too_large "
     "idempotency_key_reused validation_failed"
+    " archive_unavailable"
 )
 async def refund_payment(
     runtime: Runtime, *, payment_id: str, amount: Amount | None = None, note: Note | None = None,
@@ -149,7 +155,9 @@ async def refund_payment(
     return await payment_flows.refund(runtime, route, command)
 
 
-@operation("payment_not_found payment_not_resolvable idempotency_key_reused validation_failed")
+@operation(
+    "payment_not_found payment_not_resolvable idempotency_key_reused validation_failed archive_unavailable"
+)
 async def resolve_payment(
     runtime: Runtime, *, payment_id: str, outcome: Literal["settled", "refund"], note: Note, by: Name,
     idempotency_key: Key = None

@@ -14,7 +14,7 @@ ENTRIES_MAX = 200_000
 """Entries of the journal that are read for one call: a few seconds of work beside payments."""
 
 
-@operation("validation_failed")
+@operation("validation_failed archive_unavailable")
 async def reconcile(
     runtime: Runtime, *, rows: SettlementRows, settled_from: Time | None = None, settled_to: Time | None = None
 ) -> Reconciliation:

@@ -19,7 +19,7 @@ async def measure(runtime: Runtime) -> StoreGauges:
     return await runtime.store.measure()
 
 
-@operation()
+@operation("archive_unavailable")
 async def audit(runtime: Runtime) -> Audit:
     """Recompute every invariant from the journal, beside traffic."""
     return await runtime.audit()

@@ -38,7 +38,7 @@ async def get_user(runtime: Runtime, *, user_id: str) -> User:
     return await runtime.value_of(ReadUser(user_or_unknown(user_id), runtime.settings.failures_per_day or None))
 
 
-@operation("validation_failed")
+@operation("validation_failed archive_unavailable")
 async def search_users(
     runtime: Runtime, *, user_id: UserId | None = None, status: Literal["active", "blocked"] | None = None,
     limit: PageLimit = 20, cursor: JournalCursor = ""

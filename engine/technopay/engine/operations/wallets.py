@@ -55,7 +55,7 @@ async def list_wallets(
     return await runtime.value_of(ListWallets(user_id, cursor, limit))
 
 
-@operation("wallet_not_found validation_failed")
+@operation("wallet_not_found validation_failed archive_unavailable")
 async def list_entries(
     runtime: Runtime, *, user_id: UserId, wallet_id: str, limit: PageLimit = 20, cursor: EntryCursor = ""
 ) -> Page[Entry]:
@@ -63,7 +63,7 @@ async def list_entries(
     return await runtime.value_of(ListEntries(id_or_unknown(wallet_id), user_id, cursor, limit))
 
 
-@operation("wallet_not_found validation_failed")
+@operation("wallet_not_found validation_failed archive_unavailable")
 async def get_statement(
     runtime: Runtime, *, user_id: UserId, wallet_id: str, at_from: Time | None = None,
     at_to: Time | None = None, limit: PageLimit = 20, cursor: StatementCursor = ""
@@ -82,7 +82,7 @@ async def find_wallet(runtime: Runtime, *, wallet_id: str) -> Wallet:
     return await runtime.value_of(ReadWallet(id_or_unknown(wallet_id)))
 
 
-@operation("validation_failed")
+@operation("validation_failed archive_unavailable")
 async def search_wallets(
     runtime: Runtime, *, user_id: UserId | None = None, status: Literal["active", "inactive"] | None = None,
     limit: PageLimit = 20, cursor: str = ""
@@ -93,7 +93,7 @@ async def search_wallets(
     return await runtime.value_of(SearchWallets(user_id, status, cursor, limit))
 
 
-@operation("wallet_not_found validation_failed")
+@operation("wallet_not_found validation_failed archive_unavailable")
 async def search_entries(
     runtime: Runtime, *, wallet_id: str, limit: PageLimit = 20, cursor: EntryCursor = ""
 ) -> Page[Entry]:
@@ -101,7 +101,7 @@ async def search_entries(
     return await runtime.value_of(ListEntries(id_or_unknown(wallet_id), None, cursor, limit))
 
 
-@operation("wallet_not_found validation_failed")
+@operation("wallet_not_found validation_failed archive_unavailable")
 async def find_statement(
     runtime: Runtime, *, wallet_id: str, at_from: Time | None = None, at_to: Time | None = None,
     limit: PageLimit = 20, cursor: StatementCursor = ""
@@ -110,7 +110,10 @@ async def find_statement(
     return await _statement(runtime, wallet_id, None, at_from, at_to, limit, cursor)
 
 
-@operation("wallet_not_found reference_used balance_too_large idempotency_key_reused validation_failed")
+@operation(
+    "wallet_not_found reference_used balance_too_large idempotency_key_reused validation_failed"
+    " archive_unavailable"
+)
 async def deposit(
     runtime: Runtime, *, wallet_id: str, amount: Amount, reference: Name | None = None,
     note: Note | None = None, by: Name | None = None, idempotency_key: Key = None

@@ -13,11 +13,12 @@ from technopay.storage.archive.rows import (
     Record,
     event_rows,
     first_chain,
+    from_json,
     invoice_row,
     payment_row,
     record_rows,
 )
-from technopay.storage.archive.schema import ADD_ONCE, create_or_raise
+from technopay.storage.archive.schema import ADD_ONCE, create_or_raise, require_schema
 from technopay.storage.archive.sqlite import SqliteDatabase
 from technopay.storage.schema import next_incarnation
 
@@ -31,6 +32,12 @@ LAST = Position(2**63 - 1, 2**63 - 1)
 READ_POSITIONS = "SELECT partition, entry_ms, entry_number, chain, entries FROM positions"
 NO_POSITION = "the archive has no position of partition {:02x}"
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
+ENDED = {
+    "payments": "paid_at_ms IS NOT NULL AND status IN ('succeeded', 'refunded', 'failed')",
+    "invoices": "status IN ('paid', 'void')",
+}
+"""The rows of records that can leave the store, see drop_records.lua."""
+BEHIND_ALL_IDS = "~"
 MOVE = (
     "UPDATE positions SET entry_ms = $3, entry_number = $4, chain = $5, entries = $6"
     " WHERE partition = $1 AND chain = $2"
@@ -115,6 +122,8 @@ class Archive:
             await self.database.write(
                 [Change(ADD_ONCE, [*identity.items(), (ORIGIN, identity["incarnation"])])]
             )
+        else:
+            await require_schema(self.database)
         kept = await self.read_meta()
         for name, ours in identity.items():
             found = kept.get(name)
@@ -183,6 +192,38 @@ class Archive:
         )  # fmt: skip
         return rows[0] if rows else None
 
+    async def read_events_at(self, partition: int, positions: Sequence[Position]) -> Sequence[Row]:
+        """Read the rows of `events` at these positions."""
+        if not positions:
+            return []
+        # PostgreSQL takes parameters in VALUES for texts.
+        places = ", ".join(
+            f"(CAST(${number} AS BIGINT), CAST(${number + 1} AS BIGINT))"
+            for number in range(2, 2 * len(positions) + 2, 2)
+        )
+        statement = (
+            f"SELECT * FROM events WHERE partition = $1 AND (entry_ms, entry_number) IN (VALUES {places})"  # noqa: S608
+        )
+        return await self.database.fetch(statement, partition, *(each for pair in positions for each in pair))
+
+    async def read_events_backwards(
+        self, partition: int, before: Position, limit: int, until: Position
+    ) -> Sequence[Row]:
+        """Read the rows of `events` before a position, and not behind another one, newest first."""
+        return await self.database.fetch(
+            "SELECT * FROM events WHERE partition = $1 AND (entry_ms, entry_number) < ($2, $3)"
+            " AND (entry_ms, entry_number) <= ($4, $5) ORDER BY entry_ms DESC, entry_number DESC LIMIT $6",
+            partition, *before, *until, limit,
+        )  # fmt: skip
+
+    async def read_last_event(self, partition: int, until: Position) -> ArchivePosition | None:
+        """Return the position of the last row of `events` that is not behind another position."""
+        rows = await self.read_events_backwards(partition, LAST, 1, until)
+        if not rows:
+            return None
+        _, entry_ms, entry_number, *_, chain = rows[0]
+        return ArchivePosition(Position(entry_ms, entry_number), chain, 0)
+
     async def read_table(self, table: str, partition: int, batch: int) -> AsyncIterator[Row]:
         """Read the rows of `payments` or `invoices` of a partition, by id."""
         last = ""
@@ -208,6 +249,42 @@ class Archive:
         places = ", ".join(f"${number}" for number in range(2, len(ids) + 2))
         statement = f"SELECT id FROM {table} WHERE partition = $1 AND id IN ({places})"  # noqa: S608
         return {row[0] for row in await self.database.fetch(statement, partition, *ids)}
+
+    async def list_ended(
+        self, partition: int, table: str, column: str, value: str, cursor: str, limit: int
+    ) -> Sequence[str]:
+        """List the ids of `payments` or `invoices` that ended, before a cursor, newest first."""
+        statement = (
+            f"SELECT id FROM {table} WHERE {column} = $1 AND id COLLATE BINARY < $2 AND partition = $3"  # noqa: S608
+            f" AND {ENDED[table]} ORDER BY id COLLATE BINARY DESC LIMIT $4"
+        )
+        rows = await self.database.fetch(statement, value, cursor or BEHIND_ALL_IDS, partition, limit)
+        return [row[0] for row in rows]
+
+    async def find_paid_invoice(self, merchant: str, reference: str) -> str | None:
+        """Return the paid invoice of a merchant's reference."""
+        rows = await self.database.fetch(
+            "SELECT id FROM invoices WHERE merchant = $1 AND reference = $2 AND status = 'paid'",
+            merchant, reference,
+        )  # fmt: skip
+        return rows[0][0] if rows else None
+
+    async def read_invoices_of(self, partition: int, ids: Sequence[str]) -> Mapping[str, str]:
+        """Return the invoices of those of these payments that the archive has."""
+        places = ", ".join(f"${number}" for number in range(2, len(ids) + 2))
+        statement = f"SELECT id, invoice_id FROM payments WHERE partition = $1 AND id IN ({places})"  # noqa: S608
+        return {row[0]: row[1] for row in await self.database.fetch(statement, partition, *ids)}
+
+    async def read_records(self, partition: int, ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """Return those of these payments and invoices that the archive has, as they were read last."""
+        if not ids:
+            return {}
+        places, found = ", ".join(f"${number}" for number in range(2, len(ids) + 2)), {}
+        for table in ("payments", "invoices"):
+            statement = f"SELECT id, record FROM {table} WHERE partition = $1 AND id IN ({places})"  # noqa: S608
+            rows = await self.database.fetch(statement, partition, *ids)
+            found.update({row[0]: from_json(row[1]) for row in rows})
+        return found
 
     async def append(
         self,

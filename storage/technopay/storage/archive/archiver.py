@@ -1,4 +1,4 @@
-"""Copies the journal of a store to its archive, in order and at least once, beside payments.
+"""Copies the journal of a store to its archive, in order and at least once, beside payments; then trims it.
 
 The position in the archive decides where to go on: it moves in the transaction that adds the entries. The store
 records it afterwards: for the lag, and to recognise an archive of another history.
@@ -17,9 +17,11 @@ from technopay.engine.outage_log import OutageLog
 from technopay.engine.system import SystemClock
 from technopay.engine.values import BEGINNING, JournalEntry, Position
 from technopay.storage.archive.archive import Archive
+from technopay.storage.archive.commands import ClaimArchive, ReadRecords, RecordArchived
 from technopay.storage.archive.database import ArchiveUnfit
+from technopay.storage.archive.history import Trimmed
 from technopay.storage.archive.rows import ArchivePosition, Record, event_row
-from technopay.storage.commands import ClaimArchive, ReadRecords, RecordArchived
+from technopay.storage.archive.trimmer import KEEP_DAYS, Trimmer
 from technopay.storage.journal import entry_of
 from technopay.storage.partition import Partition
 from technopay.storage.records import UNREADABLE, fields_of
@@ -46,6 +48,14 @@ class Claim(NamedTuple):
     token: str
     recorded_to: Position
     chain: str
+    trimmed_to: Position
+    """Entries up to here left the store."""
+
+    @classmethod
+    def of(cls, token: str, recorded_to: str, chain: str, trimmed_to: str) -> "Claim":
+        """Return a claim; what the store did not record is empty."""
+        recorded, trimmed = (Position.of(each or str(BEGINNING)) for each in (recorded_to, trimmed_to))
+        return cls(token, recorded, chain, trimmed)
 
 
 class Archiver:
@@ -54,7 +64,13 @@ class Archiver:
     Any number of processes can run one: each partition is claimed by one of them at a time.
     """
 
-    def __init__(self, partitions: Sequence[Partition], meta: Mapping[str, str], archive: Archive) -> None:
+    def __init__(
+        self,
+        partitions: Sequence[Partition],
+        meta: Mapping[str, str],
+        archive: Archive,
+        keep_days: int = KEEP_DAYS,
+    ) -> None:
         self._partitions = partitions
         self._meta = meta
         self._archive = archive
@@ -66,18 +82,21 @@ class Archiver:
         self._stopping = asyncio.Event()
         self._tasks = PartitionTasks("the archiver", self._archive_beside_payments)
         self._loop = Loop("the archiver", self._step, INTERVAL_S, self._clock)
+        self._trimmer = Trimmer(partitions, archive, keep_days, self._clock)
 
     async def __aenter__(self) -> Self:
         self._loop.start()
+        self._trimmer.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._stopping.set()
+        await self._trimmer.stop(DRAIN_S)
         await self._loop.stop(DRAIN_S)
         await self._tasks.stop(DRAIN_S)
 
     async def run(self) -> int:
-        """Archive all that is in the store now; return how many entries were added.
+        """Archive all that is in the store now, then trim it; return how many entries were added.
 
         Raises:
             ArchiveUnavailable, StoreUnavailable: some entries may have been added.
@@ -93,11 +112,13 @@ class Archiver:
             added += more
             archived = await self._archive.read_positions()
             if all(archived[number].position >= end for number, end in enumerate(ends)):
-                return added
+                break
             waited_s = 0.0 if more else waited_s + BUSY_PAUSE_S
             if waited_s > BUSY_S_MAX:
                 raise ArchiveUnavailable("The archive: another process has claimed it and adds nothing")
             await self._clock.sleep(0.0 if more else BUSY_PAUSE_S)
+        await self._trimmer.run()
+        return added
 
     async def begin(self) -> None:
         """Open the archive, a new one too, and compare it with the store.
@@ -121,15 +142,21 @@ class Archiver:
         archived = await self._archive.read_positions()
         for partition in self._partitions:
             position = archived[partition.number]
-            await self._read_entries(partition, position, 0)
             record = partition.keys.key("archive")
-            recorded, chain = await partition.fetch("HMGET", record, "archived_to", "chain")
-            claim = Claim("", Position.of(recorded or str(BEGINNING)), chain or "")
+            recorded = await partition.fetch("HMGET", record, "archived_to", "chain", "trimmed_to")
+            claim = Claim.of("", *(each or "" for each in recorded))
+            self._require_all(partition.number, position, claim)
+            await self._read_entries(partition, position, 0)
             await self._require_recorded(partition.number, position, claim)
 
     async def read_ends(self) -> Mapping[int, Position]:
         """Return the ends of the journals."""
         return {each.number: await each.read_end() for each in self._partitions}
+
+    async def read_trimmed(self) -> Mapping[int, Trimmed]:
+        """Return up to which entries history left the partitions of the store."""
+        found = [await each.read_trimmed() for each in self._partitions]
+        return {each.partition: each for each in found if each is not None}
 
     async def _step(self) -> bool:
         """Archive some entries of each partition; return whether there may be more."""
@@ -166,8 +193,7 @@ class Archiver:
         claimed = await partition.run(ClaimArchive(number, self._owner, str(position.position)))
         if claimed.code != "ok":
             return 0
-        recorded, chain = claimed.value or ("", "")
-        claim = Claim(claimed.token, Position.of(recorded or str(BEGINNING)), chain)
+        claim = Claim.of(claimed.token, *(claimed.value or ("", "", "")))
         try:
             return await self._copy(partition, position, claim, rests=rests)
         finally:
@@ -177,6 +203,7 @@ class Archiver:
     async def _copy(self, partition: Partition, position: ArchivePosition, claim: Claim, *, rests: bool) -> int:
         """Copy batches behind a position of the archive; return how many entries were added."""
         number, added = partition.number, 0
+        self._require_all(number, position, claim)
         await self._require_recorded(number, position, claim)
         for _ in range(BATCHES):
             if position.position > claim.recorded_to and not await self._record(number, claim, position):
@@ -258,6 +285,14 @@ class Archiver:
             f"partition {partition.number:02x} of the store ends at {end} and has no entry {position}, "
             f"which is archived: it is {age} its archive; was it restored from a backup?"
         )
+
+    def _require_all(self, number: int, archived: ArchivePosition, claim: Claim) -> None:
+        """Raise ArchiveUnfit if the archive lacks entries that left the store."""
+        if archived.position < claim.trimmed_to:
+            raise ArchiveUnfit(
+                f"the archive of partition {number:02x} ends at {archived.position}, but the entries up to "
+                f"{claim.trimmed_to} left the store: restore a newer copy of the archive"
+            )
 
     async def _require_recorded(self, number: int, archived: ArchivePosition, claim: Claim) -> None:
         """Raise ArchiveUnfit if the archive has another chain at the entry that the store recorded."""

@@ -1,6 +1,7 @@
 """The database of an archive: a few statements of SQL that SQLite and PostgreSQL both read.
 
-Parameters are `$1`, `$2` …; amounts and times are whole numbers, everything else is text.
+Parameters are `$1`, `$2` …; amounts and times are whole numbers, everything else is text. `COLLATE BINARY` is
+the order of bytes.
 """
 
 from collections.abc import Sequence

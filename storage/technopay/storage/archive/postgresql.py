@@ -60,7 +60,7 @@ class PostgresDatabase:
 
     async def fetch(self, statement: str, *values: Any) -> Sequence[Row]:
         async with self._connection() as connection:
-            return [tuple(row) for row in await connection.fetch(statement, *values, timeout=FETCH_S_MAX)]
+            return [tuple(row) for row in await connection.fetch(_own(statement), *values, timeout=FETCH_S_MAX)]
 
     async def _connect(self) -> "asyncpg.Pool":
         """Return connections to a server whose commits are durable."""
@@ -131,7 +131,12 @@ async def _apply(connection: Any, change: Change) -> bool:
     """Make a change; return False if it is a condition that does not hold."""
     if change.rows is None or change.is_condition:
         (values,) = change.rows or [()]
-        tag: str = await connection.execute(change.statement, *values)
+        tag: str = await connection.execute(_own(change.statement), *values)
         return not change.is_condition or tag.endswith(" 1")
-    await connection.executemany(change.statement, change.rows)
+    await connection.executemany(_own(change.statement), change.rows)
     return True
+
+
+def _own(statement: str) -> str:
+    """Return a statement with PostgreSQL's name for the order of bytes."""
+    return statement.replace("COLLATE BINARY", 'COLLATE "C"')

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from technopay.engine.values import JournalEntry, Position
-from technopay.storage.archive.database import Row
+from technopay.storage.archive.database import ArchiveUnfit, Row
 from technopay.storage.records import UNREADABLE
 from technopay.storage.refunds import refunded_amount, refunds_from
 
@@ -57,6 +57,22 @@ def event_row(partition: int, entry: JournalEntry, chain: str) -> Row:
     text = to_json(entry.fields)
     chain = link(chain, entry.id, entry.type, entry.subject, text)
     return (partition, *Position.of(entry.id), entry.at_ms, entry.type, entry.subject, text, chain)
+
+
+def events_chain(rows: Iterable[Row], chain: str) -> str:
+    """Return the digest of the chain behind rows of `events`, from that before them.
+
+    Raises:
+        ArchiveUnfit: the digest of a row does not follow.
+
+    """
+    for partition, entry_ms, entry_number, _, entry_type, subject, fields, kept in rows:
+        chain = link(chain, f"{entry_ms}-{entry_number}", entry_type, subject, fields)
+        if chain != kept:
+            raise ArchiveUnfit(
+                f"the archived entry {entry_ms}-{entry_number} of partition {partition:02x} was changed"
+            )
+    return chain
 
 
 def entry_of(row: Row) -> JournalEntry:

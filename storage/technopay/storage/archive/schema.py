@@ -119,6 +119,36 @@ VERSIONS = (
         GROUP BY day, currency
         """,
     ),
+    (
+        # In the order of bytes, as ids are in the store.
+        "DROP INDEX payments_of_user",
+        "CREATE INDEX payments_of_user ON payments (user_id, id COLLATE BINARY)",
+        "DROP INDEX invoices_of_user",
+        "CREATE INDEX invoices_of_user ON invoices (user_id, id COLLATE BINARY)",
+        """
+        CREATE TABLE checkpoints (
+            partition BIGINT NOT NULL,
+            entry_ms BIGINT NOT NULL,
+            entry_number BIGINT NOT NULL,
+            entries BIGINT NOT NULL,
+            chain TEXT NOT NULL,
+            digest_before TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            PRIMARY KEY (partition, entry_ms, entry_number),
+            UNIQUE (partition, digest_before)
+        )
+        """,
+        """
+        CREATE TABLE checkpoint_rows (
+            partition BIGINT NOT NULL,
+            entry_ms BIGINT NOT NULL,
+            entry_number BIGINT NOT NULL,
+            number BIGINT NOT NULL,
+            content JSON NOT NULL,
+            PRIMARY KEY (partition, entry_ms, entry_number, number)
+        )
+        """,
+    ),
 )
 """The statements that lead from each version to the next one."""
 IDENTITY = "CREATE TABLE IF NOT EXISTS archive (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
@@ -138,8 +168,15 @@ async def create_or_raise(database: Database) -> None:
         # Of two processes that begin at once, one changes nothing and reads the version again.
         raised = Change(RAISE, [(str(version + 1), str(version))], is_condition=True)
         await database.write([raised, *map(Change, VERSIONS[version])])
-    if version > len(VERSIONS):
-        raise ArchiveUnfit(f"the archive has schema {version}, this program {len(VERSIONS)}: use a later one")
+    await require_schema(database)
+
+
+async def require_schema(database: Database) -> None:
+    """Raise ArchiveUnfit unless the tables are of the present version."""
+    version, ours = await read_version(database), len(VERSIONS)
+    if version != ours:
+        remedy = "use a later one" if version > ours else "`technopay archive run` raises it"
+        raise ArchiveUnfit(f"the archive has schema {version}, this program {ours}: {remedy}")
 
 
 async def read_version(database: Database) -> int:

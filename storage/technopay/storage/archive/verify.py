@@ -1,4 +1,4 @@
-"""Verifies an archive: its chains, its records, and the invariants, recomputed from its first entry.
+"""Verifies an archive: chains, records, checkpoints, and the invariants, recomputed from its first entry.
 
 A row that was changed by hand is named. A whole chain that was computed anew is consistent in itself; it
 differs from the digest that the store recorded. No entry has the merchant, the reference, the description
@@ -6,14 +6,17 @@ and the metadata of an invoice: a record with its digest computed anew passes, i
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
 from technopay.engine.models import Audit, Checked, Difference
 from technopay.engine.values import BEGINNING, Position
 from technopay.storage.archive.archive import INVOICE_COLUMNS, ORIGIN, PAYMENT_COLUMNS, Archive
+from technopay.storage.archive.checkpoints import Checkpoint
 from technopay.storage.archive.database import Row
+from technopay.storage.archive.history import Trimmed
+from technopay.storage.archive.proof import CheckpointProof
 from technopay.storage.archive.rows import (
     ArchivePosition,
     Record,
@@ -45,12 +48,17 @@ DIFFERENCES_MAX = 1_000
 class Verifier:
     """Verifies one partition of an archive, up to a position of it."""
 
-    def __init__(self, archive: Archive, number: int, end: Position | None) -> None:
+    def __init__(
+        self, archive: Archive, number: int, end: Position | None, trimmed: Trimmed | None = None
+    ) -> None:
         self._archive = archive
         self._number = number
         self._end = end
         """The end of the journal in the store, if that is known."""
         self._archived_to = BEGINNING
+        self._folded = ArchivePosition(Position(-1, -1), "", 0)
+        """The last event that the ledger has, the digest of the chain, and the number of events up to there."""
+        self._proof = CheckpointProof(archive, number, trimmed)
         self._differences: list[Difference] = []
         self.ledger = Ledger(self._report)
         self.ledger.do(PAID)
@@ -58,9 +66,12 @@ class Verifier:
 
     async def verify(self) -> Sequence[Difference]:
         """Return what is wrong with the partition, at most a thousand differences."""
+        # In this order: the archive has the entries of a checkpoint before it has the checkpoint.
+        checkpoints, differences = await self._proof.read()
+        self._report_all(differences)
         archived = await self._archive.read_position(self._number)
         self._archived_to = archived.position
-        await self._verify_events(archived)
+        await self._verify_events(archived, checkpoints)
         await self._verify_records("payments", PAYMENT_COLUMNS, payment_row, self._compare_payment)
         await self._verify_records("invoices", INVOICE_COLUMNS, invoice_row, self._compare_invoice)
         await self._verify_presence()
@@ -70,10 +81,23 @@ class Verifier:
             self._report(differ(CHAIN, f"partition {self._number:02x}", behind, added, later))
         return self._differences
 
-    async def _verify_events(self, archived: ArchivePosition) -> None:
-        chain = first_chain((await self._archive.read_meta())[ORIGIN], self._number)
-        position, count = Position(-1, -1), 0
-        while rows := await self._archive.read_events(self._number, position, BATCH, archived.position):
+    async def _verify_events(self, archived: ArchivePosition, checkpoints: Sequence[Checkpoint]) -> None:
+        first = first_chain((await self._archive.read_meta())[ORIGIN], self._number)
+        self._folded = self._folded._replace(chain=first)
+        for each in checkpoints:
+            await self._fold(min(each.position, archived.position))
+            is_last = each is checkpoints[-1]
+            self._report_all(await self._proof.prove(each, self._folded, self.ledger, is_last=is_last))
+        await self._fold(archived.position)
+        found = self._folded._replace(position=max(self._folded.position, BEGINNING))
+        for what, expected, actual in zip(ArchivePosition._fields, archived, found, strict=True):
+            if expected != actual:
+                self._report(differ(CHAIN, f"partition {self._number:02x}", what, expected, actual))
+
+    async def _fold(self, end: Position) -> None:
+        """Verify the events up to a position, and apply them to the ledger."""
+        position, chain, count = self._folded
+        while rows := await self._archive.read_events(self._number, position, BATCH, end):
             for row in rows:
                 _, entry_ms, entry_number, _, entry_type, subject, fields, kept = row
                 position, count = Position(entry_ms, entry_number), count + 1
@@ -81,10 +105,7 @@ class Verifier:
                     self._report(differ(CHAIN, self._name(position), "digest", "one that follows", kept))
                 chain = kept
                 self._apply(row, position)
-        found = ArchivePosition(max(position, BEGINNING), chain, count)
-        for what, expected, actual in zip(ArchivePosition._fields, archived, found, strict=True):
-            if expected != actual:
-                self._report(differ(CHAIN, f"partition {self._number:02x}", what, expected, actual))
+        self._folded = ArchivePosition(position, chain, count)
 
     def _apply(self, row: Row, position: Position) -> None:
         try:
@@ -120,8 +141,7 @@ class Verifier:
                 self._report(differ(RECORD, found["id"], "read at", f"at most {self._end}", read_at))
             # A record that was read later has the effect of entries that are not archived yet.
             if read_at <= self._archived_to:
-                for difference in compare(found):
-                    self._report(difference)
+                self._report_all(compare(found))
 
     def _compare_payment(self, found: Mapping[str, Any]) -> Iterator[Difference]:
         payment = self.ledger.record("payment", found["id"])
@@ -207,6 +227,10 @@ class Verifier:
     def _name(self, position: Position) -> str:
         return f"event {position} of partition {self._number:02x}"
 
+    def _report_all(self, differences: Iterable[Difference]) -> None:
+        for each in differences:
+            self._report(each)
+
     def _report(self, difference: Difference) -> None:
         if len(self._differences) < DIFFERENCES_MAX:
             self._differences.append(difference)
@@ -218,20 +242,25 @@ def _differences(invariant: str, subject: str, facts: Sequence[tuple[str, Any, A
             yield differ(invariant, subject, what, expected, found)
 
 
-async def verify(archive: Archive, ends: Mapping[int, Position] | None = None) -> Audit:
+async def verify(
+    archive: Archive,
+    ends: Mapping[int, Position] | None = None,
+    trimmed: Mapping[int, Trimmed] | None = None,
+) -> Audit:
     """Verify a whole archive, in bounded memory, also beside an archiver.
 
-    With the ends of the journals in the store, a record that was read behind them is a difference.
+    With the ends of the journals in the store, a record that was read behind them is a difference; with the
+    checkpoints behind which these were trimmed, one that the archive lacks.
     """
     counts: Counter[str] = Counter()
     differences: list[Difference] = []
     positions = await archive.read_positions()
     for number in sorted(positions):
-        verifier = Verifier(archive, number, ends[number] if ends else None)
+        verifier = Verifier(archive, number, ends[number] if ends else None, (trimmed or {}).get(number))
         with closing(verifier.ledger):
             differences += await verifier.verify()
             counts.update(verifier.count().model_dump())
-    for table in ("events", "payments", "invoices"):
+    for table in ("events", "payments", "invoices", "checkpoints", "checkpoint_rows"):
         strange = await archive.count_outside(table, len(positions))
         if strange:
             differences.append(differ(CHAIN, table, "rows of no partition", 0, strange))

@@ -7,7 +7,7 @@ compared with the batch: so concurrent changes cause no false differences.
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -16,6 +16,10 @@ from technopay.engine.commands import Command
 from technopay.engine.errors import InternalError
 from technopay.engine.models import Audit, Checked, Difference
 from technopay.engine.values import BEGINNING, Position
+from technopay.storage.archive.archive import Archive
+from technopay.storage.archive.checkpoints import apply_entries, load_checkpoint
+from technopay.storage.archive.commands import ReadRecords
+from technopay.storage.archive.history import unfit_is_unavailable
 from technopay.storage.audit.checks import (
     compare_invoice,
     compare_limit,
@@ -28,7 +32,7 @@ from technopay.storage.audit.checks import (
 from technopay.storage.audit.effects import apply
 from technopay.storage.audit.invariants import BALANCE, CHANGE, MESSAGE, READABLE, differ
 from technopay.storage.audit.ledger import Ledger
-from technopay.storage.audit.references import compare_references
+from technopay.storage.audit.references import compare_references, compare_used_references
 from technopay.storage.audit.slices import compare_slices
 from technopay.storage.commands import (
     AuditInvoices,
@@ -56,14 +60,18 @@ DIFFERENCES_MAX = 1_000
 Compare = Callable[[str, Any, Any], Iterable[Difference]]
 
 
-async def audit(partitions: Partitions) -> Audit:
-    """Recompute the invariants from the journals and compare, in bounded memory."""
+async def audit(partitions: Partitions, *, full: bool = False) -> Audit:
+    """Recompute the invariants from the journals and compare, in bounded memory.
+
+    That of a trimmed journal begins at its checkpoint. With `full`, the references of invoices that left the
+    store are compared with the archive, too.
+    """
     counts: Counter[str] = Counter()
     differences: list[Difference] = []
     periods: set[tuple[str, str]] = set()
     for partition in partitions:
         auditor = Auditor(partition, is_alone=len(partitions) == 1)
-        with closing(auditor.ledger):
+        with closing(auditor.ledger), unfit_is_unavailable():
             verdict = await auditor.audit()
             counts.update(verdict.checked.model_dump())
             differences += verdict.differences
@@ -71,6 +79,8 @@ async def audit(partitions: Partitions) -> Audit:
             if len(partitions) > 1:
                 invoices = auditor.ledger.ids("invoice", PORTION)
                 differences += await compare_references(partitions, partition, invoices)
+            if full:
+                differences += await compare_used_references(partitions, partition)
     if len(partitions) > 1:
         differences += await compare_slices(partitions, periods)
     found = differences[:DIFFERENCES_MAX]
@@ -84,13 +94,15 @@ class Auditor:
         self._partition = partition
         self._is_alone = is_alone
         self._keys = partition.keys
-        self._position = BEGINNING
+        self._position = self._loaded = BEGINNING
+        self._archive: Archive | None = None
         self._messages = 0
         self._differences: list[Difference] = []
         self.ledger = Ledger(self._report)
 
     async def audit(self) -> Audit:
         """Read the journal, compare its records, and find records that are not in it."""
+        await self._begin()
         relay = await self._catch_up()
         if not POSITION.fullmatch(relay):
             self._report(differ(READABLE, "relay", "position", "a position of the journal", relay))
@@ -115,6 +127,17 @@ class Auditor:
             messages=self._messages,
         )
         return Audit(clean=not self._differences, checked=checked, differences=self._differences)
+
+    async def _begin(self) -> None:
+        """Begin at the checkpoint of the partition, if its journal was trimmed."""
+        trimmed = await self._partition.read_trimmed()
+        if trimmed is None:
+            return
+        history = self._partition.through.history_of(trimmed)
+        checkpoint = await history.checkpoint(trimmed)
+        self._archive = history.archive
+        await load_checkpoint(self._archive, trimmed.partition, checkpoint, self.ledger)
+        self._position = self._loaded = checkpoint.position
 
     async def _compare_all(
         self,
@@ -150,8 +173,11 @@ class Auditor:
         await asyncio.gather(*(self._compare_entries_of(wallet_id) for wallet_id in wallets))
 
     async def _compare_entries_of(self, wallet_id: str) -> None:
-        first, key = 0, self._keys.key("entries", wallet_id)
-        while expected := self.ledger.positions(wallet_id, first, BATCH):
+        following, key = 0, self._keys.key("entries", wallet_id)
+        while True:
+            first, expected = self.ledger.positions(wallet_id, following, BATCH)
+            if not expected:
+                return
             try:
                 found = await self._partition.fetch("LRANGE", key, first, first + len(expected) - 1)
             except InternalError:
@@ -159,7 +185,7 @@ class Auditor:
                 return
             if found != expected:
                 self._report(differ(BALANCE, wallet_id, f"entries from {first} on", expected, found))
-            first += len(expected)
+            following = first + len(expected)
 
     async def _check_keys(self) -> None:
         """Find records without an entry in the journal, and compare the records of messages."""
@@ -169,17 +195,50 @@ class Auditor:
             scanned, keys = await self._partition.fetch("SCAN", cursor, *words)
             await self._catch_up()
             names = [key.removeprefix(prefix).partition(":") for key in keys]
-            for kind, _, record_id in names:
-                table = {"limit": "spending_limit"}.get(kind, kind)
-                # A partition knows limits that other ones keep and use.
-                is_created = table in RECORDS and (self._is_alone or kind != "limit")
-                if is_created and self.ledger.record(table, record_id) is None:
+            unknown = [(kind, record_id) for kind, _, record_id in names if self._is_unknown(kind, record_id)]
+            ended = [record_id for kind, record_id in unknown if kind in ENDING and self._loaded > BEGINNING]
+            for kind, record_id in unknown:
+                if record_id not in ended:
                     self._report(differ(CHANGE, record_id, kind, "an entry of the journal", "none"))
+            await self._compare_ended(ended)
             await self._compare_messages([record_id for kind, _, record_id in names if kind == "message"])
             await self._compare_types([key.removeprefix(prefix) for key in keys])
             cursor = str(scanned)
             if cursor == "0":
                 return
+
+    def _is_unknown(self, kind: str, record_id: str) -> bool:
+        """Whether a record should be in the ledger, and is not."""
+        table = {"limit": "spending_limit"}.get(kind, kind)
+        # A partition knows limits that other ones keep and use.
+        is_created = table in RECORDS and (self._is_alone or kind != "limit")
+        return is_created and self.ledger.record(table, record_id) is None
+
+    async def _compare_ended(self, ids: Sequence[str]) -> None:
+        """Compare payments and invoices that ended before the checkpoint with the archive."""
+        assert self._archive is not None or not ids
+        for first in range(0, len(ids), PORTION):
+            portion, number = ids[first : first + PORTION], self._partition.number
+            position, found = await self._run(ReadRecords(number, portion))
+            await self._read_to(Position.of(position))
+            kept = await self._archive.read_records(number, portion) if self._archive else {}
+            for record_id, flat in zip(portion, found, strict=True):
+                compare = partial(self._compare_with_archive, record_id, kept.get(record_id), flat)
+                self._report_all(KINDS_BY_ID[record_id[:4]], record_id, flat, compare)
+
+    def _compare_with_archive(
+        self, record_id: str, kept: Mapping[str, str] | None, flat: Sequence[str]
+    ) -> Iterator[Difference]:
+        record = fields_of(flat)
+        payment_id = record_id if record_id.startswith("pay_") else record.get("payment", "")
+        if not record or self.ledger.record("payment", payment_id):
+            return  # it was removed or refunded meanwhile
+        if kept is None:
+            yield differ(CHANGE, record_id, "record", "an entry of the journal", "none")
+            return
+        for name in sorted({*kept, *record}):
+            if kept.get(name) != record.get(name):
+                yield differ(CHANGE, record_id, name, kept.get(name), record.get(name))
 
     async def _compare_types(self, names: Sequence[str]) -> None:
         """Compare the types of keys with those of their kinds."""
@@ -222,8 +281,12 @@ class Auditor:
         """Apply the journal up to a position."""
         while self._position < position:
             batch = await self._partition.read_journal(self._position, BATCH, str(position))
-            for entry in batch.entries:
-                apply(self.ledger, entry)
+            if self._archive is None:
+                for entry in batch.entries:
+                    apply(self.ledger, entry)
+            else:
+                number = self._partition.number
+                await apply_entries(self._archive, number, self.ledger, batch.entries, self._loaded)
             self._position = batch.end
             if batch.is_last:
                 break  # its last entry is missing
@@ -254,6 +317,9 @@ TYPES = {kind: text.partition(":")[0].partition(" ")[0] for kind, text in KINDS.
 """The types of keys, by kind."""
 AGENDA = ("pay_", "msg_", "op_", "lim_", "quo_", "ref_", "whk_", "whd_", "dlv_")
 """The kinds of members of the agenda, by their beginning."""
+KINDS_BY_ID = {"pay_": "payment", "inv_": "invoice"}
+ENDING = frozenset(KINDS_BY_ID.values())
+"""The kinds of records of which those that ended are not in a checkpoint."""
 RECORDS = frozenset({"user", "wallet", "invoice", "payment", "spending_limit"})
 """The kinds of records whose creation is in the journal."""
 

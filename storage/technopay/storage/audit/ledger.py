@@ -22,7 +22,7 @@ CREATE TABLE invoice (id TEXT PRIMARY KEY, user TEXT, amount TEXT, currency TEXT
 CREATE TABLE payment (
     id TEXT PRIMARY KEY, status TEXT DEFAULT 'requires_confirmation', created_at TEXT, wallet TEXT, amount INT,
     currency TEXT, paid_at TEXT, balance TEXT, settled_at TEXT, failure TEXT, refunding INT, refund TEXT,
-    refunded INT DEFAULT 0, set_aside INT DEFAULT 0, version INT DEFAULT 0
+    refunded INT DEFAULT 0, set_aside INT DEFAULT 0, version INT DEFAULT 0, invoice TEXT
 );
 CREATE TABLE refund (
     payment TEXT, number INTEGER PRIMARY KEY, id TEXT, amount INT, at_ms TEXT, status TEXT
@@ -33,6 +33,7 @@ CREATE TABLE used (counter TEXT, period TEXT, amount INT, PRIMARY KEY (counter, 
 CREATE TABLE slice (
     limit_name TEXT, period TEXT, partition TEXT, granted INT, PRIMARY KEY (limit_name, period, partition)
 ) WITHOUT ROWID;
+CREATE TABLE settled (currency TEXT PRIMARY KEY, payments INT, amount INT);
 CREATE TABLE charge (payment TEXT, counter TEXT, period TEXT, PRIMARY KEY (payment, counter)) WITHOUT ROWID;
 """
 
@@ -53,7 +54,8 @@ class Ledger:
 
     def __init__(self, report: Callable[[Difference], None]) -> None:
         self._report = report
-        self._database = sqlite3.connect("", isolation_level=None)  # a file that vanishes with it
+        # A file that vanishes with it. A thread can read it while the event loop waits for that.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.row_factory = Row
         self._database.executescript(
             f"PRAGMA cache_size = -{CACHE_KIB}; PRAGMA journal_mode = OFF; {TABLES} BEGIN;"
@@ -83,13 +85,16 @@ class Ledger:
         ).fetchone()
         return row
 
-    def positions(self, wallet_id: str, first: int, count: int) -> list[str]:
-        """Return the entry ids of a wallet's movements, from a number on."""
+    def positions(self, wallet_id: str, first: int, count: int) -> tuple[int, list[str]]:
+        """Return the entry ids of a wallet's movements, and the number of the first one, from a number on.
+
+        The ledger does not have the movements before its checkpoint.
+        """
         rows = self._database.execute(
-            "SELECT entry FROM movement WHERE wallet = ? AND number >= ? ORDER BY number LIMIT ?",
+            "SELECT number, entry FROM movement WHERE wallet = ? AND number >= ? ORDER BY number LIMIT ?",
             (wallet_id, first, count),
-        )
-        return [row[0] for row in rows]
+        ).fetchall()
+        return (rows[0]["number"] if rows else first), [row["entry"] for row in rows]
 
     def used(self, counter: str) -> dict[str, int]:
         """Return the used amounts of a counter, by period."""
@@ -101,11 +106,15 @@ class Ledger:
         self.do("UPDATE wallet SET surplus = ? WHERE id = ?", surplus, wallet_id)
 
     def totals(self) -> Iterator[tuple[str, int, int]]:
-        """Return by currency the money paid in, and the sum of wallets and of debits that were not refunded."""
+        """Return by currency the money paid in, and the sum of wallets and of debits that were not refunded.
+
+        `settled` has the debits of payments that ended before the checkpoint of the ledger.
+        """
         yield from self._database.execute(
             """
             SELECT currency, sum(paid_in), sum(balance + surplus) + coalesce((
                 SELECT sum(amount - refunded) FROM payment WHERE payment.currency = wallet.currency), 0)
+            + coalesce((SELECT amount FROM settled WHERE settled.currency = wallet.currency), 0)
             FROM wallet GROUP BY currency
             """
         )
@@ -220,6 +229,10 @@ class Ledger:
     def rows(self, statement: str, *values: Any) -> list[Row]:
         """Return the rows of a statement that reads."""
         return self._database.execute(statement, values).fetchall()
+
+    def cursor(self, statement: str) -> sqlite3.Cursor:
+        """Return a cursor on the rows of a statement that reads."""
+        return self._database.execute(statement)
 
     def do(self, statement: str, *values: Any) -> None:
         """Run a statement that writes."""

@@ -103,11 +103,15 @@ class DataCheck:
         watermark, seen = expected.watermark, expected.seen
         fields = fields_of(meta)
         self._check_meta(watermark, fields)
-        if seen != BEGINNING and not kept:
-            await self._note_loss(request, watermark, seen)
+        found = last[0][0] if last and not self._waits_for_replicas else BEGINNING
+        is_missing = seen != BEGINNING and not kept
+        if is_missing and await self._is_lost(request, watermark, seen):
             raise StoreUnfit(loss_message(seen))
         require_whole(fields)
-        watermark.prove(seen, last[0][0] if last and not self._waits_for_replicas else BEGINNING)
+        if is_missing:
+            watermark.forget(seen, found)
+        else:
+            watermark.prove(seen, found)
 
     def _check_meta(self, watermark: "Watermark", meta: Mapping[str, str]) -> None:
         try:
@@ -124,10 +128,13 @@ class DataCheck:
             watermark.seen = watermark.proved
             raise
 
-    async def _note_loss(self, request: Request, watermark: "Watermark", entry: str) -> None:
-        """Record a loss in the store, so that no other engine uses it, until an operator accepts the loss."""
+    async def _is_lost(self, request: Request, watermark: "Watermark", entry: str) -> bool:
+        """Return whether a missing entry is lost: a process that was paused for days expects trimmed ones.
+
+        A loss is recorded in the store, so that no other engine uses it, until an operator accepts the loss.
+        """
         if self._record_loss is None:
-            return
+            return True
         keys = [watermark.keys.journal]
         if len(self._watermarks) > 1:
             keys.append(watermark.keys.guard(self._incarnation))
@@ -135,6 +142,8 @@ class DataCheck:
         [reply] = await request([call])
         if isinstance(reply, Exception):
             logger.warning("the loss of entry %s could not be recorded: %s", entry, reply)
+            return True
+        return list(reply[:1]) != ["kept"]
 
 
 @dataclass(slots=True)
@@ -154,6 +163,12 @@ class Watermark:
         """Note entries that were there at a check."""
         self.proved = max(self.proved, *entries, key=Position.of)
         self.see(self.proved)
+
+    def forget(self, trimmed: str, found: str) -> None:
+        """Expect an entry that was found in the place of one that was trimmed, or of an earlier one."""
+        bound = Position.of(trimmed)
+        self.proved = found if Position.of(self.proved) <= bound else self.proved
+        self.seen = found if Position.of(self.seen) <= bound else self.seen
 
 
 @dataclass(frozen=True, slots=True)

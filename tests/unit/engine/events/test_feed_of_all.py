@@ -174,8 +174,8 @@ async def test_a_partition_that_does_not_answer_holds_up_no_other(monkeypatch: p
 
     for partition in range(3):
         desk.write(partition, 2)
-    monkeypatch.setattr(desk.journals, "read_journal", read_journal)
     live, late = await desk.listen(), await desk.listen(str(Cursor.beginning(3)))
+    monkeypatch.setattr(desk.journals, "read_journal", read_journal)
     for partition in range(3):
         desk.write(partition)
     for _ in range(8):

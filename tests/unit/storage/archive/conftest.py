@@ -1,7 +1,6 @@
 """Archives and archivers, and databases of either kind."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from support.fixtures.store_setup import Setup
@@ -9,12 +8,6 @@ from support.fixtures.store_setup import Setup
 from technopay.storage.archive.archive import Archive
 from technopay.storage.archive.archiver import Archiver
 from technopay.storage.archive.database import Change, Database
-
-
-@pytest.fixture
-async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
-    async with Archive.at(str(tmp_path / "archive.sqlite3")) as archive:
-        yield archive
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from technopay.engine.errors import ArchiveUnavailable
 from technopay.engine.values import Position
 from technopay.storage import Archive, ArchiveUnfit, RedisStore
 from technopay.storage.archive.archiver import Archiver
+from technopay.storage.archive.commands import ClaimArchive
 from technopay.storage.archive.database import Change
 from technopay.storage.archive.verify import verify
-from technopay.storage.commands import ClaimArchive
 
 pytestmark = pytest.mark.any_partition
 

@@ -15,10 +15,11 @@ from technopay.engine.errors import ArchiveUnavailable
 from technopay.engine.values import Position
 from technopay.storage import Archive, ArchiveUnfit, RedisStore
 from technopay.storage.archive.archiver import Archiver
+from technopay.storage.archive.commands import ClaimArchive
 from technopay.storage.archive.database import Change
 from technopay.storage.archive.rows import entry_of, event_rows, first_chain
 from technopay.storage.archive.verify import verify
-from technopay.storage.commands import ClaimArchive, RecordLoss
+from technopay.storage.commands import RecordLoss
 from technopay.storage.schema import next_incarnation
 
 BEGINNING = Position(0, 0)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from support.fixtures.archives import create_schema, in_processes
+from support.fixtures.archives import META, create_schema, in_processes
 
 from technopay.storage.archive import schema
 from technopay.storage.archive.archive import Archive
@@ -80,3 +80,17 @@ async def test_a_later_version_is_refused(database: Database, monkeypatch: pytes
     with pytest.raises(ArchiveUnfit, match=f"has schema {later}, this program {later - 1}: use a later one"):
         await create_or_raise(database)
     assert await read_version(database) == later
+
+
+async def test_what_reads_an_archive_needs_its_tables_in_the_present_version(
+    archive_location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Archive.at(archive_location) as archive:
+        await archive.bind(META)
+    versions = schema.VERSIONS
+    for found, remedy in ((versions[:-1], "use a later one"), ((*versions, ()), "archive run` raises it")):
+        monkeypatch.setattr(schema, "VERSIONS", found)
+        async with Archive.at(archive_location) as archive:
+            with pytest.raises(ArchiveUnfit, match=f"has schema 2, this program {len(found)}: .*{remedy}"):
+                await archive.bind(META, creates=False)
+            assert await read_version(archive.database) == len(versions)

@@ -7,54 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.fixtures.checked_server import INFO, META, SETTINGS, FakeServer
 
 from technopay.engine.errors import OutcomeUnknown, StoreUnavailable, StoreUnfit
 from technopay.storage.redis_keys import Keys
-from technopay.storage.schema import SCHEMA
 from technopay.storage.scripts.loader import load_scripts
 from technopay.storage.server.connection import Command
 from technopay.storage.server.data_check import DataCheck
 from technopay.storage.server.health import Durability, HealthCheck
-
-INFO = "# Server\r\nredis_version:7.0.15\r\n\r\n# Replication\r\nrole:master\r\ncluster_enabled:0\r\n"
-SETTINGS = ["appendonly", "yes", "appendfsync", "always", "no-appendfsync-on-rewrite", "no",
-            "maxmemory-policy", "noeviction"]  # fmt: skip
-META = {"schema": SCHEMA, "partitions": "1", "timezone": "UTC", "incarnation": "first"}
-
-
-class FakeServer:
-    """Replies to the commands of a health check; a test changes the replies."""
-
-    def __init__(self) -> None:
-        self.info: Any = INFO
-        self.settings: Any = SETTINGS
-        self.meta: Any = dict(META)
-        self.journal: Any = ["100-0", "200-0"]
-        self.again: Any = None
-
-    async def request(self, commands: Sequence[Command]) -> list[Any]:
-        return [self._reply(command) for command in commands]
-
-    async def refuse(self, health: HealthCheck, words: str | None, error: type[Exception] = StoreUnfit) -> None:
-        """Check the store, which is refused with these words."""
-        with pytest.raises(error, match=words):
-            await health.check(self.request)
-
-    def _reply(self, command: Command) -> Any:
-        if command == ("INFO", "server") and self.again is not None:
-            return self.again
-        if command[0] == "INFO":
-            return self.info
-        if command[0] == "CONFIG":
-            return self.settings
-        if command[0] == "HGETALL":
-            is_read = isinstance(self.meta, dict)
-            return [word for pair in self.meta.items() for word in pair] if is_read else self.meta
-        if isinstance(self.journal, Exception):
-            return self.journal
-        if command[0] == "XREVRANGE":
-            return [[entry, ["type", "x"]] for entry in self.journal[-1:]]
-        return [[entry, ["type", "x"]] for entry in self.journal if entry == command[2]]
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@
 --
 -- archived_to  the last entry that the archive has; '0-0' if it has none, '' if that is unknown
 --
--- Returns {code, now, claim, archived_to, chain}: the last entry that was recorded as archived, and the digest of the chain
--- up to it, '' if none was; 'nothing', or 'busy' while another process archives.
+-- Returns {code, now, claim, archived_to, chain, trimmed_to}: the last entry that was recorded as archived, the digest of the
+-- chain up to it, and the last entry that left the store, '' if none was; 'nothing', or 'busy' while another process archives.
 
-local recorded, chain, archiver, claimed_until =
-    fields('archive', nil, 'archived_to', 'chain', 'owner', 'claimed_until')
+local recorded, chain, archiver, claimed_until, trimmed_to =
+    fields('archive', nil, 'archived_to', 'chain', 'owner', 'claimed_until', 'trimmed_to')
 if position() == archived_to and archived_to == (recorded or '0-0') then
     return {'nothing', at, ''}
 end
@@ -19,4 +19,4 @@ if remaining_ms > 0 and remaining_ms <= ARCHIVE_MS and archiver ~= owner then
 end
 local claim = int(redis.call('HINCRBY', key('archive'), 'claim', 1))
 redis.call('HSET', key('archive'), 'owner', owner, 'claimed_until', int(now + ARCHIVE_MS))
-return {'ok', at, claim, recorded or '', chain or ''}
+return {'ok', at, claim, recorded or '', chain or '', trimmed_to or ''}

@@ -1,11 +1,12 @@
--- create_invoice(operation_id, fingerprint, kept_ms, invoice_id, user_id, amount, currency, merchant, description, reference, expires_at, metadata) recorded
+-- create_invoice(operation_id, fingerprint, kept_ms, invoice_id, user_id, amount, currency, merchant, description, reference, expires_at, metadata, digest) recorded
 --
 -- Create an invoice; '' for no description, no reference or no metadata.
 --
--- On a store of several partitions the reference was reserved before, see shared/reference.lua.
+-- On a store of several partitions the reference was reserved before, see shared/reference.lua. For its digest see
+-- shared/used_references.lua.
 --
 -- Returns {code, now, '', {invoice, fields}, details}; 'expiry_past' if it has expired already, 'called_off' if the
--- reservation was given up.
+-- reservation was given up, 'reference_archived' if an invoice that left the store used it.
 
 require_amount(amount, 1)
 
@@ -19,6 +20,8 @@ if reference ~= '' and not is_partitioned then
     local holder = redis.call('HGET', key('references'), referred)
     if holder and not frees_reference(holder) then
         return {'reference_used', at, '', '', {'invoice_id', holder}}
+    elseif not holder and is_used(digest) then
+        return {'reference_archived', at, ''}
     end
     redis.call('HSET', key('references'), referred, invoice_id)
 end

@@ -1,4 +1,4 @@
--- list_invoices(user_id, cursor, limit) no-writes
+-- list_invoices(user_id, cursor, limit, archived...) no-writes
 --
 -- List a user's invoices, newest first; see shared/page.lua.
 --
@@ -8,4 +8,4 @@ local function read_one(id)
     return {id, flat(read_invoice(id))}
 end
 
-return {'ok', at, '', list(key('invoices', user_id), 'invoice', cursor, limit, read_one)}
+return {'ok', at, '', list(key('invoices', user_id), 'invoice', cursor, limit, archived, read_one)}

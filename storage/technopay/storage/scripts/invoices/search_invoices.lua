@@ -1,4 +1,4 @@
--- search_invoices(user_id, merchant, reference, status, cursor, limit) no-writes
+-- search_invoices(user_id, merchant, reference, status, cursor, limit, archived...) no-writes
 --
 -- List invoices of all users, newest first; '' for no filter. See shared/search.lua.
 --
@@ -30,13 +30,13 @@ end
 
 local invoices, next_cursor, places = {}, '', {}
 if is_exact then
-    local holder = redis.call('HGET', key('references'), referred_as(merchant, reference))
+    local holder = redis.call('HGET', key('references'), referred_as(merchant, reference)) or archived[1]
     if holder then
         add_matching(invoices, places, holder, holder, matching)
     end
 elseif user_id ~= '' then
-    invoices, next_cursor, places = search_index(key('invoices', user_id), cursor, limit, matching)
+    invoices, next_cursor, places = search_index(key('invoices', user_id), cursor, limit, archived, matching)
 else
-    invoices, next_cursor, places = search_journal('invoice.created', cursor, limit, matching)
+    invoices, next_cursor, places = search_journal('invoice.created', cursor, limit, archived, matching)
 end
 return {'ok', at, '', invoices, next_cursor, places}

@@ -4,7 +4,7 @@
 --
 -- user_ids  separated by spaces; '*' for all users
 --
--- Returns {code, now, '', [view or {record, fields}, '' if it is missing or another user's, {id} if it is
+-- Returns {code, now, '', [view or {record, fields}, '' if it is another user's, 0 if it is missing, {id} if it is
 -- unreadable]}, in the order of the ids
 
 local is_owner = {}
@@ -14,7 +14,9 @@ end
 local function read_one(id)
     local subject = SUBJECTS[string.sub(id, 1, 4)]
     local user_id = fields(subject.kind, id, 'user')
-    if not user_id or not (is_owner['*'] or is_owner[user_id]) then
+    if not user_id then
+        return 0
+    elseif not (is_owner['*'] or is_owner[user_id]) then
         return ''
     end
     return subject.read(id)

@@ -62,6 +62,11 @@ require_integer(payment.claim or '0')
 require_integer(wallet.ledger)
 local version = next_version(payment.version)
 refunds[#refunds + 1] = new_refund(refund_id, amount, 'pending', note, by)
+-- One that left the store and was restored stays from now on.
+redis.call('ZADD', key('payments', payment.user), 0, payment_id)
+redis.call('ZADD', key('invoices', payment.user), 0, payment.invoice)
+redis.call('PERSIST', key('payment', payment_id))
+redis.call('PERSIST', key('invoice', payment.invoice))
 redis.call('ZADD', key('agenda'), int(now + CLAIM_MS), payment_id)
 local claim = int(redis.call('HINCRBY', key('payment', payment_id), 'claim', 1))
 redis.call('HSET', key('payment', payment_id), 'status', 'refunding', 'version', version,

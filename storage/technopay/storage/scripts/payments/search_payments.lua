@@ -1,4 +1,4 @@
--- search_payments(status, user_id, invoice_id, set_aside, created_from, created_to, cursor, limit) no-writes
+-- search_payments(status, user_id, invoice_id, set_aside, created_from, created_to, cursor, limit, archived...) no-writes
 --
 -- List payments of all users, newest first; '' for no filter. See shared/search.lua.
 --
@@ -33,11 +33,11 @@ if invoice_id ~= '' then
 end
 local views, next_cursor, places
 if set_aside == '1' then
-    views, next_cursor, places = search_index(key('set_aside'), cursor, limit, matching)
+    views, next_cursor, places = search_index(key('set_aside'), cursor, limit, {}, matching)
 elseif owner ~= '' then
-    views, next_cursor, places = search_index(key('payments', owner), cursor, limit, matching)
+    views, next_cursor, places = search_index(key('payments', owner), cursor, limit, archived, matching)
 else
     views, next_cursor, places =
-        search_journal('payment.started', cursor, limit, matching, created_from, created_to)
+        search_journal('payment.started', cursor, limit, archived, matching, created_from, created_to)
 end
 return {'ok', at, '', views, next_cursor, places}

@@ -22,14 +22,37 @@ local function end_of_entries(to)
     return to ~= '' and behind_ms and '(' .. int(to + behind_ms) .. '-0' or '+'
 end
 
+-- The subjects of archived entries, id and subject each, newest first.
+local function search_archived(archived, limit, matching)
+    local found, places = {}, {}
+    for i = 1, #archived, 2 do
+        add_matching(found, places, archived[i + 1], archived[i], matching)
+        if #found == tonumber(limit) then
+            return found, archived[i], places
+        end
+    end
+    return found, '', places
+end
+
 -- The subjects of the entries of a type, newest first. With `from` or `to` (milliseconds, '' for none) the entries
 -- outside are not read; `matching` still has to compare the times.
-local function search_journal(type, cursor, limit, matching, from, to)
-    local found, places = {}, {}
+--
+-- Entries that left the store are behind the end of its part: then the next cursor is not behind `trimmed_to`, and the
+-- caller reads them from the archive. It passes those of the type as `archived`.
+local function search_journal(type, cursor, limit, archived, matching, from, to)
+    if #archived > 0 then
+        return search_archived(archived, limit, matching)
+    end
+    local found, places, first = {}, {}, (from or '') == '' and '-' or from
+    local trimmed_to = fields('archive', nil, 'trimmed_to')
+    local is_trimmed = trimmed_to and (first == '-' or not is_after(from .. '-0', trimmed_to))
+    if is_trimmed then
+        first = '(' .. trimmed_to
+    end
     cursor = string.match(cursor, '^[^.]*') -- one of a list over all partitions names its partition, too
     for _ = 1, SEARCH_BATCHES do
         local last = cursor == '' and end_of_entries(to or '') or '(' .. cursor
-        local entries = redis.call('XREVRANGE', journal, last, (from or '') == '' and '-' or from, 'COUNT', SEARCH_BATCH)
+        local entries = redis.call('XREVRANGE', journal, last, first, 'COUNT', SEARCH_BATCH)
         for _, entry in ipairs(entries) do
             cursor = entry[1]
             if entry[2][1] == type then
@@ -40,18 +63,18 @@ local function search_journal(type, cursor, limit, matching, from, to)
             end
         end
         if #entries < SEARCH_BATCH then
-            return found, '', places
+            return found, is_trimmed and earlier(cursor, following(trimmed_to)) or '', places
         end
     end
     return found, cursor, places
 end
 
 -- The members of an index, newest first. A member whose record is gone has to be left out by `matching`.
-local function search_index(index, cursor, limit, matching)
+-- With archived ids, of at most a batch, the batch behind the cursor is all that is read.
+local function search_index(index, cursor, limit, archived, matching)
     local found, places = {}, {}
-    for _ = 1, SEARCH_BATCHES do
-        local last = cursor == '' and '+' or '(' .. cursor
-        local ids = redis.call('ZREVRANGEBYLEX', index, last, '-', 'LIMIT', 0, SEARCH_BATCH)
+    for _ = 1, #archived > 0 and 1 or SEARCH_BATCHES do
+        local ids = ids_behind(index, cursor, SEARCH_BATCH, archived)
         for i, id in ipairs(ids) do
             cursor = id
             add_matching(found, places, id, id, matching)

@@ -5,14 +5,16 @@
 --
 -- incarnation  of the store that had the entry
 --
--- Returns {code, now, ''}: 'ok', or 'kept' when the entry is there, or the store is another one.
+-- Returns {code, now, ''}: 'ok', or 'kept' when the entry is there or was trimmed, or the store is another one.
 
 -- Each engine records one entry.
 local LOSSES_MAX = 64
 
 local meta = read('meta') or {}
 local _, lost = losses(meta)
-if meta.incarnation ~= incarnation or #redis.call('XRANGE', journal, entry_id, entry_id) > 0 then
+local trimmed_to = fields('archive', nil, 'trimmed_to')
+if meta.incarnation ~= incarnation or trimmed_to and not is_after(entry_id, trimmed_to)
+    or #redis.call('XRANGE', journal, entry_id, entry_id) > 0 then
     return {'kept', at, ''}
 elseif lost < LOSSES_MAX then
     local before = redis.call('XREVRANGE', journal, entry_id, '-', 'COUNT', 1)[1]

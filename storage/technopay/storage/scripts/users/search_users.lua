@@ -1,4 +1,4 @@
--- search_users(user_id, status, failures_per_day, cursor, limit) no-writes
+-- search_users(user_id, status, failures_per_day, cursor, limit, archived...) no-writes
 --
 -- List users, newest first; '' for no filter. With a user it is the one that has this id. See shared/search.lua.
 --
@@ -19,5 +19,5 @@ if user_id ~= '' then
     add_matching(found, {}, user_id, '', matching)
     return {'ok', at, '', found, '', {}}
 end
-local users, next_cursor, places = search_journal('user.created', cursor, limit, matching)
+local users, next_cursor, places = search_journal('user.created', cursor, limit, archived, matching)
 return {'ok', at, '', users, next_cursor, places}

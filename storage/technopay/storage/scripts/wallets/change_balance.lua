@@ -9,7 +9,7 @@
 -- note, by   text and operator, or ''
 --
 -- Returns {code, now, token, {wallet, fields}, details}: 'replayed' for a reference with the same amount;
--- 'reference_used' with the `entry` that has it; 'insufficient_funds' with `required` and `available`
+-- 'reference_used' with the `entry` that has it, {id} for one that left the store; 'insufficient_funds' with `required` and `available`
 
 require_change(amount)
 assert(kind == 'adjusted' or (kind == 'deposited') == (tonumber(amount) > 0), 'a change has to have the sign of its kind')
@@ -21,7 +21,7 @@ if reference ~= '' then
     -- Before the lease, as every reply to a repeat.
     local entry, earlier = string.match(redis.call('HGET', key('deposits', wallet_id), reference) or '', '^(%S+) (%S+)$')
     if entry then
-        local details = {'entry', redis.call('XRANGE', journal, entry, entry)[1]}
+        local details = {'entry', redis.call('XRANGE', journal, entry, entry)[1] or {entry}}
         return {earlier == amount and 'replayed' or 'reference_used', at, '', {wallet_id, flat(wallet)}, details}
     end
 end

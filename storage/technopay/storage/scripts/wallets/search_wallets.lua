@@ -1,4 +1,4 @@
--- search_wallets(user_id, status, cursor, limit) no-writes
+-- search_wallets(user_id, status, cursor, limit, archived...) no-writes
 --
 -- List wallets, newest first; '' for no filter. See shared/search.lua.
 --
@@ -15,7 +15,7 @@ local function matching(id)
 end
 
 if user_id == '' then
-    local wallets, next_cursor, places = search_journal('wallet.created', cursor, limit, matching)
+    local wallets, next_cursor, places = search_journal('wallet.created', cursor, limit, archived, matching)
     return {'ok', at, '', wallets, next_cursor, places}
 end
 local ids, wallets = wallets_of(user_id), {}
