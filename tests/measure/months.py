@@ -10,7 +10,7 @@ import random
 import shutil
 import string
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +21,8 @@ from support.servers.real_servers import OwnServer
 
 from technopay.cli.bench.environment import SECRET
 from technopay.engine import Engine, EngineSettings, FixedCode
-from technopay.engine.ports import OutgoingMessage
+from technopay.engine.models import Method
+from technopay.engine.ports import Channel, OutgoingMessage
 from technopay.engine.values import PaymentTerms, RefundTerms
 from technopay.storage import Archive, RedisStore
 from technopay.storage.server.embedded import server_binary
@@ -104,7 +105,7 @@ async def run(days: int, purchases: int, keep_days: int, *, references: bool) ->
     server = OwnServer(server_binary(), folder, environment={**os.environ, **faked})
     server.start()
     settings = EngineSettings(secret=SECRET, codes_per_hour=None, confirms_per_minute=None)
-    channels = {"email": Silent(), "sms": Silent()}
+    channels: Mapping[Method, Channel] = {"email": Silent(), "sms": Silent()}
     try:
         async with (
             RedisStore.connect(server.url, initialise=True) as store,

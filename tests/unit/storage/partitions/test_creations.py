@@ -56,7 +56,9 @@ async def test_a_reservation_that_was_left_behind_is_called_off_and_its_late_cre
     store, command = setup.store, new_invoice("alice", 1, "EUR", FAR, reference="R-1")
     home = home_of_reference(list(store._partitions), "Shop", "R-1")
     named = command.operation
-    reserved = ReserveReference(named.operation_id, named.fingerprint, "Shop", "R-1", command.invoice_id)
+    reserved = ReserveReference(
+        named.operation_id, named.fingerprint, "Shop", "R-1", command.invoice_id, "0" * 32
+    )
     assert (await home.run(reserved)).code == "ok"
     assert (await setup.run(new_invoice("bob", 1, "EUR", FAR, reference="R-1"))).code == "reference_used"
 
