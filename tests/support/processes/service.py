@@ -94,13 +94,17 @@ class Service:
         assert status == 200
         return str(answer["token"])
 
-    def purchase(self, merchant: str = "Bookshop", query: str = "") -> tuple[int, Any]:
+    def purchase(
+        self, merchant: str = "Bookshop", query: str = "", *, invoice_id: str | None = None
+    ) -> tuple[int, Any]:
         """Pay an open invoice of the demo user, as a client does."""
         token = self.token()
         _, wallets = self.ask("GET", "/v1/wallets", token=token)
-        _, invoices = self.ask("GET", "/v1/invoices?limit=100", token=token)
-        invoice = next(i for i in invoices["data"] if i["merchant"] == merchant and i["status"] == "open")
-        body = {"invoice_id": invoice["id"], "wallet_id": wallets["data"][0]["id"]}
+        if invoice_id is None:
+            _, found = self.ask("GET", "/v1/invoices?limit=100", token=token)
+            is_wanted = (i["id"] for i in found["data"] if i["merchant"] == merchant and i["status"] == "open")
+            invoice_id = next(is_wanted)
+        body = {"invoice_id": invoice_id, "wallet_id": wallets["data"][0]["id"]}
         status, payment = self.ask("POST", "/v1/payments", body, token)
         assert status == 201, payment
 

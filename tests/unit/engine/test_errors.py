@@ -44,7 +44,7 @@ INTERNAL_CODES = {
     "foreign", "key_unknown", "ok", "replayed", "busy", "fenced", "bounds", "code_version", "claim_lost",
     "expiry_past", "in_use", "done", "no_page", "nothing", "conflict", "webhooks_full",
     "kept", "limit_short", "short", "recall", "recalling", "called_off", "error", "expired", "global_period",
-    "more", "needed",
+    "more", "needed", "reference_archived",
 }  # fmt: skip
 """Codes and words of scripts that are no refusals."""
 MOCK_STATES = {"settled", "declined", "called_off", "reversed", "not_found"}
