@@ -27,13 +27,14 @@ from technopay.storage.archive.archive import Archive
 ALARM_S = 60
 KILLS_MIN = {"trimmer": 8, "store": 12, "server": 9}
 """Of each kind of archive, or of store, and of each kind of point."""
-OF_STORE = {"hmget", "hkeys", "xrange", "claim_trim", "trim_journal"}
+OF_STORE = {"hmget", "hkeys", "xrange", "zscan", "claim_trim", "trim_journal", "drop_records"}
 WRITTEN = {"insert checkpoint_rows", "insert checkpoints", "delete checkpoint_rows"}
 READ = {
     "select checkpoints",
     "select events",
     "select checkpoint_rows",
     "select payments",
+    "select invoices",
     "count checkpoint_rows",
 }
 ALL = {

@@ -84,7 +84,7 @@ class History:
                 if is_paid(name, fields)
             }
             found.update(await self.archive.read_records(trimmed.partition, list(pairs)))
-            return {name: _as_stored(fields) for name, fields in found.items() if is_ended(name, fields)}
+            return {name: as_stored(fields) for name, fields in found.items() if is_ended(name, fields)}
 
     async def list_ended(
         self, trimmed: Trimmed, table: str, column: str, value: str, cursor: str, limit: int
@@ -141,7 +141,7 @@ def is_ended(record_id: str, fields: Mapping[str, str]) -> bool:
     return fields["status"] in ("paid", "void")
 
 
-def _as_stored(fields: Mapping[str, str]) -> Mapping[str, str]:
+def as_stored(fields: Mapping[str, str]) -> Mapping[str, str]:
     """Return the fields of a record without those that follow from its payment, see shared/invoice.lua."""
     if fields["status"] != "paid":
         return fields
